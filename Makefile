@@ -1,0 +1,49 @@
+# `make load` and `make test` do all of their own set-up; nothing is done twice when nothing changed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.PHONY: load test setup up check lint types bench lock clean help
+
+load: setup ## start the whole platform, run 100 users, print the verdict
+	@$(BIN)/locust -f locustfiles/ws_ordering.py --headless $(ARGS)
+
+test: setup ## lint, types, import contracts and every test
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest $(ARGS)
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@echo "earwitness: setting up $(VENV) (once; about a minute) ..."
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else f"earwitness needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=python3.12 load")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $(READY)
+
+up: setup ## start the platform in the foreground and print its endpoints
+	@$(BIN)/earwitness up
+
+lint: setup
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: setup
+	@$(BIN)/mypy
+
+bench: setup ## the table of benchmarks (takes some minutes)
+	@$(BIN)/python -m benchmarks
+
+lock: setup ## resolve the dependencies anew
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+clean: ## remove the environment, caches and runs
+	@rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+help:
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'

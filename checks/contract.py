@@ -1,0 +1,91 @@
+"""The contract: what a platform promises. A broken promise is a FAIL; a promise never made is an observation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args, get_type_hints
+
+
+class ContractError(ValueError):
+    """A contract that cannot be understood: which key, what is wrong, what is possible."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """Promises of a platform, one field each. Times are seconds.
+
+    ordered           per-sender FIFO inside a conversation (I1)
+    total_order       all members see the messages of a conversation in one order (I2)
+    sequence          how messages are numbered in a conversation: contiguous, increasing, none (I2, I4)
+    acknowledges      the platform answers each sent message; without, "stored" and "delivered" are judged by effect
+    durable           acknowledged means stored (I5a; needs `history`)
+    delivers          every member connected throughout hears every message (I5b)
+    at_most_once      scope of "no duplicates" (I6): a connection, a device across its reconnects, or no promise
+    idempotent        retries with the same client id take effect once (I7)
+    echo              the sender hears its own messages
+    unchanged         bodies arrive as they were sent (I10)
+    names_sender      each delivery states its sender (I15)
+    history           the final state of a conversation can be read completely
+    resume            reconnecting with the last sequence seen continues without gap
+    delivery_bound_s  acknowledged to heard, for a member connected throughout (I25); None: no bound
+    sync_bound_s      account changes reach the main database within this (I41); None: no bound
+    token_leeway_s    clock leeway around a token's expiry (I29)
+    revocation_bound_s  a revoked token is refused everywhere after this (I30); None: not promised
+    rate_per_s, rate_burst  message budget of one subject (I36); None: unlimited
+    message_bytes_max  longest body that is accepted
+    """
+
+    name: str = "unnamed"
+    ordered: bool = True
+    total_order: bool = True
+    sequence: Literal["contiguous", "increasing", "none"] = "none"
+    acknowledges: bool = True
+    durable: bool = True
+    delivers: bool = True
+    at_most_once: Literal["connection", "device", "no"] = "connection"
+    idempotent: bool = False
+    echo: bool = True
+    unchanged: bool = True
+    names_sender: bool = True
+    history: bool = True
+    resume: bool = False
+    delivery_bound_s: float | None = None
+    sync_bound_s: float | None = None
+    token_leeway_s: float = 5.0
+    revocation_bound_s: float | None = None
+    rate_per_s: float | None = None
+    rate_burst: float | None = None
+    message_bytes_max: int = 65536
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Contract:
+        """Raises ContractError, naming every fault at once."""
+        hints = get_type_hints(cls)
+        known = {f.name for f in fields(cls)}
+        faults = [f"unknown promise {key!r} (known: {', '.join(sorted(known))})" for key in data if key not in known]
+        for key in known & set(data):
+            fault = _type_fault(key, data[key], hints[key])
+            if fault:
+                faults.append(fault)
+        if faults:
+            raise ContractError("; ".join(faults))
+        return cls(**data)
+
+
+def _type_fault(key: str, value: Any, hint: Any) -> str | None:
+    choices = get_args(hint)
+    if choices and all(isinstance(c, str) for c in choices):
+        return None if value in choices else f"{key} = {value!r}: choose one of {', '.join(choices)}"
+    kinds = choices or (hint,)
+    if isinstance(value, bool):
+        return None if bool in kinds else f"{key} = {value!r}: expected a number or text, not true/false"
+    if isinstance(value, int) and float in kinds:
+        return None
+    if isinstance(value, kinds):
+        return None
+    wanted = " or ".join(getattr(k, "__name__", str(k)) for k in kinds if k is not type(None))
+    return f"{key} = {value!r}: expected {wanted}"

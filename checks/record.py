@@ -1,0 +1,158 @@
+"""The record: one fixed 64-byte little-endian structure per frame or operation.
+
+The head is common to all kinds (`t`, `kind`, `flags`, `client`, `conn`, `index`); what the other slots mean
+depends on the kind and is written in `SLOTS`, nowhere else. Journals on disk are arrays of `RECORD`; checks
+fold over them.
+
+Numbers
+-------
+client   dense number of a *device*: one sequential sender and one receiver (a tab, a phone). `Roster.user_of`
+         maps it to its user. Planned clients have numbers below `FOREIGN`.
+conn     connection epoch, counted from 1 inside one journal. (journal, conn) names a connection, the
+         "process" of the literature; it never continues after DISCONNECT. 0: no connection (HTTP).
+conv     dense number of a conversation of the roster.
+author   client number of the one who wrote the message, as its body says.
+counter  the author's own message counter, from 1, over all conversations. (author, counter) names a message.
+proc     the author's connection epoch modulo 256 as its body says: program order holds only inside one.
+attempt  1 for the first sending of a message, 2… for its retries (the body repeats it).
+seq      the server's sequence number in the conversation; `NONE` where the platform gives none.
+digest   CRC-32 of the message's content, see `harness/client/body.py`.
+index    1-based number of the record in its journal, written last: a record is complete if it holds its own
+         position + 1.
+Strings nobody planned are interned per journal to ids from `FOREIGN` upwards (see `harness/record`).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+import numpy as np
+
+RECORD = np.dtype(
+    [
+        ("t", "<i8"),
+        ("kind", "u1"),
+        ("flags", "u1"),
+        ("attempt", "u1"),
+        ("proc", "u1"),
+        ("client", "<u4"),
+        ("conn", "<u4"),
+        ("conv", "<u4"),
+        ("author", "<u4"),
+        ("counter", "<u4"),
+        ("seq", "<i8"),
+        ("aux", "<i8"),
+        ("size", "<u4"),
+        ("digest", "<u4"),
+        ("index", "<u8"),
+    ]
+)
+RECORD_STRUCT = "<qBBBBIIIIIqqIIQ"
+RECORD_BYTES = 64
+assert RECORD.itemsize == RECORD_BYTES
+
+FOREIGN = 1 << 31
+"""Ids from here on are journal-local strings, not numbers of the plan."""
+
+NOBODY = 0xFFFF_FFFF
+"""Value of `client`, `conv` or `author` where there is none."""
+
+NONE = -1
+"""Value of `seq` and `aux` where there is none."""
+
+
+class Kind(IntEnum):
+    """What a record says. Operations run INVOKE → OK | FAIL | INFO; everything else is an event."""
+
+    INVOKE = 1
+    OK = 2
+    FAIL = 3
+    INFO = 4
+    DELIVER = 5
+    CONNECT = 6
+    DISCONNECT = 7
+    JOIN = 8
+    LEAVE = 9
+    IDENTITY = 10
+    STORED = 11
+    READ_END = 12
+    PROBE = 13
+    FAULT = 14
+    PHASE = 15
+    REPLAY = 16
+    LOGIN = 17
+    REFRESH = 18
+    REVOKE = 19
+    RUN = 20
+
+
+class Flag(IntFlag):
+    """Bits of `flags`. CORRUPT: the body's own digest does not fit, its identity cannot be trusted."""
+
+    CORRUPT = 1
+    MISROUTED = 2  # DELIVER, STORED: the envelope names another conversation than the body
+    OWN = 4  # DISCONNECT: the tester closed it. FAULT: on (unset: off)
+    CONTINUED = 8  # JOIN: the platform promises that nothing was missed since `seq`
+    FOREIGN_RUN = 16  # DELIVER, STORED: the body carries another run's tag, or is no body of ours at all
+    TIMEOUT = 32  # INFO: no answer in time (unset: the connection was cut)
+
+
+class Phase(IntEnum):
+    """`counter` of a PHASE record."""
+
+    LOAD = 1
+    DRAIN = 2
+    DRAINED = 3
+
+
+class Place(IntEnum):
+    """`counter` of an IDENTITY record: who stated the identity."""
+
+    AUTH = 1
+    BACKEND = 2
+    SOCKET = 3
+    AUTH_DATABASE = 4
+    MAIN_DATABASE = 5
+    FRONTEND = 6
+
+
+SLOTS: dict[Kind, dict[str, str]] = {
+    Kind.INVOKE: {
+        "conv author counter attempt proc size digest": "the message",
+        "aux": "highest sequence of this conversation that the sender had seen on this connection (causality)",
+    },
+    Kind.OK: {"conv author counter attempt": "the message", "seq": "its number, if the acknowledgement says it"},
+    Kind.FAIL: {"conv author counter attempt": "the message", "aux": "the platform's code, e.g. 429"},
+    Kind.INFO: {"conv author counter attempt": "the message: it may or may not have taken effect"},
+    Kind.DELIVER: {
+        "conv author counter attempt proc size digest": "the message as its body says",
+        "seq": "its number, if the platform gives one",
+        "aux": "client number of the sender as the platform states it (any client of that user)",
+    },
+    Kind.REPLAY: {"…": "as DELIVER, but history that the platform sends on joining: never a duplicate"},
+    Kind.CONNECT: {"author": "interned name of the replica, or NOBODY", "size": "microseconds of the handshake"},
+    Kind.DISCONNECT: {"counter": "close code", "flags": "OWN if the tester closed it"},
+    Kind.JOIN: {"conv": "subscribed from now on", "seq": "head then: deliveries start at seq + 1", "flags": "CONTINUED"},
+    Kind.LEAVE: {"conv": "no longer subscribed, or continuity lost"},
+    Kind.IDENTITY: {"counter": "Place", "aux": "client number that this place states for the client; NONE: a stranger"},
+    Kind.STORED: {"conv author counter attempt proc size digest seq aux": "as DELIVER; one row of the final read"},
+    Kind.READ_END: {"conv": "its final read is complete", "counter": "rows read", "seq": "last number"},
+    Kind.PROBE: {"author": "interned name of the probe", "aux": "microseconds", "counter": "status"},
+    Kind.FAULT: {"author": "interned name of the fault", "flags": "OWN: on; unset: off"},
+    Kind.PHASE: {"counter": "Phase"},
+    Kind.LOGIN: {"aux": "microseconds", "counter": "status"},
+    Kind.REFRESH: {"aux": "microseconds", "counter": "status"},
+    Kind.REVOKE: {"aux": "microseconds", "counter": "status"},
+    Kind.RUN: {"author": "interned run id of an agent", "counter": "chunk", "attempt": "event"},
+}
+
+
+def empty(n: int) -> np.ndarray:
+    """`n` records of nothing: every optional slot says that it is absent, indexes run from 1."""
+    records = np.zeros(n, dtype=RECORD)
+    for name in ("client", "conv", "author"):
+        records[name] = NOBODY
+    records["seq"] = NONE
+    records["aux"] = NONE
+    records["index"] = np.arange(1, n + 1)
+    return records

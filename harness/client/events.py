@@ -1,0 +1,32 @@
+"""What a platform can say, in words that every dialect translates into and no platform owns.
+
+On the hot path a heard thing is a plain tuple (building an object costs more than parsing the frame):
+
+    (what, conversation, text, seq, sender, message_id, extra)
+
+what          one of the constants below
+conversation  the platform's label of the conversation, or None
+text          message text as delivered, or None
+seq           the platform's number in that conversation, or -1
+sender        the platform's own statement of who sent it (its user id), or None
+message_id    the sender's client message id, if the platform repeats it, or None
+extra         per kind: NACK → (code: int, retry_after_s: float | None); WELCOME → {"user", "replica", "session"};
+              JOINED → True if nothing was missed since the resume point, False if history must be fetched,
+              None if the session is new; AGENT → (run id, event name, chunk number); OTHER → anything
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+MESSAGE = 1
+ACK = 2
+NACK = 3
+WELCOME = 4
+JOINED = 5
+LEFT = 6
+REPLAYED = 7
+AGENT = 8
+OTHER = 9
+
+Heard: TypeAlias = tuple[int, str | None, str | None, int, str | None, str | None, Any]

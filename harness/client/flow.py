@@ -1,0 +1,158 @@
+"""HTTP without I/O: a flow yields requests, is sent responses, and returns its result.
+
+    def profile(url: str, token: str) -> Flow[dict]:
+        response = yield HttpRequest("GET", url, headers={"authorization": f"Bearer {token}"})
+        return response.json()
+
+The same flow then runs on httpx in pytest and tools (`run_flow`, `run_flow_async`) and on Locust's gevent client.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+MAX_REDIRECTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request. `name` groups it in statistics (no ids in it). Redirects are never followed by the transport."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """One response; header names in lower case, `set_cookies` apart because there may be several."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str = ""
+    set_cookies: tuple[str, ...] = ()
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+Flow: TypeAlias = Generator[HttpRequest, HttpResponse, T]
+
+
+class FlowError(Exception):
+    """A flow got an answer that it cannot go on from: which step, what was expected, what came."""
+
+    def __init__(self, step: str, expected: str, response: HttpResponse | None = None, detail: str = "") -> None:
+        self.step, self.expected, self.response = step, expected, response
+        got = f"{response.status} {response.body[:200]!r}" if response is not None else detail
+        super().__init__(f"{step}: expected {expected}, got {got}")
+
+    @property
+    def status(self) -> int:
+        return self.response.status if self.response is not None else 0
+
+
+class Browser:
+    """Cookies of one virtual browser, kept per host as browsers do (ports share them)."""
+
+    def __init__(self) -> None:
+        self._cookies: dict[tuple[str, str, str], str] = {}
+
+    def request(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", name: str = ""
+    ) -> Flow[HttpResponse]:
+        """One request with this browser's cookies; stores the cookies of the answer."""
+        parts = urlsplit(url)
+        sent = dict(headers or {})
+        cookie = "; ".join(
+            f"{key}={value}"
+            for (host, path, key), value in self._cookies.items()
+            if host == parts.hostname and (parts.path or "/").startswith(path)
+        )
+        if cookie:
+            sent["cookie"] = cookie
+        response = yield HttpRequest(method, url, sent, body, name or f"{method} {parts.path}")
+        self._store(parts.hostname or "", response)
+        return response
+
+    def follow(self, url: str, *, stop: Callable[[str], bool] | None = None, name: str = "") -> Flow[HttpResponse]:
+        """GET and follow redirects across hosts, as a browser; `stop(url)` ends before visiting that url."""
+        for _ in range(MAX_REDIRECTS):
+            response = yield from self.request("GET", url, name=name)
+            if response.status not in (301, 302, 303, 307, 308):
+                return response
+            url = urljoin(url, response.headers.get("location", ""))
+            if stop is not None and stop(url):
+                return response
+            name = ""
+        raise FlowError("following redirects", f"at most {MAX_REDIRECTS} of them", detail=f"one more, to {url}")
+
+    def _store(self, host: str, response: HttpResponse) -> None:
+        for line in response.set_cookies:
+            jar: SimpleCookie = SimpleCookie()
+            try:
+                jar.load(line)
+            except CookieError:
+                continue
+            for key, morsel in jar.items():
+                place = (host, morsel["path"] or "/", key)
+                if morsel["max-age"] == "0" or morsel.value == "":
+                    self._cookies.pop(place, None)
+                else:
+                    self._cookies[place] = morsel.value
+
+
+def _request_arguments(request: HttpRequest) -> dict[str, Any]:
+    return {
+        "method": request.method,
+        "url": request.url,
+        "headers": dict(request.headers),
+        "content": request.body or None,
+        "follow_redirects": False,
+    }
+
+
+def from_httpx(response: httpx.Response) -> HttpResponse:
+    return HttpResponse(
+        response.status_code,
+        {k.lower(): v for k, v in response.headers.items()},
+        response.content,
+        str(response.url),
+        tuple(response.headers.get_list("set-cookie")),
+    )
+
+
+def run_flow(flow: Flow[T], client: httpx.Client) -> T:
+    """Run a flow to its end on a blocking httpx client."""
+    try:
+        request = next(flow)
+        while True:
+            client.cookies.clear()
+            request = flow.send(from_httpx(client.request(**_request_arguments(request))))
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+async def run_flow_async(flow: Flow[T], client: httpx.AsyncClient) -> T:
+    """Run a flow to its end on an asyncio httpx client (its own cookie jar is not used)."""
+    try:
+        request = next(flow)
+        while True:
+            client.cookies.clear()
+            request = flow.send(from_httpx(await client.request(**_request_arguments(request))))
+    except StopIteration as end:
+        result: T = end.value
+        return result

@@ -1,0 +1,44 @@
+"""Errors a user can mend: each says what, where and what to do, and exits 2 without a traceback."""
+
+from __future__ import annotations
+
+EXIT_PASS = 0
+EXIT_FAIL = 1
+EXIT_CANNOT_RUN = 2
+EXIT_UNKNOWN = 3
+EXIT_THRESHOLD = 4
+
+
+class EarwitnessError(Exception):
+    """Base of every error meant for the user. `str(error)` is one or two whole sentences."""
+
+    exit_code = EXIT_CANNOT_RUN
+
+
+class SettingsError(EarwitnessError):
+    """The configuration has faults; all of them are listed at once."""
+
+    def __init__(self, where: str, faults: list[str]) -> None:
+        self.where, self.faults = where, faults
+        super().__init__(f"{where}: " + "; ".join(faults) + ".")
+
+
+class TargetError(EarwitnessError):
+    """The platform under test cannot be reached or spoken to."""
+
+
+class PlatformError(EarwitnessError):
+    """The reference platform could not be started or kept up."""
+
+
+class ServiceDied(PlatformError):
+    """A service ended by itself: its exit status, its last words and where its log is."""
+
+    def __init__(self, service: str, status: str, last_words: str, log_path: str) -> None:
+        self.service, self.status, self.last_words, self.log_path = service, status, last_words, log_path
+        words = last_words.strip() or "(it said nothing)"
+        super().__init__(f"{service} ended with {status}. Its last words:\n{words}\nIts whole log: {log_path}")
+
+
+class RecordError(EarwitnessError):
+    """A run directory or journal cannot be written or read."""

@@ -1,0 +1,128 @@
+"""How to speak to a platform: the five facts of a dialect behind one protocol.
+
+A target says how to authenticate, how frames look, how sends are acknowledged, who is a member of what, and how
+final state is read. It does no I/O: HTTP steps are flows (`harness.client.flow`), sockets belong to the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from checks.contract import Contract
+from harness.client.events import Heard
+from harness.client.flow import Flow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """A virtual user as the plan made them. `name` and `email` carry the run tag."""
+
+    number: int
+    name: str
+    email: str
+    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """A planned conversation. `label` is what the platform calls it; members are persons by user number."""
+
+    number: int
+    label: str
+    members: tuple[Person, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What a login gave. `user_id` is the platform's own id of the person, as the *token* says it.
+
+    `token` goes to sockets and requests; `extra` is the dialect's own (refresh token, cookies, expiry).
+    """
+
+    person: Person
+    user_id: str
+    token: str = field(repr=False)
+    expires_at: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handshake:
+    """How to open a socket. `first_frames` are sent as soon as it is open, before anything is heard."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    subprotocols: tuple[str, ...] = ()
+    first_frames: tuple[str | bytes, ...] = ()
+    ca_file: str | None = None
+    welcome: bool = True  # the platform greets: the connection is usable only after WELCOME was heard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRow:
+    """One message of a final read."""
+
+    text: str
+    seq: int = -1
+    sender: str | None = None
+    message_id: str | None = None
+    conversation: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """What one place says about a logged-in person's identity: `place` is a checks.record.Place."""
+
+    place: int
+    user_id: str | None
+
+
+class Target(Protocol):
+    """A platform under test. `allow_load`/`max_users` guard targets that are not on this machine."""
+
+    name: str
+    contract: Contract
+    allow_load: bool
+    max_users: int | None
+
+    def reachable(self) -> Flow[None]:
+        """Prove by a real answer (not a health page) that the platform is there; raises FlowError."""
+        ...
+
+    def login(self, person: Person) -> Flow[Credentials]:
+        """Everything a person does to log in, from nothing to credentials."""
+        ...
+
+    def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
+        """Ask every place that can say who we are."""
+        ...
+
+    def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
+        """Make sure that the room exists with its members. Idempotent; every member may call it."""
+        ...
+
+    def probe(self, credentials: Credentials) -> Flow[int]:
+        """One cheap authenticated request for responsiveness; returns its HTTP status."""
+        ...
+
+    def handshake(self, credentials: Credentials, resume: Mapping[str, int] | None = None) -> Handshake:
+        """`resume`: last sequence seen by room label, or None for a new session."""
+        ...
+
+    def rooms_on_connect(self, credentials: Credentials, rooms: Sequence[Room]) -> Iterable[str | bytes]:
+        """Frames that subscribe to the rooms, once connected; empty where the server subscribes by itself."""
+        ...
+
+    def encode(self, label: str, message_id: str, text: str) -> str | bytes:
+        """One frame that sends `text` to a room."""
+        ...
+
+    def hear(self, data: str | bytes) -> Sequence[Heard]:
+        """What a frame says; () for nothing of interest. Never raises on bad input: OTHER."""
+        ...
+
+    def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
+        """The complete final state of a room, oldest first."""
+        ...
