@@ -17,6 +17,8 @@ extra         per kind: NACK → (code: int, retry_after_s: float | None); WELCO
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 MESSAGE = 1
@@ -30,3 +32,15 @@ AGENT = 8
 OTHER = 9
 
 Heard: TypeAlias = tuple[int, str | None, str | None, int, str | None, str | None, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handshake:
+    """How to open a socket. `first_frames` are sent as soon as it is open, before anything is heard."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    subprotocols: tuple[str, ...] = ()
+    first_frames: tuple[str | bytes, ...] = ()
+    ca_file: str | None = None
+    welcome: bool = True  # the platform greets: the connection is usable only after WELCOME was heard

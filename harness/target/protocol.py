@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from checks.contract import Contract
-from harness.client.events import Heard
+from harness.client.events import Handshake, Heard
 from harness.client.flow import Flow
 
 
@@ -46,18 +46,6 @@ class Credentials:
     token: str = field(repr=False)
     expires_at: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handshake:
-    """How to open a socket. `first_frames` are sent as soon as it is open, before anything is heard."""
-
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    subprotocols: tuple[str, ...] = ()
-    first_frames: tuple[str | bytes, ...] = ()
-    ca_file: str | None = None
-    welcome: bool = True  # the platform greets: the connection is usable only after WELCOME was heard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

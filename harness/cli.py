@@ -1,0 +1,52 @@
+"""`earwitness`: the tool's own verbs. Each verb is a module with HELP, add_arguments(parser) and run(args) -> exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from harness.errors import EXIT_CANNOT_RUN, EarwitnessError
+
+VERBS = {
+    "up": ("harness.platform.up", "start the whole platform in the foreground and print its endpoints"),
+    "check": ("harness.report.check", "judge a run directory again"),
+    "probe": ("harness.target.probe", "run two users against a target file and say what can be judged"),
+    "export": ("harness.record.transfer_out", "write a run's history as Parquet or JSON lines"),
+    "import": ("harness.record.transfer_in", "make a run directory of a history recorded by any client"),
+}
+
+EPILOG = """exit codes: 0 PASS, 1 FAIL (a promise was broken), 2 could not run, 3 UNKNOWN (too little was seen),
+4 a threshold was missed. The main job: locust -f locustfiles/ws_ordering.py --headless"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, run one verb; a user's mistake is one sentence and exit code 2, never a traceback."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="earwitness", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    wanted = next((a for a in arguments if a in VERBS), None)
+    module = None
+    for name, (path, text) in VERBS.items():
+        sub = verbs.add_parser(name, help=text, description=text)
+        if name == wanted:  # the others need not be imported to parse this one
+            module = importlib.import_module(path)
+            module.add_arguments(sub)
+    args = parser.parse_args(arguments)
+    try:
+        assert module is not None
+        return int(module.run(args))
+    except EarwitnessError as error:
+        print(f"earwitness: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return EXIT_CANNOT_RUN
+
+
+if __name__ == "__main__":
+    sys.exit(main())
