@@ -1,0 +1,81 @@
+"""Answers of the reference services: JSON by orjson, errors always `{"error": code, "message": sentence}`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+
+def json_response(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """The data as JSON; datetimes and UUIDs become text."""
+    return web.Response(body=orjson.dumps(data), status=status, headers=headers, content_type="application/json")
+
+
+def error_response(
+    status: int,
+    code: str,
+    message: str,
+    *,
+    retry_after_s: float | None = None,
+    headers: Mapping[str, str] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> web.Response:
+    """`Retry-After` is given in whole seconds, rounded up, so that nobody comes back too early."""
+    sent = dict(headers or {})
+    if retry_after_s is not None:
+        sent["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
+    return json_response({"error": code, "message": message, **(extra or {})}, status, sent)
+
+
+class ApiError(Exception):
+    """Raised anywhere in a request to refuse it; the service's middleware turns it into its response."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.status, self.code, self.message = status, code, message
+        self.retry_after_s, self.headers, self.extra = retry_after_s, headers, extra
+        super().__init__(f"{status} {code}: {message}")
+
+    def response(self) -> web.Response:
+        return error_response(
+            self.status,
+            self.code,
+            self.message,
+            retry_after_s=self.retry_after_s,
+            headers=self.headers,
+            extra=self.extra,
+        )
+
+
+async def read_json(request: web.Request) -> dict[str, Any]:
+    """The body as a JSON object; ApiError 400 for anything else. An empty body is `{}`."""
+    body = await request.read()
+    if not body:
+        return {}
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise ApiError(400, "invalid_json", "The body is not JSON.") from None
+    if not isinstance(data, dict):
+        raise ApiError(400, "invalid_json", "The body must be a JSON object.")
+    return data
+
+
+def text_field(data: Mapping[str, Any], name: str) -> str:
+    """A field that must be a non-empty string; ApiError 400 says which one is not."""
+    value = data.get(name)
+    if not isinstance(value, str) or not value:
+        raise ApiError(400, "invalid_request", f"{name} must be a non-empty string.")
+    return value

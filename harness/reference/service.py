@@ -1,0 +1,283 @@
+"""What every process of the reference platform has in common: settings, socket, readiness, errors, a graceful end.
+
+    @dataclass(frozen=True, slots=True)
+    class Settings:
+        name: str
+        fd: int
+        dsn: str
+
+    class Echo(Service):
+        def __init__(self, settings: Settings) -> None:
+            super().__init__(settings.name)
+            self.app.add_routes([web.get("/echo", self.echo)])
+
+    if __name__ == "__main__":
+        run(Settings, Echo)
+
+The socket listens before the dependencies answer: `/ready` says what is still missing (503), every other path
+answers 503 `starting` until `start()` has returned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, TypeVar
+
+import asyncpg
+import redis.exceptions
+import uvloop
+from aiohttp import WSCloseCode, web
+
+from harness.errors import EarwitnessError, SettingsError
+from harness.reference.answers import ApiError, error_response, json_response
+from harness.reference.settings import SETTINGS_VARIABLE, read_settings
+
+SERVICE_RESTART = WSCloseCode.SERVICE_RESTART
+"""1012: what a WebSocket is closed with when its service goes down for a restart."""
+SHUTDOWN_TIMEOUT_S = 10.0
+START_PAUSE_S = 0.1
+READY_TIMEOUT_S = 2.0
+BACKLOG = 2048
+MAX_BODY_BYTES = 1 << 20
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+DEPENDENCY_DOWN: tuple[type[BaseException], ...] = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+)
+"""What a database, Redis or another service throws while it is away: answered with 503 and Retry-After."""
+
+
+class CommonSettings(Protocol):
+    """What `run` itself reads of a service's settings."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fd(self) -> int: ...
+
+
+S = TypeVar("S", bound=CommonSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class DefectOrder:
+    """One `--defect NAME:PROBABILITY` of the command line."""
+
+    name: str
+    probability: float
+
+
+class Service:
+    """One process. Subclasses add routes in `__init__` and override `start`, `waiting_for`, `drain` and `stop`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.log = logging.getLogger(name)
+        self.started = False
+        self.missing = "its start"
+        self.broken: str | None = None
+        self.websockets: set[web.WebSocketResponse] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.app = web.Application(middlewares=[self._errors], client_max_size=MAX_BODY_BYTES)
+        self.app.router.add_get("/ready", self._ready)
+
+    async def start(self) -> None:
+        """Connect to what the service needs. Runs while the socket already listens, again after a DEPENDENCY_DOWN."""
+
+    async def waiting_for(self) -> str | None:
+        """Name of a dependency that does not answer right now, or None. May also just let its exception through."""
+        return None
+
+    async def drain(self) -> None:
+        """Right after the listening socket was closed: says goodbye to WebSockets; HTTP in flight still finishes."""
+        closing = [ws.close(code=SERVICE_RESTART, message=b"restart") for ws in list(self.websockets)]
+        await asyncio.gather(*closing, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Close pools and clients: the last thing that happens."""
+
+    def background(self, work: Awaitable[None], what: str) -> asyncio.Task[None]:
+        """Run until the service stops; a task that ends by an exception is logged and makes `/ready` answer 503."""
+        task = asyncio.ensure_future(self._watched(work, what))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _watched(self, work: Awaitable[None], what: str) -> None:
+        try:
+            await work
+        except Exception:
+            self.log.exception("%s ended", what)
+            self.broken = what
+
+    async def run_until_stopped(self, listener: socket.socket, stopped: asyncio.Event) -> None:
+        """Serve on the socket until the event is set, then end gracefully."""
+        self.app.on_shutdown.append(self._on_shutdown)
+        runner = web.AppRunner(
+            self.app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_TIMEOUT_S, keepalive_timeout=75.0
+        )
+        await runner.setup()
+        starting = asyncio.create_task(self._start())
+        try:
+            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+            await _first(stopped, starting)
+        finally:
+            starting.cancel()
+            await runner.cleanup()
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(starting, *self._tasks, return_exceptions=True)
+            await self.stop()
+
+    async def _start(self) -> None:
+        said = ""
+        while True:
+            try:
+                await self.start()
+                break
+            except DEPENDENCY_DOWN as error:
+                self.missing = f"{type(error).__name__}: {error}"
+                if self.missing != said:
+                    said = self.missing
+                    self.log.info("waiting: %s", said)
+            # A dependency that is not up yet tells nobody when it will be: asking again is all there is.
+            await asyncio.sleep(START_PAUSE_S)
+        gc.collect()
+        gc.freeze()
+        self.started = True
+        self.log.info("started, pid %d", os.getpid())
+
+    async def _on_shutdown(self, _: web.Application) -> None:
+        await self.drain()
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        missing: str | None
+        if not self.started:
+            missing = self.missing
+        elif self.broken is not None:
+            missing = f"{self.broken}, which has ended"
+        else:
+            try:
+                async with asyncio.timeout(READY_TIMEOUT_S):
+                    missing = await self.waiting_for()
+            except DEPENDENCY_DOWN as error:
+                missing = f"{type(error).__name__}: {error}"
+        if missing is None:
+            return json_response({"ready": True, "service": self.name, "pid": os.getpid()})
+        return json_response({"waiting_for": missing, "service": self.name}, status=503)
+
+    @web.middleware
+    async def _errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Every refusal is JSON: `{"error": code, "message": sentence}`."""
+        try:
+            if not self.started and request.path != "/ready":
+                raise ApiError(503, "starting", f"{self.name} is still starting.", retry_after_s=1)
+            return await handler(request)
+        except ApiError as error:
+            return error.response()
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            code = (error.reason or "error").lower().replace(" ", "_")
+            return error_response(error.status, code, error.text or error.reason)
+        except DEPENDENCY_DOWN as error:
+            self.log.warning("%s %s: %s: %s", request.method, request.path, type(error).__name__, error)
+            message = "Something that this service needs does not answer; try again."
+            return error_response(503, "dependency_unavailable", message, retry_after_s=1)
+        except Exception:
+            self.log.exception("%s %s", request.method, request.path)
+            return error_response(500, "internal_error", "This is a fault of the service; its log says more.")
+
+
+async def _first(stopped: asyncio.Event, starting: asyncio.Task[None]) -> None:
+    """Until told to stop. A start that fails for good ends the process with its exception."""
+    stop = asyncio.create_task(stopped.wait())
+    await asyncio.wait({stop, starting}, return_when=asyncio.FIRST_COMPLETED)
+    if starting.done() and not stop.done():
+        starting.result()
+    await stop
+
+
+def run(settings_type: type[S], make: Callable[[S], Service], argv: Sequence[str] | None = None) -> None:
+    """The whole `__main__` of a service: settings, defects, socket, loop. A wrong setting: one sentence, exit 2."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    try:
+        orders = defect_orders(argv)
+        settings = read_settings(settings_type, os.environ.get(SETTINGS_VARIABLE, ""))
+        listener = _inherited(settings.fd)
+    except EarwitnessError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_main(make, settings, orders, listener))
+
+
+async def _main(make: Callable[[S], Service], settings: S, orders: list[DefectOrder], listener: socket.socket) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    service = make(settings)
+    if orders:
+        # Only a process that was asked for a defect ever loads one.
+        from importlib import import_module
+
+        import_module("harness.reference.defects").install(service, orders)
+    await service.run_until_stopped(listener, stopped)
+    service.log.info("stopped")
+
+
+def _inherited(fd: int) -> socket.socket:
+    try:
+        listener = socket.socket(fileno=fd)
+    except OSError as error:
+        raise SettingsError(
+            SETTINGS_VARIABLE, [f"fd is {fd}, which is no socket that this process has inherited ({error.strerror})"]
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def defect_orders(argv: Sequence[str] | None = None) -> list[DefectOrder]:
+    """`--defect NAME` or `--defect NAME:PROBABILITY`, any number of times."""
+    parser = argparse.ArgumentParser(description="A service of the reference platform; settings in EARWITNESS_SERVICE.")
+    parser.add_argument("--defect", action="append", default=[], metavar="NAME[:PROBABILITY]")
+    orders = []
+    for text in parser.parse_args(argv).defect:
+        name, _, chance = text.partition(":")
+        try:
+            probability = float(chance or 1)
+        except ValueError:
+            probability = -1.0
+        if not name or not 0 <= probability <= 1:
+            raise SettingsError("--defect", [f"{text!r} must be a name and a probability from 0 to 1, like Z1:0.01"])
+        orders.append(DefectOrder(name, probability))
+    return orders
+
+
+__all__ = ["DEPENDENCY_DOWN", "SERVICE_RESTART", "DefectOrder", "Service", "run"]
