@@ -1,0 +1,308 @@
+"""The journal: what one process saw, one 64-byte record per frame or operation, safe against SIGKILL.
+
+Two files in the directory `journals/` of a run:
+
+    NAME.ewj          an array of `checks.record.RECORD` without any header, so `numpy.memmap(path, RECORD)` reads it.
+                      While it is being written its tail is reserved zeros; `close` cuts them off.
+    NAME.names.jsonl  {"journal": NAME, "meta": {…}}, then {"name": [id, "text"]} and {"identity": [client, "user id"]}
+                      as they come, and last {"footer": {"records": n, …}}.
+
+Record i is complete if its `index` holds i + 1, which is written last. The data file lives in shared memory pages, so
+what `write` has returned survives the death of the process (not of the machine: nothing is synced).
+
+One thread writes a journal. A forked child must not: every method raises `RecordError` there.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import mmap
+import os
+import re
+import struct
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol, Self
+
+from checks.record import FOREIGN, RECORD_BYTES, RECORD_STRUCT
+from harness.errors import RecordError
+
+DATA_SUFFIX: Final = ".ewj"
+NAMES_SUFFIX: Final = ".names.jsonl"
+
+STEP_BYTES: Final = 1 << 20
+"""The file grows by this much at a time: small, because reserving it happens inside one `write`."""
+
+STEPS_AHEAD: Final = 4
+"""Space reserved beyond the mapped step. A full disk is noticed this early, and the run can still end in order."""
+
+STEP_RECORDS: Final = STEP_BYTES // RECORD_BYTES
+
+_SOUND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Write(Protocol):
+    """Append one record; all arguments are integers in the ranges of `checks.record`. Returns its index, from 1."""
+
+    def __call__(
+        self,
+        t: int,
+        kind: int,
+        flags: int,
+        attempt: int,
+        proc: int,
+        client: int,
+        conn: int,
+        conv: int,
+        author: int,
+        counter: int,
+        seq: int,
+        aux: int,
+        size: int,
+        digest: int,
+        /,
+    ) -> int: ...
+
+
+class Journal:
+    """One process's testimony. Make it with `Journal.create`.
+
+    write    appends a record (see `Write`). When the disk fills up it raises `RecordError` once *after* the record is
+             safe, while some hundred thousand bytes are still reserved for ending the run; when these are used up too,
+             it raises each time and counts the record as `lost` in the footer. `struct.error` for a number that is out
+             of range: nothing is appended.
+    """
+
+    write: Write
+
+    def __init__(self, path: Path, names_path: Path, data_fd: int, names_fd: int) -> None:
+        self.path, self.names_path = path, names_path
+        self.name = path.name.removesuffix(DATA_SUFFIX)
+        self._pid = os.getpid()
+        self._closed = False
+        self._ids: dict[str, int] = {}
+        self._connections = itertools.count(1)
+        self._names_fd = names_fd
+        self._data = _Pages(path, data_fd)
+        self.write, self._count, self._halt = _bind(self)
+
+    @classmethod
+    def create(cls, directory: Path, name: str, *, meta: Mapping[str, Any]) -> Self:
+        """Start the journal `name` in `directory` (a run's `journals/`, made if absent), with room reserved for
+        some 80,000 records. RecordError: bad or used name, no permission, no space."""
+        if not _SOUND_NAME.fullmatch(name):
+            raise RecordError(f"{name!r} is no name for a journal: use letters, digits, '.', '_' and '-'.")
+        path, names_path = Path(directory) / f"{name}{DATA_SUFFIX}", Path(directory) / f"{name}{NAMES_SUFFIX}"
+        descriptors: list[int] = []
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for file in (path, names_path):
+                descriptors.append(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+            journal = cls(path, names_path, *descriptors)
+            journal._line({"journal": name, "meta": dict(meta)})
+        except (OSError, RecordError) as error:
+            for file, fd in zip((path, names_path), descriptors, strict=False):
+                os.close(fd)
+                file.unlink(missing_ok=True)
+            if isinstance(error, RecordError):
+                raise
+            if isinstance(error, FileExistsError):
+                raise RecordError(
+                    f"{error.filename} exists already: each process needs its own journal name."
+                ) from None
+            raise RecordError(f"Cannot write a journal at {path}: {error.strerror}.") from error
+        _open_journals.add(journal)
+        return journal
+
+    @property
+    def records(self) -> int:
+        """Complete records so far."""
+        return self._count()
+
+    def intern(self, text: str) -> int:
+        """The number of a string nobody planned, ≥ `FOREIGN`; the same text always has the same one. Its line is in
+        the sidecar before this returns."""
+        known = self._ids.get(text)
+        if known is not None:
+            return known
+        self._check()
+        number = FOREIGN + len(self._ids)
+        self._line({"name": [number, text]})
+        self._ids[text] = number
+        return number
+
+    def identity(self, client: int, user_id: str) -> None:
+        """The platform calls this client's user `user_id`: the judge will read interned ids of that text as clients."""
+        self._check()
+        self._line({"identity": [client, user_id]})
+
+    def next_connection(self) -> int:
+        """A connection epoch that this journal has not used yet: 1, 2, …"""
+        return next(self._connections)
+
+    def close(self, footer: Mapping[str, Any]) -> None:
+        """Cut the file to its records and write the footer (`records` and, if any, `lost` are added). Once."""
+        if self._closed:
+            return
+        self._check()
+        self._closed = True
+        lost = self._halt()
+        self._data.close(self.records * RECORD_BYTES)
+        extra = {"lost": lost} if lost else {}
+        try:
+            self._line({"footer": {**footer, "records": self.records, **extra}})
+        finally:
+            os.close(self._names_fd)
+
+    def _line(self, value: Mapping[str, Any]) -> None:
+        # One system call a line: after it the line survives SIGKILL, and a reader sees no interleaving.
+        data = json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+        start = os.lseek(self._names_fd, 0, os.SEEK_CUR)
+        try:
+            written = os.write(self._names_fd, data)
+            if written < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            os.ftruncate(self._names_fd, start)
+            os.lseek(self._names_fd, start, os.SEEK_SET)
+            raise RecordError(
+                f"{self.names_path} cannot grow: {error.strerror}. Free some space and run again."
+            ) from error
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise RecordError(
+                f"{self.path} belongs to process {self._pid}: a forked child must create its own journal."
+            )
+        if self._closed:
+            raise RecordError(f"{self.path} is closed: nothing can be recorded any more.")
+
+
+class _Pages:
+    """The data file: reserved ahead step by step, mapped one step at a time.
+
+    Only reserved bytes are ever mapped: touching a page that the disk has no room for is SIGBUS, not an error.
+    """
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self._path, self._fd = path, fd
+        self._mapped = 0
+        self._reserved = 0
+        for _ in range(1 + STEPS_AHEAD):
+            self.reserve()
+
+    def reserve(self) -> None:
+        """Take one more step from the disk; RecordError if it has none."""
+        try:
+            _allocate(self._fd, self._reserved, STEP_BYTES)
+        except OSError as error:
+            megabytes = self._reserved / 1e6
+            raise RecordError(
+                f"{self._path} cannot grow beyond {megabytes:.0f} MB: {os.strerror(error.errno or errno.ENOSPC)}. "
+                "Free some space and run again; what was recorded until now can be judged."
+            ) from error
+        self._reserved += STEP_BYTES
+
+    def map_next(self) -> memoryview | None:
+        """The next step as writable memory, or None if nothing is reserved."""
+        if self._mapped == self._reserved:
+            return None
+        view = memoryview(mmap.mmap(self._fd, STEP_BYTES, offset=self._mapped))
+        self._mapped += STEP_BYTES
+        return view
+
+    def close(self, size: int) -> None:
+        """Keep the first `size` bytes. The caller has dropped its mapping of anything beyond."""
+        os.ftruncate(self._fd, size)
+        os.close(self._fd)
+
+
+def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int]]:
+    """`write` and the two functions that share its variables: records so far; stop writing and tell how many were lost.
+
+    A closure, because its cells are the cheapest state that a Python function can keep.
+    """
+    pack_into, pages, check = struct.Struct(RECORD_STRUCT).pack_into, journal._data, journal._check
+    view = pages.map_next() or memoryview(b"")
+    count, limit, base, lost, warned = 0, STEP_RECORDS, 0, 0, False
+
+    def write(
+        t: int,
+        kind: int,
+        flags: int,
+        attempt: int,
+        proc: int,
+        client: int,
+        conn: int,
+        conv: int,
+        author: int,
+        counter: int,
+        seq: int,
+        aux: int,
+        size: int,
+        digest: int,
+        /,
+    ) -> int:
+        nonlocal count
+        n = count + 1
+        if n > limit:
+            return turn_page(t, kind, flags, attempt, proc, client, conn, conv, author, counter, seq, aux, size, digest)
+        pack_into(
+            view, count * 64 - base, t, kind, flags, attempt, proc, client, conn, conv, author, counter, seq, aux, size,
+            digest, n,
+        )  # fmt: skip
+        count = n
+        return n
+
+    def turn_page(*record: int) -> int:
+        nonlocal view, limit, base, lost, warned
+        check()
+        trouble: RecordError | None = None
+        try:
+            pages.reserve()
+        except RecordError as error:
+            trouble = error
+        page = pages.map_next()
+        if page is None:
+            lost += 1
+            raise trouble or RecordError(f"{journal.path} has no room left.")
+        view, base, limit = page, count * RECORD_BYTES, count + STEP_RECORDS
+        n = write(*record)
+        if trouble and not warned:
+            warned = True
+            raise trouble
+        return n
+
+    def halt() -> int:
+        nonlocal view, limit
+        view, limit = memoryview(b""), count  # the next write turns the page, and is refused there
+        return lost
+
+    return write, lambda: count, halt
+
+
+_open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+def _halt_in_child() -> None:
+    for journal in list(_open_journals):
+        journal._halt()
+
+
+if hasattr(os, "register_at_fork"):
+    # The map is shared with the child, and asking for the process id costs as much as half a record: so the child's
+    # journals are stopped when it is born instead.
+    os.register_at_fork(after_in_child=_halt_in_child)
+
+
+def _allocate(fd: int, offset: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, offset, size)
+    else:  # macOS: written zeros are the only portable promise of space
+        zeros = bytes(size)
+        done = 0
+        while done < size:
+            done += os.pwrite(fd, zeros[done:], offset + done)
