@@ -1,0 +1,321 @@
+"""The dialect of the reference platform (docs/architecture.md, "The reference platform's API")."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from importlib.resources import files
+from typing import Any, Literal, get_args
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+import jwt
+import orjson
+
+from checks.contract import Contract
+from checks.record import Place
+from harness.client.events import ACK, AGENT, JOINED, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
+from harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
+from harness.errors import SettingsError
+from harness.target.protocol import Credentials, Person, Room, Statement, StoredRow
+
+Presentation = Literal["header", "subprotocol", "query", "ticket"]
+SUBPROTOCOL = "earwitness.v1"
+HISTORY_PAGE = 1000
+SEQ_LIMIT = 1 << 62
+
+_loads = orjson.loads
+_dumps = orjson.dumps
+
+
+def reference_contract(**changes: Any) -> Contract:
+    """What the reference platform promises; `changes` replace single promises (e.g. a smaller rate)."""
+    text = files("harness.target").joinpath("reference.contract.toml").read_text("utf-8")
+    return Contract.from_dict({**tomllib.loads(text), **changes})
+
+
+class ReferenceTarget:
+    """The reference platform behind the endpoints that `earwitness up --json` prints.
+
+    endpoints  "edge", "auth" and "frontend" are base URLs; the rest of the mapping is not used here.
+    via        how a socket presents its token. With "ticket" every handshake needs fresh credentials:
+               `credentials = yield from target.ticket(credentials)`.
+    audience   expected `aud` of access tokens; None: only its presence is checked.
+    promises   single promises that replace those of reference.contract.toml.
+    """
+
+    name = "reference"
+    allow_load = True
+    max_users: int | None = None
+
+    def __init__(
+        self,
+        endpoints: Mapping[str, Any],
+        *,
+        via: Presentation = "header",
+        audience: str | None = None,
+        promises: Mapping[str, Any] | None = None,
+        ca_file: str | None = None,
+    ) -> None:
+        faults = [f"endpoint {key!r} is missing" for key in ("edge", "auth", "frontend") if not endpoints.get(key)]
+        if via not in get_args(Presentation):
+            faults.append(f"via = {via!r}: choose one of {', '.join(get_args(Presentation))}")
+        if faults:
+            raise SettingsError("reference target", faults)
+        self.endpoints = dict(endpoints)
+        self.via: Presentation = via
+        self.audience = audience
+        self.ca_file = ca_file
+        self.contract = reference_contract(**(promises or {}))
+        self._edge = str(endpoints["edge"]).rstrip("/")
+        self._auth = str(endpoints["auth"]).rstrip("/")
+        self._frontend = str(endpoints["frontend"]).rstrip("/")
+        parts = urlsplit(self._edge)
+        self._ws = urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path + "/ws", "", ""))
+        self._json_labels: dict[str, str] = {}
+
+    # -- HTTP ---------------------------------------------------------------------------------------------------
+
+    def reachable(self) -> Flow[None]:
+        """The edge refuses a request without token with 401, and auth publishes its keys."""
+        step = "asking the edge who we are, without a token"
+        response = yield HttpRequest("GET", f"{self._edge}/api/me", name="reachable: edge")
+        if response.status != 401:
+            raise FlowError(step, "401", response)
+        step = "reading auth's keys"
+        response = yield HttpRequest("GET", f"{self._auth}/.well-known/jwks.json", name="reachable: auth")
+        if not _object(step, response).get("keys"):
+            raise FlowError(step, "at least one key", response)
+
+    def login(self, person: Person) -> Flow[Credentials]:
+        """Authorization code with PKCE through the provider, as a browser does it, to the callback's JSON."""
+        browser = Browser()
+        query = urlencode({"login_hint": person.email})
+        response = yield from browser.follow(f"{self._auth}/auth/google?{query}", name="login")
+        credentials = self._credentials("login", person, response)
+        if self.via == "ticket":
+            credentials = yield from self.ticket(credentials)
+        return credentials
+
+    def refresh(self, credentials: Credentials) -> Flow[Credentials]:
+        """New access and refresh tokens; the old refresh token is used up."""
+        body = _dumps({"refresh_token": credentials.extra["refresh_token"]})
+        headers = {"content-type": "application/json"}
+        response = yield HttpRequest("POST", f"{self._auth}/auth/refresh", headers, body, "refresh")
+        return self._credentials("refresh", credentials.person, response)
+
+    def ticket(self, credentials: Credentials) -> Flow[Credentials]:
+        """The same credentials with a single-use ticket in `extra`, for one handshake."""
+        response = yield HttpRequest("POST", f"{self._auth}/auth/ticket", _bearer(credentials), b"", "ticket")
+        ticket = _object("ticket", response).get("ticket")
+        if not isinstance(ticket, str) or not ticket:
+            raise FlowError("ticket", "a ticket", response)
+        return replace(credentials, extra={**credentials.extra, "ticket": ticket})
+
+    def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
+        """Ask auth, the backend through the edge, and the backend through the frontend's proxy."""
+        statements = []
+        for place, url, name in (
+            (Place.AUTH, f"{self._auth}/auth/me", "identity: auth"),
+            (Place.BACKEND, f"{self._edge}/api/me", "identity: backend"),
+            (Place.FRONTEND, f"{self._frontend}/api/me", "identity: frontend"),
+        ):
+            response = yield HttpRequest("GET", url, _bearer(credentials), b"", name)
+            profile = _object(name, response)
+            user = profile.get("user", profile)
+            user_id = user.get("id") if isinstance(user, dict) else None
+            statements.append(Statement(place=int(place), user_id=str(user_id) if user_id is not None else None))
+        return statements
+
+    def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
+        """PUT the conversation with its members; repeating it changes nothing."""
+        body = _dumps({"members": [member.email for member in room.members], "title": room.label})
+        headers = {**_bearer(credentials), "content-type": "application/json"}
+        response = yield HttpRequest("PUT", self._conversation(room), headers, body, "open room")
+        if response.status not in (200, 201):
+            raise FlowError(f"opening room {room.label}", "200 or 201", response)
+
+    def probe(self, credentials: Credentials) -> Flow[int]:
+        response = yield HttpRequest("GET", f"{self._edge}/api/me", _bearer(credentials), b"", "probe")
+        return response.status
+
+    def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
+        """Pages of `HISTORY_PAGE` messages after the last number seen, up to the head."""
+        rows: list[StoredRow] = []
+        after = 0
+        step = f"reading the history of {room.label}"
+        while True:
+            url = f"{self._conversation(room)}/messages?after={after}&limit={HISTORY_PAGE}"
+            response = yield HttpRequest("GET", url, _bearer(credentials), b"", "history")
+            page = _object(step, response)
+            try:
+                messages = [_stored(message) for message in page["messages"]]
+                head = int(page["head"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise FlowError(step, "messages with seq, id, sender, text, and head", response) from error
+            if not messages:
+                return rows
+            rows += messages
+            last = max(row.seq for row in messages)
+            if last <= after:
+                raise FlowError(step, f"messages after {after}", response)
+            after = last
+            if after >= head:
+                return rows
+
+    # -- the socket ---------------------------------------------------------------------------------------------
+
+    def handshake(self, credentials: Credentials, resume: Mapping[str, int] | None = None) -> Handshake:
+        query: dict[str, str] = {}
+        headers: dict[str, str] = {}
+        subprotocols: tuple[str, ...] = ()
+        if self.via == "header":
+            headers = _bearer(credentials)
+        elif self.via == "subprotocol":
+            subprotocols = (SUBPROTOCOL, f"bearer.{credentials.token}")
+        elif self.via == "query":
+            query["token"] = credentials.token
+        else:
+            query["ticket"] = str(credentials.extra["ticket"])
+        first_frames: tuple[str | bytes, ...] = ()
+        if resume is not None:
+            query["resume"] = "1"
+            first_frames = (_dumps({"type": "resume", "from": dict(resume)}).decode(),)
+        return Handshake(
+            url=f"{self._ws}?{urlencode(query)}" if query else self._ws,
+            headers=headers,
+            subprotocols=subprotocols,
+            first_frames=first_frames,
+            ca_file=self.ca_file,
+        )
+
+    def rooms_on_connect(self, credentials: Credentials, rooms: Sequence[Room]) -> Iterable[str | bytes]:
+        """None: the server subscribes a member to all of its conversations by itself."""
+        return ()
+
+    def encode(self, label: str, message_id: str, text: str) -> str:
+        label_json = self._json_labels.get(label)
+        if label_json is None:
+            label_json = self._json_labels[label] = _dumps(label).decode()
+        quoted = _dumps(text).decode()
+        return f'{{"type":"send","conversation":{label_json},"id":{_dumps(message_id).decode()},"text":{quoted}}}'
+
+    def encode_question(self, label: str, message_id: str, text: str) -> str:
+        """A message that the platform's agent is to answer."""
+        return f'{self.encode(label, message_id, text)[:-1]},"ask":true}}'
+
+    def hear(self, data: str | bytes) -> Sequence[Heard]:
+        try:
+            frame = _loads(data)
+            if frame["type"] == "message":
+                seq, text, label, sender = frame["seq"], frame["text"], frame["conversation"], frame["sender"]
+                # exact types and range: what passes here is written into fixed-width records without another look
+                if type(seq) is int and -1 < seq < SEQ_LIMIT and type(text) is type(label) is type(sender) is str:
+                    return ((MESSAGE, label, text, seq, sender, frame.get("id"), None),)
+            return _hear_rare(frame)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return ((OTHER, None, None, -1, None, None, "a frame that could not be understood"),)
+
+    # -- helpers ------------------------------------------------------------------------------------------------
+
+    def _conversation(self, room: Room) -> str:
+        return f"{self._edge}/api/conversations/{quote(room.label, safe='')}"
+
+    def _credentials(self, step: str, person: Person, response: HttpResponse) -> Credentials:
+        answer = _object(step, response)
+        token = answer.get("access_token")
+        try:
+            # Our own token: read, not judged; the platform's services verify its signature.
+            claims = jwt.decode(str(token), options={"verify_signature": False})
+        except jwt.InvalidTokenError as error:
+            raise FlowError(step, "a JWT as access_token", response) from error
+        user = answer.get("user") or {}
+        faults = self._claim_faults(claims, user if step == "login" else {"id": claims.get("sub")}, person)
+        if faults:
+            raise FlowError(step, "a token that fits the person who logged in", detail="; ".join(faults))
+        return Credentials(
+            person=person,
+            user_id=str(claims["sub"]),
+            token=str(token),
+            expires_at=float(claims["exp"]),
+            extra={"refresh_token": answer.get("refresh_token"), "claims": claims},
+        )
+
+    def _claim_faults(self, claims: Mapping[str, Any], user: Mapping[str, Any], person: Person) -> list[str]:
+        audience = claims.get("aud")
+        audiences = audience if isinstance(audience, list) else [audience]
+        checks = {
+            f"sub {claims.get('sub')!r} is not the user's id {user.get('id')!r}": claims.get("sub")
+            and claims["sub"] == user.get("id"),
+            f"iss {claims.get('iss')!r} is not {self._auth!r}": str(claims.get("iss")).rstrip("/") == self._auth,
+            f"aud {audience!r} is not {self.audience or 'there'!r}": (
+                self.audience in audiences if self.audience else bool(audience)
+            ),
+            f"email {claims.get('email')!r} is not {person.email!r}": claims.get("email") == person.email,
+            f"exp {claims.get('exp')!r} is no time": isinstance(claims.get("exp"), (int, float)),
+        }
+        return [fault for fault, holds in checks.items() if not holds]
+
+
+def _bearer(credentials: Credentials) -> dict[str, str]:
+    return {"authorization": f"Bearer {credentials.token}"}
+
+
+def _object(step: str, response: HttpResponse) -> dict[str, Any]:
+    """The JSON object of a 200; FlowError for anything else."""
+    if response.status != 200:
+        raise FlowError(step, "200", response)
+    try:
+        value = response.json()
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FlowError(step, "JSON", response) from error
+    if not isinstance(value, dict):
+        raise FlowError(step, "a JSON object", response)
+    return value
+
+
+def _stored(message: Mapping[str, Any]) -> StoredRow:
+    sender, message_id = message["sender"], message["id"]
+    return StoredRow(
+        text=str(message["text"]),
+        seq=int(message["seq"]),
+        sender=None if sender is None else str(sender),
+        message_id=None if message_id is None else str(message_id),
+        conversation=message.get("conversation"),
+    )
+
+
+def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
+    """Everything but messages. Raises KeyError, TypeError or ValueError for what is not understood."""
+    kind = frame["type"]
+    if kind == "ack":
+        return ((ACK, frame["conversation"], None, _seq(frame["seq"]), None, str(frame["id"]), None),)
+    if kind == "nack":
+        retry_after = frame.get("retry_after")
+        answer = (int(frame["code"]), None if retry_after is None else float(retry_after))
+        return ((NACK, frame.get("conversation"), None, -1, None, str(frame["id"]), answer),)
+    if kind == "welcome":
+        who = {key: frame.get(key) for key in ("user", "replica", "session")}
+        heard: list[Heard] = [(WELCOME, None, None, -1, str(frame["user"]), None, who)]
+        if not frame.get("resume"):
+            heard += [
+                (JOINED, str(c), None, _seq(head), None, None, None) for c, head in frame["conversations"].items()
+            ]
+        return tuple(heard)
+    if kind == "joined":
+        complete = frame.get("complete")
+        complete = complete if isinstance(complete, bool) else None
+        return ((JOINED, str(frame["conversation"]), None, _seq(frame["head"]), None, None, complete),)
+    if kind == "agent":
+        event = (str(frame["run"]), str(frame["event"]), int(frame.get("n") or 0))
+        return ((AGENT, frame["conversation"], frame.get("text"), -1, None, None, event),)
+    if kind == "message":
+        raise ValueError("a message with wrong types")
+    return ((OTHER, None, None, -1, None, None, frame),)
+
+
+def _seq(value: Any) -> int:
+    if type(value) is not int or not -1 <= value < SEQ_LIMIT:
+        raise ValueError("not a sequence number")
+    return value

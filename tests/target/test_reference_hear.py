@@ -1,0 +1,105 @@
+"""The reference dialect translates frames into heard things, fast and without ever raising."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from harness.client.events import ACK, AGENT, JOINED, MESSAGE, NACK, OTHER, WELCOME
+from harness.target.reference import ReferenceTarget
+
+
+@pytest.fixture
+def target() -> ReferenceTarget:
+    return ReferenceTarget(
+        {"edge": "http://127.0.0.1:1", "auth": "http://127.0.0.1:2", "frontend": "http://127.0.0.1:3"}
+    )
+
+
+MESSAGE_FRAME = {
+    "type": "message",
+    "conversation": "room-1",
+    "seq": 7,
+    "id": "m1",
+    "sender": "u1",
+    "text": 'h\u00e9 "x"',
+    "at": "2026-01-01T00:00:00Z",
+}
+
+
+def test_message(target: ReferenceTarget) -> None:
+    """A message is one tuple with label, text, number, sender and client id, from text and from bytes."""
+    expected = ((MESSAGE, "room-1", 'h\u00e9 "x"', 7, "u1", "m1", None),)
+    assert target.hear(json.dumps(MESSAGE_FRAME)) == expected
+    assert target.hear(json.dumps(MESSAGE_FRAME).encode()) == expected
+
+
+def test_answers(target: ReferenceTarget) -> None:
+    """ack carries its number, nack its code and waiting time."""
+    ack = {"type": "ack", "id": "m1", "conversation": "room-1", "seq": 7}
+    assert target.hear(json.dumps(ack)) == ((ACK, "room-1", None, 7, None, "m1", None),)
+    nack = {"type": "nack", "id": "m2", "code": 429, "reason": "slow down", "retry_after": 0.5}
+    assert target.hear(json.dumps(nack)) == ((NACK, None, None, -1, None, "m2", (429, 0.5)),)
+    del nack["retry_after"]
+    assert target.hear(json.dumps(nack))[0][6] == (429, None)
+
+
+def test_welcome_subscribes(target: ReferenceTarget) -> None:
+    """A welcome is heard as WELCOME and one JOINED per conversation, at its head."""
+    frame = {
+        "type": "welcome", "user": "u1", "name": "Ann", "replica": "backend-1", "session": "s1",
+        "conversations": {"room-1": 4, "room-2": 0},
+    }  # fmt: skip
+    assert target.hear(json.dumps(frame)) == (
+        (WELCOME, None, None, -1, "u1", None, {"user": "u1", "replica": "backend-1", "session": "s1"}),
+        (JOINED, "room-1", None, 4, None, None, None),
+        (JOINED, "room-2", None, 0, None, None, None),
+    )
+
+
+@pytest.mark.parametrize(("complete", "extra"), [(True, True), (False, False), (None, None)])
+def test_joined(target: ReferenceTarget, complete: bool | None, extra: bool | None) -> None:
+    """`complete` tells whether the session continues without a gap."""
+    frame = {"type": "joined", "conversation": "room-1", "head": 9, "complete": complete}
+    assert target.hear(json.dumps(frame)) == ((JOINED, "room-1", None, 9, None, None, extra),)
+
+
+def test_agent(target: ReferenceTarget) -> None:
+    """An agent's event carries run, event and chunk number."""
+    frame = {"type": "agent", "conversation": "room-1", "run": "r1", "event": "chunk", "n": 3, "text": "so"}
+    assert target.hear(json.dumps(frame)) == ((AGENT, "room-1", "so", -1, None, None, ("r1", "chunk", 3)),)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "", "{", "[]", "7", "null", '"text"', '{"type":"new thing"}', '{"no":"type"}', b"\xff\xfe", '{"type":[]}',
+        '{"type":"ack","id":"m"}', '{"type":"nack","id":"m","code":"many"}', '{"type":"welcome","user":"u"}',
+        '{"type":"welcome","user":"u","conversations":[1]}', '{"type":"joined","conversation":"c","head":"x"}',
+        '{"type":"ack","id":"m","conversation":"c","seq":18446744073709551615}',
+    ],
+)  # fmt: skip
+def test_bad_input_is_other(target: ReferenceTarget, data: str | bytes) -> None:
+    """What cannot be understood is OTHER, never an exception: a broken server must not stop the witness."""
+    assert [heard[0] for heard in target.hear(data)] == [OTHER]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seq", "7"), ("seq", None), ("seq", -5), ("seq", 1 << 63), ("seq", True), ("text", None), ("text", 3),
+     ("conversation", None), ("conversation", {}), ("sender", []), ("sender", None)],
+)  # fmt: skip
+def test_message_with_wrong_types_is_other(target: ReferenceTarget, key: str, value: Any) -> None:
+    """A value that a record could not hold never passes as a message."""
+    assert [heard[0] for heard in target.hear(json.dumps({**MESSAGE_FRAME, key: value}))] == [OTHER]
+
+
+def test_encode_is_json(target: ReferenceTarget) -> None:
+    """The hand-built frame is JSON whatever is in label, id and text."""
+    for text in ("plain", 'quotes " and \\ and \n', "\U0001f600 \u202e", "\x00\x7f"):
+        frame = json.loads(target.encode('a "room"', 'id"1', text))
+        assert frame == {"type": "send", "conversation": 'a "room"', "id": 'id"1', "text": text}
+    asked = json.loads(target.encode_question("r", "i", "why?"))
+    assert asked == {"type": "send", "conversation": "r", "id": "i", "text": "why?", "ask": True}
