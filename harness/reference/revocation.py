@@ -1,0 +1,72 @@
+"""Revoked tokens, known to every replica at once through Redis.
+
+| what | where |
+|---|---|
+| one token | key `revoked:jti:JTI` = "1", lives as long as the token would |
+| all tokens of a person up to a moment | key `revoked:sub:SUB` = epoch seconds; a token with `iat` <= it is refused |
+| live connections | channel `revocations`: JSON `{"jti": …, "at": epoch}` or `{"sub": …, "at": epoch}` |
+
+The keys are set before the message is published. Auth keeps a durable copy in its database and writes all of it again
+when Redis has lost its memory.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import orjson
+import redis.asyncio
+
+from harness.reference.tokens import LEEWAY_S, Claims
+
+CHANNEL = "revocations"
+MARGIN_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Exactly one of `token_id` and `subject`. `until`: epoch seconds after which nobody can need it any more."""
+
+    at: float
+    until: float
+    token_id: str | None = None
+    subject: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"revoked:jti:{self.token_id}" if self.token_id else f"revoked:sub:{self.subject}"
+
+    def message(self) -> bytes:
+        who = {"jti": self.token_id} if self.token_id else {"sub": self.subject}
+        return orjson.dumps({**who, "at": self.at})
+
+
+async def is_revoked(client: redis.asyncio.Redis, claims: Claims) -> bool:
+    """Ask Redis, every time: an answer kept here would outlive a revocation. Redis errors go to the caller (503)."""
+    by_token, by_subject = await client.mget(f"revoked:jti:{claims.token_id}", f"revoked:sub:{claims.subject}")
+    return by_token is not None or (by_subject is not None and claims.issued_at <= float(by_subject))
+
+
+async def publish(client: redis.asyncio.Redis, revocations: Iterable[Revocation]) -> None:
+    """Make them known everywhere. Idempotent; the later of two moments for one person stands."""
+    now = time.time()
+    async with client.pipeline(transaction=False) as pipe:
+        for one in revocations:
+            ttl_s = math.ceil(one.until - now + LEEWAY_S + MARGIN_S)
+            if ttl_s <= 0:
+                continue
+            if one.token_id:
+                pipe.set(one.key, "1", ex=ttl_s)
+            else:
+                pipe.eval(_LATER, 1, one.key, repr(one.at), ttl_s)
+            pipe.publish(CHANNEL, one.message())
+        await pipe.execute()
+
+
+_LATER = """
+local old = tonumber(redis.call('GET', KEYS[1]) or '0')
+if tonumber(ARGV[1]) >= old then redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) end
+"""

@@ -1,0 +1,277 @@
+"""Verifying JWTs against a published key set, for auth and backend alike.
+
+    keys = KeySet(fetch)                       # fetch: async () -> the JWKS document
+    verifier = Verifier(keys, issuer=…, audience=…)
+    claims = await verifier.verify(token)      # TokenRefused says why; KeysUnavailable: nobody can say right now
+
+Each rule is one method of `Verifier`, small enough to be replaced by a defect. What is *not* decided here is
+revocation (`harness.reference.revocation`): it changes after a token was issued and has to be asked every time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jwt
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+ALGORITHMS = ("ES256", "RS256")
+LEEWAY_S = 5.0
+CACHE_SIZE = 20_000
+MAX_TOKEN_CHARS = 8192
+
+Json: TypeAlias = dict[str, Any]
+FetchKeys: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+class TokenRefused(Exception):
+    """The token is not accepted. `code` is for programs (expired, bad_signature, …), the message for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code, self.message = code, message
+        super().__init__(message)
+
+
+class KeysUnavailable(Exception):
+    """The issuer's keys cannot be had now, so the token can neither be accepted nor refused: answer 503."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """An accepted access token. Times are seconds of the epoch."""
+
+    subject: str
+    token_id: str
+    issued_at: float
+    expires_at: float
+    email: str
+    name: str
+    permissions: tuple[str, ...]
+    session: str
+    raw: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Claims:
+        """From a payload whose required claims are known to be there."""
+        return cls(
+            subject=raw["sub"],
+            token_id=raw["jti"],
+            issued_at=float(raw["iat"]),
+            expires_at=float(raw["exp"]),
+            email=str(raw.get("email", "")),
+            name=str(raw.get("name", "")),
+            permissions=tuple(raw.get("permissions", ())),
+            session=str(raw.get("sid", "")),
+            raw=raw,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    kid: str
+    algorithm: str
+    key: Any
+
+
+def public_keys(document: Mapping[str, Any], algorithms: Sequence[str] = ALGORITHMS) -> dict[str, PublicKey]:
+    """Usable signature keys of a JWKS document by `kid`; others (unknown types, no kid, encryption) are left out."""
+    kinds: dict[str, tuple[str, Any]] = {"EC": ("ES256", ECAlgorithm), "RSA": ("RS256", RSAAlgorithm)}
+    found: dict[str, PublicKey] = {}
+    for jwk in document.get("keys", ()):
+        kid = jwk.get("kid")
+        default, kind = kinds.get(str(jwk.get("kty")), ("", None))
+        algorithm = jwk.get("alg", default)
+        if kind is None or not kid or algorithm not in algorithms or jwk.get("use", "sig") != "sig":
+            continue
+        found[kid] = PublicKey(kid, algorithm, kind.from_jwk(json.dumps(jwk)))
+    return found
+
+
+class KeySet:
+    """The issuer's public keys: cached for `max_age_s`, fetched again for an unknown `kid`.
+
+    Fetches are at least `min_pause_s` apart however many forged key ids arrive; a request with an unknown key waits
+    for the next fetch instead of being refused, so that a rotation drops nobody. Old keys serve while the issuer is
+    down.
+    """
+
+    def __init__(self, fetch: FetchKeys, *, max_age_s: float = 300.0, min_pause_s: float = 0.5) -> None:
+        self.fetch, self.max_age_s, self.min_pause_s = fetch, max_age_s, min_pause_s
+        self.keys: dict[str, PublicKey] = {}
+        self.generation = 0
+        self._fetched_at = self._tried_at = float("-inf")
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def get(self, kid: str) -> PublicKey:
+        """The key; TokenRefused when the issuer does not know it, KeysUnavailable when it cannot be asked."""
+        if kid not in self.keys:
+            await self.refresh()
+        elif time.monotonic() - self._fetched_at > self.max_age_s:
+            # Known keys go on serving while newer ones are fetched, or while the issuer is down.
+            self._begin()
+        try:
+            return self.keys[kid]
+        except KeyError:
+            raise TokenRefused("unknown_key", "The token names a key that its issuer does not have.") from None
+
+    async def refresh(self) -> None:
+        """Fetch now, or as soon as the pause allows; everybody who waits shares one fetch."""
+        await asyncio.shield(self._begin())
+
+    def _begin(self) -> asyncio.Task[None]:
+        if self._fetching is None or self._fetching.done():
+            self._fetching = asyncio.create_task(self._fetch())
+            self._fetching.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return self._fetching
+
+    async def _fetch(self) -> None:
+        pause = self._tried_at + self.min_pause_s - time.monotonic()
+        if pause > 0:
+            await asyncio.sleep(pause)
+        self._tried_at = time.monotonic()
+        try:
+            keys = public_keys(await self.fetch())
+        except Exception as error:
+            raise KeysUnavailable(f"The issuer's keys cannot be read ({type(error).__name__}: {error}).") from error
+        if keys.keys() != self.keys.keys():
+            self.generation += 1
+        self.keys, self._fetched_at = keys, time.monotonic()
+
+
+class Verifier:
+    """Access tokens of one issuer for one audience. Good signatures are remembered, everything else is asked anew."""
+
+    def __init__(self, keys: KeySet, *, issuer: str, audience: str, leeway_s: float = LEEWAY_S) -> None:
+        self.keys, self.issuer, self.audience, self.leeway_s = keys, issuer, audience, leeway_s
+        self.algorithms: tuple[str, ...] = ALGORITHMS
+        self._signed: dict[str, Claims] = {}
+        self._generation = 0
+
+    async def verify(self, token: str) -> Claims:
+        """The claims of a token that holds now; TokenRefused or KeysUnavailable otherwise."""
+        claims = self.remembered(token)
+        if claims is None:
+            raw = await self.signed_payload(token)
+            self.check_shape(raw)
+            self.check_issuer(raw)
+            self.check_audience(raw)
+            self.check_type(raw)
+            claims = Claims.of(raw)
+            self.remember(token, claims)
+        self.check_times(claims, time.time())
+        return claims
+
+    def remembered(self, token: str) -> Claims | None:
+        """What was found in this very token before, unless the issuer's keys have changed since."""
+        if self._generation != self.keys.generation:
+            self._signed.clear()
+            self._generation = self.keys.generation
+        return self._signed.get(token)
+
+    def remember(self, token: str, claims: Claims) -> None:
+        if len(self._signed) >= CACHE_SIZE:
+            del self._signed[next(iter(self._signed))]
+        self._signed[token] = claims
+
+    async def signed_payload(self, token: str) -> Json:
+        """The payload, its signature verified with a key of the issuer."""
+        header = self.header(token)
+        self.check_algorithm(header)
+        key = await self.keys.get(header["kid"])
+        return self.check_signature(token, header, key)
+
+    def header(self, token: str) -> Json:
+        return jose_header(token)
+
+    def check_algorithm(self, header: Json) -> None:
+        if header.get("alg") not in self.algorithms:
+            raise TokenRefused("bad_algorithm", "The token's algorithm is not allowed.")
+
+    def check_signature(self, token: str, header: Json, key: PublicKey) -> Json:
+        return verified_payload(token, header, key)
+
+    def check_shape(self, raw: Json) -> None:
+        missing = [name for name in ("iss", "aud", "sub", "exp", "iat", "jti") if name not in raw]
+        if missing:
+            raise TokenRefused("missing_claim", f"The token lacks {', '.join(missing)}.")
+        numbers = [raw["exp"], raw["iat"], raw.get("nbf", 0)]
+        texts = [raw["sub"], raw["jti"]]
+        if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in numbers) or not all(
+            isinstance(v, str) and v for v in texts
+        ):
+            raise TokenRefused("bad_claim", "The token's sub, jti, exp or iat is not what it must be.")
+
+    def check_issuer(self, raw: Json) -> None:
+        if raw["iss"] != self.issuer:
+            raise TokenRefused("wrong_issuer", "The token was issued by somebody else.")
+
+    def check_audience(self, raw: Json) -> None:
+        audience = raw["aud"]
+        if self.audience not in ([audience] if isinstance(audience, str) else audience):
+            raise TokenRefused("wrong_audience", "The token is meant for another audience.")
+
+    def check_type(self, raw: Json) -> None:
+        if raw.get("typ") != "access":
+            raise TokenRefused("wrong_type", "This is no access token.")
+
+    def check_times(self, claims: Claims, now: float) -> None:
+        if now > claims.expires_at + self.leeway_s:
+            raise TokenRefused("expired", "The token has expired.")
+        if claims.issued_at > now + self.leeway_s or claims.raw.get("nbf", 0) > now + self.leeway_s:
+            raise TokenRefused("not_yet_valid", "The token was issued in the future.")
+
+
+def jose_header(token: str) -> Json:
+    """The header of a compact JWS. Strict: canonical base64url, no repeated members, a key id, no `crit`."""
+    parts = token.split(".")
+    if len(token) > MAX_TOKEN_CHARS or len(parts) != 3:
+        raise TokenRefused("malformed", "This is no signed JWT.")
+    try:
+        decoded = [_canonical(part) for part in parts]
+        header = json.loads(decoded[0], object_pairs_hook=_no_repeats)
+        json.loads(decoded[1], object_pairs_hook=_no_repeats)
+    except ValueError:
+        raise TokenRefused("malformed", "This is no signed JWT.") from None
+    if not isinstance(header, dict) or "crit" in header:
+        raise TokenRefused("malformed", "The token's header is not understood.")
+    if not isinstance(header.get("kid"), str) or not header["kid"]:
+        raise TokenRefused("unknown_key", "The token does not name its key.")
+    return header
+
+
+def verified_payload(token: str, header: Json, key: PublicKey) -> Json:
+    """The payload, if `key` signed the token with the one algorithm that this key is for."""
+    if header.get("alg") != key.algorithm:
+        raise TokenRefused("bad_algorithm", "The token's algorithm is not that of its key.")
+    try:
+        payload = json.loads(jwt.PyJWS().decode(token, key.key, algorithms=[key.algorithm]))
+    except (jwt.PyJWTError, ValueError):
+        raise TokenRefused("bad_signature", "The token's signature is wrong.") from None
+    if not isinstance(payload, dict):
+        raise TokenRefused("malformed", "The token's payload is no JSON object.")
+    return payload
+
+
+def _canonical(part: str) -> bytes:
+    """Base64url without padding and without stray bits: else one token could be written in many ways."""
+    try:
+        raw = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("not base64url") from None
+    if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != part:
+        raise ValueError("not canonical base64url")
+    return raw
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> Json:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member is there twice")
+    return found
