@@ -1,0 +1,6 @@
+"""Locust users whose every frame is recorded, and the life of a run from start to verdict."""
+
+from harness.load.story import Story, story
+from harness.load.users import ChatUser
+
+__all__ = ["ChatUser", "Story", "story"]

@@ -1,0 +1,64 @@
+"""Our options beside Locust's own, in `locust --help` and in environment variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.errors import SettingsError
+
+
+def add_arguments(parser: Any, **_: Any) -> None:
+    """Listener of Locust's init_command_line_parser."""
+    group = parser.add_argument_group(
+        "Earwitness", "Every frame is recorded and judged. Exit codes: 0 PASS, 1 FAIL, 2 could not run, 3 UNKNOWN, 4 a threshold was missed."
+    )
+    group.add_argument(
+        "--target",
+        env_var="EARWITNESS_TARGET",
+        default="",
+        metavar="FILE",
+        help="target.toml of the platform under test; without it the reference platform is started and tested",
+    )
+    group.add_argument(
+        "--seed",
+        env_var="EARWITNESS_SEED",
+        default="",
+        metavar="N",
+        help="decides users, rooms, payloads and think times; chosen and printed if not given",
+    )
+    group.add_argument(
+        "--runs",
+        env_var="EARWITNESS_RUNS",
+        default="runs",
+        metavar="DIR",
+        help="where run directories are made; runs/latest points at the newest",
+    )
+    group.add_argument(
+        "--drain-s",
+        env_var="EARWITNESS_DRAIN_S",
+        type=float,
+        default=20.0,
+        metavar="SECONDS",
+        help="how long the end of a run waits for answers and deliveries that are still on their way",
+    )
+    group.add_argument(
+        "--defect",
+        env_var="EARWITNESS_DEFECT",
+        default="",
+        metavar="SERVICE=NAME:P,…",
+        help="start the reference platform with defects, to see them caught; e.g. backend=drop-push:0.001",
+    )
+
+
+def seed_of(options: Any) -> int | None:
+    """The seed given, or None. Raises SettingsError."""
+    text = str(getattr(options, "seed", "") or "").strip()
+    if not text:
+        return None
+    try:
+        seed = int(text)
+    except ValueError:
+        raise SettingsError("--seed", [f"{text!r} is no whole number; give one like --seed 42"]) from None
+    if not 0 <= seed < 1 << 63:
+        raise SettingsError("--seed", [f"{seed} is out of range; give a number from 0 to 2**63 - 1"])
+    return seed

@@ -1,0 +1,220 @@
+"""The conductor of runs: platform or target, run directory, the end in order, the verdict, the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent import subprocess
+from gevent.event import Event
+from locust.runners import MasterRunner
+
+from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EXIT_UNKNOWN, EarwitnessError, PlatformError
+from harness.load.arguments import seed_of
+from harness.load.sampler import Sampler
+from harness.load.under_test import UnderTest
+from harness.record.rundir import RunDirectory
+from harness.target.plan import Plan
+
+if TYPE_CHECKING:
+    from harness.load.life import Life
+
+COLLECT_DEADLINE_S = 120.0
+JUDGE_DEADLINE_S = 600.0
+RANK = {EXIT_CANNOT_RUN: 4, 1: 3, EXIT_UNKNOWN: 2, 4: 1, EXIT_PASS: 0}
+
+
+class Conductor:
+    """One for the life of the process; `begin` and `finish` once a run. The platform stays up between runs."""
+
+    def __init__(self, life: Life, options: Any) -> None:
+        self.life = life
+        self.options = options
+        self.seed_given = seed_of(options)
+        self.worst: int | None = None
+        self.run: RunDirectory | None = None
+        self._judge: Any = None
+        self._sampler: Sampler | None = None
+        self._replies: dict[str, dict[str, Any]] = {}
+        self._expected: set[str] = set()
+        self._reply_came = Event()
+        self._finishing: Event | None = None
+        RunDirectory.check_root(Path(options.runs))
+        self.under_test = UnderTest.from_options(options)
+
+    # -- begin ------------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Make the run directory and give every load process its part. Called in Locust's `test_start`."""
+        runner, story = self.life.runner, self.life.story
+        seed = self.seed_given if self.seed_given is not None else secrets.randbelow(1 << 32)
+        workers = self._workers()
+        users = -(-runner.target_user_count // len(workers)) * len(workers)
+        self.under_test.allow(runner.target_user_count)
+        plan = self.under_test.plan(seed=seed, tag=secrets.token_hex(4), users=users, sizes=story.room_sizes)
+        self.run = run = RunDirectory.create(Path(self.options.runs), story.name, seed)
+        self._finishing = None
+        assignment = {
+            "run_dir": str(run.path.resolve()),
+            "plan": plan.to_dict(),
+            "target": self.under_test.description,
+            "indexes": {worker: index for index, worker in enumerate(workers)},
+        }
+        self._write_down(run, plan, workers, assignment)
+        self._judge = _start_judge(run.path)
+        self._sampler = Sampler(run.path / "tables" / "services.jsonl", self.under_test)
+        print(f"earwitness: run {run.path} · seed {seed} · {runner.target_user_count} users", flush=True)
+        self._expected = set(workers)
+        if isinstance(runner, MasterRunner):
+            for worker in workers:
+                runner.send_message("earwitness-begin", assignment, worker)
+        else:
+            self.life.begin_part(assignment, 0, 1)
+
+    def _workers(self) -> list[str]:
+        runner = self.life.runner
+        if not isinstance(runner, MasterRunner):
+            return ["local"]
+        clients = runner.clients
+        return [node.id for node in clients.ready + clients.running + clients.spawning]
+
+    def _write_down(self, run: RunDirectory, plan: Plan, workers: list[str], assignment: Mapping[str, Any]) -> None:
+        story, runner = self.life.story, self.life.runner
+        run.update(
+            seed=plan.seed,
+            tag=plan.tag,
+            story=story.name,
+            judged_by=list(story.judged_by),
+            thresholds=story.thresholds(),
+            planned={"users": runner.target_user_count, "spawn_rate": getattr(self.options, "spawn_rate", None)},
+            plan=plan.to_dict(),
+            target=self.under_test.description,
+            contract=self.under_test.target.contract.to_dict(),
+            journals=[f"load-{index}" for index in range(len(workers))] + ["collector"],
+            state="running",
+        )
+        run.write_roster(plan.roster())
+        # A run that records nothing still leaves its bursts table empty, not absent.
+        (run.path / "tables").mkdir(exist_ok=True)
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def heard_back(self, step: str, worker: str, data: Mapping[str, Any]) -> None:
+        self._replies.setdefault(step, {})[worker] = data
+        self._reply_came.set()
+
+    def finish(self) -> None:
+        """Drain, collect, judge; once a run, whoever calls first does it and others wait for it."""
+        if self.run is None:
+            return
+        if self._finishing is not None:
+            self._finishing.wait(COLLECT_DEADLINE_S + JUDGE_DEADLINE_S)
+            return
+        self._finishing = Event()
+        try:
+            self._finish(self.run)
+        finally:
+            self.run = None
+            self._finishing.set()
+
+    def _finish(self, run: RunDirectory) -> None:
+        deadline_s = float(self.options.drain_s)
+        print("earwitness: waiting for what is still on its way ...", flush=True)
+        if isinstance(self.life.runner, MasterRunner):
+            self._drain_workers(deadline_s)
+        elif self.life.part is not None:
+            self.life.part.settle(self.life.part.drain(deadline_s), deadline_s)
+            self.life.end_part()
+        if self._sampler is not None:
+            self._sampler.close()
+        run.update(state="drained")
+        print("earwitness: reading the final state ...", flush=True)
+        self._collect(run)
+        run.update(state="collected")
+        self._note(self._verdict(run))
+
+    def _drain_workers(self, deadline_s: float) -> None:
+        acked = self._ask("earwitness-drain", "earwitness-acked", {"deadline_s": deadline_s}, deadline_s + 5)
+        heads: dict[str, int] = {}
+        for reply in acked.values():
+            for label, seq in reply["heads"].items():
+                heads[label] = max(heads.get(label, -1), seq)
+        self._ask(
+            "earwitness-settle", "earwitness-drained", {"heads": heads, "deadline_s": deadline_s}, deadline_s + 20
+        )
+
+    def _ask(self, question: str, answer: str, data: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Send to every load process of the run and wait for their answers; a worker that is gone never answers,
+        its torn journal says so to the judge."""
+        self._replies[answer] = {}
+        runner = self.life.runner
+        for worker in self._expected & set(runner.clients):
+            runner.send_message(question, data, worker)
+        end = time.monotonic() + timeout_s
+        while self._missing(answer) and time.monotonic() < end:
+            self._reply_came.clear()
+            self._reply_came.wait(0.2)
+        for worker in self._missing(answer):
+            print(f"earwitness: load process {worker} did not answer to {question}", file=sys.stderr)
+        return self._replies[answer]
+
+    def _missing(self, answer: str) -> set[str]:
+        missing_nodes = {node.id for node in self.life.runner.clients.missing}
+        return (self._expected & set(self.life.runner.clients)) - set(self._replies[answer]) - missing_nodes
+
+    def _collect(self, run: RunDirectory) -> None:
+        command = [sys.executable, "-m", "harness.target.collect", str(run.path)]
+        try:
+            subprocess.run(command, timeout=COLLECT_DEADLINE_S, check=False, start_new_session=True)
+        except subprocess.TimeoutExpired:
+            print("earwitness: the final state could not be read in time", file=sys.stderr)
+
+    def _verdict(self, run: RunDirectory) -> int:
+        if self._judge is None:
+            raise PlatformError("The judge was not started.")
+        try:
+            self._judge.stdin.write(b"judge\n")
+            self._judge.stdin.close()
+            code = int(self._judge.wait(timeout=JUDGE_DEADLINE_S))
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self._judge.kill()
+            raise PlatformError(f"The judge did not finish: {error}. Try: earwitness check {run.path}") from error
+        if not (run.path / "verdict.json").exists():
+            raise PlatformError(f"The judge ended with {code} and no verdict. Try: earwitness check {run.path}")
+        verdict = json.loads((run.path / "verdict.json").read_text())
+        return int(verdict["exit_code"])
+
+    def _note(self, code: int) -> None:
+        if self.worst is None or RANK.get(code, 4) > RANK.get(self.worst, 4):
+            self.worst = code
+
+    def exit_code(self) -> int:
+        """The worst run's; a process that never finished a run could not run."""
+        return EXIT_CANNOT_RUN if self.worst is None else self.worst
+
+    def close(self) -> None:
+        """Stop what we started."""
+        if self._judge is not None and self._judge.poll() is None:
+            self._judge.stdin.close()
+        self.under_test.close()
+
+
+def _start_judge(run_dir: Path) -> Any:
+    """Warm before the load is over: compiled checks are loaded while users are still logging in. Its standard input
+    is its leash: end of file without the word ends it."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", "check", str(run_dir), "--when-told"],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        env=environment,
+    )
+
+

@@ -1,0 +1,144 @@
+"""A load process's part of one run: its journal, its users' sessions, and its own end."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent.event import Event
+
+from checks.record import NOBODY, NONE, Kind, Phase
+from harness.client.blocking import TRANSPORT
+from harness.client.tally import Tally
+from harness.load.statistics import LoopLag, Publisher
+from harness.record.journal import Journal
+from harness.target.load import open_target
+from harness.target.plan import Plan
+
+if TYPE_CHECKING:
+    from harness.load.users import ChatUser
+
+QUIET_S = 1.0
+"""Without sequence numbers the end of deliveries is known only by silence: this long with nothing heard."""
+
+POLL_S = 0.02
+
+
+class Part:
+    """Made at the start of each run in every process that generates load; forgotten when the run is over.
+
+    assignment  what the conductor decided, the same for every process: run directory, plan, target, limits
+    index, count  this process among the load processes: user numbers are index, index + count, index + 2 count…
+    """
+
+    def __init__(self, environment: Any, assignment: Mapping[str, Any], index: int, count: int) -> None:
+        self.environment = environment
+        self.index, self.count = index, count
+        self.plan = Plan.from_dict(assignment["plan"])
+        self.target = open_target(assignment["target"])
+        self.run_dir = Path(assignment["run_dir"])
+        self.users: list[ChatUser] = []
+        self.everyone_here = Event()
+        self.draining = False
+        self.tally = Tally()
+        self._taken = 0
+        self._closed = False
+        self._transport_before = TRANSPORT.snapshot()
+        self.journal = Journal.create(self.run_dir / "journals", f"load-{index}", meta=_meta(index))
+        self.phase(Phase.LOAD)
+        self._publisher = Publisher(environment, self.tally)
+        self._lag = LoopLag()
+
+    def take_number(self) -> int:
+        """The next user number of this process."""
+        number = self.index + self._taken * self.count
+        self._taken += 1
+        return number
+
+    def phase(self, phase: Phase) -> None:
+        now = time.monotonic_ns()
+        self.journal.write(now, Kind.PHASE, 0, 0, 0, NOBODY, 0, NOBODY, NOBODY, int(phase), NONE, NONE, 0, 0)
+
+    def note(self, kind: Kind, client: int, *, author: int = NOBODY, counter: int = 0, aux: int = NONE) -> None:
+        """A record outside any connection: a login, a probe, an identity."""
+        now = time.monotonic_ns()
+        self.journal.write(now, kind, 0, 0, 0, client, 0, NOBODY, author, counter, NONE, aux, 0, 0)
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def drain(self, deadline_s: float) -> dict[str, int]:
+        """Stop sending and wait until every message has its answer. Returns the highest acknowledged sequence
+        number of each room, by label: what all its members must yet hear."""
+        self.draining = True
+        self.phase(Phase.DRAIN)
+        end = time.monotonic() + deadline_s
+        _wait(lambda: not any(user.session.pending for user in self._talking()), end)
+        heads: dict[str, int] = {}
+        for user in self._talking():
+            for label, seq in user.session.acked_points().items():
+                heads[label] = max(heads.get(label, NONE), seq)
+        return heads
+
+    def settle(self, heads: Mapping[str, int], deadline_s: float) -> None:
+        """Wait until every open session has heard its rooms up to `heads` (or, without numbers, until silence)."""
+        end = time.monotonic() + deadline_s
+
+        def behind(user: ChatUser) -> bool:
+            if not user.online:
+                return False
+            seen = user.session.resume_points()
+            return any(seen.get(room.label, NONE) < heads.get(room.label, NONE) for room in user.rooms)
+
+        _wait(lambda: not any(behind(user) for user in self._talking()), end)
+        if self.target.contract.sequence == "none":
+            self._await_silence(end)
+
+    def _await_silence(self, end: float) -> None:
+        heard, since = self._frames(), time.monotonic()
+        while time.monotonic() < min(end, since + QUIET_S):
+            gevent.sleep(POLL_S)
+            if self._frames() != heard:
+                heard, since = self._frames(), time.monotonic()
+
+    def close(self) -> None:
+        """DRAINED, close the sockets, write the footer. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self.draining = True
+        self.phase(Phase.DRAINED)
+        gevent.joinall([gevent.spawn(user.disconnect) for user in self.users], timeout=10)
+        self._publisher.close()
+        footer = {**TRANSPORT.since(self._transport_before), "lag_ms": self._lag.close()}
+        footer["recorded_frames_in"] = sum(user.session.frames_recorded for user in self._talking())
+        footer["users"] = len(self.users)
+        self.journal.close(footer)
+
+    def _talking(self) -> list[ChatUser]:
+        return [user for user in self.users if user.session is not None]
+
+    def _frames(self) -> int:
+        return TRANSPORT.frames_in
+
+
+def _wait(done: Any, end: float) -> None:
+    while not done() and time.monotonic() < end:
+        gevent.sleep(POLL_S)
+
+
+def _meta(index: int) -> dict[str, Any]:
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return {
+        "host": socket.gethostname(),
+        "boot": boot.read_text().strip() if boot.exists() else "",
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "index": index,
+        "wall_minus_monotonic_ns": time.time_ns() - time.monotonic_ns(),
+    }

@@ -1,0 +1,100 @@
+"""Message statistics reach Locust in aggregates once a second: its `fire` costs ten times a message's own work."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import gevent
+
+from harness.client.tally import Histogram, Summary, Tally, bucket_middle
+
+PERIOD_S = 1.0
+LAG_PERIOD_S = 0.02
+
+
+class Publisher:
+    """Merges a process's tally into Locust's statistics, where console, CSV, web UI and master read it."""
+
+    def __init__(self, environment: Any, tally: Tally) -> None:
+        self._stats = environment.stats
+        self._tally = tally
+        self._greenlet = gevent.spawn(self._run)
+
+    def _run(self) -> None:
+        while True:
+            gevent.sleep(PERIOD_S)
+            self.publish()
+
+    def publish(self) -> None:
+        summaries, counts = self._tally.drain()
+        for name, summary in summaries.items():
+            self._merge(self._stats.get(name, "WS"), summary)
+            self._merge(self._stats.total, summary)
+        for name, count in counts.items():
+            self._count(self._stats.get(name, "WS"), count)
+            self._count(self._stats.total, count)
+
+    @staticmethod
+    def _merge(entry: Any, summary: Summary) -> None:
+        Publisher._at(entry, summary.n)
+        entry.total_response_time += summary.total_ns / 1e6
+        low, high = summary.min_ns / 1e6, summary.max_ns / 1e6
+        entry.min_response_time = low if entry.min_response_time is None else min(entry.min_response_time, low)
+        entry.max_response_time = max(entry.max_response_time, high)
+        for bucket, count in summary.buckets.items():
+            entry.response_times[_rounded_ms(bucket_middle(bucket))] += count
+
+    @staticmethod
+    def _count(entry: Any, count: int) -> None:
+        # One-way events have no response time; None, never 0, keeps percentiles honest.
+        Publisher._at(entry, count)
+        entry.num_none_requests += count
+
+    @staticmethod
+    def _at(entry: Any, count: int) -> None:
+        now = time.time()
+        entry.num_requests += count
+        entry.num_reqs_per_sec[int(now)] += count
+        entry.last_request_timestamp = now
+
+    def close(self) -> None:
+        self._greenlet.kill()
+        self.publish()
+
+
+class LoopLag:
+    """How late the event loop wakes a sleeper: what the load generator itself adds to any latency."""
+
+    def __init__(self) -> None:
+        self._histogram = Histogram()
+        self._greenlet = gevent.spawn(self._run)
+
+    def _run(self) -> None:
+        while True:
+            due = time.monotonic_ns() + int(LAG_PERIOD_S * 1e9)
+            gevent.sleep(LAG_PERIOD_S)
+            self._histogram.add(time.monotonic_ns() - due)
+
+    def close(self) -> dict[str, float]:
+        """p50, p99 and maximum in milliseconds over the run."""
+        self._greenlet.kill()
+        lag = self._histogram.drain()
+        return {
+            "p50": round(lag.percentile_ns(0.5) / 1e6, 2),
+            "p99": round(lag.percentile_ns(0.99) / 1e6, 2),
+            "max": round(lag.max_ns / 1e6, 2),
+        }
+
+
+def _rounded_ms(ns: int) -> float | int:
+    """Two significant digits below 10 ms, so that Locust's percentiles lose their floor of 1 ms; its own rounding above."""
+    ms = ns / 1e6
+    if ms < 1:
+        return round(ms, 2)
+    if ms < 10:
+        return round(ms, 1)
+    if ms < 100:
+        return round(ms)
+    digits = len(str(int(ms))) - 2
+    return int(round(ms, -digits))

@@ -1,0 +1,57 @@
+"""A story: what a locustfile promises to exercise, and the one call that ties it to Locust's events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from locust import events
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """`judged_by` names the checks that the run must exercise; rooms and limits are the story's own numbers.
+
+    room_sizes   every user is a member of one room of each of these sizes
+    memory_mb    resident memory that each kind of service of our platform may reach
+    probe_p99_ms the REST probe's 99th percentile must stay below this
+    """
+
+    name: str
+    judged_by: tuple[str, ...]
+    room_sizes: tuple[int, ...]
+    memory_mb: Mapping[str, float] = field(default_factory=dict)
+    probe_p99_ms: float | None = None
+
+    def thresholds(self) -> dict[str, Any]:
+        return {"memory_mb": dict(self.memory_mb), "probe_p99_ms": self.probe_p99_ms}
+
+
+def story(
+    file: str,
+    *,
+    judged_by: Sequence[str],
+    rooms: Sequence[int] = (5, 10, 100),
+    memory_mb: Mapping[str, float] | None = None,
+    probe_p99_ms: float | None = None,
+) -> Story:
+    """Call once in a locustfile as `story(__file__, judged_by=("I1", …))`: from then on its runs are judged."""
+    from harness.load.arguments import add_arguments
+    from harness.load.life import attach
+
+    told = Story(
+        name=Path(file).stem,
+        judged_by=tuple(judged_by),
+        room_sizes=tuple(rooms),
+        memory_mb=dict(memory_mb or {}),
+        probe_p99_ms=probe_p99_ms,
+    )
+    events.init_command_line_parser.add_listener(add_arguments)
+
+    def on_init(environment: Any, **_: Any) -> None:
+        attach(environment, told)
+
+    events.init.add_listener(on_init)
+    return told

@@ -1,0 +1,242 @@
+"""The virtual user of a chat platform: logs in, opens rooms, connects, says and hears; every frame is recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from locust import User
+from locust.exception import StopUser
+
+from checks.record import NONE, Kind, Place
+from harness.client.blocking import Connection, Refused
+from harness.client.flow import FlowError
+from harness.client.http_gevent import run_flow_gevent
+from harness.client.session import ChatSession
+from harness.load.part import Part
+from harness.target.protocol import Credentials, Room
+
+ANSWER_S = 10.0
+RECONNECT_TRIES = 8
+BURST_SLICE_S = 0.01
+
+
+class ChatUser(User):
+    """Subclass it in a locustfile. In tasks: `say`, `burst`, `probe`; `rooms` are this user's, in the story's order.
+
+    think_s  bounds of the pause between two tasks; drawn from the user's own seeded `rng`.
+    """
+
+    abstract = True
+    think_s: tuple[float, float] = (0.5, 2.0)
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        self.part: Part = environment.earwitness.part
+        self.number = self.part.take_number()
+        self.session: Any = None
+        self.rooms: tuple[Room, ...] = ()
+        self.credentials: Credentials | None = None
+        self._connection: Connection | None = None
+        self._answered = Event()
+        self.ready = False
+
+    def wait_time(self) -> float:
+        return self.rng.uniform(*self.think_s)
+
+    def on_start(self) -> None:
+        plan = self.part.plan
+        if self.number >= plan.users:
+            return
+        self.person = plan.people[self.number]
+        self.rooms = plan.rooms_of[self.number]
+        self.rng: Random = plan.rng(self.number)
+        self.part.users.append(self)
+        try:
+            self._log_in()
+            for room in self.rooms:
+                self._flow(self.part.target.open_room(self._credentials(), room))
+            self.connect()
+        except (FlowError, Refused) as error:
+            self._failed("START", "user could not start", error)
+            return
+        self.ready = True
+
+    # -- what a story can do --------------------------------------------------------------------------------------
+
+    def say(self, room: Room | None = None) -> None:
+        """Say one numbered message in `room` (one of the user's own by chance) and wait for its answer."""
+        self._go_on_or_stop()
+        if not self.online and not self._back_online():
+            return
+        session = self.session
+        target = room or self.rng.choice(self.rooms)
+        frame = session.send(
+            time.monotonic_ns(), target.label, self.part.plan.payload(self.number, session.counter + 1)
+        )
+        self._send(frame)
+        self._await_answers(0)
+
+    def burst(self, room: Room, count: int, within_s: float = 1.0) -> None:
+        """Say `count` messages evenly within `within_s`, then wait for all answers; waits for the crowd first."""
+        self.part.everyone_here.wait(timeout=60)
+        self._go_on_or_stop()
+        if not self.online and not self._back_online():
+            return
+        session, plan = self.session, self.part.plan
+        first = session.counter + 1
+        begin = time.monotonic()
+        sent = 0
+        while sent < count and self.online:
+            due = min(count, int((time.monotonic() - begin) / within_s * count) + 1)
+            while sent < due:
+                payload = plan.payload(self.number, session.counter + 1)
+                self._send(session.send(time.monotonic_ns(), room.label, payload), soon=True)
+                sent += 1
+            gevent.sleep(BURST_SLICE_S)
+        self.part.environment.earwitness.table(
+            "bursts", {"client": self.number, "first": first, "count": sent, "room": room.number}
+        )
+        self._await_answers(0, timeout_s=30.0)
+
+    def probe(self) -> None:
+        """One cheap authenticated request: is the platform still responsive beside the load?"""
+        self._go_on_or_stop()
+        begin = time.monotonic_ns()
+        status = 0
+        try:
+            status = self._flow(self.part.target.probe(self._credentials()))
+        except FlowError as error:
+            status = error.status
+        name = self.part.journal.intern("probe")
+        self.part.note(
+            Kind.PROBE, self.number, author=name, counter=status, aux=(time.monotonic_ns() - begin) // 1000
+        )
+
+    # -- connection -------------------------------------------------------------------------------------------------
+
+    @property
+    def online(self) -> bool:
+        return self._connection is not None and self._connection.open_now
+
+    def connect(self) -> None:
+        """Open the socket; from the second time on resume where the last one ended, if the platform promises it."""
+        target = self.part.target
+        resume = None
+        if self.session is None:
+            self.session = ChatSession(
+                client=self.number,
+                tag=self.part.plan.tag,
+                journal=self.part.journal,
+                hear=target.hear,
+                encode=target.encode,
+                rooms={room.label: room.number for room in self.part.plan.rooms},
+                tally=self.part.tally,
+                ack_by_echo=not target.contract.acknowledges and target.contract.echo,
+            )
+            self.session.on_answer = self._answered.set
+            self.session.on_closed = self._lost
+        elif target.contract.resume:
+            resume = self.session.resume_points()
+        handshake = target.handshake(self._credentials(), resume)
+        connection = Connection(self.session, handshake, timeout_s=ANSWER_S)
+        connection.open()
+        self._connection = connection
+        for frame in target.rooms_on_connect(self._credentials(), self.rooms):
+            connection.send(frame)
+
+    def disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _lost(self) -> None:
+        """Called inside the io callback when the socket ended: hand over, never block."""
+        self._answered.set()
+        if not self.part.draining:
+            gevent.spawn(self._back_online)
+
+    def _back_online(self) -> bool:
+        """Reconnect with growing pauses; the pause is the reconnecting client's back-off, drawn from the seed."""
+        pause_s = 0.05
+        for _ in range(RECONNECT_TRIES):
+            if self.online or self.part.draining:
+                return self.online
+            try:
+                self.connect()
+                self._resend()
+                return True
+            except (Refused, FlowError, OSError) as error:
+                self._failed("WS", "reconnect", error)
+                gevent.sleep(pause_s * self.rng.uniform(0.5, 1.5))
+                pause_s = min(2.0, pause_s * 2)
+        return False
+
+    def _resend(self) -> None:
+        if self.part.target.contract.idempotent:
+            for message_id in self.session.unanswered():
+                self._send(self.session.retry(time.monotonic_ns(), message_id))
+
+    # -- helpers ------------------------------------------------------------------------------------------------------
+
+    def _log_in(self) -> None:
+        begin = time.monotonic_ns()
+        self.credentials = self._flow(self.part.target.login(self.person))
+        spent_us = (time.monotonic_ns() - begin) // 1000
+        journal = self.part.journal
+        journal.identity(self.number, self.credentials.user_id)
+        self.part.note(Kind.LOGIN, self.number, counter=200, aux=spent_us)
+        for statement in self._flow(self.part.target.identity(self.credentials)):
+            said = NONE if statement.user_id is None else journal.intern(statement.user_id)
+            self.part.note(Kind.IDENTITY, self.number, counter=int(Place(statement.place)), aux=said)
+
+    def _credentials(self) -> Credentials:
+        assert self.credentials is not None
+        return self.credentials
+
+    def _flow(self, flow: Any) -> Any:
+        return run_flow_gevent(flow, on_request=self._requested)
+
+    def _requested(
+        self, name: str, method: str, ms: float, status: int, length: int, error: Exception | None
+    ) -> None:
+        self.environment.events.request.fire(
+            request_type=method,
+            name=name,
+            response_time=ms,
+            response_length=length,
+            exception=error,
+            context={},
+            response=None,
+        )
+
+    def _failed(self, kind: str, name: str, error: Exception) -> None:
+        self.environment.events.request.fire(
+            request_type=kind, name=name, response_time=None, response_length=0, exception=error, context={}
+        )
+
+    def _send(self, frame: str | bytes, *, soon: bool = False) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        send: Callable[[str | bytes], None] = connection.send_soon if soon else connection.send
+        send(frame)
+
+    def _await_answers(self, most: int, timeout_s: float = ANSWER_S) -> None:
+        end = time.monotonic() + timeout_s
+        while self.session.pending > most and self.online:
+            left = end - time.monotonic()
+            if left <= 0:
+                self.session.timeouts(time.monotonic_ns(), int(timeout_s * 1e9))
+                return
+            self._answered.clear()
+            if self.session.pending > most:
+                self._answered.wait(left)
+
+    def _go_on_or_stop(self) -> None:
+        if self.part.draining or not self.ready:
+            raise StopUser  # not from on_start: Locust would print a traceback there

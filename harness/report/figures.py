@@ -1,0 +1,164 @@
+"""Figures of a run from its records: how much load there was, latencies, bursts, responsiveness."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from checks.record import Kind
+
+Records = npt.NDArray[Any]
+
+
+def load_figures(views: Iterable[Records]) -> dict[str, int]:
+    """Users and connections that there were, messages sent and heard."""
+    connections = sent = delivered = 0
+    users: set[int] = set()
+    for records in views:
+        kind = records["kind"]
+        connects = kind == Kind.CONNECT
+        connections += int(connects.sum())
+        users.update(int(user) for user in np.unique(records["client"][connects]))
+        sent += int((kind == Kind.INVOKE).sum())
+        delivered += int((kind == Kind.DELIVER).sum())
+    return {"users": len(users), "connections": connections, "messages_sent": sent, "messages_delivered": delivered}
+
+
+def replicas(views: Iterable[tuple[Records, dict[int, str]]]) -> dict[str, int]:
+    """Connections by the name of the replica that answered, where the platform says it."""
+    counts: dict[str, int] = {}
+    for records, names in views:
+        connects = records[records["kind"] == Kind.CONNECT]
+        for number, count in zip(*np.unique(connects["author"], return_counts=True), strict=True):
+            name = names.get(int(number))
+            if name is not None:
+                counts[name] = counts.get(name, 0) + int(count)
+    return dict(sorted(counts.items()))
+
+
+def probe_figures(views: Iterable[Records]) -> dict[str, Any]:
+    """Probes of responsiveness: how many, how many not answered 200, p50/p99/max in milliseconds."""
+    times: list[npt.NDArray[Any]] = []
+    bad = 0
+    for records in views:
+        probes = records[records["kind"] == Kind.PROBE]
+        bad += int((probes["counter"] != 200).sum())
+        times.append(probes["aux"] / 1000.0)
+    return {"bad": bad, **percentiles(times)}
+
+
+def percentiles(parts: list[npt.NDArray[Any]]) -> dict[str, Any]:
+    """Number of samples and their p50, p99, maximum."""
+    values = np.concatenate(parts) if parts else np.empty(0)
+    if not len(values):
+        return {"samples": 0}
+    p50, p99 = np.percentile(values, (50, 99))
+    return {
+        "samples": len(values),
+        "p50": round(float(p50), 3),
+        "p99": round(float(p99), 3),
+        "max": round(float(values.max()), 3),
+    }
+
+
+def fan_out(views: list[Records], room_sizes: list[int]) -> dict[str, Any]:
+    """Milliseconds from a message's sending to its hearing by each member, by room size. One host's clock.
+
+    Memory: 16 bytes a message and a delivery; the largest histories are sampled by their last five million records.
+    """
+    views = [records[-5_000_000:] for records in views]
+    invoke = _joined(views, Kind.INVOKE, first_attempt=True)
+    heard = _joined(views, Kind.DELIVER)
+    if not len(invoke) or not len(heard):
+        return {}
+    keys = _message_keys(invoke)
+    order = np.argsort(keys, kind="stable")
+    keys, sent_at = keys[order], invoke["t"][order]
+    wanted = _message_keys(heard)
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    known = keys[at] == wanted
+    delay_ms = (heard["t"][known] - sent_at[at[known]]) / 1e6
+    conv = heard["conv"][known]
+    sizes = np.asarray(room_sizes)
+    inside = conv < len(sizes)
+    size = sizes[conv[inside]]
+    return {str(int(s)): percentiles([delay_ms[inside][size == s]]) for s in np.unique(size)}
+
+
+def bursts(views: list[Records], table: Path) -> list[dict[str, Any]]:
+    """Each burst of the table: seconds from its first sending until all sent, acknowledged, heard everywhere."""
+    found = []
+    for row in read_table(table):
+        first, last = row["first"], row["first"] + row["count"] - 1
+        mine = [
+            r[(r["author"] == row["client"]) & (r["counter"] >= first) & (r["counter"] <= last)] for r in views
+        ]
+        records = np.concatenate(mine) if mine else np.empty(0)
+        sent = records[records["kind"] == Kind.INVOKE]
+        acked = records[records["kind"] == Kind.OK]
+        heard = records[records["kind"] == Kind.DELIVER]
+        stored = records[records["kind"] == Kind.STORED]
+        if not len(sent):
+            continue
+        begin = sent["t"].min()
+
+        def after(part: Records, begin: Any = begin) -> float | None:
+            return round(float(part["t"].max() - begin) / 1e9, 4) if len(part) else None
+
+        lag_ms = _lag_after_send(sent, heard)
+        found.append(
+            {
+                **row,
+                "sent": len(sent),
+                "acknowledged": len(acked),
+                "delivered": len(heard),
+                "stored": len(stored),
+                "hearers": len(np.unique(heard["client"])),
+                "sent_s": after(sent),
+                "acknowledged_s": after(acked),
+                "delivered_s": after(heard),
+                "delivery_ms": lag_ms,
+            }
+        )
+    return found
+
+
+def _lag_after_send(sent: Records, heard: Records) -> dict[str, Any]:
+    if not len(heard):
+        return {"samples": 0}
+    first = int(sent["counter"].min())
+    at = np.zeros(int(max(sent["counter"].max(), heard["counter"].max())) - first + 1, dtype=np.int64)
+    at[sent["counter"].astype(np.int64) - first] = sent["t"]
+    return percentiles([(heard["t"] - at[heard["counter"].astype(np.int64) - first]) / 1e6])
+
+
+def read_table(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a side table; none if it does not exist. A torn last line is left out."""
+    if not path.exists():
+        return
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                return
+
+
+def _joined(views: list[Records], kind: Kind, *, first_attempt: bool = False) -> Records:
+    parts = []
+    for records in views:
+        mask = records["kind"] == kind
+        if first_attempt:
+            mask &= records["attempt"] <= 1
+        parts.append(records[mask])
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _message_keys(records: Records) -> npt.NDArray[Any]:
+    keys: npt.NDArray[Any] = (records["author"].astype(np.uint64) << np.uint64(32)) | records["counter"]
+    return keys

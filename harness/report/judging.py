@@ -1,0 +1,109 @@
+"""From a run directory to its verdict: read the journals, fold the checks, tell the findings, write the files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from checks import ALL
+from checks.contract import Contract
+from checks.judge import Judge
+from checks.outcome import outcome_of_run
+from checks.verdict import Outcome, Verdict, upper_bound_95
+from checks.witness import tell
+from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN
+from harness.record.history import History, open_history
+from harness.report import figures
+from harness.report.junit import junit_xml
+from harness.report.thresholds import judge_thresholds
+
+BATCH_RECORDS = 1 << 20
+MOST_WITNESSES = 10
+EXIT_OF = {Outcome.PASS: EXIT_PASS, Outcome.FAIL: EXIT_FAIL, Outcome.UNKNOWN: EXIT_UNKNOWN}
+
+
+def judge_run(run_dir: Path, *, judge: Judge | None = None) -> dict[str, Any]:
+    """The verdict of a run directory as the dictionary of verdict.json. RecordError if it cannot be read."""
+    history = open_history(run_dir)
+    run = history.run
+    contract = Contract.from_dict(run["contract"])
+    judge = Judge(history.roster, contract, ALL) if judge is None else judge
+    for batch in history.batches(BATCH_RECORDS):
+        judge.step(batch)
+    verdicts = judge.finish(history.infos(), _facts(history))
+    outcome, why = outcome_of_run(verdicts, run.get("judged_by", ()))
+    views = [view.records for view in history.journals]
+    probe = figures.probe_figures(views)
+    thresholds = judge_thresholds(run.get("thresholds", {}), probe, run_dir / "tables" / "services.jsonl")
+    exit_code = EXIT_OF[outcome]
+    if outcome is Outcome.PASS and any(row["met"] is False for row in thresholds):
+        exit_code, why = EXIT_THRESHOLD, "a threshold was missed"
+    told = [_told(verdict, history, run.get("judged_by", ())) for verdict in verdicts]
+    return {
+        "outcome": outcome.name,
+        "exit_code": exit_code,
+        "why": why,
+        "story": run.get("story", "imported"),
+        "seed": run.get("seed"),
+        "run": os.path.relpath(run_dir),
+        "target": (run.get("target") or {}).get("kind", "imported"),
+        "checks": [t for t in told if not t["id"].startswith("H")],
+        "harness": [t for t in told if t["id"].startswith("H")],
+        "thresholds": thresholds,
+        "load": figures.load_figures(views),
+        "replicas": figures.replicas((view.records, view.names) for view in history.journals),
+        "latency_ms": _latencies(views, history, probe),
+        "bursts": figures.bursts(views, run_dir / "tables" / "bursts.jsonl"),
+        "records": sum(len(records) for records in views),
+    }
+
+
+def _facts(history: History) -> dict[str, Any]:
+    run = history.run
+    recorded = {view.name for view in history.journals}
+    return {
+        "users_planned": (run.get("planned") or {}).get("users"),
+        "journals_missing": sorted(set(run.get("journals", ())) - recorded),
+        "state": run.get("state"),
+    }
+
+
+def _latencies(views: list[Any], history: History, probe: Mapping[str, Any]) -> dict[str, Any]:
+    sizes = [len(members) for members in history.roster.conversations]
+    rows = {f"fan-out, room of {size}": row for size, row in figures.fan_out(views, sizes).items()}
+    return {**rows, "probe": {k: v for k, v in probe.items() if k != "bad"}}
+
+
+def _told(verdict: Verdict, history: History, judged_by: Sequence[str]) -> dict[str, Any]:
+    named = verdict.id in judged_by
+    broken = verdict.promised and verdict.outcome is Outcome.FAIL
+    witnesses = []
+    for finding in verdict.findings[:MOST_WITNESSES]:
+        telling = tell(finding, verdict, history.roster, history.lookup)
+        witnesses.append({"sentence": telling.sentence, "records": list(telling.lines)})
+    return {
+        "id": verdict.id,
+        "name": verdict.name,
+        "outcome": verdict.outcome.name,
+        "judged_by_story": named,
+        "counts": named or broken or verdict.id.startswith("H"),
+        "promised": verdict.promised,
+        "examined": verdict.examined,
+        "violations": verdict.violations,
+        "upper_bound_95": upper_bound_95(verdict.examined) if not verdict.violations else None,
+        "why": verdict.why,
+        "facts": dict(verdict.facts),
+        "witnesses": witnesses,
+    }
+
+
+def write_verdict(run_dir: Path, verdict: Mapping[str, Any]) -> None:
+    """verdict.json and junit.xml, each whole or not at all."""
+    text = json.dumps(verdict, indent=1, ensure_ascii=False).encode() + b"\n"
+    for name, data in (("verdict.json", text), ("junit.xml", junit_xml(verdict))):
+        partial = run_dir / f".{name}.partial"
+        partial.write_bytes(data)
+        partial.replace(run_dir / name)

@@ -1,0 +1,35 @@
+"""The verdict as JUnit XML: one test case a check; FAIL is a failure, UNKNOWN an error (silence never passes)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from xml.etree import ElementTree as ET
+
+
+def junit_xml(verdict: Mapping[str, Any]) -> bytes:
+    cases = [*verdict["harness"], *verdict["checks"]]
+    counted = [c for c in cases if c["counts"]]
+    suite = ET.Element(
+        "testsuite",
+        name=f"earwitness {verdict['story']}",
+        tests=str(len(counted) + len(verdict["thresholds"])),
+        failures=str(
+            sum(c["outcome"] == "FAIL" for c in counted) + sum(t["met"] is False for t in verdict["thresholds"])
+        ),
+        errors=str(sum(c["outcome"] == "UNKNOWN" for c in counted)),
+    )
+    for check in counted:
+        case = ET.SubElement(suite, "testcase", classname="earwitness", name=f"{check['id']} {check['name']}")
+        words = "\n".join(w["sentence"] for w in check["witnesses"]) or check["why"]
+        if check["outcome"] == "FAIL":
+            ET.SubElement(case, "failure", message=f"{check['violations']} violations").text = words
+        elif check["outcome"] == "UNKNOWN":
+            ET.SubElement(case, "error", message="unknown").text = check["why"]
+    for row in verdict["thresholds"]:
+        case = ET.SubElement(suite, "testcase", classname="earwitness.thresholds", name=row["name"])
+        if row["met"] is False:
+            text = f"{row['measured']} {row['unit']} over the limit of {row['limit']} {row['unit']}"
+            ET.SubElement(case, "failure", message=text)
+    ET.indent(suite)
+    return bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))

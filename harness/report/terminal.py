@@ -1,0 +1,66 @@
+"""The verdict as text: first the load generator's own health, then one line an invariant, then the proofs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+MARK = {"PASS": "PASS   ", "FAIL": "FAIL   ", "UNKNOWN": "UNKNOWN"}
+MOST_WITNESSES = 3
+
+
+def verdict_text(verdict: Mapping[str, Any]) -> str:
+    lines = ["", f"── {verdict['story']} · seed {verdict['seed']} · {_load_line(verdict)}"]
+    lines += [_check_line(check) for check in verdict["harness"]]
+    lines.append("──")
+    lines += [_check_line(check) for check in verdict["checks"] if check["counts"] or check["violations"]]
+    silent = [c["id"] for c in verdict["checks"] if not c["counts"] and not c["violations"]]
+    if silent:
+        lines.append(f"not exercised: {', '.join(silent)}")
+    for row in verdict["thresholds"]:
+        lines.append(_threshold_line(row))
+    for name, row in verdict["latency_ms"].items():
+        if row.get("samples"):
+            lines.append(f"  {name}: p50 {row['p50']} ms, p99 {row['p99']} ms, max {row['max']} ms ({row['samples']:,})")
+    for burst in verdict["bursts"]:
+        lines.append(_burst_line(burst))
+    for check in verdict["checks"] + verdict["harness"]:
+        for k, witness in enumerate(check["witnesses"][:MOST_WITNESSES], start=1):
+            lines += ["", f"{check['id']} witness {k} of {check['violations']}: {witness['sentence']}"]
+            lines += [f"    {line}" for line in witness["records"]]
+    lines += ["", f"{verdict['outcome']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()]
+    lines.append(f"judged from {verdict['records']:,} records; again: earwitness check {verdict['run']}")
+    return "\n".join(lines)
+
+
+def _load_line(verdict: Mapping[str, Any]) -> str:
+    load = verdict["load"]
+    where = ", ".join(f"{name} {count}" for name, count in verdict["replicas"].items())
+    return (
+        f"{load['users']} users, {load['connections']} connections{f' ({where})' if where else ''}, "
+        f"{load['messages_sent']:,} sent, {load['messages_delivered']:,} heard"
+    )
+
+
+def _check_line(check: Mapping[str, Any]) -> str:
+    promise = "" if check["promised"] else "  (never promised: an observation)"
+    line = f"{MARK[check['outcome']]} {check['id']:<4}{check['name']:<24}{check['examined']:>12,} examined"
+    if check["violations"]:
+        line += f", {check['violations']:,} violations"
+    elif check["upper_bound_95"] is not None and check["outcome"] == "PASS" and check["id"].startswith("I"):
+        line += f", violation rate < {check['upper_bound_95']:.1e} (95 %)"
+    if check["why"] and check["outcome"] != "PASS":
+        line += f": {check['why']}"
+    return line + promise
+
+
+def _threshold_line(row: Mapping[str, Any]) -> str:
+    mark = {True: "met    ", False: "MISSED ", None: "no data"}[row["met"]]
+    return f"{mark} {row['name']}: {row['measured']} {row['unit']} of at most {row['limit']} ({row['samples']} samples)"
+
+
+def _burst_line(b: Mapping[str, Any]) -> str:
+    return (
+        f"  burst of {b['count']:,} by client {b['client']}: sent in {b['sent_s']} s, acknowledged {b['acknowledged']:,} "
+        f"by {b['acknowledged_s']} s, delivered {b['delivered']:,} to {b['hearers']} by {b['delivered_s']} s, stored {b['stored']:,}"
+    )

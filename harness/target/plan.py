@@ -1,0 +1,134 @@
+"""The plan of a run: who takes part, in which rooms, saying what. A pure function of seed, tag and numbers,
+the same in every process and on every host, so that dense numbers need no coordination."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from random import Random
+from typing import Any
+
+from checks.roster import Roster
+from harness.target.protocol import Person, Room
+
+FIRST_NAMES = (
+    "ann bob cleo dan eve finn gus hana ivo jun kai lena mo nils ola pia quin rosa sam tess ugo vera wim xena yan zoe"
+).split()
+
+# Text that servers have broken before: quotes, markup, emoji outside the BMP, combining marks, right-to-left, controls.
+TRICKY = (
+    'she said "no"',
+    "<b>&amp;</b>",
+    "naïve café",
+    "🧵🪢 thread",
+    "e\u0301 = é",
+    "שלום",
+    "a\\nb",
+    "tab\there",
+    "%s {0} $1",
+    "'; --",
+)
+PAYLOADS = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`sizes`: every user is a member of one room of each size (of fewer, where the numbers do not divide).
+
+    Client numbers equal user numbers: one device a user. `tag` makes a run's names unique on a shared platform.
+    """
+
+    seed: int
+    tag: str
+    users: int
+    sizes: tuple[int, ...]
+    people_given: tuple[Person, ...] = field(default=(), repr=False)
+    rooms_given: tuple[Room, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def people(self) -> tuple[Person, ...]:
+        return self.people_given or tuple(self._person(number) for number in range(self.users))
+
+    def _person(self, number: int) -> Person:
+        name = f"{FIRST_NAMES[number % len(FIRST_NAMES)]}-{number}"
+        return Person(
+            number=number,
+            name=name,
+            email=f"{name}.{self.tag}@people.example",
+            secret=f"{Random(f'{self.seed}:{self.tag}:{number}').getrandbits(64):016x}",
+        )
+
+    @cached_property
+    def rooms(self) -> tuple[Room, ...]:
+        if self.rooms_given:
+            return self.rooms_given
+        rooms: list[Room] = []
+        for size in self.sizes:
+            for members in _chunks(Random(f"{self.seed}:rooms:{size}"), self.users, size):
+                label = f"{self.tag}-r{len(rooms)}-of-{len(members)}"
+                rooms.append(Room(number=len(rooms), label=label, members=tuple(self.people[m] for m in members)))
+        return tuple(rooms)
+
+    @cached_property
+    def rooms_of(self) -> tuple[tuple[Room, ...], ...]:
+        """The rooms of each user, in the order of `sizes`."""
+        mine: list[list[Room]] = [[] for _ in range(self.users)]
+        for room in self.rooms:
+            for person in room.members:
+                mine[person.number].append(room)
+        return tuple(tuple(rooms) for rooms in mine)
+
+    @cached_property
+    def payloads(self) -> tuple[str, ...]:
+        """A pool of message texts, 10 to 600 characters, some of them awkward."""
+        rng = Random(f"{self.seed}:payloads")
+        words = "the quick brown fox jumps over the lazy dog while seven wizards vex".split()
+        pool = []
+        for k in range(PAYLOADS):
+            length = rng.choice((2, 5, 10, 20, 100)) if k % 4 == 0 else rng.choice((3, 6, 12))
+            text = " ".join(rng.choice(words) for _ in range(length))
+            pool.append(f"{text} {TRICKY[k % len(TRICKY)]}" if k % 3 == 0 else text)
+        return tuple(pool)
+
+    def payload(self, author: int, counter: int) -> str:
+        return self.payloads[(author * 31 + counter) % PAYLOADS]
+
+    def rng(self, number: int) -> Random:
+        """The user's own source of chance: think times and choices."""
+        return Random(f"{self.seed}:user:{number}")
+
+    def roster(self) -> Roster:
+        return Roster(
+            user_of=tuple(range(self.users)),
+            conversations=tuple(tuple(p.number for p in room.members) for room in self.rooms),
+            user_names=tuple(p.name for p in self.people),
+            conversation_names=tuple(room.label for room in self.rooms),
+            extra={
+                "people": [
+                    {"number": p.number, "name": p.name, "email": p.email, "secret": p.secret} for p in self.people
+                ],
+                "rooms": [
+                    {"number": r.number, "label": r.label, "members": [p.number for p in r.members]} for r in self.rooms
+                ],
+            },
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What another process needs to make the same plan."""
+        return {"seed": self.seed, "tag": self.tag, "users": self.users, "sizes": list(self.sizes)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Plan:
+        return cls(seed=data["seed"], tag=data["tag"], users=data["users"], sizes=tuple(data["sizes"]))
+
+
+def _chunks(rng: Random, users: int, size: int) -> Sequence[Sequence[int]]:
+    """All users once, in rooms of `size`; a last room of one joins its neighbour."""
+    order = list(range(users))
+    rng.shuffle(order)
+    chunks = [sorted(order[i : i + size]) for i in range(0, users, size)]
+    if len(chunks) > 1 and len(chunks[-1]) == 1:
+        last = chunks.pop()
+        chunks[-1] = sorted(chunks[-1] + last)
+    return chunks
