@@ -95,9 +95,7 @@ def bursts(views: list[Records], table: Path) -> list[dict[str, Any]]:
     found = []
     for row in read_table(table):
         first, last = row["first"], row["first"] + row["count"] - 1
-        mine = [
-            r[(r["author"] == row["client"]) & (r["counter"] >= first) & (r["counter"] <= last)] for r in views
-        ]
+        mine = [r[(r["author"] == row["client"]) & (r["counter"] >= first) & (r["counter"] <= last)] for r in views]
         records = np.concatenate(mine) if mine else np.empty(0)
         sent = records[records["kind"] == Kind.INVOKE]
         acked = records[records["kind"] == Kind.OK]

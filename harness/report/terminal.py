@@ -21,7 +21,9 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
         lines.append(_threshold_line(row))
     for name, row in verdict["latency_ms"].items():
         if row.get("samples"):
-            lines.append(f"  {name}: p50 {row['p50']} ms, p99 {row['p99']} ms, max {row['max']} ms ({row['samples']:,})")
+            lines.append(
+                f"  {name}: p50 {row['p50']} ms, p99 {row['p99']} ms, max {row['max']} ms ({row['samples']:,})"
+            )
     for burst in verdict["bursts"]:
         lines.append(_burst_line(burst))
     for check in verdict["checks"] + verdict["harness"]:

@@ -16,7 +16,9 @@ def judge_thresholds(wanted: Mapping[str, Any], probe: Mapping[str, Any], servic
     limit = wanted.get("probe_p99_ms")
     if limit is not None:
         rows.append(_row("probe p99", limit, "ms", probe.get("p99"), probe["samples"]))
-        rows.append(_row("probes not answered 200", 0, "", probe["bad"] if probe["samples"] else None, probe["samples"]))
+        rows.append(
+            _row("probes not answered 200", 0, "", probe["bad"] if probe["samples"] else None, probe["samples"])
+        )
     memory = wanted.get("memory_mb") or {}
     if memory:
         peak, samples = _peak_memory(services)
@@ -35,6 +37,8 @@ def _peak_memory(services: Path) -> tuple[dict[str, float], dict[str, int]]:
     peak: dict[str, float] = {}
     samples: dict[str, int] = {}
     for row in read_table(services):
+        if "service" not in row:  # a second in which the platform could not be asked
+            continue
         kind = re.sub(r"-\d+$", "", row["service"])
         peak[kind] = max(peak.get(kind, 0.0), round(row["rss_mb"], 1))
         samples[kind] = samples.get(kind, 0) + 1
