@@ -216,5 +216,3 @@ def _start_judge(run_dir: Path) -> Any:
         start_new_session=True,
         env=environment,
     )
-
-

@@ -113,9 +113,7 @@ class ChatUser(User):
         except FlowError as error:
             status = error.status
         name = self.part.journal.intern("probe")
-        self.part.note(
-            Kind.PROBE, self.number, author=name, counter=status, aux=(time.monotonic_ns() - begin) // 1000
-        )
+        self.part.note(Kind.PROBE, self.number, author=name, counter=status, aux=(time.monotonic_ns() - begin) // 1000)
 
     # -- connection -------------------------------------------------------------------------------------------------
 
@@ -201,9 +199,7 @@ class ChatUser(User):
     def _flow(self, flow: Any) -> Any:
         return run_flow_gevent(flow, on_request=self._requested)
 
-    def _requested(
-        self, name: str, method: str, ms: float, status: int, length: int, error: Exception | None
-    ) -> None:
+    def _requested(self, name: str, method: str, ms: float, status: int, length: int, error: Exception | None) -> None:
         self.environment.events.request.fire(
             request_type=method,
             name=name,
