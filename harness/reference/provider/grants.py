@@ -1,0 +1,129 @@
+"""What the provider has handed out: codes, access tokens, refresh tokens. In memory, bounded by their lifetimes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from harness.reference.provider.people import Person
+
+CODE_TTL_S = 60.0
+ACCESS_TTL_S = 3600.0
+REFRESH_TTL_S = 14 * 86400.0
+
+T = TypeVar("T")
+
+
+class GrantRefused(Exception):
+    """The grant is not accepted: `invalid_grant`, and why."""
+
+
+@dataclass(slots=True)
+class Grant:
+    """One consent. Everything issued from it ends when it is revoked."""
+
+    person: Person
+    client_id: str
+    redirect_uri: str
+    challenge: str
+    nonce: str | None
+    scope: str
+    auth_time: int
+    redeemed: bool = False
+    revoked: bool = False
+    spent_refresh: set[str] = field(default_factory=set)
+
+
+class Expiring(Generic[T]):
+    """Values under random names for `ttl_s` seconds. Same lifetime for all, so the oldest are always first."""
+
+    def __init__(self, ttl_s: float, now: Callable[[], float] = time.monotonic) -> None:
+        self.ttl_s, self._now = ttl_s, now
+        self._items: dict[str, tuple[float, T]] = {}
+
+    def put(self, value: T) -> str:
+        self._forget()
+        name = secrets.token_urlsafe(24)
+        self._items[name] = (self._now() + self.ttl_s, value)
+        return name
+
+    def get(self, name: str) -> T | None:
+        item = self._items.get(name)
+        return None if item is None or item[0] < self._now() else item[1]
+
+    def _forget(self) -> None:
+        now = self._now()
+        while self._items:
+            name = next(iter(self._items))
+            if self._items[name][0] >= now:
+                return
+            del self._items[name]
+
+
+class Grants:
+    """Codes are single use and bound to client, redirect address and PKCE verifier; refresh tokens rotate."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._codes: Expiring[Grant] = Expiring(CODE_TTL_S, now)
+        self._access: Expiring[Grant] = Expiring(ACCESS_TTL_S, now)
+        self._refresh: Expiring[Grant] = Expiring(REFRESH_TTL_S, now)
+
+    def code(self, person: Person, asked: Mapping[str, str]) -> str:
+        """A code for a consent to the authorization request `asked`, which has been checked."""
+        return self._codes.put(
+            Grant(
+                person=person,
+                client_id=asked["client_id"],
+                redirect_uri=asked["redirect_uri"],
+                challenge=asked["code_challenge"],
+                nonce=asked.get("nonce"),
+                scope=asked["scope"],
+                auth_time=int(time.time()),
+            )
+        )
+
+    def redeem(self, code: str, client_id: str, redirect_uri: str, verifier: str) -> Grant:
+        """The grant behind a code, once. A second attempt revokes what the first one gave (RFC 6749, 4.1.2)."""
+        grant = self._codes.get(code)
+        if grant is None or grant.client_id != client_id:
+            raise GrantRefused("The code is unknown or too old.")
+        if grant.redeemed:
+            grant.revoked = True
+            raise GrantRefused("The code has been used before.")
+        grant.redeemed = True
+        if grant.redirect_uri != redirect_uri:
+            raise GrantRefused("redirect_uri is not the one that the code was made for.")
+        if not hmac.compare_digest(s256(verifier), grant.challenge):
+            raise GrantRefused("code_verifier does not fit code_challenge.")
+        return grant
+
+    def rotate(self, refresh_token: str, client_id: str) -> Grant:
+        """The grant behind a refresh token, which is spent by this. A second use revokes the grant."""
+        grant = self._refresh.get(refresh_token)
+        if grant is None or grant.client_id != client_id or grant.revoked:
+            raise GrantRefused("The refresh token is unknown, too old or revoked.")
+        if refresh_token in grant.spent_refresh:
+            grant.revoked = True
+            raise GrantRefused("The refresh token has been used before.")
+        grant.spent_refresh.add(refresh_token)
+        return grant
+
+    def tokens(self, grant: Grant) -> tuple[str, str]:
+        """A new access token and a new refresh token."""
+        return self._access.put(grant), self._refresh.put(grant)
+
+    def bearer(self, access_token: str) -> Person | None:
+        grant = self._access.get(access_token)
+        return None if grant is None or grant.revoked else grant.person
+
+
+def s256(verifier: str) -> str:
+    """The PKCE challenge of a verifier."""
+    digest = hashlib.sha256(verifier.encode("ascii", "replace")).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -1,0 +1,58 @@
+"""The provider's two pages: who are you, and what went wrong. No script, nothing from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from aiohttp import web
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+_FRAME = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<title>{title}</title><style>
+:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }}
+body {{ margin: 0; min-height: 100vh; display: grid; place-items: center }}
+main {{ width: min(24rem, 90vw); padding: 2rem; border: 1px solid #8886; border-radius: .75rem }}
+h1 {{ font-size: 1.25rem; margin: 0 0 1rem }} label {{ display: block; margin-bottom: .25rem }}
+input {{ box-sizing: border-box; width: 100%; font: inherit; padding: .5rem; margin-bottom: 1rem }}
+button {{ font: inherit; padding: .5rem 1rem; margin-right: .5rem }} .wrong {{ color: #c33 }}
+</style></head><body><main><h1>{title}</h1>{body}</main></body></html>"""
+
+_FORM = """<p>{client} asks who you are. It will learn your name and e-mail address.</p>{wrong}
+<form method="post" action="{action}">{hidden}
+<label for="email">E-mail</label>
+<input id="email" name="email" type="email" value="{email}" autocomplete="username" autofocus>
+<button name="decision" value="allow">Continue</button>
+<button name="decision" value="deny" formnovalidate>Deny</button></form>"""
+
+
+def login_page(action: str, asked: Mapping[str, str], email: str = "", wrong: str = "") -> web.Response:
+    """Asks for the e-mail address; the whole authorization request travels in hidden fields and is checked again."""
+    hidden = "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in asked.items()
+    )
+    body = _FORM.format(
+        client=escape(asked["client_id"]),
+        action=escape(action),
+        hidden=hidden,
+        email=escape(email),
+        wrong=f'<p class="wrong" role="alert">{escape(wrong)}</p>' if wrong else "",
+    )
+    return _page("Log in", body, 400 if wrong else 200)
+
+
+def error_page(code: str, message: str) -> web.Response:
+    """For requests that must not be redirected, because nobody vouches for where to."""
+    return _page("This login cannot go on", f"<p>{escape(message)}</p><p><code>{escape(code)}</code></p>", 400)
+
+
+def _page(title: str, body: str, status: int) -> web.Response:
+    text = _FRAME.format(title=escape(title), body=body)
+    return web.Response(text=text, status=status, content_type="text/html", charset="utf-8", headers=_HEADERS)

@@ -1,0 +1,44 @@
+"""How accounts travel from auth to backend: entries of the Redis stream `users`.
+
+One entry per change, in order for each user, at least once: apply an entry only if its version is newer.
+Fields (all text): id (UUID), provider, subject, email, name, is_active (`true` or `false`), permissions (JSON list of
+strings), version (whole number, grows by one with each change of the user).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+STREAM = "users"
+
+
+def to_entry(user: Mapping[str, Any]) -> dict[str | bytes, str | bytes]:
+    """The fields of one entry, from a user with typed values."""
+    return {
+        "id": str(user["id"]),
+        "provider": user["provider"],
+        "subject": user["subject"],
+        "email": user["email"],
+        "name": user["name"],
+        "is_active": "true" if user["is_active"] else "false",
+        "permissions": orjson.dumps(list(user["permissions"])),
+        "version": str(user["version"]),
+    }
+
+
+def from_entry(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """A user with typed values, from the fields as Redis gives them; KeyError or ValueError for a foreign entry."""
+    text = {key.decode(): value.decode() for key, value in fields.items()}
+    return {
+        "id": text["id"],
+        "provider": text["provider"],
+        "subject": text["subject"],
+        "email": text["email"],
+        "name": text["name"],
+        "is_active": {"true": True, "false": False}[text["is_active"]],
+        "permissions": orjson.loads(text["permissions"]),
+        "version": int(text["version"]),
+    }
