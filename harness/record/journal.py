@@ -143,8 +143,9 @@ class Journal:
         """A connection epoch that this journal has not used yet: 1, 2, …"""
         return next(self._connections)
 
-    def close(self, footer: Mapping[str, Any]) -> None:
-        """Cut the file to its records and write the footer (`records` and, if any, `lost` are added). Once."""
+    def close(self, footer: Mapping[str, Any] | None) -> None:
+        """Cut the file to its records and write the footer (`records` and, if any, `lost` are added). With None there
+        is no footer and the journal stays torn. A second time does nothing."""
         if self._closed:
             return
         self._check()
@@ -153,7 +154,8 @@ class Journal:
         self._data.close(self.records * RECORD_BYTES)
         extra = {"lost": lost} if lost else {}
         try:
-            self._line({"footer": {**footer, "records": self.records, **extra}})
+            if footer is not None:
+                self._line({"footer": {**footer, "records": self.records, **extra}})
         finally:
             os.close(self._names_fd)
 

@@ -1,0 +1,172 @@
+"""The readable history: records as named columns, the schema of `earwitness export`. See docs/history-schema.md.
+
+A record's slot becomes a column whose name says what it means for that kind; what says "nothing" is left out. Both
+directions use the same tables, so what is exported and imported again is the same, record by record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from checks.record import FOREIGN, NOBODY, NONE, Flag, Kind, Phase, Place
+from harness.errors import RecordError
+from harness.record.reading import STRANGER
+
+SCHEMA: Final = 1
+
+ABSENT: Final[dict[str, int]] = {
+    "client": NOBODY,
+    "conn": 0,
+    "conv": NOBODY,
+    "author": NOBODY,
+    "counter": 0,
+    "attempt": 0,
+    "proc": 0,
+    "seq": NONE,
+    "aux": NONE,
+    "size": 0,
+    "digest": 0,
+}
+"""Value of a slot that says nothing; such a slot has no column."""
+
+GENERIC: Final[dict[str, str]] = {
+    "client": "client",
+    "conn": "connection",
+    "conv": "conversation",
+    "author": "author",
+    "counter": "counter",
+    "attempt": "attempt",
+    "proc": "author_connection",
+    "seq": "seq",
+    "aux": "aux",
+    "size": "size",
+    "digest": "digest",
+}
+
+_TIMED: Final = {"counter": "status", "aux": "duration_us"}
+OWN: Final[dict[Kind, dict[str, str]]] = {
+    Kind.INVOKE: {"aux": "seen_seq"},
+    Kind.FAIL: {"aux": "code"},
+    Kind.DELIVER: {"aux": "sender"},
+    Kind.REPLAY: {"aux": "sender"},
+    Kind.STORED: {"aux": "sender"},
+    Kind.CONNECT: {"author": "replica", "size": "duration_us"},
+    Kind.DISCONNECT: {"counter": "code"},
+    Kind.IDENTITY: {"counter": "place", "aux": "sender"},
+    Kind.READ_END: {"counter": "rows"},
+    Kind.PROBE: {"author": "name", **_TIMED},
+    Kind.FAULT: {"author": "name"},
+    Kind.PHASE: {"counter": "phase"},
+    Kind.LOGIN: _TIMED,
+    Kind.REFRESH: _TIMED,
+    Kind.REVOKE: _TIMED,
+    Kind.RUN: {"author": "run", "counter": "chunk", "attempt": "event"},
+}
+"""Columns of a kind that have their own names; the other slots have the generic ones."""
+
+MESSAGE_KINDS: Final = frozenset((Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.REPLAY, Kind.STORED))
+TEXTS: Final = ("replica", "name", "run")
+ENUMS: Final[dict[str, dict[int, str]]] = {
+    "place": {int(p): p.name.lower() for p in Place},
+    "phase": {int(p): p.name.lower() for p in Phase},
+}
+KIND_NAMES: Final = {int(kind): kind.name.lower() for kind in Kind}
+KINDS: Final = {name: Kind(number) for number, name in KIND_NAMES.items()}
+FLAG_NAMES: Final = {1 << bit: f"bit{bit}" for bit in range(8)} | {int(f): (f.name or "").lower() for f in Flag}
+FLAG_BITS: Final = {name: bit for bit, name in FLAG_NAMES.items()}
+
+STRINGS: Final = ("journal", "kind", "sender_id", "place", "phase", *TEXTS)
+COLUMNS: Final = (
+    *("journal", "index", "time_ns", "kind", "flags", "client", "user", "connection", "conversation", "author"),
+    *("counter", "attempt", "author_connection", "seq", "sender", "sender_id", "seen_seq", "size", "digest", "code"),
+    *("status", "duration_us", "replica", "name", "place", "phase", "rows", "run", "chunk", "event", "aux"),
+)
+NUMBERS: Final = frozenset(COLUMNS) - {"flags", *STRINGS}
+_FLAG_LISTS: Final = [[name for bit, name in FLAG_NAMES.items() if value & bit] for value in range(256)]
+
+
+class Columns:
+    """A batch as columns: for each name the values and which of them are there."""
+
+    def __init__(
+        self, records: np.ndarray, journal: str, names: Mapping[int, str], clients: Mapping[str, int], users: np.ndarray
+    ) -> None:
+        """`records` with ids as they were written; `names` of their journal; `clients`: platform user id → client of
+        the whole run; `users`: user number of each client."""
+        self.count = len(records)
+        self._values: dict[str, np.ndarray] = {}
+        self._there: dict[str, np.ndarray] = {}
+        self._names, self._clients = names, clients
+        everywhere = np.arange(self.count)
+        self._put("index", everywhere, records["index"].astype(np.int64))
+        self._put("time_ns", everywhere, records["t"])
+        self._put("journal", everywhere, np.full(self.count, journal, dtype=object))
+        for kind in np.unique(records["kind"]).tolist():
+            if kind not in KIND_NAMES:
+                raise RecordError(f"Journal {journal} has a record of kind {kind}, which this version does not know.")
+            where = np.flatnonzero(records["kind"] == kind)
+            self._put("kind", where, np.full(len(where), KIND_NAMES[kind], dtype=object))
+            self._take_kind(Kind(kind), where, records[where])
+        flagged = np.flatnonzero(records["flags"])
+        self._put("flags", flagged, _objects([_FLAG_LISTS[f] for f in records["flags"][flagged].tolist()]))
+        planned = np.flatnonzero(records["client"] < len(users))
+        self._put("user", planned, users[records["client"][planned]])
+
+    def present(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """(name, values, there) of the columns that say anything, in the schema's order."""
+        return [(name, self._values[name], self._there[name]) for name in COLUMNS if name in self._values]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict a record, without what is absent."""
+        columns = [(name, values.tolist(), there.tolist()) for name, values, there in self.present()]
+        return [{name: values[i] for name, values, there in columns if there[i]} for i in range(self.count)]
+
+    def _put(self, name: str, where: np.ndarray, values: np.ndarray) -> None:
+        if len(where):
+            if name not in self._values:
+                dtype = np.int64 if name in NUMBERS else object
+                self._values[name] = np.zeros(self.count, dtype=dtype)
+                self._there[name] = np.zeros(self.count, dtype=bool)
+            self._values[name][where] = values
+            self._there[name][where] = True
+
+    def _take_kind(self, kind: Kind, where: np.ndarray, records: np.ndarray) -> None:
+        for slot, absent in ABSENT.items():
+            values = records[slot].astype(np.int64)
+            there = values != absent
+            if slot == "attempt" and kind in MESSAGE_KINDS:
+                there[:] = True  # here absent means 1
+            name = OWN.get(kind, {}).get(slot, GENERIC[slot])
+            self._take_slot(name, GENERIC[slot], where[there], values[there])
+
+    def _take_slot(self, name: str, generic: str, where: np.ndarray, values: np.ndarray) -> None:
+        if name == "sender":
+            self._take_senders(where, values)
+            return
+        said: Mapping[int, str] | None = self._names if name in TEXTS else ENUMS.get(name)
+        if said is None:
+            self._put(name, where, values)
+            return
+        texts = [said.get(v) for v in values.tolist()]
+        known = np.array([t is not None for t in texts], dtype=bool)
+        self._put(name, where[known], _objects([t for t in texts if t is not None]))
+        self._put(generic, where[~known], values[~known])
+
+    def _take_senders(self, where: np.ndarray, values: np.ndarray) -> None:
+        foreign = values >= FOREIGN
+        self._put("sender", where[~foreign], values[~foreign])
+        texts = [self._names.get(v) for v in values[foreign].tolist()]
+        clients = [STRANGER if t is None else self._clients.get(t, STRANGER) for t in texts]
+        self._put("sender", where[foreign], np.array(clients, dtype=np.int64))
+        known = np.array([t is not None for t in texts], dtype=bool)
+        self._put("sender_id", where[foreign][known], _objects([t for t in texts if t is not None]))
+
+
+def _objects(values: Sequence[Any]) -> np.ndarray:
+    # Lists inside: numpy would make a matrix of them if it were asked for an array.
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array

@@ -1,0 +1,153 @@
+"""Reading what all processes of a run recorded, afterwards (`open_history`) or while it goes on (`follow`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from checks.roster import Roster
+from harness.errors import RecordError
+from harness.record.journal import DATA_SUFFIX, NAMES_SUFFIX
+from harness.record.reading import DataFile, JournalView, Remap, measure, read_batches
+from harness.record.rundir import read_json
+from harness.record.sidecar import Sidecar
+
+if TYPE_CHECKING:
+    from checks.judge import Batch, JournalInfo
+
+BATCH_RECORDS: Final = 1 << 16
+"""4 MB: a batch is read, checked and remapped while it is in the processor's cache."""
+
+
+@dataclass(slots=True)
+class History:
+    """A run: its description, its plan and its journals, in order of their names."""
+
+    path: Path
+    run: dict[str, Any]
+    roster: Roster
+    journals: list[JournalView] = field(default_factory=list)
+
+    def batches(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
+        """Every complete record once, journal after journal, at most `size` in a batch, ids remapped (see
+        docs/architecture.md). Each batch is a fresh array that the receiver may keep."""
+        remap = Remap(self.journals)
+        for number, view in enumerate(self.journals):
+            with DataFile(view.path) as data:
+                yield from read_batches(number, view, data, 0, size, remap)
+
+    def infos(self) -> list[JournalInfo]:
+        """For the judge, in the order of `journals`. Damaged records are counted once `batches` has been read."""
+        return [view.info() for view in self.journals]
+
+
+def open_history(run_dir: Path | str) -> History:
+    """Read a run directory. RecordError in one sentence: it is none, a file is missing or damaged."""
+    history = _describe(Path(run_dir))
+    _find_journals(history, live=False)
+    if not history.journals:
+        raise RecordError(f"{history.path} has no journals: nothing was recorded.")
+    for view in history.journals:
+        _settle(view)
+        if view.count and not view.sidecar.header:
+            raise RecordError(f"{view.sidecar.path} is damaged: its first line is missing.")
+    return history
+
+
+class Follower:
+    """A run that is still being recorded. `history` grows with it; iterate `batches` to the end, once.
+
+    `run.json` may say which journals are to be expected: `journals`, a list of names. The reading ends when all of
+    them have footers, or when `stop()` says so; then everything complete has been yielded.
+    """
+
+    def __init__(self, run_dir: Path | str, *, poll_s: float = 0.1, stop: Callable[[], bool] = lambda: False) -> None:
+        self.history = _describe(Path(run_dir))
+        self._poll_s, self._stop = poll_s, stop
+        self._done: dict[str, int] = {}
+
+    def batches(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
+        """Batches as they come, those of one journal in order. Polls every `poll_s` seconds when there is nothing."""
+        while True:
+            last = self._stop() or self._closed()
+            _find_journals(self.history, live=True)
+            progress = yield from self._sweep(size)
+            if last:
+                return
+            if not progress and not self._closed():
+                time.sleep(self._poll_s)
+
+    def _sweep(self, size: int) -> Generator[Batch, None, bool]:
+        views = self.history.journals
+        for view in views:
+            with DataFile(view.path) as data:
+                measure(view, data, self._done.get(view.name, 0))
+        for view in views:
+            # After the records were counted: a name is written before the first record that uses it, in whatever
+            # journal, so all that these records need is there now.
+            view.sidecar.read()
+        remap = Remap(views)
+        progress = False
+        for number, view in enumerate(views):
+            start = self._done.get(view.name, 0)
+            if view.count > start:
+                progress = True
+                with DataFile(view.path) as data:
+                    yield from read_batches(number, view, data, start, size, remap)
+                self._done[view.name] = view.count
+        return progress
+
+    def _closed(self) -> bool:
+        expected = read_json(self.history.path / "run.json").get("journals") or ()
+        closed = {view.name for view in self.history.journals if view.footer is not None}
+        return bool(expected) and closed.issuperset(expected)
+
+
+def follow(
+    run_dir: Path | str,
+    *,
+    size: int = BATCH_RECORDS,
+    poll_s: float = 0.1,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Batch]:
+    """`Follower(run_dir, …).batches(size)`, for those who need no more than the batches."""
+    return Follower(run_dir, poll_s=poll_s, stop=stop).batches(size)
+
+
+def _describe(path: Path) -> History:
+    run = read_json(path / "run.json")
+    try:
+        roster = Roster.from_dict(read_json(path / "roster.json"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(f"{path / 'roster.json'} is damaged: {error!r}.") from None
+    return History(path, run, roster)
+
+
+def _settle(view: JournalView) -> None:
+    for _ in range(2):
+        with DataFile(view.path) as data:
+            measure(view, data)
+        if view.torn:
+            # The writer may live. What these records need was written before them, so it is there now; and if the
+            # journal was closed meanwhile, count again.
+            view.sidecar.read()
+        if view.torn:
+            return
+
+
+def _find_journals(history: History, *, live: bool) -> None:
+    """Add the journals that are not known yet. A live one may not have its sidecar yet: next time then."""
+    folder = history.path / "journals"
+    known = {view.name for view in history.journals}
+    names = {
+        path.name.removesuffix(suffix) for suffix in (DATA_SUFFIX, NAMES_SUFFIX) for path in folder.glob("*" + suffix)
+    }
+    for name in sorted(names - known):
+        path, sidecar = folder / f"{name}{DATA_SUFFIX}", Sidecar(folder / f"{name}{NAMES_SUFFIX}")
+        if live and not sidecar.path.exists():
+            continue
+        sidecar.read()
+        history.journals.append(JournalView(name, path, sidecar))

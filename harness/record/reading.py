@@ -1,0 +1,180 @@
+"""Reading one journal: how far it is complete, and its records in batches with ids remapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+
+from checks.record import FOREIGN, RECORD, RECORD_BYTES, Kind
+from harness.errors import RecordError
+from harness.record.sidecar import Sidecar
+
+if TYPE_CHECKING:
+    from checks.judge import Batch, JournalInfo
+
+STRANGER: Final = -2
+"""`aux` of a record whose platform user id nobody's login explains."""
+
+_NAMES_A_USER = np.zeros(256, dtype=bool)
+_NAMES_A_USER[[Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY]] = True
+
+
+@dataclass(slots=True)
+class JournalView:
+    """One journal as far as it is complete.
+
+    count    complete records: all before the first one whose `index` does not hold its position + 1
+    missing  records that the footer counts but the file does not have
+    damaged  records among them whose `index` is wrong all the same: found, and left out, while `batches` reads
+    dropped  1 if a record was begun and not finished
+    """
+
+    name: str
+    path: Path
+    sidecar: Sidecar
+    count: int = 0
+    missing: int = 0
+    damaged: int = 0
+    dropped: int = 0
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Interned id → text."""
+        return self.sidecar.names
+
+    @property
+    def footer(self) -> dict[str, Any] | None:
+        return self.sidecar.footer
+
+    @property
+    def torn(self) -> bool:
+        """The writer did not close it: it died, or still lives."""
+        return self.sidecar.footer is None
+
+    @property
+    def records(self) -> np.ndarray:
+        """The complete records as a memmap of `checks.record.RECORD`, read-only, ids as they were written."""
+        if not self.count:
+            return np.zeros(0, dtype=RECORD)
+        return np.memmap(self.path, dtype=RECORD, mode="r", shape=(self.count,))
+
+    def info(self) -> JournalInfo:
+        """What the judge must know of this journal beside its records."""
+        from checks.judge import JournalInfo
+
+        return JournalInfo(
+            name=self.name,
+            records=self.count,
+            footer=self.footer,
+            torn=self.torn,
+            meta=self.sidecar.meta,
+            gaps=self.missing + self.damaged,
+        )
+
+
+class DataFile:
+    """A data file opened for reading. Plain reads, no map: the writer cuts the file when it closes, and touching a
+    page beyond the cut would be SIGBUS."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = path.open("rb", buffering=0)
+        except FileNotFoundError:
+            raise RecordError(f"{path} is missing: a journal is two files, copy both.") from None
+        except OSError as error:
+            raise RecordError(f"Cannot read {path}: {error.strerror}.") from error
+        self.bytes = self._file.seek(0, 2)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._file.close()
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        """Records `start` (from 0) to `start + count`, fewer at the end of the file."""
+        records = np.empty(count, dtype=RECORD)
+        room = records.view(np.uint8).data
+        self._file.seek(start * RECORD_BYTES)
+        done = 0
+        while done < len(room) and (got := self._file.readinto(room[done:])):
+            done += got
+        return records[: done // RECORD_BYTES]
+
+    def complete(self, position: int) -> bool:
+        record = self.read(position, 1)
+        return len(record) == 1 and int(record["index"][0]) == position + 1
+
+
+def measure(view: JournalView, data: DataFile, start: int = 0) -> None:
+    """Count the complete records, of which `start` are known."""
+    total = data.bytes // RECORD_BYTES
+    if view.footer is not None:
+        view.count = min(view.footer["records"], total)
+        view.missing, view.dropped = view.footer["records"] - view.count, 0
+        return
+    low, high = start, total  # complete records come first: halve
+    while low < high:
+        middle = (low + high) // 2
+        if data.complete(middle):
+            low = middle + 1
+        else:
+            high = middle
+    view.count = low
+    begun = low < total and data.read(low, 1).tobytes() != bytes(RECORD_BYTES)
+    view.dropped = int(begun or (low == total and data.bytes % RECORD_BYTES != 0))
+
+
+def read_batches(
+    number: int, view: JournalView, data: DataFile, start: int, size: int, remap: Remap
+) -> Iterator[Batch]:
+    from checks.judge import Batch
+
+    if start == 0:
+        view.damaged = 0
+    while start < view.count:
+        records = data.read(start, min(size, view.count - start))
+        if not len(records):
+            raise RecordError(f"{view.path} was cut while it was being read.")
+        sound = records["index"] == np.arange(start + 1, start + len(records) + 1, dtype=np.uint64)
+        start += len(records)
+        if not sound.all():
+            view.damaged += int(len(sound) - sound.sum())
+            records = records[sound]
+        remap.apply(number, records)
+        yield Batch(number, records)
+
+
+def first_clients(views: Sequence[JournalView]) -> dict[str, int]:
+    """Platform user id → the first client that any journal states for it."""
+    clients: dict[str, int] = {}
+    for view in views:
+        for client, user_id in view.sidecar.identities:
+            clients.setdefault(user_id, client)
+    return clients
+
+
+class Remap:
+    """Interned platform user ids → client numbers."""
+
+    def __init__(self, views: Sequence[JournalView]) -> None:
+        clients = first_clients(views)
+        self._tables = [
+            # One more than there are names: where an id points beyond them (a damaged sidecar), it is a stranger.
+            np.array([clients.get(text, STRANGER) for text in view.names.values()] + [STRANGER], dtype=np.int64)
+            for view in views
+        ]
+
+    def apply(self, number: int, records: np.ndarray) -> None:
+        """Replace the interned ids in `aux` of a batch of journal `number`, in place."""
+        aux = records["aux"]
+        foreign = aux >= FOREIGN
+        if foreign.any():
+            where = np.flatnonzero(foreign & _NAMES_A_USER[records["kind"]])
+            table = self._tables[number]
+            aux[where] = table[np.minimum(aux[where] - FOREIGN, len(table) - 1)]

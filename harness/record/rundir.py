@@ -1,0 +1,183 @@
+"""The directory of one run: made, described and filled. See docs/architecture.md for what lies where.
+
+`run.json`, `roster.json` and the tables have one writing process each; `run.json` is replaced atomically, so a reader
+sees the old or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+from checks.roster import Roster
+from harness.errors import RecordError
+
+FREE_MB_MIN: Final = 64
+"""Below this a run is refused before it starts: a full disk in its midst would cost the verdict."""
+
+LATEST: Final = "latest"
+_SOUND_TABLE = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+class RunDirectory:
+    """One run's directory. `run` is the content of `run.json`; change it with `update` only."""
+
+    def __init__(self, path: Path, run: dict[str, Any]) -> None:
+        self.path, self.run = path, run
+
+    @classmethod
+    def create(cls, root: Path, story: str, seed: int, *, free_mb_min: int = FREE_MB_MIN) -> Self:
+        """Make `root/<UTC time>-<story>-<seed>/`, unique even for two runs in one second, and point `root/latest`
+        to it. RecordError: not writable, or less than `free_mb_min` MB free."""
+        stem = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{re.sub(r'[^A-Za-z0-9_.]+', '_', story) or 'story'}-{seed}"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            _require_space(root, free_mb_min)
+            path = _make_unique(root, stem)
+            run = cls.at(path)
+            _point_latest(root, path.name)
+        except OSError as error:
+            raise RecordError(
+                f"Cannot make a run directory in {root}: {error.strerror}. Name another place."
+            ) from error
+        run.update(story=story, seed=seed, created=datetime.now(UTC).isoformat(timespec="milliseconds"))
+        return run
+
+    @classmethod
+    def check_root(cls, root: Path, *, free_mb_min: int = FREE_MB_MIN) -> None:
+        """Could a run directory be made in `root`? Asked before anything is started. RecordError as `create`."""
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            _require_space(root, free_mb_min)
+            trial = root / f".trial.{os.getpid()}"
+            trial.mkdir()
+            trial.rmdir()
+        except OSError as error:
+            raise RecordError(
+                f"Cannot make a run directory in {root}: {error.strerror}. Name another place."
+            ) from error
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """A run directory in exactly this place, which must be free or an empty directory."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise RecordError(f"{path} is not empty: a run needs a directory of its own.")
+            for folder in ("journals", "tables"):
+                (path / folder).mkdir()
+        except OSError as error:
+            raise RecordError(f"Cannot make the run directory {path}: {error.strerror}.") from error
+        return cls(path, {})
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """An existing run directory. RecordError if it is none."""
+        return cls(path, read_json(path / "run.json"))
+
+    @property
+    def journals(self) -> Path:
+        """Where `Journal.create` belongs."""
+        return self.path / "journals"
+
+    def update(self, **values: Any) -> None:
+        """Merge `values` into `run.json`, all or nothing."""
+        self.run = {**self.run, **values}
+        write_json(self.path / "run.json", self.run)
+
+    def write_roster(self, roster: Roster) -> None:
+        write_json(self.path / "roster.json", roster.to_dict())
+
+    def append(self, table: str, row: Mapping[str, Any]) -> None:
+        """Add one line to `tables/TABLE.jsonl`; it is on its way to the disk when this returns."""
+        path = self._table(table)
+        line = json.dumps(row, separators=(",", ":"), default=str).encode() + b"\n"
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            try:
+                written = os.write(fd, line)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise RecordError(f"Cannot write {path}: {error.strerror}.") from error
+        if written < len(line):
+            raise RecordError(f"Cannot write {path}: the disk is full.")
+
+    def rows(self, table: str) -> Iterator[dict[str, Any]]:
+        """The lines of a table in order; none if nobody wrote it. RecordError names the first broken line."""
+        path = self._table(table)
+        if not path.exists():
+            return
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise RecordError(f"{path}:{number} is no JSON: {error}.") from None
+
+    def _table(self, name: str) -> Path:
+        if not _SOUND_TABLE.fullmatch(name):
+            raise RecordError(f"{name!r} is no name for a table: use lower-case letters, digits, '_' and '-'.")
+        return self.path / "tables" / f"{name}.jsonl"
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace `path` by `value` as JSON; a reader never sees half of it. RecordError if that fails."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise RecordError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`. RecordError in one sentence: missing, unreadable, no JSON object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecordError(f"{path.parent} is no run directory: it has no {path.name}.") from None
+    except OSError as error:
+        raise RecordError(f"Cannot read {path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise RecordError(f"{path} is damaged, it is no JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise RecordError(f"{path} is damaged: expected a JSON object, not a {type(value).__name__}.")
+    return value
+
+
+def _require_space(root: Path, free_mb_min: int) -> None:
+    free_mb = shutil.disk_usage(root).free // 1_000_000
+    if free_mb < free_mb_min:
+        raise RecordError(
+            f"Only {free_mb} MB are free at {root}, a run needs {free_mb_min} MB: "
+            "free some space or name another place."
+        )
+
+
+def _make_unique(root: Path, stem: str) -> Path:
+    for attempt in range(1, 1000):
+        path = root / (stem if attempt == 1 else f"{stem}-{attempt}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+    raise RecordError(f"{root} has a thousand runs called {stem}: name another place.")
+
+
+def _point_latest(root: Path, name: str) -> None:
+    draft = root / f".{LATEST}.{name}"
+    draft.symlink_to(name)
+    try:
+        draft.replace(root / LATEST)
+    except OSError:
+        draft.unlink()
+        raise RecordError(f"{root / LATEST} is in the way: it must be a link that earwitness may replace.") from None

@@ -1,0 +1,122 @@
+"""`earwitness export RUN -o FILE`: a run's history as Parquet or JSON lines (docs/history-schema.md)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from harness.errors import RecordError
+from harness.record.columns import COLUMNS, NUMBERS, SCHEMA, Columns
+from harness.record.history import BATCH_RECORDS, History, open_history
+from harness.record.reading import first_clients
+
+HELP = "write a run's history as Parquet or JSON lines"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="run directory, e.g. runs/latest")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="FILE.parquet or FILE.jsonl")
+
+
+def run(args: argparse.Namespace) -> int:
+    count = export(args.run, args.output)
+    print(f"{count:,} records of {args.run} → {args.output}")
+    return 0
+
+
+def export(run_dir: Path, output: Path) -> int:
+    """Write the history of `run_dir` to `output`; returns the number of records. RecordError: unreadable run,
+    unknown ending, unwritable output."""
+    writers: dict[str, Callable[[History, Path], int]] = {".parquet": _write_parquet, ".jsonl": _write_lines}
+    writer = writers.get(output.suffix)
+    if writer is None:
+        raise RecordError(f"{output}: give the file the ending .parquet or .jsonl.")
+    history = open_history(run_dir)
+    draft = output.with_name(f".{output.name}.part")
+    try:
+        count = writer(history, draft)
+        draft.replace(output)
+    except OSError as error:
+        raise RecordError(f"Cannot write {output}: {error.strerror or error}.") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return count
+
+
+def headers(history: History) -> list[dict[str, Any]]:
+    """What a history needs beside its records, one object each: schema, run, roster, journals."""
+    journals = [
+        {
+            "name": view.name,
+            "meta": view.sidecar.meta,
+            "footer": view.footer,
+            "names": list(view.names.values()),
+            "identities": view.sidecar.identities,
+        }
+        for view in history.journals
+    ]
+    return [
+        {"earwitness": SCHEMA},
+        {"run": history.run},
+        {"roster": history.roster.to_dict()},
+        *({"journal": journal} for journal in journals),
+    ]
+
+
+def batches(history: History) -> Iterator[Columns]:
+    """The complete records as columns, journal after journal."""
+    clients = first_clients(history.journals)
+    users = np.array(history.roster.user_of, dtype=np.int64)
+    for view in history.journals:
+        records = view.records
+        for start in range(0, len(records), BATCH_RECORDS):
+            yield Columns(records[start : start + BATCH_RECORDS], view.name, view.names, clients, users)
+
+
+def _write_lines(history: History, path: Path) -> int:
+    count = 0
+    with path.open("wb") as file:
+        for header in headers(history):
+            file.write(json.dumps(header, separators=(",", ":"), default=str).encode() + b"\n")
+        for columns in batches(history):
+            file.writelines(orjson.dumps(row) + b"\n" for row in columns.rows())
+            count += columns.count
+    return count
+
+
+def require_pyarrow() -> None:
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise RecordError(
+            "Parquet needs pyarrow, which is not installed: run `pip install pyarrow`, or use a .jsonl file."
+        ) from None
+
+
+def _write_parquet(history: History, path: Path) -> int:
+    require_pyarrow()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {name: pa.int64() if name in NUMBERS else pa.string() for name in COLUMNS}
+    types["flags"] = pa.list_(pa.string())
+    schema = pa.schema(list(types.items()), metadata={"earwitness": json.dumps(headers(history), default=str)})
+    count = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for columns in batches(history):
+            present = {name: (values, ~there) for name, values, there in columns.present()}
+            arrays = [
+                pa.array(present[name][0], type=kind, mask=present[name][1], from_pandas=False)
+                if name in present
+                else pa.nulls(columns.count, kind)
+                for name, kind in types.items()
+            ]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
+            count += columns.count
+    return count
