@@ -1,0 +1,256 @@
+"""The gevent shell: blocking calls for the user, one libev watcher per connection for what comes in.
+
+There is no reader greenlet. The watcher's callback runs in the hub: it reads once, stamps the time, records, and
+returns. Nothing in it may switch (locks, DNS, logging to a patched stream, `sendall`): gevent would raise
+BlockingSwitchOutError and never call the watcher again. So every exception of a callback ends the connection and is
+kept in `Connection.error`.
+"""
+
+from __future__ import annotations
+
+import _socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic_ns
+from typing import Any
+
+import gevent
+import gevent.socket
+from gevent.event import Event
+from websockets.uri import parse_uri
+
+from harness.client.events import Handshake
+from harness.client.link import TRANSPORT, Link, Transport
+from harness.client.session import ChatSession
+from harness.client.tls import Tls
+from harness.client.wire import NO_CLOSE, Refused, data_frame
+
+READ, WRITE = 1, 2
+RECV_BYTES = 65536
+
+
+class Connection(Link):
+    """One WebSocket of a session, opened once. `error`: what went wrong in a callback of ours, if anything did."""
+
+    __slots__ = ("_backlog", "_reader", "_recv", "_send", "_sock", "_soon", "_tls", "_waiters", "_writer", "timeout_s")
+
+    def __init__(
+        self, session: ChatSession, handshake: Handshake, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
+    ) -> None:
+        super().__init__(session, handshake, transport=transport)
+        self.timeout_s = timeout_s
+        self._sock: _socket.socket | None = None
+        self._tls: Tls | None = None
+        self._reader: Any = None
+        self._writer: Any = None
+        self._backlog = bytearray()
+        self._soon: list[str | bytes] = []
+        self._waiters: tuple[Event, ...] = ()
+
+    # -- for the user -----------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Connect, upgrade, send the first frames, and wait for the greeting if there is one, all within
+        `timeout_s`. Raises Refused, or OSError where there was no answer at all (a TLS fault is one too)."""
+        end_ns = monotonic_ns() + int(self.timeout_s * 1e9)
+        self._begun_ns = monotonic_ns()
+        self._connect(end_ns)
+        self._write(self.wire.take_output())
+        if not self.wait(lambda: self.usable or self.over, (end_ns - monotonic_ns()) / 1e9):
+            greeted = "greeting" if self.wire.opened else "answer to the upgrade"
+            self._give_up()
+            raise Refused(f"no {greeted} within {self.timeout_s:g} s", code=NO_CLOSE)
+        self.check_usable()
+
+    def send(self, frame: str | bytes) -> None:
+        """Write one message through. A connection that is gone takes no bytes: the session knows, or will."""
+        self.transport.frames_out += 1
+        self._write(data_frame(frame))
+
+    def send_soon(self, frame: str | bytes) -> None:
+        """Write one message together with all others of this turn of the event loop."""
+        if not self._soon:
+            gevent.get_hub().loop.run_callback(self._flush)
+        self._soon.append(frame)
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that the kernel would not take yet."""
+        return len(self._backlog)
+
+    def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until `done()`, which is asked after everything heard, the end included. False: not in time."""
+        if done():
+            return True
+        changed = Event()
+        self._waiters = (*self._waiters, changed)
+        end_ns = monotonic_ns() + int(timeout_s * 1e9)
+        try:
+            while not done():
+                left_ns = end_ns - monotonic_ns()
+                if left_ns <= 0 or not changed.wait(left_ns / 1e9):
+                    return done()
+                changed.clear()
+            return True
+        finally:
+            self._waiters = tuple(waiter for waiter in self._waiters if waiter is not changed)
+
+    def close(self, code: int = 1000, reason: str = "", *, timeout_s: float = 5.0) -> None:
+        """The closing handshake, then the socket; after `timeout_s` without the peer's answer the socket alone."""
+        self._flush()
+        if self.open_now and not self.over:
+            self._start_close(code, reason)
+            self.wait(lambda: self.over, timeout_s)
+        self._give_up()
+
+    def abort(self) -> None:
+        """Drop the socket without a word, as a lost network would."""
+        self._give_up()
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _connect(self, end_ns: int) -> None:
+        uri = parse_uri(self.handshake.url)
+        left_s = max((end_ns - monotonic_ns()) / 1e9, 0.001)
+        sock = gevent.socket.create_connection((uri.host, uri.port), timeout=left_s)
+        try:
+            if uri.secure:
+                self._tls = Tls(uri.host, self.handshake.ca_file)
+                self._tls_handshake(sock, self._tls)
+            sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            # From here on it is read and written without gevent: its sockets would switch inside a callback.
+            plain = _socket.socket(fileno=sock.detach())
+        except BaseException:
+            sock.close()
+            self.over = True
+            raise
+        plain.setblocking(False)
+        self._sock, self._recv, self._send = plain, plain.recv, plain.send
+        reader = gevent.get_hub().loop.io(plain.fileno(), READ)
+        self._reader = reader
+        reader.start(self._readable)
+
+    @staticmethod
+    def _tls_handshake(sock: gevent.socket.socket, tls: Tls) -> None:
+        received = b""
+        done = False
+        while not done:
+            try:
+                done = tls.handshake(received)
+            finally:
+                # Also on failure: the alert tells the server why.
+                output = tls.take_output()
+                if output:
+                    sock.sendall(output)
+            if not done:
+                received = sock.recv(RECV_BYTES)
+                if not received:
+                    raise ssl.SSLEOFError("the server ended the connection during the TLS handshake")
+
+    def _readable(self) -> None:
+        try:
+            try:
+                data = self._recv(RECV_BYTES)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                data = b""
+            now_ns = monotonic_ns()
+            tls = self._tls
+            if tls is not None and data:
+                data = tls.decrypt(data)
+                self._put(tls.take_output())
+                if data:
+                    self._received(now_ns, data)
+                if tls.ended:
+                    self._eof()
+            elif data:
+                self._received(now_ns, data)
+            else:
+                self._eof()
+        except Exception as error:
+            self._broken(error)
+        except BaseException as error:
+            self._broken(error)
+            raise
+        if self._waiters:
+            self._wake()
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            waiter.set()
+
+    def _write(self, data: bytes) -> None:
+        self.transport.bytes_out += len(data)
+        self._put(data if self._tls is None else self._tls.encrypt(data))
+
+    def _put(self, data: bytes) -> None:
+        if self._sock is None or not data:
+            return
+        if self._backlog:
+            self._backlog += data
+            return
+        try:
+            sent = self._send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            # The read side hears of it too, after everything that came before.
+            return
+        if sent < len(data):
+            self._backlog += data[sent:]
+            writer = gevent.get_hub().loop.io(self._sock.fileno(), WRITE)
+            self._writer = writer
+            writer.start(self._writable)
+
+    def _writable(self) -> None:
+        try:
+            sent = self._send(self._backlog)
+            del self._backlog[:sent]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._backlog.clear()
+        except BaseException as error:
+            self._broken(error)
+            raise
+        if not self._backlog and self._writer is not None:
+            _drop(self._writer)
+            self._writer = None
+        self._wake()
+
+    def _flush(self) -> None:
+        if self._soon:
+            frames, self._soon = self._soon, []
+            if self._sock is not None:
+                self.transport.frames_out += len(frames)
+                self._write(b"".join(map(data_frame, frames)))
+
+    def _give_up(self) -> None:
+        if not self.over:
+            self._own = True
+            self.wire.over = True
+            self._ended(monotonic_ns())
+
+    def _shut(self) -> None:
+        for watcher in (self._reader, self._writer):
+            if watcher is not None:
+                _drop(watcher)
+        self._reader = self._writer = None
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            if self._backlog:
+                with suppress(OSError):
+                    sock.send(self._backlog)
+                self._backlog.clear()
+            sock.close()
+        self._wake()
+
+
+def _drop(watcher: Any) -> None:
+    watcher.stop()
+    watcher.close()
+
+
+__all__ = ["TRANSPORT", "Connection", "Refused"]

@@ -1,0 +1,137 @@
+"""What both shells share: the wire's bytes to the session's frames, and one ending for every way to end.
+
+A `Link` belongs to one socket. Its shell implements `_write` (hand over bytes, never raise) and `_shut` (drop the
+socket); it calls `_received`, `_ended` and `_broken`.
+"""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+
+from harness.client.events import Handshake
+from harness.client.session import ChatSession
+from harness.client.wire import NO_CLOSE, Refused, Wire, data_frame
+
+
+class Transport:
+    """What the sockets of this process carried, counted beside the sessions so that both can be compared (H1).
+
+    frames_in, frames_out  data messages
+    bytes_in, bytes_out    of the WebSocket stream, before TLS, upgrade and control frames included
+    opened, refused        upgrades accepted and refused; failed: connections ended by an error of the tester
+    """
+
+    __slots__ = ("bytes_in", "bytes_out", "failed", "frames_in", "frames_out", "opened", "refused")
+
+    def __init__(self) -> None:
+        self.bytes_in = self.bytes_out = self.frames_in = self.frames_out = 0
+        self.opened = self.refused = self.failed = 0
+
+    def snapshot(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def since(self, before: dict[str, int]) -> dict[str, int]:
+        """Counts since a `snapshot`."""
+        return {name: count - before.get(name, 0) for name, count in self.snapshot().items()}
+
+
+TRANSPORT = Transport()
+"""Totals of this process."""
+
+
+class Link:
+    """One socket between a session and a platform.
+
+    open_now  the upgrade is done and the connection not over: frames can be sent
+    over      the connection has ended; `error` says why if the tester itself failed
+    """
+
+    __slots__ = ("_begun_ns", "_own", "error", "handshake", "open_now", "over", "session", "transport", "wire")
+
+    def __init__(self, session: ChatSession, handshake: Handshake, *, transport: Transport = TRANSPORT) -> None:
+        self.session, self.handshake, self.transport = session, handshake, transport
+        self.wire = Wire(handshake)
+        self.open_now = False
+        self.over = False
+        self.error: BaseException | None = None
+        self._own = False
+        self._begun_ns = monotonic_ns()
+
+    @property
+    def usable(self) -> bool:
+        """Open and, where the platform greets, greeted."""
+        return self.open_now and (self.session.welcomed or not self.handshake.welcome)
+
+    def check_usable(self) -> None:
+        """Raises Refused (or the tester's own error) if the connection ended before it was usable."""
+        if self.error is not None:
+            raise self.error
+        if self.wire.refusal is not None:
+            raise self.wire.refusal
+        if self.over and not self.usable:
+            raise Refused(self.wire.close_reason, code=self.wire.close_code)
+
+    def _write(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def _shut(self) -> None:
+        raise NotImplementedError
+
+    def _received(self, now_ns: int, data: bytes) -> None:
+        """Everything that came out of one read, recorded in its order."""
+        wire = self.wire
+        transport = self.transport
+        transport.bytes_in += len(data)
+        opened = wire.opened
+        messages = wire.receive(data)
+        if not opened and wire.opened:
+            self._opened(now_ns)
+        if messages:
+            transport.frames_in += len(messages)
+            heard = self.session.heard
+            for message in messages:
+                heard(now_ns, message)
+        if wire.has_output:
+            self._write(wire.take_output())
+        if wire.over:
+            self._ended(now_ns)
+
+    def _opened(self, now_ns: int) -> None:
+        self.transport.opened += 1
+        self.open_now = True
+        self.session.connected(now_ns, now_ns - self._begun_ns)
+        for frame in self.handshake.first_frames:
+            self.transport.frames_out += 1
+            self._write(data_frame(frame))
+
+    def _ended(self, now_ns: int) -> None:
+        """The one way out: close frame, end of stream, reset, deadline or error of ours. Idempotent."""
+        if self.over:
+            return
+        self.over = True
+        if not self.wire.opened:
+            self.transport.refused += 1
+        self.open_now = False
+        self._shut()
+        self.session.closed(now_ns, self.wire.close_code, self._own)
+
+    def _eof(self) -> None:
+        self.wire.receive_eof()
+        self._ended(monotonic_ns())
+
+    def _broken(self, error: BaseException) -> None:
+        """The tester itself failed on this connection: it must not go on unrecorded."""
+        if self.error is None:
+            self.error = error
+            self.transport.failed += 1
+        self._own = True
+        self.wire.over = True
+        self._ended(monotonic_ns())
+
+    def _start_close(self, code: int, reason: str) -> None:
+        self._own = True
+        self.wire.close(code, reason)
+        self._write(self.wire.take_output())
+
+
+__all__ = ["NO_CLOSE", "TRANSPORT", "Link", "Transport"]

@@ -1,0 +1,334 @@
+"""The bytes of one WebSocket connection, client side, without I/O.
+
+`websockets`' Sans-I/O protocol is the authority: handshake, control frames, fragments, closes and everything
+unusual are its business. In front of it stands a fast path for the common case only: whole, unfragmented,
+unmasked data frames without reserved bits. Frames that are unusual go to the library one by one, so the outcome
+does not depend on how the network cut the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from os import urandom
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus, InvalidURI
+from websockets.extensions import ClientExtensionFactory
+from websockets.frames import Frame, Opcode
+from websockets.protocol import CLIENT, Protocol, State
+from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
+
+from harness.client.events import Handshake
+from harness.errors import TargetError
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:
+    from websockets.utils import apply_mask
+
+MAX_MESSAGE_BYTES = 16 * 2**20
+NO_CLOSE = 1006
+INVALID_DATA = 1007
+WAIT_BYTES = 65536  # a cut frame up to this size is kept until it is whole; a longer one goes to the library
+UPGRADE_BYTES = 65536  # a response head longer than this is the library's to refuse
+
+_TEXT, _BINARY = 0x81, 0x82
+_TEXT_HEADS = tuple(bytes((_TEXT, 0x80 | n)) for n in range(126))
+
+
+class Refused(ConnectionError):
+    """The platform did not let us in: HTTP status before the upgrade, or close code after it (never both 0)."""
+
+    def __init__(self, reason: str, *, status: int = 0, code: int = 0) -> None:
+        self.reason, self.status, self.code = reason, status, code
+        how = f"HTTP status {status}" if status else f"close code {code}"
+        super().__init__(f"connection refused with {how}" + (f": {reason}" if reason else ""))
+
+
+def _mask_keys() -> Iterator[bytes]:
+    # One system call for 1,024 keys: RFC 6455 wants them unpredictable, not one system call each.
+    while True:
+        block = urandom(4096)
+        for at in range(0, 4096, 4):
+            yield block[at : at + 4]
+
+
+_next_key: Callable[[], bytes] = _mask_keys().__next__
+
+
+def data_frame(data: str | bytes) -> bytes:
+    """One whole masked data frame: text for `str`, binary for `bytes`."""
+    if data.__class__ is str:
+        payload = data.encode()
+        size = len(payload)
+        key = _next_key()
+        if size < 126:
+            return _TEXT_HEADS[size] + key + apply_mask(payload, key)
+        first = b"\x81"
+    else:
+        payload = bytes(data)  # type: ignore[arg-type]
+        size = len(payload)
+        key = _next_key()
+        first = b"\x82"
+    if size < 126:
+        head = bytes((0x80 | size,))
+    elif size < 65536:
+        head = b"\xfe" + size.to_bytes(2, "big")
+    else:
+        head = b"\xff" + size.to_bytes(8, "big")
+    return b"".join((first, head, key, apply_mask(payload, key)))
+
+
+class Wire:
+    """One connection's bytes: give `receive` what the socket gave, write what `take_output` returns.
+
+    opened          the upgrade was accepted
+    over            no further message will be heard: a close frame came, the stream failed or it ended
+    refusal         why the upgrade was refused, once it was
+    close_received  code of the peer's close frame; close_sent: of ours (an echo included)
+    """
+
+    __slots__ = (
+        "_client",
+        "_closing",
+        "_left",
+        "_library",
+        "_max_bytes",
+        "_opcode",
+        "_parts",
+        "_rest",
+        "_writes",
+        "close_reason",
+        "close_received",
+        "close_sent",
+        "opened",
+        "over",
+        "refusal",
+        "subprotocol",
+    )
+
+    def __init__(
+        self,
+        handshake: Handshake,
+        *,
+        max_bytes: int = MAX_MESSAGE_BYTES,
+        extensions: Sequence[ClientExtensionFactory] | None = None,
+    ) -> None:
+        """Raises TargetError if the handshake's URL is none of a WebSocket."""
+        client = _client_protocol(handshake, extensions, max_bytes)
+        self._client: ClientProtocol | None = client
+        self._library: Protocol | None = None
+        self._writes: list[bytes] = client.data_to_send()
+        self._max_bytes = max_bytes
+        self._rest = b""
+        self._left = 0  # bytes to come of a frame that the library has begun
+        self._parts: list[bytes] | None = None  # fragments of a message so far
+        self._opcode = Opcode.TEXT
+        self._closing = False
+        self.opened = False
+        self.over = False
+        self.refusal: Refused | None = None
+        self.subprotocol: str | None = None
+        self.close_received: int | None = None
+        self.close_sent: int | None = None
+        self.close_reason = ""
+
+    @property
+    def has_output(self) -> bool:
+        return bool(self._writes)
+
+    def take_output(self) -> bytes:
+        """Bytes that must be written now: the request, pongs, close frames."""
+        data = b"".join(self._writes)
+        self._writes.clear()
+        return data
+
+    @property
+    def close_code(self) -> int:
+        """What ended the connection: the peer's code, else the one we failed it with, else 1006."""
+        if self.close_received is not None:
+            return self.close_received
+        return NO_CLOSE if self._closing or self.close_sent is None else self.close_sent
+
+    def receive(self, data: bytes) -> Sequence[str | bytes]:
+        """Messages that end in `data`, in order: `str` for text, `bytes` for binary. Never raises on bad input."""
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        messages: list[str | bytes] = []
+        at = 0
+        if not self.opened or self.over or self._left:
+            at = self._resume(data, messages)
+        plain = self._parts is None and not self.over
+        end = len(data)
+        while at + 2 <= end and not self.over:
+            head, size = data[at], data[at + 1]
+            start = at + 2
+            if size == 126:
+                start = at + 4
+                if start > end:
+                    break
+                size = data[at + 2] << 8 | data[at + 3]
+            elif size == 127:
+                start = at + 10
+                if start > end:
+                    break
+                size = int.from_bytes(data[at + 2 : start], "big")
+            elif size > 127:
+                self._feed(data[at:], messages)  # masked: the library fails the connection
+                break
+            stop = start + size
+            usual = plain and head in (_TEXT, _BINARY) and size <= self._max_bytes
+            if usual and stop <= end:
+                if head == _TEXT:
+                    try:
+                        messages.append(data[start:stop].decode())
+                    except UnicodeDecodeError as error:
+                        self._fail_text(error)
+                        break
+                else:
+                    messages.append(data[start:stop])
+                at = stop
+            elif usual and size <= WAIT_BYTES:
+                break  # only cut by the network
+            else:
+                self._left = max(stop - end, 0)
+                self._feed(data[at:stop], messages)
+                plain = self._parts is None
+                at = min(stop, end)
+        if at < end and not self.over:
+            self._rest = data[at:]
+        return messages
+
+    def receive_eof(self) -> None:
+        """The peer's stream ended."""
+        if self._client is not None:
+            self._client.receive_data(self._rest)
+            self._client.receive_eof()
+            self.refusal = self.refusal or _refusal(self._client.handshake_exc)
+        elif not self.over:
+            # A beginning that we kept may already be wrong: let the library say so before it says "ended".
+            if self._rest:
+                self._feed(self._rest, [])
+            library = self._the_library()
+            library.receive_eof()
+            self._collect(library, [])
+        self._rest = b""
+        self.over = True
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Start the closing handshake; nothing if it is on already. Raises ProtocolError for a code not allowed."""
+        if self.opened and not self.over and not self._closing:
+            library = self._the_library()
+            library.send_close(code, reason)
+            self._closing = True
+            self._collect(library, [])
+
+    def _resume(self, data: bytes, messages: list[str | bytes]) -> int:
+        """What is neither new frames nor fast: the upgrade, the middle of a frame. Returns where frames begin."""
+        if self.over:
+            return len(data)
+        if self.opened:
+            taken = min(self._left, len(data))
+            self._left -= taken
+            self._feed(data[:taken], messages)
+            return taken
+        return self._upgrade(data)
+
+    def _upgrade(self, data: bytes) -> int:
+        client = self._client
+        assert client is not None
+        head_end = data.find(b"\r\n\r\n") + 4
+        if head_end < 4 and len(data) < UPGRADE_BYTES:
+            self._rest = data
+            return len(data)
+        # Behind a 101 come frames, and they are ours; behind anything else comes a body for the library.
+        used = head_end if head_end >= 4 and data[9:12] == b"101" else len(data)
+        client.receive_data(data[:used])
+        if client.events_received() and client.handshake_exc is None:
+            self.opened = True
+            self.subprotocol = client.subprotocol
+            self._client = None
+            self._library = client if client.extensions else None
+        elif client.handshake_exc is not None:
+            self.refusal = _refusal(client.handshake_exc)
+            self.over = True
+        return used
+
+    def _the_library(self) -> Protocol:
+        # Between unusual frames the library's parser has no state, so an idle connection need not keep one.
+        if self._library is None:
+            self._library = Protocol(CLIENT, state=State.OPEN, max_size=self._max_bytes)
+        return self._library
+
+    def _feed(self, data: bytes, messages: list[str | bytes]) -> None:
+        library = self._the_library()
+        library.receive_data(data)
+        self._collect(library, messages)
+        if not (self._left or self._parts is not None or self.over or self._closing or library.extensions):
+            self._library = None
+
+    def _collect(self, library: Protocol, messages: list[str | bytes]) -> None:
+        for event in library.events_received():
+            if isinstance(event, Frame):
+                self._frame(event, messages)
+        self._writes += [chunk for chunk in library.data_to_send() if chunk]
+        if library.close_rcvd is not None:
+            self.close_received = int(library.close_rcvd.code)
+            self.close_reason = library.close_rcvd.reason
+        if library.close_sent is not None:
+            self.close_sent = int(library.close_sent.code)
+        if library.close_rcvd is not None or library.parser_exc is not None:
+            self.over = True
+
+    def _frame(self, frame: Frame, messages: list[str | bytes]) -> None:
+        if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
+            self._opcode = frame.opcode
+            self._parts = []
+        elif frame.opcode is not Opcode.CONT:
+            return
+        assert self._parts is not None
+        self._parts.append(bytes(frame.data))
+        if frame.fin:
+            whole = b"".join(self._parts)
+            self._parts = None
+            if self._opcode is Opcode.BINARY:
+                messages.append(whole)
+                return
+            try:
+                messages.append(whole.decode())
+            except UnicodeDecodeError as error:
+                self._fail_text(error)
+
+    def _fail_text(self, error: UnicodeDecodeError) -> None:
+        library = self._the_library()
+        library.fail(INVALID_DATA, f"{error.reason} at position {error.start}")
+        self.over = True
+        self._collect(library, [])
+
+
+def _client_protocol(
+    handshake: Handshake, extensions: Sequence[ClientExtensionFactory] | None, max_bytes: int
+) -> ClientProtocol:
+    try:
+        uri = parse_uri(handshake.url)
+    except (InvalidURI, ValueError) as error:
+        raise TargetError(f"{handshake.url.split('?')[0]!r} is no WebSocket address: {error}") from error
+    subprotocols = [Subprotocol(name) for name in handshake.subprotocols] or None
+    client = ClientProtocol(uri, subprotocols=subprotocols, extensions=extensions, max_size=max_bytes)
+    request = client.connect()
+    for name, value in handshake.headers.items():
+        # A header of the user's stands in for ours (Host, Origin): it must not come twice.
+        if name in request.headers:
+            del request.headers[name]
+        request.headers[name] = value
+    client.send_request(request)
+    return client
+
+
+def _refusal(error: Exception | None) -> Refused:
+    if isinstance(error, InvalidStatus):
+        body = bytes(error.response.body or b"")[:200].decode(errors="replace")
+        return Refused(body or error.response.reason_phrase, status=error.response.status_code)
+    return Refused(str(error) if error is not None else "the connection ended before the upgrade", code=NO_CLOSE)
