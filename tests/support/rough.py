@@ -1,0 +1,32 @@
+"""Options for `simulate` that vary with the seed, so that a range of seeds covers the kinds of platforms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SEQUENCES = ("contiguous", "none", "increasing")
+RESUMES = ("live", "replay", "none")
+
+RARE = {"Z7", "Z9", "Z24", "Z25", "Z28", "Z30"}
+"""Defects with a few opportunities a run: at a restart, a retry, a reconnect."""
+
+
+def rate(defect: str, seed: int) -> float:
+    """Many firings with even seeds, few with odd ones."""
+    often, seldom = (0.9, 0.4) if defect in RARE else (0.3, 0.02)
+    return seldom if seed % 2 else often
+
+
+def rough(seed: int, **fixed: Any) -> dict[str, Any]:
+    """Cycles of different, mutually prime lengths: every pair of options meets somewhere."""
+    options: dict[str, Any] = {
+        "sequence": SEQUENCES[seed % 3],
+        "resume": RESUMES[seed // 3 % 3],
+        "history": seed % 5 != 0,
+        "hold_back": seed % 3 == 0 or seed % 7 != 0,
+        "retries": seed % 4 != 0,
+        "idempotent": seed % 11 != 0,
+        "restarts": seed % 2,
+        "journals": 2 + seed // 2 % 3,
+    }
+    return options | fixed
