@@ -1,0 +1,221 @@
+"""The socket by which others speak to a running platform: one JSON line asks, one JSON line answers.
+
+An address is `earwitness://TOKEN@127.0.0.1:PORT`. Who has the token may do anything to the platform: it is random,
+and is kept where only its owner reads it. One connection carries one request, so that a client may be used from any
+thread, greenlet or forked child.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import secrets
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from harness.errors import EarwitnessError, PlatformError
+from harness.platform.ports import HOST
+from harness.platform.supervisor import Supervisor
+
+SCHEME = "earwitness"
+REQUEST_TIMEOUT_S = 60.0
+_HELLO_TIMEOUT_S = 10.0
+_MAX_LINE = 1 << 16
+_MAX_LOG_LINES = 10_000
+
+
+class ControlServer:
+    """Answers on 127.0.0.1 until closed."""
+
+    def __init__(self, supervisor: Supervisor, endpoints: dict[str, Any], shut_down: Callable[[], None]) -> None:
+        self._supervisor, self._endpoints, self._shut_down = supervisor, endpoints, shut_down
+        self._token = secrets.token_urlsafe(24)
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> str:
+        """Start listening; returns the address."""
+        self._server = await asyncio.start_server(self._serve, HOST, 0, limit=_MAX_LINE)
+        port = self._server.sockets[0].getsockname()[1]
+        return f"{SCHEME}://{self._token}@{HOST}:{port}"
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            line = await asyncio.wait_for(reader.readuntil(b"\n"), _HELLO_TIMEOUT_S)
+            writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+            await writer.drain()
+        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
+            return  # whoever asked has gone, or never asked
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict) or not secrets.compare_digest(str(request.get("token")), self._token):
+                return {"error": "The control socket wants the platform's token."}
+            return {"result": await self._do(request)}
+        except EarwitnessError as error:
+            return {"error": str(error)}
+        except (ValueError, TypeError) as error:
+            return {"error": f"The control socket does not understand this request: {error}."}
+
+    async def _do(self, request: dict[str, Any]) -> Any:
+        supervisor, verb, name = self._supervisor, request.get("do"), str(request.get("service"))
+        looks: dict[str, Callable[[], Any]] = {
+            "endpoints": lambda: self._endpoints,
+            "status": supervisor.status,
+            "stats": supervisor.stats,
+            "deaths": lambda: [str(death) for death in supervisor.deaths],
+            "logs": lambda: supervisor.logs(name, min(int(request.get("lines", 100)), _MAX_LOG_LINES)),
+            "shutdown": self._shut_down,
+        }
+        acts: dict[str, Callable[[], Awaitable[None]]] = {
+            "kill": lambda: supervisor.kill(name),
+            "stop": lambda: supervisor.stop(name),
+            "start": lambda: supervisor.start_again(name),
+            "pause": lambda: supervisor.pause(name),
+            "resume": lambda: supervisor.resume(name),
+            "restart": lambda: supervisor.restart(name, graceful=bool(request.get("graceful", True))),
+        }
+        if verb in looks:
+            return looks[verb]()
+        if verb in acts:
+            return await acts[verb]()
+        raise PlatformError(f"There is no request {verb!r}; there are {', '.join([*looks, *acts])}.")
+
+
+class ControlClient:
+    """Asks a running platform, with plain blocking sockets (cooperative where gevent has patched them).
+
+    Every method raises PlatformError with the supervisor's own sentence, or one that says it cannot be reached.
+    """
+
+    def __init__(self, address: str, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+        parts = urlsplit(address)
+        try:
+            port = parts.port
+        except ValueError:
+            port = None
+        if parts.scheme != SCHEME or not parts.username or parts.hostname != HOST or port is None:
+            raise PlatformError(
+                f"This is no platform's control address: it must look like {SCHEME}://TOKEN@{HOST}:PORT."
+            )
+        self.address = address
+        self._token, self._port, self._timeout_s = parts.username, port, timeout_s
+
+    def __repr__(self) -> str:
+        return f"ControlClient({SCHEME}://…@{HOST}:{self._port})"
+
+    def ask(self, do: str, **arguments: Any) -> Any:
+        """One request, one result."""
+        line = json.dumps({"token": self._token, "do": do, **arguments}).encode() + b"\n"
+        try:
+            with socket.create_connection((HOST, self._port), timeout=self._timeout_s) as connection:
+                connection.sendall(line)
+                answer = _read_line(connection)
+        except OSError as error:
+            raise PlatformError(f"The platform's supervisor (port {self._port}) does not answer: {error}.") from None
+        if not answer:
+            raise PlatformError(f"The platform's supervisor (port {self._port}) ended before it had answered {do!r}.")
+        reply = json.loads(answer)
+        if "error" in reply:
+            raise PlatformError(str(reply["error"]))
+        return reply["result"]
+
+    def endpoints(self) -> dict[str, Any]:
+        """What `earwitness up --json` printed."""
+        return dict(self.ask("endpoints"))
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """By service: state (starting, ready, paused, stopped, killed, died), pid, starts, log, death."""
+        return dict(self.ask("status"))
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """By service, with its children: pid, processes, rss_bytes, cpu_s, fds."""
+        return dict(self.ask("stats"))
+
+    def deaths(self) -> list[str]:
+        """A text for each service that ended by itself: status, last words, log."""
+        return list(self.ask("deaths"))
+
+    def logs(self, service: str, lines: int = 100) -> str:
+        """The last lines of a service's log."""
+        return str(self.ask("logs", service=service, lines=lines))
+
+    def kill(self, service: str) -> None:
+        """SIGKILL; returns when it is gone."""
+        self.ask("kill", service=service)
+
+    def stop(self, service: str) -> None:
+        """A graceful end; returns when it has ended."""
+        self.ask("stop", service=service)
+
+    def start(self, service: str) -> None:
+        """Start a service that does not run; returns when it is ready."""
+        self.ask("start", service=service)
+
+    def pause(self, service: str) -> None:
+        """SIGSTOP: it keeps its connections and says nothing."""
+        self.ask("pause", service=service)
+
+    def resume(self, service: str) -> None:
+        """SIGCONT."""
+        self.ask("resume", service=service)
+
+    def restart(self, service: str, *, graceful: bool = True) -> None:
+        """End and start it; returns when it is ready again."""
+        self.ask("restart", service=service, graceful=graceful)
+
+    def shutdown(self) -> None:
+        """End the whole platform; returns at once."""
+        self.ask("shutdown")
+
+
+def _read_line(connection: socket.socket) -> bytes:
+    parts: list[bytes] = []
+    while not parts or not parts[-1].endswith(b"\n"):
+        data = connection.recv(65536)
+        if not data:
+            return b""
+        parts.append(data)
+    return b"".join(parts)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m harness.platform.control VERB [SERVICE]` speaks to the platform that is offered here."""
+    from harness.platform.offer import address_of, find_offer
+
+    parser = argparse.ArgumentParser(prog="python -m harness.platform.control", description=main.__doc__)
+    parser.add_argument("--platform", metavar="ADDRESS", help="state file or control address of the platform")
+    parser.add_argument(
+        "do",
+        metavar="VERB",
+        help="endpoints, status, stats, deaths, logs, kill, stop, start, pause, resume, restart or shutdown",
+    )
+    parser.add_argument("service", nargs="?", default="")
+    args = parser.parse_args(argv)
+    try:
+        address = address_of(args.platform) if args.platform else find_offer()
+        if address is None:
+            raise PlatformError(
+                "No platform is running here: start one with `earwitness up`, or name it by --platform."
+            )
+        result = ControlClient(address).ask(args.do, service=args.service)
+    except EarwitnessError as error:
+        print(f"earwitness: {error}", file=sys.stderr)
+        return error.exit_code
+    if result is not None:
+        print(result if isinstance(result, str) else json.dumps(result, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

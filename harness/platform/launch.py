@@ -1,0 +1,198 @@
+"""Own a platform from any program: started as a child process that cannot outlive us, or found running.
+
+Blocking and plain: works in threads, under gevent's monkey patching (where it waits cooperatively) and beside an
+event loop in another thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import PlatformError
+from harness.platform.control import ControlClient
+from harness.platform.offer import address_of, find_offer
+from harness.platform.tether import module_environment
+
+START_TIMEOUT_S = 180.0
+"""Long enough for a first start on a slow machine; each service has a shorter deadline of its own."""
+STOP_TIMEOUT_S = 15.0
+_owned: weakref.WeakSet[Platform] = weakref.WeakSet()
+
+
+class Platform:
+    """A running platform. `endpoints` is what `earwitness up --json` prints; `owned` says whether `stop` ends it."""
+
+    def __init__(
+        self, endpoints: dict[str, Any], process: subprocess.Popen[bytes] | None = None, owner_fd: int | None = None
+    ) -> None:
+        self.endpoints = endpoints
+        self.control = ControlClient(endpoints["control"])
+        self.owned = process is not None
+        self._process = process
+        self._owner_fd = owner_fd
+        if self.owned:
+            _owned.add(self)
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int | None:
+        """End an owned platform and wait for it; returns the supervisor's exit code (2: a service had died).
+
+        A platform that was found running goes on, and None is returned. Idempotent.
+        """
+        self._close_pipe()
+        if self._process is None:
+            return None
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # its children are tied to it, its warden cleans up
+            self._process.wait()
+            raise PlatformError(f"The platform did not end within {timeout_s:g} s; it was killed.") from None
+
+    def forget(self) -> None:
+        """In a forked child: let go of the pipe, so that the platform lives exactly as long as our parent.
+
+        Called by itself after `os.fork`; needed only where something forks past Python.
+        """
+        self._close_pipe()
+        self._process, self.owned = None, False
+
+    def _close_pipe(self) -> None:
+        if self._owner_fd is not None:
+            os.close(self._owner_fd)
+            self._owner_fd = None
+
+    def __enter__(self) -> Platform:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def launch(
+    *,
+    replicas: int | None = None,
+    defects: Mapping[str, Sequence[str]] | None = None,
+    settings: Mapping[str, Mapping[str, object]] | None = None,
+    ports: Mapping[str, int] | None = None,
+    log_dir: Path | None = None,
+    keep: bool = False,
+    postgres_user: str | None = None,
+    timeout_s: float = START_TIMEOUT_S,
+    progress: Callable[[str], None] | None = None,
+) -> Platform:
+    """Start a platform and wait until it is ready; PlatformError with the reason if it does not get there.
+
+    `defects` `{"backend-2": ["Z1:0.01"]}`, `settings` `{"backend": {"rate_per_s": 5}}`, `ports` `{"edge": 8080}`.
+    `progress` is told a sentence now and then when the start takes more than two seconds (default: stderr).
+    """
+    arguments = ["--replicas", str(replicas)] if replicas is not None else []
+    for service, orders in (defects or {}).items():
+        arguments += [part for order in orders for part in ("--defect", f"{service}={order}")]
+    for service, values in (settings or {}).items():
+        arguments += [part for k, v in values.items() for part in ("--set", f"{service}.{k}={json.dumps(v)}")]
+    for service, number in (ports or {}).items():
+        arguments += ["--port", f"{service}={number}"]
+    if log_dir is not None:
+        arguments += ["--log-dir", str(log_dir)]
+    if keep:
+        arguments.append("--keep")
+    if postgres_user is not None:
+        arguments += ["--postgres-user", postgres_user]
+    return _spawn(arguments, timeout_s, progress or _to_stderr)
+
+
+def attach(place: str) -> Platform:
+    """Use a platform that runs already: its control address, or the path of its state file."""
+    address = address_of(place)
+    return Platform({**ControlClient(address).endpoints(), "control": address})
+
+
+def offered() -> Platform | None:
+    """The platform that `EARWITNESS_PLATFORM` or this folder's state file offers, or None (see `offer`)."""
+    address = find_offer()
+    return None if address is None else attach(address)
+
+
+def _spawn(arguments: list[str], timeout_s: float, progress: Callable[[str], None]) -> Platform:
+    owner_end, ours = os.pipe()
+    report, report_end = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "harness.cli", "up", *arguments, "--owner-fd", str(owner_end),
+                "--owner-pid", str(os.getpid()), "--report-fd", str(report_end),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(owner_end, report_end),
+            env=module_environment(),
+            process_group=0,  # our Ctrl-C must not take the platform away before we have finished with it
+        )  # fmt: skip
+    except BaseException:
+        os.close(ours)
+        os.close(report)
+        raise
+    finally:
+        os.close(owner_end)
+        os.close(report_end)
+    try:
+        endpoints = _await_ready(report, timeout_s, progress)
+    except BaseException:
+        os.close(ours)  # which ends it
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
+    finally:
+        os.close(report)
+    return Platform(endpoints, process, ours)
+
+
+def _await_ready(report: int, timeout_s: float, progress: Callable[[str], None]) -> dict[str, Any]:
+    for line in _lines(report, time.monotonic() + timeout_s):
+        event = json.loads(line)
+        if "ready" in event:
+            return dict(event["ready"])
+        if "error" in event:
+            raise PlatformError(event["error"])
+        progress(event["say"])
+    raise PlatformError(f"The platform was not ready within {timeout_s:g} s, or its supervisor ended without a word.")
+
+
+def _lines(fd: int, deadline: float) -> Iterator[bytes]:
+    """Lines from a pipe until it ends or the deadline (monotonic seconds) has passed."""
+    held = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(fd, selectors.EVENT_READ)
+        while (left := deadline - time.monotonic()) > 0:
+            if not selector.select(left):
+                return
+            data = os.read(fd, 65536)
+            if not data:
+                return
+            held += data
+            *whole, held = held.split(b"\n")
+            yield from whole
+
+
+def _to_stderr(text: str) -> None:
+    print(f"earwitness: {text}", file=sys.stderr, flush=True)
+
+
+def _forget_all() -> None:
+    for platform in list(_owned):
+        platform.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

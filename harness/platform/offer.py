@@ -1,0 +1,91 @@
+"""How a running platform is found: a state file that only its owner may read, or an address in the environment.
+
+`earwitness up` writes `.earwitness-platform.json` (0600) into the folder in which it was started, and removes it at
+its end. `EARWITNESS_PLATFORM` names such a file or a control address; `none` says that no platform is to be reused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from harness.errors import PlatformError
+
+VARIABLE = "EARWITNESS_PLATFORM"
+STATE_FILE = ".earwitness-platform.json"
+NONE = "none"
+_SCHEME = "earwitness://"
+
+
+def write_state(path: Path, endpoints: dict[str, Any]) -> None:
+    """Offer a platform. PlatformError if one is offered there that still answers."""
+    if path.exists():
+        if _answers(_read(path)):
+            raise PlatformError(
+                f"A platform runs here already ({path}); stop it, or name another file with --state FILE."
+            )
+        path.unlink()
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    with open(handle, "w") as file:
+        json.dump(endpoints, file)
+
+
+def remove_state(path: Path, address: str) -> None:
+    """Take the offer back, if it is still ours."""
+    try:
+        if _read(path) == address:
+            path.unlink()
+    except PlatformError:
+        return
+
+
+def find_offer(folder: Path | None = None) -> str | None:
+    """Control address of the platform offered by the environment or, if that says nothing, by the folder's state file.
+
+    A state file whose platform has gone is no offer; an environment variable that leads nowhere is a PlatformError.
+    """
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted == NONE:
+        return None
+    if wanted:
+        address = address_of(wanted)
+        if not _answers(address):
+            raise PlatformError(f"{VARIABLE} names a platform that does not answer; start it again or unset it.")
+        return address
+    path = (folder or Path.cwd()) / STATE_FILE
+    if not path.exists():
+        return None
+    address = _read(path)
+    return address if _answers(address) else None
+
+
+def address_of(place: str) -> str:
+    """Control address of what somebody named: an address, or the path of a state file."""
+    return place if place.startswith(_SCHEME) else _read(Path(place))
+
+
+def _read(path: Path) -> str:
+    try:
+        with open(path) as file:
+            info = os.fstat(file.fileno())
+            if info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) & 0o077:
+                raise PlatformError(f"{path} must belong to you and be readable by you only (chmod 600).")
+            return str(json.load(file)["control"])
+    except OSError as error:
+        raise PlatformError(f"{path} cannot be read as a platform's state file: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError):
+        raise PlatformError(f"{path} is not the state file of a platform.") from None
+
+
+def _answers(address: str) -> bool:
+    parts = urlsplit(address)
+    try:
+        socket.create_connection((parts.hostname, parts.port), timeout=2).close()
+    except (OSError, ValueError):
+        return False
+    return True

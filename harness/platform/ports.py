@@ -1,0 +1,103 @@
+"""Ports without a race: a port belongs to the platform from the first moment to the last.
+
+The supervisor keeps a socket bound to each port and never lets it listen. Linux lets a second socket bind the same
+address when both set SO_REUSEADDR and neither listens yet, while the kernel gives the port to nobody who asks for
+any free one. So a server that takes no socket can still bind "its" port, and a killed service's port refuses
+connections, as a dead service should, without being lost before its restart.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+
+import psutil
+
+from harness.errors import PlatformError
+
+HOST = "127.0.0.1"
+BACKLOG = 4096
+_GUARDED = sys.platform == "linux"
+
+
+class ReservedPort:
+    """One port of 127.0.0.1, reserved until `close`."""
+
+    def __init__(self, service: str, wanted: int = 0) -> None:
+        """`wanted` 0: any free port. A port that is taken is a PlatformError that names who has it, if that shows."""
+        self.service = service
+        try:
+            self._guard: socket.socket | None = _bound(wanted)
+        except OSError as error:
+            raise PlatformError(_refusal(service, wanted, error)) from None
+        self.number: int = self._guard.getsockname()[1]
+        if not _GUARDED:
+            _leave_in_time_wait(self._guard)
+            self._guard = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.number}"
+
+    def socket(self, *, listening: bool) -> socket.socket:
+        """A fresh socket for one start of the service: the caller hands it over and closes its own copy."""
+        return bound_socket(self.service, self.number, listening=listening)
+
+    def close(self) -> None:
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
+
+
+def bound_socket(service: str, port: int, *, listening: bool) -> socket.socket:
+    """A socket bound to a reserved port; PlatformError if something listens there."""
+    try:
+        bound = _bound(port)
+        if listening:
+            bound.listen(BACKLOG)
+    except OSError as error:
+        raise PlatformError(_refusal(service, port, error)) from None
+    return bound
+
+
+def _bound(port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((HOST, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _leave_in_time_wait(bound: socket.socket) -> None:
+    """Where two sockets cannot share an address: a port in TIME_WAIT is given to nobody who asks for any."""
+    with bound:
+        bound.listen(1)
+        with socket.create_connection(bound.getsockname()) as client:
+            accepted, _ = bound.accept()
+            accepted.close()
+            client.recv(1)
+
+
+def _refusal(service: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"{service} cannot use port {port} of {HOST}: {_listener(port)} listens there already. "
+            f"Stop that program, or choose another port with --port {service}=NUMBER."
+        )
+    if error.errno == errno.EACCES:
+        return f"{service} may not use port {port} of {HOST}: ports below 1024 need root. Choose a higher one."
+    return f"{service} cannot use port {port} of {HOST}: {error.strerror}."
+
+
+def _listener(port: int) -> str:
+    try:
+        for connection in psutil.net_connections("tcp4"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    except psutil.Error:
+        return "another program"  # whose sockets only root may see
+    return "another program"

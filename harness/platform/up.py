@@ -1,0 +1,258 @@
+"""`earwitness up`: the whole platform in the foreground, until Ctrl-C, SIGTERM or the end of its owner."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EarwitnessError, PlatformError, SettingsError
+from harness.platform.control import ControlServer
+from harness.platform.offer import STATE_FILE, remove_state, write_state
+from harness.platform.postgres import UserMode
+from harness.platform.remains import PlatformDirectory, remove_stale
+from harness.platform.stack import REPLICAS, Stack, StackOptions
+from harness.platform.supervisor import Supervisor
+
+HELP = "start the whole platform in the foreground and print its endpoints"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `earwitness up`. `--owner-*` and `--report-fd` are for programs that own the platform."""
+    parser.add_argument("--json", action="store_true", help="print the endpoints as one line of JSON when ready")
+    parser.add_argument("--replicas", type=int, default=REPLICAS, metavar="N", help="number of backends (default 2)")
+    parser.add_argument(
+        "--defect", action="append", default=[], metavar="SERVICE=NAME:P",
+        help="start a service with a planted defect (repeatable); SERVICE `backend` means every replica",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SERVICE.KEY=VALUE",
+        help="change a setting of a service (repeatable), like backend.rate_per_s=5",
+    )  # fmt: skip
+    parser.add_argument(
+        "--port", action="append", default=[], metavar="SERVICE=N", help="fix a service's port (repeatable)"
+    )
+    parser.add_argument("--postgres-user", choices=[str(mode) for mode in UserMode], default=str(UserMode.AUTO))
+    parser.add_argument("--log-dir", type=Path, metavar="DIR", help="folder for the services' logs")
+    parser.add_argument("--keep", action="store_true", help="keep the platform's directory at the end")
+    parser.add_argument(
+        "--state", type=Path, metavar="FILE",
+        help=f"where to write how the running platform is found (default {STATE_FILE}, unless it has an owner)",
+    )  # fmt: skip
+    parser.add_argument("--owner-fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--owner-pid", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--report-fd", type=int, help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 after an ordinary end; EarwitnessError, or 2 if a service died while it ran."""
+    options = options_of(args)
+    _raise_open_file_limit()
+    report = _Report(args.report_fd)
+    try:
+        return asyncio.run(_up(args, options, report))
+    except EarwitnessError as error:
+        if not report.send({"error": str(error)}):
+            raise
+        return error.exit_code
+
+
+def options_of(args: argparse.Namespace) -> StackOptions:
+    """SettingsError with every fault of the repeatable options."""
+    faults: list[str] = []
+    defects: dict[str, list[str]] = {}
+    for service, order in _pairs("--defect", args.defect, faults):
+        defects.setdefault(service, []).append(order)
+    settings: dict[str, dict[str, object]] = {}
+    for path, value in _pairs("--set", args.set, faults):
+        service, dot, key = path.partition(".")
+        if not dot:
+            faults.append(f"--set {path}={value} must look like SERVICE.KEY=VALUE")
+        settings.setdefault(service, {})[key] = _value(value)
+    ports: dict[str, int] = {}
+    for service, number in _pairs("--port", args.port, faults):
+        if not number.isdecimal() or not 0 < int(number) < 65536:
+            faults.append(f"--port {service}={number} must name a port from 1 to 65535")
+        else:
+            ports[service] = int(number)
+    if faults:
+        raise SettingsError("earwitness up", faults)
+    return StackOptions(
+        replicas=args.replicas,
+        settings=settings,
+        defects=defects,
+        ports=ports,
+        postgres_user=UserMode(args.postgres_user),
+    )
+
+
+def _pairs(option: str, texts: Sequence[str], faults: list[str]) -> Iterator[tuple[str, str]]:
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if name and sign and value:
+            yield name, value
+        else:
+            faults.append(f"{option} {text} must look like NAME=VALUE")
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+@dataclass(slots=True)
+class _Report:
+    """Events for an owner that is a program: JSON lines `{"say"}`, `{"ready"}` or `{"error"}` on its pipe."""
+
+    fd: int | None
+
+    def send(self, event: dict[str, Any]) -> bool:
+        """False if there is no such owner (any more)."""
+        if self.fd is None:
+            return False
+        try:
+            os.write(self.fd, json.dumps(event).encode() + b"\n")
+        except OSError:
+            return False
+        return True
+
+
+async def _up(args: argparse.Namespace, options: StackOptions, report: _Report) -> int:
+    ending = asyncio.Event()
+    _end_on_signals(ending)
+    _end_with_owner(args.owner_fd, args.owner_pid, ending)
+
+    def say(text: str) -> None:
+        if not report.send({"say": text}):
+            print(f"earwitness: {text}", file=sys.stderr, flush=True)
+
+    remove_stale()
+    with contextlib.ExitStack() as leaving:
+        directory = PlatformDirectory()
+        supervisor = None
+        try:
+            if args.keep:
+                directory.keep()
+            stack = Stack(options, directory.path)
+            leaving.callback(stack.close)
+            supervisor = Supervisor(stack.specs(), directory, log_dir=_absolute(args.log_dir), say=say)
+            if await _unless(ending, supervisor.start()):
+                await _serve(args, supervisor, stack.endpoints, ending, report)
+        finally:
+            if supervisor is None:
+                directory.close()
+            else:
+                await supervisor.shut_down()
+            if directory.path.exists():
+                say(f"the platform's directory is kept: {directory.path}")
+        return EXIT_CANNOT_RUN if supervisor.deaths else EXIT_PASS
+
+
+async def _serve(
+    args: argparse.Namespace,
+    supervisor: Supervisor,
+    endpoints: dict[str, Any],
+    ending: asyncio.Event,
+    report: _Report,
+) -> None:
+    """Offer the running platform until the end."""
+    control = ControlServer(supervisor, endpoints, ending.set)
+    endpoints["control"] = await control.open()
+    state = args.state or (Path(STATE_FILE) if args.owner_fd is None else None)
+    try:
+        if state is not None:
+            write_state(state, endpoints)
+        if not report.send({"ready": endpoints}):
+            print(json.dumps(endpoints) if args.json else _table(endpoints, state), flush=True)
+        await ending.wait()
+    finally:
+        control.close()
+        if state is not None:
+            remove_state(state, endpoints["control"])
+
+
+async def _unless(ending: asyncio.Event, starting: Any) -> bool:
+    """Await `starting`; False (and it is cancelled) if the end comes first."""
+    start = asyncio.ensure_future(starting)
+    end = asyncio.create_task(ending.wait())
+    try:
+        await asyncio.wait({start, end}, return_when=asyncio.FIRST_COMPLETED)
+        if not start.done():
+            return False
+        start.result()
+        return True
+    finally:
+        end.cancel()
+        start.cancel()
+        await asyncio.gather(start, end, return_exceptions=True)
+
+
+def _end_on_signals(ending: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, ending.set)
+
+
+def _end_with_owner(fd: int | None, pid: int | None, ending: asyncio.Event) -> None:
+    """The owner's pipe ends when it and every process that it forked have closed it; its pidfd when itself ends."""
+    loop = asyncio.get_running_loop()
+
+    def watch(handle: int, over: Callable[[], bool]) -> None:
+        def look() -> None:
+            if over():
+                loop.remove_reader(handle)
+                ending.set()
+
+        loop.add_reader(handle, look)
+
+    if fd is not None:
+        watch(fd, lambda: not os.read(fd, 1024))
+    if pid is not None and hasattr(os, "pidfd_open"):
+        try:
+            watch(os.pidfd_open(pid), lambda: True)
+        except ProcessLookupError:
+            ending.set()
+        except OSError:
+            return  # an old kernel: the pipe has to do
+
+
+def _raise_open_file_limit() -> None:
+    """Services inherit it: thousands of sockets need more than the usual 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return  # macOS caps it lower than it says; what there is must do
+
+
+def _absolute(path: Path | None) -> Path | None:
+    if path is None:
+        return None
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlatformError(f"--log-dir {path} cannot be made: {error.strerror}.") from None
+    return path.resolve()
+
+
+def _table(endpoints: dict[str, Any], state: Path | None) -> str:
+    rows = [(name, endpoints[name]) for name in ("frontend", "auth", "edge")]
+    rows += list(endpoints["backends"].items())
+    rows += [(name, endpoints[name]) for name in ("provider", "auth_dsn", "main_dsn", "redis")]
+    lines = [f"  {name:<10} {value}" for name, value in rows]
+    found = f"Others find it through {state} while it runs." if state is not None else ""
+    return "\n".join(["The platform is up.", *lines, f"{found} Ctrl-C ends it.".strip()])

