@@ -34,6 +34,7 @@ WAIT_BYTES = 65536  # a cut frame up to this size is kept until it is whole; a l
 UPGRADE_BYTES = 65536  # a response head longer than this is the library's to refuse
 
 _TEXT, _BINARY = 0x81, 0x82
+_OPCODES = frozenset(int(opcode) for opcode in Opcode)
 _TEXT_HEADS = tuple(bytes((_TEXT, 0x80 | n)) for n in range(126))
 
 
@@ -95,6 +96,7 @@ class Wire:
         "_left",
         "_library",
         "_max_bytes",
+        "_not_upgraded",
         "_opcode",
         "_parts",
         "_rest",
@@ -126,6 +128,7 @@ class Wire:
         self._parts: list[bytes] | None = None  # fragments of a message so far
         self._opcode = Opcode.TEXT
         self._closing = False
+        self._not_upgraded = False
         self.opened = False
         self.over = False
         self.refusal: Refused | None = None
@@ -198,7 +201,10 @@ class Wire:
                 plain = self._parts is None
                 at = min(stop, end)
         if at < end and not self.over:
-            self._rest = data[at:]
+            if at + 2 <= end and data[at] & 15 not in _OPCODES:
+                self._feed(data[at:], messages)  # wrong already, whatever its length will be
+            else:
+                self._rest = data[at:]
         return messages
 
     def receive_eof(self) -> None:
@@ -239,12 +245,17 @@ class Wire:
     def _upgrade(self, data: bytes) -> int:
         client = self._client
         assert client is not None
-        head_end = data.find(b"\r\n\r\n") + 4
-        if head_end < 4 and len(data) < UPGRADE_BYTES:
-            self._rest = data
-            return len(data)
-        # Behind a 101 come frames, and they are ours; behind anything else comes a body for the library.
-        used = head_end if head_end >= 4 and data[9:12] == b"101" else len(data)
+        used = len(data)
+        if not self._not_upgraded:
+            head_end = data.find(b"\r\n\r\n") + 4
+            if head_end < 4 and used < UPGRADE_BYTES:
+                self._rest = data
+                return used
+            # Behind a 101 come frames, and they are ours; behind anything else comes a body for the library.
+            if data[9:12] == b"101" and head_end >= 4:
+                used = head_end
+            else:
+                self._not_upgraded = True
         client.receive_data(data[:used])
         if client.events_received() and client.handshake_exc is None:
             self.opened = True
