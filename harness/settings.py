@@ -87,6 +87,26 @@ class Table:
             self.fault(name, "is empty", f'{name} = "{example}"')
         return default if value is None else str(value)
 
+    def secret(self, name: str, *, example: str) -> str:
+        """A required secret: `env:NAME` or `file:PATH` (relative to the faults' file), never written down here."""
+        text = self.text(name, example=example, required=True)
+        if not text:
+            return ""
+        source, _, place = text.partition(":")
+        value = ""
+        if source == "env":
+            value = os.environ.get(place, "")
+            if not value:
+                self.fault(name, f"names the environment variable {place}, which is not set", f"export {place}=…")
+        elif source == "file":
+            try:
+                value = (Path(self.faults.where).parent / place).read_text("utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                self.fault(name, f"cannot be read ({place}: {type(error).__name__})", f'{name} = "{example}"')
+        else:
+            self.fault(name, "is written out; secrets come from the environment or a file", f'{name} = "{example}"')
+        return value
+
     def choice(self, name: str, choices: Sequence[str], default: str | None = None) -> str:
         """One of `choices`; without `default` the key is required."""
         value = self.value(name, str, "text", f'"{choices[0]}"', default is None)

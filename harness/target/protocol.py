@@ -67,6 +67,24 @@ class Statement:
     user_id: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseQuery:
+    """A read-only look at a users table: `$1` of `query` is a LIKE pattern of the run's e-mail addresses; the columns
+    id and email are needed, others (name, is_active, …) are compared where both tables have them."""
+
+    dsn: str = field(repr=False)
+    query: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultCommands:
+    """Shell commands that switch a fault on and off; `check` succeeds while it is on ("" if there is none)."""
+
+    on: str
+    off: str
+    check: str = ""
+
+
 class Target(Protocol):
     """A platform under test. `allow_load`/`max_users` guard targets that are not on this machine."""
 

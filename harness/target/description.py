@@ -1,0 +1,152 @@
+"""A target file as data: every table read and checked, all faults reported together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from checks.contract import Contract, ContractError
+from checks.record import Place
+from harness.settings import Faults, Table, read_toml
+from harness.target.frames import FrameRules, read_frame_rules
+from harness.target.history import HistoryRules, read_history
+from harness.target.logins import Login, read_login
+from harness.target.paths import Getter
+from harness.target.protocol import DatabaseQuery, FaultCommands
+from harness.target.requests import (
+    RequestTemplate,
+)
+from harness.target.sections import (
+    Presentation,
+    Resume,
+    Rooms,
+    Send,
+    finished_request,
+    read_accounts,
+    read_databases,
+    read_fault_commands,
+    read_identity,
+    read_presentations,
+    read_resume,
+    read_rooms,
+    read_send,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    name: str
+    allow_load: bool
+    max_users: int | None
+    http: str
+    socket: str
+    ca_file: str | None
+    accounts: tuple[Mapping[str, Any], ...]
+    login: Login
+    to_socket: Presentation
+    to_http: Presentation
+    rooms: Rooms
+    send: Send
+    frames: FrameRules
+    resume: Resume | None
+    history: HistoryRules | None
+    identity: tuple[tuple[Place, RequestTemplate, Getter], ...]
+    probe: RequestTemplate | None
+    databases: Mapping[Place, DatabaseQuery]
+    faults: Mapping[str, FaultCommands]
+    contract: Contract
+
+
+def read_description(path: Path) -> Description:
+    """Raises SettingsError naming every fault of the file at once."""
+    faults = Faults(str(path))
+    top = Table(read_toml(path), faults)
+    socket, http_presentation = read_presentations(top)
+    accounts = read_accounts(top, path.parent)
+    login_table = top.table("login", example='{ method = "password" }', required=True)
+    login = read_login(login_table, path.parent) if login_table else None
+    history_table = top.table("history", example='{ url = "/rooms/{room}/messages" }')
+    history = read_history(history_table) if history_table else None
+    frames_table = top.table("frames", example='{ kind = "type" }', required=True)
+    frames = read_frame_rules(frames_table) if frames_table else None
+    probe_table = top.table("probe", example='{ url = "/me" }')
+    address, socket_address, ca_file = _urls(top)
+    description: dict[str, Any] = {
+        "name": top.text("name", path.stem, example="our chat"),
+        "allow_load": top.flag("allow_load"),
+        "max_users": top.whole("max_users", example="100", least=1),
+        "http": address,
+        "socket": socket_address,
+        "ca_file": str(path.parent / ca_file) if ca_file else None,
+        "accounts": accounts,
+        "to_socket": socket,
+        "to_http": http_presentation,
+        "rooms": read_rooms(top),
+        "send": read_send(top),
+        "resume": read_resume(top),
+        "identity": tuple(read_identity(inner) for inner in top.tables("identity", example='[{ place = "auth" }]')),
+        "probe": finished_request(probe_table, "probe", "/me") if probe_table else None,
+        "databases": read_databases(top),
+        "faults": read_fault_commands(top),
+        "contract": _contract(top, path),
+    }
+    _consistency(top, description["contract"], history, description["resume"], description["send"], frames)
+    top.finish()
+    faults.raise_any()
+    assert login is not None, "a login without faults"
+    assert frames is not None, "frames without faults"
+    return Description(login=login, history=history, frames=frames, **description)
+
+
+def _urls(top: Table) -> tuple[str, str, str]:
+    urls = top.table("urls", example='{ http = "http://127.0.0.1:8000" }', required=True)
+    if urls is None:
+        return "", "", ""
+    http = urls.text("http", example="http://127.0.0.1:8000")
+    socket = urls.text("socket", example="ws://127.0.0.1:8000/ws", required=True)
+    if http and not re.match(r"https?://[^/\s]+", http):
+        urls.fault("http", f"= {http!r} is no http address", 'http = "http://127.0.0.1:8000"')
+    if socket and not re.match(r"wss?://[^/\s]+", socket):
+        urls.fault("socket", f"= {socket!r} is no ws address", 'socket = "ws://127.0.0.1:8000/ws"')
+    ca_file = urls.text("ca_file", example="ca.pem")
+    if ca_file and not (Path(top.faults.where).parent / ca_file).is_file():
+        urls.fault("ca_file", f"= {ca_file!r}: there is no such file", 'ca_file = "ca.pem"')
+    urls.finish()
+    return http, socket, ca_file
+
+
+def _contract(top: Table, path: Path) -> Contract:
+    table = top.table("contract", example='{ sequence = "none" }', required=True)
+    try:
+        return Contract.from_dict({"name": path.stem, **(table.data if table else {})})
+    except ContractError as error:
+        top.fault("contract", f"is not understood: {error}", '[contract] sequence = "contiguous"')
+        return Contract()
+
+
+def _consistency(
+    top: Table,
+    contract: Contract,
+    history: HistoryRules | None,
+    resume: Resume | None,
+    send: Send,
+    frames: FrameRules | None,
+) -> None:
+    """A promise that this file gives no way to look at would be UNKNOWN for ever: said at once instead."""
+    if frames is None:
+        return
+    kinds = {rule.name: rule.at for rule in frames.rules}
+    if contract.history and history is None:
+        top.fault("contract.history", "is promised, but there is no [history]", "history = false")
+    if contract.resume and resume is None:
+        top.fault("contract.resume", "is promised, but there is no [resume]", "resume = false")
+    if contract.acknowledges and "ack" not in kinds and send.request is None:
+        top.fault("contract.acknowledges", "is promised, but there is no [frames.ack]", "acknowledges = false")
+    message = kinds.get("message", {})
+    if contract.sequence != "none" and "seq" not in message:
+        top.fault("contract.sequence", "is promised, but [frames.message] has no seq", 'sequence = "none"')
+    if contract.names_sender and "sender" not in message:
+        top.fault("contract.names_sender", "is promised, but [frames.message] has no sender", "names_sender = false")

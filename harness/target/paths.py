@@ -1,0 +1,62 @@
+"""The small path language of target files: `a.b.0.c` walks keys and list positions; `.` is the value itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+Getter: TypeAlias = Callable[[Any], Any]
+
+_STEP = re.compile(r"[^.\s]+")
+
+
+def path_fault(text: str) -> str | None:
+    """What is wrong with a path, or None."""
+    if text == ".":
+        return None
+    if not text or not all(_STEP.fullmatch(step) for step in text.split(".")):
+        return "is no path (keys and positions with dots between them)"
+    return None
+
+
+def compile_path(text: str) -> Getter:
+    """A function from a decoded JSON value to what stands at the path; None where there is nothing. Never raises.
+
+    A number is a position in a list, and a key in an object.
+    """
+    if text == ".":
+        return lambda value: value
+    steps = tuple(text.split("."))
+    if len(steps) == 1 and not steps[0].lstrip("-").isdigit():
+        only = steps[0]
+        return lambda value: value.get(only) if type(value) is dict else None
+
+    def get(value: Any) -> Any:
+        for step in steps:
+            if type(value) is dict:
+                value = value.get(step)
+            elif type(value) is list:
+                try:
+                    value = value[int(step)]
+                except (ValueError, IndexError):
+                    return None
+            else:
+                return None
+        return value
+
+    return get
+
+
+def text_or_none(value: Any) -> str | None:
+    """A label or id: text as it is, whole numbers as text, anything else is none."""
+    if type(value) is str:
+        return value
+    return str(value) if type(value) is int else None
+
+
+def seq_or_none(value: Any) -> int | None:
+    """A sequence number that a record can hold: from a number or from digits; else None."""
+    if type(value) is str and len(value) < 20 and value.isascii() and value.isdigit():
+        value = int(value)
+    return value if type(value) is int and -1 < value < 1 << 62 else None

@@ -1,0 +1,91 @@
+"""Templates of target files: text or JSON tables with `{placeholders}`.
+
+A placeholder is a known name in braces; any other brace is itself, so JSON can be written as it is. In a table every
+text is JSON-quoted as it should be; a text that is nothing but one placeholder becomes the value itself (a number
+stays a number, a list a list). In free text a filter says how to quote: `{text:json}` (with its quotation marks),
+`{text:xml}`, `{text:url}`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+import orjson
+
+_HOLE = re.compile(r"\{([a-z_][a-z0-9_.]*)(?::([a-z]+))?\}")
+_MARK = re.compile("\ue000([^\ue001]*)\ue001")
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+_FILTERS: dict[str, Callable[[Any], str]] = {
+    "": str,
+    "json": _json,
+    "inner": lambda value: _json(str(value))[1:-1],
+    "xml": lambda value: escape(str(value), {'"': "&quot;", "'": "&apos;"}),
+    "url": lambda value: quote(str(value), safe=""),
+}
+
+
+class Template:
+    """A compiled template. `names` are the placeholders that it uses."""
+
+    def __init__(self, source: str | Mapping[str, Any] | list[Any], *, quoting: str = "") -> None:
+        """`quoting`: filter of placeholders in free text that name none ("url" for addresses)."""
+        text = source if isinstance(source, str) else _marked_json(source)
+        pattern = _HOLE if isinstance(source, str) else _MARK
+        self._parts: list[tuple[str, Callable[[Any], str]] | str] = []
+        self.names: set[str] = set()
+        self.unknown_filters: set[str] = set()
+        end = 0
+        for match in pattern.finditer(text):
+            name, _, given = match[1].partition(":") if pattern is _MARK else (match[1], "", match[2] or quoting)
+            if given not in _FILTERS:
+                self.unknown_filters.add(given)
+                continue
+            self._parts += [text[end : match.start()], (name, _FILTERS[given])]
+            self.names.add(name)
+            end = match.end()
+        self._parts.append(text[end:])
+
+    def render(self, values: Mapping[str, Any]) -> str:
+        """The text. KeyError for a placeholder without a value."""
+        return "".join([part if isinstance(part, str) else part[1](values[part[0]]) for part in self._parts])
+
+    def fault(self, known: Collection[str]) -> str | None:
+        """What is wrong with the template where `known` placeholders have values, or None."""
+        if self.unknown_filters:
+            return f"uses the unknown filter {min(self.unknown_filters)!r} (known: json, xml, url)"
+        unknown = sorted(self.names - set(known))
+        if unknown:
+            return f"uses the unknown placeholder {{{unknown[0]}}} (known: {', '.join(sorted(known))})"
+        return None
+
+
+def _marked_json(value: Any) -> str:
+    """Compact JSON of `value` with every placeholder between marks: NAME:json for whole values, NAME:inner inside."""
+    return (
+        json.dumps(_mark(value), ensure_ascii=False, separators=(",", ":"))
+        .replace('"\ue002', "")
+        .replace('\ue002"', "")
+    )
+
+
+def _mark(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _mark(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_mark(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    whole = _HOLE.fullmatch(value)
+    if whole and not whole[2]:
+        return f"\ue002\ue000{whole[1]}:json\ue001\ue002"
+    return _HOLE.sub(lambda match: f"\ue000{match[1]}:{match[2] or 'inner'}\ue001", value)
