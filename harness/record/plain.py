@@ -1,0 +1,251 @@
+"""Plain rows into records: the other direction of `harness.record.columns`, and what a simple recorder may leave out.
+
+A row is one JSON object (or one Parquet row without its nulls). What it may leave out is derived from earlier rows:
+the connection, the message's author and counter, ids for names. `RowError` says in words what is wrong with a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from zlib import crc32
+
+from checks.record import NOBODY, RECORD, Kind
+from harness.record.columns import ABSENT, COLUMNS, ENUMS, FLAG_BITS, GENERIC, KINDS, MESSAGE_KINDS, OWN, TEXTS
+from harness.record.journal import Journal
+
+SLOTS: Final = ("client", "conn", "conv", "author", "counter", "seq", "aux", "size", "digest")
+EXTRA_COLUMNS: Final = ("message", "text")
+_CONNECTED: Final = MESSAGE_KINDS - {Kind.STORED} | {Kind.CONNECT, Kind.DISCONNECT, Kind.JOIN, Kind.LEAVE, Kind.RUN}
+_CLIENTLESS: Final = frozenset((Kind.FAULT, Kind.PHASE, Kind.PROBE, Kind.READ_END, Kind.STORED))
+_RANGES: Final = {
+    name: (0, 2 ** (8 * size) - 1) if RECORD[name].kind == "u" else (-(2**63), 2**63 - 1)
+    for name, size in ((name, RECORD[name].itemsize) for name in (*SLOTS, "attempt", "proc"))
+}
+_ENUM_NUMBERS: Final = {column: {name: n for n, name in names.items()} for column, names in ENUMS.items()}
+
+
+class RowError(ValueError):
+    """What is wrong with a row, and what was expected."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """A message as its invoke row said it."""
+
+    author: int
+    counter: int
+    conv: int
+    proc: int
+    size: int
+    digest: int
+    attempts: int = 1
+
+
+@dataclass(slots=True)
+class Names:
+    """Dense numbers for names, by first appearance; or numbers as they are. Not both in one history."""
+
+    what: str
+    known: dict[str, int] = field(default_factory=dict)
+    _numbers: bool = False
+
+    def number(self, value: Any) -> int:
+        if isinstance(value, str):
+            if self._numbers:
+                raise RowError(f"{self.what} {value!r} is a name, but earlier rows give numbers: use one of the two")
+            return self.known.setdefault(value, len(self.known))
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise RowError(f"{self.what} is {value!r}: expected a number or a name")
+        if self.known and not self._numbers:
+            raise RowError(f"{self.what} {value} is a number, but earlier rows give names: use one of the two")
+        self._numbers = True
+        return value
+
+
+class Rows:
+    """Turns rows into records and remembers what later rows may refer to."""
+
+    def __init__(self, *, exact: bool = False) -> None:
+        """`exact`: the rows are an export, what they leave out was not there; nothing is derived."""
+        self.exact = exact
+        self.clients, self.conversations, self.users = Names("client"), Names("conversation"), Names("user")
+        self.user_of: dict[int, int | None] = {}
+        self.members: dict[int, set[int]] = {}
+        self._connection: dict[int, int] = {}
+        self._counters: dict[int, int] = {}
+        self._by_name: dict[str, Sent] = {}
+        self._by_number: dict[tuple[int, int], Sent] = {}
+
+    def write(self, row: Mapping[str, Any], journal: Journal) -> None:
+        """Append the record that `row` means to `journal`."""
+        kind = _kind(row)
+        slots = {**ABSENT, **self._named_slots(row, kind, journal)}
+        if not self.exact:
+            self._derive(slots, row, kind, journal)
+        journal.write(
+            _within("time_ns", _integer(row, "time_ns"), -(2**63), 2**63 - 1),
+            kind,
+            _flags(row),
+            slots["attempt"],
+            slots["proc"],
+            *(slots[name] for name in SLOTS),
+        )
+
+    def _derive(self, slots: dict[str, int], row: Mapping[str, Any], kind: Kind, journal: Journal) -> None:
+        client = slots["client"]
+        if client == NOBODY and kind not in _CLIENTLESS:
+            raise RowError(f"'client' is missing: expected who recorded this {kind.name.lower()}")
+        if client != NOBODY:
+            self.user_of.setdefault(client, self.users.number(row["user"]) if "user" in row else None)
+        self._fill_connection(slots, kind, journal)
+        if kind in MESSAGE_KINDS:
+            self._fill_message(slots, row, kind)
+        elif kind in (Kind.JOIN, Kind.LEAVE) and slots["conv"] == NOBODY:
+            raise RowError(f"'conversation' is missing: expected which one the {kind.name.lower()} is about")
+        if kind is Kind.JOIN:
+            self.members.setdefault(slots["conv"], set()).add(client)
+
+    def _named_slots(self, row: Mapping[str, Any], kind: Kind, journal: Journal) -> dict[str, int]:
+        columns = {column: slot for slot, column in GENERIC.items()}
+        columns |= {column: slot for slot, column in OWN.get(kind, {}).items()}
+        found: dict[str, int] = {}
+        for column, value in row.items():
+            slot = columns.get(column)
+            if slot is None:
+                if column not in COLUMNS and column not in EXTRA_COLUMNS:
+                    raise RowError(
+                        f"{column!r} is no column; a row of kind {kind.name.lower()} may have: {_columns_of(kind)}"
+                    )
+                continue
+            found[slot] = self._value(column, value, slot, journal)
+        if "sender_id" in row:
+            found["aux"] = journal.intern(_text(row, "sender_id"))
+        return found
+
+    def _value(self, column: str, value: Any, slot: str, journal: Journal) -> int:
+        if column in ("client", "author"):
+            number = self.clients.number(value)
+        elif column == "conversation":
+            number = self.conversations.number(value)
+        elif column in TEXTS or (column == "sender" and isinstance(value, str)):
+            number = journal.intern(_text({column: value}, column))
+        elif column in _ENUM_NUMBERS:
+            choices = _ENUM_NUMBERS[column]
+            if not isinstance(value, str) or value not in choices:
+                raise RowError(f"{column!r} is {value!r}: choose one of {', '.join(choices)}")
+            number = choices[value]
+        else:
+            number = _integer({column: value}, column)
+        return _within(column, number, *_RANGES[slot])
+
+    def _fill_connection(self, slots: dict[str, int], kind: Kind, journal: Journal) -> None:
+        client = slots["client"]
+        if kind not in _CONNECTED or client == NOBODY:
+            return
+        if slots["conn"]:
+            self._connection[client] = slots["conn"]
+        elif kind is Kind.CONNECT:
+            slots["conn"] = self._connection[client] = journal.next_connection()
+        elif client in self._connection:
+            slots["conn"] = self._connection[client]
+        else:
+            raise RowError(f"a {kind.name.lower()} needs a 'connect' row of its client before it, or a 'connection'")
+
+    def _fill_message(self, slots: dict[str, int], row: Mapping[str, Any], kind: Kind) -> None:
+        if "text" in row:
+            data = _text(row, "text").encode("utf-8", "surrogatepass")
+            slots["size"], slots["digest"] = len(data), crc32(data)
+        if kind is Kind.INVOKE:
+            self._fill_invoke(slots, row)
+            return
+        sent = self._sent(slots, row, kind)
+        slots["attempt"] = slots["attempt"] or (sent.attempts if sent else 1)
+        if sent is None:
+            return
+        slots["author"], slots["counter"] = sent.author, sent.counter
+        if slots["conv"] == NOBODY:
+            slots["conv"] = sent.conv
+        if kind in (Kind.DELIVER, Kind.REPLAY, Kind.STORED):
+            slots["proc"] = slots["proc"] or sent.proc
+            if "text" not in row:
+                slots["size"], slots["digest"] = slots["size"] or sent.size, slots["digest"] or sent.digest
+
+    def _fill_invoke(self, slots: dict[str, int], row: Mapping[str, Any]) -> None:
+        if slots["conv"] == NOBODY:
+            raise RowError("'conversation' is missing: expected where the message was sent")
+        if slots["author"] == NOBODY:
+            slots["author"] = slots["client"]
+        name = _text(row, "message") if "message" in row else None
+        sent = self._by_name.get(name) if name is not None else None
+        if sent is not None:  # a retry
+            sent.attempts += 1
+            slots["counter"], slots["proc"] = sent.counter, sent.proc
+            if "text" not in row:
+                slots["size"], slots["digest"] = slots["size"] or sent.size, slots["digest"] or sent.digest
+            slots["attempt"] = slots["attempt"] or sent.attempts
+            return
+        author = slots["author"]
+        counter = slots["counter"] = slots["counter"] or self._counters.get(author, 0) + 1
+        self._counters[author] = max(counter, self._counters.get(author, 0))
+        slots["proc"], slots["attempt"] = slots["proc"] or slots["conn"] % 256, slots["attempt"] or 1
+        sent = Sent(author, counter, slots["conv"], slots["proc"], slots["size"], slots["digest"])
+        self._by_number.setdefault((author, counter), sent)
+        if name is not None:
+            self._by_name[name] = sent
+
+    def _sent(self, slots: dict[str, int], row: Mapping[str, Any], kind: Kind) -> Sent | None:
+        if "message" in row:
+            sent = self._by_name.get(_text(row, "message"))
+            if sent is None:
+                raise RowError(
+                    f"message {row['message']!r} has no 'invoke' row before this one: write rows as they happen"
+                )
+            return sent
+        if slots["author"] == NOBODY or not slots["counter"]:
+            if "flags" in row:  # foreign or corrupt: it may lack an identity
+                return None
+            raise RowError(f"a {kind.name.lower()} needs 'message' (as in its invoke row), or 'author' and 'counter'")
+        return self._by_number.get((slots["author"], slots["counter"]))
+
+
+def _kind(row: Mapping[str, Any]) -> Kind:
+    said = row.get("kind")
+    if not isinstance(said, str) or said not in KINDS:
+        raise RowError(f"'kind' is {said!r}: choose one of {', '.join(KINDS)}")
+    return KINDS[said]
+
+
+def _columns_of(kind: Kind) -> str:
+    own = OWN.get(kind, {})
+    return ", ".join(("time_ns", "flags", *(own.get(slot, column) for slot, column in GENERIC.items())))
+
+
+def _integer(row: Mapping[str, Any], column: str) -> int:
+    value = row.get(column)
+    if isinstance(value, bool) or not isinstance(value, int):
+        said = f"is {value!r}" if column in row else "is missing"
+        raise RowError(f"{column!r} {said}: expected a whole number")
+    return value
+
+
+def _within(column: str, number: int, low: int, high: int) -> int:
+    if not low <= number <= high:
+        raise RowError(f"{column!r} is {number}: expected {low} to {high}")
+    return number
+
+
+def _text(row: Mapping[str, Any], column: str) -> str:
+    value = row[column]
+    if not isinstance(value, str):
+        raise RowError(f"{column!r} is {value!r}: expected text")
+    return value
+
+
+def _flags(row: Mapping[str, Any]) -> int:
+    flags = row.get("flags", [])
+    if not isinstance(flags, list) or not all(isinstance(f, str) and f in FLAG_BITS for f in flags):
+        known = ", ".join(name for name in FLAG_BITS if not name.startswith("bit"))
+        raise RowError(f"'flags' is {flags!r}: expected a list of {known}")
+    return sum(FLAG_BITS[f] for f in set(flags))

@@ -1,0 +1,255 @@
+"""`earwitness import FILE -o RUNDIR`: make a run directory of a history recorded by any client in any language.
+
+Reads what `earwitness export` writes, and JSON lines with only the needed fields (docs/history-schema.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from checks.contract import Contract, ContractError
+from checks.record import FOREIGN
+from checks.roster import Roster
+from harness.errors import RecordError
+from harness.record.columns import SCHEMA
+from harness.record.journal import Journal
+from harness.record.plain import RowError, Rows
+from harness.record.rundir import RunDirectory
+from harness.record.transfer_out import require_pyarrow
+
+HELP = "make a run directory of a history recorded by any client"
+
+CLIENTS_MAX: Final = 10_000_000
+"""Client numbers are indexes: a larger one is taken for somebody's database id."""
+
+_HEADERS: Final = ("earwitness", "run", "roster", "journal")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="FILE.parquet or FILE.jsonl")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUNDIR", help="run directory to make")
+    parser.add_argument("--contract", type=Path, metavar="FILE", help="what the platform promises (contract.toml)")
+
+
+def run(args: argparse.Namespace) -> int:
+    count = import_history(args.file, args.output, args.contract)
+    print(f"{count:,} records of {args.file} → {args.output}. Judge them: earwitness check {args.output}")
+    return 0
+
+
+def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> int:
+    """Make `run_dir` of the history in `file`; returns the number of records. RecordError: one sentence with file
+    and line, what was expected; then nothing is left behind."""
+    promises = read_contract(contract).to_dict() if contract is not None else None
+    existed = run_dir.exists()
+    directory = RunDirectory.at(run_dir)
+    importer = _Import(directory)
+    try:
+        for where, row in _rows(file):
+            try:
+                importer.take(row)
+            except RowError as error:
+                raise RecordError(f"{where}: {error}.") from None
+        importer.finish(file, promises)
+    except BaseException:
+        importer.abandon()
+        shutil.rmtree(run_dir)
+        if existed:
+            run_dir.mkdir()
+        raise
+    return importer.count
+
+
+def read_contract(path: Path) -> Contract:
+    """The contract in a TOML file, at its top level or under `[contract]`."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Contract.from_dict(data.get("contract", data))
+    except OSError as error:
+        raise RecordError(f"Cannot read {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, ContractError) as error:
+        raise RecordError(f"{path}: {error}.") from None
+
+
+class _Import:
+    """One history on its way in: its headers, its journals, and the rows between."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.count = 0
+        self._directory = directory
+        self._rows = Rows()
+        self._run: dict[str, Any] = {}
+        self._roster: Roster | None = None
+        self._members: dict[str, list[str]] = {}
+        self._journals: dict[str, Journal] = {}
+        self._footers: dict[str, dict[str, Any] | None] = {}
+
+    def take(self, row: Mapping[str, Any]) -> None:
+        if "kind" in row:
+            name = row.get("journal", "import")
+            self._rows.write(row, self._journal(name))
+            self.count += 1
+            return
+        header = next((key for key in _HEADERS if key in row), None)
+        if header is None:
+            raise RowError(f"'kind' is missing, and this is none of the headers {', '.join(_HEADERS)}")
+        try:
+            getattr(self, f"_take_{header}")(row[header])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, RowError):
+                raise
+            raise RowError(f"the header {header!r} is not understood ({error!r}); see docs/history-schema.md") from None
+
+    def finish(self, file: Path, contract: dict[str, Any] | None) -> None:
+        if not self.count:
+            raise RecordError(f"{file} holds no records.")
+        roster = self._roster or self._derived_roster()
+        beyond = max(self._rows.user_of, default=-1)
+        if beyond >= len(roster.user_of):
+            raise RecordError(f"{file}: client {beyond} is not in its roster, which has {len(roster.user_of)} clients.")
+        for name, journal in self._journals.items():
+            journal.close(self._footers.get(name, {"imported": True}))
+        self._directory.write_roster(roster)
+        run = {"story": "imported", "seed": 0, "tag": "", "judged_by": [], "state": "recorded", **self._run}
+        run["contract"] = contract or run.get("contract") or Contract(name=file.stem).to_dict()
+        self._directory.update(**{"journals": list(self._journals), **run, "imported_from": str(file)})
+
+    def abandon(self) -> None:
+        """Let go of all files."""
+        for journal in self._journals.values():
+            journal.close(None)
+
+    def _take_earwitness(self, version: int) -> None:
+        if version != SCHEMA:
+            raise RowError(f"the schema is version {version!r}, this earwitness reads version {SCHEMA}")
+        self._rows.exact = True
+
+    def _take_run(self, run: Mapping[str, Any]) -> None:
+        self._run = dict(run)
+
+    def _take_roster(self, roster: Mapping[str, Any]) -> None:
+        if "user_of" in roster:
+            self._roster = Roster.from_dict(roster)
+        else:
+            if not isinstance(roster.get("members"), dict):
+                raise RowError("the header 'roster' needs 'members': for each conversation the list of its users")
+            self._members = {str(label): [str(user) for user in users] for label, users in roster["members"].items()}
+            for label in self._members:
+                self._rows.conversations.number(label)
+
+    def _take_journal(self, said: Mapping[str, Any]) -> None:
+        journal = self._journal(said["name"], said.get("meta", {}))
+        for text in said.get("names", ()):  # in this order they get the ids that they had
+            journal.intern(text)
+        for client, user_id in said.get("identities", ()):
+            journal.identity(client, user_id)
+        self._footers[journal.name] = None if said.get("footer") is None else dict(said["footer"])
+
+    def _journal(self, name: Any, meta: Mapping[str, Any] | None = None) -> Journal:
+        if not isinstance(name, str):
+            raise RowError(f"'journal' is {name!r}: expected a name")
+        if name not in self._journals:
+            self._journals[name] = Journal.create(self._directory.journals, name, meta=meta or {})
+        return self._journals[name]
+
+    def _derived_roster(self) -> Roster:
+        """Users by their names or one for each client; members as the short roster says, else whoever joined."""
+        rows = self._rows
+        clients = {number: name for name, number in rows.clients.known.items()}
+        count = 1 + max([*clients, *rows.user_of], default=-1)
+        if count > CLIENTS_MAX:
+            raise RecordError(f"Client number {count - 1} is too large: numbers count from 0, or use names.")
+        users = Users(rows.users.known)
+        user_of = [users.of(rows.user_of.get(c), clients.get(c, f"client {c}")) for c in range(count)]
+        labels = {number: label for label, number in rows.conversations.known.items()}
+        conversations = []
+        for conv in range(1 + max([*labels, *rows.members], default=-1)):
+            named = self._members.get(labels.get(conv, ""))
+            joined = {user_of[client] for client in rows.members.get(conv, ())}
+            conversations.append(sorted(joined if named is None else {users.named(name) for name in named}))
+        first = next(iter(self._journals.values()))
+        for client, user in enumerate(user_of):  # a sender may be given by either name
+            for name in {clients.get(client, users.names[user]), users.names[user]}:
+                first.identity(client, name)
+        return Roster(
+            user_of=user_of,
+            conversations=conversations,
+            user_names=users.names,
+            conversation_names=[labels.get(c, f"conversation {c}") for c in range(len(conversations))],
+        )
+
+
+class Users:
+    """User numbers: those that the rows give, then more for clients and members who were not given any."""
+
+    def __init__(self, known: Mapping[str, int]) -> None:
+        self._known = dict(known)
+        self.names = list(known)
+
+    def of(self, number: int | None, client_name: str) -> int:
+        """The user of a client: as its rows say, else one with the client's own name."""
+        if number is None:
+            return self.named(client_name)
+        while len(self.names) <= number:
+            self.names.append(f"user {len(self.names)}")
+        return number
+
+    def named(self, name: str) -> int:
+        if name not in self._known:
+            self._known[name] = len(self.names)
+            self.names.append(name)
+        return self._known[name]
+
+
+def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    readers = {".parquet": _parquet_rows, ".jsonl": _line_rows}
+    reader = readers.get(file.suffix)
+    if reader is None:
+        raise RecordError(f"{file}: expected a file with the ending .parquet or .jsonl.")
+    try:
+        yield from reader(file)
+    except OSError as error:
+        raise RecordError(f"Cannot read {file}: {error.strerror or error}.") from error
+
+
+def _line_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            where = f"{file}:{number}"
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise RecordError(f"{where}: expected a JSON object, this is no JSON ({error}).") from None
+            if not isinstance(row, dict):
+                raise RecordError(f"{where}: expected a JSON object, not {type(row).__name__}.")
+            yield where, row
+
+
+def _parquet_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    require_pyarrow()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(file)
+    except pa.ArrowInvalid as error:
+        raise RecordError(f"{file} is no Parquet file: {error}.") from None
+    with table:
+        for header in json.loads((table.schema_arrow.metadata or {}).get(b"earwitness", b"[]")):
+            yield f"{file}: header", header
+        number = 0
+        for batch in table.iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{file}: row {number}", {name: value for name, value in row.items() if value is not None}
+
+
+assert CLIENTS_MAX < FOREIGN
