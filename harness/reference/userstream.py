@@ -15,7 +15,7 @@ import orjson
 STREAM = "users"
 
 
-def to_entry(user: Mapping[str, Any]) -> dict[str | bytes, str | bytes]:
+def to_entry(user: Mapping[str, Any]) -> dict[Any, Any]:
     """The fields of one entry, from a user with typed values."""
     return {
         "id": str(user["id"]),

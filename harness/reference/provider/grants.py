@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
 import secrets
 import time
@@ -11,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from harness.reference.pkce import s256
 from harness.reference.provider.people import Person
 
 CODE_TTL_S = 60.0
@@ -121,9 +120,3 @@ class Grants:
     def bearer(self, access_token: str) -> Person | None:
         grant = self._access.get(access_token)
         return None if grant is None or grant.revoked else grant.person
-
-
-def s256(verifier: str) -> str:
-    """The PKCE challenge of a verifier."""
-    digest = hashlib.sha256(verifier.encode("ascii", "replace")).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

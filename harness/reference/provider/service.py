@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from harness.reference.answers import json_response
-from harness.reference.provider.grants import ACCESS_TTL_S, Grant, GrantRefused, Grants, s256
+from harness.reference.pkce import s256
+from harness.reference.provider.grants import ACCESS_TTL_S, Grant, GrantRefused, Grants
 from harness.reference.provider.page import error_page, login_page
 from harness.reference.provider.people import person_of
 from harness.reference.service import Service

@@ -1,0 +1,143 @@
+"""What the auth service does, without HTTP: log in, refresh, revoke, change. One transaction each."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import redis.asyncio
+
+from harness.reference.answers import ApiError
+from harness.reference.auth.database import Connection, Pool, Row
+from harness.reference.auth.identity import Identity
+from harness.reference.auth.sessions import Opened, RefreshRefused, Sessions
+from harness.reference.auth.settings import Settings
+from harness.reference.auth.signing import SigningKeys
+from harness.reference.auth.users import Users
+from harness.reference.revocation import Revocation, publish
+from harness.reference.tokens import Claims
+
+
+class Accounts:
+    """`changed` is called after a commit that the relay should hear of."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: Pool,
+        client: redis.asyncio.Redis,
+        keys: SigningKeys,
+        changed: Callable[[], None],
+    ) -> None:
+        self._settings, self._pool, self._redis, self._keys, self._changed = settings, pool, client, keys, changed
+        self.users = Users()
+        self.sessions = Sessions(settings.refresh_ttl_s, settings.access_ttl_s)
+
+    async def person(self, identity: Identity) -> Row:
+        """The account of an identity, made if it is new; ApiError 403 if it is deactivated."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            user = await self.users.find_or_create(connection, identity)
+        self._changed()
+        return active(user)
+
+    async def log_in(self, user_id: str, access_ttl_s: float) -> dict[str, Any]:
+        """A new session with its first tokens, as the login answers them."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            user = active(await self.users.hold(connection, user_id))
+            opened = await self.sessions.open(connection, user_id, access_ttl_s)
+            return await self._tokens(connection, user, opened)
+
+    async def refresh(self, refresh_token: str) -> dict[str, Any]:
+        """New tokens for a refresh token, which is spent. ApiError 401 or 403 otherwise."""
+        refused: RefreshRefused | None = None
+        answer: dict[str, Any] = {}
+        async with self._pool.acquire() as connection, connection.transaction():
+            try:
+                owner = await self.sessions.owner(connection, refresh_token)
+                # The user before the session, as everywhere: two lock orders would meet in a deadlock.
+                user = active(await self.users.hold(connection, owner))
+                opened = await self.sessions.spend(connection, refresh_token)
+                answer = await self._tokens(connection, user, opened)
+            except RefreshRefused as error:
+                refused = error  # not raised in here: what it revoked must be committed
+        if refused is not None:
+            await self._revoked(refused.revocations)
+            raise ApiError(401, refused.code, refused.message)
+        return answer
+
+    async def owner(self, refresh_token: str) -> str:
+        """Whose refresh token this is; ApiError 401 for an unknown one."""
+        async with self._pool.acquire() as connection:
+            try:
+                return await self.sessions.owner(connection, refresh_token)
+            except RefreshRefused as error:
+                raise ApiError(401, error.code, error.message) from None
+
+    async def log_out(self, claims: Claims) -> None:
+        """End the session of a token: refused everywhere when this returns."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            revocations = await self.sessions.revoke(connection, claims.session)
+        await self._revoked(revocations)
+
+    async def get(self, user_id: str) -> Row:
+        """The account behind an accepted token; ApiError 401 if it is gone, 403 if it is deactivated."""
+        async with self._pool.acquire() as connection:
+            return active(await self.users.get(connection, user_id))
+
+    async def change(self, user_id: str, changes: dict[str, Any]) -> Row:
+        """Set name, permissions or is_active. A deactivation revokes all that the user holds, in the same commit."""
+        revocations: list[Revocation] = []
+        async with self._pool.acquire() as connection, connection.transaction():
+            user = await self.users.update(connection, user_id, changes)
+            if user is None:
+                raise ApiError(404, "no_such_user", "There is no such user.")
+            if changes.get("is_active") is False:
+                revocations = await self.sessions.revoke_all(connection, user_id)
+        self._changed()
+        await self._revoked(revocations)
+        return user
+
+    async def _tokens(self, connection: Connection, user: Row, opened: Opened) -> dict[str, Any]:
+        claims = self.claims(user, opened)
+        refresh = await self.sessions.add_refresh_token(connection, opened.session, claims["jti"], claims["exp"])
+        return {
+            "access_token": self._keys.sign(claims),
+            "refresh_token": refresh,
+            "token_type": "Bearer",
+            "expires_in": math.floor(claims["exp"] - claims["iat"]),
+            "user": {"id": str(user["id"]), "email": user["email"], "name": user["name"]},
+        }
+
+    def claims(self, user: Row, opened: Opened) -> dict[str, Any]:
+        """What an access token says. `iat` has fractions: a login right after "log out everywhere" must be newer."""
+        now = time.time()
+        return {
+            "iss": self._settings.public_url,
+            "aud": self._settings.audience,
+            "sub": str(user["id"]),
+            "iat": now,
+            "exp": math.ceil(now + opened.access_ttl_s),
+            "jti": uuid.uuid4().hex,
+            "sid": opened.session,
+            "typ": "access",
+            "email": user["email"],
+            "name": user["name"],
+            "permissions": list(user["permissions"]),
+        }
+
+    async def _revoked(self, revocations: list[Revocation]) -> None:
+        """Known everywhere before the caller is answered; if Redis is away now, the relay does it later."""
+        if revocations:
+            self._changed()
+            await publish(self._redis, revocations)
+
+
+def active(user: Row | None) -> Row:
+    if user is None:
+        raise ApiError(401, "no_such_user", "The account of this token does not exist.")
+    if not user["is_active"]:
+        raise ApiError(403, "account_deactivated", "This account has been deactivated.")
+    return user

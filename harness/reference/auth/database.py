@@ -1,0 +1,49 @@
+"""The auth database: a pool, and its schema made once however many services start together."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any, TypeAlias
+
+import asyncpg
+import orjson
+
+_SCHEMA_LOCK = 0x6175_7468
+COMMAND_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 5.0
+
+Row: TypeAlias = Any
+Connection: TypeAlias = Any
+Pool: TypeAlias = Any
+
+
+async def connect(dsn: str) -> Pool:
+    """A pool on a database whose schema is there."""
+    pool = await asyncpg.create_pool(
+        dsn,
+        min_size=2,
+        max_size=10,
+        init=_prepare,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=COMMAND_TIMEOUT_S,
+        server_settings={"jit": "off"},
+    )
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            # IF NOT EXISTS does not protect two sessions that create the same table at the same moment.
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)
+            await connection.execute(files(__package__).joinpath("schema.sql").read_text())
+    except BaseException:
+        pool.terminate()
+        raise
+    return pool
+
+
+async def _prepare(connection: Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: b"\x01" + orjson.dumps(value),
+        decoder=lambda raw: orjson.loads(raw[1:]),
+        format="binary",
+    )

@@ -1,0 +1,92 @@
+"""Logins that have begun: what the callback must prove, kept in Redis for ten minutes, usable once.
+
+Key `login:STATE`. The browser that began gets a cookie of its own for each login, so several tabs can log in at once;
+only its hash is stored. Key `exchange:CODE` (one minute) carries a finished login to the frontend without a token in
+any URL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+import redis.asyncio
+
+from harness.reference.answers import ApiError
+
+LOGIN_TTL_S = 600
+EXCHANGE_TTL_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class PendingLogin:
+    """`challenge`: PKCE-like S256 challenge of the frontend for the final exchange, or ""."""
+
+    nonce: str
+    verifier: str
+    browser: str
+    return_to: str
+    access_ttl_s: float
+    challenge: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What goes to the browser: `state` and `nonce` in the address, `secret` in the cookie `cookie`."""
+
+    state: str
+    nonce: str
+    verifier: str
+    cookie: str
+    secret: str
+
+
+class Logins:
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._redis = client
+
+    async def begin(self, return_to: str, access_ttl_s: float, challenge: str) -> Begun:
+        state, nonce, verifier, secret = (secrets.token_urlsafe(32) for _ in range(4))
+        pending = PendingLogin(nonce, verifier, _hash(secret), return_to, access_ttl_s, challenge)
+        await self._redis.set(f"login:{state}", orjson.dumps(asdict(pending)), ex=LOGIN_TTL_S)
+        return Begun(state, nonce, verifier, cookie_name(state), secret)
+
+    async def finish(self, state: str, secret: str | None) -> PendingLogin:
+        """The login of this state, once, for the browser that began it; ApiError otherwise."""
+        pending = await self.take(state)
+        if pending is None:
+            raise ApiError(400, "invalid_state", "This login is unknown, too old or already finished; begin again.")
+        self.check_browser(pending, secret)
+        return pending
+
+    async def take(self, state: str) -> PendingLogin | None:
+        """GETDEL: of two callbacks at once, one finds it."""
+        value = await self._redis.getdel(f"login:{state}") if state else None
+        return None if value is None else PendingLogin(**orjson.loads(value))
+
+    def check_browser(self, pending: PendingLogin, secret: str | None) -> None:
+        if secret is None or not hmac.compare_digest(_hash(secret), pending.browser):
+            raise ApiError(403, "other_browser", "This login was begun in another browser.")
+
+    async def offer(self, value: dict[str, Any]) -> str:
+        """A code by which the frontend gets the tokens."""
+        code = secrets.token_urlsafe(32)
+        await self._redis.set(f"exchange:{code}", orjson.dumps(value), ex=EXCHANGE_TTL_S)
+        return code
+
+    async def collect(self, code: str) -> dict[str, Any] | None:
+        """What was offered, once."""
+        value = await self._redis.getdel(f"exchange:{code}")
+        return None if value is None else dict(orjson.loads(value))
+
+
+def cookie_name(state: str) -> str:
+    return f"login_{_hash(state)[:16]}"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,319 @@
+"""The auth service's endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+from urllib.parse import urlencode
+
+import aiohttp
+import redis.asyncio
+from aiohttp import web
+
+from harness.reference import tickets
+from harness.reference.answers import ApiError, json_response, read_json, text_field
+from harness.reference.auth.accounts import Accounts
+from harness.reference.auth.changes import admin_changes, own_changes
+from harness.reference.auth.database import Pool, Row, connect
+from harness.reference.auth.logins import LOGIN_TTL_S, Logins, PendingLogin, cookie_name
+from harness.reference.auth.provider_client import ProviderClient, ProviderDown
+from harness.reference.auth.relay import Relay
+from harness.reference.auth.settings import Settings
+from harness.reference.auth.signing import SigningKeys
+from harness.reference.auth.users import public
+from harness.reference.bearer import bearer_token, unauthorized
+from harness.reference.limits import Decision, Limiter
+from harness.reference.pkce import s256
+from harness.reference.revocation import is_revoked
+from harness.reference.service import DEPENDENCY_DOWN, Service
+from harness.reference.tokens import Claims, KeySet, TokenRefused, Verifier
+
+KEEP_HOUSE_S = 5.0
+RETIRE_MARGIN_S = 60.0
+COOKIE_PATH = "/auth"
+_NO_STORE = {"Cache-Control": "no-store"}
+
+Authenticated: TypeAlias = Callable[[web.Request, Claims], Awaitable[web.Response]]
+
+
+class Auth(Service):
+    """Routes and what they need. Everything that a defect could replace is an attribute or a method of an attribute."""
+
+    pool: Pool
+    http: aiohttp.ClientSession
+    provider: ProviderClient
+    keys: SigningKeys
+    verifier: Verifier
+    accounts: Accounts
+    relay: Relay
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.name)
+        self.settings = settings
+        self.redis = redis.asyncio.Redis.from_pool(
+            redis.asyncio.BlockingConnectionPool.from_url(
+                settings.redis_url, max_connections=32, timeout=5, socket_timeout=2, socket_connect_timeout=1
+            )
+        )
+        self.logins = Logins(self.redis)
+        self.limiter = _limiter(self.redis, settings.rate_per_s, settings.rate_burst, "rate:")
+        self.login_limiter = _limiter(self.redis, settings.login_rate_per_s, settings.login_burst, "rate:login:")
+        self.app.add_routes(
+            [
+                web.get("/.well-known/jwks.json", self.jwks),
+                web.get("/auth/google", self.begin),
+                web.get("/auth/google/callback", self.callback),
+                web.post("/auth/exchange", self.exchange),
+                web.post("/auth/refresh", self.refresh),
+                web.post("/auth/logout", self.authenticated(self.logout)),
+                web.get("/auth/me", self.authenticated(self.me)),
+                web.patch("/auth/me", self.authenticated(self.change_me)),
+                web.delete("/auth/me", self.authenticated(self.deactivate_me)),
+                web.post("/auth/ticket", self.authenticated(self.ticket)),
+                web.post("/auth/admin/rotate-keys", self.rotate_keys),
+                web.patch("/auth/admin/users/{id}", self.change_user),
+            ]
+        )
+
+    async def start(self) -> None:
+        await self.redis.ping()
+        pool = await connect(self.settings.dsn)
+        self.keys = SigningKeys(pool, self.settings.access_ttl_s + RETIRE_MARGIN_S)
+        try:
+            await self.keys.load()
+        except BaseException:
+            pool.terminate()
+            raise
+        self.pool = pool
+        self.http = aiohttp.ClientSession()
+        self.provider = ProviderClient(
+            self.http,
+            self.settings.provider_issuer,
+            self.settings.client_id,
+            self.settings.client_secret,
+            self.settings.callback_url,
+        )
+        self.verifier = Verifier(
+            KeySet(self.keys.fetch), issuer=self.settings.public_url, audience=self.settings.audience
+        )
+        self.relay = Relay(self.pool, self.redis, self.log)
+        self.accounts = Accounts(self.settings, self.pool, self.redis, self.keys, self.relay.wake)
+        self.background(self.relay.run(), "the relay")
+        self.background(self._keep_house(), "house-keeping")
+
+    async def waiting_for(self) -> str | None:
+        await self.pool.fetchval("SELECT 1")
+        await self.redis.ping()
+        try:
+            await self.provider.discovery()
+        except ProviderDown as error:
+            return f"the identity provider ({error.why})"
+        return None
+
+    async def stop(self) -> None:
+        if self.started:
+            await self.http.close()
+            self.pool.terminate()
+        await self.redis.aclose()
+
+    async def _keep_house(self) -> None:
+        """Keys that another replica rotated; rows that nobody needs."""
+        while True:
+            await asyncio.sleep(KEEP_HOUSE_S)
+            try:
+                await self.keys.load()
+                await self.relay.forget_old()
+            except DEPENDENCY_DOWN as error:
+                self.log.warning("house-keeping waits: %s: %s", type(error).__name__, error)
+
+    # Who is asking
+
+    def authenticated(self, handler: Authenticated) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """The handler behind all that an access token must pass; its answer carries the rate headers."""
+
+        async def guarded(request: web.Request) -> web.Response:
+            claims = await self.claims_of(bearer_token(request))
+            decision = await self.spend_budget(claims.subject)
+            response = await handler(request, claims)
+            if decision is not None:
+                response.headers.update(decision.headers())
+            return response
+
+        return guarded
+
+    async def claims_of(self, token: str) -> Claims:
+        """ApiError 401 unless the token holds now, on this service as on every other."""
+        try:
+            claims = await self.verifier.verify(token)
+        except TokenRefused as error:
+            raise unauthorized(error.code, error.message) from None
+        if await is_revoked(self.redis, claims):
+            raise unauthorized("revoked", "The token has been revoked.")
+        return claims
+
+    async def spend_budget(self, subject: str) -> Decision | None:
+        """One request of the subject's one budget; ApiError 429 when it is used up."""
+        return await _take(self.limiter, subject)
+
+    # Login
+
+    async def begin(self, request: web.Request) -> web.Response:
+        await _take(self.login_limiter, request.remote or "unknown")
+        return_to = request.query.get("return_to", "")
+        if return_to and not self.settings.may_return_to(return_to):
+            raise ApiError(400, "invalid_return_to", "return_to must be a page of the frontend.")
+        begun = await self.logins.begin(return_to, self._asked_ttl_s(request), request.query.get("challenge", ""))
+        url = await self.provider.authorization_url(
+            begun.state, begun.nonce, begun.verifier, request.query.get("login_hint", "")
+        )
+        response = web.Response(status=302, headers={"Location": url, **_NO_STORE})
+        response.set_cookie(
+            begun.cookie,
+            begun.secret,
+            max_age=LOGIN_TTL_S,
+            path=COOKIE_PATH,
+            httponly=True,
+            samesite="Lax",
+            secure=self.settings.public_url.startswith("https:"),
+        )
+        return response
+
+    async def callback(self, request: web.Request) -> web.Response:
+        query = request.query
+        if any(len(query.getall(name)) > 1 for name in query):
+            raise ApiError(400, "invalid_request", "A parameter is there twice.")
+        state = query.get("state", "")
+        pending = await self.logins.finish(state, request.cookies.get(cookie_name(state)))
+        self.provider.check_response_issuer(query.get("iss"))
+        if "error" in query:
+            return _refused_by_provider(pending, query["error"])
+        if not query.get("code"):
+            raise ApiError(400, "invalid_request", "The answer of the identity provider has no code.")
+        identity = await self.provider.identity(query["code"], pending.verifier, pending.nonce)
+        user = await self.accounts.person(identity)
+        if pending.return_to:
+            response = await self._to_frontend(pending, user)
+        else:
+            tokens = await self.accounts.log_in(str(user["id"]), pending.access_ttl_s)
+            response = json_response(tokens, headers=_NO_STORE)
+        response.del_cookie(cookie_name(state), path=COOKIE_PATH)
+        return response
+
+    async def _to_frontend(self, pending: PendingLogin, user: Row) -> web.Response:
+        code = await self.logins.offer(
+            {"user_id": str(user["id"]), "access_ttl_s": pending.access_ttl_s, "challenge": pending.challenge}
+        )
+        return _redirect(pending.return_to, {"code": code})
+
+    async def exchange(self, request: web.Request) -> web.Response:
+        """The frontend turns its one-time code into tokens; with the verifier, if it gave a challenge."""
+        body = await read_json(request)
+        offered = await self.logins.collect(text_field(body, "code"))
+        if offered is None:
+            raise ApiError(400, "invalid_code", "This code is unknown, too old or already used; log in again.")
+        if offered["challenge"] and not hmac.compare_digest(s256(str(body.get("verifier", ""))), offered["challenge"]):
+            raise ApiError(403, "wrong_verifier", "This login was begun by another page.")
+        return json_response(await self.accounts.log_in(offered["user_id"], offered["access_ttl_s"]), headers=_NO_STORE)
+
+    def _asked_ttl_s(self, request: web.Request) -> float:
+        text, longest = request.query.get("ttl"), self.settings.access_ttl_s
+        if text is None:
+            return longest
+        try:
+            ttl_s = float(text)
+        except ValueError:
+            ttl_s = -1.0
+        if not self.settings.test_mode or not 0 < ttl_s <= longest:
+            raise ApiError(400, "invalid_ttl", f"ttl needs test mode and must be a number from 0 to {longest}.")
+        return ttl_s
+
+    # Tokens
+
+    async def refresh(self, request: web.Request) -> web.Response:
+        token = text_field(await read_json(request), "refresh_token")
+        decision = await self.spend_budget(await self.accounts.owner(token)) if self.limiter else None
+        headers = {**_NO_STORE, **(decision.headers() if decision else {})}
+        return json_response(await self.accounts.refresh(token), headers=headers)
+
+    async def logout(self, _: web.Request, claims: Claims) -> web.Response:
+        await self.accounts.log_out(claims)
+        return json_response({"logged_out": True})
+
+    async def ticket(self, _: web.Request, claims: Claims) -> web.Response:
+        await self.accounts.get(claims.subject)
+        ticket = await tickets.issue(self.redis, claims)
+        return json_response({"ticket": ticket, "expires_in": tickets.TICKET_TTL_S}, headers=_NO_STORE)
+
+    async def jwks(self, _: web.Request) -> web.Response:
+        return json_response(self.keys.jwks(), headers={"Cache-Control": "public, max-age=60"})
+
+    # Accounts
+
+    async def me(self, _: web.Request, claims: Claims) -> web.Response:
+        return json_response(public(await self.accounts.get(claims.subject)))
+
+    async def change_me(self, request: web.Request, claims: Claims) -> web.Response:
+        changes = own_changes(await read_json(request))
+        await self.accounts.get(claims.subject)
+        return json_response(public(await self.accounts.change(claims.subject, changes)))
+
+    async def deactivate_me(self, _: web.Request, claims: Claims) -> web.Response:
+        await self.accounts.get(claims.subject)
+        return json_response(public(await self.accounts.change(claims.subject, {"is_active": False})))
+
+    # Administration
+
+    async def rotate_keys(self, request: web.Request) -> web.Response:
+        self._check_admin(request)
+        return json_response({"kid": await self.keys.rotate(), "at": time.time()})
+
+    async def change_user(self, request: web.Request) -> web.Response:
+        self._check_admin(request)
+        try:
+            user_id = str(uuid.UUID(request.match_info["id"]))
+        except ValueError:
+            raise ApiError(404, "no_such_user", "There is no such user.") from None
+        return json_response(public(await self.accounts.change(user_id, admin_changes(await read_json(request)))))
+
+    def _check_admin(self, request: web.Request) -> None:
+        secret = self.settings.admin_secret
+        if self.settings.test_mode:
+            return
+        if secret is None:
+            raise ApiError(404, "not_found", "There is no such page.")
+        if not hmac.compare_digest(bearer_token(request).encode(), secret.encode()):
+            raise ApiError(403, "forbidden", "This is for administrators.")
+
+
+def _limiter(client: redis.asyncio.Redis, rate_per_s: float | None, burst: float | None, prefix: str) -> Limiter | None:
+    if rate_per_s is None:
+        return None
+    return Limiter(client, rate_per_s, int(burst or max(1.0, rate_per_s)), prefix=prefix)
+
+
+async def _take(limiter: Limiter | None, subject: str) -> Decision | None:
+    if limiter is None:
+        return None
+    decision = await limiter.take(subject)
+    if not decision.allowed:
+        raise ApiError(429, "rate_limited", "Too many requests; slow down.", headers=decision.headers())
+    return decision
+
+
+def _refused_by_provider(pending: PendingLogin, error: str) -> web.Response:
+    denied = error == "access_denied"
+    if pending.return_to:
+        return _redirect(pending.return_to, {"error": "access_denied" if denied else "login_failed"})
+    if denied:
+        raise ApiError(403, "access_denied", "The login was denied at the identity provider.")
+    raise ApiError(401, "login_failed", "The identity provider refused the login.")
+
+
+def _redirect(url: str, query: dict[str, Any]) -> web.Response:
+    page, mark, fragment = url.partition("#")
+    location = f"{page}{'&' if '?' in page else '?'}{urlencode(query)}{mark}{fragment}"
+    return web.Response(status=302, headers={"Location": location, **_NO_STORE})

@@ -1,0 +1,158 @@
+"""Sessions and refresh tokens. A refresh token is used once; its second use ends the session.
+
+All that happens to one session happens behind the lock of its row: of two refreshes at once the second one sees that
+the first has been there, and nobody slips a new token past a revocation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from harness.reference.auth.database import Connection, Row
+from harness.reference.revocation import Revocation
+
+
+class RefreshRefused(Exception):
+    """The refresh token is not accepted. `reused`: it was before, and its session has now been revoked."""
+
+    def __init__(self, code: str, message: str, revocations: list[Revocation] | None = None) -> None:
+        self.code, self.message, self.revocations = code, message, revocations or []
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session whose row is locked by the open transaction."""
+
+    session: str
+    user_id: str
+    access_ttl_s: float
+
+
+class Sessions:
+    """SQL on `sessions`, `refresh_tokens` and `revoked`, inside the caller's transaction."""
+
+    def __init__(self, refresh_ttl_s: float, access_ttl_max_s: float) -> None:
+        self._refresh_ttl_s, self._access_ttl_max_s = refresh_ttl_s, access_ttl_max_s
+
+    async def open(self, connection: Connection, user_id: str, access_ttl_s: float) -> Opened:
+        session = uuid.uuid4()
+        await connection.execute(
+            "INSERT INTO sessions (id, user_id, access_ttl_s) VALUES ($1, $2::text::uuid, $3)",
+            session,
+            user_id,
+            access_ttl_s,
+        )
+        return Opened(str(session), user_id, access_ttl_s)
+
+    async def add_refresh_token(self, connection: Connection, session: str, jti: str, access_expires_at: float) -> str:
+        """A new refresh token of the session; only its hash is stored."""
+        token = secrets.token_urlsafe(32)
+        await connection.execute(
+            "INSERT INTO refresh_tokens (hash, family, access_jti, access_expires_at, expires_at) "
+            "VALUES ($1, $2::text::uuid, $3, $4, $5)",
+            _hash(token),
+            session,
+            jti,
+            datetime.fromtimestamp(access_expires_at, UTC),
+            datetime.now(UTC) + timedelta(seconds=self._refresh_ttl_s),
+        )
+        return token
+
+    async def owner(self, connection: Connection, token: str) -> str:
+        """The user whose refresh token this is or was; RefreshRefused if nobody's."""
+        user_id: str | None = await connection.fetchval(
+            "SELECT s.user_id::text FROM refresh_tokens r JOIN sessions s ON s.id = r.family WHERE r.hash = $1",
+            _hash(token),
+        )
+        if user_id is None:
+            raise RefreshRefused("invalid_refresh_token", "The refresh token is unknown.")
+        return user_id
+
+    async def spend(self, connection: Connection, token: str) -> Opened:
+        """Use up a refresh token. RefreshRefused with revocations means: commit them, then refuse."""
+        hashed = _hash(token)
+        row = await connection.fetchrow(
+            "SELECT s.id::text, s.user_id::text, s.access_ttl_s, s.revoked_at FROM sessions s "
+            "WHERE s.id = (SELECT family FROM refresh_tokens WHERE hash = $1) FOR UPDATE",
+            hashed,
+        )
+        if row is None:
+            raise RefreshRefused("invalid_refresh_token", "The refresh token is unknown.")
+        if row["revoked_at"] is not None:
+            raise RefreshRefused("session_revoked", "The session of this refresh token has been revoked.")
+        if not await self.mark_used(connection, hashed):
+            await self._refuse_unusable(connection, hashed, row)
+        return Opened(row["id"], row["user_id"], row["access_ttl_s"])
+
+    async def mark_used(self, connection: Connection, hashed: bytes) -> bool:
+        """Atomically from unused to used: True for exactly one caller."""
+        return (
+            await connection.fetchval(
+                "UPDATE refresh_tokens SET used_at = now() "
+                "WHERE hash = $1 AND used_at IS NULL AND expires_at > now() RETURNING true",
+                hashed,
+            )
+            is True
+        )
+
+    async def _refuse_unusable(self, connection: Connection, hashed: bytes, session: Row) -> None:
+        used_at = await connection.fetchval("SELECT used_at FROM refresh_tokens WHERE hash = $1", hashed)
+        if used_at is None:
+            raise RefreshRefused("refresh_token_expired", "The refresh token has expired.")
+        revocations = await self.punish_reuse(connection, session["id"])
+        raise RefreshRefused(
+            "refresh_token_reused", "The refresh token was used before; its session is revoked.", revocations
+        )
+
+    async def punish_reuse(self, connection: Connection, session: str) -> list[Revocation]:
+        """Somebody has a copy of the token: nobody of this session is trusted any more."""
+        return await self.revoke(connection, session)
+
+    async def revoke(self, connection: Connection, session: str) -> list[Revocation]:
+        """End one session: refresh tokens, and access tokens that are still good. Publish them after commit."""
+        await connection.execute(
+            "UPDATE sessions SET revoked_at = now() WHERE id = $1::text::uuid AND revoked_at IS NULL", session
+        )
+        rows = await connection.fetch(
+            "INSERT INTO revoked (jti, at, until) SELECT access_jti, now(), access_expires_at FROM refresh_tokens "
+            "WHERE family = $1::text::uuid AND access_expires_at > now() - interval '1 minute' "
+            "RETURNING jti, at, until",
+            session,
+        )
+        return [revocation_of(row) for row in rows]
+
+    async def revoke_all(self, connection: Connection, user_id: str) -> list[Revocation]:
+        """End all sessions of a user, and every access token issued up to now."""
+        await connection.execute(
+            "UPDATE sessions SET revoked_at = now() WHERE user_id = $1::text::uuid AND revoked_at IS NULL", user_id
+        )
+        at = time.time()
+        row = await connection.fetchrow(
+            "INSERT INTO revoked (subject, at, until) VALUES ($1::text::uuid, $2, $3) RETURNING subject, at, until",
+            user_id,
+            datetime.fromtimestamp(at, UTC),
+            datetime.fromtimestamp(at + self._access_ttl_max_s, UTC),
+        )
+        return [revocation_of(row)]
+
+
+def revocation_of(row: Row) -> Revocation:
+    """A row of `revoked` as it goes to Redis."""
+    who = dict(row)
+    subject = who.get("subject")
+    return Revocation(
+        at=who["at"].timestamp(),
+        until=who["until"].timestamp(),
+        token_id=who.get("jti"),
+        subject=None if subject is None else str(subject),
+    )
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

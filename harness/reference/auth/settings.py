@@ -1,0 +1,46 @@
+"""What the auth service is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`public_url` is the issuer of all tokens. Without rates nobody is limited.
+
+    admin_secret  opens /auth/admin to `Authorization: Bearer SECRET`; in test_mode it is open to everybody.
+    test_mode     also lets a login ask for a shorter token: /auth/google?ttl=SECONDS.
+    login_rate_per_s, login_burst  unauthenticated logins of one client address; not limited unless given.
+    """
+
+    name: str
+    fd: int
+    public_url: str
+    dsn: str
+    redis_url: str
+    provider_issuer: str
+    client_id: str
+    client_secret: str
+    frontend_url: str
+    audience: str
+    access_ttl_s: float = 900.0
+    refresh_ttl_s: float = 14 * 86400.0
+    rate_per_s: float | None = None
+    rate_burst: float | None = None
+    login_rate_per_s: float | None = None
+    login_burst: float | None = None
+    admin_secret: str | None = None
+    test_mode: bool = False
+
+    @property
+    def callback_url(self) -> str:
+        return f"{self.public_url}/auth/google/callback"
+
+    def may_return_to(self, url: str) -> bool:
+        """Only pages of the frontend: same scheme, host and port, no user name, nothing a browser reads otherwise."""
+        if any(character in url for character in "\\\r\n\t") or not url.isprintable():
+            return False
+        there, here = urlsplit(url), urlsplit(self.frontend_url)
+        return (there.scheme, there.netloc) == (here.scheme, here.netloc)

@@ -1,0 +1,93 @@
+"""Accounts. Every change writes the row and its outbox entry in the transaction that the caller has open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.reference.auth.database import Connection, Row
+from harness.reference.auth.identity import Identity
+
+COLUMNS = "id, provider, subject, email, name, is_active, permissions, version, created_at, updated_at"
+
+
+class Users:
+    """SQL on `auth_users`. A user's row lock is held from its change to the commit, so outbox order is change order."""
+
+    async def get(self, connection: Connection, user_id: str) -> Row | None:
+        return await connection.fetchrow(f"SELECT {COLUMNS} FROM auth_users WHERE id = $1::text::uuid", user_id)
+
+    async def hold(self, connection: Connection, user_id: str) -> Row | None:
+        """The same, unchangeable until the caller's transaction ends: no token is minted beside a deactivation."""
+        return await connection.fetchrow(
+            f"SELECT {COLUMNS} FROM auth_users WHERE id = $1::text::uuid FOR SHARE", user_id
+        )
+
+    async def find_or_create(self, connection: Connection, identity: Identity) -> Row:
+        """The one account of an identity, however many devices log in for the first time at once.
+
+        An e-mail that changed at the provider changes here too; a name is the user's own after the first login.
+        """
+        found = await connection.fetchrow(
+            f"SELECT {COLUMNS} FROM auth_users WHERE provider = $1 AND subject = $2",
+            identity.provider,
+            identity.subject,
+        )
+        if found is not None and found["email"] == identity.email:
+            return found
+        row = await self.insert(connection, identity)
+        if row is None:  # another device was first, or changed the e-mail first
+            return await connection.fetchrow(
+                f"SELECT {COLUMNS} FROM auth_users WHERE provider = $1 AND subject = $2",
+                identity.provider,
+                identity.subject,
+            )
+        await self.announce(connection, row)
+        return row
+
+    async def insert(self, connection: Connection, identity: Identity) -> Row | None:
+        """The new or changed row; None if it was already there and the same. The constraint decides races."""
+        return await connection.fetchrow(
+            f"""
+            INSERT INTO auth_users AS u (provider, subject, email, name) VALUES ($1, $2, $3, $4)
+            ON CONFLICT (provider, subject) DO UPDATE
+                SET email = excluded.email, version = u.version + 1, updated_at = now()
+                WHERE u.email <> excluded.email
+            RETURNING {COLUMNS}
+            """,
+            identity.provider,
+            identity.subject,
+            identity.email,
+            identity.name,
+        )
+
+    async def update(self, connection: Connection, user_id: str, changes: dict[str, Any]) -> Row | None:
+        """Sets some of name, is_active, permissions. None: no such user."""
+        row = await connection.fetchrow(
+            f"""
+            UPDATE auth_users
+            SET name = coalesce($2, name), is_active = coalesce($3, is_active),
+                permissions = coalesce($4, permissions), version = version + 1, updated_at = now()
+            WHERE id = $1::text::uuid
+            RETURNING {COLUMNS}
+            """,
+            user_id,
+            changes.get("name"),
+            changes.get("is_active"),
+            changes.get("permissions"),
+        )
+        if row is not None:
+            await self.announce(connection, row)
+        return row
+
+    async def announce(self, connection: Connection, row: Row) -> None:
+        """The outbox entry of a change."""
+        payload = {name: row[name] for name in ("provider", "subject", "email", "name", "is_active", "permissions")}
+        await connection.execute(
+            "INSERT INTO outbox (user_id, version, payload) VALUES ($1, $2, $3)", row["id"], row["version"], payload
+        )
+
+
+def public(row: Row) -> dict[str, Any]:
+    """A user as the API shows one."""
+    names = ("email", "name", "is_active", "permissions", "version", "created_at", "updated_at")
+    return {"id": str(row["id"]), **{name: row[name] for name in names}}

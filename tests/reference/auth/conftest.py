@@ -1,0 +1,134 @@
+"""A provider and an auth service for each module of tests, and browsers that log in through both."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import asyncpg
+import httpx
+import pytest
+import redis.asyncio
+
+AUDIENCE = "earwitness-tests"
+FRONTEND = "http://127.0.0.1:1"
+DEADLINE_S = 10.0
+
+
+@dataclass
+class World:
+    """The running services, and how a person without a browser gets through a login."""
+
+    auth: Any
+    provider: Any
+    dsns: Any
+    redis_url: str
+
+    def start_url(self, **query: Any) -> str:
+        return f"{self.auth.url}/auth/google?{urlencode(query)}"
+
+    async def log_in(self, email: str, browser: httpx.AsyncClient | None = None, **query: Any) -> dict[str, Any]:
+        """A whole login; the JSON of the callback."""
+        if browser is not None:
+            answer = await browser.get(self.start_url(login_hint=email, **query), follow_redirects=True)
+        else:
+            async with httpx.AsyncClient() as own:
+                answer = await own.get(self.start_url(login_hint=email, **query), follow_redirects=True)
+        assert answer.status_code == 200, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def email() -> str:
+    """Somebody whom nobody has seen before."""
+    return f"user{next(_numbers)}-{uuid.uuid4().hex[:8]}@example.test"
+
+
+def auth_settings(world_url: str, provider: str, dsns: Any, redis_url: str, **more: Any) -> dict[str, Any]:
+    return {
+        "public_url": world_url,
+        "dsn": dsns.auth,
+        "redis_url": redis_url,
+        "provider_issuer": provider,
+        "client_id": "earwitness",
+        "client_secret": "a secret of the tests",
+        "frontend_url": FRONTEND,
+        "audience": AUDIENCE,
+        "access_ttl_s": 600,
+        "refresh_ttl_s": 86400,
+        "rate_per_s": 1000,
+        "rate_burst": 1000,
+        "test_mode": True,
+        **more,
+    }
+
+
+@pytest.fixture(scope="session")
+def settings_for() -> Callable[..., dict[str, Any]]:
+    """`settings_for(auth_url, provider_url, dsns, redis_url, **changes)`: settings of an auth service."""
+    return auth_settings
+
+
+@pytest.fixture(scope="module")
+def world(spawn_shared: Any, new_listener: Any, postgres_dsns: Any, redis_url: str) -> World:
+    provider_at, auth_at = new_listener(), new_listener()
+    provider = spawn_shared(
+        "provider",
+        {
+            "issuer": provider_at.url,
+            "client_id": "earwitness",
+            "client_secret": "a secret of the tests",
+            "redirect_uris": [f"{auth_at.url}/auth/google/callback"],
+        },
+        listener=provider_at,
+    )
+    auth = spawn_shared("auth", auth_settings(auth_at.url, provider_at.url, postgres_dsns, redis_url), listener=auth_at)
+    return World(auth, provider, postgres_dsns, redis_url)
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[httpx.AsyncClient]:
+    """Keeps cookies, does not follow redirects by itself."""
+    async with httpx.AsyncClient() as client:
+        yield client
+
+
+@pytest.fixture
+async def database(postgres_dsns: Any) -> AsyncIterator[asyncpg.Connection]:
+    """The auth database, seen from outside."""
+    connection = await asyncpg.connect(postgres_dsns.auth)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def valkey(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    client = redis.asyncio.from_url(redis_url)
+    yield client
+    await client.aclose()
+
+
+async def _eventually(condition: Callable[[], Awaitable[Any]]) -> Any:
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        found = await condition()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s"
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]:
+    """Asks a condition again until it holds; its value."""
+    return _eventually
