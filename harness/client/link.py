@@ -99,7 +99,7 @@ class Link:
     def _opened(self, now_ns: int) -> None:
         self.transport.opened += 1
         self.open_now = True
-        self.session.connected(now_ns, now_ns - self._begun_ns)
+        self.session.connected(now_ns, now_ns - self._begun_ns, greeted=self.handshake.welcome)
         for frame in self.handshake.first_frames:
             self.transport.frames_out += 1
             self._write(data_frame(frame))

@@ -231,16 +231,16 @@ class ChatSession:
 
     # -- what the shell tells ---------------------------------------------------------------------------------------
 
-    def connected(self, now_ns: int, handshake_ns: int, replica: str | None = None) -> int:
-        """A connection is open; returns its epoch. Without `replica` its CONNECT waits for the first event of the
-        epoch, because the platform's greeting may name the replica."""
+    def connected(self, now_ns: int, handshake_ns: int, replica: str | None = None, *, greeted: bool = False) -> int:
+        """A connection is open; returns its epoch. If it will be `greeted`, CONNECT waits for the first event of the
+        epoch, because the greeting may name the replica."""
         self._last = self.resume_points()
         self._resumed = self._last
         self._seen = {}
         self.conn = self._journal.next_connection()
         self.connected_now, self.welcomed = True, False
         self._due = (now_ns, handshake_ns)
-        if replica is not None:
+        if not greeted:
             self._begin(replica)
         return self.conn
 

@@ -1,0 +1,206 @@
+"""Messages per CPU-second of the client process, every frame recorded in a real journal.
+
+    python -m benchmarks.client request-response|burst|burst-coalesced|idle [--seconds S] [--connections N]
+
+A message is one frame sent and its echo heard: INVOKE, DELIVER and OK recorded, both latencies counted. The CPU time
+is `time.process_time` of this process over the measured part; the echo server is another process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gevent
+import orjson
+from gevent.event import Event
+
+from harness.client.blocking import TRANSPORT, Connection
+from harness.client.events import MESSAGE, Handshake, Heard
+from harness.client.session import ChatSession
+from harness.client.tally import Tally
+from harness.record.journal import Journal
+
+MODES = ("request-response", "burst", "burst-coalesced", "idle")
+BURST = 1000
+FRAME_BYTES = 128
+LABEL = "room"
+
+
+def hear(data: str | bytes) -> Sequence[Heard]:
+    """The echo dialect: what was sent is what is heard."""
+    frame = orjson.loads(data)
+    return ((MESSAGE, frame["conversation"], frame["text"], frame["seq"], None, frame["id"], None),)
+
+
+def encode(label: str, message_id: str, text: str) -> str:
+    return f'{{"type":"send","conversation":"{label}","seq":7,"id":"{message_id}","text":"{text}"}}'
+
+
+@contextmanager
+def echo_server() -> Iterator[int]:
+    """The port of an echo server in its own process."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.echo_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    assert server.stdin is not None
+    try:
+        yield int(server.stdout.readline())
+    finally:
+        server.stdin.close()
+        server.wait(10)
+        server.stdout.close()
+
+
+class Bench:
+    """Connected sessions on one journal."""
+
+    def __init__(self, port: int, connections: int, directory: Path) -> None:
+        self.journal = Journal.create(directory, "bench", meta={})
+        self.tally = Tally()
+        self.url = f"ws://127.0.0.1:{port}/"
+        self.rooms = {LABEL: 0}
+        self.connections: list[Connection] = []
+        for client in range(connections):
+            session = ChatSession(
+                client=client,
+                tag="bench",
+                journal=self.journal,
+                hear=hear,
+                encode=encode,
+                rooms=self.rooms,
+                tally=self.tally,
+                ack_by_echo=True,
+            )
+            connection = Connection(session, Handshake(url=self.url, welcome=False), timeout_s=30)
+            connection.open()
+            self.connections.append(connection)
+        blank = len(encode(LABEL, "bench-10-1000", "ew1:bench:10:0:1000:10.1:01234567:"))
+        self.payload = "x" * (FRAME_BYTES - blank)
+
+    def close(self) -> None:
+        for connection in self.connections:
+            connection.abort()
+        self.journal.close(TRANSPORT.snapshot())
+
+    def request_response(self, seconds: float) -> int:
+        """One greenlet a user: say, wait for the answer, say again."""
+        end = time.monotonic() + seconds
+        done = 0
+
+        def user(connection: Connection) -> None:
+            nonlocal done
+            session = connection.session
+            answered = Event()
+            session.on_answer = answered.set
+            while time.monotonic() < end:
+                answered.clear()
+                connection.send(session.send(time.monotonic_ns(), LABEL, self.payload))
+                answered.wait(10)
+                assert not session.pending
+                done += 1
+
+        gevent.joinall([gevent.spawn(user, connection) for connection in self.connections], raise_error=True)
+        return done
+
+    def burst(self, seconds: float, *, coalesced: bool) -> int:
+        """One user after the other says 1,000 messages at once, and all are awaited."""
+        end = time.monotonic() + seconds
+        done = 0
+        while time.monotonic() < end:
+            connection = self.connections[done // BURST % len(self.connections)]
+            session = connection.session
+            target = session.acked + BURST
+            send = connection.send_soon if coalesced else connection.send
+            for _ in range(BURST):
+                send(session.send(time.monotonic_ns(), LABEL, self.payload))
+            heard_all = Event()
+
+            def count(session: ChatSession = session, target: int = target, heard_all: Event = heard_all) -> None:
+                if session.acked == target:
+                    heard_all.set()
+
+            session.on_answer = count
+            if session.acked < target:
+                assert heard_all.wait(30)
+            done += BURST
+        return done
+
+
+def measure(mode: str, seconds: float = 3.0, connections: int = 100) -> dict[str, Any]:
+    """One round of a mode. Returns messages, cpu_s, per_cpu_s, wall_s and records; for "idle" bytes per connection."""
+    with tempfile.TemporaryDirectory() as directory, echo_server() as port:
+        if mode == "idle":
+            return _idle(port, connections, Path(directory))
+        bench = Bench(port, connections, Path(directory))
+        try:
+            run = {
+                "request-response": bench.request_response,
+                "burst": lambda s: bench.burst(s, coalesced=False),
+                "burst-coalesced": lambda s: bench.burst(s, coalesced=True),
+            }[mode]
+            run(min(0.3, seconds))
+            before = TRANSPORT.snapshot()
+            begin_cpu, begin, first = time.process_time(), time.monotonic(), bench.journal.records
+            messages = run(seconds)
+            cpu_s, wall_s = time.process_time() - begin_cpu, time.monotonic() - begin
+            moved = TRANSPORT.since(before)
+            records = bench.journal.records - first
+            assert moved["frames_in"] == moved["frames_out"] == messages
+            assert records == 3 * messages
+        finally:
+            bench.close()
+    return {
+        "mode": mode,
+        "messages": messages,
+        "cpu_s": cpu_s,
+        "wall_s": wall_s,
+        "per_cpu_s": messages / cpu_s,
+        "records": records,
+    }
+
+
+def _idle(port: int, connections: int, directory: Path) -> dict[str, Any]:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    warm = Bench(port, 10, directory / "warm")
+    gc.collect()
+    before = _resident()
+    begin_cpu = time.process_time()
+    bench = Bench(port, connections, directory)
+    cpu_s = time.process_time() - begin_cpu
+    gc.collect()
+    grown = _resident() - before
+    bench.close()
+    warm.close()
+    return {"mode": "idle", "connections": connections, "bytes_per_connection": grown / connections, "cpu_s": cpu_s}
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Messages per CPU-second of the client process.")
+    parser.add_argument("mode", choices=MODES)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--connections", type=int, default=None, help="default: 100, and 10,000 for idle")
+    options = parser.parse_args()
+    connections = options.connections or (10_000 if options.mode == "idle" else 100)
+    print(json.dumps(measure(options.mode, options.seconds, connections)))
+
+
+if __name__ == "__main__":
+    main()
