@@ -188,7 +188,9 @@ class Defective(Platform):
         entry = super().recognise(send)
         if entry is not None and self.fires("Z9"):
             self.note("Z9", lambda: {"I7"} if self.world.history else set())
-            return None
+            if self.dice.random() < 0.5:
+                return None
+            self.stored[send.conv].append(entry)
         return entry
 
     def next_number(self, conv: int, replica: int) -> int:

@@ -1,0 +1,110 @@
+"""A whole history as plain Python objects, for the oracle.
+
+Words used here
+---------------
+message   (author, counter).
+process   (journal, conn): one connection of one client. Nothing is concluded about order across processes.
+sound     a record whose body can be believed: neither CORRUPT nor FOREIGN_RUN.
+regular   sound, and in the conversation that its body names (not MISROUTED): only these say something about
+          order, numbers and receipt.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from checks.contract import Contract
+from checks.record import Flag, Kind
+from checks.roster import Roster
+
+
+class JournalFacts(Protocol):
+    """What the oracle wants to know about a journal besides its records."""
+
+    @property
+    def torn(self) -> bool: ...
+
+
+class R(NamedTuple):
+    """One record with its journal, as plain Python numbers."""
+
+    journal: int
+    t: int
+    kind: int
+    flags: int
+    attempt: int
+    proc: int
+    client: int
+    conn: int
+    conv: int
+    author: int
+    counter: int
+    seq: int
+    aux: int
+    size: int
+    digest: int
+    index: int
+
+    @property
+    def message(self) -> tuple[int, int]:
+        return self.author, self.counter
+
+    @property
+    def process(self) -> tuple[int, int]:
+        return self.journal, self.conn
+
+    @property
+    def sound(self) -> bool:
+        return not self.flags & (Flag.CORRUPT | Flag.FOREIGN_RUN)
+
+    @property
+    def regular(self) -> bool:
+        return self.sound and not self.flags & Flag.MISROUTED
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """examined: opportunities; violations: those that were broken; doubt: why a clean answer is not a PASS."""
+
+    examined: int
+    violations: int
+    promised: bool = True
+    doubt: str = ""
+
+    @property
+    def outcome(self) -> str:
+        if self.violations:
+            return "FAIL"
+        return "UNKNOWN" if self.doubt or not self.examined else "PASS"
+
+
+class History:
+    """All records of a run, journal by journal, each journal in its own order."""
+
+    def __init__(
+        self, roster: Roster, contract: Contract, journals: Sequence[np.ndarray], facts: Sequence[JournalFacts]
+    ) -> None:
+        self.roster, self.contract = roster, contract
+        self.torn = {number for number, fact in enumerate(facts) if fact.torn}
+        self.records = [R(number, *row) for number, journal in enumerate(journals) for row in journal.tolist()]
+        self.invokes: dict[tuple[int, int], list[R]] = defaultdict(list)
+        for r in self.of(Kind.INVOKE):
+            self.invokes[r.message].append(r)
+
+    def of(self, *kinds: Kind) -> Iterator[R]:
+        return (r for r in self.records if r.kind in kinds)
+
+    def user(self, client: int) -> int | None:
+        return self.roster.user_of[client] if 0 <= client < len(self.roster.user_of) else None
+
+    def member(self, client: int, conv: int) -> bool:
+        return 0 <= conv < len(self.roster.conversations) and self.user(client) in self.roster.conversations[conv]
+
+    def read_completely(self) -> dict[int, int]:
+        """Conversation → journal of its complete final read."""
+        return {r.conv: r.journal for r in self.of(Kind.READ_END)}

@@ -1,0 +1,185 @@
+"""The witnesses of a simulated run: clients that send, hear and write down, and their journals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from simulated_platform import MS, REPLICAS, Clock, Frame, Link, Send
+
+from checks.record import NOBODY, NONE, RECORD, Flag, Kind
+
+if TYPE_CHECKING:
+    from simulator import World
+
+ATTEMPTS_MAX = 3
+TIMEOUT_NS = 80 * MS
+
+
+class Journal:
+    """Records of one client process."""
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self.name, self.clock, self.connections = name, clock, 0
+        self.rows: list[tuple[int, ...]] = []
+
+    def write(
+        self, kind: Kind, *, flags=0, attempt=0, proc=0, client=NOBODY, conn=0, conv=NOBODY, author=NOBODY, counter=0,
+        seq=NONE, aux=NONE, size=0, digest=0,
+    ) -> None:  # fmt: skip
+        head = self.clock.now, int(kind), int(flags), attempt, proc, client, conn
+        self.rows.append((*head, conv, author, counter, seq, aux, size, digest, len(self.rows) + 1))
+
+    def array(self) -> np.ndarray:
+        return np.array(self.rows, dtype=RECORD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """As `checks.judge.JournalInfo`."""
+
+    name: str
+    records: int
+    footer: Mapping[str, Any] | None
+    torn: bool = False
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    gaps: int = 0
+
+
+class Client:
+    """A device: sends, hears, writes down; reconnects and, if told to, retries."""
+
+    def __init__(self, world: World, number: int, journal: Journal) -> None:
+        self.world, self.number, self.journal = world, number, journal
+        self.link: Link | None = None
+        self.conn = self.counter = 0
+        self.last: dict[int, int] = {}  # conversation → last position heard
+        self.since: dict[int, int] = {}  # conversation → start of the unbroken subscription
+        self.pending: dict[int, Send] = {}
+        self.again: list[Send] = []
+        self.heard: set[tuple[int, int]] = set()
+        self.acknowledged: set[tuple[int, int]] = set()
+
+    def write(self, kind: Kind, **slots: int) -> None:
+        self.journal.write(kind, client=self.number, conn=self.conn, **slots)
+
+    def connect(self) -> None:
+        world = self.world
+        self.journal.connections += 1
+        self.conn = self.journal.connections
+        self.write(Kind.CONNECT, size=900)
+        self.link = Link(self.number, world.rng.choice(REPLICAS), self.hear)
+        resume = dict(self.last) if world.rules.resume != "none" and world.rng.random() < 0.9 else {}
+        world.platform.to_server(self.link, world.platform.connect, resume)
+
+    def say(self, conv: int) -> None:
+        if self.link is not None and conv in self.since:
+            self.counter += 1
+            size = self.world.rng.randint(20, 400)
+            send = Send(conv, self.number, self.counter, 1, self.conn % 256, size, self.world.rng.getrandbits(32))
+            self.invoke(send)
+
+    def invoke(self, send: Send) -> None:
+        world = self.world
+        assert self.link is not None
+        self.write(Kind.INVOKE, **message_slots(send), aux=NONE)
+        world.sent_at.setdefault(send.message, world.clock.now)
+        self.pending[send.counter] = send
+        world.platform.to_server(self.link, world.platform.receive, send)
+        world.clock.at(world.clock.now + TIMEOUT_NS, self.timed_out, send)
+
+    def timed_out(self, send: Send) -> None:
+        if self.pending.get(send.counter) is send:
+            self.indeterminate(send, Flag.TIMEOUT)
+            self.retry()
+
+    def indeterminate(self, send: Send, flags: int) -> None:
+        del self.pending[send.counter]
+        self.write(Kind.INFO, flags=flags, **_name(send))
+        self.again.append(send)
+
+    def retry(self) -> None:
+        again, self.again = self.again, []
+        for send in again:
+            if self.link is None:
+                self.again.append(send)
+            elif self.world.retries and send.attempt < ATTEMPTS_MAX:
+                slots = {**send.__dict__, "attempt": send.attempt + 1, "proc": self.conn % 256}
+                self.invoke(Send(**slots))
+
+    def hear(self, link: Link, frame: Frame) -> None:
+        if link is not self.link or not link.open:
+            return
+        link.heard.append(frame)
+        if frame.what == "joined":
+            self.write(Kind.JOIN, conv=frame.conv, seq=frame.seq, flags=Flag.CONTINUED if frame.continued else 0)
+            if not frame.continued or frame.conv not in self.since:
+                self.since[frame.conv] = self.world.clock.now
+            self.last[frame.conv] = frame.position
+            self.retry()
+        elif frame.what == "left":
+            self.write(Kind.LEAVE, conv=frame.conv)
+            self.last.pop(frame.conv, None)
+            self.since.pop(frame.conv, None)
+        elif frame.what in ("ack", "nack"):
+            self.answered(frame)
+        else:
+            self.message(frame)
+
+    def answered(self, frame: Frame) -> None:
+        send = frame.send
+        assert send is not None
+        pending = self.pending.get(send.counter)
+        if pending is None or (frame.what == "nack" and pending != send):
+            return
+        del self.pending[send.counter]
+        if frame.what == "ack":
+            self.acknowledged.add(send.message)
+            self.write(Kind.OK, **_name(pending), seq=frame.seq)
+            return
+        self.write(Kind.FAIL, **_name(pending), aux=429)
+        if self.world.retries and self.world.rng.random() < 0.5:
+            self.again.append(pending)
+            self.retry()
+
+    def message(self, frame: Frame) -> None:
+        send = frame.send
+        assert send is not None
+        if not frame.flags:
+            self.last[send.conv] = max(self.last.get(send.conv, 0), frame.position)
+            self.heard.add(send.message)
+        kind = Kind.DELIVER if frame.what == "message" else Kind.REPLAY
+        self.write(kind, **message_slots(send), seq=frame.seq, aux=frame.aux, flags=frame.flags)
+
+    def cut(self) -> None:
+        """The connection dies; the client notices a little later and comes back."""
+        if self.link is not None and self.link.open:
+            self.link.open = False
+            self.world.clock.at(self.world.clock.now + self.world.platform.delay(), self.lost, self.link)
+
+    def lost(self, link: Link) -> None:
+        for send in list(self.pending.values()):
+            self.indeterminate(send, 0)
+        self.write(Kind.DISCONNECT, counter=1006)
+        if self.world.rules.resume == "none":
+            self.last.clear()
+        self.link = None
+        if link in self.world.platform.links[link.replica]:
+            self.world.platform.links[link.replica].remove(link)
+        self.world.clock.at(self.world.clock.now + self.world.platform.delay(30), self.connect)
+
+    def owed(self, message: tuple[int, int], conv: int) -> bool:
+        """Subscribed without a break from before the message was sent until the end."""
+        sent, since = self.world.sent_at.get(message), self.since.get(conv)
+        ours = self.link is not None and self.link.open
+        return ours and sent is not None and since is not None and since < sent
+
+
+def _name(send: Send) -> dict[str, int]:
+    return {"conv": send.conv, "author": send.author, "counter": send.counter, "attempt": send.attempt}
+
+
+def message_slots(send: Send) -> dict[str, int]:
+    return {**_name(send), "proc": send.proc, "size": send.size, "digest": send.digest}
