@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import oracle
 from checks.judge import Batch, JournalInfo, judge
+from oracle_history import Opinion
 
 from checks.verdict import Verdict
 
@@ -35,7 +36,7 @@ def fold(run: Any, rng: random.Random | None = None, **options: Any) -> dict[str
     return {v.id: v for v in judge(run.roster, run.contract, batches(run.journals, rng), infos, **options)}
 
 
-def opinions(run: Any) -> dict[str, oracle.Opinion]:
+def opinions(run: Any) -> dict[str, Opinion]:
     return oracle.judge(run.roster, run.contract, run.journals, run.infos)
 
 

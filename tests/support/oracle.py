@@ -113,7 +113,7 @@ def _periods(h: History) -> Iterator[tuple[R, R | None]]:
     marks = list(h.of(Kind.JOIN, Kind.LEAVE, Kind.DISCONNECT))
     for join in h.of(Kind.JOIN):
         for r in marks:
-            after = r.journal == join.journal and r.conn == join.conn and r.index > join.index
+            after = r.journal == join.journal and r.conn == join.conn and r.place > join.place
             same = r.kind == Kind.DISCONNECT or (r.kind in (Kind.LEAVE, Kind.JOIN) and r.conv == join.conv)
             if after and same:
                 yield join, r
@@ -131,10 +131,10 @@ def held_to_the_end(h: History) -> list[Held]:
     held = []
     for (client, conv), periods in by_device.items():
         start = None
-        for join, _ in sorted(periods, key=lambda p: (p[0].t, p[0].index)):
+        for join, _ in sorted(periods, key=lambda p: (p[0].t, p[0].place)):
             if start is None or not join.flags & Flag.CONTINUED:
                 start = join.t
-        join, end = max(periods, key=lambda p: (p[0].t, p[0].index))
+        join, end = max(periods, key=lambda p: (p[0].t, p[0].place))
         drain = phases.get((join.journal, Phase.DRAIN))
         drained = phases.get((join.journal, Phase.DRAINED))
         lasted = (

@@ -48,7 +48,7 @@ class R(NamedTuple):
     aux: int
     size: int
     digest: int
-    index: int
+    place: int  # RECORD.index
 
     @property
     def message(self) -> tuple[int, int]:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 ATTEMPTS_MAX = 3
 TIMEOUT_NS = 80 * MS
+ABSENT: dict[str, int] = dict.fromkeys(RECORD.names or (), 0) | {
+    "client": NOBODY, "conv": NOBODY, "author": NOBODY, "seq": NONE, "aux": NONE,
+}  # fmt: skip
 
 
 class Journal:
@@ -25,12 +28,10 @@ class Journal:
         self.name, self.clock, self.connections = name, clock, 0
         self.rows: list[tuple[int, ...]] = []
 
-    def write(
-        self, kind: Kind, *, flags=0, attempt=0, proc=0, client=NOBODY, conn=0, conv=NOBODY, author=NOBODY, counter=0,
-        seq=NONE, aux=NONE, size=0, digest=0,
-    ) -> None:  # fmt: skip
-        head = self.clock.now, int(kind), int(flags), attempt, proc, client, conn
-        self.rows.append((*head, conv, author, counter, seq, aux, size, digest, len(self.rows) + 1))
+    def write(self, kind: Kind, **slots: int) -> None:
+        """One record; slots that are not given say that they are absent."""
+        row = ABSENT | slots | {"t": self.clock.now, "kind": int(kind), "index": len(self.rows) + 1}
+        self.rows.append(tuple(int(row[name]) for name in RECORD.names or ()))
 
     def array(self) -> np.ndarray:
         return np.array(self.rows, dtype=RECORD)

@@ -11,6 +11,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from simulated_platform import MS, REPLICAS, Entry, Frame, Link, Platform, Send
@@ -139,7 +140,7 @@ class Defective(Platform):
         for conv, rows in self.stored.items():
             if rows and self.fires("Z7"):
                 gone = rows.pop().send
-                self.note("Z7", lambda gone=gone: self.undurable(gone))
+                self.note("Z7", partial(self.undurable, gone))
             if len(rows) > 2 and self.rules.sequence != "none" and self.fires("Z30"):
                 self.behind[conv] = 2
         return super().kill(replica)

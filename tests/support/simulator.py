@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from simulated_clients import Client, Info, Journal, message_slots
@@ -21,6 +22,7 @@ from checks.record import Flag, Kind, Phase, Place
 from checks.roster import Roster
 
 LOAD_NS = 700 * MS
+Sequencing = Literal["contiguous", "increasing", "none"]
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def simulate(
     retries: bool = True,
     restarts: int = 1,
     history: bool = True,
-    sequence: str = "contiguous",
+    sequence: Sequencing = "contiguous",
     resume: str = "live",
     hold_back: bool = True,
     idempotent: bool = True,

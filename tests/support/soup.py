@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from simulated_clients import Info
@@ -19,6 +19,9 @@ from simulated_clients import Info
 from checks.contract import Contract
 from checks.record import NOBODY, NONE, RECORD, Flag, Kind, Phase, Place
 from checks.roster import Roster
+
+SEQUENCES: tuple[Literal["contiguous", "increasing", "none"], ...] = ("contiguous", "increasing", "none")
+SCOPES: tuple[Literal["connection", "device", "no"], ...] = ("connection", "device", "no")
 
 
 @dataclass
@@ -59,13 +62,16 @@ class _Cook:
         self.convs = rng.randint(1, 3)
         self.members = [sorted(rng.sample(range(users), rng.randint(1, users))) for _ in range(self.convs)]
         self.contract = Contract(
-            sequence=rng.choice(("contiguous", "increasing", "none")),
-            at_most_once=rng.choice(("connection", "device", "no")),
+            sequence=rng.choice(SEQUENCES),
+            at_most_once=rng.choice(SCOPES),
             history=rng.random() < 0.7,
-            **{
-                promise: rng.random() < 0.7
-                for promise in ("ordered", "total_order", "idempotent", "echo", "durable", "delivers", "unchanged")
-            },
+            ordered=rng.random() < 0.7,
+            total_order=rng.random() < 0.7,
+            idempotent=rng.random() < 0.7,
+            echo=rng.random() < 0.7,
+            durable=rng.random() < 0.7,
+            delivers=rng.random() < 0.7,
+            unchanged=rng.random() < 0.7,
         )
         count = rng.randint(1, 3)
         self.journals = [_Journal(n, [c for c in range(self.clients) if c % count == n]) for n in range(count)]
@@ -225,7 +231,3 @@ def soup(seed: int, steps: int = 80) -> Soup:
         seed += 1_000_003
         cook = _Cook(seed)
     return cook.cook(steps)
-
-
-def dishes(seeds: range, **options: Any) -> list[Soup]:
-    return [soup(seed, **options) for seed in seeds]
