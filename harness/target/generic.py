@@ -24,6 +24,8 @@ class GenericTarget:
 
     sends_by_http  messages go out with `post` instead of a frame; its answer is the acknowledgement
     says_joined    the platform says when a room is subscribed; without, completeness of deliveries is unknown
+    rooms_exist    the rooms were there before the run: other people's messages in them are no leftovers
+    names_rooms    the platform names rooms itself: each process learns the names by calling `open_room`
     databases      read-only looks at users tables, by Place
     faults         commands by the name of a fault
     """
@@ -36,6 +38,9 @@ class GenericTarget:
         self.max_users = description.max_users
         self.sends_by_http = description.send.request is not None
         self.says_joined = description.frames.joins
+        self.rooms_exist = bool(description.rooms.existing)
+        self.names_rooms = description.rooms.room_id is not None
+        self.ca_file = description.ca_file
         self.databases: Mapping[Place, DatabaseQuery] = description.databases
         self.faults: Mapping[str, FaultCommands] = description.faults
         self._room_of: dict[str, str] = {}
@@ -169,7 +174,7 @@ class GenericTarget:
             headers=self._shown(credentials, shown),
             subprotocols=tuple(template.render(values) for template in shown.subprotocols),
             first_frames=tuple(first),
-            ca_file=self._d.ca_file,
+            ca_file=self.ca_file,
             welcome=self._d.frames.welcomes,
         )
 

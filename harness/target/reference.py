@@ -18,7 +18,7 @@ from checks.record import Place
 from harness.client.events import ACK, AGENT, JOINED, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
 from harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
 from harness.errors import SettingsError
-from harness.target.protocol import Credentials, Person, Room, Statement, StoredRow
+from harness.target.protocol import Credentials, DatabaseQuery, Person, Room, Statement, StoredRow
 
 Presentation = Literal["header", "subprotocol", "query", "ticket"]
 SUBPROTOCOL = "earwitness.v1"
@@ -74,6 +74,17 @@ class ReferenceTarget:
         parts = urlsplit(self._edge)
         self._ws = urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path + "/ws", "", ""))
         self._json_labels: dict[str, str] = {}
+        self.databases = {
+            place: DatabaseQuery(
+                dsn=str(endpoints[key]),
+                query=f"select id::text as id, email, name, is_active from {table} where email like $1",
+            )
+            for place, key, table in (
+                (Place.AUTH_DATABASE, "auth_dsn", "auth_users"),
+                (Place.MAIN_DATABASE, "main_dsn", "userbase"),
+            )
+            if endpoints.get(key)
+        }
 
     # -- HTTP ---------------------------------------------------------------------------------------------------
 
@@ -294,7 +305,10 @@ def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
     if kind == "nack":
         retry_after = frame.get("retry_after")
         answer = (int(frame["code"]), None if retry_after is None else float(retry_after))
-        return ((NACK, frame.get("conversation"), None, -1, None, str(frame["id"]), answer),)
+        message_id = frame["id"]
+        return (
+            (NACK, frame.get("conversation"), None, -1, None, None if message_id is None else str(message_id), answer),
+        )
     if kind == "welcome":
         who = {key: frame.get(key) for key in ("user", "replica", "session")}
         heard: list[Heard] = [(WELCOME, None, None, -1, str(frame["user"]), None, who)]

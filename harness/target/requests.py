@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 from harness.client.flow import HttpRequest
 from harness.settings import Table
@@ -16,6 +16,7 @@ PERSON = frozenset({"number", "name", "email", "secret"})
 LOGGED_IN = PERSON | {"token", "user_id"}
 ROOM = frozenset({"label", "room", "members.number", "members.name", "members.email"})
 MEMBER = frozenset({"member.number", "member.name", "member.email"})
+BRACES = "{}:."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +133,8 @@ def _read_body(table: Table, known: Collection[str]) -> tuple[Template | None, s
         table.fault(" and ".join(given), "exclude each other", 'body = { user = "{email}" }')
     if "form" in given:
         form = table.table("form", example='{ user = "{email}" }')
-        pairs = [f"{key}={value}" for key, value in (form.data if form else {}).items()]
+        # braces stay: they are the placeholders, whose values are quoted when they are filled in
+        pairs = [f"{quote(key)}={quote(str(value), safe=BRACES)}" for key, value in (form.data if form else {}).items()]
         template = checked(table, "form", "&".join(pairs), known, quoting="url", example='{ user = "{email}" }')
         return template, "application/x-www-form-urlencoded"
     if "text" in given:

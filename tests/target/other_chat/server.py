@@ -1,0 +1,187 @@
+"""Somebody else's chat: another envelope, another login, no sequence numbers, nothing shared with our platform.
+
+    python tests/target/other_chat/server.py --port 8765 [--lose N]
+
+A form login answers with an opaque session cookie; the socket is opened with its value in the first frame. Circles are
+entered one by one. What waits for a member leaves as one JSON list per frame. `--lose N` silently drops the Nth
+delivery to somebody other than its author, once. Prints {"port": N} when it listens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import secrets
+import signal
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+PAGE = 50
+
+
+class Circle:
+    def __init__(self, name: str, insiders: set[str]) -> None:
+        self.name = name
+        self.insiders = insiders
+        self.log: list[dict[str, str]] = []
+        self.present: set[Visitor] = set()
+
+
+class Visitor:
+    """One open socket. A writer sends what has gathered in `outbox` as one list."""
+
+    def __init__(self, socket: web.WebSocketResponse, handle: str) -> None:
+        self.socket = socket
+        self.handle = handle
+        self.outbox: list[dict[str, Any]] = []
+        self.news = asyncio.Event()
+
+    def tell(self, event: dict[str, Any]) -> None:
+        self.outbox.append(event)
+        self.news.set()
+
+    async def write(self) -> None:
+        while not self.socket.closed:
+            await self.news.wait()
+            self.news.clear()
+            batch, self.outbox = self.outbox, []
+            if batch:
+                await self.socket.send_str(json.dumps(batch, ensure_ascii=False))
+
+
+class Chat:
+    def __init__(self, lose: int) -> None:
+        self.lose = lose
+        self.deliveries = 0
+        self.passwords: dict[str, str] = {}
+        self.sessions: dict[str, str] = {}
+        self.circles: dict[str, Circle] = {}
+
+    # -- HTTP --
+
+    async def log_in(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        handle, password = str(form.get("nick", "")), hashlib.sha256(str(form.get("pass", "")).encode()).hexdigest()
+        if not handle:
+            return web.json_response({"oops": "a nick is needed"}, status=400)
+        if self.passwords.setdefault(handle, password) != password:
+            return web.json_response({"oops": "wrong password"}, status=403)
+        session = secrets.token_hex(16)
+        self.sessions[session] = handle
+        answer = web.json_response({"you": {"handle": handle}})
+        answer.set_cookie("oc_session", session, httponly=True)
+        return answer
+
+    def who(self, request: web.Request) -> str:
+        handle = self.sessions.get(request.cookies.get("oc_session", ""))
+        if handle is None:
+            raise web.HTTPUnauthorized(text='{"oops": "log in first"}', content_type="application/json")
+        return handle
+
+    def circle_for(self, request: web.Request) -> Circle:
+        handle, circle = self.who(request), self.circles.get(request.match_info["name"])
+        if circle is None:
+            raise web.HTTPNotFound(text='{"oops": "no such circle"}', content_type="application/json")
+        if handle not in circle.insiders:
+            raise web.HTTPForbidden(text='{"oops": "not your circle"}', content_type="application/json")
+        return circle
+
+    async def me(self, request: web.Request) -> web.Response:
+        return web.json_response({"handle": self.who(request)})
+
+    async def found(self, request: web.Request) -> web.Response:
+        self.who(request)
+        name, wanted = request.match_info["name"], await request.json()
+        if name in self.circles:
+            self.circle_for(request)
+            return web.json_response({"circle": name}, status=200)
+        self.circles[name] = Circle(name, set(wanted["insiders"]))
+        return web.json_response({"circle": name}, status=201)
+
+    async def log(self, request: web.Request) -> web.Response:
+        circle, skip = self.circle_for(request), int(request.query.get("skip", "0"))
+        return web.json_response({"log": circle.log[skip : skip + PAGE]})
+
+    # -- the socket --
+
+    async def live(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        hello = await socket.receive()
+        frame = json.loads(hello.data) if hello.type == WSMsgType.TEXT else {}
+        handle = self.sessions.get(str(frame.get("session", ""))) if frame.get("op") == "hello" else None
+        if handle is None:
+            await socket.close(code=4001, message=b"say hello with your session")
+            return socket
+        visitor = Visitor(socket, handle)
+        visitor.tell({"ev": "ready", "me": handle})
+        writer = asyncio.create_task(visitor.write())
+        try:
+            async for message in socket:
+                if message.type == WSMsgType.TEXT:
+                    self.take(visitor, json.loads(message.data))
+        finally:
+            for circle in self.circles.values():
+                circle.present.discard(visitor)
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+        return socket
+
+    def take(self, visitor: Visitor, frame: dict[str, Any]) -> None:
+        circle = self.circles.get(str(frame.get("circle", "")))
+        ref = frame.get("ref")
+        if circle is None or visitor.handle not in circle.insiders:
+            visitor.tell({"ev": "no", "ref": ref, "why": 403})
+        elif frame.get("op") == "enter":
+            circle.present.add(visitor)
+            visitor.tell({"ev": "entered", "circle": circle.name})
+        elif frame.get("op") == "say":
+            self.say(visitor, circle, ref, str(frame.get("body", "")))
+        else:
+            visitor.tell({"ev": "no", "ref": ref, "why": 400})
+
+    def say(self, visitor: Visitor, circle: Circle, ref: Any, body: str) -> None:
+        entry = {"by": visitor.handle, "body": body}
+        circle.log.append(entry)
+        visitor.tell({"ev": "ok", "ref": ref})
+        for listener in circle.present:
+            if listener.handle != visitor.handle:
+                self.deliveries += 1
+                if self.deliveries == self.lose:
+                    continue
+            listener.tell({"ev": "said", "circle": circle.name, "what": entry})
+
+
+async def serve(port: int, lose: int) -> None:
+    chat = Chat(lose)
+    app = web.Application()
+    app.router.add_post("/session", chat.log_in)
+    app.router.add_get("/me", chat.me)
+    app.router.add_put("/circles/{name}", chat.found)
+    app.router.add_get("/circles/{name}/log", chat.log)
+    app.router.add_get("/live", chat.live)
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", port)
+    await site.start()
+    print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await ended.wait()
+    await runner.cleanup()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=8765, help="0: any free one")
+    parser.add_argument("--lose", type=int, default=0, metavar="N", help="drop the Nth delivery; 0: none")
+    arguments = parser.parse_args()
+    asyncio.run(serve(arguments.port, arguments.lose))
+
+
+if __name__ == "__main__":
+    main()
