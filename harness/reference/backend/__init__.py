@@ -1,0 +1,1 @@
+"""The backend: conversations, messages, WebSockets. Any number of replicas may run."""

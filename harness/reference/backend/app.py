@@ -1,0 +1,136 @@
+"""One replica: its parts put together, its life."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import aiohttp
+import asyncpg
+import redis.asyncio
+import redis.exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+
+from harness.reference.backend import store
+from harness.reference.backend.asking import Asking
+from harness.reference.backend.bus import Bus
+from harness.reference.backend.commit import Committer, Steps
+from harness.reference.backend.doorkeeper import Arrivals, Doorkeeper
+from harness.reference.backend.feed import Feed, Numbered
+from harness.reference.backend.gateway import Gateway, Registry
+from harness.reference.backend.hub import FILL_PAGE, Hub
+from harness.reference.backend.invitations import Invitations
+from harness.reference.backend.news import News
+from harness.reference.backend.rest import Rest
+from harness.reference.backend.resume import Resumer
+from harness.reference.backend.settings import BackendSettings
+from harness.reference.backend.sync import UserSync
+from harness.reference.backend.wire import message_frame
+from harness.reference.limits import Limiter
+from harness.reference.service import DEPENDENCY_DOWN, SERVICE_RESTART, Service
+from harness.reference.tokens import KeySet, Verifier
+
+AUTH_TIMEOUT_S = 3.0
+FLUSH_TIMEOUT_S = 5.0
+SYNC_RETRY: tuple[type[BaseException], ...] = (*DEPENDENCY_DOWN, redis.exceptions.RedisError, asyncpg.PostgresError)
+log = logging.getLogger(__name__)
+
+
+class Backend(Service):
+    """Every part is an attribute: between `__init__` and `start` a defect may take the place of one."""
+
+    def __init__(self, settings: BackendSettings) -> None:
+        super().__init__(settings.name)
+        self.settings = settings
+        self.pool = store.make_pool(settings.dsn)
+        self.users, self.rooms = store.Users(self.pool), store.Rooms(self.pool)
+        self.messages = store.Messages(self.pool)
+        # Few retries: a request that cannot be served is answered with 503, not with silence.
+        retry = Retry(ExponentialBackoff(cap=0.1, base=0.01), 2)
+        self.redis = redis.asyncio.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2, retry=retry)
+        self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=AUTH_TIMEOUT_S))
+        self.verifier = Verifier(KeySet(self._fetch_keys), issuer=settings.issuer, audience=settings.audience)
+        self.limiter = Limiter(self.redis, settings.rate_per_s, settings.rate_burst)
+        self.arrivals, self.registry, self.bus = Arrivals(), Registry(), Bus(self.redis)
+        self.doorkeeper = Doorkeeper(self.verifier, self.redis, self.users, self.arrivals, settings.sync_wait_s)
+        self.hub = Hub(self.rooms.heads, self.read_frames, settings.gap_wait_s)
+        self.news = News(self.bus, self.hub, self.registry, self.arrivals, self.redis)
+        self.committer = Committer(self._steps(), settings.commit_retry_s)
+        self.asking = Asking(self.committer, self.news.broadcast, settings.agent_pace_s)
+        self.resumer = Resumer(self.hub, self.read_frames, settings)
+        self.gateway = Gateway(
+            settings, self.doorkeeper, self.rooms, self.hub, self.committer, self.resumer, self.registry
+        )
+        self.news.gateway, self.news.asking = self.gateway, self.asking
+        self.sync = UserSync(self.redis, self.users, settings.name, self.news.users_changed)
+        self.invitations = Invitations(self.rooms, self.news.invited)
+        self.rest = Rest(self.doorkeeper, self.limiter, self.rooms, self.messages, self.invitations, self.committer)
+        self.app.router.add_get("/ws", self.gateway.handle)
+        self.app.add_routes(self.rest.routes())
+
+    def _steps(self) -> Steps:
+        return Steps(
+            memberships=self.rooms.memberships,
+            take_many=self.limiter.take_many,
+            append=self.messages.append,
+            deliver=self.news.deliver,
+            note_head=self.hub.note_head,
+        )
+
+    async def start(self) -> None:
+        await self.pool
+        await store.ensure_schema(self.pool)
+        await self.redis.ping()
+        self.background(self.bus.run_publisher(), "the publisher")
+        self.background(self.bus.run_subscriber(self.news.handlers(), self.news.resync), "the subscription")
+        self.background(self.committer.run(), "the committer")
+        self.background(self.sync.run(), "the sync of users")
+        self.background(self._every(self.settings.head_check_s, self.hub.check_heads), "the check of heads")
+        self.background(self._every(self.settings.recheck_s, self.news.recheck), "the check of revocations")
+
+    async def waiting_for(self) -> str | None:
+        await self.pool.fetchval("SELECT 1")
+        await self.redis.ping()
+        return None if self.bus.connected else "the subscription to Redis"
+
+    async def drain(self) -> None:
+        """Everything that was taken in is stored, acknowledged and pushed; then the sockets are told to come back."""
+        self.gateway.draining = True
+        try:
+            async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                await self.asking.finish()
+                await self.committer.idle()
+                await self.bus.flush()
+        except TimeoutError:
+            log.warning("not everything could be stored before the end; what was not is not acknowledged")
+        await self.gateway.close_all(SERVICE_RESTART, "restart")
+
+    async def stop(self) -> None:
+        await self.http.close()
+        await self.redis.aclose()
+        try:
+            await asyncio.wait_for(self.pool.close(), FLUSH_TIMEOUT_S)
+        except TimeoutError:
+            self.pool.terminate()
+
+    async def read_frames(self, feed: Feed, first: int, last: int) -> list[Numbered]:
+        """Up to FILL_PAGE pushes of a conversation from the database, the same bytes as when they were new."""
+        page = await self.messages.page(feed.id, first - 1, FILL_PAGE, last)
+        return [(m.seq, message_frame(feed.key, m.seq, m.client_id, m.sender, m.text, store.iso(m.at))) for m in page]
+
+    async def _every(self, pause_s: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(pause_s)
+            try:
+                await work()
+            except SYNC_RETRY as error:
+                log.warning("%s: %r; again in %s s", getattr(work, "__qualname__", work), error, pause_s)
+
+    async def _fetch_keys(self) -> Mapping[str, Any]:
+        async with self.http.get(f"{self.settings.auth_url}/.well-known/jwks.json") as response:
+            response.raise_for_status()
+            document: Mapping[str, Any] = await response.json()
+            return document

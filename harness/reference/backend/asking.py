@@ -1,0 +1,78 @@
+"""Runs of the agent: its events to the members of the conversation, its answer stored as a message."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from harness.reference.agent import AGENT_ID, AgentEvent, answer, stream
+from harness.reference.backend.commit import Committer, Fresh, Item
+from harness.reference.backend.wire import frame
+from harness.reference.limits import Decision
+
+RUNS_MAX = 1000
+log = logging.getLogger(__name__)
+
+
+class AgentReply:
+    """Whether the answer was stored (commit.Answer)."""
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
+        self.done.set_result(True)
+
+    def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
+        self.done.set_result(False)
+
+    def unknown(self, item: Item) -> None:
+        self.done.set_result(False)
+
+
+class Asking:
+    """`broadcast(conversation id, frame)` reaches the members on every replica. A run ends with one terminal event."""
+
+    def __init__(self, committer: Committer, broadcast: Callable[[int, bytes], None], pace_s: float) -> None:
+        self._committer, self.broadcast, self._pace_s = committer, broadcast, pace_s
+        self._runs: set[asyncio.Task[None]] = set()
+
+    def start(self, asked: Fresh) -> None:
+        """A message that asks was stored."""
+        conversation_id, run = asked.item.conversation_id or 0, f"{asked.item.key}#{asked.seq}"
+        if len(self._runs) >= RUNS_MAX:
+            self._say(conversation_id, asked.item.key, run, AgentEvent("started", 0, ""))
+            self._say(conversation_id, asked.item.key, run, AgentEvent("error", 0, "The agent is busy."))
+            return
+        task = asyncio.create_task(self._run(conversation_id, run, asked))
+        self._runs.add(task)
+        task.add_done_callback(self._runs.discard)
+
+    async def finish(self) -> None:
+        """Until all runs have ended."""
+        await asyncio.gather(*self._runs, return_exceptions=True)
+
+    async def _run(self, conversation_id: int, run: str, asked: Fresh) -> None:
+        key, question = asked.item.key, asked.item.text
+        chunks = 0
+        for event in self.stream(question):
+            self._say(conversation_id, key, run, event)
+            chunks += event.name == "chunk"
+            # People see an answer grow; tests see that it is a stream.
+            await asyncio.sleep(self._pace_s)
+        reply = AgentReply()
+        # The same question is never answered twice: its number is the id of the answer.
+        item = Item(reply, AGENT_ID, "", key, f"answer-{asked.seq}", answer(question), metered=False)
+        item.conversation_id = conversation_id
+        self._committer.submit(item)
+        if await reply.done:
+            self._say(conversation_id, key, run, AgentEvent("completed", chunks, answer(question)))
+        else:
+            self._say(conversation_id, key, run, AgentEvent("error", chunks, "The answer could not be stored."))
+
+    stream = staticmethod(stream)
+
+    def _say(self, conversation_id: int, key: str, run: str, event: AgentEvent) -> None:
+        data = {"type": "agent", "conversation": key, "run": run, "event": event.name, "n": event.n, "text": event.text}
+        self.broadcast(conversation_id, frame(data))

@@ -1,0 +1,145 @@
+"""News between replicas over Redis pub/sub: fast and lossy. Whoever needs certainty asks the database."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+import orjson
+import redis.asyncio
+import redis.exceptions
+
+from harness.reference.backend.feed import Numbered
+
+MESSAGES = "backend:messages"
+AGENT = "backend:agent"
+MEMBERS = "backend:members"
+USERS = "backend:users"
+
+PENDING_MAX = 10_000
+RETRY_PAUSE_S = 0.2
+PING_EVERY_S = 2.0
+PING_ANSWER_S = 2.0
+
+Handler: TypeAlias = Callable[[bytes], None]
+Batch: TypeAlias = list[tuple[int, list[Numbered]]]
+log = logging.getLogger(__name__)
+
+
+def pack(origin: str, batch: Batch) -> bytes:
+    """Frames of several conversations: one line of JSON that says what follows, then the frames as they are."""
+    sizes = [[conversation, [[seq, len(data)] for seq, data in frames]] for conversation, frames in batch]
+    return b"".join([orjson.dumps([origin, sizes]), b"\n", *(data for _, frames in batch for _, data in frames)])
+
+
+def unpack(payload: bytes) -> tuple[str, Batch]:
+    """The opposite of `pack`."""
+    head, _, _ = payload.partition(b"\n")
+    origin, sizes = orjson.loads(head)
+    at = len(head) + 1
+    batch: Batch = []
+    for conversation, numbered in sizes:
+        frames = []
+        for seq, size in numbered:
+            frames.append((seq, payload[at : at + size]))
+            at += size
+        batch.append((conversation, frames))
+    return origin, batch
+
+
+class Bus:
+    """Publishing never waits: a task sends what has gathered, in order. What cannot be sent is dropped and counted."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+        self._pending: list[tuple[str, bytes]] = []
+        self._wake = asyncio.Event()
+        self.dropped = 0
+        self.connected = False
+
+    def publish(self, channel: str, payload: bytes) -> None:
+        if len(self._pending) >= PENDING_MAX:
+            self._drop(len(self._pending))
+            self._pending.clear()
+        self._pending.append((channel, payload))
+        self._wake.set()
+
+    async def run_publisher(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pending:
+                await self.flush()
+
+    async def flush(self) -> None:
+        """Send what is pending now."""
+        batch, self._pending = self._pending, []
+        if not batch:
+            return
+        try:
+            async with self._client.pipeline(transaction=False) as pipe:
+                for channel, payload in batch:
+                    pipe.publish(channel, payload)
+                await pipe.execute()
+        except (redis.exceptions.RedisError, OSError) as error:
+            # Not tried again: news that is late is worth nothing, the other replicas read the database by then.
+            self._drop(len(batch))
+            log.warning("%d publications dropped, Redis does not answer: %r", len(batch), error)
+
+    def _drop(self, n: int) -> None:
+        self.dropped += n
+
+    async def run_subscriber(self, handlers: Mapping[str, Handler], resync: Callable[[], Awaitable[None]]) -> None:
+        """Calls the channel's handler for each message; `resync` after each (re)connection: news was missed."""
+        while True:
+            pubsub = self._client.pubsub()
+            try:
+                await pubsub.subscribe(*handlers)
+                await self._listen(pubsub, handlers, resync)
+            except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+                log.warning("subscription lost: %r", error)
+            finally:
+                self.connected = False
+                await _close(pubsub)
+            # Redis does not say when it is back.
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def _listen(
+        self, pubsub: Any, handlers: Mapping[str, Handler], resync: Callable[[], Awaitable[None]]
+    ) -> None:
+        confirmed = 0
+        asked = False
+        while True:
+            message = await pubsub.get_message(timeout=PING_ANSWER_S if asked else PING_EVERY_S)
+            if message is None:
+                if asked:
+                    raise TimeoutError(f"no answer within {PING_ANSWER_S} s")
+                # A silent half-open connection looks exactly like a quiet evening.
+                await pubsub.ping()
+                asked = True
+                continue
+            asked = False
+            if message["type"] == "subscribe":
+                confirmed += 1
+                if confirmed % len(handlers) == 0:
+                    self.connected = True
+                    await resync()
+            elif message["type"] == "message":
+                _handle(handlers[message["channel"].decode()], message["data"])
+
+
+def _handle(handler: Handler, data: bytes) -> None:
+    try:
+        handler(data)
+    except Exception:
+        # One bad message of another replica must not end the subscription of all.
+        log.exception("news not understood: %r", data[:200])
+
+
+async def _close(pubsub: Any) -> None:
+    try:
+        await pubsub.aclose()
+    except (redis.exceptions.RedisError, OSError) as error:
+        log.info("closing a broken subscription: %r", error)

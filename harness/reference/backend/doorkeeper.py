@@ -1,0 +1,129 @@
+"""Who is asking: the credential, its revocation, and the person's row in the main database, looked up every time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from harness.reference import tickets
+from harness.reference.answers import ApiError
+from harness.reference.backend.store import User
+from harness.reference.bearer import bearer_token, unauthorized
+from harness.reference.revocation import is_revoked
+from harness.reference.tokens import Claims, KeysUnavailable, TokenRefused
+
+SUBPROTOCOL = "earwitness.v1"
+BEARER_PREFIX = "bearer."
+POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody whose token holds and whose account is active."""
+
+    claims: Claims
+    user: User
+
+
+class Arrivals:
+    """Tells those who wait for a user that the sync has brought them."""
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    def arrived(self, user_id: str) -> None:
+        for event in self._waiting.get(user_id, ()):
+            event.set()
+
+    async def wait(self, user_id: str, timeout_s: float) -> None:
+        """Returns when the user has arrived, or when the time is up."""
+        event = asyncio.Event()
+        self._waiting[user_id].add(event)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._waiting[user_id].discard(event)
+            if not self._waiting[user_id]:
+                del self._waiting[user_id]
+
+
+class Verifies(Protocol):
+    async def verify(self, token: str) -> Claims: ...
+
+
+class FindsUsers(Protocol):
+    async def get(self, user_id: str) -> User | None: ...
+
+
+class Doorkeeper:
+    """Each method is one question; ApiError says no. Redis and database errors go to the caller (503): never open."""
+
+    def __init__(self, verifier: Verifies, redis: Any, users: FindsUsers, arrivals: Arrivals, wait_s: float) -> None:
+        self.verifier, self.users = verifier, users
+        self._redis, self._arrivals, self._wait_s = redis, arrivals, wait_s
+
+    async def rest_caller(self, request: web.Request) -> Caller:
+        return await self.admit(await self.token_claims(bearer_token(request)))
+
+    async def socket_caller(self, request: web.Request) -> Caller:
+        """By header, subprotocol, query or ticket; a socket needs a token that has not expired, without leeway."""
+        claims = await self.socket_claims(request)
+        if claims.expires_at <= time.time():
+            raise unauthorized("expired", "The token has expired.")
+        return await self.admit(claims)
+
+    async def socket_claims(self, request: web.Request) -> Claims:
+        if "Authorization" in request.headers:
+            return await self.token_claims(bearer_token(request))
+        for protocol in request.headers.get("Sec-WebSocket-Protocol", "").split(","):
+            if protocol.strip().startswith(BEARER_PREFIX):
+                return await self.token_claims(protocol.strip().removeprefix(BEARER_PREFIX))
+        if "token" in request.query:
+            return await self.token_claims(request.query["token"])
+        if "ticket" in request.query:
+            return await self.ticket_claims(request.query["ticket"])
+        raise unauthorized("no_token", "An access token is needed: by header, subprotocol, ?token= or ?ticket=.")
+
+    async def token_claims(self, token: str) -> Claims:
+        try:
+            return await self.verifier.verify(token)
+        except TokenRefused as error:
+            raise unauthorized(error.code, error.message) from None
+        except KeysUnavailable as error:
+            raise ApiError(503, "keys_unavailable", str(error), retry_after_s=1) from None
+
+    async def ticket_claims(self, ticket: str) -> Claims:
+        claims = await tickets.redeem(self._redis, ticket)
+        if claims is None:
+            raise unauthorized("bad_ticket", "The ticket is unknown, too old or already used.")
+        return claims
+
+    async def admit(self, claims: Claims) -> Caller:
+        """The person behind verified claims, if the token was not revoked and the account is there and active."""
+        if await is_revoked(self._redis, claims):
+            raise unauthorized("revoked", "The token was revoked.")
+        user = await self.user(claims.subject)
+        if user is None:
+            raise ApiError(403, "unknown_user", "This account has not reached this service.")
+        if not user.is_active:
+            raise ApiError(403, "inactive_user", "This account was deactivated.")
+        return Caller(claims, user)
+
+    async def user(self, user_id: str) -> User | None:
+        """The row; a new user may still be on the way from the auth service, which is waited for."""
+        deadline = time.monotonic() + self._wait_s
+        while True:
+            user = await self.users.get(user_id)
+            left_s = deadline - time.monotonic()
+            if user is not None or left_s <= 0:
+                return user
+            # The news can be lost; the table cannot.
+            await self._arrivals.wait(user_id, min(POLL_S, left_s))

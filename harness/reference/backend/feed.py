@@ -1,0 +1,104 @@
+"""One conversation as this replica delivers it: strictly by sequence number, whatever order the news arrives in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Protocol, TypeAlias
+
+Numbered: TypeAlias = tuple[int, bytes]
+HELD_MAX = 10_000
+
+
+class Listener(Protocol):
+    """Where pushes go: an open socket. `push` never waits and never fails."""
+
+    user_id: str
+
+    def push(self, data: bytes) -> None: ...
+
+
+class Feed:
+    """Sequence numbers up to `next - 1` were delivered to `listeners`; later ones that came early are held back.
+
+    `next` is 0 until the head at subscription is known. `target` is the highest number that is known to exist.
+    `replaying` are listeners who still get older messages; what arrives meanwhile is kept for them.
+    """
+
+    __slots__ = ("filling", "held", "id", "key", "listeners", "next", "pins", "ready", "replaying", "target", "timer")
+
+    def __init__(self, conversation_id: int, key: str) -> None:
+        self.id, self.key = conversation_id, key
+        self.next = 0
+        self.target = 0
+        self.held: dict[int, bytes] = {}
+        self.listeners: dict[Listener, None] = {}
+        self.replaying: dict[Listener, list[bytes]] = {}
+        self.pins = 0
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.timer: asyncio.TimerHandle | None = None
+        self.filling: asyncio.Task[None] | None = None
+
+    @property
+    def head(self) -> int:
+        """The last number that was delivered here."""
+        return self.next - 1
+
+    @property
+    def behind(self) -> bool:
+        return 0 < self.next <= self.target
+
+    def begin(self, head: int) -> list[bytes]:
+        """The head at subscription is known: deliver from there on. Returns what can go out at once."""
+        self.next = head + 1
+        for seq in [s for s in self.held if s <= head]:
+            del self.held[seq]
+        return self._run()
+
+    def accept(self, frames: Iterable[Numbered]) -> list[bytes]:
+        """News in any order, repeats included; returns what can go out now, in order."""
+        ready: list[bytes] = []
+        for seq, data in frames:
+            if seq == self.next:
+                ready.append(data)
+                self.next = seq + 1
+            elif seq > self.next:
+                self.held[seq] = data
+            if seq > self.target:
+                self.target = seq
+        if self.held:
+            ready += self._run()
+            if len(self.held) > HELD_MAX:
+                # What is held can be read again; memory must not grow with the length of an outage.
+                self.held.clear()
+        return ready
+
+    def skip_missing(self, up_to: int) -> tuple[list[bytes], list[int]]:
+        """Go on past numbers ≤ `up_to` that the database does not have; returns what can go out and what is missing."""
+        ready, missing = self._run(), []
+        while self.next <= up_to:
+            missing.append(self.next)
+            self.next += 1
+            ready += self._run()
+        return ready, missing
+
+    def wanted(self) -> tuple[int, int]:
+        """First and last number of the first hole."""
+        return self.next, min(self.held, default=self.target + 1) - 1
+
+    def _run(self) -> list[bytes]:
+        ready = []
+        if self.next:
+            while (data := self.held.pop(self.next, None)) is not None:
+                ready.append(data)
+                self.next += 1
+        return ready
+
+
+class Pusher:
+    """Gives frames of a conversation to its listeners: one joined write each."""
+
+    def push(self, feed: Feed, frames: list[bytes]) -> None:
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        for listener in feed.listeners:
+            listener.push(data)

@@ -1,0 +1,170 @@
+"""`GET /ws`: from the upgrade to the last frame of a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from typing import Any
+
+import orjson
+from aiohttp import WSMsgType, web
+
+from harness.reference.answers import ApiError
+from harness.reference.backend.checked import message_fault
+from harness.reference.backend.commit import Committer, Item
+from harness.reference.backend.doorkeeper import SUBPROTOCOL, Doorkeeper
+from harness.reference.backend.feed import Feed
+from harness.reference.backend.hub import Hub
+from harness.reference.backend.resume import Resumer
+from harness.reference.backend.session import Session
+from harness.reference.backend.settings import BackendSettings
+from harness.reference.backend.store import Rooms
+from harness.reference.backend.wire import frame, joined_frame
+
+FRAME_BYTES_MAX = 1 << 20
+HEARTBEAT_S = 30.0
+CLOSE_TIMEOUT_S = 2.0
+log = logging.getLogger(__name__)
+
+
+class Registry:
+    """Open sockets by user and by e-mail."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[Session, None] = {}
+        self.by_user: defaultdict[str, dict[Session, None]] = defaultdict(dict)
+        self.by_email: defaultdict[str, dict[Session, None]] = defaultdict(dict)
+
+    def add(self, session: Session) -> None:
+        self.sessions[session] = None
+        self.by_user[session.user_id][session] = None
+        self.by_email[session.user.email.lower()][session] = None
+
+    def remove(self, session: Session) -> None:
+        self.sessions.pop(session, None)
+        for index, key in ((self.by_user, session.user_id), (self.by_email, session.user.email.lower())):
+            index[key].pop(session, None)
+            if not index[key]:
+                del index[key]
+
+
+class Gateway:
+    """Accepts sockets and reads their frames."""
+
+    def __init__(
+        self, settings: BackendSettings, doorkeeper: Doorkeeper, rooms: Rooms, hub: Hub, committer: Committer,
+        resumer: Resumer, registry: Registry,
+    ) -> None:  # fmt: skip
+        self._settings, self._doorkeeper, self._rooms = settings, doorkeeper, rooms
+        self._hub, self._committer, self._resumer, self._registry = hub, committer, resumer, registry
+        self.draining = False
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self.draining:
+            raise ApiError(503, "restarting", "This replica is going down; connect again.", retry_after_s=1)
+        caller = await self._doorkeeper.socket_caller(request)
+        ws: web.WebSocketResponse[Any] = web.WebSocketResponse(
+            protocols=(SUBPROTOCOL,), compress=False, decode_text=False, heartbeat=HEARTBEAT_S,
+            max_msg_size=FRAME_BYTES_MAX, timeout=CLOSE_TIMEOUT_S,
+        )  # fmt: skip
+        session = Session(ws, caller.user, caller.claims, self._settings, request.query.get("resume") == "1")
+        # Before the memberships are read: whoever is invited from now on is told by the news of it.
+        self._registry.add(session)
+        try:
+            await self._subscribe(session)
+            await self._converse(request, session)
+        finally:
+            self._registry.remove(session)
+            session.ended()
+            for feed in session.feeds.values():
+                self._hub.leave(feed, session)
+            if session.closing is not None:
+                await session.closing
+        return ws
+
+    async def _subscribe(self, session: Session) -> None:
+        conversations = await self._rooms.of_user(session.user)
+        for feed in await self._hub.open((c.id, c.key) for c in conversations):
+            session.feeds[feed.key] = feed
+
+    async def _converse(self, request: web.Request, session: Session) -> None:
+        writer = await session.ws.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return
+        session.attach(transport, writer)
+        session.welcome(self._settings.name)
+        if self.draining:
+            session.close(1012, "restart")
+        while session.closing is None:
+            message = await session.ws.receive()
+            if message.type is WSMsgType.TEXT:
+                await self._on_frame(session, message.data)
+            elif message.type is WSMsgType.BINARY:
+                session.close(1003, "frames are JSON text")
+            else:
+                break
+
+    async def _on_frame(self, session: Session, data: bytes) -> None:
+        try:
+            said = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            said = None
+        kind = said.get("type") if isinstance(said, dict) else None
+        if kind == "send":
+            self._send(session, said)
+            await self._committer.room()
+        elif kind == "ping":
+            session.push(frame({"type": "pong", "id": said.get("id")}))
+        elif kind == "resume" and isinstance(said.get("from"), dict):
+            await self._resumer.resume(session, said["from"])
+        else:
+            session.refuse(None, 400, "This frame is not understood.")
+
+    def _send(self, session: Session, said: dict[str, Any]) -> None:
+        key, client_id, text = said.get("conversation"), said.get("id"), said.get("text")
+        fault = message_fault(key, client_id, text)
+        if fault is not None:
+            session.refuse(client_id, fault.code, fault.reason)
+            return
+        item = Item(session, session.user_id, session.user.email, key or "", client_id or "", text or "")
+        item.ask = said.get("ask") is True
+        feed = session.feeds.get(item.key)
+        if feed is not None:
+            item.conversation_id = feed.id
+        self._committer.submit(item)
+
+    async def join(self, session: Session, conversation_id: int, key: str) -> None:
+        """Somebody was made a member while connected."""
+        await session.welcomed.wait()
+        if key in session.feeds or session not in self._registry.sessions:
+            return
+        (feed,) = await self._hub.open([(conversation_id, key)])
+        if key in session.feeds or session not in self._registry.sessions:
+            self._hub.close(feed)
+            return
+        session.feeds[key] = feed
+        if not session.resuming:
+            listen_from_now(session, feed)
+
+    async def rejoin_all(self) -> None:
+        """News of invitations may have been missed: read the memberships of everybody who is connected."""
+        for session in list(self._registry.sessions):
+            for one in await self._rooms.of_user(session.user):
+                if one.key not in session.feeds:
+                    await self.join(session, one.id, one.key)
+
+    async def close_all(self, code: int, reason: str) -> None:
+        """Close every socket and wait for it."""
+        sessions = list(self._registry.sessions)
+        for session in sessions:
+            session.close(code, reason)
+        closing = [session.closing for session in sessions if session.closing is not None]
+        await asyncio.gather(*closing, return_exceptions=True)
+
+
+def listen_from_now(session: Session, feed: Feed) -> None:
+    """A conversation without a point to go on from: its history is there to be fetched."""
+    session.push(joined_frame(feed.key, feed.head, None))
+    feed.listeners[session] = None

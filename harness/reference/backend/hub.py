@@ -1,0 +1,154 @@
+"""All conversations that somebody on this replica listens to, kept complete by the database when Redis is not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+from harness.reference.backend.feed import Feed, Listener, Numbered, Pusher
+
+ReadHeads: TypeAlias = Callable[[Iterable[int]], Awaitable[Mapping[int, int]]]
+ReadFrames: TypeAlias = Callable[[Feed, int, int], Awaitable[list[Numbered]]]
+
+FILL_PAGE = 1000
+HEADS_AT_ONCE = 2000
+log = logging.getLogger(__name__)
+
+
+class Hub:
+    """Feeds by conversation id.
+
+    `read_heads(ids)` and `read_frames(feed, first, last)` (at most FILL_PAGE of them) ask the database. Numbers
+    that are missing for `gap_wait_s` are read from there: they were published late, or never.
+    """
+
+    def __init__(self, read_heads: ReadHeads, read_frames: ReadFrames, gap_wait_s: float) -> None:
+        self.feeds: dict[int, Feed] = {}
+        self.pusher = Pusher()
+        self._read_heads, self._read_frames = read_heads, read_frames
+        self._gap_wait_s = gap_wait_s
+        self._loop = asyncio.get_running_loop()
+
+    async def open(self, conversations: Iterable[tuple[int, str]]) -> list[Feed]:
+        """Feeds of the conversations (id, key), pinned, with known heads. Give each back with `close`.
+
+        A feed takes in news from the moment it exists, and the head is read after that: nothing can fall between.
+        """
+        feeds, new = [], []
+        for conversation_id, key in conversations:
+            feed = self.feeds.get(conversation_id)
+            if feed is None:
+                feed = self.feeds[conversation_id] = Feed(conversation_id, key)
+                new.append(feed)
+            feed.pins += 1
+            feeds.append(feed)
+        try:
+            if new:
+                await self._begin(new)
+            for feed in feeds:
+                await asyncio.shield(feed.ready)
+        except BaseException:
+            for feed in feeds:
+                self.close(feed)
+            raise
+        return feeds
+
+    async def _begin(self, new: Sequence[Feed]) -> None:
+        try:
+            heads = await self._read_heads([feed.id for feed in new])
+        except BaseException as error:
+            for feed in new:
+                # Nobody may join a feed whose head was never read; those who wait for it are told.
+                self.feeds.pop(feed.id, None)
+                feed.ready.set_exception(ConnectionError(f"The head of {feed.key} could not be read: {error!r}"))
+                feed.ready.exception()
+            raise
+        for feed in new:
+            self._deliver(feed, feed.begin(heads.get(feed.id, 0)))
+            feed.ready.set_result(None)
+
+    def close(self, feed: Feed) -> None:
+        """Undo one `open`; the last one forgets the feed."""
+        feed.pins -= 1
+        if feed.pins > 0:
+            return
+        if self.feeds.get(feed.id) is feed:
+            del self.feeds[feed.id]
+        if feed.timer is not None:
+            feed.timer.cancel()
+            feed.timer = None
+
+    def leave(self, feed: Feed, listener: Listener) -> None:
+        feed.listeners.pop(listener, None)
+        feed.replaying.pop(listener, None)
+        self.close(feed)
+
+    def offer(self, conversation_id: int, frames: Sequence[Numbered]) -> None:
+        """News from this replica's own commits or from another replica."""
+        feed = self.feeds.get(conversation_id)
+        if feed is not None:
+            self._deliver(feed, feed.accept(frames))
+
+    def note_head(self, conversation_id: int, head: int) -> None:
+        """Somebody says that messages up to `head` exist."""
+        feed = self.feeds.get(conversation_id)
+        if feed is not None:
+            feed.target = max(feed.target, head)
+            self._watch(feed)
+
+    async def check_heads(self) -> None:
+        """Compare every feed with the database: finds what was lost at the end, where no later number shows the gap."""
+        ids = [feed.id for feed in self.feeds.values() if feed.next]
+        for start in range(0, len(ids), HEADS_AT_ONCE):
+            for conversation_id, head in (await self._read_heads(ids[start : start + HEADS_AT_ONCE])).items():
+                self.note_head(conversation_id, head)
+
+    async def catch_up(self, feed: Feed, seq: int) -> None:
+        """Until everything up to `seq` was delivered, if the database has it; does not wait for news."""
+        if feed.next <= seq:
+            feed.target = max(feed.target, (await self._read_heads([feed.id])).get(feed.id, 0))
+            await asyncio.shield(self._begin_filling(feed))
+
+    def _deliver(self, feed: Feed, frames: list[bytes]) -> None:
+        if frames:
+            self.pusher.push(feed, frames)
+            for backlog in feed.replaying.values():
+                backlog += frames
+        self._watch(feed)
+
+    def _watch(self, feed: Feed) -> None:
+        """A timer runs exactly while numbers are missing."""
+        if feed.behind:
+            if feed.timer is None and feed.filling is None:
+                feed.timer = self._loop.call_later(self._gap_wait_s, self._overdue, feed)
+        elif feed.timer is not None:
+            feed.timer.cancel()
+            feed.timer = None
+
+    def _overdue(self, feed: Feed) -> None:
+        feed.timer = None
+        if feed.behind and feed.pins > 0:
+            self._begin_filling(feed)
+
+    def _begin_filling(self, feed: Feed) -> asyncio.Task[None]:
+        if feed.filling is None:
+            feed.filling = asyncio.create_task(self._fill(feed))
+        return feed.filling
+
+    async def _fill(self, feed: Feed) -> None:
+        try:
+            while feed.behind and feed.pins > 0:
+                first, last = feed.wanted()
+                frames = await self._read_frames(feed, first, last)
+                self._deliver(feed, feed.accept(frames))
+                if len(frames) < FILL_PAGE and feed.next <= last:
+                    ready, missing = feed.skip_missing(last)
+                    log.error("conversation %s: numbers %s are not in the database; going on", feed.key, missing[:20])
+                    self._deliver(feed, ready)
+        except Exception as error:
+            # The next head check tries again: the database is away, and listeners are better late than cut off.
+            log.warning("conversation %s: missing messages cannot be read: %r", feed.key, error)
+        finally:
+            feed.filling = None

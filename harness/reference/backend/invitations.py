@@ -1,0 +1,87 @@
+"""Making conversations and inviting people: safe and cheap when all members of a large room do it at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+from harness.reference.answers import ApiError
+from harness.reference.backend.store import Conversation, Rooms, User
+
+Holders: TypeAlias = dict[str, str | None]
+
+KNOWN_MAX = 10_000
+TITLE_MAX = 500
+
+
+class Invitations:
+    """PUT of a conversation. `announce(conversation id, key, e-mails)` tells all replicas of new members.
+
+    Members are never taken away and a title never changes, so a set of members that was there once is there still:
+    that makes a repeated PUT a look into `_known`.
+    """
+
+    def __init__(self, rooms: Rooms, announce: Callable[[int, str, Sequence[str]], None]) -> None:
+        self._rooms, self._announce = rooms, announce
+        self._known: OrderedDict[str, tuple[Conversation, Holders]] = OrderedDict()
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def put(self, user: User, key: str, title: str, members: Iterable[str]) -> tuple[bool, Conversation]:
+        """(made now, the conversation). ApiError 403 if the caller is not among its members."""
+        emails = frozenset(member.lower() for member in members)
+        settled = self._settled(user, key, emails)
+        if settled is not None:
+            return False, settled
+        turn = self._turns[key]
+        try:
+            # In turn: of a hundred members who open one room, ninety-nine then find it in `_known`.
+            async with turn:
+                return await self._put(user, key, title[:TITLE_MAX], emails)
+        finally:
+            if not turn.locked():
+                self._turns.pop(key, None)
+
+    async def _put(self, user: User, key: str, title: str, emails: frozenset[str]) -> tuple[bool, Conversation]:
+        settled = self._settled(user, key, emails)
+        if settled is not None:
+            return False, settled
+        made = False
+        found = await self._rooms.find(key)
+        if found is None:
+            if user.email.lower() not in emails:
+                raise ApiError(403, "not_a_member", "You must be among the members of a conversation that you make.")
+            made = await self._rooms.create(key, title, sorted(emails))
+            found = await self._rooms.find(key)
+        if found is None:
+            raise RuntimeError(f"conversation {key!r} was made and is not there")
+        conversation, members = found
+        if not is_member(user, members):
+            raise ApiError(403, "not_a_member", "You are not a member of this conversation.")
+        new = sorted(emails - members.keys())
+        if new:
+            await self._rooms.add_members(conversation.id, new)
+        if made or new:
+            self._announce(conversation.id, key, sorted(emails) if made else new)
+        self._remember(key, conversation, {email: members.get(email) for email in emails | members.keys()})
+        return made, conversation
+
+    def _settled(self, user: User, key: str, emails: frozenset[str]) -> Conversation | None:
+        """The conversation, if the caller and all the others are known to be its members."""
+        known = self._known.get(key)
+        if known is None:
+            return None
+        conversation, holders = known
+        return conversation if emails <= holders.keys() and is_member(user, holders) else None
+
+    def _remember(self, key: str, conversation: Conversation, holders: Holders) -> None:
+        self._known[key] = (conversation, holders)
+        self._known.move_to_end(key)
+        while len(self._known) > KNOWN_MAX:
+            self._known.popitem(last=False)
+
+
+def is_member(user: User, holders: Holders) -> bool:
+    """An invitation is whoever's account claimed it first; one that nobody claimed goes by its e-mail."""
+    return user.id in holders.values() or holders.get(user.email.lower(), "nobody") is None

@@ -1,0 +1,140 @@
+"""What replicas tell each other, and what each does about it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import orjson
+import redis.asyncio
+
+from harness.reference import revocation
+from harness.reference.backend.asking import Asking
+from harness.reference.backend.bus import AGENT, MEMBERS, MESSAGES, USERS, Batch, Bus, Handler, pack, unpack
+from harness.reference.backend.commit import Fresh
+from harness.reference.backend.doorkeeper import Arrivals
+from harness.reference.backend.gateway import Gateway, Registry
+from harness.reference.backend.hub import Hub
+from harness.reference.backend.session import FORBIDDEN, UNAUTHORIZED, Session
+from harness.reference.backend.wire import frame, message_frame
+
+log = logging.getLogger(__name__)
+
+
+class News:
+    """Handlers of all channels, and the way out. Messages and agent events of our own are delivered without Redis."""
+
+    def __init__(self, bus: Bus, hub: Hub, registry: Registry, arrivals: Arrivals, client: redis.asyncio.Redis) -> None:
+        self.origin = secrets.token_hex(8)
+        self._bus, self._hub, self._registry, self._arrivals, self._client = bus, hub, registry, arrivals, client
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.gateway: Gateway | None = None
+        self.asking: Asking | None = None
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            MESSAGES: self._on_messages,
+            AGENT: self._on_agent,
+            MEMBERS: self._on_members,
+            USERS: self._on_users,
+            revocation.CHANNEL: self._on_revocation,
+        }
+
+    def deliver(self, fresh: list[Fresh]) -> None:
+        """Messages that were stored here: to our own listeners at once, to the other replicas by Redis."""
+        by_conversation: dict[int, list[tuple[int, bytes]]] = {}
+        for one in fresh:
+            item = one.item
+            data = message_frame(item.key, one.seq, item.client_id, item.user_id, item.text, one.at)
+            by_conversation.setdefault(item.conversation_id or 0, []).append((one.seq, data))
+        batch: Batch = list(by_conversation.items())
+        for conversation_id, frames in batch:
+            self._hub.offer(conversation_id, frames)
+        self._bus.publish(MESSAGES, pack(self.origin, batch))
+        for one in fresh:
+            if one.item.ask and self.asking is not None:
+                self.asking.start(one)
+
+    def _on_messages(self, payload: bytes) -> None:
+        origin, batch = unpack(payload)
+        if origin != self.origin:
+            for conversation_id, frames in batch:
+                self._hub.offer(conversation_id, frames)
+
+    def broadcast(self, conversation_id: int, data: bytes) -> None:
+        """Something passing (an agent's event) to all who listen to the conversation now."""
+        self._broadcast_here(conversation_id, data)
+        self._bus.publish(AGENT, pack(self.origin, [(conversation_id, [(0, data)])]))
+
+    def _on_agent(self, payload: bytes) -> None:
+        origin, batch = unpack(payload)
+        if origin != self.origin:
+            for conversation_id, frames in batch:
+                self._broadcast_here(conversation_id, frames[0][1])
+
+    def _broadcast_here(self, conversation_id: int, data: bytes) -> None:
+        feed = self._hub.feeds.get(conversation_id)
+        if feed is not None:
+            for listener in feed.listeners:
+                listener.push(data)
+
+    def invited(self, conversation_id: int, key: str, emails: Sequence[str]) -> None:
+        self._bus.publish(MEMBERS, orjson.dumps([conversation_id, key, list(emails)]))
+
+    def _on_members(self, payload: bytes) -> None:
+        conversation_id, key, emails = orjson.loads(payload)
+        for email in emails:
+            for session in self._registry.by_email.get(email, ()):
+                if self.gateway is not None:
+                    self._spawn(self.gateway.join(session, conversation_id, key))
+
+    def users_changed(self, users: list[dict[str, Any]]) -> None:
+        if users:
+            self._bus.publish(USERS, orjson.dumps(users))
+
+    def _on_users(self, payload: bytes) -> None:
+        for user in orjson.loads(payload):
+            self._arrivals.arrived(user["id"])
+            for session in list(self._registry.by_user.get(user["id"], ())):
+                self._tell(session, user)
+
+    def _tell(self, session: Session, user: dict[str, Any]) -> None:
+        if not user["is_active"]:
+            session.close(FORBIDDEN, "the account was deactivated")
+        elif user["version"] > session.user.version:
+            shown = {name: user[name] for name in ("id", "email", "name", "permissions", "is_active")}
+            session.push(frame({"type": "user", "user": shown}))
+
+    def _on_revocation(self, payload: bytes) -> None:
+        said = orjson.loads(payload)
+        sessions = self._registry.by_user.get(said["sub"], ()) if "sub" in said else self._registry.sessions
+        for session in list(sessions):
+            claims = session.claims
+            if claims.token_id == said.get("jti") or ("sub" in said and claims.issued_at <= said["at"]):
+                session.close(UNAUTHORIZED, "the token was revoked")
+
+    async def recheck(self) -> None:
+        """Compare all open sockets with the revocations: the news of one may have been lost."""
+        for session in list(self._registry.sessions):
+            if await revocation.is_revoked(self._client, session.claims):
+                session.close(UNAUTHORIZED, "the token was revoked")
+
+    async def resync(self) -> None:
+        """News was missed: ask for all that it could have said."""
+        await self._hub.check_heads()
+        await self.recheck()
+        if self.gateway is not None:
+            await self.gateway.rejoin_all()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("joining a conversation failed: %r", task.exception())

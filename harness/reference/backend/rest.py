@@ -1,0 +1,169 @@
+"""The REST half of the API. A message that is posted takes the same path as one from a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+import orjson
+from aiohttp import web
+
+from harness.reference.answers import ApiError, json_response, read_json
+from harness.reference.backend.checked import ID_CHARS_MAX, message_fault
+from harness.reference.backend.commit import Committer, Item
+from harness.reference.backend.doorkeeper import Caller, Doorkeeper
+from harness.reference.backend.invitations import Invitations, is_member
+from harness.reference.backend.store import Conversation, Message, Messages, Rooms, iso
+from harness.reference.limits import Decision, Limiter
+
+PAGE_MAX = 1000
+MEMBERS_MAX = 5000
+
+Handler: TypeAlias = Callable[[web.Request, Caller], Awaitable[web.Response]]
+
+
+class Reply:
+    """The answer to one posted message (commit.Answer)."""
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[web.Response] = asyncio.get_running_loop().create_future()
+
+    def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
+        data = {"id": item.client_id, "conversation": item.key, "seq": seq}
+        self._set(json_response(data, 201, decision.headers() if decision else None))
+
+    def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
+        self._set(refusal(code, reason, decision).response())
+
+    def unknown(self, item: Item) -> None:
+        error = ApiError(503, "unknown_outcome", "The message may have been stored: send it again.", retry_after_s=1)
+        self._set(error.response())
+
+    def _set(self, response: web.Response) -> None:
+        if not self.done.done():
+            self.done.set_result(response)
+
+
+def refusal(code: int, reason: str, decision: Decision | None) -> ApiError:
+    """As HTTP says it."""
+    names = {400: "invalid_request", 403: "not_a_member", 413: "too_long", 429: "rate_limited", 503: "unavailable"}
+    retry_after_s = decision.retry_after_s if decision is not None and code == 429 else None
+    headers = decision.headers() if decision is not None else None
+    extra = {"retry_after": round(retry_after_s, 3)} if retry_after_s is not None else None
+    if code == 503:
+        retry_after_s = 1.0
+    return ApiError(code, names[code], reason, retry_after_s=retry_after_s, headers=headers, extra=extra)
+
+
+class Rest:
+    """Handlers by path."""
+
+    def __init__(
+        self, doorkeeper: Doorkeeper, limiter: Limiter, rooms: Rooms, messages: Messages, invitations: Invitations,
+        committer: Committer,
+    ) -> None:  # fmt: skip
+        self._doorkeeper, self.limiter, self._rooms = doorkeeper, limiter, rooms
+        self._messages, self._invitations, self._committer = messages, invitations, committer
+
+    def routes(self) -> list[web.RouteDef]:
+        room = "/api/conversations/{key}"
+        return [
+            web.get("/api/me", self._metered(self.me)),
+            web.get("/api/conversations", self._metered(self.conversations)),
+            web.put(room, self._metered(self.put_conversation)),
+            web.get(room + "/messages", self._metered(self.history)),
+            web.post(room + "/messages", self._post),
+        ]
+
+    def _metered(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """One token of the caller's budget; every answer says how much is left."""
+
+        async def metered(request: web.Request) -> web.StreamResponse:
+            caller = await self._doorkeeper.rest_caller(request)
+            decision = await self.limiter.take(caller.user.id)
+            if not decision.allowed:
+                raise refusal(429, "You have used up your request budget.", decision)
+            try:
+                response = await handler(request, caller)
+            except ApiError as error:
+                error.headers = {**(error.headers or {}), **decision.headers()}
+                raise
+            response.headers.update(decision.headers())
+            return response
+
+        return metered
+
+    async def me(self, request: web.Request, caller: Caller) -> web.Response:
+        """The caller as this service knows them."""
+        return json_response({**caller.user.public(), "is_active": caller.user.is_active})
+
+    async def conversations(self, request: web.Request, caller: Caller) -> web.Response:
+        found = await self._rooms.of_user(caller.user)
+        return json_response({"conversations": [{"key": c.key, "title": c.title, "head": c.head} for c in found]})
+
+    async def put_conversation(self, request: web.Request, caller: Caller) -> web.Response:
+        """201 when made, 200 when it was there; 403 for those who are not among its members."""
+        key = request.match_info["key"]
+        if len(key) > ID_CHARS_MAX or "\0" in key:
+            raise ApiError(400, "invalid_request", f"The key must have at most {ID_CHARS_MAX} characters.")
+        data = await read_json(request)
+        members, title = data.get("members"), data.get("title", key)
+        if not isinstance(members, list) or not all(isinstance(m, str) and "@" in m and "\0" not in m for m in members):
+            raise ApiError(400, "invalid_request", "members must be a list of e-mail addresses.")
+        if len(members) > MEMBERS_MAX:
+            raise ApiError(400, "invalid_request", f"A conversation has at most {MEMBERS_MAX} members.")
+        if not isinstance(title, str) or "\0" in title:
+            raise ApiError(400, "invalid_request", "title must be text.")
+        made, conversation = await self._invitations.put(caller.user, key, title, members)
+        return json_response({"key": conversation.key, "title": conversation.title}, 201 if made else 200)
+
+    async def history(self, request: web.Request, caller: Caller) -> web.Response:
+        """One page. `digest` covers its messages: SHA-256 of their JSON lines [seq, id, sender, text]."""
+        conversation = await self._member_of(request.match_info["key"], caller)
+        after, limit = _number(request, "after", 0, 1 << 62), _number(request, "limit", 100, PAGE_MAX)
+        page = await self._messages.page(conversation.id, after, limit)
+        messages = [
+            {"seq": m.seq, "id": m.client_id, "sender": m.sender, "text": m.text, "at": iso(m.at)} for m in page
+        ]
+        return json_response({"messages": messages, "head": conversation.head, "digest": page_digest(page)})
+
+    async def _post(self, request: web.Request) -> web.StreamResponse:
+        """Not metered here: the message path does it, once for each message however it came."""
+        caller = await self._doorkeeper.rest_caller(request)
+        data = await read_json(request)
+        key = request.match_info["key"]
+        fault = message_fault(key, data.get("id"), data.get("text"))
+        if fault is not None:
+            raise refusal(fault.code, fault.reason, None)
+        reply = Reply()
+        item = Item(reply, caller.user.id, caller.user.email, key, data["id"], data["text"], data.get("ask") is True)
+        await self._committer.room()
+        self._committer.submit(item)
+        return await reply.done
+
+    async def _member_of(self, key: str, caller: Caller) -> Conversation:
+        found = await self._rooms.find(key)
+        if found is not None:
+            conversation, members = found
+            if is_member(caller.user, members):
+                return conversation
+        # The same for a conversation that is not there: else strangers could learn its name.
+        raise ApiError(403, "not_a_member", "You are not a member of this conversation.")
+
+
+def page_digest(page: Sequence[Message]) -> str:
+    """SHA-256, hex."""
+    digest = hashlib.sha256()
+    for message in page:
+        row: list[Any] = [message.seq, message.client_id, message.sender, message.text]
+        digest.update(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+    return digest.hexdigest()
+
+
+def _number(request: web.Request, name: str, default: int, most: int) -> int:
+    text = request.query.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or len(text) > 19:
+        raise ApiError(400, "invalid_request", f"{name} must be a whole number.")
+    return min(int(text), most)

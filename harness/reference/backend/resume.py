@@ -1,0 +1,77 @@
+"""Going on where a client stopped: older messages from the database, then live ones, without gap or repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.reference.backend.feed import Feed, Numbered
+from harness.reference.backend.hub import FILL_PAGE, Hub, ReadFrames
+from harness.reference.backend.session import TRY_AGAIN_LATER, Session
+from harness.reference.backend.settings import BackendSettings
+from harness.reference.backend.wire import joined_frame
+
+
+class Resumer:
+    """Answers `resume` frames. `read_frames` as for the hub."""
+
+    def __init__(self, hub: Hub, read_frames: ReadFrames, settings: BackendSettings) -> None:
+        self._hub, self._settings = hub, settings
+        self.read_frames = read_frames
+
+    async def resume(self, session: Session, seen: Mapping[str, Any]) -> None:
+        """Each conversation of the session gets its `joined`; those the client does not name begin now."""
+        if not session.resuming:
+            session.refuse(None, 409, "Connect with ?resume=1 to resume, and do it once.")
+            return
+        session.resuming = False
+        for key in seen.keys() - session.feeds.keys():
+            session.refuse(None, 403, f"You are not a member of {key}.")
+        for key, feed in list(session.feeds.items()):
+            last = seen.get(key)
+            if type(last) is int and last >= 0:
+                await self._go_on(session, feed, last)
+            else:
+                session.push(joined_frame(key, feed.head, None))
+                feed.listeners[session] = None
+            if session.closing is not None:
+                return
+
+    async def _go_on(self, session: Session, feed: Feed, last: int) -> None:
+        await self._hub.catch_up(feed, last)
+        head = feed.head
+        if last > head or head - last > self._settings.resume_limit:
+            session.push(joined_frame(feed.key, head, False))
+            feed.listeners[session] = None
+            return
+        session.push(joined_frame(feed.key, head, True))
+        if last == head:
+            feed.listeners[session] = None
+            return
+        backlog: list[bytes] = []
+        feed.replaying[session] = backlog
+        try:
+            if not await self._replay(session, feed, last, head, backlog):
+                session.close(TRY_AGAIN_LATER, "too slow: resume when you can keep up")
+                return
+        finally:
+            feed.replaying.pop(session, None)
+        for data in backlog:
+            session.push(data)
+        feed.listeners[session] = None
+
+    async def _replay(self, session: Session, feed: Feed, last: int, head: int, backlog: list[bytes]) -> bool:
+        """False if the client takes it so slowly that live messages have outgrown its buffer."""
+        while last < head and session.closing is None:
+            frames = await self.read_frames(feed, last + 1, head)
+            for _, data in frames:
+                session.push(data)
+            await session.drain()
+            if sum(map(len, backlog)) > self._settings.outbound_bytes:
+                return False
+            last = head if len(frames) < FILL_PAGE else last_number(frames)
+        return True
+
+
+def last_number(frames: list[Numbered]) -> int:
+    return frames[-1][0]

@@ -1,0 +1,134 @@
+"""One open WebSocket: what it listens to, and its way out, which is bounded and joined."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from typing import Any
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from harness.reference.backend.commit import Item
+from harness.reference.backend.feed import Feed
+from harness.reference.backend.settings import BackendSettings
+from harness.reference.backend.store import User
+from harness.reference.backend.wire import ack_frame, frame, nack_frame
+from harness.reference.limits import Decision
+from harness.reference.tokens import Claims
+
+UNAUTHORIZED, FORBIDDEN, ABUSE = 4401, 4403, 4429
+UNKNOWN_OUTCOME, TRY_AGAIN_LATER = 1011, 1013
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """A connection of a user. Frames pushed in one turn of the loop leave in one write."""
+
+    def __init__(
+        self, ws: web.WebSocketResponse, user: User, claims: Claims, settings: BackendSettings, resuming: bool
+    ) -> None:
+        self.ws, self.user, self.claims = ws, user, claims
+        self.user_id = user.id
+        self.id = secrets.token_hex(8)
+        self.feeds: dict[str, Feed] = {}
+        self.resuming = resuming
+        self.welcomed = asyncio.Event()
+        self.closing: asyncio.Task[None] | None = None
+        self._settings = settings
+        self._outbox: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+        self._writer: AbstractStreamWriter | None = None
+        self._loop = asyncio.get_running_loop()
+        self._refusals: list[float] = []
+        self._expiry: asyncio.TimerHandle | None = None
+
+    def attach(self, transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
+        """The upgrade is done. The socket ends with its token."""
+        self._transport, self._writer = transport, writer
+        left_s = self.claims.expires_at - time.time()
+        self._expiry = self._loop.call_later(max(0.0, left_s), self.close, UNAUTHORIZED, "the token has expired")
+
+    def welcome(self, name: str) -> None:
+        """Greets, and subscribes in the same instant: nothing can be pushed before, nothing is missed after."""
+        data: dict[str, Any] = {"type": "welcome", "user": self.user_id, "name": self.user.name, "replica": name}
+        data |= {"session": self.id, "conversations": {key: feed.head for key, feed in self.feeds.items()}}
+        if self.resuming:
+            data["resume"] = True
+        self.push(frame(data))
+        if not self.resuming:
+            for feed in self.feeds.values():
+                feed.listeners[self] = None
+        self.welcomed.set()
+
+    def push(self, data: bytes) -> None:
+        if not self._outbox:
+            self._loop.call_soon(self._flush)
+        self._outbox.append(data)
+
+    def _flush(self) -> None:
+        outbox, self._outbox = self._outbox, []
+        transport = self._transport
+        if not outbox or self.closing is not None or transport is None or transport.is_closing():
+            return
+        data = outbox[0] if len(outbox) == 1 else b"".join(outbox)
+        if transport.get_write_buffer_size() + len(data) > self._settings.outbound_bytes:
+            self.close(TRY_AGAIN_LATER, "too slow: resume when you can keep up")
+            return
+        transport.write(data)
+
+    async def drain(self) -> None:
+        """Until the client has taken most of what was written."""
+        self._flush()
+        if self._writer is not None:
+            await self._writer.drain()
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin to close, once; nothing is pushed after this."""
+        if self.closing is None:
+            if code != TRY_AGAIN_LATER:
+                self._flush()
+            if self.closing is None:
+                self.closing = asyncio.create_task(self._close(code, reason))
+
+    async def _close(self, code: int, reason: str) -> None:
+        await self.ws.close(code=code, message=reason.encode())
+        if self._transport is not None and self._transport.get_write_buffer_size() > 0:
+            # A client that does not read would keep the rest, and the socket, forever.
+            self._transport.abort()
+
+    def ended(self) -> None:
+        """The connection is gone."""
+        self.welcomed.set()
+        if self._expiry is not None:
+            self._expiry.cancel()
+
+    # Answers to what was sent here (commit.Answer)
+
+    def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
+        self.push(ack_frame(item.client_id, item.key, seq))
+
+    def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
+        self.refuse(item.client_id, code, reason, _retry_after(code, decision))
+
+    def unknown(self, item: Item) -> None:
+        self.close(UNKNOWN_OUTCOME, "the fate of a message is unknown: send it again")
+
+    def refuse(self, client_id: Any, code: int, reason: str, retry_after_s: float | None = None) -> None:
+        """A nack; too many of them within the window end the connection."""
+        self.push(nack_frame(client_id, code, reason, retry_after_s))
+        now = self._loop.time()
+        self._refusals.append(now)
+        if len(self._refusals) >= self._settings.abuse_nacks:
+            since = now - self._settings.abuse_window_s
+            self._refusals = [at for at in self._refusals if at > since]
+            if len(self._refusals) >= self._settings.abuse_nacks:
+                self.close(ABUSE, "too many refused frames")
+
+
+def _retry_after(code: int, decision: Decision | None) -> float | None:
+    if decision is not None and code == 429:
+        return decision.retry_after_s
+    return 1.0 if code == 503 else None

@@ -1,0 +1,42 @@
+"""Settings of one backend replica."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSettings:
+    """What `EARWITNESS_SERVICE` says. Times are seconds, sizes bytes; what has a default is for tuning and tests.
+
+    sync_wait_s      how long a login waits for a user who is still on the way from the auth service
+    gap_wait_s       how long a missing sequence number may be on the way before it is read from the database
+    head_check_s     how often the heads of conversations with listeners are compared with the database
+    recheck_s        how often the tokens of open sockets are compared with the revocations
+    outbound_bytes   unsent bytes of one socket at which it is closed with 1013
+    resume_limit     most messages of one conversation that a resume replays
+    abuse_nacks      so many refused frames within abuse_window_s close the socket with 4429
+    agent_pace_s     time between two events of an agent's run
+    commit_retry_s   how long a batch is tried again while the database is away
+    """
+
+    name: str
+    fd: int
+    dsn: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    auth_url: str
+    issuer: str
+    audience: str
+    rate_per_s: float = 500.0
+    rate_burst: int = 2000
+    test_mode: bool = False
+    sync_wait_s: float = 2.0
+    gap_wait_s: float = 0.1
+    head_check_s: float = 1.0
+    recheck_s: float = 5.0
+    outbound_bytes: int = 8 << 20
+    resume_limit: int = 10_000
+    abuse_nacks: int = 5_000
+    abuse_window_s: float = 10.0
+    agent_pace_s: float = 0.01
+    commit_retry_s: float = 10.0

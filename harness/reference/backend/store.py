@@ -1,0 +1,215 @@
+"""The main database: users, conversations, members, messages. Everything that speaks SQL, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+import asyncpg
+
+_SCHEMA_LOCK = 0x6561_7277
+_USER_COLUMNS = ("id", "email", "name", "is_active", "permissions", "provider", "subject", "version")
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A row of `userbase`."""
+
+    id: str
+    email: str
+    name: str
+    is_active: bool
+    permissions: tuple[str, ...]
+    version: int
+
+    def public(self) -> dict[str, Any]:
+        return {"id": self.id, "email": self.email, "name": self.name, "permissions": list(self.permissions)}
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A row of `conversations`."""
+
+    id: int
+    key: str
+    title: str
+    head: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of one message of a batch. `fresh` is False for a retry of a message that was stored before."""
+
+    seq: int
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A row of `messages`."""
+
+    seq: int
+    client_id: str
+    sender: str
+    text: str
+    at: datetime
+
+
+def iso(at: datetime) -> str:
+    """As every frame and page shows a time."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def make_pool(dsn: str) -> asyncpg.Pool:
+    """A small pool that connects when it is first used; `await` it before that."""
+    return asyncpg.create_pool(
+        dsn, min_size=0, max_size=8, timeout=5, command_timeout=10, max_inactive_connection_lifetime=0,
+        server_settings={"jit": "off"},
+    )  # fmt: skip
+
+
+async def ensure_schema(pool: asyncpg.Pool) -> None:
+    """Make the tables if they are not there. Replicas that start together take turns."""
+    ddl = files(__package__).joinpath("schema.sql").read_text()
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)
+        await connection.execute(ddl)
+
+
+class Users:
+    """The copy of the accounts, as the auth service told us. Every look-up is a query: nothing here is cached."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def get(self, user_id: str) -> User | None:
+        row = await self._pool.fetchrow(
+            "SELECT id::text, email, name, is_active, permissions, version FROM userbase WHERE id = $1::text::uuid",
+            user_id,
+        )
+        return None if row is None else User(row[0], row[1], row[2], row[3], tuple(row[4]), row[5])
+
+    async def upsert(self, users: Sequence[dict[str, Any]]) -> None:
+        """Applies the newest version of each; an older one than we have changes nothing."""
+        await self._pool.executemany(
+            """
+            INSERT INTO userbase AS u (id, email, name, is_active, permissions, provider, subject, version)
+            VALUES ($1::text::uuid, $2, $3, $4, $5, $6, $7, $8)
+            ON CONFLICT (id) DO UPDATE SET email = excluded.email, name = excluded.name,
+                is_active = excluded.is_active, permissions = excluded.permissions, provider = excluded.provider,
+                subject = excluded.subject, version = excluded.version, synced_at = now()
+            WHERE excluded.version > u.version
+            """,
+            [tuple(user[name] for name in _USER_COLUMNS) for user in users],
+        )
+
+
+class Rooms:
+    """Conversations and who is in them."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def of_user(self, user: User) -> list[Conversation]:
+        """All conversations of a user. Invitations to their e-mail become theirs."""
+        async with self._pool.acquire() as connection:
+            await connection.execute(
+                "UPDATE members SET user_id = $1 WHERE email = $2 AND user_id IS NULL", user.id, user.email.lower()
+            )
+            rows = await connection.fetch(
+                "SELECT DISTINCT c.id, c.key, c.title, c.head FROM members m "
+                "JOIN conversations c ON c.id = m.conversation_id WHERE m.user_id = $1 ORDER BY c.id",
+                user.id,
+            )
+        return [Conversation(*row) for row in rows]
+
+    async def heads(self, ids: Iterable[int]) -> dict[int, int]:
+        """The last sequence number of each conversation."""
+        rows = await self._pool.fetch("SELECT id, head FROM conversations WHERE id = ANY ($1::bigint[])", list(ids))
+        return {row[0]: row[1] for row in rows}
+
+    async def memberships(self, wanted: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], int]:
+        """Of (user id, e-mail, conversation key) those that hold, as (user id, key) → conversation id."""
+        triples = list(wanted)
+        rows = await self._pool.fetch(
+            "SELECT w.user_id, w.key, c.id FROM unnest($1::text[], $2::text[], $3::text[]) AS w (user_id, email, key) "
+            "JOIN conversations c ON c.key = w.key JOIN members m ON m.conversation_id = c.id "
+            "AND (m.user_id = w.user_id OR (m.user_id IS NULL AND m.email = w.email))",
+            [t[0] for t in triples],
+            [t[1].lower() for t in triples],
+            [t[2] for t in triples],
+        )
+        return {(row[0], row[1]): row[2] for row in rows}
+
+    async def find(self, key: str) -> tuple[Conversation, dict[str, str | None]] | None:
+        """A conversation and its members as e-mail → user id (None: not seen yet)."""
+        rows = await self._pool.fetch(
+            "SELECT c.id, c.key, c.title, c.head, m.email, m.user_id FROM conversations c "
+            "LEFT JOIN members m ON m.conversation_id = c.id WHERE c.key = $1",
+            key,
+        )
+        if not rows:
+            return None
+        return Conversation(*rows[0][:4]), {row[4]: row[5] for row in rows if row[4] is not None}
+
+    async def create(self, key: str, title: str, emails: Sequence[str]) -> bool:
+        """Make a conversation with its members; False if it was there already (then nothing was changed)."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            made = await connection.fetchval(
+                "INSERT INTO conversations (key, title) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING RETURNING id",
+                key,
+                title,
+            )
+            if made is not None:
+                await self._insert_members(connection, made, emails)
+            return made is not None
+
+    async def add_members(self, conversation_id: int, emails: Sequence[str]) -> None:
+        """Invite more people; those who are members already stay as they are."""
+        async with self._pool.acquire() as connection:
+            await self._insert_members(connection, conversation_id, emails)
+
+    async def _insert_members(self, connection: Any, conversation_id: int, emails: Sequence[str]) -> None:
+        # Sorted: two invitations that overlap then never wait for each other crosswise.
+        await connection.execute(
+            "INSERT INTO members (conversation_id, email) SELECT $1, e FROM unnest($2::text[]) AS e "
+            "ON CONFLICT DO NOTHING",
+            conversation_id,
+            sorted(emails),
+        )
+
+
+class Messages:
+    """The messages. `append` is the one place where they become durable."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def append(
+        self, ids: Sequence[int], senders: Sequence[str], client_ids: Sequence[str], texts: Sequence[str]
+    ) -> tuple[datetime, list[Stored]]:
+        """Store a batch in one transaction; returns once it is durable, answers in the order of the batch."""
+        rows = await self._pool.fetch(
+            "SELECT now(), a.place, a.number, a.fresh "
+            "FROM append_messages($1::bigint[], $2::text[], $3::text[], $4::text[]) AS a ORDER BY a.place",
+            ids,
+            senders,
+            client_ids,
+            texts,
+        )
+        return rows[0][0], [Stored(row[2], row[3]) for row in rows]
+
+    async def page(self, conversation_id: int, after: int, limit: int, up_to: int | None = None) -> list[Message]:
+        """Up to `limit` messages with after < seq ≤ up_to, in order."""
+        rows = await self._pool.fetch(
+            "SELECT seq, client_id, sender, body, created_at FROM messages "
+            "WHERE conversation_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4",
+            conversation_id,
+            after,
+            up_to if up_to is not None else (1 << 62),
+            limit,
+        )
+        return [Message(*row) for row in rows]

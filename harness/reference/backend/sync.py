@@ -1,0 +1,101 @@
+"""Accounts from the auth service into `userbase`: a Redis stream, read at least once, applied idempotently."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import asyncpg
+import redis.asyncio
+import redis.exceptions
+
+from harness.reference.backend.store import Users
+from harness.reference.service import DEPENDENCY_DOWN
+from harness.reference.userstream import STREAM, from_entry
+
+GROUP = "backend"
+READ_MAX = 500
+BLOCK_MS = 1000
+CLAIM_IDLE_MS = 5000
+RETRY_PAUSE_S = 0.2
+log = logging.getLogger(__name__)
+
+
+class UserSync:
+    """One consumer of the group. An entry is acknowledged after its row is committed; `announce` tells all replicas."""
+
+    def __init__(
+        self, client: redis.asyncio.Redis, users: Users, consumer: str, announce: Callable[[list[dict[str, Any]]], None]
+    ) -> None:
+        self._client, self._consumer, self._announce = client, consumer, announce
+        self.users = users
+
+    async def run(self) -> None:
+        """Until cancelled; whatever is away is waited for."""
+        while True:
+            try:
+                await self._ensure_group()
+                while True:
+                    await self._claim()
+                    await self.apply(await self._read())
+            except (*DEPENDENCY_DOWN, redis.exceptions.RedisError, asyncpg.PostgresError) as error:
+                log.warning("waiting: %r", error)
+            # Neither Redis nor the database says when it is back.
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def _ensure_group(self) -> None:
+        try:
+            await self._client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+        except redis.exceptions.ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    async def _read(self) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        answer = await self._client.xreadgroup(GROUP, self._consumer, {STREAM: ">"}, count=READ_MAX, block=BLOCK_MS)
+        return _entries(answer)
+
+    async def _claim(self) -> None:
+        """Entries that a replica took and did not acknowledge: it died, or could not reach the database."""
+        start: Any = "0-0"
+        while True:
+            answer = await self._client.xautoclaim(
+                STREAM, GROUP, self._consumer, CLAIM_IDLE_MS, start_id=start, count=READ_MAX
+            )
+            await self.apply(answer[1])
+            start = answer[0]
+            if start in (b"0-0", "0-0"):
+                return
+
+    async def apply(self, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> None:
+        """Commit, then acknowledge, then tell."""
+        if not entries:
+            return
+        users = []
+        for entry_id, fields in entries:
+            try:
+                users.append(parse(fields))
+            except (KeyError, ValueError) as error:
+                # Acknowledged all the same: it will not get better, and it must not block those behind it.
+                log.error("entry %r is no user: %r", entry_id, error)
+        if users:
+            await self.users.upsert(users)
+        await self._client.xack(STREAM, GROUP, *(entry_id for entry_id, _ in entries))
+        self._announce(users)
+
+
+def parse(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """A row of `userbase` from a stream entry; KeyError or ValueError if it is none."""
+    user = from_entry(fields)
+    return {**user, "id": str(uuid.UUID(user["id"]))}
+
+
+def _entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """The entries of our one stream; the client gives lists or, by the newer protocol, a mapping."""
+    if not answer:
+        return []
+    if isinstance(answer, dict):
+        return [entry for part in answer[STREAM.encode()] for entry in part]
+    return list(answer[0][1])

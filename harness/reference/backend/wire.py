@@ -1,0 +1,48 @@
+"""Bytes of the WebSocket frames that the backend sends, built once per message and shared by all receivers."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import orjson
+
+_TEXT = 0x81
+
+
+def text_frame(payload: bytes) -> bytes:
+    """One whole unmasked text frame."""
+    size = len(payload)
+    if size < 126:
+        return bytes((_TEXT, size)) + payload
+    if size < 1 << 16:
+        return struct.pack("!BBH", _TEXT, 126, size) + payload
+    return struct.pack("!BBQ", _TEXT, 127, size) + payload
+
+
+def frame(data: dict[str, Any]) -> bytes:
+    """A JSON object as one text frame."""
+    return text_frame(orjson.dumps(data))
+
+
+def message_frame(key: str, seq: int, client_id: str, sender: str, text: str, at: str) -> bytes:
+    """The push of one message, the same bytes for every member."""
+    return frame(
+        {"type": "message", "conversation": key, "seq": seq, "id": client_id, "sender": sender, "text": text, "at": at}
+    )
+
+
+def ack_frame(client_id: str, key: str, seq: int) -> bytes:
+    return frame({"type": "ack", "id": client_id, "conversation": key, "seq": seq})
+
+
+def nack_frame(client_id: Any, code: int, reason: str, retry_after_s: float | None = None) -> bytes:
+    data: dict[str, Any] = {"type": "nack", "id": client_id, "code": code, "reason": reason}
+    if retry_after_s is not None:
+        data["retry_after"] = round(retry_after_s, 3)
+    return frame(data)
+
+
+def joined_frame(key: str, head: int, complete: bool | None) -> bytes:
+    """`complete`: nothing was missed since the resume point; False: fetch the history; None: there is no such point."""
+    return frame({"type": "joined", "conversation": key, "head": head, "complete": complete})

@@ -1,0 +1,98 @@
+"""One rate budget per authenticated subject, shared by all services: a token bucket in Redis, one atomic script.
+
+The bucket holds up to `burst` tokens and gains `rate_per_s` a second by the clock of Redis, so replicas with
+skewed clocks agree. A request for n is granted in part (the first k of n), which lets the message path ask once
+for a whole batch and stay exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_TAKE = """
+local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now_us = time[1] * 1000000 + time[2]
+local answers = {}
+for i, key in ipairs(KEYS) do
+  local tokens, at_us = burst, now_us
+  local bucket = redis.call('HMGET', key, 'tokens', 'at_us')
+  if bucket[1] then
+    tokens, at_us = tonumber(bucket[1]), tonumber(bucket[2])
+    if now_us > at_us then
+      tokens = math.min(burst, tokens + (now_us - at_us) * rate / 1000000)
+      at_us = now_us
+    end
+  end
+  local granted = math.min(tonumber(ARGV[2 + i]), math.floor(tokens))
+  tokens = tokens - granted
+  -- Rounded down: rounding must never mint a token.
+  local kept = string.format('%.6f', math.floor(tokens * 1000000) / 1000000)
+  redis.call('HSET', key, 'tokens', kept, 'at_us', string.format('%.0f', at_us))
+  redis.call('PEXPIRE', key, math.ceil((burst - tokens) * 1000 / rate) + 1000)
+  answers[2 * i - 1] = granted
+  answers[2 * i] = kept
+end
+return answers
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was granted. `allowed` of the n that were asked for (0: refused); `remaining` whole tokens are left.
+
+    retry_after_s  seconds until one more token is there; 0.0 if one is there now.
+    reset_s        seconds until the bucket is full again.
+    """
+
+    allowed: int
+    remaining: int
+    limit: int
+    retry_after_s: float
+    reset_s: float
+
+    def headers(self) -> dict[str, str]:
+        """X-RateLimit-* (seconds, rounded up so that they are true), and Retry-After when nothing was granted."""
+        headers = {
+            "X-RateLimit-Limit": str(self.limit),
+            "X-RateLimit-Remaining": str(self.remaining),
+            "X-RateLimit-Reset": str(math.ceil(self.reset_s)),
+        }
+        if not self.allowed:
+            headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_s)))
+        return headers
+
+
+class Limiter:
+    """Token buckets `rate:<subject>` on an asyncio Redis client. Errors of Redis are the caller's to handle."""
+
+    def __init__(self, redis: Any, rate_per_s: float, burst: int, prefix: str = "rate:") -> None:
+        self.rate_per_s, self.burst = rate_per_s, burst
+        self._prefix = prefix
+        self._script = redis.register_script(_TAKE)
+
+    async def take(self, subject: str, n: int = 1) -> Decision:
+        """Ask for `n` tokens of one subject."""
+        return (await self.take_many({subject: n}))[subject]
+
+    async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        """Ask for tokens of several subjects in one call."""
+        answers = await self._script(
+            keys=[self._prefix + subject for subject in wanted],
+            args=[self.rate_per_s, self.burst, *wanted.values()],
+        )
+        return {
+            subject: self._decision(int(answers[2 * i]), float(answers[2 * i + 1])) for i, subject in enumerate(wanted)
+        }
+
+    def _decision(self, granted: int, tokens: float) -> Decision:
+        return Decision(
+            allowed=granted,
+            remaining=int(tokens),
+            limit=self.burst,
+            retry_after_s=max(0.0, (1.0 - tokens) / self.rate_per_s),
+            reset_s=(self.burst - tokens) / self.rate_per_s,
+        )
