@@ -9,7 +9,7 @@ the same digest as its first sending.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from zlib import crc32
 
 PREFIX = "ew1:"
@@ -28,6 +28,13 @@ class Body(NamedTuple):
     sound: bool
 
 
+Fields: TypeAlias = tuple[str, int, int, int, int, int, int, bool]
+"""The fields of `Body`, in its order, as a plain tuple: building a `Body` costs a sixth of a message."""
+
+_sendings: dict[str, tuple[int, int]] = {}
+"""`<proc>.<attempt>` → both numbers: there are few, and each message has one."""
+
+
 def encode(tag: str, author: int, conv: int, counter: int, proc: int, attempt: int, payload: str) -> tuple[str, int]:
     """The body's text and its digest."""
     head = f"{tag}:{author}:{conv}:{counter}:"
@@ -37,16 +44,37 @@ def encode(tag: str, author: int, conv: int, counter: int, proc: int, attempt: i
 
 def decode(text: str) -> Body | None:
     """The identity in `text`, or None if it is no body of ours. Never raises."""
+    fields = decode_fields(text)
+    return None if fields is None else Body(*fields)
+
+
+def decode_fields(text: str) -> Fields | None:
+    """As `decode`, for the hot path."""
     if not text.startswith(PREFIX):
         return None
     try:
         _, tag, author, conv, counter, sending, claimed, payload = text.split(":", 7)
-        proc, _, attempt = sending.partition(".")
-        digest = crc32(payload.encode("utf-8", "surrogatepass"), crc32(f"{tag}:{author}:{conv}:{counter}:".encode()))
-        author_n, conv_n, counter_n, proc_n, attempt_n = int(author), int(conv), int(counter), int(proc), int(attempt)
+        numbers = _sendings.get(sending) or _parse_sending(sending)
+        head = f"{tag}:{author}:{conv}:{counter}:"
+        if text.isascii():
+            digest = crc32(payload.encode(), crc32(head.encode()))
+        else:
+            digest = crc32(payload.encode("utf-8", "surrogatepass"), crc32(head.encode("utf-8", "surrogatepass")))
+        author_n, conv_n, counter_n = int(author), int(conv), int(counter)
     except ValueError:
         return None
-    in_range = 0 <= author_n < 1 << 31 and 0 <= conv_n < 1 << 31 and 0 < counter_n < 1 << 32
-    if not (in_range and 0 <= proc_n < 256 and 0 < attempt_n < 256):
+    # One look at both: a bit above 31, or a negative number, leaves something behind the shift.
+    if (author_n | conv_n) >> 31 or not 0 < counter_n < 1 << 32:
         return None
-    return Body(tag, author_n, conv_n, counter_n, proc_n, attempt_n, digest, f"{digest:08x}" == claimed)
+    return tag, author_n, conv_n, counter_n, numbers[0], numbers[1], digest, f"{digest:08x}" == claimed
+
+
+def _parse_sending(sending: str) -> tuple[int, int]:
+    """Raises ValueError if it is none."""
+    proc, _, attempt = sending.partition(".")
+    numbers = int(proc), int(attempt)
+    if not (0 <= numbers[0] < 256 and 0 < numbers[1] < 256):
+        raise ValueError(sending)
+    if len(sending) <= 7:  # padded ones could be endless
+        _sendings[sending] = numbers
+    return numbers

@@ -8,10 +8,10 @@ a hook hears of a frame.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from checks.record import NOBODY, NONE, Flag, Kind, Place
-from harness.client.body import PREFIX, decode, encode
+from harness.client.body import PREFIX, decode_fields, encode
 from harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, REPLAYED, WELCOME, Heard
 from harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN, Tally
 
@@ -41,17 +41,9 @@ class Record(Protocol):
     def next_connection(self) -> int: ...
 
 
-class Sent(NamedTuple):
-    """A message on its way: how to name it, and how to send it again."""
-
-    counter: int
-    attempt: int
-    conv: int
-    proc: int
-    label: str
-    payload: str
-    sent_ns: int
-    planned_ns: int
+Sent: TypeAlias = tuple[int, int, int, int, str, str, int, int]
+"""A message on its way: counter, attempt, conversation, proc, label, payload, sent at, planned at (ns). A plain tuple
+because one is made for every message."""
 
 
 class NotConnected(ConnectionError):
@@ -158,7 +150,7 @@ class ChatSession:
         """The frame of the next message to the room `label`; its INVOKE is written. Raises NotConnected; KeyError if
         the room is not planned."""
         counter = self.counter + 1
-        sent = Sent(counter, 1, self._rooms[label], self.conn & 255, label, payload, now_ns, planned_ns or now_ns)
+        sent = (counter, 1, self._rooms[label], self.conn & 255, label, payload, now_ns, planned_ns or now_ns)
         frame = self._invoke(now_ns, f"{self.tag}-{self.client}-{counter}", sent)
         self.counter = counter
         return frame
@@ -169,9 +161,8 @@ class ChatSession:
         if not self.connected_now:
             raise NotConnected(f"client {self.client} is not connected")
         sent = self._unanswered.pop(message_id, None) or self._refused.pop(message_id)
-        again = sent._replace(
-            attempt=min(sent.attempt + 1, 255), proc=self.conn & 255, sent_ns=now_ns, planned_ns=now_ns
-        )
+        counter, attempt, conv, _, label, payload, _, _ = sent
+        again = (counter, min(attempt + 1, 255), conv, self.conn & 255, label, payload, now_ns, now_ns)
         return self._invoke(now_ns, message_id, again)
 
     def _invoke(self, now_ns: int, message_id: str, sent: Sent) -> str | bytes:
@@ -195,7 +186,7 @@ class ChatSession:
         """Write INFO for every message that waits longer than `limit_ns` for its answer; returns their ids."""
         overdue = []
         for message_id, sent in self._pending.items():
-            if now_ns - sent.sent_ns <= limit_ns:
+            if now_ns - sent[6] <= limit_ns:
                 break
             overdue.append(message_id)
         for message_id in overdue:
@@ -280,7 +271,7 @@ class ChatSession:
     def _message(self, now_ns: int, kind: int, event: Heard) -> None:
         _, label, text, seq, sender, _, _ = event
         text = text or ""
-        body = decode(text)
+        body = decode_fields(text)
         flags = 0
         if body is not None:
             tag, author, conv, counter, proc, attempt, digest, sound = body
@@ -379,11 +370,9 @@ class ChatSession:
         _keep(self._unanswered, message_id, sent)
 
     def _result(self, now_ns: int, kind: int, sent: Sent, *, flags: int = 0, aux: int = NONE) -> None:
+        counter, attempt, conv, proc, *_ = sent
         client = self.client
-        self._write(
-            now_ns, kind, flags, sent.attempt, sent.proc, client, self.conn, sent.conv, client, sent.counter, NONE, aux,
-            0, 0,
-        )  # fmt: skip
+        self._write(now_ns, kind, flags, attempt, proc, client, self.conn, conv, client, counter, NONE, aux, 0, 0)
 
     def _rare(self, now_ns: int, event: Heard) -> None:
         what, label, _, seq, _, message_id, extra = event
