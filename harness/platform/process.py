@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pwd
 import signal
 import subprocess
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from harness.errors import PlatformError, ServiceDied
+from harness.platform.children import (
+    LAST_LINES,
+    descendants,
+    describe_status,
+    family_of,
+    gone,
+    popen,
+    send,
+    tail,
+    when_ended,
+)
 from harness.platform.ports import bound_socket
 from harness.platform.readiness import wait_ready
 from harness.platform.remains import DIRECTORY_VARIABLE
 from harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, ServiceSpec
-from harness.platform.tether import dies_with_parent
 
-LAST_LINES = 12
-_LAST_BYTES = 16384
 _GONE_TIMEOUT_S = 10.0
 
 STOPPED, STARTING, READY, PAUSED, KILLED, DIED = "stopped", "starting", "ready", "paused", "killed", "died"
@@ -157,7 +162,7 @@ class ServiceProcess:
                 break
             for child in new:
                 stopped.add(child.pid)
-                _signal(child, signal.SIGSTOP)
+                send(child, signal.SIGSTOP)
         self.state = PAUSED
 
     def resume(self) -> None:
@@ -165,7 +170,7 @@ class ServiceProcess:
         self._must_run("resumed")
         assert self._popen is not None
         for child in descendants(self._popen.pid):
-            _signal(child, signal.SIGCONT)
+            send(child, signal.SIGCONT)
         self._popen.send_signal(signal.SIGCONT)
         if self.state == PAUSED:
             self.state = READY
@@ -187,8 +192,8 @@ class ServiceProcess:
             self._popen.kill()
         await asyncio.wait_for(asyncio.shield(self._ended), _GONE_TIMEOUT_S)
         for child in family:
-            _signal(child, signal.SIGKILL)
-        await _gone(family, _GONE_TIMEOUT_S)
+            send(child, signal.SIGKILL)
+        await gone(family, _GONE_TIMEOUT_S)
 
     def _must_run(self, verb: str) -> None:
         if not self.running:
@@ -220,137 +225,3 @@ class ServiceProcess:
                 continue  # it ended between the two looks
         total["cpu_s"] = round(total["cpu_s"], 2)
         return total
-
-
-def popen(
-    argv: Sequence[str],
-    *,
-    env: Mapping[str, str],
-    cwd: Path,
-    output: int,
-    stdin: int = subprocess.DEVNULL,
-    pass_fds: Sequence[int] = (),
-    user: str | None = None,
-) -> subprocess.Popen[bytes]:
-    """Fork a child in a process group of its own, tied to our life. PlatformError if the program cannot be run."""
-    as_user: dict[str, Any] = {}
-    if user is not None:
-        as_user = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
-    try:
-        # Its own group, so that Ctrl-C reaches only the supervisor; the same session, so that the kernel wakes
-        # what is paused when the supervisor dies.
-        return subprocess.Popen(
-            argv,
-            env=dict(env),
-            cwd=cwd,
-            stdin=stdin,
-            stdout=output,
-            stderr=output,
-            pass_fds=pass_fds,
-            process_group=0,
-            preexec_fn=dies_with_parent(),
-            **as_user,
-        )
-    except OSError as error:
-        raise PlatformError(f"{argv[0]} cannot be run: {error.strerror}.") from None
-
-
-def when_ended(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
-    """A future with the return code, as `Popen.returncode` has it. The process is reaped by then."""
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[int] = loop.create_future()
-    try:
-        handle = os.pidfd_open(process.pid)
-    except (AttributeError, OSError):  # not Linux, or an old kernel: a thread has to wait
-        return asyncio.ensure_future(asyncio.to_thread(process.wait))
-
-    def reap() -> None:
-        loop.remove_reader(handle)
-        os.close(handle)
-        if not ended.done():
-            ended.set_result(process.wait())
-
-    loop.add_reader(handle, reap)
-    return ended
-
-
-async def run_tool(
-    argv: Sequence[str], *, cwd: Path, stdin: bytes = b"", user: str | None = None, timeout_s: float = 60.0
-) -> None:
-    """Run a program to its end; PlatformError with its words if it fails or takes too long."""
-    name = Path(argv[0]).name
-    env = {**os.environ, DIRECTORY_VARIABLE: str(cwd)}
-    with tempfile.TemporaryFile() as source, tempfile.NamedTemporaryFile() as log:
-        source.write(stdin)
-        source.seek(0)
-        process = popen(argv, env=env, cwd=cwd, output=log.fileno(), stdin=source.fileno(), user=user)
-        try:
-            ended = when_ended(process)
-            await asyncio.wait({ended}, timeout=timeout_s)
-            if not ended.done():
-                raise PlatformError(f"{name} did not end within {timeout_s:g} s.")
-            if ended.result() != 0:
-                words = tail(Path(log.name), LAST_LINES)
-                raise PlatformError(f"{name} ended with {describe_status(ended.result())}: {words}")
-        finally:
-            if process.poll() is None:
-                process.kill()
-
-
-def describe_status(returncode: int) -> str:
-    """`exit status 3` or `SIGKILL`."""
-    if returncode >= 0:
-        return f"exit status {returncode}"
-    try:
-        return signal.Signals(-returncode).name
-    except ValueError:
-        return f"signal {-returncode}"
-
-
-def tail(path: Path, lines: int, start: int = 0) -> str:
-    """The last lines of a file, from byte `start` on; empty if there is no file."""
-    try:
-        with open(path, "rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(start, size - _LAST_BYTES))
-            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
-    except FileNotFoundError:
-        return ""
-
-
-def descendants(pid: int) -> list[psutil.Process]:
-    """Children of a process, theirs, and so on."""
-    try:
-        children: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-    return children
-
-
-def family_of(pid: int) -> list[psutil.Process]:
-    """A process and its descendants."""
-    try:
-        return [psutil.Process(pid), *descendants(pid)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return  # that is what signals are for
-
-
-async def _gone(family: Sequence[psutil.Process], timeout_s: float) -> None:
-    """Until all have ended; one that nobody has reaped yet counts as ended."""
-    async with asyncio.timeout(timeout_s):
-        while any(_alive(process) for process in family):
-            await asyncio.sleep(0.005)
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False

@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import psutil
@@ -80,7 +81,18 @@ def end_processes(path: Path, timeout_s: float = 3.0) -> None:
     for process in living:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(living, timeout=timeout_s)
+    deadline = time.monotonic() + timeout_s
+    # Not psutil.wait_procs: an orphan that process 1 never reaps would look alive to it.
+    while any(is_alive(process) for process in living) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """False for a process that has ended, also if nobody has reaped it yet."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def processes_in(path: Path) -> list[psutil.Process]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import PlatformError, ServiceDied
-from harness.platform.process import ServiceProcess, tail
+from harness.platform.children import tail
+from harness.platform.process import ServiceProcess
 from harness.platform.remains import PlatformDirectory
 from harness.platform.spec import ServiceSpec
 from harness.platform.tether import Warden
@@ -84,6 +85,11 @@ class Supervisor:
             await asyncio.sleep(QUIET_S)
             names = [name for name in self.services if name in waiting]
             self._say(f"starting: waiting for {', '.join(names)} ...")
+
+    @property
+    def warden_pid(self) -> int:
+        """The process that cleans up should we be killed."""
+        return self._warden.pid
 
     def service(self, name: str) -> ServiceProcess:
         """PlatformError for a name that is none."""

@@ -1,0 +1,150 @@
+"""Child processes: forked so that they cannot outlive us, their end awaited, their families found."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from harness.errors import PlatformError
+from harness.platform.remains import DIRECTORY_VARIABLE, is_alive
+from harness.platform.tether import dies_with_parent
+
+LAST_LINES = 12
+_LAST_BYTES = 16384
+
+
+def popen(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    output: int,
+    stdin: int = subprocess.DEVNULL,
+    pass_fds: Sequence[int] = (),
+    user: str | None = None,
+) -> subprocess.Popen[bytes]:
+    """Fork a child in a process group of its own, tied to our life. PlatformError if the program cannot be run."""
+    as_user: dict[str, Any] = {}
+    if user is not None:
+        as_user = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+    try:
+        # Its own group, so that Ctrl-C reaches only the supervisor; the same session, so that the kernel wakes
+        # what is paused when the supervisor dies.
+        return subprocess.Popen(
+            argv,
+            env=dict(env),
+            cwd=cwd,
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
+            pass_fds=pass_fds,
+            process_group=0,
+            preexec_fn=dies_with_parent(),
+            **as_user,
+        )
+    except OSError as error:
+        raise PlatformError(f"{argv[0]} cannot be run: {error.strerror}.") from None
+
+
+def when_ended(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
+    """A future with the return code, as `Popen.returncode` has it. The process is reaped by then."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+    try:
+        handle = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):  # not Linux, or an old kernel: a thread has to wait
+        return asyncio.ensure_future(asyncio.to_thread(process.wait))
+
+    def reap() -> None:
+        loop.remove_reader(handle)
+        os.close(handle)
+        if not ended.done():
+            ended.set_result(process.wait())
+
+    loop.add_reader(handle, reap)
+    return ended
+
+
+async def run_tool(
+    argv: Sequence[str], *, cwd: Path, stdin: bytes = b"", user: str | None = None, timeout_s: float = 60.0
+) -> None:
+    """Run a program to its end; PlatformError with its words if it fails or takes too long."""
+    name = Path(argv[0]).name
+    env = {**os.environ, DIRECTORY_VARIABLE: str(cwd)}
+    with tempfile.TemporaryFile() as source, tempfile.NamedTemporaryFile() as log:
+        source.write(stdin)
+        source.seek(0)
+        process = popen(argv, env=env, cwd=cwd, output=log.fileno(), stdin=source.fileno(), user=user)
+        try:
+            ended = when_ended(process)
+            await asyncio.wait({ended}, timeout=timeout_s)
+            if not ended.done():
+                raise PlatformError(f"{name} did not end within {timeout_s:g} s.")
+            if ended.result() != 0:
+                words = tail(Path(log.name), LAST_LINES)
+                raise PlatformError(f"{name} ended with {describe_status(ended.result())}: {words}")
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def describe_status(returncode: int) -> str:
+    """`exit status 3` or `SIGKILL`."""
+    if returncode >= 0:
+        return f"exit status {returncode}"
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:
+        return f"signal {-returncode}"
+
+
+def tail(path: Path, lines: int, start: int = 0) -> str:
+    """The last lines of a file, from byte `start` on; empty if there is no file."""
+    try:
+        with open(path, "rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(start, size - _LAST_BYTES))
+            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return ""
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """Children of a process, theirs, and so on."""
+    try:
+        children: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return children
+
+
+def family_of(pid: int) -> list[psutil.Process]:
+    """A process and its descendants."""
+    try:
+        return [psutil.Process(pid), *descendants(pid)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def send(process: psutil.Process, number: signal.Signals) -> None:
+    """Signal a process, if it is still there."""
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return  # that is what signals are for
+
+
+async def gone(family: Sequence[psutil.Process], timeout_s: float) -> None:
+    """Wait until all have ended, TimeoutError at the deadline; one that nobody has reaped yet counts as ended."""
+    async with asyncio.timeout(timeout_s):
+        while any(is_alive(process) for process in family):
+            await asyncio.sleep(0.005)

@@ -1,0 +1,34 @@
+"""A stand-in service, run as a program: answers HTTP with its name and pid on the socket that it inherits.
+
+Its settings, in EARWITNESS_SERVICE: name, fd, and optionally `last_words` (say them and exit 3 at once), `unready`
+(answer 503), `deaf` (ignore SIGTERM), `child` (have a sleeping child process, named in the answer).
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+settings = json.loads(os.environ["EARWITNESS_SERVICE"])
+print("hello from", settings["name"], flush=True)
+if "last_words" in settings:
+    sys.exit(print(settings["last_words"]) or 3)
+if settings.get("deaf"):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen(["sleep", "1000"], start_new_session=True).pid if settings.get("child") else None
+answer = {"name": settings["name"], "pid": os.getpid(), "child": child}
+status = "503 Not Yet" if settings.get("unready") else "200 OK"
+listener = socket.socket(fileno=settings["fd"])
+listener.listen(64)
+while True:
+    connection, _ = listener.accept()
+    with connection:
+        request = connection.recv(65536)
+        if b" /exit " in request:
+            print("told to go", flush=True)
+            os._exit(7)
+        body = json.dumps(answer).encode()
+        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode() + body)

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from harness.errors import PlatformError
+from harness.platform.pgtemplate import cache_folder
+from harness.platform.ports import ReservedPort
+from harness.platform.postgres import Postgres, UserMode, resolve_mode
+
+pytestmark = pytest.mark.usefixtures("temporary")
+ROOT = os.geteuid() == 0
+MODES = [UserMode.UNSHARE, UserMode.NOBODY] if ROOT else [UserMode.DIRECT]
+
+
+@pytest.fixture
+def port() -> Iterator[ReservedPort]:
+    reserved = ReservedPort("postgres")
+    yield reserved
+    reserved.close()
+
+
+@pytest.fixture
+def shared_memory() -> Any:
+    """Ids of the machine's System V shared memory segments."""
+
+    def look() -> set[str]:
+        return {line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
+
+    return look
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_each_user_mode_serves_and_keeps_what_was_committed_through_sigkill(
+    mode: UserMode, port: ReservedPort, supervised: Any, temporary: Path
+) -> None:
+    """A committed row is there after SIGKILL and restart; the processes do not run as root."""
+    postgres = Postgres(port, user_mode=mode, scratch=temporary)
+    async with supervised(postgres.spec()) as supervisor:
+        connection = await asyncpg.connect(postgres.dsn("main"))
+        await connection.execute("CREATE TABLE kept (n int); INSERT INTO kept VALUES (17)")
+        assert await connection.fetchval("SHOW fsync") == "on"
+        assert await connection.fetchval("SHOW listen_addresses") == "127.0.0.1"
+        assert await connection.fetchval("SHOW unix_socket_directories") == ""
+        await supervisor.kill("postgres")
+        await supervisor.start_again("postgres")
+        again = await asyncpg.connect(postgres.dsn("main"))
+        assert await again.fetchval("SELECT n FROM kept") == 17
+        await again.close()
+        connection.terminate()
+
+
+async def test_roles_are_apart_and_passwords_are_asked_for(
+    port: ReservedPort, supervised: Any, temporary: Path
+) -> None:
+    """The role of one database cannot enter the other, and nobody enters without the password."""
+    postgres = Postgres(port, scratch=temporary)
+    async with supervised(postgres.spec()):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await asyncpg.connect(postgres.dsn("auth").replace("/auth?", "/main?"))
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(postgres.dsn("main"), password="guess")
+
+
+async def test_a_killed_platform_leaves_no_shared_memory(
+    port: ReservedPort, supervised: Any, temporary: Path, shared_memory: Any
+) -> None:
+    """A server that was killed and never came back has its segment removed with the directory."""
+    before = shared_memory()
+    async with supervised(Postgres(port, scratch=temporary).spec()) as supervisor:
+        made = shared_memory() - before
+        assert made
+        await supervisor.kill("postgres")
+        assert made <= shared_memory()
+    assert not made & shared_memory()
+
+
+COLD_START = """
+import asyncio, pathlib, sys
+from harness.platform.ports import ReservedPort
+from harness.platform.postgres import Postgres
+from harness.platform.remains import PlatformDirectory
+from harness.platform.supervisor import Supervisor
+
+async def main():
+    directory = PlatformDirectory()
+    supervisor = Supervisor([Postgres(ReservedPort("postgres"), scratch=directory.path).spec()], directory)
+    try:
+        await supervisor.start()
+    finally:
+        await supervisor.shut_down()
+
+asyncio.run(main())
+"""
+
+
+def test_two_first_starts_at_once_share_one_complete_template(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes with an empty cache both become ready, and the cache holds exactly one template."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(temporary / "cache"))
+    starts = [subprocess.Popen([sys.executable, "-c", COLD_START]) for _ in range(2)]
+    assert [start.wait(60) for start in starts] == [0, 0]
+    names = sorted(path.name for path in cache_folder().iterdir())
+    assert len(names) == 3, names
+    assert names[0] == ".lock"
+    assert (cache_folder() / names[2]).stat().st_mode & 0o077 == 0  # the password
+
+
+async def test_a_cache_that_cannot_be_written_costs_time_only(
+    port: ReservedPort, supervised: Any, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no cache folder can be made, the template is built in place."""
+    (temporary / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(temporary / "file"))
+    async with supervised(Postgres(port, scratch=temporary).spec()) as supervisor:
+        assert supervisor.status()["postgres"]["state"] == "ready"
+
+
+@pytest.mark.skipif(not ROOT, reason="drops to nobody, which only root can")
+async def test_nobody_gets_a_copy_of_binaries_that_it_cannot_reach(
+    port: ReservedPort, supervised: Any, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the environment under a 0700 folder the server runs from copied binaries."""
+    from harness.platform import postgres as module
+
+    monkeypatch.setattr(module, "_everybody_may_enter", lambda folder: False)
+    (temporary / "scratch").mkdir()
+    postgres = Postgres(port, user_mode=UserMode.NOBODY, scratch=temporary / "scratch")
+    spec = postgres.spec()
+    assert spec.argv[0].startswith(str(temporary))
+    async with supervised(spec) as supervisor:
+        assert supervisor.status()["postgres"]["state"] == "ready"
+
+
+def test_a_mode_that_cannot_work_is_refused_in_a_sentence() -> None:
+    """Root cannot run it directly, others cannot become nobody."""
+    wrong = UserMode.DIRECT if ROOT else UserMode.NOBODY
+    with pytest.raises(PlatformError, match="--postgres-user"):
+        resolve_mode(wrong)
+
+
+async def test_the_start_ends_when_it_is_cancelled_while_the_template_is_built(
+    port: ReservedPort, supervised: Any, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in a first start leaves no initdb behind and nothing in the cache that looks complete."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(temporary / "cache"))
+    async with supervised(Postgres(port, scratch=temporary).spec(), start=False) as supervisor:
+        starting = asyncio.create_task(supervisor.start())
+        while not list(temporary.glob("earwitness-*/postgres/data/*")):
+            await asyncio.sleep(0.01)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    assert list(temporary.glob("earwitness-*")) == []
+    assert not list(cache_folder().glob("postgres-unshare-*")) + list(cache_folder().glob("postgres-direct-*"))

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import PlatformError, ServiceDied
+from harness.platform.remains import remove_stale
+
+pytestmark = pytest.mark.usefixtures("temporary")
+LITTLE = Path(__file__).with_name("little.py")
+
+
+async def test_services_start_after_those_they_need(standins: Any, supervised: Any) -> None:
+    """One that needs another is forked only when that one is ready; one without needs does not wait."""
+    base = standins.spec("base", unready=True, timeout_s=0.6)
+    eager, late = standins.spec("eager"), standins.spec("late", after=("base",))
+    async with supervised(base, eager, late, start=False) as supervisor:
+        with pytest.raises(PlatformError, match="base was not ready"):
+            await supervisor.start()
+        assert supervisor.status()["eager"]["starts"] == 1
+        assert supervisor.status()["late"]["starts"] == 0
+
+
+async def test_an_unknown_service_is_a_sentence_with_the_known_ones(standins: Any, supervised: Any) -> None:
+    """A misspelt name costs no look at the source."""
+    async with supervised(standins.spec("one"), standins.spec("two")) as supervisor:
+        with pytest.raises(PlatformError, match="There is no service 'three'; there are one, two"):
+            await supervisor.kill("three")
+
+
+async def test_a_directory_is_removed_at_an_ordinary_end_and_kept_after_a_death(
+    standins: Any, supervised: Any, temporary: Path
+) -> None:
+    """What is left in the temporary folder: nothing, or the directory of the platform whose service died."""
+    async with supervised(standins.spec("fine")):
+        assert len(list(temporary.iterdir())) == 1
+    assert list(temporary.iterdir()) == []
+    with contextlib.suppress(ServiceDied):
+        async with supervised(standins.spec("broken", last_words="ouch")):
+            pass
+    (kept,) = temporary.iterdir()
+    assert remove_stale(temporary) == []
+    assert "ouch" in (kept / "logs" / "broken.log").read_text()
+
+
+async def test_a_slow_start_is_told_and_a_quick_one_is_not(
+    standins: Any, supervised: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Progress names who is still waited for."""
+    monkeypatch.setattr("harness.platform.supervisor.QUIET_S", 0.2)
+    told: list[str] = []
+    with pytest.raises(PlatformError):
+        async with supervised(standins.spec("lazy", unready=True, timeout_s=0.5), say=told.append):
+            pass
+    assert told[0] == "starting: waiting for lazy ..."
+    monkeypatch.setattr("harness.platform.supervisor.QUIET_S", 20)
+    told.clear()
+    async with supervised(standins.spec("quick"), say=told.append):
+        assert told == []
+
+
+async def test_stats_count_the_children_too(standins: Any, supervised: Any) -> None:
+    """Memory, processor time and descriptors of the whole family."""
+    async with supervised(standins.spec("one"), standins.spec("two", child=True)) as supervisor:
+        stats = supervisor.stats()
+        assert (stats["one"]["processes"], stats["two"]["processes"]) == (1, 2)
+        assert stats["two"]["rss_bytes"] > stats["one"]["rss_bytes"] > 1_000_000
+        assert stats["one"]["fds"] >= 4
+
+
+async def test_two_platforms_side_by_side_do_not_meet(standins: Any, supervised: Any, fetch: Any) -> None:
+    """The end of one leaves the other's processes, ports and directory alone."""
+    one, two = standins.spec("same-name"), standins.spec("same-name")
+    async with supervised(one) as first:
+        async with supervised(two):
+            assert one.port != two.port
+        assert (await asyncio.to_thread(fetch, one.port))["pid"] == first.service("same-name").pid
+        assert first.log_dir.exists()
+
+
+@contextlib.contextmanager
+def little_platform(*options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    supervisor = subprocess.Popen(
+        [sys.executable, str(LITTLE), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert supervisor.stdin is not None
+    assert supervisor.stdout is not None
+    try:
+        yield supervisor, json.loads(supervisor.stdout.readline())
+    finally:
+        supervisor.kill()
+        supervisor.wait()
+        supervisor.stdin.close()
+        supervisor.stdout.close()
+
+
+@pytest.mark.parametrize("options", [("postgres",), ("postgres", "paused")])
+def test_sigkill_of_the_supervisor_takes_everything_down(
+    options: tuple[str, ...], until: Any, alive: Any, listening: Any, temporary: Path
+) -> None:
+    """Within 5 s no process, port, directory or shared memory is left, even of paused services and their children."""
+    with little_platform(*options) as (supervisor, about):
+        assert all(alive(pid) for pid in about["pids"])
+        assert len(about["pids"]) > 5  # Postgres has children in sessions of their own
+        supervisor.kill()
+        supervisor.wait()
+        until(lambda: not any(alive(pid) for pid in about["pids"]))
+        until(lambda: not any(listening(port) for port in about["ports"]))
+        until(lambda: not alive(about["warden"]))
+        assert list(temporary.iterdir()) == []
+
+
+def test_without_the_warden_the_kernel_ends_them_and_the_next_start_cleans_up(
+    until: Any, alive: Any, temporary: Path
+) -> None:
+    """SIGKILL of the warden and the supervisor: services die with it; the directory goes with `remove_stale`."""
+    with little_platform() as (supervisor, about):
+        assert remove_stale(temporary) == []  # its owner is alive
+        os.kill(about["warden"], signal.SIGKILL)
+        supervisor.kill()
+        supervisor.wait()
+        until(lambda: not any(alive(pid) for pid in about["pids"][:1]))
+        assert [str(path) for path in remove_stale(temporary)] == [about["directory"]]
+        assert not any(alive(pid) for pid in about["pids"])
+        assert list(temporary.iterdir()) == []
+
+
+def test_a_shell_that_looks_around_in_the_directory_is_not_killed(until: Any, alive: Any) -> None:
+    """Only what belongs to the platform is ended with it, not everything that works in its folder."""
+    with little_platform() as (supervisor, about):
+        shell = subprocess.Popen(["sleep", "100"], cwd=about["directory"])
+        supervisor.kill()
+        until(lambda: not alive(about["warden"]))
+        assert shell.poll() is None
+        shell.kill()
+        shell.wait()
