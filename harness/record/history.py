@@ -16,7 +16,9 @@ from harness.record.rundir import read_json
 from harness.record.sidecar import Sidecar
 
 if TYPE_CHECKING:
-    from checks.judge import Batch, JournalInfo
+    from checks.judge import Batch
+
+    from checks.fold import JournalInfo
 
 BATCH_RECORDS: Final = 1 << 16
 """4 MB: a batch is read, checked and remapped while it is in the processor's cache."""
@@ -60,8 +62,8 @@ def open_history(run_dir: Path | str) -> History:
 class Follower:
     """A run that is still being recorded. `history` grows with it; iterate `batches` to the end, once.
 
-    `run.json` may say which journals are to be expected: `journals`, a list of names. The reading ends when all of
-    them have footers, or when `stop()` says so; then everything complete has been yielded.
+    `run.json` may say which journals are to be expected: `journals_expected`, names or a number. The reading ends
+    when all of them have footers, or when `stop()` says so; then everything complete has been yielded.
     """
 
     def __init__(self, run_dir: Path | str, *, poll_s: float = 0.1, stop: Callable[[], bool] = lambda: False) -> None:
@@ -101,9 +103,11 @@ class Follower:
         return progress
 
     def _closed(self) -> bool:
-        expected = read_json(self.history.path / "run.json").get("journals") or ()
+        expected = read_json(self.history.path / "run.json").get("journals_expected")
         closed = {view.name for view in self.history.journals if view.footer is not None}
-        return bool(expected) and closed.issuperset(expected)
+        if isinstance(expected, int):
+            return 0 < expected <= len(closed)
+        return bool(expected) and closed.issuperset(expected or ())
 
 
 def follow(

@@ -109,7 +109,7 @@ class Journal:
                 file.unlink(missing_ok=True)
             if isinstance(error, RecordError):
                 raise
-            if isinstance(error, FileExistsError):
+            if isinstance(error, FileExistsError) and path.parent.is_dir():
                 raise RecordError(
                     f"{error.filename} exists already: each process needs its own journal name."
                 ) from None

@@ -12,11 +12,11 @@ from typing import Any, Final
 from zlib import crc32
 
 from checks.record import NOBODY, RECORD, Kind
-from harness.record.columns import ABSENT, COLUMNS, ENUMS, FLAG_BITS, GENERIC, KINDS, MESSAGE_KINDS, OWN, TEXTS
+from harness.record.columns import ABSENT, ENUMS, FLAG_BITS, GENERIC, KINDS, MESSAGE_KINDS, OWN, TEXTS
 from harness.record.journal import Journal
 
 SLOTS: Final = ("client", "conn", "conv", "author", "counter", "seq", "aux", "size", "digest")
-EXTRA_COLUMNS: Final = ("message", "text")
+_ANY_KIND: Final = frozenset(("journal", "index", "time_ns", "kind", "flags", "user", "sender_id", "message", "text"))
 _CONNECTED: Final = MESSAGE_KINDS - {Kind.STORED} | {Kind.CONNECT, Kind.DISCONNECT, Kind.JOIN, Kind.LEAVE, Kind.RUN}
 _CLIENTLESS: Final = frozenset((Kind.FAULT, Kind.PHASE, Kind.PROBE, Kind.READ_END, Kind.STORED))
 _RANGES: Final = {
@@ -114,9 +114,10 @@ class Rows:
         for column, value in row.items():
             slot = columns.get(column)
             if slot is None:
-                if column not in COLUMNS and column not in EXTRA_COLUMNS:
+                if column not in _ANY_KIND:
+                    possible = _columns_of(kind)
                     raise RowError(
-                        f"{column!r} is no column; a row of kind {kind.name.lower()} may have: {_columns_of(kind)}"
+                        f"{column!r} is no column of a row of kind {kind.name.lower()}, which may have: {possible}"
                     )
                 continue
             found[slot] = self._value(column, value, slot, journal)
@@ -219,7 +220,7 @@ def _kind(row: Mapping[str, Any]) -> Kind:
 
 def _columns_of(kind: Kind) -> str:
     own = OWN.get(kind, {})
-    return ", ".join(("time_ns", "flags", *(own.get(slot, column) for slot, column in GENERIC.items())))
+    return ", ".join(("time_ns", "flags", "user", *(own.get(slot, column) for slot, column in GENERIC.items())))
 
 
 def _integer(row: Mapping[str, Any], column: str) -> int:

@@ -15,7 +15,9 @@ from harness.errors import RecordError
 from harness.record.sidecar import Sidecar
 
 if TYPE_CHECKING:
-    from checks.judge import Batch, JournalInfo
+    from checks.judge import Batch
+
+    from checks.fold import JournalInfo
 
 STRANGER: Final = -2
 """`aux` of a record whose platform user id nobody's login explains."""
@@ -65,7 +67,7 @@ class JournalView:
 
     def info(self) -> JournalInfo:
         """What the judge must know of this journal beside its records."""
-        from checks.judge import JournalInfo
+        from checks.fold import JournalInfo
 
         return JournalInfo(
             name=self.name,
