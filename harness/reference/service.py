@@ -30,6 +30,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Protocol, TypeAlias, TypeVar
 
 import asyncpg
@@ -93,6 +94,7 @@ class Service:
     def __init__(self, name: str) -> None:
         self.name = name
         self.log = logging.getLogger(name)
+        self.defects: tuple[DefectOrder, ...] = ()
         self.started = False
         self.missing = "its start"
         self.broken: str | None = None
@@ -154,6 +156,7 @@ class Service:
         while True:
             try:
                 await self.start()
+                self._install_defects()
                 break
             except DEPENDENCY_DOWN as error:
                 self.missing = f"{type(error).__name__}: {error}"
@@ -166,6 +169,11 @@ class Service:
         gc.freeze()
         self.started = True
         self.log.info("started, pid %d", os.getpid())
+
+    def _install_defects(self) -> None:
+        """Before the first request. Only a process that was asked for a defect ever loads one."""
+        if self.defects:
+            import_module("harness.reference.defects").install(self, self.defects)
 
     async def _on_shutdown(self, _: web.Application) -> None:
         await self.drain()
@@ -243,11 +251,7 @@ async def _main(make: Callable[[S], Service], settings: S, orders: list[DefectOr
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     service = make(settings)
-    if orders:
-        # Only a process that was asked for a defect ever loads one.
-        from importlib import import_module
-
-        import_module("harness.reference.defects").install(service, orders)
+    service.defects = tuple(orders)
     await service.run_until_stopped(listener, stopped)
     service.log.info("stopped")
 

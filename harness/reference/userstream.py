@@ -27,18 +27,3 @@ def to_entry(user: Mapping[str, Any]) -> dict[Any, Any]:
         "permissions": orjson.dumps(list(user["permissions"])),
         "version": str(user["version"]),
     }
-
-
-def from_entry(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """A user with typed values, from the fields as Redis gives them; KeyError or ValueError for a foreign entry."""
-    text = {key.decode(): value.decode() for key, value in fields.items()}
-    return {
-        "id": text["id"],
-        "provider": text["provider"],
-        "subject": text["subject"],
-        "email": text["email"],
-        "name": text["name"],
-        "is_active": {"true": True, "false": False}[text["is_active"]],
-        "permissions": orjson.loads(text["permissions"]),
-        "version": int(text["version"]),
-    }

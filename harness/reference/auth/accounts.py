@@ -34,7 +34,7 @@ class Accounts:
     ) -> None:
         self._settings, self._pool, self._redis, self._keys, self._changed = settings, pool, client, keys, changed
         self.users = Users()
-        self.sessions = Sessions(settings.refresh_ttl_s, settings.access_ttl_s)
+        self.sessions = Sessions(settings.access_ttl_s)
 
     async def person(self, identity: Identity) -> Row:
         """The account of an identity, made if it is new; ApiError 403 if it is deactivated."""
@@ -102,7 +102,10 @@ class Accounts:
 
     async def _tokens(self, connection: Connection, user: Row, opened: Opened) -> dict[str, Any]:
         claims = self.claims(user, opened)
-        refresh = await self.sessions.add_refresh_token(connection, opened.session, claims["jti"], claims["exp"])
+        refresh = self._keys.sign(refreshing := self.refresh_claims(claims))
+        await self.sessions.add_refresh_token(
+            connection, opened.session, refresh, refreshing["exp"], claims["jti"], claims["exp"]
+        )
         return {
             "access_token": self._keys.sign(claims),
             "refresh_token": refresh,
@@ -127,6 +130,12 @@ class Accounts:
             "name": user["name"],
             "permissions": list(user["permissions"]),
         }
+
+    def refresh_claims(self, access: dict[str, Any]) -> dict[str, Any]:
+        """What the refresh token beside an access token says. Only its type keeps it from being an access token."""
+        same = {name: access[name] for name in ("iss", "aud", "sub", "iat", "sid")}
+        expires_at = math.ceil(access["iat"] + self._settings.refresh_ttl_s)
+        return {**same, "exp": expires_at, "jti": uuid.uuid4().hex, "typ": "refresh"}
 
     async def _revoked(self, revocations: list[Revocation]) -> None:
         """Known everywhere before the caller is answered; if Redis is away now, the relay does it later."""

@@ -6,8 +6,7 @@ import asyncio
 import hmac
 import time
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
@@ -19,25 +18,21 @@ from harness.reference.answers import ApiError, json_response, read_json, text_f
 from harness.reference.auth.accounts import Accounts
 from harness.reference.auth.changes import admin_changes, own_changes
 from harness.reference.auth.database import Pool, Row, connect
+from harness.reference.auth.guard import Guard
 from harness.reference.auth.logins import LOGIN_TTL_S, Logins, PendingLogin, cookie_name
 from harness.reference.auth.provider_client import ProviderClient, ProviderDown
 from harness.reference.auth.relay import Relay
 from harness.reference.auth.settings import Settings
 from harness.reference.auth.signing import SigningKeys
 from harness.reference.auth.users import public
-from harness.reference.bearer import bearer_token, unauthorized
-from harness.reference.limits import Decision, Limiter
 from harness.reference.pkce import s256
-from harness.reference.revocation import is_revoked
 from harness.reference.service import DEPENDENCY_DOWN, Service
-from harness.reference.tokens import Claims, KeySet, TokenRefused, Verifier
+from harness.reference.tokens import Claims, KeySet, Verifier
 
 KEEP_HOUSE_S = 5.0
 RETIRE_MARGIN_S = 60.0
 COOKIE_PATH = "/auth"
 _NO_STORE = {"Cache-Control": "no-store"}
-
-Authenticated: TypeAlias = Callable[[web.Request, Claims], Awaitable[web.Response]]
 
 
 class Auth(Service):
@@ -47,7 +42,6 @@ class Auth(Service):
     http: aiohttp.ClientSession
     provider: ProviderClient
     keys: SigningKeys
-    verifier: Verifier
     accounts: Accounts
     relay: Relay
 
@@ -60,8 +54,8 @@ class Auth(Service):
             )
         )
         self.logins = Logins(self.redis)
-        self.limiter = _limiter(self.redis, settings.rate_per_s, settings.rate_burst, "rate:")
-        self.login_limiter = _limiter(self.redis, settings.login_rate_per_s, settings.login_burst, "rate:login:")
+        self.guard = Guard(settings, self.redis)
+        authenticated = self.guard.authenticated
         self.app.add_routes(
             [
                 web.get("/.well-known/jwks.json", self.jwks),
@@ -69,11 +63,11 @@ class Auth(Service):
                 web.get("/auth/google/callback", self.callback),
                 web.post("/auth/exchange", self.exchange),
                 web.post("/auth/refresh", self.refresh),
-                web.post("/auth/logout", self.authenticated(self.logout)),
-                web.get("/auth/me", self.authenticated(self.me)),
-                web.patch("/auth/me", self.authenticated(self.change_me)),
-                web.delete("/auth/me", self.authenticated(self.deactivate_me)),
-                web.post("/auth/ticket", self.authenticated(self.ticket)),
+                web.post("/auth/logout", authenticated(self.logout)),
+                web.get("/auth/me", authenticated(self.me)),
+                web.patch("/auth/me", authenticated(self.change_me)),
+                web.delete("/auth/me", authenticated(self.deactivate_me)),
+                web.post("/auth/ticket", authenticated(self.ticket)),
                 web.post("/auth/admin/rotate-keys", self.rotate_keys),
                 web.patch("/auth/admin/users/{id}", self.change_user),
             ]
@@ -97,7 +91,7 @@ class Auth(Service):
             self.settings.client_secret,
             self.settings.callback_url,
         )
-        self.verifier = Verifier(
+        self.guard.verifier = Verifier(
             KeySet(self.keys.fetch), issuer=self.settings.public_url, audience=self.settings.audience
         )
         self.relay = Relay(self.pool, self.redis, self.log)
@@ -130,39 +124,10 @@ class Auth(Service):
             except DEPENDENCY_DOWN as error:
                 self.log.warning("house-keeping waits: %s: %s", type(error).__name__, error)
 
-    # Who is asking
-
-    def authenticated(self, handler: Authenticated) -> Callable[[web.Request], Awaitable[web.Response]]:
-        """The handler behind all that an access token must pass; its answer carries the rate headers."""
-
-        async def guarded(request: web.Request) -> web.Response:
-            claims = await self.claims_of(bearer_token(request))
-            decision = await self.spend_budget(claims.subject)
-            response = await handler(request, claims)
-            if decision is not None:
-                response.headers.update(decision.headers())
-            return response
-
-        return guarded
-
-    async def claims_of(self, token: str) -> Claims:
-        """ApiError 401 unless the token holds now, on this service as on every other."""
-        try:
-            claims = await self.verifier.verify(token)
-        except TokenRefused as error:
-            raise unauthorized(error.code, error.message) from None
-        if await is_revoked(self.redis, claims):
-            raise unauthorized("revoked", "The token has been revoked.")
-        return claims
-
-    async def spend_budget(self, subject: str) -> Decision | None:
-        """One request of the subject's one budget; ApiError 429 when it is used up."""
-        return await _take(self.limiter, subject)
-
     # Login
 
     async def begin(self, request: web.Request) -> web.Response:
-        await _take(self.login_limiter, request.remote or "unknown")
+        await self.guard.spend_login(request)
         return_to = request.query.get("return_to", "")
         if return_to and not self.settings.may_return_to(return_to):
             raise ApiError(400, "invalid_return_to", "return_to must be a page of the frontend.")
@@ -235,7 +200,7 @@ class Auth(Service):
 
     async def refresh(self, request: web.Request) -> web.Response:
         token = text_field(await read_json(request), "refresh_token")
-        decision = await self.spend_budget(await self.accounts.owner(token)) if self.limiter else None
+        decision = await self.guard.spend(await self.accounts.owner(token))
         headers = {**_NO_STORE, **(decision.headers() if decision else {})}
         return json_response(await self.accounts.refresh(token), headers=headers)
 
@@ -268,40 +233,16 @@ class Auth(Service):
     # Administration
 
     async def rotate_keys(self, request: web.Request) -> web.Response:
-        self._check_admin(request)
+        self.guard.check_admin(request)
         return json_response({"kid": await self.keys.rotate(), "at": time.time()})
 
     async def change_user(self, request: web.Request) -> web.Response:
-        self._check_admin(request)
+        self.guard.check_admin(request)
         try:
             user_id = str(uuid.UUID(request.match_info["id"]))
         except ValueError:
             raise ApiError(404, "no_such_user", "There is no such user.") from None
         return json_response(public(await self.accounts.change(user_id, admin_changes(await read_json(request)))))
-
-    def _check_admin(self, request: web.Request) -> None:
-        secret = self.settings.admin_secret
-        if self.settings.test_mode:
-            return
-        if secret is None:
-            raise ApiError(404, "not_found", "There is no such page.")
-        if not hmac.compare_digest(bearer_token(request).encode(), secret.encode()):
-            raise ApiError(403, "forbidden", "This is for administrators.")
-
-
-def _limiter(client: redis.asyncio.Redis, rate_per_s: float | None, burst: float | None, prefix: str) -> Limiter | None:
-    if rate_per_s is None:
-        return None
-    return Limiter(client, rate_per_s, int(burst or max(1.0, rate_per_s)), prefix=prefix)
-
-
-async def _take(limiter: Limiter | None, subject: str) -> Decision | None:
-    if limiter is None:
-        return None
-    decision = await limiter.take(subject)
-    if not decision.allowed:
-        raise ApiError(429, "rate_limited", "Too many requests; slow down.", headers=decision.headers())
-    return decision
 
 
 def _refused_by_provider(pending: PendingLogin, error: str) -> web.Response:

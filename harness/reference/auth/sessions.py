@@ -7,11 +7,10 @@ the first has been there, and nobody slips a new token past a revocation.
 from __future__ import annotations
 
 import hashlib
-import secrets
 import time
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from harness.reference.auth.database import Connection, Row
 from harness.reference.revocation import Revocation
@@ -37,8 +36,8 @@ class Opened:
 class Sessions:
     """SQL on `sessions`, `refresh_tokens` and `revoked`, inside the caller's transaction."""
 
-    def __init__(self, refresh_ttl_s: float, access_ttl_max_s: float) -> None:
-        self._refresh_ttl_s, self._access_ttl_max_s = refresh_ttl_s, access_ttl_max_s
+    def __init__(self, access_ttl_max_s: float) -> None:
+        self._access_ttl_max_s = access_ttl_max_s
 
     async def open(self, connection: Connection, user_id: str, access_ttl_s: float) -> Opened:
         session = uuid.uuid4()
@@ -50,9 +49,10 @@ class Sessions:
         )
         return Opened(str(session), user_id, access_ttl_s)
 
-    async def add_refresh_token(self, connection: Connection, session: str, jti: str, access_expires_at: float) -> str:
-        """A new refresh token of the session; only its hash is stored."""
-        token = secrets.token_urlsafe(32)
+    async def add_refresh_token(
+        self, connection: Connection, session: str, token: str, expires_at: float, jti: str, access_expires_at: float
+    ) -> None:
+        """Remember a new refresh token of the session, by its hash, and the access token given beside it."""
         await connection.execute(
             "INSERT INTO refresh_tokens (hash, family, access_jti, access_expires_at, expires_at) "
             "VALUES ($1, $2::text::uuid, $3, $4, $5)",
@@ -60,9 +60,8 @@ class Sessions:
             session,
             jti,
             datetime.fromtimestamp(access_expires_at, UTC),
-            datetime.now(UTC) + timedelta(seconds=self._refresh_ttl_s),
+            datetime.fromtimestamp(expires_at, UTC),
         )
-        return token
 
     async def owner(self, connection: Connection, token: str) -> str:
         """The user whose refresh token this is or was; RefreshRefused if nobody's."""

@@ -1,0 +1,91 @@
+"""Who is asking: what a request must pass before its handler runs."""
+
+from __future__ import annotations
+
+import functools
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import redis.asyncio
+from aiohttp import web
+
+from harness.reference.answers import ApiError
+from harness.reference.auth.settings import Settings
+from harness.reference.bearer import bearer_token, unauthorized
+from harness.reference.limits import Decision, Limiter
+from harness.reference.revocation import is_revoked
+from harness.reference.tokens import Claims, TokenRefused, Verifier
+
+Authenticated: TypeAlias = Callable[[web.Request, Claims], Awaitable[web.Response]]
+Plain: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class Guard:
+    """Token, revocation, budget. `verifier` is set when the keys are there."""
+
+    verifier: Verifier
+
+    def __init__(self, settings: Settings, client: redis.asyncio.Redis) -> None:
+        self._settings = settings
+        self.is_revoked: Callable[[Claims], Awaitable[bool]] = functools.partial(is_revoked, client)
+        self.budget = _limiter(client, settings.rate_per_s, settings.rate_burst, "rate:")
+        self.login_budget = _limiter(client, settings.login_rate_per_s, settings.login_burst, "rate:login:")
+
+    def authenticated(self, handler: Authenticated) -> Plain:
+        """The handler behind all that an access token must pass; its answer carries the rate headers."""
+
+        async def guarded(request: web.Request) -> web.Response:
+            claims = await self.claims_of(bearer_token(request))
+            decision = await self.spend(claims.subject)
+            try:
+                response = await handler(request, claims)
+            except ApiError as error:
+                response = error.response()
+            response.headers.update(decision.headers() if decision else {})
+            return response
+
+        return guarded
+
+    async def claims_of(self, token: str) -> Claims:
+        """ApiError 401 unless the token holds now, on this service as on every other."""
+        try:
+            claims = await self.verifier.verify(token)
+        except TokenRefused as error:
+            raise unauthorized(error.code, error.message) from None
+        if await self.is_revoked(claims):
+            raise unauthorized("revoked", "The token has been revoked.")
+        return claims
+
+    async def spend(self, subject: str) -> Decision | None:
+        """One request of the subject's one budget; ApiError 429 when it is used up."""
+        return await _take(self.budget, subject)
+
+    async def spend_login(self, request: web.Request) -> None:
+        """One unauthenticated login of a client address, where that is limited at all."""
+        await _take(self.login_budget, request.remote or "unknown")
+
+    def check_admin(self, request: web.Request) -> None:
+        """ApiError 404 or 403 unless the request may administrate."""
+        secret = self._settings.admin_secret
+        if self._settings.test_mode:
+            return
+        if secret is None:
+            raise ApiError(404, "not_found", "There is no such page.")
+        if not hmac.compare_digest(bearer_token(request).encode(), secret.encode()):
+            raise ApiError(403, "forbidden", "This is for administrators.")
+
+
+def _limiter(client: redis.asyncio.Redis, rate_per_s: float | None, burst: float | None, prefix: str) -> Limiter | None:
+    if rate_per_s is None:
+        return None
+    return Limiter(client, rate_per_s, int(burst or max(1.0, rate_per_s)), prefix=prefix)
+
+
+async def _take(limiter: Limiter | None, subject: str) -> Decision | None:
+    if limiter is None:
+        return None
+    decision = await limiter.take(subject)
+    if not decision.allowed:
+        raise ApiError(429, "rate_limited", "Too many requests; slow down.", headers=decision.headers())
+    return decision
