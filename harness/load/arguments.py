@@ -13,7 +13,8 @@ def add_arguments(parser: Any, **_: Any) -> None:
     parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1")
     group = parser.add_argument_group(
         "Earwitness",
-        "Every frame is recorded and judged. Exit codes: 0 PASS, 1 FAIL, 2 could not run, 3 UNKNOWN, 4 a threshold was missed.",
+        "Every frame is recorded and judged. "
+        "Exit codes: 0 PASS, 1 FAIL, 2 could not run, 3 UNKNOWN, 4 a threshold was missed.",
     )
     group.add_argument(
         "--target",

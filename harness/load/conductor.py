@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gevent
 from gevent import subprocess
 from gevent.event import Event
 from locust.runners import MasterRunner
 
-from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EXIT_UNKNOWN, EarwitnessError, PlatformError
+from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EXIT_UNKNOWN, PlatformError
 from harness.load.arguments import seed_of
 from harness.load.sampler import Sampler
 from harness.load.under_test import UnderTest
@@ -134,6 +133,7 @@ class Conductor:
             self.life.end_part()
         if self._sampler is not None:
             self._sampler.close()
+        self.under_test.save_logs(run.path / "services")
         run.update(state="drained")
         print("earwitness: reading the final state ...", flush=True)
         self._collect(run)
@@ -172,7 +172,8 @@ class Conductor:
     def _collect(self, run: RunDirectory) -> None:
         command = [sys.executable, "-m", "harness.target.collect", str(run.path)]
         try:
-            subprocess.run(command, timeout=COLLECT_DEADLINE_S, check=False, start_new_session=True)
+            environment = {**os.environ, **self.under_test.environment()}
+            subprocess.run(command, timeout=COLLECT_DEADLINE_S, check=False, start_new_session=True, env=environment)
         except subprocess.TimeoutExpired:
             print("earwitness: the final state could not be read in time", file=sys.stderr)
 

@@ -15,13 +15,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from locust import events
+import locust
 from locust.runners import MasterRunner, WorkerRunner
 
 from harness.errors import EXIT_CANNOT_RUN, EarwitnessError
 from harness.load.conductor import Conductor
 from harness.load.part import Part
 from harness.load.story import Story
+
+events: Any = locust.events
 
 BEGIN, DRAIN, ACKED, SETTLE, DRAINED = (
     f"earwitness-{step}" for step in ("begin", "drain", "acked", "settle", "drained")

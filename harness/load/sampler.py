@@ -18,7 +18,7 @@ class Sampler:
     """A greenlet that ends with `close`. A target whose processes we do not own gives no samples."""
 
     def __init__(self, path: Path, under_test: UnderTest) -> None:
-        self._file = open(path, "a", encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
         self._under_test = under_test
         self._greenlet = gevent.spawn(self._run)
 

@@ -88,7 +88,7 @@ class LoopLag:
 
 
 def _rounded_ms(ns: int) -> float | int:
-    """Two significant digits below 10 ms, so that Locust's percentiles lose their floor of 1 ms; its own rounding above."""
+    """Two digits below 10 ms, so that Locust's percentiles lose their floor of 1 ms; Locust's own rounding above."""
     ms = ns / 1e6
     if ms < 1:
         return round(ms, 2)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from locust import events
+import locust
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,7 @@ def story(
         memory_mb=dict(memory_mb or {}),
         probe_p99_ms=probe_p99_ms,
     )
+    events: Any = locust.events
     events.init_command_line_parser.add_listener(add_arguments)
 
     def on_init(environment: Any, **_: Any) -> None:

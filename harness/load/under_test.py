@@ -10,40 +10,39 @@ from typing import Any
 import httpx
 
 from harness.client.flow import FlowError, run_flow
-from harness.errors import TargetError
-from harness.platform.launch import Platform, attach_running, launch
-from harness.target.load import open_target
+from harness.errors import SettingsError, TargetError
+from harness.platform.launch import Platform, launch, offered
+from harness.target.load import open_target, secrets_environment, without_secrets
 from harness.target.plan import Plan
 from harness.target.protocol import Target
 
 REACH_S = 10.0
+LOG_LINES = 10_000
 
 
 class UnderTest:
     """`description` is what run.json and the load processes need to speak to the same platform."""
 
-    def __init__(self, description: dict[str, Any], platform: Platform | None, *, owned: bool) -> None:
+    def __init__(self, description: dict[str, Any], platform: Platform | None = None) -> None:
         self.description = description
         self.target: Target = open_target(description)
         self._platform = platform
-        self._owned = owned
 
     @classmethod
     def from_options(cls, options: Any) -> UnderTest:
         """Raises EarwitnessError: a file with faults, an address nobody answers, a platform that does not start."""
         if options.target:
-            under_test = cls({"kind": "file", "path": str(Path(options.target).resolve())}, None, owned=False)
+            under_test = cls({"kind": "file", "path": str(Path(options.target).resolve())})
             under_test._reach()
             return under_test
-        platform = attach_running()
-        owned = platform is None
+        defects = _defects(options.defect)
+        platform = None if defects else offered()
         if platform is None:
-            defects = [d.strip() for d in options.defect.split(",") if d.strip()]
             begin = time.monotonic()
             print("earwitness: starting the platform ...", file=sys.stderr, flush=True)
             platform = launch(defects=defects)
             print(f"earwitness: the platform is up ({time.monotonic() - begin:.1f} s)", file=sys.stderr, flush=True)
-        return cls({"kind": "reference", "endpoints": dict(platform.endpoints)}, platform, owned=owned)
+        return cls({"kind": "reference", "endpoints": without_secrets(platform.endpoints)}, platform)
 
     def _reach(self) -> None:
         name = self.description.get("path", "the target")
@@ -65,10 +64,38 @@ class UnderTest:
         return Plan(seed=seed, tag=tag, users=users, sizes=sizes)
 
     def stats(self) -> list[dict[str, Any]]:
-        """One row a service: service, pid, rss_mb, cpu_s; none for a platform whose processes we do not see."""
-        return [] if self._platform is None else self._platform.control.stats()
+        """One row a service: service, pid, rss_mb, cpu_s, fds; none for a platform whose processes we do not see."""
+        if self._platform is None:
+            return []
+        return [
+            {"service": name, "rss_mb": round(row["rss_bytes"] / 1e6, 2), "cpu_s": row["cpu_s"], "fds": row["fds"]}
+            for name, row in self._platform.control.stats().items()
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """What the collector needs beside the description: addresses with passwords in them."""
+        return {} if self._platform is None else secrets_environment(self._platform.endpoints)
+
+    def save_logs(self, folder: Path) -> None:
+        """The services' last words beside what the users saw."""
+        if self._platform is None:
+            return
+        folder.mkdir(exist_ok=True)
+        for name in self._platform.control.stats():
+            (folder / f"{name}.log").write_text(self._platform.control.logs(name, LOG_LINES))
 
     def close(self) -> None:
         """Stop the platform if we started it."""
-        if self._platform is not None and self._owned:
+        if self._platform is not None:
             self._platform.stop()
+
+
+def _defects(text: str) -> dict[str, list[str]]:
+    """`backend=drop-push:0.001,auth=…` by service. Raises SettingsError."""
+    found: dict[str, list[str]] = {}
+    for order in filter(None, (part.strip() for part in text.split(","))):
+        service, equals, defect = order.partition("=")
+        if not equals or not service or not defect:
+            raise SettingsError("--defect", [f"{order!r} is not SERVICE=NAME:P, e.g. backend=drop-push:0.001"])
+        found.setdefault(service, []).append(defect)
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 from locust import User
-from locust.exception import StopUser
+from locust.exception import LocustError, StopUser
 
 from checks.record import NONE, Kind, Place
 from harness.client.blocking import Connection, Refused
@@ -200,6 +200,8 @@ class ChatUser(User):
         return run_flow_gevent(flow, on_request=self._requested)
 
     def _requested(self, name: str, method: str, ms: float, status: int, length: int, error: Exception | None) -> None:
+        if error is None and status >= 400:
+            error = LocustError(f"HTTP {status}")
         self.environment.events.request.fire(
             request_type=method,
             name=name,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from checks.record import Kind
+from checks.record import RECORD, Kind
 
 Records = npt.NDArray[Any]
 
@@ -96,7 +96,7 @@ def bursts(views: list[Records], table: Path) -> list[dict[str, Any]]:
     for row in read_table(table):
         first, last = row["first"], row["first"] + row["count"] - 1
         mine = [r[(r["author"] == row["client"]) & (r["counter"] >= first) & (r["counter"] <= last)] for r in views]
-        records = np.concatenate(mine) if mine else np.empty(0)
+        records: Records = np.concatenate(mine) if mine else np.empty(0, RECORD)
         sent = records[records["kind"] == Kind.INVOKE]
         acked = records[records["kind"] == Kind.OK]
         heard = records[records["kind"] == Kind.DELIVER]
@@ -154,7 +154,7 @@ def _joined(views: list[Records], kind: Kind, *, first_attempt: bool = False) ->
         if first_attempt:
             mask &= records["attempt"] <= 1
         parts.append(records[mask])
-    return np.concatenate(parts) if parts else np.empty(0)
+    return np.concatenate(parts) if parts else np.empty(0, RECORD)
 
 
 def _message_keys(records: Records) -> npt.NDArray[Any]:

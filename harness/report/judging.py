@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from checks import ALL
-from checks.contract import Contract
 from checks.judge import Judge
 from checks.outcome import outcome_of_run
-from checks.verdict import Outcome, Verdict, upper_bound_95
 from checks.witness import tell
+
+from checks import ALL
+from checks.contract import Contract
+from checks.verdict import Outcome, Verdict, upper_bound_95
 from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN
 from harness.record.history import History, open_history
 from harness.report import figures
@@ -82,7 +83,7 @@ def _told(verdict: Verdict, history: History, judged_by: Sequence[str]) -> dict[
     broken = verdict.promised and verdict.outcome is Outcome.FAIL
     witnesses = []
     for finding in verdict.findings[:MOST_WITNESSES]:
-        telling = tell(finding, verdict, history.roster, history.lookup)
+        telling = tell(finding, verdict, history.roster, lambda journal, index: _record(history, journal, index))
         witnesses.append({"sentence": telling.sentence, "records": list(telling.lines)})
     return {
         "id": verdict.id,
@@ -98,6 +99,12 @@ def _told(verdict: Verdict, history: History, judged_by: Sequence[str]) -> dict[
         "facts": dict(verdict.facts),
         "witnesses": witnesses,
     }
+
+
+def _record(history: History, journal: int, index: int) -> Any:
+    """The record `index` (from 1) of a journal, or None if there is none."""
+    records = history.journals[journal].records
+    return records[index - 1] if 0 < index <= len(records) else None
 
 
 def write_verdict(run_dir: Path, verdict: Mapping[str, Any]) -> None:

@@ -63,6 +63,7 @@ def _threshold_line(row: Mapping[str, Any]) -> str:
 
 def _burst_line(b: Mapping[str, Any]) -> str:
     return (
-        f"  burst of {b['count']:,} by client {b['client']}: sent in {b['sent_s']} s, acknowledged {b['acknowledged']:,} "
-        f"by {b['acknowledged_s']} s, delivered {b['delivered']:,} to {b['hearers']} by {b['delivered_s']} s, stored {b['stored']:,}"
+        f"  burst of {b['count']:,} by client {b['client']}: sent in {b['sent_s']} s, "
+        f"acknowledged {b['acknowledged']:,} by {b['acknowledged_s']} s, "
+        f"delivered {b['delivered']:,} to {b['hearers']} by {b['delivered_s']} s, stored {b['stored']:,}"
     )

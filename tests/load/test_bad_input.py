@@ -1,0 +1,118 @@
+"""A user's mistake is one clear sentence, exit code 2, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FEW = ("-u", "2", "-t", "2s")
+
+
+def sentence(out: str) -> str:
+    lines = [line for line in out.splitlines() if line.startswith("earwitness: ")]
+    assert "Traceback" not in out, out
+    return lines[-1]
+
+
+def test_a_target_that_nobody_answers(locust: Callable[..., Any], tmp_path: Path) -> None:
+    """The sentence names the file and the address."""
+    example = (Path(__file__).parents[1] / "target" / "other_chat" / "target.toml").read_text()
+    file = tmp_path / "chat.toml"
+    file.write_text(example.replace("${BASE}", "127.0.0.1:9"))
+    run = locust(*FEW, "--target", str(file))
+    assert run.code == 2, run.out
+    assert "127.0.0.1" in sentence(run.out)
+    assert not (run.runs / "latest").exists()
+
+
+@pytest.mark.parametrize("text", ["[platform\n", "colour = 'red'\n", ""])
+def test_a_broken_target_file(locust: Callable[..., Any], tmp_path: Path, text: str) -> None:
+    """The sentence names the file."""
+    file = tmp_path / "chat.toml"
+    file.write_text(text)
+    run = locust(*FEW, "--target", str(file))
+    assert run.code == 2, run.out
+    assert "chat.toml" in sentence(run.out)
+
+
+def test_a_seed_that_is_no_number(locust: Callable[..., Any]) -> None:
+    """The sentence says what a seed looks like."""
+    run = locust(*FEW, "--seed", "lucky")
+    assert run.code == 2, run.out
+    assert "--seed 42" in sentence(run.out)
+
+
+def test_no_space_for_the_run(tmp_path: Path, command: Callable[..., list[str]]) -> None:
+    """Refused before anything is started, with the space that is needed."""
+    place = tmp_path / "tiny"
+    place.mkdir()
+    args = command("--headless", *FEW)
+    args[args.index("--runs") + 1] = str(place / "runs")
+    # A mount namespace of its own gives a file system of 8 MB that vanishes with the process, root or not.
+    mount = f"mount -t tmpfs -o size=8m tmpfs {place} && exec \"$@\""
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "MB are free" in sentence(done.stdout + done.stderr)
+
+
+def test_killed_in_mid_run(
+    command: Callable[..., list[str]], runs: Path, left_behind: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    """kill -9 of Locust: the platform is gone within 5 s; the rest can still be judged, as UNKNOWN."""
+    log = (tmp_path / "locust.log").open("w+")
+    env = {**os.environ, "EARWITNESS_PLATFORM": "none"}
+    process = subprocess.Popen(
+        command("--headless", "-u", "10", "-r", "10", "-t", "60s"), stdout=log, stderr=log, env=env
+    )
+    try:
+        wait_for(lambda: any(runs.glob("latest/journals/load-0.ewj")), 40)
+        wait_for(lambda: recorded_messages(runs / "latest") > 20, 30)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    wait_for(lambda: left_behind() == [], 5)
+    earwitness = [command()[0], "-m", "harness.cli", "check", str(runs / "latest")]
+    done = subprocess.run(earwitness, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3, done.stdout + done.stderr
+    verdict = json.loads((runs / "latest" / "verdict.json").read_text())
+    assert verdict["outcome"] == "UNKNOWN"
+    assert "load-0" in done.stdout
+
+
+def recorded_messages(run_dir: Path) -> int:
+    from checks.record import Kind
+    from harness.record.history import open_history
+
+    return sum(int((view.records["kind"] == Kind.INVOKE).sum()) for view in open_history(run_dir).journals)
+
+
+def wait_for(done: Callable[[], bool], timeout_s: float) -> None:
+    end = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < end, f"not within {timeout_s} s"
+        time.sleep(0.05)
+
+
+def test_check_of_no_run(tmp_path: Path, command: Callable[..., list[str]]) -> None:
+    """`earwitness check` of a folder that is no run says so."""
+    shutil.rmtree(tmp_path / "x", ignore_errors=True)
+    done = subprocess.run(
+        [command()[0], "-m", "harness.cli", "check", str(tmp_path / "x")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "no run directory" in sentence(done.stderr)

@@ -1,0 +1,69 @@
+"""The main job as a user starts it: verdicts that are right, exit codes, and nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+SMALL = ("-u", "20", "-r", "20", "-t", "8s")
+
+
+def test_a_healthy_platform_passes(locust: Callable[..., Any], left_behind: Callable[[], list[str]]) -> None:
+    """Locust starts the platform itself, every named check examines something, and everything ends with it."""
+    run = locust(*SMALL, "--seed", "7")
+    assert run.code == 0, run.out
+    verdict = run.verdict
+    assert verdict["outcome"] == "PASS"
+    assert verdict["seed"] == 7
+    assert verdict["load"]["users"] == 20
+    assert len(verdict["replicas"]) == 2
+    assert all(c["examined"] > 0 for c in verdict["checks"] if c["judged_by_story"])
+    (burst,) = verdict["bursts"]
+    assert (burst["sent"], burst["acknowledged"], burst["stored"]) == (1000, 1000, 1000)
+    assert burst["delivered"] == 1000 * burst["hearers"]
+    assert (run.directory / "junit.xml").exists()
+    assert left_behind() == []
+
+
+def test_two_processes_give_one_verdict(locust: Callable[..., Any], platform: Any) -> None:
+    """`--processes 2`: both workers' journals are judged together, once."""
+    run = locust(*SMALL, "--processes", "2", platform=platform)
+    assert run.code == 0, run.out
+    assert run.verdict["load"]["users"] == 20
+    assert {p.name for p in (run.directory / "journals").glob("*.ewj")} == {
+        "load-0.ewj",
+        "load-1.ewj",
+        "collector.ewj",
+    }
+
+
+@pytest.mark.parametrize(
+    ("defect", "check"),
+    [
+        ("swap-pushes:0.01", "I4"),
+        ("drop-push:0.01", "I5b"),
+        ("duplicate-push:0.01", "I6"),
+        ("lose-after-ack:0.01", "I5a"),
+        ("leak:0.01", "I12"),
+    ],
+)
+def test_a_wrong_platform_is_caught(locust: Callable[..., Any], defect: str, check: str) -> None:
+    """Each defect of the backend fails the check that is there for it, with a witness in words."""
+    run = locust(*SMALL, "--defect", f"backend={defect}")
+    assert run.code == 1, run.out
+    assert run.verdict["outcome"] == "FAIL"
+    found = run.check(check)
+    assert found["outcome"] == "FAIL"
+    assert found["witnesses"][0]["sentence"]
+    assert 1 <= len(found["witnesses"][0]["records"]) <= 6
+    assert found["witnesses"][0]["sentence"] in run.out
+
+
+def test_silence_never_passes(locust: Callable[..., Any], platform: Any) -> None:
+    """A story that never sends is UNKNOWN, and says what was not seen."""
+    run = locust("-u", "10", "-r", "10", "-t", "3s", platform=platform, story="tests/load/stories/silent.py")
+    assert run.code == 3, run.out
+    assert run.verdict["outcome"] == "UNKNOWN"
+    assert "I1" in run.verdict["why"] or "sent" in run.verdict["why"]
