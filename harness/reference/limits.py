@@ -69,8 +69,8 @@ class Decision:
 class Limiter:
     """Token buckets `rate:<subject>` on an asyncio Redis client. Errors of Redis are the caller's to handle."""
 
-    def __init__(self, redis: Any, rate_per_s: float, burst: int, prefix: str = "rate:") -> None:
-        self.rate_per_s, self.burst = rate_per_s, burst
+    def __init__(self, redis: Any, rate_per_s: float, burst: float, prefix: str = "rate:") -> None:
+        self.rate_per_s, self.burst = rate_per_s, max(1, int(burst))
         self._prefix = prefix
         self._script = redis.register_script(_TAKE)
 
@@ -96,3 +96,13 @@ class Limiter:
             retry_after_s=max(0.0, (1.0 - tokens) / self.rate_per_s),
             reset_s=(self.burst - tokens) / self.rate_per_s,
         )
+
+
+class Unlimited(Limiter):
+    """For a platform without budgets: everything is granted, and Redis is not asked."""
+
+    def __init__(self) -> None:
+        self.rate_per_s, self.burst = math.inf, 1 << 31
+
+    async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        return {subject: Decision(n, self.burst, self.burst, 0.0, 0.0) for subject, n in wanted.items()}

@@ -29,7 +29,7 @@ from harness.reference.backend.resume import Resumer
 from harness.reference.backend.settings import BackendSettings
 from harness.reference.backend.sync import UserSync
 from harness.reference.backend.wire import message_frame
-from harness.reference.limits import Limiter
+from harness.reference.limits import Limiter, Unlimited
 from harness.reference.service import DEPENDENCY_DOWN, SERVICE_RESTART, Service
 from harness.reference.tokens import KeySet, Verifier
 
@@ -53,7 +53,7 @@ class Backend(Service):
         self.redis = redis.asyncio.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2, retry=retry)
         self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=AUTH_TIMEOUT_S))
         self.verifier = Verifier(KeySet(self._fetch_keys), issuer=settings.issuer, audience=settings.audience)
-        self.limiter = Limiter(self.redis, settings.rate_per_s, settings.rate_burst)
+        self.limiter = self._limiter()
         self.arrivals, self.registry, self.bus = Arrivals(), Registry(), Bus(self.redis)
         self.doorkeeper = Doorkeeper(self.verifier, self.redis, self.users, self.arrivals, settings.sync_wait_s)
         self.hub = Hub(self.rooms.heads, self.read_frames, settings.gap_wait_s)
@@ -70,6 +70,10 @@ class Backend(Service):
         self.rest = Rest(self.doorkeeper, self.limiter, self.rooms, self.messages, self.invitations, self.committer)
         self.app.router.add_get("/ws", self.gateway.handle)
         self.app.add_routes(self.rest.routes())
+
+    def _limiter(self) -> Limiter:
+        rate = self.settings.rate_per_s
+        return Unlimited() if rate is None else Limiter(self.redis, rate, self.settings.rate_burst or rate)
 
     def _steps(self) -> Steps:
         return Steps(

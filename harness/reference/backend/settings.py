@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 class BackendSettings:
     """What `EARWITNESS_SERVICE` says. Times are seconds, sizes bytes; what has a default is for tuning and tests.
 
+    rate_per_s, rate_burst  budget of one subject over all services; None: unlimited
     sync_wait_s      how long a login waits for a user who is still on the way from the auth service
     gap_wait_s       how long a missing sequence number may be on the way before it is read from the database
     head_check_s     how often the heads of conversations with listeners are compared with the database
@@ -27,8 +28,8 @@ class BackendSettings:
     auth_url: str
     issuer: str
     audience: str
-    rate_per_s: float = 500.0
-    rate_burst: int = 2000
+    rate_per_s: float | None = 500.0
+    rate_burst: float | None = 2000.0
     test_mode: bool = False
     sync_wait_s: float = 2.0
     gap_wait_s: float = 0.1

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
+import orjson
 import redis.asyncio
 import redis.exceptions
 
 from harness.reference.backend.store import Users
 from harness.reference.service import DEPENDENCY_DOWN
-from harness.reference.userstream import STREAM, from_entry
+from harness.reference.userstream import STREAM
 
 GROUP = "backend"
 READ_MAX = 500
@@ -88,8 +89,17 @@ class UserSync:
 
 def parse(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
     """A row of `userbase` from a stream entry; KeyError or ValueError if it is none."""
-    user = from_entry(fields)
-    return {**user, "id": str(uuid.UUID(user["id"]))}
+    text = {key.decode(): value.decode() for key, value in fields.items()}
+    return {
+        "id": str(uuid.UUID(text["id"])),
+        "email": text["email"],
+        "name": text["name"],
+        "is_active": {"true": True, "false": False}[text["is_active"]],
+        "permissions": orjson.loads(text["permissions"]),
+        "provider": text["provider"],
+        "subject": text["subject"],
+        "version": int(text["version"]),
+    }
 
 
 def _entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
