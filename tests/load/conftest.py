@@ -61,7 +61,7 @@ def locust(command: Callable[..., list[str]], runs: Path) -> Callable[..., Run]:
         done = subprocess.run(
             command("--headless", *args, **options),
             cwd=ROOT,
-            env=environment(platform),
+            env=_environment(platform),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -73,9 +73,15 @@ def locust(command: Callable[..., list[str]], runs: Path) -> Callable[..., Run]:
     return run
 
 
-def environment(platform: Any = None) -> dict[str, str]:
+def _environment(platform: Any = None) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("LOCUST_", "EARWITNESS_"))}
     return {**kept, "EARWITNESS_PLATFORM": platform.endpoints["control"] if platform else "none"}
+
+
+@pytest.fixture(scope="session")
+def environment() -> Callable[..., dict[str, str]]:
+    """Environment of a Locust process: nothing inherited that would configure it; `platform` to use, if any."""
+    return _environment
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -27,7 +26,7 @@ def test_a_target_that_nobody_answers(locust: Callable[..., Any], tmp_path: Path
     """The sentence names the file and the address."""
     example = (Path(__file__).parents[1] / "target" / "other_chat" / "target.toml").read_text()
     file = tmp_path / "chat.toml"
-    file.write_text(example.replace("${BASE}", "127.0.0.1:9"))
+    file.write_text(example.replace("127.0.0.1:8765", "127.0.0.1:9"))
     run = locust(*FEW, "--target", str(file))
     assert run.code == 2, run.out
     assert "127.0.0.1" in sentence(run.out)
@@ -58,7 +57,7 @@ def test_no_space_for_the_run(tmp_path: Path, command: Callable[..., list[str]])
     args = command("--headless", *FEW)
     args[args.index("--runs") + 1] = str(place / "runs")
     # A mount namespace of its own gives a file system of 8 MB that vanishes with the process, root or not.
-    mount = f"mount -t tmpfs -o size=8m tmpfs {place} && exec \"$@\""
+    mount = f'mount -t tmpfs -o size=8m tmpfs {place} && exec "$@"'
     done = subprocess.run(
         ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", *args],
         capture_output=True,
@@ -71,13 +70,16 @@ def test_no_space_for_the_run(tmp_path: Path, command: Callable[..., list[str]])
 
 
 def test_killed_in_mid_run(
-    command: Callable[..., list[str]], runs: Path, left_behind: Callable[[], list[str]], tmp_path: Path
+    command: Callable[..., list[str]],
+    runs: Path,
+    environment: Callable[..., dict[str, str]],
+    left_behind: Callable[[], list[str]],
+    tmp_path: Path,
 ) -> None:
     """kill -9 of Locust: the platform is gone within 5 s; the rest can still be judged, as UNKNOWN."""
     log = (tmp_path / "locust.log").open("w+")
-    env = {**os.environ, "EARWITNESS_PLATFORM": "none"}
     process = subprocess.Popen(
-        command("--headless", "-u", "10", "-r", "10", "-t", "60s"), stdout=log, stderr=log, env=env
+        command("--headless", "-u", "10", "-r", "10", "-t", "60s"), stdout=log, stderr=log, env=environment()
     )
     try:
         wait_for(lambda: any(runs.glob("latest/journals/load-0.ewj")), 40)
