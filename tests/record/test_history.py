@@ -1,0 +1,240 @@
+"""Reading gives every complete record once, ids remapped, and says in one sentence what cannot be read."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from checks.record import FOREIGN, NONE, RECORD, RECORD_BYTES, Kind
+from harness.errors import RecordError
+from harness.record.history import Follower, follow, open_history
+from harness.record.journal import Journal
+from harness.record.reading import STRANGER
+from harness.record.rundir import RunDirectory
+
+Make = Callable[..., tuple[int, ...]]
+
+
+def recorded(run: RunDirectory, record: Make, count: int, name: str = "w1") -> Journal:
+    journal = Journal.create(run.journals, name, meta={})
+    for n in range(1, count + 1):
+        journal.write(*record(n))
+    return journal
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 1000])
+def test_batches_hold_every_record_once(run: RunDirectory, record: Make, size: int) -> None:
+    """Whatever the batch size, the records of each journal come in order and none twice."""
+    for name, count in (("w1", 100), ("w2", 0), ("w3", 15)):
+        recorded(run, record, count, name).close({})
+    history = open_history(run.path)
+    heard: dict[int, list[int]] = {}
+    for batch in history.batches(size):
+        assert 0 < len(batch.records) <= size
+        heard.setdefault(batch.journal, []).extend(batch.records["index"].tolist())
+    assert heard == {0: list(range(1, 101)), 2: list(range(1, 16))}
+    assert [(i.name, i.records, i.torn, i.gaps) for i in history.infos()] == [
+        ("w1", 100, False, 0),
+        ("w2", 0, False, 0),
+        ("w3", 15, False, 0),
+    ]
+    assert len(history.journals[1].records) == 0
+
+
+def test_interned_senders_become_clients(run: RunDirectory, record: Make) -> None:
+    """A platform's user id is the client whose login stated it, in whatever journal; an unexplained one is a
+    stranger; what is no user id is left alone."""
+    first, second = (Journal.create(run.journals, name, meta={}) for name in ("w1", "w2"))
+    ghost, bob = first.intern("ghost"), first.intern("bob-id")
+    ann = second.intern("ann-id")
+    second.identity(1, "bob-id")
+    first.identity(0, "ann-id")
+    second.identity(2, "bob-id")
+    for aux in (bob, ghost, NONE, 2, STRANGER, FOREIGN + 99):
+        first.write(*record(aux=aux))
+    for kind in (Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY, Kind.PROBE, Kind.INVOKE):
+        second.write(*record(kind=kind, aux=ann))
+    for journal in (first, second):
+        journal.close({})
+    history = open_history(run.path)
+    heard = [batch.records["aux"].tolist() for batch in history.batches()]
+    assert heard == [[1, STRANGER, NONE, 2, STRANGER, STRANGER], [0, 0, 0, 0, ann, ann]]
+    assert history.journals[0].records["aux"][0] == bob, "the journal itself is not changed"
+
+
+def test_torn_tail_is_dropped_and_counted(run: RunDirectory, record: Make) -> None:
+    """A record whose index was not written is no testimony; all before it is."""
+    journal = recorded(run, record, 70)
+    journal.close(None)
+    with journal.path.open("ab") as file:
+        file.write(np.zeros(1, RECORD).tobytes()[:8].replace(b"\0", b"\1") + bytes(RECORD_BYTES - 8) + bytes(640))
+    view = open_history(run.path).journals[0]
+    assert (view.count, view.dropped, view.torn, view.footer) == (70, 1, True, None)
+    assert view.records["index"][-1] == 70
+
+
+def test_tail_of_half_a_record(run: RunDirectory, record: Make) -> None:
+    """A file cut in the midst of a record keeps those before it."""
+    journal = recorded(run, record, 3)
+    journal.close(None)
+    with journal.path.open("r+b") as file:
+        file.truncate(2 * RECORD_BYTES + 10)
+    view = open_history(run.path).journals[0]
+    assert (view.count, view.dropped) == (2, 1)
+
+
+def test_records_that_the_footer_misses_are_gaps(run: RunDirectory, record: Make) -> None:
+    """A closed journal that lost its end, or a record in its midst, says how many are missing."""
+    journal = recorded(run, record, 10)
+    journal.close({})
+    with journal.path.open("r+b") as file:
+        file.truncate(8 * RECORD_BYTES)
+        file.seek(4 * RECORD_BYTES)
+        file.write(bytes(RECORD_BYTES))
+    history = open_history(run.path)
+    for _ in range(2):
+        assert [i for b in history.batches(3) for i in b.records["index"].tolist()] == [1, 2, 3, 4, 6, 7, 8]
+        assert history.infos()[0].gaps == 3
+
+
+def test_torn_sidecar_line_is_left_out(run: RunDirectory, record: Make) -> None:
+    """A sidecar line without its end was never used by a complete record."""
+    journal = recorded(run, record, 3)
+    journal.intern("whole")
+    journal.close(None)
+    with journal.names_path.open("a") as file:
+        file.write('{"name":[2147483649,"ha')
+    view = open_history(run.path).journals[0]
+    assert view.names == {FOREIGN: "whole"}
+    assert view.torn
+
+
+def delete_data(run: RunDirectory) -> None:
+    (run.journals / "w1.ewj").unlink()
+
+
+def delete_sidecar(run: RunDirectory) -> None:
+    (run.journals / "w1.names.jsonl").unlink()
+
+
+def empty_sidecar(run: RunDirectory) -> None:
+    (run.journals / "w1.names.jsonl").write_text("")
+
+
+def spoil_sidecar(run: RunDirectory) -> None:
+    with (run.journals / "w1.names.jsonl").open("a") as file:
+        file.write("[1, 2]\n")
+
+
+def skip_a_name(run: RunDirectory) -> None:
+    with (run.journals / "w1.names.jsonl").open("a") as file:
+        file.write(json.dumps({"name": [FOREIGN + 1, "second"]}) + "\n")
+
+
+def delete_all(run: RunDirectory) -> None:
+    delete_data(run)
+    delete_sidecar(run)
+
+
+def delete_description(run: RunDirectory) -> None:
+    (run.path / "run.json").unlink()
+
+
+def spoil_description(run: RunDirectory) -> None:
+    (run.path / "run.json").write_text("{")
+
+
+def spoil_roster(run: RunDirectory) -> None:
+    (run.path / "roster.json").write_text('{"user_of": 3}')
+
+
+def delete_roster(run: RunDirectory) -> None:
+    (run.path / "roster.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (delete_data, r"w1\.ewj is missing: a journal is two files, copy both\.$"),
+        (delete_sidecar, r"w1\.names\.jsonl is missing: a journal is two files, copy both\.$"),
+        (empty_sidecar, r"w1\.names\.jsonl is damaged: its first line is missing\.$"),
+        (spoil_sidecar, r"w1\.names\.jsonl:2 is damaged: '\[1, 2\]' is no line of a sidecar\.$"),
+        (skip_a_name, r"w1\.names\.jsonl:2 is damaged"),
+        (delete_all, r"has no journals: nothing was recorded\.$"),
+        (delete_description, r"is no run directory: it has no run\.json\.$"),
+        (spoil_description, r"run\.json is damaged, it is no JSON"),
+        (spoil_roster, r"roster\.json is damaged"),
+        (delete_roster, r"it has no roster\.json\.$"),
+    ],
+)
+def test_what_cannot_be_read(
+    run: RunDirectory, record: Make, damage: Callable[[RunDirectory], None], sentence: str
+) -> None:
+    """Missing, empty and damaged files are one sentence with their path."""
+    recorded(run, record, 3).close(None)
+    damage(run)
+    with pytest.raises(RecordError, match=sentence) as caught:
+        open_history(run.path)
+    assert str(run.path) in str(caught.value)
+
+
+def test_no_directory(tmp_path: Path) -> None:
+    """A path that leads nowhere is no run directory."""
+    with pytest.raises(RecordError, match="is no run directory"):
+        open_history(tmp_path / "nowhere")
+
+
+def test_following_hears_everything_and_ends(run: RunDirectory, record: Make) -> None:
+    """A follower hears each record of two growing journals once, remapped, and ends when both are closed."""
+    run.update(journals_expected=["w1", "w2"])
+    heard_some = threading.Event()
+    failures: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            first = recorded(run, record, 1000)
+            first.identity(1, "bob-id")
+            assert heard_some.wait(20)
+            first.close({})
+            second = Journal.create(run.journals, "w2", meta={})
+            bob = second.intern("bob-id")
+            for n in range(1, 501):
+                second.write(*record(n, aux=bob))
+            second.close({})
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    follower = Follower(run.path, poll_s=0.01, stop=lambda: bool(failures))
+    heard: dict[str, list[int]] = {"w1": [], "w2": []}
+    for batch in follower.batches(300):
+        heard[follower.history.journals[batch.journal].name].extend(batch.records["index"].tolist())
+        if batch.journal == 1:
+            assert set(batch.records["aux"].tolist()) == {1}
+        heard_some.set()
+    writer.join()
+    assert not failures
+    assert heard == {"w1": list(range(1, 1001)), "w2": list(range(1, 501))}
+    assert [info.torn for info in follower.history.infos()] == [False, False]
+
+
+def test_following_can_be_stopped(run: RunDirectory, record: Make) -> None:
+    """Told to stop, a follower still yields what is complete; the open journal stays torn."""
+    journal = recorded(run, record, 10)
+    assert sum(len(batch.records) for batch in follow(run.path, stop=lambda: True)) == 10
+    journal.close({})
+
+
+def test_following_counts_journals(run: RunDirectory, record: Make) -> None:
+    """`journals_expected` may be a number; a follower that starts late hears it all."""
+    run.update(journals_expected=2)
+    for name in ("w1", "w2"):
+        recorded(run, record, 10, name).close({})
+    assert sum(len(batch.records) for batch in follow(run.path)) == 20
