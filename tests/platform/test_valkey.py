@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from harness.errors import PlatformError
 from harness.platform.ports import ReservedPort
@@ -33,7 +35,8 @@ async def test_what_was_written_survives_sigkill_and_the_password_is_asked_for(
         await supervisor.start_again("valkey")
         with redis.Redis.from_url(valkey.url) as client:
             assert client.get("key") == b"kept"
-        with redis.Redis(port=port.number) as stranger, pytest.raises(redis.AuthenticationError):
+        once = Retry(NoBackoff(), 0)
+        with redis.Redis(port=port.number, retry=once) as stranger, pytest.raises(redis.AuthenticationError):
             stranger.get("key")
 
 

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import psutil
+import pytest
+import redis
+
+from harness.errors import PlatformError, SettingsError
+from harness.platform.launch import Platform, attach, launch, offered
+from harness.platform.remains import PREFIX, processes_in
+from harness.platform.stack import Stack, StackOptions
+
+OWNER = Path(__file__).with_name("owner.py")
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """One whole reference platform for this module, with its logs in a folder that we name."""
+    with launch(log_dir=tmp_path_factory.mktemp("logs"), settings={"backend": {"rate_burst": 77}}) as running:
+        yield running
+
+
+def ports_of(endpoints: dict[str, Any]) -> list[int]:
+    urls = [endpoints[name] for name in ("edge", "auth", "frontend", "provider", "main_dsn", "redis", "control")]
+    return [urlsplit(url).port or 0 for url in [*urls, *endpoints["backends"].values()]]
+
+
+def status_of(url: str) -> int:
+    class NoRedirect(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_: Any) -> None:
+            return None
+
+    try:
+        with urllib.request.build_opener(NoRedirect).open(url, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+async def test_every_endpoint_answers_what_it_is_for(platform: Platform) -> None:
+    """Pages, login, both databases, Valkey, each replica and the edge in front of them."""
+    endpoints = platform.endpoints
+    assert set(endpoints) == {
+        "edge", "auth", "frontend", "provider", "backends", "auth_dsn", "main_dsn", "redis", "control",
+    }  # fmt: skip
+    assert list(endpoints["backends"]) == ["backend-1", "backend-2"]
+    for url in (endpoints["edge"], endpoints["auth"], endpoints["frontend"], *endpoints["backends"].values()):
+        assert await asyncio.to_thread(status_of, f"{url}/ready") == 200
+    assert await asyncio.to_thread(status_of, f"{endpoints['auth']}/auth/google") == 302
+    assert await asyncio.to_thread(status_of, f"{endpoints['edge']}/api/me") == 401
+    for name in ("auth", "main"):
+        connection = await asyncpg.connect(endpoints[f"{name}_dsn"])
+        assert await connection.fetchval("SELECT current_database()") == name
+        await connection.close()
+    with redis.Redis.from_url(endpoints["redis"]) as client:
+        assert client.ping()
+
+
+def test_the_edge_answers_while_one_replica_is_killed_and_comes_back(platform: Platform) -> None:
+    """SIGKILL of backend-1: every GET through the edge is answered 200; after its restart it answers too."""
+    edge, one = platform.endpoints["edge"], platform.endpoints["backends"]["backend-1"]
+    platform.control.kill("backend-1")
+    with pytest.raises(urllib.error.URLError, match="Connection refused"):
+        status_of(f"{one}/ready")
+    assert {status_of(f"{edge}/ready") for _ in range(20)} == {200}
+    platform.control.start("backend-1")
+    assert status_of(f"{one}/ready") == 200
+    assert platform.control.deaths() == []
+
+
+def test_logs_are_where_the_run_wants_them(platform: Platform) -> None:
+    """Every service has its log in the folder that was named."""
+    for name, service in platform.control.status().items():
+        assert service["log"].endswith(f"/{name}.log")
+        assert "logs" in service["log"]
+    assert "started" in platform.control.logs("auth")
+
+
+def test_a_second_platform_does_not_meet_the_first_and_dies_with_its_owner(
+    platform: Platform, until: Any, alive: Any, listening: Any, temporary: Path
+) -> None:
+    """An owner under gevent with a forked child is killed by SIGKILL: within 5 s all of its platform is gone,
+    though the child lives; the first platform is as it was."""
+    with owner("gevent", "fork") as (process, about):
+        assert about["ticks"] > about["seconds"] * 20  # other greenlets ran while it waited
+        assert not set(ports_of(about["endpoints"])) & set(ports_of(platform.endpoints))
+        assert len(list(temporary.glob(f"{PREFIX}*"))) == 1
+        process.kill()
+        process.wait()
+        until(lambda: not any(alive(pid) for pid in about["pids"]), 5)
+        until(lambda: not any(listening(port) for port in ports_of(about["endpoints"])), 1)
+        until(lambda: not list(temporary.glob(f"{PREFIX}*")), 1)
+        assert alive(about["child"])
+        os.kill(about["child"], signal.SIGKILL)
+    assert {service["state"] for service in platform.control.status().values()} == {"ready"}
+
+
+def test_up_prints_json_is_found_and_ends_on_ctrl_c(
+    tmp_path: Path, until: Any, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`earwitness up --json` prints one line when ready; others find it by its state file; SIGINT cleans all up."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EARWITNESS_PLATFORM", raising=False)
+    command = [sys.executable, "-m", "harness.cli", "up", "--json", "--replicas", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
+        assert up.stdout is not None
+        endpoints = json.loads(up.stdout.readline())
+        found = offered()
+        assert found is not None
+        assert found.endpoints == endpoints
+        assert attach(endpoints["control"]).endpoints == endpoints
+        assert found.stop() is None  # it is not ours
+        (directory,) = temporary.glob(f"{PREFIX}*")
+        assert len(processes_in(directory)) > 6
+        up.send_signal(signal.SIGINT)
+        assert up.wait(10) == 0
+        assert up.stdout.read() == ""
+    assert list(temporary.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fixed_port_that_is_taken_is_told_before_anything_starts(platform: Platform, temporary: Path) -> None:
+    """One sentence, exit at once, and no directory left."""
+    taken = urlsplit(platform.endpoints["edge"]).port or 0
+    with pytest.raises(PlatformError, match=rf"auth cannot use port {taken} of 127.0.0.1: caddy .* listens there"):
+        launch(ports={"auth": taken})
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_service_that_cannot_start_is_told_with_its_last_words(temporary: Path) -> None:
+    """A defect that does not exist ends its backend; the launcher hears why and nothing is left running."""
+    with pytest.raises(PlatformError, match=r"backend-1 ended with exit status \d+\. Its last words:"):
+        launch(defects={"backend-1": ["No-Such-Defect:1"]})
+    (kept,) = temporary.glob(f"{PREFIX}*")
+    assert processes_in(kept) == []
+
+
+def test_all_faults_of_the_options_are_told_at_once(tmp_path: Path) -> None:
+    """Replicas, names of services: one error with each."""
+    options = StackOptions(replicas=0, defects={"backnd": ["Z1"]}, settings={"postgres": {}}, ports={"edgy": 1})
+    with pytest.raises(SettingsError) as caught:
+        Stack(options, tmp_path)
+    assert len(caught.value.faults) == 4
+
+
+def test_settings_and_defects_reach_the_replicas_that_they_name(tmp_path: Path) -> None:
+    """`backend` means every replica, `backend-2` one; the more exact setting wins."""
+    options = StackOptions(
+        settings={"backend": {"rate_per_s": 5}, "backend-2": {"rate_per_s": 6}},
+        defects={"backend": ["Z1:0.5"], "backend-2": ["Z2:1"]},
+    )
+    with contextlib.closing(Stack(options, tmp_path)) as stack:
+        specs = {spec.name: spec for spec in stack.specs()}
+    assert [(specs[n].settings or {})["rate_per_s"] for n in ("backend-1", "backend-2")] == [5, 6]
+    assert specs["backend-1"].argv[-2:] == ("--defect", "Z1:0.5")
+    assert specs["backend-2"].argv[-4:] == ("--defect", "Z1:0.5", "--defect", "Z2:1")
+    assert "--defect" not in specs["auth"].argv
+
+
+@contextlib.contextmanager
+def owner(*options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """A program that owns a platform, and what it says about it."""
+    process = subprocess.Popen(
+        [sys.executable, str(OWNER), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    about: dict[str, Any] = {}
+    try:
+        about = json.loads(process.stdout.readline())
+        yield process, about
+    finally:
+        process.kill()
+        process.wait()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if about.get("child"):
+                psutil.Process(about["child"]).kill()
+        process.stdin.close()
+        process.stdout.close()
