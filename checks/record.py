@@ -132,7 +132,11 @@ SLOTS: dict[Kind, dict[str, str]] = {
     Kind.REPLAY: {"…": "as DELIVER, but history that the platform sends on joining: never a duplicate"},
     Kind.CONNECT: {"author": "interned name of the replica, or NOBODY", "size": "microseconds of the handshake"},
     Kind.DISCONNECT: {"counter": "close code", "flags": "OWN if the tester closed it"},
-    Kind.JOIN: {"conv": "subscribed from now on", "seq": "head then: deliveries start at seq + 1", "flags": "CONTINUED"},
+    Kind.JOIN: {
+        "conv": "subscribed from now on",
+        "seq": "head then: deliveries start at seq + 1",
+        "flags": "CONTINUED",
+    },
     Kind.LEAVE: {"conv": "no longer subscribed, or continuity lost"},
     Kind.IDENTITY: {"counter": "Place", "aux": "client number that this place states for the client; NONE: a stranger"},
     Kind.STORED: {"conv author counter attempt proc size digest seq aux": "as DELIVER; one row of the final read"},

@@ -1,0 +1,32 @@
+"""The written-out list of all checks, in the order in which they are told."""
+
+from __future__ import annotations
+
+from checks.creation import NO_CREATION
+from checks.delivered import DELIVERED_CHECK
+from checks.fifo import FIFO
+from checks.fold import Check
+from checks.gaps import GAP_FREE
+from checks.health import CLOCK, LOAD_ATTAINED, NOT_VACUOUS, OWN_ORDER, RECORD_COMPLETE
+from checks.heard import IDENTITY, INTEGRITY, ISOLATION, NO_DUPLICATION
+from checks.order import TOTAL_ORDER
+from checks.stored import ONCE, STORED_CHECK
+
+ALL: tuple[Check, ...] = (
+    RECORD_COMPLETE,
+    NOT_VACUOUS,
+    CLOCK,
+    LOAD_ATTAINED,
+    OWN_ORDER,
+    FIFO,
+    TOTAL_ORDER,
+    GAP_FREE,
+    STORED_CHECK,
+    DELIVERED_CHECK,
+    NO_DUPLICATION,
+    ONCE,
+    NO_CREATION,
+    INTEGRITY,
+    ISOLATION,
+    IDENTITY,
+)

@@ -1,0 +1,37 @@
+"""How loops are compiled: numba, cached on disk, without the GIL; plain Python under NUMBA_DISABLE_JIT=1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+COMPILED: bool = not numba.config.DISABLE_JIT
+
+
+def _stamp() -> tuple[float, int]:
+    """Numba looks only at the file of the outermost function; a helper edited in another file of this folder
+    must make cached loops stale too."""
+    states = [path.stat() for path in Path(__file__).parent.glob("*.py")]
+    return max(state.st_mtime for state in states), sum(state.st_size for state in states)
+
+
+_STAMP = _stamp()
+
+
+def kernel(function: F) -> F:
+    """Decorator of every compiled loop. Without a writable place for the cache (numba tries NUMBA_CACHE_DIR, the
+    package's own folder, then the user's cache folder) the loop is compiled anew in each process."""
+    if not COMPILED:
+        return function
+    try:
+        compiled = numba.njit(cache=True, nogil=True)(function)
+        compiled._cache._cache_file._source_stamp = _STAMP
+    except RuntimeError:
+        compiled = numba.njit(nogil=True)(function)
+    result: F = compiled
+    return result

@@ -1,0 +1,118 @@
+"""I8: no creation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from checks.compiled import kernel
+from checks.contract import Contract
+from checks.fold import FINDINGS, MID, REC, WHAT, Described, End, Folding, X, Y, finding
+from checks.heard import note
+from checks.record import Flag, Kind
+from checks.resolve import K_DELIVER, K_INVOKE, K_STORED
+from checks.roster import Roster
+from checks.tables import COUNTER_MAX, DELIVERED, DISPUTED, INVOKED, PAGE_BITS, STORED, Array
+from checks.verdict import Finding, Verdict
+from checks.world import View, World
+
+K_CONNECT = int(Kind.CONNECT)
+CORRUPT = int(Flag.CORRUPT)
+FOREIGN_RUN = int(Flag.FOREIGN_RUN)
+
+
+@kernel
+def ghosts(records: Array, journal: int, mids: Array, convs: int, here: Array, out: Array, totals: Array) -> None:
+    """here: by client, whether it speaks in this journal. totals: examined, rows."""
+    clients = len(here)
+    for i in range(len(records)):
+        r = records[i]
+        kind = r["kind"]
+        if kind == K_INVOKE or kind == K_CONNECT:
+            if r["client"] < clients:
+                here[r["client"]] = 1
+            continue
+        if not (kind == K_DELIVER or kind == K_STORED) or r["flags"] & CORRUPT:
+            continue
+        totals[0] += 1
+        foreign = r["flags"] & FOREIGN_RUN
+        absurd = r["author"] >= clients or r["counter"] == 0 or r["counter"] >= COUNTER_MAX or r["conv"] >= convs
+        if foreign or absurd:
+            note(out[totals[1]], 1 if foreign else 0, journal, r, mids[i], r["author"], r["counter"])
+            totals[1] += 1
+
+
+class NoCreation(Folding):
+    """Whatever is heard or stored was sent by somebody in this run.
+
+    A body of another run, or of an author or counter that cannot be, is a violation at once; a message that nobody
+    sent is one at the end, unless its author's journal lacks its end, which makes the verdict UNKNOWN. Not looked
+    at: corrupt bodies (I10), history replayed on joining."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._totals = np.zeros(2, np.int64)
+        self._here: dict[int, Array] = {}
+
+    def step(self, view: View) -> None:
+        world = view.world
+        here = self._here.setdefault(view.journal, np.zeros(len(world.tables.user_of), np.uint8))
+        convs = len(world.roster.conversations)
+        ghosts(view.records, view.journal, view.mid, convs, here, world.out, self._totals)
+        self.suspects.take(world.out, int(self._totals[1]))
+        self._totals[1] = 0
+        self.examined = int(self._totals[0])
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude([self._immediate(world, row) for row in self.suspects.rows])
+
+    def finish(self, end: End) -> Verdict:
+        world = end.world
+        messages = world.messages()
+        flags = messages["flags"]
+        unsent = ((flags & (DELIVERED | STORED)) > 0) & ((flags & INVOKED) == 0)
+        mids = np.flatnonzero(unsent | ((flags & DISPUTED) > 0))
+        authors = world.tables.page_author[mids >> PAGE_BITS]
+        doubtful = self._authors_in_doubt(end)[authors] & unsent[mids] if len(mids) else np.zeros(0, bool)
+        ghosts = mids[~doubtful]
+        ghosts = ghosts[np.argsort(messages["first_rec"][ghosts], kind="stable")]
+        found = [self._immediate(world, row) for row in self.suspects.rows]
+        found += [_unsent(world, int(mid), bool(unsent[mid])) for mid in ghosts[:FINDINGS]]
+        doubt = int(doubtful.sum())
+        return self.conclude(
+            found[:FINDINGS],
+            violations=self.suspects.total + len(ghosts),
+            unknown=f"{doubt} messages were heard whose author's journal lacks its end" if doubt else "",
+        )
+
+    def _authors_in_doubt(self, end: End) -> Array:
+        """bool by client: a sending of theirs may be missing from the record."""
+        clients = len(end.world.tables.user_of)
+        everywhere = np.zeros(clients, bool)
+        doubt = np.zeros(clients, bool)
+        incomplete = end.incomplete() | {journal for journal in self._here if journal >= len(end.journals)}
+        for journal, here in self._here.items():
+            everywhere |= here > 0
+            if journal in incomplete:
+                doubt |= here > 0
+        if incomplete or end.missing:
+            doubt |= ~everywhere
+        return doubt | (end.missing > 0)
+
+    def _immediate(self, world: World, row: tuple[int, ...]) -> Finding:
+        what = "foreign" if row[WHAT] else "unknown"
+        return finding(world, what, row, row[REC], author=row[X], counter=row[Y])
+
+
+def _unsent(world: World, mid: int, unsent: bool) -> Finding:
+    m = world.tables.messages[mid]
+    row = [0, 0, 0, -1, mid, -1, int(m["conv"]), 0, 0]
+    assert row[MID] == mid
+    return finding(world, "unsent" if unsent else "elsewhere", row, int(m["invoke_rec"]), int(m["first_rec"]))
+
+
+NO_CREATION = Described(
+    id="I8",
+    name="no-creation",
+    title="Was everything that was heard or stored really sent in this run?",
+    fold=NoCreation,
+)

@@ -1,0 +1,150 @@
+"""I5b: what took effect is heard by everyone who was there throughout."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from checks.compiled import kernel
+from checks.contract import Contract
+from checks.duties import Duties, keep_times
+from checks.fold import CLIENT, CONV, FINDINGS, MID, MID2, PENDING, REC, REC2, WHAT, Described, End, Folding, X, Y
+from checks.fold import finding as make_finding
+from checks.roster import Roster
+from checks.tables import ACKED, HEARD, INVOKED, SPAN, SPAN_BITS, STORED, Array, Tables
+from checks.tables import heard as heard_page
+from checks.verdict import Finding, Verdict
+from checks.world import View, World, grown
+
+NEVER = np.iinfo(np.int64).max
+
+
+@kernel
+def absences(
+    w: Tables,
+    first: Array,
+    due: Array,
+    author: Array,
+    mids: Array,
+    duties: Array,
+    echo: bool,
+    out: Array,
+    totals: Array,
+) -> None:
+    """For each subscription each message of its conversation that it had to hear.
+
+    first: by conversation, + 1, where its messages stand in `due` (time of sending, NEVER if it has no effect),
+    `author`, `mids`. totals: examined, missing, missing where the end of the run is not on record."""
+    for sub in range(len(duties)):
+        duty = duties[sub]
+        if duty["held"] == 0:
+            continue
+        conv = w.sub_conv[sub]
+        client = w.sub_client[sub]
+        page = -1
+        begin = first[conv]
+        for k in range(begin, first[conv + 1]):
+            pos = k - begin
+            if pos & (SPAN - 1) == 0:
+                page = heard_page(w, sub, pos >> SPAN_BITS)
+            if due[k] <= duty["start"] or due[k] >= duty["end"] or (author[k] == client and not echo):
+                continue
+            totals[0] += 1
+            bit = np.uint64(1) << np.uint64(pos & 63)
+            if page >= 0 and w.sub_bits[page, 3 * ((pos & (SPAN - 1)) >> 6)] & bit:
+                continue
+            if duty["doubt"]:
+                totals[2] += 1
+                continue
+            if totals[1] < len(out):
+                row = out[totals[1]]
+                row[WHAT] = 0
+                row[REC] = w.messages[mids[k]]["invoke_rec"]
+                row[REC2] = duty["join_rec"]
+                row[CLIENT] = client
+                row[MID] = mids[k]
+                row[MID2] = -1
+                row[CONV] = conv
+                row[X] = w.messages[mids[k]]["seq"]
+                row[Y] = -1
+            totals[1] += 1
+
+
+class Delivered(Folding):
+    """A message that took effect is heard on every device that was subscribed from before its sending until the
+    end of the run (until the run was drained, or until the tester itself closed the connection after DRAIN).
+
+    It took effect if it is stored; where the contract has no history, if it was acknowledged; where it has no
+    acknowledgements either, if anybody heard it. Not a violation: anything on a subscription that the platform cut
+    (unless it promises to resume and said that nothing was missed); absences in a run whose end is not on record
+    (UNKNOWN); the author's own device where the platform does not echo."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._duties = Duties()
+
+    def step(self, view: View) -> None:
+        duties = self._duties
+        duties.periods = grown(duties.periods, view.world.slots)
+        duties.ends = grown(duties.ends, len(view.world.tables.conns))
+        phases = duties.phases_of(view.journal)
+        keep_times(view.records, view.journal, view.slot, view.conn, duties.periods, duties.ends, phases)
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown=PENDING)
+
+    def finish(self, end: End) -> Verdict:
+        bound = end.clock_bound_ns()
+        if bound is None:
+            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        world = end.world
+        duties = self._duties.of(end, self.contract.resume, bound)
+        messages, w = world.messages(), world.tables
+        mids = np.flatnonzero(messages["conv"] >= 0)
+        mids = mids[np.lexsort((messages["pos"][mids], messages["conv"][mids]))]
+        first = np.concatenate([[0], np.cumsum(w.conv_next)]).astype(np.int64)
+        due = np.where(self._effective(messages[mids]), messages["invoke_t"][mids], NEVER)
+        own = messages["author_sub"][mids]
+        author = np.where(own >= 0, w.sub_client[np.maximum(own, 0)], -1) if len(w.sub_client) else own
+        totals = np.zeros(3, np.int64)
+        absences(w, first, due, author, mids, duties, self.contract.echo, world.out, totals)
+        self.suspects.take(world.out, min(int(totals[1]), len(world.out)), int(totals[1]))
+        return self.conclude(
+            [_absence(world, row) for row in self.suspects.rows[:FINDINGS]],
+            examined=int(totals[0]),
+            unknown=self._doubts(world, int(totals[2])),
+        )
+
+    def _effective(self, messages: Array) -> Array:
+        if self.contract.history:
+            wanted = STORED
+        else:
+            wanted = ACKED if self.contract.acknowledges else HEARD
+        flags = messages["flags"]
+        result: Array = ((flags & wanted) > 0) & ((flags & INVOKED) > 0)
+        return result
+
+    def _doubts(self, world: World, pending: int) -> str:
+        doubts = []
+        if pending:
+            doubts.append(f"{pending} deliveries had not come when the record ends before the run was drained")
+        if self.contract.history:
+            messages = world.messages()
+            acked = (messages["flags"] & (ACKED | STORED)) == ACKED
+            unread = acked & ~world.read_completely()[np.maximum(0, messages["conv"])] if len(messages) else acked
+            if unread.any():
+                doubts.append(f"whether {int(unread.sum())} acknowledged messages are stored was not read")
+        return "; ".join(doubts)
+
+
+def _absence(world: World, row: tuple[int, ...]) -> Finding:
+    m = world.tables.messages[row[MID]]
+    return make_finding(world, "absent", row, row[REC2], row[REC], int(m["seq_rec"]), seq=row[X])
+
+
+DELIVERED_CHECK = Described(
+    id="I5b",
+    name="delivered",
+    title="Did everyone who was there throughout hear every message?",
+    fold=Delivered,
+    when=lambda contract: contract.delivers,
+)

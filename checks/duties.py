@@ -1,0 +1,138 @@
+"""Who had to hear what: when each subscription was held without a break, and until when."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from checks.compiled import kernel
+from checks.fold import End
+from checks.record import Flag, Kind, Phase
+from checks.tables import REC_BITS, Array
+
+K_JOIN = int(Kind.JOIN)
+K_LEAVE = int(Kind.LEAVE)
+K_DISCONNECT = int(Kind.DISCONNECT)
+K_PHASE = int(Kind.PHASE)
+CONTINUED = int(Flag.CONTINUED)
+OWN = int(Flag.OWN)
+DRAIN = int(Phase.DRAIN)
+DRAINED = int(Phase.DRAINED)
+NEVER = np.iinfo(np.int64).max
+
+PERIOD = np.dtype([("joined_t", "<i8"), ("joined_rec", "<i8"), ("left_t", "<i8"), ("state", "u1"), ("continued", "u1")])
+"""Of one slot. state: 0 never joined, 1 joined, 2 left."""
+
+CONN_END = np.dtype([("t", "<i8"), ("how", "u1")])
+"""Of one connection. how: 0 not closed, 1 by the platform, 2 by the tester."""
+
+DUTY = np.dtype([("start", "<i8"), ("end", "<i8"), ("join_rec", "<i8"), ("held", "u1"), ("doubt", "u1")])
+"""Of one subscription: messages sent after `start` and before `end` had to be heard."""
+
+
+@kernel
+def keep_times(
+    records: Array, journal: int, slots: Array, conns: Array, periods: Array, ends: Array, phases: Array
+) -> None:
+    """phases: times of DRAIN and DRAINED in this journal."""
+    for i in range(len(records)):
+        r = records[i]
+        kind = r["kind"]
+        if kind == K_JOIN and slots[i] >= 0:
+            p = periods[slots[i]]
+            continued = r["flags"] & CONTINUED != 0
+            if p["state"] == 1 and continued:
+                continue
+            p["continued"] = 1 if continued and p["state"] == 0 else 0
+            p["joined_t"] = r["t"]
+            p["joined_rec"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+            p["state"] = 1
+        elif kind == K_LEAVE and slots[i] >= 0:
+            periods[slots[i]]["state"] = 2
+            periods[slots[i]]["left_t"] = r["t"]
+        elif kind == K_DISCONNECT and conns[i] >= 0:
+            ends[conns[i]]["t"] = r["t"]
+            ends[conns[i]]["how"] = 2 if r["flags"] & OWN else 1
+        elif kind == K_PHASE:
+            if r["counter"] == DRAIN:
+                phases[0] = min(phases[0], r["t"])
+            elif r["counter"] == DRAINED:
+                phases[1] = min(phases[1], r["t"])
+
+
+@kernel
+def chain(
+    order: Array, slots: Array, conns: Array, periods: Array, ends: Array, phases: Array, resume: bool, duties: Array
+) -> None:
+    """Walk the joined slots of each subscription in time; `order` sorts them by subscription and time of joining.
+
+    phases: by journal, times of DRAIN and DRAINED, NEVER if they are not on record. The last period that was held
+    until the end is the duty."""
+    sub_before = -1
+    start = 0
+    unbroken = False
+    for slot in order:
+        p = periods[slot]
+        conn = slots[slot]["conn"]
+        sub = slots[slot]["sub"]
+        e = ends[conn]
+        if not (sub == sub_before and unbroken and p["continued"] and resume):
+            start = p["joined_t"]
+        sub_before = sub
+        unbroken = p["state"] == 1 and e["how"] != 0
+        drain = phases[conns[conn]["journal"], 0]
+        drained = phases[conns[conn]["journal"], 1]
+        until = NEVER
+        held = True
+        if p["state"] == 2:
+            until = p["left_t"]
+            held = until >= drained
+        elif e["how"] != 0:
+            until = e["t"]
+            held = until >= drained or (e["how"] == 2 and until >= drain)
+        if held:
+            d = duties[sub]
+            d["start"] = start
+            d["end"] = until
+            d["join_rec"] = p["joined_rec"]
+            d["held"] = 1
+            d["doubt"] = 1 if drained == NEVER else 0
+
+
+class Duties:
+    """Times kept while stepping, and the duties that follow from them."""
+
+    def __init__(self) -> None:
+        self.periods: Array = np.zeros(1024, PERIOD)
+        self.ends: Array = np.zeros(1024, CONN_END)
+        self._phases: dict[int, Array] = {}
+
+    def phases_of(self, journal: int) -> Array:
+        if journal not in self._phases:
+            self._phases[journal] = np.full(2, NEVER, np.int64)
+        return self._phases[journal]
+
+    def of(self, end: End, resume: bool, clock_bound_ns: int) -> Array:
+        """DUTY by subscription. A complete journal without phases of its own takes the earliest of the others."""
+        world = end.world
+        w, count = world.tables, world.slots
+        duties = np.zeros(world.members, DUTY)
+        periods = self.periods[:count]
+        joined = np.flatnonzero(periods["state"][:count] > 0)
+        order = joined[np.lexsort((periods["joined_t"][joined], w.slots["sub"][joined]))]
+        chain(order, w.slots, w.conns, periods, self.ends, self._all_phases(end), resume, duties)
+        duties["start"] += clock_bound_ns
+        return duties
+
+    def _all_phases(self, end: End) -> Array:
+        number = max([len(end.journals), *(journal + 1 for journal in self._phases), 1])
+        phases = np.full((number, 2), NEVER, np.int64)
+        for journal, times in self._phases.items():
+            phases[journal] = times
+        earliest = phases.min(axis=0)
+        for journal in range(number):
+            complete = journal < len(end.journals) and end.journals[journal].complete
+            for which in range(2):
+                if phases[journal, which] == NEVER and complete:
+                    phases[journal, which] = earliest[which]
+        result: Array = phases
+        return result

@@ -1,0 +1,250 @@
+"""H1–H5: is the record itself fit to judge by? They answer PASS or UNKNOWN, never FAIL: the tester is at fault."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from checks.compiled import kernel
+from checks.contract import Contract
+from checks.fold import Described, End, Folding, host_of
+from checks.record import Flag, Kind
+from checks.resolve import K_FAIL, K_INFO, K_INVOKE, K_OK
+from checks.roster import Roster
+from checks.tables import ACKED, DELIVERED, INVOKED, REC_BITS, Array, Tables
+from checks.verdict import Outcome, Verdict
+from checks.world import View, World, grown
+
+K_FAULT = int(Kind.FAULT)
+OWN = int(Flag.OWN)
+NEVER = np.iinfo(np.int64).max
+CLOCK_TOLERANCE_NS = 50_000_000
+"""Records of different connections may be written a little later than they were stamped."""
+FAULTS_KEPT = 4096
+
+RECORDS, INDEX, BREAKS, LATEST, BACKWARD, FIRST_INVOKE, LAST_INVOKE = range(7)
+
+
+class Health(Folding):
+    """Base: whatever is wrong makes the verdict UNKNOWN and is said in one sentence."""
+
+    def step(self, view: View) -> None:
+        """Most of these look at the journals' own words at the end."""
+
+    def peek(self, world: World) -> Verdict:
+        return self.healthy(0, ["the journals are still open"])
+
+    def finish(self, end: End) -> Verdict:
+        raise NotImplementedError
+
+    def healthy(
+        self, examined: int, faults: list[str], facts: Mapping[str, Any] | None = None, why: str = ""
+    ) -> Verdict:
+        if not examined and not faults:
+            faults = ["nothing was examined"]
+        return Verdict(
+            id=self.check.id,
+            name=self.check.name,
+            outcome=Outcome.UNKNOWN if faults else Outcome.PASS,
+            examined=examined,
+            why="; ".join(faults) or why,
+            facts=dict(facts or {}),
+        )
+
+
+@kernel
+def watch(records: Array, state: Array) -> None:
+    """One journal: indexes follow each other, times do not jump backward."""
+    for i in range(len(records)):
+        index = np.int64(records[i]["index"])
+        t = records[i]["t"]
+        state[RECORDS] += 1
+        if index != state[INDEX] + 1:
+            state[BREAKS] += 1
+        state[INDEX] = index
+        if t < state[LATEST] - CLOCK_TOLERANCE_NS:
+            state[BACKWARD] += 1
+        state[LATEST] = max(state[LATEST], t)
+
+
+@kernel
+def own_order(records: Array, journal: int, mids: Array, conns: Array, w: Tables, latest: Array, totals: Array) -> None:
+    """totals: examined, times that go backward on one connection, answers without a sending before them."""
+    for i in range(len(records)):
+        r = records[i]
+        if conns[i] >= 0:
+            totals[0] += 1
+            if r["t"] < latest[conns[i]]:
+                totals[1] += 1
+            latest[conns[i]] = max(latest[conns[i]], r["t"])
+        kind = r["kind"]
+        if mids[i] >= 0 and (kind == K_OK or kind == K_FAIL or kind == K_INFO):
+            totals[0] += 1
+            sent = w.messages[mids[i]]["invoke_rec"]
+            if sent == 0 or sent >> REC_BITS != journal:
+                totals[2] += 1
+
+
+@kernel
+def traffic(records: Array, span: Array, faults: Array, totals: Array) -> None:
+    """span: first and last sending. faults: times at which one was switched on; totals: how many."""
+    for i in range(len(records)):
+        r = records[i]
+        if r["kind"] == K_INVOKE:
+            span[0] = min(span[0], r["t"])
+            span[1] = max(span[1], r["t"])
+        elif r["kind"] == K_FAULT and r["flags"] & OWN:
+            if totals[0] < len(faults):
+                faults[totals[0]] = r["t"]
+            totals[0] += 1
+
+
+class Watching(Health):
+    """Base of the checks that watch each journal's indexes and times."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self.states: dict[int, Array] = {}
+
+    def step(self, view: View) -> None:
+        state = self.states.setdefault(view.journal, np.zeros(7, np.int64))
+        if not state[RECORDS]:
+            state[LATEST] = -NEVER // 2
+        watch(view.records, state)
+
+
+class RecordComplete(Watching):
+    """H1: every journal is closed by its footer, holds as many records as the footer says, without a break, and
+    recorded as many frames as came in; every journal that was expected is there."""
+
+    def finish(self, end: End) -> Verdict:
+        faults = []
+        if end.missing:
+            faults.append(f"{end.missing} journals that were expected are missing")
+        for number, journal in enumerate(end.journals):
+            state = self.states.get(number, np.zeros(7, np.int64))
+            footer = journal.footer or {}
+            here = []
+            if journal.torn or journal.footer is None:
+                here.append("was never closed (its process died?)")
+            elif footer.get("records") not in (None, journal.records):
+                here.append(f"holds {journal.records} records, its footer says {footer['records']}")
+            if journal.gaps or state[BREAKS]:
+                here.append(f"has {max(journal.gaps, int(state[BREAKS]))} breaks in its numbering")
+            if int(state[RECORDS]) != journal.records:
+                here.append(f"has {journal.records} records, of which {int(state[RECORDS])} were judged")
+            frames, recorded = footer.get("frames_in"), footer.get("recorded_frames_in")
+            if frames is not None and recorded is not None and frames != recorded:
+                here.append(f"heard {frames} frames and recorded {recorded}")
+            faults += [f"journal {journal.name} {' and '.join(here)}"] if here else []
+        faults += [f"journal number {n} was judged but never declared" for n in self.states if n >= len(end.journals)]
+        return self.healthy(sum(int(state[RECORDS]) for state in self.states.values()), faults)
+
+
+class NotVacuous(Health):
+    """H2: messages were sent, delivered and (where the platform acknowledges) acknowledged, and every fault was
+    switched on between the first and the last sending.
+
+    Facts: `planned_faults`, a number or a list; without it the faults on record are the plan."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._span = np.array([NEVER, -NEVER], np.int64)
+        self._faults = np.zeros(FAULTS_KEPT, np.int64)
+        self._total = np.zeros(1, np.int64)
+
+    def step(self, view: View) -> None:
+        traffic(view.records, self._span, self._faults, self._total)
+
+    def finish(self, end: End) -> Verdict:
+        flags = end.world.messages()["flags"]
+        counts = {name: int(((flags & bit) > 0).sum()) for name, bit in _STATES}
+        faults = [f"no message was {name}" for name, bit in _STATES if not counts[name] and self._needed(bit)]
+        times = self._faults[: min(FAULTS_KEPT, int(self._total[0]))]
+        inside = int(((times > self._span[0]) & (times < self._span[1])).sum())
+        planned = end.facts.get("planned_faults", len(times))
+        planned = planned if isinstance(planned, int) else len(planned)
+        if inside < planned:
+            faults.append(f"{planned} faults were planned, {inside} happened while messages were being sent")
+        return self.healthy(counts["sent"], faults, {**counts, "faults": inside})
+
+    def _needed(self, bit: int) -> bool:
+        return bit != ACKED or self.contract.acknowledges
+
+
+_STATES = (("sent", INVOKED), ("delivered", DELIVERED), ("acknowledged", ACKED))
+
+
+class Clock(Watching):
+    """H3: all journals were stamped by one monotonic clock, or how far their clocks are apart is known."""
+
+    def finish(self, end: End) -> Verdict:
+        faults = [
+            f"the clock of journal {journal.name} went backward {int(self.states[number][BACKWARD])} times"
+            for number, journal in enumerate(end.journals)
+            if number in self.states and self.states[number][BACKWARD]
+        ]
+        bound = end.clock_bound_ns()
+        hosts = {host_of(journal) for journal in end.journals}
+        if bound is None:
+            stated = "do not all say which host they are from" if None in hosts else f"come from {len(hosts)} hosts"
+            faults.append(f"the journals {stated}, and their clocks were not compared")
+        facts = {"hosts": len(hosts), "bound_ms": None if bound is None else bound / 1e6}
+        return self.healthy(len(end.journals), faults, facts)
+
+
+class LoadAttained(Health):
+    """H4: the load that was offered was attained. Loop lag is reported; only checks that use time need it bounded.
+
+    Facts: `messages_offered`, `messages_sent` (default: the footers' sum), `load_attained_min` (default 0.95),
+    `lag_bound_ms` (default 100)."""
+
+    def finish(self, end: End) -> Verdict:
+        footers = [journal.footer for journal in end.journals if journal.footer]
+        lags = [
+            float(f["lag_ms"]["p99"]) for f in footers if isinstance(f.get("lag_ms"), Mapping) and "p99" in f["lag_ms"]
+        ]
+        offered = end.facts.get("messages_offered")
+        sent = end.facts.get("messages_sent", sum(int(f.get("messages_sent", 0)) for f in footers))
+        least = float(end.facts.get("load_attained_min", 0.95))
+        bound = float(end.facts.get("lag_bound_ms", 100.0))
+        faults, remark = [], ""
+        if offered and sent < least * offered:
+            faults.append(f"{sent} of {offered} messages that were to be sent were sent, fewer than {least:.0%}")
+        if lags and max(lags) > bound:
+            remark = f"loop lag p99 was {max(lags):.0f} ms (bound {bound:.0f} ms): times are not to be trusted"
+        if not lags and not offered:
+            faults.append("no journal tells its loop lag, and no offered load was stated")
+        facts = {"lag_p99_ms": max(lags) if lags else None, "offered": offered, "sent": sent}
+        return self.healthy(len(lags) + (1 if offered else 0), faults, facts, remark)
+
+
+class OwnOrder(Health):
+    """H5: on each connection times do not go backward, and every answer comes after its sending."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._latest = np.zeros(0, np.int64)
+        self._totals = np.zeros(3, np.int64)
+
+    def step(self, view: View) -> None:
+        self._latest = grown(self._latest, len(view.world.tables.conns), -NEVER)
+        own_order(view.records, view.journal, view.mid, view.conn, view.world.tables, self._latest, self._totals)
+
+    def finish(self, end: End) -> Verdict:
+        examined, backward, early = (int(total) for total in self._totals)
+        faults = []
+        if backward:
+            faults.append(f"on {backward} records the time of a connection went backward")
+        if early:
+            faults.append(f"{early} answers have no sending before them in their journal")
+        return self.healthy(examined, faults)
+
+
+RECORD_COMPLETE = Described(id="H1", name="record-complete", title="Is the record complete?", fold=RecordComplete)
+NOT_VACUOUS = Described(id="H2", name="not-vacuous", title="Was there anything to judge?", fold=NotVacuous)
+CLOCK = Described(id="H3", name="clock", title="Can times be compared?", fold=Clock)
+LOAD_ATTAINED = Described(id="H4", name="load-attained", title="Was the intended load reached?", fold=LoadAttained)
+OWN_ORDER = Described(id="H5", name="own-order", title="Did the tester record in order?", fold=OwnOrder)

@@ -1,0 +1,98 @@
+"""The judge: all checks over all journals in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from checks.catalogue import ALL
+from checks.contract import Contract
+from checks.fold import Check, End, Fold, JournalInfo
+from checks.roster import Roster
+from checks.tables import Array
+from checks.verdict import Outcome, Verdict
+from checks.world import CHUNK, View, World
+
+NO_FACTS: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A contiguous run of one journal's records (RECORD), in its order. Of any size."""
+
+    journal: int
+    records: Array
+
+
+class Judge:
+    """Folds all checks in one pass. A check that crashes is UNKNOWN and says so; the others go on.
+
+    Batches of different journals may come in any interleaving: outcomes, examined and violations are the same;
+    only which of several equally good records a finding shows may differ."""
+
+    def __init__(self, roster: Roster, contract: Contract, checks: Sequence[Check] = ALL) -> None:
+        self._world = World(roster)
+        self._contract = contract
+        self._checks = tuple(checks)
+        self._broken: dict[int, str] = {}
+        self._folds: list[Fold | None] = []
+        for check in self._checks:
+            self._folds.append(self._tried(len(self._folds), lambda check=check: check.start(roster, contract)))
+
+    def step(self, batch: Batch) -> None:
+        """Look at more records of one journal."""
+        for start in range(0, len(batch.records), CHUNK):
+            view = self._world.resolved(batch.journal, batch.records[start : start + CHUNK])
+            for number, fold in enumerate(self._folds):
+                if fold is not None and number not in self._broken:
+                    self._step(number, fold, view)
+
+    def peek(self) -> list[Verdict]:
+        """The verdict so far, while the run goes on: violations already certain, absences pending."""
+        return [self._verdict(number, lambda fold: fold.peek(self._world)) for number in range(len(self._checks))]
+
+    def finish(self, journals: Sequence[JournalInfo], facts: Mapping[str, Any] = NO_FACTS) -> list[Verdict]:
+        """The verdict. `journals[n]` tells about the journal that batches call n; `facts` are the run's own
+        (see the H-checks): journals_expected, planned_faults, messages_offered, messages_sent,
+        load_attained_min, lag_bound_ms."""
+        end = End(self._world, tuple(journals), facts)
+        return [self._verdict(number, lambda fold: fold.finish(end)) for number in range(len(self._checks))]
+
+    def _step(self, number: int, fold: Fold, view: View) -> None:
+        self._tried(number, lambda: fold.step(view))
+
+    def _verdict(self, number: int, ask: Callable[[Fold], Verdict]) -> Verdict:
+        fold, check = self._folds[number], self._checks[number]
+        verdict = None
+        if fold is not None and number not in self._broken:
+            verdict = self._tried(number, lambda: ask(fold))
+        if verdict is not None:
+            return verdict
+        why = f"the check itself failed: {self._broken[number]}"
+        promised = check.promised(self._contract)
+        return Verdict(id=check.id, name=check.name, outcome=Outcome.UNKNOWN, examined=0, promised=promised, why=why)
+
+    def _tried(self, number: int, act: Callable[[], Any]) -> Any:
+        """A crashed check must not take the others with it; its error becomes its verdict."""
+        try:
+            return act()
+        except Exception as error:
+            self._broken[number] = f"{type(error).__name__}: {error}"
+            return None
+
+
+def judge(
+    roster: Roster,
+    contract: Contract,
+    batches: Iterable[Batch],
+    journals: Sequence[JournalInfo],
+    facts: Mapping[str, Any] = NO_FACTS,
+    checks: Sequence[Check] = ALL,
+) -> list[Verdict]:
+    """Judge a whole history."""
+    sitting = Judge(roster, contract, checks)
+    for batch in batches:
+        sitting.step(batch)
+    return sitting.finish(journals, facts)

@@ -1,0 +1,49 @@
+"""The outcome of a run from its verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from checks.verdict import Outcome, Verdict
+
+
+def outcome_of_run(verdicts: Sequence[Verdict], judged_by: Collection[str]) -> tuple[Outcome, str]:
+    """(outcome, one sentence why).
+
+    All H-checks count, the checks that the story names in `judged_by` (by id or name), and any FAIL of any other
+    promised check. A FAIL of what was never promised is an observation. A check of `judged_by` that does not exist,
+    is not promised or was not exercised makes the outcome UNKNOWN."""
+    known = {verdict.id: verdict for verdict in verdicts} | {verdict.name: verdict for verdict in verdicts}
+    named = {known[key].id for key in judged_by if key in known}
+    failed = [v for v in verdicts if v.promised and v.outcome is Outcome.FAIL]
+    if failed:
+        return Outcome.FAIL, _sentence("broken", failed)
+    reasons = [f"there is no check {key}" for key in judged_by if key not in known]
+    if not any(v.id.startswith("H") for v in verdicts):
+        reasons.append("no check of the record itself was made")
+    for verdict in verdicts:
+        if verdict.id.startswith("H") or verdict.id in named:
+            reason = _doubt(verdict)
+            reasons += [reason] if reason else []
+    if reasons:
+        return Outcome.UNKNOWN, "; ".join(reasons)
+    if not named:
+        return Outcome.UNKNOWN, "the story names no check that it is judged by"
+    return Outcome.PASS, _sentence("held", [v for v in verdicts if v.id in named])
+
+
+def exercised(verdict: Verdict) -> bool:
+    """False: nothing was examined; such a check shows "not exercised" and does not count."""
+    return verdict.examined > 0 or verdict.violations > 0
+
+
+def _doubt(verdict: Verdict) -> str:
+    if verdict.outcome is Outcome.UNKNOWN:
+        return f"{verdict.id} {verdict.name}: {verdict.why}"
+    if not verdict.promised:
+        return f"{verdict.id} {verdict.name}: the platform does not promise it"
+    return "" if exercised(verdict) else f"{verdict.id} {verdict.name}: it was not exercised"
+
+
+def _sentence(what: str, verdicts: Sequence[Verdict]) -> str:
+    return f"{what}: " + ", ".join(f"{v.id} {v.name}" for v in verdicts)

@@ -1,0 +1,306 @@
+"""The one pass that all checks share: which message, connection, subscription and slot each record is about,
+what is known of the message so far, and whether it was delivered here before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from checks.compiled import kernel
+from checks.record import Flag, Kind
+from checks.tables import (
+    ACKED,
+    COUNTER_MAX,
+    DELIVERED,
+    DIGESTED,
+    DISPUTED,
+    HEARD,
+    INVOKED,
+    NUMBERED,
+    PAGE,
+    PAGE_BITS,
+    REC_BITS,
+    REFUSED,
+    RETRIED,
+    SENT_ON,
+    SIZED,
+    SPAN,
+    SPAN_BITS,
+    STORED,
+    TAG_SLOT,
+    TAG_SLOT_PAGE,
+    TAG_SUB_PAGE,
+    UNANSWERED,
+    USED_CONNS,
+    USED_EXTRA,
+    USED_PAGES,
+    USED_SLOT_PAGES,
+    USED_SLOTS,
+    USED_SUB_PAGES,
+    Array,
+    Tables,
+    find,
+    put,
+    subscription,
+)
+
+K_INVOKE = int(Kind.INVOKE)
+K_OK = int(Kind.OK)
+K_FAIL = int(Kind.FAIL)
+K_INFO = int(Kind.INFO)
+K_DELIVER = int(Kind.DELIVER)
+K_STORED = int(Kind.STORED)
+K_READ_END = int(Kind.READ_END)
+K_REPLAY = int(Kind.REPLAY)
+UNTRUSTED = int(Flag.CORRUPT | Flag.FOREIGN_RUN)
+MISROUTED = int(Flag.MISROUTED)
+
+AGAIN_HERE = 1
+"""Bit of `seen`: this message was already delivered on this connection."""
+AGAIN_ON_DEVICE = 2
+"""Bit of `seen`: … to this client, on whatever connection."""
+
+GROW_DIRECTORY = -2
+
+
+@kernel
+def slot_of(w: Tables, sub: int, conn: int) -> int:
+    """The slot of a subscription on a connection; a new one if it was never met."""
+    s = w.subs[sub]
+    if s["conn"] == conn:
+        return np.int64(s["slot"])
+    slot = find(w, TAG_SLOT | (sub << 28) | conn)
+    if slot < 0:
+        slot = np.int64(w.used[USED_SLOTS])
+        w.used[USED_SLOTS] += 1
+        put(w, TAG_SLOT | (sub << 28) | conn, slot)
+        new = w.slots[slot]
+        new["sub"] = sub
+        new["conn"] = conn
+        new["page_no"] = -1
+        if s["first"] < 0:
+            s["first"] = slot
+    s["conn"] = conn
+    s["slot"] = slot
+    return slot
+
+
+@kernel
+def message_of(w: Tables, author: int, counter: int, conv: int) -> int:
+    """The message number, -1 if it cannot be one of ours, GROW_DIRECTORY if its author's pages need more room."""
+    if author >= len(w.user_of) or counter <= 0 or counter >= COUNTER_MAX or conv >= len(w.conv_next):
+        return -1
+    number = counter >> PAGE_BITS
+    if number >= w.directory_room[author]:
+        return GROW_DIRECTORY
+    at = w.directory_base[author] + number
+    page = np.int64(w.directory[at])
+    if page < 0:
+        page = np.int64(w.used[USED_PAGES])
+        w.used[USED_PAGES] += 1
+        w.directory[at] = page
+        w.page_author[page] = author
+        w.page_number[page] = number
+        for k in range(page * PAGE, (page + 1) * PAGE):
+            w.messages[k]["conv"] = -1
+            w.messages[k]["seq"] = -1
+    mid = page * PAGE + (counter & (PAGE - 1))
+    m = w.messages[mid]
+    if m["conv"] != conv:
+        if m["conv"] >= 0:
+            m["flags"] |= DISPUTED
+            return -1
+        m["conv"] = conv
+        m["pos"] = w.conv_next[conv]
+        m["author_sub"] = subscription(w, author, conv)
+        w.conv_next[conv] += 1
+    return mid
+
+
+@kernel
+def learn(w: Tables, mid: int, r: Any, rec: int) -> None:
+    """Add to the message's entry what this record says of it."""
+    m = w.messages[mid]
+    kind = np.int64(r["kind"])
+    flags = np.int64(m["flags"])
+    first = r["attempt"] <= 1
+    if not first:
+        flags |= RETRIED
+    if kind == K_INVOKE:
+        if not flags & INVOKED or r["t"] < m["invoke_t"]:
+            m["invoke_t"] = r["t"]
+            m["invoke_rec"] = rec
+        if first:
+            m["proc"] = r["proc"]
+            flags |= SENT_ON
+        flags |= INVOKED
+    elif kind == K_OK:
+        flags |= ACKED
+    elif kind == K_FAIL:
+        flags |= REFUSED
+    elif kind == K_INFO:
+        flags |= UNANSWERED
+    elif kind == K_STORED:
+        flags |= STORED
+        if m["rows"] < 255:
+            m["rows"] += 1
+    else:
+        flags |= HEARD
+        if kind == K_DELIVER:
+            flags |= DELIVERED
+            if first and not flags & (INVOKED | SENT_ON):
+                m["proc"] = r["proc"]
+                flags |= SENT_ON
+    m["flags"] = flags
+
+
+@kernel
+def learn_content(w: Tables, mid: int, r: Any, rec: int) -> None:
+    """The reference for digest and size; sizes differ between attempts, so only the first attempt's counts."""
+    m = w.messages[mid]
+    flags = np.int64(m["flags"])
+    if not flags & DIGESTED:
+        m["digest"] = r["digest"]
+        m["first_rec"] = rec
+        flags |= DIGESTED
+    if not flags & SIZED and r["attempt"] <= 1:
+        m["size"] = r["size"]
+        flags |= SIZED
+    m["flags"] = flags
+
+
+@kernel
+def learn_sequence(w: Tables, mid: int, r: Any, rec: int) -> None:
+    """The first number stated stays in the entry, another one is kept beside it."""
+    m = w.messages[mid]
+    seq = r["seq"]
+    live = r["kind"] != K_REPLAY
+    if m["seq"] < 0:
+        m["seq"] = seq
+        m["seq_rec"] = rec
+    if m["seq"] != seq:
+        row = w.extra[w.used[USED_EXTRA]]
+        row[0] = mid
+        row[1] = seq
+        row[2] = rec
+        row[3] = 1 if live else 0
+        w.used[USED_EXTRA] += 1
+    elif live:
+        m["flags"] |= NUMBERED
+
+
+@kernel
+def page_for(w: Tables, pages: Any, at: int, key: int, counter: int, number: int) -> int:
+    """The page of bits in the row `at` of `pages` (SUB or SLOT), made if it is new."""
+    row = pages[at]
+    if row["page_no"] == number:
+        return np.int64(row["page"])
+    page = find(w, key)
+    if page < 0:
+        page = np.int64(w.used[counter])
+        w.used[counter] += 1
+        put(w, key, page)
+    row["page_no"] = number
+    row["page"] = page
+    return page
+
+
+@kernel
+def mark(w: Tables, sub: int, slot: int, pos: int, live: bool) -> int:
+    """Note that the message at `pos` was heard here; the bits of `seen` if it had been delivered before."""
+    number = pos >> SPAN_BITS
+    word = (pos & (SPAN - 1)) >> 6
+    bit = np.uint64(1) << np.uint64(pos & 63)
+    page = page_for(w, w.subs, sub, TAG_SUB_PAGE | (sub << 28) | number, USED_SUB_PAGES, number)
+    bits = w.sub_bits[page]
+    bits[3 * word] |= bit
+    if not live:
+        return 0
+    again = 0
+    if (bits[3 * word + 1] | bits[3 * word + 2]) & bit:
+        again = AGAIN_ON_DEVICE
+    if w.subs[sub]["first"] == slot:
+        if bits[3 * word + 1] & bit:
+            again |= AGAIN_HERE
+        bits[3 * word + 1] |= bit
+        return again
+    bits[3 * word + 2] |= bit
+    page = page_for(w, w.slots, slot, TAG_SLOT_PAGE | (slot << 28) | number, USED_SLOT_PAGES, number)
+    if w.slot_bits[page, word] & bit:
+        again |= AGAIN_HERE
+    w.slot_bits[page, word] |= bit
+    return again
+
+
+@kernel
+def connection_of(w: Tables, connections: Array, number: int, journal: int, client: int) -> int:
+    conn = np.int64(connections[number])
+    if conn < 0:
+        conn = np.int64(w.used[USED_CONNS])
+        w.used[USED_CONNS] += 1
+        connections[number] = conn
+        w.conns[conn]["journal"] = journal
+        w.conns[conn]["client"] = client if client < len(w.user_of) else -1
+    return conn
+
+
+@kernel
+def resolve(
+    records: Array,
+    start: int,
+    journal: int,
+    connections: Array,
+    w: Tables,
+    mids: Array,
+    subs: Array,
+    slots: Array,
+    conns: Array,
+    seen: Array,
+) -> int:
+    """Fill the columns from record `start` on. Returns how many records are done: fewer than all if a table
+    (`connections`, or the directory of the record's author) must grow first."""
+    for i in range(start, len(records)):
+        r = records[i]
+        kind = np.int64(r["kind"])
+        client = np.int64(r["client"])
+        conv = np.int64(r["conv"])
+        mids[i] = subs[i] = slots[i] = conns[i] = -1
+        seen[i] = 0
+        if r["conn"] > 0:
+            if r["conn"] >= len(connections):
+                return i
+            conns[i] = connection_of(w, connections, np.int64(r["conn"]), journal, client)
+        if conv < len(w.conv_next) and client < len(w.user_of):
+            sub = subscription(w, client, conv)
+            subs[i] = sub
+            if sub >= 0 and conns[i] >= 0:
+                slots[i] = slot_of(w, sub, np.int64(conns[i]))
+        if conv < len(w.reads):
+            if kind == K_STORED:
+                w.reads[conv, 2] += 1
+            elif kind == K_READ_END:
+                w.reads[conv, 0] += 1
+                w.reads[conv, 1] += r["counter"]
+        spoken = kind <= K_INFO
+        listened = kind == K_DELIVER or kind == K_REPLAY
+        if not (spoken or listened or kind == K_STORED) or r["flags"] & UNTRUSTED:
+            continue
+        mid = message_of(w, np.int64(r["author"]), np.int64(r["counter"]), conv)
+        if mid == GROW_DIRECTORY:
+            w.reads[conv, 2] -= kind == K_STORED  # this record comes again
+            return i
+        mids[i] = mid
+        if mid < 0:
+            continue
+        rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+        learn(w, mid, r, rec)
+        if not spoken or kind == K_INVOKE:
+            learn_content(w, mid, r, rec)
+        if kind != K_INVOKE and r["seq"] >= 0 and not r["flags"] & MISROUTED:
+            learn_sequence(w, mid, r, rec)
+        if listened and slots[i] >= 0:
+            seen[i] = mark(
+                w, np.int64(subs[i]), np.int64(slots[i]), np.int64(w.messages[mid]["pos"]), kind == K_DELIVER
+            )
+    return len(records)

@@ -1,0 +1,150 @@
+"""The witness: a finding in plain words, with the records that prove it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from checks.record import FOREIGN, NONE, Flag, Kind
+from checks.roster import Roster
+from checks.verdict import Finding, Verdict
+
+Lookup: TypeAlias = Callable[[int, int], Any]
+"""(journal number, record index from 1) → the record (a RECORD scalar or a mapping), or None if it is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """`sentence`: what happened. `lines`: one record a line, times in milliseconds after the first."""
+
+    sentence: str
+    lines: list[str]
+
+
+def device(roster: Roster, client: int) -> str:
+    """The user's name, and which of their devices if they have several."""
+    if not 0 <= client < len(roster.user_of):
+        return "somebody unknown"
+    user = roster.user_of[client]
+    own = [c for c in range(len(roster.user_of)) if roster.user_of[c] == user]
+    name = roster.user_name(user)
+    return name if len(own) == 1 else f"{name} on tab {own.index(client) + 1}"
+
+
+def _user(roster: Roster, client: int) -> str:
+    return roster.user_name(roster.user_of[client]) if 0 <= client < len(roster.user_of) else "somebody unknown"
+
+
+def _message(roster: Roster, facts: Mapping[str, int], prefix: str = "") -> str:
+    author, counter = facts.get(f"{prefix}author", -1), facts.get(f"{prefix}counter", 0)
+    if author < 0:
+        return "a message"
+    return f"#{counter} of {_user(roster, author)}"
+
+
+_SENTENCES: dict[tuple[str, str], str] = {
+    ("I1", "heard"): "{who} heard {other} before {message} in {where}, although {author} sent #{counter} first on the"
+    " same connection",
+    ("I1", "numbered"): "{where} gave {message} the number {seq}, below {other_seq} of {other}, although {author} sent"
+    " #{counter} later on the same connection",
+    ("I2", "number"): "number {seq} of {where} names two messages: {message} and {other}",
+    ("I2", "cycle"): "members heard the messages of {where} in orders that contradict each other: some heard {message}"
+    " before {other}, others after it",
+    ("I4", "open"): "{who} never heard {range} of {where} on this connection: {left} missing after a jump",
+    ("I4", "reorder"): "{who} heard {range} of {where} only after later numbers",
+    ("I5a", "lost"): "{message} was acknowledged, but the final state of {where} does not have it",
+    (
+        "I5b",
+        "absent",
+    ): "{who} was subscribed to {where} from before {message} was sent until the end, and never heard it",
+    ("I6", "repeated"): "{who} heard {message} in {where} again, after it had been delivered there already",
+    ("I7", "numbers"): "{message} took effect twice in {where}: as number {seq} and as number {other_seq}",
+    ("I7", "rows"): "{message} is stored {rows} times in {where}",
+    ("I8", "foreign"): "{who} got a message in {where} that does not belong to this run",
+    ("I8", "unknown"): "{who} got a message in {where} of an author or counter that cannot be: {raw}",
+    ("I8", "unsent"): "{message} appeared in {where}, but nobody sent it",
+    ("I8", "elsewhere"): "{message} appeared in another conversation than {where}, where it was sent",
+    ("I10", "corrupt"): "{who} got a message whose content does not fit its own checksum",
+    ("I10", "changed"): "{message} was heard in {where} with another content than it was sent with",
+    ("I12", "stranger"): "{who} heard {message} in {where} without being a member",
+    ("I12", "misrouted"): "{who} heard {message} of {where} under the name of another conversation",
+    ("I15", "sender"): "the platform named {stated} as the sender of {message} in {where}",
+    ("I15", "identity"): "the platform took {who} for {stated}",
+}
+
+
+def sentence(finding: Finding, verdict: Verdict, roster: Roster) -> str:
+    """One sentence with names instead of numbers; kinds of findings of users' own checks get a general one."""
+    facts = finding.facts
+    template = _SENTENCES.get((verdict.id, finding.what))
+    if template is None:
+        told = ", ".join(f"{key} {value}" for key, value in facts.items())
+        return f"{verdict.name}: {finding.what}" + (f" ({told})" if told else "")
+    stated, low, high = facts.get("stated", -1), facts.get("low", 0), facts.get("high", 0)
+    words = {
+        **facts,
+        "who": device(roster, facts["client"]) if "client" in facts else "the final read",
+        "message": _message(roster, facts),
+        "other": _message(roster, facts, "other_"),
+        "author": _user(roster, facts.get("author", -1)),
+        "counter": facts.get("counter", 0),
+        "where": _where(roster, facts.get("conv", -1)),
+        "stated": _user(roster, stated) if stated >= 0 else "a stranger",
+        "range": f"#{low}" if low == high else f"#{low} to #{high}",
+        "raw": f"author {facts.get('author')}, counter {facts.get('counter')}",
+    }
+    return template.format(**words)
+
+
+def _where(roster: Roster, conv: int) -> str:
+    return roster.conversation_name(conv) if 0 <= conv < len(roster.conversations) else "an unknown conversation"
+
+
+def tell(finding: Finding, verdict: Verdict, roster: Roster, lookup: Lookup, tag: str = "") -> Telling:
+    """A finding in words. `tag`: the run's tag, left out of conversation and user names to keep them short."""
+    found = [(journal, index, lookup(journal, index)) for journal, index in finding.records]
+    first = min((int(record["t"]) for _, _, record in found if record is not None), default=0)
+    lines = []
+    for journal, index, record in found:
+        if record is None:
+            lines.append(f"{journal}:{index}  (this record is not in the journal)")
+        else:
+            lines.append(f"{journal}:{index}  {(int(record['t']) - first) / 1e6:+.3f} ms  {_line(record, roster)}")
+    words = sentence(finding, verdict, roster)
+    if tag:
+        words, lines = words.replace(tag, ""), [line.replace(tag, "") for line in lines]
+    return Telling(words, lines)
+
+
+_VERBS = {
+    Kind.INVOKE: "sends",
+    Kind.OK: "is told that it is accepted:",
+    Kind.FAIL: "is refused",
+    Kind.INFO: "never learns about",
+    Kind.DELIVER: "hears",
+    Kind.REPLAY: "is replayed",
+    Kind.STORED: "the final state has",
+    Kind.JOIN: "joins",
+    Kind.LEAVE: "leaves",
+}
+_OF_MESSAGES = (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.REPLAY, Kind.STORED)
+
+
+def _line(record: Any, roster: Roster) -> str:
+    kind, client, seq = Kind(int(record["kind"])), int(record["client"]), int(record["seq"])
+    words = [device(roster, client), f"(connection {int(record['conn'])})"] if client < FOREIGN else []
+    words.append(_VERBS.get(kind, kind.name.lower()))
+    if kind in _OF_MESSAGES:
+        author, counter = int(record["author"]), int(record["counter"])
+        words.append(_message(roster, {"author": author, "counter": counter}))
+        if int(record["attempt"]) > 1:
+            words.append(f"(attempt {int(record['attempt'])})")
+    if int(record["conv"]) < FOREIGN:
+        words.append(f"in {_where(roster, int(record['conv']))}")
+    if seq != NONE:
+        words.append(f"as number {seq}" if kind in _OF_MESSAGES else f"at {seq}")
+    flags = Flag(int(record["flags"]))
+    if flags:
+        words.append(f"[{str(flags.name).lower()}]" if flags.name else f"[{int(flags)}]")
+    return " ".join(words)
