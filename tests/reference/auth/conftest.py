@@ -29,6 +29,7 @@ class World:
     provider: Any
     dsns: Any
     redis_url: str
+    frontend: str = FRONTEND
 
     def start_url(self, **query: Any) -> str:
         return f"{self.auth.url}/auth/google?{urlencode(query)}"
@@ -43,6 +44,20 @@ class World:
         assert answer.status_code == 200, answer.text
         result: dict[str, Any] = answer.json()
         return result
+
+    async def me(self, token: str, method: str = "GET", **more: Any) -> httpx.Response:
+        """A request to /auth/me with a token."""
+        return await self.call(method, "/auth/me", token, **more)
+
+    async def call(self, method: str, path: str, token: str, **more: Any) -> httpx.Response:
+        """Any request with a token."""
+        async with httpx.AsyncClient() as client:
+            headers = {"Authorization": f"Bearer {token}"}
+            return await client.request(method, f"{self.auth.url}{path}", headers=headers, **more)
+
+    async def refresh(self, refresh_token: str) -> httpx.Response:
+        async with httpx.AsyncClient() as client:
+            return await client.post(f"{self.auth.url}/auth/refresh", json={"refresh_token": refresh_token})
 
 
 _numbers = itertools.count()
@@ -73,16 +88,9 @@ def auth_settings(world_url: str, provider: str, dsns: Any, redis_url: str, **mo
     }
 
 
-@pytest.fixture(scope="session")
-def settings_for() -> Callable[..., dict[str, Any]]:
-    """`settings_for(auth_url, provider_url, dsns, redis_url, **changes)`: settings of an auth service."""
-    return auth_settings
-
-
-@pytest.fixture(scope="module")
-def world(spawn_shared: Any, new_listener: Any, postgres_dsns: Any, redis_url: str) -> World:
+def make_world(spawn: Any, new_listener: Any, dsns: Any, redis_url: str, **changes: Any) -> World:
     provider_at, auth_at = new_listener(), new_listener()
-    provider = spawn_shared(
+    provider = spawn(
         "provider",
         {
             "issuer": provider_at.url,
@@ -92,8 +100,25 @@ def world(spawn_shared: Any, new_listener: Any, postgres_dsns: Any, redis_url: s
         },
         listener=provider_at,
     )
-    auth = spawn_shared("auth", auth_settings(auth_at.url, provider_at.url, postgres_dsns, redis_url), listener=auth_at)
-    return World(auth, provider, postgres_dsns, redis_url)
+    settings = auth_settings(auth_at.url, provider_at.url, dsns, redis_url, **changes)
+    return World(spawn("auth", settings, listener=auth_at), provider, dsns, redis_url)
+
+
+@pytest.fixture(scope="module")
+def world(spawn_shared: Any, new_listener: Any, postgres_dsns: Any, redis_url: str) -> World:
+    """Shared by the tests of a module; nobody may stop it."""
+    return make_world(spawn_shared, new_listener, postgres_dsns, redis_url)
+
+
+@pytest.fixture
+def own_world(spawn_service: Any, new_listener: Any, postgres_dsns: Any, redis_url: str) -> Callable[..., World]:
+    """`own_world(redis_url=…, **settings)`: services for one test, which may do with them what it likes."""
+
+    def make(**changes: Any) -> World:
+        where = changes.pop("redis_url", redis_url)
+        return make_world(spawn_service, new_listener, postgres_dsns, where, **changes)
+
+    return make
 
 
 @pytest.fixture

@@ -1,0 +1,151 @@
+"""Accounts reach the stream `users`: every change, in order, whatever was down at the time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+from typing import Any
+
+import redis.asyncio
+
+
+async def entries_of(client: Any, user_id: str) -> list[dict[str, Any]]:
+    """This user's entries, oldest first."""
+    found = []
+    for _, fields in await client.xrange("users"):
+        entry = {key.decode(): value.decode() for key, value in fields.items()}
+        if entry["id"] == user_id:
+            found.append(entry)
+    return found
+
+
+async def test_a_first_login_is_announced(world: Any, valkey: Any, email: str, eventually: Any) -> None:
+    """One entry with all fields of the account."""
+    user = (await world.log_in(email))["user"]
+    entries = await eventually(lambda: entries_of(valkey, user["id"]))
+    assert len(entries) == 1
+    entry = entries[0]
+    assert json.loads(entry.pop("permissions")) == ["chat"]
+    assert len(entry.pop("subject")) == 32
+    assert entry == {
+        "id": user["id"],
+        "provider": "google",
+        "email": email,
+        "name": email.partition("@")[0],
+        "is_active": "true",
+        "version": "1",
+    }
+    await world.log_in(email)
+    assert len(await entries_of(valkey, user["id"])) == 1
+
+
+async def test_changes_arrive_in_order(world: Any, valkey: Any, email: str, eventually: Any) -> None:
+    """Concurrent changes of one user: versions in the stream grow by one, the last entry is the row."""
+    tokens = await world.log_in(email)
+    names = [f"Name {n}" for n in range(20)]
+    answers = await asyncio.gather(*(world.me(tokens["access_token"], "PATCH", json={"name": name}) for name in names))
+    assert {answer.status_code for answer in answers} == {200}
+    assert sorted(answer.json()["version"] for answer in answers) == list(range(2, 22))
+
+    async def all_there() -> Any:
+        entries = await entries_of(valkey, tokens["user"]["id"])
+        return entries if len(entries) >= 21 else None
+
+    entries = await eventually(all_there)
+    assert [int(entry["version"]) for entry in entries] == list(range(1, 22))
+    by_version = {answer.json()["version"]: answer.json()["name"] for answer in answers}
+    assert [entry["name"] for entry in entries[1:]] == [by_version[n] for n in range(2, 22)]
+    me = (await world.me(tokens["access_token"])).json()
+    assert (me["name"], me["version"]) == (entries[-1]["name"], 21)
+
+
+async def test_a_deactivation_is_announced(world: Any, valkey: Any, email: str, eventually: Any) -> None:
+    """The entry says is_active=false."""
+    tokens = await world.log_in(email)
+    await world.me(tokens["access_token"], "DELETE")
+
+    async def gone() -> Any:
+        entries = await entries_of(valkey, tokens["user"]["id"])
+        return len(entries) == 2 and entries[-1]["is_active"] == "false"
+
+    await eventually(gone)
+
+
+async def test_nothing_is_lost_while_redis_is_away(
+    own_world: Any, own_valkey: Any, email: str, eventually: Any
+) -> None:
+    """A change committed while Redis was killed is in the stream after it is back, in its place."""
+    world = own_world(redis_url=own_valkey.url)
+    tokens = await world.log_in(email)
+    user_id = tokens["user"]["id"]
+    connection = redis.asyncio.from_url(own_valkey.url)
+    await eventually(lambda: entries_of(connection, user_id))
+    own_valkey.stop()
+    answer = await world.me(tokens["access_token"], "PATCH", json={"name": "Away"})
+    assert answer.status_code == 503
+    import asyncpg
+
+    database = await asyncpg.connect(world.dsns.auth)
+    await database.execute(
+        "WITH u AS (UPDATE auth_users SET name = 'Away', version = version + 1 WHERE id = $1::text::uuid RETURNING *) "
+        "INSERT INTO outbox (user_id, version, payload) SELECT id, version, jsonb_build_object('provider', provider, "
+        "'subject', subject, 'email', email, 'name', name, 'is_active', is_active, 'permissions', permissions) FROM u",
+        user_id,
+    )
+    await database.close()
+    own_valkey.start()
+
+    async def back() -> Any:
+        entries = await entries_of(connection, user_id)
+        return entries if len(entries) >= 2 else None
+
+    assert [entry["name"] for entry in await eventually(back)][-1] == "Away"
+    await connection.aclose()
+
+
+async def test_a_redis_that_forgets_is_told_everything(
+    own_world: Any, own_valkey: Any, email: str, eventually: Any
+) -> None:
+    """Redis restarts empty: the present state of every account is announced again."""
+    world = own_world(redis_url=own_valkey.url)
+    users = [(await world.log_in(f"{n}{email}"))["user"]["id"] for n in range(3)]
+    own_valkey.stop()
+    own_valkey.forget()
+    own_valkey.start()
+    connection = redis.asyncio.from_url(own_valkey.url)
+
+    async def all_there() -> bool:
+        seen: dict[str, int] = defaultdict(int)
+        for _, fields in await connection.xrange("users"):
+            seen[fields[b"id"].decode()] += 1
+        return all(seen[user] == 1 for user in users)
+
+    await eventually(all_there)
+    await connection.aclose()
+
+
+async def test_two_auth_replicas_keep_the_order(
+    own_world: Any, spawn_service: Any, valkey: Any, email: str, eventually: Any
+) -> None:
+    """Changes through two processes at once: one order in the stream, no entry twice."""
+    world = own_world()
+    twin = spawn_service("auth-2", {**world.auth.settings, "name": "auth-2"}, module="auth", listener=None)
+    tokens = await world.log_in(email)
+    import httpx
+
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {tokens['access_token']}"}) as client:
+        answers = await asyncio.gather(
+            *(
+                client.patch(f"{url}/auth/me", json={"name": f"Name {n}"})
+                for n in range(10)
+                for url in (world.auth.url, twin.url)
+            )
+        )
+    assert {answer.status_code for answer in answers} == {200}
+
+    async def all_there() -> Any:
+        entries = await entries_of(valkey, tokens["user"]["id"])
+        return entries if len(entries) >= 21 else None
+
+    assert [int(entry["version"]) for entry in await eventually(all_there)] == list(range(1, 22))

@@ -1,0 +1,106 @@
+"""Logout and deactivation are in force everywhere when they are answered."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jwt
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
+
+
+async def next_message(pubsub: Any) -> dict[str, Any]:
+    while True:
+        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
+        assert message is not None, "nothing was published within 5 s"
+        said: dict[str, Any] = json.loads(message["data"])
+        return said
+
+
+async def test_logout_ends_one_session(world: Any, valkey: Any, email: str) -> None:
+    """Token and refresh token are refused at once, the key and the message are in Redis, the other device goes on."""
+    here, there = await world.log_in(email), await world.log_in(email)
+    jti = claims_of(here["access_token"])["jti"]
+    async with valkey.pubsub() as pubsub:
+        await pubsub.subscribe("revocations")
+        assert (await world.call("POST", "/auth/logout", here["access_token"])).status_code == 200
+        assert await valkey.get(f"revoked:jti:{jti}") == b"1"
+        assert (await next_message(pubsub))["jti"] == jti
+    assert 600 <= await valkey.ttl(f"revoked:jti:{jti}") <= 700
+    assert (await world.me(here["access_token"])).json()["error"] == "revoked"
+    assert (await world.refresh(here["refresh_token"])).json()["error"] == "session_revoked"
+    assert (await world.me(there["access_token"])).status_code == 200
+
+
+async def test_logout_ends_all_tokens_of_the_session(world: Any, email: str) -> None:
+    """An older access token of the same session, still unexpired, ends too."""
+    first = await world.log_in(email)
+    second = (await world.refresh(first["refresh_token"])).json()
+    await world.call("POST", "/auth/logout", second["access_token"])
+    assert (await world.me(first["access_token"])).status_code == 401
+
+
+async def test_deactivation_ends_everything(world: Any, valkey: Any, browser: Any, email: str) -> None:
+    """Every session, every token, every later login; the message names the person."""
+    devices = [await world.log_in(email) for _ in range(3)]
+    user_id = devices[0]["user"]["id"]
+    async with valkey.pubsub() as pubsub:
+        await pubsub.subscribe("revocations")
+        gone = await world.me(devices[0]["access_token"], "DELETE")
+        assert gone.status_code == 200
+        assert gone.json()["is_active"] is False
+        message = await next_message(pubsub)
+    assert message["sub"] == user_id
+    assert float(await valkey.get(f"revoked:sub:{user_id}")) == message["at"]
+    for device in devices:
+        assert (await world.me(device["access_token"])).status_code == 401
+        assert (await world.refresh(device["refresh_token"])).status_code == 403
+    refused = await browser.get(world.start_url(login_hint=email), follow_redirects=True)
+    assert (refused.status_code, refused.json()["error"]) == (403, "account_deactivated")
+
+
+async def test_reactivation_does_not_revive_tokens(world: Any, browser: Any, email: str) -> None:
+    """Tokens of before stay refused; a login right afterwards works, though it is the same second."""
+    old = await world.log_in(email)
+    url = f"{world.auth.url}/auth/admin/users/{old['user']['id']}"
+    assert (await browser.patch(url, json={"is_active": False})).status_code == 200
+    assert (await browser.patch(url, json={"is_active": True})).status_code == 200
+    assert (await world.me(old["access_token"])).status_code == 401
+    assert (await world.refresh(old["refresh_token"])).status_code == 401
+    new = await world.log_in(email)
+    assert (await world.me(new["access_token"])).status_code == 200
+
+
+async def test_a_deactivation_in_the_database_counts(world: Any, database: Any, email: str) -> None:
+    """Somebody changed the row by hand: the account is looked up at each request, so the token is refused."""
+    tokens = await world.log_in(email)
+    assert (await world.me(tokens["access_token"])).status_code == 200
+    await database.execute("UPDATE auth_users SET is_active = false WHERE email = $1", email)
+    assert (await world.me(tokens["access_token"])).status_code == 403
+    assert (await world.call("POST", "/auth/ticket", tokens["access_token"])).status_code == 403
+    assert (await world.refresh(tokens["refresh_token"])).status_code == 403
+
+
+async def test_revocations_survive_a_redis_that_forgets(
+    own_world: Any, own_valkey: Any, email: str, eventually: Any
+) -> None:
+    """Redis restarts empty: auth writes the revocations of its database again."""
+    world = own_world(redis_url=own_valkey.url)
+    tokens = await world.log_in(email)
+    other = await world.log_in(email)
+    await world.call("POST", "/auth/logout", tokens["access_token"])
+    own_valkey.stop()
+    away = await world.me(other["access_token"])
+    assert (away.status_code, away.headers["retry-after"]) == (503, "1")
+    own_valkey.forget()
+    own_valkey.start()
+
+    async def refused() -> bool:
+        return (await world.me(tokens["access_token"])).status_code == 401
+
+    await eventually(refused)
+    assert (await world.me(other["access_token"])).status_code == 200
