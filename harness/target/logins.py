@@ -21,7 +21,7 @@ from harness.target.protocol import Credentials, Person
 from harness.target.requests import PERSON, RequestTemplate, checked, read_path, read_request
 from harness.target.template import Template
 
-METHODS = ("password", "tokens", "mint", "function")
+WAYS = ("password", "tokens", "mint", "function")
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384")
 
 
@@ -47,9 +47,7 @@ class Claim:
         else:
             self._user_path = compile_path(text)
 
-    def credentials(
-        self, person: Person, values: Mapping[str, Any], answer: Any, token: str, response: HttpResponse | None = None
-    ) -> Credentials:
+    def credentials(self, person: Person, values: Mapping[str, Any], answer: Any, token: str) -> Credentials:
         claims = _claims(token)
         source = {**answer, "claims": claims} if isinstance(answer, dict) else {"claims": claims}
         user_id = (
@@ -60,7 +58,7 @@ class Claim:
             else None
         )
         if not user_id:
-            raise FlowError("login", "a user id (login.user_id)", response, "none in the credentials")
+            raise FlowError("login", "a user id (login.user_id)", detail=f"none in {shape(source)}")
         expires_at = claims.get("exp")
         expires_in = self.expires_in(source)
         if isinstance(expires_in, (int, float)):
@@ -72,6 +70,13 @@ class Claim:
             expires_at=float(expires_at) if isinstance(expires_at, (int, float)) else None,
             extra={"answer": answer},
         )
+
+
+def shape(answer: Any) -> str:
+    """What an answer looks like, without its values: they may be secrets."""
+    return (
+        f"an object with {', '.join(map(str, answer)) or 'nothing'}" if isinstance(answer, dict) else repr(type(answer))
+    )
 
 
 def _claims(token: str) -> dict[str, Any]:
@@ -105,8 +110,8 @@ class PasswordLogin:
         token = _cookie(response, self.cookie) if self.cookie else text_or_none(self.claim.token(answer))
         if not token:
             expected = f"a cookie {self.cookie}" if self.cookie else "a token (login.token)"
-            raise FlowError("login", expected, response)
-        return self.claim.credentials(person, values, answer, token, response)
+            raise FlowError("login", expected, detail=shape(answer))
+        return self.claim.credentials(person, values, answer, token)
 
 
 def _cookie(response: HttpResponse, name: str) -> str | None:
@@ -170,9 +175,9 @@ class FunctionLogin:
 
 def read_login(table: Table, folder: Path) -> Login | None:
     """`folder`: where relative file names and modules are looked for. None after a fault."""
-    method = table.choice("method", METHODS)
+    way = table.choice("by", WAYS)
     readers = {"password": _password, "tokens": _tokens, "mint": _mint, "function": _function}
-    login = readers[method](table, folder)
+    login = readers[way](table, folder)
     table.finish()
     return login
 
