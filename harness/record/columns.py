@@ -163,6 +163,7 @@ class Columns:
         self._put("sender", where[foreign], np.array(clients, dtype=np.int64))
         known = np.array([t is not None for t in texts], dtype=bool)
         self._put("sender_id", where[foreign][known], _objects([t for t in texts if t is not None]))
+        self._put("aux", where[foreign][~known], values[foreign][~known])
 
 
 def _objects(values: Sequence[Any]) -> np.ndarray:
