@@ -1,0 +1,1 @@
+"""Speed, measured against other tools: `python -m benchmarks` prints the table."""

@@ -1,0 +1,205 @@
+"""`python -m benchmarks [ROW …] [--rounds 5] [--k6]`: the table of what this tool costs, beside other tools.
+
+Every program runs as a process of its own, against the same echo server; rounds are interleaved (A B A B …), figures
+are medians, so that what else the machine does falls on all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+K6 = "k6, 100 virtual users"
+K6_ONE = "k6, one virtual user"
+PLATFORM_COMMAND = "python -m benchmarks.burst --room"
+TIMEOUT_S = 600
+
+
+@dataclass(frozen=True)
+class Program:
+    """One side of a comparison: a module that prints one line of JSON, and which figure of it counts."""
+
+    label: str
+    words: tuple[str, ...]
+    figure: str
+
+    def available(self) -> bool:
+        return importlib.util.find_spec(self.words[0]) is not None
+
+    @property
+    def command(self) -> str:
+        return "python -m " + " ".join(self.words)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; the first program is ours, `aim` is in words."""
+
+    name: str
+    title: str
+    unit: str
+    programs: tuple[Program, ...]
+    aim: str
+    more_is_better: bool = True
+
+
+def rows(seconds: float, k6: bool, k6_binary: str | None) -> list[Row]:
+    """The table of the design, section by section."""
+    last = ("--seconds", str(seconds))
+    binary = ("--binary", k6_binary) if k6_binary else ()
+
+    def client(mode: str) -> Program:
+        return Program("earwitness", ("benchmarks.client", mode, *last), "per_cpu_s")
+
+    def rivals(mode: str) -> tuple[Program, ...]:
+        if not k6:
+            return ()
+        words = ("benchmarks.k6", mode, *last, *binary)
+        return (Program(K6, words, "per_cpu_s"), Program(K6_ONE, (*words, "--vus", "1"), "per_cpu_s"))
+
+    def platform_burst(room: int, aim: str) -> Row:
+        program = Program("delivered", ("benchmarks.burst", "--room", str(room)), "delivered_s")
+        return Row(f"burst-room-{room}", f"1,000 messages of one user, room of {room}", "s", (program,), aim, False)
+
+    per_cpu = "messages per CPU-second"
+    recorder = (
+        Program("journal", ("benchmarks.record", "journal"), "us_per_event"),
+        Program("orjson lines", ("benchmarks.record", "lines"), "us_per_event"),
+    )
+    return [
+        Row(
+            "request-response",
+            "request–response, 100 connections",
+            per_cpu,
+            (client("request-response"), *rivals("request-response")),
+            "≥ 2 × k6",
+        ),
+        Row("burst", "bursts of 1,000, write-through", per_cpu, (client("burst"), *rivals("burst")), "≥ 2.5 × k6"),
+        Row(
+            "burst-coalesced",
+            "bursts of 1,000, coalesced",
+            per_cpu,
+            (client("burst-coalesced"), *rivals("burst")),
+            "≥ 4.5 × k6",
+        ),
+        Row("record", "record one event", "µs of CPU", recorder, "≤ 0.7 µs", False),
+        Row(
+            "read",
+            "read one record back, ids remapped",
+            "µs of CPU",
+            (Program("history", ("benchmarks.record", "read"), "us_per_event"),),
+            "≤ 0.05 µs",
+            False,
+        ),
+        Row(
+            "judge",
+            "judge, all message checks",
+            "records per CPU-second",
+            (Program("judge", ("benchmarks.judge",), "per_cpu_s"),),
+            "≥ 4,000,000",
+        ),
+        Row(
+            "idle",
+            "one idle connection of 10,000",
+            "bytes",
+            (Program("earwitness", ("benchmarks.client", "idle"), "bytes_per_connection"),),
+            "≤ 8,000",
+            False,
+        ),
+        platform_burst(10, "≤ 0.25 s"),
+        platform_burst(100, "≤ 0.5 s"),
+    ]
+
+
+def run_once(program: Program) -> float:
+    """The figure of one round. Ends the whole benchmark if the program fails: a hole is no measurement."""
+    command = [sys.executable, "-m", *program.words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT_S)
+    if done.returncode:
+        raise SystemExit(f"`{program.command}` ended with {done.returncode}; nothing is reported.")
+    return float(json.loads(done.stdout.splitlines()[-1])[program.figure])
+
+
+def measure(row: Row, rounds: int) -> list[list[float]]:
+    """The figures of each program that is there, round by round, interleaved."""
+    figures: list[list[float]] = [[] for _ in row.programs]
+    for number in range(rounds):
+        for program, found in zip(row.programs, figures, strict=True):
+            if program.available():
+                print(f"{row.name} {number + 1}/{rounds}: {program.label}", file=sys.stderr)
+                found.append(run_once(program))
+    return figures
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def lines(row: Row, figures: Sequence[Sequence[float]]) -> list[str]:
+    """The table's lines of one row: ours with its spread, then each other program with the ratio to it."""
+    written = []
+    ours = median(figures[0]) if figures[0] else None
+    for program, found in zip(row.programs, figures, strict=True):
+        title = row.title if program is row.programs[0] else ""
+        aim = row.aim if program is row.programs[0] else ""
+        if not found:
+            written.append(f"| {title} | {program.label} | not measured: `{program.command}` | {row.unit} | | {aim} |")
+            continue
+        middle = median(found)
+        spread = f"{number(middle)} ({number(min(found))}–{number(max(found))})"
+        ratio = ""
+        if program is not row.programs[0] and ours:
+            ratio = f"{ours / middle if row.more_is_better else middle / ours:.2f} ×"
+        written.append(f"| {title} | {program.label} | {spread} | {row.unit} | {ratio} | {aim} |")
+    return written
+
+
+def machine() -> str:
+    """One line on what the figures were made on."""
+    cpu = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    ) if Path("/proc/cpuinfo").exists() else platform.processor()  # fmt: skip
+    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
+    return (
+        f"{os.cpu_count()} × {cpu or 'unknown processor'}, {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}; load average before: {load}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="The table of benchmarks.")
+    names = [row.name for row in rows(1, False, None)]
+    parser.add_argument("row", nargs="*", help=f"which rows, all if none is named: {', '.join(names)}")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of one round of messages")
+    parser.add_argument("--k6", action="store_true", help="measure k6 too (installs it into an environment of its own)")
+    parser.add_argument("--k6-binary", default=None, help="a k6 that is already there")
+    options = parser.parse_args()
+    unknown = sorted(set(options.row) - set(names))
+    if unknown:
+        parser.error(f"no row is called {', '.join(unknown)}; there are: {', '.join(names)}")
+    head = machine()
+    table = ["| work | program | median (min–max) | unit | ours is better by | aim |", "|---|---|---|---|---|---|"]
+    for row in rows(options.seconds, options.k6 or bool(options.k6_binary), options.k6_binary):
+        if not options.row or row.name in options.row:
+            table += lines(row, measure(row, options.rounds))
+    print(f"{head}; {options.rounds} interleaved rounds\n")
+    print("\n".join(table))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Microseconds of CPU to record one event, over a loop that records nothing.
+
+python -m benchmarks.record journal|lines|read [--events N]
+
+journal   `Journal.write`: 64 bytes into a memory-mapped file; nothing is lost at SIGKILL
+lines     orjson lines with the same fields into a buffered file; its tail is lost at SIGKILL
+read      reading a journal back in batches, ids remapped, as the judge does
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+import checks.judge  # noqa: F401  # its import is not what is measured
+from checks.roster import Roster
+from harness.record.history import open_history
+from harness.record.journal import Journal, Write
+from harness.record.rundir import RunDirectory
+
+MODES = ("journal", "lines", "read")
+
+
+def nothing(
+    t: int, kind: int, flags: int, attempt: int, proc: int, client: int, conn: int, conv: int, author: int,
+    counter: int, seq: int, aux: int, size: int, digest: int, /,
+) -> int:  # fmt: skip
+    return 1
+
+
+def _cpu_s(write: Write, events: int, aux: int = -1) -> float:
+    begin = time.process_time()
+    for n in range(events):
+        write(time.monotonic_ns(), 5, 0, 1, 1, 17, 4, 12, 88, n, 1000 + n, aux, 128, 0xDEADBEEF)
+    return time.process_time() - begin
+
+
+def _lines(path: Path) -> tuple[Write, Callable[[], None]]:
+    file = path.open("wb")
+
+    def write(
+        t: int, kind: int, flags: int, attempt: int, proc: int, client: int, conn: int, conv: int, author: int,
+        counter: int, seq: int, aux: int, size: int, digest: int, /,
+    ) -> int:  # fmt: skip
+        row = {
+            "t": t, "kind": kind, "flags": flags, "attempt": attempt, "proc": proc, "client": client, "conn": conn,
+            "conv": conv, "author": author, "counter": counter, "seq": seq, "aux": aux, "size": size, "digest": digest,
+        }  # fmt: skip
+        return file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+
+    return write, file.close
+
+
+def _read_cpu_s(folder: Path, events: int) -> float:
+    run = RunDirectory.create(folder, "benchmark", 0)
+    run.write_roster(Roster(user_of=(0,), conversations=((0,),)))
+    journal = Journal.create(run.journals, "bench", meta={})
+    _cpu_s(journal.write, events, journal.intern("somebody"))
+    journal.close({})
+    begin = time.process_time()
+    count = sum(len(batch.records) for batch in open_history(run.path).batches())
+    cpu_s = time.process_time() - begin
+    assert count == events
+    return cpu_s
+
+
+def measure(mode: str, events: int = 500_000) -> dict[str, Any]:
+    """One round of a mode. Returns microseconds of CPU per event."""
+    with tempfile.TemporaryDirectory() as folder:
+        if mode == "read":
+            cpu_s = _read_cpu_s(Path(folder), events)
+        else:
+            empty_s = _cpu_s(nothing, events)
+            if mode == "journal":
+                journal = Journal.create(Path(folder), "bench", meta={})
+                write: Write = journal.write
+
+                def close() -> None:
+                    journal.close({})
+            else:
+                write, close = _lines(Path(folder) / "lines")
+            cpu_s = _cpu_s(write, events) - empty_s
+            close()
+    return {"mode": mode, "events": events, "us_per_event": cpu_s / events * 1e6}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Microseconds of CPU to record one event.")
+    parser.add_argument("mode", choices=MODES)
+    parser.add_argument("--events", type=int, default=500_000)
+    options = parser.parse_args()
+    print(json.dumps(measure(options.mode, options.events)))
+
+
+if __name__ == "__main__":
+    main()
