@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from gevent import subprocess
 from gevent.event import Event
 from locust.runners import MasterRunner
@@ -45,6 +46,7 @@ class Conductor:
         self._expected: set[str] = set()
         self._reply_came = Event()
         self._finishing: Event | None = None
+        self._told: list[str] = []
         RunDirectory.check_root(Path(options.runs))
         self.under_test = UnderTest.from_options(options)
 
@@ -92,6 +94,7 @@ class Conductor:
             story=story.name,
             judged_by=list(story.judged_by),
             thresholds=story.thresholds(),
+            process_started=psutil.Process().create_time(),
             planned={"users": runner.target_user_count, "spawn_rate": getattr(self.options, "spawn_rate", None)},
             plan=plan.to_dict(),
             target=self.under_test.description,
@@ -190,14 +193,23 @@ class Conductor:
         if not (run.path / "verdict.json").exists():
             raise PlatformError(f"The judge ended with {code} and no verdict. Try: earwitness check {run.path}")
         verdict = json.loads((run.path / "verdict.json").read_text())
+        self._told.append((run.path / "verdict.txt").read_text())
+        if not self.options.headless:
+            self.tell()
         return int(verdict["exit_code"])
+
+    def tell(self) -> None:
+        """Print the verdicts that were not printed yet: without a web UI after Locust's own tables, as last words."""
+        for text in self._told:
+            print(text, flush=True)
+        self._told.clear()
 
     def _note(self, code: int) -> None:
         if self.worst is None or RANK.get(code, 4) > RANK.get(self.worst, 4):
             self.worst = code
 
     def exit_code(self) -> int:
-        """The worst run's; a process that never finished a run could not run."""
+        """The worst run's; a process that never began a run ends as it should, or could not run."""
         return EXIT_CANNOT_RUN if self.worst is None else self.worst
 
     def close(self) -> None:

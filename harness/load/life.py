@@ -128,6 +128,7 @@ def _attach_conductor(life: Life) -> None:
     events.test_start.add_listener(on_start)
     events.test_stopping.add_listener(lambda **_: _finish(conductor))
     events.quitting.add_listener(on_quitting)
+    events.quit.add_listener(lambda **_: conductor.tell())
 
 
 def _finish(conductor: Conductor) -> None:

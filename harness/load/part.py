@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +15,7 @@ from harness.client.blocking import TRANSPORT
 from harness.client.tally import Tally
 from harness.load.statistics import LoopLag, Publisher
 from harness.record.journal import Journal
+from harness.record.meta import process_meta
 from harness.target.load import open_target
 from harness.target.plan import Plan
 
@@ -50,7 +48,7 @@ class Part:
         self._taken = 0
         self._closed = False
         self._transport_before = TRANSPORT.snapshot()
-        self.journal = Journal.create(self.run_dir / "journals", f"load-{index}", meta=_meta(index))
+        self.journal = Journal.create(self.run_dir / "journals", f"load-{index}", meta=process_meta(index=index))
         self.phase(Phase.LOAD)
         self._publisher = Publisher(environment, self.tally)
         self._lag = LoopLag()
@@ -130,15 +128,3 @@ class Part:
 def _wait(done: Any, end: float) -> None:
     while not done() and time.monotonic() < end:
         gevent.sleep(POLL_S)
-
-
-def _meta(index: int) -> dict[str, Any]:
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return {
-        "host": socket.gethostname(),
-        "boot": boot.read_text().strip() if boot.exists() else "",
-        "pid": os.getpid(),
-        "python": platform.python_version(),
-        "index": index,
-        "wall_minus_monotonic_ns": time.time_ns() - time.monotonic_ns(),
-    }

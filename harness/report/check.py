@@ -7,6 +7,10 @@ import json
 import sys
 from pathlib import Path
 
+from checks.contract import Contract
+from checks.judge import Batch, judge
+from checks.record import empty
+from checks.roster import Roster
 from harness.errors import EXIT_CANNOT_RUN
 from harness.report.judging import judge_run, write_verdict
 from harness.report.terminal import verdict_text
@@ -21,15 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judge, write verdict.json and junit.xml, print; the exit code is the verdict's."""
+    """Judge, write verdict.json, verdict.txt and junit.xml, print; the exit code is the verdict's."""
     if args.when_told:
-        from checks.judge import warm_up
-
         warm_up()
         if sys.stdin.readline().strip() != "judge":
             return EXIT_CANNOT_RUN  # the load process is gone: nobody waits for a verdict
     run_dir = args.run.resolve()
     verdict = judge_run(run_dir)
-    write_verdict(run_dir, verdict)
-    print(json.dumps(verdict, indent=1, ensure_ascii=False) if args.json else verdict_text(verdict), flush=True)
+    text = verdict_text(verdict)
+    write_verdict(run_dir, verdict, text)
+    if not args.when_told:  # Locust prints it, after its own tables
+        print(json.dumps(verdict, indent=1, ensure_ascii=False) if args.json else text, flush=True)
     return int(verdict["exit_code"])
+
+
+def warm_up() -> None:
+    """Load (or, for the first time on a machine, compile) every check by judging a record of nothing."""
+    judge(Roster(user_of=(0,), conversations=((0,),)), Contract(), [Batch(0, empty(1))], [])

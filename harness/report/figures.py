@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from checks.record import RECORD, Kind
+from harness.record.reading import JournalView
 
 Records = npt.NDArray[Any]
 
@@ -27,6 +28,17 @@ def load_figures(views: Iterable[Records]) -> dict[str, int]:
         sent += int((kind == Kind.INVOKE).sum())
         delivered += int((kind == Kind.DELIVER).sum())
     return {"users": len(users), "connections": connections, "messages_sent": sent, "messages_delivered": delivered}
+
+
+def to_first_message_s(journals: Iterable[JournalView], started: float | None) -> float | None:
+    """Seconds from the start of the process that led the run to the first message said. None: not known."""
+    found = []
+    for journal in journals:
+        said = np.flatnonzero(journal.records["kind"] == Kind.INVOKE)
+        offset = journal.sidecar.meta.get("wall_minus_monotonic_ns")
+        if len(said) and offset is not None:
+            found.append((int(journal.records["t"][said[0]]) + offset) / 1e9)
+    return round(min(found) - started, 2) if found and started is not None else None
 
 
 def replicas(views: Iterable[tuple[Records, dict[int, str]]]) -> dict[str, int]:

@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from checks.judge import Judge
-from checks.outcome import outcome_of_run
-from checks.witness import tell
-
 from checks import ALL
 from checks.contract import Contract
+from checks.judge import Judge
+from checks.outcome import outcome_of_run
 from checks.verdict import Outcome, Verdict, upper_bound_95
+from checks.witness import tell
 from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN
 from harness.record.history import History, open_history
 from harness.report import figures
@@ -57,6 +56,7 @@ def judge_run(run_dir: Path, *, judge: Judge | None = None) -> dict[str, Any]:
         "load": figures.load_figures(views),
         "replicas": figures.replicas((view.records, view.names) for view in history.journals),
         "latency_ms": _latencies(views, history, probe),
+        "to_first_message_s": figures.to_first_message_s(history.journals, run.get("process_started")),
         "bursts": figures.bursts(views, run_dir / "tables" / "bursts.jsonl"),
         "records": sum(len(records) for records in views),
     }
@@ -90,7 +90,7 @@ def _told(verdict: Verdict, history: History, judged_by: Sequence[str]) -> dict[
         "name": verdict.name,
         "outcome": verdict.outcome.name,
         "judged_by_story": named,
-        "counts": named or broken or verdict.id.startswith("H"),
+        "counts": (named and verdict.promised) or broken or verdict.id.startswith("H"),
         "promised": verdict.promised,
         "examined": verdict.examined,
         "violations": verdict.violations,
@@ -107,10 +107,14 @@ def _record(history: History, journal: int, index: int) -> Any:
     return records[index - 1] if 0 < index <= len(records) else None
 
 
-def write_verdict(run_dir: Path, verdict: Mapping[str, Any]) -> None:
-    """verdict.json and junit.xml, each whole or not at all."""
-    text = json.dumps(verdict, indent=1, ensure_ascii=False).encode() + b"\n"
-    for name, data in (("verdict.json", text), ("junit.xml", junit_xml(verdict))):
+def write_verdict(run_dir: Path, verdict: Mapping[str, Any], text: str) -> None:
+    """verdict.txt, junit.xml and verdict.json, each whole or not at all."""
+    files = {
+        "verdict.txt": text.encode() + b"\n",
+        "junit.xml": junit_xml(verdict),
+        "verdict.json": json.dumps(verdict, indent=1, ensure_ascii=False).encode() + b"\n",
+    }
+    for name, data in files.items():
         partial = run_dir / f".{name}.partial"
         partial.write_bytes(data)
         partial.replace(run_dir / name)

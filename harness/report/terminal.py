@@ -24,6 +24,8 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
             lines.append(
                 f"  {name}: p50 {row['p50']} ms, p99 {row['p99']} ms, max {row['max']} ms ({row['samples']:,})"
             )
+    if verdict["to_first_message_s"] is not None:
+        lines.append(f"  from the command to the first message: {verdict['to_first_message_s']} s")
     for burst in verdict["bursts"]:
         lines.append(_burst_line(burst))
     for check in verdict["checks"] + verdict["harness"]:

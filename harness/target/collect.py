@@ -29,6 +29,7 @@ from harness.client.body import Body, decode
 from harness.client.flow import FlowError, run_flow_async
 from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EXIT_UNKNOWN, EarwitnessError, RecordError, TargetError
 from harness.record.journal import Journal
+from harness.record.meta import process_meta
 from harness.record.rundir import RunDirectory, read_json
 from harness.record.sidecar import Sidecar
 from harness.target.databases import UserTables, as_json, read_tables
@@ -238,7 +239,7 @@ async def collect(run_dir: Path, *, deadline_s: float = DEADLINE_S, parallel: in
         if not found:
             raise RecordError(f"{run_dir}: {where} has no {key}, so the final state cannot be read.")
     target = open_target(directory.run["target"])
-    journal = Journal.create(directory.journals, NAME, meta={"role": NAME})
+    journal = Journal.create(directory.journals, NAME, meta=process_meta(role=NAME))
     collector = Collector(directory, target, roster, journal, parallel)
     ca_file: Any = getattr(target, "ca_file", None)
     verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=ca_file) if ca_file else True

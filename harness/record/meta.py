@@ -1,0 +1,24 @@
+"""Where a journal was written: what the judge needs to know whether two clocks are one."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def process_meta(**more: Any) -> dict[str, Any]:
+    """`meta` for `Journal.create`: host and boot (equal: one monotonic clock), process, Python."""
+    return {
+        "host": socket.gethostname(),
+        "boot": BOOT_ID.read_text().strip() if BOOT_ID.exists() else "",
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "wall_minus_monotonic_ns": time.time_ns() - time.monotonic_ns(),
+        **more,
+    }
