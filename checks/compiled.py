@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-COMPILED: bool = not numba.config.DISABLE_JIT
+COMPILED: bool = not getattr(numba.config, "DISABLE_JIT", 0)
 
 
 def _stamp() -> tuple[float, int]:
@@ -28,10 +28,10 @@ def kernel(function: F) -> F:
     package's own folder, then the user's cache folder) the loop is compiled anew in each process."""
     if not COMPILED:
         return function
+    compiled: Any
     try:
         compiled = numba.njit(cache=True, nogil=True)(function)
         compiled._cache._cache_file._source_stamp = _STAMP
     except RuntimeError:
         compiled = numba.njit(nogil=True)(function)
-    result: F = compiled
-    return result
+    return cast(F, compiled)

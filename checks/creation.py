@@ -11,27 +11,29 @@ from checks.heard import note
 from checks.record import Flag, Kind
 from checks.resolve import K_DELIVER, K_INVOKE, K_STORED
 from checks.roster import Roster
-from checks.tables import COUNTER_MAX, DELIVERED, DISPUTED, INVOKED, PAGE_BITS, STORED, Array
+from checks.tables import COUNTER_MAX, DELIVERED, DISPUTED, INVOKED, PAGE_BITS, STORED, Array, Int
 from checks.verdict import Finding, Verdict
 from checks.world import View, World
 
 K_CONNECT = int(Kind.CONNECT)
+SPEAKING = 1 << K_INVOKE | 1 << K_CONNECT
+EFFECTS = 1 << K_DELIVER | 1 << K_STORED
 CORRUPT = int(Flag.CORRUPT)
 FOREIGN_RUN = int(Flag.FOREIGN_RUN)
 
 
 @kernel
-def ghosts(records: Array, journal: int, mids: Array, convs: int, here: Array, out: Array, totals: Array) -> None:
+def ghosts(records: Array, journal: Int, mids: Array, convs: Int, here: Array, out: Array, totals: Array) -> None:
     """here: by client, whether it speaks in this journal. totals: examined, rows."""
     clients = len(here)
     for i in range(len(records)):
         r = records[i]
         kind = r["kind"]
-        if kind == K_INVOKE or kind == K_CONNECT:
+        if 1 << np.int64(kind) & SPEAKING:
             if r["client"] < clients:
                 here[r["client"]] = 1
             continue
-        if not (kind == K_DELIVER or kind == K_STORED) or r["flags"] & CORRUPT:
+        if not 1 << np.int64(kind) & EFFECTS or r["flags"] & CORRUPT:
             continue
         totals[0] += 1
         foreign = r["flags"] & FOREIGN_RUN
@@ -81,8 +83,13 @@ class NoCreation(Folding):
         return self.conclude(
             found[:FINDINGS],
             violations=self.suspects.total + len(ghosts),
-            unknown=f"{doubt} messages were heard whose author's journal lacks its end" if doubt else "",
+            unknown=self._doubt(end, doubt),
         )
+
+    def _doubt(self, end: End, unsent: int) -> str:
+        if unsent:
+            return f"{unsent} messages were heard whose author's journal lacks its end"
+        return "a journal lacks its end" if end.incomplete() or end.missing else ""
 
     def _authors_in_doubt(self, end: End) -> Array:
         """bool by client: a sending of theirs may be missing from the record."""

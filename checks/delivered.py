@@ -111,7 +111,7 @@ class Delivered(Folding):
         return self.conclude(
             [_absence(world, row) for row in self.suspects.rows[:FINDINGS]],
             examined=int(totals[0]),
-            unknown=self._doubts(world, int(totals[2])),
+            unknown=self._doubts(end, int(totals[2])),
         )
 
     def _effective(self, messages: Array) -> Array:
@@ -123,8 +123,10 @@ class Delivered(Folding):
         result: Array = ((flags & wanted) > 0) & ((flags & INVOKED) > 0)
         return result
 
-    def _doubts(self, world: World, pending: int) -> str:
-        doubts = []
+    def _doubts(self, end: End, pending: int) -> str:
+        world, doubts = end.world, []
+        if end.incomplete() or end.missing:
+            doubts.append("a journal lacks its end")
         if pending:
             doubts.append(f"{pending} deliveries had not come when the record ends before the run was drained")
         if self.contract.history:

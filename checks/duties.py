@@ -7,7 +7,7 @@ import numpy as np
 from checks.compiled import kernel
 from checks.fold import End
 from checks.record import Flag, Kind, Phase
-from checks.tables import REC_BITS, Array
+from checks.tables import REC_BITS, Array, Int
 
 K_JOIN = int(Kind.JOIN)
 K_LEAVE = int(Kind.LEAVE)
@@ -31,7 +31,7 @@ DUTY = np.dtype([("start", "<i8"), ("end", "<i8"), ("join_rec", "<i8"), ("held",
 
 @kernel
 def keep_times(
-    records: Array, journal: int, slots: Array, conns: Array, periods: Array, ends: Array, phases: Array
+    records: Array, journal: Int, slots: Array, conns: Array, periods: Array, ends: Array, phases: Array
 ) -> None:
     """phases: times of DRAIN and DRAINED in this journal."""
     for i in range(len(records)):

@@ -29,11 +29,13 @@ from checks.tables import (
     PAGE,
     PAGE_BITS,
     REC_BITS,
+    RENUMBERED,
     RETRIED,
     SENT_ON,
     TAG_STREAM,
     USED_PAGES,
     Array,
+    Int,
     Tables,
     find,
     put,
@@ -41,6 +43,7 @@ from checks.tables import (
 from checks.verdict import Finding, Verdict
 from checks.world import View, World, grown
 
+UNORDERED = RETRIED | RENUMBERED
 ENTRY = np.dtype([("slot", "<i4"), ("mid", "<i4"), ("counter", "<u4"), ("index", "<u4")])
 """The highest counter of one stream (author's connection, conversation) delivered on one slot."""
 
@@ -51,7 +54,7 @@ HEARD_EARLIER, NUMBERED_EARLIER = 1, 2
 
 
 @kernel
-def stream_block(w: Tables, streams: Array, blocks: Array, limit: int, author_sub: int, proc: int, size: int) -> int:
+def stream_block(w: Tables, streams: Array, blocks: Array, limit: Int, author_sub: Int, proc: Int, size: Int) -> Int:
     """First entry of the stream's block, one entry for each subscription of the conversation; -1: no room."""
     s = streams[author_sub]
     if s["proc"] == proc:
@@ -72,8 +75,8 @@ def stream_block(w: Tables, streams: Array, blocks: Array, limit: int, author_su
 @kernel
 def fifo_step(
     records: Array,
-    start: int,
-    journal: int,
+    start: Int,
+    journal: Int,
     mids: Array,
     slots: Array,
     seen: Array,
@@ -82,7 +85,7 @@ def fifo_step(
     entries: Array,
     blocks: Array,
     out: Array,
-) -> int:
+) -> Int:
     """blocks: entries in use, pairs examined, rows written to `out`. Returns how many records are done."""
     for i in range(start, len(records)):
         r = records[i]
@@ -122,7 +125,7 @@ def fifo_step(
 
 
 @kernel
-def fifo_sequences(w: Tables, highest: Array, author: int, out: Array, totals: Array) -> None:
+def fifo_sequences(w: Tables, highest: Array, author: Int, out: Array, totals: Array) -> None:
     """One author's messages in the order of their counters: numbers must ascend inside conversation and proc.
 
     highest: (conv, 3) author + 1, proc and message of the highest number so far. totals: examined, violations."""
@@ -133,7 +136,7 @@ def fifo_sequences(w: Tables, highest: Array, author: int, out: Array, totals: A
             continue
         for mid in range(page * PAGE, (page + 1) * PAGE):
             m = w.messages[mid]
-            if m["conv"] < 0 or m["seq"] < 0 or m["flags"] & RETRIED or not m["flags"] & SENT_ON:
+            if m["conv"] < 0 or m["seq"] < 0 or m["flags"] & UNORDERED or not m["flags"] & SENT_ON:
                 continue
             top = highest[m["conv"]]
             if top[0] == author + 1 and top[1] == m["proc"]:
@@ -162,7 +165,8 @@ class Fifo(Folding):
     and numbered in that order by the platform.
 
     Not a violation: a repeated delivery (I6); messages sent on different connections of the author; anything
-    about a message that was sent more than once, because a retry may overtake; messages never heard (I4, I5b)."""
+    about a message that was sent more than once, because a retry may overtake; messages never heard (I4, I5b); a
+    message with several numbers (I7)."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)

@@ -63,7 +63,7 @@ class End:
     def clock_bound_ns(self) -> int | None:
         """By how much times of different journals may differ: 0 on one host, None if nobody knows."""
         hosts = {host_of(journal) for journal in self.journals}
-        if len(hosts) <= 1 and (len(self.journals) <= 1 or None not in hosts):
+        if len(hosts - {None}) <= 1:
             return 0
         offsets = [journal.meta.get("clock_offset_ms") for journal in self.journals]
         if not offsets or any(not isinstance(offset, int | float) for offset in offsets):

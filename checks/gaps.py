@@ -8,9 +8,9 @@ from checks.compiled import kernel
 from checks.contract import Contract
 from checks.fold import FINDINGS, Described, End, Folding, finding
 from checks.record import Flag, Kind
-from checks.resolve import AGAIN_HERE, K_DELIVER, K_REPLAY, MISROUTED
+from checks.resolve import AGAIN_HERE, K_DELIVER, K_REPLAY, LISTENED, MISROUTED
 from checks.roster import Roster
-from checks.tables import INVOKED, REC_BITS, Array, Tables
+from checks.tables import INVOKED, REC_BITS, Array, Int, Tables
 from checks.verdict import Finding, Verdict
 from checks.world import View, World, grown
 
@@ -37,7 +37,7 @@ GAP = np.dtype(
 
 
 @kernel
-def fill(states: Array, gaps: Array, slot: int, seq: int, rec: int) -> None:
+def fill(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int) -> None:
     """A number at or below the highest: it may fill an open gap of this slot."""
     g = np.int64(states[slot]["newest"]) - 1
     while g >= 0:
@@ -51,7 +51,7 @@ def fill(states: Array, gaps: Array, slot: int, seq: int, rec: int) -> None:
 
 
 @kernel
-def jump(states: Array, gaps: Array, slot: int, seq: int, rec: int, used: Array) -> None:
+def jump(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int, used: Array) -> None:
     s = states[slot]
     gap = gaps[used[0]]
     used[0] += 1
@@ -67,7 +67,7 @@ def jump(states: Array, gaps: Array, slot: int, seq: int, rec: int, used: Array)
 
 
 @kernel
-def gaps_step(records: Array, journal: int, slots: Array, seen: Array, states: Array, gaps: Array, used: Array) -> None:
+def gaps_step(records: Array, journal: Int, slots: Array, seen: Array, states: Array, gaps: Array, used: Array) -> None:
     """used: gaps, deliveries examined."""
     for i in range(len(records)):
         slot = np.int64(slots[i])
@@ -78,7 +78,7 @@ def gaps_step(records: Array, journal: int, slots: Array, seen: Array, states: A
         s = states[slot]
         seq = r["seq"]
         rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
-        if kind == K_DELIVER or kind == K_REPLAY:
+        if 1 << np.int64(kind) & LISTENED:
             if seq < 0 or r["flags"] & MISROUTED or seen[i] & AGAIN_HERE:
                 continue
             if s["started"] == 0:

@@ -13,11 +13,12 @@ from checks.fold import Described, End, Folding, host_of
 from checks.record import Flag, Kind
 from checks.resolve import K_FAIL, K_INFO, K_INVOKE, K_OK
 from checks.roster import Roster
-from checks.tables import ACKED, DELIVERED, INVOKED, REC_BITS, Array, Tables
+from checks.tables import ACKED, DELIVERED, INVOKED, REC_BITS, Array, Int, Tables
 from checks.verdict import Outcome, Verdict
 from checks.world import View, World, grown
 
 K_FAULT = int(Kind.FAULT)
+ANSWERS = 1 << K_OK | 1 << K_FAIL | 1 << K_INFO
 OWN = int(Flag.OWN)
 NEVER = np.iinfo(np.int64).max
 CLOCK_TOLERANCE_NS = 50_000_000
@@ -70,7 +71,7 @@ def watch(records: Array, state: Array) -> None:
 
 
 @kernel
-def own_order(records: Array, journal: int, mids: Array, conns: Array, w: Tables, latest: Array, totals: Array) -> None:
+def own_order(records: Array, journal: Int, mids: Array, conns: Array, w: Tables, latest: Array, totals: Array) -> None:
     """totals: examined, times that go backward on one connection, answers without a sending before them."""
     for i in range(len(records)):
         r = records[i]
@@ -80,7 +81,7 @@ def own_order(records: Array, journal: int, mids: Array, conns: Array, w: Tables
                 totals[1] += 1
             latest[conns[i]] = max(latest[conns[i]], r["t"])
         kind = r["kind"]
-        if mids[i] >= 0 and (kind == K_OK or kind == K_FAIL or kind == K_INFO):
+        if mids[i] >= 0 and 1 << np.int64(kind) & ANSWERS:
             totals[0] += 1
             sent = w.messages[mids[i]]["invoke_rec"]
             if sent == 0 or sent >> REC_BITS != journal:
@@ -188,7 +189,7 @@ class Clock(Watching):
         ]
         bound = end.clock_bound_ns()
         hosts = {host_of(journal) for journal in end.journals}
-        if bound is None:
+        if bound is None or (None in hosts and len(end.journals) > 1):
             stated = "do not all say which host they are from" if None in hosts else f"come from {len(hosts)} hosts"
             faults.append(f"the journals {stated}, and their clocks were not compared")
         facts = {"hosts": len(hosts), "bound_ms": None if bound is None else bound / 1e6}

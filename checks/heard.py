@@ -6,13 +6,39 @@ import numpy as np
 
 from checks.compiled import kernel
 from checks.contract import Contract
-from checks.fold import CLIENT, CONV, MID, MID2, REC, REC2, WHAT, Described, End, Folding, X, Y, finding, invoked
+from checks.fold import (
+    CLIENT,
+    CONV,
+    FINDINGS,
+    MID,
+    MID2,
+    REC,
+    REC2,
+    WHAT,
+    Described,
+    End,
+    Folding,
+    X,
+    Y,
+    finding,
+    invoked,
+)
 from checks.record import Flag, Kind
-from checks.resolve import AGAIN_HERE, AGAIN_ON_DEVICE, K_DELIVER, K_INVOKE, K_REPLAY, K_STORED, MISROUTED, UNTRUSTED
+from checks.resolve import (
+    AGAIN_HERE,
+    AGAIN_ON_DEVICE,
+    CONTENT,
+    HEARD_OR_READ,
+    K_DELIVER,
+    K_INVOKE,
+    LISTENED,
+    MISROUTED,
+    UNTRUSTED,
+)
 from checks.roster import Roster
-from checks.tables import CHANGED, INVOKED, REC_BITS, SIZED, Array, Tables
+from checks.tables import INVOKED, REC_BITS, SIZED, Array, Int, Tables
 from checks.verdict import Finding, Verdict
-from checks.world import View, World
+from checks.world import View, World, grown
 
 K_IDENTITY = int(Kind.IDENTITY)
 CORRUPT = int(Flag.CORRUPT)
@@ -20,7 +46,7 @@ STRANGER = -2
 
 
 @kernel
-def note(row: Array, what: int, journal: int, r: Array, mid: int, x: int, y: int) -> None:
+def note(row: Array, what: Int, journal: Int, r: Array, mid: Int, x: Int, y: Int) -> None:
     row[WHAT] = what
     row[REC] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
     row[REC2] = 0
@@ -34,7 +60,7 @@ def note(row: Array, what: int, journal: int, r: Array, mid: int, x: int, y: int
 
 @kernel
 def repeats(
-    records: Array, journal: int, mids: Array, slots: Array, seen: Array, bit: int, out: Array, totals: Array
+    records: Array, journal: Int, mids: Array, slots: Array, seen: Array, bit: Int, out: Array, totals: Array
 ) -> None:
     """totals: examined, rows."""
     for i in range(len(records)):
@@ -48,13 +74,13 @@ def repeats(
 
 
 @kernel
-def changes(records: Array, journal: int, mids: Array, w: Tables, out: Array, totals: Array) -> None:
-    """totals: examined, corrupt rows in the first half of `out`, changed rows in the second half."""
-    half = len(out) >> 1
+def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array, out: Array, totals: Array) -> None:
+    """totals: examined, corrupt rows in `out`, rows in `changed`: message, 1 if this is its sending, digest, size
+    (-1: not comparable), rec."""
     for i in range(len(records)):
         r = records[i]
         kind = r["kind"]
-        if not (kind == K_DELIVER or kind == K_REPLAY or kind == K_STORED or kind == K_INVOKE):
+        if not 1 << np.int64(kind) & CONTENT:
             continue
         if kind != K_INVOKE:
             totals[0] += 1
@@ -65,21 +91,26 @@ def changes(records: Array, journal: int, mids: Array, w: Tables, out: Array, to
         if mids[i] < 0:
             continue
         m = w.messages[mids[i]]
-        other_size = m["flags"] & SIZED and r["attempt"] <= 1 and m["size"] != r["size"]
-        if (m["digest"] != r["digest"] or other_size) and not m["flags"] & CHANGED:
-            m["flags"] |= CHANGED
-            row = out[half + totals[2]]
-            note(row, 1, journal, r, mids[i], m["size"], r["size"])
-            row[REC2] = m["first_rec"]
-            totals[2] += 1
+        comparable = m["flags"] & SIZED and r["attempt"] <= 1
+        if m["digest"] == r["digest"] and not (comparable and m["size"] != r["size"]):
+            if kind != K_INVOKE:
+                m["agreed"] += 1
+            continue
+        row = changed[totals[2]]
+        totals[2] += 1
+        row[0] = mids[i]
+        row[1] = 1 if kind == K_INVOKE else 0
+        row[2] = r["digest"]
+        row[3] = r["size"] if comparable else -1
+        row[4] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
 
 
 @kernel
-def strays(records: Array, journal: int, mids: Array, subs: Array, clients: int, out: Array, totals: Array) -> None:
+def strays(records: Array, journal: Int, mids: Array, subs: Array, clients: Int, out: Array, totals: Array) -> None:
     for i in range(len(records)):
         r = records[i]
         kind = r["kind"]
-        if not (kind == K_DELIVER or kind == K_REPLAY) or r["flags"] & UNTRUSTED or r["client"] >= clients:
+        if not 1 << np.int64(kind) & LISTENED or r["flags"] & UNTRUSTED or r["client"] >= clients:
             continue
         totals[0] += 1
         if subs[i] < 0 or r["flags"] & MISROUTED:
@@ -88,13 +119,13 @@ def strays(records: Array, journal: int, mids: Array, subs: Array, clients: int,
 
 
 @kernel
-def statements(records: Array, journal: int, mids: Array, user_of: Array, out: Array, totals: Array) -> None:
+def statements(records: Array, journal: Int, mids: Array, user_of: Array, out: Array, totals: Array) -> None:
     for i in range(len(records)):
         r = records[i]
         kind = r["kind"]
         if kind == K_IDENTITY:
             truth = np.int64(r["client"])
-        elif kind == K_DELIVER or kind == K_REPLAY or kind == K_STORED:
+        elif 1 << np.int64(kind) & HEARD_OR_READ:
             truth = np.int64(r["author"])
             if r["flags"] & UNTRUSTED:
                 continue
@@ -149,35 +180,43 @@ class NoDuplication(PerRecord):
 class Integrity(PerRecord):
     """Bodies arrive as they were sent: the body's own checksum fits, and digest and size are the sender's.
 
-    Not a violation: another size of a retry, whose body states its attempt. A message counts once however many
-    heard it changed; a body whose checksum does not fit counts each time, because nobody knows which it was."""
+    Not a violation: another size of a retry, whose body states its attempt; anything of a message whose sending
+    is not on record (I8). What was heard before its sending was read is compared with the first record of it, and
+    set right at the end if that was the wrong one."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
-        self._changed: list[tuple[int, ...]] = []
+        self._changed = np.zeros((64, 5), np.int64)
 
     def step(self, view: View) -> None:
         world = view.world
-        changes(view.records, view.journal, view.mid, world.tables, world.out, self.totals)
-        half = len(world.out) // 2
-        self._changed += [tuple(map(int, row)) for row in world.out[half : half + int(self.totals[2])]]
-        del self._changed[1000:]
-        self.totals[2] = 0
+        self._changed = grown(self._changed, int(self.totals[2]) + len(view.records))
+        changes(view.records, view.journal, view.mid, world.tables, self._changed, world.out, self.totals)
         self.counted(world)
 
     def peek(self, world: World) -> Verdict:
-        flags = world.messages()["flags"]
-        wanted = CHANGED | INVOKED
-        changed = int(((flags & wanted) == wanted).sum())
-        rows = [row for row in self._changed if world.messages()[row[MID]]["flags"] & INVOKED]
-        rows = sorted([*self.suspects.rows, *rows], key=lambda row: row[REC])[:8]
-        return self.conclude([self.describe(world, row) for row in rows], violations=self.suspects.total + changed)
+        messages = world.messages()
+        rows = self._changed[: int(self.totals[2])]
+        rows = rows[(messages["flags"][rows[:, 0]] & INVOKED) > 0]
+        sent = {int(mid): (int(digest), int(size)) for mid, own, digest, size, _ in rows if own}
+        changed, violations = [], self.suspects.total
+        for mid, own, digest, size, rec in rows.tolist():
+            true_digest, true_size = sent.get(mid, (-1, -1))
+            if own:
+                violations += int(messages["agreed"][mid])
+                changed.append((1, int(messages["first_rec"][mid]), rec, -1, mid, -1, -1, size, -1))
+            elif digest != true_digest or (size != true_size and min(size, true_size) >= 0):
+                violations += 1
+                changed.append((1, rec, 0, -1, mid, -1, -1, size, -1))
+        told = sorted([*self.suspects.rows, *changed], key=lambda row: row[REC])[:FINDINGS]
+        return self.conclude([self.describe(world, row) for row in told], violations=violations)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
         if row[MID] < 0:
             return finding(world, "corrupt", row, row[REC])
-        records = invoked(world, row[MID]), row[REC2], row[REC]
-        return finding(world, "changed", row, *records, size=row[X], other_size=row[Y])
+        m = world.messages()[row[MID]]
+        whole = (*row[:CONV], int(m["conv"]), *row[X:])
+        return finding(world, "changed", whole, invoked(world, row[MID]), row[REC])
 
 
 class Isolation(PerRecord):

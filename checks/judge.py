@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from checks.catalogue import ALL
 from checks.contract import Contract
@@ -15,6 +16,7 @@ from checks.tables import Array
 from checks.verdict import Outcome, Verdict
 from checks.world import CHUNK, View, World
 
+T = TypeVar("T")
 NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -39,7 +41,7 @@ class Judge:
         self._broken: dict[int, str] = {}
         self._folds: list[Fold | None] = []
         for check in self._checks:
-            self._folds.append(self._tried(len(self._folds), lambda check=check: check.start(roster, contract)))
+            self._folds.append(self._tried(len(self._folds), partial(check.start, roster, contract)))
 
     def step(self, batch: Batch) -> None:
         """Look at more records of one journal."""
@@ -74,7 +76,7 @@ class Judge:
         promised = check.promised(self._contract)
         return Verdict(id=check.id, name=check.name, outcome=Outcome.UNKNOWN, examined=0, promised=promised, why=why)
 
-    def _tried(self, number: int, act: Callable[[], Any]) -> Any:
+    def _tried(self, number: int, act: Callable[[], T]) -> T | None:
         """A crashed check must not take the others with it; its error becomes its verdict."""
         try:
             return act()

@@ -10,7 +10,7 @@ from checks.fold import Described, End, Folding, finding
 from checks.precedence import cycles
 from checks.resolve import AGAIN_HERE, K_DELIVER
 from checks.roster import Roster
-from checks.tables import REC_BITS, Array, place
+from checks.tables import REC_BITS, Array, Int, place
 from checks.verdict import Finding, Verdict
 from checks.world import View, World, grown
 
@@ -21,7 +21,7 @@ LAST = np.dtype([("mid", "<i4"), ("rec", "<i8")])
 @kernel
 def order_step(
     records: Array,
-    journal: int,
+    journal: Int,
     mids: Array,
     slots: Array,
     seen: Array,

@@ -22,6 +22,7 @@ from checks.tables import (
     PAGE_BITS,
     REC_BITS,
     REFUSED,
+    RENUMBERED,
     RETRIED,
     SENT_ON,
     SIZED,
@@ -39,6 +40,7 @@ from checks.tables import (
     USED_SLOTS,
     USED_SUB_PAGES,
     Array,
+    Int,
     Tables,
     find,
     put,
@@ -53,6 +55,11 @@ K_DELIVER = int(Kind.DELIVER)
 K_STORED = int(Kind.STORED)
 K_READ_END = int(Kind.READ_END)
 K_REPLAY = int(Kind.REPLAY)
+LISTENED = 1 << K_DELIVER | 1 << K_REPLAY
+HEARD_OR_READ = LISTENED | 1 << K_STORED
+CONTENT = HEARD_OR_READ | 1 << K_INVOKE
+OF_MESSAGES = CONTENT | 1 << K_OK | 1 << K_FAIL | 1 << K_INFO
+"""Sets of kinds, as bits."""
 UNTRUSTED = int(Flag.CORRUPT | Flag.FOREIGN_RUN)
 MISROUTED = int(Flag.MISROUTED)
 
@@ -65,7 +72,7 @@ GROW_DIRECTORY = -2
 
 
 @kernel
-def slot_of(w: Tables, sub: int, conn: int) -> int:
+def slot_of(w: Tables, sub: Int, conn: Int) -> Int:
     """The slot of a subscription on a connection; a new one if it was never met."""
     s = w.subs[sub]
     if s["conn"] == conn:
@@ -87,7 +94,7 @@ def slot_of(w: Tables, sub: int, conn: int) -> int:
 
 
 @kernel
-def message_of(w: Tables, author: int, counter: int, conv: int) -> int:
+def message_of(w: Tables, author: Int, counter: Int, conv: Int) -> Int:
     """The message number, -1 if it cannot be one of ours, GROW_DIRECTORY if its author's pages need more room."""
     if author >= len(w.user_of) or counter <= 0 or counter >= COUNTER_MAX or conv >= len(w.conv_next):
         return -1
@@ -119,7 +126,7 @@ def message_of(w: Tables, author: int, counter: int, conv: int) -> int:
 
 
 @kernel
-def learn(w: Tables, mid: int, r: Any, rec: int) -> None:
+def learn(w: Tables, mid: Int, r: Any, rec: Int) -> None:
     """Add to the message's entry what this record says of it."""
     m = w.messages[mid]
     kind = np.int64(r["kind"])
@@ -156,7 +163,7 @@ def learn(w: Tables, mid: int, r: Any, rec: int) -> None:
 
 
 @kernel
-def learn_content(w: Tables, mid: int, r: Any, rec: int) -> None:
+def learn_content(w: Tables, mid: Int, r: Any, rec: Int) -> None:
     """The reference for digest and size; sizes differ between attempts, so only the first attempt's counts."""
     m = w.messages[mid]
     flags = np.int64(m["flags"])
@@ -171,7 +178,7 @@ def learn_content(w: Tables, mid: int, r: Any, rec: int) -> None:
 
 
 @kernel
-def learn_sequence(w: Tables, mid: int, r: Any, rec: int) -> None:
+def learn_sequence(w: Tables, mid: Int, r: Any, rec: Int) -> None:
     """The first number stated stays in the entry, another one is kept beside it."""
     m = w.messages[mid]
     seq = r["seq"]
@@ -180,6 +187,7 @@ def learn_sequence(w: Tables, mid: int, r: Any, rec: int) -> None:
         m["seq"] = seq
         m["seq_rec"] = rec
     if m["seq"] != seq:
+        m["flags"] |= RENUMBERED
         row = w.extra[w.used[USED_EXTRA]]
         row[0] = mid
         row[1] = seq
@@ -191,7 +199,7 @@ def learn_sequence(w: Tables, mid: int, r: Any, rec: int) -> None:
 
 
 @kernel
-def page_for(w: Tables, pages: Any, at: int, key: int, counter: int, number: int) -> int:
+def page_for(w: Tables, pages: Any, at: Int, key: Int, counter: Int, number: Int) -> Int:
     """The page of bits in the row `at` of `pages` (SUB or SLOT), made if it is new."""
     row = pages[at]
     if row["page_no"] == number:
@@ -207,7 +215,7 @@ def page_for(w: Tables, pages: Any, at: int, key: int, counter: int, number: int
 
 
 @kernel
-def mark(w: Tables, sub: int, slot: int, pos: int, live: bool) -> int:
+def mark(w: Tables, sub: Int, slot: Int, pos: Int, live: bool) -> Int:
     """Note that the message at `pos` was heard here; the bits of `seen` if it had been delivered before."""
     number = pos >> SPAN_BITS
     word = (pos & (SPAN - 1)) >> 6
@@ -234,7 +242,7 @@ def mark(w: Tables, sub: int, slot: int, pos: int, live: bool) -> int:
 
 
 @kernel
-def connection_of(w: Tables, connections: Array, number: int, journal: int, client: int) -> int:
+def connection_of(w: Tables, connections: Array, number: Int, journal: Int, client: Int) -> Int:
     conn = np.int64(connections[number])
     if conn < 0:
         conn = np.int64(w.used[USED_CONNS])
@@ -248,8 +256,8 @@ def connection_of(w: Tables, connections: Array, number: int, journal: int, clie
 @kernel
 def resolve(
     records: Array,
-    start: int,
-    journal: int,
+    start: Int,
+    journal: Int,
     connections: Array,
     w: Tables,
     mids: Array,
@@ -257,7 +265,7 @@ def resolve(
     slots: Array,
     conns: Array,
     seen: Array,
-) -> int:
+) -> Int:
     """Fill the columns from record `start` on. Returns how many records are done: fewer than all if a table
     (`connections`, or the directory of the record's author) must grow first."""
     for i in range(start, len(records)):
@@ -282,9 +290,8 @@ def resolve(
             elif kind == K_READ_END:
                 w.reads[conv, 0] += 1
                 w.reads[conv, 1] += r["counter"]
-        spoken = kind <= K_INFO
-        listened = kind == K_DELIVER or kind == K_REPLAY
-        if not (spoken or listened or kind == K_STORED) or r["flags"] & UNTRUSTED:
+        listened = (1 << kind & LISTENED) != 0
+        if not 1 << kind & OF_MESSAGES or r["flags"] & UNTRUSTED:
             continue
         mid = message_of(w, np.int64(r["author"]), np.int64(r["counter"]), conv)
         if mid == GROW_DIRECTORY:
@@ -295,7 +302,7 @@ def resolve(
             continue
         rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
         learn(w, mid, r, rec)
-        if not spoken or kind == K_INVOKE:
+        if 1 << kind & CONTENT:
             learn_content(w, mid, r, rec)
         if kind != K_INVOKE and r["seq"] >= 0 and not r["flags"] & MISROUTED:
             learn_sequence(w, mid, r, rec)

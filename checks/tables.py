@@ -47,10 +47,12 @@ MESSAGE = np.dtype(
         ("seq_rec", "<i8"),
         ("first_rec", "<i8"),
         ("invoke_rec", "<i8"),
+        ("agreed", "<u4"),
     ]
 )
-"""What is known of one message, one cache line. seq: the first one stated; further ones are in `extra`.
-first_rec: the record that `digest` is of. rows: STORED records (at most 255)."""
+"""What is known of one message, 68 bytes. seq: the first one stated; further ones are in `extra`.
+first_rec: the record that `digest` is of. agreed: heard records with that digest and
+size. rows: STORED records (at most 255)."""
 
 INVOKED = 1
 ACKED = 2
@@ -62,7 +64,8 @@ DELIVERED = 64
 RETRIED = 128
 NUMBERED = 256
 """`seq` was stated by something else than a REPLAY."""
-CHANGED = 512
+RENUMBERED = 512
+"""More than one number was stated for it."""
 DISPUTED = 1024
 """Seen under another conversation too."""
 SIZED = 2048
