@@ -47,6 +47,7 @@ SERVICE_RESTART = WSCloseCode.SERVICE_RESTART
 SHUTDOWN_TIMEOUT_S = 10.0
 START_PAUSE_S = 0.1
 READY_TIMEOUT_S = 2.0
+CANCEL_AGAIN_S = 0.5
 BACKLOG = 2048
 MAX_BODY_BYTES = 1 << 20
 
@@ -146,9 +147,7 @@ class Service:
         finally:
             starting.cancel()
             await runner.cleanup()
-            for task in list(self._tasks):
-                task.cancel()
-            await asyncio.gather(starting, *self._tasks, return_exceptions=True)
+            await _cancelled({starting, *self._tasks})
             await self.stop()
 
     async def _start(self) -> None:
@@ -217,6 +216,14 @@ class Service:
             return error_response(500, "internal_error", "This is a fault of the service; its log says more.")
 
 
+async def _cancelled(tasks: set[asyncio.Task[None]]) -> None:
+    """Until all have ended. Asked more than once: before Python 3.12 `wait_for` can swallow a cancellation."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
+
+
 async def _first(stopped: asyncio.Event, starting: asyncio.Task[None]) -> None:
     """Until told to stop. A start that fails for good ends the process with its exception."""
     stop = asyncio.create_task(stopped.wait())
@@ -238,11 +245,11 @@ def run(settings_type: type[S], make: Callable[[S], Service], argv: Sequence[str
         orders = defect_orders(argv)
         settings = read_settings(settings_type, os.environ.get(SETTINGS_VARIABLE, ""))
         listener = _inherited(settings.fd)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_main(make, settings, orders, listener))
     except EarwitnessError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main(make, settings, orders, listener))
 
 
 async def _main(make: Callable[[S], Service], settings: S, orders: list[DefectOrder], listener: socket.socket) -> None:
