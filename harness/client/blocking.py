@@ -24,7 +24,7 @@ from harness.client.events import Handshake
 from harness.client.link import TRANSPORT, Link, Transport
 from harness.client.session import ChatSession
 from harness.client.tls import Tls
-from harness.client.wire import NO_CLOSE, Refused, data_frame
+from harness.client.wire import Refused, data_frame
 
 READ, WRITE = 1, 2
 RECV_BYTES = 65536
@@ -55,18 +55,23 @@ class Connection(Link):
         `timeout_s`. Raises Refused, or OSError where there was no answer at all (a TLS fault is one too)."""
         end_ns = monotonic_ns() + int(self.timeout_s * 1e9)
         self._begun_ns = monotonic_ns()
-        self._connect(end_ns)
-        self._write(self.wire.take_output())
-        if not self.wait(lambda: self.usable or self.over, (end_ns - monotonic_ns()) / 1e9):
-            greeted = "greeting" if self.wire.opened else "answer to the upgrade"
+        try:
+            self._connect(end_ns)
+            self._write(self.wire.take_output())
+            in_time = self.wait(self._decided, (end_ns - monotonic_ns()) / 1e9)
+        except BaseException:
             self._give_up()
-            raise Refused(f"no {greeted} within {self.timeout_s:g} s", code=NO_CLOSE)
+            raise
+        if not in_time:
+            self._give_up()
+            raise self._late(self.timeout_s)
         self.check_usable()
 
     def send(self, frame: str | bytes) -> None:
         """Write one message through. A connection that is gone takes no bytes: the session knows, or will."""
-        self.transport.frames_out += 1
-        self._write(data_frame(frame))
+        if self._sock is not None:
+            self.transport.frames_out += 1
+            self._write(data_frame(frame))
 
     def send_soon(self, frame: str | bytes) -> None:
         """Write one message together with all others of this turn of the event loop."""
@@ -123,7 +128,6 @@ class Connection(Link):
             plain = _socket.socket(fileno=sock.detach())
         except BaseException:
             sock.close()
-            self.over = True
             raise
         plain.setblocking(False)
         self._sock, self._recv, self._send = plain, plain.recv, plain.send
@@ -226,12 +230,6 @@ class Connection(Link):
             if self._sock is not None:
                 self.transport.frames_out += len(frames)
                 self._write(b"".join(map(data_frame, frames)))
-
-    def _give_up(self) -> None:
-        if not self.over:
-            self._own = True
-            self.wire.over = True
-            self._ended(monotonic_ns())
 
     def _shut(self) -> None:
         for watcher in (self._reader, self._writer):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
+from weakref import WeakSet
 
-import gevent.ssl
-from geventhttpclient import HTTPClient
-from geventhttpclient.response import HTTPParseError
+import gevent.socket
+from geventhttpclient.connectionpool import ConnectionPool, SSLConnectionPool
+from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTPSocketPoolResponse
 from geventhttpclient.url import URL
 
 from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
@@ -29,49 +30,87 @@ class Pool:
     timeout_s    to connect, and for each silence of the server
     per_origin   connections to one origin at the same time; more requests wait
     ca_file      own certificate authority for https
+
+    geventhttpclient's own client is not used: it repeats GET, PUT and DELETE silently up to a hundred times when the
+    server closes without an answer, which is just what a tester must see.
     """
 
     def __init__(self, *, timeout_s: float = 10.0, per_origin: int = 100, ca_file: str | None = None) -> None:
         self._timeout_s, self._per_origin, self._ca_file = timeout_s, per_origin, ca_file
-        self._clients: dict[tuple[str, str, int | None], HTTPClient] = {}
+        self._pools: dict[tuple[str, str, int], ConnectionPool] = {}
+        self._used: WeakSet[gevent.socket.socket] = WeakSet()
 
     def request(self, request: HttpRequest) -> HttpResponse:
         """One request, one response; redirects are the flow's business. Raises OSError or HTTPParseError."""
         url = URL(request.url)
-        client = self._client(url)
-        raw = client.request(request.method, url.request_uri, body=request.body or None, headers=dict(request.headers))
-        body = bytes(raw.read())
-        headers: dict[str, str] = {}
-        cookies: list[str] = []
-        for name, value in raw.headers:
-            key = name.lower()
-            if key == "set-cookie":
-                cookies.append(value)
-            headers[key] = f"{headers[key]}, {value}" if key in headers else value
-        return HttpResponse(raw.status_code, headers, body, request.url, tuple(cookies))
+        pool = self._pool(url)
+        data = _request_bytes(request, url)
+        while True:
+            sock = pool.get_socket()
+            kept = sock in self._used
+            self._used.add(sock)
+            try:
+                return _exchange(pool, sock, request, data)
+            except (HTTPConnectionClosed, ConnectionResetError, BrokenPipeError):
+                # A kept connection that the server dropped in this very moment says nothing about this request, and
+                # a read may be asked again on a new one. Anything else is an answer that did not come.
+                if not kept or request.method not in ("GET", "HEAD"):
+                    raise
 
     def close(self) -> None:
         """Close every idle connection; a request that is on ends by itself."""
-        for client in self._clients.values():
-            client.close()
-        self._clients.clear()
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
 
-    def _client(self, url: URL) -> HTTPClient:
-        key = (url.scheme, url.host, url.port)
-        found = self._clients.get(key)
+    def _pool(self, url: URL) -> ConnectionPool:
+        port = url.port or (443 if url.scheme == "https" else 80)
+        key = (url.scheme, url.host, port)
+        found = self._pools.get(key)
         if found is None:
-            options: dict[str, Any] = {}
-            if self._ca_file is not None and url.scheme == "https":
-                options["ssl_options"] = {"ca_certs": self._ca_file}
-                options["ssl_context_factory"] = gevent.ssl.create_default_context
-            found = self._clients[key] = HTTPClient.from_url(
-                url,
-                concurrency=self._per_origin,
-                connection_timeout=self._timeout_s,
-                network_timeout=self._timeout_s,
-                **options,
-            )
+            options: dict[str, Any] = {
+                "size": self._per_origin,
+                "connection_timeout": self._timeout_s,
+                "network_timeout": self._timeout_s,
+            }
+            if url.scheme == "https":
+                if self._ca_file is not None:
+                    options["ssl_options"] = {"ca_certs": self._ca_file}
+                found = SSLConnectionPool(url.host, port, url.host, port, **options)
+            else:
+                found = ConnectionPool(url.host, port, url.host, port, **options)
+            self._pools[key] = found
         return found
+
+
+def _request_bytes(request: HttpRequest, url: URL) -> bytes:
+    headers = {"host": url.netloc, "user-agent": "earwitness", "accept-encoding": "identity"}
+    if request.body or request.method not in ("GET", "HEAD", "DELETE"):
+        headers["content-length"] = str(len(request.body))
+    headers.update((name.lower(), value) for name, value in request.headers.items())
+    head = [f"{request.method} {url.request_uri} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    if any("\r" in line or "\n" in line for line in head):
+        raise ValueError(f"a line break in the request {request.method} {url.path}")
+    return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + request.body
+
+
+def _exchange(pool: ConnectionPool, sock: gevent.socket.socket, request: HttpRequest, data: bytes) -> HttpResponse:
+    try:
+        sock.sendall(data)
+    except BaseException:
+        pool.release_socket(sock)
+        raise
+    # From here on the response gives the socket back, whole or broken.
+    raw = HTTPSocketPoolResponse(sock, pool, method=request.method, block_size=65536)
+    body = raw.read()
+    headers: dict[str, str] = {}
+    cookies: list[str] = []
+    for name, value in raw.headers:
+        key = name.lower()
+        if key == "set-cookie":
+            cookies.append(value)
+        headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    return HttpResponse(raw.status_code, headers, body, request.url, tuple(cookies))
 
 
 _shared = Pool()

@@ -71,6 +71,13 @@ class Link:
         if self.over and not self.usable:
             raise Refused(self.wire.close_reason, code=self.wire.close_code)
 
+    def _decided(self) -> bool:
+        return self.usable or self.over
+
+    def _late(self, timeout_s: float) -> Refused:
+        missing = "greeting" if self.wire.opened else "answer to the upgrade"
+        return Refused(f"no {missing} within {timeout_s:g} s", code=NO_CLOSE)
+
     def _write(self, data: bytes) -> None:
         raise NotImplementedError
 
@@ -127,6 +134,13 @@ class Link:
         self._own = True
         self.wire.over = True
         self._ended(monotonic_ns())
+
+    def _give_up(self) -> None:
+        """End it here and now, from our side. Idempotent."""
+        if not self.over:
+            self._own = True
+            self.wire.over = True
+            self._ended(monotonic_ns())
 
     def _start_close(self, code: int, reason: str) -> None:
         self._own = True

@@ -51,8 +51,8 @@ class Tls:
             self.ended = True
         except ssl.SSLWantReadError:
             pass
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            self.ended = True
+        except ssl.SSLError:
+            self.ended = True  # closed by the peer, or nothing that can be decrypted: either way nothing more comes
         return b"".join(chunks)
 
     def encrypt(self, data: bytes) -> bytes:

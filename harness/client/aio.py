@@ -1,0 +1,155 @@
+"""The asyncio shell: the same session, for pytest and tools, without gevent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic_ns
+from typing import cast
+
+from websockets.uri import parse_uri
+
+from harness.client.events import Handshake
+from harness.client.link import TRANSPORT, Link, Transport
+from harness.client.session import ChatSession
+from harness.client.tls import context
+from harness.client.wire import Refused, data_frame
+
+
+class AsyncConnection(Link, asyncio.Protocol):
+    """One WebSocket of a session, opened once. Usable as `async with`, which opens and closes it."""
+
+    __slots__ = ("_changed", "_loop", "_lost", "_socket", "_soon", "timeout_s")
+
+    def __init__(
+        self, session: ChatSession, handshake: Handshake, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
+    ) -> None:
+        super().__init__(session, handshake, transport=transport)
+        self.timeout_s = timeout_s
+        self._socket: asyncio.Transport | None = None
+        self._soon: list[str | bytes] = []
+        self._changed = asyncio.Event()
+        self._lost = asyncio.Event()
+
+    async def open(self) -> None:
+        """Connect, upgrade, send the first frames, and wait for the greeting if there is one, all within
+        `timeout_s`. Raises Refused, or OSError where there was no answer at all (a TLS fault is one too)."""
+        uri = parse_uri(self.handshake.url)
+        self._loop = asyncio.get_running_loop()
+        self._begun_ns = monotonic_ns()
+        end_ns = self._begun_ns + int(self.timeout_s * 1e9)
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                await self._loop.create_connection(
+                    lambda: self,
+                    uri.host,
+                    uri.port,
+                    ssl=context(self.handshake.ca_file) if uri.secure else None,
+                    server_hostname=uri.host if uri.secure else None,
+                )
+            if not await self.wait(self._decided, (end_ns - monotonic_ns()) / 1e9):
+                raise self._late(self.timeout_s)
+            self.check_usable()
+        except BaseException:
+            await self._drop()
+            raise
+
+    async def __aenter__(self) -> AsyncConnection:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def send(self, frame: str | bytes) -> None:
+        """Write one message through. A connection that is gone takes no bytes: the session knows, or will."""
+        if self._socket is not None and not self.over:
+            self.transport.frames_out += 1
+            self._write(data_frame(frame))
+
+    def send_soon(self, frame: str | bytes) -> None:
+        """Write one message together with all others of this turn of the event loop."""
+        if not self._soon:
+            self._loop.call_soon(self._flush)
+        self._soon.append(frame)
+
+    async def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until `done()`, which is asked after everything heard, the end included. False: not in time."""
+        try:
+            async with asyncio.timeout(max(timeout_s, 0)):
+                while not done():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return done()
+        return True
+
+    async def close(self, code: int = 1000, reason: str = "", *, timeout_s: float = 5.0) -> None:
+        """The closing handshake, then the socket; after `timeout_s` without the peer's answer the socket alone."""
+        self._flush()
+        if self.open_now and not self.over:
+            self._start_close(code, reason)
+            await self.wait(lambda: self.over, timeout_s)
+        await self._drop()
+
+    def abort(self) -> None:
+        """Drop the socket without a word, as a lost network would."""
+        self._give_up()
+        if self._socket is not None:
+            self._socket.abort()
+
+    # -- asyncio.Protocol -------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are no subclass of asyncio.Transport
+        self._socket = cast(asyncio.Transport, transport)
+        self._write(self.wire.take_output())
+
+    def data_received(self, data: bytes) -> None:
+        now_ns = monotonic_ns()
+        if self.over:
+            return
+        try:
+            self._received(now_ns, data)
+        except Exception as error:
+            self._broken(error)
+        self._changed.set()
+
+    def eof_received(self) -> None:
+        if not self.over:
+            self._eof()
+        self._changed.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._socket = None
+        if not self.over:
+            self._eof()
+        self._lost.set()
+        self._changed.set()
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    async def _drop(self) -> None:
+        self.abort()
+        if self._socket is not None:
+            await self._lost.wait()
+
+    def _write(self, data: bytes) -> None:
+        if self._socket is not None and data:
+            self.transport.bytes_out += len(data)
+            self._socket.write(data)
+
+    def _flush(self) -> None:
+        if self._soon:
+            frames, self._soon = self._soon, []
+            if self._socket is not None and not self.over:
+                self.transport.frames_out += len(frames)
+                self._write(b"".join(map(data_frame, frames)))
+
+    def _shut(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._changed.set()
+
+
+__all__ = ["AsyncConnection", "Refused"]

@@ -1,0 +1,286 @@
+"""A journal that is a list, a small JSON dialect, and a real WebSocket server in another process."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from checks.record import FOREIGN, RECORD, Kind
+from harness.client.aio import AsyncConnection
+from harness.client.blocking import Connection
+from harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, OTHER, REPLAYED, WELCOME, Handshake, Heard
+from harness.client.link import Transport
+from harness.client.session import ChatSession
+from harness.client.tally import Tally
+
+KINDS = {"ack": ACK, "nack": NACK, "joined": JOINED, "left": LEFT, "agent": AGENT, "replayed": REPLAYED}
+
+
+class ListJournal:
+    """The journal's interface; what was written is `rows()`, in checks.record's own layout."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[int, ...]] = []
+        self.names: dict[str, int] = {}
+        self.epochs = 0
+
+    def write(self, *values: int) -> int:
+        assert len(values) == len(RECORD.names or ()) - 1
+        t, kind, flags, attempt, proc, *rest = values
+        self._rows.append((t, kind, flags, attempt, proc, *rest, len(self._rows) + 1))
+        return len(self._rows)
+
+    def intern(self, text: str) -> int:
+        return self.names.setdefault(text, FOREIGN + len(self.names))
+
+    def next_connection(self) -> int:
+        self.epochs += 1
+        return self.epochs
+
+    def rows(self) -> Any:
+        return np.array(self._rows, dtype=RECORD)
+
+
+def hear(data: str | bytes) -> Sequence[Heard]:
+    """One JSON object a frame, or a list of them: {"k": kind, "c": room, "t": text, "q": seq, "s": sender, "i": id}."""
+    frames = json.loads(data)
+    heard: list[Heard] = []
+    for frame in frames if isinstance(frames, list) else [frames]:
+        label, text, seq = frame.get("c"), frame.get("t"), frame.get("q", -1)
+        kind = frame.get("k", "send")
+        extra = frame.get("x")
+        if kind in ("send", "message"):
+            heard.append((MESSAGE, label, text, seq, frame.get("s"), frame.get("i"), None))
+        elif kind == "welcome":
+            heard.append((WELCOME, None, None, -1, None, None, extra))
+        elif kind in KINDS:
+            heard.append((KINDS[kind], label, text, seq, frame.get("s"), frame.get("i"), extra))
+        else:
+            heard.append((OTHER, None, None, -1, None, None, frame))
+    return heard
+
+
+def encode(label: str, message_id: str, text: str) -> str:
+    return json.dumps({"c": label, "i": message_id, "t": text})
+
+
+@dataclass
+class Stage:
+    """A session on a list journal."""
+
+    session: ChatSession
+    journal: ListJournal
+    tally: Tally
+
+
+@pytest.fixture
+def journal() -> ListJournal:
+    return ListJournal()
+
+
+@pytest.fixture
+def make_stage(journal: ListJournal) -> Any:
+    """A factory of sessions that share one journal."""
+
+    def make(client: int = 3, **options: Any) -> Stage:
+        tally = Tally()
+        session = ChatSession(
+            client=client,
+            tag="run1",
+            journal=journal,
+            hear=hear,
+            encode=encode,
+            rooms={"a": 0, "b": 1},
+            tally=tally,
+            **options,
+        )
+        return Stage(session, journal, tally)
+
+    return make
+
+
+@pytest.fixture
+def stage(make_stage: Any) -> Stage:
+    made: Stage = make_stage()
+    return made
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Files of an own authority and of a server certificate for 127.0.0.1 and localhost."""
+
+    authority: str
+    certificate: str
+    key: str
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    directory = tmp_path_factory.mktemp("tls")
+    now = datetime.datetime.now(datetime.UTC)
+
+    def name(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    def builder(subject: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name(subject))
+            .issuer_name(name("Test authority"))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+        )
+
+    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    authority = (
+        builder("Test authority", authority_key)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    leaf = builder("localhost", key).add_extension(names, critical=False).sign(authority_key, hashes.SHA256())
+    files = Certificates(*(str(directory / file) for file in ("ca.pem", "server.pem", "server.key")))
+    Path(files.authority).write_bytes(authority.public_bytes(serialization.Encoding.PEM))
+    Path(files.certificate).write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
+    Path(files.key).write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return files
+
+
+@dataclass(frozen=True)
+class Server:
+    """Addresses of the server process; see `ws_server.py` for what its paths do."""
+
+    url: str
+    secure_url: str
+    http_url: str
+
+
+@pytest.fixture(scope="session")
+def server(certificates: Certificates) -> Iterator[Server]:
+    program = Path(__file__).with_name("ws_server.py")
+    process = subprocess.Popen(
+        [sys.executable, str(program), certificates.certificate, certificates.key],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        ports = json.loads(process.stdout.readline())
+        yield Server(
+            f"ws://127.0.0.1:{ports['plain']}",
+            f"wss://localhost:{ports['secure']}",
+            f"http://127.0.0.1:{ports['http']}",
+        )
+    finally:
+        process.stdin.close()
+        process.wait(10)
+        process.stdout.close()
+
+
+class GeventShell:
+    """The blocking shell, as it is."""
+
+    name = "gevent"
+
+    def connection(self, session: ChatSession, handshake: Handshake, timeout_s: float) -> Any:
+        return Connection(session, handshake, timeout_s=timeout_s, transport=Transport())
+
+    def run(self, result: Any) -> Any:
+        return result
+
+
+class AsyncioShell:
+    """The asyncio shell, its coroutines run to their end one by one on one loop."""
+
+    name = "asyncio"
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self._runner = runner
+
+    def connection(self, session: ChatSession, handshake: Handshake, timeout_s: float) -> Any:
+        async def make() -> AsyncConnection:
+            return AsyncConnection(session, handshake, timeout_s=timeout_s, transport=Transport())
+
+        return self._runner.run(make())
+
+    def run(self, result: Any) -> Any:
+        async def finish() -> Any:
+            return await result
+
+        return self._runner.run(finish()) if asyncio.iscoroutine(result) else result
+
+
+@pytest.fixture(params=["gevent", "asyncio"])
+def shell(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Both shells behind one blocking face: `run` what `open`, `wait` and `close` return."""
+    if request.param == "gevent":
+        yield GeventShell()
+    else:
+        with asyncio.Runner() as runner:
+            yield AsyncioShell(runner)
+
+
+@dataclass
+class Line:
+    """A stage with a connection of either shell."""
+
+    stage: Stage
+    connection: Any
+    shell: Any
+
+    def open(self) -> Line:
+        self.shell.run(self.connection.open())
+        return self
+
+    def say(self, text: str, label: str = "a", *, soon: bool = False) -> None:
+        frame = self.stage.session.send(time.monotonic_ns(), label, text)
+        (self.connection.send_soon if soon else self.connection.send)(frame)
+
+    def wait(self, done: Any, timeout_s: float = 10.0) -> bool:
+        return bool(self.shell.run(self.connection.wait(done, timeout_s)))
+
+    def close(self, **options: Any) -> None:
+        self.shell.run(self.connection.close(**options))
+
+    def kinds(self) -> list[Kind]:
+        return [Kind(int(kind)) for kind in self.stage.journal.rows()["kind"]]
+
+
+@pytest.fixture
+def dial(make_stage: Any, shell: Any) -> Iterator[Any]:
+    """A factory of lines: `dial(url, **handshake)`, closed at the end whatever happened."""
+    lines: list[Line] = []
+
+    def make(url: str, *, timeout_s: float = 10.0, session: dict[str, Any] | None = None, **handshake: Any) -> Line:
+        handshake.setdefault("welcome", False)
+        stage = make_stage(**(session or {}))
+        lines.append(Line(stage, shell.connection(stage.session, Handshake(url=url, **handshake), timeout_s), shell))
+        return lines[-1]
+
+    yield make
+    for line in lines:
+        line.connection.abort()
+        line.close()

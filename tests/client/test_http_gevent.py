@@ -1,0 +1,160 @@
+"""HTTP flows on gevent's client: the same answers as on httpx, and clear words where there is none."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import httpx
+import pytest
+
+from harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse, run_flow
+from harness.client.http_gevent import Pool, run_flow_gevent
+
+
+@pytest.fixture
+def pool() -> Any:
+    made = Pool(timeout_s=0.5)
+    yield made
+    made.close()
+
+
+def one(url: str, method: str = "GET", **request: Any) -> Flow[HttpResponse]:
+    return (yield HttpRequest(method, url, **request))
+
+
+def test_a_flow_gets_the_same_answers_as_on_httpx(server: Any, pool: Pool) -> None:
+    """Cookies of one browser through a redirect, both set, one with a comma in its date."""
+
+    def visit() -> Flow[Any]:
+        browser = Browser()
+        answer = yield from browser.follow(f"{server.http_url}/redirect")
+        body = yield from browser.request("POST", f"{server.http_url}/echo", body=b"some bytes")
+        return answer.status, answer.json(), answer.set_cookies, answer.url, body.body, dict(browser._cookies)
+
+    with httpx.Client(timeout=5) as client:
+        expected = run_flow(visit(), client)
+    assert run_flow_gevent(visit(), pool=pool) == expected
+    assert len(expected[2]) == 2
+
+
+def test_a_redirect_is_not_followed(server: Any, pool: Pool) -> None:
+    """The flow decides where to go."""
+    response = run_flow_gevent(one(f"{server.http_url}/redirect"), pool=pool)
+    assert (response.status, response.headers["location"]) == (302, "/cookies")
+
+
+def test_each_request_is_told(server: Any, pool: Pool) -> None:
+    """Name, method, time, status, length; without a name the path stands for it."""
+    told: list[tuple[Any, ...]] = []
+
+    def two() -> Flow[None]:
+        yield HttpRequest("GET", f"{server.http_url}/cookies?secret=1", name="visit")
+        yield HttpRequest("POST", f"{server.http_url}/echo?secret=1", body=b"abc")
+
+    run_flow_gevent(two(), pool=pool, on_request=lambda *all_of_it: told.append(all_of_it))
+    assert [(t[0], t[1], *t[3:]) for t in told] == [
+        ("visit", "GET", 200, 2, None),
+        ("POST /echo", "POST", 200, 8, None),
+    ]
+    assert all(0 < t[2] < 500 for t in told)
+
+
+@pytest.mark.parametrize("path", ["/half", "/garbage", "/silence", "/nothing"])
+def test_no_whole_answer_is_a_flow_error_with_the_steps_name(server: Any, pool: Pool, path: str) -> None:
+    """A body cut short, no HTTP, silence beyond the timeout: the error names the step, and is told."""
+    told: list[tuple[Any, ...]] = []
+    flow = one(f"{server.http_url}{path}", name="reading")
+    with pytest.raises(FlowError, match=r"^reading: expected an answer from 127\.0\.0\.1") as caught:
+        run_flow_gevent(flow, pool=pool, on_request=lambda *all_of_it: told.append(all_of_it))
+    assert caught.value.status == 0
+    assert told[0][3] == 0
+    assert isinstance(told[0][5], Exception)
+
+
+def test_nobody_listens(pool: Pool) -> None:
+    """Connection refused is a FlowError too."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(FlowError, match="refused"):
+            run_flow_gevent(one(f"http://127.0.0.1:{taken.getsockname()[1]}/"), pool=pool)
+
+
+def test_a_flow_may_handle_the_missing_answer(server: Any, pool: Pool) -> None:
+    """The error is raised inside the flow, which can go on with another request."""
+
+    def careful() -> Flow[int]:
+        try:
+            yield HttpRequest("GET", f"{server.http_url}/half")
+        except FlowError:
+            response = yield HttpRequest("GET", f"{server.http_url}/cookies")
+            return response.status
+        return 0
+
+    assert run_flow_gevent(careful(), pool=pool) == 200
+
+
+def test_a_failed_request_does_not_use_up_the_pool(server: Any) -> None:
+    """With one connection an origin, requests go on after each kind of failure."""
+    pool = Pool(timeout_s=0.3, per_origin=1)
+    for path in ("/half", "/garbage", "/silence"):
+        with pytest.raises(FlowError):
+            run_flow_gevent(one(f"{server.http_url}{path}"), pool=pool)
+        assert run_flow_gevent(one(f"{server.http_url}/cookies"), pool=pool).status == 200
+    pool.close()
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
+def test_a_request_is_never_repeated_silently(server: Any, pool: Pool, method: str) -> None:
+    """A server that hangs up instead of answering has been asked once, and that is told."""
+
+    def asked() -> int:
+        return int(run_flow_gevent(one(f"{server.http_url}/counts"), pool=pool).body)
+
+    before = asked()
+    fresh = Pool(timeout_s=0.5)
+    with pytest.raises(FlowError):
+        run_flow_gevent(one(f"{server.http_url}/nothing", method), pool=fresh)
+    assert asked() == before + 1
+
+
+def test_a_kept_connection_that_was_dropped_is_replaced(server: Any, pool: Pool) -> None:
+    """A read on a kept connection that the server hangs up on is asked again on a new one, and fails there."""
+    assert run_flow_gevent(one(f"{server.http_url}/cookies"), pool=pool).status == 200
+    told: list[Any] = []
+    with pytest.raises(FlowError):
+        run_flow_gevent(one(f"{server.http_url}/nothing"), pool=pool, on_request=lambda *t: told.append(t))
+    assert len(told) == 1
+
+
+def test_a_line_break_in_a_header_is_not_sent(server: Any, pool: Pool) -> None:
+    """No second header can be smuggled in."""
+    with pytest.raises(ValueError, match="line break"):
+        run_flow_gevent(one(f"{server.http_url}/cookies", headers={"x": "a\r\nb: c"}), pool=pool)
+
+
+def test_https_with_an_own_authority(certificates: Any) -> None:
+    """A TLS server with our CA answers; without the CA it is a FlowError."""
+    program = (
+        "import http.server, ssl, sys\n"
+        "server = http.server.HTTPServer(('127.0.0.1', 0), http.server.BaseHTTPRequestHandler)\n"
+        "tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); tls.load_cert_chain(sys.argv[1], sys.argv[2])\n"
+        "server.socket = tls.wrap_socket(server.socket, server_side=True)\n"
+        "print(server.server_port, flush=True); server.serve_forever()\n"
+    )
+    command = [sys.executable, "-c", program, certificates.certificate, certificates.key]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    try:
+        url = f"https://localhost:{int(process.stdout.readline())}/"
+        trusting, strict = Pool(timeout_s=3, ca_file=certificates.authority), Pool(timeout_s=3)
+        assert run_flow_gevent(one(url), pool=trusting).status == 501
+        with pytest.raises(FlowError, match="certificate verify failed"):
+            run_flow_gevent(one(url), pool=strict)
+        trusting.close()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
