@@ -1,0 +1,204 @@
+"""Target files: every fault at once, each with its key, the problem and a valid example; nothing unsafe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from checks.record import Place
+from harness.errors import EXIT_CANNOT_RUN, SettingsError, TargetError
+from harness.target.load import check_users, is_loopback, load_target, open_target
+from harness.target.reference import ReferenceTarget
+
+SMALL = """
+[urls]
+http = "http://127.0.0.1:1"
+socket = "ws://127.0.0.1:1/ws"
+[login]
+by = "password"
+url = "/login"
+body = { user = "{email}", password = "{secret}" }
+token = "token"
+user_id = "id"
+[send]
+frame = { type = "send", room = "{label}", id = "{id}", text = "{text}" }
+[frames]
+kind = "type"
+message = { is = "message", text = "text", sender = "from" }
+ack = { is = "ack", id = "id" }
+[contract]
+history = false
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    def make(text: str) -> Path:
+        path = tmp_path / "chat.toml"
+        path.write_text(text)
+        return path
+
+    return make
+
+
+def faults_of(path: Path) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load_target(path)
+    assert caught.value.exit_code == EXIT_CANNOT_RUN
+    return caught.value.faults
+
+
+def test_a_small_file(write: Callable[[str], Path]) -> None:
+    """Few lines are enough; the name is the file's."""
+    target = load_target(write(SMALL))
+    assert (target.name, target.allow_load, target.max_users) == ("chat", True, None)
+    assert not target.contract.history
+    assert (target.says_joined, target.sends_by_http, target.rooms_exist) == (False, False, False)
+
+
+def test_all_faults_at_once(write: Callable[[str], Path]) -> None:
+    """One run of the tool shows everything that has to be mended."""
+    text = """
+max_user = 5
+[urls]
+socket = "http://127.0.0.1:1/ws"
+[login]
+by = "passwort"
+[send]
+frame = { t = "{txt}" }
+[frames]
+kind = "type"
+message = { is = "m" }
+[contract]
+sequenze = "none"
+"""
+    faults = "\n".join(faults_of(write(text)))
+    for sentence in (
+        "max_user is not known here (did you mean max_users?)",
+        "urls.socket = 'http://127.0.0.1:1/ws' is no ws address; for example socket = \"ws://127.0.0.1:8000/ws\"",
+        "login.by = 'passwort' is none of password, tokens, mint, function",
+        "send.frame uses the unknown placeholder {txt} (known: id, label, room, text)",
+        'frames.message.text is missing; for example text = "text"',
+        "unknown promise 'sequenze'",
+    ):
+        assert sentence in faults
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("history = false", "", "contract.history is promised, but there is no [history]"),
+        ("history = false", "history = false\nresume = true", "contract.resume is promised, but there is no [resume]"),
+        ("ack = {", "akk = {", "frames.akk is not known here (did you mean ack?)"),
+        ('ack = { is = "ack", id = "id" }', "", "contract.acknowledges is promised, but there is no [frames.ack]"),
+        (', sender = "from"', "", "contract.names_sender is promised, but [frames.message] has no sender"),
+        ("history = false", 'history = false\nsequence = "contiguous"', "[frames.message] has no seq"),
+        ('token = "token"', 'token = "a..b"', "login.token = 'a..b' is no path"),
+        ('token = "token"', 'token = "t"\ncookie = "c"', "login.token and cookie exclude each other"),
+        ('by = "password"', "by = 3", "login.by = 3 is not text"),
+        (', text = "{text}"', "", "send.frame does not contain {text}"),
+        ('body = { user = "{email}"', 'body = { user = "{mail}"', "login.body uses the unknown placeholder {mail}"),
+        ('url = "/login"', "", 'login.url is missing; for example url = "/login"'),
+        ("[send]", "[send]\nframes = 1", "send.frames is not known here (did you mean frame?)"),
+        ("[send]", '[history]\nurl = "/h"\npaging = "after"\ntext = "t"\n[send]', "does not contain {after}"),
+        ("[send]", '[rooms]\nexisting = [{ label = "x", members = "some" }]\n[send]', "neither \"all\" nor a list"),
+        ("[send]", '[faults.down]\non = "x"\n[send]', "faults.down.off is missing"),
+        ("[send]", '[databases.auth]\ndsn = "env:NO_DSN"\nquery = "delete from users"\n[send]', "select or with"),
+        ("[send]", '[databases.auth]\ndsn = "env:NO_DSN"\nquery = "select 1"\n[send]', "NO_DSN, which is not set"),
+        ("[send]", '[databases.auth]\ndsn = "postgres://u:pw@h/d"\nquery = "select 1"\n[send]', "is written out"),
+        ("[send]", '[[identity]]\nplace = "moon"\nurl = "/me"\n[send]', "identity[0].place = 'moon' is none of"),
+        ("[login]", "max_users = 0\n[login]", "urls.max_users is not known here"),
+        ("[urls]", "max_users = 0\n[urls]", "max_users = 0 is below 1"),
+        ("[urls]", "allow_load = 1\n[urls]", "allow_load = 1 is not true or false"),
+        ("[urls]", 'accounts = "nobody.json"\n[urls]', "accounts cannot be read"),
+    ],
+)  # fmt: skip
+def test_each_fault(write: Callable[[str], Path], old: str, new: str, sentence: str) -> None:
+    """Key, problem and example of one fault in a file that is right otherwise."""
+    assert old in SMALL
+    assert sentence in "\n".join(faults_of(write(SMALL.replace(old, new, 1))))
+
+
+def test_secrets_are_not_told(write: Callable[[str], Path]) -> None:
+    """A password that was written out by mistake does not appear in the complaint about it."""
+    text = SMALL.replace("[send]", '[databases.auth]\ndsn = "postgres://u:hunter2@h/d"\nquery = "select 1"\n[send]')
+    assert "hunter2" not in "\n".join(faults_of(write(text)))
+
+
+def test_no_file_and_no_toml(write: Callable[[str], Path], tmp_path: Path) -> None:
+    """A wrong path and a torn file are one sentence each."""
+    assert "there is no such file" in faults_of(tmp_path / "none.toml")[0]
+    assert "is no valid TOML" in faults_of(write("[urls"))[0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "missing"),
+    [
+        ("", "allow_load = true and max_users = 100"),
+        ("allow_load = true\n", "write max_users = 100"),
+        ("max_users = 10\n", "write allow_load = true"),
+    ],
+)
+def test_load_on_others_needs_consent(write: Callable[[str], Path], lines: str, missing: str) -> None:
+    """An address that is not this machine needs both words of its owner, whichever address it is."""
+    for old, new in (("http://127.0.0.1:1", "https://chat.example.org"), ("ws://127.0.0.1:1/ws", "wss://10.0.0.7/ws")):
+        with pytest.raises(TargetError) as caught:
+            load_target(write(lines + SMALL.replace(old, new)))
+        assert missing in str(caught.value)
+        assert caught.value.exit_code == EXIT_CANNOT_RUN
+    text = "allow_load = true\nmax_users = 10\n" + SMALL.replace("127.0.0.1", "chat.example.org")
+    assert load_target(write(text)).max_users == 10
+
+
+def test_too_many_users(write: Callable[[str], Path]) -> None:
+    """More users than the owner allows is refused before anything is sent."""
+    target = load_target(write("max_users = 10\n" + SMALL))
+    check_users(target, 10)
+    with pytest.raises(TargetError, match=r"at most 10 users .* 11 were asked for"):
+        check_users(target, 11)
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://127.0.0.1:80/x", True), ("ws://[::1]:1", True), ("http://localhost", True), ("http://127.9.9.9", True),
+        ("http://10.0.0.1", False), ("http://chat.example.org", False), ("http://localhost.example.org", False),
+        ("http://0.0.0.0", False), ("http://127.0.0.1.example.org", False), ("http://user@10.0.0.1", False),
+    ],
+)  # fmt: skip
+def test_loopback(url: str, here: bool) -> None:
+    """What counts as this machine."""
+    assert is_loopback(url) is here
+
+
+def test_databases(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Addresses with passwords come from the environment or from a file beside the target file."""
+    monkeypatch.setenv("CHAT_AUTH_DSN", "postgres://u:pw@127.0.0.1/a")
+    (tmp_path / "main.dsn").write_text("postgres://u:pw@127.0.0.1/m\n")
+    text = SMALL.replace(
+        "[send]",
+        '[databases]\nauth = { dsn = "env:CHAT_AUTH_DSN", query = "select id, email from u where email like $1" }\n'
+        'main = { dsn = "file:main.dsn", query = "with x as (select 1) select id, email from v" }\n[send]',
+    )
+    databases = load_target(write(text)).databases
+    assert databases[Place.AUTH_DATABASE].dsn == "postgres://u:pw@127.0.0.1/a"
+    assert databases[Place.MAIN_DATABASE].dsn == "postgres://u:pw@127.0.0.1/m"
+    assert "pw@" not in repr(databases)
+
+
+def test_open_target(write: Callable[[str], Path]) -> None:
+    """A run's description opens the same target again."""
+    endpoints: dict[str, Any] = {"edge": "http://127.0.0.1:1", "auth": "http://a", "frontend": "http://f"}
+    description = {"kind": "reference", "endpoints": endpoints, "options": {"via": "query"}}
+    target = open_target(description)
+    assert isinstance(target, ReferenceTarget)
+    assert target.via == "query"
+    assert open_target({"kind": "file", "path": str(write(SMALL))}).name == "chat"
+    with pytest.raises(TargetError):
+        open_target({"kind": "xmpp"})
+    with pytest.raises(SettingsError) as caught:
+        open_target({"kind": "reference", "endpoints": {}, "options": {"via": "pigeon"}})
+    assert len(caught.value.faults) == 4
