@@ -209,8 +209,10 @@ class Conductor:
             self.worst = code
 
     def exit_code(self) -> int:
-        """The worst run's; a process that never began a run ends as it should, or could not run."""
-        return EXIT_CANNOT_RUN if self.worst is None else self.worst
+        """The worst run's. Without any run: a web UI that was only opened is well, a headless process could not run."""
+        if self.worst is None:
+            return EXIT_CANNOT_RUN if self.options.headless else EXIT_PASS
+        return self.worst
 
     def close(self) -> None:
         """Stop what we started."""
