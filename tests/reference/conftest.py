@@ -61,7 +61,7 @@ class Running:
             if self.process.poll() is not None:
                 pytest.fail(f"{self.name} ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}")
             with contextlib.suppress(httpx.TransportError):
-                answer = httpx.get(f"{self.url}/ready", timeout=2)
+                answer = httpx.get(f"{self.url}/ready", timeout=2, verify=False)
                 if answer.status_code == 200:
                     return self
                 said = answer.text
@@ -263,6 +263,12 @@ def spawn_service(tmp_path: Path) -> Iterator[Spawn]:
 @pytest.fixture(scope="module")
 def spawn_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spawn]:
     """The same for all tests of one module."""
+    yield from _spawner(tmp_path_factory.mktemp("services"))
+
+
+@pytest.fixture(scope="session")
+def spawn_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spawn]:
+    """The same for all tests of the session."""
     yield from _spawner(tmp_path_factory.mktemp("services"))
 
 

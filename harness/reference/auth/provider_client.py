@@ -18,6 +18,9 @@ from harness.reference.pkce import s256
 from harness.reference.tokens import KeySet, KeysUnavailable, TokenRefused, jose_header, verified_payload
 
 DISCOVERY_MAX_AGE_S = 5.0
+DISCOVERY_TIMEOUT = aiohttp.ClientTimeout(total=1.0)
+DOWN_FOR_S = 1.0
+"""After a failed discovery everybody is answered at once for this long, instead of waiting one after the other."""
 TIMEOUT = aiohttp.ClientTimeout(total=3.0, connect=1.0)
 RETRY_AFTER_S = 2
 LEEWAY_S = 5.0
@@ -46,7 +49,8 @@ class ProviderClient:
         self._http, self.issuer, self._redirect_uri = http, issuer, redirect_uri
         self._client_id, self._secret = client_id, secret
         self._found: dict[str, Any] = {}
-        self._found_at = float("-inf")
+        self._failure = ""
+        self._found_at = self._failed_at = float("-inf")
         self._finding = asyncio.Lock()
         self.keys = KeySet(self._fetch_keys)
 
@@ -55,11 +59,21 @@ class ProviderClient:
         if time.monotonic() - self._found_at > DISCOVERY_MAX_AGE_S:
             async with self._finding:
                 if time.monotonic() - self._found_at > DISCOVERY_MAX_AGE_S:
-                    found = await self._json("GET", f"{self.issuer}/.well-known/openid-configuration")
-                    if found.get("issuer") != self.issuer:
-                        raise ProviderDown("discovery names another issuer")
-                    self._found, self._found_at = found, time.monotonic()
+                    await self._discover()
         return self._found
+
+    async def _discover(self) -> None:
+        if time.monotonic() - self._failed_at < DOWN_FOR_S:
+            raise ProviderDown(self._failure)
+        try:
+            url = f"{self.issuer}/.well-known/openid-configuration"
+            found = await self._json("GET", url, timeout=DISCOVERY_TIMEOUT)
+            if found.get("issuer") != self.issuer:
+                raise ProviderDown("discovery names another issuer")
+        except ProviderDown as error:
+            self._failure, self._failed_at = error.why, time.monotonic()
+            raise
+        self._found, self._found_at = found, time.monotonic()
 
     async def authorization_url(self, state: str, nonce: str, verifier: str, login_hint: str) -> str:
         query = {
@@ -134,10 +148,12 @@ class ProviderClient:
     async def _fetch_keys(self) -> dict[str, Any]:
         return await self._json("GET", (await self.discovery())["jwks_uri"])
 
-    async def _json(self, method: str, url: str, **more: Any) -> dict[str, Any]:
+    async def _json(
+        self, method: str, url: str, *, timeout: aiohttp.ClientTimeout = TIMEOUT, **more: Any
+    ) -> dict[str, Any]:
         """A JSON object. An OAuth refusal (4xx) is a 401 of ours; everything else that goes wrong is ProviderDown."""
         try:
-            async with self._http.request(method, url, timeout=TIMEOUT, allow_redirects=False, **more) as answer:
+            async with self._http.request(method, url, timeout=timeout, allow_redirects=False, **more) as answer:
                 body = await answer.read()
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

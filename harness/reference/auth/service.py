@@ -11,7 +11,10 @@ from urllib.parse import urlencode
 
 import aiohttp
 import redis.asyncio
+import redis.exceptions
 from aiohttp import web
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
 
 from harness.reference import tickets
 from harness.reference.answers import ApiError, json_response, read_json, text_field
@@ -48,11 +51,7 @@ class Auth(Service):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.name)
         self.settings = settings
-        self.redis = redis.asyncio.Redis.from_pool(
-            redis.asyncio.BlockingConnectionPool.from_url(
-                settings.redis_url, max_connections=32, timeout=5, socket_timeout=2, socket_connect_timeout=1
-            )
-        )
+        self.redis = _redis(settings.redis_url)
         self.logins = Logins(self.redis)
         self.guard = Guard(settings, self.redis)
         authenticated = self.guard.authenticated
@@ -243,6 +242,15 @@ class Auth(Service):
         except ValueError:
             raise ApiError(404, "no_such_user", "There is no such user.") from None
         return json_response(public(await self.accounts.change(user_id, admin_changes(await read_json(request)))))
+
+
+def _redis(url: str) -> redis.asyncio.Redis:
+    """Bounded, quick to give up; a connection that died with the last Redis is replaced within the same command."""
+    retry = Retry(ExponentialBackoff(cap=0.1, base=0.01), 2, (redis.exceptions.ConnectionError,))
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        url, max_connections=32, timeout=5, socket_timeout=2, socket_connect_timeout=1, retry=retry
+    )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def _refused_by_provider(pending: PendingLogin, error: str) -> web.Response:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict
 from typing import Any
 
-import redis.asyncio
+import httpx
 
 
 async def entries_of(client: Any, user_id: str) -> list[dict[str, Any]]:
@@ -72,59 +71,6 @@ async def test_a_deactivation_is_announced(world: Any, valkey: Any, email: str, 
     await eventually(gone)
 
 
-async def test_nothing_is_lost_while_redis_is_away(
-    own_world: Any, own_valkey: Any, email: str, eventually: Any
-) -> None:
-    """A change committed while Redis was killed is in the stream after it is back, in its place."""
-    world = own_world(redis_url=own_valkey.url)
-    tokens = await world.log_in(email)
-    user_id = tokens["user"]["id"]
-    connection = redis.asyncio.from_url(own_valkey.url)
-    await eventually(lambda: entries_of(connection, user_id))
-    own_valkey.stop()
-    answer = await world.me(tokens["access_token"], "PATCH", json={"name": "Away"})
-    assert answer.status_code == 503
-    import asyncpg
-
-    database = await asyncpg.connect(world.dsns.auth)
-    await database.execute(
-        "WITH u AS (UPDATE auth_users SET name = 'Away', version = version + 1 WHERE id = $1::text::uuid RETURNING *) "
-        "INSERT INTO outbox (user_id, version, payload) SELECT id, version, jsonb_build_object('provider', provider, "
-        "'subject', subject, 'email', email, 'name', name, 'is_active', is_active, 'permissions', permissions) FROM u",
-        user_id,
-    )
-    await database.close()
-    own_valkey.start()
-
-    async def back() -> Any:
-        entries = await entries_of(connection, user_id)
-        return entries if len(entries) >= 2 else None
-
-    assert [entry["name"] for entry in await eventually(back)][-1] == "Away"
-    await connection.aclose()
-
-
-async def test_a_redis_that_forgets_is_told_everything(
-    own_world: Any, own_valkey: Any, email: str, eventually: Any
-) -> None:
-    """Redis restarts empty: the present state of every account is announced again."""
-    world = own_world(redis_url=own_valkey.url)
-    users = [(await world.log_in(f"{n}{email}"))["user"]["id"] for n in range(3)]
-    own_valkey.stop()
-    own_valkey.forget()
-    own_valkey.start()
-    connection = redis.asyncio.from_url(own_valkey.url)
-
-    async def all_there() -> bool:
-        seen: dict[str, int] = defaultdict(int)
-        for _, fields in await connection.xrange("users"):
-            seen[fields[b"id"].decode()] += 1
-        return all(seen[user] == 1 for user in users)
-
-    await eventually(all_there)
-    await connection.aclose()
-
-
 async def test_two_auth_replicas_keep_the_order(
     own_world: Any, spawn_service: Any, valkey: Any, email: str, eventually: Any
 ) -> None:
@@ -132,9 +78,7 @@ async def test_two_auth_replicas_keep_the_order(
     world = own_world()
     twin = spawn_service("auth-2", {**world.auth.settings, "name": "auth-2"}, module="auth", listener=None)
     tokens = await world.log_in(email)
-    import httpx
-
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {tokens['access_token']}"}) as client:
+    async with httpx.AsyncClient(verify=False, headers={"Authorization": f"Bearer {tokens['access_token']}"}) as client:
         answers = await asyncio.gather(
             *(
                 client.patch(f"{url}/auth/me", json={"name": f"Name {n}"})
