@@ -66,7 +66,7 @@ def read_description(path: Path) -> Description:
     top = Table(read_toml(path), faults)
     socket, http_presentation = read_presentations(top)
     accounts = read_accounts(top, path.parent)
-    login_table = top.table("login", example='{ method = "password" }', required=True)
+    login_table = top.table("login", example='{ by = "password" }', required=True)
     login = read_login(login_table, path.parent) if login_table else None
     history_table = top.table("history", example='{ url = "/rooms/{room}/messages" }')
     history = read_history(history_table) if history_table else None

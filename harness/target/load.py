@@ -16,7 +16,6 @@ from harness.target.generic import GenericTarget
 from harness.target.protocol import Target
 from harness.target.reference import ReferenceTarget
 
-
 SECRET_ENDPOINTS = frozenset({"auth_dsn", "main_dsn", "redis", "control"})
 SECRETS_VARIABLE = "EARWITNESS_ENDPOINTS"
 """Endpoints that carry passwords reach the collector by this environment variable (JSON), never by run.json."""

@@ -240,7 +240,7 @@ class ReferenceTarget:
             # Our own token: read, not judged; the platform's services verify its signature.
             claims = jwt.decode(str(token), options={"verify_signature": False})
         except jwt.InvalidTokenError as error:
-            raise FlowError(step, "a JWT as access_token", response) from error
+            raise FlowError(step, "a JWT as access_token", detail=f"an answer with {', '.join(answer)}") from error
         user = answer.get("user") or {}
         faults = self._claim_faults(claims, user if step == "login" else {"id": claims.get("sub")}, person)
         if faults:

@@ -103,7 +103,7 @@ def read_path(table: Table, name: str, example: str) -> Getter | None:
 
 
 def read_request(table: Table, name: str, known: Collection[str], *, url: str = "/login") -> RequestTemplate:
-    """A request table: url, method, body (JSON) or form or text, headers, accept, each_member. `name` groups it in
+    """A request table: url, method, body (JSON) or form or raw, headers, accept, each_member. `name` groups it in
     statistics; `url` is the example in complaints."""
     each_member = table.flag("each_member")
     if each_member:
@@ -128,7 +128,7 @@ def read_request(table: Table, name: str, known: Collection[str], *, url: str = 
 
 
 def _read_body(table: Table, known: Collection[str]) -> tuple[Template | None, str]:
-    given = [key for key in ("body", "form", "text") if table.has(key)]
+    given = [key for key in ("body", "form", "raw") if table.has(key)]
     if len(given) > 1:
         table.fault(" and ".join(given), "exclude each other", 'body = { user = "{email}" }')
     if "form" in given:
@@ -137,6 +137,6 @@ def _read_body(table: Table, known: Collection[str]) -> tuple[Template | None, s
         pairs = [f"{quote(key)}={quote(str(value), safe=BRACES)}" for key, value in (form.data if form else {}).items()]
         template = checked(table, "form", "&".join(pairs), known, quoting="url", example='{ user = "{email}" }')
         return template, "application/x-www-form-urlencoded"
-    if "text" in given:
-        return read_template(table, "text", known, example='"{token}"'), "text/plain"
+    if "raw" in given:
+        return read_template(table, "raw", known, example='"{token}"'), "text/plain"
     return read_template(table, "body", known, example='{ user = "{email}" }'), "application/json"
