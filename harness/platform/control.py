@@ -64,6 +64,8 @@ class ControlServer:
             return {"result": await self._do(request)}
         except EarwitnessError as error:
             return {"error": str(error)}
+        except OSError as error:
+            return {"error": f"That did not work: {error or type(error).__name__}."}
         except (ValueError, TypeError) as error:
             return {"error": f"The control socket does not understand this request: {error}."}
 

@@ -48,12 +48,12 @@ class PostgresAnswers:
 
         try:
             connection = await asyncpg.connect(self.dsn, timeout=ATTEMPT_TIMEOUT_S)
-        except asyncpg.PostgresError as error:
+            try:
+                await connection.fetchval("SELECT 1")
+            finally:
+                await connection.close(timeout=ATTEMPT_TIMEOUT_S)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             return f"its database {_database(self.dsn)} answers: {error}"
-        try:
-            await connection.fetchval("SELECT 1")
-        finally:
-            await connection.close(timeout=ATTEMPT_TIMEOUT_S)
         return None
 
 
@@ -90,7 +90,7 @@ async def wait_ready(probes: Sequence[Probe], waiting_for: list[str]) -> None:
                     missing = await probe.missing()
             except TimeoutError:
                 missing = f"no answer within {ATTEMPT_TIMEOUT_S:g} s ({probe})"
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, asyncio.LimitOverrunError) as error:
                 missing = str(error) or type(error).__name__
             if missing is None:
                 break

@@ -60,8 +60,11 @@ class Supervisor:
             for name in service.spec.after:
                 await ready[name].wait()
             async with self._locks[service.spec.name]:
-                await service.start()
-                await service.wait_ready()
+                try:
+                    await service.start()
+                    await service.wait_ready()
+                except OSError as error:  # a full disk, no more processes, …
+                    raise PlatformError(f"{service.spec.name} could not be started: {error}.") from error
             waiting.discard(service.spec.name)
             ready[service.spec.name].set()
 
@@ -133,6 +136,8 @@ class Supervisor:
     async def _holding(self, name: str) -> Any:
         service = self.service(name)
         async with self._locks[name]:  # two callers must not restart the same service at once
+            if self._ending:
+                raise PlatformError(f"The platform is going down; {name} is left as it is.")
             yield service
 
     def status(self) -> dict[str, dict[str, Any]]:

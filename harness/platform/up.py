@@ -201,7 +201,8 @@ async def _unless(ending: asyncio.Event, starting: Any) -> bool:
 def _end_on_signals(ending: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, ending.set)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job, meant that
+            loop.add_signal_handler(number, ending.set)
 
 
 def _end_with_owner(fd: int | None, pid: int | None, ending: asyncio.Event) -> None:

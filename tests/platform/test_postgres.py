@@ -113,6 +113,15 @@ def test_two_first_starts_at_once_share_one_complete_template(temporary: Path, m
     assert (cache_folder() / names[2]).stat().st_mode & 0o077 == 0  # the password
 
 
+@pytest.mark.skipif(not ROOT, reason="every other test does this for an ordinary user")
+def test_an_ordinary_user_runs_it_directly(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started by a process that is not root, it becomes ready with nothing in between."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(temporary / "cache"))
+    as_user = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    subprocess.run([*as_user, sys.executable, "-c", COLD_START], check=True, timeout=60)
+    assert len(list(cache_folder().glob("postgres-direct-*"))) == 1
+
+
 async def test_a_cache_that_cannot_be_written_costs_time_only(
     port: ReservedPort, supervised: Any, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
