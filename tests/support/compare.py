@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import oracle
-from checks.judge import Batch, JournalInfo, judge
 from oracle_history import Opinion
 
-from checks.verdict import Verdict
+from checks.judge import Batch, JournalInfo, judge
+from checks.verdict import Outcome, Verdict
 
 
 def batches(journals: Sequence[np.ndarray], rng: random.Random | None) -> Iterator[Batch]:
@@ -40,18 +40,26 @@ def opinions(run: Any) -> dict[str, Opinion]:
     return oracle.judge(run.roster, run.contract, run.journals, run.infos)
 
 
-COUNTED = frozenset({"I4", "I5a", "I5b", "I6", "I8", "I10", "I12", "I15"})
-"""Checks whose definition says what one violation is. The others (a reordering involves two messages or many, a
-message may have three numbers) must agree that there is one."""
+COUNTED = frozenset({"I4", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I15"})
+"""Checks whose definition says what one violation is. In the others (I1: a reordering involves two messages or
+many; I2: a tangle may be cut in many places) the two must agree that there is one."""
 
 
-def differences(run: Any, verdicts: dict[str, Verdict], *, counted: Iterable[str] = COUNTED) -> dict[str, str]:
-    """Check → what the fold and the oracle say, where that is not the same."""
+def differences(run: Any, verdicts: dict[str, Verdict]) -> dict[str, str]:
+    """Check → what the fold and the oracle say, where that is not the same.
+
+    With a torn journal a fold may be more cautious than the oracle or less, as long as both see a violation or
+    neither does. For the opportunities examined each may count its own way, also as far as none is UNKNOWN.
+    """
     found = {}
     for id, opinion in opinions(run).items():
         verdict = verdicts[id]
-        same = verdict.outcome.name == opinion.outcome and verdict.promised == opinion.promised
-        if not same or (id in counted and verdict.violations != opinion.violations):
+        failed = verdict.outcome == Outcome.FAIL
+        same = verdict.promised == opinion.promised and failed == (opinion.outcome == "FAIL")
+        if not any(info.torn for info in run.infos):
+            same &= bool(verdict.why) == bool(opinion.doubt) or not (verdict.examined and opinion.examined)
+            same &= id not in COUNTED or verdict.violations == opinion.violations
+        if not same:
             found[id] = (
                 f"fold {verdict.outcome.name} {verdict.violations}/{verdict.examined} promised={verdict.promised} "
                 f"{verdict.why!r}, oracle {opinion.outcome} {opinion.violations}/{opinion.examined} "

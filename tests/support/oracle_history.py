@@ -11,7 +11,6 @@ regular   sound, and in the conversation that its body names (not MISROUTED): on
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -67,6 +66,9 @@ class R(NamedTuple):
         return self.sound and not self.flags & Flag.MISROUTED
 
 
+SAYING = (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.REPLAY, Kind.STORED)
+
+
 @dataclass(frozen=True, slots=True)
 class Opinion:
     """examined: opportunities; violations: those that were broken; doubt: why a clean answer is not a PASS."""
@@ -92,9 +94,10 @@ class History:
         self.roster, self.contract = roster, contract
         self.torn = {number for number, fact in enumerate(facts) if fact.torn}
         self.records = [R(number, *row) for number, journal in enumerate(journals) for row in journal.tolist()]
-        self.invokes: dict[tuple[int, int], list[R]] = defaultdict(list)
+        self.invokes: dict[tuple[int, int], list[R]] = {}
         for r in self.of(Kind.INVOKE):
-            self.invokes[r.message].append(r)
+            self.invokes.setdefault(r.message, []).append(r)
+        self.retried = {r.message for r in self.records if r.kind in SAYING and r.sound and r.attempt > 1}
 
     def of(self, *kinds: Kind) -> Iterator[R]:
         return (r for r in self.records if r.kind in kinds)
@@ -105,6 +108,23 @@ class History:
     def member(self, client: int, conv: int) -> bool:
         return 0 <= conv < len(self.roster.conversations) and self.user(client) in self.roster.conversations[conv]
 
-    def read_completely(self) -> dict[int, int]:
-        """Conversation → journal of its complete final read."""
-        return {r.conv: r.journal for r in self.of(Kind.READ_END)}
+    def may_have_lost(self, author: int) -> bool:
+        """A sending of this author may be missing: its journal is torn, or, if it has none, any journal is."""
+        own = {r.journal for r in self.of(Kind.INVOKE, Kind.CONNECT) if r.client == author}
+        return bool(own & self.torn if own else self.torn)
+
+    def in_place(self, r: R) -> bool:
+        """A regular record of somebody who belongs there; what strangers hear is I12's, whatever its order."""
+        return r.regular and self.member(r.client, r.conv)
+
+    def effect(self, r: R) -> tuple[int, ...]:
+        """What the platform takes for one message: where it is not idempotent, each attempt is one."""
+        return r.message if self.contract.idempotent else (*r.message, r.attempt)
+
+    def read_completely(self) -> set[int]:
+        """Conversations with a final read that ended, all of whose rows are on record."""
+        claimed: dict[int, int] = {}
+        for r in self.of(Kind.READ_END):
+            claimed[r.conv] = claimed.get(r.conv, 0) + r.counter
+        rows = [r.conv for r in self.of(Kind.STORED)]
+        return {conv for conv, count in claimed.items() if rows.count(conv) >= count}

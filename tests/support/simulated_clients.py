@@ -45,7 +45,7 @@ class Info:
     records: int
     footer: Mapping[str, Any] | None
     torn: bool = False
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=lambda: {"host": "simulated"})
     gaps: int = 0
 
 

@@ -69,6 +69,7 @@ class _Cook:
             total_order=rng.random() < 0.7,
             idempotent=rng.random() < 0.7,
             echo=rng.random() < 0.7,
+            resume=rng.random() < 0.7,
             durable=rng.random() < 0.7,
             delivers=rng.random() < 0.7,
             unchanged=rng.random() < 0.7,

@@ -1,0 +1,124 @@
+"""Minimal histories on which the folds and the oracle once disagreed. Each says who was right and why."""
+
+from __future__ import annotations
+
+from compare import differences, fold
+from literal import Told
+
+from checks.record import Flag, Kind
+from checks.verdict import Outcome
+
+
+def _failed(told: Told) -> set[str]:
+    run = told.run()
+    verdicts = fold(run)
+    assert differences(run, verdicts) == {}
+    return {id for id, verdict in verdicts.items() if verdict.outcome == Outcome.FAIL and verdict.promised}
+
+
+def test_each_attempt_is_a_message_where_the_platform_is_not_idempotent() -> None:
+    """A retry that such a platform delivers too is neither a duplicate nor, by its new number, a gap."""
+    told = Told(sequence="contiguous", idempotent=False)
+    told.join(1, 1)
+    told.invoke(0, 2, 1)
+    told.write(Kind.INFO, author=0, counter=1, attempt=1, conv=0, client=0, conn=2, flags=Flag.TIMEOUT)
+    told.invoke(0, 2, 1, attempt=2)
+    told.invoke(0, 2, 2)
+    told.invoke(0, 2, 3)
+    told.deliver(1, 1, 0, 1, seq=1)
+    told.deliver(1, 1, 0, 2, seq=2)
+    told.deliver(1, 1, 0, 1, seq=3, attempt=2)
+    told.deliver(1, 1, 0, 3, seq=4)
+    assert _failed(told) == set()
+
+
+def test_attempts_do_not_contradict_each_others_order() -> None:
+    """One member hears both attempts, another only the second: there is an order that fits (not idempotent)."""
+    told = Told(sequence="none", idempotent=False)
+    told.join(1, 1, -1)
+    told.invoke(0, 9, 1)
+    told.invoke(2, 2, 1)
+    told.invoke(0, 9, 1, attempt=2)
+    told.deliver(1, 1, 0, 1)
+    told.deliver(1, 1, 2, 1)
+    told.join(2, 2, -1)
+    told.deliver(1, 1, 0, 1, attempt=2)
+    told.deliver(2, 2, 2, 1)
+    told.deliver(2, 2, 0, 1, attempt=2)
+    assert _failed(told) == set()
+
+
+def test_a_second_number_for_a_message_is_no_gap() -> None:
+    """Deduplication lost: the message is heard again under the next number. Twice (I6, I7), but nothing is missing."""
+    told = Told(sequence="contiguous", idempotent=True)
+    told.join(1, 1)
+    for counter in (1, 2, 3):
+        told.invoke(0, 2, counter)
+    for counter, seq in ((1, 1), (2, 2), (1, 3), (3, 4)):
+        told.deliver(1, 1, 0, counter, seq=seq)
+    assert _failed(told) == {"I6", "I7"}
+
+
+def test_stored_in_another_conversation_is_not_stored() -> None:
+    """A row that the final read of another conversation shows does not make an acknowledgement true."""
+    told = Told(rooms=((0, 1, 2), (0, 1, 2)), sequence="contiguous", history=True)
+    told.invoke(0, 2, 1)
+    told.ok(0, 2, 1, seq=1)
+    told.stored(0, 1, seq=1, flags=Flag.MISROUTED)
+    told.write(Kind.READ_END, conv=0)
+    told.write(Kind.READ_END, conv=1, counter=1, seq=1)
+    told.drained()
+    assert _failed(told) == {"I5a"}
+
+
+def test_a_misrouted_copy_is_nothing_but_misrouted() -> None:
+    """A copy in the wrong conversation before the right one makes no duplicate, no gap and no other order."""
+    for sequence in ("contiguous", "none"):
+        told = Told(sequence=sequence)
+        numbered = sequence != "none"
+        told.join(1, 1, 0 if numbered else -1)
+        for counter in (1, 2, 3):
+            told.invoke(0, 2, counter)
+        told.deliver(1, 1, 0, 2, seq=7 if numbered else -1, flags=Flag.MISROUTED)
+        for counter in (1, 2, 3):
+            told.deliver(1, 1, 0, counter, seq=counter if numbered else -1)
+        told.join(2, 3, 0 if numbered else -1)
+        for counter in (1, 2, 3):
+            told.deliver(2, 3, 0, counter, seq=counter if numbered else -1)
+        assert _failed(told) == {"I12"}, sequence
+
+
+def test_without_echo_a_reordering_is_not_taken_for_own_messages() -> None:
+    """Numbers 1, 3, 2 of another author are out of order, also where own messages are not heard."""
+    told = Told(sequence="contiguous", echo=False)
+    told.join(1, 1)
+    for counter in (1, 2, 3):
+        told.invoke(0 if counter != 2 else 2, 2, counter)
+    for author, counter, seq in ((0, 1, 1), (0, 3, 3), (2, 2, 2)):
+        told.deliver(1, 1, author, counter, seq=seq)
+    assert _failed(told) == {"I4"}
+
+
+def test_without_echo_own_messages_are_no_gap() -> None:
+    """The number that is missing belongs to the listener's own message."""
+    told = Told(sequence="contiguous", echo=False)
+    told.join(1, 1)
+    told.invoke(0, 2, 1)
+    told.invoke(1, 1, 1)
+    told.invoke(0, 2, 2)
+    told.ok(1, 1, 1, seq=2)
+    told.deliver(1, 1, 0, 1, seq=1)
+    told.deliver(1, 1, 0, 2, seq=3)
+    assert _failed(told) == set()
+
+
+def test_two_numbers_of_one_message_say_nothing_about_the_senders_order() -> None:
+    """A message with two numbers is I7's (and here, because the number is taken, I2's), whichever was read first."""
+    told = Told(sequence="contiguous", idempotent=True)
+    told.join(1, 1)
+    told.invoke(0, 2, 1)
+    told.invoke(0, 2, 2)
+    told.ok(0, 2, 1, seq=3)
+    told.deliver(1, 1, 0, 1, seq=1)
+    told.deliver(1, 1, 0, 2, seq=2)
+    assert _failed(told) == {"I7"}

@@ -1,0 +1,59 @@
+"""Histories written out by hand: one line a record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from simulated_clients import ABSENT, Info
+from soup import Soup
+
+from checks.contract import Contract
+from checks.record import RECORD, Kind, Phase
+from checks.roster import Roster
+
+
+class Told:
+    """Writes records of one journal at times 1, 2, 3 …: `told.deliver(client, conn, author, counter, seq=3)`.
+
+    Messages get their digest and size from (author, counter); conversation 0 and attempt 1 if not said. Clients
+    are their users.
+    """
+
+    def __init__(self, users: int = 3, rooms: tuple[tuple[int, ...], ...] = (), **promises: Any) -> None:
+        self.roster = Roster(user_of=tuple(range(users)), conversations=rooms or (tuple(range(users)),))
+        self.contract = Contract(**({"history": False} | promises))
+        self.rows: list[dict[str, int]] = []
+
+    def write(self, kind: Kind, **slots: int) -> None:
+        place = len(self.rows) + 1
+        self.rows.append(ABSENT | slots | {"kind": int(kind), "t": place * 1000, "index": place})
+
+    def about(self, kind: Kind, client: int, conn: int, author: int, counter: int, **slots: int) -> None:
+        content = {"conv": 0, "attempt": 1, "proc": 1, "digest": author * 1000 + counter, "size": 30}
+        self.write(kind, **content | {"client": client, "conn": conn, "author": author, "counter": counter} | slots)
+
+    def join(self, client: int, conn: int, head: int = 0, **slots: int) -> None:
+        self.write(Kind.CONNECT, client=client, conn=conn)
+        self.write(Kind.JOIN, **{"client": client, "conn": conn, "conv": 0, "seq": head} | slots)
+
+    def invoke(self, author: int, conn: int, counter: int, **slots: int) -> None:
+        self.about(Kind.INVOKE, author, conn, author, counter, **slots)
+
+    def ok(self, author: int, conn: int, counter: int, **slots: int) -> None:
+        self.about(Kind.OK, author, conn, author, counter, **slots)
+
+    def deliver(self, client: int, conn: int, author: int, counter: int, **slots: int) -> None:
+        self.about(Kind.DELIVER, client, conn, author, counter, **{"aux": author} | slots)
+
+    def stored(self, author: int, counter: int, **slots: int) -> None:
+        self.about(Kind.STORED, ABSENT["client"], 0, author, counter, **{"aux": author} | slots)
+
+    def drained(self) -> None:
+        self.write(Kind.PHASE, counter=int(Phase.DRAIN))
+        self.write(Kind.PHASE, counter=int(Phase.DRAINED))
+
+    def run(self) -> Soup:
+        rows = [tuple(row[name] for name in RECORD.names or ()) for row in self.rows]
+        info = Info(name="told", records=len(rows), footer={"records": len(rows)})
+        return Soup(self.roster, self.contract, [np.array(rows, dtype=RECORD)], [info])
