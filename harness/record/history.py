@@ -16,12 +16,11 @@ from harness.record.rundir import read_json
 from harness.record.sidecar import Sidecar
 
 if TYPE_CHECKING:
+    from checks.fold import JournalInfo
     from checks.judge import Batch
 
-    from checks.fold import JournalInfo
-
-BATCH_RECORDS: Final = 1 << 16
-"""4 MB: a batch is read, checked and remapped while it is in the processor's cache."""
+BATCH_RECORDS: Final = 1 << 14
+"""1 MB: a batch is read, checked and remapped while it is in the processor's cache."""
 
 
 @dataclass(slots=True)
@@ -62,7 +61,7 @@ def open_history(run_dir: Path | str) -> History:
 class Follower:
     """A run that is still being recorded. `history` grows with it; iterate `batches` to the end, once.
 
-    `run.json` may say which journals are to be expected: `journals_expected`, names or a number. The reading ends
+    `run.json` may say which journals are to be expected: `journals`, names or a number. The reading ends
     when all of them have footers, or when `stop()` says so; then everything complete has been yielded.
     """
 
@@ -103,7 +102,7 @@ class Follower:
         return progress
 
     def _closed(self) -> bool:
-        expected = read_json(self.history.path / "run.json").get("journals_expected")
+        expected = read_json(self.history.path / "run.json").get("journals")
         closed = {view.name for view in self.history.journals if view.footer is not None}
         if isinstance(expected, int):
             return 0 < expected <= len(closed)

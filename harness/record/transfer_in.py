@@ -118,7 +118,7 @@ class _Import:
         self._directory.write_roster(roster)
         run = {"story": "imported", "seed": 0, "tag": "", "judged_by": [], "state": "recorded", **self._run}
         run["contract"] = contract or run.get("contract") or Contract(name=file.stem).to_dict()
-        self._directory.update(**{"journals_expected": list(self._journals), **run, "imported_from": str(file)})
+        self._directory.update(**{"journals": list(self._journals), **run, "imported_from": str(file)})
 
     def abandon(self) -> None:
         """Let go of all files."""

@@ -191,7 +191,7 @@ def test_no_directory(tmp_path: Path) -> None:
 
 def test_following_hears_everything_and_ends(run: RunDirectory, record: Make) -> None:
     """A follower hears each record of two growing journals once, remapped, and ends when both are closed."""
-    run.update(journals_expected=["w1", "w2"])
+    run.update(journals=["w1", "w2"])
     heard_some = threading.Event()
     failures: list[BaseException] = []
 
@@ -233,8 +233,8 @@ def test_following_can_be_stopped(run: RunDirectory, record: Make) -> None:
 
 
 def test_following_counts_journals(run: RunDirectory, record: Make) -> None:
-    """`journals_expected` may be a number; a follower that starts late hears it all."""
-    run.update(journals_expected=2)
+    """`journals` may be a number; a follower that starts late hears it all."""
+    run.update(journals=2)
     for name in ("w1", "w2"):
         recorded(run, record, 10, name).close({})
     assert sum(len(batch.records) for batch in follow(run.path)) == 20
