@@ -1,0 +1,272 @@
+"""The reference dialect's flows, driven answer by answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+import pytest
+
+from checks.contract import Contract
+from checks.record import Place
+from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from harness.errors import SettingsError
+from harness.target.protocol import Credentials, Person, Room, Target
+from harness.target.reference import ReferenceTarget
+
+ENDPOINTS = {"edge": "http://127.0.0.1:1", "auth": "http://127.0.0.1:2", "frontend": "http://127.0.0.1:3"}
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def target() -> ReferenceTarget:
+    return ReferenceTarget(ENDPOINTS)
+
+
+@pytest.fixture
+def credentials(person: Callable[..., Person]) -> Credentials:
+    extra = {"refresh_token": "R", "ticket": "K"}
+    return Credentials(person=person(0), user_id="u-0", token="T", extra=extra)
+
+
+def drive(flow: Flow[Any], *answers: HttpResponse | Any) -> tuple[Any, list[HttpRequest]]:
+    """Run a flow on ready answers; gives its result and its requests."""
+    requests: list[HttpRequest] = []
+    waiting = list(answers)
+    try:
+        request = next(flow)
+        while True:
+            requests.append(request)
+            answer = waiting.pop(0)
+            if not isinstance(answer, HttpResponse):
+                answer = HttpResponse(200, {}, json.dumps(answer).encode())
+            request = flow.send(answer)
+    except StopIteration as end:
+        assert not waiting, "the flow asked for less than was expected"
+        return end.value, requests
+
+
+def redirect(to: str, *cookies: str) -> HttpResponse:
+    return HttpResponse(302, {"location": to}, b"", set_cookies=cookies)
+
+
+def token_for(person: Person, **changes: Any) -> str:
+    claims: dict[str, Any] = {
+        "iss": ENDPOINTS["auth"],
+        "aud": "chat",
+        "sub": "u-0",
+        "email": person.email,
+        "exp": int(time.time()) + 60,
+    }
+    claims |= changes
+    return jwt.encode({key: value for key, value in claims.items() if value is not None}, KEY)
+
+
+def answer_for(person: Person, **changes: Any) -> dict[str, Any]:
+    return {
+        "access_token": token_for(person, **changes),
+        "refresh_token": "R",
+        "expires_in": 60,
+        "user": {"id": "u-0", "email": person.email, "name": person.name},
+    }
+
+
+def test_it_is_a_target(target: ReferenceTarget) -> None:
+    """It has everything that the protocol asks for, and promises what its backend's defaults promise."""
+    as_target: Target = target
+    assert as_target.allow_load
+    contract = target.contract
+    assert (contract.sequence, contract.at_most_once) == ("contiguous", "device")
+    assert (contract.idempotent, contract.resume, contract.history, contract.echo) == (True, True, True, True)
+    assert (contract.rate_per_s, contract.rate_burst) == (500.0, 2000.0)
+    assert Contract.from_dict(contract.to_dict()) == contract
+    assert ReferenceTarget(ENDPOINTS, promises={"rate_per_s": 5.0}).contract.rate_per_s == 5.0
+
+
+def test_login_is_a_browser(target: ReferenceTarget, person: Callable[..., Person]) -> None:
+    """Redirects through the provider are followed with the cookies of each host, to the callback's JSON."""
+    provider = "http://127.0.0.9:9"
+    answers = [
+        redirect(f"{provider}/authorize?x=1", "ew_login=S1; Path=/auth; HttpOnly"),
+        redirect(f"{ENDPOINTS['auth']}/auth/google/callback?code=C&state=S"),
+        answer_for(person(0)),
+    ]
+    credentials, requests = drive(target.login(person(0)), *answers)
+    assert (credentials.user_id, credentials.extra["refresh_token"]) == ("u-0", "R")
+    assert credentials.expires_at == pytest.approx(time.time() + 60, abs=5)
+    first, at_provider, callback = requests
+    assert parse_qs(urlsplit(first.url).query) == {"login_hint": [person(0).email]}
+    assert at_provider.url == f"{provider}/authorize?x=1"
+    assert "cookie" not in at_provider.headers
+    assert callback.headers["cookie"] == "ew_login=S1"
+    assert {request.name for request in requests[1:]} <= {"GET /authorize", "GET /auth/google/callback"}
+    assert "access" not in repr(credentials)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"sub": "u-1"}, "sub 'u-1' is not the user's id 'u-0'"),
+        ({"sub": None}, "sub None is not the user's id"),
+        ({"iss": "http://evil.example"}, "iss 'http://evil.example' is not"),
+        ({"aud": None}, "aud None is not"),
+        ({"email": "eve@people.example"}, "email 'eve@people.example' is not"),
+        ({"exp": None}, "exp None is no time"),
+    ],
+)
+def test_a_token_that_does_not_fit(
+    target: ReferenceTarget, person: Callable[..., Person], changes: dict[str, Any], sentence: str
+) -> None:
+    """A login whose token is about somebody or something else is a failed login, and says why."""
+    with pytest.raises(FlowError) as caught:
+        drive(target.login(person(0)), answer_for(person(0), **changes))
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [HttpResponse(503, {}, b"{}"), HttpResponse(200, {}, b"<html>"), ["x"], {"access_token": "no jwt"}, {}],
+)
+def test_a_login_without_an_answer(target: ReferenceTarget, person: Callable[..., Person], answer: Any) -> None:
+    """Whatever else comes is a failed login, never credentials."""
+    with pytest.raises(FlowError):
+        drive(target.login(person(0)), answer)
+
+
+def test_audience_is_compared_when_known(person: Callable[..., Person]) -> None:
+    """With `audience` the token must be meant for it, as text or in a list."""
+    target = ReferenceTarget(ENDPOINTS, audience="chat")
+    drive(target.login(person(0)), answer_for(person(0), aud=["other", "chat"]))
+    with pytest.raises(FlowError, match="aud 'other' is not 'chat'"):
+        drive(target.login(person(0)), answer_for(person(0), aud="other"))
+
+
+def test_refresh_and_ticket(target: ReferenceTarget, credentials: Credentials) -> None:
+    """A refresh gives whole new credentials; a ticket belongs to one handshake."""
+    fresh, requests = drive(target.refresh(credentials), answer_for(credentials.person))
+    assert json.loads(requests[0].body) == {"refresh_token": "R"}
+    assert fresh.token != credentials.token
+    ticketed, requests = drive(target.ticket(fresh), {"ticket": "K2"})
+    assert requests[0].headers["authorization"] == f"Bearer {fresh.token}"
+    assert (ticketed.extra["ticket"], ticketed.extra["refresh_token"]) == ("K2", "R")
+
+
+def test_handshakes(credentials: Credentials) -> None:
+    """Four ways to show the token; resuming asks for it in the address and in the first frame."""
+    urls = {}
+    for via in ("header", "subprotocol", "query", "ticket"):
+        handshake = ReferenceTarget(ENDPOINTS, via=via).handshake(credentials)  # type: ignore[arg-type]
+        urls[via] = (handshake.url, dict(handshake.headers), handshake.subprotocols)
+        assert handshake.first_frames == ()
+    assert urls == {
+        "header": ("ws://127.0.0.1:1/ws", {"authorization": "Bearer T"}, ()),
+        "subprotocol": ("ws://127.0.0.1:1/ws", {}, ("earwitness.v1", "bearer.T")),
+        "query": ("ws://127.0.0.1:1/ws?token=T", {}, ()),
+        "ticket": ("ws://127.0.0.1:1/ws?ticket=K", {}, ()),
+    }
+    resumed = ReferenceTarget(ENDPOINTS).handshake(credentials, {"a": 5})
+    assert resumed.url == "ws://127.0.0.1:1/ws?resume=1"
+    assert [json.loads(frame) for frame in resumed.first_frames] == [{"type": "resume", "from": {"a": 5}}]
+    secure = ReferenceTarget({**ENDPOINTS, "edge": "https://chat.example/base/"}, ca_file="ca.pem")
+    assert secure.handshake(credentials).url == "wss://chat.example/base/ws"
+    assert secure.handshake(credentials).ca_file == "ca.pem"
+
+
+def test_identity(target: ReferenceTarget, credentials: Credentials) -> None:
+    """Auth, the backend through the edge, and the backend through the frontend are each asked."""
+    statements, requests = drive(target.identity(credentials), {"id": "u-0"}, {"user": {"id": "u-9"}}, {"name": "x"})
+    assert [(s.place, s.user_id) for s in statements] == [
+        (Place.AUTH, "u-0"),
+        (Place.BACKEND, "u-9"),
+        (Place.FRONTEND, None),
+    ]
+    assert [r.url for r in requests] == [
+        "http://127.0.0.1:2/auth/me",
+        "http://127.0.0.1:1/api/me",
+        "http://127.0.0.1:3/api/me",
+    ]
+
+
+@pytest.mark.parametrize("status", [200, 201])
+def test_open_room(target: ReferenceTarget, credentials: Credentials, room: Callable[..., Room], status: int) -> None:
+    """Created or there already is the same; members are named by e-mail."""
+    planned = Room(number=0, label="a/b c", members=room(0).members)
+    _, requests = drive(target.open_room(credentials, planned), HttpResponse(status, {}, b"{}"))
+    assert (requests[0].method, requests[0].url) == ("PUT", "http://127.0.0.1:1/api/conversations/a%2Fb%20c")
+    assert json.loads(requests[0].body)["members"] == [member.email for member in planned.members]
+    with pytest.raises(FlowError, match="opening room a/b c: expected 200 or 201, got 403"):
+        drive(target.open_room(credentials, planned), HttpResponse(403, {}, b""))
+
+
+def message(seq: int) -> dict[str, Any]:
+    return {"seq": seq, "id": f"m{seq}", "sender": "u-0", "text": f"x{seq}", "at": "2026-01-01T00:00:00Z"}
+
+
+def test_history_goes_to_the_head(target: ReferenceTarget, credentials: Credentials, room: Callable[..., Room]) -> None:
+    """Pages are asked for after the last number until the head is reached or nothing comes."""
+    pages = [
+        {"messages": [message(1), message(2)], "head": 5, "digest": ""},
+        {"messages": [message(3), message(5)], "head": 5, "digest": ""},
+    ]
+    rows, requests = drive(target.history(credentials, room(0)), *pages)
+    assert [row.seq for row in rows] == [1, 2, 3, 5]
+    assert rows[0].text == "x1"
+    assert rows[0].sender == "u-0"
+    assert [parse_qs(urlsplit(r.url).query) for r in requests] == [
+        {"after": ["0"], "limit": ["1000"]},
+        {"after": ["2"], "limit": ["1000"]},
+    ]
+    assert drive(target.history(credentials, room(0)), {"messages": [], "head": 0})[0] == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"messages": [message(0)], "head": 3},
+        {"messages": [{"seq": 1}], "head": 3},
+        {"head": 3},
+        {"messages": [message(1)]},
+        HttpResponse(500, {}, b""),
+        HttpResponse(200, {}, b"["),
+    ],
+)
+def test_history_that_cannot_be_trusted(
+    target: ReferenceTarget, credentials: Credentials, room: Callable[..., Room], page: Any
+) -> None:
+    """A page that makes no sense or no progress is an error, never an endless loop or a short history."""
+    with pytest.raises(FlowError):
+        drive(target.history(credentials, room(0)), page)
+
+
+def test_reachable(target: ReferenceTarget) -> None:
+    """The edge must refuse strangers and auth must publish keys: a page that says 200 to everybody proves nothing."""
+    keys = {"keys": [{"kid": "1"}]}
+    assert drive(target.reachable(), HttpResponse(401, {}, b"{}"), keys)[0] is None
+    for answers in ([HttpResponse(200, {}, b"{}")], [HttpResponse(401, {}, b""), {"keys": []}]):
+        with pytest.raises(FlowError):
+            drive(target.reachable(), *answers)
+
+
+def test_probe_gives_any_status(target: ReferenceTarget, credentials: Credentials) -> None:
+    """A probe judges nothing, it tells the status."""
+    assert drive(target.probe(credentials), HttpResponse(503, {}, b""))[0] == 503
+
+
+def test_databases_only_with_their_addresses() -> None:
+    """Both users tables are looked at where the endpoints name them, and passwords do not show."""
+    assert ReferenceTarget(ENDPOINTS).databases == {}
+    dsns = {"auth_dsn": "postgres://u:pw@127.0.0.1/a", "main_dsn": "postgres://u:pw@127.0.0.1/m"}
+    databases = ReferenceTarget({**ENDPOINTS, **dsns}).databases
+    assert set(databases) == {Place.AUTH_DATABASE, Place.MAIN_DATABASE}
+    assert "pw@" not in repr(databases)
+
+
+def test_endpoints_are_needed() -> None:
+    """All that is missing is said at once."""
+    with pytest.raises(SettingsError) as caught:
+        ReferenceTarget({"edge": "http://x"}, via="pigeon")  # type: ignore[arg-type]
+    assert len(caught.value.faults) == 3
