@@ -214,9 +214,6 @@ class Wire:
             self._client.receive_eof()
             self.refusal = self.refusal or _refusal(self._client.handshake_exc)
         elif not self.over:
-            # A beginning that we kept may already be wrong: let the library say so before it says "ended".
-            if self._rest:
-                self._feed(self._rest, [])
             library = self._the_library()
             library.receive_eof()
             self._collect(library, [])

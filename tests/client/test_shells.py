@@ -201,6 +201,7 @@ def test_a_fault_in_a_callback_ends_the_connection_and_is_kept(dial: Any, server
     assert line.wait(lambda: line.connection.over)
     assert isinstance(line.connection.error, ZeroDivisionError)
     assert line.kinds() == [Kind.CONNECT, Kind.INVOKE, Kind.DELIVER, Kind.INFO, Kind.DISCONNECT]
+    assert line.stage.journal.rows()["flags"][-1] == Flag.OWN
     assert line.connection.transport.failed == 1
     assert line.connection.transport.frames_in == line.stage.session.frames_recorded + 1
 

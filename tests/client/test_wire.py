@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from websockets.datastructures import Headers
 from websockets.exceptions import ProtocolError
@@ -16,11 +16,12 @@ from websockets.http11 import Request, Response
 from websockets.protocol import CLIENT, Protocol, State
 from websockets.server import ServerProtocol
 
+from harness.client import wire as wire_module
 from harness.client.events import Handshake
-from harness.client.wire import NO_CLOSE, Wire, data_frame
+from harness.client.wire import NO_CLOSE, WAIT_BYTES, Wire, data_frame
 from harness.errors import TargetError
 
-MAX_BYTES = 70_000
+MAX_BYTES = 300
 HANDSHAKE = Handshake(url="ws://127.0.0.1:1/chat?x=1", headers={"Authorization": "Bearer t"})
 
 
@@ -104,7 +105,7 @@ texts = st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepa
 payloads = st.one_of(
     texts,
     st.binary(max_size=130),
-    st.sampled_from([0, 1, 125, 126, 127, 65535, 65536, MAX_BYTES, MAX_BYTES + 1]).map(lambda n: b"x" * n),
+    st.sampled_from([0, 1, 125, 126, 127, MAX_BYTES, MAX_BYTES + 1]).map(lambda n: b"x" * n),
 )
 closes = st.one_of(
     st.just(b""),
@@ -123,6 +124,7 @@ frames = st.one_of(
     usual,
     usual,
     fragments,
+    st.builds(server_frame, st.sampled_from([0x00, 0x01, 0x02, 0x80]), texts),
     st.builds(server_frame, st.sampled_from([0x89, 0x8A]), st.binary(max_size=125)),
     st.builds(server_frame, st.just(0x88), closes),
     st.builds(
@@ -136,16 +138,24 @@ frames = st.one_of(
 streams = st.lists(frames, max_size=6).map(b"".join)
 
 
-@settings(max_examples=300, deadline=None)
-@given(stream=streams, cuts=st.lists(st.integers(0, 2000), max_size=8), keep=st.integers(0, 100), eof=st.booleans())
+@pytest.mark.parametrize("wait_bytes", [0, 60, WAIT_BYTES])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(stream=streams, cuts=st.lists(st.integers(0, 90), max_size=12), keep=st.integers(0, 100), eof=st.booleans())
 @example(stream=b"\x81\x02\xc3\x28\x89\x00\x88\x00", cuts=[], keep=100, eof=True)
-@example(stream=b"\x83\xfe", cuts=[1], keep=100, eof=True)
+@example(stream=b"\x83\x7e", cuts=[1], keep=100, eof=False)
+@example(stream=b"\x81\xfe", cuts=[1], keep=100, eof=False)
 @example(stream=b"\x01\x01a\x81\x01b", cuts=[3], keep=100, eof=False)
-@example(stream=server_frame(0x82, b"x" * 65537) + b"\x81\x01a", cuts=[5, 900], keep=100, eof=False)
+@example(stream=b"\x01\x01a\x81\x01b", cuts=[], keep=100, eof=False)
+@example(stream=server_frame(0x82, b"x" * 200) + b"\x81\x01a\x88\x00", cuts=[5, 90, 90], keep=100, eof=True)
+@example(stream=server_frame(0x81, b"x" * (MAX_BYTES + 1)), cuts=[], keep=100, eof=False)
 def test_the_fast_path_equals_the_library_on_any_stream_cut_anywhere(
-    stream: bytes, cuts: list[int], keep: int, eof: bool
+    monkeypatch: pytest.MonkeyPatch, wait_bytes: int, stream: bytes, cuts: list[int], keep: int, eof: bool
 ) -> None:
-    """Same messages, same pongs and closes, same close code: usual and unusual frames, whole, cut or broken off."""
+    """Same messages, same pongs and closes, same close code: usual and unusual frames, whole, cut or broken off.
+
+    The smaller `wait_bytes`, the more frames are begun in one read and ended in another by the library.
+    """
+    monkeypatch.setattr(wire_module, "WAIT_BYTES", wait_bytes)
     if keep < 100:
         stream = stream[: len(stream) * keep // 100]
     obvious = Obvious()
@@ -268,7 +278,7 @@ def test_our_close_without_an_answer_is_no_clean_end() -> None:
 
 def test_compressed_messages_go_by_the_library_if_negotiated() -> None:
     """With permessage-deflate on, compressed and plain frames mix in one stream."""
-    wire = Wire(HANDSHAKE, extensions=[ClientPerMessageDeflateFactory()])
+    wire = Wire(HANDSHAKE, extensions=[ClientPerMessageDeflateFactory()], max_bytes=2000)
     server = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()])
     stream = accept(wire, server)
     expected: list[str | bytes] = []
@@ -304,3 +314,18 @@ def test_a_close_code_that_is_not_allowed_is_refused() -> None:
     """1006 is never sent."""
     with pytest.raises(ProtocolError):
         open_wire().close(1006)
+
+
+@pytest.mark.parametrize("size", [65535, 65536, 65537, 200_000])
+@pytest.mark.parametrize("step", [1000, 65536, 1 << 20])
+def test_long_messages_are_heard_whole_however_they_are_cut(size: int, step: int) -> None:
+    """Around the length that is kept and the one that goes to the library, and behind them a short message."""
+    wire = Wire(HANDSHAKE)
+    wire.receive(accept(wire, ServerProtocol()))
+    stream = server_frame(0x82, bytes(range(256)) * (size // 256) + b"x" * (size % 256)) + server_frame(0x81, b"after")
+    heard: list[str | bytes] = []
+    for at in range(0, len(stream), step):
+        heard += wire.receive(stream[at : at + step])
+    assert [len(message) for message in heard] == [size, 5]
+    assert heard[0] == stream[-size - 7 : -7]
+    assert wire._library is None
