@@ -1,0 +1,131 @@
+"""Serves the page and passes `/api/*` to the backend and `/auth/*` to auth, so that the page has one origin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+from yarl import URL
+
+from harness.reference.answers import ApiError, json_response
+from harness.reference.service import Service
+
+TIMEOUT_S = 15.0
+CONNECT_TIMEOUT_S = 2.0
+PAGES = {
+    "/": ("page.html", "text/html"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/session.js": ("session.js", "text/javascript"),
+    "/page.css": ("page.css", "text/css"),
+}
+#: Between two neighbours only (RFC 9110), or set anew by whoever sends the next message.
+HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
+     "upgrade", "host", "content-length"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FrontendSettings:
+    """Addresses: our own as browsers see it, auth as browsers see it too, the backend's edge."""
+
+    name: str
+    fd: int
+    public_url: str
+    auth_url: str
+    backend_url: str
+
+
+class Frontend(Service):
+    """The page never sees a secret in a URL: it exchanges a one-time code, and opens its socket by ticket."""
+
+    def __init__(self, settings: FrontendSettings) -> None:
+        super().__init__(settings.name)
+        self.settings = settings
+        self.ws_url = websocket_url(settings.backend_url)
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+        self.http = aiohttp.ClientSession(
+            timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), connector=_connector()
+        )
+        folder = files(__package__)
+        self.pages = {path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in PAGES.items()}
+        for path in PAGES:
+            self.app.router.add_get(path, self.page)
+        self.app.router.add_get("/config.json", self.config)
+        self.app.router.add_route("*", "/api/{tail:.*}", self.to_backend)
+        self.app.router.add_route("*", "/auth/{tail:.*}", self.to_auth)
+
+    async def waiting_for(self) -> str | None:
+        for what, url in (("auth", self.settings.auth_url), ("the backend", self.settings.backend_url)):
+            try:
+                async with self.http.get(f"{url}/ready") as response:
+                    if response.status != 200:
+                        return what
+            except (aiohttp.ClientError, TimeoutError):
+                return what
+        return None
+
+    async def stop(self) -> None:
+        await self.http.close()
+
+    async def page(self, request: web.Request) -> web.Response:
+        body, kind = self.pages[request.path]
+        parts = urlsplit(self.ws_url)
+        policy = (
+            "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'none'; "
+            f"connect-src 'self' {parts.scheme}://{parts.netloc}"
+        )
+        headers = {
+            "Content-Security-Policy": policy,
+            "X-Content-Type-Options": "nosniff",
+            # The address of the page carries the one-time code of a login.
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "no-cache",
+        }
+        return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
+
+    async def config(self, request: web.Request) -> web.Response:
+        """What the page has to know: where logins begin, and where the socket is."""
+        return json_response({"auth_url": self.settings.auth_url, "ws_url": self.ws_url})
+
+    async def to_backend(self, request: web.Request) -> web.Response:
+        return await self.forward(request, self.settings.backend_url, "the backend")
+
+    async def to_auth(self, request: web.Request) -> web.Response:
+        return await self.forward(request, self.settings.auth_url, "auth")
+
+    async def forward(self, request: web.Request, base: str, what: str) -> web.Response:
+        """The same request to another service, and its answer as it is. Nothing is tried twice."""
+        # As the client wrote it: decoding and encoding again could name something else.
+        url = URL(base.rstrip("/") + request.raw_path, encoded=True)
+        headers = CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP)
+        headers["X-Forwarded-For"] = ", ".join(filter(None, (headers.get("X-Forwarded-For"), request.remote)))
+        body = await request.read()
+        try:
+            async with self.http.request(
+                request.method, url, headers=headers, data=body or None, allow_redirects=False
+            ) as answer:
+                content = await answer.read()
+        except TimeoutError:
+            raise ApiError(504, "gateway_timeout", f"The frontend got no answer of {what} in time.") from None
+        except aiohttp.ClientError:
+            raise ApiError(503, "unavailable", f"The frontend cannot reach {what}.", retry_after_s=1) from None
+        kept = CIMultiDict((k, v) for k, v in answer.headers.items() if k.lower() not in HOP_BY_HOP)
+        return web.Response(body=content, status=answer.status, headers=kept)
+
+
+def _connector() -> aiohttp.TCPConnector:
+    # Shorter than the 75 s of the services behind: a connection that is being closed is never used again.
+    return aiohttp.TCPConnector(limit=200, keepalive_timeout=30)
+
+
+def websocket_url(backend_url: str) -> str:
+    """The socket of a backend at an http(s) address."""
+    parts = urlsplit(backend_url)
+    return urlunsplit(
+        ("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path.rstrip("/") + "/ws", "", "")
+    )
