@@ -90,12 +90,15 @@ class DefectOrder:
 
 
 class Service:
-    """One process. Subclasses add routes in `__init__` and override `start`, `waiting_for`, `drain` and `stop`."""
+    """One process. Subclasses override `start`, `waiting_for`, `drain` and `stop`.
+
+    `__init__` makes all parts and adds the routes, inside the running loop but without I/O; `start` connects. Between
+    the two a defect may take the place of a part.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.log = logging.getLogger(name)
-        self.defects: tuple[DefectOrder, ...] = ()
         self.started = False
         self.missing = "its start"
         self.broken: str | None = None
@@ -155,7 +158,6 @@ class Service:
         while True:
             try:
                 await self.start()
-                self._install_defects()
                 break
             except DEPENDENCY_DOWN as error:
                 self.missing = f"{type(error).__name__}: {error}"
@@ -168,11 +170,6 @@ class Service:
         gc.freeze()
         self.started = True
         self.log.info("started, pid %d", os.getpid())
-
-    def _install_defects(self) -> None:
-        """Before the first request. Only a process that was asked for a defect ever loads one."""
-        if self.defects:
-            import_module("harness.reference.defects").install(self, self.defects)
 
     async def _on_shutdown(self, _: web.Application) -> None:
         await self.drain()
@@ -258,7 +255,9 @@ async def _main(make: Callable[[S], Service], settings: S, orders: list[DefectOr
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     service = make(settings)
-    service.defects = tuple(orders)
+    if orders:
+        # Only a process that was asked for a defect ever loads one.
+        import_module("harness.reference.defects").install(service, orders)
     await service.run_until_stopped(listener, stopped)
     service.log.info("stopped")
 

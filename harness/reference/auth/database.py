@@ -17,9 +17,9 @@ Connection: TypeAlias = Any
 Pool: TypeAlias = Any
 
 
-async def connect(dsn: str) -> Pool:
-    """A pool on a database whose schema is there."""
-    pool = await asyncpg.create_pool(
+def make_pool(dsn: str) -> Pool:
+    """A pool that connects when it is awaited."""
+    return asyncpg.create_pool(
         dsn,
         min_size=2,
         max_size=10,
@@ -28,15 +28,14 @@ async def connect(dsn: str) -> Pool:
         command_timeout=COMMAND_TIMEOUT_S,
         server_settings={"jit": "off"},
     )
-    try:
-        async with pool.acquire() as connection, connection.transaction():
-            # IF NOT EXISTS does not protect two sessions that create the same table at the same moment.
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)
-            await connection.execute(files(__package__).joinpath("schema.sql").read_text())
-    except BaseException:
-        pool.terminate()
-        raise
-    return pool
+
+
+async def ensure_schema(pool: Pool) -> None:
+    """Make the tables that are not there."""
+    async with pool.acquire() as connection, connection.transaction():
+        # IF NOT EXISTS does not protect two sessions that create the same table at the same moment.
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)
+        await connection.execute(files(__package__).joinpath("schema.sql").read_text())
 
 
 async def _prepare(connection: Connection) -> None:

@@ -22,12 +22,10 @@ Plain: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 
 
 class Guard:
-    """Token, revocation, budget. `verifier` is set when the keys are there."""
+    """Token, revocation, budget."""
 
-    verifier: Verifier
-
-    def __init__(self, settings: Settings, client: redis.asyncio.Redis) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, client: redis.asyncio.Redis, verifier: Verifier) -> None:
+        self._settings, self.verifier = settings, verifier
         self.is_revoked: Callable[[Claims], Awaitable[bool]] = functools.partial(is_revoked, client)
         self.budget = _limiter(client, settings.rate_per_s, settings.rate_burst, "rate:")
         self.login_budget = _limiter(client, settings.login_rate_per_s, settings.login_burst, "rate:login:")

@@ -20,7 +20,7 @@ from harness.reference import tickets
 from harness.reference.answers import ApiError, json_response, read_json, text_field
 from harness.reference.auth.accounts import Accounts
 from harness.reference.auth.changes import admin_changes, own_changes
-from harness.reference.auth.database import Pool, Row, connect
+from harness.reference.auth.database import Row, ensure_schema, make_pool
 from harness.reference.auth.guard import Guard
 from harness.reference.auth.logins import LOGIN_TTL_S, Logins, PendingLogin, cookie_name
 from harness.reference.auth.provider_client import ProviderClient, ProviderDown
@@ -39,62 +39,51 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 
 class Auth(Service):
-    """Routes and what they need. Everything that a defect could replace is an attribute or a method of an attribute."""
-
-    pool: Pool
-    http: aiohttp.ClientSession
-    provider: ProviderClient
-    keys: SigningKeys
-    accounts: Accounts
-    relay: Relay
+    """Routes and what they need. Every part is an attribute, so that a defect can take the place of one."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.name)
         self.settings = settings
+        self.pool = make_pool(settings.dsn)
         self.redis = _redis(settings.redis_url)
-        self.logins = Logins(self.redis)
-        self.guard = Guard(settings, self.redis)
-        authenticated = self.guard.authenticated
-        self.app.add_routes(
-            [
-                web.get("/.well-known/jwks.json", self.jwks),
-                web.get("/auth/google", self.begin),
-                web.get("/auth/google/callback", self.callback),
-                web.post("/auth/exchange", self.exchange),
-                web.post("/auth/refresh", self.refresh),
-                web.post("/auth/logout", authenticated(self.logout)),
-                web.get("/auth/me", authenticated(self.me)),
-                web.patch("/auth/me", authenticated(self.change_me)),
-                web.delete("/auth/me", authenticated(self.deactivate_me)),
-                web.post("/auth/ticket", authenticated(self.ticket)),
-                web.post("/auth/admin/rotate-keys", self.rotate_keys),
-                web.patch("/auth/admin/users/{id}", self.change_user),
-            ]
-        )
-
-    async def start(self) -> None:
-        await self.redis.ping()
-        pool = await connect(self.settings.dsn)
-        self.keys = SigningKeys(pool, self.settings.access_ttl_s + RETIRE_MARGIN_S)
-        try:
-            await self.keys.load()
-        except BaseException:
-            pool.terminate()
-            raise
-        self.pool = pool
         self.http = aiohttp.ClientSession()
         self.provider = ProviderClient(
             self.http,
-            self.settings.provider_issuer,
-            self.settings.client_id,
-            self.settings.client_secret,
-            self.settings.callback_url,
+            settings.provider_issuer,
+            settings.client_id,
+            settings.client_secret,
+            settings.callback_url,
         )
-        self.guard.verifier = Verifier(
-            KeySet(self.keys.fetch), issuer=self.settings.public_url, audience=self.settings.audience
-        )
+        self.logins = Logins(self.redis)
+        self.keys = SigningKeys(self.pool, settings.access_ttl_s + RETIRE_MARGIN_S)
+        verifier = Verifier(KeySet(self.keys.fetch), issuer=settings.public_url, audience=settings.audience)
+        self.guard = Guard(settings, self.redis, verifier)
         self.relay = Relay(self.pool, self.redis, self.log)
-        self.accounts = Accounts(self.settings, self.pool, self.redis, self.keys, self.relay.wake)
+        self.accounts = Accounts(settings, self.pool, self.redis, self.keys, self.relay.wake)
+        self.app.add_routes(self._routes())
+
+    def _routes(self) -> list[web.RouteDef]:
+        authenticated = self.guard.authenticated
+        return [
+            web.get("/.well-known/jwks.json", self.jwks),
+            web.get("/auth/google", self.begin),
+            web.get("/auth/google/callback", self.callback),
+            web.post("/auth/exchange", self.exchange),
+            web.post("/auth/refresh", self.refresh),
+            web.post("/auth/logout", authenticated(self.logout)),
+            web.get("/auth/me", authenticated(self.me)),
+            web.patch("/auth/me", authenticated(self.change_me)),
+            web.delete("/auth/me", authenticated(self.deactivate_me)),
+            web.post("/auth/ticket", authenticated(self.ticket)),
+            web.post("/auth/admin/rotate-keys", self.rotate_keys),
+            web.patch("/auth/admin/users/{id}", self.change_user),
+        ]
+
+    async def start(self) -> None:
+        await self.pool
+        await ensure_schema(self.pool)
+        await self.redis.ping()
+        await self.keys.load()
         self.background(self.relay.run(), "the relay")
         self.background(self._keep_house(), "house-keeping")
 
@@ -108,8 +97,8 @@ class Auth(Service):
         return None
 
     async def stop(self) -> None:
+        await self.http.close()
         if self.started:
-            await self.http.close()
             self.pool.terminate()
         await self.redis.aclose()
 

@@ -14,12 +14,18 @@ from aiohttp.test_utils import make_mocked_request
 from harness.reference.answers import ApiError
 from harness.reference.auth.guard import Guard
 from harness.reference.auth.settings import Settings
+from harness.reference.tokens import KeySet, Verifier
 
 
 def guard_with(**settings: Any) -> Guard:
     names = "name public_url dsn redis_url provider_issuer client_id client_secret frontend_url audience"
     common = dict.fromkeys(names.split(), "x")
-    return Guard(Settings(fd=0, **common, **settings), redis.asyncio.Redis())
+    read = Settings(fd=0, **common, **settings)
+
+    async def no_keys() -> dict[str, Any]:
+        return {}
+
+    return Guard(read, redis.asyncio.Redis(), Verifier(KeySet(no_keys), issuer="x", audience="x"))
 
 
 def asking(secret: str) -> web.Request:

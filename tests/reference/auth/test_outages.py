@@ -97,3 +97,22 @@ async def test_provider_and_auth_restart(own_world: Any, spawn_service: Any, ema
     kids = [jwt.get_unverified_header(t["access_token"])["kid"] for t in (tokens, after)]
     assert kids[0] == kids[1]
     assert (await world.log_in(email))["user"]["id"] == tokens["user"]["id"]
+
+
+async def test_it_waits_for_a_database_and_can_be_ended_meanwhile(
+    world: Any, spawn_service: Any, new_listener: Any, eventually: Any
+) -> None:
+    """A database that is not up yet: /ready says so, logins answer 503, SIGTERM ends it with 0."""
+    nowhere = world.dsns.auth.rsplit(":", 1)[0] + ":1/auth"
+    waiting = spawn_service("auth", {**world.auth.settings, "dsn": nowhere}, listener=new_listener(), wait=False)
+
+    async def said() -> Any:
+        async with httpx.AsyncClient(verify=False) as client:
+            answers = [await client.get(f"{waiting.url}{path}") for path in ("/ready", "/auth/google")]
+        assert [answer.status_code for answer in answers] == [503, 503]
+        assert answers[1].json()["error"] == "starting"
+        return "Connect" in answers[0].json()["waiting_for"]
+
+    await eventually(said)
+    assert waiting.stop() == 0
+    assert "Traceback" not in waiting.log.read_text()
