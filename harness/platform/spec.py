@@ -21,7 +21,8 @@ class ServiceSpec:
 
     `port`: a reserved port (`harness.platform.ports`); with `inherits` the process is handed a socket bound to it,
     already listening if `listening`. `settings`: sent as JSON in `EARWITNESS_SERVICE`. `prepare` runs once, before
-    the first start. `after`: names of services that must be ready first. `discard_signal` ends it when its data is
+    the first start. `after`: services that must be ready before it is started; `beside`: services that must be ready
+    before it can be, so that its time to get ready only runs from then on. `discard_signal` ends it when its data is
     thrown away with the platform. `user`: the account that runs it, where it must not be ours.
     """
 
@@ -33,8 +34,9 @@ class ServiceSpec:
     inherits: bool = False
     listening: bool = False
     ready: tuple[Probe, ...] = ()
-    ready_timeout_s: float = 30.0
+    ready_timeout_s: float = 60.0
     after: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     stop_signal: signal.Signals = signal.SIGTERM
     discard_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 10.0

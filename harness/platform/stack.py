@@ -101,7 +101,7 @@ class Stack:
             self._auth(),
             *(self._backend(name) for name in replicas),
             self._edge.spec(after=replicas),
-            self._frontend(after=("auth", *replicas)),
+            self._frontend(),
         ]
 
     def _provider(self) -> ServiceSpec:
@@ -143,13 +143,14 @@ class Stack:
         }
         return self._service(name, settings, after=("postgres", "valkey"))
 
-    def _frontend(self, after: tuple[str, ...]) -> ServiceSpec:
+    def _frontend(self) -> ServiceSpec:
         settings = {
             "public_url": self._url("frontend"),
             "auth_url": self._url("auth"),
             "backend_url": self._url("edge"),
         }
-        return self._service("frontend", settings)
+        # Most of its start is importing: it does that while the others do theirs.
+        return self._service("frontend", settings, beside=("auth", "edge"))
 
     def _service(
         self,
@@ -158,6 +159,7 @@ class Stack:
         *,
         probes: tuple[HttpAnswers, ...] = (),
         after: tuple[str, ...] = (),
+        beside: tuple[str, ...] = (),
     ) -> ServiceSpec:
         """A Python service of `harness.reference`; ready when `/ready` and then its own probes say so."""
         kind = _kind(name)
@@ -183,6 +185,7 @@ class Stack:
             inherits=True,
             ready=(HttpAnswers(f"{self._url(name)}/ready"), *probes),
             after=after,
+            beside=beside,
         )
 
     def _url(self, name: str) -> str:

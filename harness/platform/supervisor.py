@@ -62,6 +62,8 @@ class Supervisor:
             async with self._locks[service.spec.name]:
                 try:
                     await service.start()
+                    for name in service.spec.beside:
+                        await ready[name].wait()
                     await service.wait_ready()
                 except OSError as error:  # a full disk, no more processes, …
                     raise PlatformError(f"{service.spec.name} could not be started: {error}.") from error
@@ -167,8 +169,8 @@ class Supervisor:
 
 def _top_down(services: Mapping[str, ServiceProcess]) -> list[list[ServiceProcess]]:
     """Two layers: those who use others first, so that none of them complains about a database that has gone."""
-    users = [service for service in services.values() if service.spec.after]
-    return [users, [service for service in services.values() if not service.spec.after]]
+    users = [service for service in services.values() if service.spec.after or service.spec.beside]
+    return [users, [service for service in services.values() if service not in users]]
 
 
 def _checked(specs: Iterable[ServiceSpec]) -> list[ServiceSpec]:
@@ -176,7 +178,7 @@ def _checked(specs: Iterable[ServiceSpec]) -> list[ServiceSpec]:
     known: list[ServiceSpec] = []
     for spec in specs:
         names = {other.name for other in known}
-        unknown = [name for name in spec.after if name not in names]
+        unknown = [name for name in (*spec.after, *spec.beside) if name not in names]
         if spec.name in names or unknown:
             raise PlatformError(f"The service {spec.name} is named twice or needs one that is not named before it.")
         known.append(spec)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -29,6 +30,18 @@ async def test_services_start_after_those_they_need(standins: Any, supervised: A
             await supervisor.start()
         assert supervisor.status()["eager"]["starts"] == 1
         assert supervisor.status()["late"]["starts"] == 0
+
+
+async def test_a_service_beside_another_starts_at_once_and_its_time_runs_from_the_others_readiness(
+    standins: Any, supervised: Any
+) -> None:
+    """The deadline that passes is the slow service's, not that of the one which can only be ready after it."""
+    slow = standins.spec("slow", unready=True, timeout_s=0.8)
+    quick = dataclasses.replace(standins.spec("quick", unready=True, timeout_s=0.2), beside=("slow",))
+    async with supervised(slow, quick, start=False) as supervisor:
+        with pytest.raises(PlatformError, match="slow was not ready"):
+            await supervisor.start()
+        assert supervisor.status()["quick"]["starts"] == 1
 
 
 async def test_an_unknown_service_is_a_sentence_with_the_known_ones(standins: Any, supervised: Any) -> None:
