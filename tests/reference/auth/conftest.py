@@ -18,7 +18,7 @@ import redis.asyncio
 
 AUDIENCE = "earwitness-tests"
 FRONTEND = "http://127.0.0.1:1"
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 @dataclass
@@ -39,7 +39,7 @@ class World:
         if browser is not None:
             answer = await browser.get(self.start_url(login_hint=email, **query), follow_redirects=True)
         else:
-            async with httpx.AsyncClient(verify=False) as own:
+            async with httpx.AsyncClient(verify=False, timeout=30) as own:
                 answer = await own.get(self.start_url(login_hint=email, **query), follow_redirects=True)
         assert answer.status_code == 200, answer.text
         result: dict[str, Any] = answer.json()
@@ -51,12 +51,12 @@ class World:
 
     async def call(self, method: str, path: str, token: str, **more: Any) -> httpx.Response:
         """Any request with a token."""
-        async with httpx.AsyncClient(verify=False) as client:
+        async with httpx.AsyncClient(verify=False, timeout=30) as client:
             headers = {"Authorization": f"Bearer {token}"}
             return await client.request(method, f"{self.auth.url}{path}", headers=headers, **more)
 
     async def refresh(self, refresh_token: str) -> httpx.Response:
-        async with httpx.AsyncClient(verify=False) as client:
+        async with httpx.AsyncClient(verify=False, timeout=30) as client:
             return await client.post(f"{self.auth.url}/auth/refresh", json={"refresh_token": refresh_token})
 
 
@@ -124,7 +124,7 @@ def own_world(spawn_service: Any, new_listener: Any, postgres_dsns: Any, redis_u
 @pytest.fixture
 async def browser() -> AsyncIterator[httpx.AsyncClient]:
     """Keeps cookies, does not follow redirects by itself."""
-    async with httpx.AsyncClient(verify=False) as client:
+    async with httpx.AsyncClient(verify=False, timeout=30) as client:
         yield client
 
 

@@ -53,7 +53,7 @@ async def test_one_budget_whatever_the_connection(own_world: Any, email: str) ->
 
     async def ask(n: int) -> httpx.Response:
         token = (first if n % 2 else second)["access_token"]
-        async with httpx.AsyncClient(verify=False) as client:
+        async with httpx.AsyncClient(verify=False, timeout=30) as client:
             headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": f"10.0.0.{n}"}
             return await client.get(f"{world.auth.url}/auth/me", headers=headers)
 
@@ -70,6 +70,6 @@ async def test_one_budget_whatever_the_connection(own_world: Any, email: str) ->
         assert 1 <= int(answer.headers["retry-after"]) <= 2
     assert (await world.refresh(first["refresh_token"])).status_code == 429
     assert (await world.me(bystander["access_token"])).status_code == 200
-    async with httpx.AsyncClient(verify=False) as client:
+    async with httpx.AsyncClient(verify=False, timeout=30) as client:
         refused = await client.get(world.start_url(login_hint=email, ttl=2))
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_ttl")

@@ -116,7 +116,7 @@ async def test_a_changed_callback_is_refused(
 async def test_another_browser_cannot_finish_a_login(world: Any, browser: Any, database: Any, email: str) -> None:
     """Login CSRF: the state is right, the cookie is missing or that of another login."""
     callback = await to_callback(world, browser, email)
-    async with httpx.AsyncClient(verify=False) as other:
+    async with httpx.AsyncClient(verify=False, timeout=30) as other:
         await to_callback(world, other, email)
         refused = await other.get(callback)
     assert (refused.status_code, refused.json()["error"]) == (403, "other_browser")

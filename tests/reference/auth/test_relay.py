@@ -78,7 +78,9 @@ async def test_two_auth_replicas_keep_the_order(
     world = own_world()
     twin = spawn_service("auth-2", {**world.auth.settings, "name": "auth-2"}, module="auth", listener=None)
     tokens = await world.log_in(email)
-    async with httpx.AsyncClient(verify=False, headers={"Authorization": f"Bearer {tokens['access_token']}"}) as client:
+    async with httpx.AsyncClient(
+        verify=False, timeout=30, headers={"Authorization": f"Bearer {tokens['access_token']}"}
+    ) as client:
         answers = await asyncio.gather(
             *(
                 client.patch(f"{url}/auth/me", json={"name": f"Name {n}"})

@@ -26,7 +26,7 @@ def payload_of(token: str) -> dict[str, Any]:
 
 
 async def jwks_of(world: Any) -> dict[str, Any]:
-    async with httpx.AsyncClient(verify=False) as client:
+    async with httpx.AsyncClient(verify=False, timeout=30) as client:
         keys: dict[str, Any] = (await client.get(f"{world.auth.url}/.well-known/jwks.json")).json()
         return keys
 
@@ -109,7 +109,7 @@ async def test_forgeries_are_refused(world: Any, email: str) -> None:
 async def test_two_authorization_headers_are_refused(world: Any, email: str) -> None:
     """Nobody has to guess which of them counts."""
     token = (await world.log_in(email))["access_token"]
-    async with httpx.AsyncClient(verify=False) as client:
+    async with httpx.AsyncClient(verify=False, timeout=30) as client:
         headers = [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {token}")]
         assert (await client.get(f"{world.auth.url}/auth/me", headers=headers)).status_code == 401
         assert (await client.get(f"{world.auth.url}/auth/me", headers=headers[:1])).status_code == 200
@@ -133,7 +133,7 @@ async def test_a_short_token_ends(world: Any, email: str, eventually: Any) -> No
 async def test_rotation_drops_nobody(world: Any, email: str) -> None:
     """Tokens of before go on, new ones are signed by the new key, both keys are published."""
     before = (await world.log_in(email))["access_token"]
-    async with httpx.AsyncClient(verify=False) as client:
+    async with httpx.AsyncClient(verify=False, timeout=30) as client:
         rotated = await client.post(f"{world.auth.url}/auth/admin/rotate-keys")
     assert rotated.status_code == 200
     after = (await world.log_in(email))["access_token"]
@@ -150,7 +150,7 @@ async def test_rotations_under_load_drop_nobody(world: Any, email: str) -> None:
     token = (await world.log_in(email))["access_token"]
 
     async def rotate() -> None:
-        async with httpx.AsyncClient(verify=False) as client:
+        async with httpx.AsyncClient(verify=False, timeout=30) as client:
             for _ in range(4):
                 assert (await client.post(f"{world.auth.url}/auth/admin/rotate-keys")).status_code == 200
                 fresh = (await world.log_in(email))["access_token"]

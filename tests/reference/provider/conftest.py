@@ -81,5 +81,5 @@ def provider(spawn_session: Any, new_listener: Any) -> Any:
 
 @pytest.fixture
 async def client(provider: Any) -> AsyncIterator[Client]:
-    async with httpx.AsyncClient(verify=False) as http:
+    async with httpx.AsyncClient(verify=False, timeout=30) as http:
         yield Client(http, provider.url)
