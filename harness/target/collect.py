@@ -32,7 +32,7 @@ from harness.record.journal import Journal
 from harness.record.meta import process_meta
 from harness.record.rundir import RunDirectory, read_json
 from harness.record.sidecar import Sidecar
-from harness.target.databases import UserTables, as_json, read_tables
+from harness.target.databases import UserTables, as_json, differing, place_name, read_tables
 from harness.target.load import open_target
 from harness.target.protocol import Credentials, DatabaseQuery, Person, Room, StoredRow, Target
 
@@ -165,6 +165,7 @@ class Collector:
         if client not in self.identified:
             # The load's own statement stands where there is one: a login that gives another id now must show.
             self.journal.identity(client, credentials.user_id)
+            self.identified.add(client)
         self._states(client, Place.AUTH, credentials.user_id)
         try:
             async with self._turn:
@@ -192,23 +193,26 @@ class Collector:
             self._table_rows(person, tables)
         for place, rows in tables.rows.items():
             for row in rows:
-                self.directory.append("users", {"table": place.name.lower(), **as_json(row)})
+                self.directory.append("users", {"table": place_name(place), **as_json(row)})
         for email, what in tables.differences.items():
             self.directory.append("users", {"differs": what, "email": email, "after_s": round(tables.looked_s, 3)})
 
     def _table_rows(self, person: Person, tables: UserTables) -> None:
-        """One statement a row. A user without a row, and a row whose other columns differ from auth's, state no one:
-        such a row is not the same user. Users who never came are in no table, and nothing is said of them."""
+        """One statement a row. A user without a row, and a row that differs from auth's in other columns, state
+        nobody: their text is no id that a login explains. Users who never came are in no table and not spoken of."""
         client = self.client_of.get(person.number, NOBODY)
         rows = {place: tables.of(place, person.email) for place in tables.rows}
-        if client not in self.identified and not any(rows.values()):
+        if client == NOBODY or (client not in self.identified and not any(rows.values())):
             return
+        own = rows.get(Place.AUTH_DATABASE, [])
+        if client not in self.identified and own:
+            self.journal.identity(client, str(own[0]["id"]))  # created, but the login's answer never came
+            self.identified.add(client)
         for place, found in rows.items():
-            for row in found:
-                agrees = place == Place.AUTH_DATABASE or person.email not in tables.differences
-                self._states(client, place, str(row["id"]) if agrees else None)
-            if not found:
-                self._states(client, place, None)
+            for row in found or ({"id": f"no row in the {place_name(place)}"},):
+                differs = differing(own[0], row) if len(own) == len(found) == 1 else []
+                stranger = f"other {', '.join(differs)} in the {place_name(place)}"
+                self._states(client, place, stranger if differs and "id" not in differs else str(row["id"]))
 
     async def _progress(self) -> None:
         while True:

@@ -50,7 +50,7 @@ async def read_tables(
 
 
 async def _read(place: Place, query: DatabaseQuery, tag: str) -> list[Row]:
-    what = place.name.lower().replace("_", " ")
+    what = place_name(place)
     try:
         connection = await asyncpg.connect(
             query.dsn, timeout=CONNECT_S, server_settings={"default_transaction_read_only": "on"}
@@ -75,13 +75,22 @@ def differences(tables: UserTables, people: Iterable[Person]) -> dict[str, str]:
         counts = {place: len(rows[place]) for place in rows}
         if not any(counts.values()):
             continue
-        wrong = [f"{n} rows in {place.name.lower()}" for place, n in counts.items() if n != 1]
+        wrong = [f"{n or 'no'} row{'s' * (n > 1)} in the {place_name(place)}" for place, n in counts.items() if n != 1]
         if not wrong:
             first, *others = (rows[place][0] for place in rows)
-            wrong = sorted({key for other in others for key in first.keys() & other.keys() if first[key] != other[key]})
+            wrong = sorted({key for other in others for key in differing(first, other)})
         if wrong:
             found[person.email] = ", ".join(wrong)
     return found
+
+
+def differing(first: Row, other: Row) -> list[str]:
+    """Columns that both rows have and that are not equal."""
+    return sorted(key for key in first.keys() & other.keys() if first[key] != other[key])
+
+
+def place_name(place: Place) -> str:
+    return place.name.lower().replace("_", " ")
 
 
 def as_json(row: Row) -> dict[str, Any]:

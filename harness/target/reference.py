@@ -21,6 +21,7 @@ from harness.errors import SettingsError
 from harness.target.protocol import Credentials, DatabaseQuery, Person, Room, Statement, StoredRow
 
 Presentation = Literal["header", "subprotocol", "query", "ticket"]
+AUDIENCE = "earwitness-chat"
 SUBPROTOCOL = "earwitness.v1"
 HISTORY_PAGE = 1000
 SEQ_LIMIT = 1 << 62
@@ -54,7 +55,7 @@ class ReferenceTarget:
         endpoints: Mapping[str, Any],
         *,
         via: Presentation = "header",
-        audience: str | None = None,
+        audience: str | None = AUDIENCE,
         promises: Mapping[str, Any] | None = None,
         ca_file: str | None = None,
     ) -> None:

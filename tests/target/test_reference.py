@@ -57,7 +57,7 @@ def redirect(to: str, *cookies: str) -> HttpResponse:
 def token_for(person: Person, **changes: Any) -> str:
     claims: dict[str, Any] = {
         "iss": ENDPOINTS["auth"],
-        "aud": "chat",
+        "aud": "earwitness-chat",
         "sub": "u-0",
         "email": person.email,
         "exp": int(time.time()) + 60,
