@@ -58,16 +58,20 @@ async def test_reuse_beside_refreshes_leaves_nothing_alive(world: Any, email: st
     first = await world.log_in(email)
     alive = [first]
 
+    enough = asyncio.Event()
+
     async def owner() -> None:
         for _ in range(100):
             answer = await world.refresh(alive[-1]["refresh_token"])
             if answer.status_code != 200:
-                return
+                break
             alive.append(answer.json())
+            if len(alive) == 4:
+                enough.set()
+        enough.set()
 
     async def thief() -> None:
-        while len(alive) < 4:
-            await asyncio.sleep(0)
+        await enough.wait()
         assert (await world.refresh(first["refresh_token"])).status_code == 401
 
     await asyncio.gather(owner(), thief())
