@@ -18,7 +18,8 @@ class Transport:
 
     frames_in, frames_out  data messages
     bytes_in, bytes_out    of the WebSocket stream, before TLS, upgrade and control frames included
-    opened, refused        upgrades accepted and refused; failed: connections ended by an error of the tester
+    opened, refused        upgrades that came about and that did not, for whatever reason
+    failed                 connections ended by an error of the tester
     """
 
     __slots__ = ("bytes_in", "bytes_out", "failed", "frames_in", "frames_out", "opened", "refused")
@@ -46,7 +47,18 @@ class Link:
     over      the connection has ended; `error` says why if the tester itself failed
     """
 
-    __slots__ = ("_begun_ns", "_own", "error", "handshake", "open_now", "over", "session", "transport", "wire")
+    __slots__ = (
+        "_begun_ns",
+        "_epoch",
+        "_own",
+        "error",
+        "handshake",
+        "open_now",
+        "over",
+        "session",
+        "transport",
+        "wire",
+    )
 
     def __init__(self, session: ChatSession, handshake: Handshake, *, transport: Transport = TRANSPORT) -> None:
         self.session, self.handshake, self.transport = session, handshake, transport
@@ -55,6 +67,7 @@ class Link:
         self.over = False
         self.error: BaseException | None = None
         self._own = False
+        self._epoch = 0
         self._begun_ns = monotonic_ns()
 
     @property
@@ -98,7 +111,7 @@ class Link:
             heard = self.session.heard
             for message in messages:
                 heard(now_ns, message)
-        if wire.has_output:
+        if wire.output:
             self._write(wire.take_output())
         if wire.over:
             self._ended(now_ns)
@@ -106,7 +119,7 @@ class Link:
     def _opened(self, now_ns: int) -> None:
         self.transport.opened += 1
         self.open_now = True
-        self.session.connected(now_ns, now_ns - self._begun_ns, greeted=self.handshake.welcome)
+        self._epoch = self.session.connected(now_ns, now_ns - self._begun_ns, greeted=self.handshake.welcome)
         for frame in self.handshake.first_frames:
             self.transport.frames_out += 1
             self._write(data_frame(frame))
@@ -120,7 +133,8 @@ class Link:
             self.transport.refused += 1
         self.open_now = False
         self._shut()
-        self.session.closed(now_ns, self.wire.close_code, self._own)
+        if self._epoch:
+            self.session.closed(now_ns, self.wire.close_code, self._own)
 
     def _eof(self) -> None:
         self.wire.receive_eof()

@@ -224,7 +224,10 @@ class ChatSession:
 
     def connected(self, now_ns: int, handshake_ns: int, replica: str | None = None, *, greeted: bool = False) -> int:
         """A connection is open; returns its epoch. If it will be `greeted`, CONNECT waits for the first event of the
-        epoch, because the greeting may name the replica."""
+        epoch, because the greeting may name the replica. RuntimeError if there is a connection already: what is heard
+        on two at once could not be told apart."""
+        if self.connected_now:
+            raise RuntimeError(f"client {self.client} is connected already: close that connection first")
         self._last = self.resume_points()
         self._resumed = self._last
         self._seen = {}

@@ -84,6 +84,7 @@ def data_frame(data: str | bytes) -> bytes:
 class Wire:
     """One connection's bytes: give `receive` what the socket gave, write what `take_output` returns.
 
+    output          byte strings waiting for `take_output`; empty most of the time
     opened          the upgrade was accepted
     over            no further message will be heard: a close frame came, the stream failed or it ended
     refusal         why the upgrade was refused, once it was
@@ -100,11 +101,11 @@ class Wire:
         "_opcode",
         "_parts",
         "_rest",
-        "_writes",
         "close_reason",
         "close_received",
         "close_sent",
         "opened",
+        "output",
         "over",
         "refusal",
         "subprotocol",
@@ -121,7 +122,7 @@ class Wire:
         client = _client_protocol(handshake, extensions, max_bytes)
         self._client: ClientProtocol | None = client
         self._library: Protocol | None = None
-        self._writes: list[bytes] = client.data_to_send()
+        self.output: list[bytes] = client.data_to_send()
         self._max_bytes = max_bytes
         self._rest = b""
         self._left = 0  # bytes to come of a frame that the library has begun
@@ -137,14 +138,10 @@ class Wire:
         self.close_sent: int | None = None
         self.close_reason = ""
 
-    @property
-    def has_output(self) -> bool:
-        return bool(self._writes)
-
     def take_output(self) -> bytes:
         """Bytes that must be written now: the request, pongs, close frames."""
-        data = b"".join(self._writes)
-        self._writes.clear()
+        data = b"".join(self.output)
+        self.output.clear()
         return data
 
     @property
@@ -281,7 +278,7 @@ class Wire:
         for event in library.events_received():
             if isinstance(event, Frame):
                 self._frame(event, messages)
-        self._writes += [chunk for chunk in library.data_to_send() if chunk]
+        self.output += [chunk for chunk in library.data_to_send() if chunk]
         if library.close_rcvd is not None:
             self.close_received = int(library.close_rcvd.code)
             self.close_reason = library.close_rcvd.reason

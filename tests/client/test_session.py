@@ -204,6 +204,13 @@ def test_the_end_is_recorded_once(stage: Any) -> None:
     assert (last(stage)["flags"], last(stage)["counter"]) == (Flag.OWN, 1000)
 
 
+def test_a_device_has_one_connection_at_a_time(stage: Any) -> None:
+    """A second connection beside the first is refused: records of both would look like one."""
+    start(stage)
+    with pytest.raises(RuntimeError, match="connected already"):
+        start(stage)
+
+
 def test_only_overdue_messages_time_out(stage: Any) -> None:
     """INFO with TIMEOUT for the one that waits too long; a late answer still counts as its OK."""
     start(stage)

@@ -278,3 +278,15 @@ def test_a_device_keeps_its_memory_across_connections(dial: Any, shell: Any, ser
     assert list(invokes["attempt"]) == [1, 2]
     assert list(invokes["conn"]) == [1, 2]
     assert list(invokes["counter"]) == [1, 1]
+
+
+def test_a_second_connection_of_a_device_leaves_the_first_alone(dial: Any, server: Any) -> None:
+    """Opening another one beside it fails there; the first goes on hearing and recording."""
+    line = dial(f"{server.url}/echo", session={"ack_by_echo": True}).open()
+    other = dial(f"{server.url}/echo")
+    other.connection.session = line.stage.session
+    with pytest.raises(RuntimeError, match="connected already"):
+        other.open()
+    line.say("still here")
+    assert line.wait(lambda: line.stage.session.acked == 1)
+    assert line.kinds() == [Kind.CONNECT, Kind.INVOKE, Kind.DELIVER, Kind.OK]
