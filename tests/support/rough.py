@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 SEQUENCES = ("contiguous", "none", "increasing")
-RESUMES = ("live", "replay", "none")
+RESUMES = ("live", "replay", "none", "history")
 
 RARE = {"Z7", "Z9", "Z24", "Z25", "Z28", "Z30"}
 """Defects with a few opportunities a run: at a restart, a retry, a reconnect."""
@@ -21,11 +21,12 @@ def rough(seed: int, **fixed: Any) -> dict[str, Any]:
     """Cycles of different, mutually prime lengths: every pair of options meets somewhere."""
     options: dict[str, Any] = {
         "sequence": SEQUENCES[seed % 3],
-        "resume": RESUMES[seed // 3 % 3],
+        "resume": RESUMES[seed // 3 % 4],
         "history": seed % 5 != 0,
         "hold_back": seed % 3 == 0 or seed % 7 != 0,
         "retries": seed % 4 != 0,
         "idempotent": seed % 11 != 0,
+        "echo": seed % 13 != 0,
         "restarts": seed % 2,
         "journals": 2 + seed // 2 % 3,
     }

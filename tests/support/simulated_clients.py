@@ -174,7 +174,7 @@ class Client:
     def owed(self, message: tuple[int, int], conv: int) -> bool:
         """Subscribed without a break from before the message was sent until the end."""
         sent, since = self.world.sent_at.get(message), self.since.get(conv)
-        ours = self.link is not None and self.link.open
+        ours = self.link is not None and self.link.open and (self.world.rules.echo or message[0] != self.number)
         return ours and sent is not None and since is not None and since < sent
 
 

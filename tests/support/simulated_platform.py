@@ -101,7 +101,10 @@ class Rules:
     sequence: str = "contiguous"
     hold_back: bool = True
     idempotent: bool = True
-    resume: str = "live"  # live: missed messages come as new; replay: as history; none: they are not sent
+    resume: str = "live"
+    """live: missed messages come as new; history: as history after the place where the client left off; replay: as
+    history before the place where the platform now is; none: they are not sent."""
+    echo: bool = True
     nack: float = 0.03
     slow: float = 0.06
 
@@ -141,13 +144,13 @@ class Platform:
     def join(self, link: Link, conv: int, last: int | None) -> None:
         head = len(self.log[conv])
         link.cursor[conv] = head
-        live = self.rules.resume == "live"
+        live, from_now = self.rules.resume == "live", self.rules.resume == "replay"
         if last is None or self.rules.resume == "none":
             self.say_joined(link, conv, head, continued=False)
             for position in range(max(1, head - self.rng.choice((0, 0, 3))) + 1, head + 1):
                 self.push(link, self.seen_by(link.replica, conv, position), "replay")
             return
-        self.say_joined(link, conv, last if live else head, continued=True)
+        self.say_joined(link, conv, head if from_now else last, continued=True)
         for position in range(self.resume_point(link, conv, last) + 1, head + 1):
             self.push(link, self.seen_by(link.replica, conv, position), "message" if live else "replay")
 
@@ -250,4 +253,5 @@ class Platform:
 
     def push(self, link: Link, frame: Frame, what: str) -> None:
         frame.what = what
-        self.to_client(link, frame)
+        if self.rules.echo or frame.send is None or frame.send.author != link.client:
+            self.to_client(link, frame)

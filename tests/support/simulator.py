@@ -135,10 +135,12 @@ def simulate(
     resume: str = "live",
     hold_back: bool = True,
     idempotent: bool = True,
+    echo: bool = True,
     journals: int = 3,
 ) -> SimulatedRun:
     """One run. `rate`: probability of each defect per opportunity. The last journal is the collector's."""
-    rules = Rules(sequence=sequence, hold_back=hold_back, idempotent=idempotent, resume=resume if hold_back else "none")
+    resume = resume if hold_back else "none"
+    rules = Rules(sequence=sequence, hold_back=hold_back, idempotent=idempotent, resume=resume, echo=echo)
     world = World(seed, rules, {"users": users, "rooms": rooms, "journals": journals}, retries=retries, history=history)
     platform = world.platform = Defective(world, defects, rate)
     world.plan(messages=messages, cuts=cuts, restarts=restarts)
@@ -149,6 +151,7 @@ def simulate(
         sequence=sequence,
         total_order=hold_back,
         idempotent=idempotent,
+        echo=echo,
         history=history,
         at_most_once="device" if rules.resume == "live" else "connection",
         resume=rules.resume != "none",

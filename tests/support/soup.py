@@ -61,14 +61,15 @@ class _Cook:
         self.user_of = [rng.randrange(users) for _ in range(self.clients)]
         self.convs = rng.randint(1, 3)
         self.members = [sorted(rng.sample(range(users), rng.randint(1, users))) for _ in range(self.convs)]
+        sequence = rng.choice(SEQUENCES)
         self.contract = Contract(
-            sequence=rng.choice(SEQUENCES),
+            sequence=sequence,
             at_most_once=rng.choice(SCOPES),
             history=rng.random() < 0.7,
             ordered=rng.random() < 0.7,
             total_order=rng.random() < 0.7,
             idempotent=rng.random() < 0.7,
-            echo=rng.random() < 0.7,
+            echo=rng.random() < 0.7 or sequence == "contiguous",  # which own number excuses which gap is guesswork
             resume=rng.random() < 0.7,
             durable=rng.random() < 0.7,
             delivers=rng.random() < 0.7,
@@ -162,7 +163,7 @@ class _Cook:
             return
         attempts = self.sent.setdefault((client, counter), [])
         if len(attempts) < 3:
-            slots = self.invent(client, counter, len(attempts) + 1)
+            slots = self.invent(client, counter, len(attempts) + 1) | {"proc": place["conn"] % 256}
             attempts.append(slots)
             self.unanswered[client, counter] = slots
             journal.write(Kind.INVOKE, t, **place, **slots)

@@ -1,0 +1,111 @@
+"""The gate: no check may be taken away. Each has a history that it alone rejects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from compare import fold
+from rough import rate, rough
+from simulator import SimulatedRun, simulate
+
+from checks.catalogue import ALL
+from checks.record import Kind
+from checks.verdict import Outcome
+
+ONLY: dict[str, str] = {
+    "I1": "Z2",
+    "I2": "Z30",
+    "I4": "Z28",
+    "I5a": "Z6",
+    "I5b": "Z33",
+    "I6": "Z8",
+    "I7": "Z9",
+    "I8": "Z10",
+    "I10": "Z12",
+    "I12": "Z15",
+    "I15": "Z18",
+}
+"""Check → a defect that in some runs only this check finds."""
+
+PLATFORM: dict[str, dict[str, Any]] = {
+    "I4": {"sequence": "contiguous"},
+    "I7": {"history": True, "idempotent": True, "retries": True},
+}
+"""What sort of platform shows it, where that matters."""
+
+
+def _rejecting(run: SimulatedRun, checks: Any = ALL) -> set[str]:
+    return {id for id, v in fold(run, checks=checks).items() if v.promised and v.outcome == Outcome.FAIL}
+
+
+@pytest.mark.parametrize("check", ONLY)
+def test_a_defect_that_only_this_check_finds(check: str) -> None:
+    """Among the runs with its defect there are some that only this check rejects; without it they would pass."""
+    without = [c for c in ALL if c.id != check]
+    alone = 0
+    for seed in range(40):
+        options = rough(seed, **PLATFORM.get(check, {}))
+        run = simulate(seed, **options, defects=(ONLY[check],), rate=rate(ONLY[check], seed))
+        if _rejecting(run) == {check}:
+            assert _rejecting(run, without) == set()
+            alone += 1
+        if alone == 2:
+            return
+    pytest.fail(f"{alone} of 40 runs with {ONLY[check]} are rejected by {check} alone")
+
+
+def _torn(run: SimulatedRun, facts: dict[str, Any]) -> None:
+    run.infos[0] = replace(run.infos[0], torn=True, footer=None)
+
+
+def _fault_that_never_happened(run: SimulatedRun, facts: dict[str, Any]) -> None:
+    facts["planned_faults"] = 1
+
+
+def _unknown_clock(run: SimulatedRun, facts: dict[str, Any]) -> None:
+    run.infos[0] = replace(run.infos[0], meta={})
+
+
+def _less_load_than_offered(run: SimulatedRun, facts: dict[str, Any]) -> None:
+    facts["messages_offered"] = 1_000_000
+
+
+def _recorded_out_of_order(run: SimulatedRun, facts: dict[str, Any]) -> None:
+    journal = run.journals[0]
+    heard = [int(i) for i in (journal["kind"] == Kind.DELIVER).nonzero()[0]]
+    one, other = next((a, b) for a, b in pairwise(heard) if journal["conn"][a] == journal["conn"][b])
+    journal["t"][other] = journal["t"][one] - 1
+
+
+SPOILT: dict[str, Callable[[SimulatedRun, dict[str, Any]], None]] = {
+    "H1": _torn,
+    "H2": _fault_that_never_happened,
+    "H3": _unknown_clock,
+    "H4": _less_load_than_offered,
+    "H5": _recorded_out_of_order,
+}
+"""Check of the record itself → how a good record is spoilt so that only this one doubts it."""
+
+
+def _doubting(run: SimulatedRun, facts: dict[str, Any]) -> set[str]:
+    verdicts = fold(run, checks=[c for c in ALL if c.id.startswith("H")], facts=facts)
+    assert all(v.outcome != Outcome.FAIL for v in verdicts.values())
+    return {id for id, v in verdicts.items() if v.outcome == Outcome.UNKNOWN}
+
+
+@pytest.mark.parametrize("check", SPOILT)
+def test_a_record_that_only_this_check_doubts(check: str) -> None:
+    """A good record is doubted by none of H1 to H5, a spoilt one by exactly the one that is meant."""
+    run, facts = simulate(1), {"messages_offered": 1, "messages_sent": 1}
+    assert _doubting(run, facts) == set()
+    SPOILT[check](run, facts)
+    assert _doubting(run, facts) == {check}
+
+
+def test_every_check_has_its_proof() -> None:
+    """A new check needs a row in one of the tables above."""
+    assert {check.id for check in ALL} == set(ONLY) | set(SPOILT)
