@@ -99,10 +99,12 @@ class Delivered(Folding):
         world = end.world
         duties = self._duties.of(end, self.contract.resume, bound)
         messages, w = world.messages(), world.tables
-        mids = np.flatnonzero(messages["conv"] >= 0)
-        mids = mids[np.lexsort((messages["pos"][mids], messages["conv"][mids]))]
         first = np.concatenate([[0], np.cumsum(w.conv_next)]).astype(np.int64)
+        known = np.flatnonzero(messages["conv"] >= 0)
+        mids = np.full(int(first[-1]), -1, np.int64)
+        mids[first[messages["conv"][known]] + messages["pos"][known]] = known
         due = np.where(self._effective(messages[mids]), messages["invoke_t"][mids], NEVER)
+        due[mids < 0] = NEVER
         own = messages["author_sub"][mids]
         author = np.where(own >= 0, w.sub_client[np.maximum(own, 0)], -1) if len(w.sub_client) else own
         totals = np.zeros(3, np.int64)

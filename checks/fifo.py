@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import kernel
+from checks.compiled import helper, kernel
 from checks.contract import Contract
 from checks.fold import (
     CLIENT,
@@ -53,7 +53,7 @@ STREAM = np.dtype([("proc", "<i4"), ("block", "<i4")])
 HEARD_EARLIER, NUMBERED_EARLIER = 1, 2
 
 
-@kernel
+@helper
 def stream_block(w: Tables, streams: Array, blocks: Array, limit: Int, author_sub: Int, proc: Int, size: Int) -> Int:
     """First entry of the stream's block, one entry for each subscription of the conversation; -1: no room."""
     s = streams[author_sub]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import kernel
+from checks.compiled import helper, kernel
 from checks.contract import Contract
 from checks.fold import FINDINGS, Described, End, Folding, finding
 from checks.record import Flag, Kind
@@ -36,7 +36,7 @@ GAP = np.dtype(
 """Numbers low…high were jumped over; `left` of them were not heard since."""
 
 
-@kernel
+@helper
 def fill(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int) -> None:
     """A number at or below the highest: it may fill an open gap of this slot."""
     g = np.int64(states[slot]["newest"]) - 1
@@ -50,7 +50,7 @@ def fill(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int) -> None:
         g = np.int64(gap["older"]) - 1
 
 
-@kernel
+@helper
 def jump(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int, used: Array) -> None:
     s = states[slot]
     gap = gaps[used[0]]
@@ -79,7 +79,7 @@ def gaps_step(records: Array, journal: Int, slots: Array, seen: Array, states: A
         seq = r["seq"]
         rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
         if 1 << np.int64(kind) & LISTENED:
-            if seq < 0 or r["flags"] & MISROUTED or seen[i] & AGAIN_HERE:
+            if seq < 0 or r["flags"] & MISROUTED:
                 continue
             if s["started"] == 0:
                 if kind == K_REPLAY:
@@ -88,7 +88,8 @@ def gaps_step(records: Array, journal: Int, slots: Array, seen: Array, states: A
             else:
                 used[1] += 1
                 if seq <= s["last"]:
-                    fill(states, gaps, slot, seq, rec)
+                    if not seen[i] & AGAIN_HERE:
+                        fill(states, gaps, slot, seq, rec)
                     continue
                 if seq > s["last"] + 1 and (kind == K_DELIVER or s["continued"]):
                     jump(states, gaps, slot, seq, rec, used)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import kernel
+from checks.compiled import helper, kernel
 from checks.contract import Contract
 from checks.fold import (
     CLIENT,
@@ -18,6 +18,7 @@ from checks.fold import (
     Described,
     End,
     Folding,
+    Suspects,
     X,
     Y,
     finding,
@@ -36,7 +37,7 @@ from checks.resolve import (
     UNTRUSTED,
 )
 from checks.roster import Roster
-from checks.tables import INVOKED, REC_BITS, SIZED, Array, Int, Tables
+from checks.tables import INVOKED, REC_BITS, RETRIED, SIZED, Array, Int, Tables
 from checks.verdict import Finding, Verdict
 from checks.world import View, World, grown
 
@@ -45,7 +46,7 @@ CORRUPT = int(Flag.CORRUPT)
 STRANGER = -2
 
 
-@kernel
+@helper
 def note(row: Array, what: Int, journal: Int, r: Array, mid: Int, x: Int, y: Int) -> None:
     row[WHAT] = what
     row[REC] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
@@ -165,13 +166,29 @@ class PerRecord(Folding):
 class NoDuplication(PerRecord):
     """One message is delivered at most once on a connection, or to a device where the contract says so.
 
-    Not a violation: history replayed on joining; another attempt stored as another message (I7); a delivery to
-    somebody who does not belong there (I12)."""
+    Not a violation: history replayed on joining; a message that was sent several times to a platform that does not
+    promise idempotence; a delivery to somebody who does not belong there (I12)."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._bit = AGAIN_ON_DEVICE if contract.at_most_once == "device" else AGAIN_HERE
+        self._undecided: list[Array] = []
 
     def step(self, view: View) -> None:
-        bit = AGAIN_ON_DEVICE if self.contract.at_most_once == "device" else AGAIN_HERE
-        repeats(view.records, view.journal, view.mid, view.slot, view.seen, bit, view.world.out, self.totals)
+        out = view.world.out
+        repeats(view.records, view.journal, view.mid, view.slot, view.seen, self._bit, out, self.totals)
+        if self.totals[1] and not self.contract.idempotent:  # only the end tells which messages were retried
+            self._undecided.append(out[: int(self.totals[1])].copy())
+            self.totals[1] = 0
         self.counted(view.world)
+
+    def peek(self, world: World) -> Verdict:
+        decided, flags = Suspects(), world.messages()["flags"]
+        for rows in self._undecided:
+            once = rows[(flags[rows[:, MID]] & RETRIED) == 0]
+            decided.take(once, len(once))
+        both = self.suspects.merged(decided)
+        return self.conclude([self.describe(world, row) for row in both.rows], violations=both.total)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
         return finding(world, "repeated", row, invoked(world, row[MID]), row[REC], seq=row[X])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from checks.compiled import kernel
+from checks.compiled import helper, kernel
 from checks.record import Flag, Kind
 from checks.tables import (
     ACKED,
@@ -68,10 +68,10 @@ AGAIN_HERE = 1
 AGAIN_ON_DEVICE = 2
 """Bit of `seen`: … to this client, on whatever connection."""
 
-GROW_DIRECTORY = -2
+NO_ROOM = -2
 
 
-@kernel
+@helper
 def slot_of(w: Tables, sub: Int, conn: Int) -> Int:
     """The slot of a subscription on a connection; a new one if it was never met."""
     s = w.subs[sub]
@@ -93,18 +93,20 @@ def slot_of(w: Tables, sub: Int, conn: Int) -> Int:
     return slot
 
 
-@kernel
-def message_of(w: Tables, author: Int, counter: Int, conv: Int) -> Int:
-    """The message number, -1 if it cannot be one of ours, GROW_DIRECTORY if its author's pages need more room."""
+@helper
+def message_of(w: Tables, author: Int, counter: Int, conv: Int, sending: bool) -> Int:
+    """The message number, -1 if it cannot be one of ours, NO_ROOM if tables must grow first."""
     if author >= len(w.user_of) or counter <= 0 or counter >= COUNTER_MAX or conv >= len(w.conv_next):
         return -1
     number = counter >> PAGE_BITS
     if number >= w.directory_room[author]:
-        return GROW_DIRECTORY
+        return NO_ROOM
     at = w.directory_base[author] + number
     page = np.int64(w.directory[at])
     if page < 0:
         page = np.int64(w.used[USED_PAGES])
+        if page >= len(w.page_author):
+            return NO_ROOM
         w.used[USED_PAGES] += 1
         w.directory[at] = page
         w.page_author[page] = author
@@ -117,7 +119,8 @@ def message_of(w: Tables, author: Int, counter: Int, conv: Int) -> Int:
     if m["conv"] != conv:
         if m["conv"] >= 0:
             m["flags"] |= DISPUTED
-            return -1
+            if not sending:  # only the sender knows where it belongs
+                return -1
         m["conv"] = conv
         m["pos"] = w.conv_next[conv]
         m["author_sub"] = subscription(w, author, conv)
@@ -125,7 +128,7 @@ def message_of(w: Tables, author: Int, counter: Int, conv: Int) -> Int:
     return mid
 
 
-@kernel
+@helper
 def learn(w: Tables, mid: Int, r: Any, rec: Int) -> None:
     """Add to the message's entry what this record says of it."""
     m = w.messages[mid]
@@ -162,7 +165,7 @@ def learn(w: Tables, mid: Int, r: Any, rec: Int) -> None:
     m["flags"] = flags
 
 
-@kernel
+@helper
 def learn_content(w: Tables, mid: Int, r: Any, rec: Int) -> None:
     """The reference for digest and size; sizes differ between attempts, so only the first attempt's counts."""
     m = w.messages[mid]
@@ -177,7 +180,7 @@ def learn_content(w: Tables, mid: Int, r: Any, rec: Int) -> None:
     m["flags"] = flags
 
 
-@kernel
+@helper
 def learn_sequence(w: Tables, mid: Int, r: Any, rec: Int) -> None:
     """The first number stated stays in the entry, another one is kept beside it."""
     m = w.messages[mid]
@@ -198,7 +201,7 @@ def learn_sequence(w: Tables, mid: Int, r: Any, rec: Int) -> None:
         m["flags"] |= NUMBERED
 
 
-@kernel
+@helper
 def page_for(w: Tables, pages: Any, at: Int, key: Int, counter: Int, number: Int) -> Int:
     """The page of bits in the row `at` of `pages` (SUB or SLOT), made if it is new."""
     row = pages[at]
@@ -214,7 +217,7 @@ def page_for(w: Tables, pages: Any, at: Int, key: Int, counter: Int, number: Int
     return page
 
 
-@kernel
+@helper
 def mark(w: Tables, sub: Int, slot: Int, pos: Int, live: bool) -> Int:
     """Note that the message at `pos` was heard here; the bits of `seen` if it had been delivered before."""
     number = pos >> SPAN_BITS
@@ -241,7 +244,7 @@ def mark(w: Tables, sub: Int, slot: Int, pos: Int, live: bool) -> Int:
     return again
 
 
-@kernel
+@helper
 def connection_of(w: Tables, connections: Array, number: Int, journal: Int, client: Int) -> Int:
     conn = np.int64(connections[number])
     if conn < 0:
@@ -267,7 +270,7 @@ def resolve(
     seen: Array,
 ) -> Int:
     """Fill the columns from record `start` on. Returns how many records are done: fewer than all if a table
-    (`connections`, or the directory of the record's author) must grow first."""
+    (`connections`, messages, or the directory of the record's author) must grow first."""
     for i in range(start, len(records)):
         r = records[i]
         kind = np.int64(r["kind"])
@@ -284,18 +287,13 @@ def resolve(
             subs[i] = sub
             if sub >= 0 and conns[i] >= 0:
                 slots[i] = slot_of(w, sub, np.int64(conns[i]))
-        if conv < len(w.reads):
-            if kind == K_STORED:
-                w.reads[conv, 2] += 1
-            elif kind == K_READ_END:
-                w.reads[conv, 0] += 1
-                w.reads[conv, 1] += r["counter"]
+        if kind == K_READ_END and conv < len(w.reads):
+            w.reads[conv] += 1
         listened = (1 << kind & LISTENED) != 0
         if not 1 << kind & OF_MESSAGES or r["flags"] & UNTRUSTED:
             continue
-        mid = message_of(w, np.int64(r["author"]), np.int64(r["counter"]), conv)
-        if mid == GROW_DIRECTORY:
-            w.reads[conv, 2] -= kind == K_STORED  # this record comes again
+        mid = message_of(w, np.int64(r["author"]), np.int64(r["counter"]), conv, kind == K_INVOKE)
+        if mid == NO_ROOM:
             return i
         mids[i] = mid
         if mid < 0:

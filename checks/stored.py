@@ -66,7 +66,7 @@ class Once(Folding):
         wanted |= stated > 0
         if not self.contract.idempotent:
             wanted &= (flags & RETRIED) == 0
-        reads = np.maximum(1, world.tables.reads[:, 0])
+        reads = np.maximum(1, world.tables.reads)
         rows = (
             messages["rows"] > reads[np.maximum(0, messages["conv"])] if len(reads) else np.zeros(len(messages), bool)
         )

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from checks.compiled import kernel
+from checks.compiled import helper, kernel
 
 Array: TypeAlias = NDArray[Any]
 Int: TypeAlias = Any
@@ -114,7 +114,7 @@ class Tables(NamedTuple):
     page_number: Array  # i4 by page: counter >> PAGE_BITS
     messages: Array  # MESSAGE by mid
     conv_next: Array  # i4 by conv: messages met so far
-    reads: Array  # i8 (conv, 3): complete final reads, rows they claim, STORED records met
+    reads: Array  # i8 by conv: final reads that came to their end
     conns: Array  # CONN
     subs: Array  # SUB
     slots: Array  # SLOT
@@ -126,7 +126,7 @@ class Tables(NamedTuple):
     used: Array  # i8
 
 
-@kernel
+@helper
 def place(keys: Array, key: Int) -> Int:
     """Where `key` is in the hash table, or the empty place where it belongs."""
     mask = len(keys) - 1
@@ -137,7 +137,7 @@ def place(keys: Array, key: Int) -> Int:
     return at
 
 
-@kernel
+@helper
 def find(w: Tables, key: Int) -> Int:
     """The value of `key`, or -1."""
     at = place(w.hash_keys, key)
@@ -146,7 +146,7 @@ def find(w: Tables, key: Int) -> Int:
     return np.int64(w.hash_values[at])
 
 
-@kernel
+@helper
 def put(w: Tables, key: Int, value: Int) -> None:
     """Add a key that is not there yet."""
     at = place(w.hash_keys, key)
@@ -164,7 +164,7 @@ def rehash(old_keys: Array, old_values: Array, keys: Array, values: Array) -> No
             values[at] = old_values[i]
 
 
-@kernel
+@helper
 def subscription(w: Tables, client: Int, conv: Int) -> Int:
     """The subscription number, or -1 if the client does not belong in the conversation."""
     low = np.int64(w.client_base[client])
@@ -180,7 +180,7 @@ def subscription(w: Tables, client: Int, conv: Int) -> Int:
     return -1
 
 
-@kernel
+@helper
 def heard(w: Tables, sub: Int, number: Int) -> Int:
     """The page of bits of a subscription for positions from `number` << SPAN_BITS, or -1."""
     if w.subs[sub]["page_no"] == number:

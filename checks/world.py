@@ -87,9 +87,8 @@ class World:
         return self.tables.messages[: self.mids]
 
     def read_completely(self) -> Array:
-        """bool by conversation: a final read came to its end, and all of its rows are on record."""
-        reads = self.tables.reads
-        result: Array = (reads[:, 0] > 0) & (reads[:, 2] >= reads[:, 1])
+        """bool by conversation: a final read came to its end."""
+        result: Array = self.tables.reads > 0
         return result
 
     def name_of(self, mid: int) -> tuple[int, int]:
@@ -112,20 +111,18 @@ class World:
             wanted = int(records[done]["conn"]) + 1
             if wanted > len(connections):
                 connections = self._connections[journal] = grown(connections, wanted, -1)
+            elif self._pages_full():
+                self._more_pages()
             else:
                 self._list_more(int(records[done]["author"]), int(records[done]["counter"]) >> PAGE_BITS)
 
     def _reserve(self, n: int) -> None:
         w, used = self.tables, self.tables.used
-        pages = int(used[USED_PAGES]) + n
         self.reserve_hash(3 * n)
         w = self.tables
         if used[USED_EXTRA] > 2 * self._compacted + (1 << 16):
             self._compact()
         self.tables = w._replace(
-            page_author=grown(w.page_author, pages),
-            page_number=grown(w.page_number, pages),
-            messages=grown(w.messages, pages * PAGE),
             conns=grown(w.conns, int(used[USED_CONNS]) + n),
             slots=grown(w.slots, int(used[USED_SLOTS]) + n),
             sub_bits=grown(w.sub_bits, int(used[USED_SUB_PAGES]) + n),
@@ -142,6 +139,17 @@ class World:
         keys, values = np.full(2 * size, -1, np.int64), np.zeros(2 * size, np.int32)
         rehash(w.hash_keys, w.hash_values, keys, values)
         self.tables = w._replace(hash_keys=keys, hash_values=values)
+
+    def _pages_full(self) -> bool:
+        return int(self.tables.used[USED_PAGES]) == len(self.tables.page_author)
+
+    def _more_pages(self) -> None:
+        w, pages = self.tables, len(self.tables.page_author)
+        self.tables = w._replace(
+            page_author=grown(w.page_author, 2 * pages),
+            page_number=grown(w.page_number, 2 * pages),
+            messages=grown(w.messages, 2 * pages * PAGE),
+        )
 
     def _list_more(self, author: int, number: int) -> None:
         """Give an author twice the room for pages, at the end of the directory."""
@@ -200,11 +208,11 @@ def _tables(roster: Roster) -> Tables:
         directory_base=np.zeros(clients, np.int64),
         directory_room=np.zeros(clients, np.int32),
         directory=np.full(1024, -1, np.int32),
-        page_author=np.zeros(1024, np.int32),
-        page_number=np.zeros(1024, np.int32),
-        messages=np.zeros(1024 * PAGE, MESSAGE),
+        page_author=np.zeros(256, np.int32),
+        page_number=np.zeros(256, np.int32),
+        messages=np.zeros(256 * PAGE, MESSAGE),
         conv_next=np.zeros(convs, np.int32),
-        reads=np.zeros((convs, 3), np.int64),
+        reads=np.zeros(convs, np.int64),
         conns=np.zeros(1024, CONN),
         subs=subs,
         slots=np.zeros(1024, SLOT),
