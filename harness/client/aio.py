@@ -10,10 +10,11 @@ from typing import cast
 from websockets.uri import parse_uri
 
 from harness.client.events import Handshake
+from harness.client.frames import data_frame
 from harness.client.link import TRANSPORT, Link, Transport
 from harness.client.session import ChatSession
 from harness.client.tls import context
-from harness.client.wire import Refused, data_frame
+from harness.client.wire import Refused
 
 
 class AsyncConnection(Link, asyncio.Protocol):

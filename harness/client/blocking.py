@@ -21,10 +21,11 @@ from gevent.event import Event
 from websockets.uri import parse_uri
 
 from harness.client.events import Handshake
+from harness.client.frames import data_frame
 from harness.client.link import TRANSPORT, Link, Transport
 from harness.client.session import ChatSession
 from harness.client.tls import Tls
-from harness.client.wire import Refused, data_frame
+from harness.client.wire import Refused
 
 READ, WRITE = 1, 2
 RECV_BYTES = 65536

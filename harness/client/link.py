@@ -9,8 +9,9 @@ from __future__ import annotations
 from time import monotonic_ns
 
 from harness.client.events import Handshake
+from harness.client.frames import data_frame
 from harness.client.session import ChatSession
-from harness.client.wire import NO_CLOSE, Refused, Wire, data_frame
+from harness.client.wire import NO_CLOSE, Refused, Wire
 
 
 class Transport:

@@ -8,8 +8,7 @@ does not depend on how the network cut the stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from os import urandom
+from collections.abc import Sequence
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus, InvalidURI
@@ -22,11 +21,6 @@ from websockets.uri import parse_uri
 from harness.client.events import Handshake
 from harness.errors import TargetError
 
-try:
-    from websockets.speedups import apply_mask
-except ImportError:
-    from websockets.utils import apply_mask
-
 MAX_MESSAGE_BYTES = 16 * 2**20
 NO_CLOSE = 1006
 INVALID_DATA = 1007
@@ -35,7 +29,6 @@ UPGRADE_BYTES = 65536  # a response head longer than this is the library's to re
 
 _TEXT, _BINARY = 0x81, 0x82
 _OPCODES = frozenset(int(opcode) for opcode in Opcode)
-_TEXT_HEADS = tuple(bytes((_TEXT, 0x80 | n)) for n in range(126))
 
 
 class Refused(ConnectionError):
@@ -45,40 +38,6 @@ class Refused(ConnectionError):
         self.reason, self.status, self.code = reason, status, code
         how = f"HTTP status {status}" if status else f"close code {code}"
         super().__init__(f"connection refused with {how}" + (f": {reason}" if reason else ""))
-
-
-def _mask_keys() -> Iterator[bytes]:
-    # One system call for 1,024 keys: RFC 6455 wants them unpredictable, not one system call each.
-    while True:
-        block = urandom(4096)
-        for at in range(0, 4096, 4):
-            yield block[at : at + 4]
-
-
-_next_key: Callable[[], bytes] = _mask_keys().__next__
-
-
-def data_frame(data: str | bytes) -> bytes:
-    """One whole masked data frame: text for `str`, binary for `bytes`."""
-    if data.__class__ is str:
-        payload = data.encode()
-        size = len(payload)
-        key = _next_key()
-        if size < 126:
-            return _TEXT_HEADS[size] + key + apply_mask(payload, key)
-        first = b"\x81"
-    else:
-        payload = bytes(data)  # type: ignore[arg-type]
-        size = len(payload)
-        key = _next_key()
-        first = b"\x82"
-    if size < 126:
-        head = bytes((0x80 | size,))
-    elif size < 65536:
-        head = b"\xfe" + size.to_bytes(2, "big")
-    else:
-        head = b"\xff" + size.to_bytes(8, "big")
-    return b"".join((first, head, key, apply_mask(payload, key)))
 
 
 class Wire:

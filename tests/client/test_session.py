@@ -10,7 +10,8 @@ import pytest
 from checks.record import FOREIGN, NOBODY, NONE, Flag, Kind, Place
 from harness.client.body import decode, encode
 from harness.client.events import MESSAGE
-from harness.client.session import AGENT_EVENTS, KEPT, NotConnected
+from harness.client.session import AGENT_EVENTS, NotConnected
+from harness.client.speaking import KEPT
 from harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN
 
 

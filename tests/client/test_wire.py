@@ -18,7 +18,8 @@ from websockets.server import ServerProtocol
 
 from harness.client import wire as wire_module
 from harness.client.events import Handshake
-from harness.client.wire import NO_CLOSE, WAIT_BYTES, Wire, data_frame
+from harness.client.frames import data_frame
+from harness.client.wire import NO_CLOSE, WAIT_BYTES, Wire
 from harness.errors import TargetError
 
 MAX_BYTES = 300
