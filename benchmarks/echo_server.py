@@ -1,6 +1,6 @@
 """A WebSocket server that sends every data frame back, lean enough not to be the limit of a client's measurement.
 
-    python -m benchmarks.echo_server      prints its port, echoes on 127.0.0.1 until its standard input ends
+python -m benchmarks.echo_server      prints its port, echoes on 127.0.0.1 until its standard input ends
 """
 
 from __future__ import annotations
