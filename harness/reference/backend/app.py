@@ -34,9 +34,20 @@ from harness.reference.service import DEPENDENCY_DOWN, SERVICE_RESTART, Service
 from harness.reference.tokens import KeySet, Verifier
 
 AUTH_TIMEOUT_S = 3.0
+REDIS_CONNECTIONS = 50
 FLUSH_TIMEOUT_S = 5.0
 SYNC_RETRY: tuple[type[BaseException], ...] = (*DEPENDENCY_DOWN, redis.exceptions.RedisError, asyncpg.PostgresError)
 log = logging.getLogger(__name__)
+
+
+def make_redis(url: str) -> redis.asyncio.Redis:
+    """A client for many requests at once: they wait for one of a few connections instead of failing."""
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        url, max_connections=REDIS_CONNECTIONS, timeout=5, socket_timeout=5, socket_connect_timeout=2,
+        # Few retries: a request that cannot be served is answered with 503, not with silence.
+        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 2),
+    )  # fmt: skip
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 class Backend(Service):
@@ -48,9 +59,7 @@ class Backend(Service):
         self.pool = store.make_pool(settings.dsn)
         self.users, self.rooms = store.Users(self.pool), store.Rooms(self.pool)
         self.messages = store.Messages(self.pool)
-        # Few retries: a request that cannot be served is answered with 503, not with silence.
-        retry = Retry(ExponentialBackoff(cap=0.1, base=0.01), 2)
-        self.redis = redis.asyncio.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2, retry=retry)
+        self.redis = make_redis(settings.redis_url)
         self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=AUTH_TIMEOUT_S))
         self.verifier = Verifier(KeySet(self._fetch_keys), issuer=settings.issuer, audience=settings.audience)
         self.limiter = self._limiter()

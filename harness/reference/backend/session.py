@@ -73,11 +73,11 @@ class Session:
         transport = self._transport
         if not outbox or self.closing is not None or transport is None or transport.is_closing():
             return
-        data = outbox[0] if len(outbox) == 1 else b"".join(outbox)
-        if transport.get_write_buffer_size() + len(data) > self._settings.outbound_bytes:
+        # What is still unsent counts, not what comes now: a large batch must not hit a client that keeps up.
+        if transport.get_write_buffer_size() > self._settings.outbound_bytes:
             self.close(TRY_AGAIN_LATER, "too slow: resume when you can keep up")
             return
-        transport.write(data)
+        transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
 
     async def drain(self) -> None:
         """Until the client has taken most of what was written."""

@@ -220,7 +220,7 @@ async def database(postgres_dsns: Any) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def valkey(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
-    client = redis.asyncio.from_url(redis_url)
+    client = redis.asyncio.Redis.from_pool(redis.asyncio.BlockingConnectionPool.from_url(redis_url, max_connections=20))
     yield client
     await client.aclose()
 
