@@ -184,16 +184,21 @@ class Collector:
         queries: Mapping[Place, DatabaseQuery] = getattr(self.target, "databases", {})
         if not queries:
             return
+        accounts = {p.number: p for p in getattr(self.target, "people", tuple)()}
+        people = [accounts.get(person.number, person) for person in self.people]
+        pattern = "%" if accounts else f"%{self.tag}%"
         try:
-            tables = await read_tables(queries, self.tag, self.people, self.target.contract.sync_bound_s)
+            tables = await read_tables(queries, pattern, people, self.target.contract.sync_bound_s)
         except TargetError as error:
             self.missing.append(str(error))
             return
-        for person in self.people:
+        for person in people:
             self._table_rows(person, tables)
+        ours = {person.email.lower() for person in people}
         for place, rows in tables.rows.items():
             for row in rows:
-                self.directory.append("users", {"table": place_name(place), **as_json(row)})
+                if not accounts or str(row["email"]).lower() in ours:
+                    self.directory.append("users", {"table": place_name(place), **as_json(row)})
         for email, what in tables.differences.items():
             self.directory.append("users", {"differs": what, "email": email, "after_s": round(tables.looked_s, 3)})
 

@@ -36,12 +36,13 @@ class UserTables:
 
 
 async def read_tables(
-    queries: Mapping[Place, DatabaseQuery], tag: str, people: Sequence[Person], bound_s: float | None
+    queries: Mapping[Place, DatabaseQuery], pattern: str, people: Sequence[Person], bound_s: float | None
 ) -> UserTables:
-    """Look until the tables agree about `people`, at most `bound_s` seconds. Raises TargetError."""
+    """Look until the tables agree about `people`, at most `bound_s` seconds; `pattern` is `$1` of the queries.
+    Raises TargetError."""
     begin = time.monotonic()
     while True:
-        found = await asyncio.gather(*(_read(place, query, tag) for place, query in queries.items()))
+        found = await asyncio.gather(*(_read(place, query, pattern) for place, query in queries.items()))
         tables = UserTables(dict(zip(queries, found, strict=True)), time.monotonic() - begin)
         tables.differences = differences(tables, people) if len(queries) > 1 else {}
         if not tables.differences or tables.looked_s >= (bound_s or 0.0):
@@ -49,14 +50,14 @@ async def read_tables(
         await asyncio.sleep(LOOK_AGAIN_S)
 
 
-async def _read(place: Place, query: DatabaseQuery, tag: str) -> list[Row]:
+async def _read(place: Place, query: DatabaseQuery, pattern: str) -> list[Row]:
     what = place_name(place)
     try:
         connection = await asyncpg.connect(
             query.dsn, timeout=CONNECT_S, server_settings={"default_transaction_read_only": "on"}
         )
         try:
-            records = await connection.fetch(query.query, f"%{tag}%", timeout=CONNECT_S * 3)
+            records = await connection.fetch(query.query, pattern, timeout=CONNECT_S * 3)
         finally:
             await connection.close(timeout=CONNECT_S)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:

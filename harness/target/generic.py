@@ -43,6 +43,14 @@ class GenericTarget:
         self.ca_file = description.ca_file
         self.databases: Mapping[Place, DatabaseQuery] = description.databases
         self.faults: Mapping[str, FaultCommands] = description.faults
+        self._accounts = tuple(
+            {
+                "name": str(row.get("name", "")),
+                "email": str(row.get("email", row.get("name", ""))),
+                "secret": str(row.get("secret", "")),
+            }
+            for row in description.accounts
+        )
         self._room_of: dict[str, str] = {}
         self._label_of: dict[str, str] = {}
         self.hear = listener(description.frames, self._label_of)
@@ -51,15 +59,9 @@ class GenericTarget:
 
     def people(self) -> tuple[Person, ...]:
         """Existing accounts as user numbers 0, 1, …; () where the tester makes its own."""
-        rows = self._d.accounts
         return tuple(
-            Person(
-                number=number,
-                name=str(row.get("name", "")),
-                email=str(row.get("email", row.get("name", ""))),
-                secret=str(row.get("secret", "")),
-            )
-            for number, row in enumerate(rows)
+            Person(number=number, name=row["name"], email=row["email"], secret=row["secret"])
+            for number, row in enumerate(self._accounts)
         )
 
     def existing_rooms(self, people: Sequence[Person]) -> tuple[Room, ...]:
@@ -86,7 +88,10 @@ class GenericTarget:
             raise FlowError(f"asking {self.name} for a sign of life", "no server error", response)
 
     def login(self, person: Person) -> Flow[Credentials]:
-        credentials = yield from self._d.login.flow(person, _person(person), self._d.http)
+        if self._accounts and person.number >= len(self._accounts):
+            known = f"the file of accounts has {len(self._accounts)}"
+            raise FlowError("login", f"an account for user {person.number}", detail=known)
+        credentials = yield from self._d.login.flow(person, self._person(person), self._d.http)
         return credentials
 
     def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
@@ -100,7 +105,7 @@ class GenericTarget:
         values = self._room_values(room)
         for k, request in enumerate(self._d.rooms.requests):
             for member in room.members if request.each_member else (None,):
-                answer = yield from self._ask(request, credentials, values | _member(member))
+                answer = yield from self._ask(request, credentials, values | self._member(member))
                 if k == 0 and self._d.rooms.room_id is not None:
                     room_id = text_or_none(self._d.rooms.room_id(answer))
                     if room_id is None:
@@ -114,7 +119,7 @@ class GenericTarget:
         if self._d.probe is None:
             response = yield HttpRequest("GET", self._d.http, headers, b"", "probe")
         else:
-            response = yield self._d.probe.fill(self._d.http, _logged_in(credentials), headers)
+            response = yield self._d.probe.fill(self._d.http, self._logged_in(credentials), headers)
         return response.status
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
@@ -122,7 +127,7 @@ class GenericTarget:
         if rules is None:
             raise FlowError("history", "a [history] table in the target file", detail="none")
         headers = self._shown(credentials, self._d.to_http)
-        values = _logged_in(credentials) | self._room_values(room)
+        values = self._logged_in(credentials) | self._room_values(room)
 
         def ask(page: Mapping[str, Any]) -> HttpRequest:
             return rules.request.fill(self._d.http, {**values, **page}, headers)
@@ -146,7 +151,7 @@ class GenericTarget:
         request, room = self._d.send.request, self._room_of.get(label, label)
         if request is None:
             raise FlowError("send", "a [send.request] table in the target file", detail="none")
-        values = _logged_in(credentials) | {"label": label, "room": room, "id": message_id, "text": text}
+        values = self._logged_in(credentials) | {"label": label, "room": room, "id": message_id, "text": text}
         response = yield request.fill(self._d.http, values, self._shown(credentials, self._d.to_http))
         if response.status in request.accept:
             seq = self._d.send.seq(_json(response.body)) if self._d.send.seq else None
@@ -161,7 +166,7 @@ class GenericTarget:
     # -- the socket ---------------------------------------------------------------------------------------------
 
     def handshake(self, credentials: Credentials, resume: Mapping[str, int] | None = None) -> Handshake:
-        shown, values = self._d.to_socket, _logged_in(credentials)
+        shown, values = self._d.to_socket, self._logged_in(credentials)
         query = {key: template.render(values) for key, template in shown.query.items()}
         first = [template.render(values) for template in shown.first]
         if resume is not None and self._d.resume is not None:
@@ -189,7 +194,7 @@ class GenericTarget:
         return [template.render(room) for room in each for template in rules.frames]
 
     def rooms_on_connect(self, credentials: Credentials, rooms: Sequence[Room]) -> Iterable[str | bytes]:
-        values = _logged_in(credentials)
+        values = self._logged_in(credentials)
         return [
             template.render(values | {"label": room.label, "room": self._room_of.get(room.label, room.label)})
             for room in rooms
@@ -199,7 +204,7 @@ class GenericTarget:
     def encode(self, label: str, message_id: str, text: str) -> str:
         frame = self._d.send.frame
         if frame is None:
-            raise ValueError("this target sends by HTTP: use post")
+            raise ValueError("this platform is spoken to by HTTP: use post")
         return frame.render({"label": label, "room": self._room_of.get(label, label), "id": message_id, "text": text})
 
     # -- helpers ------------------------------------------------------------------------------------------------
@@ -207,26 +212,39 @@ class GenericTarget:
     def _ask(self, request: RequestTemplate, credentials: Credentials, values: Mapping[str, Any]) -> Flow[Any]:
         """The JSON of an accepted answer, or None where it has none."""
         headers = self._shown(credentials, self._d.to_http)
-        response = yield request.fill(self._d.http, {**_logged_in(credentials), **values}, headers)
+        response = yield request.fill(self._d.http, {**self._logged_in(credentials), **values}, headers)
         if response.status not in request.accept:
             raise FlowError(request.name, " or ".join(map(str, request.accept)), response)
         return _json(response.body)
 
     def _shown(self, credentials: Credentials, shown: Presentation) -> dict[str, str]:
-        values = _logged_in(credentials)
+        values = self._logged_in(credentials)
         headers = {key: template.render(values) for key, template in shown.headers.items()}
         if shown.cookies:
             pairs = (f"{key}={template.render(values)}" for key, template in shown.cookies.items())
             headers["cookie"] = "; ".join(pairs)
         return headers
 
+    def _person(self, person: Person) -> dict[str, Any]:
+        """Placeholders of a person: of the account with the person's number, where there are accounts."""
+        known = {"name": person.name, "email": person.email, "secret": person.secret}
+        if person.number < len(self._accounts):
+            known = self._accounts[person.number]
+        return {"number": person.number, **known}
+
+    def _logged_in(self, credentials: Credentials) -> dict[str, Any]:
+        return self._person(credentials.person) | {"token": credentials.token, "user_id": credentials.user_id}
+
+    def _member(self, member: Person | None) -> dict[str, Any]:
+        values = {} if member is None else self._person(member)
+        return {f"member.{key}": values[key] for key in ("number", "name", "email") if key in values}
+
     def _room_values(self, room: Room) -> dict[str, Any]:
+        members = [self._person(member) for member in room.members]
         return {
             "label": room.label,
             "room": self._room_of.get(room.label, room.label),
-            "members.number": [member.number for member in room.members],
-            "members.name": [member.name for member in room.members],
-            "members.email": [member.email for member in room.members],
+            **{f"members.{key}": [member[key] for member in members] for key in ("number", "name", "email")},
         }
 
 
@@ -235,17 +253,3 @@ def _json(body: bytes) -> Any:
         return orjson.loads(body)
     except ValueError:
         return None
-
-
-def _person(person: Person) -> dict[str, Any]:
-    return {"number": person.number, "name": person.name, "email": person.email, "secret": person.secret}
-
-
-def _logged_in(credentials: Credentials) -> dict[str, Any]:
-    return _person(credentials.person) | {"token": credentials.token, "user_id": credentials.user_id}
-
-
-def _member(member: Person | None) -> dict[str, Any]:
-    if member is None:
-        return {}
-    return {"member.number": member.number, "member.name": member.name, "member.email": member.email}

@@ -265,6 +265,23 @@ def test_existing_rooms_and_accounts(target: Callable[..., GenericTarget], tmp_p
     assert drive(made.open_room(logged_in(made, people[0]), general)) == (None, [])
 
 
+def test_accounts_are_used_by_number(
+    target: Callable[..., GenericTarget], person: Callable[..., Person], room: Callable[..., Room], tmp_path: Path
+) -> None:
+    """Where there are accounts, a planned person logs in with the account of the same number."""
+    (tmp_path / "accounts.json").write_text('[{"name": "real-0", "secret": "s0"}, {"name": "real-1", "email": "r@x"}]')
+    login = '[login]\nby = "password"\nurl = "/in"\nbody = { u = "{name}", p = "{secret}" }\nuser_id = "{name}"\n'
+    rooms = '[rooms]\nrequests = [{ url = "/rooms", body = { who = "{members.email}" } }]\n'
+    made = target(login, SEND, rooms, base='accounts = "accounts.json"\n' + BASE)
+    credentials, requests = drive(made.login(person(0)), {"token": "T"})
+    assert json.loads(requests[0].body) == {"u": "real-0", "p": "s0"}
+    assert credentials.user_id == "real-0"
+    _, requests = drive(made.open_room(credentials, room(0)), {})
+    assert json.loads(requests[0].body) == {"who": ["real-0", "r@x"]}
+    with pytest.raises(FlowError, match="an account for user 2, got the file of accounts has 2"):
+        drive(made.login(person(2)))
+
+
 def test_sending_by_http(target: Callable[..., GenericTarget], person: Callable[..., Person]) -> None:
     """The answer acknowledges or refuses; a server error says nothing about the message's fate."""
     send = '[send]\nseq = "stored.n"\n[send.request]\nurl = "/rooms/{room}/messages"\n'
