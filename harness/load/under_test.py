@@ -49,8 +49,11 @@ class UnderTest:
         try:
             with httpx.Client(timeout=REACH_S) as client:
                 run_flow(self.target.reachable(), client)
-        except (FlowError, httpx.HTTPError) as error:
-            raise TargetError(f"{name}: the platform does not answer as it should: {error}. Is it running?") from error
+        except httpx.RequestError as error:
+            where = error.request.url
+            raise TargetError(f"{name}: nobody answers at {where}: {error}. Is the platform running?") from error
+        except FlowError as error:
+            raise TargetError(f"{name}: the platform does not answer as it should: {error}.") from error
 
     def allow(self, users: int) -> None:
         """Raises TargetError if the target's owner has not allowed so many users."""

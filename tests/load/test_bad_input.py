@@ -77,10 +77,9 @@ def test_killed_in_mid_run(
     tmp_path: Path,
 ) -> None:
     """kill -9 of Locust: the platform is gone within 5 s; the rest can still be judged, as UNKNOWN."""
-    log = (tmp_path / "locust.log").open("w+")
-    process = subprocess.Popen(
-        command("--headless", "-u", "10", "-r", "10", "-t", "60s"), stdout=log, stderr=log, env=environment()
-    )
+    args = command("--headless", "-u", "10", "-r", "10", "-t", "60s")
+    with (tmp_path / "locust.log").open("w") as log:
+        process = subprocess.Popen(args, stdout=log, stderr=log, env=environment())
     try:
         wait_for(lambda: any(runs.glob("latest/journals/load-0.ewj")), 40)
         wait_for(lambda: recorded_messages(runs / "latest") > 20, 30)

@@ -28,8 +28,9 @@ def test_two_runs_from_the_web_ui(
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
-    log = (tmp_path / "locust.log").open("w+")
-    process = subprocess.Popen(command("--web-port", str(port)), stdout=log, stderr=log, env=environment(platform))
+    log = tmp_path / "locust.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(command("--web-port", str(port)), stdout=out, stderr=out, env=environment(platform))
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=90) as ui:
             _until(lambda: _answers(ui), 30)
@@ -41,15 +42,14 @@ def test_two_runs_from_the_web_ui(
                 (newest,) = _runs(runs) - seen
                 seen.add(newest)
                 _until(lambda run=newest: _sent(run) > 1010, 30)
-                assert ui.get("/stop").json()["success"] is True
+                assert ui.post("/stop").json()["success"] is True
                 _until(lambda run=newest: (run / "verdict.json").exists(), 30)
         process.send_signal(signal.SIGTERM)
         code = process.wait(30)
     finally:
         process.kill()
         process.wait()
-    log.seek(0)
-    assert code == 0, log.read()
+    assert code == 0, log.read_text()
     described = [json.loads((run / "run.json").read_text()) for run in seen]
     assert len({run["tag"] for run in described}) == 2
     assert [json.loads((run / "verdict.json").read_text())["outcome"] for run in seen] == ["PASS", "PASS"]
