@@ -7,7 +7,6 @@ are medians, so that what else the machine does falls on all alike.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -20,7 +19,6 @@ from statistics import median
 
 K6 = "k6, 100 virtual users"
 K6_ONE = "k6, one virtual user"
-PLATFORM_COMMAND = "python -m benchmarks.burst --room"
 TIMEOUT_S = 600
 
 
@@ -31,9 +29,6 @@ class Program:
     label: str
     words: tuple[str, ...]
     figure: str
-
-    def available(self) -> bool:
-        return importlib.util.find_spec(self.words[0]) is not None
 
     @property
     def command(self) -> str:
@@ -104,7 +99,7 @@ def rows(seconds: float, k6: bool, k6_binary: str | None) -> list[Row]:
             "judge",
             "judge, all message checks",
             "records per CPU-second",
-            (Program("judge", ("benchmarks.judge",), "per_cpu_s"),),
+            (Program("judge", ("benchmarks.judge_json",), "records_per_cpu_s"),),
             "≥ 4,000,000",
         ),
         Row(
@@ -120,47 +115,58 @@ def rows(seconds: float, k6: bool, k6_binary: str | None) -> list[Row]:
     ]
 
 
-def run_once(program: Program) -> float:
-    """The figure of one round. Ends the whole benchmark if the program fails: a hole is no measurement."""
+def run_once(program: Program) -> float | None:
+    """The figure of one round; None if the program failed, which then has said why."""
     command = [sys.executable, "-m", *program.words]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT_S)
     if done.returncode:
-        raise SystemExit(f"`{program.command}` ended with {done.returncode}; nothing is reported.")
+        print(f"`{program.command}` ended with {done.returncode}", file=sys.stderr)
+        return None
     return float(json.loads(done.stdout.splitlines()[-1])[program.figure])
 
 
 def measure(row: Row, rounds: int) -> list[list[float]]:
-    """The figures of each program that is there, round by round, interleaved."""
+    """The figures of each program round by round, interleaved. None at all of one that failed in any round: a median
+    of the rounds that went well would be a nicer figure than the truth."""
     figures: list[list[float]] = [[] for _ in row.programs]
-    for number in range(rounds):
-        for program, found in zip(row.programs, figures, strict=True):
-            if program.available():
-                print(f"{row.name} {number + 1}/{rounds}: {program.label}", file=sys.stderr)
-                found.append(run_once(program))
+    failed: set[int] = set()
+    for round_number in range(1, rounds + 1):
+        for number, program in enumerate(row.programs):
+            if number in failed:
+                continue
+            print(f"{row.name} {round_number}/{rounds}: {program.label}", file=sys.stderr)
+            figure = run_once(program)
+            if figure is None:
+                failed.add(number)
+                figures[number].clear()
+            else:
+                figures[number].append(figure)
     return figures
 
 
-def number(value: float) -> str:
+def written(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def lines(row: Row, figures: Sequence[Sequence[float]]) -> list[str]:
     """The table's lines of one row: ours with its spread, then each other program with the ratio to it."""
-    written = []
+    table = []
     ours = median(figures[0]) if figures[0] else None
     for program, found in zip(row.programs, figures, strict=True):
         title = row.title if program is row.programs[0] else ""
         aim = row.aim if program is row.programs[0] else ""
         if not found:
-            written.append(f"| {title} | {program.label} | not measured: `{program.command}` | {row.unit} | | {aim} |")
+            table.append(
+                f"| {title} | {program.label} | not measured, it failed: `{program.command}` | {row.unit} | | {aim} |"
+            )
             continue
         middle = median(found)
-        spread = f"{number(middle)} ({number(min(found))}–{number(max(found))})"
+        spread = f"{written(middle)} ({written(min(found))}–{written(max(found))})"
         ratio = ""
         if program is not row.programs[0] and ours:
             ratio = f"{ours / middle if row.more_is_better else middle / ours:.2f} ×"
-        written.append(f"| {title} | {program.label} | {spread} | {row.unit} | {ratio} | {aim} |")
-    return written
+        table.append(f"| {title} | {program.label} | {spread} | {row.unit} | {ratio} | {aim} |")
+    return table
 
 
 def machine() -> str:
@@ -194,11 +200,15 @@ def main() -> None:
         parser.error(f"no row is called {', '.join(unknown)}; there are: {', '.join(names)}")
     head = machine()
     table = ["| work | program | median (min–max) | unit | ours is better by | aim |", "|---|---|---|---|---|---|"]
+    whole = True
     for row in rows(options.seconds, options.k6 or bool(options.k6_binary), options.k6_binary):
         if not options.row or row.name in options.row:
-            table += lines(row, measure(row, options.rounds))
+            figures = measure(row, options.rounds)
+            whole = whole and all(figures)
+            table += lines(row, figures)
     print(f"{head}; {options.rounds} interleaved rounds\n")
     print("\n".join(table))
+    sys.exit(0 if whole else 1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,34 @@
+"""One user pours out 1,000 messages at once into a room of EARWITNESS_BURST_ROOM members, beside a chatting crowd."""
+
+import os
+
+from locust import task
+
+from harness.load import ChatUser, story
+
+ROOM = int(os.environ.get("EARWITNESS_BURST_ROOM", "10"))
+SMALL, BURSTED = 0, 1
+
+story(__file__, judged_by=("I1", "I2", "I4", "I5a", "I5b", "I6"), rooms=(5, ROOM))
+
+
+class Member(ChatUser):
+    """Chats in small company."""
+
+    @task
+    def chat(self):
+        self.say(self.rooms[SMALL])
+
+
+class Burster(ChatUser):
+    """Says all 1,000 as fast as the socket takes them, once everybody is here."""
+
+    fixed_count = 1
+    burst_done = False
+
+    @task
+    def talk(self):
+        if not self.burst_done:
+            self.burst_done = True
+            self.burst(self.rooms[BURSTED], count=1000, within_s=0.001)
+        self.say(self.rooms[SMALL])
