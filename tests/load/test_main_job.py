@@ -10,7 +10,7 @@ import pytest
 SMALL = ("-u", "20", "-r", "20", "-t", "8s")
 
 
-def test_a_healthy_platform_passes(locust: Callable[..., Any], left_behind: Callable[[], list[str]]) -> None:
+def test_a_healthy_platform_passes(locust: Callable[..., Any]) -> None:
     """Locust starts the platform itself, every named check examines something, and everything ends with it."""
     run = locust(*SMALL, "--seed", "7")
     assert run.code == 0, run.out
@@ -24,7 +24,7 @@ def test_a_healthy_platform_passes(locust: Callable[..., Any], left_behind: Call
     assert (burst["sent"], burst["acknowledged"], burst["stored"]) == (1000, 1000, 1000)
     assert burst["delivered"] == 1000 * burst["hearers"]
     assert (run.directory / "junit.xml").exists()
-    assert left_behind() == []
+    assert run.left_behind == []
 
 
 def test_two_processes_give_one_verdict(locust: Callable[..., Any], platform: Any) -> None:
