@@ -216,3 +216,13 @@ async def test_no_keys_at_all_is_not_a_refusal(verifier: Verifier, issuer: Issue
         await verifier.verify(signed(claims()))
     issuer.down = False
     assert await verifier.verify(signed(claims()))
+
+
+async def test_forged_key_ids_one_after_the_other_are_slowed(issuer: Issuer) -> None:
+    """Whoever sends them gets one fetch per pause out of us, not one per token."""
+    keys = KeySet(issuer.fetch, min_pause_s=0.05)
+    begun = time.monotonic()
+    for _ in range(5):
+        with pytest.raises(TokenRefused):
+            await keys.get("forged")
+    assert time.monotonic() - begun >= 4 * 0.05

@@ -22,7 +22,7 @@ from harness.reference.userstream import STREAM, to_entry
 BATCH = 500
 POLL_S = 1.0
 KEEP_SENT_S = 3600.0
-_RELAY_LOCK = 0x7265_6C61
+RELAY_LOCK = 0x7265_6C61
 
 
 class Relay:
@@ -59,7 +59,7 @@ class Relay:
         """Send what is there, up to one batch of each kind; True if there may be more."""
         async with self._pool.acquire() as connection, connection.transaction():
             # Replicas take turns: two senders at once could swap two changes of one user.
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _RELAY_LOCK)
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", RELAY_LOCK)
             users = await self.unsent_users(connection)
             revoked = await connection.fetch(
                 "SELECT id, jti, subject, at, until FROM revoked WHERE sent_at IS NULL ORDER BY id LIMIT $1", BATCH
@@ -94,7 +94,7 @@ class Relay:
         if run_id == self._run_id:
             return
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _RELAY_LOCK)
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", RELAY_LOCK)
             before = await connection.fetchval("SELECT redis_run_id FROM relay")
             if before != run_id:
                 await connection.execute("UPDATE revoked SET sent_at = NULL WHERE until > now() - interval '1 minute'")

@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 
+from harness.reference.auth.relay import RELAY_LOCK
+
 
 async def entries_of(client: Any, user_id: str) -> list[dict[str, Any]]:
     """This user's entries, oldest first."""
@@ -95,3 +97,13 @@ async def test_two_auth_replicas_keep_the_order(
         return entries if len(entries) >= 21 else None
 
     assert [int(entry["version"]) for entry in await eventually(all_there)] == list(range(1, 22))
+
+
+async def test_replicas_take_turns(world: Any, database: Any, valkey: Any, email: str, eventually: Any) -> None:
+    """While somebody else holds the relay's lock nothing is sent; afterwards it is."""
+    async with database.transaction():
+        await database.execute("SELECT pg_advisory_xact_lock($1)", RELAY_LOCK)
+        user_id = (await world.log_in(email))["user"]["id"]
+        await asyncio.sleep(0.5)  # there is no event for "nothing was sent"
+        assert not await entries_of(valkey, user_id)
+    assert len(await eventually(lambda: entries_of(valkey, user_id))) == 1
