@@ -51,6 +51,12 @@ def test_message() -> None:
     assert heard({**MESSAGE_FRAME, "type": 7}) == expected
 
 
+def test_a_message_without_text_is_other() -> None:
+    """What has no text is no message: exactly one thing that was not understood."""
+    for text in (None, 5, {"t": "x"}):
+        assert [h[0] for h in heard({**MESSAGE_FRAME, "body": {"text": text}})] == [OTHER]
+
+
 def test_rooms_have_their_planned_labels() -> None:
     """A platform's own name of a room is turned back into the plan's label."""
     assert heard(MESSAGE_FRAME, label_of={"12": "run-r0"})[0][1] == "run-r0"
