@@ -118,7 +118,9 @@ async def test_accounts_of_a_dead_replica_are_taken_over(
     await valkey.xadd(STREAM, to_entry(entry))
     await valkey.xadd(STREAM, {"no": "user"})
     taken = await valkey.xadd(STREAM, to_entry({**entry, "name": "Third", "version": 3}))
-    # As if a consumer had read it and died six seconds ago.
+    await until(row, ("Third", "Sync@Example.test", 3))
+    # As if a consumer had read it and died six seconds ago, before it could write the row.
+    await database.execute("UPDATE userbase SET version = 2, name = 'Second' WHERE id = $1::text::uuid", entry["id"])
     await valkey.execute_command("XCLAIM", STREAM, "backend", "dead", 0, taken, "IDLE", 6000, "FORCE")
     await until(row, ("Third", "Sync@Example.test", 3))
 

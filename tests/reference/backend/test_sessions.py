@@ -116,6 +116,9 @@ async def test_resume_without_gap_or_repeat(platform: Any) -> None:
         await other.send(key, f"before {n}")
     await first.hear(30, key)
     await first.end()
+    for n in range(20):
+        await other.send(key, f"away {n}")
+    await other.hear(50, key, "ack")
 
     async def talk() -> None:
         for n in range(300):
@@ -128,8 +131,8 @@ async def test_resume_without_gap_or_repeat(platform: Any) -> None:
     assert again.frames[0]["resume"] is True
     await again.say(type="resume", **{"from": {key: 30}})
     await talking
-    await again.hear(300, key)
-    assert again.seqs(key) == list(range(31, 331))
+    await again.hear(320, key)
+    assert again.seqs(key) == list(range(31, 351))
     kinds = [f["type"] for f in again.frames]
     assert kinds.index("joined") < kinds.index("message")
     assert again.all("joined")[0]["complete"] is True
