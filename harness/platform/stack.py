@@ -25,16 +25,18 @@ MAX_REPLICAS = 16
 BACKEND = "backend"
 """In options: all replicas at once."""
 
+BUDGET: Mapping[str, object] = {"rate_per_s": 1000, "rate_burst": 2000}
+"""One budget of a subject over auth and backend: both take from the same bucket, so both must name the same numbers.
+One user's 1,000 messages in one second must pass."""
+
 DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "auth": {
         "access_ttl_s": 900,
         "refresh_ttl_s": 30 * 86400,
-        "rate_per_s": 500,
-        "rate_burst": 1000,
         "test_mode": True,
+        **BUDGET,
     },
-    # One user's 1,000 messages in one second must pass.
-    BACKEND: {"rate_per_s": 1000, "rate_burst": 2000, "test_mode": True},
+    BACKEND: {"test_mode": True, **BUDGET},
 }
 """Settings that a run may change with `StackOptions.settings`, by service."""
 
