@@ -11,7 +11,7 @@ from checks.heard import note
 from checks.record import Flag, Kind
 from checks.resolve import K_DELIVER, K_INVOKE, K_STORED
 from checks.roster import Roster
-from checks.tables import COUNTER_MAX, DELIVERED, DISPUTED, INVOKED, PAGE_BITS, STORED, Array, Int
+from checks.tables import COUNTER_MAX, DELIVERED, DISPUTED, INVOKED, MISPLACED, PAGE_BITS, STORED, Array, Int
 from checks.verdict import Finding, Verdict
 from checks.world import View, World
 
@@ -71,7 +71,7 @@ class NoCreation(Folding):
         world = end.world
         messages = world.messages()
         flags = messages["flags"]
-        unsent = ((flags & (DELIVERED | STORED)) > 0) & ((flags & INVOKED) == 0)
+        unsent = ((flags & (DELIVERED | STORED | MISPLACED)) > 0) & ((flags & INVOKED) == 0)
         mids = np.flatnonzero(unsent | ((flags & DISPUTED) > 0))
         authors = world.tables.page_author[mids >> PAGE_BITS]
         doubtful = self._authors_in_doubt(end)[authors] & unsent[mids] if len(mids) else np.zeros(0, bool)

@@ -23,7 +23,7 @@ from checks.fold import (
     finding,
     invoked,
 )
-from checks.resolve import AGAIN_HERE, K_DELIVER, MISROUTED
+from checks.resolve import AGAIN_HERE, K_DELIVER
 from checks.roster import Roster
 from checks.tables import (
     PAGE,
@@ -91,7 +91,7 @@ def fifo_step(
         r = records[i]
         if r["kind"] != K_DELIVER or mids[i] < 0 or slots[i] < 0 or seen[i] & AGAIN_HERE:
             continue
-        if r["attempt"] > 1 or r["flags"] & MISROUTED:
+        if r["attempt"] > 1:
             continue
         author_sub = np.int64(w.messages[mids[i]]["author_sub"])
         if author_sub < 0:

@@ -103,6 +103,7 @@ def gaps_step(records: Array, journal: Int, slots: Array, seen: Array, states: A
             s["newest"] = 0
         elif kind == K_LEAVE:
             s["started"] = 0
+            s["continued"] = 0
             s["newest"] = 0
 
 
@@ -154,12 +155,15 @@ def _explained_by_own(world: World, gaps: Array) -> Array:
     messages, tables = world.messages(), world.tables
     own = messages["author_sub"].astype(np.int64)
     numbered = (own >= 0) & (messages["seq"] >= 0)
-    keys = np.sort(own[numbered] << 40 | messages["seq"][numbered])
+    extra = world.extras()
+    again = extra[own[extra[:, 0]] >= 0]
+    keys = np.concatenate([own[numbered] << 40 | messages["seq"][numbered], own[again[:, 0]] << 40 | again[:, 1]])
+    keys = np.unique(keys)
     unnumbered = (own >= 0) & (messages["seq"] < 0) & ((messages["flags"] & INVOKED) > 0)
     possible = np.bincount(own[unnumbered], minlength=world.members)
     sub = tables.slots["sub"][gaps["slot"]].astype(np.int64)
     inside = np.searchsorted(keys, sub << 40 | gaps["high"], "right") - np.searchsorted(keys, sub << 40 | gaps["low"])
-    result: Array = (inside > 0) & (gaps["left"] <= inside) | (gaps["left"] <= inside + possible[sub])
+    result: Array = gaps["high"] - gaps["low"] < inside + possible[sub]
     return result
 
 

@@ -37,7 +37,7 @@ from checks.resolve import (
     UNTRUSTED,
 )
 from checks.roster import Roster
-from checks.tables import INVOKED, REC_BITS, RETRIED, SIZED, Array, Int, Tables
+from checks.tables import INVOKED, REC_BITS, RETRIED, Array, Int, Tables
 from checks.verdict import Finding, Verdict
 from checks.world import View, World, grown
 
@@ -92,17 +92,20 @@ def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array
         if mids[i] < 0:
             continue
         m = w.messages[mids[i]]
-        comparable = m["flags"] & SIZED and r["attempt"] <= 1
-        if m["digest"] == r["digest"] and not (comparable and m["size"] != r["size"]):
+        first = r["attempt"] <= 1
+        if m["digest"] == r["digest"] and (not first or m["size"] == r["size"]):
             if kind != K_INVOKE:
-                m["agreed"] += 1
+                if first:
+                    m["agreed"] += 1
+                else:
+                    m["agreed_retries"] += 1
             continue
         row = changed[totals[2]]
         totals[2] += 1
         row[0] = mids[i]
         row[1] = 1 if kind == K_INVOKE else 0
         row[2] = r["digest"]
-        row[3] = r["size"] if comparable else -1
+        row[3] = r["size"] if first else -1
         row[4] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
 
 
@@ -215,14 +218,23 @@ class Integrity(PerRecord):
         messages = world.messages()
         rows = self._changed[: int(self.totals[2])]
         rows = rows[(messages["flags"][rows[:, 0]] & INVOKED) > 0]
-        sent = {int(mid): (int(digest), int(size)) for mid, own, digest, size, _ in rows if own}
-        changed, violations = [], self.suspects.total
+        sent: dict[int, tuple[int, int, int]] = {}
         for mid, own, digest, size, rec in rows.tolist():
-            true_digest, true_size = sent.get(mid, (-1, -1))
             if own:
-                violations += int(messages["agreed"][mid])
-                changed.append((1, int(messages["first_rec"][mid]), rec, -1, mid, -1, -1, size, -1))
-            elif digest != true_digest or (size != true_size and min(size, true_size) >= 0):
+                sent[mid] = (digest, max(size, sent.get(mid, (0, -1, 0))[1]), rec)
+        changed, violations = [], self.suspects.total
+        for mid, (digest, size, _) in sent.items():  # the first record of it was the wrong one
+            m = messages[mid]
+            other_digest = digest != m["digest"]
+            if other_digest:
+                violations += int(m["agreed_retries"])
+            if other_digest or size not in (-1, m["size"]):
+                violations += int(m["agreed"])
+            changed.append((1, int(m["first_rec"]), 0, -1, mid, -1, -1, size, -1))
+        for mid, own, digest, size, rec in rows.tolist():
+            m = messages[mid]
+            true_digest, true_size, _ = sent.get(mid, (int(m["digest"]), int(m["size"]), 0))
+            if not own and (digest != true_digest or (size != true_size and min(size, true_size) >= 0)):
                 violations += 1
                 changed.append((1, rec, 0, -1, mid, -1, -1, size, -1))
         told = sorted([*self.suspects.rows, *changed], key=lambda row: row[REC])[:FINDINGS]

@@ -26,6 +26,7 @@ def order_step(
     slots: Array,
     seen: Array,
     all_deliveries: bool,
+    retries: bool,
     last: Array,
     edges: Array,
     keys: Array,
@@ -38,7 +39,7 @@ def order_step(
             used[2] += 1
         if r["kind"] != K_DELIVER or mids[i] < 0 or slots[i] < 0 or seen[i] & AGAIN_HERE:
             continue
-        if not all_deliveries and r["seq"] >= 0:
+        if (not all_deliveries and r["seq"] >= 0) or (r["attempt"] > 1 and not retries):
             continue
         previous = last[slots[i]]
         rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
@@ -68,7 +69,8 @@ def refill(old: Array, keys: Array) -> None:
 class TotalOrder(Folding):
     """All members see the messages of a conversation in one order.
 
-    Not a violation: messages that only some have heard; the order across an own reconnect; a repeated delivery
+    Not a violation: messages that only some have heard; retries, where each attempt may
+    take effect; the order across an own reconnect; a repeated delivery
     (I6); history replayed on joining. A number that another conversation uses too is not looked at."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
@@ -94,6 +96,7 @@ class TotalOrder(Folding):
             view.slot,
             view.seen,
             not self._numbered,
+            self.contract.idempotent,
             self._last,
             self._edges,
             self._keys,

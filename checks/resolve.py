@@ -17,6 +17,7 @@ from checks.tables import (
     DISPUTED,
     HEARD,
     INVOKED,
+    MISPLACED,
     NUMBERED,
     PAGE,
     PAGE_BITS,
@@ -295,14 +296,19 @@ def resolve(
         mid = message_of(w, np.int64(r["author"]), np.int64(r["counter"]), conv, kind == K_INVOKE)
         if mid == NO_ROOM:
             return i
-        mids[i] = mid
         if mid < 0:
             continue
+        if r["flags"] & MISROUTED:
+            w.messages[mid]["flags"] |= MISPLACED
+            if listened and slots[i] >= 0:  # heard all the same, but no delivery, repetition or row: I12 judges it
+                mark(w, np.int64(subs[i]), np.int64(slots[i]), np.int64(w.messages[mid]["pos"]), False)
+            continue
+        mids[i] = mid
         rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
         learn(w, mid, r, rec)
         if 1 << kind & CONTENT:
             learn_content(w, mid, r, rec)
-        if kind != K_INVOKE and r["seq"] >= 0 and not r["flags"] & MISROUTED:
+        if kind != K_INVOKE and r["seq"] >= 0:
             learn_sequence(w, mid, r, rec)
         if listened and slots[i] >= 0:
             seen[i] = mark(

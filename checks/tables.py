@@ -48,11 +48,12 @@ MESSAGE = np.dtype(
         ("first_rec", "<i8"),
         ("invoke_rec", "<i8"),
         ("agreed", "<u4"),
+        ("agreed_retries", "<u4"),
     ]
 )
-"""What is known of one message, 68 bytes. seq: the first one stated; further ones are in `extra`.
-first_rec: the record that `digest` is of. agreed: heard records with that digest and
-size. rows: STORED records (at most 255)."""
+"""What is known of one message, 72 bytes. seq: the first one stated; further ones are in `extra`.
+first_rec: the record that `digest` is of. agreed: heard records of the first attempt
+with that digest and size, agreed_retries: of further attempts with that digest. rows: STORED records (at most 255)."""
 
 INVOKED = 1
 ACKED = 2
@@ -72,6 +73,9 @@ SIZED = 2048
 DIGESTED = 4096
 SENT_ON = 8192
 """`proc` is known."""
+
+MISPLACED = 16384
+"""A copy was seen under another conversation's name."""
 
 SUB = np.dtype([("conn", "<i4"), ("slot", "<i4"), ("first", "<i4"), ("page_no", "<i4"), ("page", "<i4")])
 SLOT = np.dtype([("sub", "<i4"), ("conn", "<i4"), ("page_no", "<i4"), ("page", "<i4")])
