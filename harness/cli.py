@@ -1,4 +1,4 @@
-"""`earwitness`: the tool's own verbs. Each verb is a module with HELP, add_arguments(parser) and run(args) -> exit code."""
+"""`earwitness`: the tool's own verbs, each a module with HELP, add_arguments(parser) and run(args) -> exit code."""
 
 from __future__ import annotations
 

@@ -15,9 +15,8 @@ from harness.errors import RecordError
 from harness.record.sidecar import Sidecar
 
 if TYPE_CHECKING:
-    from checks.judge import Batch
-
     from checks.fold import JournalInfo
+    from checks.judge import Batch
 
 STRANGER: Final = -2
 """`aux` of a record whose platform user id nobody's login explains."""

@@ -82,7 +82,7 @@ def test_it_is_a_target(target: ReferenceTarget) -> None:
     contract = target.contract
     assert (contract.sequence, contract.at_most_once) == ("contiguous", "device")
     assert (contract.idempotent, contract.resume, contract.history, contract.echo) == (True, True, True, True)
-    assert (contract.rate_per_s, contract.rate_burst) == (500.0, 2000.0)
+    assert (contract.rate_per_s, contract.rate_burst) == (1000.0, 2000.0)
     assert Contract.from_dict(contract.to_dict()) == contract
     assert ReferenceTarget(ENDPOINTS, promises={"rate_per_s": 5.0}).contract.rate_per_s == 5.0
 

@@ -1,0 +1,1 @@
+"""Judging a run directory, and telling the verdict: terminal, JUnit XML, figures."""
