@@ -17,10 +17,11 @@ from harness.reference.backend.doorkeeper import SUBPROTOCOL, Doorkeeper
 from harness.reference.backend.feed import Feed
 from harness.reference.backend.hub import Hub
 from harness.reference.backend.resume import Resumer
-from harness.reference.backend.session import Session
+from harness.reference.backend.session import UNKNOWN_OUTCOME, Session
 from harness.reference.backend.settings import BackendSettings
 from harness.reference.backend.store import Rooms
 from harness.reference.backend.wire import frame, joined_frame
+from harness.reference.service import DEPENDENCY_DOWN
 
 FRAME_BYTES_MAX = 1 << 20
 HEARTBEAT_S = 30.0
@@ -97,6 +98,14 @@ class Gateway:
         session.welcome(self._settings.name)
         if self.draining:
             session.close(1012, "restart")
+        try:
+            await self._listen(session)
+        except DEPENDENCY_DOWN as error:
+            # After the upgrade there is no 503 any more; the client comes back and resumes.
+            log.warning("a socket ends: %r", error)
+            session.close(UNKNOWN_OUTCOME, "something that this service needs does not answer")
+
+    async def _listen(self, session: Session) -> None:
         while session.closing is None:
             message = await session.ws.receive()
             if message.type is WSMsgType.TEXT:
