@@ -113,16 +113,16 @@ class ChatSession(Speaker):
         self._seen = {}
         self.conn = self._journal.next_connection()
         self.connected_now, self.welcomed = True, False
-        self._due = (now_ns, handshake_ns)
+        self._due = handshake_ns
         if not greeted:
-            self._begin(replica)
+            self._begin(now_ns, replica)
         return self.conn
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
         """Record one frame. Exceptions mean that it could not be recorded."""
         events = self._hear(data)
         if self._due is not None:
-            self._begin(_replica(events))
+            self._begin(now_ns, _replica(events))
         for event in events:
             what = event[0]
             if what == MESSAGE:
@@ -138,7 +138,7 @@ class ChatSession(Speaker):
         if not self.connected_now:
             return
         if self._due is not None:
-            self._begin(None)
+            self._begin(now_ns, None)
         if self._pending:
             self._tally.count("connection cut before the answer", len(self._pending))
         for message_id in list(self._pending):

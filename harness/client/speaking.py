@@ -83,7 +83,7 @@ class Speaker:
         self._refused: dict[str, Sent] = {}
         self._seen: dict[str, int] = {}  # highest sequence heard on this connection, by label
         self._acked_seq: dict[str, int] = {}
-        self._due: tuple[int, int] | None = None  # a CONNECT that is not written yet: when, how long it took
+        self._due: int | None = None  # a CONNECT that is not written yet: how long its handshake took, ns
         self.conn = self.counter = self.acked = self.refused = 0
         self.connected_now = False
         self.on_answer: Callable[[], None] | None = None
@@ -112,7 +112,7 @@ class Speaker:
         if not self.connected_now:
             raise NotConnected(f"client {self.client} is not connected")
         if self._due is not None:
-            self._begin(None)
+            self._begin(now_ns, None)
         counter, attempt, conv, proc, label, payload, _, _ = sent
         client = self.client
         text, digest = encode(self.tag, client, conv, counter, proc, attempt, payload)
@@ -209,9 +209,10 @@ class Speaker:
         client = self.client
         self._write(now_ns, kind, flags, attempt, proc, client, self.conn, conv, client, counter, NONE, aux, 0, 0)
 
-    def _begin(self, replica: str | None) -> None:
+    def _begin(self, now_ns: int, replica: str | None) -> None:
+        # Stamped when it is written: the times of a journal do not go backward.
         assert self._due is not None
-        (now_ns, handshake_ns), self._due = self._due, None
+        handshake_ns, self._due = self._due, None
         author = NOBODY if replica is None else self._intern(replica)
         self._event(now_ns, Kind.CONNECT, author=author, size=min(handshake_ns // 1000, 0xFFFF_FFFF))
 

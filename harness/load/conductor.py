@@ -44,6 +44,7 @@ class Conductor:
         self._sampler: Sampler | None = None
         self._replies: dict[str, dict[str, Any]] = {}
         self._expected: set[str] = set()
+        self._here: set[str] = set()
         self._reply_came = Event()
         self._finishing: Event | None = None
         self._told: list[str] = []
@@ -72,12 +73,12 @@ class Conductor:
         self._judge = _start_judge(run.path)
         self._sampler = Sampler(run.path / "tables" / "services.jsonl", self.under_test)
         print(f"earwitness: run {run.path} · seed {seed} · {runner.target_user_count} users", flush=True)
-        self._expected = set(workers)
+        self._expected, self._here = set(workers), set()
         if isinstance(runner, MasterRunner):
             for worker in workers:
                 runner.send_message("earwitness-begin", assignment, worker)
         else:
-            self.life.begin_part(assignment, 0, 1)
+            self.life.begin_part(assignment, 0, 1, lambda part: part.everyone_here.set())
 
     def _workers(self) -> list[str]:
         runner = self.life.runner
@@ -105,6 +106,13 @@ class Conductor:
         run.write_roster(plan.roster())
         # A run that records nothing still leaves its bursts table empty, not absent.
         (run.path / "tables").mkdir(exist_ok=True)
+
+    def part_is_here(self, worker: str) -> None:
+        """A worker's users have all started; when all workers said so, everybody is told."""
+        self._here.add(worker)
+        if self._here >= self._expected:
+            for each in self._expected:
+                self.life.runner.send_message("earwitness-everyone", {}, each)
 
     # -- the end ----------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import json
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from harness.load.story import Story
 
 events: Any = locust.events
 
-BEGIN, DRAIN, ACKED, SETTLE, DRAINED = (
-    f"earwitness-{step}" for step in ("begin", "drain", "acked", "settle", "drained")
+BEGIN, HERE, EVERYONE, DRAIN, ACKED, SETTLE, DRAINED = (
+    f"earwitness-{step}" for step in ("begin", "here", "everyone", "drain", "acked", "settle", "drained")
 )
 
 
@@ -43,9 +43,11 @@ class Life:
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def begin_part(self, assignment: Mapping[str, Any], index: int, count: int) -> None:
+    def begin_part(
+        self, assignment: Mapping[str, Any], index: int, count: int, on_all_here: Callable[[Part], None]
+    ) -> None:
         self.run_dir = Path(assignment["run_dir"])
-        self.part = Part(self.environment, assignment, index, count)
+        self.part = Part(self.environment, assignment, index, count, on_all_here)
 
     def table(self, name: str, row: Mapping[str, Any]) -> None:
         """Append a row to a side table of the run; one write a row, so that processes do not mix lines."""
@@ -63,7 +65,12 @@ def attach(environment: Any, told: Story) -> None:
     """Listener of Locust's `init`: take the role that this process has. Faults end with a sentence and exit 2."""
     life = Life(environment, told)
     environment.earwitness = life
-    events.spawning_complete.add_listener(lambda **_: life.part and life.part.everyone_here.set())
+
+    def on_spawned(**_: Any) -> None:
+        if life.part is not None:
+            life.part.spawned()
+
+    events.spawning_complete.add_listener(on_spawned)
     if isinstance(life.runner, WorkerRunner):
         _attach_worker(life)
     else:
@@ -75,7 +82,12 @@ def _attach_worker(life: Life) -> None:
 
     def begin(environment: Any, msg: Any, **_: Any) -> None:
         indexes = msg.data["indexes"]
-        life.begin_part(msg.data, indexes[runner.client_id], len(indexes))
+        index = indexes[runner.client_id]
+        life.begin_part(msg.data, index, len(indexes), lambda _: runner.send_message(HERE, {}))
+
+    def everyone(environment: Any, msg: Any, **_: Any) -> None:
+        if life.part:
+            life.part.everyone_here.set()
 
     def drain(environment: Any, msg: Any, **_: Any) -> None:
         heads = life.part.drain(msg.data["deadline_s"]) if life.part else {}
@@ -88,6 +100,7 @@ def _attach_worker(life: Life) -> None:
         runner.send_message(DRAINED, {})
 
     runner.register_message(BEGIN, begin)
+    runner.register_message(EVERYONE, everyone)
     runner.register_message(DRAIN, drain, concurrent=True)
     runner.register_message(SETTLE, settle, concurrent=True)
     # The master leads the end of a run: a Ctrl-C that reaches the whole process group must not cut our users off.
@@ -109,6 +122,7 @@ def _attach_conductor(life: Life) -> None:
         print(f"earwitness: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     if isinstance(runner, MasterRunner):
+        runner.register_message(HERE, lambda msg, **_: conductor.part_is_here(msg.node_id))
         runner.register_message(ACKED, lambda msg, **_: conductor.heard_back(ACKED, msg.node_id, msg.data))
         runner.register_message(DRAINED, lambda msg, **_: conductor.heard_back(DRAINED, msg.node_id, msg.data))
 

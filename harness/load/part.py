@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,18 @@ class Part:
     """Made at the start of each run in every process that generates load; forgotten when the run is over.
 
     assignment  what the conductor decided, the same for every process: run directory, plan, target, limits
+    on_all_here  called once, when all users of this process were spawned and have finished starting, well or not
     index, count  this process among the load processes: user numbers are index, index + count, index + 2 count…
     """
 
-    def __init__(self, environment: Any, assignment: Mapping[str, Any], index: int, count: int) -> None:
+    def __init__(
+        self,
+        environment: Any,
+        assignment: Mapping[str, Any],
+        index: int,
+        count: int,
+        on_all_here: Callable[[Part], None],
+    ) -> None:
         self.environment = environment
         self.index, self.count = index, count
         self.plan = Plan.from_dict(assignment["plan"])
@@ -45,7 +53,9 @@ class Part:
         self.everyone_here = Event()
         self.draining = False
         self.tally = Tally()
-        self._taken = 0
+        self._taken = self._started = 0
+        self._spawned = False
+        self._on_all_here: Callable[[Part], None] | None = on_all_here
         self._closed = False
         self._transport_before = TRANSPORT.snapshot()
         self.journal = Journal.create(self.run_dir / "journals", f"load-{index}", meta=process_meta(index=index))
@@ -58,6 +68,21 @@ class Part:
         number = self.index + self._taken * self.count
         self._taken += 1
         return number
+
+    def spawned(self) -> None:
+        """Locust has made all users there will be; some may still be logging in."""
+        self._spawned = True
+        self._tell_if_all_here()
+
+    def started(self) -> None:
+        """A user has finished starting."""
+        self._started += 1
+        self._tell_if_all_here()
+
+    def _tell_if_all_here(self) -> None:
+        if self._spawned and self._started == self._taken and self._on_all_here is not None:
+            tell, self._on_all_here = self._on_all_here, None
+            tell(self)
 
     def phase(self, phase: Phase) -> None:
         now = time.monotonic_ns()

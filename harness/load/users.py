@@ -49,9 +49,16 @@ class ChatUser(User):
         return self.rng.uniform(*self.think_s)
 
     def on_start(self) -> None:
+        try:
+            self.ready = self._start()
+        finally:
+            self.part.started()
+
+    def _start(self) -> bool:
+        """Log in, open the rooms, connect. False: it is not this user's run, or it failed and Locust knows why."""
         plan = self.part.plan
         if self.number >= plan.users:
-            return
+            return False
         self.person = plan.people[self.number]
         self.rooms = plan.rooms_of[self.number]
         self.rng: Random = plan.rng(self.number)
@@ -61,10 +68,10 @@ class ChatUser(User):
             for room in self.rooms:
                 self._flow(self.part.target.open_room(self._credentials(), room))
             self.connect()
-        except (FlowError, Refused) as error:
+        except (FlowError, Refused, OSError) as error:
             self._failed("START", "user could not start", error)
-            return
-        self.ready = True
+            return False
+        return True
 
     # -- what a story can do --------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ def process_meta(**more: Any) -> dict[str, Any]:
     """`meta` for `Journal.create`: host and boot (equal: one monotonic clock), process, Python."""
     return {
         "host": socket.gethostname(),
-        "boot": BOOT_ID.read_text().strip() if BOOT_ID.exists() else "",
+        "boot_id": BOOT_ID.read_text().strip() if BOOT_ID.exists() else "",
         "pid": os.getpid(),
         "python": platform.python_version(),
         "wall_minus_monotonic_ns": time.time_ns() - time.monotonic_ns(),

@@ -243,7 +243,7 @@ def test_connect_waits_for_the_greeting_and_names_the_replica(stage: Any) -> Non
     )
     assert kinds(stage) == [Kind.CONNECT, Kind.IDENTITY, Kind.JOIN, Kind.LEAVE]
     connect, identity, join, leave = stage.journal.rows()
-    assert (connect["t"], connect["size"], connect["author"]) == (100, 5000, stage.journal.names["r1"])
+    assert (connect["t"], connect["size"], connect["author"]) == (200, 5000, stage.journal.names["r1"])
     assert (identity["counter"], identity["aux"]) == (Place.SOCKET, stage.journal.names["uid-3"])
     assert (join["conv"], join["seq"], join["flags"]) == (0, 4, 0)
     assert leave["conv"] == 1
