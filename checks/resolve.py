@@ -299,7 +299,8 @@ def resolve(
         if mid < 0:
             continue
         if r["flags"] & MISROUTED:
-            w.messages[mid]["flags"] |= MISPLACED
+            if kind != K_REPLAY:  # history may be older than the run
+                w.messages[mid]["flags"] |= MISPLACED
             if listened and slots[i] >= 0:  # heard all the same, but no delivery, repetition or row: I12 judges it
                 mark(w, np.int64(subs[i]), np.int64(slots[i]), np.int64(w.messages[mid]["pos"]), False)
             continue

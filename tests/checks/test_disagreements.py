@@ -122,3 +122,65 @@ def test_two_numbers_of_one_message_say_nothing_about_the_senders_order() -> Non
     told.deliver(1, 1, 0, 1, seq=1)
     told.deliver(1, 1, 0, 2, seq=2)
     assert _failed(told) == {"I7"}
+
+
+def test_any_number_of_an_own_message_explains_a_gap() -> None:
+    """Without echo: the listener's message has two numbers (I7's), and either may be the one that is missing."""
+    told = Told(sequence="contiguous", echo=False, idempotent=True)
+    told.join(1, 1)
+    told.join(2, 3)
+    told.invoke(0, 2, 1)
+    told.invoke(1, 1, 1)
+    told.invoke(0, 2, 2)
+    told.ok(1, 1, 1, seq=9)
+    told.deliver(1, 1, 0, 1, seq=1)
+    told.deliver(2, 3, 0, 1, seq=1)
+    told.deliver(2, 3, 1, 1, seq=2)
+    told.deliver(2, 3, 0, 2, seq=3)
+    told.deliver(1, 1, 0, 2, seq=3)
+    assert _failed(told) == {"I7"}
+
+
+def test_a_never_sent_row_in_the_wrong_conversation_is_created() -> None:
+    """What nobody sent is a creation, also where it is found in another conversation than its body names."""
+    told = Told(rooms=((0, 1, 2), (0, 1, 2)), sequence="contiguous", history=True)
+    told.invoke(0, 2, 1)
+    told.stored(0, 1, seq=1)
+    told.stored(0, 2, seq=1, flags=Flag.MISROUTED)
+    told.write(Kind.READ_END, conv=0, counter=1, seq=1)
+    told.write(Kind.READ_END, conv=1, counter=1, seq=1)
+    assert _failed(told) == {"I8"}
+
+
+def test_after_leaving_nothing_is_continued() -> None:
+    """What a platform promised on joining ends with LEAVE: history that comes later need not be whole."""
+    told = Told(sequence="contiguous")
+    for counter in (1, 2):
+        told.invoke(0, 2, counter)
+    told.join(1, 1, 0, flags=Flag.CONTINUED)
+    told.write(Kind.LEAVE, client=1, conn=1, conv=0)
+    told.deliver(1, 1, 0, 1, seq=2)
+    told.about(Kind.REPLAY, 1, 1, 0, 2, seq=9, aux=0)
+    assert _failed(told) == set()
+
+
+def test_heard_in_the_wrong_place_is_heard_all_the_same() -> None:
+    """A message that a member hears in another conversation only came to that member: I12's alone."""
+    told = Told(sequence="none")
+    told.join(0, 1, -1)
+    told.join(1, 2, -1)
+    told.invoke(0, 1, 1)
+    told.ok(0, 1, 1)
+    told.deliver(0, 1, 0, 1)
+    told.deliver(1, 2, 0, 1, flags=Flag.MISROUTED)
+    told.drained()
+    assert _failed(told) == {"I12"}
+
+
+def test_misrouted_history_may_be_older_than_the_run() -> None:
+    """History that nobody sent in this run is not created, wherever it is heard."""
+    told = Told(sequence="none")
+    told.join(1, 2, -1)
+    told.invoke(0, 1, 1)
+    told.about(Kind.REPLAY, 1, 2, 0, 7, aux=0, flags=Flag.MISROUTED)
+    assert _failed(told) == {"I12"}

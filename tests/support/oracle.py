@@ -24,19 +24,21 @@ FOREVER = 1 << 62
 def fifo(h: History) -> Opinion:
     """I1: what one sender said in one process is heard, and numbered, in the order in which it was said."""
     heard: dict[Any, list[int]] = defaultdict(list)
+    here: set[Any] = set()
     for r in h.of(Kind.DELIVER):
-        if h.in_place(r) and r.attempt == 1 and h.member(r.author, r.conv):
-            heard[r.process, r.author, r.proc, r.conv].append(r.counter)
+        if h.in_place(r) and h.member(r.author, r.conv):
+            again = (r.process, r.message) in here
+            here.add((r.process, r.message))
+            if r.attempt == 1 and not again:
+                heard[r.process, r.author, r.proc, r.conv].append(r.counter)
     examined = violations = 0
     for counters in heard.values():
-        for i, counter in enumerate(counters):
-            before = counters[:i]
-            if before and counter not in before:
-                examined += 1
-                violations += counter < max(before)
+        for i in range(1, len(counters)):
+            examined += 1
+            violations += counters[i] < max(counters[:i])
     numbered = defaultdict(list)
     for message, seqs in _numbers(h).items():
-        sent = [r for r in h.invokes.get(message, ()) if r.attempt == 1]
+        sent = h.first_attempts.get(message, ())
         if sent and len(seqs) == 1 and message not in h.retried:
             numbered[message[0], sent[0].proc, sent[0].conv].append((message[1], min(seqs)))
     for pairs in numbered.values():
@@ -64,12 +66,16 @@ def total_order(h: History) -> Opinion:
             if r.regular and r.seq != NONE:
                 slots[r.conv, r.seq].add(r.message)
         return Opinion(len(slots), sum(len(m) > 1 for m in slots.values()), h.contract.total_order)
-    heard: dict[Any, list[Any]] = defaultdict(list)
+    heard: dict[Any, list[R]] = defaultdict(list)
     for r in h.of(Kind.DELIVER):
         order = heard[r.process, r.conv]
-        if h.in_place(r) and h.effect(r) not in order:
-            order.append(h.effect(r))
-    before = {pair for order in heard.values() for pair in pairwise(order)}
+        if h.in_place(r) and r.message not in {other.message for other in order}:
+            order.append(r)
+    before = set()
+    for order in heard.values():
+        # Where the platform is not idempotent, another attempt is another message: only first ones are compared.
+        firsts = [r.message for r in order if r.attempt == 1 or h.contract.idempotent]
+        before |= set(pairwise(firsts))
     return Opinion(len(before), int(_circular(before)), h.contract.total_order)
 
 
@@ -184,7 +190,8 @@ def delivered(h: History) -> Opinion:
     accepted = {(r.conv, r.message) for r in h.of(effect) if r.regular and r.message in h.invokes}
     heard = {(r.client, r.message) for r in h.of(Kind.DELIVER, Kind.REPLAY) if r.sound}
     held = held_to_the_end(h)
-    owed, unfinished = set(), set()
+    owed: set[Any] = set()
+    unfinished: set[Any] = set()
     for conv, message in accepted:
         sent = min(r.t for r in h.invokes[message])
         for subscription in held:
@@ -242,11 +249,11 @@ def no_creation(h: History) -> Opinion:
 
 def integrity(h: History) -> Opinion:
     """I10: content arrives as it was sent. Counted are records. A retry's body says that it is one, so its size
-    may be another."""
+    may be another. Misrouted copies are I12's."""
     records = list(h.of(Kind.DELIVER, Kind.REPLAY, Kind.STORED))
     violations = 0
     for r in records:
-        sendings = h.invokes.get(r.message, ()) if r.sound else ()
+        sendings = h.invokes.get(r.message, ()) if r.regular else ()
         changed = any(r.digest != s.digest or (r.attempt == s.attempt == 1 and r.size != s.size) for s in sendings)
         violations += changed or bool(r.flags & Flag.CORRUPT)
     return Opinion(len(records), violations, h.contract.unchanged)

@@ -97,6 +97,10 @@ class History:
         self.invokes: dict[tuple[int, int], list[R]] = {}
         for r in self.of(Kind.INVOKE):
             self.invokes.setdefault(r.message, []).append(r)
+        self.first_attempts: dict[tuple[int, int], list[R]] = {}
+        for r in [*self.of(Kind.INVOKE), *(r for r in self.of(Kind.DELIVER) if r.sound)]:
+            if r.attempt == 1:
+                self.first_attempts.setdefault(r.message, []).append(r)
         self.retried = {r.message for r in self.records if r.kind in SAYING and r.sound and r.attempt > 1}
 
     def of(self, *kinds: Kind) -> Iterator[R]:
@@ -116,10 +120,6 @@ class History:
     def in_place(self, r: R) -> bool:
         """A regular record of somebody who belongs there; what strangers hear is I12's, whatever its order."""
         return r.regular and self.member(r.client, r.conv)
-
-    def effect(self, r: R) -> tuple[int, ...]:
-        """What the platform takes for one message: where it is not idempotent, each attempt is one."""
-        return r.message if self.contract.idempotent else (*r.message, r.attempt)
 
     def read_completely(self) -> set[int]:
         """Conversations whose final read came to its end."""

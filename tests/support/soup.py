@@ -2,8 +2,8 @@
 
 Numbers are drawn from tiny ranges, so that repeats, gaps, reorderings and collisions are the rule. What stays
 true is what a recorder itself guarantees: times ascend in a journal, connections open and close, a client lives
-in one journal, a message has one conversation and its attempts ascend, an operation ends at most once, phases
-come in order.
+in one journal and counts its messages, a message has one conversation and its attempts ascend, an operation ends at
+most once, phases come in order.
 """
 
 from __future__ import annotations
@@ -92,15 +92,14 @@ class _Cook:
         rng = self.rng
         if self.sent and rng.random() < 0.97:
             return dict(rng.choice(rng.choice(sorted(self.sent.items()))[1]))
-        author, counter = rng.randrange(self.clients), rng.randint(1, self.counters)
-        return self.invent(author, counter, 1)
+        return self.invent(rng.randrange(self.clients), self.counters + rng.randint(1, 3), 1)
 
     def invent(self, author: int, counter: int, attempt: int) -> dict[str, int]:
         conv = (author * 7 + counter) % self.convs
         size, digest = 20 + counter, author * 100 + counter
         return {
             "author": author, "counter": counter, "attempt": attempt, "conv": conv, "size": size, "digest": digest,
-            "proc": self.rng.choice((1, 1, 1, 2)),
+            "proc": 0,
         }  # fmt: skip
 
     def heard(self) -> dict[str, int]:
@@ -158,7 +157,8 @@ class _Cook:
         journal.joined = {(c, v) for c, v in journal.joined if c != conn}
 
     def invoke(self, journal: _Journal, t: int, place: Mapping[str, int], client: int) -> None:
-        counter = self.rng.randint(1, self.counters)
+        said = sum(author == client for author, _ in self.sent)
+        counter = min(said + 1, self.counters) if self.rng.random() < 0.6 else self.rng.randint(1, max(1, said))
         if (client, counter) in self.unanswered:
             return
         attempts = self.sent.setdefault((client, counter), [])
