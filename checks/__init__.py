@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from checks.catalogue import ALL
     from checks.contract import Contract, ContractError
     from checks.fold import Check, End, Fold, JournalInfo
-    from checks.judge import Batch, Judge, judge
+    from checks.judge import Batch, Judge
     from checks.outcome import exercised, outcome_of_run
     from checks.record import RECORD, Flag, Kind, Phase, Place
     from checks.roster import Roster
@@ -41,12 +41,12 @@ __all__ = [
     "World",
     "conclude",
     "exercised",
-    "judge",
     "outcome_of_run",
     "tell",
     "upper_bound_95",
 ]
 
+# `judge` is the module here; the function of that name is `checks.judge.judge`.
 # Names are looked up when they are used: load processes need the vocabulary only, and the compiler behind the folds
 # takes most of a second to import.
 _WHERE = {
@@ -73,7 +73,6 @@ _WHERE = {
     "World": "checks.world",
     "conclude": "checks.verdict",
     "exercised": "checks.outcome",
-    "judge": "checks.judge",
     "outcome_of_run": "checks.outcome",
     "tell": "checks.witness",
     "upper_bound_95": "checks.verdict",

@@ -76,7 +76,8 @@ class Delivered(Folding):
     It took effect if it is stored; where the contract has no history, if it was acknowledged; where it has no
     acknowledgements either, if anybody heard it. Not a violation: anything on a subscription that the platform cut
     (unless it promises to resume and said that nothing was missed); absences in a run whose end is not on record
-    (UNKNOWN); a message that came under another conversation's name only (I12); the author's own device where the platform does not echo."""
+    (UNKNOWN); a message that came only under another conversation's name (I12); the author's own device where the
+    platform does not echo."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)

@@ -84,7 +84,8 @@ def own_order(records: Array, journal: Int, mids: Array, conns: Array, w: Tables
         if mids[i] >= 0 and 1 << np.int64(kind) & ANSWERS:
             totals[0] += 1
             sent = w.messages[mids[i]]["invoke_rec"]
-            if sent == 0 or sent >> REC_BITS != journal:
+            rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+            if sent == 0 or sent >> REC_BITS != journal or sent > rec:
                 totals[2] += 1
 
 

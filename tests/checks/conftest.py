@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from checks import Batch, Contract, Finding, Flag, JournalInfo, Kind, Phase, Roster, Telling, Verdict, judge, tell
+from checks import Batch, Contract, Finding, Flag, JournalInfo, Kind, Phase, Roster, Telling, Verdict, tell
+from checks.judge import judge
 from checks.record import empty
 
 ANN, BOB, BOB2, EVE = range(4)

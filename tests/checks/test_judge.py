@@ -195,7 +195,7 @@ def test_big_rooms_are_not_quadratic(new_history: Callable[..., Any]) -> None:
 def test_plain_python_agrees(healthy_history: Callable[..., Any]) -> None:
     """With NUMBA_DISABLE_JIT=1 the same functions run as plain Python, without a warning, to the same verdict."""
     script = (
-        "import sys, pickle\nfrom checks import Batch, judge\n"
+        "import sys, pickle\nfrom checks.judge import Batch, judge\n"
         "history = pickle.load(sys.stdin.buffer)\n"
         "verdicts = judge(history[0], history[1], [Batch(*b) for b in history[2]], history[3])\n"
         "print({v.id: (v.outcome.name, v.examined, v.violations) for v in verdicts})\n"

@@ -1,0 +1,57 @@
+"""I8: no creation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from checks import Flag, Outcome
+
+ANN, BOB, BOB2, EVE = range(4)
+
+
+def test_nobody_sent_it(new_history: Callable[..., Any]) -> None:
+    """A message that was heard or stored but never sent is one violation, however often it was heard."""
+    history = new_history().send(ANN, 1).hear(BOB, ANN, 2, 1).hear(BOB2, ANN, 2, 1).stored(ANN, 2, 1)
+    verdict = history.judge()["I8"]
+    assert (verdict.outcome, verdict.violations, verdict.examined) == (Outcome.FAIL, 1, 3)
+    assert history.tell(verdict).sentence == "#2 of ann appeared in room-1, but nobody sent it"
+
+
+def test_another_run(new_history: Callable[..., Any]) -> None:
+    """A body of another run is a violation at once, each time."""
+    flags = int(Flag.FOREIGN_RUN)
+    history = new_history().hear(BOB, 1 << 31, 7, 1, flags=flags, proc=0, digest=0).stored(ANN, 2, 1, flags=flags)
+    assert history.judge()["I8"].violations == 2
+
+
+def test_replayed_history_is_not_looked_at(new_history: Callable[..., Any]) -> None:
+    """What a platform replays on joining may be older than the run."""
+    assert new_history().replay(BOB, ANN, 2, 1).judge()["I8"].examined == 0
+
+
+def test_the_sending_may_be_read_later(new_history: Callable[..., Any]) -> None:
+    """Journals come in any order."""
+    assert new_history().hear(BOB, ANN, 1, 1).send(ANN, 1, journal=1).judge()["I8"].outcome is Outcome.PASS
+
+
+def test_a_torn_journal_of_the_author(new_history: Callable[..., Any]) -> None:
+    """If the author's own journal lacks its end, or a journal is missing, nobody knows."""
+    history = new_history().hear(BOB, ANN, 2, 1).send(ANN, 1, journal=1)
+    assert history.judge()["I8"].outcome is Outcome.FAIL
+    history.torn = {1}
+    assert history.judge()["I8"].outcome is Outcome.UNKNOWN
+    history.torn, history.facts = set(), {"journals_expected": 3}
+    assert history.judge()["I8"].outcome is Outcome.UNKNOWN
+
+
+def test_an_author_with_a_whole_journal_gets_no_excuse(new_history: Callable[..., Any]) -> None:
+    """Somebody else's torn journal does not explain a ghost."""
+    history = new_history().send(ANN, 1).hear(ANN, ANN, 2, 1).send(BOB, 1, journal=1)
+    history.torn = {1}
+    assert history.judge()["I8"].outcome is Outcome.FAIL
+
+
+def test_in_another_conversation(new_history: Callable[..., Any]) -> None:
+    """A message that appears in another conversation than it was sent to was created there."""
+    assert new_history().send(ANN, 1).hear(ANN, ANN, 1, 1, conv=1).judge()["I8"].violations == 1

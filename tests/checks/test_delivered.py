@@ -1,0 +1,113 @@
+"""I5b: delivered to everyone who was there throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from checks import Contract, Flag, Kind, Outcome, Phase
+
+ANN, BOB, BOB2, EVE = range(4)
+CONTINUED = int(Flag.CONTINUED)
+
+
+def without(history: Any, client: int, n: int, kind: Kind = Kind.DELIVER) -> Any:
+    """The history without one of Ann's messages for one client."""
+    history.told = [
+        (journal, row)
+        for journal, row in history.told
+        if not (row["kind"] == kind and row["client"] == client and row["author"] == ANN and row["counter"] == n)
+    ]
+    return history
+
+
+def test_a_silent_loss(healthy_history: Callable[..., Any]) -> None:
+    """One message that one of three devices never heard, nothing after it, is one violation."""
+    history = without(healthy_history(), BOB2, 3)
+    verdict = history.judge()["I5b"]
+    assert (verdict.outcome, verdict.examined, verdict.violations) == (Outcome.FAIL, 18, 1)
+    assert history.tell(verdict).sentence == (
+        "bob on tab 2 was subscribed to room-1 from before #3 of ann was sent until the end, and never heard it"
+    )
+
+
+def test_replayed_counts_as_heard(healthy_history: Callable[..., Any]) -> None:
+    """History that is replayed later makes up for it."""
+    history = without(healthy_history(), BOB, 1).replay(BOB, ANN, 1, 1)
+    assert history.judge()["I5b"].outcome is Outcome.PASS
+
+
+def test_only_what_took_effect(healthy_history: Callable[..., Any]) -> None:
+    """A message that nobody stored need not be heard; without history the acknowledgement decides, without either
+    that somebody heard it."""
+    no_history = {"sequence": "contiguous", "history": False}
+    for promises, lost in (({}, 0), (no_history, 1), ({**no_history, "acknowledges": False}, 1)):
+        history = without(healthy_history(Contract(**promises)), BOB, 2)
+        history.told = [(j, r) for j, r in history.told if r["kind"] != Kind.STORED]
+        assert history.judge()["I5b"].violations == lost
+
+
+@pytest.mark.parametrize(
+    ("end", "violations"),
+    [
+        ("open", 1),
+        ("cut", 0),
+        ("own", 0),
+        ("leave", 0),
+        ("own after drain", 1),
+        ("cut after drain", 0),
+        ("cut after drained", 1),
+    ],
+)
+def test_how_the_period_ends(new_history: Callable[..., Any], end: str, violations: int) -> None:
+    """A period counts if it was held until DRAINED, or until the tester's own disconnect after DRAIN."""
+    history = new_history(history=False).join(ANN).join(BOB).send(ANN, 1).ack(ANN, 1, 1).hear(ANN, ANN, 1, 1)
+    if end == "leave":
+        history.leave(BOB)
+    if end in ("cut", "own"):
+        history.cut(BOB, own=end == "own")
+    history.add(Kind.PHASE, counter=int(Phase.DRAIN))
+    if end.endswith("after drain"):
+        history.cut(BOB, own=end.startswith("own"))
+    history.add(Kind.PHASE, counter=int(Phase.DRAINED))
+    if end.endswith("after drained"):
+        history.cut(BOB)
+    assert history.judge()["I5b"].violations == violations
+
+
+@pytest.mark.parametrize(("resume", "flags", "lost"), [(True, CONTINUED, 1), (False, CONTINUED, 0), (True, 0, 0)])
+def test_a_resumed_period_goes_on(new_history: Callable[..., Any], resume: bool, flags: int, lost: int) -> None:
+    """What was sent while the connection was cut must be made up for, if the platform promises to resume."""
+    history = new_history(history=False, resume=resume, echo=False).join(BOB).cut(BOB).send(ANN, 1).ack(ANN, 1, 1)
+    history.join(BOB, conn=9, flags=flags).drained()
+    assert history.judge()["I5b"].violations == lost
+    assert history.replay(BOB, ANN, 1, 1, conn=9).judge()["I5b"].violations == 0
+
+
+def test_sent_before_joining(new_history: Callable[..., Any]) -> None:
+    """Only what was sent after joining must be heard."""
+    history = new_history(history=False, echo=False).send(ANN, 1).join(BOB).ack(ANN, 1, 1).drained()
+    assert history.judge()["I5b"].examined == 0
+
+
+def test_the_sender_itself(new_history: Callable[..., Any]) -> None:
+    """The sender's device must hear it where the platform echoes; the user's other devices always."""
+    for echo, lost in ((True, 2), (False, 1)):
+        history = new_history(history=False, echo=echo).join(BOB).join(BOB2).send(BOB, 1).ack(BOB, 1, 1).drained()
+        assert history.judge()["I5b"].violations == lost
+
+
+def test_a_run_that_was_cut_short(healthy_history: Callable[..., Any]) -> None:
+    """Without DRAINED an absence is UNKNOWN, not FAIL; so is a torn journal without one."""
+    history = without(healthy_history(), BOB, 3)
+    history.told = [(j, r) for j, r in history.told if r["kind"] != Kind.PHASE]
+    verdict = history.judge()["I5b"]
+    assert (verdict.outcome, verdict.violations) == (Outcome.UNKNOWN, 0)
+    assert "1 deliveries" in verdict.why
+    torn = without(healthy_history(), BOB, 3)
+    torn.told = [(1 if row["client"] == BOB else 0, row) for _, row in torn.told]
+    assert torn.judge()["I5b"].violations == 1
+    torn.torn = {1}
+    assert torn.judge()["I5b"].outcome is Outcome.UNKNOWN

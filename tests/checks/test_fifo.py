@@ -1,0 +1,80 @@
+"""I1: per-sender FIFO, in literal histories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from checks import Flag, Outcome
+
+ANN, BOB, BOB2, EVE = range(4)
+
+
+def test_swapped_for_one_listener(new_history: Callable[..., Any]) -> None:
+    """A later message heard before an earlier one of the same sender is one violation, told in words."""
+    history = new_history().join(ANN).join(BOB).send(ANN, 16).send(ANN, 17)
+    history.hear(BOB, ANN, 17, 2).hear(BOB, ANN, 16, 1)
+    verdict = history.judge()["I1"]
+    assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
+    telling = history.tell(verdict)
+    assert telling.sentence == (
+        "bob on tab 1 heard #17 of ann before #16 of ann in room-1, although ann sent #16 first on the same connection"
+    )
+    assert telling.lines == [
+        "0:3  +0.000 ms  ann (connection 1) sends #16 of ann in room-1",
+        "0:4  +1.000 ms  ann (connection 1) sends #17 of ann in room-1",
+        "0:5  +2.000 ms  bob on tab 1 (connection 2) hears #17 of ann in room-1 as number 2",
+        "0:6  +3.000 ms  bob on tab 1 (connection 2) hears #16 of ann in room-1 as number 1",
+    ]
+
+
+def test_each_overtaken_message_counts(new_history: Callable[..., Any]) -> None:
+    """1, 5, 2, 3, 4 holds three violations: the highest counter so far is what counts."""
+    history = new_history(sequence="none").join(BOB)
+    for n in (1, 5, 2, 3, 4):
+        history.send(ANN, n).hear(BOB, ANN, n)
+    assert (history.judge()["I1"].violations, history.judge()["I1"].examined) == (3, 4)
+
+
+def test_swapped_at_ingest(new_history: Callable[..., Any]) -> None:
+    """Numbers against the order of sending are one violation, however many heard them so."""
+    history = new_history().join(BOB).send(ANN, 1).send(ANN, 2).ack(ANN, 1, 2).ack(ANN, 2, 1)
+    assert history.judge()["I1"].violations == 1
+    assert "gave #2 of ann the number 1, below 2 of #1 of ann" in history.tell(history.judge()["I1"]).sentence
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"proc": 9},
+        {"attempt": 2},
+        {"flags": int(Flag.CORRUPT)},
+        {"flags": int(Flag.FOREIGN_RUN)},
+        {"conn": 77},
+        {"conv": 1},
+    ],
+    ids=str,
+)
+def test_not_comparable(new_history: Callable[..., Any], second: dict[str, int]) -> None:
+    """Another connection of sender or listener, a retry, an untrusted body or another room say nothing of order."""
+    history = new_history(sequence="none").join(ANN).send(ANN, 1).send(ANN, 2)
+    history.hear(ANN, ANN, 2).hear(ANN, ANN, 1, **second)
+    assert history.judge()["I1"].outcome is Outcome.UNKNOWN
+
+
+def test_a_repetition_is_no_disorder(new_history: Callable[..., Any]) -> None:
+    """1, 2, 1 again is duplication, not disorder."""
+    history = new_history(sequence="none").join(BOB).send(ANN, 1).send(ANN, 2)
+    history.hear(BOB, ANN, 1).hear(BOB, ANN, 2).hear(BOB, ANN, 1)
+    assert (history.judge()["I1"].outcome, history.judge()["I6"].violations) == (Outcome.PASS, 1)
+
+
+def test_an_older_connection_of_the_sender_keeps_its_own_order(new_history: Callable[..., Any]) -> None:
+    """Messages of two connections of the sender may mix; inside each their order is judged."""
+    history = new_history(sequence="none").join(BOB)
+    for n, proc in ((1, 1), (2, 1), (3, 2)):
+        history.send(ANN, n, proc=proc)
+    history.hear(BOB, ANN, 2, proc=1).hear(BOB, ANN, 3, proc=2).hear(BOB, ANN, 1, proc=1)
+    assert history.judge()["I1"].violations == 1
