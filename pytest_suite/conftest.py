@@ -1,0 +1,191 @@
+"""Options and fixtures of the functional suite. It speaks to real services only; see docs/guide/pytest.md."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+ROOT = str(Path(__file__).resolve().parents[1])
+if ROOT not in sys.path:
+    sys.path.insert(0, ROOT)
+
+from harness.client.flow import FlowError, run_flow  # noqa: E402
+from harness.errors import EarwitnessError  # noqa: E402
+from harness.platform.launch import Platform, launch  # noqa: E402
+from harness.target.reference import ReferenceTarget  # noqa: E402
+from pytest_suite.factory import Databases, Factory  # noqa: E402
+from pytest_suite.forgery import Forger  # noqa: E402
+from pytest_suite.under_test import UnderTest, find, new_tag  # noqa: E402
+from pytest_suite.volume import seed_rows  # noqa: E402
+
+ANSWER_S = 20.0
+VOLUME_ROWS = 10_000
+NOTHING_GIVEN = (
+    "pytest_suite tests real services: give --real-services to start the reference platform, "
+    "or --target FILE to name one that runs."
+)
+PLATFORM = pytest.StashKey[UnderTest]()
+OURS = pytest.StashKey[Platform]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("earwitness", "earwitness: tests against real services")
+    group.addoption("--real-services", action="store_true", help="start the reference platform, or use a running one")
+    group.addoption("--target", type=Path, metavar="FILE", help="endpoints of a platform that runs (TOML or JSON)")
+    group.addoption("--keep-platform", action="store_true", help="leave the platform running for the next session")
+    group.addoption(
+        "--volume", type=int, metavar="N",
+        help=f"rows to seed into both databases (default {VOLUME_ROWS:,}; none with --target)",
+    )  # fmt: skip
+    group.addoption("--seed", type=int, default=1, metavar="N", help="seed of all made-up data (default 1)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.collectonly or config.option.help or getattr(config.option, "markers", False):
+        return
+    if not config.option.real_services and config.option.target is None:
+        raise pytest.UsageError(NOTHING_GIVEN)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The controller of the session owns the platform; workers of xdist are told where it is."""
+    config = session.config
+    if hasattr(config, "workerinput"):
+        config.stash[PLATFORM] = UnderTest.from_controller(config.workerinput["earwitness"])
+        return
+    if config.option.collectonly:
+        return
+    try:
+        platform, ours = find(config.option.target, config.option.keep_platform)
+    except EarwitnessError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[PLATFORM] = platform
+    if ours is not None:
+        config.stash[OURS] = ours
+    wanted = config.option.volume
+    if wanted is None:
+        wanted = 0 if config.option.target is not None else VOLUME_ROWS
+    if wanted:
+        platform.volume = asyncio.run(seed_rows(platform, wanted, config.option.seed))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Of xdist: what a worker is told before it starts."""
+    node.workerinput["earwitness"] = node.config.stash[PLATFORM].to_worker()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    ours = config.stash.get(OURS, None)
+    if ours is not None:
+        ours.stop()
+
+
+@pytest.fixture(scope="session")
+def trusted() -> ssl.SSLContext:
+    """Made once: reading the system's certificates takes longer than most tests."""
+    return ssl.create_default_context()
+
+
+@pytest.fixture(scope="session")
+def reachable(request: pytest.FixtureRequest) -> str:
+    """"" if edge and auth give real answers, else the sentence with which every test ends."""
+    platform = request.config.stash[PLATFORM]
+    try:
+        with httpx.Client(timeout=ANSWER_S, trust_env=False) as client:
+            run_flow(ReferenceTarget(platform.endpoints).reachable(), client)
+    except FlowError as error:
+        return f"{platform.where} is not the platform that was expected: {error}."
+    except httpx.HTTPError as error:
+        at = f"{error.request.method} {error.request.url}"
+        return f"{platform.where}: {at} was expected to be answered, but {type(error).__name__}: {error}."
+    return ""
+
+
+@pytest.fixture
+def platform(request: pytest.FixtureRequest, reachable: str) -> UnderTest:
+    """The session's platform, healthy. Tests that break something take `breakable` instead."""
+    if reachable:
+        pytest.fail(reachable, pytrace=False)
+    return request.config.stash[PLATFORM]
+
+
+@pytest.fixture(scope="session")
+def own_platforms() -> Iterator[dict[str, Platform]]:
+    """Platforms that single tests needed for themselves, by a word; ended with the process."""
+    started: dict[str, Platform] = {}
+    yield started
+    for one in started.values():
+        one.stop()
+
+
+@pytest.fixture
+def breakable(
+    request: pytest.FixtureRequest, platform: UnderTest, own_platforms: dict[str, Platform]
+) -> Iterator[UnderTest]:
+    """A platform that nobody else uses meanwhile: the session's, or under xdist one of this process.
+
+    Healthy again afterwards, whatever the test did.
+    """
+    mine = platform
+    if hasattr(request.config, "workerinput"):
+        if "breakable" not in own_platforms:
+            own_platforms["breakable"] = launch()
+        mine = UnderTest(own_platforms["breakable"].endpoints, where="this worker's platform", tag=new_tag())
+    mine.need("control")
+    yield mine
+    mine.settle()
+
+
+@pytest.fixture
+async def http(trusted: ssl.SSLContext) -> AsyncIterator[httpx.AsyncClient]:
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
+    async with httpx.AsyncClient(timeout=ANSWER_S, verify=trusted, trust_env=False, limits=limits) as client:
+        yield client
+
+
+@pytest.fixture
+async def people(
+    request: pytest.FixtureRequest, platform: UnderTest, http: httpx.AsyncClient
+) -> AsyncIterator[Factory]:
+    """People, logins, conversations and sockets on the session's platform."""
+    factory = Factory(platform, http, request.config.option.seed, request.node.name)
+    yield factory
+    await factory.close()
+
+
+@pytest.fixture
+async def survivors(
+    request: pytest.FixtureRequest, breakable: UnderTest, http: httpx.AsyncClient
+) -> AsyncIterator[Factory]:
+    """The same on the platform that the test breaks."""
+    factory = Factory(breakable, http, request.config.option.seed, request.node.name)
+    yield factory
+    await factory.close()
+
+
+async def _databases(platform: UnderTest) -> Databases:
+    auth = await asyncpg.connect(platform.need("auth_dsn"), timeout=ANSWER_S)
+    return Databases(auth, await asyncpg.connect(platform.need("main_dsn"), timeout=ANSWER_S))
+
+
+@pytest.fixture
+async def databases(platform: UnderTest) -> AsyncIterator[Databases]:
+    """The two databases of the session's platform."""
+    both = await _databases(platform)
+    yield both
+    await both.close()
+
+
+@pytest.fixture
+async def forger(platform: UnderTest, databases: Databases, people: Factory) -> Forger:
+    """Tokens valid, expired and forged, some of them signed with the platform's own key."""
+    return await Forger.make(platform, databases, people)

@@ -1,0 +1,181 @@
+"""People, their logins and conversations: deterministic from the seed, apart from each other by tag and test."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import asyncpg
+import httpx
+import jwt
+import pytest
+
+from harness.client.flow import Browser, HttpResponse, run_flow_async
+from pytest_suite.chat import Socket, Way, open_socket
+from pytest_suite.under_test import UnderTest
+
+DOMAIN = "people.example"
+AT_ONCE = 16
+"""Logins under way at once."""
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody who has logged in. `claims` are read from the access token without judging it."""
+
+    id: str
+    email: str
+    name: str
+    token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    claims: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return bearer(self.token)
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> User:
+        """From the answer of a login, an exchange or a refresh."""
+        token = answer["access_token"]
+        claims = jwt.decode(token, options={"verify_signature": False})
+        user = answer.get("user") or {"id": claims["sub"], "email": claims["email"], "name": claims["name"]}
+        return cls(user["id"], user["email"], user["name"], token, answer["refresh_token"], claims)
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+class Factory:
+    """Makes what one test needs. Names carry the run's tag and the test's own word, so no two tests share anything."""
+
+    def __init__(self, platform: UnderTest, http: httpx.AsyncClient, seed: int, test: str) -> None:
+        self.platform, self.http = platform, http
+        self.word = re.sub(r"[^a-z0-9]+", "-", test.lower()).strip("-")[-40:].strip("-")
+        self.random = random.Random(f"{seed}:{test}")
+        self.sockets: list[Socket] = []
+        self._made = 0
+        self._turn = asyncio.Semaphore(AT_ONCE)
+
+    def fresh(self, what: str = "thing") -> str:
+        """A name that nobody else has."""
+        self._made += 1
+        return f"{what}-{self._made}-{self.random.getrandbits(24):06x}-{self.word}-{self.platform.tag}"
+
+    def email(self, name: str = "ann") -> str:
+        """An identity that the provider knows and the platform has never seen."""
+        self._made += 1
+        return f"{name}{self._made}-{self.random.getrandbits(32):08x}.{self.platform.tag}@{DOMAIN}"
+
+    async def visit(self, browser: Browser, url: str) -> HttpResponse:
+        """One request of a browser, redirects not followed."""
+        return await run_flow_async(browser.request("GET", url), self.http)
+
+    async def log_in(self, email: str | None = None, *, ttl_s: float | None = None) -> User:
+        """Through the provider, as a browser does it: a new account for an address that is new."""
+        hint = email or self.email()
+        query = {"login_hint": hint} | ({"ttl": str(ttl_s)} if ttl_s is not None else {})
+        async with self._turn:
+            url = f"{self.platform.auth}/auth/google?{urlencode(query)}"
+            answer = await run_flow_async(Browser().follow(url), self.http)
+        if answer.status != 200:
+            pytest.fail(f"A login of {hint} was expected to give 200 at auth, got {answer.status} {answer.body!r}.")
+        user = User.of(answer.json())
+        assert user.email == hint, f"logged in as {hint}, but auth says {user.email}"
+        return user
+
+    async def log_in_many(self, n: int, name: str = "user") -> list[User]:
+        return list(await asyncio.gather(*(self.log_in(self.email(name)) for _ in range(n))))
+
+    async def get(self, url: str, token: str, **more: Any) -> httpx.Response:
+        return await self.http.get(url, headers=bearer(token), **more)
+
+    async def conversation(self, *members: User, key: str | None = None) -> str:
+        """A new conversation of these people, made by the first."""
+        key = key or self.fresh("talk")
+        answer = await self.put(members[0], key, members)
+        assert answer.status_code == 201, f"making a conversation: expected 201 of the backend, got {answer.text}"
+        return key
+
+    async def put(self, user: User, key: str, members: Sequence[User]) -> httpx.Response:
+        body = {"members": [m.email for m in members], "title": key}
+        url = f"{self.platform.edge}/api/conversations/{quote(key)}"
+        return await self.http.put(url, json=body, headers=user.bearer)
+
+    async def post(self, user: User, key: str, text: str, message_id: str | None = None) -> httpx.Response:
+        url = f"{self.platform.edge}/api/conversations/{quote(key)}/messages"
+        return await self.http.post(
+            url, json={"id": message_id or self.fresh("m"), "text": text}, headers=user.bearer
+        )
+
+    async def history(self, user: User, key: str, base: str | None = None) -> list[dict[str, Any]]:
+        """All messages of a conversation, by as many pages as it takes."""
+        found: list[dict[str, Any]] = []
+        while True:
+            after = found[-1]["seq"] if found else 0
+            url = f"{base or self.platform.edge}/api/conversations/{quote(key)}/messages?after={after}&limit=1000"
+            answer = await self.get(url, user.token)
+            assert answer.status_code == 200, f"reading {key}: expected 200 of the backend, got {answer.text}"
+            page = answer.json()["messages"]
+            if not page:
+                return found
+            found += page
+
+    async def ticket(self, user: User) -> str:
+        answer = await self.http.post(f"{self.platform.auth}/auth/ticket", headers=user.bearer)
+        assert answer.status_code == 200, f"a ticket: expected 200 of auth, got {answer.text}"
+        return str(answer.json()["ticket"])
+
+    async def credential(self, user: User, way: Way) -> str:
+        """What is presented that way: the token, or a ticket bought with it."""
+        return await self.ticket(user) if way == "ticket" else user.token
+
+    async def connect(
+        self, user: User, *, way: Way = "header", resume: Mapping[str, int] | None = None, base: str | None = None
+    ) -> Socket:
+        """An open socket of a user, closed after the test. `base`: one replica instead of the edge."""
+        credential = await self.credential(user, way)
+        socket = await open_socket(base or self.platform.edge, credential, way=way, resume=resume)
+        self.sockets.append(socket)
+        return socket
+
+    async def close(self) -> None:
+        await asyncio.gather(*(socket.end() for socket in self.sockets))
+        self.sockets.clear()
+
+
+class Databases:
+    """Both databases, seen from outside the services."""
+
+    def __init__(self, auth: asyncpg.Connection, main: asyncpg.Connection) -> None:
+        self.auth, self.main = auth, main
+
+    async def account(self, email: str) -> list[dict[str, Any]]:
+        """Rows of auth_users with this address."""
+        return [dict(row) for row in await self.auth.fetch("SELECT * FROM auth_users WHERE email = $1", email)]
+
+    async def copy(self, email: str) -> list[dict[str, Any]]:
+        """Rows of userbase with this address."""
+        return [dict(row) for row in await self.main.fetch("SELECT * FROM userbase WHERE email = $1", email)]
+
+    async def close(self) -> None:
+        await self.auth.close()
+        await self.main.close()
+
+
+async def eventually(what: str, ask: Any, timeout_s: float, pause_s: float = 0.05) -> Any:
+    """Ask until the answer is true; the test fails if it is not within `timeout_s`. For what nobody announces."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while True:
+        answer = await ask()
+        if answer:
+            return answer
+        if asyncio.get_running_loop().time() > deadline:
+            pytest.fail(f"{what}: not within {timeout_s:g} s")
+        await asyncio.sleep(pause_s)

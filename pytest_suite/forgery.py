@@ -1,0 +1,202 @@
+"""Access tokens that must not be accepted, each beside a control that must.
+
+Where a forgery is about a single claim, it is signed with the platform's own key, read from its database: a token
+with a wrong audience and a wrong signature would be refused for the signature, and prove nothing about audiences.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+if TYPE_CHECKING:
+    from pytest_suite.factory import Databases, Factory, User
+    from pytest_suite.under_test import UnderTest
+
+LONG_S = 3600.0
+
+
+def b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def part(value: Mapping[str, Any]) -> str:
+    return b64(json.dumps(value, separators=(",", ":")).encode())
+
+
+def unpack(text: str) -> Any:
+    return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+
+
+@dataclass(frozen=True)
+class Forger:
+    """`kid` and `key`: what the platform signs with now. `victim` is the person whose claims are in the tokens."""
+
+    kid: str
+    key: ec.EllipticCurvePrivateKey
+    victim: User
+    other: User
+
+    @classmethod
+    async def make(cls, platform: UnderTest, databases: Databases, people: Factory) -> Forger:
+        row = await databases.auth.fetchrow(
+            "SELECT kid, private_pem FROM signing_keys WHERE retires_at IS NULL ORDER BY created_at DESC LIMIT 1"
+        )
+        assert row is not None, "auth has no signing key in its database"
+        key = serialization.load_pem_private_key(row["private_pem"].encode(), password=None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        victim, other = await people.log_in_many(2, "forged")
+        return cls(row["kid"], key, victim, other)
+
+    def minted(self, *, without: str = "", header: Mapping[str, Any] | None = None, **changes: Any) -> str:
+        """A token signed with the platform's key: the victim's claims, newly issued, with changes."""
+        claims = {**self.victim.claims, "jti": uuid.uuid4().hex, "iat": time.time(), **changes}
+        claims.pop(without, None)
+        return jwt.encode(claims, self.key, algorithm="ES256", headers={"kid": self.kid, **(header or {})})
+
+    def parts(self) -> tuple[str, str, str]:
+        head, payload, signature = self.victim.token.split(".")
+        return head, payload, signature
+
+    def signed_by(self, head: str, payload: str) -> str:
+        """Any header and payload with a good signature of the platform's key, however strange they are."""
+        raw = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).sign(f"{head}.{payload}".encode(), self.key)
+        return f"{head}.{payload}.{b64(raw)}"
+
+    def control(self) -> str:
+        """Made as the forgeries are, with nothing wrong: must be accepted."""
+        return self.minted()
+
+    def bad_signature(self) -> str:
+        head, payload, signature = self.parts()
+        raw = bytearray(base64.urlsafe_b64decode(signature + "=="))
+        raw[20] ^= 1
+        return f"{head}.{payload}.{b64(bytes(raw))}"
+
+    def no_signature(self) -> str:
+        head, payload, _ = self.parts()
+        return f"{head}.{payload}."
+
+    def algorithm_none(self) -> str:
+        return f"{part({'alg': 'none', 'typ': 'JWT', 'kid': self.kid})}.{self.parts()[1]}."
+
+    def _hmac(self, secret: bytes) -> str:
+        signed = f"{part({'alg': 'HS256', 'typ': 'JWT', 'kid': self.kid})}.{self.parts()[1]}"
+        return f"{signed}.{b64(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
+
+    def hmac_with_public_pem(self) -> str:
+        public = self.key.public_key()
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        return self._hmac(public.public_bytes(serialization.Encoding.PEM, form))
+
+    def hmac_with_public_jwk(self) -> str:
+        return self._hmac(jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key()).encode())
+
+    def other_algorithm_of_the_key(self) -> str:
+        """RS256 by a key of ours under the name of the platform's elliptic key."""
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        return jwt.encode(dict(self.victim.claims), key, algorithm="RS256", headers={"kid": self.kid})
+
+    def foreign_key(self) -> str:
+        key = ec.generate_private_key(ec.SECP256R1())
+        return jwt.encode(dict(self.victim.claims), key, algorithm="ES256", headers={"kid": self.kid})
+
+    def key_in_the_header(self) -> str:
+        """Signed by a key of ours that the token brings along itself."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
+        headers = {"kid": self.kid, "jwk": jwk}
+        return jwt.encode(dict(self.victim.claims), key, algorithm="ES256", headers=headers)
+
+    def edited_payload(self) -> str:
+        """The victim's token with somebody else in it."""
+        head, payload, signature = self.parts()
+        return f"{head}.{part({**unpack(payload), 'sub': self.other.id})}.{signature}"
+
+    def more_permissions(self) -> str:
+        head, payload, signature = self.parts()
+        return f"{head}.{part({**unpack(payload), 'permissions': ['chat', 'admin']})}.{signature}"
+
+    def wrong_issuer(self) -> str:
+        return self.minted(iss="https://staging.example")
+
+    def wrong_audience(self) -> str:
+        return self.minted(aud="another-service")
+
+    def audiences_without_ours(self) -> str:
+        return self.minted(aud=["a-service", "another-service"])
+
+    def refresh_as_access(self) -> str:
+        return self.victim.refresh_token
+
+    def no_type(self) -> str:
+        return self.minted(without="typ")
+
+    def no_expiry(self) -> str:
+        return self.minted(without="exp")
+
+    def no_audience(self) -> str:
+        return self.minted(without="aud")
+
+    def issued_in_the_future(self) -> str:
+        return self.minted(iat=time.time() + LONG_S, exp=int(time.time() + 2 * LONG_S))
+
+    def not_yet_valid(self) -> str:
+        return self.minted(nbf=time.time() + LONG_S)
+
+    def expired(self) -> str:
+        return self.minted(iat=time.time() - LONG_S, exp=int(time.time() - 60))
+
+    def empty_kid(self) -> str:
+        return self.minted(header={"kid": ""})
+
+    def unknown_kid(self) -> str:
+        return self.minted(header={"kid": "nobody-has-this-key"})
+
+    def critical_header(self) -> str:
+        return self.minted(header={"crit": ["exp"], "exp": 1})
+
+    def duplicate_header_member(self) -> str:
+        """Two `alg` members: readers differ in which one counts."""
+        head = b64(f'{{"alg":"none","alg":"ES256","typ":"JWT","kid":"{self.kid}"}}'.encode())
+        return self.signed_by(head, self.parts()[1])
+
+    def duplicate_claim(self) -> str:
+        """Two `sub` members, well signed."""
+        text = json.dumps(dict(self.victim.claims))
+        return self.signed_by(self.parts()[0], b64(f'{{"sub":"{self.other.id}",{text[1:]}'.encode()))
+
+    def written_otherwise(self) -> str:
+        """The same bytes in other characters: a token that could be written in many ways could not be revoked."""
+        head, payload, signature = self.parts()
+        alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+        return f"{head}.{payload}.{signature[:-1]}{alphabet[alphabet.index(signature[-1]) | 1]}"
+
+    def random_text(self) -> str:
+        return "not.a.token"
+
+
+FORGERIES: dict[str, Callable[[Forger], str]] = {
+    function.__name__: function
+    for function in (
+        Forger.bad_signature, Forger.no_signature, Forger.algorithm_none, Forger.hmac_with_public_pem,
+        Forger.hmac_with_public_jwk, Forger.other_algorithm_of_the_key, Forger.foreign_key, Forger.key_in_the_header,
+        Forger.edited_payload, Forger.more_permissions, Forger.wrong_issuer, Forger.wrong_audience,
+        Forger.audiences_without_ours, Forger.refresh_as_access, Forger.no_type, Forger.no_expiry, Forger.no_audience,
+        Forger.issued_in_the_future, Forger.not_yet_valid, Forger.expired, Forger.empty_kid, Forger.unknown_kid,
+        Forger.critical_header, Forger.duplicate_header_member, Forger.duplicate_claim, Forger.written_otherwise,
+        Forger.random_text,
+    )
+}  # fmt: skip
+"""Every way by which a token can be wrong, by name."""
