@@ -44,6 +44,7 @@ class ChatUser(User):
         self._connection: Connection | None = None
         self._answered = Event()
         self.ready = False
+        self._reconnecting: gevent.Greenlet | None = None
 
     def wait_time(self) -> float:
         return self.rng.uniform(*self.think_s)
@@ -102,7 +103,8 @@ class ChatUser(User):
             due = min(count, int((time.monotonic() - begin) / within_s * count) + 1)
             while sent < due:
                 payload = plan.payload(self.number, session.counter + 1)
-                self._send(session.send(time.monotonic_ns(), room.label, payload), soon=True)
+                planned_ns = int((begin + sent / count * within_s) * 1e9)
+                self._send(session.send(time.monotonic_ns(), room.label, payload, planned_ns), soon=True)
                 sent += 1
             gevent.sleep(BURST_SLICE_S)
         self.part.environment.earwitness.table(
@@ -162,24 +164,34 @@ class ChatUser(User):
     def _lost(self) -> None:
         """Called inside the io callback when the socket ended: hand over, never block."""
         self._answered.set()
-        if not self.part.draining:
-            gevent.spawn(self._back_online)
+        if not self.part.draining and self.ready:
+            self._reconnection()
 
     def _back_online(self) -> bool:
-        """Reconnect with growing pauses; the pause is the reconnecting client's back-off, drawn from the seed."""
+        """Wait until reconnected, or until that was given up."""
+        self._reconnection().join()
+        return self.online
+
+    def _reconnection(self) -> gevent.Greenlet:
+        """The reconnecting that is under way, or a new one: never two at once."""
+        if self._reconnecting is None or self._reconnecting.dead:
+            self._reconnecting = gevent.spawn(self._reconnect)
+        return self._reconnecting
+
+    def _reconnect(self) -> None:
+        """With growing pauses; the pause is the reconnecting client's back-off, drawn from the seed."""
         pause_s = 0.05
         for _ in range(RECONNECT_TRIES):
             if self.online or self.part.draining:
-                return self.online
+                return
             try:
                 self.connect()
                 self._resend()
-                return True
+                return
             except (Refused, FlowError, OSError) as error:
                 self._failed("WS", "reconnect", error)
                 gevent.sleep(pause_s * self.rng.uniform(0.5, 1.5))
                 pause_s = min(2.0, pause_s * 2)
-        return False
 
     def _resend(self) -> None:
         if self.part.target.contract.idempotent:
