@@ -191,7 +191,7 @@ class AuthServiceSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendSettings:
-    """`redis` "" means the environment's own Valkey; a URL names one that exists."""
+    """`redis` names the environment's own Valkey to its clients; a redis:// URL is a server that exists instead."""
 
     port: int | None = None
     database: str = "test_main_db"
@@ -217,7 +217,8 @@ class Settings:
     frontend: FrontendSettings = field(default_factory=FrontendSettings)
 
 
-_DATABASE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_DATABASE = re.compile(r"(?!(?:postgres|template[01])$)[a-z_][a-z0-9_]{0,62}")
+_REDIS = re.compile(r"[A-Za-z0-9_.:-]{1,64}|redis://[^/\s]+(/\d*)?")
 _SERVICES: dict[str, tuple[str, ...]] = {
     "auth_service": ("port", "database", "test_mode"),
     "backend": ("port", "database", "redis", "test_mode"),
@@ -261,6 +262,14 @@ def load_settings(path: Path | str | None = None, environ: Mapping[str, str] = o
     )
 
 
+def how_to_set(service: str, key: str, value: str, environ: Mapping[str, str] = os.environ) -> str:
+    """What the user has to write for another value, in the place that decides now."""
+    variable = _variable(service, key)
+    if environ.get(variable, "") != "":
+        return f"{variable}={value}"
+    return f"{key} = {value} under [test_environment.{service}] in {DEFAULT_FILE}"
+
+
 def _variable(service: str, key: str) -> str:
     return f"{ENV_PREFIX}{service}_{key}".upper()
 
@@ -283,7 +292,8 @@ def _setting(service: str, key: str, table: Table | None, environ: Mapping[str, 
     if key == "database":
         if isinstance(raw, str) and _DATABASE.fullmatch(raw):
             return raw
-        faults.add(name, f"= {raw!r} is no database name (a-z, 0-9 and _, at most 63)", f"{name} = {default}")
+        problem = f"= {raw!r} is no database name (a-z, 0-9 and _, at most 63, none of Postgres's own)"
+        faults.add(name, problem, f"{name} = {default}")
         return default
     if not isinstance(raw, str):
         faults.add(name, f"= {raw!r} is not text", f"{name} = {'dynamic_backend_url' if key == 'api_url' else default}")
@@ -294,6 +304,9 @@ def _setting(service: str, key: str, table: Table | None, environ: Mapping[str, 
         if not re.match(r"https?://[^/\s]+", raw):
             faults.add(name, f"= {raw!r} is no http address", f"{name} = http://127.0.0.1:8000")
         return raw
+    if not _REDIS.fullmatch(raw):  # which is not repeated: it may be an address with a password
+        faults.add(name, "is neither a name (letters, digits, _ . -) nor a redis:// address", f"{name} = {default}")
+        return default
     return raw
 
 

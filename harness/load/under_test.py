@@ -12,6 +12,7 @@ import httpx
 from harness.client.flow import FlowError, run_flow
 from harness.errors import SettingsError, TargetError
 from harness.platform.launch import Platform, launch, offered
+from harness.settings import load_settings
 from harness.target.load import open_target, secrets_environment, without_secrets
 from harness.target.plan import Plan
 from harness.target.protocol import Target
@@ -35,6 +36,7 @@ class UnderTest:
             under_test = cls({"kind": "file", "path": str(Path(options.target).resolve())})
             under_test._reach()
             return under_test
+        load_settings()  # its faults are told before anything is begun
         defects = _defects(options.defect)
         platform = None if defects else offered()
         if platform is None:

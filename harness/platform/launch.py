@@ -19,8 +19,10 @@ from typing import Any
 
 from harness.errors import PlatformError
 from harness.platform.control import ControlClient
+from harness.platform.environment import check_fits
 from harness.platform.offer import address_of, find_offer
 from harness.platform.tether import module_environment
+from harness.settings import load_settings
 
 START_TIMEOUT_S = 180.0
 """Long enough for a first start on a slow machine; each service has a shorter deadline of its own."""
@@ -91,6 +93,7 @@ def launch(
 ) -> Platform:
     """Start a platform and wait until it is ready; PlatformError with the reason if it does not get there.
 
+    What is not given here is as the settings say (`harness.settings`: file in the working directory, environment).
     `defects` `{"backend-2": ["Z1:0.01"]}`, `settings` `{"backend": {"rate_per_s": 5}}`, `ports` `{"edge": 8080}`.
     `progress` is told a sentence now and then when the start takes more than two seconds (default: stderr).
     """
@@ -117,9 +120,14 @@ def attach(place: str) -> Platform:
 
 
 def offered() -> Platform | None:
-    """The platform that `EARWITNESS_PLATFORM` or this folder's state file offers, or None (see `offer`)."""
+    """The platform that `EARWITNESS_PLATFORM` or this folder's state file offers, or None (see `offer`).
+    SettingsError if the settings ask for another one."""
     address = find_offer()
-    return None if address is None else attach(address)
+    if address is None:
+        return None
+    platform = attach(address)
+    check_fits(platform.endpoints, load_settings())
+    return platform
 
 
 def _spawn(arguments: list[str], timeout_s: float, progress: Callable[[str], None]) -> Platform:

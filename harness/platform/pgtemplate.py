@@ -17,15 +17,16 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import PlatformError
 from harness.platform.children import run_tool
 
-DATABASES = ("auth", "main")
-_LAYOUT = "1"
+DATABASES: Mapping[str, str] = {"auth": "test_auth_db", "main": "test_main_db"}
+"""Names of the databases in the template, by the role that owns each."""
+_LAYOUT = "2"
 """Part of the cache key: raise it when what the template contains changes."""
 _LOCK_TIMEOUT_S = 120.0
 _LOCK_PAUSE_S = 0.05
@@ -100,6 +101,20 @@ class Template:
                 return
         await asyncio.to_thread(shutil.copytree, kept, data, symlinks=True)
 
+    async def rename(self, data: Path, databases: Mapping[str, str]) -> None:
+        """Give the databases in `data`, which no server uses yet, other names (by role)."""
+        changed = [(role, name) for role, name in databases.items() if name != DATABASES[role]]
+        if changed:
+            # Two steps: the two databases may be given each other's names. Capitals are in no name that is asked for.
+            sql = [f'ALTER DATABASE {DATABASES[role]} RENAME TO "MOVED {role}"' for role, _ in changed]
+            sql += [f'ALTER DATABASE "MOVED {role}" RENAME TO "{name}"' for role, name in changed]
+            await self._tell(data, "".join(f"{line};\n" for line in sql))
+
+    async def _tell(self, data: Path, sql: str) -> None:
+        """Statements, one a line, to a server of one user that ends with its input."""
+        single = [str(self._binaries / "postgres"), "--single", "-D", data.name, "postgres"]
+        await run_tool([*self._prefix, *single], cwd=data.parent, user=self._user, stdin=sql.encode())
+
     async def _build(self, data: Path) -> None:
         folder = data.parent
         secret = folder / ".password"
@@ -113,12 +128,9 @@ class Template:
             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8", "--no-sync",
         ]  # fmt: skip
-        single = [str(self._binaries / "postgres"), "--single", "-D", data.name, "postgres"]
         try:
             await run_tool([*self._prefix, *initdb], cwd=folder, user=self._user)
-            await run_tool(
-                [*self._prefix, *single], cwd=folder, user=self._user, stdin=_setup_sql(self._password).encode()
-            )
+            await self._tell(data, _setup_sql(self._password))
         finally:
             secret.unlink()
 
@@ -126,10 +138,10 @@ class Template:
 def _setup_sql(secret: str) -> str:
     """One statement a line, as the single-user server wants it. The roles own their database and nothing else."""
     lines = []
-    for name in DATABASES:
+    for role, name in DATABASES.items():
         lines += [
-            f"CREATE ROLE {name} LOGIN PASSWORD '{secret}'",
-            f"CREATE DATABASE {name} OWNER {name}",
+            f"CREATE ROLE {role} LOGIN PASSWORD '{secret}'",
+            f"CREATE DATABASE {name} OWNER {role}",
             f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
         ]
     return "".join(line + ";\n" for line in lines)

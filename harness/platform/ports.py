@@ -24,13 +24,14 @@ _GUARDED = sys.platform == "linux"
 class ReservedPort:
     """One port of 127.0.0.1, reserved until `close`."""
 
-    def __init__(self, service: str, wanted: int = 0) -> None:
-        """`wanted` 0: any free port. A port that is taken is a PlatformError that names who has it, if that shows."""
+    def __init__(self, service: str, wanted: int = 0, how: str = "") -> None:
+        """`wanted` 0: any free port. A port that is taken is a PlatformError that names who has it, if that shows, and
+        `how` another one is chosen."""
         self.service = service
         try:
             self._guard: socket.socket | None = _bound(wanted)
         except OSError as error:
-            raise PlatformError(_refusal(service, wanted, error)) from None
+            raise PlatformError(_refusal(service, wanted, error, how)) from None
         self.number: int = self._guard.getsockname()[1]
         if not _GUARDED:
             _leave_in_time_wait(self._guard)
@@ -82,11 +83,11 @@ def _leave_in_time_wait(bound: socket.socket) -> None:
             client.recv(1)
 
 
-def _refusal(service: str, port: int, error: OSError) -> str:
+def _refusal(service: str, port: int, error: OSError, how: str = "") -> str:
     if error.errno == errno.EADDRINUSE:
         return (
-            f"{service} cannot use port {port} of {HOST}: {_listener(port)} listens there already. "
-            f"Stop that program, or choose another port with --port {service}=NUMBER."
+            f"{service} cannot use port {port} of {HOST}: {_listener(port)} listens there already; "
+            f"stop that program, or choose another port with {how or f'--port {service}=NUMBER'}."
         )
     if error.errno == errno.EACCES:
         return f"{service} may not use port {port} of {HOST}: ports below 1024 need root. Choose a higher one."

@@ -1,4 +1,4 @@
-"""PostgreSQL as a service: two databases, `auth` and `main`, each with its own role and password."""
+"""PostgreSQL as a service: two databases, of the roles `auth` and `main`, each with its own password."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote
@@ -50,19 +51,28 @@ class UserMode(enum.StrEnum):
 class Postgres:
     """One server of the platform: its addresses and its spec."""
 
-    def __init__(self, port: ReservedPort, *, user_mode: UserMode = UserMode.AUTO, scratch: Path) -> None:
-        """`scratch`: the platform's directory, where copied binaries go if nobody else can read ours."""
+    def __init__(
+        self,
+        port: ReservedPort,
+        *,
+        user_mode: UserMode = UserMode.AUTO,
+        scratch: Path,
+        databases: Mapping[str, str] = DATABASES,
+    ) -> None:
+        """`scratch`: the platform's directory, where copied binaries go if nobody else can read ours. `databases`:
+        the name of each role's database."""
         self.mode = resolve_mode(user_mode)
+        self._databases = databases
         self._port = port
         self._password = pgtemplate.password()
         self._binaries = pgtemplate.find_binaries()
         if self.mode is UserMode.NOBODY:
             self._binaries = _readable_binaries(self._binaries, scratch)
 
-    def dsn(self, database: str) -> str:
-        """Address of one database with its role's password."""
-        password = quote(self._password, safe="")
-        return f"postgresql://{database}:{password}@{HOST}:{self._port.number}/{database}?sslmode=disable"
+    def dsn(self, role: str) -> str:
+        """Address of a role's database with its password."""
+        password, database = quote(self._password, safe=""), self._databases[role]
+        return f"postgresql://{role}:{password}@{HOST}:{self._port.number}/{database}?sslmode=disable"
 
     def spec(self, name: str = "postgres") -> ServiceSpec:
         options = [f"{key}={value}" for key, value in {**_CONFIGURATION, "port": str(self._port.number)}.items()]
@@ -74,7 +84,7 @@ class Postgres:
             argv=(*_prefix(self.mode), *arguments),
             env=_environment(),
             port=self._port.number,
-            ready=tuple(PostgresAnswers(self.dsn(database)) for database in DATABASES),
+            ready=tuple(PostgresAnswers(self.dsn(role)) for role in self._databases),
             stop_signal=signal.SIGINT,  # "fast": disconnects clients, then a checkpoint
             discard_signal=signal.SIGQUIT,  # "immediate": no checkpoint for data that goes to the bin
             prepare=self._prepare,
@@ -92,6 +102,7 @@ class Postgres:
         await template.copy_to(directory / "data")
         if user is not None:
             await asyncio.to_thread(_give, directory, user)
+        await template.rename(directory / "data", self._databases)
 
 
 @cache

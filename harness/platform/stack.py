@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from harness.errors import SettingsError
+from harness.errors import PlatformError, SettingsError
+from harness.platform import pgtemplate
 from harness.platform.edge import Edge
 from harness.platform.ports import ReservedPort
 from harness.platform.postgres import Postgres, UserMode
-from harness.platform.readiness import HttpAnswers
+from harness.platform.readiness import HttpAnswers, RedisAnswers
 from harness.platform.spec import ServiceSpec
 from harness.platform.tether import module_environment
 from harness.platform.valkey import Valkey
@@ -22,6 +26,7 @@ CLIENT_ID = "earwitness"
 AUDIENCE = "earwitness-chat"
 REPLICAS = 2
 MAX_REPLICAS = 16
+_OUTSIDE_TIMEOUT_S = 5.0
 BACKEND = "backend"
 """In options: all replicas at once."""
 
@@ -37,6 +42,7 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = {
         **BUDGET,
     },
     BACKEND: {"test_mode": True, **BUDGET},
+    "frontend": {"test_mode": True},
 }
 """Settings that a run may change with `StackOptions.settings`, by service."""
 
@@ -45,13 +51,20 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = {
 class StackOptions:
     """What a run may ask for. Keys of the mappings are service names; "backend" means every replica.
 
-    `settings`: `{"backend": {"rate_per_s": 5}}`; `defects`: `{"backend-2": ["Z1:0.01"]}`; `ports`: fixed ports.
+    `settings`: `{"backend": {"rate_per_s": 5}}`; `defects`: `{"backend-2": ["Z1:0.01"]}`; `ports`: fixed ports;
+    `port_words`: how the user would choose another port, where that is not `--port`. `databases`: names by role.
+    `redis`: what auth and backends call themselves there, or the redis:// address of a server to use instead of one
+    of our own. `api_url`: what the frontend takes for the backend, if not the edge.
     """
 
     replicas: int = REPLICAS
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     defects: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ports: Mapping[str, int] = field(default_factory=dict)
+    port_words: Mapping[str, str] = field(default_factory=dict)
+    databases: Mapping[str, str] = field(default_factory=lambda: dict(pgtemplate.DATABASES))
+    redis: str = "test_redis"
+    api_url: str | None = None
     postgres_user: UserMode = UserMode.AUTO
     valkey_program: str | None = None
 
@@ -60,22 +73,53 @@ class Stack:
     """The reference platform as specs and endpoints; nothing runs yet, but its ports are reserved."""
 
     def __init__(self, options: StackOptions, scratch: Path) -> None:
-        """SettingsError with all faults of the options; PlatformError for a taken port or a missing program."""
+        """SettingsError with all faults of the options; PlatformError for taken ports or a missing program."""
         self.options = options
         self.replicas = [f"{BACKEND}-{n + 1}" for n in range(options.replicas)]
-        self.names = ["postgres", "valkey", "provider", "auth", *self.replicas, "frontend", "edge"]
+        self.foreign_redis = "://" in options.redis
+        stores = ["postgres"] if self.foreign_redis else ["postgres", "valkey"]
+        self._stores = tuple(stores)
+        self.names = [*stores, "provider", "auth", *self.replicas, "frontend", "edge"]
         self._check()
         self._ports: dict[str, ReservedPort] = {}
         try:
-            for name in self.names:
-                self._ports[name] = ReservedPort(name, options.ports.get(name, 0))
-            self._postgres = Postgres(self._ports["postgres"], user_mode=options.postgres_user, scratch=scratch)
-            self._valkey = Valkey(self._ports["valkey"], program=options.valkey_program)
+            self._reserve()
+            self._postgres = Postgres(
+                self._ports["postgres"], user_mode=options.postgres_user, scratch=scratch, databases=options.databases
+            )
+            self._valkey = None if self.foreign_redis else Valkey(self._ports["valkey"], program=options.valkey_program)
             self._edge = Edge(self._ports["edge"], [self._ports[name] for name in self.replicas])
         except BaseException:
             self.close()
             raise
         self._client_secret = secrets.token_urlsafe(24)
+
+    def _reserve(self) -> None:
+        faults = []
+        for name in self.names:
+            words = self.options.port_words.get(name, "")
+            try:
+                self._ports[name] = ReservedPort(name, self.options.ports.get(name, 0), words)
+            except PlatformError as error:
+                faults.append(str(error))
+        if faults:
+            raise PlatformError(" ".join(faults))
+
+    async def check_outside(self) -> None:
+        """PlatformError if a server that is not ours to start does not answer."""
+        if not self.foreign_redis:
+            return
+        where = self.options.redis.rpartition("@")[2].removeprefix("redis://")
+        try:
+            async with asyncio.timeout(_OUTSIDE_TIMEOUT_S):
+                missing = await RedisAnswers(self.options.redis).missing()
+        except (OSError, EOFError, TimeoutError) as error:
+            missing = str(error) or type(error).__name__
+        if missing is not None:
+            raise PlatformError(
+                f"The Redis that the setting backend.redis names ({where}) is not there: {missing}. "
+                "Start it, or leave the setting out to get one."
+            )
 
     def close(self) -> None:
         """Give the ports back."""
@@ -90,7 +134,7 @@ class Stack:
             "backends": {name: self._url(name) for name in self.replicas},
             "auth_dsn": self._postgres.dsn("auth"),
             "main_dsn": self._postgres.dsn("main"),
-            "redis": self._valkey.url,
+            "redis": self._redis_url,
         }
 
     def specs(self) -> list[ServiceSpec]:
@@ -98,7 +142,7 @@ class Stack:
         replicas = tuple(self.replicas)
         return [
             self._postgres.spec(),
-            self._valkey.spec(),
+            *([] if self._valkey is None else [self._valkey.spec()]),
             self._provider(),
             self._auth(),
             *(self._backend(name) for name in replicas),
@@ -121,7 +165,7 @@ class Stack:
         settings = {
             "public_url": url,
             "dsn": self._postgres.dsn("auth"),
-            "redis_url": self._valkey.url,
+            "redis_url": self._redis_for_services,
             "provider_issuer": self._url("provider"),
             "client_id": CLIENT_ID,
             "client_secret": self._client_secret,
@@ -132,24 +176,24 @@ class Stack:
             "auth",
             settings,
             probes=(HttpAnswers(f"{url}/auth/google", 302),),
-            after=("postgres", "valkey", "provider"),
+            after=(*self._stores, "provider"),
         )
 
     def _backend(self, name: str) -> ServiceSpec:
         settings = {
             "dsn": self._postgres.dsn("main"),
-            "redis_url": self._valkey.url,
+            "redis_url": self._redis_for_services,
             "auth_url": self._url("auth"),
             "issuer": self._url("auth"),
             "audience": AUDIENCE,
         }
-        return self._service(name, settings, after=("postgres", "valkey"))
+        return self._service(name, settings, after=self._stores)
 
     def _frontend(self) -> ServiceSpec:
         settings = {
             "public_url": self._url("frontend"),
             "auth_url": self._url("auth"),
-            "backend_url": self._url("edge"),
+            "backend_url": self.options.api_url or self._url("edge"),
         }
         # Most of its start is importing: it does that while the others do theirs.
         return self._service("frontend", settings, beside=("auth", "edge"))
@@ -190,6 +234,17 @@ class Stack:
             beside=beside,
         )
 
+    @property
+    def _redis_url(self) -> str:
+        return self.options.redis if self._valkey is None else self._valkey.url
+
+    @property
+    def _redis_for_services(self) -> str:
+        """Each of their connections says the environment's name in CLIENT LIST."""
+        if self._valkey is None:
+            return self.options.redis
+        return f"{self._valkey.url}?client_name={quote(self.options.redis)}"
+
     def _url(self, name: str) -> str:
         return self._ports[name].url
 
@@ -198,7 +253,8 @@ class Stack:
         faults = []
         if not 1 <= options.replicas <= MAX_REPLICAS:
             faults.append(f"replicas must be from 1 to {MAX_REPLICAS}, not {options.replicas}")
-        python = {_kind(name) for name in self.names[2:-1]} | set(self.names[2:-1])
+        services = self.names[len(self._stores) : -1]
+        python = {_kind(name) for name in services} | set(services)
         for what, names, known in (
             ("settings", options.settings, python),
             ("defects", options.defects, python),
@@ -208,6 +264,12 @@ class Stack:
                 f"{what} are for {name!r}, which is none of {', '.join(sorted(known))}"
                 for name in sorted(set(names) - known)
             ]
+        shared = Counter(options.ports.values())
+        faults += [
+            f"port {number} is named for {' and '.join(n for n in sorted(options.ports) if options.ports[n] == number)}"
+            for number in sorted(shared)
+            if shared[number] > 1
+        ]
         if faults:
             raise SettingsError("the platform's options", faults)
 

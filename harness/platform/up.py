@@ -17,11 +17,13 @@ from typing import Any
 
 from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EarwitnessError, PlatformError, SettingsError
 from harness.platform.control import ControlServer
+from harness.platform.environment import with_settings
 from harness.platform.offer import STATE_FILE, remove_state, write_state
 from harness.platform.postgres import UserMode
 from harness.platform.remains import PlatformDirectory, remove_stale
 from harness.platform.stack import REPLICAS, Stack, StackOptions
 from harness.platform.supervisor import Supervisor
+from harness.settings import load_settings
 
 HELP = "start the whole platform in the foreground and print its endpoints"
 
@@ -55,10 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 after an ordinary end; EarwitnessError, or 2 if a service died while it ran."""
-    options = options_of(args)
-    _raise_open_file_limit()
     report = _Report(args.report_fd)
     try:
+        options = with_settings(options_of(args), load_settings())
+        _raise_open_file_limit()
         return asyncio.run(_up(args, options, report))
     except EarwitnessError as error:
         if not report.send({"error": str(error)}):
@@ -146,6 +148,7 @@ async def _up(args: argparse.Namespace, options: StackOptions, report: _Report) 
                 directory.keep()
             stack = Stack(options, directory.path)
             leaving.callback(stack.close)
+            await stack.check_outside()
             supervisor = Supervisor(stack.specs(), directory, log_dir=_absolute(args.log_dir), say=say)
             if await _unless(ending, supervisor.start()):
                 await _serve(args, supervisor, stack.endpoints, ending, report)

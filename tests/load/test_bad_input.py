@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -48,6 +49,46 @@ def test_a_seed_that_is_no_number(locust: Callable[..., Any]) -> None:
     run = locust(*FEW, "--seed", "lucky")
     assert run.code == 2, run.out
     assert "--seed 42" in sentence(run.out)
+
+
+def test_a_fixed_port_that_is_taken(
+    command: Callable[..., list[str]],
+    environment: Callable[..., dict[str, str]],
+    family_of: Callable[[int], Any],
+    tmp_path: Path,
+) -> None:
+    """The sentence names the port, who has it, and the variable; nothing runs, no directory is left."""
+    (tmp_path / "temporary").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = {"EARWITNESS_BACKEND_PORT": str(port), "TMPDIR": str(tmp_path / "temporary")}
+        with subprocess.Popen(
+            command("--headless", *FEW),
+            env={**environment(), **settings},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            family = family_of(process.pid)
+            out, _ = process.communicate(timeout=60)
+            family.close()
+    assert process.returncode == 2, out
+    assert f"port {port} of 127.0.0.1: " in sentence(out)
+    assert "EARWITNESS_BACKEND_PORT=NUMBER" in sentence(out)
+    assert family.alive() == []
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_settings_with_faults(command: Callable[..., list[str]], environment: Callable[..., dict[str, str]]) -> None:
+    """All faults of the settings are in one sentence, before anything is started."""
+    wrong = {"EARWITNESS_FRONTEND_PORT": "many", "EARWITNESS_BACKEND_DATABASE": "no-name"}
+    done = subprocess.run(
+        command("--headless", *FEW), env={**environment(), **wrong}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert all(name in sentence(done.stdout + done.stderr) for name in wrong)
+    assert "starting" not in done.stderr
 
 
 def test_no_space_for_the_run(tmp_path: Path, command: Callable[..., list[str]]) -> None:

@@ -61,11 +61,19 @@ async def test_each_user_mode_serves_and_keeps_what_was_committed_through_sigkil
 async def test_roles_are_apart_and_passwords_are_asked_for(
     port: ReservedPort, supervised: Any, temporary: Path
 ) -> None:
-    """The role of one database cannot enter the other, and nobody enters without the password."""
-    postgres = Postgres(port, scratch=temporary)
+    """The role of one database cannot enter the other, and nobody enters without the password; the databases have
+    the names that were asked for, even if they are each other's usual ones."""
+    names = {"auth": "test_main_db", "main": "test_auth_db"}
+    postgres = Postgres(port, scratch=temporary, databases=names)
     async with supervised(postgres.spec()):
+        for role, name in names.items():
+            connection = await asyncpg.connect(postgres.dsn(role))
+            owner = "SELECT datdba::regrole::text FROM pg_database WHERE datname = current_database()"
+            assert await connection.fetchval("SELECT current_database()") == name
+            assert await connection.fetchval(owner) == role
+            await connection.close()
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await asyncpg.connect(postgres.dsn("auth").replace("/auth?", "/main?"))
+            await asyncpg.connect(postgres.dsn("auth").replace("/test_main_db?", "/test_auth_db?"))
         with pytest.raises(asyncpg.InvalidPasswordError):
             await asyncpg.connect(postgres.dsn("main"), password="guess")
 

@@ -21,6 +21,7 @@ import redis
 
 from harness.errors import PlatformError, SettingsError
 from harness.platform.launch import Platform, attach, launch, offered
+from harness.platform.ports import ReservedPort
 from harness.platform.remains import PREFIX, processes_in
 from harness.platform.stack import Stack, StackOptions
 
@@ -65,10 +66,10 @@ async def test_every_endpoint_answers_what_it_is_for(platform: Platform) -> None
     assert await asyncio.to_thread(status_of, f"{endpoints['edge']}/api/me") == 401
     for name in ("auth", "main"):
         connection = await asyncpg.connect(endpoints[f"{name}_dsn"])
-        assert await connection.fetchval("SELECT current_database()") == name
+        assert await connection.fetchval("SELECT current_database()") == f"test_{name}_db"
         await connection.close()
     with redis.Redis.from_url(endpoints["redis"]) as client:
-        assert client.ping()
+        assert "test_redis" in {each["name"] for each in client.client_list()}
 
 
 def test_the_edge_answers_while_one_replica_is_killed_and_comes_back(platform: Platform) -> None:
@@ -113,9 +114,17 @@ def test_a_second_platform_does_not_meet_the_first_and_dies_with_its_owner(
 def test_up_prints_json_is_found_and_ends_on_ctrl_c(
     tmp_path: Path, until: Any, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`earwitness up --json` prints one line when ready; others find it by its state file; SIGINT cleans all up."""
+    """`earwitness up --json` prints one line when ready; others find it by its state file; SIGINT cleans all up.
+    It is as the file of settings and the environment say."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EARWITNESS_PLATFORM", raising=False)
+    frontend, edge = free_ports(2)
+    (tmp_path / "earwitness.toml").write_text(
+        '[test_environment.auth_service]\ndatabase = "user"\n'
+        f"[test_environment.frontend]\nport = {frontend}\ntest_mode = false\napi_url = 'http://localhost:{edge}'\n"
+        "[test_environment.backend]\nport = 1\n"
+    )
+    monkeypatch.setenv("EARWITNESS_BACKEND_PORT", str(edge))
     command = [sys.executable, "-m", "harness.cli", "up", "--json", "--replicas", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
         assert up.stdout is not None
@@ -123,6 +132,15 @@ def test_up_prints_json_is_found_and_ends_on_ctrl_c(
         found = offered()
         assert found is not None
         assert found.endpoints == endpoints
+        assert [urlsplit(endpoints[name]).port for name in ("frontend", "edge")] == [frontend, edge]
+        assert urlsplit(endpoints["auth_dsn"]).path == "/user"
+        with urllib.request.urlopen(f"{endpoints['frontend']}/config.json", timeout=5) as answer:
+            assert json.load(answer)["ws_url"] == f"ws://localhost:{edge}/ws"
+        with urllib.request.urlopen(endpoints["frontend"], timeout=5) as answer:
+            assert b'data-mode="test"' not in answer.read()
+        monkeypatch.setenv("EARWITNESS_BACKEND_PORT", "1")
+        with pytest.raises(SettingsError, match=rf"backend.port is 1, but it answers at .*:{edge}; stop it"):
+            offered()
         assert attach(endpoints["control"]).endpoints == endpoints
         assert found.stop() is None  # it is not ours
         (directory,) = temporary.glob(f"{PREFIX}*")
@@ -131,7 +149,7 @@ def test_up_prints_json_is_found_and_ends_on_ctrl_c(
         assert up.wait(10) == 0
         assert up.stdout.read() == ""
     assert list(temporary.iterdir()) == []
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "earwitness.toml"]
 
 
 def test_a_fixed_port_that_is_taken_is_told_before_anything_starts(platform: Platform, temporary: Path) -> None:
@@ -170,6 +188,12 @@ def test_settings_and_defects_reach_the_replicas_that_they_name(tmp_path: Path) 
     assert specs["backend-1"].argv[-2:] == ("--defect", "Z1:0.5")
     assert specs["backend-2"].argv[-4:] == ("--defect", "Z1:0.5", "--defect", "Z2:1")
     assert "--defect" not in specs["auth"].argv
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    with contextlib.ExitStack() as held:
+        return [held.enter_context(contextlib.closing(ReservedPort("test"))).number for _ in range(count)]
 
 
 @contextlib.contextmanager

@@ -75,6 +75,16 @@ def test_variables_win_over_the_file(write: Callable[[str], Path]) -> None:
     assert (settings.frontend.api_url, settings.frontend.test_mode) == ("http://127.0.0.1:9000", False)
 
 
+def test_names_that_cannot_be_used() -> None:
+    """Postgres's own databases are not ours to rename; a Redis address with a fault is not repeated: it has a password."""
+    faults = faults_of(
+        None, EARWITNESS_BACKEND_DATABASE="template1", EARWITNESS_BACKEND_REDIS="rediss://:hidden@127.0.0.1 :1"
+    )
+    assert "none of Postgres's own" in faults[0]
+    assert "EARWITNESS_BACKEND_REDIS is neither a name" in faults[1]
+    assert "hidden" not in faults[1]
+
+
 def test_the_file_of_the_working_directory(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """`earwitness.toml` is found without being named; other tables in it are not ours."""
     path = write("[other_tool]\nx = 1\n[test_environment.backend]\nport = 7002\n")

@@ -31,13 +31,15 @@ HOP_BY_HOP = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class FrontendSettings:
-    """Addresses: our own as browsers see it, auth as browsers see it too, the backend's edge."""
+    """Addresses: our own as browsers see it, auth as browsers see it too, the backend's edge. In `test_mode` the page
+    says that it is no real one."""
 
     name: str
     fd: int
     public_url: str
     auth_url: str
     backend_url: str
+    test_mode: bool = False
 
 
 class Frontend(Service):
@@ -74,6 +76,8 @@ class Frontend(Service):
 
     async def page(self, request: web.Request) -> web.Response:
         body, kind = self.pages[request.path]
+        if self.settings.test_mode:
+            body = body.replace(b"<body>", b'<body data-mode="test">')
         parts = urlsplit(self.ws_url)
         policy = (
             "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'none'; "
