@@ -76,7 +76,7 @@ def test_variables_win_over_the_file(write: Callable[[str], Path]) -> None:
 
 
 def test_names_that_cannot_be_used() -> None:
-    """Postgres's own databases are not ours to rename; a Redis address with a fault is not repeated: it has a password."""
+    """Postgres's own databases are not ours to rename; a wrong Redis address may hold a password."""
     faults = faults_of(
         None, EARWITNESS_BACKEND_DATABASE="template1", EARWITNESS_BACKEND_REDIS="rediss://:hidden@127.0.0.1 :1"
     )
