@@ -8,8 +8,8 @@ from checks.compiled import kernel
 from checks.contract import Contract
 from checks.fold import FINDINGS, MID, REC, WHAT, Described, End, Folding, X, Y, finding
 from checks.heard import note
+from checks.kinds import K_DELIVER, K_INVOKE, K_STORED
 from checks.record import Flag, Kind
-from checks.resolve import K_DELIVER, K_INVOKE, K_STORED
 from checks.roster import Roster
 from checks.tables import COUNTER_MAX, DELIVERED, DISPUTED, INVOKED, MISPLACED, PAGE_BITS, STORED, Array, Int
 from checks.verdict import Finding, Verdict

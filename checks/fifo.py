@@ -23,7 +23,8 @@ from checks.fold import (
     finding,
     invoked,
 )
-from checks.resolve import AGAIN_HERE, K_DELIVER
+from checks.kinds import K_DELIVER
+from checks.resolve import AGAIN_HERE
 from checks.roster import Roster
 from checks.tables import (
     PAGE,

@@ -7,8 +7,9 @@ import numpy as np
 from checks.compiled import helper, kernel
 from checks.contract import Contract
 from checks.fold import FINDINGS, Described, End, Folding, finding
+from checks.kinds import K_DELIVER, K_REPLAY, LISTENED, MISROUTED
 from checks.record import Flag, Kind
-from checks.resolve import AGAIN_HERE, K_DELIVER, K_REPLAY, LISTENED, MISROUTED
+from checks.resolve import AGAIN_HERE
 from checks.roster import Roster
 from checks.tables import INVOKED, REC_BITS, Array, Int, Tables
 from checks.verdict import Finding, Verdict

@@ -10,8 +10,8 @@ import numpy as np
 from checks.compiled import kernel
 from checks.contract import Contract
 from checks.fold import Described, End, Folding, host_of
+from checks.kinds import K_FAIL, K_INFO, K_INVOKE, K_OK
 from checks.record import Flag, Kind
-from checks.resolve import K_FAIL, K_INFO, K_INVOKE, K_OK
 from checks.roster import Roster
 from checks.tables import ACKED, DELIVERED, INVOKED, REC_BITS, Array, Int, Tables
 from checks.verdict import Outcome, Verdict

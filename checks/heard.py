@@ -24,18 +24,9 @@ from checks.fold import (
     finding,
     invoked,
 )
+from checks.kinds import CONTENT, HEARD_OR_READ, K_DELIVER, K_INVOKE, LISTENED, MISROUTED, UNTRUSTED
 from checks.record import Flag, Kind
-from checks.resolve import (
-    AGAIN_HERE,
-    AGAIN_ON_DEVICE,
-    CONTENT,
-    HEARD_OR_READ,
-    K_DELIVER,
-    K_INVOKE,
-    LISTENED,
-    MISROUTED,
-    UNTRUSTED,
-)
+from checks.resolve import AGAIN_HERE, AGAIN_ON_DEVICE
 from checks.roster import Roster
 from checks.tables import INVOKED, REC_BITS, RETRIED, Array, Int, Tables
 from checks.verdict import Finding, Verdict

@@ -7,8 +7,9 @@ import numpy as np
 from checks.compiled import kernel
 from checks.contract import Contract
 from checks.fold import Described, End, Folding, finding
+from checks.kinds import K_DELIVER
 from checks.precedence import cycles
-from checks.resolve import AGAIN_HERE, K_DELIVER
+from checks.resolve import AGAIN_HERE
 from checks.roster import Roster
 from checks.tables import REC_BITS, Array, Int, place
 from checks.verdict import Finding, Verdict

@@ -8,34 +8,21 @@ from typing import Any
 import numpy as np
 
 from checks.compiled import helper, kernel
-from checks.record import Flag, Kind
+from checks.kinds import CONTENT, K_DELIVER, K_INVOKE, K_READ_END, K_REPLAY, LISTENED, MISROUTED, OF_MESSAGES, UNTRUSTED
+from checks.learn import learn, learn_content, learn_sequence
 from checks.tables import (
-    ACKED,
     COUNTER_MAX,
-    DELIVERED,
-    DIGESTED,
     DISPUTED,
-    HEARD,
-    INVOKED,
     MISPLACED,
-    NUMBERED,
     PAGE,
     PAGE_BITS,
     REC_BITS,
-    REFUSED,
-    RENUMBERED,
-    RETRIED,
-    SENT_ON,
-    SIZED,
     SPAN,
     SPAN_BITS,
-    STORED,
     TAG_SLOT,
     TAG_SLOT_PAGE,
     TAG_SUB_PAGE,
-    UNANSWERED,
     USED_CONNS,
-    USED_EXTRA,
     USED_PAGES,
     USED_SLOT_PAGES,
     USED_SLOTS,
@@ -47,22 +34,6 @@ from checks.tables import (
     put,
     subscription,
 )
-
-K_INVOKE = int(Kind.INVOKE)
-K_OK = int(Kind.OK)
-K_FAIL = int(Kind.FAIL)
-K_INFO = int(Kind.INFO)
-K_DELIVER = int(Kind.DELIVER)
-K_STORED = int(Kind.STORED)
-K_READ_END = int(Kind.READ_END)
-K_REPLAY = int(Kind.REPLAY)
-LISTENED = 1 << K_DELIVER | 1 << K_REPLAY
-HEARD_OR_READ = LISTENED | 1 << K_STORED
-CONTENT = HEARD_OR_READ | 1 << K_INVOKE
-OF_MESSAGES = CONTENT | 1 << K_OK | 1 << K_FAIL | 1 << K_INFO
-"""Sets of kinds, as bits."""
-UNTRUSTED = int(Flag.CORRUPT | Flag.FOREIGN_RUN)
-MISROUTED = int(Flag.MISROUTED)
 
 AGAIN_HERE = 1
 """Bit of `seen`: this message was already delivered on this connection."""
@@ -127,79 +98,6 @@ def message_of(w: Tables, author: Int, counter: Int, conv: Int, sending: bool) -
         m["author_sub"] = subscription(w, author, conv)
         w.conv_next[conv] += 1
     return mid
-
-
-@helper
-def learn(w: Tables, mid: Int, r: Any, rec: Int) -> None:
-    """Add to the message's entry what this record says of it."""
-    m = w.messages[mid]
-    kind = np.int64(r["kind"])
-    flags = np.int64(m["flags"])
-    first = r["attempt"] <= 1
-    if not first:
-        flags |= RETRIED
-    if kind == K_INVOKE:
-        if not flags & INVOKED or r["t"] < m["invoke_t"]:
-            m["invoke_t"] = r["t"]
-            m["invoke_rec"] = rec
-        if first:
-            m["proc"] = r["proc"]
-            flags |= SENT_ON
-        flags |= INVOKED
-    elif kind == K_OK:
-        flags |= ACKED
-    elif kind == K_FAIL:
-        flags |= REFUSED
-    elif kind == K_INFO:
-        flags |= UNANSWERED
-    elif kind == K_STORED:
-        flags |= STORED
-        if m["rows"] < 255:
-            m["rows"] += 1
-    else:
-        flags |= HEARD
-        if kind == K_DELIVER:
-            flags |= DELIVERED
-            if first and not flags & (INVOKED | SENT_ON):
-                m["proc"] = r["proc"]
-                flags |= SENT_ON
-    m["flags"] = flags
-
-
-@helper
-def learn_content(w: Tables, mid: Int, r: Any, rec: Int) -> None:
-    """The reference for digest and size; sizes differ between attempts, so only the first attempt's counts."""
-    m = w.messages[mid]
-    flags = np.int64(m["flags"])
-    if not flags & DIGESTED:
-        m["digest"] = r["digest"]
-        m["first_rec"] = rec
-        flags |= DIGESTED
-    if not flags & SIZED and r["attempt"] <= 1:
-        m["size"] = r["size"]
-        flags |= SIZED
-    m["flags"] = flags
-
-
-@helper
-def learn_sequence(w: Tables, mid: Int, r: Any, rec: Int) -> None:
-    """The first number stated stays in the entry, another one is kept beside it."""
-    m = w.messages[mid]
-    seq = r["seq"]
-    live = r["kind"] != K_REPLAY
-    if m["seq"] < 0:
-        m["seq"] = seq
-        m["seq_rec"] = rec
-    if m["seq"] != seq:
-        m["flags"] |= RENUMBERED
-        row = w.extra[w.used[USED_EXTRA]]
-        row[0] = mid
-        row[1] = seq
-        row[2] = rec
-        row[3] = 1 if live else 0
-        w.used[USED_EXTRA] += 1
-    elif live:
-        m["flags"] |= NUMBERED
 
 
 @helper

@@ -52,6 +52,14 @@ def test_an_author_with_a_whole_journal_gets_no_excuse(new_history: Callable[...
     assert history.judge()["I8"].outcome is Outcome.FAIL
 
 
+def test_an_author_of_whom_nothing_is_left(new_history: Callable[..., Any]) -> None:
+    """An author who is in no journal may have been in the torn one."""
+    history = new_history().send(ANN, 1).hear(ANN, BOB, 2, 1).send(BOB2, 1, journal=1)
+    assert history.judge()["I8"].outcome is Outcome.FAIL
+    history.torn = {1}
+    assert history.judge()["I8"].outcome is Outcome.UNKNOWN
+
+
 def test_in_another_conversation(new_history: Callable[..., Any]) -> None:
     """A message that appears in another conversation than it was sent to was created there."""
     assert new_history().send(ANN, 1).hear(ANN, ANN, 1, 1, conv=1).judge()["I8"].violations == 1

@@ -1,0 +1,21 @@
+"""Kinds and flags of records as plain numbers, for compiled loops."""
+
+from __future__ import annotations
+
+from checks.record import Flag, Kind
+
+K_INVOKE = int(Kind.INVOKE)
+K_OK = int(Kind.OK)
+K_FAIL = int(Kind.FAIL)
+K_INFO = int(Kind.INFO)
+K_DELIVER = int(Kind.DELIVER)
+K_STORED = int(Kind.STORED)
+K_READ_END = int(Kind.READ_END)
+K_REPLAY = int(Kind.REPLAY)
+LISTENED = 1 << K_DELIVER | 1 << K_REPLAY
+HEARD_OR_READ = LISTENED | 1 << K_STORED
+CONTENT = HEARD_OR_READ | 1 << K_INVOKE
+OF_MESSAGES = CONTENT | 1 << K_OK | 1 << K_FAIL | 1 << K_INFO
+"""Sets of kinds, as bits."""
+UNTRUSTED = int(Flag.CORRUPT | Flag.FOREIGN_RUN)
+MISROUTED = int(Flag.MISROUTED)
