@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -58,7 +59,9 @@ class Gateway:
         resumer: Resumer, registry: Registry,
     ) -> None:  # fmt: skip
         self._settings, self._doorkeeper, self._rooms = settings, doorkeeper, rooms
-        self._hub, self._committer, self._resumer, self._registry = hub, committer, resumer, registry
+        self._hub, self._committer, self._registry = hub, committer, registry
+        self.resumer = resumer
+        self.intake: Callable[[Item], None] = committer.submit
         self.draining = False
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -127,7 +130,7 @@ class Gateway:
         elif kind == "ping":
             session.push(frame({"type": "pong", "id": said.get("id")}))
         elif kind == "resume" and isinstance(said.get("from"), dict):
-            await self._resumer.resume(session, said["from"])
+            await self.resumer.resume(session, said["from"])
         else:
             session.refuse(None, 400, "This frame is not understood.")
 
@@ -142,7 +145,7 @@ class Gateway:
         feed = session.feeds.get(item.key)
         if feed is not None:
             item.conversation_id = feed.id
-        self._committer.submit(item)
+        self.intake(item)
 
     async def join(self, session: Session, conversation_id: int, key: str) -> None:
         """Somebody was made a member while connected."""

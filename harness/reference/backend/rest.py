@@ -65,7 +65,7 @@ class Rest:
         committer: Committer,
     ) -> None:  # fmt: skip
         self._doorkeeper, self.limiter, self._rooms = doorkeeper, limiter, rooms
-        self._messages, self._invitations, self._committer = messages, invitations, committer
+        self.read_page, self._invitations, self._committer = messages.page, invitations, committer
 
     def routes(self) -> list[web.RouteDef]:
         room = "/api/conversations/{key}"
@@ -123,7 +123,7 @@ class Rest:
         """One page. `digest` covers its messages: SHA-256 of their JSON lines [seq, id, sender, text]."""
         conversation = await self._member_of(request.match_info["key"], caller)
         after, limit = _number(request, "after", 0, 1 << 62), _number(request, "limit", 100, PAGE_MAX)
-        page = await self._messages.page(conversation.id, after, limit)
+        page = await self.read_page(conversation.id, after, limit)
         messages = [
             {"seq": m.seq, "id": m.client_id, "sender": m.sender, "text": m.text, "at": iso(m.at)} for m in page
         ]

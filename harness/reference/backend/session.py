@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -37,6 +38,7 @@ class Session:
         self.resuming = resuming
         self.welcomed = asyncio.Event()
         self.closing: asyncio.Task[None] | None = None
+        self.at_end: list[Callable[[], None]] = []
         self._settings = settings
         self._outbox: list[bytes] = []
         self._transport: asyncio.Transport | None = None
@@ -63,6 +65,11 @@ class Session:
                 feed.listeners[self] = None
         self.welcomed.set()
 
+    @property
+    def open(self) -> bool:
+        """What is pushed now leaves."""
+        return self.closing is None and self._transport is not None and not self._transport.is_closing()
+
     def push(self, data: bytes) -> None:
         if not self._outbox:
             self._loop.call_soon(self._flush)
@@ -71,7 +78,7 @@ class Session:
     def _flush(self) -> None:
         outbox, self._outbox = self._outbox, []
         transport = self._transport
-        if not outbox or self.closing is not None or transport is None or transport.is_closing():
+        if not outbox or transport is None or not self.open:
             return
         # What is still unsent counts, not what comes now: a large batch must not hit a client that keeps up.
         if transport.get_write_buffer_size() > self._settings.outbound_bytes:
@@ -100,10 +107,13 @@ class Session:
             self._transport.abort()
 
     def ended(self) -> None:
-        """The connection is gone."""
+        """The connection is gone: those in `at_end` are told, and none after them."""
         self.welcomed.set()
         if self._expiry is not None:
             self._expiry.cancel()
+        for tell in self.at_end:
+            tell()
+        self.at_end.clear()
 
     # Answers to what was sent here (commit.Answer)
 

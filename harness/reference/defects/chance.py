@@ -1,4 +1,4 @@
-"""When a defect fires, and the line that says so."""
+"""When a defect fires, and the lines that say so."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from typing import Any
 
 
 class Chance:
-    """Fires with a fixed probability at each opportunity; the same service and defect draw the same numbers."""
+    """Fires with a fixed probability at each opportunity; the same service and defect draw the same numbers.
 
-    def __init__(self, defect: str, service: str, probability: float) -> None:
+    `defect` is what the lines call it, `name` how people do.
+    """
+
+    def __init__(self, defect: str, service: str, probability: float, name: str = "") -> None:
         self.defect, self.service, self.probability = defect, service, probability
+        self.name = name or defect
         self.random = random.Random(f"{service}:{defect}")
+        self.firings = 0
         self._skip = self._distance()
 
     def among(self, opportunities: int) -> Iterator[int]:
-        """Which of the next so many opportunities fire. Costs nothing for those that do not."""
+        """Which of the next so many opportunities fire; must be taken to its end. What does not fire costs nothing."""
         at = self._skip
         while at < opportunities:
             yield int(at)
@@ -28,11 +33,22 @@ class Chance:
         self._skip = at - opportunities
 
     def fires(self) -> bool:
-        return any(True for _ in self.among(1))
+        return bool(list(self.among(1)))
 
-    def say(self, **what: Any) -> None:
-        """The ground truth of one firing, in one write."""
-        line = {"defect": self.defect, "service": self.service, "at": time.time(), **what}
+    def say(self, *, manifest: bool = False, **what: Any) -> int:
+        """The ground truth of one firing, in one write; returns its number. `manifest`: its effect is out already."""
+        self.firings += 1
+        self._write({"defect": self.defect, "name": self.name}, self.firings, what)
+        if manifest:
+            self.manifest(self.firings)
+        return self.firings
+
+    def manifest(self, firing: int, **what: Any) -> None:
+        """The effect of a firing has reached some client or the database."""
+        self._write({"manifest": self.defect}, firing, what)
+
+    def _write(self, head: dict[str, Any], firing: int, what: dict[str, Any]) -> None:
+        line = {**head, "service": self.service, "firing": firing, "at": time.time(), **what}
         sys.stderr.write(json.dumps(line) + "\n")
         sys.stderr.flush()
 
