@@ -23,6 +23,7 @@ from harness.platform.launch import Platform, launch  # noqa: E402
 from harness.target.reference import ReferenceTarget  # noqa: E402
 from pytest_suite.factory import Databases, Factory  # noqa: E402
 from pytest_suite.forgery import Forger  # noqa: E402
+from pytest_suite.limits import ABUSE_NACKS, RATE_BURST, RATE_PER_S  # noqa: E402
 from pytest_suite.under_test import UnderTest, find, new_tag  # noqa: E402
 from pytest_suite.volume import seed_rows  # noqa: E402
 
@@ -143,6 +144,27 @@ def breakable(
     mine.need("control")
     yield mine
     mine.settle()
+
+
+@pytest.fixture(scope="session")
+def limited_platform(request: pytest.FixtureRequest, own_platforms: dict[str, Platform]) -> UnderTest:
+    """A platform with small budgets, the same on all services, so that a test can use one up and see it come back."""
+    if not request.config.option.real_services:
+        pytest.fail("This test starts a platform with small budgets of its own: give --real-services.", pytrace=False)
+    budget: dict[str, object] = {"rate_per_s": RATE_PER_S, "rate_burst": RATE_BURST}
+    settings = {"auth": budget, "backend": {**budget, "abuse_nacks": ABUSE_NACKS, "abuse_window_s": 10}}
+    own_platforms["limited"] = launch(settings=settings)
+    return UnderTest(own_platforms["limited"].endpoints, where="the platform with small budgets", tag=new_tag())
+
+
+@pytest.fixture
+async def limited(
+    request: pytest.FixtureRequest, limited_platform: UnderTest, http: httpx.AsyncClient
+) -> AsyncIterator[Factory]:
+    """People on the platform with small budgets."""
+    factory = Factory(limited_platform, http, request.config.option.seed, request.node.name)
+    yield factory
+    await factory.close()
 
 
 @pytest.fixture
