@@ -35,6 +35,8 @@ class ChatSession(Speaker):
     rooms        conversation numbers by the platform's label, shared by all sessions of the process
     ack_by_echo  the platform acknowledges nothing: hearing the own message back counts as its acknowledgement
     echo         the sender hears its own messages (for `settled`)
+    by_http      messages go out as requests: their answers come by `answered` or `abandon`, whatever the socket does
+    strangers    tells of a room whether people outside the run talk there: what they say is not recorded
 
     connected_now, welcomed   state of the connection
     counter                   number of the last new message
@@ -50,6 +52,7 @@ class ChatSession(Speaker):
         "_own_heard",
         "_own_prefix",
         "_resumed",
+        "_strangers",
         "ack_by_echo",
         "echo",
         "frames_recorded",
@@ -73,8 +76,13 @@ class ChatSession(Speaker):
         tally: Tally,
         echo: bool = True,
         ack_by_echo: bool = False,
+        by_http: bool = False,
+        strangers: Callable[[str | None], bool] | None = None,
     ) -> None:
-        super().__init__(client=client, tag=tag, journal=journal, encode=encode, rooms=rooms, tally=tally)
+        super().__init__(
+            client=client, tag=tag, journal=journal, encode=encode, rooms=rooms, tally=tally, by_http=by_http
+        )
+        self._strangers = strangers
         self.echo, self.ack_by_echo = echo, ack_by_echo
         self._hear = hear
         self._own_prefix = f"{PREFIX}{tag}:"
@@ -139,13 +147,16 @@ class ChatSession(Speaker):
             return
         if self._due is not None:
             self._begin(now_ns, None)
-        if self._pending:
-            self._tally.count("connection cut before the answer", len(self._pending))
-        for message_id in list(self._pending):
-            self._no_answer(now_ns, message_id, 0)
+        if not self._by_http or own:
+            if self._pending:
+                self._tally.count("connection cut before the answer", len(self._pending))
+            for message_id in list(self._pending):
+                self._no_answer(now_ns, message_id, 0)
         self.connected_now = self.welcomed = False
         flags = int(Flag.OWN) if own else 0
         self._event(now_ns, Kind.DISCONNECT, flags=flags, counter=code)
+        if self._by_http:
+            self.conn = 0  # a request that is still on its way is answered on no connection
         if self.on_closed is not None:
             self.on_closed()
 
@@ -169,6 +180,11 @@ class ChatSession(Speaker):
             author = NOBODY
             conv = self._rooms.get(label, NOBODY) if label is not None else NOBODY
             counter = proc = attempt = digest = 0
+        if flags & _FOREIGN_RUN and self._strangers is not None and self._strangers(label):
+            self._tally.count("messages of strangers")
+            if label is not None and seq > self._seen.get(label, NONE):
+                self._seen[label] = seq
+            return
         self._write(
             now_ns,
             kind,

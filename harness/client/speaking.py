@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 from checks.record import NOBODY, NONE, Flag, Kind
 from harness.client.body import encode
+from harness.client.events import ACK, NACK, Heard
 from harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN, Tally
 
 KEPT: Final = 1000
@@ -38,7 +39,9 @@ class Speaker:
     """The speaking half of a session: messages on their way, their answers, retries."""
 
     __slots__ = (
+        "_abandoned",
         "_acked_seq",
+        "_by_http",
         "_due",
         "_encode",
         "_from_plan",
@@ -72,7 +75,9 @@ class Speaker:
         encode: Callable[[str, str, str], str | bytes],
         rooms: Mapping[str, int],
         tally: Tally,
+        by_http: bool = False,
     ) -> None:
+        self._by_http, self._abandoned = by_http, 0
         self.client, self.tag = client, tag
         self._journal, self._write, self._intern = journal, journal.write, journal.intern
         self._encode, self._rooms, self._tally = encode, rooms, tally
@@ -93,7 +98,8 @@ class Speaker:
         """The frame of the next message to the room `label`; its INVOKE is written. Raises NotConnected; KeyError if
         the room is not planned."""
         counter = self.counter + 1
-        sent = (counter, 1, self._rooms[label], self.conn & 255, label, payload, now_ns, planned_ns or now_ns)
+        proc = (self.conn + self._abandoned) & 255
+        sent = (counter, 1, self._rooms[label], proc, label, payload, now_ns, planned_ns or now_ns)
         frame = self._invoke(now_ns, f"{self.tag}-{self.client}-{counter}", sent)
         self.counter = counter
         return frame
@@ -105,7 +111,8 @@ class Speaker:
             raise NotConnected(f"client {self.client} is not connected")
         sent = self._unanswered.pop(message_id, None) or self._refused.pop(message_id)
         counter, attempt, conv, _, label, payload, _, _ = sent
-        again = (counter, min(attempt + 1, 255), conv, self.conn & 255, label, payload, now_ns, now_ns)
+        proc = (self.conn + self._abandoned) & 255
+        again = (counter, min(attempt + 1, 255), conv, proc, label, payload, now_ns, now_ns)
         return self._invoke(now_ns, message_id, again)
 
     def _invoke(self, now_ns: int, message_id: str, sent: Sent) -> str | bytes:
@@ -137,6 +144,22 @@ class Speaker:
         if overdue:
             self._tally.count("no answer in time", len(overdue))
         return overdue
+
+    def answered(self, now_ns: int, answers: Sequence[Heard]) -> None:
+        """Record what a request was answered with, ACK or NACK; no frame is counted."""
+        for what, label, _, seq, _, message_id, extra in answers:
+            if what == ACK:
+                self._acknowledged(now_ns, label, seq, message_id)
+            elif what == NACK:
+                self._not_accepted(now_ns, message_id, extra)
+
+    def abandon(self, now_ns: int, message_id: str) -> None:
+        """A request got no answer that says what became of its message: INFO. The next message may overtake this one
+        on the platform, so what is said from now on is in no order with it: another `proc`."""
+        if message_id in self._pending:
+            self._no_answer(now_ns, message_id, 0)
+            self._tally.count("no answer to the request")
+            self._abandoned += 1
 
     def unanswered(self) -> list[str]:
         """Ids of messages whose fate is unknown (connection cut, or no answer in time), oldest first."""

@@ -14,7 +14,7 @@ from harness.errors import SettingsError, TargetError
 from harness.platform.launch import Platform, launch, offered
 from harness.settings import load_settings
 from harness.target.load import open_target, secrets_environment, without_secrets
-from harness.target.plan import Plan
+from harness.target.plan import Plan, existing
 from harness.target.protocol import Target
 
 REACH_S = 10.0
@@ -66,7 +66,8 @@ class UnderTest:
             raise TargetError(f"{self.target.name} allows {most} users, {users} were asked for: -u {most}.")
 
     def plan(self, *, seed: int, tag: str, users: int, sizes: tuple[int, ...]) -> Plan:
-        return Plan(seed=seed, tag=tag, users=users, sizes=sizes)
+        """Raises TargetError if the target's own accounts or rooms are too few."""
+        return existing(Plan(seed=seed, tag=tag, users=users, sizes=sizes), self.target)
 
     def stats(self) -> list[dict[str, Any]]:
         """One row a service: service, pid, rss_mb, cpu_s, fds; none for a platform whose processes we do not see."""

@@ -18,6 +18,7 @@ from harness.client.flow import FlowError
 from harness.client.http_gevent import run_flow_gevent
 from harness.client.session import ChatSession
 from harness.load.part import Part
+from harness.load.posting import Poster
 from harness.target.protocol import Credentials, Room
 
 ANSWER_S = 10.0
@@ -42,6 +43,7 @@ class ChatUser(User):
         self.rooms: tuple[Room, ...] = ()
         self.credentials: Credentials | None = None
         self._connection: Connection | None = None
+        self._poster: Poster | None = None
         self._answered = Event()
         self.ready = False
         self._reconnecting: gevent.Greenlet | None = None
@@ -66,7 +68,7 @@ class ChatUser(User):
         self.part.users.append(self)
         try:
             self._log_in()
-            for room in self.rooms:
+            for room in dict.fromkeys(self.rooms):
                 self._flow(self.part.target.open_room(self._credentials(), room))
             self.connect()
         except (FlowError, Refused, OSError) as error:
@@ -81,31 +83,26 @@ class ChatUser(User):
         self._go_on_or_stop()
         if not self.online and not self._back_online():
             return
-        session = self.session
-        target = room or self.rng.choice(self.rooms)
-        frame = session.send(
-            time.monotonic_ns(), target.label, self.part.plan.payload(self.number, session.counter + 1)
-        )
-        self._send(frame)
+        self._say(room or self.rng.choice(self.rooms))
         self._await_answers(0)
 
     def burst(self, room: Room, count: int, within_s: float = 1.0) -> None:
-        """Say `count` messages evenly within `within_s`, then wait for all answers; waits for the crowd first."""
+        """Say `count` messages evenly within `within_s`, then wait for all answers; waits for the crowd first. By HTTP
+        each waits for the answer to the one before, and they take as long as that takes."""
         self.part.everyone_here.wait(timeout=60)
         self._go_on_or_stop()
         if not self.online and not self._back_online():
             return
-        session, plan = self.session, self.part.plan
-        first = session.counter + 1
+        first = self.session.counter + 1
         begin = time.monotonic()
         sent = 0
-        while sent < count and self.online:
+        while sent < count and self.online and not self.part.draining:
             due = min(count, int((time.monotonic() - begin) / within_s * count) + 1)
-            while sent < due:
-                payload = plan.payload(self.number, session.counter + 1)
-                planned_ns = int((begin + sent / count * within_s) * 1e9)
-                self._send(session.send(time.monotonic_ns(), room.label, payload, planned_ns), soon=True)
-                sent += 1
+            while sent < due and not self.part.draining:
+                self._say(room, int((begin + sent / count * within_s) * 1e9), soon=True)
+                sent = self.session.counter - first + 1
+                if not self.session.connected_now:
+                    break
             gevent.sleep(BURST_SLICE_S)
         self.part.environment.earwitness.table(
             "bursts", {"client": self.number, "first": first, "count": sent, "room": room.number}
@@ -135,16 +132,23 @@ class ChatUser(User):
         target = self.part.target
         resume = None
         if self.session is None:
+            if getattr(target, "sends_by_http", False):
+                post: Any = target.post  # type: ignore[attr-defined]
+                self._poster = Poster(lambda *letter: self._flow(post(self._credentials(), *letter)))
             self.session = ChatSession(
                 client=self.number,
                 tag=self.part.plan.tag,
                 journal=self.part.journal,
                 hear=target.hear,
-                encode=target.encode,
+                encode=target.encode if self._poster is None else self._poster.encode,
                 rooms={room.label: room.number for room in self.part.plan.rooms},
                 tally=self.part.tally,
                 ack_by_echo=not target.contract.acknowledges and target.contract.echo,
+                by_http=self._poster is not None,
+                strangers=self._strangers(),
             )
+            if self._poster is not None:
+                self._poster.session = self.session
             self.session.on_answer = self._answered.set
             self.session.on_closed = self._lost
         elif target.contract.resume:
@@ -153,10 +157,12 @@ class ChatUser(User):
         connection = Connection(self.session, handshake, timeout_s=ANSWER_S)
         connection.open()
         self._connection = connection
-        for frame in target.rooms_on_connect(self._credentials(), self.rooms):
+        for frame in target.rooms_on_connect(self._credentials(), tuple(dict.fromkeys(self.rooms))):
             connection.send(frame)
 
     def disconnect(self) -> None:
+        if self._poster is not None:
+            self._poster.close()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -196,7 +202,10 @@ class ChatUser(User):
     def _resend(self) -> None:
         if self.part.target.contract.idempotent:
             for message_id in self.session.unanswered():
-                self._send(self.session.retry(time.monotonic_ns(), message_id))
+                if self._poster is not None:
+                    self._poster.again(message_id)
+                else:
+                    self._send(self.session.retry(time.monotonic_ns(), message_id))
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
@@ -235,6 +244,24 @@ class ChatUser(User):
         self.environment.events.request.fire(
             request_type=kind, name=name, response_time=None, response_length=0, exception=error, context={}
         )
+
+    def _strangers(self) -> Callable[[str | None], bool] | None:
+        """Where messages that are not of this run are nobody's fault: in rooms that were there before, and for
+        accounts that were there before in rooms that are not the run's. Nowhere on what the run made itself."""
+        target, mine = self.part.target, {room.label for room in self.part.plan.rooms}
+        if getattr(target, "rooms_exist", False):
+            return lambda label: True
+        if self.part.plan.people_given:
+            return lambda label: label is not None and label not in mine
+        return None
+
+    def _say(self, room: Room, planned_ns: int | None = None, *, soon: bool = False) -> None:
+        session = self.session
+        payload = self.part.plan.payload(self.number, session.counter + 1)
+        if self._poster is not None:
+            self._poster.say(room.label, payload, planned_ns)
+        else:
+            self._send(session.send(time.monotonic_ns(), room.label, payload, planned_ns), soon=soon)
 
     def _send(self, frame: str | bytes, *, soon: bool = False) -> None:
         connection = self._connection

@@ -39,16 +39,8 @@ def open_target(description: Mapping[str, Any]) -> Target:
         secrets = json.loads(os.environ.get(SECRETS_VARIABLE) or "{}")
         return ReferenceTarget({**description["endpoints"], **secrets}, **description.get("options", {}))
     if kind == "file":
-        return _for_runs(load_target(Path(description["path"])), str(description["path"]))
+        return load_target(Path(description["path"]))
     raise TargetError(f"Target kind {kind!r} is not known; it is reference or file.")
-
-
-def _for_runs(target: GenericTarget, path: str) -> GenericTarget:
-    """What `probe` understands and runs cannot do yet is refused instead of being ignored."""
-    for table, present in (("[send.request]", target.sends_by_http), ("rooms.existing", target.rooms_exist)):
-        if present:
-            raise TargetError(f"{path}: {table} works with `earwitness probe`, but not in load runs yet.")
-    return target
 
 
 def load_target(path: Path | str) -> GenericTarget:

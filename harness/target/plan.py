@@ -3,14 +3,15 @@ the same in every process and on every host, so that dense numbers need no coord
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
 from typing import Any
 
 from checks.roster import Roster
-from harness.target.protocol import Person, Room
+from harness.errors import TargetError
+from harness.target.protocol import Person, Room, Target
 
 FIRST_NAMES = (
     "ann bob cleo dan eve finn gus hana ivo jun kai lena mo nils ola pia quin rosa sam tess ugo vera wim xena yan zoe"
@@ -37,6 +38,7 @@ class Plan:
     """`sizes`: every user is a member of one room of each size (of fewer, where the numbers do not divide).
 
     Client numbers equal user numbers: one device a user. `tag` makes a run's names unique on a shared platform.
+    `people_given` and `rooms_given`: accounts and rooms that are there already, instead of made ones (see `existing`).
     """
 
     seed: int
@@ -72,11 +74,15 @@ class Plan:
 
     @cached_property
     def rooms_of(self) -> tuple[tuple[Room, ...], ...]:
-        """The rooms of each user, in the order of `sizes`."""
+        """The rooms of each user, in the order of `sizes`; given ones from small to large, the last one again where a
+        story counts on more."""
         mine: list[list[Room]] = [[] for _ in range(self.users)]
         for room in self.rooms:
             for person in room.members:
                 mine[person.number].append(room)
+        if self.rooms_given:
+            mine = [sorted(rooms, key=lambda room: (len(room.members), room.number)) for rooms in mine]
+            mine = [rooms + rooms[-1:] * (len(self.sizes) - len(rooms)) for rooms in mine]
         return tuple(tuple(rooms) for rooms in mine)
 
     @cached_property
@@ -116,11 +122,48 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """What another process needs to make the same plan."""
-        return {"seed": self.seed, "tag": self.tag, "users": self.users, "sizes": list(self.sizes)}
+        made: dict[str, Any] = {"seed": self.seed, "tag": self.tag, "users": self.users, "sizes": list(self.sizes)}
+        if self.people_given:
+            made["people"] = [[p.name, p.email] for p in self.people_given]
+        if self.rooms_given:
+            made["rooms"] = [[room.label, [p.number for p in room.members]] for room in self.rooms_given]
+        return made
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Plan:
-        return cls(seed=data["seed"], tag=data["tag"], users=data["users"], sizes=tuple(data["sizes"]))
+        people = tuple(
+            Person(number=number, name=name, email=email) for number, (name, email) in enumerate(data.get("people", ()))
+        )
+        plan = cls(
+            seed=data["seed"], tag=data["tag"], users=data["users"], sizes=tuple(data["sizes"]), people_given=people
+        )
+        rooms = tuple(
+            Room(number=number, label=label, members=tuple(plan.people[m] for m in members))
+            for number, (label, members) in enumerate(data.get("rooms", ()))
+        )
+        return replace(plan, rooms_given=rooms)
+
+
+def existing(plan: Plan, target: Target) -> Plan:
+    """The plan with the accounts and rooms that the target has, and no secrets. TargetError if they are too few."""
+    accounts: Sequence[Person] = getattr(target, "people", tuple)()
+    if accounts:
+        if len(accounts) < plan.users:
+            raise TargetError(
+                f"{target.name} has {len(accounts)} accounts, but {plan.users} users were planned (each load process "
+                f"plans equally many): ask for fewer with -u, or write more accounts into its file."
+            )
+        plan = replace(plan, people_given=tuple(replace(person, secret="") for person in accounts[: plan.users]))
+    if not getattr(target, "rooms_exist", False):
+        return plan
+    find: Callable[[Sequence[Person]], Sequence[Room]] = target.existing_rooms  # type: ignore[attr-defined]
+    rooms = [room for room in find(plan.people) if room.members]
+    plan = replace(plan, rooms_given=tuple(replace(room, number=number) for number, room in enumerate(rooms)))
+    inside = {person.number for room in rooms for person in room.members}
+    outside = [number for number in range(plan.users) if number not in inside]
+    if outside:
+        raise TargetError(f"{target.name}: user {outside[0]} is a member of none of its rooms.existing.")
+    return plan
 
 
 def _chunks(rng: Random, users: int, size: int) -> Sequence[Sequence[int]]:

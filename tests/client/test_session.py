@@ -9,7 +9,7 @@ import pytest
 
 from checks.record import FOREIGN, NOBODY, NONE, Flag, Kind, Place
 from harness.client.body import decode, encode
-from harness.client.events import MESSAGE
+from harness.client.events import ACK, MESSAGE, NACK
 from harness.client.session import AGENT_EVENTS, NotConnected
 from harness.client.speaking import KEPT
 from harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN
@@ -400,3 +400,85 @@ def test_memory_for_retries_is_bounded(stage: Any) -> None:
     assert len(stage.session.unanswered()) == KEPT
     assert stage.session.unanswered()[0] == "run1-3-6"
     assert kinds(stage).count(Kind.INFO) == KEPT + 5
+
+
+# -- messages as requests -------------------------------------------------------------------------------------------
+
+
+def test_an_answer_to_a_request_counts_no_frame(make_stage: Any) -> None:
+    """OK and FAIL as if they had come on the socket, but the transport heard nothing."""
+    stage = make_stage(by_http=True)
+    start(stage)
+    stage.session.send(10_000_000, "a", "x")
+    stage.session.send(11_000_000, "a", "y")
+    stage.session.answered(12_000_000, [(ACK, "a", None, 17, None, "run1-3-1", None)])
+    stage.session.answered(13_000_000, [(NACK, "a", None, -1, None, "run1-3-2", (429, 1.5))])
+    assert kinds(stage)[-2:] == [Kind.OK, Kind.FAIL]
+    assert list(stage.journal.rows()["seq"][-2:]) == [17, NONE]
+    assert stage.session.frames_recorded == 0
+    assert (stage.session.acked, stage.session.refused, stage.session.pending) == (1, 1, 0)
+    assert stage.tally.drain()[0][ACKNOWLEDGED].total_ns == 2_000_000
+
+
+def test_after_a_request_without_answer_another_order_begins(make_stage: Any) -> None:
+    """INFO; what is said then may overtake it, so it is of another process, never one that was before."""
+    stage = make_stage(by_http=True)
+    start(stage)
+    procs = []
+    for now in range(200, 203):
+        body = decode(json.loads(stage.session.send(now, "a", "x"))["t"])
+        assert body is not None
+        procs.append(body.proc)
+        stage.session.abandon(now, f"run1-3-{now - 199}")
+    assert kinds(stage)[-1] == Kind.INFO
+    stage.session.closed(300, 1006, False)
+    start(stage)
+    stage.session.send(400, "a", "x")
+    procs.append(int(last(stage)["proc"]))
+    assert procs == [1, 2, 3, 5]
+    assert stage.session.unanswered() == ["run1-3-1", "run1-3-2", "run1-3-3"]
+    stage.session.abandon(500, "run1-3-1")
+    assert last(stage)["kind"] == Kind.INVOKE, "it was abandoned already"
+
+
+def test_a_request_outlives_the_socket(make_stage: Any) -> None:
+    """A cut socket leaves requests open; their answers then belong to no connection. At our own end they are INFO."""
+    stage = make_stage(by_http=True)
+    start(stage)
+    stage.session.send(200, "a", "x")
+    stage.session.closed(300, 1006, False)
+    assert kinds(stage) == [Kind.CONNECT, Kind.INVOKE, Kind.DISCONNECT]
+    stage.session.answered(400, [(ACK, "a", None, 1, None, "run1-3-1", None)])
+    assert (last(stage)["kind"], last(stage)["conn"]) == (Kind.OK, 0)
+    start(stage)
+    stage.session.send(500, "a", "y")
+    stage.session.closed(600, 1000, True)
+    assert kinds(stage)[-2:] == [Kind.INFO, Kind.DISCONNECT]
+
+
+# -- rooms with strangers ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "recorded"),
+    [
+        ("good morning", "a", False),
+        (encode("old", 7, 0, 1, 1, 1, "hello")[0], "a", False),
+        ("good morning", "b", True),
+        (encode("old", 7, 1, 1, 1, 1, "hello")[0], "b", True),
+        (encode("run1", 7, 0, 1, 1, 1, "hello")[0], "a", True),
+        (encode("run1", 7, 0, 1, 1, 1, "hello")[0].replace("hello", "hellO"), "a", True),
+        (encode("run1", 7, 0, 1, 1, 1, "hello")[0][:14], "a", True),
+    ],
+)
+def test_what_strangers_say_is_recorded_only_where_there_should_be_none(
+    make_stage: Any, text: str, label: str, recorded: bool
+) -> None:
+    """Room a was there before the run, room b was made for it. What is or was ours is recorded anywhere."""
+    stage = make_stage(strangers=lambda label: label == "a")
+    start(stage)
+    stage.session.heard(300, frame(k="message", c=label, t=text, q=8))
+    assert (kinds(stage)[-1] == Kind.DELIVER) is recorded
+    assert stage.session.heard_count == int(recorded)
+    assert stage.session.resume_points() == {label: 8}, "resuming goes on behind what was heard, whoever said it"
+    assert stage.session.frames_recorded == 1

@@ -16,6 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
+from checks.record import Kind
+from harness.record.history import open_history
+
 ROOT = Path(__file__).resolve().parents[2]
 RUN_S = 150
 
@@ -37,6 +40,11 @@ class Run:
     @property
     def verdict(self) -> dict[str, Any]:
         return json.loads((self.directory / "verdict.json").read_text())
+
+    def recorded(self, kind: str) -> int:
+        """Number of records of a kind."""
+        journals = open_history(self.directory).journals
+        return sum(int((view.records["kind"] == Kind[kind]).sum()) for view in journals)
 
     def check(self, id: str) -> dict[str, Any]:
         return next(c for c in self.verdict["checks"] + self.verdict["harness"] if c["id"] == id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,19 +17,20 @@ OTHER = Path(__file__).parents[1] / "target" / "other_chat"
 
 @pytest.fixture
 def other_chat(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Start the other server; gives its target.toml."""
+    """Start the other server; gives its target file."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*args: str) -> Path:
+    def start(*args: str, file: str = "target.toml") -> Path:
         server = subprocess.Popen(
             [sys.executable, str(OTHER / "server.py"), "--port", "0", *args], stdout=subprocess.PIPE, text=True
         )
         started.append(server)
         assert server.stdout is not None
         port = json.loads(server.stdout.readline())["port"]
-        file = tmp_path / "chat.toml"
-        file.write_text((OTHER / "target.toml").read_text().replace("127.0.0.1:8765", f"127.0.0.1:{port}"))
-        return file
+        chat = tmp_path / "chat.toml"
+        chat.write_text((OTHER / file).read_text().replace("127.0.0.1:8765", f"127.0.0.1:{port}"))
+        shutil.copy(OTHER / "people.json", tmp_path)
+        return chat
 
     yield start
     for server in started:
@@ -52,3 +54,40 @@ def test_one_lost_delivery_is_found(locust: Callable[..., Any], other_chat: Call
     lost = run.check("I5b")
     assert (lost["outcome"], lost["violations"]) == ("FAIL", 1)
     assert [c["id"] for c in run.verdict["checks"] if c["outcome"] == "FAIL"] == ["I5b"]
+
+
+TALKING = "tests/load/stories/talking.py"
+
+
+def test_accounts_and_a_room_that_were_there_before_spoken_to_by_http(
+    locust: Callable[..., Any], other_chat: Callable[..., Path]
+) -> None:
+    """Requests are the messages, a burst among them; one answer is a 503 after the message was taken, and a stranger
+    talks all the time: nothing of that is a violation. No secret of an account is written down."""
+    file = other_chat("--stumble", "40", file="by_http.toml")
+    run = locust("-u", "10", "-r", "10", "-t", "5s", "--target", str(file), story=TALKING)
+    assert run.code == 0, run.out
+    examined = {c["id"] for c in run.verdict["checks"] if c["examined"] > 0 and c["outcome"] == "PASS"}
+    assert {"I1", "I2", "I5a", "I5b", "I6", "I8", "I10", "I12", "I15"} <= examined
+    assert run.check("I4")["outcome"] != "PASS"
+    assert [burst["count"] for burst in run.verdict["bursts"]] == [50]
+    assert run.recorded("INFO") == 1
+    assert run.recorded("OK") + 1 == run.recorded("INVOKE") > 100
+    written = b"".join(path.read_bytes() for path in run.directory.rglob("*") if path.is_file())
+    assert b"own password" not in written
+
+
+def test_the_same_room_with_one_lost_delivery(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+    """Among strangers a lost message of ours is still found."""
+    file = other_chat("--lose", "700", file="by_http.toml")
+    run = locust("-u", "10", "-r", "10", "-t", "4s", "--target", str(file), story=TALKING)
+    assert run.code == 1, run.out
+    assert [c["id"] for c in run.verdict["checks"] if c["outcome"] == "FAIL"] == ["I5b"]
+
+
+def test_more_users_than_accounts(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+    """Refused in a sentence before anybody logs in."""
+    run = locust("-u", "11", "-t", "2s", "--target", str(other_chat(file="by_http.toml")), story=TALKING)
+    assert run.code == 2, run.out
+    assert "has 10 accounts, but 11 users were planned" in run.out
+    assert "Traceback" not in run.out

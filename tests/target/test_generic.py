@@ -265,6 +265,14 @@ def test_existing_rooms_and_accounts(target: Callable[..., GenericTarget], tmp_p
     assert drive(made.open_room(logged_in(made, people[0]), general)) == (None, [])
 
 
+def test_gaps_among_strangers_are_nobodys_fault(target: Callable[..., GenericTarget]) -> None:
+    """In rooms that were there before, numbers that others' messages take are missing from the record."""
+    base = BASE + 'sequence = "contiguous"\n'
+    assert target(TOKENS, SEND, base=base).contract.sequence == "contiguous"
+    rooms = '[rooms]\nexisting = [{ label = "general" }]\n'
+    assert target(TOKENS, SEND, rooms, base=base).contract.sequence == "increasing"
+
+
 def test_accounts_are_used_by_number(
     target: Callable[..., GenericTarget], person: Callable[..., Person], room: Callable[..., Room], tmp_path: Path
 ) -> None:
@@ -276,6 +284,7 @@ def test_accounts_are_used_by_number(
     credentials, requests = drive(made.login(person(0)), {"token": "T"})
     assert json.loads(requests[0].body) == {"u": "real-0", "p": "s0"}
     assert credentials.user_id == "real-0"
+    assert credentials.person.secret == "s0", "a plan that was written down has no secrets"
     _, requests = drive(made.open_room(credentials, room(0)), {})
     assert json.loads(requests[0].body) == {"who": ["real-0", "r@x"]}
     with pytest.raises(FlowError, match="an account for user 2, got the file of accounts has 2"):

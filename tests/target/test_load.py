@@ -202,21 +202,3 @@ def test_open_target(write: Callable[[str], Path]) -> None:
     with pytest.raises(SettingsError) as caught:
         open_target({"kind": "reference", "endpoints": {}, "options": {"via": "pigeon"}})
     assert len(caught.value.faults) == 4
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        SMALL.replace(
-            'frame = { type = "send", room = "{label}", id = "{id}", text = "{text}" }',
-            'request = { url = "/send", body = { text = "{text}" } }',
-        ),
-        SMALL + '[rooms]\nexisting = [{ label = "general" }]\n',
-    ],
-)
-def test_what_runs_cannot_do_yet(write: Callable[[str], Path], text: str) -> None:
-    """A file that only `probe` understands is refused for a run, not half obeyed."""
-    path = write(text)
-    load_target(path)
-    with pytest.raises(TargetError, match="not in load runs yet"):
-        open_target({"kind": "file", "path": str(path)})

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.target.plan import Plan
+from harness.errors import TargetError
+from harness.target.plan import Plan, existing
+from harness.target.protocol import Person, Room
 
 
 @given(st.integers(0, 2**40), st.integers(2, 60), st.lists(st.integers(2, 12), min_size=1, max_size=3))
@@ -36,3 +43,72 @@ def test_names_carry_the_tag() -> None:
     one, two = (Plan(seed=7, tag=tag, users=4, sizes=(2,)) for tag in ("aaa", "bbb"))
     assert not {p.email for p in one.people} & {p.email for p in two.people}
     assert not {r.label for r in one.rooms} & {r.label for r in two.rooms}
+
+
+class Settled:
+    """A target with accounts, or rooms, or both."""
+
+    name = "settled"
+
+    def __init__(self, accounts: int = 0, rooms: Sequence[tuple[str, Sequence[int] | None]] = ()) -> None:
+        self._accounts, self._rooms = accounts, rooms
+        self.rooms_exist = bool(rooms)
+
+    def people(self) -> tuple[Person, ...]:
+        return tuple(Person(number=n, name=f"p{n}", email=f"p{n}@x", secret="own") for n in range(self._accounts))
+
+    def existing_rooms(self, people: Sequence[Person]) -> tuple[Room, ...]:
+        return tuple(
+            Room(number=n, label=label, members=tuple(p for p in people if inside is None or p.number in inside))
+            for n, (label, inside) in enumerate(self._rooms)
+        )
+
+
+def plan_on(target: Any, users: int = 4) -> Plan:
+    return existing(Plan(seed=7, tag="abc", users=users, sizes=(2, 5)), target)
+
+
+def test_accounts_and_rooms_that_are_there() -> None:
+    """They take the place of made ones, the same in another process; no secret is written down."""
+    target = Settled(9, [("nobody's", [8]), ("all", None), ("two", [0, 1])])
+    plan = plan_on(target)
+    assert [p.name for p in plan.people] == ["p0", "p1", "p2", "p3"]
+    assert [(r.number, r.label, len(r.members)) for r in plan.rooms] == [(0, "all", 4), (1, "two", 2)]
+    again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
+    assert again == plan
+    assert again.roster().to_dict() == plan.roster().to_dict()
+    assert "own" not in json.dumps([plan.to_dict(), plan.roster().to_dict()])
+
+
+def test_a_story_finds_as_many_rooms_as_it_counts_on() -> None:
+    """From small to large; who is in fewer rooms than the story has sizes finds the last one again."""
+    plan = plan_on(Settled(9, [("all", None), ("two", [0, 1])]))
+    assert [[room.label for room in plan.rooms_of[number]] for number in (0, 3)] == [["two", "all"], ["all", "all"]]
+
+
+def test_rooms_without_accounts_are_for_people_of_the_plan() -> None:
+    """Made people keep their secrets: they are made from the seed in each process."""
+    plan = plan_on(Settled(0, [("all", None)]))
+    assert plan.people[3].email.endswith(".abc@people.example")
+    assert plan.rooms[0].members == plan.people
+    assert Plan.from_dict(plan.to_dict()) == plan
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        (Settled(3), "settled has 3 accounts, but 4 users were planned"),
+        (Settled(4, [("three", [0, 1, 3])]), "user 2 is a member of none of its rooms.existing"),
+    ],
+)
+def test_too_few_of_them(target: Settled, sentence: str) -> None:
+    """A sentence before anybody logs in."""
+    with pytest.raises(TargetError, match=sentence):
+        plan_on(target)
+
+
+def test_a_target_that_has_nothing_changes_nothing() -> None:
+    """The plan stays what it was, for a target without such attributes too."""
+    plan = Plan(seed=7, tag="abc", users=4, sizes=(2,))
+    assert existing(plan, Settled()) is plan  # type: ignore[arg-type]
+    assert existing(plan, object()) is plan  # type: ignore[arg-type]

@@ -1,10 +1,13 @@
 """Somebody else's chat: another envelope, another login, no sequence numbers, nothing shared with our platform.
 
-    python tests/target/other_chat/server.py --port 8765 [--lose N]
+    python tests/target/other_chat/server.py --port 8765 [--lose N] [--stumble N]
 
 A form login answers with an opaque session cookie; the socket is opened with its value in the first frame. Circles are
 entered one by one. What waits for a member leaves as one JSON list per frame. `--lose N` silently drops the Nth
 delivery to somebody other than its author, once. Prints {"port": N} when it listens.
+
+There is a circle "lobby" for everybody, in which an old hand talks all day. One may also speak by HTTP; `--stumble N`
+answers the Nth such request with 503, after the message was taken.
 """
 
 from __future__ import annotations
@@ -23,11 +26,15 @@ PAGE = 50
 
 
 class Circle:
-    def __init__(self, name: str, insiders: set[str]) -> None:
+    def __init__(self, name: str, insiders: set[str] | None) -> None:
+        """Without `insiders` it is open to everybody."""
         self.name = name
         self.insiders = insiders
-        self.log: list[dict[str, str]] = []
+        self.log: list[dict[str, Any]] = []
         self.present: set[Visitor] = set()
+
+    def admits(self, handle: str) -> bool:
+        return self.insiders is None or handle in self.insiders
 
 
 class Visitor:
@@ -53,12 +60,17 @@ class Visitor:
 
 
 class Chat:
-    def __init__(self, lose: int) -> None:
-        self.lose = lose
-        self.deliveries = 0
+    def __init__(self, lose: int, stumble: int) -> None:
+        self.lose, self.stumble = lose, stumble
+        self.deliveries = self.posts = 0
         self.passwords: dict[str, str] = {}
         self.sessions: dict[str, str] = {}
-        self.circles: dict[str, Circle] = {}
+        self.circles: dict[str, Circle] = {"lobby": Circle("lobby", None)}
+
+    async def talk_all_day(self) -> None:
+        while True:
+            self.publish(self.circles["lobby"], "old.hand", "those were the days")
+            await asyncio.sleep(0.1)
 
     # -- HTTP --
 
@@ -85,7 +97,7 @@ class Chat:
         handle, circle = self.who(request), self.circles.get(request.match_info["name"])
         if circle is None:
             raise web.HTTPNotFound(text='{"oops": "no such circle"}', content_type="application/json")
-        if handle not in circle.insiders:
+        if not circle.admits(handle):
             raise web.HTTPForbidden(text='{"oops": "not your circle"}', content_type="application/json")
         return circle
 
@@ -104,6 +116,14 @@ class Chat:
     async def log(self, request: web.Request) -> web.Response:
         circle, skip = self.circle_for(request), int(request.query.get("skip", "0"))
         return web.json_response({"log": circle.log[skip : skip + PAGE]})
+
+    async def post(self, request: web.Request) -> web.Response:
+        circle, said = self.circle_for(request), await request.json()
+        number = self.publish(circle, self.who(request), str(said["body"]))
+        self.posts += 1
+        if self.posts == self.stumble:
+            return web.json_response({"oops": "stumbled"}, status=503)
+        return web.json_response({"said": {"n": number}}, status=201)
 
     # -- the socket --
 
@@ -133,7 +153,7 @@ class Chat:
     def take(self, visitor: Visitor, frame: dict[str, Any]) -> None:
         circle = self.circles.get(str(frame.get("circle", "")))
         ref = frame.get("ref")
-        if circle is None or visitor.handle not in circle.insiders:
+        if circle is None or not circle.admits(visitor.handle):
             visitor.tell({"ev": "no", "ref": ref, "why": 403})
         elif frame.get("op") == "enter":
             circle.present.add(visitor)
@@ -144,24 +164,29 @@ class Chat:
             visitor.tell({"ev": "no", "ref": ref, "why": 400})
 
     def say(self, visitor: Visitor, circle: Circle, ref: Any, body: str) -> None:
-        entry = {"by": visitor.handle, "body": body}
-        circle.log.append(entry)
         visitor.tell({"ev": "ok", "ref": ref})
+        self.publish(circle, visitor.handle, body)
+
+    def publish(self, circle: Circle, author: str, body: str) -> int:
+        entry = {"by": author, "body": body, "n": len(circle.log)}
+        circle.log.append(entry)
         for listener in circle.present:
-            if listener.handle != visitor.handle:
+            if listener.handle != author:
                 self.deliveries += 1
                 if self.deliveries == self.lose:
                     continue
             listener.tell({"ev": "said", "circle": circle.name, "what": entry})
+        return int(entry["n"])
 
 
-async def serve(port: int, lose: int) -> None:
-    chat = Chat(lose)
+async def serve(port: int, lose: int, stumble: int) -> None:
+    chat = Chat(lose, stumble)
     app = web.Application()
     app.router.add_post("/session", chat.log_in)
     app.router.add_get("/me", chat.me)
     app.router.add_put("/circles/{name}", chat.found)
     app.router.add_get("/circles/{name}/log", chat.log)
+    app.router.add_post("/circles/{name}/say", chat.post)
     app.router.add_get("/live", chat.live)
     runner = web.AppRunner(app, shutdown_timeout=1.0)
     await runner.setup()
@@ -171,7 +196,9 @@ async def serve(port: int, lose: int) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    talking = asyncio.create_task(chat.talk_all_day())
     await ended.wait()
+    talking.cancel()
     await runner.cleanup()
 
 
@@ -179,8 +206,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8765, help="0: any free one")
     parser.add_argument("--lose", type=int, default=0, metavar="N", help="drop the Nth delivery; 0: none")
+    parser.add_argument("--stumble", type=int, default=0, metavar="N", help="answer the Nth post with 503; 0: none")
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.port, arguments.lose))
+    asyncio.run(serve(arguments.port, arguments.lose, arguments.stumble))
 
 
 if __name__ == "__main__":
