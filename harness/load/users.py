@@ -16,9 +16,9 @@ from checks.record import NONE, Kind, Place
 from harness.client.blocking import Connection, Refused
 from harness.client.flow import FlowError
 from harness.client.http_gevent import run_flow_gevent
+from harness.client.posting import Poster
 from harness.client.session import ChatSession
 from harness.load.part import Part
-from harness.load.posting import Poster
 from harness.target.protocol import Credentials, Room
 
 ANSWER_S = 10.0
