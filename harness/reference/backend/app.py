@@ -31,7 +31,7 @@ from harness.reference.backend.sync import UserSync
 from harness.reference.backend.wire import message_frame
 from harness.reference.limits import Limiter, Unlimited
 from harness.reference.service import DEPENDENCY_DOWN, SERVICE_RESTART, Service
-from harness.reference.tokens import KeySet, Verifier
+from harness.reference.tokens import KeySet, KeysUnavailable, Verifier
 
 AUTH_TIMEOUT_S = 3.0
 REDIS_CONNECTIONS = 50
@@ -107,7 +107,19 @@ class Backend(Service):
     async def waiting_for(self) -> str | None:
         await self.pool.fetchval("SELECT 1")
         await self.redis.ping()
-        return None if self.bus.connected else "the subscription to Redis"
+        if not self.bus.connected:
+            return "the subscription to Redis"
+        return await self._waiting_for_keys()
+
+    async def _waiting_for_keys(self) -> str | None:
+        """A replica without auth's keys can serve nobody: it must not take over from one that has them."""
+        keys = self.verifier.keys
+        try:
+            if not keys.keys:
+                await keys.refresh()
+        except KeysUnavailable as error:
+            return f"auth's keys ({error})"
+        return None
 
     async def drain(self) -> None:
         """Everything that was taken in is stored, acknowledged and pushed; then the sockets are told to come back."""

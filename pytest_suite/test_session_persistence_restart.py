@@ -1,0 +1,205 @@
+"""Scenario 9: what people notice of restarts: a connection that comes back by itself, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_suite.chat import Socket
+from pytest_suite.factory import Factory, User, eventually
+from pytest_suite.under_test import UnderTest
+from pytest_suite.witnesses import Witness, Witnesses
+
+pytestmark = [
+    pytest.mark.critical, pytest.mark.p1, pytest.mark.timeout(240), pytest.mark.xdist_group("faults"),
+]  # fmt: skip
+
+JUDGED_BY = ("I1", "I2", "I4", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I15")
+SERVICE_RESTART, LOST = 1012, 1006
+PACE_S = 0.1
+RECOVERY_S = 10.0
+BACK_S = 5.0
+"""From the loss of a socket until the person is served again on another replica."""
+
+
+class Visitors:
+    """Requests through the load balancer and logins, one after the other, while services come and go."""
+
+    def __init__(self, people: Factory, user: User) -> None:
+        self.people, self.user = people, user
+        self.over = False
+        self.read: Counter[int] = Counter()
+        self.longest_s = 0.0
+        self.unexpected = ""
+
+    async def run(self) -> None:
+        url = f"{self.people.platform.edge}/api/me"
+        while not self.over:
+            begin = time.monotonic()
+            answer = await self.people.get(url, self.user.token)
+            self.read[answer.status_code] += 1
+            if answer.status_code != 200:
+                self.unexpected = f"{answer.status_code} {answer.text}"
+            self.longest_s = max(self.longest_s, time.monotonic() - begin)
+            await asyncio.sleep(0.02)
+
+
+async def resumed(people: Factory, socket: Socket, user: User, key: str) -> Socket:
+    """The user's next connection, from what the last one had heard; it may take a few attempts, as for any client."""
+
+    async def attempt() -> Socket | None:
+        try:
+            return await people.connect(user, resume={key: max(socket.seqs(key), default=0)})
+        except Exception as error:
+            if type(error).__name__ not in ("Refused", "ConnectionRefusedError", "InvalidMessage"):
+                raise
+            return None
+
+    found: Socket = await eventually("a new connection", attempt, BACK_S)
+    return found
+
+
+class TestSessionPersistenceRestart:
+    @pytest.mark.parametrize(("graceful", "code"), [(True, SERVICE_RESTART), (False, LOST)], ids=["restart", "kill"])
+    async def test_session_survives_backend_restart(self, survivors: Factory, graceful: bool, code: int) -> None:
+        """The replica of a session restarts or dies: same token, same conversation, nothing acknowledged is lost."""
+        platform = survivors.platform
+        ann, bob = await survivors.log_in_many(2)
+        key = await survivors.conversation(ann, bob)
+        name, other = list(platform.replicas)
+        mine = await survivors.connect(ann, base=platform.replicas[name])
+        theirs = await survivors.connect(bob, base=platform.replicas[other])
+        for n in range(5):
+            assert await mine.tell(key, f"before {n}") == n + 1
+        await theirs.hear(5)
+        await mine.hear(5)
+        if graceful:
+            restart = asyncio.create_task(asyncio.to_thread(platform.control.restart, name))
+        else:
+            restart = asyncio.create_task(asyncio.to_thread(platform.control.kill, name))
+        assert await mine.closed() == code
+        for n in range(3):
+            await theirs.tell(key, f"meanwhile {n}")
+        again = await resumed(survivors, mine, ann, key)
+        assert again.frames[0]["user"] == ann.id
+        await again.hear(3)
+        assert again.texts() == [f"meanwhile {n}" for n in range(3)]
+        assert await again.tell(key, "after") == 9
+        await restart
+        await theirs.hear(9)
+        assert theirs.seqs(key) == list(range(1, 10))
+        assert [m["seq"] for m in await survivors.history(ann, key)] == list(range(1, 10))
+        assert theirs.code is None, "the other replica's sockets were cut as well"
+
+    async def test_messages_in_flight_are_never_lost(self, survivors: Factory, tmp_path: Path) -> None:
+        """Both replicas die one after the other under load; whoever was cut resumes, retries, and the judge says PASS."""
+        platform = survivors.platform
+        crowd = Witnesses(platform, survivors.http, tmp_path, users=12, sizes=(4, 12), judged_by=JUDGED_BY)
+        async with crowd:
+            talk = asyncio.create_task(crowd.everybody(lambda w: w.say_for(6.0, PACE_S)))
+            for name in platform.replicas:
+                await asyncio.sleep(0.7)  # some load before each fault
+                with crowd.fault(f"kill {name}"):
+                    await asyncio.to_thread(platform.control.kill, name)
+                    await asyncio.to_thread(platform.control.start, name)
+            await talk
+        cuts = Counter(code for witness in crowd.witnesses for code in witness.cuts)
+        assert cuts[LOST] >= len(crowd.witnesses), f"the faults were not noticed: {cuts}"
+        assert set(cuts) <= {LOST, 1011, SERVICE_RESTART}, cuts
+        sent = sum(witness.session.counter for witness in crowd.witnesses)
+        crowd.assert_passed(I1=sent // 2, I4=sent, I5a=sent, I5b=sent, I6=sent, I7=sent, I12=sent)
+        assert crowd.check("H2")["facts"]["faults"] == len(platform.replicas)
+
+    async def test_rolling_deployment_simulation(self, survivors: Factory, tmp_path: Path) -> None:
+        """All services restart in turn under load: no request through the load balancer fails, no message is lost."""
+        platform = survivors.platform
+        visitors = Visitors(survivors, await survivors.log_in())
+        crowd = Witnesses(platform, survivors.http, tmp_path, users=12, sizes=(4, 12), judged_by=JUDGED_BY)
+        services = [*platform.replicas, "auth", "frontend"]
+        stop = asyncio.Event()
+
+        async def talk(witness: Witness) -> None:
+            while not stop.is_set():
+                await witness.say_for(PACE_S * 5, PACE_S)
+
+        async with crowd:
+            await crowd.everybody(lambda w: w.say_many(w.rooms[0], 1))
+            talking = asyncio.create_task(crowd.everybody(talk))
+            visiting = asyncio.create_task(visitors.run())
+            for name in services:
+                with crowd.fault(f"restart {name}"):
+                    await asyncio.to_thread(platform.control.restart, name)
+            stop.set()
+            await talking
+            visitors.over = True
+            await visiting
+        assert visitors.read.keys() == {200}, f"{visitors.read}, last {visitors.unexpected}"
+        assert visitors.read[200] > 50
+        assert visitors.longest_s < BACK_S
+        cuts = Counter(code for witness in crowd.witnesses for code in witness.cuts)
+        assert set(cuts) == {SERVICE_RESTART}, f"a graceful restart says 1012 to everybody: {cuts}"
+        assert cuts[SERVICE_RESTART] >= len(crowd.witnesses)
+        sent = sum(witness.session.counter for witness in crowd.witnesses)
+        crowd.assert_passed(I1=sent // 2, I4=sent, I5a=sent, I5b=sent, I6=sent, I7=sent, I12=sent)
+        assert crowd.check("H2")["facts"]["faults"] == len(services)
+        new = await survivors.log_in()
+        assert (await survivors.connect(new)).frames[0]["user"] == new.id
+
+    async def test_sessions_survive_auth_and_redis_restarts(self, survivors: Factory) -> None:
+        """A session is in the database: after a restart of Auth and of Redis the same refresh token still works once."""
+        platform = survivors.platform
+        ann, revoked = await survivors.log_in_many(2)
+        logged_out = await survivors.http.post(f"{platform.auth}/auth/logout", headers=revoked.bearer)
+        assert logged_out.status_code == 200
+        for name in ("auth", "valkey"):
+            await asyncio.to_thread(platform.control.restart, name, graceful=False)
+
+        async def served() -> bool:
+            return (await survivors.get(f"{platform.edge}/api/me", ann.token)).status_code == 200
+
+        await eventually("service after the restarts", served, RECOVERY_S)
+
+        async def refused() -> bool:
+            return (await survivors.get(f"{platform.edge}/api/me", revoked.token)).status_code == 401
+
+        await eventually("the revocation known again", refused, RECOVERY_S)
+        body = {"refresh_token": ann.refresh_token}
+
+        async def refreshed() -> Any:
+            answer = await survivors.http.post(f"{platform.auth}/auth/refresh", json=body)
+            return answer if answer.status_code != 503 else None
+
+        answer = await eventually("a refresh", refreshed, RECOVERY_S)
+        assert answer.status_code == 200, answer.text
+        assert (await survivors.http.post(f"{platform.auth}/auth/refresh", json=body)).status_code == 401
+
+    async def test_everything_restarts_at_once(self, survivors: Factory) -> None:
+        """A power cut of the whole platform: what was acknowledged is there, numbers go on, nobody is left behind."""
+        platform = survivors.platform
+        ann, bob = await survivors.log_in_many(2)
+        key = await survivors.conversation(ann, bob)
+        mine = await survivors.connect(ann)
+        for n in range(20):
+            assert await mine.tell(key, f"message {n}") == n + 1
+        await mine.hear(20)
+        names = [name for name in platform.control.status() if name != "edge"]
+        await asyncio.gather(*(asyncio.to_thread(platform.control.kill, name) for name in names))
+        assert await mine.closed() == LOST
+        await asyncio.to_thread(platform.settle)
+
+        async def served() -> bool:
+            return (await survivors.get(f"{platform.edge}/api/me", bob.token)).status_code == 200
+
+        await eventually("service after the power cut", served, RECOVERY_S)
+        again = await resumed(survivors, mine, ann, key)
+        assert await again.tell(key, "after the power cut") == 21
+        assert [m["seq"] for m in await survivors.history(bob, key)] == list(range(1, 22))
+        new = await survivors.log_in()
+        assert (await survivors.connect(new)).frames[0]["user"] == new.id
+
+
