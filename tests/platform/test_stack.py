@@ -64,6 +64,8 @@ async def test_every_endpoint_answers_what_it_is_for(platform: Platform) -> None
         assert await asyncio.to_thread(status_of, f"{url}/ready") == 200
     assert await asyncio.to_thread(status_of, f"{endpoints['auth']}/auth/google") == 302
     assert await asyncio.to_thread(status_of, f"{endpoints['edge']}/api/me") == 401
+    with urllib.request.urlopen(endpoints["frontend"], timeout=5) as answer:
+        assert b'<body data-mode="test">' in answer.read()
     for name in ("auth", "main"):
         connection = await asyncpg.connect(endpoints[f"{name}_dsn"])
         assert await connection.fetchval("SELECT current_database()") == f"test_{name}_db"
