@@ -13,6 +13,7 @@ VERBS = {
     "up": ("harness.platform.up", "start the whole platform in the foreground and print its endpoints"),
     "check": ("harness.report.check", "judge a run directory again"),
     "probe": ("harness.target.probe", "run two users against a target file and say what can be judged"),
+    "defects": ("harness.report.defects", "list the platform's defects; with --matrix show that they are found"),
     "export": ("harness.record.transfer_out", "write a run's history as Parquet or JSON lines"),
     "import": ("harness.record.transfer_in", "make a run directory of a history recorded by any client"),
 }

@@ -43,8 +43,8 @@ CATALOGUE: tuple[Described, ...] = (
         breaks="I read the answer before the question: two messages came in the wrong order.",
         opportunity=PUSH,
         caught_by=("I4", "I1"),
-        high=0.02,
-        one=0.0005,
+        high=0.005,
+        one=0.0002,
     ),
     Described(
         id="Z2",
@@ -72,8 +72,8 @@ CATALOGUE: tuple[Described, ...] = (
         breaks="A message is there for everybody but me, until I look into the history.",
         opportunity=PUSH,
         caught_by=("I4", "I5b"),
-        high=0.02,
-        one=0.0005,
+        high=0.005,
+        one=0.0002,
     ),
     Described(
         id="Z6",
@@ -82,7 +82,7 @@ CATALOGUE: tuple[Described, ...] = (
         opportunity=MESSAGE,
         caught_by=("I5a",),
         high=0.03,
-        one=0.003,
+        one=0.001,
     ),
     Described(
         id="Z6b",
@@ -91,7 +91,7 @@ CATALOGUE: tuple[Described, ...] = (
         opportunity="one stored message",
         caught_by=("I5a",),
         high=0.03,
-        one=0.003,
+        one=0.001,
     ),
     Described(
         id="Z7",
@@ -109,8 +109,8 @@ CATALOGUE: tuple[Described, ...] = (
         breaks="I see a message twice.",
         opportunity=PUSH,
         caught_by=("I6",),
-        high=0.02,
-        one=0.0005,
+        high=0.005,
+        one=0.0002,
     ),
     Described(
         id="Z9",
@@ -128,8 +128,8 @@ CATALOGUE: tuple[Described, ...] = (
         breaks="A message appears that nobody wrote.",
         opportunity=PUSH,
         caught_by=("I8",),
-        high=0.02,
-        one=0.0005,
+        high=0.005,
+        one=0.0002,
     ),
     Described(
         id="Z11",
@@ -147,8 +147,8 @@ CATALOGUE: tuple[Described, ...] = (
         breaks="The end of my message is missing, or it is full of &amp;.",
         opportunity=PUSH,
         caught_by=("I10",),
-        high=0.02,
-        one=0.0005,
+        high=0.005,
+        one=0.0002,
     ),
     Described(
         id="Z13",
@@ -157,7 +157,7 @@ CATALOGUE: tuple[Described, ...] = (
         opportunity="one stored message",
         caught_by=("I11",),
         high=0.05,
-        one=0.003,
+        one=0.001,
     ),
     Described(
         id="Z14",
@@ -166,7 +166,7 @@ CATALOGUE: tuple[Described, ...] = (
         opportunity=MESSAGE,
         caught_by=("I12",),
         high=0.03,
-        one=0.002,
+        one=0.001,
     ),
     Described(
         id="Z14b",
@@ -175,7 +175,7 @@ CATALOGUE: tuple[Described, ...] = (
         opportunity=MESSAGE,
         caught_by=("I12",),
         high=0.03,
-        one=0.002,
+        one=0.001,
     ),
     Described(
         id="Z15",
@@ -184,7 +184,7 @@ CATALOGUE: tuple[Described, ...] = (
         opportunity=MESSAGE,
         caught_by=("I12",),
         high=0.03,
-        one=0.002,
+        one=0.001,
     ),
     Described(
         id="Z17",
@@ -203,7 +203,7 @@ CATALOGUE: tuple[Described, ...] = (
         opportunity="one delivered message",
         caught_by=("I15",),
         high=0.03,
-        one=0.003,
+        one=0.001,
     ),
     Described(
         id="Z19",
@@ -212,7 +212,7 @@ CATALOGUE: tuple[Described, ...] = (
         opportunity=MESSAGE,
         caught_by=("I15",),
         high=0.03,
-        one=0.003,
+        one=0.001,
     ),
     Described(
         id="Z20",
@@ -317,8 +317,8 @@ CATALOGUE: tuple[Described, ...] = (
         breaks="A conversation has been silent for me since noon; everybody else was talking.",
         opportunity=PUSH,
         caught_by=("I5b", "I25"),
-        high=0.005,
-        one=0.0005,
+        high=0.002,
+        one=0.0002,
     ),
     Described(
         id="Z34",

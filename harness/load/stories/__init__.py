@@ -1,0 +1,1 @@
+"""Stories that the tester tells about itself: run by `earwitness defects --matrix`."""

@@ -1,0 +1,112 @@
+"""Cells of the matrix of defects and their results: one JSON line each, so that it goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN, RecordError
+from harness.report.listing import Defect, Power
+
+HEALTHY = "healthy"
+JUDGED = (EXIT_PASS, EXIT_FAIL, EXIT_UNKNOWN, EXIT_THRESHOLD)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run to be made: a defect (or HEALTHY) at a power, with a seed."""
+
+    defect: str
+    power: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of a cell.
+
+    exit_code  of the run; failed  ids of the promised checks that failed
+    fired, manifest  lines of ground truth about this run
+    """
+
+    defect: str
+    power: str
+    seed: int
+    probability: float
+    exit_code: int
+    failed: tuple[str, ...]
+    fired: int
+    manifest: int
+    messages: int
+    seconds: float
+    at: float
+    commit: str
+    run: str
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.defect, self.power, self.seed)
+
+    @property
+    def judged(self) -> bool:
+        return self.exit_code in JUDGED
+
+    @property
+    def detected(self) -> bool:
+        return self.exit_code == EXIT_FAIL
+
+    def attributed(self, defect: Defect) -> bool:
+        return self.detected and bool(set(self.failed) & set(defect.caught_by))
+
+
+class Results:
+    """The results of a work directory; a cell that was run again counts once, with its last result."""
+
+    def __init__(self, work: Path) -> None:
+        self.path = work / "results.jsonl"
+        self.by_cell: dict[Cell, Result] = {}
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+            if self.path.exists():
+                for number, line in enumerate(self.path.read_text().splitlines(), start=1):
+                    self._remember(_parse(line, self.path, number))
+        except OSError as error:
+            raise RecordError(f"{self.path} cannot be used: {error.strerror}.") from error
+
+    def add(self, result: Result) -> None:
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(result)) + "\n")
+        self._remember(result)
+
+    def _remember(self, result: Result) -> None:
+        self.by_cell[result.cell] = result
+
+    def missing(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Those without a judged result."""
+        return [cell for cell in cells if cell not in self.by_cell or not self.by_cell[cell].judged]
+
+    def of(self, defect: str, power: str) -> list[Result]:
+        return [r for cell, r in self.by_cell.items() if (cell.defect, cell.power) == (defect, power)]
+
+
+def _parse(line: str, path: Path, number: int) -> Result:
+    try:
+        data: Mapping[str, Any] = json.loads(line)
+        return Result(**{**data, "failed": tuple(data["failed"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise RecordError(f"{path}, line {number} is no result: {error}. Remove the line to go on.") from error
+
+
+def cells_of(defects: Sequence[Defect], powers: Sequence[Power], seeds: int, healthy: int) -> list[Cell]:
+    """Healthy runs first; then all seeds of a defect one after the other, because they share a platform."""
+
+    def each() -> Iterator[Cell]:
+        yield from (Cell(HEALTHY, "", seed) for seed in range(1, healthy + 1))
+        for power in powers:
+            for defect in defects:
+                yield from (Cell(defect.id, power, seed) for seed in range(1, seeds + 1))
+
+    return list(each())

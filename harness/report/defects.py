@@ -1,0 +1,110 @@
+"""`earwitness defects`: what the reference platform can be started with, and the proof that it is found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_UNKNOWN, SettingsError
+from harness.report.cells import HEALTHY, Cell, Results, cells_of
+from harness.report.evidence import evidence_text
+from harness.report.listing import Defect, Power, all_defects, chosen, listing_text
+from harness.report.matrix import Bench, RealBench, run_matrix
+
+HELP = "list the defects of the reference platform; with --matrix show that they are found"
+WORK = Path("runs/matrix")
+EVIDENCE = Path("docs/evidence.md")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the list as JSON")
+    parser.add_argument("--only", default="", metavar="Z5,Z6", help="ids or names of defects, instead of all")
+    parser.add_argument("--matrix", action="store_true", help="run defects × seeds on the real platform")
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="runs of each defect (default 5)")
+    parser.add_argument("--healthy", type=int, metavar="N", help="runs without a defect (default: as many as seeds)")
+    parser.add_argument("--budget", type=float, metavar="MIN", help="begin no run after so many minutes")
+    parser.add_argument(
+        "--power", choices=("high", "one", "both"), default="high", help="many firings a run, or about one"
+    )
+    parser.add_argument(
+        "--work", type=Path, default=WORK, metavar="DIR",
+        help=f"where results are kept, so that the same command goes on after an interruption (default {WORK})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--evidence", type=Path, default=EVIDENCE, metavar="FILE", help=f"what to write (default {EVIDENCE})"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """The list: 0. The matrix: 1 after a false alarm or a miss, 3 if runs are still to be made, else 0."""
+    defects = all_defects()
+    picked = chosen(defects, args.only.split(","))
+    if args.matrix:
+        return _matrix(args, defects, picked)
+    print(json.dumps([asdict(one) for one in picked], indent=1) if args.json else listing_text(picked))
+    return EXIT_PASS
+
+
+def _matrix(args: argparse.Namespace, defects: list[Defect], picked: list[Defect]) -> int:
+    healthy = args.seeds if args.healthy is None else args.healthy
+    faults = [
+        f"{name} must not be negative, not {value:g}"
+        for name, value in (("--seeds", args.seeds), ("--healthy", healthy), ("--budget", args.budget or 0))
+        if value < 0
+    ]
+    if faults:
+        raise SettingsError("earwitness defects", faults)
+    powers: list[Power] = ["high", "one"] if args.power == "both" else [args.power]
+    results = Results(args.work)
+    cells = cells_of(picked, powers, args.seeds, healthy)
+    budget_s = None if args.budget is None else args.budget * 60
+    try:
+        complete = run_matrix(cells, results, _benches(args.work, picked), budget_s=budget_s, say=_say)
+    finally:
+        # Also what an interrupted matrix has found is worth reading.
+        args.evidence.parent.mkdir(parents=True, exist_ok=True)
+        args.evidence.write_text(evidence_text(defects, results), encoding="utf-8")
+        _say(f"written: {args.evidence}")
+    return _exit_code(cells, results, picked, complete)
+
+
+def _exit_code(cells: list[Cell], results: Results, picked: list[Defect], complete: bool) -> int:
+    by_id = {one.id: one for one in picked}
+    made = [results.by_cell[cell] for cell in cells if cell in results.by_cell]
+    alarms = [r for r in made if r.defect == HEALTHY and r.detected]
+    missed = [r for r in made if r.defect != HEALTHY and r.judged and r.manifest and not r.attributed(by_id[r.defect])]
+    _say(f"{len(made)} runs, {len(alarms)} false alarms, {len(missed)} misses")
+    if alarms or missed:
+        return EXIT_FAIL
+    return EXIT_PASS if complete else EXIT_UNKNOWN
+
+
+def _benches(work: Path, picked: list[Defect]) -> Callable[[Cell], Bench]:
+    by_id, commit = {one.id: one for one in picked}, _commit()
+
+    def bench_of(cell: Cell) -> Bench:
+        defect = by_id.get(cell.defect)
+        if defect is None:
+            return RealBench(work, None, 0.0, commit)
+        return RealBench(work, defect, defect.high if cell.power == "high" else defect.one, commit)
+
+    return bench_of
+
+
+def _commit() -> str:
+    """Of the code that is being judged, or "unknown" where it is no checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def _say(text: str) -> None:
+    print(f"earwitness: {text}", file=sys.stderr, flush=True)

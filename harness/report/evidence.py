@@ -1,0 +1,126 @@
+"""`docs/evidence.md`: what the checks were shown to catch, written from the results and from nothing else."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from harness.report.cells import HEALTHY, Result, Results
+from harness.report.intervals import none_seen_95, wilson_95
+from harness.report.listing import Defect, Power
+from harness.report.matrix import RUN_TIME_S, USERS
+
+NOT_RUN = "not run"
+POWERS: dict[Power, str] = {"high": "many firings a run", "one": "about one firing a run"}
+
+INTRO = """# What the checks were shown to catch
+
+Written by `earwitness defects --matrix` from the results of real runs; do not edit. Each run is a rough one on the real
+platform (two backends, Postgres, Redis, an edge): {users} users for {seconds} s, connections cut and resumed, messages
+sent again or not, refused messages, and one backend restarted (gracefully or killed).
+
+- **armed**: runs on a platform that was started with the defect. **fired**: runs in which it said that it had fired
+  (and how often, in all). **manifest**: runs in which it also said that the effect had reached a client or the
+  database. What reached nobody cannot be found.
+- **detected**: the verdict was FAIL. **attributed**: a check that is meant for the defect was among the failed ones.
+- Intervals are Wilson's, 95 %. A cell that says *not run* was not run."""
+
+
+def evidence_text(defects: Sequence[Defect], results: Results) -> str:
+    parts = [INTRO.format(users=USERS, seconds=RUN_TIME_S), _conditions(results.by_cell.values()), _healthy(results)]
+    parts += [_power(defects, results, power) for power in POWERS]
+    parts.append(_misses(defects, results))
+    return "\n\n".join(parts) + "\n"
+
+
+def _conditions(results: Iterable[Result]) -> str:
+    made = list(results)
+    if not made:
+        return "No run was made."
+    days = sorted({time.strftime("%Y-%m-%d", time.gmtime(result.at)) for result in made})
+    commits = sorted({result.commit for result in made})
+    failed = sum(not result.judged for result in made)
+    seconds = sum(result.seconds for result in made) / len(made)
+    machine = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    return (
+        f"{len(made)} runs, {days[0]} to {days[-1]} (UTC), {seconds:.0f} s each on the average, "
+        f"commits {', '.join(commits)}, {machine}. "
+        f"{failed} could not be made or judged and do not count."
+    )
+
+
+def _healthy(results: Results) -> str:
+    runs = [result for result in results.of(HEALTHY, "") if result.judged]
+    lines = ["## False alarms", "", "The same rough runs on the platform without defects.", ""]
+    if not runs:
+        return "\n".join([*lines, NOT_RUN])
+    alarms = [result for result in runs if result.detected]
+    unknown = sum(result.exit_code == 3 for result in runs)
+    bound = (
+        f"below {none_seen_95(len(runs)):.1%} a run (95 %)" if not alarms else _interval(len(alarms), len(runs))
+    )  # fmt: skip
+    lines += [
+        "| runs | messages | false alarms | rate | unknown |",
+        "|---|---|---|---|---|",
+        f"| {len(runs)} | {sum(r.messages for r in runs):,} | {len(alarms)} | {bound} | {unknown} |",
+    ]
+    lines += [f"- seed {r.seed}: {', '.join(r.failed)} ({r.run})" for r in alarms]
+    return "\n".join(lines)
+
+
+def _power(defects: Sequence[Defect], results: Results, power: Power) -> str:
+    lines = [
+        f"## Detection with {POWERS[power]}",
+        "",
+        "| defect | what a user would say | p | armed | fired | manifest | detected of manifest | detected of armed "
+        "| attributed | checks that failed |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *(_row(defect, [r for r in results.of(defect.id, power) if r.judged], power) for defect in defects),
+    ]
+    return "\n".join(lines)
+
+
+def _row(defect: Defect, runs: Sequence[Result], power: Power) -> str:
+    chances = sorted({r.probability for r in runs} or {defect.probability(power)})
+    head = f"| {defect.id} {defect.name} | {defect.breaks} | {', '.join(f'{p:g}' for p in chances)} |"
+    if not runs:
+        return f"{head} {NOT_RUN} | {NOT_RUN} | {NOT_RUN} | {NOT_RUN} | {NOT_RUN} | {NOT_RUN} | {NOT_RUN} |"
+    fired = [r for r in runs if r.fired]
+    manifest = [r for r in runs if r.manifest]
+    found = sum(r.detected for r in manifest)
+    checks = Counter(check for r in runs for check in r.failed)
+    cells = [
+        str(len(runs)),
+        f"{len(fired)} ({sum(r.fired for r in runs):,})",
+        f"{len(manifest)} ({sum(r.manifest for r in runs):,})",
+        _interval(found, len(manifest)) if manifest else "never manifest",
+        _interval(sum(r.detected for r in runs), len(runs)),
+        f"{sum(r.attributed(defect) for r in runs)} by {' or '.join(defect.caught_by)}",
+        ", ".join(f"{check} {count}" for check, count in sorted(checks.items())) or "none",
+    ]
+    return f"{head} {' | '.join(cells)} |"
+
+
+def _misses(defects: Sequence[Defect], results: Results) -> str:
+    """Runs in which the effect was out and no check that is meant for it failed."""
+    by_id = {defect.id: defect for defect in defects}
+    lines = ["## Misses", "", "Manifest, and not found by a check that is meant for it.", ""]
+    missed = [
+        r
+        for r in results.by_cell.values()
+        if r.defect in by_id and r.judged and r.manifest and not r.attributed(by_id[r.defect])
+    ]
+    if not missed:
+        return "\n".join([*lines, "None."])
+    lines += ["| defect | power | seed | fired | manifest | failed instead | run |", "|---|---|---|---|---|---|---|"]
+    for r in missed:
+        instead = ", ".join(r.failed) or "nothing"
+        lines.append(f"| {r.defect} | {r.power} | {r.seed} | {r.fired} | {r.manifest} | {instead} | {r.run} |")
+    return "\n".join(lines)
+
+
+def _interval(successes: int, trials: int) -> str:
+    low, high = wilson_95(successes, trials)
+    return f"{successes} of {trials} ({low:.0%} to {high:.0%})"

@@ -1,0 +1,77 @@
+"""The catalogue of defects, as the reference platform lists it: asked of a process, because nobody imports it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from harness.errors import PlatformError, SettingsError
+
+Power = Literal["high", "one"]
+LIST_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defect:
+    """One entry; the fields are described in `harness/reference/defects/catalogue.py`."""
+
+    id: str
+    name: str
+    breaks: str
+    opportunity: str
+    caught_by: tuple[str, ...]
+    high: float
+    one: float
+    service: str
+    needs: str
+
+    def probability(self, power: Power) -> float:
+        return self.high if power == "high" else self.one
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Defect:
+        return cls(**{**data, "caught_by": tuple(data["caught_by"])})
+
+
+def all_defects() -> list[Defect]:
+    """In the order of the catalogue. PlatformError if the list cannot be had."""
+    command = [sys.executable, "-m", "harness.reference.defects"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=LIST_S, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise PlatformError(f"The list of defects cannot be had from the reference platform: {error}.") from error
+    return [Defect.from_dict(one) for one in json.loads(done.stdout)]
+
+
+def chosen(defects: Sequence[Defect], only: Iterable[str]) -> list[Defect]:
+    """Those whose id or name is in `only`, all if it is empty. SettingsError names what does not exist."""
+    wanted = [text.strip() for text in only if text.strip()]
+    known = {key for one in defects for key in (one.id, one.name)}
+    strange = [text for text in wanted if text not in known]
+    if strange:
+        ids = ", ".join(one.id for one in defects)
+        raise SettingsError("--only", [f"there is no defect {text!r} (there are {ids})" for text in strange])
+    return [one for one in defects if not wanted or one.id in wanted or one.name in wanted]
+
+
+def listing_text(defects: Sequence[Defect]) -> str:
+    """A paragraph for each: what a user would say, where it is, who must catch it."""
+    lines = []
+    for one in defects:
+        lines += [
+            f"{one.id:<5}{one.name}: “{one.breaks}”",
+            f"     in {one.service}, once in {1 / one.one:,.0f} ({one.opportunity}) is rare; caught by "
+            f"{' or '.join(one.caught_by)}" + (f"; needs {one.needs}" if one.needs else ""),
+        ]
+    first = defects[0] if defects else None
+    if first is not None:
+        lines += ["", f"See one being caught: locust -f locustfiles/ws_ordering.py --headless --defect {_order(first)}"]
+    return "\n".join(lines)
+
+
+def _order(defect: Defect) -> str:
+    return f"{defect.service}={defect.name}:{defect.high:g}"

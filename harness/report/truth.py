@@ -1,0 +1,39 @@
+"""The ground truth of a run: what the platform's services have said about their own defects while it lasted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+class GroundTruth:
+    """Reads the services' logs from where they ended at `mark`."""
+
+    def __init__(self, log_dir: Path) -> None:
+        self._log_dir = log_dir
+        self._begin: dict[Path, int] = {}
+
+    def mark(self) -> None:
+        self._begin = {path: path.stat().st_size for path in self._log_dir.glob("*.log")}
+
+    def count(self, defect: str, tag: str) -> tuple[int, int]:
+        """(fired, manifest) since `mark` in conversations of the run `tag`; other runs' are left out. A firing that
+        names no conversation counts."""
+        firings: set[tuple[str, int]] = set()
+        manifest: set[tuple[str, int]] = set()
+        for path in sorted(self._log_dir.glob("*.log")):
+            with open(path, "rb") as file:
+                file.seek(self._begin.get(path, 0))
+                life = 0
+                for raw in file:
+                    if b" started, pid " in raw:
+                        life += 1  # a service that was restarted counts its firings from 1 again
+                    if not raw.startswith((b'{"defect"', b'{"manifest"')):
+                        continue
+                    line = json.loads(raw)
+                    key = (f"{path.name}:{life}", int(line["firing"]))
+                    if line.get("defect") == defect and str(line.get("conversation", tag)).startswith(tag):
+                        firings.add(key)
+                    elif line.get("manifest") == defect:
+                        manifest.add(key)
+        return len(firings), len(manifest & firings)
