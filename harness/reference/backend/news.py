@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -105,6 +106,12 @@ class News:
         if not user["is_active"]:
             session.close(FORBIDDEN, "the account was deactivated")
         elif user["version"] > session.user.version:
+            # Each replica announces what it has read: an older change may come after a newer one. The e-mail stays,
+            # by which the socket is registered.
+            name, permissions, version = user["name"], tuple(user["permissions"]), user["version"]
+            session.user = replace(session.user, name=name, permissions=permissions, version=version)
+            if not session.welcomed.is_set():
+                return  # the greeting will say it
             shown = {name: user[name] for name in ("id", "email", "name", "permissions", "is_active")}
             session.push(frame({"type": "user", "user": shown}))
 
