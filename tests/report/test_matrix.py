@@ -1,0 +1,230 @@
+"""The matrix of defects: what is run, what is remembered, what is written about it. No platform is started here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli import main
+from harness.errors import PlatformError, RecordError, SettingsError
+from harness.report.cells import HEALTHY, Cell, Result, Results, cells_of
+from harness.report.evidence import evidence_text
+from harness.report.intervals import none_seen_95, wilson_95
+from harness.report.listing import Defect, all_defects, chosen, listing_text
+from harness.report.matrix import STORY, run_matrix
+from harness.report.truth import GroundTruth
+
+LOSS = Defect(
+    id="Z5", name="drop-push", breaks="One is missing.", opportunity="a push", caught_by=("I4", "I5b"),
+    high=0.5, one=0.01, service="backend", needs="",
+)  # fmt: skip
+SWAP = replace(LOSS, id="Z1", name="swap-pushes", breaks="Two are swapped.", caught_by=("I4",))
+
+
+@pytest.fixture
+def result() -> Callable[..., Result]:
+    """A detected run of Z5, but for the fields that are given."""
+
+    def make(**changes: Any) -> Result:
+        usual = Result(
+            defect="Z5", power="high", seed=1, probability=0.5, exit_code=1, failed=("I4",), fired=3, manifest=2,
+            messages=100, seconds=9.0, at=1_800_000_000.0, commit="abc", run="a-run",
+        )  # fmt: skip
+        return replace(usual, **changes)
+
+    return make
+
+
+@pytest.fixture
+def benches(result: Callable[..., Result]) -> Any:
+    """Benches that make results without a platform; `.made` are the cells in order, `.started` the benches."""
+
+    class Benches:
+        def __init__(self) -> None:
+            self.made: list[Cell] = []
+            self.started: list[Cell] = []
+            self.broken: set[str] = set()
+            self.code = 1
+
+        def __call__(self, cell: Cell) -> Any:
+            self.started.append(cell)
+            return self
+
+        def __enter__(self) -> Any:
+            if self.started[-1].defect in self.broken:
+                raise PlatformError("It does not start.")
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def run(self, cell: Cell) -> Result:
+            self.made.append(cell)
+            return result(defect=cell.defect, power=cell.power, seed=cell.seed, exit_code=self.code)
+
+    return Benches()
+
+
+def test_cells_share_platforms() -> None:
+    """Healthy runs first, then all seeds of a defect in a row."""
+    cells = cells_of([LOSS, SWAP], ["high", "one"], seeds=2, healthy=1)
+    assert cells[0] == Cell(HEALTHY, "", 1)
+    assert [(c.defect, c.power, c.seed) for c in cells[1:5]] == [
+        ("Z5", "high", 1), ("Z5", "high", 2), ("Z1", "high", 1), ("Z1", "high", 2),
+    ]  # fmt: skip
+    assert len(cells) == 9
+
+
+def test_goes_on_where_it_was_interrupted(tmp_path: Path, benches: Any, result: Callable[..., Result]) -> None:
+    """A cell with a judged result is not run again, one that could not be judged is."""
+    cells = cells_of([LOSS], ["high"], seeds=3, healthy=0)
+    before = Results(tmp_path)
+    before.add(result(seed=1))
+    before.add(result(seed=2, exit_code=2))
+    said: list[str] = []
+    assert run_matrix(cells, Results(tmp_path), benches, say=said.append)
+    assert benches.made == [Cell("Z5", "high", 2), Cell("Z5", "high", 3)]
+    assert len(benches.started) == 1
+    assert "1 of 3 runs were made before" in said[0]
+    again = Results(tmp_path)
+    assert again.missing(cells) == []
+    assert again.by_cell[Cell("Z5", "high", 1)] == result(seed=1)
+
+
+def test_the_budget_ends_it(tmp_path: Path, benches: Any) -> None:
+    """No run begins after it; what is left is said, and the outcome is incomplete."""
+    times = iter(range(100))
+    said: list[str] = []
+    cells = cells_of([LOSS, SWAP], ["high"], seeds=2, healthy=0)
+    assert not run_matrix(
+        cells, Results(tmp_path), benches, budget_s=3.0, say=said.append, clock=lambda: float(next(times))
+    )
+    assert benches.made == [Cell("Z5", "high", 1)]
+    assert "3 of 4 runs were not made" in said[-1]
+
+
+def test_a_platform_that_does_not_start(tmp_path: Path, benches: Any) -> None:
+    """The other defects are run all the same."""
+    benches.broken = {"Z5"}
+    said: list[str] = []
+    cells = cells_of([LOSS, SWAP], ["high"], seeds=1, healthy=0)
+    assert not run_matrix(cells, Results(tmp_path), benches, say=said.append)
+    assert benches.made == [Cell("Z1", "high", 1)]
+    assert any("It does not start." in text for text in said)
+
+
+def test_a_damaged_line_is_named(tmp_path: Path, result: Callable[..., Result]) -> None:
+    """Which file, which line."""
+    (tmp_path / "results.jsonl").write_text(json.dumps(asdict(result())) + "\n{]\n")
+    with pytest.raises(RecordError, match=r"results\.jsonl, line 2 is no result"):
+        Results(tmp_path)
+
+
+def test_cells_that_were_not_run_have_no_figures(tmp_path: Path, result: Callable[..., Result]) -> None:
+    """Every field says so; a run that could not be judged counts nowhere."""
+    results = Results(tmp_path)
+    text = evidence_text([LOSS, SWAP], results)
+    rows = [line for line in text.splitlines() if line.startswith("| Z")]
+    assert len(rows) == 4
+    assert all(row.count("not run") == 7 for row in rows)
+    results.add(result(exit_code=2))
+    rows = [line for line in evidence_text([LOSS], results).splitlines() if line.startswith("| Z")]
+    assert all(row.count("not run") == 7 for row in rows)
+
+
+def test_what_is_written(tmp_path: Path, result: Callable[..., Result]) -> None:
+    """Counts of runs and of lines apart; detection is of manifest runs; misses are listed with what failed instead."""
+    results = Results(tmp_path)
+    results.add(result(seed=1, failed=("I4", "I5b")))
+    results.add(result(seed=2, failed=("I2",), run="look-here"))
+    results.add(result(seed=3, exit_code=0, failed=(), manifest=0))
+    results.add(result(seed=4, exit_code=0, failed=(), fired=0, manifest=0))
+    text = evidence_text([LOSS], results)
+    row = next(line for line in text.splitlines() if line.startswith("| Z5"))
+    assert "| 4 | 3 (9) | 2 (4) | 2 of 2 (34% to 100%) | 2 of 4 (15% to 85%) | 1 by I4 or I5b |" in row
+    assert row.endswith("| I2 1, I4 1, I5b 1 |")
+    misses = text.partition("## Misses")[2]
+    assert "| Z5 | high | 2 | 3 | 2 | I2 | look-here |" in misses
+    assert misses.count("| Z5 |") == 1
+
+
+def test_false_alarms(tmp_path: Path, result: Callable[..., Result]) -> None:
+    """None in n runs bounds the rate; one is told with its seed and its run."""
+    results = Results(tmp_path)
+    for seed in range(1, 61):
+        results.add(result(defect=HEALTHY, power="", seed=seed, exit_code=0, failed=(), fired=0, manifest=0))
+    assert "| 60 | 6,000 | 0 | below 4.9% a run (95 %) | 0 |" in evidence_text([], results)
+    results.add(result(defect=HEALTHY, power="", seed=61, failed=("I4",), run="cried-wolf"))
+    text = evidence_text([], results)
+    assert "| 61 | 6,100 | 1 | 1 of 61 (0% to 9%) | 0 |" in text
+    assert "- seed 61: I4 (cried-wolf)" in text
+
+
+def test_intervals() -> None:
+    """Published values."""
+    assert wilson_95(0, 0) == (0.0, 1.0)
+    low, high = wilson_95(59, 59)
+    assert (round(low, 3), high) == (0.939, 1.0)
+    low, high = wilson_95(5, 10)
+    assert (round(low, 4), round(high, 4)) == (0.2366, 0.7634)
+    assert none_seen_95(0) == 1.0
+    assert round(none_seen_95(299), 4) == 0.01
+
+
+def test_ground_truth_of_one_run(tmp_path: Path) -> None:
+    """Only what came after the mark, of this defect and this run; after a restart numbers begin again."""
+
+    def line(kind: str, firing: int, conversation: str | None = "tag-r0", defect: str = "Z5") -> str:
+        more = {} if conversation is None or kind == "manifest" else {"conversation": conversation}
+        return json.dumps({kind: defect, "firing": firing, "at": 1.0, **more}) + "\n"
+
+    log = tmp_path / "backend-1.log"
+    log.write_text(line("defect", 1))
+    truth = GroundTruth(tmp_path)
+    truth.mark()
+    with open(log, "a") as file:
+        file.write(line("defect", 2) + line("manifest", 2) + line("manifest", 1))
+        file.write(line("defect", 3, "other-r0") + line("manifest", 3) + line("defect", 4, defect="Z1"))
+        file.write("12:00:00.000 INFO backend-1 started, pid 7\n")
+        file.write(line("defect", 2) + line("defect", 3, None))
+    (tmp_path / "backend-2.log").write_text(line("defect", 2) + line("manifest", 2))
+    assert truth.count("Z5", "tag") == (4, 2)
+
+
+def test_the_catalogue_comes_from_the_platform() -> None:
+    """Each defect is whole; names and ids are unique; probabilities are such; the story is there."""
+    defects = all_defects()
+    keys = [key for one in defects for key in (one.id, one.name)]
+    assert len(set(keys)) == len(keys) > 60
+    for one in defects:
+        assert 0 < one.one < one.high <= 1, one.id
+        assert one.caught_by, one.id
+        assert one.breaks.endswith("."), one.id
+        assert one.service in ("backend", "backend-2"), one.id
+    assert STORY.exists()
+
+
+def test_choosing() -> None:
+    """By id or by name; what does not exist is named."""
+    assert chosen([LOSS, SWAP], ["swap-pushes"]) == [SWAP]
+    assert chosen([LOSS, SWAP], [""]) == [LOSS, SWAP]
+    with pytest.raises(SettingsError, match="there is no defect 'Z99'"):
+        chosen([LOSS, SWAP], ["Z99", "Z5"])
+    assert "drop-push: “One is missing.”" in listing_text([LOSS])
+    assert "--defect backend=drop-push:0.5" in listing_text([LOSS])
+
+
+def test_the_verb(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The list as text and as JSON; a matrix whose time is up is UNKNOWN and writes what it has: nothing."""
+    assert main(["defects", "--only", "Z5", "--json"]) == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["drop-push"]
+    evidence = tmp_path / "docs" / "evidence.md"
+    arguments = ["--work", str(tmp_path / "work"), "--evidence", str(evidence)]
+    assert main(["defects", "--matrix", "--only", "Z5", "--budget", "0", *arguments]) == 3
+    assert "No run was made." in evidence.read_text()
+    assert main(["defects", "--matrix", "--seeds", "-1", *arguments]) == 2
+    assert "--seeds must not be negative" in capsys.readouterr().err
