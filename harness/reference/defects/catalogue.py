@@ -67,6 +67,16 @@ CATALOGUE: tuple[Described, ...] = (
         one=0.02,
     ),
     Described(
+        id="Z4",
+        name="skewed-clock",
+        service="backend-2",
+        breaks="My answer stands above the question that I answered.",
+        opportunity="one stored message",
+        caught_by=("I3", "I2"),
+        high=0.1,
+        one=0.003,
+    ),
+    Described(
         id="Z5",
         name="drop-push",
         breaks="A message is there for everybody but me, until I look into the history.",
@@ -271,6 +281,15 @@ CATALOGUE: tuple[Described, ...] = (
         high=1.0,
         one=0.1,
         needs="cut connections",
+    ),
+    Described(
+        id="Z27",
+        name="queue-behind-bookmark",
+        breaks="The app says that I have read everything, and then an older message comes in as new.",
+        opportunity="one subscription",
+        caught_by=("I21", "I6"),
+        high=0.3,
+        one=0.01,
     ),
     Described(
         id="Z28",

@@ -119,6 +119,33 @@ class LateSubscription(DropPush):
         return (0,) if self.chance.fires() else ()
 
 
+class QueueBehindBookmark(PerListener):
+    """A client is told up to which number it is, and then the queue brings a message from before. An opportunity is one
+    subscription to a conversation in which something was said since this replica began."""
+
+    def __init__(self, inner: Pusher, chance: Chance) -> None:
+        super().__init__(inner, chance)
+        self._begun: set[Subscription] = set()
+        self._latest: dict[int, bytes] = {}
+
+    def push(self, feed: Feed, frames: list[bytes]) -> None:
+        super().push(feed, frames)
+        if frames:
+            self._latest[feed.id] = frames[-1]
+
+    def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        subscription = (feed.id, listener)
+        if subscription in self._begun:
+            return frames
+        self._begun.add(subscription)
+        on_end(listener, lambda _: self._begun.discard(subscription))
+        before = self._latest.get(feed.id)
+        if before is None or not frames or not self.chance.fires():
+            return frames
+        self.say(feed, listener, seq=seq_of(before), manifest=reachable(listener))
+        return [before, *frames]
+
+
 class DeadSubscription(PerListener):
     """From some message on a listener hears nothing of a conversation any more, until it connects anew. It shows if
     the client stays to the end: whoever reconnects is given what was missed."""

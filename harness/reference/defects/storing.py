@@ -18,6 +18,7 @@ from harness.reference.defects.chance import Chance
 Result: TypeAlias = tuple[datetime, list[Stored]]
 REUSED = 3
 TAIL = 2
+BEHIND = 2
 
 
 class Storing:
@@ -89,6 +90,39 @@ class ForgetfulDedupe(Storing):
             [key[2] for key in keys],
         )
         return sorted(row[0] for row in rows if keys[row[0]] not in self._known)
+
+
+class SkewedClock(Storing):
+    """Messages are in the order of the replicas' clocks, and this replica's is behind: what is stored here comes before
+    messages that its sender has answered. An opportunity is one stored message."""
+
+    async def append(
+        self, ids: Sequence[int], senders: Sequence[str], client_ids: Sequence[str], texts: Sequence[str]
+    ) -> Result:
+        at, stored = await self._append(ids, senders, client_ids, texts)
+        for place in list(self.chance.among(len(stored))):
+            seq = stored[place].seq
+            if stored[place].fresh and seq > BEHIND:
+                earlier = await self._move(ids[place], seq)
+                stored[place] = Stored(earlier, fresh=True)
+                key = await self.key_of(ids[place])
+                self.chance.say(conversation=key, user=senders[place], seq=seq, told_as=earlier, manifest=True)
+        return at, stored
+
+    async def _move(self, conversation_id: int, seq: int) -> int:
+        """Below zero first: two rows must not have one number on the way."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            await connection.execute(
+                "UPDATE messages SET seq = -(CASE WHEN seq = $2 THEN $2 - $3 ELSE seq + 1 END) "
+                "WHERE conversation_id = $1 AND seq BETWEEN $2 - $3 AND $2",
+                conversation_id,
+                seq,
+                BEHIND,
+            )
+            await connection.execute(
+                "UPDATE messages SET seq = -seq WHERE conversation_id = $1 AND seq < 0", conversation_id
+            )
+        return seq - BEHIND
 
 
 class AfterRestart(Storing):

@@ -142,6 +142,25 @@ async def test_what_comes_first_after_joining(defective: Any, truth: Any) -> Non
     await platform.end()
 
 
+async def test_an_old_message_after_the_bookmark(defective: Any, truth: Any) -> None:
+    """Z27: welcomed with head 1, told about message 1 before message 2."""
+    platform = defective("Z27:1")
+    (user,) = await platform.log_in_many(1)
+    key = await platform.room([user])
+    first = await platform.connect(user)
+    await first.send(key, "1")
+    await first.hear(1, key)
+    second = await platform.connect(user)
+    assert second.frames[0]["conversations"][key] == 1
+    await first.send(key, "2")
+    await second.hear(2, key)
+    assert second.seqs(key) == [1, 2]
+    await first.hear(2, key)
+    assert first.seqs(key) == [1, 2]
+    (line,) = truth(platform).fired
+    assert line["seq"] == 1
+
+
 async def test_one_user_waits(defective: Any, truth: Any) -> None:
     """Z34: acknowledged at once, heard much later, in order."""
     platform = defective("Z34:1")

@@ -23,6 +23,22 @@ async def test_a_retry_over_another_replica(defective: Any, truth: Any) -> None:
     assert [line["id"] for line in truth(platform).fired] == ["id-2"]
 
 
+async def test_a_clock_that_is_behind(defective: Any, truth: Any) -> None:
+    """Z4: stored and acknowledged before two messages that were there first; all of them are there once."""
+    platform = defective("Z4:1")
+    (user,) = await platform.log_in_many(1)
+    key = await platform.room([user])
+    here, healthy = await platform.connect(user, 0), await platform.connect(user, 1)
+    for n in range(4):
+        await healthy.send(key, f"question {n}")
+    await here.hear(4, key)
+    await here.send(key, "answer")
+    assert [f["seq"] for f in await here.hear(1, key, "ack")] == [3]
+    stored = [(m["seq"], m["text"]) for m in await platform.history(user, key)]
+    assert stored == [(1, "question 0"), (2, "question 1"), (3, "answer"), (4, "question 2"), (5, "question 3")]
+    assert [(line["seq"], line["told_as"]) for line in truth(platform).fired] == [(5, 3)]
+
+
 async def test_the_tail_after_a_restart(shared_platform: Any, defective: Any, truth: Any) -> None:
     """Z7: two messages from before the process began are gone once it stores something there."""
     (user,) = await shared_platform.log_in_many(1)
