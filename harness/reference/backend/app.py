@@ -29,11 +29,12 @@ from harness.reference.backend.resume import Resumer
 from harness.reference.backend.settings import BackendSettings
 from harness.reference.backend.sync import UserSync
 from harness.reference.backend.wire import message_frame
+from harness.reference.breaker import CircuitBreaker
 from harness.reference.limits import Limiter, Unlimited
 from harness.reference.service import DEPENDENCY_DOWN, SERVICE_RESTART, Service
 from harness.reference.tokens import KeySet, KeysUnavailable, Verifier
 
-AUTH_TIMEOUT_S = 3.0
+AUTH_TIMEOUT_S = 1.5
 REDIS_CONNECTIONS = 50
 FLUSH_TIMEOUT_S = 5.0
 SYNC_RETRY: tuple[type[BaseException], ...] = (*DEPENDENCY_DOWN, redis.exceptions.RedisError, asyncpg.PostgresError)
@@ -61,6 +62,7 @@ class Backend(Service):
         self.messages = store.Messages(self.pool)
         self.redis = make_redis(settings.redis_url)
         self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=AUTH_TIMEOUT_S))
+        self.auth_breaker = CircuitBreaker("auth", (aiohttp.ClientError, OSError, TimeoutError))
         self.verifier = Verifier(KeySet(self._fetch_keys), issuer=settings.issuer, audience=settings.audience)
         self.limiter = self._limiter()
         self.arrivals, self.registry, self.bus = Arrivals(), Registry(), Bus(self.redis)
@@ -155,6 +157,9 @@ class Backend(Service):
                 log.warning("%s: %r; again in %s s", getattr(work, "__qualname__", work), error, pause_s)
 
     async def _fetch_keys(self) -> Mapping[str, Any]:
+        return await self.auth_breaker.call(self._ask_auth_for_keys)
+
+    async def _ask_auth_for_keys(self) -> Mapping[str, Any]:
         async with self.http.get(f"{self.settings.auth_url}/.well-known/jwks.json") as response:
             response.raise_for_status()
             document: Mapping[str, Any] = await response.json()

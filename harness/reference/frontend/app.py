@@ -12,10 +12,13 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from harness.reference.answers import ApiError, json_response
+from harness.reference.breaker import CircuitBreaker, CircuitOpen
 from harness.reference.service import Service
 
-TIMEOUT_S = 15.0
 CONNECT_TIMEOUT_S = 2.0
+BACKEND_TIMEOUT = aiohttp.ClientTimeout(total=15.0, sock_connect=CONNECT_TIMEOUT_S)
+AUTH_TIMEOUT = aiohttp.ClientTimeout(total=5.0, sock_connect=CONNECT_TIMEOUT_S)
+"""Longer than auth itself waits for the identity provider."""
 PAGES = {
     "/": ("page.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
@@ -42,6 +45,10 @@ class FrontendSettings:
     test_mode: bool = False
 
 
+class Unreachable(ApiError):
+    """The service behind did not answer: what its breaker counts."""
+
+
 class Frontend(Service):
     """The page never sees a secret in a URL: it exchanges a one-time code, and opens its socket by ticket."""
 
@@ -49,9 +56,9 @@ class Frontend(Service):
         super().__init__(settings.name)
         self.settings = settings
         self.ws_url = websocket_url(settings.backend_url)
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+        self.auth_breaker = CircuitBreaker("auth", (Unreachable,))
         self.http = aiohttp.ClientSession(
-            timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), connector=_connector()
+            timeout=BACKEND_TIMEOUT, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), connector=_connector()
         )
         folder = files(__package__)
         self.pages = {path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in PAGES.items()}
@@ -97,12 +104,20 @@ class Frontend(Service):
         return json_response({"auth_url": self.settings.auth_url, "ws_url": self.ws_url})
 
     async def to_backend(self, request: web.Request) -> web.Response:
-        return await self.forward(request, self.settings.backend_url, "the backend")
+        return await self.forward(request, self.settings.backend_url, "the backend", BACKEND_TIMEOUT)
 
     async def to_auth(self, request: web.Request) -> web.Response:
-        return await self.forward(request, self.settings.auth_url, "auth")
+        """Through a breaker: while auth does not answer, people are told at once instead of after a wait."""
+        try:
+            return await self.auth_breaker.call(
+                lambda: self.forward(request, self.settings.auth_url, "auth", AUTH_TIMEOUT)
+            )
+        except CircuitOpen as error:
+            raise ApiError(
+                503, "unavailable", "Logins do not work just now; try again.", retry_after_s=error.retry_after_s
+            ) from None
 
-    async def forward(self, request: web.Request, base: str, what: str) -> web.Response:
+    async def forward(self, request: web.Request, base: str, what: str, timeout: aiohttp.ClientTimeout) -> web.Response:
         """The same request to another service, and its answer as it is. Nothing is tried twice."""
         # As the client wrote it: decoding and encoding again could name something else.
         url = URL(base.rstrip("/") + request.raw_path, encoded=True)
@@ -111,13 +126,13 @@ class Frontend(Service):
         body = await request.read()
         try:
             async with self.http.request(
-                request.method, url, headers=headers, data=body or None, allow_redirects=False
+                request.method, url, headers=headers, data=body or None, allow_redirects=False, timeout=timeout
             ) as answer:
                 content = await answer.read()
         except TimeoutError:
-            raise ApiError(504, "gateway_timeout", f"The frontend got no answer of {what} in time.") from None
+            raise Unreachable(504, "gateway_timeout", f"The frontend got no answer of {what} in time.") from None
         except aiohttp.ClientError:
-            raise ApiError(503, "unavailable", f"The frontend cannot reach {what}.", retry_after_s=1) from None
+            raise Unreachable(503, "unavailable", f"The frontend cannot reach {what}.", retry_after_s=1) from None
         kept = CIMultiDict((k, v) for k, v in answer.headers.items() if k.lower() not in HOP_BY_HOP)
         return web.Response(body=content, status=answer.status, headers=kept)
 

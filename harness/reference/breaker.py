@@ -1,0 +1,99 @@
+"""A circuit breaker: when a dependency is down or drowning, its callers stop asking it for a while.
+
+CLOSED: calls pass; `failures` failures in a row open it. OPEN: calls are refused at once, for `open_s`. HALF_OPEN: one
+call at a time is let through as a probe; its success closes the breaker, its failure opens it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import TypeVar
+
+T = TypeVar("T")
+FAILURES = 3
+OPEN_S = 2.0
+log = logging.getLogger(__name__)
+
+
+class State(Enum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+class CircuitOpen(Exception):
+    """The dependency was not asked. `retry_after_s`: when it may be."""
+
+    def __init__(self, name: str, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{name} has failed again and again; it is asked again in {retry_after_s:.1f} s.")
+
+
+class CircuitBreaker:
+    """For one dependency. `fails` are the exceptions that count; others are answers, and count as success."""
+
+    def __init__(
+        self,
+        name: str,
+        fails: tuple[type[Exception], ...],
+        *,
+        failures: int = FAILURES,
+        open_s: float = OPEN_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name, self.fails, self.failures, self.open_s, self._clock = name, fails, failures, open_s, clock
+        self.state = State.CLOSED
+        self._in_a_row = 0
+        self._opened_at = float("-inf")
+        self._probing = False
+
+    async def call(self, work: Callable[[], Awaitable[T]]) -> T:
+        """The result of `work`, or CircuitOpen without having begun it."""
+        probe = self._admit()
+        try:
+            result = await work()
+        except self.fails:
+            self._failed(probe)
+            raise
+        except Exception:
+            self._succeeded(probe)
+            raise
+        else:
+            self._succeeded(probe)
+            return result
+        finally:
+            if probe:
+                self._probing = False
+
+    def _admit(self) -> bool:
+        """True: this call is the probe."""
+        left_s = self._opened_at + self.open_s - self._clock()
+        if self.state is State.OPEN and left_s <= 0:
+            self._become(State.HALF_OPEN)
+        if self.state is State.CLOSED:
+            return False
+        if self.state is State.OPEN or self._probing:
+            raise CircuitOpen(self.name, max(left_s, 0.1))
+        self._probing = True
+        return True
+
+    def _failed(self, probe: bool) -> None:
+        """Calls that began before the breaker opened say nothing about the time after it."""
+        if probe or self.state is State.CLOSED:
+            self._in_a_row += 1
+            if probe or self._in_a_row >= self.failures:
+                self._opened_at = self._clock()
+                self._become(State.OPEN)
+
+    def _succeeded(self, probe: bool) -> None:
+        if probe or self.state is State.CLOSED:
+            self._in_a_row = 0
+            self._become(State.CLOSED)
+
+    def _become(self, state: State) -> None:
+        if state is not self.state:
+            log.warning("circuit breaker of %s: %s to %s", self.name, self.state.value, state.value)
+            self.state = state
