@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,9 +64,12 @@ def _matrix(args: argparse.Namespace, defects: list[Defect], picked: list[Defect
     results = Results(args.work)
     cells = cells_of(picked, powers, args.seeds, healthy)
     budget_s = None if args.budget is None else args.budget * 60
+    # Ended like this it must not leave a load process behind either.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         complete = run_matrix(cells, results, _benches(args.work, picked), budget_s=budget_s, say=_say)
     finally:
+        signal.signal(signal.SIGTERM, before)
         # Also what an interrupted matrix has found is worth reading.
         args.evidence.parent.mkdir(parents=True, exist_ok=True)
         args.evidence.write_text(evidence_text(defects, results), encoding="utf-8")

@@ -113,8 +113,8 @@ class SkewedClock(Storing):
         """Below zero first: two rows must not have one number on the way."""
         async with self.pool.acquire() as connection, connection.transaction():
             await connection.execute(
-                "UPDATE messages SET seq = -(CASE WHEN seq = $2 THEN $2 - $3 ELSE seq + 1 END) "
-                "WHERE conversation_id = $1 AND seq BETWEEN $2 - $3 AND $2",
+                "UPDATE messages SET seq = -(CASE WHEN seq = $2 THEN $2 - $3::bigint ELSE seq + 1 END) "
+                "WHERE conversation_id = $1 AND seq BETWEEN $2 - $3::bigint AND $2",
                 conversation_id,
                 seq,
                 BEHIND,
