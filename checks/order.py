@@ -1,4 +1,5 @@
-"""I2: total order. With numbers: a number names one message. Without: all deliveries fit into one order."""
+"""I2: total order. A number names one message; where numbers may have gaps or there are none, all deliveries fit into
+one order."""
 
 from __future__ import annotations
 
@@ -77,6 +78,7 @@ class TotalOrder(Folding):
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self._numbered = contract.sequence != "none"
+        self._all_deliveries = contract.sequence != "contiguous"  # there another order is a gap (I4)
         self._last = np.zeros(1024, LAST)
         self._edges = np.zeros(1024, EDGE)
         self._keys = np.full(4096, -1, np.int64)
@@ -96,7 +98,7 @@ class TotalOrder(Folding):
             view.mid,
             view.slot,
             view.seen,
-            not self._numbered,
+            self._all_deliveries,
             self.contract.idempotent,
             self._last,
             self._edges,

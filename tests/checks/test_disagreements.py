@@ -184,3 +184,18 @@ def test_misrouted_history_may_be_older_than_the_run() -> None:
     told.invoke(0, 1, 1)
     told.about(Kind.REPLAY, 1, 2, 0, 7, aux=0, flags=Flag.MISROUTED)
     assert _failed(told) == {"I12"}
+
+
+def test_numbers_with_gaps_do_not_hide_another_order() -> None:
+    """Numbers that only increase: one member hears 3 before 5, another 5 before 3, of two authors: I2's, and once
+    nobody's."""
+    told = Told(sequence="increasing")
+    told.join(1, 1)
+    told.join(2, 3)
+    told.invoke(0, 2, 1)
+    told.invoke(2, 3, 1)
+    told.deliver(1, 1, 0, 1, seq=3)
+    told.deliver(1, 1, 2, 1, seq=5)
+    told.deliver(2, 3, 2, 1, seq=5)
+    told.deliver(2, 3, 0, 1, seq=3)
+    assert _failed(told) == {"I2"}

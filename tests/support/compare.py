@@ -60,6 +60,8 @@ def differences(run: Any, verdicts: dict[str, Verdict]) -> dict[str, str]:
     """
     found = {}
     for id, opinion in opinions(run).items():
+        if id not in verdicts:  # `test_gate` sees to it that this is not for long
+            continue
         verdict = verdicts[id]
         failed = verdict.outcome == Outcome.FAIL
         same = verdict.promised == opinion.promised and failed == (opinion.outcome == "FAIL")

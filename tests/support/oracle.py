@@ -12,13 +12,12 @@ from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from oracle_history import History, JournalFacts, Opinion, R
+from oracle_history import FOREVER, History, JournalFacts, Opinion, R
+from oracle_sessions import SESSION_CHECKS
 
 from checks.contract import Contract
 from checks.record import NONE, Flag, Kind, Phase
 from checks.roster import Roster
-
-FOREVER = 1 << 62
 
 
 def fifo(h: History) -> Opinion:
@@ -37,7 +36,7 @@ def fifo(h: History) -> Opinion:
             examined += 1
             violations += counters[i] < max(counters[:i])
     numbered = defaultdict(list)
-    for message, seqs in _numbers(h).items():
+    for message, seqs in h.numbers.items():
         sent = h.first_attempts.get(message, ())
         if sent and len(seqs) == 1 and message not in h.retried:
             numbered[message[0], sent[0].proc, sent[0].conv].append((message[1], min(seqs)))
@@ -48,24 +47,16 @@ def fifo(h: History) -> Opinion:
     return Opinion(examined, violations, h.contract.ordered)
 
 
-def _numbers(h: History) -> dict[tuple[int, int], set[int]]:
-    """Every number that a platform stated for each message; more than one is I7's."""
-    numbers: dict[tuple[int, int], set[int]] = defaultdict(set)
-    if h.contract.sequence != "none":
-        for r in h.of(Kind.OK, Kind.DELIVER, Kind.REPLAY, Kind.STORED):
-            if r.regular and r.seq != NONE:
-                numbers[r.message].add(r.seq)
-    return numbers
-
-
 def total_order(h: History) -> Opinion:
-    """I2: one number, one message; without numbers there is one order that fits what everybody heard."""
-    if h.contract.sequence != "none":
-        slots: dict[tuple[int, int], set[tuple[int, int]]] = defaultdict(set)
-        for r in h.of(Kind.OK, Kind.DELIVER, Kind.REPLAY, Kind.STORED):
-            if r.regular and r.seq != NONE:
-                slots[r.conv, r.seq].add(r.message)
-        return Opinion(len(slots), sum(len(m) > 1 for m in slots.values()), h.contract.total_order)
+    """I2: one number, one message; and one order that fits what everybody heard (where numbers have no gaps, another
+    order is a gap: I4's)."""
+    slots: dict[tuple[int, int], set[tuple[int, int]]] = defaultdict(set)
+    for r in h.of(Kind.OK, Kind.DELIVER, Kind.REPLAY, Kind.STORED) if h.contract.sequence != "none" else ():
+        if r.regular and r.seq != NONE:
+            slots[r.conv, r.seq].add(r.message)
+    taken = sum(len(messages) > 1 for messages in slots.values())
+    if h.contract.sequence == "contiguous":
+        return Opinion(len(slots), taken, h.contract.total_order)
     heard: dict[Any, list[R]] = defaultdict(list)
     for r in h.of(Kind.DELIVER):
         order = heard[r.process, r.conv]
@@ -76,7 +67,7 @@ def total_order(h: History) -> Opinion:
         # Where the platform is not idempotent, another attempt is another message: only first ones are compared.
         firsts = [r.message for r in order if r.attempt == 1 or h.contract.idempotent]
         before |= set(pairwise(firsts))
-    return Opinion(len(before), int(_circular(before)), h.contract.total_order)
+    return Opinion(len(slots) + len(before), taken + int(_circular(before)), h.contract.total_order)
 
 
 def _circular(before: set[tuple[Any, Any]]) -> bool:
@@ -100,7 +91,6 @@ def gap_free(h: History) -> Opinion:
         return Opinion(0, 0, promised=False)
     last: dict[Any, int] = {}
     continued: dict[Any, bool] = {}
-    numbers = _numbers(h)
     examined = violations = 0
     for r in h.of(Kind.JOIN, Kind.LEAVE, Kind.DELIVER, Kind.REPLAY):
         key = r.process, r.conv
@@ -113,12 +103,7 @@ def gap_free(h: History) -> Opinion:
             new = r.kind == Kind.DELIVER
             if key in last:
                 examined += 1
-                missing = set(range(last[key] + 1, r.seq))
-                if not h.contract.echo:
-                    own = [m for m in h.invokes if m[0] == r.client and h.invokes[m][0].conv == r.conv]
-                    missing -= {seq for m in own for seq in numbers.get(m, ())}
-                    excused = sum(m not in numbers for m in own)
-                    missing = missing if len(missing) > excused else set()
+                missing = h.missing(r.client, r.conv, last[key] + 1, r.seq)
                 violations += bool(missing) and (new or continued.get(key, False))
             if key in last or new:
                 last[key] = max(r.seq, last.get(key, r.seq))
@@ -162,7 +147,6 @@ def _periods(h: History) -> Iterator[tuple[R, R | None]]:
 def held_to_the_end(h: History) -> list[Held]:
     """The last subscription of each device that lasted; its start goes back over reconnects that the platform
     called continuous, if it promises such."""
-    phases = {(r.journal, r.counter): r.t for r in h.of(Kind.PHASE)}
     by_device: dict[tuple[int, int], list[tuple[R, R | None]]] = defaultdict(list)
     for join, end in _periods(h):
         if h.member(join.client, join.conv):
@@ -174,11 +158,9 @@ def held_to_the_end(h: History) -> list[Held]:
             if not (cut and join.flags & Flag.CONTINUED and h.contract.resume):
                 start = join.t
             cut = end is not None and end.kind == Kind.DISCONNECT
-            drain, drained = (phases.get((join.journal, p), FOREVER) for p in (Phase.DRAIN, Phase.DRAINED))
-            until = FOREVER if end is None else end.t
-            closed = end is not None and end.kind == Kind.DISCONNECT and bool(end.flags & Flag.OWN)
-            if until >= drained or end is None or (closed and until >= drain):
-                lasting = Held(client, conv, start, until, drained < FOREVER)
+            if h.until_the_end(end, join.journal):
+                drained = h.phase(join.journal, Phase.DRAINED) < FOREVER
+                lasting = Held(client, conv, start, FOREVER if end is None else end.t, drained)
         if lasting is not None:
             held.append(lasting)
     return held
@@ -292,6 +274,7 @@ CHECKS: dict[str, Callable[[History], Opinion]] = {
     "I10": integrity,
     "I12": isolation,
     "I15": identity,
+    **SESSION_CHECKS,
 }
 
 

@@ -11,15 +11,21 @@ regular   sound, and in the conversation that its body names (not MISROUTED): on
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from checks.contract import Contract
-from checks.record import Flag, Kind
+from checks.record import NONE, Flag, Kind, Phase
 from checks.roster import Roster
+
+FOREVER = 1 << 62
+READ, KICK = 21, 22
+"""Kinds: a client has read a conversation; a client is out of a conversation, and that is confirmed."""
 
 
 class JournalFacts(Protocol):
@@ -103,7 +109,7 @@ class History:
                 self.first_attempts.setdefault(r.message, []).append(r)
         self.retried = {r.message for r in self.records if r.kind in SAYING and r.sound and r.attempt > 1}
 
-    def of(self, *kinds: Kind) -> Iterator[R]:
+    def of(self, *kinds: int) -> Iterator[R]:
         return (r for r in self.records if r.kind in kinds)
 
     def user(self, client: int) -> int | None:
@@ -124,3 +130,47 @@ class History:
     def read_completely(self) -> set[int]:
         """Conversations whose final read came to its end."""
         return {r.conv for r in self.of(Kind.READ_END)}
+
+    @cached_property
+    def numbers(self) -> dict[tuple[int, int], set[int]]:
+        """Every number that a platform stated for each message; more than one is I7's."""
+        numbers: dict[tuple[int, int], set[int]] = defaultdict(set)
+        if self.contract.sequence != "none":
+            for r in self.of(Kind.OK, Kind.DELIVER, Kind.REPLAY, Kind.STORED):
+                if r.regular and r.seq != NONE:
+                    numbers[r.message].add(r.seq)
+        return numbers
+
+    def missing(self, client: int, conv: int, first: int, end: int) -> set[int]:
+        """Numbers from `first` to before `end` that a client should have heard: without echo its own messages (and as
+        many as have no known number) may be what is missing."""
+        missing = set(range(first, end))
+        if not missing or self.contract.echo:
+            return missing
+        own = [m for m in self.invokes if m[0] == client and self.invokes[m][0].conv == conv]
+        missing -= {seq for m in own for seq in self.numbers.get(m, ())}
+        excused = sum(m not in self.numbers for m in own)
+        return missing if len(missing) > excused else set()
+
+    @cached_property
+    def _phases(self) -> dict[tuple[int, int], int]:
+        backwards = sorted(self.of(Kind.PHASE), key=lambda r: -r.t)
+        return {(r.journal, r.counter): r.t for r in backwards}
+
+    def phase(self, journal: int, phase: Phase) -> int:
+        """When a phase began for a journal; FOREVER if that is not on record."""
+        return self._phases.get((journal, phase), FOREVER)
+
+    def until_the_end(self, end: R | None, journal: int) -> bool:
+        """What was ended by this record (None: by nothing) lasted: until the drain was over, or until the tester
+        closed it while draining."""
+        if end is None or end.t >= self.phase(journal, Phase.DRAINED):
+            return True
+        closed = end.kind == Kind.DISCONNECT and bool(end.flags & Flag.OWN)
+        return closed and end.t >= self.phase(journal, Phase.DRAIN)
+
+    def lasted(self, r: R) -> bool:
+        """The connection of this record lasted to the end of a run whose end is on record."""
+        ends = [e for e in self.of(Kind.DISCONNECT) if e.process == r.process]
+        drained = self.phase(r.journal, Phase.DRAINED) < FOREVER
+        return drained and self.until_the_end(ends[0] if ends else None, r.journal)

@@ -1,0 +1,270 @@
+"""The second set of checks, slow and obvious: causes, answers, resuming, lateness, agent runs, reads, revocation.
+
+As `oracle`: written from the definitions alone, sharing only the vocabulary with the folds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from oracle_history import FOREVER, KICK, READ, History, Opinion, R
+
+from checks.record import NOBODY, NONE, Flag, Kind, Phase
+
+STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR = range(1, 8)
+
+
+def causal_order(h: History) -> Opinion:
+    """I3: a message is numbered after everything that its sender had heard on the connection when sending it."""
+    numbers: dict[Any, set[int]] = defaultdict(set)
+    for r in h.of(Kind.OK, Kind.DELIVER, Kind.STORED):
+        if r.regular and r.seq != NONE:
+            numbers[r.message].add(r.seq)
+    examined = violations = 0
+    for r in h.of(Kind.INVOKE):
+        if r.attempt == 1 and r.aux != NONE and r.message in numbers:
+            examined += 1
+            violations += min(numbers[r.message]) <= r.aux
+    return Opinion(examined, violations, h.contract.total_order and h.contract.sequence != "none")
+
+
+def failed_without_effect(h: History) -> Opinion:
+    """I9: a message whose every sending was refused is heard by nobody and stored nowhere."""
+    answers: dict[Any, set[int]] = defaultdict(set)
+    accepted: set[Any] = set()
+    for r in h.of(Kind.OK, Kind.FAIL, Kind.INFO):
+        answers[*r.message, r.attempt].add(r.kind)
+        if r.kind == Kind.OK:
+            accepted.add(r.message)
+    refused = {
+        message
+        for message, sendings in h.invokes.items()
+        if message not in accepted and all(answers[*message, s.attempt] == {Kind.FAIL} for s in sendings)
+    }
+    taken = {r.message for r in h.of(Kind.DELIVER, Kind.REPLAY, Kind.STORED) if r.regular}
+    known = {m for m in refused if not h.may_have_lost(m[0])}
+    doubt = "an author's journal is torn" if (refused - known) & taken else ""
+    return Opinion(len(known), len(known & taken), h.contract.acknowledges, doubt)
+
+
+def single_completion(h: History) -> Opinion:
+    """I11: each attempt is answered at most once, and nothing is answered that was not asked.
+
+    Which attempt an answer is for is not always known: as many answers without an attempt as there are unanswered
+    attempts of that message belong to these.
+    """
+    times: dict[Any, int] = defaultdict(int)
+    strays: dict[Any, int] = defaultdict(int)
+    examined = violations = 0
+    for r in h.of(Kind.OK, Kind.FAIL):
+        examined += 1
+        if r.attempt == 0 or r.conv == NOBODY:
+            if r.client == r.author:
+                strays[r.message] += 1
+            else:
+                violations += 1
+        else:
+            times[*r.message, r.attempt] += 1
+    for message, number in strays.items():
+        unanswered = sum((*message, s.attempt) not in times for s in h.invokes.get(message, ()))
+        violations += max(0, number - unanswered)
+    violations += sum(n - 1 for n in times.values())
+    return Opinion(examined, violations, h.contract.acknowledges)
+
+
+def resumed_without_gap(h: History) -> Opinion:
+    """I20: what comes first after a subscription that continues at q has the number q + 1."""
+    examined = violations = 0
+    for join, after in _subscriptions(h):
+        if not join.flags & Flag.CONTINUED or join.seq == NONE:
+            continue
+        first = next((r for r in after if r.seq != NONE and r.seq > join.seq), None)
+        if first is not None:
+            examined += 1
+            violations += bool(h.missing(first.client, first.conv, join.seq + 1, first.seq))
+    return Opinion(examined, violations, h.contract.resume and h.contract.sequence == "contiguous")
+
+
+def honest_marks(h: History) -> Opinion:
+    """I21: after joining at number q nothing comes as new that is not after q."""
+    examined = violations = 0
+    for join, after in _subscriptions(h):
+        for r in after:
+            if r.kind == Kind.DELIVER and join.seq != NONE and r.seq != NONE:
+                examined += 1
+                violations += r.seq <= join.seq
+    return Opinion(examined, violations, h.contract.sequence != "none")
+
+
+def _subscriptions(h: History) -> Iterator[tuple[R, list[R]]]:
+    """(JOIN, what was heard of that conversation on that connection until the next JOIN or LEAVE)."""
+    open_: dict[Any, tuple[R, list[R]]] = {}
+    every = []
+    for r in h.of(Kind.JOIN, Kind.LEAVE, Kind.DELIVER, Kind.REPLAY):
+        key = r.process, r.conv
+        if r.kind == Kind.LEAVE:
+            open_.pop(key, None)
+        elif r.kind == Kind.JOIN:
+            if h.member(r.client, r.conv):
+                open_[key] = r, []
+                every.append(open_[key])
+        elif key in open_ and h.in_place(r):
+            open_[key][1].append(r)
+    yield from every
+
+
+def timely(h: History) -> Opinion:
+    """I25: acknowledged at t, heard until t + bound by everybody who was there throughout. Counted are messages.
+
+    What never comes is I5b's. A fault or the drain before the bound is over excuse.
+    """
+    if h.contract.delivery_bound_s is None:
+        return Opinion(0, 0, promised=False)
+    bound = int(h.contract.delivery_bound_s * 1e9)
+    acknowledged: dict[Any, int] = {}
+    for r in h.of(Kind.OK):
+        if r.message in h.invokes and r.conv != NOBODY:
+            acknowledged[r.message] = min(r.t, acknowledged.get(r.message, FOREVER))
+    joined: dict[Any, int] = {}
+    heard: dict[Any, tuple[int, int]] = {}
+    for r in h.of(Kind.JOIN, Kind.LEAVE, Kind.DELIVER, Kind.REPLAY):
+        key = r.process, r.conv
+        if r.kind == Kind.JOIN:
+            joined.setdefault(key, r.t) if r.flags & Flag.CONTINUED else joined.__setitem__(key, r.t)
+        elif r.kind == Kind.LEAVE:
+            joined.pop(key, None)
+        elif r.sound and r.message in acknowledged and h.member(r.client, r.conv) and r.client != r.author:
+            heard.setdefault((r.process, r.message), (r.t, joined.get(key, FOREVER)))
+    examined = 0
+    late = set()
+    for (_, message), (t, since) in heard.items():
+        sent, deadline = min(s.t for s in h.invokes[message]), acknowledged[message] + bound
+        if since < sent and not _excused(h, sent, deadline):
+            examined += 1
+            if t > deadline:
+                late.add(message)
+    return Opinion(examined, len(late))
+
+
+def _excused(h: History, start: int, end: int) -> bool:
+    """Something was switched on in this window, or before it and not off again; or the drain had begun."""
+    if any(r.counter == Phase.DRAIN and r.t <= end for r in h.of(Kind.PHASE)):
+        return True
+    on: dict[Any, bool] = {}
+    for r in sorted(h.of(Kind.FAULT), key=lambda r: (r.t, r.journal, r.place)):
+        if r.t < start:
+            on[r.journal, r.author] = bool(r.flags & Flag.OWN)
+        elif r.t <= end:
+            return True
+    return any(on.values())
+
+
+def agent_streams(h: History) -> Opinion:
+    """I24: each run of an agent is one well-formed stream on its connection. Counted are runs."""
+    runs: dict[Any, list[R]] = defaultdict(list)
+    for r in h.of(Kind.RUN):
+        runs[r.process, r.author].append(r)
+    violations = sum(not _well_formed(h, events) for events in runs.values())
+    return Opinion(len(runs), violations)
+
+
+def _well_formed(h: History, events: list[R]) -> bool:
+    chunks = tools = 0
+    for place, r in enumerate(events):
+        if (r.attempt == STARTED) != (place == 0):
+            return False
+        if events[place - 1].attempt in (COMPLETED, ERROR) and place:
+            return False
+        if r.attempt == CHUNK:
+            if r.counter != chunks:
+                return False
+            chunks += 1
+        tools += (r.attempt == TOOL_STARTED) - (r.attempt == TOOL_COMPLETED)
+        if tools < 0 or (r.attempt == COMPLETED and tools):
+            return False
+    return events[-1].attempt in (COMPLETED, ERROR) or not h.lasted(events[-1])
+
+
+def connection_scope(h: History) -> Opinion:
+    """I14: an answer comes on the connection on which was asked, or, where the contract speaks of devices, on a later
+    one of the same client."""
+    examined = violations = 0
+    for r in h.of(Kind.OK, Kind.FAIL):
+        asked = [s for s in h.invokes.get(r.message, ()) if r.attempt in (0, s.attempt)]
+        if asked:
+            examined += 1
+            violations += not any(_in_scope(h, r, s) for s in asked)
+    return Opinion(examined, violations, h.contract.acknowledges)
+
+
+def _in_scope(h: History, answer: R, sending: R) -> bool:
+    if answer.process == sending.process:
+        return True
+    device = answer.client == sending.client and answer.journal == sending.journal and answer.conn > sending.conn
+    return device and h.contract.at_most_once == "device"
+
+
+def read_your_writes(h: History) -> Opinion:
+    """I16: what was acknowledged to a client before it asked is in what it reads."""
+    examined = violations = 0
+    for read in h.of(READ):
+        own = [r.seq for r in _before(h, read, Kind.OK) if r.author == read.client and r.seq != NONE]
+        if own:
+            examined += 1
+            violations += read.seq < max(own)
+    return Opinion(examined, violations, h.contract.history and h.contract.sequence != "none")
+
+
+def monotonic_reads(h: History) -> Opinion:
+    """I17: a read does not go back behind what the client had read or heard before it asked."""
+    examined = violations = 0
+    for read in h.of(READ):
+        known = [r.seq for r in _before(h, read, READ, Kind.DELIVER) if r.seq != NONE and (r.kind == READ or r.regular)]
+        if known:
+            examined += 1
+            violations += read.seq < max(known)
+    return Opinion(examined, violations, h.contract.history and h.contract.sequence != "none")
+
+
+def _before(h: History, read: R, *kinds: int) -> list[R]:
+    """Records of the same client and conversation that it had written before it asked for this read."""
+    same = (read.journal, read.client, read.conv)
+    records = [r for r in h.of(*kinds) if (r.journal, r.client, r.conv) == same and r.place < read.place]
+    asked = read.t - 1000 * max(0, read.aux)
+    return [r for r in records if r.t <= asked]
+
+
+def revoked(h: History) -> Opinion:
+    """I13: who was put out of a conversation hears nothing that was sent after that was confirmed, until the next
+    joining. Counted are deliveries."""
+    examined = violations = 0
+    kicks = list(h.of(KICK))
+    joins = [r for r in h.of(Kind.JOIN) if any(r.client == k.client for k in kicks)]
+    for r in h.of(Kind.DELIVER):
+        if not r.regular or r.message not in h.invokes:
+            continue
+        sent = min(s.t for s in h.invokes[r.message])
+        before = [k for k in kicks if (k.client, k.conv) == (r.client, r.conv) and k.t < sent]
+        if before:
+            examined += 1
+            last = max(k.t for k in before)
+            again = (j for j in joins if (j.client, j.conv) == (r.client, r.conv))
+            violations += not any(last < j.t <= r.t for j in again)
+    return Opinion(examined, violations)
+
+
+SESSION_CHECKS: dict[str, Callable[[History], Opinion]] = {
+    "I3": causal_order,
+    "I9": failed_without_effect,
+    "I11": single_completion,
+    "I13": revoked,
+    "I14": connection_scope,
+    "I16": read_your_writes,
+    "I17": monotonic_reads,
+    "I20": resumed_without_gap,
+    "I21": honest_marks,
+    "I24": agent_streams,
+    "I25": timely,
+}
