@@ -12,6 +12,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
 
 Way = Literal["header", "subprotocol", "query", "ticket"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -126,11 +127,12 @@ async def open_socket(
     url: str, token: str = "", *, way: Way = "header", resume: Mapping[str, int] | None = None, headers: Any = None
 ) -> Socket:
     """A socket that was welcomed; Refused otherwise. `token` is a ticket where the way is "ticket"."""
-    query, sent, protocols = {}, dict(headers or {}), None
+    query, sent = {}, dict(headers or {})
+    protocols: list[Subprotocol] | None = None
     if way == "header" and token:
         sent["Authorization"] = f"Bearer {token}"
     elif way == "subprotocol":
-        protocols = [SUBPROTOCOL, f"bearer.{token}"]
+        protocols = [Subprotocol(SUBPROTOCOL), Subprotocol(f"bearer.{token}")]
     elif way in ("query", "ticket"):
         query["token" if way == "query" else "ticket"] = token
     if resume is not None:
@@ -142,7 +144,7 @@ async def open_socket(
         connection = await connect(
             address, additional_headers=sent, subprotocols=protocols, compression=None, max_size=None, proxy=None,
             open_timeout=DEADLINE_S, close_timeout=5, ping_interval=None, max_queue=None,
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
     except InvalidStatus as refused:
         body = bytes(refused.response.body or b"")[:200].decode(errors="replace")
         raise Refused(HTTP_REFUSALS + refused.response.status_code, body) from None

@@ -98,7 +98,7 @@ def trusted() -> ssl.SSLContext:
 
 @pytest.fixture(scope="session")
 def reachable(request: pytest.FixtureRequest) -> str:
-    """"" if edge and auth give real answers, else the sentence with which every test ends."""
+    """ "" if edge and auth give real answers, else the sentence with which every test ends."""
     platform = request.config.stash[PLATFORM]
     try:
         with httpx.Client(timeout=ANSWER_S, trust_env=False) as client:

@@ -110,9 +110,7 @@ class Factory:
 
     async def post(self, user: User, key: str, text: str, message_id: str | None = None) -> httpx.Response:
         url = f"{self.platform.edge}/api/conversations/{quote(key)}/messages"
-        return await self.http.post(
-            url, json={"id": message_id or self.fresh("m"), "text": text}, headers=user.bearer
-        )
+        return await self.http.post(url, json={"id": message_id or self.fresh("m"), "text": text}, headers=user.bearer)
 
     async def history(self, user: User, key: str, base: str | None = None) -> list[dict[str, Any]]:
         """All messages of a conversation, by as many pages as it takes."""

@@ -1,4 +1,4 @@
-"""Scenario 6: Auth dies or drowns under live sessions. Who is in stays in, nobody else gets in, and it passes by itself."""
+"""Scenario 6: Auth dies or hangs under live sessions. Who is in stays in, nobody else gets in, and it passes."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ class TestAuthServiceRecovery:
         await eventually("a login after the outage", lambda: new_login(survivors), RECOVERY_S)
 
     async def test_no_cascade_under_load(self, survivors: Factory, tmp_path: Path) -> None:
-        """Auth dies, hangs and comes back while people chat: nobody is cut, no message is touched, by the judge's word."""
+        """Auth dies, hangs and comes back while people chat: nobody is cut, no message is touched."""
         platform = survivors.platform
         crowd = Witnesses(
             platform, survivors.http, tmp_path, users=12, sizes=(4, 12),

@@ -43,12 +43,17 @@ async def log_in_by_the_page(people: Factory, email: str) -> User:
     return User.of(answer.json())
 
 
-async def ask(socket: Socket, key: str, question: str) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
-    """(number of the question, all events of the run, the answer as a message)."""
-    seq = await socket.tell(key, question, ask=True)
+async def ended(socket: Socket, key: str) -> None:
+    """Until a run of the agent has come to its end, whichever."""
     await socket.until(
         lambda: [f for f in socket.all("agent", key) if f["event"] in ("completed", "error")], "the end of the run"
     )
+
+
+async def ask(socket: Socket, key: str, question: str) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
+    """(number of the question, all events of the run, the answer as a message)."""
+    seq = await socket.tell(key, question, ask=True)
+    await ended(socket, key)
     await socket.until(lambda: seq + 1 in socket.seqs(key), "the answer as a message")
     (message,) = [f for f in socket.all("message", key) if f["seq"] == seq + 1]
     return seq, socket.all("agent", key), message
@@ -67,9 +72,7 @@ def assert_whole_run(events: list[dict[str, Any]], answer: str) -> None:
 
 
 class TestCompleteOAuthChatJourney:
-    async def test_new_user_oauth_to_chat(
-        self, platform: UnderTest, people: Factory, databases: Databases
-    ) -> None:
+    async def test_new_user_oauth_to_chat(self, platform: UnderTest, people: Factory, databases: Databases) -> None:
         """Provider, page, callback, both databases, token, ticket, socket, message, streamed answer, stored history."""
         email = people.email("traveller")
         assert await databases.account(email) == []
@@ -113,16 +116,12 @@ class TestCompleteOAuthChatJourney:
             await socket.send(key, question, ask=True)
         for socket, key, question in zip(sockets, keys, questions, strict=True):
             await socket.hear(2, conversation=key)
-            await socket.until(
-                lambda s=socket: any(f["event"] == "completed" for f in s.all("agent")), "the end of the run"
-            )
+            await ended(socket, key)
             assert question in socket.texts(key)[1]
             assert_whole_run(socket.all("agent"), socket.texts(key)[1])
             assert {f["conversation"] for f in socket.all("agent")} == {key}
 
-    async def test_returning_user_oauth_flow(
-        self, platform: UnderTest, people: Factory, databases: Databases
-    ) -> None:
+    async def test_returning_user_oauth_flow(self, platform: UnderTest, people: Factory, databases: Databases) -> None:
         """Who comes back has one account, their earlier conversations, and goes on where they were."""
         email = people.email("returner")
         first = await people.log_in(email)

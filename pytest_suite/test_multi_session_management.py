@@ -19,9 +19,7 @@ EDITS = 12
 
 async def rename(people: Factory, user: User, name: str) -> int:
     """The version that auth gives the change."""
-    answer = await people.http.patch(
-        f"{people.platform.auth}/auth/me", json={"name": name}, headers=user.bearer
-    )
+    answer = await people.http.patch(f"{people.platform.auth}/auth/me", json={"name": name}, headers=user.bearer)
     assert answer.status_code == 200, answer.text
     return int(answer.json()["version"])
 
@@ -34,7 +32,7 @@ def shown_name(socket: Socket) -> str:
 
 class TestMultiSessionManagement:
     async def test_multi_tab_websocket_isolation(self, platform: UnderTest, people: Factory) -> None:
-        """Five tabs, five conversations: answers come to the tab that asked, messages to all tabs and the right people."""
+        """Five tabs, five conversations: answers come to the tab that asked, messages to all tabs and members."""
         me, *partners = await people.log_in_many(1 + TABS)
         keys = [await people.conversation(me, partner) for partner in partners]
         bases = [*platform.replicas.values()]
@@ -147,12 +145,12 @@ class TestMultiSessionManagement:
         for socket in sockets:
             await socket.hear(2)
             assert socket.seqs(key) == [1, 2]
-        assert [m["id"] for m in await people.history(desktop, key)][0] == message_id
+        assert (await people.history(desktop, key))[0]["id"] == message_id
 
     async def test_conflicting_edits_end_the_same_everywhere(
         self, platform: UnderTest, people: Factory, databases: Databases
     ) -> None:
-        """Desktop and phone rename the person at once, again and again: everywhere stands the one that auth took last."""
+        """Desktop and phone rename the person at once, again and again: the one that auth took last stands."""
         desktop = await people.log_in()
         phone = await people.log_in(desktop.email)
         sockets = [
@@ -171,7 +169,7 @@ class TestMultiSessionManagement:
         assert account["name"] == last
 
         async def copied() -> bool:
-            return (await databases.copy(desktop.email))[0]["name"] == last
+            return bool((await databases.copy(desktop.email))[0]["name"] == last)
 
         await eventually("the last name in userbase", copied, SYNC_S)
         order = {name: version for version, name in versions.items()}

@@ -51,7 +51,9 @@ class Login:
         parts = urlsplit(self.begun.headers["location"])
         url = urlunsplit(parts._replace(query=urlencode({**self.asked, **changes})))
         answer = await self.people.visit(self.browser, url)
-        assert answer.status in (302, 303), f"the provider was expected to redirect, got {answer.status} {answer.body!r}"
+        assert answer.status in (302, 303), (
+            f"the provider was expected to redirect, got {answer.status} {answer.body!r}"
+        )
         return answer.headers["location"]
 
     async def refusal(self) -> str:
@@ -60,9 +62,7 @@ class Login:
         parts = urlsplit(self.begun.headers["location"])
         url = urlunsplit(parts._replace(query=""))
         headers = {"content-type": "application/x-www-form-urlencoded"}
-        answer = await run_flow_async(
-            self.browser.request("POST", url, headers=headers, body=form), self.people.http
-        )
+        answer = await run_flow_async(self.browser.request("POST", url, headers=headers, body=form), self.people.http)
         assert answer.status in (302, 303), answer.body
         return answer.headers["location"]
 
@@ -258,9 +258,7 @@ class TestOAuthEndpointValidationReal:
         email = people.email("racer")
         logins = await asyncio.gather(*(Login.begin(people, email) for _ in range(DEVICES)))
         urls = await asyncio.gather(*(login.consent() for login in logins))
-        answers = await asyncio.gather(
-            *(login.call_back(url) for login, url in zip(logins, urls, strict=True))
-        )
+        answers = await asyncio.gather(*(login.call_back(url) for login, url in zip(logins, urls, strict=True)))
         assert [answer.status for answer in answers] == [200] * DEVICES
         assert len({answer.json()["user"]["id"] for answer in answers}) == 1
         assert len(await databases.account(email)) == 1

@@ -12,7 +12,6 @@ import pytest
 
 from pytest_suite.chat import Socket
 from pytest_suite.factory import Factory, User, eventually
-from pytest_suite.under_test import UnderTest
 from pytest_suite.witnesses import Witness, Witnesses
 
 pytestmark = [
@@ -97,7 +96,7 @@ class TestSessionPersistenceRestart:
         assert theirs.code is None, "the other replica's sockets were cut as well"
 
     async def test_messages_in_flight_are_never_lost(self, survivors: Factory, tmp_path: Path) -> None:
-        """Both replicas die one after the other under load; whoever was cut resumes, retries, and the judge says PASS."""
+        """Both replicas die one after the other under load; who was cut resumes and retries; the judge: PASS."""
         platform = survivors.platform
         crowd = Witnesses(platform, survivors.http, tmp_path, users=12, sizes=(4, 12), judged_by=JUDGED_BY)
         async with crowd:
@@ -151,7 +150,7 @@ class TestSessionPersistenceRestart:
         assert (await survivors.connect(new)).frames[0]["user"] == new.id
 
     async def test_sessions_survive_auth_and_redis_restarts(self, survivors: Factory) -> None:
-        """A session is in the database: after a restart of Auth and of Redis the same refresh token still works once."""
+        """Sessions are in the database: after restarts of Auth and Redis a refresh token still works, once."""
         platform = survivors.platform
         ann, revoked = await survivors.log_in_many(2)
         logged_out = await survivors.http.post(f"{platform.auth}/auth/logout", headers=revoked.bearer)
@@ -201,5 +200,3 @@ class TestSessionPersistenceRestart:
         assert [m["seq"] for m in await survivors.history(bob, key)] == list(range(1, 22))
         new = await survivors.log_in()
         assert (await survivors.connect(new)).frames[0]["user"] == new.id
-
-

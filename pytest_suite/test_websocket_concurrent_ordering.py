@@ -76,11 +76,9 @@ class TestWebSocketConcurrentOrdering:
     async def test_100_concurrent_websocket_ordering(
         self, request: pytest.FixtureRequest, platform: UnderTest, people: Factory, tmp_path: Path
     ) -> None:
-        """100 users on 100 sockets send numbered messages at once in rooms small, middle and large: PASS by the judge."""
+        """100 users on 100 sockets send numbered messages at once, in rooms small, middle and large: PASS."""
         seed = request.config.option.seed
-        crowd = Witnesses(
-            platform, people.http, tmp_path, users=USERS, sizes=SIZES, judged_by=JUDGED_BY, seed=seed
-        )
+        crowd = Witnesses(platform, people.http, tmp_path, users=USERS, sizes=SIZES, judged_by=JUDGED_BY, seed=seed)
         async with crowd, probing(platform, people) as probe:
             await crowd.everybody(lambda w: w.say_many(w.rooms[SMALL], 10))
             await crowd.everybody(lambda w: w.say_many(w.rooms[MIDDLE], 5))
@@ -90,7 +88,9 @@ class TestWebSocketConcurrentOrdering:
         assert sent >= USERS * 20
         assert len({witness.credentials.user_id for witness in crowd.witnesses}) == USERS
         assert crowd.transport.opened == USERS
-        crowd.assert_passed(I1=sent, I2=sent, I4=sent, I5a=sent, I5b=sent, I6=sent, I7=sent, I10=sent, I12=sent, I15=USERS)
+        crowd.assert_passed(
+            I1=sent, I2=sent, I4=sent, I5a=sent, I5b=sent, I6=sent, I7=sent, I10=sent, I12=sent, I15=USERS
+        )
         assert sum(not witness.cuts for witness in crowd.witnesses) == USERS
         probe.assert_well(10)
 

@@ -80,9 +80,7 @@ class UnderTest:
                 self.control.start(name)
 
     def to_worker(self) -> str:
-        return json.dumps(
-            {"endpoints": self.endpoints, "where": self.where, "tag": self.tag, "volume": self.volume}
-        )
+        return json.dumps({"endpoints": self.endpoints, "where": self.where, "tag": self.tag, "volume": self.volume})
 
     @classmethod
     def from_controller(cls, text: str) -> UnderTest:

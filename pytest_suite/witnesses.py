@@ -1,8 +1,8 @@
 """People whose every frame is recorded and judged: the load side's own client, journal and checks, under asyncio.
 
-    async with Witnesses(platform, http, directory, users=100, sizes=(5, 100)) as crowd:
-        await crowd.everybody(lambda w: w.say_many(w.rooms[0], 10))
-    verdict = crowd.verdict
+async with Witnesses(platform, http, directory, users=100, sizes=(5, 100)) as crowd:
+    await crowd.everybody(lambda w: w.say_many(w.rooms[0], 10))
+verdict = crowd.verdict
 """
 
 from __future__ import annotations

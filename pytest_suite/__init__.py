@@ -1,0 +1,1 @@
+"""The ten scenarios, functional, with real services: docs/guide/pytest.md."""
