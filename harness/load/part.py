@@ -96,12 +96,12 @@ class Part:
     # -- the end --------------------------------------------------------------------------------------------------
 
     def drain(self, deadline_s: float) -> dict[str, int]:
-        """Stop sending and wait until every message has its answer. Returns the highest acknowledged sequence
-        number of each room, by label: what all its members must yet hear."""
+        """Stop sending and wait until every message has its answer and nobody is on the way back. Returns the highest
+        acknowledged sequence number of each room, by label: what all its members must yet hear."""
         self.draining = True
         self.phase(Phase.DRAIN)
         end = time.monotonic() + deadline_s
-        _wait(lambda: not any(user.session.pending for user in self._talking()), end)
+        _wait(lambda: not any(user.session.pending or user.reconnecting for user in self._talking()), end)
         heads: dict[str, int] = {}
         for user in self._talking():
             for label, seq in user.session.acked_points().items():
@@ -135,6 +135,8 @@ class Part:
             return
         self._closed = True
         self.draining = True
+        # A connection that opened after DRAINED would promise to have heard everything, and be closed before it has.
+        gevent.joinall([gevent.spawn(user.stay_away) for user in self.users], timeout=10)
         self.phase(Phase.DRAINED)
         gevent.joinall([gevent.spawn(user.disconnect) for user in self.users], timeout=10)
         self._publisher.close()

@@ -160,6 +160,16 @@ class ChatUser(User):
         for frame in target.rooms_on_connect(self._credentials(), tuple(dict.fromkeys(self.rooms))):
             connection.send(frame)
 
+    @property
+    def reconnecting(self) -> bool:
+        """A reconnection is under way: whoever ends a run waits for it, or calls it off."""
+        return self._reconnecting is not None and not self._reconnecting.dead
+
+    def stay_away(self) -> None:
+        """Call off a reconnection that is under way, as if it had never begun."""
+        if self._reconnecting is not None:
+            self._reconnecting.kill()
+
     def disconnect(self) -> None:
         if self._poster is not None:
             self._poster.close()

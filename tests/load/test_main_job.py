@@ -61,6 +61,14 @@ def test_a_wrong_platform_is_caught(locust: Callable[..., Any], defect: str, che
     assert found["witnesses"][0]["sentence"] in run.out
 
 
+def test_the_end_waits_for_those_on_their_way_back(locust: Callable[..., Any], platform: Any) -> None:
+    """A connection that was resumed while the run was drained has heard everything before it is closed."""
+    run = locust("-u", "10", "-r", "20", "-t", "3s", platform=platform, story="tests/load/stories/late.py")
+    assert run.code == 0, run.out
+    assert "Traceback" not in run.out
+    assert run.verdict["load"]["connections"] == 12
+
+
 def test_silence_never_passes(locust: Callable[..., Any], platform: Any) -> None:
     """A story that never sends is UNKNOWN, and says what was not seen."""
     run = locust("-u", "10", "-r", "10", "-t", "3s", platform=platform, story="tests/load/stories/silent.py")

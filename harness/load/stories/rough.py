@@ -64,9 +64,9 @@ class Rough(ChatUser):
 
     def cut(self) -> None:
         """As a lost network would; back after a while in which others go on talking."""
-        self.away_s = self.rng.uniform(0.0, 0.6)
-        assert self._connection is not None
-        self._connection.abort()
+        if self._connection is not None and not self.part.draining:
+            self.away_s = self.rng.uniform(0.0, 0.6)
+            self._connection.abort()
 
     def _write(self, label: str) -> None:
         payload = self.part.plan.payload(self.number, self.session.counter + 1)
