@@ -10,6 +10,7 @@ from checks.compiled import helper
 from checks.kinds import K_DELIVER, K_FAIL, K_INFO, K_INVOKE, K_OK, K_REPLAY, K_STORED
 from checks.tables import (
     ACKED,
+    ATTEMPTS,
     DELIVERED,
     DIGESTED,
     HEARD,
@@ -25,6 +26,7 @@ from checks.tables import (
     USED_EXTRA,
     Int,
     Tables,
+    attempt_bit,
 )
 
 
@@ -45,10 +47,16 @@ def learn(w: Tables, mid: Int, r: Any, rec: Int) -> None:
             m["proc"] = r["proc"]
             flags |= SENT_ON
         flags |= INVOKED
+        attempt = np.int64(r["attempt"])
+        m["sent"] |= 1 << ATTEMPTS if attempt > ATTEMPTS else attempt_bit(attempt)
     elif kind == K_OK:
         flags |= ACKED
+        m["answered"] |= attempt_bit(np.int64(r["attempt"]))
     elif kind == K_FAIL:
         flags |= REFUSED
+        bit = attempt_bit(np.int64(r["attempt"]))
+        m["answered"] |= bit
+        m["refused"] |= bit
     elif kind == K_INFO:
         flags |= UNANSWERED
     elif kind == K_STORED:

@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 
 from checks.compiled import helper, kernel
-from checks.kinds import CONTENT, K_DELIVER, K_INVOKE, K_READ_END, K_REPLAY, LISTENED, MISROUTED, OF_MESSAGES, UNTRUSTED
+from checks.kinds import (
+    ANSWERS,
+    CONTENT,
+    K_DELIVER,
+    K_INVOKE,
+    K_READ_END,
+    K_REPLAY,
+    LISTENED,
+    MISROUTED,
+    OF_MESSAGES,
+    UNTRUSTED,
+)
 from checks.learn import learn, learn_content, learn_sequence
 from checks.tables import (
     COUNTER_MAX,
@@ -26,10 +37,12 @@ from checks.tables import (
     USED_PAGES,
     USED_SLOT_PAGES,
     USED_SLOTS,
+    USED_STRAYS,
     USED_SUB_PAGES,
     Array,
     Int,
     Tables,
+    attempt_bit,
     find,
     put,
     subscription,
@@ -39,6 +52,11 @@ AGAIN_HERE = 1
 """Bit of `seen`: this message was already delivered on this connection."""
 AGAIN_ON_DEVICE = 2
 """Bit of `seen`: … to this client, on whatever connection."""
+
+ANSWERED_AGAIN = 4
+"""Bit of `seen`: this attempt had been answered by OK or FAIL before."""
+HEARD_BEFORE = 8
+"""Bit of `seen`: this client had heard the message before, live or replayed, on whatever connection."""
 
 NO_ROOM = -2
 
@@ -124,12 +142,12 @@ def mark(w: Tables, sub: Int, slot: Int, pos: Int, live: bool) -> Int:
     bit = np.uint64(1) << np.uint64(pos & 63)
     page = page_for(w, w.subs, sub, TAG_SUB_PAGE | (sub << 28) | number, USED_SUB_PAGES, number)
     bits = w.sub_bits[page]
+    again = HEARD_BEFORE if bits[3 * word] & bit else 0
     bits[3 * word] |= bit
     if not live:
-        return 0
-    again = 0
+        return again
     if (bits[3 * word + 1] | bits[3 * word + 2]) & bit:
-        again = AGAIN_ON_DEVICE
+        again |= AGAIN_ON_DEVICE
     if w.subs[sub]["first"] == slot:
         if bits[3 * word + 1] & bit:
             again |= AGAIN_HERE
@@ -153,6 +171,18 @@ def connection_of(w: Tables, connections: Array, number: Int, journal: Int, clie
         w.conns[conn]["journal"] = journal
         w.conns[conn]["client"] = client if client < len(w.user_of) else -1
     return conn
+
+
+@helper
+def keep_stray(w: Tables, r: Any, conn: Int, rec: Int) -> None:
+    s = w.strays[w.used[USED_STRAYS]]
+    w.used[USED_STRAYS] += 1
+    s["author"] = r["author"]
+    s["counter"] = r["counter"]
+    s["client"] = r["client"]
+    s["conn"] = conn
+    s["rec"] = rec
+    s["kind"] = r["kind"]
 
 
 @kernel
@@ -191,9 +221,13 @@ def resolve(
         listened = (1 << kind & LISTENED) != 0
         if not 1 << kind & OF_MESSAGES or r["flags"] & UNTRUSTED:
             continue
+        answer = (1 << kind & ANSWERS) != 0
         mid = message_of(w, np.int64(r["author"]), np.int64(r["counter"]), conv, kind == K_INVOKE)
         if mid == NO_ROOM:
             return i
+        rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+        if answer and (r["attempt"] == 0 or conv >= len(w.conv_next)):
+            keep_stray(w, r, conns[i], rec)
         if mid < 0:
             continue
         if r["flags"] & MISROUTED:
@@ -203,7 +237,8 @@ def resolve(
                 mark(w, np.int64(subs[i]), np.int64(slots[i]), np.int64(w.messages[mid]["pos"]), False)
             continue
         mids[i] = mid
-        rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+        if answer and w.messages[mid]["answered"] & attempt_bit(np.int64(r["attempt"])):
+            seen[i] = ANSWERED_AGAIN
         learn(w, mid, r, rec)
         if 1 << kind & CONTENT:
             learn_content(w, mid, r, rec)

@@ -49,11 +49,19 @@ MESSAGE = np.dtype(
         ("invoke_rec", "<i8"),
         ("agreed", "<u4"),
         ("agreed_retries", "<u4"),
+        ("sent", "<u2"),
+        ("answered", "<u2"),
+        ("refused", "<u2"),
+        ("spare", "<u2"),
     ]
 )
-"""What is known of one message, 72 bytes. seq: the first one stated; further ones are in `extra`.
+"""What is known of one message, 80 bytes. seq: the first one stated; further ones are in `extra`.
 first_rec: the record that `digest` is of. agreed: heard records of the first attempt
-with that digest and size, agreed_retries: of further attempts with that digest. rows: STORED records (at most 255)."""
+with that digest and size, agreed_retries: of further attempts with that digest. rows: STORED records (at most 255).
+sent, answered, refused: bits of attempts with INVOKE, OK or FAIL, FAIL; see `attempt_bit`."""
+
+ATTEMPTS = 15
+"""Attempts that are told apart. INVOKE sets the next bit for all further ones, so they never count as answered."""
 
 INVOKED = 1
 ACKED = 2
@@ -81,6 +89,11 @@ SUB = np.dtype([("conn", "<i4"), ("slot", "<i4"), ("first", "<i4"), ("page_no", 
 SLOT = np.dtype([("sub", "<i4"), ("conn", "<i4"), ("page_no", "<i4"), ("page", "<i4")])
 CONN = np.dtype([("journal", "<i4"), ("client", "<i4")])
 
+STRAY = np.dtype(
+    [("author", "<u4"), ("counter", "<u4"), ("client", "<u4"), ("conn", "<i4"), ("rec", "<i8"), ("kind", "<i8")]
+)
+"""An OK or FAIL of no attempt or of no conversation: the message it names, who heard it on which connection."""
+
 SPAN_BITS = 8
 SPAN = 1 << SPAN_BITS
 SUB_WORDS = 3 * SPAN // 64
@@ -90,6 +103,7 @@ TAG_SLOT = 0
 TAG_SUB_PAGE = 1 << 60
 TAG_SLOT_PAGE = 2 << 60
 TAG_STREAM = 3 << 60
+TAG_ATTEMPT = 4 << 60
 
 USED_PAGES = 0
 USED_SLOTS = 1
@@ -99,6 +113,7 @@ USED_HASH = 4
 USED_EXTRA = 5
 USED_DIRECTORY = 6
 USED_CONNS = 7
+USED_STRAYS = 8
 
 
 class Tables(NamedTuple):
@@ -127,6 +142,7 @@ class Tables(NamedTuple):
     hash_keys: Array  # i8, -1 empty
     hash_values: Array  # i4
     extra: Array  # i8 (n, 4): mid, another seq, rec, 1 unless from a REPLAY
+    strays: Array  # STRAY: answers that no sending waits for
     used: Array  # i8
 
 
@@ -182,6 +198,12 @@ def subscription(w: Tables, client: Int, conv: Int) -> Int:
     if low < w.client_base[client + 1] and w.joined_conv[low] == conv:
         return np.int64(w.joined_sub[low])
     return -1
+
+
+@helper
+def attempt_bit(attempt: Int) -> Int:
+    """Its bit in `sent`; 0 where it has none of its own in `answered` and `refused`."""
+    return 1 << (attempt - 1) if 1 <= attempt <= ATTEMPTS else 0
 
 
 @helper

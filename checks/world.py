@@ -18,6 +18,7 @@ from checks.tables import (
     REC_MASK,
     SLOT,
     SLOT_WORDS,
+    STRAY,
     SUB,
     SUB_WORDS,
     USED_CONNS,
@@ -27,6 +28,7 @@ from checks.tables import (
     USED_PAGES,
     USED_SLOT_PAGES,
     USED_SLOTS,
+    USED_STRAYS,
     USED_SUB_PAGES,
     Array,
     Tables,
@@ -96,6 +98,20 @@ class World:
         page = mid >> PAGE_BITS
         return int(self.tables.page_author[page]), (int(self.tables.page_number[page]) << PAGE_BITS) | (mid & PAGE - 1)
 
+    def mid_of(self, author: int, counter: int) -> int:
+        """The message number of (author, counter), -1 if nothing is known of it."""
+        w = self.tables
+        number = counter >> PAGE_BITS
+        if author >= len(w.user_of) or number >= w.directory_room[author]:
+            return -1
+        page = int(w.directory[int(w.directory_base[author]) + number])
+        mid = page * PAGE + (counter & PAGE - 1)
+        return mid if page >= 0 and w.messages[mid]["conv"] >= 0 else -1
+
+    def strays(self) -> Array:
+        """STRAY of every answer that no sending waits for."""
+        return self.tables.strays[: int(self.tables.used[USED_STRAYS])]
+
     def resolved(self, journal: int, records: Array) -> View:
         """At most CHUNK records of one journal."""
         n = len(records)
@@ -128,6 +144,7 @@ class World:
             sub_bits=grown(w.sub_bits, int(used[USED_SUB_PAGES]) + n),
             slot_bits=grown(w.slot_bits, int(used[USED_SLOT_PAGES]) + n),
             extra=grown(w.extra, int(used[USED_EXTRA]) + n),
+            strays=grown(w.strays, int(used[USED_STRAYS]) + n),
         )
 
     def reserve_hash(self, n: int) -> None:
@@ -221,7 +238,8 @@ def _tables(roster: Roster) -> Tables:
         hash_keys=np.full(16 * CHUNK, -1, np.int64),
         hash_values=np.zeros(16 * CHUNK, np.int32),
         extra=np.zeros((1024, 4), np.int64),
-        used=np.zeros(8, np.int64),
+        strays=np.zeros(1024, STRAY),
+        used=np.zeros(9, np.int64),
     )
 
 

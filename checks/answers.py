@@ -1,0 +1,271 @@
+"""Checks of answers: I9 failed has no effect, I11 single completion, I14 connection scope."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from checks.compiled import helper, kernel
+from checks.contract import Contract
+from checks.fold import FINDINGS, MID, PENDING, REC, REC2, WHAT, Described, End, Folding, X, Y, finding, invoked
+from checks.heard import PerRecord, note
+from checks.kinds import ANSWERS, HEARD_OR_READ, K_FAIL, K_INVOKE, K_OK
+from checks.resolve import ANSWERED_AGAIN
+from checks.roster import Roster
+from checks.tables import (
+    ACKED,
+    ATTEMPTS,
+    HEARD,
+    INVOKED,
+    REC_BITS,
+    STORED,
+    TAG_ATTEMPT,
+    UNANSWERED,
+    Array,
+    Int,
+    Tables,
+    place,
+    put,
+)
+from checks.verdict import Finding, Verdict
+from checks.world import View, World, grown
+
+REFUSALS_KEPT = 1 << 14
+AGAIN, SURPLUS, UNASKED = range(3)
+ELSEWHERE, OTHERS = range(2)
+
+
+@kernel
+def refusals(records: Array, journal: Int, mids: Array, w: Tables, kept: Array, used: Array) -> None:
+    """For the witness only: the first refusals, and effects of messages that were refused before. kept: message,
+    kind, rec."""
+    for i in range(len(records)):
+        kind = np.int64(records[i]["kind"])
+        if mids[i] < 0 or used[0] == len(kept):
+            continue
+        if kind == K_FAIL or (1 << kind & HEARD_OR_READ and w.messages[mids[i]]["refused"]):
+            kept[used[0], 0] = mids[i]
+            kept[used[0], 1] = kind
+            kept[used[0], 2] = (np.int64(journal) << REC_BITS) | np.int64(records[i]["index"])
+            used[0] += 1
+
+
+class FailedNoEffect(Folding):
+    """What was definitely refused is neither heard nor stored: each attempt got FAIL, none INFO or OK.
+
+    Not a violation: anything of a message of which one attempt was never answered; a message that a stray OK
+    names (I11); a copy that is corrupt (I10) or in another conversation (I12)."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._kept = np.zeros((REFUSALS_KEPT, 3), np.int64)
+        self._used = np.zeros(1, np.int64)
+
+    def step(self, view: View) -> None:
+        refusals(view.records, view.journal, view.mid, view.world.tables, self._kept, self._used)
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown=PENDING)
+
+    def finish(self, end: End) -> Verdict:
+        world = end.world
+        messages = world.messages()
+        flags, sent = messages["flags"], messages["sent"]
+        refused = (sent > 0) & ((sent & ~messages["refused"]) == 0) & ((flags & (ACKED | UNANSWERED)) == 0)
+        strays = world.strays()
+        for stray in strays[strays["kind"] == K_OK]:
+            mid = world.mid_of(int(stray["author"]), int(stray["counter"]))
+            if mid >= 0:
+                refused[mid] = False
+        bad = np.flatnonzero(refused & ((flags & (HEARD | STORED)) > 0))
+        bad = bad[np.argsort(messages["invoke_rec"][bad], kind="stable")]
+        examined = int(refused.sum())
+        if end.incomplete() or end.missing:
+            doubt = f"; {len(bad)} messages were refused and took effect all the same" if len(bad) else ""
+            return self.conclude(examined=examined, unknown=f"a journal lacks its end, with it perhaps attempts{doubt}")
+        return self.conclude(
+            [self._finding(world, int(mid)) for mid in bad[:FINDINGS]], examined=examined, violations=len(bad)
+        )
+
+    def _finding(self, world: World, mid: int) -> Finding:
+        m = world.tables.messages[mid]
+        kept = self._kept[: int(self._used[0])]
+        kept = kept[kept[:, 0] == mid]
+        refusal = [int(rec) for _, kind, rec in kept if kind == K_FAIL][:1]
+        effects = [int(rec) for _, kind, rec in kept if kind != K_FAIL][:2]
+        row = [0, 0, 0, -1, mid, -1, int(m["conv"]), 0, 0]
+        what = "heard" if m["flags"] & HEARD else "stored"
+        return finding(world, what, row, int(m["invoke_rec"]), *refusal, *effects, int(m["seq_rec"]), seq=int(m["seq"]))
+
+
+@kernel
+def repeated_answers(records: Array, journal: Int, mids: Array, seen: Array, out: Array, totals: Array) -> None:
+    for i in range(len(records)):
+        r = records[i]
+        if not 1 << np.int64(r["kind"]) & ANSWERS or mids[i] < 0 or r["attempt"] == 0:
+            continue
+        totals[0] += 1
+        if seen[i] & ANSWERED_AGAIN:
+            note(out[totals[1]], AGAIN, journal, r, mids[i], r["attempt"], r["kind"])
+            totals[1] += 1
+
+
+class SingleCompletion(PerRecord):
+    """Every attempt is answered by OK or FAIL at most once, and nothing is answered that was not sent.
+
+    Not a violation: a late answer after INFO; an answer without attempt, as long as the message has a sending that
+    was not answered otherwise (both of two attempts may be answered, and the client knows only the last one)."""
+
+    def step(self, view: View) -> None:
+        repeated_answers(view.records, view.journal, view.mid, view.seen, view.world.out, self.totals)
+        self.counted(view.world)
+
+    def peek(self, world: World) -> Verdict:
+        own = world.strays()
+        return self._judge(world, own[own["client"] == own["author"]])
+
+    def finish(self, end: End) -> Verdict:
+        strays = end.world.strays()
+        unknown = ""
+        if end.incomplete() or end.missing:
+            own = strays["client"] == strays["author"]
+            unknown = "a journal lacks its end"
+            strays = strays[own]
+        return self._judge(end.world, strays, unknown)
+
+    def _judge(self, world: World, strays: Array, unknown: str = "") -> Verdict:
+        surplus = list(_surplus(world, strays))
+        rows = sorted([*self.suspects.rows, *surplus], key=lambda row: row[REC])[:FINDINGS]
+        return self.conclude(
+            [self.describe(world, row) for row in rows],
+            examined=self.examined + len(world.strays()),
+            violations=self.suspects.total + len(surplus),
+            unknown=unknown,
+        )
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        if row[WHAT] == AGAIN:
+            return finding(world, "again", row, invoked(world, row[MID]), row[REC], attempt=row[X])
+        what = "surplus" if row[WHAT] == SURPLUS else "unasked"
+        return finding(world, what, row, invoked(world, row[MID]), row[REC], author=row[X], counter=row[Y])
+
+
+def _surplus(world: World, strays: Array) -> Iterable[tuple[int, ...]]:
+    """A row for each answer that exceeds the sendings of its message."""
+    used: Counter[tuple[int, int]] = Counter()
+    for stray in strays[np.argsort(strays["rec"], kind="stable")]:
+        author, counter = int(stray["author"]), int(stray["counter"])
+        mid = world.mid_of(author, counter)
+        open_sendings, what = 0, UNASKED
+        if mid >= 0 and world.tables.messages[mid]["flags"] & INVOKED:
+            m, what = world.tables.messages[mid], SURPLUS
+            open_sendings = (int(m["sent"]) & ~int(m["answered"])).bit_count()
+            if int(m["sent"]) >> ATTEMPTS:
+                continue  # how many sendings there were is not known
+        used[author, counter] += 1
+        if used[author, counter] > open_sendings:
+            conv = int(world.tables.messages[mid]["conv"]) if mid >= 0 else -1
+            yield what, int(stray["rec"]), 0, int(stray["client"]), mid, -1, conv, author, counter
+
+
+@helper
+def sending_of(w: Tables, sent: Array, mid: Int, attempt: Int) -> Int:
+    """Connection + 1 of an attempt's INVOKE, 0 if it is not known."""
+    if attempt <= 1:
+        return np.int64(sent[mid])
+    at = place(w.hash_keys, TAG_ATTEMPT | (mid << 8) | attempt)
+    return np.int64(w.hash_values[at]) if w.hash_keys[at] != -1 else 0
+
+
+@kernel
+def scope(
+    records: Array, journal: Int, mids: Array, conns: Array, w: Tables, sent: Array, by_device: bool, out: Array,
+    totals: Array,
+) -> None:  # fmt: skip
+    for i in range(len(records)):
+        r = records[i]
+        kind = np.int64(r["kind"])
+        attempt = np.int64(r["attempt"])
+        if mids[i] < 0 or conns[i] < 0 or attempt == 0:
+            continue
+        mid = np.int64(mids[i])
+        if kind == K_INVOKE:
+            if attempt <= 1:
+                sent[mid] = conns[i] + 1
+            else:
+                key = TAG_ATTEMPT | (mid << 8) | attempt
+                at = place(w.hash_keys, key)
+                if w.hash_keys[at] == -1:
+                    put(w, key, conns[i] + 1)
+                w.hash_values[at] = conns[i] + 1
+        elif 1 << kind & ANSWERS:
+            conn = sending_of(w, sent, mid, attempt) - 1
+            if conn < 0 or w.conns[conn]["journal"] != journal:
+                continue
+            totals[0] += 1
+            if conn != conns[i] and not (by_device and w.conns[conn]["client"] == w.conns[conns[i]]["client"]):
+                note(out[totals[1]], ELSEWHERE, journal, r, mid, attempt, -1)
+                totals[1] += 1
+
+
+class ConnectionScope(PerRecord):
+    """Every answer comes on the connection that asked, or on a later one of that device where the contract says so.
+
+    Not looked at: answers and sendings on no connection (HTTP)."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._sent = np.zeros(1024, np.int32)
+        self._by_device = contract.at_most_once == "device"
+
+    def step(self, view: View) -> None:
+        world = view.world
+        self._sent = grown(self._sent, world.mids)
+        world.reserve_hash(len(view.records))
+        scope(
+            view.records, view.journal, view.mid, view.conn, world.tables, self._sent, self._by_device, world.out,
+            self.totals,
+        )  # fmt: skip
+        self.counted(world)
+
+    def peek(self, world: World) -> Verdict:
+        strays, others = world.strays(), []
+        for stray in strays[(strays["client"] != strays["author"]) & (strays["client"] < len(world.tables.user_of))]:
+            mid = world.mid_of(int(stray["author"]), int(stray["counter"]))
+            if mid >= 0 and world.tables.messages[mid]["flags"] & INVOKED:
+                conv = int(world.tables.messages[mid]["conv"])
+                others.append((OTHERS, int(stray["rec"]), 0, int(stray["client"]), mid, -1, conv, 0, -1))
+        rows = sorted([*self.suspects.rows, *others], key=lambda row: row[REC])[:FINDINGS]
+        return self.conclude(
+            [self.describe(world, row) for row in rows],
+            examined=self.examined + len(others),
+            violations=self.suspects.total + len(others),
+        )
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        what = "elsewhere" if row[WHAT] == ELSEWHERE else "other-device"
+        return finding(world, what, row, invoked(world, row[MID]), row[REC])
+
+
+FAILED_NO_EFFECT = Described(
+    id="I9",
+    name="failed-no-effect",
+    title="Did what was refused have no effect?",
+    fold=FailedNoEffect,
+)
+SINGLE_COMPLETION = Described(
+    id="I11",
+    name="single-completion",
+    title="Was everything that was sent answered at most once?",
+    fold=SingleCompletion,
+    when=lambda contract: contract.acknowledges,
+)
+CONNECTION_SCOPE = Described(
+    id="I14",
+    name="connection-scope",
+    title="Did every answer come to the connection that asked?",
+    fold=ConnectionScope,
+)
+assert REC2 < X < Y
