@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from checks.answers import CONNECTION_SCOPE, FAILED_NO_EFFECT, SINGLE_COMPLETION
+from checks.causal import CAUSAL_ORDER
 from checks.creation import NO_CREATION
 from checks.delivered import DELIVERED_CHECK
 from checks.fifo import FIFO
@@ -10,6 +12,7 @@ from checks.gaps import GAP_FREE
 from checks.health import CLOCK, LOAD_ATTAINED, NOT_VACUOUS, OWN_ORDER, RECORD_COMPLETE
 from checks.heard import IDENTITY, INTEGRITY, ISOLATION, NO_DUPLICATION
 from checks.order import TOTAL_ORDER
+from checks.resume import RESUME_WITHOUT_GAP, WATERMARK_HONESTY
 from checks.stored import ONCE, STORED_CHECK
 
 ALL: tuple[Check, ...] = (
@@ -20,13 +23,19 @@ ALL: tuple[Check, ...] = (
     OWN_ORDER,
     FIFO,
     TOTAL_ORDER,
+    CAUSAL_ORDER,
     GAP_FREE,
     STORED_CHECK,
     DELIVERED_CHECK,
     NO_DUPLICATION,
     ONCE,
     NO_CREATION,
+    FAILED_NO_EFFECT,
     INTEGRITY,
+    SINGLE_COMPLETION,
     ISOLATION,
+    CONNECTION_SCOPE,
     IDENTITY,
+    RESUME_WITHOUT_GAP,
+    WATERMARK_HONESTY,
 )

@@ -51,6 +51,8 @@ _SENTENCES: dict[tuple[str, str], str] = {
     ("I2", "number"): "number {seq} of {where} names two messages: {message} and {other}",
     ("I2", "cycle"): "members heard the messages of {where} in orders that contradict each other: some heard {message}"
     " before {other}, others after it",
+    ("I3", "below-cause"): "{where} gave {message} the number {seq}, although its sender had heard number {other_seq}"
+    " before sending it",
     ("I4", "open"): "{who} never heard {range} of {where} on this connection: {left} missing after a jump",
     ("I4", "reorder"): "{who} heard {range} of {where} only after later numbers",
     ("I5a", "lost"): "{message} was acknowledged, but the final state of {where} does not have it",
@@ -65,12 +67,24 @@ _SENTENCES: dict[tuple[str, str], str] = {
     ("I8", "unknown"): "{who} got a message in {where} of an author or counter that cannot be: {raw}",
     ("I8", "unsent"): "{message} appeared in {where}, but nobody sent it",
     ("I8", "elsewhere"): "{message} appeared in another conversation than {where}, where it was sent",
+    ("I9", "heard"): "{message} was refused, and was heard in {where} all the same",
+    ("I9", "stored"): "{message} was refused, and is stored in {where} all the same",
     ("I10", "corrupt"): "{who} got a message whose content does not fit its own checksum",
     ("I10", "changed"): "{message} was heard in {where} with another content than it was sent with",
+    ("I11", "again"): "{who} got a second answer to {message} in {where}, which had been answered already",
+    ("I11", "surplus"): "{who} got one answer more to {message} than it was sent",
+    ("I11", "unasked"): "{who} got an answer to {message}, which nobody sent",
     ("I12", "stranger"): "{who} heard {message} in {where} without being a member",
     ("I12", "misrouted"): "{who} heard {message} of {where} under the name of another conversation",
+    ("I14", "elsewhere"): "{who} got the answer to {message} in {where} on another connection than the one that sent"
+    " it",
+    ("I14", "other-device"): "{who} got the answer to {message} in {where}, which another device had sent",
     ("I15", "sender"): "the platform named {stated} as the sender of {message} in {where}",
     ("I15", "identity"): "the platform took {who} for {stated}",
+    ("I20", "skipped"): "{who} was told that nothing was missed in {where}, but heard number {seq} first: {range} did"
+    " not come before it",
+    ("I20", "repeated"): "{who} resumed {where} and heard number {seq} first, although the next one was number {low}",
+    ("I21", "stale"): "{who} joined {where} at number {other_seq} and then heard number {seq} live",
 }
 
 

@@ -24,6 +24,8 @@ PROMISES = [
     {"idempotent": False},
     {"history": False},
 ]
+NOT_EXERCISED = {"I3", "I5a", "I9", "I20"}
+"""Checks for which the healthy history holds nothing, whatever the contract promises."""
 
 
 def summary(verdicts: dict[str, Verdict]) -> dict[str, tuple[Outcome, int, int]]:
@@ -46,7 +48,7 @@ def split(history: Any, order: list[int], size: int) -> list[Batch]:
 
 def test_ids_and_names_are_unique() -> None:
     """Every check has its own id and name."""
-    assert len({check.id for check in ALL}) == len({check.name for check in ALL}) == len(ALL) == 16
+    assert len({check.id for check in ALL}) == len({check.name for check in ALL}) == len(ALL) == 22
 
 
 @pytest.mark.parametrize("promises", PROMISES)
@@ -56,7 +58,7 @@ def test_healthy_history_passes(healthy_history: Callable[..., Any], promises: d
     verdicts = healthy_history(contract).judge()
     for verdict in verdicts.values():
         assert not verdict.violations, verdict
-        if verdict.promised and verdict.id != "I5a":
+        if verdict.promised and verdict.id not in NOT_EXERCISED:
             assert verdict.outcome is Outcome.PASS, verdict
 
 

@@ -1,0 +1,137 @@
+"""What follows on joining: I20 resume without gap, I21 watermark honesty."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from checks.compiled import kernel
+from checks.contract import Contract
+from checks.fold import REC, REC2, WHAT, Described, X, Y, finding
+from checks.gaps import CONTINUED, K_JOIN, K_LEAVE
+from checks.heard import PerRecord, note
+from checks.kinds import K_DELIVER, LISTENED, MISROUTED
+from checks.resolve import HEARD_BEFORE
+from checks.roster import Roster
+from checks.tables import REC_BITS, Array, Int
+from checks.verdict import Finding
+from checks.world import View, World, grown
+
+MARK = np.dtype([("seq", "<i8"), ("rec", "<i8")])
+"""Of one slot: the number told on joining, and that record; no record: nothing to keep to."""
+
+SKIPPED, REPEATED = range(2)
+
+
+@kernel
+def resumes(
+    records: Array,
+    journal: Int,
+    mids: Array,
+    slots: Array,
+    seen: Array,
+    echo: bool,
+    marks: Array,
+    out: Array,
+    totals: Array,
+) -> None:
+    for i in range(len(records)):
+        if slots[i] < 0:
+            continue
+        r = records[i]
+        kind = np.int64(r["kind"])
+        mark = marks[slots[i]]
+        if kind == K_JOIN:
+            continued = r["flags"] & CONTINUED and r["seq"] >= 0
+            mark["rec"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"]) if continued else 0
+            mark["seq"] = r["seq"]
+        elif kind == K_LEAVE:
+            mark["rec"] = 0
+        elif mark["rec"] and 1 << kind & LISTENED and r["seq"] >= 0 and not r["flags"] & MISROUTED:
+            totals[0] += 1
+            expected = mark["seq"] + 1
+            again = r["seq"] < expected and seen[i] & HEARD_BEFORE
+            if again or (r["seq"] > expected and echo):
+                what = REPEATED if again else SKIPPED
+                note(out[totals[1]], what, journal, r, mids[i], r["seq"], expected)
+                out[totals[1], REC2] = mark["rec"]
+                totals[1] += 1
+            mark["rec"] = 0
+
+
+@kernel
+def stale(records: Array, journal: Int, mids: Array, slots: Array, marks: Array, out: Array, totals: Array) -> None:
+    for i in range(len(records)):
+        if slots[i] < 0:
+            continue
+        r = records[i]
+        mark = marks[slots[i]]
+        if r["kind"] == K_JOIN:
+            mark["rec"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"]) if r["seq"] >= 0 else 0
+            mark["seq"] = r["seq"]
+        elif r["kind"] == K_LEAVE:
+            mark["rec"] = 0
+        elif mark["rec"] and r["kind"] == K_DELIVER and r["seq"] >= 0 and not r["flags"] & MISROUTED:
+            totals[0] += 1
+            if r["seq"] <= mark["seq"]:
+                note(out[totals[1]], 0, journal, r, mids[i], r["seq"], mark["seq"])
+                out[totals[1], REC2] = mark["rec"]
+                totals[1] += 1
+
+
+class Joining(PerRecord):
+    """Base: a mark for each slot."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self.marks = np.zeros(1024, MARK)
+
+
+class ResumeWithoutGap(Joining):
+    """After joining with CONTINUED at q the first number heard of the conversation on that connection is q + 1.
+
+    Not a violation: a lower number that this device had not heard yet (some platforms tell their head on joining and
+    then replay what was missed up to it); a higher number where the platform does not echo, because the numbers
+    between may be the listener's own (I4 knows)."""
+
+    def step(self, view: View) -> None:
+        if self.contract.sequence != "contiguous":
+            return
+        self.marks = grown(self.marks, view.world.slots)
+        columns = view.mid, view.slot, view.seen
+        resumes(view.records, view.journal, *columns, self.contract.echo, self.marks, view.world.out, self.totals)
+        self.counted(view.world)
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        what = "repeated" if row[WHAT] == REPEATED else "skipped"
+        return finding(world, what, row, row[REC2], row[REC], seq=row[X], low=row[Y], high=max(row[Y], row[X] - 1))
+
+
+class WatermarkHonesty(Joining):
+    """After joining at a number nothing at or below it is delivered live in that conversation on that connection.
+
+    Not a violation: replayed history."""
+
+    def step(self, view: View) -> None:
+        self.marks = grown(self.marks, view.world.slots)
+        columns = view.mid, view.slot
+        stale(view.records, view.journal, *columns, self.marks, view.world.out, self.totals)
+        self.counted(view.world)
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        return finding(world, "stale", row, row[REC2], row[REC], seq=row[X], other_seq=row[Y])
+
+
+RESUME_WITHOUT_GAP = Described(
+    id="I20",
+    name="resume-without-gap",
+    title="Did every resumed conversation go on with the next number?",
+    fold=ResumeWithoutGap,
+    when=lambda contract: contract.resume and contract.sequence == "contiguous",
+)
+WATERMARK_HONESTY = Described(
+    id="I21",
+    name="watermark-honesty",
+    title="Did nothing that was said to be past come live?",
+    fold=WatermarkHonesty,
+    when=lambda contract: contract.sequence != "none",
+)

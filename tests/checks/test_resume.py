@@ -1,0 +1,108 @@
+"""I20 resume without gap, I21 watermark honesty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from checks import Flag, Outcome
+
+ANN, BOB, BOB2, EVE = range(4)
+CONTINUED = int(Flag.CONTINUED)
+MISROUTED = int(Flag.MISROUTED)
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize(("seq", "what"), [(6, ""), (7, "skipped"), (5, "repeated"), (1, "repeated")])
+def test_first_number_after_resuming(new_history: Callable[..., Any], live: bool, seq: int, what: str) -> None:
+    """Replayed or live, the first number is the next one."""
+    history = new_history(resume=True).send(ANN, 1).replay(BOB, ANN, 1, 1).join(BOB, head=5, flags=CONTINUED)
+    (history.hear if live else history.replay)(BOB, ANN, 1, seq)
+    verdict = history.judge()["I20"]
+    assert (verdict.examined, verdict.violations) == (1, 1 if what else 0)
+    assert [f.what for f in verdict.findings] == ([what] if what else [])
+
+
+def test_repeated_history_is_this_checks_alone(new_history: Callable[..., Any]) -> None:
+    """Resuming one too early: no gap, no duplicate, nothing live that was past."""
+    history = new_history(resume=True).join(BOB, head=0)
+    for seq in range(1, 4):
+        history.send(ANN, seq).ack(ANN, seq, seq).hear(BOB, ANN, seq, seq, aux=ANN)
+    history.join(BOB, head=3, conn=9, flags=CONTINUED)
+    for seq in range(4, 6):
+        history.send(ANN, seq).ack(ANN, seq, seq)
+    for seq in range(3, 6):
+        history.replay(BOB, ANN, seq, seq, conn=9, aux=ANN)
+    verdicts = history.judge()
+    assert {id for id, v in verdicts.items() if v.outcome is Outcome.FAIL} == {"I20"}
+    assert history.tell(verdicts["I20"]).sentence == (
+        "bob on tab 1 resumed room-1 and heard number 3 first, although the next one was number 4"
+    )
+
+
+def test_only_continued_joins_owe_the_next_number(new_history: Callable[..., Any]) -> None:
+    """Without CONTINUED, after LEAVE, after another JOIN, or with nothing heard there is nothing to examine."""
+    history = new_history(resume=True).join(BOB, head=5).send(ANN, 1).hear(BOB, ANN, 1, 9)
+    history.join(BOB, head=5, flags=CONTINUED).leave(BOB).hear(BOB, ANN, 1, 12)
+    history.join(BOB2, head=5, flags=CONTINUED).join(BOB2, head=20).hear(BOB2, ANN, 1, 30)
+    history.join(ANN, head=5, flags=CONTINUED).hear(ANN, ANN, 1, 2, flags=MISROUTED).hear(ANN, ANN, 1)
+    verdict = history.judge()["I20"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.UNKNOWN, 0)
+
+
+def test_own_messages_without_echo(new_history: Callable[..., Any]) -> None:
+    """The numbers between may be own messages; a repetition is none."""
+    history = new_history(resume=True, echo=False).join(BOB, head=5, flags=CONTINUED).send(ANN, 1)
+    assert history.replay(BOB, ANN, 1, 8).judge()["I20"].outcome is Outcome.PASS
+    history = new_history(resume=True, echo=False).send(ANN, 1).hear(BOB, ANN, 1, 5)
+    history.join(BOB, head=5, conn=9, flags=CONTINUED)
+    assert history.replay(BOB, ANN, 1, 5, conn=9).judge()["I20"].violations == 1
+
+
+def test_catching_up_to_the_head(new_history: Callable[..., Any]) -> None:
+    """A platform that tells its head and replays up to it repeats nothing that was not heard."""
+    history = new_history(resume=True).send(ANN, 1).send(ANN, 2).hear(BOB, ANN, 1, 1)
+    history.join(BOB, head=2, conn=9, flags=CONTINUED)
+    assert history.replay(BOB, ANN, 2, 2, conn=9).judge()["I20"].outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("promises", "violations"), [({"resume": False}, 1), ({"resume": True, "sequence": "increasing"}, 0)]
+)
+def test_resuming_is_not_promised(new_history: Callable[..., Any], promises: dict[str, Any], violations: int) -> None:
+    """Without resume, or without contiguous numbers, nothing is promised."""
+    history = new_history(**promises).join(BOB, head=5, flags=CONTINUED).send(ANN, 1).replay(BOB, ANN, 1, 9)
+    verdict = history.judge()["I20"]
+    assert (verdict.violations, verdict.promised) == (violations, False)
+
+
+@pytest.mark.parametrize("flags", [0, CONTINUED])
+def test_past_numbers_come_live(new_history: Callable[..., Any], flags: int) -> None:
+    """At or below the head told on joining nothing is live; above it everything is."""
+    history = new_history(sequence="increasing").join(BOB, head=5, flags=flags).send(ANN, 1).send(ANN, 2).send(ANN, 3)
+    history.hear(BOB, ANN, 3, 6).hear(BOB, ANN, 2, 5).hear(BOB, ANN, 1, 4)
+    verdict = history.judge()["I21"]
+    assert (verdict.examined, verdict.violations) == (3, 2)
+    assert history.tell(verdict).sentence == "bob on tab 1 joined room-1 at number 5 and then heard number 5 live"
+
+
+def test_live_and_past_is_this_checks_alone(new_history: Callable[..., Any]) -> None:
+    """The queue still held what the head already counted: no gap, no duplicate."""
+    history = new_history().send(ANN, 1).ack(ANN, 1, 1).join(BOB, head=1).hear(BOB, ANN, 1, 1, aux=ANN)
+    assert {id for id, v in history.judge().items() if v.outcome is Outcome.FAIL} == {"I21"}
+
+
+def test_what_may_be_past(new_history: Callable[..., Any]) -> None:
+    """Replayed history, other conversations' numbers, no head, after LEAVE."""
+    history = new_history().send(ANN, 1).join(BOB, head=5).replay(BOB, ANN, 1, 3)
+    history.hear(BOB, ANN, 1, 3, flags=MISROUTED).leave(BOB).hear(BOB, ANN, 1, 3)
+    history.join(BOB2, head=-1).hear(BOB2, ANN, 1, 3)
+    verdict = history.judge()["I21"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.UNKNOWN, 0)
+
+
+def test_numbers_are_not_promised(new_history: Callable[..., Any]) -> None:
+    """A platform that numbers nothing promises nothing here."""
+    assert not new_history(sequence="none").judge()["I21"].promised
