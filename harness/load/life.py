@@ -8,6 +8,7 @@ Nothing about messages travels through Locust's own channel: only the assignment
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import traceback
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import gevent
 import locust
 from locust.runners import MasterRunner, WorkerRunner
 
@@ -132,7 +134,10 @@ def _attach_conductor(life: Life) -> None:
         except EarwitnessError as error:
             print(f"earwitness: {error}", file=sys.stderr)
             conductor.worst = error.exit_code
-            runner.quit()
+            if environment.parsed_options.headless:
+                gevent.spawn(os.kill, os.getpid(), signal.SIGTERM)
+            # Not an Exception, which Locust would log and go on from: no user may be spawned into a run that is not.
+            raise gevent.GreenletExit from error
 
     def on_quitting(**_: Any) -> None:
         _finish(conductor)

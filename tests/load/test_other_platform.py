@@ -91,3 +91,13 @@ def test_more_users_than_accounts(locust: Callable[..., Any], other_chat: Callab
     assert run.code == 2, run.out
     assert "has 10 accounts, but 11 users were planned" in run.out
     assert "Traceback" not in run.out
+
+
+def test_more_users_than_its_owner_allows(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+    """Refused at once in one sentence, not after the run time, and no run directory says otherwise."""
+    file = other_chat()
+    file.write_text(file.read_text().replace('name = "other chat"', 'name = "other chat"\nmax_users = 2'))
+    run = locust("-u", "5", "-t", "10m", "--target", str(file))
+    assert run.code == 2, run.out
+    assert "other chat allows 2 users, 5 were asked for" in run.out
+    assert not (run.runs / "latest").exists()
