@@ -165,18 +165,13 @@ class Platform:
         self.sockets.clear()
 
 
-@pytest.fixture(scope="module")
-def start_platform(spawn_shared: Any, new_listener: Any, postgres_dsns: Any, redis_url: str) -> Callable[..., Platform]:
-    """`start_platform(replicas=2, defects=(), **backend settings) -> Platform`, ended with the module."""
-
+def _starter(spawn: Any, new_listener: Any, postgres_dsns: Any, redis_url: str) -> Callable[..., Platform]:
     def start(replicas: int = 2, defects: tuple[str, ...] = (), **changes: Any) -> Platform:
         provider_at, auth_at = new_listener(), new_listener()
         client = {"client_id": "earwitness", "client_secret": "a secret of the tests"}
         callback = f"{auth_at.url}/auth/google/callback"
-        spawn_shared(
-            "provider", {"issuer": provider_at.url, **client, "redirect_uris": [callback]}, listener=provider_at
-        )
-        auth = spawn_shared(
+        spawn("provider", {"issuer": provider_at.url, **client, "redirect_uris": [callback]}, listener=provider_at)
+        auth = spawn(
             "auth",
             {
                 "public_url": auth_at.url, "dsn": postgres_dsns.auth, "redis_url": redis_url,
@@ -190,12 +185,24 @@ def start_platform(spawn_shared: Any, new_listener: Any, postgres_dsns: Any, red
             "audience": AUDIENCE, "test_mode": True, **changes,
         }  # fmt: skip
         names = [f"backend-{i + 1}" for i in range(replicas)]
-        backends = [spawn_shared(n, settings, defects, module="backend", wait=False) for n in names]
+        backends = [spawn(n, settings, defects, module="backend", wait=False) for n in names]
         for backend in backends:
             backend.wait_ready()
         return Platform(auth, provider_at, backends, postgres_dsns, redis_url, settings)
 
     return start
+
+
+@pytest.fixture(scope="module")
+def start_platform(spawn_shared: Any, new_listener: Any, postgres_dsns: Any, redis_url: str) -> Callable[..., Platform]:
+    """`start_platform(replicas=2, defects=(), **backend settings) -> Platform`, ended with the module."""
+    return _starter(spawn_shared, new_listener, postgres_dsns, redis_url)
+
+
+@pytest.fixture(scope="session")
+def one_replica(spawn_session: Any, new_listener: Any, postgres_dsns: Any, redis_url: str) -> Platform:
+    """A platform with one healthy backend, for the whole session."""
+    return _starter(spawn_session, new_listener, postgres_dsns, redis_url)(1)
 
 
 @pytest.fixture(scope="module")

@@ -34,16 +34,16 @@ def truth() -> Callable[[Any], Truth]:
 
 @pytest.fixture
 async def defective(
-    shared_platform: Any, spawn_service: Any, request: pytest.FixtureRequest
+    one_replica: Any, spawn_service: Any, request: pytest.FixtureRequest
 ) -> AsyncIterator[Callable[..., Any]]:
     """`defective("Z5:1", …, **backend settings)`: a platform whose first replica has these defects, its second none."""
-    made = [shared_platform]
+    made = [one_replica]
 
     def start(*orders: str, **changes: Any) -> Any:
         name = f"backend-{request.node.name[:40]}"
-        settings = {**shared_platform.settings, **changes}
+        settings = {**one_replica.settings, **changes}
         backend = spawn_service(name, settings, orders, module="backend")
-        made.append(replace(shared_platform, backends=[backend, shared_platform.backends[0]], sockets=[]))
+        made.append(replace(one_replica, backends=[backend, one_replica.backends[0]], sockets=[]))
         return made[-1]
 
     yield start

@@ -8,13 +8,13 @@ import pytest
 
 
 @pytest.fixture
-async def resumed(shared_platform: Any, defective: Any) -> Any:
+async def resumed(one_replica: Any, defective: Any) -> Any:
     """`resumed("Z24:1")`: (platform, key, user, socket) after six messages of which the client knows two."""
 
     async def go(*orders: str) -> Any:
-        (user,) = await shared_platform.log_in_many(1)
-        key = await shared_platform.room([user])
-        before = await shared_platform.connect(user)
+        (user,) = await one_replica.log_in_many(1)
+        key = await one_replica.room([user])
+        before = await one_replica.connect(user)
         for n in range(6):
             await before.send(key, str(n))
         await before.hear(6, key, "ack")

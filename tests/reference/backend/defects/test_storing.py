@@ -39,11 +39,11 @@ async def test_a_clock_that_is_behind(defective: Any, truth: Any) -> None:
     assert [(line["seq"], line["told_as"]) for line in truth(platform).fired] == [(5, 3)]
 
 
-async def test_the_tail_after_a_restart(shared_platform: Any, defective: Any, truth: Any) -> None:
+async def test_the_tail_after_a_restart(one_replica: Any, defective: Any, truth: Any) -> None:
     """Z7: two messages from before the process began are gone once it stores something there."""
-    (user,) = await shared_platform.log_in_many(1)
-    key = await shared_platform.room([user])
-    before = await shared_platform.connect(user)
+    (user,) = await one_replica.log_in_many(1)
+    key = await one_replica.room([user])
+    before = await one_replica.connect(user)
     for n in range(5):
         await before.send(key, str(n))
     await before.hear(5, key, "ack")
@@ -61,11 +61,11 @@ async def test_the_tail_after_a_restart(shared_platform: Any, defective: Any, tr
     assert len(truth(platform).fired) == 1
 
 
-async def test_numbers_again_after_a_restart(shared_platform: Any, defective: Any, truth: Any, database: Any) -> None:
+async def test_numbers_again_after_a_restart(one_replica: Any, defective: Any, truth: Any, database: Any) -> None:
     """Z30: the next message gets a number that was given before; both are stored under it."""
-    (user,) = await shared_platform.log_in_many(1)
-    key = await shared_platform.room([user])
-    before = await shared_platform.connect(user)
+    (user,) = await one_replica.log_in_many(1)
+    key = await one_replica.room([user])
+    before = await one_replica.connect(user)
     for n in range(5):
         await before.send(key, str(n))
     await before.hear(5, key, "ack")
