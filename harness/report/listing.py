@@ -62,11 +62,13 @@ def listing_text(defects: Sequence[Defect]) -> str:
     """A paragraph for each: what a user would say, where it is, who must catch it."""
     lines = []
     for one in defects:
-        lines += [
-            f"{one.id:<5}{one.name}: “{one.breaks}”",
-            f"     in {one.service}, once in {1 / one.one:,.0f} ({one.opportunity}) is rare; caught by "
-            f"{' or '.join(one.caught_by)}" + (f"; needs {one.needs}" if one.needs else ""),
+        facts = [
+            one.service,
+            f"caught by {' or '.join(one.caught_by)}",
+            f"p is per {one.opportunity.removeprefix('one ')}",
         ]
+        facts += [f"needs {one.needs}"] if one.needs else []
+        lines += [f"{one.id:<5}{one.name}: “{one.breaks}”", f"     {' · '.join(facts)}"]
     first = defects[0] if defects else None
     if first is not None:
         lines += ["", f"See one being caught: locust -f locustfiles/ws_ordering.py --headless --defect {_order(first)}"]
