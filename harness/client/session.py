@@ -155,8 +155,6 @@ class ChatSession(Speaker):
         self.connected_now = self.welcomed = False
         flags = int(Flag.OWN) if own else 0
         self._event(now_ns, Kind.DISCONNECT, flags=flags, counter=code)
-        if self._by_http:
-            self.conn = 0  # a request that is still on its way is answered on no connection
         if self.on_closed is not None:
             self.on_closed()
 

@@ -175,6 +175,11 @@ class Speaker:
 
     # -- records ----------------------------------------------------------------------------------------------------
 
+    @property
+    def _answer_conn(self) -> int:
+        """A request is answered on no connection: the socket may have changed since."""
+        return 0 if self._by_http else self.conn
+
     def _acknowledged(self, now_ns: int, label: str | None, seq: int, message_id: str | None) -> None:
         sent = self._take(message_id)
         if sent is None:
@@ -182,7 +187,7 @@ class Speaker:
             return
         counter, attempt, conv, proc, own_label, _, sent_ns, planned_ns = sent
         client = self.client
-        self._write(now_ns, _OK, 0, attempt, proc, client, self.conn, conv, client, counter, seq, NONE, 0, 0)
+        self._write(now_ns, _OK, 0, attempt, proc, client, self._answer_conn, conv, client, counter, seq, NONE, 0, 0)
         self._latency.add(now_ns - sent_ns)
         self._from_plan.add(now_ns - planned_ns)
         self.acked += 1
@@ -220,7 +225,9 @@ class Speaker:
         tag, _, author = tag.rpartition("-")
         self._tally.count("answers to nothing asked")
         if tag == self.tag and author.isdecimal() and rest.isdecimal() and int(rest) < NOBODY and int(author) < NOBODY:
-            self._write(now_ns, kind, 0, 0, 0, self.client, self.conn, NOBODY, int(author), int(rest), seq, aux, 0, 0)
+            self._write(
+                now_ns, kind, 0, 0, 0, self.client, self._answer_conn, NOBODY, int(author), int(rest), seq, aux, 0, 0
+            )
 
     def _no_answer(self, now_ns: int, message_id: str, flags: int) -> None:
         sent = self._pending.pop(message_id)
@@ -230,7 +237,9 @@ class Speaker:
     def _result(self, now_ns: int, kind: int, sent: Sent, *, flags: int = 0, aux: int = NONE) -> None:
         counter, attempt, conv, proc, *_ = sent
         client = self.client
-        self._write(now_ns, kind, flags, attempt, proc, client, self.conn, conv, client, counter, NONE, aux, 0, 0)
+        self._write(
+            now_ns, kind, flags, attempt, proc, client, self._answer_conn, conv, client, counter, NONE, aux, 0, 0
+        )
 
     def _begin(self, now_ns: int, replica: str | None) -> None:
         # Stamped when it is written: the times of a journal do not go backward.

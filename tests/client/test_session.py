@@ -454,6 +454,12 @@ def test_a_request_outlives_the_socket(make_stage: Any) -> None:
     stage.session.send(500, "a", "y")
     stage.session.closed(600, 1000, True)
     assert kinds(stage)[-2:] == [Kind.INFO, Kind.DISCONNECT]
+    start(stage)
+    stage.session.send(700, "a", "z")
+    stage.session.closed(800, 1006, False)
+    start(stage)
+    stage.session.answered(900, [(ACK, "a", None, 1, None, "run1-3-3", None)])
+    assert (last(stage)["kind"], last(stage)["conn"]) == (Kind.OK, 0), "on none, whichever is open by then"
 
 
 # -- rooms with strangers ---------------------------------------------------------------------------------------------
