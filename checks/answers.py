@@ -33,7 +33,8 @@ from checks.verdict import Finding, Verdict
 from checks.world import View, World, grown
 
 REFUSALS_KEPT = 1 << 14
-AGAIN, SURPLUS, UNASKED = range(3)
+AGAIN, SURPLUS, UNASKED, OTHERS_ANSWER = range(4)
+_UNASKED = {SURPLUS: "surplus", UNASKED: "unasked", OTHERS_ANSWER: "others"}
 ELSEWHERE, OTHERS = range(2)
 
 
@@ -56,7 +57,8 @@ class FailedNoEffect(Folding):
     """What was definitely refused is neither heard nor stored: each attempt got FAIL, none INFO or OK.
 
     Not a violation: anything of a message of which one attempt was never answered; a message that a stray OK
-    names (I11); a copy that is corrupt (I10) or in another conversation (I12)."""
+    names (I11); a copy that is corrupt (I10) or in another conversation (I12). Messages whose journal lacks its end
+    are not judged, because a further attempt may be missing with it."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -81,12 +83,15 @@ class FailedNoEffect(Folding):
                 refused[mid] = False
         bad = np.flatnonzero(refused & ((flags & (HEARD | STORED)) > 0))
         bad = bad[np.argsort(messages["invoke_rec"][bad], kind="stable")]
-        examined = int(refused.sum())
-        if end.incomplete() or end.missing:
-            doubt = f"; {len(bad)} messages were refused and took effect all the same" if len(bad) else ""
-            return self.conclude(examined=examined, unknown=f"a journal lacks its end, with it perhaps attempts{doubt}")
+        complete = [number for number, journal in enumerate(end.journals) if journal.complete]
+        known = np.isin(messages["invoke_rec"] >> REC_BITS, complete)
+        doubtful = int((~known[bad]).sum())
+        bad = bad[known[bad]]
         return self.conclude(
-            [self._finding(world, int(mid)) for mid in bad[:FINDINGS]], examined=examined, violations=len(bad)
+            [self._finding(world, int(mid)) for mid in bad[:FINDINGS]],
+            examined=int((refused & known).sum()),
+            violations=len(bad),
+            unknown=f"{doubtful} refused messages took effect whose author's journal lacks its end" if doubtful else "",
         )
 
     def _finding(self, world: World, mid: int) -> Finding:
@@ -115,57 +120,49 @@ def repeated_answers(records: Array, journal: Int, mids: Array, seen: Array, out
 class SingleCompletion(PerRecord):
     """Every attempt is answered by OK or FAIL at most once, and nothing is answered that was not sent.
 
-    Not a violation: a late answer after INFO; an answer without attempt, as long as the message has a sending that
-    was not answered otherwise (both of two attempts may be answered, and the client knows only the last one)."""
+    Not a violation: a late answer after INFO; an answer without attempt to an own message, as long as that has a
+    sending that was not answered otherwise (both of two attempts may be answered, and the client knows only the last
+    one)."""
 
     def step(self, view: View) -> None:
         repeated_answers(view.records, view.journal, view.mid, view.seen, view.world.out, self.totals)
         self.counted(view.world)
 
     def peek(self, world: World) -> Verdict:
-        own = world.strays()
-        return self._judge(world, own[own["client"] == own["author"]])
-
-    def finish(self, end: End) -> Verdict:
-        strays = end.world.strays()
-        unknown = ""
-        if end.incomplete() or end.missing:
-            own = strays["client"] == strays["author"]
-            unknown = "a journal lacks its end"
-            strays = strays[own]
-        return self._judge(end.world, strays, unknown)
-
-    def _judge(self, world: World, strays: Array, unknown: str = "") -> Verdict:
-        surplus = list(_surplus(world, strays))
+        surplus = list(_surplus(world))
         rows = sorted([*self.suspects.rows, *surplus], key=lambda row: row[REC])[:FINDINGS]
         return self.conclude(
             [self.describe(world, row) for row in rows],
             examined=self.examined + len(world.strays()),
             violations=self.suspects.total + len(surplus),
-            unknown=unknown,
         )
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
         if row[WHAT] == AGAIN:
             return finding(world, "again", row, invoked(world, row[MID]), row[REC], attempt=row[X])
-        what = "surplus" if row[WHAT] == SURPLUS else "unasked"
-        return finding(world, what, row, invoked(world, row[MID]), row[REC], author=row[X], counter=row[Y])
+        return finding(
+            world, _UNASKED[row[WHAT]], row, invoked(world, row[MID]), row[REC], author=row[X], counter=row[Y]
+        )
 
 
-def _surplus(world: World, strays: Array) -> Iterable[tuple[int, ...]]:
-    """A row for each answer that exceeds the sendings of its message."""
+def _surplus(world: World) -> Iterable[tuple[int, ...]]:
+    """A row for each answer without attempt that a device was not to get: of another device's message, or more of
+    its own than it sent."""
     used: Counter[tuple[int, int]] = Counter()
+    strays = world.strays()
     for stray in strays[np.argsort(strays["rec"], kind="stable")]:
         author, counter = int(stray["author"]), int(stray["counter"])
         mid = world.mid_of(author, counter)
         open_sendings, what = 0, UNASKED
-        if mid >= 0 and world.tables.messages[mid]["flags"] & INVOKED:
+        if author != int(stray["client"]):
+            what = OTHERS_ANSWER
+        elif mid >= 0 and world.tables.messages[mid]["flags"] & INVOKED:
             m, what = world.tables.messages[mid], SURPLUS
             open_sendings = (int(m["sent"]) & ~int(m["answered"])).bit_count()
             if int(m["sent"]) >> ATTEMPTS:
                 continue  # how many sendings there were is not known
-        used[author, counter] += 1
-        if used[author, counter] > open_sendings:
+            used[author, counter] += 1
+        if used[author, counter] > open_sendings or what != SURPLUS:
             conv = int(world.tables.messages[mid]["conv"]) if mid >= 0 else -1
             yield what, int(stray["rec"]), 0, int(stray["client"]), mid, -1, conv, author, counter
 
@@ -231,18 +228,31 @@ class ConnectionScope(PerRecord):
         self.counted(world)
 
     def peek(self, world: World) -> Verdict:
-        strays, others = world.strays(), []
-        for stray in strays[(strays["client"] != strays["author"]) & (strays["client"] < len(world.tables.user_of))]:
+        examined, others = self.examined, []
+        for stray in world.strays():
             mid = world.mid_of(int(stray["author"]), int(stray["counter"]))
-            if mid >= 0 and world.tables.messages[mid]["flags"] & INVOKED:
-                conv = int(world.tables.messages[mid]["conv"])
-                others.append((OTHERS, int(stray["rec"]), 0, int(stray["client"]), mid, -1, conv, 0, -1))
+            if mid < 0 or stray["conn"] < 0:
+                continue
+            asked = self._asked_on(world, mid)
+            if not asked:
+                continue
+            examined += 1
+            own = stray["client"] == stray["author"]
+            if int(stray["conn"]) not in asked and not (own and self._by_device):
+                what, conv = ELSEWHERE if own else OTHERS, int(world.tables.messages[mid]["conv"])
+                others.append((what, int(stray["rec"]), 0, int(stray["client"]), mid, -1, conv, 0, -1))
         rows = sorted([*self.suspects.rows, *others], key=lambda row: row[REC])[:FINDINGS]
         return self.conclude(
             [self.describe(world, row) for row in rows],
-            examined=self.examined + len(others),
+            examined=examined,
             violations=self.suspects.total + len(others),
         )
+
+    def _asked_on(self, world: World, mid: int) -> set[int]:
+        """The connections of the message's sendings."""
+        attempts = int(world.tables.messages[mid]["sent"]).bit_length()
+        known = (int(sending_of(world.tables, self._sent, mid, attempt)) - 1 for attempt in range(1, attempts + 1))
+        return {conn for conn in known if conn >= 0}
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
         what = "elsewhere" if row[WHAT] == ELSEWHERE else "other-device"
@@ -267,5 +277,6 @@ CONNECTION_SCOPE = Described(
     name="connection-scope",
     title="Did every answer come to the connection that asked?",
     fold=ConnectionScope,
+    when=lambda contract: contract.acknowledges,
 )
 assert REC2 < X < Y

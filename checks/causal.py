@@ -9,9 +9,11 @@ from checks.contract import Contract
 from checks.fold import FINDINGS, Described, End, Folding, finding
 from checks.kinds import K_INVOKE
 from checks.roster import Roster
-from checks.tables import DISPUTED, NUMBERED, RENUMBERED, Array
+from checks.tables import DISPUTED, NUMBERED, Array
 from checks.verdict import Finding, Verdict
 from checks.world import View, World, grown
+
+UNKNOWN = np.iinfo(np.int64).max
 
 
 @kernel
@@ -27,8 +29,8 @@ def causes_step(records: Array, mids: Array, causes: Array) -> None:
 class CausalOrder(Folding):
     """A message gets a higher number than everything of its conversation that its sender had heard before.
 
-    Not looked at: messages whose number is not known, or known from replayed history only; messages with several
-    numbers (I7) or in several conversations (I8)."""
+    Not looked at: messages whose number is not known, or known from replayed history only; messages in several
+    conversations (I8). Of several numbers (I7) the lowest counts."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -41,12 +43,12 @@ class CausalOrder(Folding):
     def peek(self, world: World) -> Verdict:
         messages = world.messages()
         causes = self._causes[: len(messages)] - 1
-        usable = (messages["flags"] & (NUMBERED | RENUMBERED | DISPUTED)) == NUMBERED
-        judged = (causes >= 0) & (messages["seq"] >= 0) & usable
-        bad = np.flatnonzero(judged & (messages["seq"] <= causes))
+        numbers = lowest_numbers(world)
+        judged = (causes >= 0) & (numbers < UNKNOWN) & ((messages["flags"] & DISPUTED) == 0)
+        bad = np.flatnonzero(judged & (numbers <= causes))
         bad = bad[np.argsort(messages["seq_rec"][bad], kind="stable")]
         return self.conclude(
-            [self._finding(world, int(mid), int(causes[mid])) for mid in bad[:FINDINGS]],
+            [_finding(world, int(mid), int(numbers[mid]), int(causes[mid])) for mid in bad[:FINDINGS]],
             examined=int(judged.sum()),
             violations=len(bad),
         )
@@ -54,14 +56,24 @@ class CausalOrder(Folding):
     def finish(self, end: End) -> Verdict:
         return self.peek(end.world)
 
-    def _finding(self, world: World, mid: int, cause: int) -> Finding:
-        messages = world.messages()
-        m = messages[mid]
-        same = np.flatnonzero((messages["conv"] == m["conv"]) & (messages["seq"] == cause))
-        other = int(same[0]) if len(same) else -1
-        row = [0, 0, 0, -1, mid, other, int(m["conv"]), 0, 0]
-        records = (int(messages[other]["seq_rec"]) if other >= 0 else 0, int(m["invoke_rec"]), int(m["seq_rec"]))
-        return finding(world, "below-cause", row, *records, seq=int(m["seq"]), other_seq=cause)
+
+def lowest_numbers(world: World) -> Array:
+    """By message: the lowest number that something else than a REPLAY stated, UNKNOWN if there is none."""
+    messages, extra = world.messages(), world.extras()
+    numbers: Array = np.where((messages["flags"] & NUMBERED) > 0, messages["seq"], UNKNOWN)
+    live = extra[extra[:, 3] == 1]
+    np.minimum.at(numbers, live[:, 0], live[:, 1])
+    return numbers
+
+
+def _finding(world: World, mid: int, seq: int, cause: int) -> Finding:
+    messages = world.messages()
+    m = messages[mid]
+    same = np.flatnonzero((messages["conv"] == m["conv"]) & (messages["seq"] == cause))
+    other = int(same[0]) if len(same) else -1
+    row = [0, 0, 0, -1, mid, other, int(m["conv"]), 0, 0]
+    records = (int(messages[other]["seq_rec"]) if other >= 0 else 0, int(m["invoke_rec"]), int(m["seq_rec"]))
+    return finding(world, "below-cause", row, *records, seq=seq, other_seq=cause)
 
 
 CAUSAL_ORDER = Described(

@@ -9,7 +9,7 @@ from checks.contract import Contract
 from checks.fold import REC, REC2, WHAT, Described, X, Y, finding
 from checks.gaps import CONTINUED, K_JOIN, K_LEAVE
 from checks.heard import PerRecord, note
-from checks.kinds import K_DELIVER, LISTENED, MISROUTED
+from checks.kinds import K_DELIVER, LISTENED, MISROUTED, UNTRUSTED
 from checks.resolve import HEARD_BEFORE
 from checks.roster import Roster
 from checks.tables import REC_BITS, Array, Int
@@ -47,9 +47,11 @@ def resumes(
         elif kind == K_LEAVE:
             mark["rec"] = 0
         elif mark["rec"] and 1 << kind & LISTENED and r["seq"] >= 0 and not r["flags"] & MISROUTED:
-            totals[0] += 1
             expected = mark["seq"] + 1
             again = r["seq"] < expected and seen[i] & HEARD_BEFORE
+            if r["seq"] < expected and not again:
+                continue
+            totals[0] += 1
             if again or (r["seq"] > expected and echo):
                 what = REPEATED if again else SKIPPED
                 note(out[totals[1]], what, journal, r, mids[i], r["seq"], expected)
@@ -70,7 +72,7 @@ def stale(records: Array, journal: Int, mids: Array, slots: Array, marks: Array,
             mark["seq"] = r["seq"]
         elif r["kind"] == K_LEAVE:
             mark["rec"] = 0
-        elif mark["rec"] and r["kind"] == K_DELIVER and r["seq"] >= 0 and not r["flags"] & MISROUTED:
+        elif mark["rec"] and r["kind"] == K_DELIVER and r["seq"] >= 0 and not r["flags"] & (MISROUTED | UNTRUSTED):
             totals[0] += 1
             if r["seq"] <= mark["seq"]:
                 note(out[totals[1]], 0, journal, r, mids[i], r["seq"], mark["seq"])
@@ -89,9 +91,9 @@ class Joining(PerRecord):
 class ResumeWithoutGap(Joining):
     """After joining with CONTINUED at q the first number heard of the conversation on that connection is q + 1.
 
-    Not a violation: a lower number that this device had not heard yet (some platforms tell their head on joining and
-    then replay what was missed up to it); a higher number where the platform does not echo, because the numbers
-    between may be the listener's own (I4 knows)."""
+    Not looked at: lower numbers that this device had not heard yet (some platforms tell their head on joining and
+    then replay what was missed up to it). Not a violation: a higher number where the platform does not echo, because
+    the numbers between may be the listener's own (I4 knows)."""
 
     def step(self, view: View) -> None:
         if self.contract.sequence != "contiguous":
@@ -109,7 +111,7 @@ class ResumeWithoutGap(Joining):
 class WatermarkHonesty(Joining):
     """After joining at a number nothing at or below it is delivered live in that conversation on that connection.
 
-    Not a violation: replayed history."""
+    Not a violation: replayed history. Not looked at: corrupt bodies (I10) and those of another run (I8)."""
 
     def step(self, view: View) -> None:
         self.marks = grown(self.marks, view.world.slots)

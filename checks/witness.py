@@ -73,6 +73,7 @@ _SENTENCES: dict[tuple[str, str], str] = {
     ("I10", "changed"): "{message} was heard in {where} with another content than it was sent with",
     ("I11", "again"): "{who} got a second answer to {message} in {where}, which had been answered already",
     ("I11", "surplus"): "{who} got one answer more to {message} than it was sent",
+    ("I11", "others"): "{who} got an answer to {message}, which is not this device's",
     ("I11", "unasked"): "{who} got an answer to {message}, which nobody sent",
     ("I12", "stranger"): "{who} heard {message} in {where} without being a member",
     ("I12", "misrouted"): "{who} heard {message} of {where} under the name of another conversation",

@@ -40,13 +40,19 @@ def test_a_reply_above_its_question_in_words(new_history: Callable[..., Any]) ->
 
 
 def test_not_looked_at(new_history: Callable[..., Any]) -> None:
-    """Nothing heard, no number, a number from history only, two numbers, what a retry had heard."""
+    """Nothing heard, no number, a number from history only, what a retry had heard."""
     history = new_history().send(BOB, 1).ack(BOB, 1, 1).send(BOB, 2, aux=5).ack(BOB, 2)
     history.send(BOB, 3, aux=5).replay(ANN, BOB, 3, 2)
-    history.send(BOB, 4, aux=5).ack(BOB, 4, 4).hear(ANN, BOB, 4, 9)
     history.send(BOB, 5).send(BOB, 5, attempt=2, aux=5).ack(BOB, 5, 3, attempt=2)
     verdict = history.judge()["I3"]
     assert (verdict.outcome, verdict.examined) == (Outcome.UNKNOWN, 0)
+
+
+@pytest.mark.parametrize("numbers", [(4, 9), (9, 4), (9, 12)])
+def test_the_lowest_number_counts(new_history: Callable[..., Any], numbers: tuple[int, int]) -> None:
+    """Each of a message's numbers has to be above the cause."""
+    history = new_history().send(BOB, 4, aux=5).ack(BOB, 4, numbers[0]).hear(ANN, BOB, 4, numbers[1])
+    assert history.judge()["I3"].violations == (1 if min(numbers) <= 5 else 0)
 
 
 @pytest.mark.parametrize("promises", [{"sequence": "none"}, {"total_order": False}])

@@ -65,7 +65,8 @@ def test_catching_up_to_the_head(new_history: Callable[..., Any]) -> None:
     """A platform that tells its head and replays up to it repeats nothing that was not heard."""
     history = new_history(resume=True).send(ANN, 1).send(ANN, 2).hear(BOB, ANN, 1, 1)
     history.join(BOB, head=2, conn=9, flags=CONTINUED)
-    assert history.replay(BOB, ANN, 2, 2, conn=9).judge()["I20"].outcome is Outcome.PASS
+    assert history.replay(BOB, ANN, 2, 2, conn=9).judge()["I20"].examined == 0
+    assert history.hear(BOB, ANN, 3, 3, conn=9).judge()["I20"].outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize(
