@@ -212,9 +212,7 @@ class TestAuthServiceRecovery:
             platform, survivors.http, tmp_path, users=12, sizes=(4, 12),
             judged_by=("I1", "I2", "I4", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I15"),
         )  # fmt: skip
-        async with crowd:
-            await crowd.everybody(lambda w: w.say_many(w.rooms[0], 1))
-            talking = asyncio.create_task(crowd.everybody(lambda w: w.say_for(5.0, 0.1)))
+        async with crowd, crowd.talking(0.1):
             with crowd.fault("kill auth"):
                 await asyncio.to_thread(platform.control.kill, "auth")
                 logins = [await timed(survivors.http.get(f"{platform.frontend}/auth/google")) for _ in range(20)]
@@ -223,7 +221,6 @@ class TestAuthServiceRecovery:
                 await asyncio.to_thread(platform.control.pause, "auth")
                 await asyncio.sleep(1.0)
                 await asyncio.to_thread(platform.control.resume, "auth")
-            await talking
         assert {answer.status_code for _, answer in logins} == {503}
         assert max(took for took, _ in logins) < FAST_S
         assert [code for witness in crowd.witnesses for code in witness.cuts] == []

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_suite.chat import Socket
 from pytest_suite.factory import Factory, User, eventually
-from pytest_suite.witnesses import Witness, Witnesses
+from pytest_suite.witnesses import Witnesses
 
 pytestmark = [
     pytest.mark.critical, pytest.mark.p1, pytest.mark.timeout(240), pytest.mark.xdist_group("faults"),
@@ -99,14 +99,11 @@ class TestSessionPersistenceRestart:
         """Both replicas die one after the other under load; who was cut resumes and retries; the judge: PASS."""
         platform = survivors.platform
         crowd = Witnesses(platform, survivors.http, tmp_path, users=12, sizes=(4, 12), judged_by=JUDGED_BY)
-        async with crowd:
-            talk = asyncio.create_task(crowd.everybody(lambda w: w.say_for(6.0, PACE_S)))
+        async with crowd, crowd.talking(PACE_S):
             for name in platform.replicas:
-                await asyncio.sleep(0.7)  # some load before each fault
                 with crowd.fault(f"kill {name}"):
                     await asyncio.to_thread(platform.control.kill, name)
                     await asyncio.to_thread(platform.control.start, name)
-            await talk
         cuts = Counter(code for witness in crowd.witnesses for code in witness.cuts)
         assert cuts[LOST] >= len(crowd.witnesses), f"the faults were not noticed: {cuts}"
         assert set(cuts) <= {LOST, 1011, SERVICE_RESTART}, cuts
@@ -120,21 +117,11 @@ class TestSessionPersistenceRestart:
         visitors = Visitors(survivors, await survivors.log_in())
         crowd = Witnesses(platform, survivors.http, tmp_path, users=12, sizes=(4, 12), judged_by=JUDGED_BY)
         services = [*platform.replicas, "auth", "frontend"]
-        stop = asyncio.Event()
-
-        async def talk(witness: Witness) -> None:
-            while not stop.is_set():
-                await witness.say_for(PACE_S * 5, PACE_S)
-
-        async with crowd:
-            await crowd.everybody(lambda w: w.say_many(w.rooms[0], 1))
-            talking = asyncio.create_task(crowd.everybody(talk))
+        async with crowd, crowd.talking(PACE_S):
             visiting = asyncio.create_task(visitors.run())
             for name in services:
                 with crowd.fault(f"restart {name}"):
                     await asyncio.to_thread(platform.control.restart, name)
-            stop.set()
-            await talking
             visitors.over = True
             await visiting
         assert visitors.read.keys() == {200}, f"{visitors.read}, last {visitors.unexpected}"

@@ -12,7 +12,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -141,7 +141,11 @@ class Witness:
     async def say_for(self, seconds: float, pause_s: float) -> None:
         """Chat at a steady pace over all rooms, through any interruption."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        await self.say_while(lambda: time.monotonic() < end, pause_s)
+
+    async def say_while(self, wanted: Callable[[], bool], pause_s: float) -> None:
+        """The same as long as it is wanted."""
+        while wanted():
             if not self.online:
                 await self.back_online()
             self.say(self.rooms[self.session.counter % len(self.rooms)])
@@ -236,6 +240,21 @@ class Witnesses:
             await self._close()
         if kind is None:
             await self._judge()
+
+    @contextlib.asynccontextmanager
+    async def talking(self, pause_s: float) -> AsyncIterator[None]:
+        """Everybody chats while the block runs: each has said something before it begins, and something after it."""
+        over = False
+        await self.everybody(lambda w: w.say_many(w.rooms[0], 1))
+        talk = asyncio.create_task(self.everybody(lambda w: w.say_while(lambda: not over, pause_s)))
+        try:
+            yield
+        finally:
+            over = True
+            await talk
+        for witness in self.witnesses:
+            await witness.back_online()
+        await self.everybody(lambda w: w.say_many(w.rooms[0], 1))
 
     async def everybody(self, act: Callable[[Witness], Awaitable[Any]]) -> list[Any]:
         """All at once."""
