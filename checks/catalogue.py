@@ -11,8 +11,10 @@ from checks.fold import Check
 from checks.gaps import GAP_FREE
 from checks.health import CLOCK, LOAD_ATTAINED, NOT_VACUOUS, OWN_ORDER, RECORD_COMPLETE
 from checks.heard import IDENTITY, INTEGRITY, ISOLATION, NO_DUPLICATION
+from checks.liveness import LIVENESS_BOUND
 from checks.order import TOTAL_ORDER
 from checks.resume import RESUME_WITHOUT_GAP, WATERMARK_HONESTY
+from checks.runs import AGENT_STREAM
 from checks.stored import ONCE, STORED_CHECK
 
 ALL: tuple[Check, ...] = (
@@ -38,4 +40,6 @@ ALL: tuple[Check, ...] = (
     IDENTITY,
     RESUME_WITHOUT_GAP,
     WATERMARK_HONESTY,
+    AGENT_STREAM,
+    LIVENESS_BOUND,
 )

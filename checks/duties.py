@@ -123,6 +123,15 @@ class Duties:
         duties["start"] += clock_bound_ns
         return duties
 
+    def lasting(self, end: End) -> Array:
+        """bool by connection: it lasted until its journal's run was drained, or the tester closed it while draining."""
+        conns = end.world.tables.conns[: len(self.ends)]
+        phases = self._all_phases(end)[conns["journal"]]
+        ends = self.ends[: len(conns)]
+        late = (ends["t"] >= phases[:, 1]) | ((ends["how"] == 2) & (ends["t"] >= phases[:, 0]))
+        result: Array = (phases[:, 1] < NEVER) & ((ends["how"] == 0) | late)
+        return result
+
     def _all_phases(self, end: End) -> Array:
         number = max([len(end.journals), *(journal + 1 for journal in self._phases), 1])
         phases = np.full((number, 2), NEVER, np.int64)

@@ -24,6 +24,7 @@ NEVER = np.iinfo(np.int64).max
 CLOCK_TOLERANCE_NS = 50_000_000
 """Records of different connections may be written a little later than they were stamped."""
 FAULTS_KEPT = 4096
+LAG_BOUND_MS = 100.0
 
 RECORDS, INDEX, BREAKS, LATEST, BACKWARD, FIRST_INVOKE, LAST_INVOKE = range(7)
 
@@ -197,6 +198,16 @@ class Clock(Watching):
         return self.healthy(len(end.journals), faults, facts)
 
 
+def _lags(end: End) -> list[float]:
+    footers = [journal.footer for journal in end.journals if journal.footer]
+    return [float(f["lag_ms"]["p99"]) for f in footers if isinstance(f.get("lag_ms"), Mapping) and "p99" in f["lag_ms"]]
+
+
+def lag_p99_ms(end: End) -> float | None:
+    """The largest p99 of loop lag that a journal tells; None if none does."""
+    return max(_lags(end), default=None)
+
+
 class LoadAttained(Health):
     """H4: the load that was offered was attained. Loop lag is reported; only checks that use time need it bounded.
 
@@ -205,13 +216,11 @@ class LoadAttained(Health):
 
     def finish(self, end: End) -> Verdict:
         footers = [journal.footer for journal in end.journals if journal.footer]
-        lags = [
-            float(f["lag_ms"]["p99"]) for f in footers if isinstance(f.get("lag_ms"), Mapping) and "p99" in f["lag_ms"]
-        ]
+        lags = _lags(end)
         offered = end.facts.get("messages_offered")
         sent = end.facts.get("messages_sent", sum(int(f.get("messages_sent", 0)) for f in footers))
         least = float(end.facts.get("load_attained_min", 0.95))
-        bound = float(end.facts.get("lag_bound_ms", 100.0))
+        bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
         faults, remark = [], ""
         if offered and sent < least * offered:
             faults.append(f"{sent} of {offered} messages that were to be sent were sent, fewer than {least:.0%}")

@@ -84,6 +84,8 @@ class Kind(IntEnum):
     REFRESH = 18
     REVOKE = 19
     RUN = 20
+    READ = 21
+    KICK = 22
 
 
 class Flag(IntFlag):
@@ -147,7 +149,19 @@ SLOTS: dict[Kind, dict[str, str]] = {
     Kind.LOGIN: {"aux": "microseconds", "counter": "status"},
     Kind.REFRESH: {"aux": "microseconds", "counter": "status"},
     Kind.REVOKE: {"aux": "microseconds", "counter": "status"},
-    Kind.RUN: {"author": "interned run id of an agent", "counter": "chunk", "attempt": "event"},
+    Kind.RUN: {
+        "conv": "where it is told",
+        "author": "interned run id of an agent",
+        "counter": "chunk",
+        "attempt": "event: 1 started, 2 thinking, 3 tool started, 4 tool completed, 5 chunk, 6 completed, 7 error",
+    },
+    Kind.READ: {
+        "conv": "its history was read up to its end while the run was going on, written when the answer was there",
+        "counter": "rows read",
+        "seq": "highest number that it showed, or after which it showed nothing; NONE: an empty conversation",
+        "aux": "microseconds from asking to the answer: what happened in between need not be in it",
+    },
+    Kind.KICK: {"client": "who lost the membership", "conv": "where; written when the platform had confirmed it"},
 }
 
 

@@ -85,6 +85,14 @@ _SENTENCES: dict[tuple[str, str], str] = {
     ("I20", "skipped"): "{who} was told that nothing was missed in {where}, but heard number {seq} first: {range} did"
     " not come before it",
     ("I20", "repeated"): "{who} resumed {where} and heard number {seq} first, although the next one was number {low}",
+    ("I24", "headless"): "{who} heard of an agent's run in {where} that never started",
+    ("I24", "restarted"): "{who} heard an agent's run in {where} start twice",
+    ("I24", "chunks"): "{who} heard a piece of an agent's answer in {where} that is not the next one",
+    ("I24", "tools"): "{who} heard of a tool of an agent's run in {where} that was completed without being started, or"
+    " never was completed",
+    ("I24", "after-end"): "{who} heard of an agent's run in {where} after its end",
+    ("I24", "endless"): "{who} never heard the end of an agent's run in {where}",
+    ("I25", "late"): "{message} was heard in {where} {low} ms after it was acknowledged, later than promised",
     ("I21", "stale"): "{who} joined {where} at number {other_seq} and then heard number {seq} live",
 }
 

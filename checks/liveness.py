@@ -1,0 +1,163 @@
+"""I25: a time bound from acknowledged to heard."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from checks.compiled import kernel
+from checks.contract import Contract
+from checks.fold import FINDINGS, Described, End, Folding, finding
+from checks.health import LAG_BOUND_MS, lag_p99_ms
+from checks.kinds import K_FAULT, K_JOIN, K_LEAVE, K_OK, K_PHASE, LISTENED
+from checks.record import Flag, Phase
+from checks.resolve import HEARD_BEFORE
+from checks.roster import Roster
+from checks.tables import INVOKED, REC_BITS, Array, Int
+from checks.verdict import Finding, Verdict
+from checks.world import View, World, grown
+
+NEVER = np.iinfo(np.int64).max
+CONTINUED = int(Flag.CONTINUED)
+DRAIN = int(Phase.DRAIN)
+OWN = int(Flag.OWN)
+
+HEARING = np.dtype([("acked", "<i8"), ("earliest", "<i8"), ("t", "<i8"), ("since", "<i8"), ("rec", "<i8")])
+"""Of one message. acked: time of its first OK; earliest: earliest joining of those who heard it; t, since, rec: its
+latest hearing of those that came later than the bound after their own joining, since when that connection listens, and
+the record. Times are + 1, 0 is none."""
+
+
+@kernel
+def hearings_step(
+    records: Array,
+    journal: Int,
+    mids: Array,
+    slots: Array,
+    seen: Array,
+    bound: Int,
+    since: Array,
+    hearings: Array,
+    drain: Array,
+) -> None:
+    """since: by slot, time of joining + 1, 0: not subscribed. drain: earliest time of DRAIN."""
+    for i in range(len(records)):
+        r = records[i]
+        kind = np.int64(r["kind"])
+        t = r["t"] + 1
+        if 1 << kind & LISTENED:
+            if mids[i] < 0 or slots[i] < 0 or seen[i] & HEARD_BEFORE or r["client"] == r["author"]:
+                continue
+            joined = since[slots[i]]
+            if joined == 0:
+                continue
+            h = hearings[mids[i]]
+            if h["earliest"] == 0 or joined < h["earliest"]:
+                h["earliest"] = joined
+            rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+            if t - joined > bound and (t > h["t"] or (t == h["t"] and rec > h["rec"])):
+                h["t"] = t
+                h["since"] = joined
+                h["rec"] = rec
+        elif kind == K_OK:
+            if mids[i] >= 0:
+                h = hearings[mids[i]]
+                if h["acked"] == 0 or t < h["acked"]:
+                    h["acked"] = t
+        elif kind == K_JOIN:
+            if slots[i] >= 0 and (since[slots[i]] == 0 or not r["flags"] & CONTINUED):
+                since[slots[i]] = t
+        elif kind == K_LEAVE:
+            if slots[i] >= 0:
+                since[slots[i]] = 0
+        elif kind == K_PHASE and r["counter"] == DRAIN:
+            drain[0] = min(drain[0], r["t"])
+
+
+class LivenessBound(Folding):
+    """Who was subscribed from before the sending hears a message within the contract's bound of its acknowledgement.
+
+    Not a violation: never heard at all (I5b); a window from sending to bound in which a fault was on or which DRAIN
+    cut off; the author's own device. Connections that end earlier owe nothing. Counted are messages."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        bound_s = contract.delivery_bound_s
+        self._bound = None if bound_s is None else int(bound_s * 1e9)
+        self._since = np.zeros(1024, np.int64)
+        self._hearings = np.zeros(64, HEARING)
+        self._drain = np.array([NEVER], np.int64)
+        self._faults: list[tuple[int, int, int, bool]] = []
+
+    def step(self, view: View) -> None:
+        if self._bound is None:
+            return
+        self._since = grown(self._since, view.world.slots)
+        self._hearings = grown(self._hearings, view.world.mids)
+        columns = view.mid, view.slot, view.seen
+        state = self._since, self._hearings, self._drain
+        hearings_step(view.records, view.journal, *columns, self._bound, *state)
+        for fault in view.records[view.records["kind"] == K_FAULT]:
+            on = bool(fault["flags"] & OWN)
+            self._faults.append((int(fault["t"]), view.journal, int(fault["author"]), on))
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown="lateness is decided at the end")
+
+    def finish(self, end: End) -> Verdict:
+        if self._bound is None:
+            return self.conclude(unknown="the contract states no bound")
+        clocks, lag = end.clock_bound_ns(), lag_p99_ms(end)
+        if clocks is None:
+            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        late, examined = self._late(end.world, self._bound + clocks)
+        lag_bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
+        if lag is not None and lag > lag_bound:
+            why = f"loop lag p99 was {lag:.0f} ms (bound {lag_bound:.0f} ms); {len(late)} messages seem late"
+            return self.conclude(examined=examined, unknown=why)
+        return self.conclude(
+            [self._finding(end.world, int(mid)) for mid in late[:FINDINGS]], examined=examined, violations=len(late)
+        )
+
+    def _late(self, world: World, bound: int) -> tuple[Array, int]:
+        """(late messages by the record of the hearing, how many messages were judged)."""
+        messages = world.messages()
+        h = self._hearings[: len(messages)]
+        invoked = messages["invoke_t"] + 1
+        deadline = h["acked"] + bound
+        judged = (h["acked"] > 0) & (h["earliest"] > 0) & (h["earliest"] < invoked)
+        judged &= (messages["flags"] & INVOKED) > 0
+        judged &= deadline - 1 < self._drain[0]
+        which = np.flatnonzero(judged)
+        which = which[~self._disturbed(messages["invoke_t"][which], deadline[which] - 1)]
+        late = which[(h["t"][which] > deadline[which]) & (h["since"][which] < invoked[which])]
+        return late[np.argsort(h["rec"][late], kind="stable")], len(which)
+
+    def _disturbed(self, start: Array, end: Array) -> Array:
+        """bool: a fault was on, switched on or switched off between `start` and `end`."""
+        windows: list[tuple[int, int]] = []
+        on: dict[tuple[int, int], int] = {}
+        for t, journal, name, switched_on in sorted(self._faults):
+            if switched_on:
+                on.setdefault((journal, name), t)
+            else:
+                windows.append((on.pop((journal, name), t), t))
+        windows += [(t, NEVER) for t in on.values()]
+        result: Array = np.zeros(len(start), bool)
+        for first, last in windows:
+            result |= (first <= end) & (last >= start)
+        return result
+
+    def _finding(self, world: World, mid: int) -> Finding:
+        m, h = world.tables.messages[mid], self._hearings[mid]
+        row = [0, 0, 0, -1, mid, -1, int(m["conv"]), 0, 0]
+        late_ms = int(h["t"] - h["acked"]) // 1_000_000
+        return finding(world, "late", row, int(m["invoke_rec"]), int(h["rec"]), low=late_ms, seq=int(m["seq"]))
+
+
+LIVENESS_BOUND = Described(
+    id="I25",
+    name="liveness-bound",
+    title="Did everyone who was there hear each message in time?",
+    fold=LivenessBound,
+    when=lambda contract: contract.delivery_bound_s is not None,
+)

@@ -1,0 +1,212 @@
+"""I24: the stream of events of an agent's run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from checks.compiled import helper, kernel
+from checks.contract import Contract
+from checks.duties import Duties, keep_times
+from checks.fold import FINDINGS, Described, End, Folding, finding
+from checks.gaps import CONTINUED
+from checks.kinds import K_INVOKE, K_JOIN, K_LEAVE, K_RUN
+from checks.roster import Roster
+from checks.tables import REC_BITS, Array, Int, place
+from checks.verdict import Finding, Verdict
+from checks.world import View, World, grown
+
+NEVER = np.iinfo(np.int64).max
+STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR = range(1, 8)
+FINE, HEADLESS, RESTARTED, CHUNKS, TOOLS, AFTER, ENDLESS = range(7)
+_WHAT = {
+    HEADLESS: "headless",
+    RESTARTED: "restarted",
+    CHUNKS: "chunks",
+    TOOLS: "tools",
+    AFTER: "after-end",
+    ENDLESS: "endless",
+}
+
+RUN = np.dtype(
+    [
+        ("conn", "<i4"),
+        ("slot", "<i4"),
+        ("conv", "<u4"),
+        ("run", "<u4"),
+        ("chunk", "<i8"),
+        ("tools", "<i4"),
+        ("ended", "u1"),
+        ("headless", "u1"),
+        ("broken", "u1"),
+        ("joined", "<i8"),
+        ("first", "<i8"),
+        ("last", "<i8"),
+    ]
+)
+"""One run on one connection. chunk: the next one, -1 any; joined: time of the connection's joining + 1, 0 unknown;
+broken: the first rule that was broken, by the record `last`."""
+
+
+@helper
+def broken_rule(run: Array, event: Int, chunk: Int) -> Int:
+    """Take one event; the rule that it breaks, or FINE."""
+    if run["ended"]:
+        return AFTER
+    if event == STARTED:
+        return RESTARTED
+    if event == CHUNK:
+        if run["chunk"] >= 0 and chunk != run["chunk"]:
+            return CHUNKS
+        run["chunk"] = chunk + 1
+    elif event == TOOL_STARTED:
+        run["tools"] += 1
+    elif event == TOOL_COMPLETED:
+        run["tools"] -= 1
+        if run["tools"] < 0 and not run["headless"]:
+            return TOOLS
+    elif event in (COMPLETED, ERROR):
+        run["ended"] = 1
+        if event == COMPLETED and run["tools"] > 0:
+            return TOOLS
+    return FINE
+
+
+@kernel
+def runs_step(
+    records: Array,
+    journal: Int,
+    slots: Array,
+    conns: Array,
+    joined: Array,
+    first_sent: Array,
+    keys: Array,
+    places: Array,
+    runs: Array,
+    used: Array,
+) -> None:
+    """joined: by slot, time of joining + 1. first_sent: by conversation, time of the first sending. keys, places: from
+    run and connection to the index in `runs`."""
+    for i in range(len(records)):
+        r = records[i]
+        if r["kind"] == K_INVOKE and r["conv"] < len(first_sent):
+            first_sent[r["conv"]] = min(first_sent[r["conv"]], r["t"])
+        elif slots[i] >= 0 and r["kind"] == K_JOIN:
+            if joined[slots[i]] == 0 or not r["flags"] & CONTINUED:
+                joined[slots[i]] = r["t"] + 1
+        elif slots[i] >= 0 and r["kind"] == K_LEAVE:
+            joined[slots[i]] = 0
+        if r["kind"] != K_RUN or conns[i] < 0 or r["attempt"] < STARTED or r["attempt"] > ERROR:
+            continue
+        rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+        key = (np.int64(conns[i]) << 32) | np.int64(r["author"])
+        at = place(keys, key)
+        if keys[at] == -1:
+            keys[at] = key
+            places[at] = used[0]
+            run = runs[used[0]]
+            used[0] += 1
+            run["conn"] = conns[i]
+            run["slot"] = slots[i]
+            run["conv"] = r["conv"]
+            run["run"] = r["author"]
+            run["first"] = rec
+            run["last"] = rec
+            if slots[i] >= 0:
+                run["joined"] = joined[slots[i]]
+            if r["attempt"] == STARTED:
+                continue
+            run["headless"] = 1
+            run["chunk"] = -1
+        run = runs[places[at]]
+        if not run["broken"]:
+            run["broken"] = broken_rule(run, np.int64(r["attempt"]), np.int64(r["counter"]))
+            run["last"] = rec
+
+
+@kernel
+def refilled(old_keys: Array, old_places: Array, keys: Array, places: Array) -> None:
+    for i in range(len(old_keys)):
+        if old_keys[i] != -1:
+            at = place(keys, old_keys[i])
+            keys[at] = old_keys[i]
+            places[at] = old_places[i]
+
+
+class AgentStream(Folding):
+    """On each connection a run is told once and in order: started, chunks without a hole, tools completed that were
+    started, one completed or error, nothing after it. Counted are runs on connections.
+
+    Not a violation: a missing end where the connection did not last until the run was drained, or was no longer
+    subscribed; a missing beginning of a run that may have begun before the connection listened; a tool that is still
+    open when the run ends by an error."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._duties = Duties()
+        self._joined = np.zeros(1024, np.int64)
+        self._first_sent = np.full(len(roster.conversations), NEVER, np.int64)
+        self._keys = np.full(1 << 16, -1, np.int64)
+        self._places = np.zeros(1 << 16, np.int32)
+        self._runs = np.zeros(1024, RUN)
+        self._used = np.zeros(1, np.int64)
+
+    def step(self, view: View) -> None:
+        duties, n = self._duties, len(view.records)
+        duties.periods = grown(duties.periods, view.world.slots)
+        duties.ends = grown(duties.ends, len(view.world.tables.conns))
+        phases = duties.phases_of(view.journal)
+        self._reserve(n)
+        self._joined = grown(self._joined, view.world.slots)
+        runs_step(
+            view.records, view.journal, view.slot, view.conn, self._joined, self._first_sent, self._keys,
+            self._places, self._runs, self._used,
+        )  # fmt: skip
+        keep_times(view.records, view.journal, view.slot, view.conn, duties.periods, duties.ends, phases)
+
+    def _reserve(self, n: int) -> None:
+        wanted = int(self._used[0]) + n
+        self._runs = grown(self._runs, wanted)
+        if 2 * wanted > len(self._keys):
+            keys, places = np.full(2 * len(self._keys), -1, np.int64), np.zeros(2 * len(self._keys), np.int32)
+            refilled(self._keys, self._places, keys, places)
+            self._keys, self._places = keys, places
+
+    def peek(self, world: World) -> Verdict:
+        runs = self._runs[: int(self._used[0])]
+        return self._judge(world, runs, runs["broken"].copy())
+
+    def finish(self, end: End) -> Verdict:
+        world = end.world
+        runs = self._runs[: int(self._used[0])]
+        broken = runs["broken"].copy()
+        known = runs["conv"] < len(self._first_sent)
+        first_sent = np.full(len(runs), -NEVER, np.int64)
+        first_sent[known] = self._first_sent[runs["conv"][known]]
+        headless = (runs["headless"] > 0) & (runs["joined"] > 0) & (runs["joined"] - 1 < first_sent)
+        broken[headless & (broken == FINE)] = HEADLESS
+        owed = self._duties.lasting(end)[runs["conn"]] if len(runs) else np.zeros(0, bool)
+        if len(runs):
+            left = (runs["slot"] >= 0) & (self._duties.periods["state"][runs["slot"]] == 2)
+            broken[(broken == FINE) & (runs["ended"] == 0) & owed & ~left] = ENDLESS
+        return self._judge(world, runs, broken)
+
+    def _judge(self, world: World, runs: Array, broken: Array) -> Verdict:
+        bad = np.flatnonzero(broken)
+        bad = bad[np.argsort(runs["last"][bad], kind="stable")]
+        findings = [_finding(world, runs[k], int(broken[k])) for k in bad[:FINDINGS]]
+        return self.conclude(findings, examined=len(runs), violations=len(bad))
+
+
+def _finding(world: World, run: Array, broken: int) -> Finding:
+    client = int(world.tables.conns[run["conn"]]["client"])
+    conv = int(run["conv"]) if run["conv"] < len(world.roster.conversations) else -1
+    row = [0, 0, 0, client, -1, -1, conv, 0, 0]
+    return finding(world, _WHAT[broken], row, int(run["first"]), int(run["last"]), run=int(run["run"]))
+
+
+AGENT_STREAM = Described(
+    id="I24",
+    name="agent-stream",
+    title="Was every run of an agent told completely, once and in order?",
+    fold=AgentStream,
+)

@@ -1,0 +1,122 @@
+"""I25: acknowledged to heard within a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from checks import Flag, Kind, Outcome, Phase
+
+ANN, BOB, BOB2, EVE = range(4)
+MS = 1_000_000
+ON = int(Flag.OWN)
+
+
+def sent(history: Any, *hearings: tuple[int, int], joined: int = 1, acked: int = 20, **slots: int) -> Any:
+    """Ann sends at 10 ms, acknowledged at `acked`; each (client, ms) of `hearings` hears it."""
+    for client in dict.fromkeys(client for client, _ in hearings):
+        history.join(client, t=joined * MS, **slots)
+    history.send(ANN, 1, t=10 * MS)
+    history.ack(ANN, 1, 1, t=acked * MS)
+    for client, at in hearings:
+        history.hear(client, ANN, 1, 1, t=at * MS, **slots)
+    return history
+
+
+@pytest.mark.parametrize(("at", "violations"), [(15, 0), (119, 0), (120, 0), (121, 1), (5000, 1)])
+@pytest.mark.parametrize("journal", [0, 1])
+def test_bound(new_history: Callable[..., Any], at: int, violations: int, journal: int) -> None:
+    """A message acknowledged at 20 ms has until 120 ms, in whatever journal it is heard."""
+    history = sent(new_history(delivery_bound_s=0.1), (BOB, at), journal=journal)
+    verdict = history.judge()["I25"]
+    assert (verdict.examined, verdict.violations) == (1, violations)
+    assert verdict.outcome is (Outcome.FAIL if violations else Outcome.PASS)
+    if at == 121:
+        assert history.tell(verdict).sentence == (
+            "#1 of ann was heard in room-1 101 ms after it was acknowledged, later than promised"
+        )
+
+
+def test_one_of_many(new_history: Callable[..., Any]) -> None:
+    """A message counts once, however many heard it late; the latest is shown."""
+    verdict = sent(new_history(delivery_bound_s=0.1), (BOB, 150), (BOB2, 400)).judge()["I25"]
+    assert (verdict.examined, verdict.violations) == (1, 1)
+    assert verdict.findings[0].records[-1] == (0, 6)
+
+
+def test_who_owes_nothing(new_history: Callable[..., Any]) -> None:
+    """The author's own device, who joined after the sending, who never joined, a second delivery, never heard."""
+    for history in (
+        sent(new_history(delivery_bound_s=0.1), (ANN, 500)),
+        sent(new_history(delivery_bound_s=0.1), (BOB, 500), joined=11),
+        new_history(delivery_bound_s=0.1).send(ANN, 1).ack(ANN, 1, 1).hear(BOB, ANN, 1, 1, t=900 * MS),
+        new_history(delivery_bound_s=0.1).join(BOB).send(ANN, 1).ack(ANN, 1, 1),
+        new_history(delivery_bound_s=0.1).join(BOB).send(ANN, 1).hear(BOB, ANN, 1, 1, t=900 * MS),
+    ):
+        verdict = history.judge()["I25"]
+        assert (verdict.outcome, verdict.examined) == (Outcome.UNKNOWN, 0)
+    assert sent(new_history(delivery_bound_s=0.1), (BOB, 30), (BOB, 500)).judge()["I25"].violations == 0
+    left = new_history(delivery_bound_s=0.1).join(BOB).leave(BOB).send(ANN, 1).ack(ANN, 1, 1).join(BOB, head=1)
+    assert left.hear(BOB, ANN, 1, 1, t=900 * MS).judge()["I25"].examined == 0
+
+
+def test_a_resumed_subscription_goes_on(new_history: Callable[..., Any]) -> None:
+    """JOIN with CONTINUED on the same connection does not begin the duty anew."""
+    history = new_history(delivery_bound_s=0.1).join(BOB, t=MS).send(ANN, 1, t=10 * MS).ack(ANN, 1, 1, t=20 * MS)
+    history.join(BOB, t=30 * MS, flags=int(Flag.CONTINUED)).hear(BOB, ANN, 1, 1, t=500 * MS)
+    assert history.judge()["I25"].violations == 1
+
+
+@pytest.mark.parametrize(
+    ("faults", "violations"),
+    [
+        ([(15, ON)], 0),
+        ([(50, ON)], 0),
+        ([(120, ON)], 0),
+        ([(121, ON)], 1),
+        ([(2, ON), (5, 0)], 1),
+        ([(2, ON), (10, 0)], 0),
+        ([(2, ON), (200, 0)], 0),
+        ([(2, ON)], 0),
+        ([(50, 0)], 0),
+        ([(9, 0)], 1),
+    ],
+)
+def test_faults(new_history: Callable[..., Any], faults: list[tuple[int, int]], violations: int) -> None:
+    """A fault that is on, or switched, between sending (10 ms) and bound (120 ms) voids the message."""
+    history = sent(new_history(delivery_bound_s=0.1), (BOB, 900))
+    for at, flags in faults:
+        history.add(Kind.FAULT, author=1 << 31, flags=flags, t=at * MS, journal=1)
+    verdict = history.judge()["I25"]
+    assert (verdict.examined, verdict.violations) == (violations, violations)
+
+
+@pytest.mark.parametrize(("drain", "violations"), [(100, 0), (120, 0), (121, 1)])
+def test_drain(new_history: Callable[..., Any], drain: int, violations: int) -> None:
+    """A bound that the end of the run cut off is none; one that had passed before stays."""
+    history = sent(new_history(delivery_bound_s=0.1), (BOB, 900))
+    history.add(Kind.PHASE, counter=int(Phase.DRAIN), t=drain * MS, journal=1)
+    assert history.judge()["I25"].violations == violations
+
+
+def test_times_that_are_not_to_be_trusted(new_history: Callable[..., Any]) -> None:
+    """A lagging loop, or clocks of several hosts, make it UNKNOWN and say so."""
+    history = sent(new_history(delivery_bound_s=0.1), (BOB, 900))
+    history.facts["lag_bound_ms"] = 0.5
+    verdict = history.judge()["I25"]
+    assert (verdict.outcome, verdict.violations) == (Outcome.UNKNOWN, 0)
+    assert "1 messages seem late" in verdict.why
+
+
+def test_first_acknowledgement_and_first_sending_count(new_history: Callable[..., Any]) -> None:
+    """A retry does not extend the bound."""
+    history = sent(new_history(delivery_bound_s=0.1), (BOB, 150)).send(ANN, 1, attempt=2, t=90 * MS)
+    assert history.ack(ANN, 1, 1, attempt=2, t=100 * MS).judge()["I25"].violations == 1
+
+
+def test_no_bound(new_history: Callable[..., Any]) -> None:
+    """Without a bound nothing is promised."""
+    verdict = sent(new_history(), (BOB, 900)).judge()["I25"]
+    assert (verdict.outcome, verdict.promised, verdict.examined) == (Outcome.UNKNOWN, False, 0)

@@ -1,0 +1,113 @@
+"""I24: the stream of an agent's run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from checks import Flag, Kind, Outcome
+
+ANN, BOB, BOB2, EVE = range(4)
+RUN = 1 << 31
+STARTED, THINKING, TOOL, TOOL_DONE, CHUNK, COMPLETED, ERROR = range(1, 8)
+WHOLE = "s t ( ) 0 1 2 c"
+
+
+def tell(history: Any, events: str, client: int = BOB, run: int = RUN, **slots: int) -> Any:
+    """s(tarted) t(hinking) ( ) tool, digits: chunks, c(ompleted), e(rror), ?: an event that nobody knows."""
+    known = {"s": STARTED, "t": THINKING, "(": TOOL, ")": TOOL_DONE, "c": COMPLETED, "e": ERROR, "?": 0}
+    for event in events.split():
+        chunk = int(event) if event.isdecimal() else 0
+        number = CHUNK if event.isdecimal() else known[event]
+        place = {"conv": 0, "conn": client + 1, **slots}
+        history.add(Kind.RUN, client, author=run, attempt=number, counter=chunk, **place)
+    return history
+
+
+@pytest.mark.parametrize(
+    ("events", "what"),
+    [
+        (WHOLE, ""),
+        ("s e", ""),
+        ("s ( ( ) ) 0 c", ""),
+        ("s ( e", ""),
+        ("s ? 0 ? 1 c ?", ""),
+        ("t s 0 c", "restarted"),
+        ("s s 0 c", "restarted"),
+        ("s 0 2 c", "chunks"),
+        ("s 1 c", "chunks"),
+        ("s 0 0 c", "chunks"),
+        ("s ) c", "tools"),
+        ("s ( c", "tools"),
+        ("s 0 c c", "after-end"),
+        ("s 0 c e", "after-end"),
+        ("s e 0", "after-end"),
+        ("s c s", "after-end"),
+        ("s 0 1", "endless"),
+        ("s s c c 9", "restarted"),
+    ],
+)
+def test_grammar(new_history: Callable[..., Any], events: str, what: str) -> None:
+    """Each run counts once, by the first rule that it breaks."""
+    verdict = tell(new_history().join(BOB), events).drained().judge()["I24"]
+    assert (verdict.examined, verdict.violations) == (1, 1 if what else 0)
+    assert [f.what for f in verdict.findings] == ([what] if what else [])
+    assert verdict.outcome is (Outcome.FAIL if what else Outcome.PASS)
+
+
+def test_runs_and_connections_are_told_apart(new_history: Callable[..., Any]) -> None:
+    """Two runs interleaved on one connection, the same id in another journal, the same run on two connections."""
+    history = new_history().join(BOB).join(BOB2)
+    for event in WHOLE.split():
+        tell(history, event)
+        tell(history, event, run=RUN + 1)
+        tell(history, event, client=BOB2)
+        tell(history, event, client=EVE, journal=1, conn=2)
+    verdict = history.drained().judge()["I24"]
+    assert (verdict.examined, verdict.violations) == (4, 0)
+
+
+def test_two_runs_under_one_id(new_history: Callable[..., Any]) -> None:
+    """Chunks of two runs under one id do not follow each other."""
+    verdict = tell(new_history().join(BOB), "s 0 1 0 2 1 c").drained().judge()["I24"]
+    assert [f.what for f in verdict.findings] == ["chunks"]
+
+
+@pytest.mark.parametrize(
+    ("end", "violations"),
+    [("drained", 1), ("own", 1), ("cut", 0), ("left", 0), ("open", 0)],
+)
+def test_who_is_owed_an_end(new_history: Callable[..., Any], end: str, violations: int) -> None:
+    """Only a connection that lasted until the run was drained."""
+    history = tell(new_history().join(BOB), "s 0")
+    if end == "cut":
+        history.cut(BOB)
+    if end == "left":
+        history.leave(BOB)
+    if end != "open":
+        history.drained()
+    if end == "own":
+        history.cut(BOB, own=True)
+    verdict = history.judge()["I24"]
+    assert verdict.violations == violations
+    if end == "drained":
+        assert history.tell(verdict).sentence == "bob on tab 1 never heard the end of an agent's run in room-1"
+
+
+def test_a_run_that_began_earlier_owes_no_beginning(new_history: Callable[..., Any]) -> None:
+    """Somebody asked, then Bob joined: he hears the rest of it. The rest must be in order."""
+    history = tell(new_history().send(ANN, 1).join(BOB), ") 3 4 c")
+    assert history.judge()["I24"].outcome is Outcome.PASS
+    history = tell(new_history().send(ANN, 1).join(BOB), ") 3 5 c")
+    assert [f.what for f in history.judge()["I24"].findings] == ["chunks"]
+
+
+def test_a_run_without_beginning(new_history: Callable[..., Any]) -> None:
+    """Bob was there before anybody had said anything, so nothing can have begun without him."""
+    history = tell(new_history().join(BOB).send(ANN, 1), "0 1 c")
+    assert [f.what for f in history.judge()["I24"].findings] == ["headless"]
+    continued = new_history().join(BOB).send(ANN, 1).join(BOB, head=1, flags=int(Flag.CONTINUED))
+    assert tell(continued, "0 1 c").judge()["I24"].violations == 1
+    assert tell(new_history().join(BOB).send(ANN, 1).leave(BOB).join(BOB), "0 1 c").judge()["I24"].violations == 0
