@@ -11,10 +11,10 @@ from locust import task
 from harness.load import ChatUser, story
 from harness.platform.launch import offered
 
-JUDGED_BY = ("I1", "I2", "I4", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I15")
+JUDGED_BY = "I1 I2 I3 I4 I5a I5b I6 I7 I8 I9 I10 I11 I12 I14 I15 I20 I21 I25"
 SMALL = 0
 BEFORE_RESTART = 15
-story(__file__, judged_by=JUDGED_BY, rooms=(4, 16))
+story(__file__, judged_by=JUDGED_BY.split(), rooms=(4, 16))
 
 
 class Rough(ChatUser):
