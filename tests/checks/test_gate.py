@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from compare import fold
+from literal import Told
 from rough import rate, rough
 from simulator import SimulatedRun, simulate
 
@@ -18,27 +19,38 @@ from checks.verdict import Outcome
 
 ONLY: dict[str, str] = {
     "I1": "Z2",
-    "I2": "Z30",
+    "I2": "Z3",
+    "I3": "Z4",
     "I4": "Z28",
     "I5a": "Z6",
     "I5b": "Z33",
     "I6": "Z8",
     "I7": "Z9",
     "I8": "Z10",
+    "I9": "Z11",
     "I10": "Z12",
+    "I11": "Z13",
     "I12": "Z15",
     "I15": "Z18",
+    "I20": "Z25",
+    "I21": "Z27",
+    "I24": "Z31",
+    "I25": "Z34",
 }
 """Check → a defect that in some runs only this check finds."""
 
 PLATFORM: dict[str, dict[str, Any]] = {
+    "I3": {"sequence": "increasing", "hold_back": True},
     "I4": {"sequence": "contiguous"},
     "I7": {"history": True, "idempotent": True, "retries": True},
+    "I16": {"sequence": "contiguous", "history": True, "echo": False},
+    "I17": {"sequence": "contiguous", "history": True},
+    "I20": {"sequence": "contiguous", "resume": "history"},
 }
 """What sort of platform shows it, where that matters."""
 
 
-def _rejecting(run: SimulatedRun, checks: Any = ALL) -> set[str]:
+def _rejecting(run: Any, checks: Any = ALL) -> set[str]:
     return {id for id, v in fold(run, checks=checks).items() if v.promised and v.outcome == Outcome.FAIL}
 
 
@@ -58,12 +70,35 @@ def test_a_defect_that_only_this_check_finds(check: str) -> None:
     pytest.fail(f"{alone} of 40 runs with {ONLY[check]} are rejected by {check} alone")
 
 
+def _answer_on_a_later_connection(told: Told) -> None:
+    """A platform that answers a user: a connection was cut, and the next one gets the answer."""
+    told.join(0, 1)
+    told.invoke(0, 1, 1)
+    told.write(Kind.INFO, client=0, conn=1, author=0, counter=1, attempt=1, conv=0)
+    told.write(Kind.DISCONNECT, client=0, conn=1, counter=1006)
+    told.join(0, 2)
+    told.ok(0, 2, 1)
+
+
+GOLDEN: dict[str, Callable[[Told], None]] = {"I14": _answer_on_a_later_connection}
+"""Check → a literal history that only this check rejects."""
+
+
+@pytest.mark.parametrize("check", GOLDEN)
+def test_a_history_that_only_this_check_rejects(check: str) -> None:
+    """Without this check it would pass."""
+    told = Told(sequence="none")
+    GOLDEN[check](told)
+    assert _rejecting(told.run()) == {check}
+    assert _rejecting(told.run(), [c for c in ALL if c.id != check]) == set()
+
+
 def _torn(run: SimulatedRun, facts: dict[str, Any]) -> None:
     run.infos[0] = replace(run.infos[0], torn=True, footer=None)
 
 
 def _fault_that_never_happened(run: SimulatedRun, facts: dict[str, Any]) -> None:
-    facts["planned_faults"] = 1
+    facts["planned_faults"] = 9
 
 
 def _unknown_clock(run: SimulatedRun, facts: dict[str, Any]) -> None:
@@ -108,4 +143,4 @@ def test_a_record_that_only_this_check_doubts(check: str) -> None:
 
 def test_every_check_has_its_proof() -> None:
     """A new check needs a row in one of the tables above."""
-    assert {check.id for check in ALL} == set(ONLY) | set(SPOILT)
+    assert {check.id for check in ALL} == set(ONLY) | set(GOLDEN) | set(SPOILT)

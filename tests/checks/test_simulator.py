@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from oracle import judge
 from rough import rate, rough
+from simulated_clients import KICK, READ
 from simulated_defects import DEFECTS
 from simulator import SimulatedRun, simulate
 
@@ -27,12 +28,15 @@ def test_a_seed_names_one_history() -> None:
 def test_rough_runs_are_rough() -> None:
     """Correct runs hold everything that could fool a check: cuts, timeouts, refusals, retries, replays, resumes."""
     records = np.concatenate([journal for seed in range(60) for journal in simulate(seed, **rough(seed)).journals])
-    for kind in (Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.REPLAY, Kind.LEAVE, Kind.READ_END):
+    for kind in (Kind.OK, Kind.FAIL, Kind.INFO, Kind.FAULT, Kind.DELIVER, Kind.REPLAY, Kind.LEAVE, Kind.READ_END):
         assert np.count_nonzero(records["kind"] == kind) >= 20, kind
     flags, kinds = records["flags"], records["kind"]
     assert np.count_nonzero((kinds == Kind.JOIN) & (flags & Flag.CONTINUED != 0)) >= 20
     assert np.count_nonzero((kinds == Kind.INFO) & (flags & Flag.TIMEOUT != 0)) >= 20
     assert np.count_nonzero((kinds == Kind.DELIVER) & (records["attempt"] > 1)) >= 20
+    answers = (kinds == Kind.OK) | (kinds == Kind.FAIL)
+    for many in (kinds == READ, kinds == KICK, kinds == Kind.RUN, answers & (records["attempt"] == 0)):
+        assert np.count_nonzero(many) >= 20
 
 
 def test_the_oracle_finds_nothing_in_correct_runs() -> None:

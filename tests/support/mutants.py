@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 from rough import rough
+from simulated_clients import KICK, READ
 from simulator import SimulatedRun, simulate
 
 from checks.record import NONE, Flag, Kind
@@ -77,7 +78,34 @@ def readdress(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray
     return journal
 
 
-CHANGES: tuple[tuple[Change, tuple[Kind, ...]], ...] = (
+def renew_cause(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray:
+    """The sender had heard more than it had."""
+    if journal["aux"][place] != NONE:
+        journal["aux"][place] += rng.choice((1, 2, 3, 9))
+    return journal
+
+
+def recount(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray:
+    """Another event of the run, or another chunk."""
+    journal[rng.choice(("attempt", "counter"))][place] = rng.randint(1, 7)
+    return journal
+
+
+def pause(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray:
+    """Everything in this journal from here on is later."""
+    journal["t"][place:] += rng.choice((100_000_000, 300_000_000))
+    return journal
+
+
+def move(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray:
+    """The record on the next connection of the same client, if there is one, or of another."""
+    connects = journal[journal["kind"] == Kind.CONNECT]
+    same = connects[(connects["client"] == journal["client"][place]) & (connects["conn"] > journal["conn"][place])]
+    journal["conn"][place] = (same if len(same) else connects)[0]["conn"]
+    return journal
+
+
+CHANGES: tuple[tuple[Change, tuple[int, ...]], ...] = (
     (drop, (*RECEIPTS, Kind.OK, Kind.JOIN, Kind.INVOKE, Kind.LEAVE, Kind.READ_END, Kind.INFO)),
     (repeat, RECEIPTS),
     (swap, (Kind.DELIVER, Kind.DELIVER, Kind.STORED)),
@@ -87,6 +115,14 @@ CHANGES: tuple[tuple[Change, tuple[Kind, ...]], ...] = (
     (impersonate, (*RECEIPTS, Kind.IDENTITY)),
     (invent, RECEIPTS),
     (readdress, (Kind.DELIVER, Kind.REPLAY)),
+    (repeat, (Kind.OK, Kind.FAIL, Kind.RUN)),
+    (drop, (Kind.RUN, Kind.FAIL, KICK, READ)),
+    (move, (Kind.OK, Kind.FAIL, Kind.RUN)),
+    (swap, (Kind.RUN,)),
+    (recount, (Kind.RUN,)),
+    (renew_cause, (Kind.INVOKE,)),
+    (renumber, (READ,)),
+    (pause, (Kind.DELIVER, Kind.OK, KICK)),
 )
 
 
@@ -101,7 +137,7 @@ def mutant(seed: int, *, changes: int = 2, torn: bool = False) -> tuple[Simulate
         places = [(j, int(i)) for j, rows in enumerate(journals) for i in np.flatnonzero(rows["kind"] == kind)]
         if places:
             number, place = rng.choice(places)
-            done.append(f"{change.__name__} {kind.name} {number}:{place + 1}")
+            done.append(f"{change.__name__} {int(kind)} {number}:{place + 1}")
             journals[number] = change(rng, journals[number], place)
     infos = list(run.infos)
     if torn:

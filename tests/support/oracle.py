@@ -114,7 +114,7 @@ def stored_when_acknowledged(h: History) -> Opinion:
     """I5a: every acknowledged message is in the complete final read of its conversation."""
     complete = h.read_completely()
     stored = {r.message for r in h.of(Kind.STORED) if r.regular}
-    acknowledged = {(r.conv, r.message) for r in h.of(Kind.OK)}
+    acknowledged = {(r.conv, r.message) for r in h.of(Kind.OK) if r.regular}
     judged = {message for conv, message in acknowledged if conv in complete}
     doubt = "some conversations have no complete final read" if len(judged) < len(acknowledged) else ""
     return Opinion(len(judged), len(judged - stored), h.contract.durable and h.contract.history, doubt)
@@ -183,7 +183,7 @@ def delivered(h: History) -> Opinion:
     doubt = "the end of the drain is not on record" if unfinished - heard else ""
     if h.contract.history:
         stored = {r.message for r in h.of(Kind.STORED) if r.regular}
-        unread = {r.message for r in h.of(Kind.OK) if r.conv not in h.read_completely()} - stored
+        unread = {r.message for r in h.of(Kind.OK) if r.regular and r.conv not in h.read_completely()} - stored
         doubt = doubt or ("some acknowledged messages were not read" if unread else "")
     return Opinion(len(owed) + len(unfinished), len(owed - heard), h.contract.delivers, doubt)
 

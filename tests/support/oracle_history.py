@@ -5,8 +5,8 @@ Words used here
 message   (author, counter).
 process   (journal, conn): one connection of one client. Nothing is concluded about order across processes.
 sound     a record whose body can be believed: neither CORRUPT nor FOREIGN_RUN.
-regular   sound, and in the conversation that its body names (not MISROUTED): only these say something about
-          order, numbers and receipt.
+regular   sound, and in the conversation that its body names (neither MISROUTED nor without one): only these say
+          something about order, numbers and receipt.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from checks.contract import Contract
-from checks.record import NONE, Flag, Kind, Phase
+from checks.record import NOBODY, NONE, Flag, Kind, Phase
 from checks.roster import Roster
 
 FOREVER = 1 << 62
@@ -69,7 +69,7 @@ class R(NamedTuple):
 
     @property
     def regular(self) -> bool:
-        return self.sound and not self.flags & Flag.MISROUTED
+        return self.sound and not self.flags & Flag.MISROUTED and self.conv != NOBODY
 
 
 SAYING = (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.REPLAY, Kind.STORED)
@@ -130,6 +130,11 @@ class History:
     def read_completely(self) -> set[int]:
         """Conversations whose final read came to its end."""
         return {r.conv for r in self.of(Kind.READ_END)}
+
+    def heard_before(self, r: R) -> Iterator[R]:
+        """What was heard, as its body says, in the same journal before this record."""
+        heard = (other for other in self.of(Kind.DELIVER, Kind.REPLAY) if other.sound)
+        return (other for other in heard if other.journal == r.journal and other.place < r.place)
 
     @cached_property
     def numbers(self) -> dict[tuple[int, int], set[int]]:

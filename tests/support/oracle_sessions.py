@@ -17,7 +17,7 @@ STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR = range
 
 
 def causal_order(h: History) -> Opinion:
-    """I3: a message is numbered after everything that its sender had heard on the connection when sending it."""
+    """I3: no number of a message is below what its sender had heard on the connection when sending it first."""
     numbers: dict[Any, set[int]] = defaultdict(set)
     for r in h.of(Kind.OK, Kind.DELIVER, Kind.STORED):
         if r.regular and r.seq != NONE:
@@ -46,14 +46,14 @@ def failed_without_effect(h: History) -> Opinion:
     taken = {r.message for r in h.of(Kind.DELIVER, Kind.REPLAY, Kind.STORED) if r.regular}
     known = {m for m in refused if not h.may_have_lost(m[0])}
     doubt = "an author's journal is torn" if (refused - known) & taken else ""
-    return Opinion(len(known), len(known & taken), h.contract.acknowledges, doubt)
+    return Opinion(len(known), len(known & taken), True, doubt)
 
 
 def single_completion(h: History) -> Opinion:
     """I11: each attempt is answered at most once, and nothing is answered that was not asked.
 
     Which attempt an answer is for is not always known: as many answers without an attempt as there are unanswered
-    attempts of that message belong to these.
+    attempts of that message belong to these, if they come to its author.
     """
     times: dict[Any, int] = defaultdict(int)
     strays: dict[Any, int] = defaultdict(int)
@@ -75,16 +75,24 @@ def single_completion(h: History) -> Opinion:
 
 
 def resumed_without_gap(h: History) -> Opinion:
-    """I20: what comes first after a subscription that continues at q has the number q + 1."""
+    """I20: what comes first after a subscription that continues at q has the number q + 1.
+
+    Something older may come before if the device has not heard it yet; without echo, own messages may be between.
+    """
+    if h.contract.sequence != "contiguous":
+        return Opinion(0, 0, promised=False)
     examined = violations = 0
     for join, after in _subscriptions(h):
         if not join.flags & Flag.CONTINUED or join.seq == NONE:
             continue
-        first = next((r for r in after if r.seq != NONE and r.seq > join.seq), None)
-        if first is not None:
+        for r in after:
+            known = any(x.client == r.client and x.message == r.message for x in h.heard_before(r))
+            if r.seq == NONE or (r.seq <= join.seq and not known):
+                continue
             examined += 1
-            violations += bool(h.missing(first.client, first.conv, join.seq + 1, first.seq))
-    return Opinion(examined, violations, h.contract.resume and h.contract.sequence == "contiguous")
+            violations += r.seq <= join.seq or (r.seq > join.seq + 1 and h.contract.echo)
+            break
+    return Opinion(examined, violations, h.contract.resume)
 
 
 def honest_marks(h: History) -> Opinion:
@@ -92,14 +100,15 @@ def honest_marks(h: History) -> Opinion:
     examined = violations = 0
     for join, after in _subscriptions(h):
         for r in after:
-            if r.kind == Kind.DELIVER and join.seq != NONE and r.seq != NONE:
+            if r.kind == Kind.DELIVER and r.sound and join.seq != NONE and r.seq != NONE:
                 examined += 1
                 violations += r.seq <= join.seq
     return Opinion(examined, violations, h.contract.sequence != "none")
 
 
 def _subscriptions(h: History) -> Iterator[tuple[R, list[R]]]:
-    """(JOIN, what was heard of that conversation on that connection until the next JOIN or LEAVE)."""
+    """(JOIN, what came of that conversation on that connection until the next JOIN or LEAVE). The number of a frame
+    counts, even if its body is spoilt."""
     open_: dict[Any, tuple[R, list[R]]] = {}
     every = []
     for r in h.of(Kind.JOIN, Kind.LEAVE, Kind.DELIVER, Kind.REPLAY):
@@ -110,7 +119,7 @@ def _subscriptions(h: History) -> Iterator[tuple[R, list[R]]]:
             if h.member(r.client, r.conv):
                 open_[key] = r, []
                 every.append(open_[key])
-        elif key in open_ and h.in_place(r):
+        elif key in open_ and not r.flags & Flag.MISROUTED and h.member(r.client, r.conv):
             open_[key][1].append(r)
     yield from every
 
@@ -196,7 +205,7 @@ def connection_scope(h: History) -> Opinion:
         if asked:
             examined += 1
             violations += not any(_in_scope(h, r, s) for s in asked)
-    return Opinion(examined, violations, h.contract.acknowledges)
+    return Opinion(examined, violations)
 
 
 def _in_scope(h: History, answer: R, sending: R) -> bool:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from simulated_platform import MS, REPLICAS, Clock, Frame, Link, Send
+from simulated_services import Reading
 
-from checks.record import NOBODY, NONE, RECORD, Flag, Kind
+from checks.record import FOREIGN, NOBODY, NONE, RECORD, Flag, Kind
 
 if TYPE_CHECKING:
     from simulator import World
 
+READ, KICK = 21, 22
 ATTEMPTS_MAX = 3
 TIMEOUT_NS = 80 * MS
 ABSENT: dict[str, int] = dict.fromkeys(RECORD.names or (), 0) | {
@@ -28,7 +31,7 @@ class Journal:
         self.name, self.clock, self.connections = name, clock, 0
         self.rows: list[tuple[int, ...]] = []
 
-    def write(self, kind: Kind, **slots: int) -> None:
+    def write(self, kind: int, **slots: int) -> None:
         """One record; slots that are not given say that they are absent."""
         row = ABSENT | slots | {"t": self.clock.now, "kind": int(kind), "index": len(self.rows) + 1}
         self.rows.append(tuple(int(row[name]) for name in RECORD.names or ()))
@@ -59,7 +62,14 @@ class Client:
         self.last: dict[int, int] = {}  # conversation → last position heard
         self.since: dict[int, int] = {}  # conversation → start of the unbroken subscription
         self.pending: dict[int, Send] = {}
+        self.unanswered: dict[int, Send] = {}  # sent, and whether it took effect is not known
         self.again: list[Send] = []
+        self.seen: dict[int, int] = {}  # conversation → highest number heard on this connection
+        self.known: dict[int, int] = {}  # … → highest number heard or read on any
+        self.own: dict[int, int] = {}  # … → highest number of an acknowledged own message
+        self.sendings: dict[int, int] = defaultdict(int)
+        self.refusals: dict[int, int] = defaultdict(int)
+        self.answers: dict[int, int] = defaultdict(int)
         self.heard: set[tuple[int, int]] = set()
         self.acknowledged: set[tuple[int, int]] = set()
 
@@ -70,6 +80,7 @@ class Client:
         world = self.world
         self.journal.connections += 1
         self.conn = self.journal.connections
+        self.seen = {}
         self.write(Kind.CONNECT, size=900)
         self.link = Link(self.number, world.rng.choice(REPLICAS), self.hear)
         resume = dict(self.last) if world.rules.resume != "none" and world.rng.random() < 0.9 else {}
@@ -85,8 +96,11 @@ class Client:
     def invoke(self, send: Send) -> None:
         world = self.world
         assert self.link is not None
-        self.write(Kind.INVOKE, **message_slots(send), aux=NONE)
+        cause = self.seen.get(send.conv, NONE)
+        self.write(Kind.INVOKE, **message_slots(send), aux=cause)
+        self.sendings[send.counter] += 1
         world.sent_at.setdefault(send.message, world.clock.now)
+        world.caused_by.setdefault(send.message, cause)
         self.pending[send.counter] = send
         world.platform.to_server(self.link, world.platform.receive, send)
         world.clock.at(world.clock.now + TIMEOUT_NS, self.timed_out, send)
@@ -99,6 +113,7 @@ class Client:
     def indeterminate(self, send: Send, flags: int) -> None:
         del self.pending[send.counter]
         self.write(Kind.INFO, flags=flags, **_name(send))
+        self.unanswered[send.counter] = send
         self.again.append(send)
 
     def retry(self) -> None:
@@ -107,6 +122,7 @@ class Client:
             if self.link is None:
                 self.again.append(send)
             elif self.world.retries and send.attempt < ATTEMPTS_MAX:
+                self.unanswered.pop(send.counter, None)
                 slots = {**send.__dict__, "attempt": send.attempt + 1, "proc": self.conn % 256}
                 self.invoke(Send(**slots))
 
@@ -114,42 +130,74 @@ class Client:
         if link is not self.link or not link.open:
             return
         link.heard.append(frame)
+        link.heard_at.append(self.world.clock.now)
         if frame.what == "joined":
             self.write(Kind.JOIN, conv=frame.conv, seq=frame.seq, flags=Flag.CONTINUED if frame.continued else 0)
             if not frame.continued or frame.conv not in self.since:
                 self.since[frame.conv] = self.world.clock.now
-            self.last[frame.conv] = frame.position
+            if not frame.continued:  # else what was missed is still to come
+                self.last[frame.conv] = frame.position
             self.retry()
         elif frame.what == "left":
             self.write(Kind.LEAVE, conv=frame.conv)
             self.last.pop(frame.conv, None)
             self.since.pop(frame.conv, None)
+        elif frame.what == "run":
+            self.write(Kind.RUN, conv=frame.conv, author=FOREIGN + frame.run, attempt=frame.position, counter=frame.seq)
         elif frame.what in ("ack", "nack"):
             self.answered(frame)
         else:
             self.message(frame)
 
     def answered(self, frame: Frame) -> None:
+        """An answer names a message, not an attempt: it is taken to be for the latest. Or nobody waits for it."""
         send = frame.send
         assert send is not None
-        pending = self.pending.get(send.counter)
-        if pending is None or (frame.what == "nack" and pending != send):
+        taken = None
+        if send.author == self.number:
+            self.answers[send.counter] += 1
+            taken = self.pending.pop(send.counter, None) or self.unanswered.pop(send.counter, None)
+        if taken is None:
+            kind = Kind.OK if frame.what == "ack" else Kind.FAIL
+            self.write(kind, author=send.author, counter=send.counter, seq=frame.seq)
             return
-        del self.pending[send.counter]
+        self.again = [other for other in self.again if other is not taken]
         if frame.what == "ack":
             self.acknowledged.add(send.message)
-            self.write(Kind.OK, **_name(pending), seq=frame.seq)
+            self.world.acknowledged_at.setdefault(send.message, self.world.clock.now)
+            self.own[send.conv] = max(frame.seq, self.own.get(send.conv, NONE))
+            self.write(Kind.OK, **_name(taken), seq=frame.seq)
             return
-        self.write(Kind.FAIL, **_name(pending), aux=429)
+        self.write(Kind.FAIL, **_name(taken), aux=429)
+        self.refusals[send.counter] += 1
         if self.world.retries and self.world.rng.random() < 0.5:
-            self.again.append(pending)
+            self.again.append(taken)
             self.retry()
+
+    def ask(self, conv: int) -> None:
+        if self.link is not None and conv in self.since:
+            self.world.platform.to_server(self.link, self.world.platform.ask, conv)
+
+    def read(self, conv: int) -> None:
+        """Ask over HTTP for the newest messages; what comes is written down with how long it took."""
+        own, known = self.own.get(conv, NONE), self.known.get(conv, NONE)
+        reading = Reading(self.number, conv, self.world.clock.now, own, known, self.has_read)
+        self.world.clock.at(self.world.clock.now + self.world.platform.delay(), self.world.platform.read, reading)
+
+    def has_read(self, reading: Reading) -> None:
+        reading.answered = True
+        self.known[reading.conv] = max(reading.seq, self.known.get(reading.conv, NONE))
+        took_us = -(-(self.world.clock.now - reading.asked_ns) // 1000)
+        self.journal.write(READ, client=self.number, conv=reading.conv, seq=reading.seq, aux=took_us)
 
     def message(self, frame: Frame) -> None:
         send = frame.send
         assert send is not None
         if not frame.flags:
             self.last[send.conv] = max(self.last.get(send.conv, 0), frame.position)
+            self.seen[send.conv] = max(self.seen.get(send.conv, NONE), frame.seq)
+            if frame.what == "message":
+                self.known[send.conv] = max(self.known.get(send.conv, NONE), frame.seq)
             self.heard.add(send.message)
         kind = Kind.DELIVER if frame.what == "message" else Kind.REPLAY
         self.write(kind, **message_slots(send), seq=frame.seq, aux=frame.aux, flags=frame.flags)
@@ -175,6 +223,7 @@ class Client:
         """Subscribed without a break from before the message was sent until the end."""
         sent, since = self.world.sent_at.get(message), self.since.get(conv)
         ours = self.link is not None and self.link.open and (self.world.rules.echo or message[0] != self.number)
+        ours = ours and self.world.platform.admits(self.number, conv)
         return ours and sent is not None and since is not None and since < sent
 
 

@@ -7,14 +7,14 @@ nobody (the connection was cut before, nothing followed that it could be compare
 
 from __future__ import annotations
 
-import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from simulated_platform import MS, REPLICAS, Entry, Frame, Link, Platform, Send
+from simulated_platform import MS, REPLICAS, Entry, Frame, Link, Send
+from simulated_session_defects import SESSION_DEFECTS, SessionDefects
 
 from checks.record import NOBODY, Flag
 
@@ -23,25 +23,15 @@ if TYPE_CHECKING:
 
 DEFECTS = (
     "Z1", "Z2", "Z3", "Z5", "Z6", "Z7", "Z8", "Z9", "Z10", "Z12", "Z14", "Z15", "Z18", "Z19", "Z24", "Z25", "Z28",
-    "Z30", "Z33",
+    "Z30", "Z33", *SESSION_DEFECTS,
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Fired:
-    defect: str
-    expected: Callable[[], set[str]]
-
-
-class Defective(Platform):
+class Defective(SessionDefects):
     """The platform with `defects` switched on; with none of them it is `Platform`."""
 
     def __init__(self, world: World, defects: Sequence[str], rate: float) -> None:
-        super().__init__(world.clock, world.rng, world.rules, world.rooms, world.user_of)
-        self.world, self.defects, self.rate = world, frozenset(defects), rate
-        self.dice = random.Random(world.rng.random())
-        self.fired: list[Fired] = []
-        self.every: list[Link] = []
+        super().__init__(world, defects, rate)
         self.late: dict[tuple[Link, int], Frame] = {}
         self.queue: dict[Link, Send] = {}
         self.swapped: dict[tuple[int, int], Entry] = {}
@@ -49,12 +39,6 @@ class Defective(Platform):
         self.dead: set[tuple[Link, int]] = set()
         self.behind: dict[int, int] = defaultdict(int)
         self.ghosts = 0
-
-    def fires(self, defect: str) -> bool:
-        return defect in self.defects and self.dice.random() < self.rate
-
-    def note(self, defect: str, expected: Callable[[], set[str]]) -> None:
-        self.fired.append(Fired(defect, expected))
 
     # ground truth
 
@@ -85,11 +69,6 @@ class Defective(Platform):
         expected = {"I4"} if self.gap(link, entry) else set()
         return expected | ({"I5b"} if self.missing(link.client, entry) else set())
 
-    @staticmethod
-    def places(link: Link, entry: Entry) -> list[int]:
-        """Where among the link's frames the entry was heard as new."""
-        return [i for i, f in enumerate(link.heard) if f.what == "message" and f.entry is entry and not f.flags]
-
     def in_order(self, link: Link, first: Entry, second: Entry) -> bool:
         places, later = self.places(link, first), self.places(link, second)
         return bool(places and later) and places[0] < later[0]
@@ -101,15 +80,11 @@ class Defective(Platform):
         expected = {"I4"} if self.gap(link, early) else set()
         if (a.author, a.proc) == (b.author, b.proc) and a.attempt == b.attempt == 1 and a.counter < b.counter:
             expected.add("I1")
-        if self.rules.sequence == "none" and any(self.in_order(other, early, late) for other in self.every):
+        if self.rules.sequence != "contiguous" and any(self.in_order(other, early, late) for other in self.every):
             expected.add("I2")
         return expected
 
     # joining
-
-    def connect(self, link: Link, resume: dict[int, int]) -> None:
-        self.every.append(link)
-        super().connect(link, resume)
 
     def join(self, link: Link, conv: int, last: int | None) -> None:
         if last is None and self.fires("Z28"):
@@ -124,17 +99,27 @@ class Defective(Platform):
         skipped = self.log[conv][head:]
         self.note("Z28", lambda: set().union(*(self.lost(link, entry) for entry in skipped)))
 
+    def overwritten(self, link: Link, skipped: list[Entry]) -> set[str]:
+        return set().union(*(self.lost(link, entry) for entry in skipped))
+
     def resume_point(self, link: Link, conv: int, last: int) -> int:
         if last < len(self.log[conv]) and self.fires("Z24"):
             entry = self.log[conv][last]
             self.note("Z24", lambda: self.lost(link, entry))
             return last + 1
-        if last and self.rules.resume == "live" and self.fires("Z25"):
+        if last and self.fires("Z25"):
             entry = self.log[conv][last - 1]
             links = [other for other in self.every if other.client == link.client]
-            self.note("Z25", lambda: {"I6"} if sum(len(self.places(x, entry)) for x in links) > 1 else set())
+            known = entry.send.message in self.world.clients[link.client].heard
+            self.note("Z25", lambda: self.sent_again(link, links, entry, known))
             return last - 1
-        return last
+        return super().resume_point(link, conv, last)
+
+    def sent_again(self, link: Link, links: list[Link], entry: Entry, known: bool) -> set[str]:
+        if self.rules.resume == "live":
+            return {"I6"} if sum(len(self.places(x, entry)) for x in links) > 1 else set()
+        again = any(f.what == "replay" and f.entry is entry for f in link.heard)
+        return {"I20"} if again and known and self.rules.sequence == "contiguous" else set()
 
     def kill(self, replica: int) -> list[Link]:
         for conv, rows in self.stored.items():

@@ -66,7 +66,9 @@ class Entry:
 
 @dataclass
 class Frame:
-    """One frame to a client: what ∈ joined, left, message, replay, ack, nack."""
+    """One frame to a client: what ∈ joined, left, message, replay, ack, nack, run.
+
+    Of a run: `run` is its id, `position` the event (1 started … 7 error), `seq` the chunk's number."""
 
     what: str
     conv: int
@@ -77,6 +79,7 @@ class Frame:
     aux: int = -1
     continued: bool = False
     flags: int = 0
+    run: int = 0
 
 
 @dataclass(eq=False)
@@ -92,6 +95,7 @@ class Link:
     to_server: int = 0
     to_client: int = 0
     heard: list[Frame] = field(default_factory=list)
+    heard_at: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +142,12 @@ class Platform:
         """Subscribe the link to its user's conversations; `resume` holds the last position heard."""
         self.links[link.replica].append(link)
         for conv, members in enumerate(self.rooms):
-            if self.user_of[link.client] in members:
+            if self.admits(link.client, conv) and self.user_of[link.client] in members:
                 self.join(link, conv, resume.get(conv))
+
+    def admits(self, client: int, conv: int) -> bool:
+        """Nobody has put the client's user out of the conversation."""
+        return True
 
     def join(self, link: Link, conv: int, last: int | None) -> None:
         head = len(self.log[conv])

@@ -8,20 +8,24 @@ die, timeouts, refusals, sends whose fate nobody knows, retries, evictions, hist
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from simulated_clients import Client, Info, Journal, message_slots
-from simulated_defects import Defective, Fired
+from simulated_clients import KICK, Client, Info, Journal, message_slots
+from simulated_defects import Defective
 from simulated_platform import MS, REPLICAS, Clock, Platform, Rules
+from simulated_services import Services
+from simulated_session_defects import Fired
 
 from checks.contract import Contract
-from checks.record import Flag, Kind, Phase, Place
+from checks.record import FOREIGN, Flag, Kind, Phase, Place
 from checks.roster import Roster
 
 LOAD_NS = 700 * MS
+OUTAGE_NS = 30 * MS
+BOUND_S = 0.15
 Sequencing = Literal["contiguous", "increasing", "none"]
 
 
@@ -52,8 +56,12 @@ class World:
         self.journals = [Journal(f"worker-{n}", self.clock) for n in range(shape["journals"] - 1)]
         self.collector = Journal("collector", self.clock)
         self.sent_at: dict[tuple[int, int], int] = {}
+        self.caused_by: dict[tuple[int, int], int] = {}
+        self.acknowledged_at: dict[tuple[int, int], int] = {}
+        self.drain_ns = 0
+        self.outages: list[tuple[int, int]] = []
         self.clients = [Client(self, n, self.journals[n % len(self.journals)]) for n in range(len(self.user_of))]
-        self.platform: Platform
+        self.platform: Services
 
     def phase(self, journal: Journal, phase: Phase) -> None:
         journal.write(Kind.PHASE, counter=phase)
@@ -68,7 +76,11 @@ class World:
                 client.say(conv if self.rng.random() < 0.8 else self.rng.choice(rooms))
 
     def restart(self) -> None:
-        replica = self.rng.choice(REPLICAS)
+        """A replica dies; the run's journal says so while it lasts."""
+        replica, now = self.rng.choice(REPLICAS), self.clock.now
+        self.collector.write(Kind.FAULT, author=FOREIGN, flags=Flag.OWN)
+        self.clock.at(now + OUTAGE_NS, lambda: self.collector.write(Kind.FAULT, author=FOREIGN))
+        self.outages.append((now, now + OUTAGE_NS))
         for link in self.platform.kill(replica):
             client = self.clients[link.client]
             if client.link is link:
@@ -79,9 +91,34 @@ class World:
         if client.link is not None and client.since:
             self.platform.evict(client.link, self.rng.choice(sorted(client.since)))
 
+    def kick(self) -> None:
+        """One member puts another out; a while later, perhaps, takes it in again."""
+        rng = self.rng
+        conv = rng.randrange(len(self.rooms))
+        user, other = rng.sample(sorted(self.rooms[conv]), 2)
+        if (user, conv) in self.platform.barred:
+            return
+        journal = self.clients[other].journal
+        self.platform.kick(user, conv, lambda: self.kicked(journal, user, conv))
+        if rng.random() < 0.7:
+            later = self.clock.now + rng.randrange(60 * MS, 200 * MS)
+            self.clock.at(later, self.platform.admit, user, conv)
+
+    def kicked(self, journal: Journal, user: int, conv: int) -> None:
+        for client in self.clients:
+            if self.user_of[client.number] == user:
+                journal.write(KICK, client=client.number, conv=conv)
+
+    def aside(self, act: Callable[[Client, int], None]) -> None:
+        """Some client does something in one of its rooms."""
+        client = self.rng.choice(self.clients)
+        rooms = [conv for conv, members in enumerate(self.rooms) if self.user_of[client.number] in members]
+        if rooms:
+            act(client, self.rng.choice(rooms))
+
     def plan(self, *, messages: int, cuts: bool, restarts: int) -> None:
         rng, clock, start = self.rng, self.clock, self.clock.now
-        end = start + LOAD_NS
+        end = self.drain_ns = start + LOAD_NS
         for journal in self.journals:
             clock.at(start + rng.randrange(MS), self.phase, journal, Phase.LOAD)
             clock.at(end + rng.randrange(MS), self.phase, journal, Phase.DRAIN)
@@ -95,6 +132,12 @@ class World:
             clock.at(start + rng.randrange(LOAD_NS + 20 * MS), lambda: rng.choice(self.clients).cut())
         for _ in range(rng.randint(0, 2) if cuts else 0):
             clock.at(start + rng.randrange(LOAD_NS), self.evict)
+        for _ in range(rng.randint(0, 2) if cuts else 0):
+            clock.at(start + rng.randrange(20 * MS, LOAD_NS), self.kick)
+        for _ in range(rng.randint(2, 10)):
+            clock.at(start + rng.randrange(20 * MS, LOAD_NS), self.aside, Client.ask)
+        for _ in range(rng.randint(5, 20)):
+            clock.at(start + rng.randrange(20 * MS, LOAD_NS), self.aside, Client.read)
         for _ in range(restarts):
             clock.at(start + rng.randrange(LOAD_NS // 4, LOAD_NS), self.restart)
 
@@ -155,6 +198,7 @@ def simulate(
         history=history,
         at_most_once="device" if rules.resume == "live" else "connection",
         resume=rules.resume != "none",
+        delivery_bound_s=BOUND_S,
     )
     roster = Roster(user_of=tuple(world.user_of), conversations=tuple(tuple(sorted(r)) for r in world.rooms))
     everything = [*world.journals, world.collector]

@@ -2,8 +2,8 @@
 
 Numbers are drawn from tiny ranges, so that repeats, gaps, reorderings and collisions are the rule. What stays
 true is what a recorder itself guarantees: times ascend in a journal, connections open and close, a client lives
-in one journal and counts its messages, a message has one conversation and its attempts ascend, an operation ends at
-most once, phases come in order.
+in one journal and counts its messages, a message has one conversation and its attempts ascend, an answer to an attempt
+comes at most once (strays as often as they like), phases come in order.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from simulated_clients import Info
+from simulated_clients import KICK, READ, Info
 
 from checks.contract import Contract
-from checks.record import NOBODY, NONE, RECORD, Flag, Kind, Phase, Place
+from checks.record import FOREIGN, NOBODY, NONE, RECORD, Flag, Kind, Phase, Place
 from checks.roster import Roster
 
 SEQUENCES: tuple[Literal["contiguous", "increasing", "none"], ...] = ("contiguous", "increasing", "none")
@@ -45,7 +45,7 @@ class _Journal:
     open: dict[int, int] = field(default_factory=dict)
     joined: set[tuple[int, int]] = field(default_factory=set)
 
-    def write(self, kind: Kind, t: int, **slots: int) -> None:
+    def write(self, kind: int, t: int, **slots: int) -> None:
         blank = {"client": NOBODY, "conv": NOBODY, "author": NOBODY, "seq": NONE, "aux": NONE}
         self.rows.append(blank | slots | {"kind": int(kind), "t": t, "index": len(self.rows) + 1})
 
@@ -74,12 +74,14 @@ class _Cook:
             durable=rng.random() < 0.7,
             delivers=rng.random() < 0.7,
             unchanged=rng.random() < 0.7,
+            delivery_bound_s=rng.choice((None, 1e-8, 1e-7)),
         )
         count = rng.randint(1, 3)
         self.journals = [_Journal(n, [c for c in range(self.clients) if c % count == n]) for n in range(count)]
         self.counters, self.seqs = rng.choice((2, 4, 9)), rng.choice((3, 6, 20))
         self.clean = rng.random() < 0.5
         self.t = 1_000
+        self.runs = {run: [(1, 0), (3, 0), (4, 0), (5, 0), (5, 1), (rng.choice((6, 7)), 0)] for run in range(5, 9)}
         self.sent: dict[tuple[int, int], list[dict[str, int]]] = {}
         self.unanswered: dict[tuple[int, int], dict[str, int]] = {}
 
@@ -137,15 +139,17 @@ class _Cook:
         what = rng.random()
         if what < 0.5:
             journal.write(Kind.DELIVER, t, **place, **self.heard())
-        elif what < 0.55:
+        elif what < 0.54:
             journal.write(Kind.REPLAY, t, **place, **self.heard())
-        elif what < 0.73:
+        elif what < 0.7:
             self.invoke(journal, t, place, client)
-        elif what < 0.86:
+        elif what < 0.81:
             self.answer(journal, t, place, client)
-        elif what < 0.94:
+        elif what < 0.88:
             self.membership(journal, t, place)
-        elif what < 0.96:
+        elif what < 0.95:
+            self.aside(journal, t, place)
+        elif what < 0.965:
             aux = rng.choice((client, client, rng.randrange(self.clients), -2))
             journal.write(Kind.IDENTITY, t, **place, counter=int(Place.SOCKET), aux=aux)
         else:
@@ -166,7 +170,27 @@ class _Cook:
             slots = self.invent(client, counter, len(attempts) + 1) | {"proc": place["conn"] % 256}
             attempts.append(slots)
             self.unanswered[client, counter] = slots
-            journal.write(Kind.INVOKE, t, **place, **slots)
+            heard = self.rng.randint(1, self.seqs) if self.contract.sequence != "none" else NONE
+            journal.write(Kind.INVOKE, t, **place, **slots, aux=self.rng.choice((NONE, NONE, heard)))
+
+    def aside(self, journal: _Journal, t: int, place: Mapping[str, int]) -> None:
+        """Anything that is not about messages, and answers that nobody asked for."""
+        rng, conv, what = self.rng, self.rng.randrange(self.convs), self.rng.random()
+        if what < 0.2:
+            slots = self.message()
+            author = rng.choice((slots["author"], place["client"]))
+            kind = rng.choice((Kind.OK, Kind.FAIL))
+            journal.write(kind, t, **place, author=author, counter=slots["counter"], seq=rng.choice((NONE, 3)))
+        elif what < 0.35:
+            journal.write(READ, t, client=place["client"], conv=conv, seq=rng.randint(0, self.seqs), aux=0)
+        elif what < 0.5:
+            journal.write(KICK, t, client=rng.randrange(self.clients), conv=conv)
+        elif what < 0.55:
+            journal.write(Kind.FAULT, t, author=FOREIGN + rng.randint(0, 1), flags=rng.choice((0, int(Flag.OWN))))
+        else:
+            run, events = rng.choice(list(self.runs.items()))
+            event, number = events.pop(0) if events and rng.random() < 0.9 else (rng.randint(1, 7), rng.randint(0, 2))
+            journal.write(Kind.RUN, t, **place, author=FOREIGN + run, attempt=event, counter=number, conv=conv)
 
     def answer(self, journal: _Journal, t: int, place: Mapping[str, int], client: int) -> None:
         waiting = [m for m in self.unanswered if m[0] == client]

@@ -1,0 +1,238 @@
+"""Defects of causes, answers, membership, reads, resuming, agents and lateness; and the dice that all defects use.
+
+As in `simulated_defects`: each overrides one seam and tells, after the run, which checks have to fail.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from simulated_platform import MS, Entry, Frame, Link, Send
+from simulated_services import COMPLETED, ERROR, Reading, Services
+
+from checks.record import NONE
+
+if TYPE_CHECKING:
+    from simulator import World
+
+SESSION_DEFECTS = ("Z4", "Z11", "Z13", "Z16", "Z17", "Z20", "Z21", "Z26", "Z27", "Z31", "Z32", "Z34")
+CHUNK = 5
+LATE_NS = 400 * MS
+
+
+@dataclass(frozen=True)
+class Fired:
+    defect: str
+    expected: Callable[[], set[str]]
+
+
+class Dice(Services):
+    """The platform with chance, and a list of what fired."""
+
+    def __init__(self, world: World, defects: Sequence[str], rate: float) -> None:
+        super().__init__(world.clock, world.rng, world.rules, world.rooms, world.user_of)
+        self.world, self.defects, self.rate = world, frozenset(defects), rate
+        self.dice = random.Random(world.rng.random())
+        self.fired: list[Fired] = []
+        self.every: list[Link] = []
+
+    def fires(self, defect: str) -> bool:
+        return defect in self.defects and self.dice.random() < self.rate
+
+    def note(self, defect: str, expected: Callable[[], set[str]]) -> None:
+        self.fired.append(Fired(defect, expected))
+
+    def connect(self, link: Link, resume: dict[int, int]) -> None:
+        self.every.append(link)
+        super().connect(link, resume)
+
+    def noted(self, entry: Entry) -> bool:
+        """The final read shows the entry."""
+        return self.world.history and entry in self.stored[entry.send.conv]
+
+    @staticmethod
+    def places(link: Link, entry: Entry) -> list[int]:
+        """Where among the link's frames the entry was heard as new."""
+        return [i for i, f in enumerate(link.heard) if f.what == "message" and f.entry is entry and not f.flags]
+
+
+class SessionDefects(Dice):
+    """… with these defects."""
+
+    def __init__(self, world: World, defects: Sequence[str], rate: float) -> None:
+        super().__init__(world, defects, rate)
+        self.taking = -1  # whose message is being numbered
+        self.previous: dict[Link, int] = {}
+
+    # taking in
+
+    def next_number(self, conv: int, replica: int) -> int:
+        number = super().next_number(conv, replica)
+        if self.rules.sequence != "increasing" or "Z4" not in self.defects:
+            return number
+        used = {entry.seq for entry in self.log[conv]}
+        top = max(used, default=0)
+        own = max((entry.seq for entry in self.log[conv] if entry.send.author == self.taking), default=0)
+        free = [seq for seq in range(own + 1, top) if seq not in used]
+        if free and self.fires("Z4"):
+            return self.dice.choice(free[-3:])
+        return top + self.rng.randint(1, 4)
+
+    def commit(self, send: Send, replica: int) -> Entry:
+        self.taking = send.author
+        entry = super().commit(send, replica)
+        cause = self.world.caused_by[send.message]
+        if "Z4" in self.defects and NONE != entry.seq <= cause:
+            self.note("Z4", lambda: {"I3"} if self.noted(entry) else set())
+        return entry
+
+    def process(self, link: Link, send: Send, life: int) -> None:
+        if life == self.life[link.replica] and send.message not in self.known and self.fires("Z11"):
+            self.to_client(link, Frame("nack", send.conv, send=send))
+            entry = self.commit(send, link.replica)
+            self.note("Z11", lambda: self.refused_and_taken(entry))
+            return
+        super().process(link, send, life)
+
+    def refused_and_taken(self, entry: Entry) -> set[str]:
+        author, counter = self.world.clients[entry.send.author], entry.send.counter
+        refused = author.sendings[counter] == author.refusals[counter] == author.answers[counter]
+        taken = self.noted(entry) or any(self.places(link, entry) for link in self.every)
+        return {"I9"} if refused and taken else set()
+
+    def accept(self, link: Link, send: Send) -> None:
+        if self.fires("Z13"):
+            self.to_client(link, Frame("nack", send.conv, send=send))
+            author = self.world.clients[send.author]
+            self.note("Z13", lambda: {"I11"} if author.answers[send.counter] > author.sendings[send.counter] else set())
+        super().accept(link, send)
+
+    def acknowledge(self, link: Link, send: Send, entry: Entry) -> None:
+        user = self.user_of[link.client]
+        others = [other for other in self.links_of(user) if other.open and other.client != link.client]
+        if others and self.fires("Z17"):
+            other, frame = self.dice.choice(others), Frame("ack", send.conv, entry.seq, entry=entry, send=send)
+            self.to_client(other, frame)
+            self.note("Z17", lambda: {"I14"} if any(f is frame for f in other.heard) else set())
+            return
+        super().acknowledge(link, send, entry)
+
+    # membership
+
+    def shut(self, link: Link, conv: int) -> None:
+        if conv in link.cursor and self.fires("Z16"):
+            kicked_at = self.clock.now + 20 * MS  # surely confirmed
+            self.note("Z16", lambda: self.heard_after(link, conv, kicked_at))
+            return
+        super().shut(link, conv)
+
+    def heard_after(self, link: Link, conv: int, kicked_ns: int) -> set[str]:
+        for frame, t in zip(link.heard, link.heard_at, strict=True):
+            if frame.what == "joined" and frame.conv == conv and t >= kicked_ns - 20 * MS:
+                return set()
+            if frame.what == "message" and frame.conv == conv and not frame.flags:
+                assert frame.send is not None
+                if self.world.sent_at[frame.send.message] > kicked_ns:
+                    return {"I13"}
+        return set()
+
+    # reads
+
+    def head_read(self, reading: Reading) -> int:
+        head = len(self.log[reading.conv])
+        for defect, check, lag in (("Z20", "I16", 1), ("Z21", "I17", 4)):
+            if self.fires(defect):
+                self.note(defect, lambda check=check: self.behind_of(reading, check))
+                return self.highest(reading.conv, max(0, head - self.dice.randint(1, lag)))
+        return super().head_read(reading)
+
+    def behind_of(self, reading: Reading, check: str) -> set[str]:
+        bar = reading.own if check == "I16" else reading.known
+        judged = self.world.history and self.rules.sequence != "none"
+        return {check} if reading.answered and judged and reading.seq < bar else set()
+
+    # joining
+
+    def join(self, link: Link, conv: int, last: int | None) -> None:
+        head = len(self.log[conv])
+        if last is None and head and self.rules.sequence != "none" and self.fires("Z27"):
+            link.cursor[conv] = head
+            self.say_joined(link, conv, head, continued=False)
+            frame = replace(self.seen_by(link.replica, conv, head), what="message")
+            self.to_client(link, frame)
+            self.note("Z27", lambda: {"I21"} if any(f is frame for f in link.heard) else set())
+            return
+        super().join(link, conv, last)
+
+    def resume_point(self, link: Link, conv: int, last: int) -> int:
+        left = len(self.log[conv]) - last
+        if left > 1 and self.fires("Z26"):
+            kept = self.dice.randint(0, left - 2)
+            skipped = self.log[conv][last : last + left - kept]
+            self.note("Z26", lambda: self.overwritten(link, skipped))
+            return last + len(skipped)
+        return super().resume_point(link, conv, last)
+
+    def overwritten(self, link: Link, skipped: list[Entry]) -> set[str]:
+        return set()
+
+    # agents
+
+    def stream(self, link: Link, frame: Frame) -> None:
+        ended = frame.position in (COMPLETED, ERROR)
+        if ended and self.fires("Z31"):
+            if self.dice.random() < 0.5:
+                self.note("Z31", lambda: {"I24"} if self.lasted(link) else set())
+                return
+            again = replace(frame)
+            self.to_client(link, frame)
+            self.to_client(link, again)
+            self.note("Z31", lambda: {"I24"} if any(f is again for f in link.heard) else set())
+            return
+        other = self.previous.get(link, frame.run)
+        self.previous[link] = frame.run
+        if frame.position == CHUNK and other != frame.run and self.fires("Z32"):
+            frame.run = other
+            self.note("Z32", lambda: self.mixed(link, other))
+        super().stream(link, frame)
+
+    def lasted(self, link: Link) -> bool:
+        return link.open and self.world.clients[link.client].link is link
+
+    @staticmethod
+    def mixed(link: Link, run: int) -> set[str]:
+        """What was heard under the run's id is no counting from 0, or goes on after the end."""
+        events = [(f.position, f.seq) for f in link.heard if f.what == "run" and f.run == run]
+        numbers = [number for position, number in events if position == CHUNK]
+        on = any(position in (COMPLETED, ERROR) for position, _ in events[:-1])
+        return {"I24"} if numbers != list(range(len(numbers))) or on else set()
+
+    # pushing
+
+    def push(self, link: Link, frame: Frame, what: str) -> None:
+        if what == "message" and self.fires("Z34"):
+            link.to_client = max(link.to_client, self.clock.now) + LATE_NS
+            entry = frame.entry
+            assert entry is not None
+            self.note("Z34", lambda: self.late_for(link, entry))
+        super().push(link, frame, what)
+
+    def late_for(self, link: Link, entry: Entry) -> set[str]:
+        """Heard too late on a connection that was subscribed throughout, while nothing excused it."""
+        world, message = self.world, entry.send.message
+        sent, acknowledged = world.sent_at[message], world.acknowledged_at.get(message)
+        places = self.places(link, entry)
+        if acknowledged is None or not places or link.client == entry.send.author:
+            return set()
+        deadline = acknowledged + 150 * MS
+        joined = [
+            t
+            for t, f in zip(link.heard_at, link.heard, strict=True)
+            if f.what in ("joined", "left") and f.conv == entry.send.conv and t <= link.heard_at[places[0]]
+        ]
+        excused = deadline >= world.drain_ns or any(on <= deadline and off >= sent for on, off in world.outages)
+        late = link.heard_at[places[0]] > deadline and max(joined) < sent
+        return {"I25"} if late and not excused else set()
