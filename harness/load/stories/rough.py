@@ -11,7 +11,8 @@ from locust import task
 from harness.load import ChatUser, story
 from harness.platform.launch import offered
 
-JUDGED_BY = "I1 I2 I3 I4 I5a I5b I6 I7 I8 I9 I10 I11 I12 I14 I15 I20 I21 I25"
+# Not by I25: in a run of a few seconds nobody is connected for as long as the platform may take to deliver.
+JUDGED_BY = "I1 I2 I3 I4 I5a I5b I6 I7 I8 I9 I10 I11 I12 I14 I15 I20 I21"
 SMALL = 0
 BEFORE_RESTART = 15
 story(__file__, judged_by=JUDGED_BY.split(), rooms=(4, 16))
