@@ -1,0 +1,161 @@
+"""One person with one device whose every frame is recorded; it comes back by itself when its connection is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import pytest
+
+from checks.record import NONE, Kind
+from harness.client.aio import AsyncConnection, Refused
+from harness.client.flow import run_flow_async
+from harness.client.session import ChatSession
+from harness.target.protocol import Credentials, Person, Room
+
+if TYPE_CHECKING:
+    from pytest_suite.witnesses import Witnesses
+
+ANSWER_S = 30.0
+RECONNECT_S = 30.0
+SLICE_S = 0.01
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+
+
+class Witness:
+    """One person with one device. `cuts` are the close codes of connections that ended before they were closed."""
+
+    def __init__(self, crowd: Witnesses, person: Person) -> None:
+        self.crowd, self.person, self.number = crowd, person, person.number
+        self.rooms: tuple[Room, ...] = crowd.plan.rooms_of[person.number]
+        self.credentials: Credentials
+        self.connection: AsyncConnection | None = None
+        self.cuts: list[int] = []
+        self.session = ChatSession(
+            client=self.number,
+            tag=crowd.plan.tag,
+            journal=crowd.journal,
+            hear=crowd.target.hear,
+            encode=crowd.target.encode,
+            rooms={room.label: room.number for room in crowd.plan.rooms},
+            tally=crowd.tally,
+        )
+        self.session.on_closed = self._lost
+        self._coming_back: asyncio.Task[None] | None = None
+
+    @property
+    def online(self) -> bool:
+        return self.connection is not None and self.connection.usable
+
+    async def enter(self) -> None:
+        """Log in, open the rooms, connect."""
+        crowd = self.crowd
+        async with crowd.turn:
+            begin = time.monotonic_ns()
+            self.credentials = await run_flow_async(crowd.target.login(self.person), crowd.http)
+            crowd.journal.identity(self.number, self.credentials.user_id)
+            crowd.note(Kind.LOGIN, self.number, counter=200, aux=(time.monotonic_ns() - begin) // 1000)
+            for statement in await run_flow_async(crowd.target.identity(self.credentials), crowd.http):
+                said = NONE if statement.user_id is None else crowd.journal.intern(statement.user_id)
+                crowd.note(Kind.IDENTITY, self.number, counter=int(statement.place), aux=said)
+            for room in self.rooms:
+                await run_flow_async(crowd.target.open_room(self.credentials, room), crowd.http)
+            await self.connect()
+
+    async def connect(self) -> None:
+        """Open the socket; from the second time on resume where the last one ended."""
+        resume = self.session.resume_points() if self.session.conn else None
+        handshake = self.crowd.target.handshake(self.credentials, resume)
+        connection = AsyncConnection(self.session, handshake, timeout_s=10, transport=self.crowd.transport)
+        await connection.open()
+        self.connection = connection
+
+    def _lost(self) -> None:
+        """Called by the session as soon as a connection is over."""
+        connection = self.connection
+        if self.crowd.leaving or connection is None:
+            return
+        self.cuts.append(connection.wire.close_code)
+        self._coming_back = asyncio.create_task(self._come_back())
+
+    async def _come_back(self) -> None:
+        """Reconnect with growing pauses, resume, and send again what has no answer: as a client does by itself."""
+        pause_s, end = FIRST_PAUSE_S, time.monotonic() + RECONNECT_S
+        while not self.online and not self.crowd.leaving and time.monotonic() < end:
+            try:
+                await self.connect()
+            except (Refused, OSError, TimeoutError):
+                await asyncio.sleep(pause_s)
+                pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+        if self.online:
+            for message_id in self.session.unanswered():
+                self._write(self.session.retry(time.monotonic_ns(), message_id))
+
+    async def back_online(self) -> None:
+        """Until the connection is there; the test fails if it does not come back."""
+        if self._coming_back is not None:
+            await asyncio.shield(self._coming_back)
+        if not self.online:
+            pytest.fail(f"{self.person.name} could not come back within {RECONNECT_S:g} s")
+
+    def say(self, room: Room) -> None:
+        """Send the next message, without waiting for its answer."""
+        session = self.session
+        payload = self.crowd.plan.payload(self.number, session.counter + 1)
+        self._write(session.send(time.monotonic_ns(), room.label, payload))
+
+    def _write(self, frame: str | bytes) -> None:
+        assert self.connection is not None
+        self.connection.send_soon(frame)
+
+    async def say_many(self, room: Room, count: int) -> None:
+        """Messages as fast as they can be written, then all their answers."""
+        for _ in range(count):
+            self.say(room)
+        await self.answered()
+
+    async def say_for(self, seconds: float, pause_s: float) -> None:
+        """Chat at a steady pace over all rooms, through any interruption."""
+        end = time.monotonic() + seconds
+        await self.say_while(lambda: time.monotonic() < end, pause_s)
+
+    async def say_while(self, wanted: Callable[[], bool], pause_s: float) -> None:
+        """The same as long as it is wanted."""
+        while wanted():
+            if not self.online:
+                await self.back_online()
+            self.say(self.rooms[self.session.counter % len(self.rooms)])
+            await asyncio.sleep(pause_s)
+
+    async def burst(self, room: Room, count: int, within_s: float) -> float:
+        """`count` messages evenly within `within_s`; returns how long it took to send them."""
+        begin, sent = time.monotonic(), 0
+        while sent < count:
+            due = min(count, int((time.monotonic() - begin) / within_s * count) + 1)
+            while sent < due:
+                self.say(room)
+                sent += 1
+            await asyncio.sleep(SLICE_S)
+        took = time.monotonic() - begin
+        await self.answered()
+        return took
+
+    async def answered(self, timeout_s: float = ANSWER_S) -> None:
+        """Until nothing is pending any more; the test fails if that does not come."""
+        connection = self.connection
+        assert connection is not None
+        await connection.wait(lambda: not self.session.pending or connection.over, timeout_s)
+        if self.session.pending:
+            pytest.fail(f"{self.person.name} has {self.session.pending} messages without answer after {timeout_s:g} s")
+
+    def behind(self, heads: Mapping[str, int]) -> bool:
+        seen = self.session.resume_points()
+        return any(seen.get(room.label, NONE) < heads.get(room.label, NONE) for room in self.rooms)
+
+    async def leave(self) -> None:
+        if self._coming_back is not None:
+            await asyncio.gather(self._coming_back, return_exceptions=True)
+        if self.connection is not None:
+            await self.connection.close()
