@@ -13,8 +13,8 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
     lines = ["", f"── {verdict['story']} · seed {verdict['seed']} · {_load_line(verdict)}"]
     lines += [_check_line(check) for check in verdict["harness"]]
     lines.append("──")
-    lines += [_check_line(check) for check in verdict["checks"] if check["counts"] or check["violations"]]
-    silent = [c["id"] for c in verdict["checks"] if not c["counts"] and not c["violations"]]
+    lines += [_check_line(check) for check in verdict["checks"] if check["counts"] or check["examined"]]
+    silent = [c["id"] for c in verdict["checks"] if not c["counts"] and not c["examined"]]
     if silent:
         lines.append(f"not exercised: {', '.join(silent)}")
     for row in verdict["thresholds"]:
