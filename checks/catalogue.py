@@ -13,7 +13,9 @@ from checks.health import CLOCK, LOAD_ATTAINED, NOT_VACUOUS, OWN_ORDER, RECORD_C
 from checks.heard import IDENTITY, INTEGRITY, ISOLATION, NO_DUPLICATION
 from checks.liveness import LIVENESS_BOUND
 from checks.order import TOTAL_ORDER
+from checks.reads import MONOTONIC_READS, READ_YOUR_WRITES
 from checks.resume import RESUME_WITHOUT_GAP, WATERMARK_HONESTY
+from checks.revoked import REVOKED
 from checks.runs import AGENT_STREAM
 from checks.stored import ONCE, STORED_CHECK
 
@@ -36,8 +38,11 @@ ALL: tuple[Check, ...] = (
     INTEGRITY,
     SINGLE_COMPLETION,
     ISOLATION,
+    REVOKED,
     CONNECTION_SCOPE,
     IDENTITY,
+    READ_YOUR_WRITES,
+    MONOTONIC_READS,
     RESUME_WITHOUT_GAP,
     WATERMARK_HONESTY,
     AGENT_STREAM,

@@ -77,11 +77,15 @@ _SENTENCES: dict[tuple[str, str], str] = {
     ("I11", "unasked"): "{who} got an answer to {message}, which nobody sent",
     ("I12", "stranger"): "{who} heard {message} in {where} without being a member",
     ("I12", "misrouted"): "{who} heard {message} of {where} under the name of another conversation",
+    ("I13", "kicked"): "{who} had lost the membership of {where}, and then heard {message}, which was sent afterwards",
     ("I14", "elsewhere"): "{who} got the answer to {message} in {where} on another connection than the one that sent"
     " it",
     ("I14", "other-device"): "{who} got the answer to {message} in {where}, which another device had sent",
     ("I15", "sender"): "the platform named {stated} as the sender of {message} in {where}",
     ("I15", "identity"): "the platform took {who} for {stated}",
+    ("I16", "behind"): "{who} read {where} up to number {seq} after number {other_seq}, an own message, had been"
+    " acknowledged",
+    ("I17", "behind"): "{who} read {where} up to number {seq} after having seen number {other_seq}",
     ("I20", "skipped"): "{who} was told that nothing was missed in {where}, but heard number {seq} first: {range} did"
     " not come before it",
     ("I20", "repeated"): "{who} resumed {where} and heard number {seq} first, although the next one was number {low}",
@@ -150,6 +154,9 @@ _VERBS = {
     Kind.STORED: "the final state has",
     Kind.JOIN: "joins",
     Kind.LEAVE: "leaves",
+    Kind.READ: "reads the history",
+    Kind.KICK: "loses the membership",
+    Kind.RUN: "hears of an agent's run",
 }
 _OF_MESSAGES = (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.REPLAY, Kind.STORED)
 

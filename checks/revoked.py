@@ -1,0 +1,143 @@
+"""I13: isolation after revocation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from checks.compiled import kernel
+from checks.contract import Contract
+from checks.fold import FINDINGS, PENDING, Described, End, Folding, finding
+from checks.kinds import K_DELIVER, K_JOIN, K_KICK
+from checks.roster import Roster
+from checks.tables import INVOKED, REC_BITS, SPAN, SPAN_BITS, Array, Int, Tables, heard
+from checks.verdict import Finding, Verdict
+from checks.world import View, World, grown
+
+NEVER = np.iinfo(np.int64).max
+CHANGE = np.dtype([("sub", "<i4"), ("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("kick", "u1")])
+"""A JOIN, or a membership that was lost. seq: head on joining."""
+KEPT = 1 << 14
+
+
+@kernel
+def changes_step(records: Array, journal: Int, subs: Array, changes: Array, used: Array) -> None:
+    for i in range(len(records)):
+        kind = records[i]["kind"]
+        if subs[i] >= 0 and kind in (K_JOIN, K_KICK):
+            change = changes[used[0]]
+            used[0] += 1
+            change["sub"] = subs[i]
+            change["t"] = records[i]["t"]
+            change["seq"] = records[i]["seq"]
+            change["rec"] = (np.int64(journal) << REC_BITS) | np.int64(records[i]["index"])
+            change["kick"] = 1 if kind == K_KICK else 0
+
+
+@kernel
+def delivered_later(
+    records: Array, journal: Int, mids: Array, subs: Array, lost: Array, kept: Array, used: Array
+) -> None:
+    """For the witness only: deliveries to those who were known to have lost their membership. lost: bool by
+    subscription. kept: subscription, message, rec."""
+    for i in range(len(records)):
+        if records[i]["kind"] != K_DELIVER or mids[i] < 0 or subs[i] < 0 or not lost[subs[i]] or used[1] == len(kept):
+            continue
+        kept[used[1], 0] = subs[i]
+        kept[used[1], 1] = mids[i]
+        kept[used[1], 2] = (np.int64(journal) << REC_BITS) | np.int64(records[i]["index"])
+        used[1] += 1
+
+
+@kernel
+def was_delivered(w: Tables, sub: Int, mids: Array, result: Array) -> None:
+    """bool by message of `mids`: it was delivered to this subscription."""
+    for k in range(len(mids)):
+        pos = np.int64(w.messages[mids[k]]["pos"])
+        page = heard(w, sub, pos >> SPAN_BITS)
+        word = 3 * ((pos & (SPAN - 1)) >> 6)
+        bit = np.uint64(1) << np.uint64(pos & 63)
+        result[k] = page >= 0 and (w.sub_bits[page, word + 1] | w.sub_bits[page, word + 2]) & bit != 0
+
+
+class Revoked(Folding):
+    """Who lost a membership gets no delivery of what was sent after that was confirmed, until joining again.
+
+    Judged by the time of sending, not of hearing: what was sent before the confirmation may come later. Between
+    the confirmation and a later JOIN only messages with numbers up to that JOIN's head are judged, because a later
+    one may have been delivered after it. Counted are messages for each device; examined: those sent while it had
+    no membership."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._changes = np.zeros(1024, CHANGE)
+        self._kept = np.zeros((KEPT, 3), np.int64)
+        self._used = np.zeros(2, np.int64)
+        self._lost = np.zeros(0, bool)
+        self._kicks = 0
+
+    def step(self, view: View) -> None:
+        before = int(self._used[0])
+        self._changes = grown(self._changes, before + len(view.records))
+        changes_step(view.records, view.journal, view.sub, self._changes, self._used)
+        new = self._changes[before : int(self._used[0])]
+        kicked = new["sub"][new["kick"] > 0]
+        if not len(self._lost):
+            self._lost = np.zeros(view.world.members, bool)
+        self._lost[kicked] = True
+        self._kicks += len(kicked)
+        if self._kicks:
+            delivered_later(view.records, view.journal, view.mid, view.sub, self._lost, self._kept, self._used)
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown=PENDING)
+
+    def finish(self, end: End) -> Verdict:
+        bound = end.clock_bound_ns()
+        if bound is None and self._kicks:
+            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        world, messages = end.world, end.world.messages()
+        examined, found = 0, []
+        for sub in np.flatnonzero(self._lost):
+            conv = int(world.tables.sub_conv[sub])
+            mids = np.flatnonzero((messages["conv"] == conv) & ((messages["flags"] & INVOKED) > 0))
+            cause = self._causes(int(sub), messages[mids], bound or 0)
+            while_out = np.flatnonzero(cause)
+            examined += len(while_out)
+            delivered = np.zeros(len(while_out), bool)
+            was_delivered(world.tables, int(sub), mids[while_out], delivered)
+            found += [(int(sub), int(mids[k]), int(cause[k])) for k in while_out[delivered]]
+        found.sort(key=lambda item: int(messages["invoke_rec"][item[1]]))
+        return self.conclude(
+            [self._finding(world, *item) for item in found[:FINDINGS]], examined=examined, violations=len(found)
+        )
+
+    def _causes(self, sub: int, messages: Array, bound: int) -> Array:
+        """By message: the record of the loss of membership that forbids its delivery, 0 if there is none."""
+        changes = self._changes[: int(self._used[0])]
+        changes = changes[changes["sub"] == sub]
+        joins = changes[changes["kick"] == 0]
+        cause: Array = np.zeros(len(messages), np.int64)
+        for kick in changes[changes["kick"] > 0]:
+            later = joins[joins["t"] > kick["t"]]
+            out = messages["invoke_t"] > kick["t"] + bound
+            if len(later):
+                again = later[np.argmin(later["t"])]
+                out &= (messages["invoke_t"] < again["t"] - bound) & (messages["seq"] >= 0)
+                out &= messages["seq"] <= again["seq"]
+            cause[out & (cause == 0)] = kick["rec"]
+        return cause
+
+    def _finding(self, world: World, sub: int, mid: int, kick: int) -> Finding:
+        w, m = world.tables, world.tables.messages[mid]
+        kept = self._kept[: int(self._used[1])]
+        delivered = [int(rec) for at, which, rec in kept if at == sub and which == mid][:1]
+        row = [0, 0, 0, int(w.sub_client[sub]), mid, -1, int(m["conv"]), 0, 0]
+        return finding(world, "kicked", row, kick, int(m["invoke_rec"]), *delivered, seq=int(m["seq"]))
+
+
+REVOKED = Described(
+    id="I13",
+    name="isolation-after-revocation",
+    title="Did those who lost a membership hear nothing that was sent afterwards?",
+    fold=Revoked,
+)
