@@ -79,7 +79,7 @@ def test_accounts_and_a_room_that_were_there_before_spoken_to_by_http(
 
 def test_the_same_room_with_one_lost_delivery(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
     """Among strangers a lost message of ours is still found."""
-    file = other_chat("--lose", "700", file="by_http.toml")
+    file = other_chat("--lose", "200", file="by_http.toml")
     run = locust("-u", "10", "-r", "10", "-t", "4s", "--target", str(file), story=TALKING)
     assert run.code == 1, run.out
     assert [c["id"] for c in run.verdict["checks"] if c["outcome"] == "FAIL"] == ["I5b"]
