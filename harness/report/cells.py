@@ -30,6 +30,7 @@ class Result:
 
     exit_code  of the run; failed  ids of the promised checks that failed
     fired, manifest  lines of ground truth about this run
+    silent  of the checks that are meant for the defect those that could not find it, and why
     """
 
     defect: str
@@ -45,6 +46,7 @@ class Result:
     at: float
     commit: str
     run: str
+    silent: tuple[str, ...] = ()
 
     @property
     def cell(self) -> Cell:
@@ -95,7 +97,8 @@ class Results:
 def _parse(line: str, path: Path, number: int) -> Result:
     try:
         data: Mapping[str, Any] = json.loads(line)
-        return Result(**{**data, "failed": tuple(data["failed"])})
+        lists = {name: tuple(data.get(name, ())) for name in ("failed", "silent")}
+        return Result(**{**data, **lists})
     except (ValueError, TypeError, KeyError) as error:
         raise RecordError(f"{path}, line {number} is no result: {error}. Remove the line to go on.") from error
 

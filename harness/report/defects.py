@@ -80,7 +80,7 @@ def _matrix(args: argparse.Namespace, defects: list[Defect], picked: list[Defect
 def _exit_code(cells: list[Cell], results: Results, picked: list[Defect], complete: bool) -> int:
     by_id = {one.id: one for one in picked}
     made = [results.by_cell[cell] for cell in cells if cell in results.by_cell]
-    alarms = [r for r in made if r.defect == HEALTHY and r.detected]
+    alarms = [r for r in made if r.detected and (r.defect == HEALTHY or not r.fired)]
     missed = [r for r in made if r.defect != HEALTHY and r.judged and r.manifest and not r.attributed(by_id[r.defect])]
     _say(f"{len(made)} runs, {len(alarms)} false alarms, {len(missed)} misses")
     if alarms or missed:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from harness.errors import EXIT_UNKNOWN
 from harness.report.cells import HEALTHY, Result, Results
 from harness.report.intervals import none_seen_95, wilson_95
 from harness.report.listing import Defect, Power
@@ -52,22 +53,34 @@ def _conditions(results: Iterable[Result]) -> str:
 
 
 def _healthy(results: Results) -> str:
-    runs = [result for result in results.of(HEALTHY, "") if result.judged]
-    lines = ["## False alarms", "", "The same rough runs on the platform without defects.", ""]
-    if not runs:
-        return "\n".join([*lines, NOT_RUN])
-    alarms = [result for result in runs if result.detected]
-    unknown = sum(result.exit_code == 3 for result in runs)
-    bound = (
-        f"below {none_seen_95(len(runs)):.1%} a run (95 %)" if not alarms else _interval(len(alarms), len(runs))
-    )  # fmt: skip
-    lines += [
-        "| runs | messages | false alarms | rate | unknown |",
-        "|---|---|---|---|---|",
-        f"| {len(runs)} | {sum(r.messages for r in runs):,} | {len(alarms)} | {bound} | {unknown} |",
+    """Runs that must not fail: without a defect, and with one that has not fired."""
+    judged = [result for result in results.by_cell.values() if result.judged]
+    healthy = [r for r in judged if r.defect == HEALTHY]
+    idle = [r for r in judged if r.defect != HEALTHY and not r.fired]
+    lines = [
+        "## False alarms",
+        "",
+        "| the same rough runs | runs | messages | false alarms | rate | unknown |",
+        "|---|---|---|---|---|---|",
+        _alarm_row("without a defect", healthy),
+        _alarm_row("with a defect that did not fire", idle),
+        "",
     ]
-    lines += [f"- seed {r.seed}: {', '.join(r.failed)} ({r.run})" for r in alarms]
-    return "\n".join(lines)
+    lines += [
+        f"- {f'{r.defect} {r.power}'.strip()}, seed {r.seed}: {', '.join(r.failed)} ({r.run})"
+        for r in healthy + idle
+        if r.detected
+    ]
+    return "\n".join(lines).rstrip()
+
+
+def _alarm_row(which: str, runs: Sequence[Result]) -> str:
+    if not runs:
+        return f"| {which} | {NOT_RUN} | {NOT_RUN} | {NOT_RUN} | {NOT_RUN} | {NOT_RUN} |"
+    alarms = sum(r.detected for r in runs)
+    rate = _interval(alarms, len(runs)) if alarms else f"below {none_seen_95(len(runs)):.1%} a run (95 %)"
+    unknown = sum(r.exit_code == EXIT_UNKNOWN for r in runs)
+    return f"| {which} | {len(runs)} | {sum(r.messages for r in runs):,} | {alarms} | {rate} | {unknown} |"
 
 
 def _power(defects: Sequence[Defect], results: Results, power: Power) -> str:
@@ -114,10 +127,14 @@ def _misses(defects: Sequence[Defect], results: Results) -> str:
     ]
     if not missed:
         return "\n".join([*lines, "None."])
-    lines += ["| defect | power | seed | fired | manifest | failed instead | run |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        "| defect | power | seed | fired | manifest | failed instead | why, if the verdict says it | run |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for r in missed:
         instead = ", ".join(r.failed) or "nothing"
-        lines.append(f"| {r.defect} | {r.power} | {r.seed} | {r.fired} | {r.manifest} | {instead} | {r.run} |")
+        why = "; ".join(r.silent)
+        lines.append(f"| {r.defect} | {r.power} | {r.seed} | {r.fired} | {r.manifest} | {instead} | {why} | {r.run} |")
     return "\n".join(lines)
 
 

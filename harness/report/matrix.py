@@ -82,6 +82,7 @@ class RealBench:
             at=round(begin, 1),
             commit=self._commit,
             run=run_dir.name if verdict else "",
+            silent=silent_checks(self._defect.caught_by if self._defect else (), checks),
         )
         as_expected = result.attributed(self._defect) if self._defect else code == 0
         if verdict and as_expected:
@@ -143,6 +144,13 @@ def run_matrix(
     if left:
         say(f"{left} of {len(cells)} runs were not made; the same command goes on with them")
     return left == 0
+
+
+def silent_checks(wanted: Sequence[str], checks: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Why checks of a verdict could not find anything: there is no such check, or it examined nothing."""
+    examined = {check["id"]: check["examined"] for check in checks}
+    nothing = [f"{id} examined nothing" for id in wanted if examined.get(id) == 0]
+    return tuple([f"there is no {id} yet" for id in wanted if id not in examined] + nothing)
 
 
 def _told(result: Result) -> str:

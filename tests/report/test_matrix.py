@@ -16,7 +16,7 @@ from harness.report.cells import HEALTHY, Cell, Result, Results, cells_of
 from harness.report.evidence import evidence_text
 from harness.report.intervals import none_seen_95, wilson_95
 from harness.report.listing import Defect, all_defects, chosen, listing_text
-from harness.report.matrix import STORY, run_matrix
+from harness.report.matrix import STORY, run_matrix, silent_checks
 from harness.report.truth import GroundTruth
 
 LOSS = Defect(
@@ -140,7 +140,7 @@ def test_what_is_written(tmp_path: Path, result: Callable[..., Result]) -> None:
     """Counts of runs and of lines apart; detection is of manifest runs; misses are listed with what failed instead."""
     results = Results(tmp_path)
     results.add(result(seed=1, failed=("I4", "I5b")))
-    results.add(result(seed=2, failed=("I2",), run="look-here"))
+    results.add(result(seed=2, failed=("I2",), silent=("I5b examined nothing",), run="look-here"))
     results.add(result(seed=3, exit_code=0, failed=(), manifest=0))
     results.add(result(seed=4, exit_code=0, failed=(), fired=0, manifest=0))
     text = evidence_text([LOSS], results)
@@ -148,8 +148,14 @@ def test_what_is_written(tmp_path: Path, result: Callable[..., Result]) -> None:
     assert "| 4 | 3 (9) | 2 (4) | 2 of 2 (34% to 100%) | 2 of 4 (15% to 85%) | 1 by I4 or I5b |" in row
     assert row.endswith("| I2 1, I4 1, I5b 1 |")
     misses = text.partition("## Misses")[2]
-    assert "| Z5 | high | 2 | 3 | 2 | I2 | look-here |" in misses
+    assert "| Z5 | high | 2 | 3 | 2 | I2 | I5b examined nothing | look-here |" in misses
     assert misses.count("| Z5 |") == 1
+
+
+def test_why_a_check_was_silent() -> None:
+    """It does not exist, or it had nothing to look at; one that looked is not named."""
+    checks = [{"id": "I4", "examined": 9}, {"id": "I5b", "examined": 0}]
+    assert silent_checks(("I4", "I5b", "I19"), checks) == ("there is no I19 yet", "I5b examined nothing")
 
 
 def test_false_alarms(tmp_path: Path, result: Callable[..., Result]) -> None:
@@ -161,7 +167,11 @@ def test_false_alarms(tmp_path: Path, result: Callable[..., Result]) -> None:
     results.add(result(defect=HEALTHY, power="", seed=61, failed=("I4",), run="cried-wolf"))
     text = evidence_text([], results)
     assert "| 61 | 6,100 | 1 | 1 of 61 (0% to 9%) | 0 |" in text
-    assert "- seed 61: I4 (cried-wolf)" in text
+    assert "- healthy, seed 61: I4 (cried-wolf)" in text
+    results.add(result(seed=9, exit_code=0, failed=(), fired=0, manifest=0))
+    assert "| with a defect that did not fire | 1 | 100 | 0 | below 95.0% a run (95 %) | 0 |" in evidence_text(
+        [], results
+    )
 
 
 def test_intervals() -> None:

@@ -52,8 +52,8 @@ CATALOGUE: tuple[Described, ...] = (
         breaks="I wrote two messages quickly, and everybody sees the second one first.",
         opportunity=MESSAGE,
         caught_by=("I1",),
-        high=0.2,
-        one=0.01,
+        high=0.1,
+        one=0.001,
         needs="several messages of one sender on their way at once",
     ),
     Described(
