@@ -5,7 +5,7 @@ from __future__ import annotations
 from compare import differences, fold
 from literal import Told
 
-from checks.record import Flag, Kind
+from checks.record import FOREIGN, Flag, Kind
 from checks.verdict import Outcome
 
 
@@ -199,3 +199,42 @@ def test_numbers_with_gaps_do_not_hide_another_order() -> None:
     told.deliver(2, 3, 2, 1, seq=5)
     told.deliver(2, 3, 0, 1, seq=3)
     assert _failed(told) == {"I2"}
+
+
+def test_a_late_joiner_does_not_hide_who_heard_late() -> None:
+    """One member was there and heard too late; another, who joined after the sending, still later: I25."""
+    told = Told(sequence="contiguous", delivery_bound_s=2e-6, at_most_once="no")
+    told.join(1, 1)
+    told.invoke(0, 2, 1)
+    told.join(2, 3, 0)
+    told.ok(0, 2, 1, seq=1)
+    for _ in range(3):
+        told.write(Kind.PROBE)
+    told.deliver(1, 1, 0, 1, seq=1)
+    told.write(Kind.PROBE)
+    told.deliver(2, 3, 0, 1, seq=1)
+    assert _failed(told) == {"I25"}
+
+
+def test_who_begins_to_listen_in_the_middle_of_a_run_hears_no_beginning() -> None:
+    """A run of an agent is told to everybody in the room, also to those who come while it goes on."""
+    told = Told(sequence="none")
+    told.invoke(0, 2, 1)
+    told.join(1, 1, -1)
+    for event, chunk in ((5, 3), (5, 4), (6, 0)):
+        told.write(Kind.RUN, client=1, conn=1, conv=0, author=FOREIGN + 1, attempt=event, counter=chunk)
+    assert _failed(told) == set()
+
+
+def test_both_answers_to_two_attempts_may_come() -> None:
+    """An answer names a message, not an attempt: after a retry the second answer belongs to nothing that waits."""
+    told = Told(sequence="none", idempotent=True)
+    told.join(0, 1, -1)
+    told.invoke(0, 1, 1)
+    told.write(Kind.INFO, client=0, conn=1, author=0, counter=1, attempt=1, conv=0, flags=Flag.TIMEOUT)
+    told.invoke(0, 1, 1, attempt=2)
+    told.ok(0, 1, 1, attempt=2)
+    told.write(Kind.OK, client=0, conn=1, author=0, counter=1)
+    assert _failed(told) == set()
+    told.write(Kind.OK, client=0, conn=1, author=0, counter=1)
+    assert _failed(told) == {"I11"}

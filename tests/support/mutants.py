@@ -101,7 +101,8 @@ def move(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray:
     """The record on the next connection of the same client, if there is one, or of another."""
     connects = journal[journal["kind"] == Kind.CONNECT]
     same = connects[(connects["client"] == journal["client"][place]) & (connects["conn"] > journal["conn"][place])]
-    journal["conn"][place] = (same if len(same) else connects)[0]["conn"]
+    if len(connects):
+        journal[["client", "conn"]][place] = (same if len(same) else connects)[0][["client", "conn"]]
     return journal
 
 

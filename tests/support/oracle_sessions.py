@@ -171,7 +171,11 @@ def _excused(h: History, start: int, end: int) -> bool:
 
 
 def agent_streams(h: History) -> Opinion:
-    """I24: each run of an agent is one well-formed stream on its connection. Counted are runs."""
+    """I24: each run of an agent is one well-formed stream on its connection. Counted are runs.
+
+    Who began to listen in the middle hears no beginning: only who had joined before anything was sent in the
+    conversation can say that there was none.
+    """
     runs: dict[Any, list[R]] = defaultdict(list)
     for r in h.of(Kind.RUN):
         runs[r.process, r.author].append(r)
@@ -180,20 +184,47 @@ def agent_streams(h: History) -> Opinion:
 
 
 def _well_formed(h: History, events: list[R]) -> bool:
-    chunks = tools = 0
+    whole = events[0].attempt == STARTED
+    if not whole and _there_from_the_start(h, events[0]):
+        return False
+    chunks = next((r.counter for r in events if r.attempt == CHUNK), 0) if not whole else 0
+    tools = 0
     for place, r in enumerate(events):
-        if (r.attempt == STARTED) != (place == 0):
-            return False
-        if events[place - 1].attempt in (COMPLETED, ERROR) and place:
+        ended = place > 0 and events[place - 1].attempt in (COMPLETED, ERROR)
+        if ended or (r.attempt == STARTED and place > 0):
             return False
         if r.attempt == CHUNK:
             if r.counter != chunks:
                 return False
             chunks += 1
         tools += (r.attempt == TOOL_STARTED) - (r.attempt == TOOL_COMPLETED)
-        if tools < 0 or (r.attempt == COMPLETED and tools):
+        if (tools < 0 and whole) or (r.attempt == COMPLETED and tools > 0):
             return False
-    return events[-1].attempt in (COMPLETED, ERROR) or not h.lasted(events[-1])
+    return events[-1].attempt in (COMPLETED, ERROR) or not _listened_to_the_end(h, events[-1], events[0].conv)
+
+
+def _listening(h: History, process: Any, conv: int, until: int) -> int | None:
+    """Since when a connection listened to a conversation at a place of its journal; None: it did not."""
+    since = None
+    for r in h.of(Kind.JOIN, Kind.LEAVE):
+        if (r.process, r.conv) == (process, conv) and r.place < until and h.member(r.client, r.conv):
+            if r.kind == Kind.LEAVE:
+                since = None
+            elif since is None or not r.flags & Flag.CONTINUED:
+                since = r.t
+    return since
+
+
+def _there_from_the_start(h: History, r: R) -> bool:
+    since = _listening(h, r.process, r.conv, r.place)
+    sent = min((s.t for s in h.of(Kind.INVOKE) if s.conv == r.conv), default=FOREVER)
+    return since is not None and since < sent
+
+
+def _listened_to_the_end(h: History, r: R, conv: int) -> bool:
+    marks = [m for m in h.of(Kind.JOIN, Kind.LEAVE) if (m.process, m.conv) == (r.process, conv)]
+    left = bool(marks) and marks[-1].kind == Kind.LEAVE and h.member(r.client, conv)
+    return h.lasted(r) and not left
 
 
 def connection_scope(h: History) -> Opinion:
@@ -219,6 +250,8 @@ def read_your_writes(h: History) -> Opinion:
     """I16: what was acknowledged to a client before it asked is in what it reads."""
     examined = violations = 0
     for read in h.of(READ):
+        if not h.member(read.client, read.conv):
+            continue
         own = [r.seq for r in _before(h, read, Kind.OK) if r.author == read.client and r.seq != NONE]
         if own:
             examined += 1
@@ -230,6 +263,8 @@ def monotonic_reads(h: History) -> Opinion:
     """I17: a read does not go back behind what the client had read or heard before it asked."""
     examined = violations = 0
     for read in h.of(READ):
+        if not h.member(read.client, read.conv):
+            continue
         known = [r.seq for r in _before(h, read, READ, Kind.DELIVER) if r.seq != NONE and (r.kind == READ or r.regular)]
         if known:
             examined += 1
@@ -246,22 +281,23 @@ def _before(h: History, read: R, *kinds: int) -> list[R]:
 
 
 def revoked(h: History) -> Opinion:
-    """I13: who was put out of a conversation hears nothing that was sent after that was confirmed, until the next
-    joining. Counted are deliveries."""
-    examined = violations = 0
-    kicks = list(h.of(KICK))
-    joins = [r for r in h.of(Kind.JOIN) if any(r.client == k.client for k in kicks)]
-    for r in h.of(Kind.DELIVER):
-        if not r.regular or r.message not in h.invokes:
-            continue
-        sent = min(s.t for s in h.invokes[r.message])
-        before = [k for k in kicks if (k.client, k.conv) == (r.client, r.conv) and k.t < sent]
-        if before:
-            examined += 1
-            last = max(k.t for k in before)
-            again = (j for j in joins if (j.client, j.conv) == (r.client, r.conv))
-            violations += not any(last < j.t <= r.t for j in again)
-    return Opinion(examined, violations)
+    """I13: who was put out of a conversation does not hear what was sent after that was confirmed, until the next
+    joining. Counted are messages of each device; of those sent before a later joining only what has a number not above
+    the head then, because the rest may have come after it."""
+    joins, kicks = list(h.of(Kind.JOIN)), list(h.of(KICK))
+    delivered = {(r.client, r.message) for r in h.of(Kind.DELIVER) if r.regular}
+    forbidden = set()
+    for k in kicks:
+        again = [j for j in joins if (j.client, j.conv) == (k.client, k.conv) and j.t > k.t]
+        until = min(again, key=lambda j: j.t, default=None)
+        for message, sendings in h.invokes.items():
+            sent = min(s.t for s in sendings)
+            if sendings[0].conv != k.conv or sent <= k.t or not h.member(k.client, k.conv):
+                continue
+            seq = min(h.numbers.get(message, {FOREVER}))
+            if until is None or (sent < until.t and seq <= until.seq):
+                forbidden.add((k.client, message))
+    return Opinion(len(forbidden), len(forbidden & delivered))
 
 
 SESSION_CHECKS: dict[str, Callable[[History], Opinion]] = {
