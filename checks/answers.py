@@ -202,7 +202,8 @@ def scope(
             if conn < 0 or w.conns[conn]["journal"] != journal:
                 continue
             totals[0] += 1
-            if conn != conns[i] and not (by_device and w.conns[conn]["client"] == w.conns[conns[i]]["client"]):
+            same = by_device and conn < conns[i] and w.conns[conn]["client"] == w.conns[conns[i]]["client"]
+            if conn != conns[i] and not same:
                 note(out[totals[1]], ELSEWHERE, journal, r, mid, attempt, -1)
                 totals[1] += 1
 
@@ -238,7 +239,8 @@ class ConnectionScope(PerRecord):
                 continue
             examined += 1
             own = stray["client"] == stray["author"]
-            if int(stray["conn"]) not in asked and not (own and self._by_device):
+            later = own and self._by_device and min(asked) < stray["conn"]
+            if int(stray["conn"]) not in asked and not later:
                 what, conv = ELSEWHERE if own else OTHERS, int(world.tables.messages[mid]["conv"])
                 others.append((what, int(stray["rec"]), 0, int(stray["client"]), mid, -1, conv, 0, -1))
         rows = sorted([*self.suspects.rows, *others], key=lambda row: row[REC])[:FINDINGS]

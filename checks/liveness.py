@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import kernel
+from checks.compiled import helper, kernel
 from checks.contract import Contract
 from checks.fold import FINDINGS, Described, End, Folding, finding
 from checks.health import LAG_BOUND_MS, lag_p99_ms
@@ -21,10 +21,35 @@ CONTINUED = int(Flag.CONTINUED)
 DRAIN = int(Phase.DRAIN)
 OWN = int(Flag.OWN)
 
-HEARING = np.dtype([("acked", "<i8"), ("earliest", "<i8"), ("t", "<i8"), ("since", "<i8"), ("rec", "<i8")])
-"""Of one message. acked: time of its first OK; earliest: earliest joining of those who heard it; t, since, rec: its
-latest hearing of those that came later than the bound after their own joining, since when that connection listens, and
-the record. Times are + 1, 0 is none."""
+HEARING = np.dtype([("acked", "<i8"), ("earliest", "<i8"), ("t", "<i8"), ("rec", "<i8")])
+"""Of one message. acked: time of its first OK; earliest: earliest joining of those who heard it; t, rec: its latest
+hearing by one who had joined before the sending. Times are + 1, 0 is none."""
+
+WAITING = np.dtype([("mid", "<i8"), ("t", "<i8"), ("since", "<i8"), ("rec", "<i8")])
+"""A hearing whose message's sending was not read yet."""
+SETTLE = 1 << 20
+
+
+@helper
+def heard_at(h: Array, t: Int, rec: Int) -> None:
+    if t > h["t"] or (t == h["t"] and rec > h["rec"]):
+        h["t"] = t
+        h["rec"] = rec
+
+
+@kernel
+def settle(waiting: Array, messages: Array, hearings: Array, used: Array) -> None:
+    """Decide the hearings whose sending is known by now; the others stay."""
+    left = 0
+    for i in range(used[0]):
+        row = waiting[i]
+        m = messages[row["mid"]]
+        if not m["flags"] & INVOKED:
+            waiting[left] = row
+            left += 1
+        elif row["since"] < m["invoke_t"] + 1:
+            heard_at(hearings[row["mid"]], row["t"], row["rec"])
+    used[0] = left
 
 
 @kernel
@@ -36,7 +61,10 @@ def hearings_step(
     seen: Array,
     bound: Int,
     since: Array,
+    messages: Array,
     hearings: Array,
+    waiting: Array,
+    used: Array,
     drain: Array,
 ) -> None:
     """since: by slot, time of joining + 1, 0: not subscribed. drain: earliest time of DRAIN."""
@@ -54,10 +82,18 @@ def hearings_step(
             if h["earliest"] == 0 or joined < h["earliest"]:
                 h["earliest"] = joined
             rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
-            if t - joined > bound and (t > h["t"] or (t == h["t"] and rec > h["rec"])):
-                h["t"] = t
-                h["since"] = joined
-                h["rec"] = rec
+            if t - joined <= bound:
+                continue
+            m = messages[mids[i]]
+            if not m["flags"] & INVOKED:
+                row = waiting[used[0]]
+                used[0] += 1
+                row["mid"] = mids[i]
+                row["t"] = t
+                row["since"] = joined
+                row["rec"] = rec
+            elif joined < m["invoke_t"] + 1:
+                heard_at(h, t, rec)
         elif kind == K_OK:
             if mids[i] >= 0:
                 h = hearings[mids[i]]
@@ -85,6 +121,9 @@ class LivenessBound(Folding):
         self._bound = None if bound_s is None else int(bound_s * 1e9)
         self._since = np.zeros(1024, np.int64)
         self._hearings = np.zeros(64, HEARING)
+        self._waiting = np.zeros(64, WAITING)
+        self._used = np.zeros(1, np.int64)
+        self._settle_at = SETTLE
         self._drain = np.array([NEVER], np.int64)
         self._faults: list[tuple[int, int, int, bool]] = []
 
@@ -94,7 +133,12 @@ class LivenessBound(Folding):
         self._since = grown(self._since, view.world.slots)
         self._hearings = grown(self._hearings, view.world.mids)
         columns = view.mid, view.slot, view.seen
-        state = self._since, self._hearings, self._drain
+        messages = view.world.tables.messages
+        if self._used[0] > self._settle_at:
+            settle(self._waiting, messages, self._hearings, self._used)
+            self._settle_at = SETTLE + 2 * int(self._used[0])
+        self._waiting = grown(self._waiting, int(self._used[0]) + len(view.records))
+        state = self._since, messages, self._hearings, self._waiting, self._used, self._drain
         hearings_step(view.records, view.journal, *columns, self._bound, *state)
         for fault in view.records[view.records["kind"] == K_FAULT]:
             on = bool(fault["flags"] & OWN)
@@ -121,6 +165,7 @@ class LivenessBound(Folding):
     def _late(self, world: World, bound: int) -> tuple[Array, int]:
         """(late messages by the record of the hearing, how many messages were judged)."""
         messages = world.messages()
+        settle(self._waiting, world.tables.messages, self._hearings, self._used)
         h = self._hearings[: len(messages)]
         invoked = messages["invoke_t"] + 1
         deadline = h["acked"] + bound
@@ -129,7 +174,7 @@ class LivenessBound(Folding):
         judged &= deadline - 1 < self._drain[0]
         which = np.flatnonzero(judged)
         which = which[~self._disturbed(messages["invoke_t"][which], deadline[which] - 1)]
-        late = which[(h["t"][which] > deadline[which]) & (h["since"][which] < invoked[which])]
+        late = which[h["t"][which] > deadline[which]]
         return late[np.argsort(h["rec"][late], kind="stable")], len(which)
 
     def _disturbed(self, start: Array, end: Array) -> Array:

@@ -16,7 +16,7 @@ from checks.world import View, World, grown
 NEVER = np.iinfo(np.int64).max
 CHANGE = np.dtype([("sub", "<i4"), ("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("kick", "u1")])
 """A JOIN, or a membership that was lost. seq: head on joining."""
-KEPT = 1 << 14
+DELIVERY = np.dtype([("sub", "<i4"), ("mid", "<i4"), ("t", "<i8"), ("rec", "<i8")])
 
 
 @kernel
@@ -37,15 +37,15 @@ def changes_step(records: Array, journal: Int, subs: Array, changes: Array, used
 def delivered_later(
     records: Array, journal: Int, mids: Array, subs: Array, lost: Array, kept: Array, used: Array
 ) -> None:
-    """For the witness only: deliveries to those who were known to have lost their membership. lost: bool by
-    subscription. kept: subscription, message, rec."""
+    """Deliveries to those who are known to have lost a membership. lost: bool by subscription."""
     for i in range(len(records)):
-        if records[i]["kind"] != K_DELIVER or mids[i] < 0 or subs[i] < 0 or not lost[subs[i]] or used[1] == len(kept):
-            continue
-        kept[used[1], 0] = subs[i]
-        kept[used[1], 1] = mids[i]
-        kept[used[1], 2] = (np.int64(journal) << REC_BITS) | np.int64(records[i]["index"])
-        used[1] += 1
+        if records[i]["kind"] == K_DELIVER and mids[i] >= 0 and subs[i] >= 0 and lost[subs[i]]:
+            row = kept[used[1]]
+            used[1] += 1
+            row["sub"] = subs[i]
+            row["mid"] = mids[i]
+            row["t"] = records[i]["t"]
+            row["rec"] = (np.int64(journal) << REC_BITS) | np.int64(records[i]["index"])
 
 
 @kernel
@@ -63,14 +63,14 @@ class Revoked(Folding):
     """Who lost a membership gets no delivery of what was sent after that was confirmed, until joining again.
 
     Judged by the time of sending, not of hearing: what was sent before the confirmation may come later. Between
-    the confirmation and a later JOIN only messages with numbers up to that JOIN's head are judged, because a later
-    one may have been delivered after it. Counted are messages for each device; examined: those sent while it had
-    no membership."""
+    the confirmation and a later JOIN only messages with a number up to that JOIN's head are judged, and those known to
+    have come before it, because others may have been delivered after it. Counted are messages for each device;
+    examined: those sent while it had no membership."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self._changes = np.zeros(1024, CHANGE)
-        self._kept = np.zeros((KEPT, 3), np.int64)
+        self._kept = np.zeros(64, DELIVERY)
         self._used = np.zeros(2, np.int64)
         self._lost = np.zeros(0, bool)
         self._kicks = 0
@@ -86,6 +86,7 @@ class Revoked(Folding):
         self._lost[kicked] = True
         self._kicks += len(kicked)
         if self._kicks:
+            self._kept = grown(self._kept, int(self._used[1]) + len(view.records))
             delivered_later(view.records, view.journal, view.mid, view.sub, self._lost, self._kept, self._used)
 
     def peek(self, world: World) -> Verdict:
@@ -97,10 +98,11 @@ class Revoked(Folding):
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
         world, messages = end.world, end.world.messages()
         examined, found = 0, []
+        numbers = _lowest_numbers(world)
         for sub in np.flatnonzero(self._lost):
             conv = int(world.tables.sub_conv[sub])
             mids = np.flatnonzero((messages["conv"] == conv) & ((messages["flags"] & INVOKED) > 0))
-            cause = self._causes(int(sub), messages[mids], bound or 0)
+            cause = self._causes(int(sub), mids, messages[mids], numbers, bound or 0)
             while_out = np.flatnonzero(cause)
             examined += len(while_out)
             delivered = np.zeros(len(while_out), bool)
@@ -111,28 +113,39 @@ class Revoked(Folding):
             [self._finding(world, *item) for item in found[:FINDINGS]], examined=examined, violations=len(found)
         )
 
-    def _causes(self, sub: int, messages: Array, bound: int) -> Array:
+    def _causes(self, sub: int, mids: Array, messages: Array, numbers: Array, bound: int) -> Array:
         """By message: the record of the loss of membership that forbids its delivery, 0 if there is none."""
         changes = self._changes[: int(self._used[0])]
         changes = changes[changes["sub"] == sub]
         joins = changes[changes["kick"] == 0]
+        kept = self._kept[: int(self._used[1])]
+        kept = kept[kept["sub"] == sub]
         cause: Array = np.zeros(len(messages), np.int64)
         for kick in changes[changes["kick"] > 0]:
             later = joins[joins["t"] > kick["t"]]
             out = messages["invoke_t"] > kick["t"] + bound
             if len(later):
                 again = later[np.argmin(later["t"])]
-                out &= (messages["invoke_t"] < again["t"] - bound) & (messages["seq"] >= 0)
-                out &= messages["seq"] <= again["seq"]
+                early = np.isin(mids, kept["mid"][kept["t"] < again["t"]])
+                below = (numbers[mids] >= 0) & (numbers[mids] <= again["seq"])
+                out &= (messages["invoke_t"] < again["t"] - bound) & (early | below)
             cause[out & (cause == 0)] = kick["rec"]
         return cause
 
     def _finding(self, world: World, sub: int, mid: int, kick: int) -> Finding:
         w, m = world.tables, world.tables.messages[mid]
         kept = self._kept[: int(self._used[1])]
-        delivered = [int(rec) for at, which, rec in kept if at == sub and which == mid][:1]
+        delivered = kept["rec"][(kept["sub"] == sub) & (kept["mid"] == mid)][:1].tolist()
         row = [0, 0, 0, int(w.sub_client[sub]), mid, -1, int(m["conv"]), 0, 0]
         return finding(world, "kicked", row, kick, int(m["invoke_rec"]), *delivered, seq=int(m["seq"]))
+
+
+def _lowest_numbers(world: World) -> Array:
+    """By message: the lowest number that was stated for it, -1 if none was."""
+    extra = world.extras()
+    numbers: Array = world.messages()["seq"].copy()
+    np.minimum.at(numbers, extra[:, 0], extra[:, 1])
+    return numbers
 
 
 REVOKED = Described(

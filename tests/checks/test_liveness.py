@@ -39,6 +39,21 @@ def test_bound(new_history: Callable[..., Any], at: int, violations: int, journa
         )
 
 
+@pytest.mark.parametrize(("joined", "violations"), [(9, 1), (11, 0)])
+def test_heard_before_its_sending_is_read(new_history: Callable[..., Any], joined: int, violations: int) -> None:
+    """The listener's journal is read first; whether he was there at the sending is decided when that is known."""
+    history = new_history(delivery_bound_s=0.1).join(BOB, t=joined * MS).hear(BOB, ANN, 1, 1, t=500 * MS)
+    history.send(ANN, 1, t=10 * MS, journal=1).ack(ANN, 1, 1, t=20 * MS, journal=1)
+    assert history.judge()["I25"].violations == violations
+
+
+def test_a_late_joiner_does_not_hide_another(new_history: Callable[..., Any]) -> None:
+    """The latest of all joined after the sending; an earlier one was late too."""
+    history = new_history(delivery_bound_s=0.1).join(BOB, t=MS).send(ANN, 1, t=10 * MS).join(BOB2, t=11 * MS)
+    history.ack(ANN, 1, 1, t=20 * MS).hear(BOB, ANN, 1, 1, t=300 * MS).hear(BOB2, ANN, 1, 1, t=400 * MS)
+    assert history.judge()["I25"].violations == 1
+
+
 def test_one_of_many(new_history: Callable[..., Any]) -> None:
     """A message counts once, however many heard it late; the latest is shown."""
     verdict = sent(new_history(delivery_bound_s=0.1), (BOB, 150), (BOB2, 400)).judge()["I25"]
