@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: load test setup up check lint types bench lock clean help
+.PHONY: load test suite setup up check lint types bench lock clean help
 
 load: setup ## start the whole platform, run 100 users, print the verdict
 	@$(BIN)/locust -f locustfiles/ws_ordering.py --headless $(ARGS)
@@ -14,7 +14,10 @@ test: setup ## lint, types, import contracts and every test
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
+
+suite: setup ## the ten functional scenarios on the real platform
+	@$(BIN)/pytest pytest_suite -m critical --real-services $(ARGS)
 
 setup: $(READY)
 
