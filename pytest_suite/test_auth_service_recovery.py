@@ -19,7 +19,7 @@ from pytest_suite.forgery import FORGERIES, Forger
 from pytest_suite.witnesses import Witnesses
 
 pytestmark = [
-    pytest.mark.critical, pytest.mark.p1, pytest.mark.timeout(240), pytest.mark.xdist_group("faults"),
+    pytest.mark.critical, pytest.mark.p1, pytest.mark.timeout(240),
 ]  # fmt: skip
 
 FAST_S = 1.0

@@ -139,8 +139,6 @@ class TestDatabaseUserSync:
 class TestSyncThroughOutages:
     """Who is away when somebody is created or changed hears of it later; nothing is lost, nothing is done by hand."""
 
-    pytestmark = pytest.mark.xdist_group("faults")
-
     async def _changed_meanwhile(self, people: Factory, service: str, *, kill: bool = False) -> None:
         """Somebody new, somebody renamed, somebody deactivated, while a service is down; then it comes back."""
         platform = people.platform

@@ -16,7 +16,7 @@ from pytest_suite.factory import Factory, User, bearer
 from pytest_suite.limits import ABUSE_NACKS, RATE_BURST, RATE_PER_S, Asked, most_overspent
 from pytest_suite.witnesses import Witnesses
 
-pytestmark = [pytest.mark.critical, pytest.mark.p1, pytest.mark.xdist_group("limits")]
+pytestmark = [pytest.mark.critical, pytest.mark.p1]
 
 BURST = 1000
 REFILL_S = 1 / RATE_PER_S

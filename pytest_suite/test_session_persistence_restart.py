@@ -15,7 +15,7 @@ from pytest_suite.factory import Factory, User, eventually
 from pytest_suite.witnesses import Witnesses
 
 pytestmark = [
-    pytest.mark.critical, pytest.mark.p1, pytest.mark.timeout(240), pytest.mark.xdist_group("faults"),
+    pytest.mark.critical, pytest.mark.p1, pytest.mark.timeout(240),
 ]  # fmt: skip
 
 JUDGED_BY = ("I1", "I2", "I4", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I15")
