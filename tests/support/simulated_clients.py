@@ -176,7 +176,8 @@ class Client:
 
     def ask(self, conv: int) -> None:
         if self.link is not None and conv in self.since:
-            self.world.platform.to_server(self.link, self.world.platform.ask, conv)
+            for _ in range(self.world.rng.choice((1, 1, 2))):
+                self.world.platform.to_server(self.link, self.world.platform.ask, conv)
 
     def read(self, conv: int) -> None:
         """Ask over HTTP for the newest messages; what comes is written down with how long it took."""
