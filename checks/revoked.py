@@ -63,8 +63,8 @@ class Revoked(Folding):
     """Who lost a membership gets no delivery of what was sent after that was confirmed, until joining again.
 
     Judged by the time of sending, not of hearing: what was sent before the confirmation may come later. Between
-    the confirmation and a later JOIN only messages with a number up to that JOIN's head are judged, and those known to
-    have come before it, because others may have been delivered after it. Counted are messages for each device;
+    the confirmation and a later JOIN only messages with a number up to that JOIN's head are judged, because others may
+    have been delivered after it (which of the two came first depends on the order in which journals are read). Counted are messages for each device;
     examined: those sent while it had no membership."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
@@ -118,17 +118,14 @@ class Revoked(Folding):
         changes = self._changes[: int(self._used[0])]
         changes = changes[changes["sub"] == sub]
         joins = changes[changes["kick"] == 0]
-        kept = self._kept[: int(self._used[1])]
-        kept = kept[kept["sub"] == sub]
         cause: Array = np.zeros(len(messages), np.int64)
         for kick in changes[changes["kick"] > 0]:
             later = joins[joins["t"] > kick["t"]]
             out = messages["invoke_t"] > kick["t"] + bound
             if len(later):
                 again = later[np.argmin(later["t"])]
-                early = np.isin(mids, kept["mid"][kept["t"] < again["t"]])
                 below = (numbers[mids] >= 0) & (numbers[mids] <= again["seq"])
-                out &= (messages["invoke_t"] < again["t"] - bound) & (early | below)
+                out &= (messages["invoke_t"] < again["t"] - bound) & below
             cause[out & (cause == 0)] = kick["rec"]
         return cause
 
