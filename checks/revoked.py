@@ -16,7 +16,8 @@ from checks.world import View, World, grown
 NEVER = np.iinfo(np.int64).max
 CHANGE = np.dtype([("sub", "<i4"), ("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("kick", "u1")])
 """A JOIN, or a membership that was lost. seq: head on joining."""
-DELIVERY = np.dtype([("sub", "<i4"), ("mid", "<i4"), ("t", "<i8"), ("rec", "<i8")])
+KEPT = 1 << 12
+DELIVERY = np.dtype([("sub", "<i4"), ("mid", "<i4"), ("rec", "<i8")])
 
 
 @kernel
@@ -37,14 +38,13 @@ def changes_step(records: Array, journal: Int, subs: Array, changes: Array, used
 def delivered_later(
     records: Array, journal: Int, mids: Array, subs: Array, lost: Array, kept: Array, used: Array
 ) -> None:
-    """Deliveries to those who are known to have lost a membership. lost: bool by subscription."""
+    """For the witness only: the first deliveries to those who are known to have lost a membership. lost: bool by subscription."""
     for i in range(len(records)):
-        if records[i]["kind"] == K_DELIVER and mids[i] >= 0 and subs[i] >= 0 and lost[subs[i]]:
+        if records[i]["kind"] == K_DELIVER and mids[i] >= 0 and subs[i] >= 0 and lost[subs[i]] and used[1] < len(kept):
             row = kept[used[1]]
             used[1] += 1
             row["sub"] = subs[i]
             row["mid"] = mids[i]
-            row["t"] = records[i]["t"]
             row["rec"] = (np.int64(journal) << REC_BITS) | np.int64(records[i]["index"])
 
 
@@ -64,13 +64,13 @@ class Revoked(Folding):
 
     Judged by the time of sending, not of hearing: what was sent before the confirmation may come later. Between
     the confirmation and a later JOIN only messages with a number up to that JOIN's head are judged, because others may
-    have been delivered after it (which of the two came first depends on the order in which journals are read). Counted are messages for each device;
-    examined: those sent while it had no membership."""
+    have been delivered after it (which of the two came first is known in some orders of reading only). Counted are
+    messages for each device; examined: those sent while it had no membership."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self._changes = np.zeros(1024, CHANGE)
-        self._kept = np.zeros(64, DELIVERY)
+        self._kept = np.zeros(KEPT, DELIVERY)
         self._used = np.zeros(2, np.int64)
         self._lost = np.zeros(0, bool)
         self._kicks = 0
@@ -86,7 +86,6 @@ class Revoked(Folding):
         self._lost[kicked] = True
         self._kicks += len(kicked)
         if self._kicks:
-            self._kept = grown(self._kept, int(self._used[1]) + len(view.records))
             delivered_later(view.records, view.journal, view.mid, view.sub, self._lost, self._kept, self._used)
 
     def peek(self, world: World) -> Verdict:
@@ -102,7 +101,7 @@ class Revoked(Folding):
         for sub in np.flatnonzero(self._lost):
             conv = int(world.tables.sub_conv[sub])
             mids = np.flatnonzero((messages["conv"] == conv) & ((messages["flags"] & INVOKED) > 0))
-            cause = self._causes(int(sub), mids, messages[mids], numbers, bound or 0)
+            cause = self._causes(int(sub), messages[mids], numbers[mids], bound or 0)
             while_out = np.flatnonzero(cause)
             examined += len(while_out)
             delivered = np.zeros(len(while_out), bool)
@@ -113,7 +112,7 @@ class Revoked(Folding):
             [self._finding(world, *item) for item in found[:FINDINGS]], examined=examined, violations=len(found)
         )
 
-    def _causes(self, sub: int, mids: Array, messages: Array, numbers: Array, bound: int) -> Array:
+    def _causes(self, sub: int, messages: Array, numbers: Array, bound: int) -> Array:
         """By message: the record of the loss of membership that forbids its delivery, 0 if there is none."""
         changes = self._changes[: int(self._used[0])]
         changes = changes[changes["sub"] == sub]
@@ -124,7 +123,7 @@ class Revoked(Folding):
             out = messages["invoke_t"] > kick["t"] + bound
             if len(later):
                 again = later[np.argmin(later["t"])]
-                below = (numbers[mids] >= 0) & (numbers[mids] <= again["seq"])
+                below = (numbers >= 0) & (numbers <= again["seq"])
                 out &= (messages["invoke_t"] < again["t"] - bound) & below
             cause[out & (cause == 0)] = kick["rec"]
         return cause
