@@ -38,7 +38,8 @@ def changes_step(records: Array, journal: Int, subs: Array, changes: Array, used
 def delivered_later(
     records: Array, journal: Int, mids: Array, subs: Array, lost: Array, kept: Array, used: Array
 ) -> None:
-    """For the witness only: the first deliveries to those who are known to have lost a membership. lost: bool by subscription."""
+    """For the witness only: the first deliveries to those who are known to have lost a membership. lost: by
+    subscription."""
     for i in range(len(records)):
         if records[i]["kind"] == K_DELIVER and mids[i] >= 0 and subs[i] >= 0 and lost[subs[i]] and used[1] < len(kept):
             row = kept[used[1]]

@@ -51,7 +51,7 @@ def test_joining_again_ends_it(new_history: Callable[..., Any], sent: int, seq: 
 
 
 def test_heard_before_joining_again(new_history: Callable[..., Any]) -> None:
-    """Without numbers it is not judged: whether it came before the next JOIN is known in some orders of reading only."""
+    """Without numbers it is not judged: only some orders of reading tell whether it came before the next JOIN."""
     history = kick(new_history().join(BOB, t=MS), BOB, 50).send(ANN, 1, t=60 * MS).hear(BOB, ANN, 1, t=65 * MS)
     history.join(BOB, head=-1, t=70 * MS, conn=9)
     assert history.judge()["I13"].violations == 0
