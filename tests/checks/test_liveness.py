@@ -54,6 +54,16 @@ def test_a_late_joiner_does_not_hide_another(new_history: Callable[..., Any]) ->
     assert history.judge()["I25"].violations == 1
 
 
+@pytest.mark.parametrize("journal", [0, 1])
+def test_a_late_joiner_alone_is_late(new_history: Callable[..., Any], journal: int) -> None:
+    """One was there and heard in time; another joined after the sending and owes nothing. In either order of reading."""
+    history = new_history(delivery_bound_s=0.1).join(BOB, t=MS).send(ANN, 1, t=10 * MS, journal=journal)
+    history.join(BOB2, t=11 * MS).ack(ANN, 1, 1, t=20 * MS, journal=journal)
+    history.hear(BOB, ANN, 1, 1, t=30 * MS).hear(BOB2, ANN, 1, 1, t=400 * MS)
+    verdict = history.judge()["I25"]
+    assert (verdict.examined, verdict.violations) == (1, 0)
+
+
 def test_one_of_many(new_history: Callable[..., Any]) -> None:
     """A message counts once, however many heard it late; the latest is shown."""
     verdict = sent(new_history(delivery_bound_s=0.1), (BOB, 150), (BOB2, 400)).judge()["I25"]
