@@ -56,7 +56,7 @@ def test_a_late_joiner_does_not_hide_another(new_history: Callable[..., Any]) ->
 
 @pytest.mark.parametrize("journal", [0, 1])
 def test_a_late_joiner_alone_is_late(new_history: Callable[..., Any], journal: int) -> None:
-    """One was there and heard in time; another joined after the sending and owes nothing. In either order of reading."""
+    """One heard in time; another, who joined after the sending, owes nothing, whichever journal is read first."""
     history = new_history(delivery_bound_s=0.1).join(BOB, t=MS).send(ANN, 1, t=10 * MS, journal=journal)
     history.join(BOB2, t=11 * MS).ack(ANN, 1, 1, t=20 * MS, journal=journal)
     history.hear(BOB, ANN, 1, 1, t=30 * MS).hear(BOB2, ANN, 1, 1, t=400 * MS)
