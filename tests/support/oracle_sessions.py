@@ -282,13 +282,10 @@ def _before(h: History, read: R, *kinds: int) -> list[R]:
 
 def revoked(h: History) -> Opinion:
     """I13: who was put out of a conversation does not hear what was sent after that was confirmed, until the next
-    joining. Counted are messages of each device. After a later joining, what was sent before it is judged only if its
-    number is not above the head then: the rest may be part of what it joined."""
+    joining. Counted are messages of each device; of those sent before a later joining only what has a number not above
+    the head then, because the rest may have come after it."""
     joins, kicks = list(h.of(Kind.JOIN)), list(h.of(KICK))
-    delivered: dict[Any, int] = {}
-    for r in h.of(Kind.DELIVER):
-        if r.regular:
-            delivered[r.client, r.message] = min(r.t, delivered.get((r.client, r.message), FOREVER))
+    delivered = {(r.client, r.message) for r in h.of(Kind.DELIVER) if r.regular}
     forbidden = set()
     for k in kicks:
         again = [j for j in joins if (j.client, j.conv) == (k.client, k.conv) and j.t > k.t]
@@ -298,10 +295,9 @@ def revoked(h: History) -> Opinion:
             if sendings[0].conv != k.conv or sent <= k.t or not h.member(k.client, k.conv):
                 continue
             seq = min(h.numbers.get(message, {FOREVER}))
-            early = until is not None and delivered.get((k.client, message), FOREVER) < until.t
-            if until is None or (sent < until.t and (early or seq <= until.seq)):
+            if until is None or (sent < until.t and seq <= until.seq):
                 forbidden.add((k.client, message))
-    return Opinion(len(forbidden), len(forbidden & delivered.keys()))
+    return Opinion(len(forbidden), len(forbidden & delivered))
 
 
 SESSION_CHECKS: dict[str, Callable[[History], Opinion]] = {

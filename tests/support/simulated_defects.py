@@ -52,7 +52,10 @@ class Defective(SessionDefects):
         return accepted and witness.owed(message, entry.send.conv) and message not in witness.heard
 
     def gap(self, link: Link, entry: Entry) -> bool:
-        """A later message was heard on the same subscription of the link, and this one not before it."""
+        """A later message was heard on the same subscription of the link, and this one not before it. Without echo the
+        listener's own messages may be what is missing."""
+        if not self.rules.echo:
+            return False
         subscribed = False
         for frame in link.heard:
             if frame.conv != entry.send.conv or frame.flags & Flag.MISROUTED:
@@ -117,7 +120,7 @@ class Defective(SessionDefects):
 
     def sent_again(self, link: Link, links: list[Link], entry: Entry, known: bool) -> set[str]:
         if self.rules.resume == "live":
-            return {"I6"} if sum(len(self.places(x, entry)) for x in links) > 1 else set()
+            return self.twice(entry, links)
         again = any(f.what == "replay" and f.entry is entry for f in link.heard)
         return {"I20"} if again and known and self.rules.sequence == "contiguous" else set()
 
@@ -288,8 +291,8 @@ class Defective(SessionDefects):
         assert entry is not None
         if frame.what == "message" and self.fires("Z8"):
             self.to_client(link, replace(frame))
-            self.note("Z8", lambda: {"I6"} if len(self.places(link, entry)) > 1 else set())
-        if self.fires("Z10"):
+            self.note("Z8", lambda: self.twice(entry, [link]))
+        if frame.what == "message" and self.fires("Z10"):
             self.send(link, self.ghost(frame), "Z10", "I8")
 
     def damaged(self, frame: Frame) -> Frame:

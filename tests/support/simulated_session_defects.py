@@ -53,6 +53,12 @@ class Dice(Services):
         """The final read shows the entry."""
         return self.world.history and entry in self.stored[entry.send.conv]
 
+    def twice(self, entry: Entry, links: Sequence[Link]) -> set[str]:
+        """Heard more than once as new. Where each attempt may take effect, that says nothing of a retried message."""
+        author = self.world.clients[entry.send.author]
+        once = self.rules.idempotent or author.sendings[entry.send.counter] == 1
+        return {"I6"} if once and sum(len(self.places(link, entry)) for link in links) > 1 else set()
+
     @staticmethod
     def places(link: Link, entry: Entry) -> list[int]:
         """Where among the link's frames the entry was heard as new."""
@@ -130,6 +136,14 @@ class SessionDefects(Dice):
         super().shut(link, conv)
 
     def heard_after(self, link: Link, conv: int, kicked_ns: int) -> set[str]:
+        """Heard although sent after the kick. Without numbers a later joining leaves open which came after it."""
+        if self.rules.sequence == "none" and any(
+            frame.what == "joined" and frame.conv == conv and t >= kicked_ns - 20 * MS
+            for other in self.every
+            if other.client == link.client
+            for frame, t in zip(other.heard, other.heard_at, strict=True)
+        ):
+            return set()
         for frame, t in zip(link.heard, link.heard_at, strict=True):
             if frame.what == "joined" and frame.conv == conv and t >= kicked_ns - 20 * MS:
                 return set()
@@ -142,11 +156,12 @@ class SessionDefects(Dice):
     # reads
 
     def head_read(self, reading: Reading) -> int:
-        head = len(self.log[reading.conv])
-        for defect, check, lag in (("Z20", "I16", 1), ("Z21", "I17", 4)):
+        log = self.log[reading.conv]
+        before_own = next((n for n, entry in enumerate(log) if entry.seq == reading.own), len(log))
+        for defect, check, position in (("Z20", "I16", before_own), ("Z21", "I17", len(log) - self.dice.randint(1, 4))):
             if self.fires(defect):
                 self.note(defect, lambda check=check: self.behind_of(reading, check))
-                return self.highest(reading.conv, max(0, head - self.dice.randint(1, lag)))
+                return self.highest(reading.conv, max(0, position))
         return super().head_read(reading)
 
     def behind_of(self, reading: Reading, check: str) -> set[str]:
