@@ -108,7 +108,8 @@ def mistakes(check: Check) -> list[Mistake]:
                 if source[start:end].strip() in ("<", "<=", ">", ">=", "==", "!="):
                     note("flip", start, end, f" {FLIPPED[type(node.ops[0])]} ")
             elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
-                if isinstance(node.value, ast.Constant | ast.UnaryOp):
+                worded = isinstance(node.targets[0].value, ast.Name) and node.targets[0].value.id == "row"
+                if isinstance(node.value, ast.Constant | ast.UnaryOp) and not worded:  # `row` only words a finding
                     note("drop", at(node), at(node, end=True), "pass")
             elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub) and _is_one(node.right):
                 note("one off", at(node.right), at(node.right, end=True), "0")
