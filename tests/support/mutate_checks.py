@@ -83,6 +83,12 @@ def used_functions(check: Check) -> Iterator[tuple[Path, str, list[int], ast.AST
                 yield path, source, starts, function
 
 
+def _same_anyway(node: ast.Compare) -> bool:
+    """Message number 0 is never a message (counters begin at 1), so `mid < 0` and `mid <= 0` say the same."""
+    zero = isinstance(node.comparators[0], ast.Constant) and node.comparators[0].value == 0
+    return zero and ast.unparse(node.left).startswith("mid")
+
+
 def _is_one(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value == 1
 
@@ -105,7 +111,7 @@ def mistakes(check: Check) -> list[Mistake]:
         for node in ast.walk(function):
             if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in FLIPPED:
                 start, end = at(node.left, end=True), at(node.comparators[0])
-                if source[start:end].strip() in ("<", "<=", ">", ">=", "==", "!="):
+                if source[start:end].strip() in ("<", "<=", ">", ">=", "==", "!=") and not _same_anyway(node):
                     note("flip", start, end, f" {FLIPPED[type(node.ops[0])]} ")
             elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
                 worded = isinstance(node.targets[0].value, ast.Name) and node.targets[0].value.id == "row"
