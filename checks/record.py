@@ -81,11 +81,16 @@ class Kind(IntEnum):
     PHASE = 15
     REPLAY = 16
     LOGIN = 17
-    REFRESH = 18
+    REQUEST = 18
     REVOKE = 19
     RUN = 20
     READ = 21
     KICK = 22
+    TOKEN = 23
+    WRITE = 24
+    SEEN = 25
+    PRESENCE = 26
+    CALL = 27
 
 
 class Flag(IntFlag):
@@ -97,6 +102,46 @@ class Flag(IntFlag):
     CONTINUED = 8  # JOIN: the platform promises that nothing was missed since `seq`
     FOREIGN_RUN = 16  # DELIVER, STORED: the body carries another run's tag, or is no body of ours at all
     TIMEOUT = 32  # INFO: no answer in time (unset: the connection was cut)
+    ACCEPTED = 64  # REQUEST, REVOKE, WRITE, CALL: definitely done
+    REFUSED = 128  # … definitely refused, without effect. Neither: nobody knows (5xx, no answer)
+
+
+class Artefact(IntEnum):
+    """`attempt` of a TOKEN record: what was issued, or made by the tester."""
+
+    ACCESS = 1
+    REFRESH = 2
+    TICKET = 3
+    STATE = 4
+    CODE = 5
+
+
+class Way(IntEnum):
+    """Low bits of `proc` of a REQUEST: how the artefact was presented."""
+
+    HEADER = 1
+    SUBPROTOCOL = 2
+    QUERY = 3
+    TICKET = 4
+    FRAME = 5
+    BODY = 6
+
+
+SPOOFED = 64
+"""Bit of `proc` of a REQUEST: it claimed to come from another address (X-Forwarded-For)."""
+CONTROL = 128
+"""Bit of `proc` of a REQUEST: the valid control beside a forgery, presented at the same place by the same way."""
+
+
+class State(IntEnum):
+    """`proc` of WRITE and SEEN: which shared state."""
+
+    PROFILE = 1  # what a person's account shows (name, e-mail)
+    ACTIVE = 2  # whether the account is active: `counter` of its value is 1 or 0
+    READ_MARK = 3  # how far a user has read a conversation: `seq`
+    EDIT = 4  # the text of a message after an edit
+    MEMBERSHIP = 5
+    PERMISSIONS = 6
 
 
 class Phase(IntEnum):
@@ -147,8 +192,71 @@ SLOTS: dict[Kind, dict[str, str]] = {
     Kind.FAULT: {"author": "interned name of the fault", "flags": "OWN: on; unset: off"},
     Kind.PHASE: {"counter": "Phase"},
     Kind.LOGIN: {"aux": "microseconds", "counter": "status"},
-    Kind.REFRESH: {"aux": "microseconds", "counter": "status"},
-    Kind.REVOKE: {"aux": "microseconds", "counter": "status"},
+    Kind.TOKEN: {
+        "client": "whose it is",
+        "counter": "its number among this client's artefacts, from 1: (client, counter) names it",
+        "attempt": "Artefact",
+        "proc": "0: genuine; else how it was forged, a number of the target's forgeries",
+        "seq": "its deadline, ns on the clock of `t`; NONE: none known",
+        "aux": "number of the client's artefact that it was made from (a refresh token, a ticket's token); NONE",
+        "digest": "CRC-32 of whom it names and what it permits",
+    },
+    Kind.REQUEST: {
+        "": "one request and its answer, written when the answer was there, or when it was given up",
+        "client": "who asked",
+        "conn": "the connection that it opened or used, 0: HTTP",
+        "author counter": "the artefact that was presented: its owner and number; counter 0: none",
+        "attempt": "Place asked",
+        "proc": "Way, SPOOFED, CONTROL",
+        "seq": "ns at which it was sent, on the clock of `t`",
+        "aux": "Retry-After in milliseconds; NONE: not stated",
+        "size": "HTTP status or close code; 0: no answer",
+        "digest": "remaining budget that the answer stated, NOBODY: not stated",
+        "flags": "ACCEPTED, REFUSED or neither; TIMEOUT",
+    },
+    Kind.REVOKE: {
+        "author counter": "the artefact that was revoked (logout); counter 0: all of the author's (a ban)",
+        "seq": "ns at which it was asked for",
+        "attempt": "Place asked",
+        "size": "HTTP status; 0: no answer",
+        "flags": "ACCEPTED, REFUSED or neither",
+    },
+    Kind.WRITE: {
+        "": "a change of shared state, written when the answer was there, or when it was given up",
+        "client": "who changed it",
+        "proc": "State",
+        "author": "whose state (any client of that user; EDIT: the author of the message)",
+        "counter": "what: EDIT: the message's counter; else the version the platform stated, 0: none",
+        "conv": "in which conversation, NOBODY: none",
+        "seq": "ns at which it was sent",
+        "aux": "the new value where it is a number (READ_MARK, ACTIVE); NONE",
+        "digest": "CRC-32 of the new value",
+        "attempt": "Place asked",
+        "flags": "ACCEPTED, REFUSED or neither",
+    },
+    Kind.SEEN: {
+        "": "shared state as a device, a service or a database showed it",
+        "client": "who saw it (NOBODY: the collector)",
+        "conn": "the connection on which it was pushed; 0: it was asked for",
+        "proc author counter conv aux digest": "as WRITE",
+        "attempt": "Place that showed it",
+        "seq": "ns at which it was asked for; NONE: pushed",
+    },
+    Kind.PRESENCE: {
+        "client conn": "who was told, on which connection",
+        "author": "about whom (any client of that user)",
+        "counter": "1 online, 0 offline",
+        "aux": "how many devices, if it was said",
+    },
+    Kind.CALL: {
+        "": "a call of one service to another, as a link between them or the caller's own log shows it",
+        "author": "interned name of the dependency",
+        "counter": "state of the caller's circuit breaker if it was said: 1 closed, 2 open, 3 half-open",
+        "seq": "ns at which it began",
+        "size": "status; 0: no answer",
+        "aux": "1: the dependency was called; 0: answered without a call (fast fail, fallback)",
+        "flags": "ACCEPTED, REFUSED or neither",
+    },
     Kind.RUN: {
         "conv": "where it is told",
         "author": "interned run id of an agent",

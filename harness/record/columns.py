@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from checks.record import FOREIGN, NOBODY, NONE, Flag, Kind, Phase, Place
+from checks.record import FOREIGN, NOBODY, NONE, Artefact, Flag, Kind, Phase, Place, State
 from harness.errors import RecordError
 from harness.record.reading import STRANGER
 
@@ -47,6 +47,7 @@ GENERIC: Final[dict[str, str]] = {
 }
 
 _TIMED: Final = {"counter": "status", "aux": "duration_us"}
+_ASKED: Final = {"attempt": "place", "seq": "sent_ns", "size": "status"}
 OWN: Final[dict[Kind, dict[str, str]]] = {
     Kind.INVOKE: {"aux": "seen_seq"},
     Kind.FAIL: {"aux": "code"},
@@ -61,8 +62,13 @@ OWN: Final[dict[Kind, dict[str, str]]] = {
     Kind.FAULT: {"author": "name"},
     Kind.PHASE: {"counter": "phase"},
     Kind.LOGIN: _TIMED,
-    Kind.REFRESH: _TIMED,
-    Kind.REVOKE: _TIMED,
+    Kind.TOKEN: {"attempt": "artefact", "proc": "forgery", "seq": "deadline_ns", "aux": "made_from"},
+    Kind.REQUEST: {**_ASKED, "proc": "way", "aux": "retry_after_ms", "digest": "remaining"},
+    Kind.REVOKE: _ASKED,
+    Kind.WRITE: {**_ASKED, "proc": "state", "counter": "version", "aux": "value"},
+    Kind.SEEN: {**_ASKED, "proc": "state", "counter": "version", "aux": "value"},
+    Kind.PRESENCE: {"counter": "online", "aux": "devices"},
+    Kind.CALL: {"author": "name", "counter": "breaker", "seq": "sent_ns", "size": "status", "aux": "called"},
     Kind.RUN: {"author": "run", "counter": "chunk", "attempt": "event"},
 }
 """Columns of a kind that have their own names; the other slots have the generic ones."""
@@ -72,17 +78,21 @@ TEXTS: Final = ("replica", "name", "run")
 ENUMS: Final[dict[str, dict[int, str]]] = {
     "place": {int(p): p.name.lower() for p in Place},
     "phase": {int(p): p.name.lower() for p in Phase},
+    "artefact": {int(a): a.name.lower() for a in Artefact},
+    "state": {int(s): s.name.lower() for s in State},
 }
 KIND_NAMES: Final = {int(kind): kind.name.lower() for kind in Kind}
 KINDS: Final = {name: Kind(number) for number, name in KIND_NAMES.items()}
 FLAG_NAMES: Final = {1 << bit: f"bit{bit}" for bit in range(8)} | {int(f): (f.name or "").lower() for f in Flag}
 FLAG_BITS: Final = {name: bit for bit, name in FLAG_NAMES.items()}
 
-STRINGS: Final = ("journal", "kind", "sender_id", "place", "phase", *TEXTS)
+STRINGS: Final = ("journal", "kind", "sender_id", "place", "phase", "artefact", "state", *TEXTS)
 COLUMNS: Final = (
     *("journal", "index", "time_ns", "kind", "flags", "client", "user", "connection", "conversation", "author"),
     *("counter", "attempt", "author_connection", "seq", "sender", "sender_id", "seen_seq", "size", "digest", "code"),
     *("status", "duration_us", "replica", "name", "place", "phase", "rows", "run", "chunk", "event", "aux"),
+    *("artefact", "forgery", "deadline_ns", "made_from", "sent_ns", "way", "retry_after_ms", "remaining"),
+    *("state", "version", "value", "online", "devices", "breaker", "called"),
 )
 NUMBERS: Final = frozenset(COLUMNS) - {"flags", *STRINGS}
 _FLAG_LISTS: Final = [[name for bit, name in FLAG_NAMES.items() if value & bit] for value in range(256)]
