@@ -17,7 +17,7 @@ LIST_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defect:
-    """One entry; the fields are described in `harness/reference/defects/catalogue.py`."""
+    """One entry; the fields are described in `harness/reference/defects/catalogue/described.py`."""
 
     id: str
     name: str
@@ -28,6 +28,7 @@ class Defect:
     one: float
     service: str
     needs: str
+    story: str = "rough"
 
     def probability(self, power: Power) -> float:
         return self.high if power == "high" else self.one
@@ -68,6 +69,7 @@ def listing_text(defects: Sequence[Defect]) -> str:
             f"p is per {one.opportunity.removeprefix('one ')}",
         ]
         facts += [f"needs {one.needs}"] if one.needs else []
+        facts += [f"shown by {one.story}"] if one.story != "rough" else []
         lines += [f"{one.id:<5}{one.name}: “{one.breaks}”", f"     {' · '.join(facts)}"]
     first = defects[0] if defects else None
     if first is not None:

@@ -1,42 +1,13 @@
-"""The list of defects: what each breaks, in a user's words, and which check must catch it. Data, and nothing else."""
+"""Defects of the message plane: lost, repeated, overtaken, damaged, told to the wrong people."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
-    """One defect.
-
-    id, name     both are understood by `--defect`
-    service      the service to start with it; "backend" is every replica, "backend-2" shows it on one only
-    breaks       what a user would say
-    opportunity  what the probability counts
-    caught_by    checks of which at least one must fail when it shows; the first is the one that is meant for it
-    high, one    probability for many firings in a run of a few seconds with twenty users, and for about one
-    needs        what a run must do for the defect to have an opportunity, if it is not ordinary talk
-    """
-
-    id: str
-    name: str
-    breaks: str
-    opportunity: str
-    caught_by: tuple[str, ...]
-    high: float
-    one: float
-    service: str = "backend"
-    needs: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
+from harness.reference.defects.catalogue.described import Described
 
 PUSH = "one message for one listener"
 MESSAGE = "one message"
 
-CATALOGUE: tuple[Described, ...] = (
+MESSAGES: tuple[Described, ...] = (
     Described(
         id="Z1",
         name="swap-pushes",
@@ -349,5 +320,3 @@ CATALOGUE: tuple[Described, ...] = (
         one=0.05,
     ),
 )
-
-BY_NAME: dict[str, Described] = {key: one for one in CATALOGUE for key in (one.id, one.name)}

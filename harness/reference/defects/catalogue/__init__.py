@@ -1,0 +1,10 @@
+"""The list of defects: what each breaks, in a user's words, and which check must catch it. Data, and nothing else."""
+
+from __future__ import annotations
+
+from harness.reference.defects.catalogue.described import Described
+from harness.reference.defects.catalogue.messages import MESSAGES
+
+CATALOGUE: tuple[Described, ...] = MESSAGES
+
+BY_NAME: dict[str, Described] = {key: one for one in CATALOGUE for key in (one.id, one.name)}

@@ -1,0 +1,35 @@
+"""How a defect is described."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """One defect.
+
+    id, name     both are understood by `--defect`
+    service      the service to start with it; "backend" is every replica, "backend-2" shows it on one only
+    breaks       what a user would say
+    opportunity  what the probability counts
+    caught_by    checks of which at least one must fail when it shows; the first is the one that is meant for it
+    high, one    probability for many firings in a run of a few seconds with twenty users, and for about one
+    needs        what a run must do for the defect to have an opportunity, if it is not ordinary talk
+    story        the load story that gives it its opportunities
+    """
+
+    id: str
+    name: str
+    breaks: str
+    opportunity: str
+    caught_by: tuple[str, ...]
+    high: float
+    one: float
+    service: str = "backend"
+    needs: str = ""
+    story: str = "rough"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
