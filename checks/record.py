@@ -198,7 +198,9 @@ SLOTS: dict[Kind, dict[str, str]] = {
         "attempt": "Artefact",
         "proc": "0: genuine; else how it was forged, a number of the target's forgeries",
         "seq": "its deadline, ns on the clock of `t`; NONE: none known",
-        "aux": "number of the client's artefact that it was made from (a refresh token, a ticket's token); NONE",
+        "aux": "number of the client's artefact that it belongs to: of an ACCESS token the REFRESH token given beside"
+        " it, of a REFRESH token the one that it replaces, of a TICKET its ACCESS token, of a CODE its STATE; NONE."
+        " What hangs together is one family (a session)",
         "digest": "CRC-32 of whom it names and what it permits",
     },
     Kind.REQUEST: {

@@ -1,0 +1,45 @@
+"""What became of each request of a flow, for those who write it down: when it was sent, what was answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from time import monotonic_ns
+from typing import TypeVar
+
+from harness.client.flow import Flow, FlowError, HttpRequest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and its answer. Times are `time.monotonic_ns()`: `sent_ns` is not later than the first byte left,
+    `received_ns` not earlier than the last byte came. status 0: no answer; `timeout`: none in time."""
+
+    request: HttpRequest
+    sent_ns: int
+    received_ns: int
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout: bool = False
+
+
+def observed(flow: Flow[T], saw: Callable[[Exchange], None]) -> Flow[T]:
+    """The same flow; `saw` is told of each exchange before the flow goes on, on whatever client it runs."""
+    try:
+        request = next(flow)
+        while True:
+            sent_ns = monotonic_ns()
+            try:
+                response = yield request
+            except FlowError as error:
+                late = isinstance(error.__cause__, TimeoutError)
+                saw(Exchange(request, sent_ns, monotonic_ns(), timeout=late))
+                request = flow.throw(error)
+            else:
+                saw(Exchange(request, sent_ns, monotonic_ns(), response.status, response.headers))
+                request = flow.send(response)
+    except StopIteration as end:
+        result: T = end.value
+        return result

@@ -1,0 +1,118 @@
+"""Records of credentials, requests and shared state, by name instead of by position (`checks.record.SLOTS`).
+
+Secrets never come here: an artefact is named by its owner's client number and its own number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Protocol
+from zlib import crc32
+
+from checks.record import NOBODY, NONE, Artefact, Flag, Kind, Place, State, Way
+from harness.client.exchange import Exchange
+
+
+class Writes(Protocol):
+    """Where records go: `harness.record.journal.Journal`."""
+
+    def write(
+        self, t: int, kind: int, flags: int, attempt: int, proc: int, client: int, conn: int, conv: int, author: int,
+        counter: int, seq: int, aux: int, size: int, digest: int, /,
+    ) -> int: ...  # fmt: skip
+
+
+Name = tuple[int, int]
+"""An artefact: client number of its owner, its number there."""
+NOTHING: Name = (NOBODY, 0)
+"""No artefact was presented."""
+REFUSALS = (1008, 4400, 4401, 4403, 4404, 4429)
+"""Close codes that say no for a reason; other ones (going away, restart, an error) leave open what would have been."""
+
+
+def outcome(status: int) -> int:
+    """ACCEPTED, REFUSED or neither, from an HTTP status, or a close code of a socket that was not let in."""
+    if 100 <= status < 400:
+        return int(Flag.ACCEPTED)
+    if (400 <= status < 500 and status != 408) or status in REFUSALS:
+        return int(Flag.REFUSED)
+    return 0
+
+
+def digest_of(*values: object) -> int:
+    """CRC-32 of values in their order, as TOKEN, WRITE and SEEN compare them."""
+    return crc32("\x1f".join(map(str, values)).encode("utf-8", "surrogatepass"))
+
+
+def write_token(
+    journal: Writes, kind: Artefact, client: int, number: int, *, deadline_ns: int = NONE, belongs_to: int = NONE,
+    digest: int = 0, forged: int = 0,
+) -> int:  # fmt: skip
+    """An artefact that was issued, or forged (`forged`: how, from 1)."""
+    return journal.write(
+        time.monotonic_ns(), Kind.TOKEN, 0, kind, forged, client, 0, NOBODY, NOBODY, number, deadline_ns, belongs_to, 0,
+        digest,
+    )  # fmt: skip
+
+
+def write_request(
+    journal: Writes, client: int, place: Place, *, sent_ns: int, received_ns: int, status: int, way: Way | int = 0,
+    name: Name = NOTHING, bits: int = 0, conn: int = 0, timeout: bool = False, retry_after_ms: int = NONE,
+    remaining: int = NOBODY,
+) -> int:  # fmt: skip
+    """One request and its answer. `bits`: SPOOFED, CONTROL; `status`: of HTTP or of the refused socket's close."""
+    flags = outcome(status) | (int(Flag.TIMEOUT) if timeout else 0)
+    return journal.write(
+        received_ns, Kind.REQUEST, flags, place, int(way) | bits, client, conn, NOBODY, name[0], name[1], sent_ns,
+        retry_after_ms, status, remaining,
+    )  # fmt: skip
+
+
+def write_exchange(
+    journal: Writes, client: int, place: Place, exchange: Exchange, *, way: Way | int = 0, name: Name = NOTHING,
+    bits: int = 0,
+) -> int:  # fmt: skip
+    """An HTTP request as `harness.client.exchange.observed` tells it, with what its answer says of a budget."""
+    retry_after_ms, remaining = stated_budget(exchange.headers)
+    return write_request(
+        journal, client, place, sent_ns=exchange.sent_ns, received_ns=exchange.received_ns, status=exchange.status,
+        way=way, name=name, bits=bits, timeout=exchange.timeout, retry_after_ms=retry_after_ms, remaining=remaining,
+    )  # fmt: skip
+
+
+def stated_budget(headers: Mapping[str, str]) -> tuple[int, int]:
+    """(Retry-After in ms or NONE, remaining requests or NOBODY); what cannot be read was not stated."""
+    wait, remaining = headers.get("retry-after", ""), headers.get("x-ratelimit-remaining", "")
+    return int(wait) * 1000 if wait.isdecimal() else NONE, int(remaining) if remaining.isdecimal() else NOBODY
+
+
+def write_revoke(
+    journal: Writes, client: int, place: Place, *, sent_ns: int, received_ns: int, status: int, name: Name
+) -> int:
+    """A logout (`name`: the artefact) or a ban (number 0: all that its owner's user holds)."""
+    return journal.write(
+        received_ns, Kind.REVOKE, outcome(status), place, 0, client, 0, NOBODY, name[0], name[1], sent_ns, NONE, status,
+        0,
+    )  # fmt: skip
+
+
+def write_change(
+    journal: Writes, client: int, place: Place, state: State, *, sent_ns: int, received_ns: int, status: int,
+    of: int, digest: int, value: int = NONE, what: int = 0, conv: int = NOBODY,
+) -> int:  # fmt: skip
+    """A change of shared state, as WRITE. `of`: whose (a client); `what`: the message's counter, or a version."""
+    return journal.write(
+        received_ns, Kind.WRITE, outcome(status), place, state, client, 0, conv, of, what, sent_ns, value, status,
+        digest,
+    )  # fmt: skip
+
+
+def write_seen(
+    journal: Writes, client: int, place: Place, state: State, *, asked_ns: int, seen_ns: int, of: int, digest: int,
+    value: int = NONE, what: int = 0, conv: int = NOBODY, conn: int = 0,
+) -> int:  # fmt: skip
+    """Shared state as somebody was shown it. `asked_ns` NONE: it was pushed, on `conn`."""
+    return journal.write(
+        seen_ns, Kind.SEEN, 0, place, state, client, conn, conv, of, what, asked_ns, value, 0, digest
+    )  # fmt: skip
