@@ -49,7 +49,7 @@ class Conductor:
         self._finishing: Event | None = None
         self._told: list[str] = []
         RunDirectory.check_root(Path(options.runs))
-        self.under_test = UnderTest.from_options(options)
+        self.under_test = UnderTest.from_options(options, life.story.platform)
 
     # -- begin ------------------------------------------------------------------------------------------------------
 

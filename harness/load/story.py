@@ -17,6 +17,7 @@ class Story:
     room_sizes   every user is a member of one room of each of these sizes
     memory_mb    resident memory that each kind of service of our platform may reach
     probe_p99_ms the REST probe's 99th percentile must stay below this
+    platform     settings by service that our own platform must be started with, else the story has no point
     """
 
     name: str
@@ -24,6 +25,7 @@ class Story:
     room_sizes: tuple[int, ...]
     memory_mb: Mapping[str, float] = field(default_factory=dict)
     probe_p99_ms: float | None = None
+    platform: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def thresholds(self) -> dict[str, Any]:
         return {"memory_mb": dict(self.memory_mb), "probe_p99_ms": self.probe_p99_ms}
@@ -36,6 +38,7 @@ def story(
     rooms: Sequence[int] = (5, 10, 100),
     memory_mb: Mapping[str, float] | None = None,
     probe_p99_ms: float | None = None,
+    platform: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Story:
     """Call once in a locustfile as `story(__file__, judged_by=("I1", …))`: from then on its runs are judged."""
     from harness.load.arguments import add_arguments
@@ -47,6 +50,7 @@ def story(
         room_sizes=tuple(rooms),
         memory_mb=dict(memory_mb or {}),
         probe_p99_ms=probe_p99_ms,
+        platform=dict(platform or {}),
     )
     events: Any = locust.events
     events.init_command_line_parser.add_listener(add_arguments)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 
 from harness.client.flow import FlowError, run_flow
 from harness.errors import SettingsError, TargetError
+from harness.platform.environment import settings_missing
 from harness.platform.launch import Platform, launch, offered
 from harness.settings import load_settings
 from harness.target.load import open_target, secrets_environment, without_secrets
@@ -19,6 +21,10 @@ from harness.target.protocol import Target
 
 REACH_S = 10.0
 LOG_LINES = 10_000
+PROMISED_BY = {"rate_per_s": "rate_per_s", "rate_burst": "rate_burst"}
+"""Settings of the backend that are promises of the contract."""
+Wanted: TypeAlias = Mapping[str, Mapping[str, object]]
+"""What a story needs of our own platform: settings by service, like `{"backend": {"rate_per_s": 5}}`."""
 
 
 class UnderTest:
@@ -30,21 +36,25 @@ class UnderTest:
         self._platform = platform
 
     @classmethod
-    def from_options(cls, options: Any) -> UnderTest:
-        """Raises EarwitnessError: a file with faults, an address nobody answers, a platform that does not start."""
+    def from_options(cls, options: Any, wanted: Wanted | None = None) -> UnderTest:
+        """`wanted`: settings without which the story has no point; a platform that is up already is used if it has
+        them. Raises EarwitnessError: a file with faults, an address nobody answers, a platform that does not start."""
         if options.target:
             under_test = cls({"kind": "file", "path": str(Path(options.target).resolve())})
             under_test._reach()
             return under_test
         load_settings()  # its faults are told before anything is begun
         defects = _defects(options.defect)
-        platform = None if defects else offered()
+        platform = None if defects else _fitting(offered(), wanted or {})
         if platform is None:
             begin = time.monotonic()
             print("earwitness: starting the platform ...", file=sys.stderr, flush=True)
-            platform = launch(defects=defects)
+            platform = launch(defects=defects, settings=wanted)
             print(f"earwitness: the platform is up ({time.monotonic() - begin:.1f} s)", file=sys.stderr, flush=True)
-        return cls({"kind": "reference", "endpoints": without_secrets(platform.endpoints)}, platform)
+        has = platform.endpoints.get("settings", {}).get("backend", {})
+        promises = {promise: has[name] for name, promise in PROMISED_BY.items() if name in has}
+        description = {"kind": "reference", "endpoints": without_secrets(platform.endpoints)}
+        return cls({**description, "options": {"promises": promises}}, platform)
 
     def _reach(self) -> None:
         name = self.description.get("path", "the target")
@@ -94,6 +104,20 @@ class UnderTest:
         """Stop the platform if we started it."""
         if self._platform is not None:
             self._platform.stop()
+
+
+def _fitting(platform: Platform | None, wanted: Wanted) -> Platform | None:
+    """The platform that is up already, unless the story needs other settings than it has."""
+    missing = settings_missing(platform.endpoints, wanted) if platform is not None else []
+    if missing:
+        orders = " ".join(f"--set {one}" for one in missing)
+        print(
+            f"earwitness: this story needs other settings than the platform that is up has, so it starts its own; "
+            f"to use one that is up: earwitness up {orders}",
+            file=sys.stderr,
+        )
+        return None
+    return platform
 
 
 def _defects(text: str) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,6 +57,17 @@ def check_fits(endpoints: Mapping[str, Any], settings: Settings) -> None:
     if faults:
         faults[-1] += "; stop it, or take the setting back"
         raise SettingsError("The platform that is up already does not fit the settings", faults)
+
+
+def settings_missing(endpoints: Mapping[str, Any], wanted: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """What a platform that runs already was not started with, as `--set` takes it: `backend.rate_per_s=5`."""
+    has = endpoints.get("settings", {})
+    return [
+        f"{service}.{name}={json.dumps(value)}"
+        for service, values in wanted.items()
+        for name, value in values.items()
+        if has.get(service, {}).get(name) != value
+    ]
 
 
 def _ports(settings: Settings) -> dict[str, int | None]:

@@ -135,6 +135,10 @@ class Stack:
             "auth_dsn": self._postgres.dsn("auth"),
             "main_dsn": self._postgres.dsn("main"),
             "redis": self._redis_url,
+            "settings": {
+                kind: {name: value for name, value in self._changed(kind, kind).items() if "secret" not in name}
+                for kind in ("auth", BACKEND)
+            },
         }
 
     def specs(self) -> list[ServiceSpec]:
@@ -209,11 +213,6 @@ class Stack:
     ) -> ServiceSpec:
         """A Python service of `harness.reference`; ready when `/ready` and then its own probes say so."""
         kind = _kind(name)
-        changed = {
-            **DEFAULTS.get(kind, {}),
-            **self.options.settings.get(kind, {}),
-            **self.options.settings.get(name, {}),
-        }
         orders = list(self.options.defects.get(kind, ()))
         if name != kind:
             orders += self.options.defects.get(name, ())
@@ -226,13 +225,18 @@ class Stack:
                 *(part for order in orders for part in ("--defect", order)),
             ),
             env=module_environment(),
-            settings={"name": name, **settings, **changed},
+            settings={"name": name, **settings, **self._changed(kind, name)},
             port=self._ports[name].number,
             inherits=True,
             ready=(HttpAnswers(f"{self._url(name)}/ready"), *probes),
             after=after,
             beside=beside,
         )
+
+    def _changed(self, kind: str, name: str) -> dict[str, object]:
+        """What of a service's settings is not wiring: the defaults, and what the options say."""
+        options = self.options.settings
+        return {**DEFAULTS.get(kind, {}), **options.get(kind, {}), **options.get(name, {})}
 
     @property
     def _redis_url(self) -> str:

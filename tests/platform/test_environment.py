@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.errors import PlatformError, SettingsError
-from harness.platform.environment import check_fits, with_settings
+from harness.platform.environment import check_fits, settings_missing, with_settings
 from harness.platform.stack import Stack, StackOptions
 from harness.settings import AuthServiceSettings, BackendSettings, FrontendSettings, Settings
 
@@ -96,3 +96,12 @@ def test_a_platform_that_is_up_must_fit_what_was_set() -> None:
     with pytest.raises(SettingsError) as caught:
         check_fits(ENDPOINTS, ALL)
     assert [fault.split(" is ")[0] for fault in caught.value.faults] == ["backend.port", "backend.database"]
+
+
+def test_settings_that_a_running_platform_lacks() -> None:
+    """Each as the option that would give it to one; nothing where it has them all."""
+    has = {**ENDPOINTS, "settings": {"backend": {"rate_per_s": 5, "rate_burst": 40}}}
+    assert settings_missing(has, {}) == settings_missing(has, {"backend": {"rate_per_s": 5}}) == []
+    wanted = {"backend": {"rate_per_s": 6}, "auth": {"access_ttl_s": 30}}
+    assert settings_missing(has, wanted) == ["backend.rate_per_s=6", "auth.access_ttl_s=30"]
+    assert settings_missing(ENDPOINTS, wanted) == ["backend.rate_per_s=6", "auth.access_ttl_s=30"]

@@ -57,8 +57,9 @@ async def test_every_endpoint_answers_what_it_is_for(platform: Platform) -> None
     """Pages, login, both databases, Valkey, each replica and the edge in front of them."""
     endpoints = platform.endpoints
     assert set(endpoints) == {
-        "edge", "auth", "frontend", "provider", "backends", "auth_dsn", "main_dsn", "redis", "control",
+        "edge", "auth", "frontend", "provider", "backends", "auth_dsn", "main_dsn", "redis", "control", "settings",
     }  # fmt: skip
+    assert (endpoints["settings"]["backend"]["rate_burst"], endpoints["settings"]["auth"]["rate_burst"]) == (77, 2000)
     assert list(endpoints["backends"]) == ["backend-1", "backend-2"]
     for url in (endpoints["edge"], endpoints["auth"], endpoints["frontend"], *endpoints["backends"].values()):
         assert await asyncio.to_thread(status_of, f"{url}/ready") == 200
