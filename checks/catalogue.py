@@ -18,6 +18,7 @@ from checks.resume import RESUME_WITHOUT_GAP, WATERMARK_HONESTY
 from checks.revoked import REVOKED
 from checks.runs import AGENT_STREAM
 from checks.stored import ONCE, STORED_CHECK
+from checks.truth import ROSTER_TRUTH
 
 ALL: tuple[Check, ...] = (
     RECORD_COMPLETE,
@@ -25,6 +26,7 @@ ALL: tuple[Check, ...] = (
     CLOCK,
     LOAD_ATTAINED,
     OWN_ORDER,
+    ROSTER_TRUTH,
     FIFO,
     TOTAL_ORDER,
     CAUSAL_ORDER,

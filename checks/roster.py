@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
+
+
+class Origin(StrEnum):
+    """Whose word a roster is. The first three are the tester's own, the others are not."""
+
+    PLAN = "plan"  # made from seed and numbers, before the run began
+    TARGET = "target"  # accounts or rooms that the owner of the platform wrote into the target's file
+    STATED = "stated"  # said by whoever recorded an imported history, before its first record
+    LATE = "stated-late"  # said there after records had been written
+    JOINED = "joined"  # derived from who joined: what the platform let happen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +49,12 @@ class Roster:
             "conversation_names": list(self.conversation_names),
             "extra": dict(self.extra),
         }
+
+    def digest(self) -> str:
+        """SHA-256 of who is who and who belongs where; `extra` is not in it. Equal digests: the same roster."""
+        told = self.to_dict()
+        del told["extra"]
+        return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Roster:

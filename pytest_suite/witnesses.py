@@ -64,11 +64,12 @@ class Witnesses:
             judged_by=list(judged_by),
             planned={"users": users},
             target={"kind": "reference", "endpoints": without_secrets(platform.endpoints)},
+            plan=self.plan.to_dict(),
             contract=self.target.contract.to_dict(),
             journals=["load-0", "collector"],
             state="running",
         )
-        self.directory.write_roster(self.plan.roster())
+        self.directory.write_roster(self.plan.roster(), self.plan.origin)
         self.transport, self.tally = Transport(), Tally()
         self.turn = asyncio.Semaphore(LOGINS_AT_ONCE)
         self.leaving = False
@@ -77,7 +78,8 @@ class Witnesses:
         self._lag = Histogram()
 
     async def __aenter__(self) -> Witnesses:
-        self.journal = Journal.create(self.directory.journals, "load-0", meta=process_meta(index=0))
+        meta = process_meta(index=0, roster=self.plan.roster().digest())
+        self.journal = Journal.create(self.directory.journals, "load-0", meta=meta)
         self._watch = asyncio.create_task(self._watch_lag())
         self._phase(Phase.LOAD)
         self.witnesses = [Witness(self, person) for person in self.plan.people]

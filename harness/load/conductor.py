@@ -103,7 +103,7 @@ class Conductor:
             journals=[f"load-{index}" for index in range(len(workers))] + ["collector"],
             state="running",
         )
-        run.write_roster(plan.roster())
+        run.write_roster(plan.roster(), plan.origin)
         # A run that records nothing still leaves its bursts table empty, not absent.
         (run.path / "tables").mkdir(exist_ok=True)
 

@@ -58,7 +58,9 @@ class Part:
         self._on_all_here: Callable[[Part], None] | None = on_all_here
         self._closed = False
         self._transport_before = TRANSPORT.snapshot()
-        self.journal = Journal.create(self.run_dir / "journals", f"load-{index}", meta=process_meta(index=index))
+        # Before its first record this process says by which roster it records: the one that it planned itself (H6).
+        meta = process_meta(index=index, roster=self.plan.roster().digest())
+        self.journal = Journal.create(self.run_dir / "journals", f"load-{index}", meta=meta)
         self.phase(Phase.LOAD)
         self._publisher = Publisher(environment, self.tally)
         self._lag = LoopLag()

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
-from checks.roster import Roster
+from checks.roster import Origin, Roster
 from harness.errors import RecordError
 
 FREE_MB_MIN: Final = 64
@@ -91,8 +91,10 @@ class RunDirectory:
         self.run = {**self.run, **values}
         write_json(self.path / "run.json", self.run)
 
-    def write_roster(self, roster: Roster) -> None:
+    def write_roster(self, roster: Roster, origin: Origin | None = None) -> None:
+        """Before anything is recorded; `run.json` says whose word it is, and its digest (H6). None: nobody knows."""
         write_json(self.path / "roster.json", roster.to_dict())
+        self.update(roster={"origin": origin, "sha256": roster.digest()})
 
     def append(self, table: str, row: Mapping[str, Any]) -> None:
         """Add one line to `tables/TABLE.jsonl`; it is on its way to the disk when this returns."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from checks.contract import Contract, ContractError
 from checks.record import FOREIGN
-from checks.roster import Roster
+from checks.roster import Origin, Roster
 from harness.errors import RecordError
 from harness.record.columns import SCHEMA
 from harness.record.journal import Journal
@@ -86,6 +86,7 @@ class _Import:
         self._rows = Rows()
         self._run: dict[str, Any] = {}
         self._roster: Roster | None = None
+        self._origin = Origin.JOINED
         self._members: dict[str, list[str]] = {}
         self._journals: dict[str, Journal] = {}
         self._footers: dict[str, dict[str, Any] | None] = {}
@@ -115,9 +116,11 @@ class _Import:
             raise RecordError(f"{file}: client {beyond} is not in its roster, which has {len(roster.user_of)} clients.")
         for name, journal in self._journals.items():
             journal.close(self._footers.get(name, {"imported": True}))
-        self._directory.write_roster(roster)
+        self._directory.write_roster(roster, self._origin)
         run = {"story": "imported", "seed": 0, "tag": "", "judged_by": [], "state": "recorded", **self._run}
         run["contract"] = contract or run.get("contract") or Contract(name=file.stem).to_dict()
+        if not (self._rows.exact and "roster" in self._run):  # an export says whose word its roster is
+            run["roster"] = self._directory.run["roster"]
         self._directory.update(**{"journals": list(self._journals), **run, "imported_from": str(file)})
 
     def abandon(self) -> None:
@@ -134,6 +137,7 @@ class _Import:
         self._run = dict(run)
 
     def _take_roster(self, roster: Mapping[str, Any]) -> None:
+        self._origin = Origin.LATE if self.count else Origin.STATED
         if "user_of" in roster:
             self._roster = Roster.from_dict(roster)
         else:

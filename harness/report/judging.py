@@ -17,6 +17,7 @@ from checks.witness import tell
 from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN
 from harness.record.history import History, open_history
 from harness.report import figures
+from harness.report.facts import facts_of
 from harness.report.junit import junit_xml
 from harness.report.thresholds import judge_thresholds
 
@@ -32,7 +33,7 @@ def judge_run(run_dir: Path, *, judge: Judge | None = None) -> dict[str, Any]:
     judge = Judge(history.roster, contract, ALL) if judge is None else judge
     for batch in history.batches():
         judge.step(batch)
-    verdicts = judge.finish(history.infos(), _facts(history))
+    verdicts = judge.finish(history.infos(), facts_of(history))
     outcome, why = outcome_of_run(verdicts, run.get("judged_by", ()))
     views = [view.records for view in history.journals]
     probe = figures.probe_figures(views)
@@ -58,15 +59,6 @@ def judge_run(run_dir: Path, *, judge: Judge | None = None) -> dict[str, Any]:
         "to_first_message_s": figures.to_first_message_s(history.journals, run.get("process_started")),
         "bursts": figures.bursts(views, run_dir / "tables" / "bursts.jsonl"),
         "records": sum(len(records) for records in views),
-    }
-
-
-def _facts(history: History) -> dict[str, Any]:
-    run = history.run
-    return {
-        "users_planned": (run.get("planned") or {}).get("users"),
-        "journals_expected": run.get("journals", 0),
-        "state": run.get("state"),
     }
 
 

@@ -248,7 +248,7 @@ async def collect(run_dir: Path, *, deadline_s: float = DEADLINE_S, parallel: in
         if not found:
             raise RecordError(f"{run_dir}: {where} has no {key}, so the final state cannot be read.")
     target = open_target(directory.run["target"])
-    journal = Journal.create(directory.journals, NAME, meta=process_meta(role=NAME))
+    journal = Journal.create(directory.journals, NAME, meta=process_meta(role=NAME, roster=roster.digest()))
     collector = Collector(directory, target, roster, journal, parallel)
     ca_file: Any = getattr(target, "ca_file", None)
     verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=ca_file) if ca_file else True

@@ -9,7 +9,7 @@ from functools import cached_property
 from random import Random
 from typing import Any
 
-from checks.roster import Roster
+from checks.roster import Origin, Roster
 from harness.errors import TargetError
 from harness.target.protocol import Person, Room, Target
 
@@ -103,6 +103,11 @@ class Plan:
     def rng(self, number: int) -> Random:
         """The user's own source of chance: think times and choices."""
         return Random(f"{self.seed}:user:{number}")
+
+    @property
+    def origin(self) -> Origin:
+        """Whose word `roster` is: made here, or the target file's."""
+        return Origin.TARGET if self.people_given or self.rooms_given else Origin.PLAN
 
     def roster(self) -> Roster:
         return Roster(

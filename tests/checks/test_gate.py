@@ -105,7 +105,7 @@ def _fault_that_never_happened(run: SimulatedRun, facts: dict[str, Any]) -> None
 
 
 def _unknown_clock(run: SimulatedRun, facts: dict[str, Any]) -> None:
-    run.infos[0] = replace(run.infos[0], meta={})
+    run.infos[0] = replace(run.infos[0], meta={"roster": run.roster.digest()})
 
 
 def _less_load_than_offered(run: SimulatedRun, facts: dict[str, Any]) -> None:
@@ -119,12 +119,18 @@ def _recorded_out_of_order(run: SimulatedRun, facts: dict[str, Any]) -> None:
     journal["t"][other] = journal["t"][one] - 1
 
 
+def _a_member_whom_nobody_planned(run: SimulatedRun, facts: dict[str, Any]) -> None:
+    room, *rooms = run.roster.conversations
+    facts["roster_planned"] = replace(run.roster, conversations=(room[1:], *rooms))
+
+
 SPOILT: dict[str, Callable[[SimulatedRun, dict[str, Any]], None]] = {
     "H1": _torn,
     "H2": _fault_that_never_happened,
     "H3": _unknown_clock,
     "H4": _less_load_than_offered,
     "H5": _recorded_out_of_order,
+    "H6": _a_member_whom_nobody_planned,
 }
 """Check of the record itself → how a good record is spoilt so that only this one doubts it."""
 
@@ -137,8 +143,11 @@ def _doubting(run: SimulatedRun, facts: dict[str, Any]) -> set[str]:
 
 @pytest.mark.parametrize("check", SPOILT)
 def test_a_record_that_only_this_check_doubts(check: str) -> None:
-    """A good record is doubted by none of H1 to H5, a spoilt one by exactly the one that is meant."""
-    run, facts = simulate(1), {"messages_offered": 1, "messages_sent": 1}
+    """A good record is doubted by none of H1 to H6, a spoilt one by exactly the one that is meant."""
+    run = simulate(1)
+    run.infos[0] = replace(run.infos[0], meta={**run.infos[0].meta, "roster": run.roster.digest()})
+    facts: dict[str, Any] = {"messages_offered": 1, "messages_sent": 1}
+    facts |= {"roster_origin": "plan", "roster_planned": run.roster}
     assert _doubting(run, facts) == set()
     SPOILT[check](run, facts)
     assert _doubting(run, facts) == {check}

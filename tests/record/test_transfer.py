@@ -26,6 +26,7 @@ from harness.record.reading import STRANGER
 from harness.record.rundir import RunDirectory
 from harness.record.transfer_in import import_history
 from harness.record.transfer_out import export
+from harness.report.facts import facts_of
 
 NAMES = ["u-ann", "u-bob", "stranger", "replica 1"]
 INTERNED = st.integers(FOREIGN, FOREIGN + len(NAMES) - 1)
@@ -351,7 +352,7 @@ def test_the_documented_recorder_is_judged(tmp_path: Path, monkeypatch: pytest.M
         import_history(file, tmp_path / f"run{spoilt}")
         history = open_history(tmp_path / f"run{spoilt}")
         contract = Contract.from_dict(history.run["contract"])
-        facts = {"journals_expected": history.run["journals"]}
+        facts = facts_of(history)
         verdicts = {v.id: v for v in judge(history.roster, contract, history.batches(), history.infos(), facts)}
         assert not [v for v in verdicts.values() if v.id.startswith("H") and v.outcome is not Outcome.PASS]
         broken = [v.id for v in verdicts.values() if v.outcome is Outcome.FAIL]

@@ -1,0 +1,39 @@
+"""What a run directory tells the judge beside its records: the plan, its state, and whose word the roster is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from checks.roster import Origin, Roster
+from harness.record.history import History
+from harness.target.plan import Plan
+
+
+def facts_of(history: History) -> dict[str, Any]:
+    """Facts for `Judge.finish`."""
+    run = history.run
+    planned, origin = planned_roster(run)
+    return {
+        "users_planned": (run.get("planned") or {}).get("users"),
+        "journals_expected": run.get("journals", 0),
+        "state": run.get("state"),
+        "roster_origin": origin,
+        "roster_planned": planned,
+        "identities": [identity for view in history.journals for identity in view.sidecar.identities],
+    }
+
+
+def planned_roster(run: Mapping[str, Any]) -> tuple[Roster | None, str | None]:
+    """The roster made again from the plan in `run.json`, and whose word it is. A plan with rooms or accounts that were
+    given is the target file's word only where there is such a file."""
+    origin = (run.get("roster") or {}).get("origin")
+    if origin not in (Origin.PLAN, Origin.TARGET):
+        return None, origin
+    try:
+        plan = Plan.from_dict(run["plan"])
+        planned = plan.roster()
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return None, origin
+    from_file = (run.get("target") or {}).get("kind") == "file"
+    return (planned if plan.origin is Origin.PLAN or from_file else None), origin
