@@ -19,6 +19,7 @@ from harness.platform.remains import DIRECTORY_VARIABLE, is_alive
 from harness.platform.tether import dies_with_parent
 
 LAST_LINES = 12
+GONE_TIMEOUT_S = 10.0
 _LAST_BYTES = 16384
 
 
@@ -148,3 +149,20 @@ async def gone(family: Sequence[psutil.Process], timeout_s: float) -> None:
     async with asyncio.timeout(timeout_s):
         while any(is_alive(process) for process in family):
             await asyncio.sleep(0.005)
+
+
+async def end_family(
+    process: subprocess.Popen[bytes], ended: asyncio.Future[int], number: signal.Signals, timeout_s: float
+) -> None:
+    """The signal, SIGKILL after `timeout_s`, and SIGKILL to what it leaves behind; returns when all are gone."""
+    family = descendants(process.pid)
+    if number != signal.SIGKILL:
+        process.send_signal(number)
+        await asyncio.wait({ended}, timeout=timeout_s)
+    if not ended.done():
+        family = descendants(process.pid)
+        process.kill()
+    await asyncio.wait_for(asyncio.shield(ended), GONE_TIMEOUT_S)
+    for child in family:
+        send(child, signal.SIGKILL)
+    await gone(family, GONE_TIMEOUT_S)

@@ -13,11 +13,12 @@ import json
 import secrets
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from harness.errors import EarwitnessError, PlatformError
+from harness.platform.links import Links
 from harness.platform.ports import HOST
 from harness.platform.supervisor import Supervisor
 
@@ -31,8 +32,11 @@ _MAX_LOG_LINES = 10_000
 class ControlServer:
     """Answers on 127.0.0.1 until closed."""
 
-    def __init__(self, supervisor: Supervisor, endpoints: dict[str, Any], shut_down: Callable[[], None]) -> None:
+    def __init__(
+        self, supervisor: Supervisor, endpoints: dict[str, Any], shut_down: Callable[[], None], links: Links
+    ) -> None:
         self._supervisor, self._endpoints, self._shut_down = supervisor, endpoints, shut_down
+        self._links = links
         self._token = secrets.token_urlsafe(24)
         self._server: asyncio.Server | None = None
 
@@ -66,7 +70,7 @@ class ControlServer:
             return {"error": str(error)}
         except OSError as error:
             return {"error": f"That did not work: {error or type(error).__name__}."}
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             return {"error": f"The control socket does not understand this request: {error}."}
 
     async def _do(self, request: dict[str, Any]) -> Any:
@@ -79,13 +83,20 @@ class ControlServer:
             "logs": lambda: supervisor.logs(name, min(int(request.get("lines", 100)), _MAX_LOG_LINES)),
             "shutdown": self._shut_down,
         }
-        acts: dict[str, Callable[[], Awaitable[None]]] = {
+        acts: dict[str, Callable[[], Awaitable[Any]]] = {
             "kill": lambda: supervisor.kill(name),
             "stop": lambda: supervisor.stop(name),
             "start": lambda: supervisor.start_again(name),
             "pause": lambda: supervisor.pause(name),
             "resume": lambda: supervisor.resume(name),
-            "restart": lambda: supervisor.restart(name, graceful=bool(request.get("graceful", True))),
+            "restart": lambda: supervisor.restart(
+                name, graceful=bool(request.get("graceful", True)), settings=request.get("settings")
+            ),
+            "replace": lambda: supervisor.replace(name),
+            "links": lambda: self._links.ask("status"),
+            "disturb": lambda: self._links.ask("set", link=request["link"], conditions=request["conditions"]),
+            "cut": lambda: self._links.ask("cut", link=request["link"]),
+            "try": lambda: self._links.try_out(str(request["link"])),
         }
         if verb in looks:
             return looks[verb]()
@@ -172,9 +183,29 @@ class ControlClient:
         """SIGCONT."""
         self.ask("resume", service=service)
 
-    def restart(self, service: str, *, graceful: bool = True) -> None:
-        """End and start it; returns when it is ready again."""
-        self.ask("restart", service=service, graceful=graceful)
+    def restart(self, service: str, *, graceful: bool = True, settings: Mapping[str, object] | None = None) -> None:
+        """End and start it, from now on with changed settings; returns when it is ready again."""
+        self.ask("restart", service=service, graceful=graceful, settings=dict(settings or {}))
+
+    def replace(self, service: str) -> None:
+        """A new process takes over its socket, the old one drains; returns when that has ended."""
+        self.ask("replace", service=service)
+
+    def links(self) -> dict[str, dict[str, Any]]:
+        """By link: connections open, opened and cut, bytes that passed, conditions. Empty without links."""
+        return dict(self.ask("links"))
+
+    def disturb(self, link: str, **conditions: object) -> None:
+        """What a link does from now on (`harness.platform.links.Conditions`); without any it is free again."""
+        self.ask("disturb", link=link, conditions=conditions)
+
+    def cut(self, link: str) -> int:
+        """Reset every connection of a link; returns how many there were."""
+        return int(self.ask("cut", link=link))
+
+    def try_out(self, link: str) -> dict[str, Any]:
+        """A small exchange through a link: `{"seconds", "bytes"}`, or `{"error"}` when there was no answer."""
+        return dict(self.ask("try", link=link))
 
     def shutdown(self) -> None:
         """End the whole platform; returns at once."""
@@ -200,7 +231,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "do",
         metavar="VERB",
-        help="endpoints, status, stats, deaths, logs, kill, stop, start, pause, resume, restart or shutdown",
+        help="endpoints, status, stats, deaths, logs, kill, stop, start, pause, resume, restart, replace, links "
+        "or shutdown",
     )
     parser.add_argument("service", nargs="?", default="")
     args = parser.parse_args(argv)

@@ -85,6 +85,7 @@ def launch(
     defects: Mapping[str, Sequence[str]] | None = None,
     settings: Mapping[str, Mapping[str, object]] | None = None,
     ports: Mapping[str, int] | None = None,
+    links: Sequence[str] = (),
     log_dir: Path | None = None,
     keep: bool = False,
     postgres_user: str | None = None,
@@ -94,7 +95,8 @@ def launch(
     """Start a platform and wait until it is ready; PlatformError with the reason if it does not get there.
 
     What is not given here is as the settings say (`harness.settings`: file in the working directory, environment).
-    `defects` `{"backend-2": ["Z1:0.01"]}`, `settings` `{"backend": {"rate_per_s": 5}}`, `ports` `{"edge": 8080}`.
+    `defects` `{"backend-2": ["Z1:0.01"]}`, `settings` `{"backend": {"rate_per_s": 5}}`, `ports` `{"edge": 8080}`,
+    `links` `("backend/auth",)`.
     `progress` is told a sentence now and then when the start takes more than two seconds (default: stderr).
     """
     arguments = ["--replicas", str(replicas)] if replicas is not None else []
@@ -104,6 +106,8 @@ def launch(
         arguments += [part for k, v in values.items() for part in ("--set", f"{service}.{k}={json.dumps(v)}")]
     for service, number in (ports or {}).items():
         arguments += ["--port", f"{service}={number}"]
+    for link in links:
+        arguments += ["--link", link]
     if log_dir is not None:
         arguments += ["--log-dir", str(log_dir)]
     if keep:

@@ -69,10 +69,10 @@ class Postgres:
         if self.mode is UserMode.NOBODY:
             self._binaries = _readable_binaries(self._binaries, scratch)
 
-    def dsn(self, role: str) -> str:
-        """Address of a role's database with its password."""
+    def dsn(self, role: str, port: ReservedPort | None = None) -> str:
+        """Address of a role's database with its password; `port`: of a link to it, if not its own."""
         password, database = quote(self._password, safe=""), self._databases[role]
-        return f"postgresql://{role}:{password}@{HOST}:{self._port.number}/{database}?sslmode=disable"
+        return f"postgresql://{role}:{password}@{HOST}:{(port or self._port).number}/{database}?sslmode=disable"
 
     def spec(self, name: str = "postgres") -> ServiceSpec:
         options = [f"{key}={value}" for key, value in {**_CONFIGURATION, "port": str(self._port.number)}.items()]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import os
 import signal
+import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +21,8 @@ from harness.platform.children import (
     LAST_LINES,
     descendants,
     describe_status,
+    end_family,
     family_of,
-    gone,
     popen,
     send,
     tail,
@@ -27,9 +31,7 @@ from harness.platform.children import (
 from harness.platform.ports import bound_socket
 from harness.platform.readiness import wait_ready
 from harness.platform.remains import DIRECTORY_VARIABLE
-from harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, ServiceSpec
-
-_GONE_TIMEOUT_S = 10.0
+from harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, TAKEOVER_VARIABLE, ServiceSpec
 
 STOPPED, STARTING, READY, PAUSED, KILLED, DIED = "stopped", "starting", "ready", "paused", "killed", "died"
 
@@ -53,6 +55,7 @@ class ServiceProcess:
         self._ended: asyncio.Future[int] | None = None
         self._log_start = 0
         self._end_expected = False
+        self._listener: socket.socket | None = None
 
     @property
     def pid(self) -> int | None:
@@ -74,18 +77,21 @@ class ServiceProcess:
         self.starts += 1
         self._spawn()
 
-    def _spawn(self) -> None:
+    def _spawn(self, ready_pipe: int | None = None) -> None:
         spec = self.spec
         env = {**spec.env, DIRECTORY_VARIABLE: str(self._root)}
         handed: list[int] = []
-        listener = None
         if spec.inherits:
             assert spec.port is not None
-            listener = bound_socket(spec.name, spec.port, listening=spec.listening)
-            handed = [listener.fileno()]
-            env[FD_VARIABLE] = str(listener.fileno())
+            if self._listener is None:
+                self._listener = bound_socket(spec.name, spec.port, listening=spec.listening)
+            handed = [self._listener.fileno()]
+            env[FD_VARIABLE] = str(handed[0])
         if spec.settings is not None:
             env[SETTINGS_VARIABLE] = json.dumps({**spec.settings, **({"fd": handed[0]} if handed else {})})
+        if ready_pipe is not None:
+            env[TAKEOVER_VARIABLE] = str(ready_pipe)
+            handed.append(ready_pipe)
         try:
             with open(self.log_path, "ab") as log:
                 self._log_start = log.tell()
@@ -93,14 +99,22 @@ class ServiceProcess:
                     spec.argv, env=env, cwd=self.directory, output=log.fileno(), pass_fds=handed, user=spec.user
                 )
         finally:
-            if listener is not None:
-                listener.close()  # the child's own copy dies with it, so that its port then refuses connections
+            if not spec.takes_over:
+                self._let_go()
         self._ended = when_ended(self._popen)
-        self._ended.add_done_callback(self._on_end)
+        self._ended.add_done_callback(partial(self._on_end, self._popen))
 
-    def _on_end(self, ended: asyncio.Future[int]) -> None:
-        if ended.cancelled() or self._end_expected:
+    def _let_go(self) -> None:
+        """Our copy of the listening socket is only for a process that takes over; without it, the port of a service
+        that has ended refuses connections."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def _on_end(self, popen: subprocess.Popen[bytes], ended: asyncio.Future[int]) -> None:
+        if ended.cancelled() or self._end_expected or popen is not self._popen:
             return
+        self._let_go()
         self.state = DIED
         self.death = self._died(ended.result())
         if self._on_death is not None:
@@ -150,6 +164,64 @@ class ServiceProcess:
         await self.start()
         await self.wait_ready()
 
+    def reconfigure(self, changes: Mapping[str, object]) -> None:
+        """Other settings, from its next start on."""
+        if self.spec.settings is None:
+            raise PlatformError(f"{self.spec.name} has no settings that could be changed.")
+        self.spec = dataclasses.replace(self.spec, settings={**self.spec.settings, **changes})
+
+    async def replace(self) -> None:
+        """A new process takes the listening socket over as soon as it is ready to serve; then the old one is told to
+        stop, and drains. At no moment does the port refuse a connection. Returns when the old one has ended.
+
+        Only for services that inherit their socket and say on the pipe of `TAKEOVER_VARIABLE` that they are ready.
+        """
+        self._must_run("replaced")
+        if not self.spec.takes_over:
+            raise PlatformError(f"{self.spec.name} cannot be replaced while it runs: restart it.")
+        assert self._popen is not None
+        assert self._ended is not None
+        before = self._popen, self._ended
+        reading, writing = os.pipe()
+        try:
+            self._spawn(writing)
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        self.starts += 1
+        assert self._ended is not None
+        try:
+            await self._heard_ready(reading, self._ended)
+        except PlatformError:
+            failed = self._popen, self._ended
+            self._popen, self._ended = before  # which still serves
+            await end_family(*failed, signal.SIGKILL, 0.0)
+            raise
+        old, ended = before
+        await end_family(old, ended, self.spec.stop_signal, self.spec.stop_timeout_s)
+        self.state = READY
+
+    async def _heard_ready(self, reading: int, ended: asyncio.Future[int]) -> None:
+        loop = asyncio.get_running_loop()
+        said: asyncio.Future[bool] = loop.create_future()
+
+        def hear() -> None:
+            loop.remove_reader(reading)
+            said.set_result(os.read(reading, 1) != b"")
+
+        loop.add_reader(reading, hear)
+        try:
+            either: set[asyncio.Future[Any]] = {said, ended}
+            await asyncio.wait(either, timeout=self.spec.ready_timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if not said.done() or not said.result():
+                words = self.last_words().strip() or "(it said nothing)"
+                raise PlatformError(f"The process that was to replace {self.spec.name} did not get ready: {words}")
+        finally:
+            loop.remove_reader(reading)
+            os.close(reading)
+
     def pause(self) -> None:
         """SIGSTOP to it and its descendants: it keeps its sockets and says nothing."""
         self._must_run("paused")
@@ -181,19 +253,10 @@ class ServiceProcess:
         assert self._popen is not None
         assert self._ended is not None
         self._end_expected = True
-        family = descendants(self._popen.pid)
-        if number != signal.SIGKILL:
-            if self.state == PAUSED:
-                self.resume()
-            self._popen.send_signal(number)
-            await asyncio.wait({self._ended}, timeout=timeout_s)
-        if not self._ended.done():
-            family = descendants(self._popen.pid)
-            self._popen.kill()
-        await asyncio.wait_for(asyncio.shield(self._ended), _GONE_TIMEOUT_S)
-        for child in family:
-            send(child, signal.SIGKILL)
-        await gone(family, _GONE_TIMEOUT_S)
+        self._let_go()
+        if number != signal.SIGKILL and self.state == PAUSED:
+            self.resume()
+        await end_family(self._popen, self._ended, number, timeout_s)
 
     def _must_run(self, verb: str) -> None:
         if not self.running:

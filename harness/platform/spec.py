@@ -13,6 +13,8 @@ FD_VARIABLE = "EARWITNESS_FD"
 """Number of the inherited listening socket, for services that take no JSON settings."""
 SETTINGS_VARIABLE = "EARWITNESS_SERVICE"
 """A reference service's settings: one JSON object, with `fd` put in at each start."""
+TAKEOVER_VARIABLE = "EARWITNESS_TAKEOVER"
+"""Number of the pipe on which a process that replaces another one says that it is ready, before it accepts anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,8 @@ class ServiceSpec:
     already listening if `listening`. `settings`: sent as JSON in `EARWITNESS_SERVICE`. `prepare` runs once, before
     the first start. `after`: services that must be ready before it is started; `beside`: services that must be ready
     before it can be, so that its time to get ready only runs from then on. `discard_signal` ends it when its data is
-    thrown away with the platform. `user`: the account that runs it, where it must not be ours.
+    thrown away with the platform. `takes_over`: it can be replaced while it runs (see `TAKEOVER_VARIABLE`). `user`: the
+    account that runs it, where it must not be ours.
     """
 
     name: str
@@ -40,5 +43,6 @@ class ServiceSpec:
     stop_signal: signal.Signals = signal.SIGTERM
     discard_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 10.0
+    takes_over: bool = False
     prepare: Callable[[Path], Awaitable[None]] | None = None
     user: str | None = None

@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import quote
 
 from harness.errors import PlatformError, SettingsError
-from harness.platform import pgtemplate
+from harness.platform import links, pgtemplate
 from harness.platform.edge import Edge
+from harness.platform.links import USERS, Links, matching, possible_links
 from harness.platform.ports import ReservedPort
 from harness.platform.postgres import Postgres, UserMode
 from harness.platform.readiness import HttpAnswers, RedisAnswers
@@ -54,7 +55,8 @@ class StackOptions:
     `settings`: `{"backend": {"rate_per_s": 5}}`; `defects`: `{"backend-2": ["Z1:0.01"]}`; `ports`: fixed ports;
     `port_words`: how the user would choose another port, where that is not `--port`. `databases`: names by role.
     `redis`: what auth and backends call themselves there, or the redis:// address of a server to use instead of one
-    of our own. `api_url`: what the frontend takes for the backend, if not the edge.
+    of our own. `api_url`: what the frontend takes for the backend, if not the edge. `links`: ways through the proxy
+    that can be disturbed (see `harness.platform.links`; "all": every one).
     """
 
     replicas: int = REPLICAS
@@ -65,6 +67,7 @@ class StackOptions:
     databases: Mapping[str, str] = field(default_factory=lambda: dict(pgtemplate.DATABASES))
     redis: str = "test_redis"
     api_url: str | None = None
+    links: tuple[str, ...] = ()
     postgres_user: UserMode = UserMode.AUTO
     valkey_program: str | None = None
 
@@ -80,15 +83,17 @@ class Stack:
         stores = ["postgres"] if self.foreign_redis else ["postgres", "valkey"]
         self._stores = tuple(stores)
         self.names = [*stores, "provider", "auth", *self.replicas, "frontend", "edge"]
+        self._possible = possible_links(self.replicas, () if self.foreign_redis else stores)
         self._check()
         self._ports: dict[str, ReservedPort] = {}
+        self.links = Links([link for link in self._possible if any(matching(w, [link]) for w in options.links)])
         try:
             self._reserve()
             self._postgres = Postgres(
                 self._ports["postgres"], user_mode=options.postgres_user, scratch=scratch, databases=options.databases
             )
             self._valkey = None if self.foreign_redis else Valkey(self._ports["valkey"], program=options.valkey_program)
-            self._edge = Edge(self._ports["edge"], [self._ports[name] for name in self.replicas])
+            self._edge = Edge(self._ports["edge"], [self._port(name, "edge") for name in self.replicas])
         except BaseException:
             self.close()
             raise
@@ -125,12 +130,13 @@ class Stack:
         """Give the ports back."""
         for port in self._ports.values():
             port.close()
+        self.links.close()
 
     @property
     def endpoints(self) -> dict[str, Any]:
         """As `earwitness up --json` prints them, but for `control`."""
         return {
-            **{name: self._url(name) for name in ("edge", "auth", "frontend", "provider")},
+            **{name: self._url(name, USERS) for name in ("edge", "auth", "frontend", "provider")},
             "backends": {name: self._url(name) for name in self.replicas},
             "auth_dsn": self._postgres.dsn("auth"),
             "main_dsn": self._postgres.dsn("main"),
@@ -139,6 +145,7 @@ class Stack:
                 kind: {name: value for name, value in self._changed(kind, kind).items() if "secret" not in name}
                 for kind in ("auth", BACKEND)
             },
+            "links": list(self.links.names),
         }
 
     def specs(self) -> list[ServiceSpec]:
@@ -147,6 +154,7 @@ class Stack:
         return [
             self._postgres.spec(),
             *([] if self._valkey is None else [self._valkey.spec()]),
+            *([self.links.spec(self._ports)] if self.links.names else []),
             self._provider(),
             self._auth(),
             *(self._backend(name) for name in replicas),
@@ -160,44 +168,43 @@ class Stack:
             "issuer": url,
             "client_id": CLIENT_ID,
             "client_secret": self._client_secret,
-            "redirect_uris": [f"{self._url('auth')}/auth/google/callback"],
+            "redirect_uris": [f"{self._url('auth', USERS)}/auth/google/callback"],
         }
         return self._service("provider", settings, probes=(HttpAnswers(f"{url}/.well-known/openid-configuration"),))
 
     def _auth(self) -> ServiceSpec:
-        url = self._url("auth")
         settings = {
-            "public_url": url,
-            "dsn": self._postgres.dsn("auth"),
-            "redis_url": self._redis_for_services,
+            "public_url": self._url("auth", USERS),
+            "dsn": self._dsn("auth", "auth"),
+            "redis_url": self._redis_of("auth"),
             "provider_issuer": self._url("provider"),
             "client_id": CLIENT_ID,
             "client_secret": self._client_secret,
-            "frontend_url": self._url("frontend"),
+            "frontend_url": self._url("frontend", USERS),
             "audience": AUDIENCE,
         }
         return self._service(
             "auth",
             settings,
-            probes=(HttpAnswers(f"{url}/auth/google", 302),),
-            after=(*self._stores, "provider"),
+            probes=(HttpAnswers(f"{self._url('auth')}/auth/google", 302),),
+            after=(*self._stores, *self._proxied, "provider"),
         )
 
     def _backend(self, name: str) -> ServiceSpec:
         settings = {
-            "dsn": self._postgres.dsn("main"),
-            "redis_url": self._redis_for_services,
-            "auth_url": self._url("auth"),
-            "issuer": self._url("auth"),
+            "dsn": self._dsn("main", name),
+            "redis_url": self._redis_of(name),
+            "auth_url": self._url("auth", name),
+            "issuer": self._url("auth", USERS),
             "audience": AUDIENCE,
         }
-        return self._service(name, settings, after=self._stores)
+        return self._service(name, settings, after=(*self._stores, *self._proxied))
 
     def _frontend(self) -> ServiceSpec:
         settings = {
-            "public_url": self._url("frontend"),
-            "auth_url": self._url("auth"),
-            "backend_url": self.options.api_url or self._url("edge"),
+            "public_url": self._url("frontend", USERS),
+            "auth_url": self._url("auth", "frontend"),
+            "backend_url": self.options.api_url or self._url("edge", "frontend"),
         }
         # Most of its start is importing: it does that while the others do theirs.
         return self._service("frontend", settings, beside=("auth", "edge"))
@@ -228,6 +235,7 @@ class Stack:
             settings={"name": name, **settings, **self._changed(kind, name)},
             port=self._ports[name].number,
             inherits=True,
+            takes_over=True,
             ready=(HttpAnswers(f"{self._url(name)}/ready"), *probes),
             after=after,
             beside=beside,
@@ -242,15 +250,26 @@ class Stack:
     def _redis_url(self) -> str:
         return self.options.redis if self._valkey is None else self._valkey.url
 
-    @property
-    def _redis_for_services(self) -> str:
+    def _redis_of(self, caller: str) -> str:
         """Each of their connections says the environment's name in CLIENT LIST."""
         if self._valkey is None:
             return self.options.redis
-        return f"{self._valkey.url}?client_name={quote(self.options.redis)}"
+        return f"{self._valkey.url_at(self._port('valkey', caller))}?client_name={quote(self.options.redis)}"
 
-    def _url(self, name: str) -> str:
-        return self._ports[name].url
+    def _dsn(self, role: str, caller: str) -> str:
+        return self._postgres.dsn(role, self._port("postgres", caller))
+
+    @property
+    def _proxied(self) -> tuple[str, ...]:
+        """What must be there before those who speak through links."""
+        return (links.NAME,) if self.links.names else ()
+
+    def _port(self, name: str, caller: str = "") -> ReservedPort:
+        """Where `caller` finds a service."""
+        return self.links.port(f"{caller}/{name}") or self._ports[name]
+
+    def _url(self, name: str, caller: str = "") -> str:
+        return self._port(name, caller).url
 
     def _check(self) -> None:
         options = self.options
@@ -268,6 +287,11 @@ class Stack:
                 f"{what} are for {name!r}, which is none of {', '.join(sorted(known))}"
                 for name in sorted(set(names) - known)
             ]
+        faults += [
+            f"there is no link {wanted!r}; there are {', '.join(self._possible)}"
+            for wanted in options.links
+            if not matching(wanted, self._possible)
+        ]
         shared = Counter(options.ports.values())
         faults += [
             f"port {number} is named for {' and '.join(n for n in sorted(options.ports) if options.ports[n] == number)}"

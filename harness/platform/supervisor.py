@@ -119,10 +119,17 @@ class Supervisor:
             await service.start()
             await service.wait_ready()
 
-    async def restart(self, name: str, *, graceful: bool = True) -> None:
-        """Stop (or kill) and start it; returns when it is ready."""
+    async def restart(self, name: str, *, graceful: bool = True, settings: Mapping[str, object] | None = None) -> None:
+        """Stop (or kill) and start it, from now on with changed settings; returns when it is ready."""
         async with self._holding(name) as service:
+            if settings:
+                service.reconfigure(settings)
             await service.restart(graceful=graceful)
+
+    async def replace(self, name: str) -> None:
+        """A new process takes over its socket, the old one drains and ends; returns then."""
+        async with self._holding(name) as service:
+            await service.replace()
 
     async def pause(self, name: str) -> None:
         """SIGSTOP to it and its children."""

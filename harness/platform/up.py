@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", action="append", default=[], metavar="SERVICE=N", help="fix a service's port (repeatable)"
     )
+    parser.add_argument(
+        "--link", action="append", default=[], metavar="CALLER/CALLEE",
+        help="lead this way through a proxy, so that faults can disturb it (repeatable; `all`, or a service: "
+        "every way that leads to it)",
+    )  # fmt: skip
     parser.add_argument("--postgres-user", choices=[str(mode) for mode in UserMode], default=str(UserMode.AUTO))
     parser.add_argument("--log-dir", type=Path, metavar="DIR", help="folder for the services' logs")
     parser.add_argument("--keep", action="store_true", help="keep the platform's directory at the end")
@@ -93,6 +98,7 @@ def options_of(args: argparse.Namespace) -> StackOptions:
         settings=settings,
         defects=defects,
         ports=ports,
+        links=tuple(args.link),
         postgres_user=UserMode(args.postgres_user),
     )
 
@@ -151,7 +157,7 @@ async def _up(args: argparse.Namespace, options: StackOptions, report: _Report) 
             await stack.check_outside()
             supervisor = Supervisor(stack.specs(), directory, log_dir=_absolute(args.log_dir), say=say)
             if await _unless(ending, supervisor.start()):
-                await _serve(args, supervisor, stack.endpoints, ending, report)
+                await _serve(args, supervisor, stack, ending, report)
         finally:
             if supervisor is None:
                 directory.close()
@@ -165,12 +171,13 @@ async def _up(args: argparse.Namespace, options: StackOptions, report: _Report) 
 async def _serve(
     args: argparse.Namespace,
     supervisor: Supervisor,
-    endpoints: dict[str, Any],
+    stack: Stack,
     ending: asyncio.Event,
     report: _Report,
 ) -> None:
     """Offer the running platform until the end."""
-    control = ControlServer(supervisor, endpoints, ending.set)
+    endpoints = stack.endpoints
+    control = ControlServer(supervisor, endpoints, ending.set, stack.links)
     endpoints["control"] = await control.open()
     state = args.state or (Path(STATE_FILE) if args.owner_fd is None else None)
     try:

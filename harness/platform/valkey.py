@@ -46,7 +46,11 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        return f"redis://:{self._password}@{HOST}:{self._port.number}/0"
+        return self.url_at(self._port)
+
+    def url_at(self, port: ReservedPort) -> str:
+        """Its address behind another port: that of a link to it."""
+        return f"redis://:{self._password}@{HOST}:{port.number}/0"
 
     def spec(self, name: str = "valkey") -> ServiceSpec:
         return ServiceSpec(

@@ -13,13 +13,13 @@ when Redis has lost its memory.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
 import redis.asyncio
 
+from harness.reference import clock
 from harness.reference.tokens import LEEWAY_S, Claims
 
 CHANNEL = "revocations"
@@ -52,7 +52,7 @@ async def is_revoked(client: redis.asyncio.Redis, claims: Claims) -> bool:
 
 async def publish(client: redis.asyncio.Redis, revocations: Iterable[Revocation]) -> None:
     """Make them known everywhere. Idempotent; the later of two moments for one person stands."""
-    now = time.time()
+    now = clock.now()
     async with client.pipeline(transaction=False) as pipe:
         for one in revocations:
             ttl_s = math.ceil(one.until - now + LEEWAY_S + MARGIN_S)

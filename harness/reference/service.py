@@ -15,7 +15,8 @@
         run(Settings, Echo)
 
 The socket listens before the dependencies answer: `/ready` says what is still missing (503), every other path
-answers 503 `starting` until `start()` has returned.
+answers 503 `starting` until `start()` has returned. A process that takes over from another one (`handover`) starts
+first and listens then.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ import uvloop
 from aiohttp import WSCloseCode, web
 
 from harness.errors import EarwitnessError, SettingsError
+from harness.reference import clock, handover
 from harness.reference.answers import ApiError, error_response, json_response
 from harness.reference.settings import SETTINGS_VARIABLE, read_settings
 
@@ -145,7 +147,12 @@ class Service:
         await runner.setup()
         starting = asyncio.create_task(self._start())
         try:
-            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+            with handover.taking_over() as ready:
+                if ready is not None:  # the process before us serves until we can
+                    await asyncio.wait({starting})
+                await web.SockSite(runner, listener, backlog=BACKLOG).start()
+                if ready is not None:
+                    ready()
             await _first(stopped, starting)
         finally:
             starting.cancel()
@@ -187,7 +194,7 @@ class Service:
             except DEPENDENCY_DOWN as error:
                 missing = f"{type(error).__name__}: {error}"
         if missing is None:
-            return json_response({"ready": True, "service": self.name, "pid": os.getpid()})
+            return json_response({"ready": True, "service": self.name, "pid": os.getpid(), "at": clock.now()})
         return json_response({"waiting_for": missing, "service": self.name}, status=503)
 
     @web.middleware
@@ -241,6 +248,7 @@ def run(settings_type: type[S], make: Callable[[S], Service], argv: Sequence[str
     try:
         orders = defect_orders(argv)
         settings = read_settings(settings_type, os.environ.get(SETTINGS_VARIABLE, ""))
+        clock.offset = getattr(settings, "clock_offset", 0.0)
         listener = _inherited(settings.fd)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_main(make, settings, orders, listener))

@@ -22,6 +22,8 @@ from typing import Any, TypeAlias
 import jwt
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from harness.reference import clock
+
 ALGORITHMS = ("ES256", "RS256")
 LEEWAY_S = 5.0
 CACHE_SIZE = 20_000
@@ -165,7 +167,7 @@ class Verifier:
             self.check_type(raw)
             claims = Claims.of(raw)
             self.remember(token, claims)
-        self.check_times(claims, time.time())
+        self.check_times(claims, clock.now())
         return claims
 
     def remembered(self, token: str) -> Claims | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 import redis.asyncio
 
+from harness.reference import clock
 from harness.reference.answers import ApiError
 from harness.reference.auth.database import Connection, Pool, Row
 from harness.reference.auth.identity import Identity
@@ -116,7 +116,7 @@ class Accounts:
 
     def claims(self, user: Row, opened: Opened) -> dict[str, Any]:
         """What an access token says. `iat` has fractions: a login right after "log out everywhere" must be newer."""
-        now = time.time()
+        now = clock.now()
         return {
             "iss": self._settings.public_url,
             "aud": self._settings.audience,

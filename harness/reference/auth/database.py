@@ -18,10 +18,10 @@ Pool: TypeAlias = Any
 
 
 def make_pool(dsn: str) -> Pool:
-    """A pool that connects when it is awaited."""
+    """A pool that connects when it is first used; `await` it before that."""
     return asyncpg.create_pool(
         dsn,
-        min_size=2,
+        min_size=0,  # a pool whose first connections fail stays closed for good
         max_size=10,
         init=_prepare,
         timeout=CONNECT_TIMEOUT_S,

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import aiohttp
 import orjson
 
+from harness.reference import clock
 from harness.reference.answers import ApiError
 from harness.reference.auth.identity import PROVIDER, Identity
 from harness.reference.pkce import s256
@@ -128,7 +129,7 @@ class ProviderClient:
             raise _bad_id_token(error.message) from None
         except KeysUnavailable as error:
             raise ProviderDown(str(error)) from None
-        now, audience = time.time(), claims.get("aud")
+        now, audience = clock.now(), claims.get("aud")
         if claims.get("iss") != self.issuer:
             raise _bad_id_token("Its issuer is not our identity provider.")
         if self._client_id not in (audience if isinstance(audience, list) else [audience]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import time
 import uuid
 from typing import Any
 from urllib.parse import urlencode
@@ -16,7 +15,7 @@ from aiohttp import web
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
-from harness.reference import tickets
+from harness.reference import clock, tickets
 from harness.reference.answers import ApiError, json_response, read_json, text_field
 from harness.reference.auth.accounts import Accounts
 from harness.reference.auth.changes import admin_changes, own_changes
@@ -222,7 +221,7 @@ class Auth(Service):
 
     async def rotate_keys(self, request: web.Request) -> web.Response:
         self.guard.check_admin(request)
-        return json_response({"kid": await self.keys.rotate(), "at": time.time()})
+        return json_response({"kid": await self.keys.rotate(), "at": clock.now()})
 
     async def change_user(self, request: web.Request) -> web.Response:
         self.guard.check_admin(request)

@@ -7,11 +7,11 @@ the first has been there, and nobody slips a new token past a revocation.
 from __future__ import annotations
 
 import hashlib
-import time
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from harness.reference import clock
 from harness.reference.auth.database import Connection, Row
 from harness.reference.revocation import Revocation
 
@@ -131,7 +131,7 @@ class Sessions:
         await connection.execute(
             "UPDATE sessions SET revoked_at = now() WHERE user_id = $1::text::uuid AND revoked_at IS NULL", user_id
         )
-        at = time.time()
+        at = clock.now()
         row = await connection.fetchrow(
             "INSERT INTO revoked (subject, at, until) VALUES ($1::text::uuid, $2, $3) RETURNING subject, at, until",
             user_id,

@@ -12,6 +12,7 @@ class Settings:
 
     admin_secret  opens /auth/admin to `Authorization: Bearer SECRET`; in test_mode it is open to everybody.
     test_mode     also lets a login ask for a shorter token: /auth/google?ttl=SECONDS.
+    clock_offset  seconds by which this process's clock is wrong.
     login_rate_per_s, login_burst  unauthenticated logins of one client address; not limited unless given.
     """
 
@@ -33,6 +34,7 @@ class Settings:
     login_burst: float | None = None
     admin_secret: str | None = None
     test_mode: bool = False
+    clock_offset: float = 0.0
 
     @property
     def callback_url(self) -> str:

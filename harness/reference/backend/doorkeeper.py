@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from harness.reference import tickets
+from harness.reference import clock, tickets
 from harness.reference.answers import ApiError
 from harness.reference.backend.store import User
 from harness.reference.bearer import bearer_token, unauthorized
@@ -76,7 +76,7 @@ class Doorkeeper:
     async def socket_caller(self, request: web.Request) -> Caller:
         """By header, subprotocol, query or ticket; a socket needs a token that has not expired, without leeway."""
         claims = await self.socket_claims(request)
-        if claims.expires_at <= time.time():
+        if claims.expires_at <= clock.now():
             raise unauthorized("expired", "The token has expired.")
         return await self.admit(claims)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+from harness.reference import clock
 from harness.reference.backend.commit import Item
 from harness.reference.backend.feed import Feed
 from harness.reference.backend.settings import BackendSettings
@@ -50,7 +50,7 @@ class Session:
     def attach(self, transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
         """The upgrade is done. The socket ends with its token."""
         self._transport, self._writer = transport, writer
-        left_s = self.claims.expires_at - time.time()
+        left_s = self.claims.expires_at - clock.now()
         self._expiry = self._loop.call_later(max(0.0, left_s), self.close, UNAUTHORIZED, "the token has expired")
 
     def welcome(self, name: str) -> None:

@@ -19,6 +19,7 @@ class BackendSettings:
     abuse_nacks      so many refused frames within abuse_window_s close the socket with 4429
     agent_pace_s     time between two events of an agent's run
     commit_retry_s   how long a batch is tried again while the database is away
+    clock_offset     seconds by which this replica's clock is wrong
     """
 
     name: str
@@ -41,3 +42,4 @@ class BackendSettings:
     abuse_window_s: float = 10.0
     agent_pace_s: float = 0.01
     commit_retry_s: float = 10.0
+    clock_offset: float = 0.0
