@@ -33,10 +33,14 @@ class ControlServer:
     """Answers on 127.0.0.1 until closed."""
 
     def __init__(
-        self, supervisor: Supervisor, endpoints: dict[str, Any], shut_down: Callable[[], None], links: Links
+        self,
+        supervisor: Supervisor,
+        endpoints: dict[str, Any],
+        shut_down: Callable[[], None],
+        links: Links | None = None,
     ) -> None:
         self._supervisor, self._endpoints, self._shut_down = supervisor, endpoints, shut_down
-        self._links = links
+        self._links = links or Links(())
         self._token = secrets.token_urlsafe(24)
         self._server: asyncio.Server | None = None
 

@@ -81,7 +81,7 @@ class Links:
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
         self._ports = {name: ReservedPort(name) for name in names}
-        self._control = ReservedPort(NAME)
+        self._control = ReservedPort(NAME) if names else None
         self._token = secrets.token_urlsafe(24)
 
     def port(self, name: str) -> ReservedPort | None:
@@ -90,6 +90,7 @@ class Links:
 
     def spec(self, ports: dict[str, ReservedPort]) -> ServiceSpec:
         """`ports`: those of the services themselves."""
+        assert self._control is not None
         ways = {
             name: {"listen": port.number, "to": ports[name.split("/")[1]].number} for name, port in self._ports.items()
         }
@@ -106,7 +107,7 @@ class Links:
 
     async def ask(self, do: str, **arguments: Any) -> Any:
         """One request to the proxy. PlatformError with its sentence, or when it does not answer."""
-        if not self.names:
+        if self._control is None:
             if do == "status":
                 return {}
             raise PlatformError("This platform has no links: start it with `earwitness up --link CALLER/CALLEE`.")
@@ -146,7 +147,7 @@ class Links:
         return {"seconds": time.monotonic() - begin, "bytes": len(answer)}
 
     def close(self) -> None:
-        for port in (*self._ports.values(), self._control):
+        for port in (*self._ports.values(), *([self._control] if self._control else [])):
             port.close()
 
 

@@ -52,6 +52,7 @@ class StandIns:
             settings={"name": name, **settings},
             port=port.number,
             inherits=True,
+            takes_over=True,
             ready=(HttpAnswers(f"{port.url}/ready"),),
             ready_timeout_s=timeout_s,
             after=after,

@@ -1,7 +1,8 @@
 """A stand-in service, run as a program: answers HTTP with its name and pid on the socket that it inherits.
 
 Its settings, in EARWITNESS_SERVICE: name, fd, and optionally `last_words` (say them and exit 3 at once), `unready`
-(answer 503), `deaf` (ignore SIGTERM), `child` (have a sleeping child process, named in the answer).
+(answer 503), `deaf` (ignore SIGTERM), `child` (have a sleeping child process, named in the answer),
+`fails_to_take_over` (end when it is to replace another process).
 """
 
 import json
@@ -21,6 +22,10 @@ child = subprocess.Popen(["sleep", "1000"], start_new_session=True).pid if setti
 answer = {"name": settings["name"], "pid": os.getpid(), "child": child}
 status = "503 Not Yet" if settings.get("unready") else "200 OK"
 listener = socket.socket(fileno=settings["fd"])
+if takeover := os.environ.get("EARWITNESS_TAKEOVER"):
+    if settings.get("fails_to_take_over"):
+        sys.exit(print("no, not I") or 3)
+    os.write(int(takeover), b"1")
 listener.listen(64)
 while True:
     connection, _ = listener.accept()
