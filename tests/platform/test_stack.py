@@ -58,6 +58,7 @@ async def test_every_endpoint_answers_what_it_is_for(platform: Platform) -> None
     endpoints = platform.endpoints
     assert set(endpoints) == {
         "edge", "auth", "frontend", "provider", "backends", "auth_dsn", "main_dsn", "redis", "control", "settings",
+            "links",
     }  # fmt: skip
     assert (endpoints["settings"]["backend"]["rate_burst"], endpoints["settings"]["auth"]["rate_burst"]) == (77, 2000)
     assert list(endpoints["backends"]) == ["backend-1", "backend-2"]
