@@ -150,7 +150,8 @@ class NotVacuous(Health):
     """H2: messages were sent, delivered and (where the platform acknowledges) acknowledged, and every fault was
     switched on between the first and the last sending.
 
-    Facts: `planned_faults`, a number or a list; without it the faults on record are the plan."""
+    Facts: `planned_faults`, a number or a list; without it the faults on record are the plan. `faults_without_effect`:
+    a sentence for each that was ordered and of which nothing was to be seen."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -171,6 +172,7 @@ class NotVacuous(Health):
         planned = planned if isinstance(planned, int) else len(planned)
         if inside < planned:
             faults.append(f"{planned} faults were planned, {inside} happened while messages were being sent")
+        faults += end.facts.get("faults_without_effect", ())
         return self.healthy(counts["sent"], faults, {**counts, "faults": inside})
 
     def _needed(self, bit: int) -> bool:

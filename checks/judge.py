@@ -57,7 +57,7 @@ class Judge:
 
     def finish(self, journals: Sequence[JournalInfo], facts: Mapping[str, Any] = NO_FACTS) -> list[Verdict]:
         """The verdict. `journals[n]` tells about the journal that batches call n; `facts` are the run's own
-        (see the H-checks): journals_expected, planned_faults, messages_offered, messages_sent,
+        (see the H-checks): journals_expected, planned_faults, faults_without_effect, messages_offered, messages_sent,
         load_attained_min, lag_bound_ms."""
         end = End(self._world, tuple(journals), facts)
         return [self._verdict(number, lambda fold: fold.finish(end)) for number in range(len(self._checks))]

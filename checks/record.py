@@ -144,6 +144,22 @@ class State(IntEnum):
     PERMISSIONS = 6
 
 
+class FaultKind(IntEnum):
+    """`counter` of a FAULT record."""
+
+    KILL = 1
+    PAUSE = 2
+    RESTART = 3  # gracefully
+    CRASH = 4  # killed and started again
+    REPLACE = 5  # a new process takes over, the old one drains
+    SKEW = 6
+    CUT = 7
+    DELAY = 8
+    BLACKHOLE = 9
+    BANDWIDTH = 10
+    CUT_AFTER = 11
+
+
 class Phase(IntEnum):
     """`counter` of a PHASE record."""
 
@@ -189,7 +205,12 @@ SLOTS: dict[Kind, dict[str, str]] = {
     Kind.STORED: {"conv author counter attempt proc size digest seq aux": "as DELIVER; one row of the final read"},
     Kind.READ_END: {"conv": "its final read is complete", "counter": "rows read", "seq": "last number"},
     Kind.PROBE: {"author": "interned name of the probe", "aux": "microseconds", "counter": "status"},
-    Kind.FAULT: {"author": "interned name of the fault", "flags": "OWN: on; unset: off"},
+    Kind.FAULT: {
+        "author": "interned name of the fault",
+        "flags": "OWN: on; unset: off",
+        "counter": "FaultKind; 0: not said",
+        "attempt": "Place that suffers from it (a service; the callee of a link); 0: another, or not said",
+    },
     Kind.PHASE: {"counter": "Phase"},
     Kind.LOGIN: {"aux": "microseconds", "counter": "status"},
     Kind.TOKEN: {

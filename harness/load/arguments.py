@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import SettingsError
+from harness.platform.faults import Planned, read_schedule
+
+if TYPE_CHECKING:
+    from harness.load.story import Story
 
 
 def add_arguments(parser: Any, **_: Any) -> None:
@@ -46,6 +50,14 @@ def add_arguments(parser: Any, **_: Any) -> None:
         help="how long the end of a run waits for answers and deliveries that are still on their way",
     )
     group.add_argument(
+        "--faults",
+        env_var="EARWITNESS_FAULTS",
+        default="",
+        metavar="KIND:WHERE@START[+DURATION][=VALUE],…",
+        help="what is to go wrong, or a file with one fault a line; times count from when everybody is there; e.g. "
+        "kill:auth@20s+5s,delay:edge@5s+5s=200ms. `none`: nothing, where the story has faults of its own",
+    )
+    group.add_argument(
         "--defect",
         env_var="EARWITNESS_DEFECT",
         default="",
@@ -66,3 +78,9 @@ def seed_of(options: Any) -> int | None:
     if not 0 <= seed < 1 << 63:
         raise SettingsError("--seed", [f"{seed} is out of range; give a number from 0 to 2**63 - 1"])
     return seed
+
+
+def read_faults(options: Any, story: Story) -> tuple[Planned, ...]:
+    """The schedule given, else the story's own. Raises SettingsError."""
+    text = str(getattr(options, "faults", "") or "").strip() or story.faults
+    return () if text in ("", "none") else read_schedule(text, named=bool(options.target))

@@ -17,14 +17,17 @@ from gevent.event import Event
 from locust.runners import MasterRunner
 
 from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EXIT_UNKNOWN, PlatformError
-from harness.load.arguments import seed_of
+from harness.load.arguments import read_faults, seed_of
 from harness.load.sampler import Sampler
 from harness.load.under_test import UnderTest
+from harness.platform.faults.orders import links_needed
 from harness.record.rundir import RunDirectory
+from harness.target.faulting import JOURNAL, Faults
 from harness.target.plan import Plan
 
 if TYPE_CHECKING:
     from harness.load.life import Life
+    from harness.load.part import Part
 
 COLLECT_DEADLINE_S = 120.0
 JUDGE_DEADLINE_S = 600.0
@@ -49,7 +52,10 @@ class Conductor:
         self._finishing: Event | None = None
         self._told: list[str] = []
         RunDirectory.check_root(Path(options.runs))
-        self.under_test = UnderTest.from_options(options, life.story.platform)
+        self._plan = read_faults(options, life.story)
+        self.under_test = UnderTest.from_options(options, life.story.platform, links_needed(self._plan))
+        self.under_test.faults(self._plan)  # said now, before anything is begun, if one cannot be had
+        self._faults: Faults | None = None
 
     # -- begin ------------------------------------------------------------------------------------------------------
 
@@ -70,6 +76,8 @@ class Conductor:
             "indexes": {worker: index for index, worker in enumerate(workers)},
         }
         self._write_down(run, plan, workers, assignment)
+        if self._plan:
+            self._faults = Faults(run, self._plan, self.under_test.faults(self._plan), self.under_test.control)
         self._judge = _start_judge(run.path)
         self._sampler = Sampler(run.path / "tables" / "services.jsonl", self.under_test)
         print(f"earwitness: run {run.path} · seed {seed} · {runner.target_user_count} users", flush=True)
@@ -78,7 +86,7 @@ class Conductor:
             for worker in workers:
                 runner.send_message("earwitness-begin", assignment, worker)
         else:
-            self.life.begin_part(assignment, 0, 1, lambda part: part.everyone_here.set())
+            self.life.begin_part(assignment, 0, 1, self._alone_and_here)
 
     def _workers(self) -> list[str]:
         runner = self.life.runner
@@ -100,12 +108,20 @@ class Conductor:
             plan=plan.to_dict(),
             target=self.under_test.description,
             contract=self.under_test.target.contract.to_dict(),
-            journals=[f"load-{index}" for index in range(len(workers))] + ["collector"],
+            journals=[f"load-{index}" for index in range(len(workers))]
+            + ([JOURNAL] if self._plan else [])
+            + ["collector"],
+            planned_faults=[planned.text for planned in self._plan],
             state="running",
         )
         run.write_roster(plan.roster(), plan.origin)
         # A run that records nothing still leaves its bursts table empty, not absent.
         (run.path / "tables").mkdir(exist_ok=True)
+
+    def _alone_and_here(self, part: Part) -> None:
+        part.everyone_here.set()
+        if self._faults is not None:
+            self._faults.begin()
 
     def part_is_here(self, worker: str) -> None:
         """A worker's users have all started; when all workers said so, everybody is told."""
@@ -113,6 +129,8 @@ class Conductor:
         if self._here >= self._expected:
             for each in self._expected:
                 self.life.runner.send_message("earwitness-everyone", {}, each)
+            if self._faults is not None:
+                self._faults.begin()
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
@@ -136,6 +154,9 @@ class Conductor:
 
     def _finish(self, run: RunDirectory) -> None:
         deadline_s = float(self.options.drain_s)
+        if self._faults is not None:
+            run.update(faults_without_effect=self._faults.end())
+            self._faults = None
         print("earwitness: waiting for what is still on its way ...", flush=True)
         if isinstance(self.life.runner, MasterRunner):
             self._drain_workers(deadline_s)

@@ -13,6 +13,7 @@ from gevent.event import Event
 from checks.record import NOBODY, NONE, Kind, Phase
 from harness.client.blocking import TRANSPORT
 from harness.client.tally import Tally
+from harness.load.sampler import SelfSampler
 from harness.load.statistics import LoopLag, Publisher
 from harness.record.journal import Journal
 from harness.record.meta import process_meta
@@ -64,6 +65,7 @@ class Part:
         self.phase(Phase.LOAD)
         self._publisher = Publisher(environment, self.tally)
         self._lag = LoopLag()
+        self._sampler = SelfSampler(self.run_dir / "tables" / "services.jsonl", self.journal.name)
 
     def take_number(self) -> int:
         """The next user number of this process."""
@@ -142,6 +144,7 @@ class Part:
         self.phase(Phase.DRAINED)
         gevent.joinall([gevent.spawn(user.disconnect) for user in self.users], timeout=10)
         self._publisher.close()
+        self._sampler.close()
         footer = {**TRANSPORT.since(self._transport_before), "lag_ms": self._lag.close()}
         footer["recorded_frames_in"] = sum(user.session.frames_recorded for user in self._talking())
         footer["users"] = len(self.users)

@@ -17,6 +17,7 @@ class Story:
     room_sizes   every user is a member of one room of each of these sizes
     memory_mb    resident memory that each kind of service of our platform may reach
     probe_p99_ms the REST probe's 99th percentile must stay below this
+    faults       what goes wrong during the run, as --faults, which replaces it
     platform     settings by service that our own platform must be started with, else the story has no point
     """
 
@@ -25,6 +26,7 @@ class Story:
     room_sizes: tuple[int, ...]
     memory_mb: Mapping[str, float] = field(default_factory=dict)
     probe_p99_ms: float | None = None
+    faults: str = ""
     platform: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def thresholds(self) -> dict[str, Any]:
@@ -38,6 +40,7 @@ def story(
     rooms: Sequence[int] = (5, 10, 100),
     memory_mb: Mapping[str, float] | None = None,
     probe_p99_ms: float | None = None,
+    faults: str = "",
     platform: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Story:
     """Call once in a locustfile as `story(__file__, judged_by=("I1", …))`: from then on its runs are judged."""
@@ -50,6 +53,7 @@ def story(
         room_sizes=tuple(rooms),
         memory_mb=dict(memory_mb or {}),
         probe_p99_ms=probe_p99_ms,
+        faults=faults,
         platform=dict(platform or {}),
     )
     events: Any = locust.events

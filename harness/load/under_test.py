@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,9 +12,14 @@ import httpx
 
 from harness.client.flow import FlowError, run_flow
 from harness.errors import SettingsError, TargetError
+from harness.platform.control import ControlClient
 from harness.platform.environment import settings_missing
+from harness.platform.faults import Planned
+from harness.platform.faults.orders import faults_of
 from harness.platform.launch import Platform, launch, offered
+from harness.platform.links import matching
 from harness.settings import load_settings
+from harness.target.faults import command_faults
 from harness.target.load import open_target, secrets_environment, without_secrets
 from harness.target.plan import Plan, existing
 from harness.target.protocol import Target
@@ -36,20 +41,21 @@ class UnderTest:
         self._platform = platform
 
     @classmethod
-    def from_options(cls, options: Any, wanted: Wanted | None = None) -> UnderTest:
-        """`wanted`: settings without which the story has no point; a platform that is up already is used if it has
-        them. Raises EarwitnessError: a file with faults, an address nobody answers, a platform that does not start."""
+    def from_options(cls, options: Any, wanted: Wanted | None = None, links: Sequence[str] = ()) -> UnderTest:
+        """`wanted`: settings without which the story has no point, `links`: ways that are to be disturbed; a platform
+        that is up already is used if it has them. Raises EarwitnessError: a file with faults, an address nobody
+        answers, a platform that does not start."""
         if options.target:
             under_test = cls({"kind": "file", "path": str(Path(options.target).resolve())})
             under_test._reach()
             return under_test
         load_settings()  # its faults are told before anything is begun
         defects = _defects(options.defect)
-        platform = None if defects else _fitting(offered(), wanted or {})
+        platform = None if defects else _fitting(offered(), wanted or {}, links)
         if platform is None:
             begin = time.monotonic()
             print("earwitness: starting the platform ...", file=sys.stderr, flush=True)
-            platform = launch(defects=defects, settings=wanted)
+            platform = launch(defects=defects, settings=wanted, links=links)
             print(f"earwitness: the platform is up ({time.monotonic() - begin:.1f} s)", file=sys.stderr, flush=True)
         has = platform.endpoints.get("settings", {}).get("backend", {})
         promises = {promise: has[name] for name, promise in PROMISED_BY.items() if name in has}
@@ -79,12 +85,30 @@ class UnderTest:
         """Raises TargetError if the target's own accounts or rooms are too few."""
         return existing(Plan(seed=seed, tag=tag, users=users, sizes=sizes), self.target)
 
+    def faults(self, plan: Sequence[Planned]) -> list[Any]:
+        """The fault of each entry. SettingsError for those that cannot be had here."""
+        if self._platform is not None:
+            return list(faults_of(plan, self._platform.control.status(), self._platform.endpoints))
+        names = [planned.where for planned in plan]
+        return list(command_faults(names, getattr(self.target, "faults", {}), self.target.name))
+
+    @property
+    def control(self) -> ControlClient | None:
+        """By which our own platform is told what to do."""
+        return None if self._platform is None else self._platform.control
+
     def stats(self) -> list[dict[str, Any]]:
         """One row a service: service, pid, rss_mb, cpu_s, fds; none for a platform whose processes we do not see."""
         if self._platform is None:
             return []
         return [
-            {"service": name, "rss_mb": round(row["rss_bytes"] / 1e6, 2), "cpu_s": row["cpu_s"], "fds": row["fds"]}
+            {
+                "service": name,
+                "pid": row["pid"],
+                "rss_mb": round(row["rss_bytes"] / 1e6, 2),
+                "cpu_s": row["cpu_s"],
+                "fds": row["fds"],
+            }
             for name, row in self._platform.control.stats().items()
         ]
 
@@ -106,13 +130,16 @@ class UnderTest:
             self._platform.stop()
 
 
-def _fitting(platform: Platform | None, wanted: Wanted) -> Platform | None:
-    """The platform that is up already, unless the story needs other settings than it has."""
-    missing = settings_missing(platform.endpoints, wanted) if platform is not None else []
+def _fitting(platform: Platform | None, wanted: Wanted, links: Sequence[str]) -> Platform | None:
+    """The platform that is up already, unless the story needs other settings or links than it has."""
+    if platform is None:
+        return None
+    missing = [f"--set {one}" for one in settings_missing(platform.endpoints, wanted)]
+    missing += [f"--link {link}" for link in links if not matching(link, platform.endpoints.get("links", ()))]
     if missing:
-        orders = " ".join(f"--set {one}" for one in missing)
+        orders = " ".join(missing)
         print(
-            f"earwitness: this story needs other settings than the platform that is up has, so it starts its own; "
+            f"earwitness: this run needs what the platform that is up does not have, so it starts its own; "
             f"to use one that is up: earwitness up {orders}",
             file=sys.stderr,
         )

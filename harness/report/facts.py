@@ -18,6 +18,7 @@ def facts_of(history: History) -> dict[str, Any]:
         "users_planned": (run.get("planned") or {}).get("users"),
         "journals_expected": run.get("journals", 0),
         "state": run.get("state"),
+        **{name: run[name] for name in ("planned_faults", "faults_without_effect") if name in run},
         "roster_origin": origin,
         "roster_planned": planned,
         "identities": [identity for view in history.journals for identity in view.sidecar.identities],

@@ -67,6 +67,9 @@ def test_not_vacuous(new_history: Callable[..., Any], healthy_history: Callable[
         8, (0, {"kind": int(Kind.FAULT), "client": 0xFFFF_FFFF, "flags": int(Flag.OWN), "t": 8_500_000})
     )
     assert history.judge()["H2"].outcome is Outcome.PASS
+    history.facts["faults_without_effect"] = ["kill:auth@1s: nothing of it was to be seen"]
+    assert history.judge()["H2"].outcome is Outcome.UNKNOWN
+    assert history.judge()["H2"].why == "kill:auth@1s: nothing of it was to be seen"
     late = healthy_history().add(Kind.FAULT, flags=int(Flag.OWN))
     assert late.judge()["H2"].outcome is Outcome.UNKNOWN
 

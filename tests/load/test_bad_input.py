@@ -51,6 +51,26 @@ def test_a_seed_that_is_no_number(locust: Callable[..., Any]) -> None:
     assert "--seed 42" in sentence(run.out)
 
 
+def test_faults_that_are_not_understood(locust: Callable[..., Any]) -> None:
+    """Every entry with a mistake has its sentence, before anything is started."""
+    run = locust(*FEW, "--faults", "kill@5s,delay:edge@1s")
+    assert run.code == 2, run.out
+    assert "'kill@5s' does not say where: kill:auth@20s+10s" in sentence(run.out)
+    assert "'delay:edge@1s' needs a value" in sentence(run.out)
+    assert "starting the platform" not in run.out
+
+
+def test_a_fault_that_the_target_has_no_command_for(locust: Callable[..., Any], tmp_path: Path) -> None:
+    """It is said what the file has."""
+    example = (Path(__file__).parents[1] / "target" / "other_chat" / "target.toml").read_text()
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        file = tmp_path / "chat.toml"
+        file.write_text(example.replace("127.0.0.1:8765", f"127.0.0.1:{nobody.getsockname()[1]}"))
+        run = locust(*FEW, "--target", str(file), "--faults", "auth_down@1s+1s=3")
+    assert run.code == 2, run.out
+    assert "takes none" in sentence(run.out)
+
+
 def test_a_fixed_port_that_is_taken(
     command: Callable[..., list[str]],
     environment: Callable[..., dict[str, str]],
