@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -21,14 +22,17 @@ from harness.client.flow import FlowError, run_flow  # noqa: E402
 from harness.errors import EarwitnessError  # noqa: E402
 from harness.platform.launch import Platform, launch  # noqa: E402
 from harness.target.reference import ReferenceTarget  # noqa: E402
+from pytest_suite import browser  # noqa: E402
 from pytest_suite.factory import Databases, Factory  # noqa: E402
 from pytest_suite.forgery import Forger  # noqa: E402
 from pytest_suite.limits import ABUSE_NACKS, RATE_BURST, RATE_PER_S  # noqa: E402
+from pytest_suite.reporting import not_run, pytest_report_teststatus, pytest_terminal_summary  # noqa: E402, F401
 from pytest_suite.under_test import UnderTest, find, new_tag  # noqa: E402
 from pytest_suite.volume import seed_rows  # noqa: E402
 
 ANSWER_S = 20.0
 VOLUME_ROWS = 10_000
+PICTURES = Path("runs", "pictures")
 NOTHING_GIVEN = (
     "pytest_suite tests real services: give --real-services to start the reference platform, "
     "or --target FILE to name one that runs."
@@ -46,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--volume", type=int, metavar="N",
         help=f"rows to seed into both databases (default {VOLUME_ROWS:,}; none with --target)",
     )  # fmt: skip
+    group.addoption("--need-browser", action="store_true", help="a machine without Chromium fails the browser's test")
     group.addoption("--seed", type=int, default=1, metavar="N", help="seed of all made-up data (default 1)")
 
 
@@ -205,6 +210,24 @@ async def databases(platform: UnderTest) -> AsyncIterator[Databases]:
     both = await _databases(platform)
     yield both
     await both.close()
+
+
+@pytest.fixture
+async def chrome(request: pytest.FixtureRequest, platform: UnderTest) -> AsyncIterator[Any]:
+    """A real Chromium. Where there is none the test is not run, or fails with --need-browser."""
+    missing = browser.missing()
+    if missing and request.config.option.need_browser:
+        pytest.fail(missing, pytrace=False)
+    if missing:
+        not_run(missing)
+    async with browser.chromium() as chrome:
+        yield chrome
+
+
+@pytest.fixture
+def pictures(request: pytest.FixtureRequest) -> Path:
+    """Where a failed test of the browser keeps its pictures."""
+    return PICTURES / re.sub(r"[^\w-]+", "-", request.node.name)
 
 
 @pytest.fixture

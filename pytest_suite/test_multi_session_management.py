@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_suite import browser as b
 from pytest_suite.chat import Socket
 from pytest_suite.factory import Databases, Factory, User, eventually
 from pytest_suite.under_test import UnderTest
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 pytestmark = [pytest.mark.critical, pytest.mark.p1]
 
 TABS = 5
 SYNC_S = 5.0
 EDITS = 12
+QUESTION = "How many tabs does it take to lose a message, and which of them would be the first to notice that?"
 
 
 async def rename(people: Factory, user: User, name: str) -> int:
@@ -216,3 +223,79 @@ class TestMultiSessionManagement:
             assert at_desks[n].all("message") == in_hands[n].all("message")
             mine = [t for t in at_desks[n].texts(key) if t.startswith(f"{n} says")]
             assert mine == [f"{n} says {m}" for m in range(4)]
+
+
+@pytest.mark.timeout(240)
+class TestInARealBrowser:
+    """The same story on the frontend's page, in Chromium."""
+
+    async def test_five_tabs_in_a_real_browser(
+        self, platform: UnderTest, people: Factory, chrome: Browser, pictures: Path
+    ) -> None:
+        """Logged in at the provider's page, five tabs: each shows its own conversation, all are one person."""
+        email = people.email("tabs")
+        phone, *partners = [await people.log_in(email), *await people.log_in_many(TABS + 1)]
+        keys = [await people.conversation(partner, phone) for partner in partners]
+        theirs = [await people.connect(partner) for partner in partners]
+        async with b.visitor(chrome, platform.frontend, pictures) as me:
+            await me.log_in(email)
+            tabs = [await me.tab(key) for key in keys[:TABS]]
+            expected = [[f"from tab {n}", f"to tab {n}"] for n in range(TABS)]
+            for tab, socket, key, (said, answer) in zip(tabs, theirs, keys, expected, strict=False):
+                await b.say(tab, said)
+                (heard,) = await socket.hear(1)
+                assert (heard["text"], heard["sender"]) == (said, phone.id)
+                await socket.tell(key, answer)
+            assert [await b.shows(tab, wanted) for tab, wanted in zip(tabs, expected, strict=True)] == expected
+
+            await b.say(tabs[2], QUESTION, ask=True)
+            await tabs[2].wait_for_selector("#messages .live")
+            answered = await b.shows(tabs[2], lambda found: len(found) == 4)
+            assert answered[:3] == [*expected[2], QUESTION]
+            assert QUESTION in answered[3]
+            assert await tabs[2].locator("#messages .live").count() == 0
+            assert [await b.texts(tab) for tab in tabs[:2] + tabs[3:]] == expected[:2] + expected[3:]
+
+            await theirs[TABS].tell(keys[TABS], "where nobody looks")
+            for tab in tabs:
+                await tab.locator(b.unread(keys[TABS]), has_text="1").wait_for()
+            reader = await me.tab(keys[TABS])
+            assert await b.shows(reader, bool) == ["where nobody looks"]
+            await rename(people, phone, "New Name")
+            for tab in tabs:
+                await tab.locator(b.unread(keys[TABS])).wait_for(state="detached")
+                await tab.locator("#me", has_text="New Name").wait_for()
+            await tabs[0].click("#logout")
+            for tab in tabs:
+                await tab.wait_for_selector("#login")
+            assert me.complaints == []
+
+    async def test_a_browser_that_loses_its_connection(
+        self, platform: UnderTest, people: Factory, chrome: Browser, pictures: Path
+    ) -> None:
+        """The page says that it is cut off, comes back by itself, and has what was said meanwhile, once, in order."""
+        email = people.email("cut")
+        me, partner = await people.log_in(email), await people.log_in()
+        key = await people.conversation(partner, me)
+        theirs = await people.connect(partner)
+        async with b.visitor(chrome, platform.frontend, pictures) as visitor:
+            await visitor.log_in(email)
+            tabs = [await visitor.tab(key) for _ in range(2)]
+            await theirs.tell(key, "before")
+            assert [await b.shows(tab, ["before"]) for tab in tabs] == [["before"]] * 2
+            assert visitor.complaints == []
+            await visitor.context.set_offline(True)
+            for tab in tabs:
+                await tab.wait_for_selector("#status[data-state=reconnecting]")
+                await tab.wait_for_selector("#banner:visible")
+            await b.say(tabs[0], "written without a connection")
+            await theirs.fence()
+            assert theirs.texts() == ["before"]
+            for n in range(3):
+                await theirs.tell(key, f"meanwhile {n}")
+            await visitor.context.set_offline(False)
+            story = ["before", *(f"meanwhile {n}" for n in range(3)), "written without a connection"]
+            assert [await b.shows(tab, story) for tab in tabs] == [story] * 2
+            assert await tabs[0].locator("#banner").is_hidden()
+            assert (await theirs.hear(5))[-1]["text"] == story[-1]
+            assert [m["text"] for m in await people.history(partner, key)] == story

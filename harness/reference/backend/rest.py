@@ -73,6 +73,7 @@ class Rest:
             web.get("/api/me", self._metered(self.me)),
             web.get("/api/conversations", self._metered(self.conversations)),
             web.put(room, self._metered(self.put_conversation)),
+            web.get(room, self._metered(self.conversation)),
             web.get(room + "/messages", self._metered(self.history)),
             web.post(room + "/messages", self._post),
         ]
@@ -118,6 +119,12 @@ class Rest:
             raise ApiError(400, "invalid_request", "title must be text.")
         made, conversation = await self._invitations.put(caller.user, key, title, members)
         return json_response({"key": conversation.key, "title": conversation.title}, 201 if made else 200)
+
+    async def conversation(self, request: web.Request, caller: Caller) -> web.Response:
+        """One conversation with its members. Who has not been here yet has neither id nor name."""
+        found = await self._member_of(request.match_info["key"], caller)
+        people = [{"id": id, "email": email, "name": name} for id, email, name in await self._rooms.people(found.id)]
+        return json_response({"key": found.key, "title": found.title, "head": found.head, "members": people})
 
     async def history(self, request: web.Request, caller: Caller) -> web.Response:
         """One page. `digest` covers its messages: SHA-256 of their JSON lines [seq, id, sender, text]."""

@@ -155,6 +155,17 @@ class Rooms:
             return None
         return Conversation(*rows[0][:4]), {row[4]: row[5] for row in rows if row[4] is not None}
 
+    async def people(self, conversation_id: int) -> list[tuple[str | None, str, str | None]]:
+        """(user id, e-mail, name) of each member, by e-mail. An invitation that nobody claimed goes by its e-mail."""
+        rows = await self._pool.fetch(
+            "SELECT COALESCE(claimed.id, invited.id)::text, m.email, COALESCE(claimed.name, invited.name) "
+            "FROM members m LEFT JOIN userbase claimed ON claimed.id = m.user_id::uuid "
+            "LEFT JOIN userbase invited ON m.user_id IS NULL AND lower(invited.email) = m.email "
+            "WHERE m.conversation_id = $1 ORDER BY m.email",
+            conversation_id,
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
     async def create(self, key: str, title: str, emails: Sequence[str]) -> bool:
         """Make a conversation with its members; False if it was there already (then nothing was changed)."""
         async with self._pool.acquire() as connection, connection.transaction():

@@ -21,9 +21,9 @@ AUTH_TIMEOUT = aiohttp.ClientTimeout(total=5.0, sock_connect=CONNECT_TIMEOUT_S)
 """Longer than auth itself waits for the identity provider."""
 PAGES = {
     "/": ("page.html", "text/html"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/session.js": ("session.js", "text/javascript"),
-    "/page.css": ("page.css", "text/css"),
+    **{f"/{name}": (name, "text/javascript") for name in ("page.js", "rooms.js", "session.js", "view.js")},
+    **{f"/{name}": (name, "text/css") for name in ("page.css", "room.css")},
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 #: Between two neighbours only (RFC 9110), or set anew by whoever sends the next message.
 HOP_BY_HOP = frozenset(

@@ -1,56 +1,55 @@
-// The page: conversations on the left, one of them on the right. Text is only ever set as text.
+// The page: what the server says, what the person does, and how the one becomes the other.
 
+import { add, firstMarks, follow, inOrder, markSeen, names, pending, roomOf, rooms, seenUpTo, self, unread } from "/rooms.js";
 import { beginLogin, call, Connection, finishLogin, loggedIn, LoggedOut, logout } from "/session.js";
+import { $, drawMessages, drawRoom, drawRooms, drawState, face, notice, showWelcome } from "/view.js";
 
-const $ = (id) => document.getElementById(id);
-const SHOWN = 300;
 const PAGE = 100;
-
-const rooms = new Map(); // key → {key, title, head, last, unread, messages: Map(seq → message), runs: Map, loaded}
-const pending = new Map(); // client id → {id, key, text, ask, failed}
-let me = null;
 let current = null;
 let connection = null;
 
-function roomOf(key, title = key) {
-  if (!rooms.has(key)) {
-    rooms.set(key, { key, title, head: 0, last: null, unread: 0, messages: new Map(), runs: new Map(), loaded: false });
-    drawRooms();
-  }
-  return rooms.get(key);
+const looking = (room) => room === current && !document.hidden;
+
+function draw(room, how) {
+  if (looking(room)) markSeen(room);
+  drawRooms(current);
+  if (room === current) drawMessages(room, how);
 }
 
 // What the server says
 
 const heard = {
-  welcome(frame) {
+  async welcome(frame) {
+    firstMarks(frame.conversations);
     for (const [key, head] of Object.entries(frame.conversations)) {
       const room = roomOf(key);
-      room.head = head;
+      room.head = Math.max(room.head, head);
       if (!frame.resume) room.last = head;
     }
     for (const one of pending.values()) if (!one.failed) transmit(one);
-    if (current) loadHistory(current);
+    drawRooms(current);
+    if (current) await loadRoom(current);
   },
   async joined(frame) {
+    const known = rooms.has(frame.conversation);
     const room = roomOf(frame.conversation);
     const from = room.last;
+    if (!known) await refreshTitles();
     if (frame.complete === true) return;
     room.last = room.head = frame.head;
     if (room.loaded && from !== null && from < frame.head) await fetchPages(room, from);
-    else await refreshTitles();
+    else drawRooms(current);
   },
   message(frame) {
     const room = roomOf(frame.conversation);
-    add(room, frame);
     room.last = room.head = Math.max(room.last ?? 0, frame.seq);
-    if (frame.sender === me.id) pending.delete(frame.id);
-    if (room !== current || document.hidden) room.unread++;
-    drawRooms();
-    if (room === current) drawMessages();
-  },
-  ack(frame) {
-    if (pending.has(frame.id)) pending.get(frame.id).acked = true;
+    add(room, frame);
+    if (!looking(room) && room === current) room.from ??= frame.seq - 1;
+    if (!names.has(frame.sender)) {
+      names.set(frame.sender, "Somebody"); // until the list of members says who; asked once
+      loadPeople(room).catch(trouble);
+    }
+    draw(room);
   },
   nack(frame) {
     const one = pending.get(frame.id);
@@ -60,27 +59,26 @@ const heard = {
       notice("You are fast. The rest follows in a moment.");
     } else {
       one.failed = frame.reason;
-      drawMessages();
+      draw(roomOf(one.key));
     }
   },
   agent(frame) {
     const room = roomOf(frame.conversation);
-    const run = room.runs.get(frame.run) ?? { text: "", state: "" };
-    room.runs.set(frame.run, run);
-    run.state = frame.event.replace("_", " ");
-    if (frame.event === "chunk") run.text += frame.text;
-    if (frame.event === "completed" || frame.event === "error") room.runs.delete(frame.run);
+    follow(room, frame);
     if (frame.event === "error") notice(frame.text);
-    if (room === current) drawMessages();
+    if (room === current) drawMessages(room);
   },
   user(frame) {
-    me = { ...me, ...frame.user };
-    $("me").textContent = me.name;
+    showMe({ ...self.me, ...frame.user });
   },
 };
 
-function add(room, message) {
-  room.messages.set(message.seq, message);
+function showMe(person) {
+  self.me = person;
+  names.set(person.id, person.name);
+  $("me").textContent = person.name;
+  $("email").textContent = person.email;
+  $("face").replaceWith(Object.assign(face(person.name, person.id), { id: "face" }));
 }
 
 function transmit(one) {
@@ -96,101 +94,58 @@ async function json(path, options) {
   return said;
 }
 
+const at = (room) => `/api/conversations/${encodeURIComponent(room.key)}`;
+
 async function refreshTitles() {
-  for (const { key, title } of (await json("/api/conversations")).conversations) roomOf(key).title = title;
-  drawRooms();
+  for (const { key, title } of (await json("/api/conversations")).conversations) roomOf(key, title);
+  drawRooms(current);
+  if (current) drawRoom(current);
 }
 
-async function loadHistory(room) {
+async function loadRoom(room) {
   if (room.loaded) return;
   room.loaded = true;
-  await fetchPages(room, Math.max(0, room.head - PAGE));
+  await Promise.all([loadPeople(room), fetchPages(room, Math.max(0, Math.min(room.head - PAGE, room.from ?? room.head)))]);
+}
+
+async function loadPeople(room) {
+  room.people = (await json(at(room))).members;
+  for (const one of room.people) if (one.id) names.set(one.id, one.name);
+  if (room === current) drawRoom(room);
+  draw(room);
 }
 
 async function fetchPages(room, after) {
   for (;;) {
-    const path = `/api/conversations/${encodeURIComponent(room.key)}/messages?after=${after}&limit=${PAGE}`;
-    const { messages } = await json(path);
+    const { messages } = await json(`${at(room)}/messages?after=${after}&limit=${PAGE}`);
     for (const message of messages) add(room, message);
-    if (room === current) drawMessages();
+    draw(room, { toEnd: true });
     if (messages.length < PAGE) return;
     after = messages.at(-1).seq;
   }
 }
 
-// What we show
-
-function drawRooms() {
-  const items = [...rooms.values()].map((room) => {
-    const button = element("button", room.title);
-    button.dataset.key = room.key;
-    button.setAttribute("aria-current", String(room === current));
-    button.onclick = () => open(room);
-    if (room.unread) button.append(element("span", String(room.unread), "unread"));
-    const item = element("li");
-    item.append(button);
-    return item;
-  });
-  $("conversations").replaceChildren(...items);
-  const unread = [...rooms.values()].reduce((sum, room) => sum + room.unread, 0);
-  document.title = unread ? `(${unread}) Chat` : "Chat";
-}
-
-function drawMessages() {
-  const list = $("messages");
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
-  const seqs = [...current.messages.keys()].sort((a, b) => a - b);
-  for (const seq of seqs.splice(0, Math.max(0, seqs.length - SHOWN))) current.messages.delete(seq);
-  const stored = seqs.map((seq) => bubble(current.messages.get(seq)));
-  const runs = [...current.runs.values()].map((run) => line(run.text || "…", `agent · ${run.state}`, "agent"));
-  const waiting = [...pending.values()]
-    .filter((one) => one.key === current.key)
-    .map((one) => line(one.text, one.failed ?? "sending …", one.failed ? "own failed" : "own pending"));
-  list.replaceChildren(...stored, ...runs, ...waiting);
-  if (atEnd) list.scrollTop = list.scrollHeight;
-}
-
-function bubble(message) {
-  const kind = message.sender === me.id ? "own" : message.sender === "agent" ? "agent" : "";
-  const who = { own: "you", agent: "agent" }[kind] ?? message.sender.slice(0, 8);
-  const item = line(message.text, `${who} · ${new Date(message.at).toLocaleTimeString()} · #${message.seq}`, kind);
-  item.dataset.seq = message.seq;
-  return item;
-}
-
-function line(text, small, kind) {
-  const item = element("li", text, kind);
-  item.append(element("small", small));
-  return item;
-}
-
-function element(tag, text = "", kind = "") {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  made.className = kind;
-  return made;
-}
-
-let noticeTimer;
-function notice(text) {
-  $("notice").textContent = text;
-  clearTimeout(noticeTimer);
-  noticeTimer = setTimeout(() => ($("notice").textContent = ""), 5000);
-}
-
 // What the person does
 
-function open(room) {
+// The address names the open conversation: links, the back button, new tabs and reloading all work by it.
+function followAddress() {
+  const room = rooms.get(decodeURIComponent(location.hash.slice(1))) ?? null;
+  if (room === current) return;
   current = room;
-  room.unread = 0;
-  location.hash = encodeURIComponent(room.key);
-  $("title").textContent = room.title;
-  $("text").disabled = $("send").disabled = false;
-  drawRooms();
-  drawMessages();
-  $("messages").scrollTop = $("messages").scrollHeight;
+  $("app").dataset.view = room ? "room" : "list";
+  $("room").hidden = room === null;
+  $("empty").hidden = room !== null;
+  drawRooms(current);
+  if (room === null) return;
+  room.from = unread(room) ? seenUpTo(room) : null;
+  drawRoom(room);
+  draw(room, { toEnd: true });
   $("text").focus();
-  loadHistory(room).catch(trouble);
+  loadRoom(room).catch(trouble);
+}
+
+function open(room) {
+  location.hash = room ? encodeURIComponent(room.key) : "";
 }
 
 function submit(event) {
@@ -198,92 +153,106 @@ function submit(event) {
   const text = $("text").value.trim();
   if (!text || !current) return;
   const one = { id: crypto.randomUUID(), key: current.key, text, ask: $("ask").checked };
+  const room = current;
+  one.again = () => { one.failed = undefined; transmit(one); draw(room); };
+  one.discard = () => { pending.delete(one.id); draw(room); };
   pending.set(one.id, one);
   transmit(one);
+  room.from = null;
   $("text").value = "";
-  drawMessages();
-  $("messages").scrollTop = $("messages").scrollHeight;
+  draw(room, { toEnd: true });
+  if (!connection.welcomed) drawState("reconnecting");
 }
 
 async function make() {
-  if ($("make").returnValue !== "make") return;
   const title = $("make-name").value.trim();
-  const members = [me.email, ...$("make-members").value.split(/[\s,;]+/).filter(Boolean)];
+  const wanted = $("make").returnValue === "make" && title;
+  if (!wanted) return;
+  const members = [self.me.email, ...$("make-members").value.split(/[\s,;]+/).filter(Boolean)];
   const key = `${title.toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 40)}-${crypto.randomUUID().slice(0, 8)}`;
-  const options = { method: "PUT", body: JSON.stringify({ title, members }), headers: { "content-type": "application/json" } };
-  await json(`/api/conversations/${encodeURIComponent(key)}`, options);
-  const room = roomOf(key, title);
-  room.loaded = true;
-  open(room);
+  await json(at({ key }), { method: "PUT", body: JSON.stringify({ title, members }), headers: { "content-type": "application/json" } });
+  open(roomOf(key, title));
 }
 
 function step(by) {
-  const all = [...rooms.values()];
+  const all = inOrder($("find").value);
   if (all.length) open(all[(all.indexOf(current) + by + all.length) % all.length]);
 }
 
+const KEYS = {
+  "alt ArrowDown": () => step(1),
+  "alt ArrowUp": () => step(-1),
+  "ctrl k": () => { open(null); $("find").focus(); $("find").select(); },
+  Escape: () => open(null),
+};
+
+function onKey(event) {
+  if ($("app").hidden || $("make").open || event.isComposing) return;
+  const key = event.altKey ? `alt ${event.key}` : event.ctrlKey || event.metaKey ? `ctrl ${event.key}` : event.key;
+  if (!KEYS[key]) return;
+  event.preventDefault();
+  KEYS[key]();
+}
+
 function trouble(error) {
-  if (error instanceof LoggedOut) showWelcome(error.message);
+  if (error instanceof LoggedOut) leave(error.message);
   else notice(error.message);
 }
 
-function showWelcome(note = "") {
+function leave(note) {
   connection?.end("");
-  $("app").hidden = true;
-  $("welcome").hidden = false;
-  $("welcome-note").textContent = note;
+  showWelcome(note);
 }
 
 function state(name, reason) {
-  $("status").dataset.state = name;
-  $("status").textContent = name;
+  drawState(name);
   if (name === "offline" && reason) showWelcome(reason);
 }
 
-const THEMES = ["", "light", "dark"];
+const THEMES = ["system", "light", "dark"];
 function theme(name) {
   document.documentElement.dataset.theme = name;
   localStorage.setItem("chat.theme", name);
-  $("theme").textContent = `Theme: ${name || "system"}`;
+  $("theme").textContent = { system: "◐", light: "☀", dark: "☾" }[name];
+  $("theme").title = $("theme").ariaLabel = `Colours: ${name}`;
 }
 
 function listen() {
   $("login").onclick = beginLogin;
-  $("logout").onclick = () => logout().finally(() => location.reload());
-  $("theme").onclick = () => theme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme ?? "") + 1) % 3]);
+  $("logout").onclick = () => logout().finally(() => location.assign("/"));
+  $("theme").onclick = () => theme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % 3]);
   $("composer").onsubmit = submit;
   $("text").onkeydown = (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) submit(event);
   };
-  $("new").onclick = () => $("make").showModal();
+  $("find").oninput = () => drawRooms(current);
+  $("find").onkeydown = (event) => {
+    if (event.key === "Enter") open(inOrder($("find").value)[0] ?? null);
+  };
+  $("new").onclick = () => { $("make").querySelector("form").reset(); $("make").returnValue = ""; $("make").showModal(); };
   $("make").onclose = () => make().catch(trouble);
-  addEventListener("keydown", (event) => {
-    if (event.altKey && event.key === "ArrowDown") step(1);
-    else if (event.altKey && event.key === "ArrowUp") step(-1);
-  });
-  document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && current) {
-      current.unread = 0;
-      drawRooms();
-    }
-  });
-  addEventListener("storage", () => loggedIn() || showWelcome("You logged out in another tab."));
+  $("retry").onclick = () => connection.retryNow();
+  addEventListener("keydown", onKey);
+  addEventListener("hashchange", followAddress);
+  addEventListener("storage", () => (loggedIn() ? drawRooms(current) : leave("You logged out in another tab.")));
+  document.addEventListener("visibilitychange", () => current && draw(current));
 }
 
 async function start() {
-  theme(localStorage.getItem("chat.theme") ?? "");
+  theme(localStorage.getItem("chat.theme") || "system");
   listen();
   const failed = await finishLogin();
   if (!loggedIn()) return showWelcome(failed);
-  me = await json("/api/me");
-  $("me").textContent = me.name;
-  $("app").hidden = false;
+  showMe(await json("/api/me"));
   await refreshTitles();
+  drawState("connecting");
+  $("app").dataset.view = "list";
+  $("room").hidden = true;
+  $("app").hidden = false;
   const seen = () => Object.fromEntries([...rooms.values()].filter((r) => r.last !== null).map((r) => [r.key, r.last]));
   connection = new Connection((frame) => Promise.resolve(heard[frame.type]?.(frame)).catch(trouble), state, seen);
   await connection.open();
-  const wanted = rooms.get(decodeURIComponent(location.hash.slice(1)));
-  if (wanted) open(wanted);
+  followAddress();
 }
 
 start().catch(trouble);

@@ -3,6 +3,7 @@
 const TOKENS = "chat.tokens";
 const VERIFIER = "chat.verifier";
 const EARLY_S = 30;
+const PULSE_MS = 10_000;
 
 export const config = await (await fetch("/config.json")).json();
 
@@ -86,6 +87,8 @@ export class Connection {
   constructor(on, onState, seen) {
     Object.assign(this, { on, onState, seen, socket: null, failures: 0, stopped: false, welcomed: false, before: false });
     addEventListener("online", () => this.retryNow());
+    addEventListener("offline", () => this.welcomed && this.lost());
+    setInterval(() => this.pulse(), PULSE_MS);
   }
 
   async open() {
@@ -106,18 +109,33 @@ export class Connection {
 
   attach(socket) {
     this.socket = socket;
+    this.unanswered = false;
     socket.onmessage = (event) => {
+      this.unanswered = false;
       const frame = JSON.parse(event.data);
       if (frame.type === "welcome") this.greet(frame);
       this.on(frame);
     };
     socket.onclose = (event) => {
-      this.socket = null;
-      this.welcomed = false;
-      if (this.stopped) return;
       if (event.code === 4403) this.end("This account was deactivated.");
-      else this.later(event.code === 4429 ? 10_000 : 0);
+      else this.lost(event.code === 4429 ? 10_000 : 0);
     };
+  }
+
+  lost(least = 0) {
+    if (this.socket) this.socket.onclose = this.socket.onmessage = null;
+    this.socket?.close();
+    this.socket = null;
+    this.welcomed = false;
+    if (!this.stopped) this.later(least);
+  }
+
+  // A link can die without a word: who is not answered takes the connection for lost.
+  pulse() {
+    if (!this.welcomed) return;
+    if (this.unanswered) return this.lost();
+    this.send({ type: "ping", id: String(Date.now()) });
+    this.unanswered = true;
   }
 
   greet(frame) {

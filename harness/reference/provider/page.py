@@ -18,11 +18,15 @@ _FRAME = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{title}</title><style>
 :root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }}
+* {{ box-sizing: border-box }}
 body {{ margin: 0; min-height: 100vh; display: grid; place-items: center }}
-main {{ width: min(24rem, 90vw); padding: 2rem; border: 1px solid #8886; border-radius: .75rem }}
+main {{ width: min(26rem, 92vw); padding: 2rem; border: 1px solid #8886; border-radius: 1rem }}
 h1 {{ font-size: 1.25rem; margin: 0 0 1rem }} label {{ display: block; margin-bottom: .25rem }}
-input {{ box-sizing: border-box; width: 100%; font: inherit; padding: .5rem; margin-bottom: 1rem }}
-button {{ font: inherit; padding: .5rem 1rem; margin-right: .5rem }} .wrong {{ color: #c33 }}
+input {{ width: 100%; padding: .6rem .8rem; margin-bottom: 1rem }} .wrong {{ color: light-dark(#a3282b, #f39a97) }}
+input, button {{ font: inherit; color: inherit; background: none; border: 1px solid #8888; border-radius: .6rem }}
+button {{ padding: .55rem 1.2rem; margin-right: .5rem; cursor: pointer }}
+[value=allow] {{ background: light-dark(#1f6391, #7cc0ee); color: light-dark(#fff, #0d1d29); font-weight: 600 }}
+:focus-visible {{ outline: 2px solid light-dark(#1f6391, #7cc0ee); outline-offset: 2px }}
 </style></head><body><main><h1>{title}</h1>{body}</main></body></html>"""
 
 _FORM = """<p>{client} asks who you are. It will learn your name and e-mail address.</p>{wrong}

@@ -159,3 +159,20 @@ async def test_burst_of_a_thousand(platform: Any) -> None:
     await sockets[0].hear(1000, key, "ack")
     assert [(a["id"], a["seq"]) for a in sockets[0].all("ack")] == [(str(n), n + 1) for n in range(1000)]
     assert len(await platform.history(users[0], key)) == 1000
+
+
+async def test_members_by_name(platform: Any) -> None:
+    """Members see who is in a conversation: id, e-mail and name, only the e-mail of who was never here; others 403."""
+    user, friend, stranger = await platform.log_in_many(3)
+    key = await platform.room([user, friend])
+    invited = {"members": [user.email, "never@example.test"], "title": "with a title"}
+    url = f"{platform.backends[0].url}/api/conversations/{key}"
+    async with httpx.AsyncClient(timeout=10) as client:
+        assert (await client.put(url, json=invited, headers=user.bearer)).status_code == 200
+    path = f"/api/conversations/{key}"
+    answer = (await platform.get(friend, path, 1)).json()
+    assert answer["key"] == key
+    people = {m["email"]: (m["id"], m["name"]) for m in answer["members"]}
+    assert people.pop("never@example.test") == (None, None)
+    assert people == {u.email: (u.id, u.email.partition("@")[0]) for u in (user, friend)}
+    assert (await platform.get(stranger, path, 0)).status_code == 403

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
 import uuid
 from collections.abc import AsyncIterator
@@ -53,10 +54,15 @@ async def test_the_page_and_all_that_it_asks_for(browser: httpx.AsyncClient) -> 
     page = await browser.get("/")
     assert page.status_code == 200
     assert "default-src 'self'" in page.headers["content-security-policy"]
-    for path, kind in (("/page.js", "text/javascript"), ("/session.js", "text/javascript"), ("/page.css", "text/css")):
+    kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+    asked_for, seen = set(re.findall(r'(?:src|href)="(/[^"]+)"', page.text)), set()
+    while asked_for:
+        seen.add(path := asked_for.pop())
         answer = await browser.get(path)
-        assert (answer.status_code, answer.headers["content-type"]) == (200, f"{kind}; charset=utf-8")
-        assert path in page.text or path == "/session.js"
+        kind = kinds["." + path.rpartition(".")[2]]
+        assert (answer.status_code, answer.headers["content-type"]) == (200, f"{kind}; charset=utf-8"), path
+        asked_for |= set(re.findall(r'from "(/[^"]+)"', answer.text)) - seen
+    assert {"/page.js", "/rooms.js", "/view.js", "/session.js", "/page.css", "/room.css", "/icon.svg"} == seen
     assert (await browser.get("/../settings.py")).status_code == 404
 
 
