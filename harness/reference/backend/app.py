@@ -20,10 +20,12 @@ from harness.reference.backend.bus import Bus
 from harness.reference.backend.commit import Committer, Steps
 from harness.reference.backend.doorkeeper import Arrivals, Doorkeeper
 from harness.reference.backend.feed import Feed, Numbered
-from harness.reference.backend.gateway import Gateway, Registry
+from harness.reference.backend.gateway import Gateway
 from harness.reference.backend.hub import FILL_PAGE, Hub
 from harness.reference.backend.invitations import Invitations
+from harness.reference.backend.memberships import Memberships
 from harness.reference.backend.news import News
+from harness.reference.backend.registry import Registry
 from harness.reference.backend.rest import Rest
 from harness.reference.backend.resume import Resumer
 from harness.reference.backend.settings import BackendSettings
@@ -67,18 +69,23 @@ class Backend(Service):
         self.limiter = self._limiter()
         self.arrivals, self.registry, self.bus = Arrivals(), Registry(), Bus(self.redis)
         self.doorkeeper = Doorkeeper(self.verifier, self.redis, self.users, self.arrivals, settings.sync_wait_s)
-        self.hub = Hub(self.rooms.heads, self.read_frames, settings.gap_wait_s)
-        self.news = News(self.bus, self.hub, self.registry, self.arrivals, self.redis)
+        self.memberships = Memberships(self.rooms, self.registry, lambda *removal: self.news.removed(*removal))
+        self.hub = Hub(self.rooms.heads, self.read_frames, self.memberships.verify, settings.gap_wait_s)
+        self.news = News(self.bus, self.hub, self.registry, self.arrivals, self.redis, settings.agent_silence_s)
         self.committer = Committer(self._steps(), settings.commit_retry_s)
         self.asking = Asking(self.committer, self.news.broadcast, settings.agent_pace_s)
         self.resumer = Resumer(self.hub, self.read_frames, settings)
         self.gateway = Gateway(
-            settings, self.doorkeeper, self.rooms, self.hub, self.committer, self.resumer, self.registry
-        )
+            settings, self.doorkeeper, self.rooms, self.hub, self.committer, self.resumer, self.registry,
+            self.memberships,
+        )  # fmt: skip
+        self.memberships.hub, self.news.memberships = self.hub, self.memberships
         self.news.gateway, self.news.asking = self.gateway, self.asking
         self.sync = UserSync(self.redis, self.users, settings.name, self.news.users_changed)
         self.invitations = Invitations(self.rooms, self.news.invited)
-        self.rest = Rest(self.doorkeeper, self.limiter, self.rooms, self.messages, self.invitations, self.committer)
+        self.rest = Rest(
+            self.doorkeeper, self.limiter, self.rooms, self.messages, self.invitations, self.committer, self.memberships
+        )
         self.app.router.add_get("/ws", self.gateway.handle)
         self.app.add_routes(self.rest.routes())
 
@@ -105,6 +112,7 @@ class Backend(Service):
         self.background(self.sync.run(), "the sync of users")
         self.background(self._every(self.settings.head_check_s, self.hub.check_heads), "the check of heads")
         self.background(self._every(self.settings.recheck_s, self.news.recheck), "the check of revocations")
+        self.background(self._every(1.0, self.news.runs.check), "the check of silent runs")
 
     async def waiting_for(self) -> str | None:
         await self.pool.fetchval("SELECT 1")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from harness.reference.agent import AGENT_ID, AgentEvent, answer, stream
 from harness.reference.backend.commit import Committer, Fresh, Item
-from harness.reference.backend.wire import frame
+from harness.reference.backend.wire import agent_frame
 from harness.reference.limits import Decision
 
 RUNS_MAX = 1000
@@ -64,7 +64,7 @@ class Asking:
         reply = AgentReply()
         # The same question is never answered twice: its number is the id of the answer.
         item = Item(reply, AGENT_ID, "", key, f"answer-{asked.seq}", answer(question), metered=False)
-        item.conversation_id = conversation_id
+        item.conversation_id, item.removals = conversation_id, asked.item.removals
         self._committer.submit(item)
         if await reply.done:
             self._say(conversation_id, key, run, AgentEvent("completed", chunks, answer(question)))
@@ -74,5 +74,4 @@ class Asking:
     stream = staticmethod(stream)
 
     def _say(self, conversation_id: int, key: str, run: str, event: AgentEvent) -> None:
-        data = {"type": "agent", "conversation": key, "run": run, "event": event.name, "n": event.n, "text": event.text}
-        self.broadcast(conversation_id, frame(data))
+        self.broadcast(conversation_id, agent_frame(key, run, event))

@@ -16,6 +16,7 @@ from harness.reference.backend.feed import Numbered
 MESSAGES = "backend:messages"
 AGENT = "backend:agent"
 MEMBERS = "backend:members"
+REMOVALS = "backend:removals"
 USERS = "backend:users"
 
 PENDING_MAX = 10_000
@@ -24,14 +25,15 @@ PING_EVERY_S = 2.0
 PING_ANSWER_S = 2.0
 
 Handler: TypeAlias = Callable[[bytes], None]
-Batch: TypeAlias = list[tuple[int, list[Numbered]]]
+Batch: TypeAlias = list[tuple[int, int, list[Numbered]]]
+"""(conversation id, removals, frames)."""
 log = logging.getLogger(__name__)
 
 
 def pack(origin: str, batch: Batch) -> bytes:
     """Frames of several conversations: one line of JSON that says what follows, then the frames as they are."""
-    sizes = [[conversation, [[seq, len(data)] for seq, data in frames]] for conversation, frames in batch]
-    return b"".join([orjson.dumps([origin, sizes]), b"\n", *(data for _, frames in batch for _, data in frames)])
+    sizes = [[conversation, n, [[seq, len(data)] for seq, data in frames]] for conversation, n, frames in batch]
+    return b"".join([orjson.dumps([origin, sizes]), b"\n", *(data for _, _, frames in batch for _, data in frames)])
 
 
 def unpack(payload: bytes) -> tuple[str, Batch]:
@@ -40,12 +42,12 @@ def unpack(payload: bytes) -> tuple[str, Batch]:
     origin, sizes = orjson.loads(head)
     at = len(head) + 1
     batch: Batch = []
-    for conversation, numbered in sizes:
+    for conversation, removals, numbered in sizes:
         frames = []
         for seq, size in numbered:
             frames.append((seq, payload[at : at + size]))
             at += size
-        batch.append((conversation, frames))
+        batch.append((conversation, removals, frames))
     return origin, batch
 
 

@@ -44,7 +44,8 @@ class Answer(Protocol):
 
 @dataclass(slots=True)
 class Item:
-    """One message on its way. `conversation_id` None: membership has yet to be looked up."""
+    """One message on its way. `conversation_id` None: membership has yet to be looked up, and with it `removals`, how
+    often somebody had been removed from the conversation by then."""
 
     answer: Answer
     user_id: str
@@ -55,6 +56,7 @@ class Item:
     ask: bool = False
     metered: bool = True
     conversation_id: int | None = None
+    removals: int = 0
     decision: Decision | None = field(default=None, repr=False)
 
 
@@ -67,7 +69,7 @@ class Fresh:
     at: str
 
 
-Memberships: TypeAlias = Callable[[list[tuple[str, str, str]]], Awaitable[Mapping[tuple[str, str], int]]]
+Memberships: TypeAlias = Callable[[list[tuple[str, str, str]]], Awaitable[Mapping[tuple[str, str], tuple[int, int]]]]
 TakeMany: TypeAlias = Callable[[Mapping[str, int]], Awaitable[Mapping[str, Decision]]]
 
 
@@ -139,8 +141,8 @@ class Committer:
         found = await self.steps.memberships(list(unresolved))
         members = []
         for item in batch:
-            if item.conversation_id is None:
-                item.conversation_id = found.get((item.user_id, item.key))
+            if item.conversation_id is None and (known := found.get((item.user_id, item.key))) is not None:
+                item.conversation_id, item.removals = known
             if item.conversation_id is None:
                 item.answer.refused(item, 403, "You are not a member of this conversation.", None)
             else:

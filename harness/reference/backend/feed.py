@@ -23,14 +23,29 @@ class Feed:
 
     `next` is 0 until the head at subscription is known. `target` is the highest number that is known to exist.
     `replaying` are listeners who still get older messages; what arrives meanwhile is kept for them.
+    `removals`: everybody here was a member after so many removals from the conversation.
     """
 
-    __slots__ = ("filling", "held", "id", "key", "listeners", "next", "pins", "ready", "replaying", "target", "timer")
+    __slots__ = (
+        "filling",
+        "held",
+        "id",
+        "key",
+        "listeners",
+        "next",
+        "pins",
+        "ready",
+        "removals",
+        "replaying",
+        "target",
+        "timer",
+    )
 
     def __init__(self, conversation_id: int, key: str) -> None:
         self.id, self.key = conversation_id, key
         self.next = 0
         self.target = 0
+        self.removals = 0
         self.held: dict[int, bytes] = {}
         self.listeners: dict[Listener, None] = {}
         self.replaying: dict[Listener, list[bytes]] = {}

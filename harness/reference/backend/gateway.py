@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,8 @@ from harness.reference.backend.commit import Committer, Item
 from harness.reference.backend.doorkeeper import SUBPROTOCOL, Doorkeeper
 from harness.reference.backend.feed import Feed
 from harness.reference.backend.hub import Hub
+from harness.reference.backend.memberships import Memberships
+from harness.reference.backend.registry import Registry
 from harness.reference.backend.resume import Resumer
 from harness.reference.backend.session import UNKNOWN_OUTCOME, Session
 from harness.reference.backend.settings import BackendSettings
@@ -30,36 +31,15 @@ CLOSE_TIMEOUT_S = 2.0
 log = logging.getLogger(__name__)
 
 
-class Registry:
-    """Open sockets by user and by e-mail."""
-
-    def __init__(self) -> None:
-        self.sessions: dict[Session, None] = {}
-        self.by_user: defaultdict[str, dict[Session, None]] = defaultdict(dict)
-        self.by_email: defaultdict[str, dict[Session, None]] = defaultdict(dict)
-
-    def add(self, session: Session) -> None:
-        self.sessions[session] = None
-        self.by_user[session.user_id][session] = None
-        self.by_email[session.user.email.lower()][session] = None
-
-    def remove(self, session: Session) -> None:
-        self.sessions.pop(session, None)
-        for index, key in ((self.by_user, session.user_id), (self.by_email, session.user.email.lower())):
-            index[key].pop(session, None)
-            if not index[key]:
-                del index[key]
-
-
 class Gateway:
     """Accepts sockets and reads their frames."""
 
     def __init__(
         self, settings: BackendSettings, doorkeeper: Doorkeeper, rooms: Rooms, hub: Hub, committer: Committer,
-        resumer: Resumer, registry: Registry,
+        resumer: Resumer, registry: Registry, memberships: Memberships,
     ) -> None:  # fmt: skip
         self._settings, self._doorkeeper, self._rooms = settings, doorkeeper, rooms
-        self._hub, self._committer, self._registry = hub, committer, registry
+        self._hub, self._committer, self._registry, self._memberships = hub, committer, registry, memberships
         self.resumer = resumer
         self.intake: Callable[[Item], None] = committer.submit
         self.draining = False
@@ -89,8 +69,15 @@ class Gateway:
 
     async def _subscribe(self, session: Session) -> None:
         conversations = await self._rooms.of_user(session.user)
-        for feed in await self._hub.open((c.id, c.key) for c in conversations):
-            session.feeds[feed.key] = feed
+        feeds = await self._hub.open((c.id, c.key) for c in conversations)
+        session.feeds.update((feed.key, feed) for feed in feeds)
+        for feed, conversation in zip(feeds, conversations, strict=True):
+            await self._settle(feed, conversation.removals)
+
+    async def _settle(self, feed: Feed, removals: int) -> None:
+        """Somebody came to a feed whose membership was read after so many removals; more may be known by now."""
+        if removals < feed.removals:
+            await self._memberships.verify(feed)
 
     async def _converse(self, request: web.Request, session: Session) -> None:
         writer = await session.ws.prepare(request)
@@ -142,13 +129,10 @@ class Gateway:
             return
         item = Item(session, session.user_id, session.user.email, key or "", client_id or "", text or "")
         item.ask = said.get("ask") is True
-        feed = session.feeds.get(item.key)
-        if feed is not None:
-            item.conversation_id = feed.id
         self.intake(item)
 
-    async def join(self, session: Session, conversation_id: int, key: str) -> None:
-        """Somebody was made a member while connected."""
+    async def join(self, session: Session, conversation_id: int, key: str, removals: int) -> None:
+        """Somebody was made a member while connected; there had been so many removals then."""
         await session.welcomed.wait()
         if key in session.feeds or session not in self._registry.sessions:
             return
@@ -159,13 +143,14 @@ class Gateway:
         session.feeds[key] = feed
         if not session.resuming:
             listen_from_now(session, feed)
+        await self._settle(feed, removals)
 
     async def rejoin_all(self) -> None:
         """News of invitations may have been missed: read the memberships of everybody who is connected."""
         for session in list(self._registry.sessions):
             for one in await self._rooms.of_user(session.user):
                 if one.key not in session.feeds:
-                    await self.join(session, one.id, one.key)
+                    await self.join(session, one.id, one.key, one.removals)
 
     async def close_all(self, code: int, reason: str) -> None:
         """Close every socket and wait for it."""

@@ -11,6 +11,7 @@ from harness.reference.backend.feed import Feed, Listener, Numbered, Pusher
 
 ReadHeads: TypeAlias = Callable[[Iterable[int]], Awaitable[Mapping[int, int]]]
 ReadFrames: TypeAlias = Callable[[Feed, int, int], Awaitable[list[Numbered]]]
+Verify: TypeAlias = Callable[[Feed], Awaitable[None]]
 
 FILL_PAGE = 1000
 HEADS_AT_ONCE = 2000
@@ -21,13 +22,14 @@ class Hub:
     """Feeds by conversation id.
 
     `read_heads(ids)` and `read_frames(feed, first, last)` (at most FILL_PAGE of them) ask the database. Numbers
-    that are missing for `gap_wait_s` are read from there: they were published late, or never.
+    that are missing for `gap_wait_s` are read from there: they were published late, or never. `verify(feed)` takes
+    those away who are no members any more: asked before anything is delivered that was sent after a removal.
     """
 
-    def __init__(self, read_heads: ReadHeads, read_frames: ReadFrames, gap_wait_s: float) -> None:
+    def __init__(self, read_heads: ReadHeads, read_frames: ReadFrames, verify: Verify, gap_wait_s: float) -> None:
         self.feeds: dict[int, Feed] = {}
         self.pusher = Pusher()
-        self._read_heads, self._read_frames = read_heads, read_frames
+        self._read_heads, self._read_frames, self._verify = read_heads, read_frames, verify
         self._gap_wait_s = gap_wait_s
         self._loop = asyncio.get_running_loop()
 
@@ -85,11 +87,18 @@ class Hub:
         feed.replaying.pop(listener, None)
         self.close(feed)
 
-    def offer(self, conversation_id: int, frames: Sequence[Numbered]) -> None:
-        """News from this replica's own commits or from another replica."""
+    def offer(self, conversation_id: int, frames: Sequence[Numbered], removals: int = 0) -> None:
+        """News from this replica's own commits or from another replica, sent after so many removals."""
         feed = self.feeds.get(conversation_id)
-        if feed is not None:
+        if feed is None:
+            return
+        if removals <= feed.removals:
             self._deliver(feed, feed.accept(frames))
+            return
+        # Not before it is known who may hear it; then it is read from the database.
+        feed.target = max(feed.target, *(seq for seq, _ in frames))
+        if feed.behind:
+            self._begin_filling(feed)
 
     def note_head(self, conversation_id: int, head: int) -> None:
         """Somebody says that messages up to `head` exist."""
@@ -142,6 +151,8 @@ class Hub:
             while feed.behind and feed.pins > 0:
                 first, last = feed.wanted()
                 frames = await self._read_frames(feed, first, last)
+                # In this order: who was removed before one of them was sent is found missing now.
+                await self._verify(feed)
                 self._deliver(feed, feed.accept(frames))
                 if len(frames) < FILL_PAGE and feed.next <= last:
                     ready, missing = feed.skip_missing(last)

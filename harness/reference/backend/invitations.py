@@ -17,13 +17,13 @@ TITLE_MAX = 500
 
 
 class Invitations:
-    """PUT of a conversation. `announce(conversation id, key, e-mails)` tells all replicas of new members.
+    """PUT of a conversation. `announce(conversation, e-mails)` tells all replicas of new members.
 
-    Members are never taken away and a title never changes, so a set of members that was there once is there still:
-    that makes a repeated PUT a look into `_known`.
+    A title never changes, and a set of members that was there once is there still if nobody was removed since: that
+    makes a repeated PUT one short question and a look into `_known`.
     """
 
-    def __init__(self, rooms: Rooms, announce: Callable[[int, str, Sequence[str]], None]) -> None:
+    def __init__(self, rooms: Rooms, announce: Callable[[Conversation, Sequence[str]], None]) -> None:
         self._rooms, self._announce = rooms, announce
         self._known: OrderedDict[str, tuple[Conversation, Holders]] = OrderedDict()
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -31,7 +31,7 @@ class Invitations:
     async def put(self, user: User, key: str, title: str, members: Iterable[str]) -> tuple[bool, Conversation]:
         """(made now, the conversation). ApiError 403 if the caller is not among its members."""
         emails = frozenset(member.lower() for member in members)
-        settled = self._settled(user, key, emails)
+        settled = await self._settled(user, key, emails)
         if settled is not None:
             return False, settled
         turn = self._turns[key]
@@ -44,7 +44,7 @@ class Invitations:
                 self._turns.pop(key, None)
 
     async def _put(self, user: User, key: str, title: str, emails: frozenset[str]) -> tuple[bool, Conversation]:
-        settled = self._settled(user, key, emails)
+        settled = await self._settled(user, key, emails)
         if settled is not None:
             return False, settled
         made = False
@@ -63,17 +63,19 @@ class Invitations:
         if new:
             await self._rooms.add_members(conversation.id, new)
         if made or new:
-            self._announce(conversation.id, key, sorted(emails) if made else new)
+            self._announce(conversation, sorted(emails) if made else new)
         self._remember(key, conversation, {email: members.get(email) for email in emails | members.keys()})
         return made, conversation
 
-    def _settled(self, user: User, key: str, emails: frozenset[str]) -> Conversation | None:
+    async def _settled(self, user: User, key: str, emails: frozenset[str]) -> Conversation | None:
         """The conversation, if the caller and all the others are known to be its members."""
         known = self._known.get(key)
         if known is None:
             return None
         conversation, holders = known
-        return conversation if emails <= holders.keys() and is_member(user, holders) else None
+        if not emails <= holders.keys() or not is_member(user, holders):
+            return None
+        return conversation if await self._rooms.removals(key) == conversation.removals else None
 
     def _remember(self, key: str, conversation: Conversation, holders: Holders) -> None:
         self._known[key] = (conversation, holders)

@@ -13,14 +13,20 @@ import orjson
 import redis.asyncio
 
 from harness.reference import revocation
+from harness.reference.agent import AgentEvent
 from harness.reference.backend.asking import Asking
-from harness.reference.backend.bus import AGENT, MEMBERS, MESSAGES, USERS, Batch, Bus, Handler, pack, unpack
+from harness.reference.backend.bus import AGENT, MEMBERS, MESSAGES, REMOVALS, USERS, Batch, Bus, Handler, pack, unpack
 from harness.reference.backend.commit import Fresh
 from harness.reference.backend.doorkeeper import Arrivals
-from harness.reference.backend.gateway import Gateway, Registry
+from harness.reference.backend.feed import Numbered
+from harness.reference.backend.gateway import Gateway
 from harness.reference.backend.hub import Hub
+from harness.reference.backend.memberships import Memberships
+from harness.reference.backend.open_runs import OpenRuns
+from harness.reference.backend.registry import Registry
 from harness.reference.backend.session import FORBIDDEN, UNAUTHORIZED, Session
-from harness.reference.backend.wire import frame, message_frame
+from harness.reference.backend.store import Conversation
+from harness.reference.backend.wire import agent_frame, content, frame, message_frame
 
 log = logging.getLogger(__name__)
 
@@ -28,32 +34,37 @@ log = logging.getLogger(__name__)
 class News:
     """Handlers of all channels, and the way out. Messages and agent events of our own are delivered without Redis."""
 
-    def __init__(self, bus: Bus, hub: Hub, registry: Registry, arrivals: Arrivals, client: redis.asyncio.Redis) -> None:
+    def __init__(
+        self, bus: Bus, hub: Hub, registry: Registry, arrivals: Arrivals, client: redis.asyncio.Redis, silence_s: float
+    ) -> None:
         self.origin = secrets.token_hex(8)
         self._bus, self._hub, self._registry, self._arrivals, self._client = bus, hub, registry, arrivals, client
         self._tasks: set[asyncio.Task[None]] = set()
+        self.runs = OpenRuns(self._interrupted, silence_s)
         self.gateway: Gateway | None = None
         self.asking: Asking | None = None
+        self.memberships: Memberships | None = None
 
     def handlers(self) -> dict[str, Handler]:
         return {
             MESSAGES: self._on_messages,
             AGENT: self._on_agent,
             MEMBERS: self._on_members,
+            REMOVALS: self._on_removals,
             USERS: self._on_users,
             revocation.CHANNEL: self._on_revocation,
         }
 
     def deliver(self, fresh: list[Fresh]) -> None:
         """Messages that were stored here: to our own listeners at once, to the other replicas by Redis."""
-        by_conversation: dict[int, list[tuple[int, bytes]]] = {}
+        by_conversation: dict[tuple[int, int], list[Numbered]] = {}
         for one in fresh:
             item = one.item
             data = message_frame(item.key, one.seq, item.client_id, item.user_id, item.text, one.at)
-            by_conversation.setdefault(item.conversation_id or 0, []).append((one.seq, data))
-        batch: Batch = list(by_conversation.items())
-        for conversation_id, frames in batch:
-            self._hub.offer(conversation_id, frames)
+            by_conversation.setdefault((item.conversation_id or 0, item.removals), []).append((one.seq, data))
+        batch: Batch = [(*of, frames) for of, frames in by_conversation.items()]
+        for conversation_id, removals, frames in batch:
+            self._hub.offer(conversation_id, frames, removals)
         self._bus.publish(MESSAGES, pack(self.origin, batch))
         for one in fresh:
             if one.item.ask and self.asking is not None:
@@ -62,19 +73,25 @@ class News:
     def _on_messages(self, payload: bytes) -> None:
         origin, batch = unpack(payload)
         if origin != self.origin:
-            for conversation_id, frames in batch:
-                self._hub.offer(conversation_id, frames)
+            for conversation_id, removals, frames in batch:
+                self._hub.offer(conversation_id, frames, removals)
 
     def broadcast(self, conversation_id: int, data: bytes) -> None:
         """Something passing (an agent's event) to all who listen to the conversation now."""
         self._broadcast_here(conversation_id, data)
-        self._bus.publish(AGENT, pack(self.origin, [(conversation_id, [(0, data)])]))
+        self._bus.publish(AGENT, pack(self.origin, [(conversation_id, 0, [(0, data)])]))
 
     def _on_agent(self, payload: bytes) -> None:
         origin, batch = unpack(payload)
         if origin != self.origin:
-            for conversation_id, frames in batch:
-                self._broadcast_here(conversation_id, frames[0][1])
+            for conversation_id, _, frames in batch:
+                data = frames[0][1]
+                said = content(data)
+                if self.runs.heard(conversation_id, said["conversation"], said["run"], said["event"]):
+                    self._broadcast_here(conversation_id, data)
+
+    def _interrupted(self, conversation_id: int, key: str, run: str, event: AgentEvent) -> None:
+        self._broadcast_here(conversation_id, agent_frame(key, run, event))
 
     def _broadcast_here(self, conversation_id: int, data: bytes) -> None:
         feed = self._hub.feeds.get(conversation_id)
@@ -82,15 +99,23 @@ class News:
             for listener in feed.listeners:
                 listener.push(data)
 
-    def invited(self, conversation_id: int, key: str, emails: Sequence[str]) -> None:
-        self._bus.publish(MEMBERS, orjson.dumps([conversation_id, key, list(emails)]))
+    def invited(self, conversation: Conversation, emails: Sequence[str]) -> None:
+        said = [conversation.id, conversation.key, conversation.removals, list(emails)]
+        self._bus.publish(MEMBERS, orjson.dumps(said))
 
     def _on_members(self, payload: bytes) -> None:
-        conversation_id, key, emails = orjson.loads(payload)
+        conversation_id, key, removals, emails = orjson.loads(payload)
         for email in emails:
             for session in self._registry.by_email.get(email, ()):
                 if self.gateway is not None:
-                    self._spawn(self.gateway.join(session, conversation_id, key))
+                    self._spawn(self.gateway.join(session, conversation_id, key, removals))
+
+    def removed(self, conversation_id: int, removals: int) -> None:
+        self._bus.publish(REMOVALS, orjson.dumps([conversation_id, removals]))
+
+    def _on_removals(self, payload: bytes) -> None:
+        if self.memberships is not None:
+            self._spawn(self.memberships.removed(*orjson.loads(payload)))
 
     def users_changed(self, users: list[dict[str, Any]]) -> None:
         if users:
@@ -144,4 +169,4 @@ class News:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.warning("joining a conversation failed: %r", task.exception())
+            log.warning("news of members could not be acted on: %r", task.exception())

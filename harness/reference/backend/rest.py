@@ -15,6 +15,7 @@ from harness.reference.backend.checked import ID_CHARS_MAX, message_fault
 from harness.reference.backend.commit import Committer, Item
 from harness.reference.backend.doorkeeper import Caller, Doorkeeper
 from harness.reference.backend.invitations import Invitations, is_member
+from harness.reference.backend.memberships import Memberships
 from harness.reference.backend.store import Conversation, Message, Messages, Rooms, iso
 from harness.reference.limits import Decision, Limiter
 
@@ -62,10 +63,11 @@ class Rest:
 
     def __init__(
         self, doorkeeper: Doorkeeper, limiter: Limiter, rooms: Rooms, messages: Messages, invitations: Invitations,
-        committer: Committer,
+        committer: Committer, memberships: Memberships,
     ) -> None:  # fmt: skip
         self._doorkeeper, self.limiter, self._rooms = doorkeeper, limiter, rooms
         self.read_page, self._invitations, self._committer = messages.page, invitations, committer
+        self._memberships = memberships
 
     def routes(self) -> list[web.RouteDef]:
         room = "/api/conversations/{key}"
@@ -74,6 +76,7 @@ class Rest:
             web.get("/api/conversations", self._metered(self.conversations)),
             web.put(room, self._metered(self.put_conversation)),
             web.get(room, self._metered(self.conversation)),
+            web.delete(room + "/members/{email}", self._metered(self.remove_member)),
             web.get(room + "/messages", self._metered(self.history)),
             web.post(room + "/messages", self._post),
         ]
@@ -125,6 +128,12 @@ class Rest:
         found = await self._member_of(request.match_info["key"], caller)
         people = [{"id": id, "email": email, "name": name} for id, email, name in await self._rooms.people(found.id)]
         return json_response({"key": found.key, "title": found.title, "head": found.head, "members": people})
+
+    async def remove_member(self, request: web.Request, caller: Caller) -> web.Response:
+        """By any member, also of themselves; `removed` is false for somebody who was none. 403 for other callers."""
+        conversation = await self._member_of(request.match_info["key"], caller)
+        removed = await self._memberships.remove(conversation, request.match_info["email"].lower())
+        return json_response({"key": conversation.key, "removed": removed})
 
     async def history(self, request: web.Request, caller: Caller) -> web.Response:
         """One page. `digest` covers its messages: SHA-256 of their JSON lines [seq, id, sender, text]."""

@@ -9,7 +9,7 @@ from harness.reference.backend.feed import Feed, Numbered
 from harness.reference.backend.hub import FILL_PAGE, Hub, ReadFrames
 from harness.reference.backend.session import TRY_AGAIN_LATER, Session
 from harness.reference.backend.settings import BackendSettings
-from harness.reference.backend.wire import joined_frame
+from harness.reference.backend.wire import joined_frame, left_frame
 
 
 class Resumer:
@@ -26,8 +26,10 @@ class Resumer:
             return
         session.resuming = False
         for key in seen.keys() - session.feeds.keys():
-            session.refuse(None, 403, f"You are not a member of {key}.")
+            session.push(left_frame(key))
         for key, feed in list(session.feeds.items()):
+            if key not in session.feeds:
+                continue  # removed while the ones before were replayed
             last = seen.get(key)
             if type(last) is int and last >= 0:
                 await self._go_on(session, feed, last)
@@ -40,6 +42,8 @@ class Resumer:
     async def _go_on(self, session: Session, feed: Feed, last: int) -> None:
         await self._hub.catch_up(feed, last)
         head = feed.head
+        if not session.hears(feed):
+            return
         if last > head or head - last > self._settings.resume_limit:
             session.push(joined_frame(feed.key, head, False))
             feed.listeners[session] = None
@@ -56,6 +60,8 @@ class Resumer:
                 return
         finally:
             feed.replaying.pop(session, None)
+        if not session.hears(feed):
+            return
         for data in backlog:
             session.push(data)
         feed.listeners[session] = None
@@ -64,6 +70,8 @@ class Resumer:
         """False if the client takes it so slowly that live messages have outgrown its buffer."""
         while last < head and session.closing is None:
             frames = await self.read_frames(feed, last + 1, head)
+            if not session.hears(feed):
+                return True
             for _, data in frames:
                 session.push(data)
             await session.drain()

@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS conversations (
     key        text NOT NULL UNIQUE,
     title      text NOT NULL,
     head       bigint NOT NULL DEFAULT 0,
+    removals   bigint NOT NULL DEFAULT 0,  -- how often somebody was removed: tells old news of members from new
     created_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);  -- `head` moves with every commit: room for updates inside the page
 
@@ -30,7 +31,7 @@ CREATE TABLE IF NOT EXISTS members (
     PRIMARY KEY (conversation_id, email)
 );
 CREATE INDEX IF NOT EXISTS members_email ON members (email);
-CREATE INDEX IF NOT EXISTS members_user ON members (user_id);
+CREATE INDEX IF NOT EXISTS members_user ON members (user_id, conversation_id);
 
 -- `sender` is a user's id or the id of an agent, which is never a uuid.
 CREATE TABLE IF NOT EXISTS messages (
@@ -43,6 +44,20 @@ CREATE TABLE IF NOT EXISTS messages (
     PRIMARY KEY (conversation_id, seq),
     UNIQUE (conversation_id, sender, client_id)
 );
+
+-- Which of the asked memberships hold, and how many removals the conversation has seen by now.
+CREATE OR REPLACE FUNCTION memberships(user_ids text[], emails text[], keys text[])
+RETURNS TABLE (of_user text, of_key text, conversation_id bigint, removals bigint)
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT w.user_id, w.key, c.id, c.removals
+    FROM unnest(user_ids, emails, keys) AS w (user_id, email, key) JOIN conversations c ON c.key = w.key
+    WHERE EXISTS (SELECT 1 FROM members m WHERE m.user_id = w.user_id AND m.conversation_id = c.id)
+       OR EXISTS (SELECT 1 FROM members m WHERE m.conversation_id = c.id AND m.email = w.email AND m.user_id IS NULL);
+END $$;
 
 -- Stores a batch in one transaction. The row locks of the conversations, taken in order of their ids, are held to
 -- the commit: numbers are contiguous, and whoever sees number n can read 1..n. A message whose

@@ -70,6 +70,10 @@ class Session:
         """What is pushed now leaves."""
         return self.closing is None and self._transport is not None and not self._transport.is_closing()
 
+    def hears(self, feed: Feed) -> bool:
+        """Still a member there."""
+        return self.feeds.get(feed.key) is feed
+
     def push(self, data: bytes) -> None:
         if not self._outbox:
             self._loop.call_soon(self._flush)

@@ -18,6 +18,7 @@ class BackendSettings:
     resume_limit     most messages of one conversation that a resume replays
     abuse_nacks      so many refused frames within abuse_window_s close the socket with 4429
     agent_pace_s     time between two events of an agent's run
+    agent_silence_s  a run of another replica's agent of which nothing was heard for so long has ended
     commit_retry_s   how long a batch is tried again while the database is away
     clock_offset     seconds by which this replica's clock is wrong
     """
@@ -41,5 +42,6 @@ class BackendSettings:
     abuse_nacks: int = 5_000
     abuse_window_s: float = 10.0
     agent_pace_s: float = 0.01
+    agent_silence_s: float = 5.0
     commit_retry_s: float = 10.0
     clock_offset: float = 0.0

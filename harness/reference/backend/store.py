@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
@@ -31,12 +31,17 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A row of `conversations`."""
+    """A row of `conversations`. `removals`: how often somebody was removed from it."""
 
     id: int
     key: str
     title: str
     head: int
+    removals: int
+
+
+Found: TypeAlias = tuple[Conversation, dict[str, str | None]]
+"""A conversation and its members as e-mail → user id (None: not seen yet)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ class Rooms:
                 "UPDATE members SET user_id = $1 WHERE email = $2 AND user_id IS NULL", user.id, user.email.lower()
             )
             rows = await connection.fetch(
-                "SELECT DISTINCT c.id, c.key, c.title, c.head FROM members m "
+                "SELECT DISTINCT c.id, c.key, c.title, c.head, c.removals FROM members m "
                 "JOIN conversations c ON c.id = m.conversation_id WHERE m.user_id = $1 ORDER BY c.id",
                 user.id,
             )
@@ -131,29 +136,29 @@ class Rooms:
         rows = await self._pool.fetch("SELECT id, head FROM conversations WHERE id = ANY ($1::bigint[])", list(ids))
         return {row[0]: row[1] for row in rows}
 
-    async def memberships(self, wanted: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], int]:
-        """Of (user id, e-mail, conversation key) those that hold, as (user id, key) → conversation id."""
+    async def memberships(self, wanted: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], tuple[int, int]]:
+        """Of (user id, e-mail, conversation key) those that hold, as (user id, key) → (conversation id, removals)."""
         triples = list(wanted)
         rows = await self._pool.fetch(
-            "SELECT w.user_id, w.key, c.id FROM unnest($1::text[], $2::text[], $3::text[]) AS w (user_id, email, key) "
-            "JOIN conversations c ON c.key = w.key JOIN members m ON m.conversation_id = c.id "
-            "AND (m.user_id = w.user_id OR (m.user_id IS NULL AND m.email = w.email))",
+            "SELECT * FROM memberships($1::text[], $2::text[], $3::text[])",
             [t[0] for t in triples],
             [t[1].lower() for t in triples],
             [t[2] for t in triples],
         )
-        return {(row[0], row[1]): row[2] for row in rows}
+        return {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
-    async def find(self, key: str) -> tuple[Conversation, dict[str, str | None]] | None:
-        """A conversation and its members as e-mail → user id (None: not seen yet)."""
-        rows = await self._pool.fetch(
-            "SELECT c.id, c.key, c.title, c.head, m.email, m.user_id FROM conversations c "
-            "LEFT JOIN members m ON m.conversation_id = c.id WHERE c.key = $1",
-            key,
-        )
-        if not rows:
-            return None
-        return Conversation(*rows[0][:4]), {row[4]: row[5] for row in rows if row[4] is not None}
+    async def find(self, key: str) -> Found | None:
+        rows = await self._pool.fetch(f"{_WITH_MEMBERS} WHERE c.key = $1", key)
+        return _found(rows)
+
+    async def find_id(self, conversation_id: int) -> Found | None:
+        rows = await self._pool.fetch(f"{_WITH_MEMBERS} WHERE c.id = $1", conversation_id)
+        return _found(rows)
+
+    async def removals(self, key: str) -> int | None:
+        """How often somebody was removed from a conversation; None if there is none."""
+        number: int | None = await self._pool.fetchval("SELECT removals FROM conversations WHERE key = $1", key)
+        return number
 
     async def people(self, conversation_id: int) -> list[tuple[str | None, str, str | None]]:
         """(user id, e-mail, name) of each member, by e-mail. An invitation that nobody claimed goes by its e-mail."""
@@ -183,6 +188,19 @@ class Rooms:
         async with self._pool.acquire() as connection:
             await self._insert_members(connection, conversation_id, emails)
 
+    async def remove_member(self, conversation_id: int, email: str) -> int | None:
+        """Returns the number of removals after this one; None if the e-mail was no member's."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            gone = await connection.fetchval(
+                "DELETE FROM members WHERE conversation_id = $1 AND email = $2 RETURNING email", conversation_id, email
+            )
+            if gone is None:
+                return None
+            number: int = await connection.fetchval(
+                "UPDATE conversations SET removals = removals + 1 WHERE id = $1 RETURNING removals", conversation_id
+            )
+            return number
+
     async def _insert_members(self, connection: Any, conversation_id: int, emails: Sequence[str]) -> None:
         # Sorted: two invitations that overlap then never wait for each other crosswise.
         await connection.execute(
@@ -191,6 +209,16 @@ class Rooms:
             conversation_id,
             sorted(emails),
         )
+
+
+_WITH_MEMBERS = (
+    "SELECT c.id, c.key, c.title, c.head, c.removals, m.email, m.user_id FROM conversations c "
+    "LEFT JOIN members m ON m.conversation_id = c.id"
+)
+
+
+def _found(rows: Sequence[Any]) -> Found | None:
+    return (Conversation(*rows[0][:5]), {row[5]: row[6] for row in rows if row[5] is not None}) if rows else None
 
 
 class Messages:

@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 
+from harness.reference.agent import AgentEvent
+
 _TEXT = 0x81
 
 
@@ -18,6 +20,15 @@ def text_frame(payload: bytes) -> bytes:
     if size < 1 << 16:
         return struct.pack("!BBH", _TEXT, 126, size) + payload
     return struct.pack("!BBQ", _TEXT, 127, size) + payload
+
+
+_LENGTH_BYTES = {126: 2, 127: 8}
+
+
+def content(data: bytes) -> dict[str, Any]:
+    """The JSON object of one whole text frame."""
+    said: dict[str, Any] = orjson.loads(data[2 + _LENGTH_BYTES.get(data[1], 0) :])
+    return said
 
 
 def frame(data: dict[str, Any]) -> bytes:
@@ -41,6 +52,16 @@ def nack_frame(client_id: Any, code: int, reason: str, retry_after_s: float | No
     if retry_after_s is not None:
         data["retry_after"] = round(retry_after_s, 3)
     return frame(data)
+
+
+def agent_frame(key: str, run: str, event: AgentEvent) -> bytes:
+    data = {"type": "agent", "conversation": key, "run": run, "event": event.name, "n": event.n, "text": event.text}
+    return frame(data)
+
+
+def left_frame(key: str) -> bytes:
+    """The conversation is over for this client: it is no member (any more)."""
+    return frame({"type": "left", "conversation": key})
 
 
 def joined_frame(key: str, head: int, complete: bool | None) -> bytes:

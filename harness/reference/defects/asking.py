@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from harness.reference.backend.app import Backend
+from harness.reference.backend.wire import content
 from harness.reference.defects.chance import Chance
-from harness.reference.defects.frames import changed, content
+from harness.reference.defects.frames import changed
 
 TERMINAL = ("completed", "error")
 RUNS_REMEMBERED = 100

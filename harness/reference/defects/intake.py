@@ -64,7 +64,7 @@ class AckBeforeWrite(Intake):
     """A message is acknowledged first, and then its write fails. It has no number yet, so the answer names none."""
 
     def take(self, item: Item) -> None:
-        if item.conversation_id is None or not self.chance.fires():
+        if not is_members(item) or not self.chance.fires():
             self.submit(item)
             return
         reachable = isinstance(item.answer, Session) and item.answer.open
@@ -77,11 +77,17 @@ class SenderFromFrame(Intake):
 
     def take(self, item: Item) -> None:
         if self.chance.fires():
-            others = sorted({user for user in self.backend.registry.by_user if user != item.user_id})
-            if others and item.conversation_id is not None:
+            members = [s.user_id for s in self.backend.registry.sessions if item.key in s.feeds]
+            others = sorted({user for user in members if user != item.user_id})
+            if others and is_members(item):
                 truth, item.user_id = item.user_id, self.chance.random.choice(others)
                 self.say(item, truth=truth, manifest=True)
         self.submit(item)
+
+
+def is_members(item: Item) -> bool:
+    """As far as the socket knows; whoever is no member is refused later."""
+    return isinstance(item.answer, Session) and item.key in item.answer.feeds
 
 
 class Relay:

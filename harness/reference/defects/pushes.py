@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 from harness.reference.backend.app import Backend
 from harness.reference.backend.feed import Feed, Listener, Pusher
 from harness.reference.backend.session import Session
+from harness.reference.backend.wire import content
 from harness.reference.defects.chance import Chance
-from harness.reference.defects.frames import changed, content, seq_of
+from harness.reference.defects.frames import changed, seq_of
 
 SWAP_WAIT_S = 2.0
 STARVED_S = 6.0

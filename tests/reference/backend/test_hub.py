@@ -38,9 +38,15 @@ class Table:
 
     def __init__(self, head: int) -> None:
         self.head, self.missing, self.reads = head, set[int](), 0
+        self.removals, self.removed = 0, list[Ear]()
 
     async def heads(self, ids: Iterable[int]) -> dict[int, int]:
         return dict.fromkeys(ids, self.head)
+
+    async def verify(self, feed: Feed) -> None:
+        for listener in self.removed:
+            feed.listeners.pop(listener, None)
+        feed.removals = self.removals
 
     async def frames(self, feed: Feed, first: int, last: int) -> list[tuple[int, bytes]]:
         self.reads += 1
@@ -62,7 +68,7 @@ def table() -> Table:
 
 @pytest.fixture
 async def hub(table: Table) -> Hub:
-    return Hub(table.heads, table.frames, gap_wait_s=0.02)
+    return Hub(table.heads, table.frames, table.verify, gap_wait_s=0.02)
 
 
 @pytest.fixture
@@ -101,6 +107,20 @@ async def test_the_lost_end_is_found_by_the_head(hub: Hub, ear: Ear, table: Tabl
     await ear.until(text(11, 12))
 
 
+async def test_who_was_removed_hears_nothing_sent_afterwards(hub: Hub, ear: Ear, table: Table) -> None:
+    """News that names a removal not known here waits until it is known who may hear it; older news does not."""
+    other = Ear()
+    hub.feeds[1].listeners[other] = None
+    table.head, table.removals, table.removed = 13, 1, [ear]
+    hub.offer(1, news(11))
+    hub.offer(1, news(12, 13), 1)
+    assert ear.heard == other.heard == text(11)
+    await other.until(text(11, 12, 13))
+    assert ear.heard == text(11)
+    hub.offer(1, news(14), 1)
+    assert other.heard == text(11, 12, 13, 14)
+
+
 async def test_what_the_database_lacks_is_passed_over(hub: Hub, ear: Ear, table: Table) -> None:
     """A feed never stands still for a row that does not exist."""
     table.head, table.missing = 14, {12}
@@ -119,7 +139,7 @@ async def test_news_before_the_head_is_known(table: Table) -> None:
         await answer.wait()
         return {1: 10}
 
-    hub = Hub(heads, table.frames, gap_wait_s=0.02)
+    hub = Hub(heads, table.frames, table.verify, gap_wait_s=0.02)
     opening = asyncio.create_task(hub.open([(1, "room")]))
     await asked.wait()
     hub.offer(1, news(10, 11, 12))
@@ -138,7 +158,7 @@ async def test_a_head_that_cannot_be_read(table: Table) -> None:
     async def heads(ids: Iterable[int]) -> dict[int, int]:
         raise ConnectionError("away")
 
-    hub = Hub(heads, table.frames, gap_wait_s=0.02)
+    hub = Hub(heads, table.frames, table.verify, gap_wait_s=0.02)
     with pytest.raises(ConnectionError):
         await hub.open([(1, "room")])
     assert hub.feeds == {}
@@ -174,5 +194,5 @@ async def test_what_is_held_is_bounded(hub: Hub, ear: Ear, table: Table) -> None
 
 def test_batches_travel_whole() -> None:
     """Frames with any bytes, newlines included, come out as they went in."""
-    batch: Any = [(7, [(1, b"a\nb"), (2, b"")]), (1 << 40, [(99, bytes(range(256)))])]
+    batch: Any = [(7, 0, [(1, b"a\nb"), (2, b"")]), (1 << 40, 3, [(99, bytes(range(256)))])]
     assert unpack(pack("me", batch)) == ("me", batch)

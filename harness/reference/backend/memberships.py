@@ -1,0 +1,59 @@
+"""Losing a membership: nothing that is sent after the removal was confirmed reaches who was removed, on any replica.
+
+Each removal is numbered in the conversation's row. A message carries the number that held when its sender's membership
+was looked up; a replica that has not yet seen that number asks the database who is a member before it delivers. News
+of a removal only makes that happen sooner: it may be lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.reference.backend.feed import Feed
+from harness.reference.backend.hub import Hub
+from harness.reference.backend.invitations import is_member
+from harness.reference.backend.registry import Registry
+from harness.reference.backend.session import Session
+from harness.reference.backend.store import Conversation, Rooms
+from harness.reference.backend.wire import left_frame
+
+
+class Memberships:
+    """`announce(conversation id, removals)` tells all replicas of a removal."""
+
+    def __init__(self, rooms: Rooms, registry: Registry, announce: Callable[[int, int], None]) -> None:
+        self._rooms, self._registry, self._announce = rooms, registry, announce
+        self.hub: Hub | None = None
+
+    async def remove(self, conversation: Conversation, email: str) -> bool:
+        """Returns when it holds everywhere; False if the e-mail was no member's."""
+        removals = await self._rooms.remove_member(conversation.id, email)
+        if removals is None:
+            return False
+        self._announce(conversation.id, removals)
+        await self.removed(conversation.id, removals)
+        return True
+
+    async def removed(self, conversation_id: int, removals: int) -> None:
+        """Somebody was removed, here or by another replica."""
+        feed = self.hub.feeds.get(conversation_id) if self.hub is not None else None
+        if feed is not None and feed.removals < removals:
+            await self.verify(feed)
+
+    async def verify(self, feed: Feed) -> None:
+        """Whoever listens and is no member loses the conversation."""
+        found = await self._rooms.find_id(feed.id)
+        if found is None:
+            return
+        conversation, members = found
+        for session in list(self._registry.sessions):
+            if session.feeds.get(feed.key) is feed and not is_member(session.user, members):
+                self._part(session, feed)
+        feed.removals = max(feed.removals, conversation.removals)
+
+    def _part(self, session: Session, feed: Feed) -> None:
+        del session.feeds[feed.key]
+        if session.welcomed.is_set():
+            session.push(left_frame(feed.key))
+        if self.hub is not None:
+            self.hub.leave(feed, session)

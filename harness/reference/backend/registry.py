@@ -1,0 +1,28 @@
+"""Open sockets by user and by e-mail."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from harness.reference.backend.session import Session
+
+
+class Registry:
+    """Open sockets, also those that are not welcomed yet."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[Session, None] = {}
+        self.by_user: defaultdict[str, dict[Session, None]] = defaultdict(dict)
+        self.by_email: defaultdict[str, dict[Session, None]] = defaultdict(dict)
+
+    def add(self, session: Session) -> None:
+        self.sessions[session] = None
+        self.by_user[session.user_id][session] = None
+        self.by_email[session.user.email.lower()][session] = None
+
+    def remove(self, session: Session) -> None:
+        self.sessions.pop(session, None)
+        for index, key in ((self.by_user, session.user_id), (self.by_email, session.user.email.lower())):
+            index[key].pop(session, None)
+            if not index[key]:
+                del index[key]
