@@ -6,15 +6,19 @@ from checks.answers import CONNECTION_SCOPE, FAILED_NO_EFFECT, SINGLE_COMPLETION
 from checks.causal import CAUSAL_ORDER
 from checks.creation import NO_CREATION
 from checks.delivered import DELIVERED_CHECK
+from checks.fairness import FAIRNESS
 from checks.fifo import FIFO
 from checks.fold import Check
 from checks.gaps import GAP_FREE
 from checks.health import CLOCK, LOAD_ATTAINED, NOT_VACUOUS, OWN_ORDER, RECORD_COMPLETE
 from checks.heard import IDENTITY, INTEGRITY, ISOLATION, NO_DUPLICATION
+from checks.keys import KEY_INTEGRITY
+from checks.limits import NEVER_LESS, NEVER_MORE
 from checks.liveness import LIVENESS_BOUND
 from checks.order import TOTAL_ORDER
 from checks.reads import MONOTONIC_READS, READ_YOUR_WRITES
 from checks.resume import RESUME_WITHOUT_GAP, WATERMARK_HONESTY
+from checks.retry import RETRY_AFTER
 from checks.revoked import REVOKED
 from checks.runs import AGENT_STREAM
 from checks.stored import ONCE, STORED_CHECK
@@ -49,4 +53,9 @@ ALL: tuple[Check, ...] = (
     WATERMARK_HONESTY,
     AGENT_STREAM,
     LIVENESS_BOUND,
+    FAIRNESS,
+    NEVER_MORE,
+    NEVER_LESS,
+    RETRY_AFTER,
+    KEY_INTEGRITY,
 )

@@ -32,7 +32,11 @@ class Contract:
     sync_bound_s      account changes reach the main database within this (I41); None: no bound
     token_leeway_s    clock leeway around a token's expiry (I29)
     revocation_bound_s  a revoked token is refused everywhere after this (I30); None: not promised
-    rate_per_s, rate_burst  message budget of one subject (I36); None: unlimited
+    rate_per_s, rate_burst  one budget of a subject for its messages and requests, a token bucket (I36, I37, I39); None:
+                      unlimited
+    rate_window_s     instead of a bucket: at most rate_burst within any window of this length
+    retry_after       what is refused for the budget says truly when to come back (I38)
+    fairness_factor   nobody with an equal load waits longer than this many times what is usual (I26); None: no promise
     message_bytes_max  longest body that is accepted
     """
 
@@ -56,6 +60,9 @@ class Contract:
     revocation_bound_s: float | None = None
     rate_per_s: float | None = None
     rate_burst: float | None = None
+    rate_window_s: float | None = None
+    retry_after: bool = False
+    fairness_factor: float | None = None
     message_bytes_max: int = 65536
 
     def to_dict(self) -> dict[str, Any]:

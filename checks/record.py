@@ -185,7 +185,11 @@ SLOTS: dict[Kind, dict[str, str]] = {
         "aux": "highest sequence of this conversation that the sender had seen on this connection (causality)",
     },
     Kind.OK: {"conv author counter attempt": "the message", "seq": "its number, if the acknowledgement says it"},
-    Kind.FAIL: {"conv author counter attempt": "the message", "aux": "the platform's code, e.g. 429"},
+    Kind.FAIL: {
+        "conv author counter attempt": "the message",
+        "aux": "the platform's code, e.g. 429",
+        "size": "milliseconds after which it says to come back; 0: not stated",
+    },
     Kind.INFO: {"conv author counter attempt": "the message: it may or may not have taken effect"},
     Kind.DELIVER: {
         "conv author counter attempt proc size digest": "the message as its body says",

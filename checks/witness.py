@@ -97,6 +97,21 @@ _SENTENCES: dict[tuple[str, str], str] = {
     ("I24", "after-end"): "{who} heard of an agent's run in {where} after its end",
     ("I24", "endless"): "{who} never heard the end of an agent's run in {where}",
     ("I25", "late"): "{message} was heard in {where} {low} ms after it was acknowledged, later than promised",
+    ("I26", "hears"): "{who} heard messages up to {ms} ms after they were sent, where {usual_ms} ms are usual",
+    ("I26", "answered"): "{who} was answered after up to {ms} ms, where {usual_ms} ms are usual",
+    ("I26", "unanswered"): "{who} had {low} of {high} messages acknowledged, far fewer than others",
+    ("I36", "more"): "{who} was granted {granted} requests and messages within {within_ms} ms; the budget allows"
+    " {allowed}",
+    ("I37", "less"): "{who} was refused for the budget with at least {left} left of it",
+    ("I38", "missing"): "{who} was refused for the budget without being told when to come back",
+    ("I38", "longer"): "{who} was refused and told to come back after {wait_ms} ms, longer than the budget can need",
+    ("I38", "broken"): "{who} was refused, came back after the {wait_ms} ms that the refusal had named, and was refused"
+    " again",
+    ("I38", "overstated"): "{who} was told that {left} are left of the budget, more than can be",
+    ("I38", "understated"): "{who} was told that {left} are left of the budget, less than must be",
+    ("I39", "widened"): "{who} was granted {granted} requests and messages within {within_ms} ms by other addresses,"
+    " tokens or connections; the budget allows {allowed}",
+    ("I39", "charged"): "{who} was refused with at least {left} left of the budget, while others had used up theirs",
     ("I21", "stale"): "{who} joined {where} at number {other_seq} and then heard number {seq} live",
 }
 
@@ -157,6 +172,7 @@ _VERBS = {
     Kind.READ: "reads the history",
     Kind.KICK: "loses the membership",
     Kind.RUN: "hears of an agent's run",
+    Kind.REQUEST: "asks",
 }
 _OF_MESSAGES = (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.REPLAY, Kind.STORED)
 
@@ -172,7 +188,9 @@ def _line(record: Any, roster: Roster) -> str:
             words.append(f"(attempt {int(record['attempt'])})")
     if int(record["conv"]) < FOREIGN:
         words.append(f"in {_where(roster, int(record['conv']))}")
-    if seq != NONE:
+    if kind == Kind.REQUEST:
+        words.append(f"and is answered {int(record['size'])}" if record["size"] else "and gets no answer")
+    elif seq != NONE:
         words.append(f"as number {seq}" if kind in _OF_MESSAGES else f"at {seq}")
     flags = Flag(int(record["flags"]))
     if flags:

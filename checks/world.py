@@ -75,6 +75,8 @@ class World:
         self._seen = np.empty(CHUNK, np.uint8)
         self._compacted = 0
         self.out = np.empty((2 * CHUNK, 9), np.int64)
+        self.shared: dict[str, object] = {}
+        """What several checks read together, made by whichever comes first."""
 
     @property
     def slots(self) -> int:

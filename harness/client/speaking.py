@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from typing import Any, Final, Protocol, TypeAlias
 
 from checks.record import NOBODY, NONE, Flag, Kind
@@ -204,7 +205,8 @@ class Speaker:
         if sent is None or message_id is None:
             self._stray(now_ns, _FAIL, message_id, aux=code)
             return
-        self._result(now_ns, _FAIL, sent, aux=code)
+        wait_ms = 0 if retry_after_s is None else min(max(1, ceil(1000 * retry_after_s)), 0xFFFF_FFFF)
+        self._result(now_ns, _FAIL, sent, aux=code, size=wait_ms)
         _keep(self._refused, message_id, sent)
         self.refused += 1
         self._tally.count(f"refused with {code}")
@@ -234,11 +236,11 @@ class Speaker:
         self._result(now_ns, _INFO, sent, flags=flags)
         _keep(self._unanswered, message_id, sent)
 
-    def _result(self, now_ns: int, kind: int, sent: Sent, *, flags: int = 0, aux: int = NONE) -> None:
+    def _result(self, now_ns: int, kind: int, sent: Sent, *, flags: int = 0, aux: int = NONE, size: int = 0) -> None:
         counter, attempt, conv, proc, *_ = sent
         client = self.client
         self._write(
-            now_ns, kind, flags, attempt, proc, client, self._answer_conn, conv, client, counter, NONE, aux, 0, 0
+            now_ns, kind, flags, attempt, proc, client, self._answer_conn, conv, client, counter, NONE, aux, size, 0
         )
 
     def _begin(self, now_ns: int, replica: str | None) -> None:

@@ -83,14 +83,66 @@ def _answer_on_a_later_connection(told: Told) -> None:
     told.ok(0, 2, 1)
 
 
-GOLDEN: dict[str, Callable[[Told], None]] = {"I14": _answer_on_a_later_connection}
+def _request(told: Told, status: int, *, left: int, token: int = 1, wait: int = 1000) -> None:
+    """Of device 0, answered at once."""
+    told.write(
+        Kind.REQUEST, client=0, author=0, counter=token, seq=len(told.rows) * 1000 + 999, size=status, digest=left,
+        aux=wait if status == 429 else -1, attempt=2,
+    )  # fmt: skip
+
+
+def _more_than_the_budget(told: Told) -> None:
+    """Four are granted where three are promised."""
+    for left in (2, 1, 0, 0):
+        _request(told, 200, left=left)
+
+
+def _less_than_the_budget(told: Told) -> None:
+    """The second of three is refused."""
+    _request(told, 200, left=2)
+    _request(told, 429, left=0)
+
+
+def _no_word_about_coming_back(told: Told) -> None:
+    """A right refusal without Retry-After."""
+    for left in (2, 1, 0):
+        _request(told, 200, left=left)
+    _request(told, 429, left=0, wait=-1)
+
+
+def _more_with_another_token(told: Told) -> None:
+    """Three are granted to the first token, and another to the second."""
+    for left, token in ((2, 1), (1, 1), (0, 1), (0, 2)):
+        _request(told, 200, left=left, token=token)
+
+
+def _one_hears_much_later(told: Told) -> None:
+    """Seven hear a hundred messages at once, the eighth four seconds later; the platform promised no bound."""
+    for client in range(8):
+        told.join(client, client + 1, -1)
+    for counter in range(1, 101):
+        told.invoke(0, 1, counter)
+    for client in range(8):
+        for counter in range(1, 101):
+            told.deliver(client, client + 1, 0, counter)
+            told.rows[-1]["t"] += 4_000_000_000 * (client == 7)
+
+
+GOLDEN: dict[str, Callable[[Told], None]] = {
+    "I14": _answer_on_a_later_connection,
+    "I26": _one_hears_much_later,
+    "I36": _more_than_the_budget,
+    "I37": _less_than_the_budget,
+    "I38": _no_word_about_coming_back,
+    "I39": _more_with_another_token,
+}
 """Check → a literal history that only this check rejects."""
 
 
 @pytest.mark.parametrize("check", GOLDEN)
 def test_a_history_that_only_this_check_rejects(check: str) -> None:
     """Without this check it would pass."""
-    told = Told(sequence="none")
+    told = Told(8, sequence="none", rate_per_s=1.0, rate_burst=3.0, retry_after=True, fairness_factor=10.0)
     GOLDEN[check](told)
     assert _rejecting(told.run()) == {check}
     assert _rejecting(told.run(), [c for c in ALL if c.id != check]) == set()

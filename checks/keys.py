@@ -1,0 +1,82 @@
+"""I39: a budget belongs to the person, not to an address, a token or a connection, and not to the neighbour."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from checks.budget import Budget
+from checks.charges import CERTAIN, DISGUISED, REFUSED
+from checks.fold import Described
+from checks.limits import Budgeted, device_of, overspent, plain, promises_budget, refusals, widest
+from checks.tables import Array
+from checks.verdict import Finding, Verdict
+from checks.world import unpack
+
+
+class KeyIntegrity(Budgeted):
+    """*Widened*: what a user was granted in all exceeds the budget, and what came undisguised (own address, first
+    token, first connection) does not. *Charged*: a user was refused with budget left while another had used up theirs.
+
+    Examined: answers to disguised attempts after the user's first refusal, and answers to those who were never rightly
+    refused after another's first right refusal. UNKNOWN where there was no such attempt in disguise."""
+
+    def judge(self, budget: Budget, users: list[Array]) -> Verdict:
+        attempts = violations = 0
+        findings = []
+        for charges in users:
+            attempts += _in_disguise(charges)
+            granted = charges[(charges["bits"] & CERTAIN) > 0]
+            if _exceeds(budget, granted) and not _exceeds(budget, plain(charges)):
+                excess, _, _ = overspent(budget, granted)
+                violations += int((excess > 0).sum())
+                findings.append(widest(self.roster, budget, granted, "widened"))
+        neighbours, charged = self._neighbours(budget, users)
+        unknown = "" if attempts else "nobody who was limited tried another address, token or connection"
+        return self.conclude(
+            self.found([*findings, *charged]),
+            examined=attempts + neighbours,
+            violations=violations + len(charged),
+            unknown=unknown if attempts + neighbours else "",
+            facts={"disguised": attempts, "neighbours": neighbours},
+        )
+
+    def _neighbours(self, budget: Budget, users: list[Array]) -> tuple[int, list[Finding]]:
+        judged = [(charges, *refusals(budget, charges)) for charges in users]
+        over = [
+            (int(refused["end"][left < 1].min()), n) for n, (_, refused, left) in enumerate(judged) if (left < 1).any()
+        ]
+        examined, findings = 0, []
+        abusers = {n for _, n in over}
+        for n, (charges, refused, left) in enumerate(judged):
+            since = min((at for at, other in over if other != n), default=None)
+            if since is None:
+                continue
+            if n not in abusers:
+                answered = (charges["bits"] & (CERTAIN | REFUSED)) > 0
+                examined += int((answered & (charges["start"] > since)).sum())
+            for k in np.flatnonzero((left >= 1) & (refused["start"] > since)):
+                facts = {"client": device_of(self.roster, refused[k]), "left": int(left[k])}
+                findings.append(Finding(what="charged", records=(unpack(int(refused[k]["rec"])),), facts=facts))
+        return examined, findings
+
+
+def _exceeds(budget: Budget, charges: Array) -> bool:
+    return bool(len(charges)) and bool((overspent(budget, charges)[0] > 0).any())
+
+
+def _in_disguise(charges: Array) -> int:
+    refused = charges[(charges["bits"] & REFUSED) > 0]
+    if not len(refused):
+        return 0
+    answered = (charges["bits"] & (CERTAIN | REFUSED)) > 0
+    disguised = answered & ((charges["bits"] & DISGUISED) > 0)
+    return int((disguised & (charges["start"] > refused["end"].min())).sum())
+
+
+KEY_INTEGRITY = Described(
+    id="I39",
+    name="rate-key-integrity",
+    title="Did nobody widen a budget by a disguise, and nobody pay for another?",
+    fold=KeyIntegrity,
+    when=promises_budget,
+)

@@ -1,0 +1,160 @@
+"""I36, I37: a rate budget grants never more than promised, and never less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from checks.budget import Budget, Uses
+from checks.charges import CERTAIN, DISGUISED, POSSIBLE, REFUSED, ledger_of
+from checks.contract import Contract
+from checks.fold import FINDINGS, PENDING, Described, End, Folding
+from checks.roster import Roster
+from checks.tables import Array
+from checks.verdict import Finding, Verdict
+from checks.world import View, World, unpack
+
+MS = 1_000_000
+
+
+class Budgeted(Folding):
+    """Base of the checks that read the ledger; `judge` gets the charges of all users at the end."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self.budget = Budget.of(contract)
+
+    def step(self, view: View) -> None:
+        if self.budget is not None:
+            ledger_of(view.world).take(view)
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown=PENDING)
+
+    def finish(self, end: End) -> Verdict:
+        if self.budget is None:
+            return self.conclude(unknown="the contract states no budget")
+        clocks = end.clock_bound_ns()
+        if clocks is None:
+            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        return self.judge(self.budget, list(by_user(ledger_of(end.world).charges(end.world, clocks))))
+
+    def judge(self, budget: Budget, users: list[Array]) -> Verdict:
+        raise NotImplementedError
+
+    def found(self, findings: list[Finding]) -> list[Finding]:
+        return sorted(findings, key=lambda finding: finding.records)[:FINDINGS]
+
+
+def by_user(charges: Array) -> Iterator[Array]:
+    """The charges of each user, by start."""
+    cuts = np.flatnonzero(np.diff(charges["user"])) + 1
+    return iter(np.split(charges, cuts) if len(charges) else [])
+
+
+def device_of(roster: Roster, charge: Array) -> int:
+    """Any client of the user, for words."""
+    return list(roster.user_of).index(int(charge["user"]))
+
+
+def overspent(budget: Budget, charges: Array) -> tuple[Array, Array, Array]:
+    """Of charges that were granted for certain: by how much the window that ends with each exceeds the budget, the one
+    with which that window begins, and how many stand in it at most."""
+    excess, first = budget.excess(charges["start"], charges["end"])
+    return excess, first, excess + budget.burst
+
+
+def widest(roster: Roster, budget: Budget, charges: Array, what: str) -> Finding:
+    """The window that exceeds the budget by most: its first and its last charge."""
+    excess, first, _ = overspent(budget, charges)
+    last = int(np.argmax(excess))
+    begin, end = charges[first[last]], charges[last]
+    inside = (charges["start"] >= begin["start"]) & (charges["end"] <= end["end"])
+    length_ms = int(end["end"] - begin["start"]) // MS
+    facts = {
+        "client": device_of(roster, end),
+        "granted": int(inside.sum()),
+        "within_ms": length_ms,
+        "allowed": int(budget.burst + budget.per_ns * length_ms * MS),
+    }
+    return Finding(what=what, records=(unpack(int(begin["rec"])), unpack(int(end["rec"]))), facts=facts)
+
+
+def plain(charges: Array) -> Array:
+    """What was granted to a user's own address, first token and first connection."""
+    result: Array = charges[(charges["bits"] & (CERTAIN | DISGUISED)) == CERTAIN]
+    return result
+
+
+class NeverMore(Budgeted):
+    """No user is granted more than the budget in any window.
+
+    Counted is only what the platform's own answers say was charged; a window holds what was certainly sent and answered
+    inside it. What came disguised (another address, token or connection) is I39's. Examined: grants that end a window
+    which is at least half full."""
+
+    def judge(self, budget: Budget, users: list[Array]) -> Verdict:
+        examined, violations, findings = 0, 0, []
+        for charges in users:
+            granted = plain(charges)
+            if not len(granted):
+                continue
+            excess, _, _ = overspent(budget, granted)
+            examined += int((excess > -budget.burst / 2).sum())
+            violations += int((excess > 0).sum())
+            if (excess > 0).any():
+                findings.append(widest(self.roster, budget, granted, "more"))
+        return self.conclude(self.found(findings), examined=examined, violations=violations)
+
+
+def refusals(budget: Budget, charges: Array) -> tuple[Array, Array]:
+    """A user's refusals that can be judged, and how much must have been left when each was decided."""
+    refused = charges[(charges["bits"] & REFUSED) > 0]
+    if not len(refused):
+        return refused, np.zeros(0)
+    uses = Uses.of(charges[(charges["bits"] & POSSIBLE) > 0], charges, budget)
+    refused = refused[refused["start"] > uses.anchor_ns]
+    return refused, budget.least_left(uses, refused["start"], refused["end"])
+
+
+class NeverLess(Budgeted):
+    """Nobody is refused (429) while something must be left of the budget, whatever of the user's own sendings had been
+    charged by then. Not judged: refusals before anything is known of the budget. Examined: the others."""
+
+    def judge(self, budget: Budget, users: list[Array]) -> Verdict:
+        examined, violations, findings = 0, 0, []
+        for charges in users:
+            refused, left = refusals(budget, charges)
+            examined += len(refused)
+            violations += int((left >= 1).sum())
+            findings += [
+                Finding(
+                    what="less",
+                    records=(unpack(int(refused[k]["rec"])),),
+                    facts={"client": device_of(self.roster, refused[k]), "left": int(left[k])},
+                )
+                for k in np.flatnonzero(left >= 1)[:FINDINGS]
+            ]
+        return self.conclude(self.found(findings), examined=examined, violations=violations)
+
+
+def promises_budget(contract: Contract) -> bool:
+    """For `Described.when`."""
+    return Budget.of(contract) is not None
+
+
+NEVER_MORE = Described(
+    id="I36",
+    name="rate-never-more",
+    title="Was nobody granted more than the budget?",
+    fold=NeverMore,
+    when=promises_budget,
+)
+NEVER_LESS = Described(
+    id="I37",
+    name="rate-never-less",
+    title="Was nobody refused who had budget left?",
+    fold=NeverLess,
+    when=promises_budget,
+)

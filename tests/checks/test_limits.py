@@ -1,0 +1,352 @@
+"""I36, I37, I38, I39: rate budgets."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import limiters
+import numpy as np
+import pytest
+from limiters import BROKEN, HEALTHY, Network, simulate, verdicts
+
+from checks import Kind, Outcome
+from checks.budget import Budget, Uses
+from checks.charges import NEVER
+from checks.keys import KEY_INTEGRITY
+from checks.limits import NEVER_LESS, NEVER_MORE
+from checks.record import NOBODY, NONE, SPOOFED, Flag, Place, Way
+from checks.retry import RETRY_AFTER
+
+ANN, BOB, BOB2, EVE = range(4)
+MS = 1_000_000
+CHECKS = (NEVER_MORE, NEVER_LESS, RETRY_AFTER, KEY_INTEGRITY)
+BUDGET = {"rate_per_s": 10.0, "rate_burst": 4.0, "retry_after": True}
+
+
+def ask(
+    history: Any, client: int, at: int, status: int = 200, *, took: int = 1, left: int | None = None,
+    wait: int | None = None, token: int = 1, spoofed: bool = False,
+) -> Any:  # fmt: skip
+    """One request: sent at `at` ms, answered `took` ms later; `wait` ms of Retry-After (1 s with 429), `left` stated
+    (something with 200)."""
+    if status == 429:
+        wait = 1000 if wait is None else wait
+    flags = Flag.ACCEPTED if status == 200 else Flag.REFUSED if status else 0
+    return history.add(
+        Kind.REQUEST, client, t=(at + took) * MS, seq=at * MS, author=client, counter=token, attempt=int(Place.BACKEND),
+        proc=int(Way.HEADER) | (SPOOFED if spoofed else 0), size=status, flags=int(flags),
+        aux=NONE if wait is None or wait < 0 else wait, digest=NOBODY if left is None else left,
+    )  # fmt: skip
+
+
+def outcome(history: Any, check: str) -> tuple[Outcome, int, int]:
+    verdict = history.judge()[check]
+    return verdict.outcome, verdict.examined, verdict.violations
+
+
+def spend(history: Any, client: int, count: int, at: int = 0, left: int = 4, **slots: Any) -> Any:
+    """`count` requests a millisecond after the other, granted, with what is left stated."""
+    for n in range(count):
+        ask(history, client, at + 2 * n, left=max(0, left - 1 - n), **slots)
+    return history
+
+
+@pytest.mark.parametrize(("count", "violations"), [(4, 0), (5, 1), (7, 3)])
+def test_never_more(new_history: Callable[..., Any], count: int, violations: int) -> None:
+    """A bucket of four and ten a second: within some milliseconds four are granted, no fifth."""
+    history = spend(new_history(**BUDGET), ANN, count)
+    verdict = history.judge()["I36"]
+    assert (verdict.violations, verdict.outcome) == (violations, Outcome.FAIL if violations else Outcome.PASS)
+    if count == 7:
+        assert (
+            history.tell(verdict).sentence
+            == "ann was granted 7 requests and messages within 13 ms; the budget allows 4"
+        )
+        assert verdict.findings[0].records == ((0, 1), (0, 7))
+
+
+@pytest.mark.parametrize(("at", "violations"), [(97, 1), (102, 0)])
+def test_what_was_refilled_may_be_granted(new_history: Callable[..., Any], at: int, violations: int) -> None:
+    """A tenth of a second after the first sending the fifth is there."""
+    history = ask(spend(new_history(**BUDGET), ANN, 4), ANN, at, left=0)
+    assert outcome(history, "I36")[2] == violations
+
+
+def test_messages_and_requests_share_a_budget(new_history: Callable[..., Any]) -> None:
+    """Two requests and three messages are five; a message that was refused or never answered is none."""
+    history = spend(new_history(**BUDGET), ANN, 2)
+    for n in (1, 2):
+        history.send(ANN, n, t=(10 + n) * MS).ack(ANN, n, n, t=(20 + n) * MS)
+    history.send(ANN, 3, t=30 * MS).send(ANN, 4, t=31 * MS)
+    history.add(Kind.FAIL, ANN, conn=1, author=ANN, counter=4, conv=0, attempt=1, aux=429, size=70, t=32 * MS)
+    assert outcome(history, "I36")[2] == 0
+    history.ack(ANN, 3, 3, t=33 * MS)
+    assert outcome(history, "I36")[2] == 1
+
+
+def test_a_slow_network_proves_nothing(new_history: Callable[..., Any]) -> None:
+    """Five whose answers took a tenth of a second may have been decided a tenth of a second apart."""
+    history = new_history(**BUDGET)
+    for n in range(5):
+        ask(history, ANN, 2 * n, took=101, left=3)
+    assert outcome(history, "I36")[2] == 0
+
+
+def test_what_the_platform_does_not_call_charged_is_not(new_history: Callable[..., Any]) -> None:
+    """Answers that do not say what is left may have been free; users, not devices, have budgets."""
+    history = new_history(**BUDGET)
+    for n in range(9):
+        ask(history, ANN, n)
+    assert outcome(history, "I36") == (Outcome.UNKNOWN, 0, 0)
+    for client in (BOB, BOB2):
+        spend(history, client, 3, at=20, token=client)
+    assert (outcome(history, "I36")[2], outcome(history, "I39")[2]) == (0, 2)
+
+
+def test_a_window_instead_of_a_bucket(new_history: Callable[..., Any]) -> None:
+    """Four in any 100 ms: a fifth is too much within it, whatever the bucket would say, and right after it."""
+    for at, violations in ((97, 1), (101, 0)):
+        history = new_history(**BUDGET | {"rate_window_s": 0.1, "rate_per_s": None})
+        spend(history, ANN, 4)
+        ask(history, ANN, at, took=2, left=0)
+        assert outcome(history, "I36")[2] == violations
+        assert outcome(history, "I38")[2] == 0
+
+
+@pytest.mark.parametrize(("used", "violations"), [(4, 0), (3, 1), (1, 1)])
+def test_never_less(new_history: Callable[..., Any], used: int, violations: int) -> None:
+    """Who has used three of four is refused wrongly, who has used all four rightly."""
+    history = ask(spend(new_history(**BUDGET), ANN, used), ANN, 10, 429)
+    verdict = history.judge()["I37"]
+    assert (verdict.examined, verdict.violations) == (1, violations)
+    if used == 1:
+        assert history.tell(verdict).sentence == "ann was refused for the budget with at least 3 left of it"
+
+
+def test_what_may_have_been_charged_counts(new_history: Callable[..., Any]) -> None:
+    """An answer that is missing, a probe, a read of history and an unanswered message may each have taken one."""
+    history = spend(new_history(**BUDGET), ANN, 1)
+    ask(history, ANN, 3, 0)
+    history.add(Kind.PROBE, ANN, t=6 * MS, aux=1000, counter=200)
+    history.send(ANN, 1, t=7 * MS)
+    ask(history, ANN, 10, 429)
+    assert outcome(history, "I37") == (Outcome.PASS, 1, 0)
+    fewer = spend(new_history(**BUDGET), ANN, 1)
+    fewer.add(Kind.READ, ANN, conv=0, t=6 * MS, aux=1000, counter=150, seq=3)
+    assert outcome(ask(fewer, ANN, 10, 429), "I37") == (Outcome.FAIL, 1, 1)
+    assert outcome(fewer.send(ANN, 1, t=7 * MS), "I37") == (Outcome.PASS, 1, 0)
+
+
+def test_nothing_is_known_of_a_budget_before_its_first_word(new_history: Callable[..., Any]) -> None:
+    """A budget may have been used before; it is full again after what it takes to fill."""
+    first = ask(new_history(**BUDGET), ANN, 0, 429)
+    assert outcome(first, "I37") == (Outcome.UNKNOWN, 0, 0)
+    for at, violations in ((90, 0), (110, 1)):
+        again = ask(ask(new_history(**BUDGET), ANN, 0, 429), ANN, at, 429)
+        assert outcome(again, "I37") == (Outcome.FAIL if violations else Outcome.PASS, 1, violations)
+
+
+@pytest.mark.parametrize(
+    ("at", "wait", "status", "examined", "violations"),
+    [
+        (1020, None, 200, 2, 0),
+        (1020, None, 429, 3, 1),
+        (500, None, 429, 2, 0),
+        (1020, -1, 200, 1, 1),
+        (5020, 5000, 200, 2, 1),
+    ],
+)
+def test_retry_after(
+    new_history: Callable[..., Any], at: int, wait: int | None, status: int, examined: int, violations: int
+) -> None:
+    """Who comes back after the stated second is served; who comes earlier was not promised that. It must be stated, and
+    for one request five seconds are too long where ten a second come back."""
+    history = ask(spend(new_history(**BUDGET), ANN, 4), ANN, 10, 429, wait=wait)
+    ask(history, ANN, at, status, left=3 if status == 200 else None)
+    verdict = history.judge()["I38"]
+    assert (verdict.examined, verdict.violations) == (examined, violations)
+    if not violations:
+        assert verdict.outcome is (Outcome.PASS if status == 200 else Outcome.UNKNOWN)
+    if (at, status) == (1020, 429):
+        assert history.tell(verdict).sentence == (
+            "ann was refused, came back after the 1000 ms that the refusal had named, and was refused again"
+        )
+        assert verdict.findings[0].records == ((0, 5), (0, 6))
+
+
+def test_who_asked_for_more_meanwhile_was_promised_nothing(new_history: Callable[..., Any]) -> None:
+    """What else was on its way may have taken what had come back; not promised, nothing is judged."""
+    history = ask(spend(new_history(**BUDGET), ANN, 4), ANN, 10, 429, wait=100)
+    for n in range(4):
+        ask(history, ANN, 30 + n)
+    assert outcome(ask(history, ANN, 120, 429), "I38")[2] == 0
+    silent = spend(new_history(**BUDGET | {"retry_after": False}), ANN, 4)
+    assert not ask(silent, ANN, 10, 429, wait=-1).judge()["I38"].promised
+
+
+@pytest.mark.parametrize(("left", "what"), [(0, ""), (1, "overstated"), (3, "overstated")])
+def test_what_is_left_is_not_overstated(new_history: Callable[..., Any], left: int, what: str) -> None:
+    """After four of four, nothing is left."""
+    history = ask(spend(new_history(**BUDGET), ANN, 3), ANN, 6, left=left)
+    found = history.judge()["I38"].findings
+    assert [finding.what for finding in found] == ([what] if what else [])
+
+
+@pytest.mark.parametrize(("left", "what"), [(2, ""), (1, "understated")])
+def test_what_is_left_is_not_understated(new_history: Callable[..., Any], left: int, what: str) -> None:
+    """After two of four, two are left."""
+    history = ask(spend(new_history(**BUDGET), ANN, 1), ANN, 6, left=left)
+    assert [f.what for f in history.judge()["I38"].findings] == ([what] if what else [])
+
+
+@pytest.mark.parametrize("slots", [{"spoofed": True}, {"token": 2}])
+def test_a_disguise_does_not_widen(new_history: Callable[..., Any], slots: dict[str, Any]) -> None:
+    """Four as herself, three more from another address or with another token: I39, and not I36."""
+    history = ask(spend(new_history(**BUDGET), ANN, 4), ANN, 10, 429)
+    for n in range(3):
+        ask(history, ANN, 20 + 2 * n, left=3 - n, **slots)
+    verdict = history.judge()["I39"]
+    assert (verdict.outcome, verdict.violations, verdict.facts["disguised"]) == (Outcome.FAIL, 3, 3)
+    assert outcome(history, "I36")[2] == 0
+    assert history.tell(verdict).sentence == (
+        "ann was granted 7 requests and messages within 25 ms by other addresses, tokens or connections; "
+        "the budget allows 4"
+    )
+
+
+def test_a_new_connection_does_not_widen(new_history: Callable[..., Any]) -> None:
+    """Messages on a second connection are the same person's."""
+    history = new_history(**BUDGET)
+    for n in range(1, 7):
+        history.send(ANN, n, t=n * MS, conn=1 if n < 5 else 2)
+        history.ack(ANN, n, n, t=(10 + n) * MS, conn=1 if n < 5 else 2)
+    assert (outcome(history, "I36")[2], outcome(history, "I39")[2]) == (0, 2)
+
+
+def test_disguises_that_were_refused_pass(new_history: Callable[..., Any]) -> None:
+    """Refused as herself, refused in disguise; without such an attempt nothing is known."""
+    history = ask(spend(new_history(**BUDGET), ANN, 4), ANN, 10, 429)
+    ask(history, EVE, 20, left=3)
+    assert outcome(history, "I39")[:2] == (Outcome.UNKNOWN, 1)
+    assert outcome(ask(history, ANN, 22, 429, spoofed=True), "I39") == (Outcome.PASS, 2, 0)
+
+
+def test_a_neighbour_does_not_pay(new_history: Callable[..., Any]) -> None:
+    """Eve, who has used one, is refused after Ann has used up hers; before that it would be I37's alone."""
+    history = ask(spend(new_history(**BUDGET), EVE, 1), EVE, 3, 429)
+    ask(spend(history, ANN, 4, at=4), ANN, 20, 429)
+    assert (outcome(history, "I37")[2], outcome(history, "I39")[2]) == (1, 0)
+    ask(history, EVE, 30, 429)
+    verdict = history.judge()["I39"]
+    assert (verdict.violations, verdict.facts["neighbours"]) == (1, 1)
+    assert history.tell(verdict).sentence == (
+        "eve was refused with at least 3 left of the budget, while others had used up theirs"
+    )
+
+
+def test_without_a_budget_nothing_is_judged(new_history: Callable[..., Any]) -> None:
+    """No promise, no verdict; several hosts whose clocks were not compared, none either."""
+    for check in ("I36", "I37", "I38", "I39"):
+        verdict = spend(new_history(), ANN, 9).judge()[check]
+        assert (verdict.outcome, verdict.promised) == (Outcome.UNKNOWN, False)
+
+
+# -- the arithmetic against an obvious version of itself ------------------------------------------------------------
+
+
+def intervals(rng: random.Random, n: int, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    start = np.array([rng.randrange(3000) * MS for _ in range(n)])
+    return start, start + np.array([rng.randrange(1, longest) * MS for _ in range(n)])
+
+
+def exact_excess(budget: Budget, start: np.ndarray, end: np.ndarray) -> float:
+    """Every window from a sending to an answer, and everything that is wholly inside it."""
+    worst = -budget.burst
+    for s in start:
+        for e in end[end >= s]:
+            inside = int(((start >= s) & (end <= e)).sum())
+            worst = max(worst, inside - budget.burst - budget.per_ns * (e - s))
+    return float(worst)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_excess_is_never_above_the_exact_bound(seed: int) -> None:
+    """What is called too much is too much for certain; where requests do not overlap the figure is exact."""
+    rng = random.Random(seed)
+    budget = Budget(rng.choice((1, 10, 50)) / 1e9, rng.choice((1, 3, 10)))
+    start, end = intervals(rng, rng.randrange(1, 30), rng.choice((2, 50, 900)))
+    exact = exact_excess(budget, start, end)
+    assert budget.excess(start, end)[0].max() <= exact
+    start = np.cumsum([rng.randrange(2, 200) * MS for _ in range(30)])
+    apart = budget.excess(start, start + MS)[0].max()
+    assert exact_excess(budget, start, start + MS) - apart < 0.05
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_least_left_holds_however_things_were_charged(seed: int) -> None:
+    """Wherever inside their spans the charges fell, a bucket never holds less, and at some time it holds no more than
+    the most that was certainly charged allows."""
+    rng = random.Random(seed)
+    budget = Budget(rng.choice((1, 10, 50)) / 1e9, rng.choice((2, 5, 20)))
+    start, end = intervals(rng, rng.randrange(1, 25), rng.choice((2, 50, 900)))
+    lost = np.array([rng.random() < 0.1 for _ in start])
+    sent = int(rng.randrange(3000) * MS)
+    answered = sent + rng.randrange(1, 300) * MS
+    uses = Uses(np.sort(start), np.sort(np.where(lost, NEVER, end)), -MS, -MS, 0.0)
+    least = budget.least_left(uses, np.array([sent]), np.array([answered]))[0]
+    most = budget.most_left(start[~lost], end[~lost], np.array([sent]), np.array([answered]))[0]
+    for _ in range(50):
+        charged = np.sort([rng.uniform(s, e) for s, e in zip(start, end, strict=True)])
+        taken = [at for at, gone in zip(charged, lost, strict=True) if not gone or rng.random() < 0.5]
+        at = rng.uniform(sent, answered)
+        level, before = budget.burst, 0.0
+        for time in [*(t for t in taken if t <= at), at]:
+            level = min(budget.burst, level + (time - before) * budget.per_ns)
+            before = time
+            if time != at:
+                level -= 1
+        assert level >= least
+        if level >= 0 and not lost.any():
+            assert level <= most + 1
+
+
+# -- limiters, right and wrong, behind a network --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_right_limiter_is_never_blamed(seed: int) -> None:
+    """However long the network takes and whatever it loses."""
+    network = Network(mean_s=(0.002, 0.02, 0.3)[seed % 3], lost=(0.0, 0.02)[seed % 2])
+    found = verdicts(simulate(seed, HEALTHY(), network), CHECKS)
+    assert {id: v.violations for id, v in found.items()} == {"I36": 0, "I37": 0, "I38": 0, "I39": 0}
+    slow = {"I38"} if network.mean_s == 0.3 else set()  # whoever waits for each answer is never limited then
+    assert {id for id, v in found.items() if v.outcome is Outcome.UNKNOWN} <= slow, found
+
+
+CAUGHT = {
+    "per process": "I36", "fixed window": "I36", "15 % too much": "I36", "off": "I36", "by address": "I39",
+    "by token": "I39", "neighbour's": "I39", "too little": "I37", "constant": "I38",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_wrong_limiter_is_caught_by_the_check_that_is_meant(name: str, seed: int) -> None:
+    """And what is I39's (another address, another token) is not I36's."""
+    found = verdicts(simulate(seed, BROKEN[name]()), CHECKS)
+    assert found[CAUGHT[name]].outcome is Outcome.FAIL
+    if name.startswith("by "):
+        assert found["I36"].outcome is Outcome.PASS
+    if name == "neighbour's":
+        assert found["I37"].outcome is Outcome.FAIL
+
+
+def test_batches_may_come_in_any_order() -> None:
+    """Two journals, read in either order, give the same verdicts."""
+    records = simulate(3, BROKEN["per process"]())
+    parts = [records[records["client"] % 2 == n].copy() for n in (0, 1)]
+    for part in parts:
+        part["index"] = np.arange(1, len(part) + 1)
+    assert limiters.verdicts_of(parts, CHECKS) == limiters.verdicts_of(parts, CHECKS, backwards=True)
