@@ -112,9 +112,10 @@ class Fairness(Folding):
     """Nobody waits `fairness_factor` times longer than is usual, nor is answered so much more rarely.
 
     Compared are devices with an equal load: who heard (or sent) at most twice as much as the one in the middle;
-    offering less is what starving looks like. Waiting times are those from the first sending to hearing it on a connection
-    that had joined before, and to the acknowledgement; of each device the median and the 99th percentile, where it has
-    samples enough. Not a violation: below half a second. Where a fault was on, some are meant to be worse off: UNKNOWN.
+    offering less is what starving looks like. Waiting times are those from the first sending to hearing it on a
+    connection that had joined before, and to the acknowledgement; of each device the median and the 99th percentile,
+    where it has samples enough. Not a violation: below half a second. Where a fault was on, some are meant to be worse
+    off: UNKNOWN.
     Examined: devices compared."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
