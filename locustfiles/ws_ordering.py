@@ -18,8 +18,11 @@ story(
     __file__,
     judged_by="I1 I2 I3 I4 I5a I5b I6 I7 I8 I10 I11 I12 I14 I15".split(),
     rooms=(5, 10, 100),
-    memory_mb={"auth": 300, "backend": 400, "frontend": 200},
-    probe_p99_ms=1000,
+    thresholds=(
+        "probe p99 < 1 s",
+        "probe errors <= 0 %",
+        *("memory of auth < 300 MB", "memory of backend < 400 MB", "memory of frontend < 200 MB"),
+    ),
 )
 
 

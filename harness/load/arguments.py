@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import SettingsError
 from harness.platform.faults import Planned, read_schedule
+from harness.report.thresholds import EXAMPLE, METRICS, Threshold, merged, parse_all
+from harness.settings import DEFAULT_FILE, read_toml
 
 if TYPE_CHECKING:
     from harness.load.story import Story
@@ -50,6 +54,15 @@ def add_arguments(parser: Any, **_: Any) -> None:
         help="how long the end of a run waits for answers and deliveries that are still on their way",
     )
     group.add_argument(
+        "--threshold",
+        action="append",
+        default=[],
+        metavar='"METRIC [of WHAT] [p99] < LIMIT UNIT"',
+        help='exit code 4 unless it is met; repeatable, e.g. "fan-out p99 < 250 ms", "errors < 1 %%"; '
+        f"metrics: {', '.join(METRICS)}. Also `thresholds = [...]` in {DEFAULT_FILE} or [tool.earwitness] of "
+        "pyproject.toml",
+    )
+    group.add_argument(
         "--faults",
         env_var="EARWITNESS_FAULTS",
         default="",
@@ -84,3 +97,22 @@ def read_faults(options: Any, story: Story) -> tuple[Planned, ...]:
     """The schedule given, else the story's own. Raises SettingsError."""
     text = str(getattr(options, "faults", "") or "").strip() or story.faults
     return () if text in ("", "none") else read_schedule(text, named=bool(options.target))
+
+
+def read_thresholds(options: Any, story: Story) -> list[str]:
+    """The story's, then pyproject.toml's, then earwitness.toml's, then the options': on the same figure the later one
+    wins. What a story says of our own platform's memory is left out for another platform. Raises SettingsError."""
+    own = parse_all(f"the story {story.name}", story.thresholds)
+    if options.target:
+        own = [one for one in own if one.metric != "memory"]
+    project = _thresholds_in("pyproject.toml", lambda data: data.get("tool", {}).get("earwitness", {}))
+    local = _thresholds_in(DEFAULT_FILE, lambda data: data)
+    return merged(own, project, local, parse_all("--threshold", options.threshold or ()))
+
+
+def _thresholds_in(name: str, table: Callable[[dict[str, Any]], Any]) -> list[Threshold]:
+    path = Path(name)
+    given = table(read_toml(path)).get("thresholds", []) if path.exists() else []
+    if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
+        raise SettingsError(name, [f'thresholds is no list of texts; write thresholds = ["{EXAMPLE}"]'])
+    return parse_all(name, given)

@@ -17,7 +17,7 @@ from gevent.event import Event
 from locust.runners import MasterRunner
 
 from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EXIT_UNKNOWN, PlatformError
-from harness.load.arguments import read_faults, seed_of
+from harness.load.arguments import read_faults, read_thresholds, seed_of
 from harness.load.sampler import Sampler
 from harness.load.under_test import UnderTest
 from harness.platform.faults.orders import links_needed
@@ -41,6 +41,7 @@ class Conductor:
         self.life = life
         self.options = options
         self.seed_given = seed_of(options)
+        self.thresholds = read_thresholds(options, life.story)
         self.worst: int | None = None
         self.run: RunDirectory | None = None
         self._judge: Any = None
@@ -102,7 +103,7 @@ class Conductor:
             tag=plan.tag,
             story=story.name,
             judged_by=list(story.judged_by),
-            thresholds=story.thresholds(),
+            thresholds=self.thresholds,
             process_started=psutil.Process().create_time(),
             planned={"users": runner.target_user_count, "spawn_rate": getattr(self.options, "spawn_rate", None)},
             plan=plan.to_dict(),

@@ -16,6 +16,7 @@ from harness.client.tally import Tally
 from harness.load.sampler import SelfSampler
 from harness.load.statistics import LoopLag, Publisher
 from harness.record.journal import Journal
+from harness.record.latencies import FOOTER_KEY
 from harness.record.meta import process_meta
 from harness.target.load import open_target
 from harness.target.plan import Plan
@@ -143,11 +144,11 @@ class Part:
         gevent.joinall([gevent.spawn(user.stay_away) for user in self.users], timeout=10)
         self.phase(Phase.DRAINED)
         gevent.joinall([gevent.spawn(user.disconnect) for user in self.users], timeout=10)
-        self._publisher.close()
+        latencies = self._publisher.close()
         self._sampler.close()
         footer = {**TRANSPORT.since(self._transport_before), "lag_ms": self._lag.close()}
         footer["recorded_frames_in"] = sum(user.session.frames_recorded for user in self._talking())
-        footer["users"] = len(self.users)
+        footer |= {"users": len(self.users), FOOTER_KEY: latencies}
         self.journal.close(footer)
 
     def _talking(self) -> list[ChatUser]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import gevent
 
-from harness.client.tally import Histogram, Summary, Tally, bucket_middle
+from harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN, Histogram, Summary, Tally, bucket_middle
+from harness.record.latencies import encoded
 
 PERIOD_S = 1.0
 LAG_PERIOD_S = 0.02
@@ -19,6 +20,7 @@ class Publisher:
     def __init__(self, environment: Any, tally: Tally) -> None:
         self._stats = environment.stats
         self._tally = tally
+        self._kept = {ACKNOWLEDGED: Summary(), ACKNOWLEDGED_FROM_PLAN: Summary()}
         self._greenlet = gevent.spawn(self._run)
 
     def _run(self) -> None:
@@ -29,6 +31,8 @@ class Publisher:
     def publish(self) -> None:
         summaries, counts = self._tally.drain()
         for name, summary in summaries.items():
+            if name in self._kept:
+                self._kept[name].merge(summary)
             self._merge(self._stats.get(name, "WS"), summary)
             self._merge(self._stats.total, summary)
         for name, count in counts.items():
@@ -58,9 +62,14 @@ class Publisher:
         entry.num_reqs_per_sec[int(now)] += count
         entry.last_request_timestamp = now
 
-    def close(self) -> None:
+    def close(self) -> dict[str, str]:
+        """Publishes the rest; returns the acknowledgements of the whole run as histograms for the journal's footer."""
         self._greenlet.kill()
         self.publish()
+        return {
+            short: encoded((bucket_middle(bucket), count) for bucket, count in self._kept[name].buckets.items())
+            for name, short in ((ACKNOWLEDGED, "ack"), (ACKNOWLEDGED_FROM_PLAN, "planned ack"))
+        }
 
 
 class LoopLag:

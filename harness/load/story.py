@@ -15,8 +15,7 @@ class Story:
     """`judged_by` names the checks that the run must exercise; rooms and limits are the story's own numbers.
 
     room_sizes   every user is a member of one room of each of these sizes
-    memory_mb    resident memory that each kind of service of our platform may reach
-    probe_p99_ms the REST probe's 99th percentile must stay below this
+    thresholds   like "fan-out p99 < 250 ms" (see harness.report.thresholds); options and files go before them
     faults       what goes wrong during the run, as --faults, which replaces it
     platform     settings by service that our own platform must be started with, else the story has no point
     """
@@ -24,13 +23,9 @@ class Story:
     name: str
     judged_by: tuple[str, ...]
     room_sizes: tuple[int, ...]
-    memory_mb: Mapping[str, float] = field(default_factory=dict)
-    probe_p99_ms: float | None = None
+    thresholds: tuple[str, ...] = ()
     faults: str = ""
     platform: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-
-    def thresholds(self) -> dict[str, Any]:
-        return {"memory_mb": dict(self.memory_mb), "probe_p99_ms": self.probe_p99_ms}
 
 
 def story(
@@ -38,8 +33,7 @@ def story(
     *,
     judged_by: Sequence[str],
     rooms: Sequence[int] = (5, 10, 100),
-    memory_mb: Mapping[str, float] | None = None,
-    probe_p99_ms: float | None = None,
+    thresholds: Sequence[str] = (),
     faults: str = "",
     platform: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Story:
@@ -51,8 +45,7 @@ def story(
         name=Path(file).stem,
         judged_by=tuple(judged_by),
         room_sizes=tuple(rooms),
-        memory_mb=dict(memory_mb or {}),
-        probe_p99_ms=probe_p99_ms,
+        thresholds=tuple(thresholds),
         faults=faults,
         platform=dict(platform or {}),
     )

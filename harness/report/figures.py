@@ -53,17 +53,6 @@ def replicas(views: Iterable[tuple[Records, dict[int, str]]]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def probe_figures(views: Iterable[Records]) -> dict[str, Any]:
-    """Probes of responsiveness: how many, how many not answered 200, p50/p99/max in milliseconds."""
-    times: list[npt.NDArray[Any]] = []
-    bad = 0
-    for records in views:
-        probes = records[records["kind"] == Kind.PROBE]
-        bad += int((probes["counter"] != 200).sum())
-        times.append(probes["aux"] / 1000.0)
-    return {"bad": bad, **percentiles(times)}
-
-
 def percentiles(parts: list[npt.NDArray[Any]]) -> dict[str, Any]:
     """Number of samples and their p50, p99, maximum."""
     values = np.concatenate(parts) if parts else np.empty(0)
@@ -79,7 +68,13 @@ def percentiles(parts: list[npt.NDArray[Any]]) -> dict[str, Any]:
 
 
 def fan_out(views: list[Records], room_sizes: list[int]) -> dict[str, Any]:
-    """Milliseconds from a message's sending to its hearing by each member, by room size. One host's clock.
+    """Milliseconds from a message's sending to its hearing by each member, by room size."""
+    delay_ms, size = fan_out_ms(views, room_sizes)
+    return {str(int(s)): percentiles([delay_ms[size == s]]) for s in np.unique(size)}
+
+
+def fan_out_ms(views: list[Records], room_sizes: list[int]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """(milliseconds, size of the room) of each delivery. One host's clock.
 
     Memory: 16 bytes a message and a delivery; the largest histories are sampled by their last five million records.
     """
@@ -87,7 +82,7 @@ def fan_out(views: list[Records], room_sizes: list[int]) -> dict[str, Any]:
     invoke = _joined(views, Kind.INVOKE, first_attempt=True)
     heard = _joined(views, Kind.DELIVER)
     if not len(invoke) or not len(heard):
-        return {}
+        return np.empty(0), np.empty(0, int)
     keys = _message_keys(invoke)
     order = np.argsort(keys, kind="stable")
     keys, sent_at = keys[order], invoke["t"][order]
@@ -98,8 +93,7 @@ def fan_out(views: list[Records], room_sizes: list[int]) -> dict[str, Any]:
     conv = heard["conv"][known]
     sizes = np.asarray(room_sizes)
     inside = conv < len(sizes)
-    size = sizes[conv[inside]]
-    return {str(int(s)): percentiles([delay_ms[inside][size == s]]) for s in np.unique(size)}
+    return delay_ms[inside], sizes[conv[inside]]
 
 
 def bursts(views: list[Records], table: Path) -> list[dict[str, Any]]:

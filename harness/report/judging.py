@@ -19,7 +19,8 @@ from harness.record.history import History, open_history
 from harness.report import figures
 from harness.report.facts import facts_of
 from harness.report.junit import junit_xml
-from harness.report.thresholds import judge_thresholds
+from harness.report.measures import Measured
+from harness.report.thresholds import judge_thresholds, missed, parse_all
 
 MOST_WITNESSES = 10
 EXIT_OF = {Outcome.PASS: EXIT_PASS, Outcome.FAIL: EXIT_FAIL, Outcome.UNKNOWN: EXIT_UNKNOWN}
@@ -36,11 +37,11 @@ def judge_run(run_dir: Path, *, judge: Judge | None = None) -> dict[str, Any]:
     verdicts = judge.finish(history.infos(), facts_of(history))
     outcome, why = outcome_of_run(verdicts, run.get("judged_by", ()))
     views = [view.records for view in history.journals]
-    probe = figures.probe_figures(views)
-    thresholds = judge_thresholds(run.get("thresholds", {}), probe, run_dir / "tables" / "services.jsonl")
+    measured = measure(history, run_dir)
+    thresholds = judge_thresholds(parse_all(f"{run_dir}/run.json", run.get("thresholds") or ()), measured)
     exit_code = EXIT_OF[outcome]
-    if outcome is Outcome.PASS and any(row["met"] is False for row in thresholds):
-        exit_code, why = EXIT_THRESHOLD, "a threshold was missed"
+    if outcome is Outcome.PASS and (over := missed(thresholds)):
+        exit_code, why = EXIT_THRESHOLD, f"threshold: {over}"
     told = [_told(verdict, history, run.get("judged_by", ())) for verdict in verdicts]
     return {
         "outcome": outcome.name,
@@ -55,17 +56,18 @@ def judge_run(run_dir: Path, *, judge: Judge | None = None) -> dict[str, Any]:
         "thresholds": thresholds,
         "load": figures.load_figures(views),
         "replicas": figures.replicas((view.records, view.names) for view in history.journals),
-        "latency_ms": _latencies(views, history, probe),
+        "latency_ms": measured.latencies(),
         "to_first_message_s": figures.to_first_message_s(history.journals, run.get("process_started")),
         "bursts": figures.bursts(views, run_dir / "tables" / "bursts.jsonl"),
         "records": sum(len(records) for records in views),
     }
 
 
-def _latencies(views: list[Any], history: History, probe: Mapping[str, Any]) -> dict[str, Any]:
+def measure(history: History, run_dir: Path) -> Measured:
+    """Everything of a run that thresholds and comparisons are about."""
     sizes = [len(members) for members in history.roster.conversations]
-    rows = {f"fan-out, room of {size}": row for size, row in figures.fan_out(views, sizes).items()}
-    return {**rows, "probe": {k: v for k, v in probe.items() if k != "bad"}}
+    footers = [view.footer or {} for view in history.journals]
+    return Measured([v.records for v in history.journals], sizes, footers, run_dir / "tables" / "services.jsonl")
 
 
 def _told(verdict: Verdict, history: History, judged_by: Sequence[str]) -> dict[str, Any]:

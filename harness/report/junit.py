@@ -17,7 +17,9 @@ def junit_xml(verdict: Mapping[str, Any]) -> bytes:
         failures=str(
             sum(c["outcome"] == "FAIL" for c in counted) + sum(t["met"] is False for t in verdict["thresholds"])
         ),
-        errors=str(sum(c["outcome"] == "UNKNOWN" for c in counted)),
+        errors=str(
+            sum(c["outcome"] == "UNKNOWN" for c in counted) + sum(t["met"] is None for t in verdict["thresholds"])
+        ),
     )
     for check in counted:
         case = ET.SubElement(suite, "testcase", classname="earwitness", name=f"{check['id']} {check['name']}")
@@ -31,5 +33,7 @@ def junit_xml(verdict: Mapping[str, Any]) -> bytes:
         if row["met"] is False:
             text = f"{row['measured']} {row['unit']} over the limit of {row['limit']} {row['unit']}"
             ET.SubElement(case, "failure", message=text)
+        elif row["met"] is None:
+            ET.SubElement(case, "error", message="nothing was measured")
     ET.indent(suite)
     return bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))

@@ -59,8 +59,9 @@ def _check_line(check: Mapping[str, Any]) -> str:
 
 
 def _threshold_line(row: Mapping[str, Any]) -> str:
-    mark = {True: "met    ", False: "MISSED ", None: "no data"}[row["met"]]
-    return f"{mark} {row['name']}: {row['measured']} {row['unit']} of at most {row['limit']} ({row['samples']} samples)"
+    mark = {True: "met    ", False: "MISSED ", None: "NO DATA"}[row["met"]]
+    seen = "nothing was measured" if row["measured"] is None else f"{row['measured']:g} {row['unit']}"
+    return f"{mark} {row['name']}: {seen}, at most {row['limit']:g} {row['unit']} ({row['samples']:,} samples)"
 
 
 def _burst_line(b: Mapping[str, Any]) -> str:

@@ -1,45 +1,131 @@
-"""Thresholds of a story against what was measured; each says how many samples it saw. Missed: exit code 4."""
+"""Thresholds: `fan-out p99 < 250 ms`, `errors < 1 %`, `memory of backend < 400 MB`. Missed or not measured: exit 4.
+
+A threshold is METRIC [of WHAT] [STATISTIC] < LIMIT UNIT. Statistics are p50, p99.9, … and max; `<=` is understood too.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from harness.report.figures import read_table
+from harness.errors import SettingsError
+from harness.report.measures import Measured
+from harness.settings import near
+
+TIMES = {"us": 1e-3, "ms": 1.0, "s": 1e3, "min": 6e4}
+SIZES = {"kB": 1e-3, "MB": 1.0, "GB": 1e3}
+SHARES = {"%": 1.0}
+UNITS = {"time": TIMES, "size": SIZES, "share": SHARES}
+
+METRICS: dict[str, tuple[str, str]] = {
+    "fan-out": ("time", "from a message's sending to its hearing by each member; of N: in rooms of N"),
+    "ack": ("time", "from a message's sending to its acknowledgement"),
+    "planned ack": ("time", "from when a message was to be sent to its acknowledgement"),
+    "probe": ("time", "the cheap request beside the load"),
+    "login": ("time", "everything a user does to log in"),
+    "connect": ("time", "the handshake of a socket"),
+    "reconnect": ("time", "from the loss of a connection to the next one of the same device"),
+    "request": ("time", "recorded requests: tokens presented, budgets tried"),
+    "lag": ("time", "how late the load generator's own loop wakes; only p50, p99, max"),
+    "errors": ("share", "messages refused or not answered, probes not answered 200, requests without a clear answer"),
+    "probe errors": ("share", "probes not answered 200"),
+    "memory": ("size", "highest resident memory; of backend, auth, frontend, load, …"),
+}
+"""Name → kind and what it is of."""
+
+FORM = re.compile(
+    r"(?P<metric>[a-z][a-z -]*?)(?: of (?P<of>[\w-]+))?(?: (?P<statistic>p\d{1,2}(?:\.\d+)?|max))?"
+    r"\s*<=?\s*(?P<limit>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z%]+)"
+)
+EXAMPLE = "fan-out p99 < 250 ms"
 
 
-def judge_thresholds(wanted: Mapping[str, Any], probe: Mapping[str, Any], services: Path) -> list[dict[str, Any]]:
-    """One row a threshold: name, limit, measured (None: nothing seen), samples, met (None: not judged)."""
-    rows = []
-    limit = wanted.get("probe_p99_ms")
-    if limit is not None:
-        rows.append(_row("probe p99", limit, "ms", probe.get("p99"), probe["samples"]))
-        rows.append(
-            _row("probes not answered 200", 0, "", probe["bad"] if probe["samples"] else None, probe["samples"])
-        )
-    memory = wanted.get("memory_mb") or {}
-    if memory:
-        peak, samples = _peak_memory(services)
-        for kind, limit_mb in memory.items():
-            rows.append(_row(f"memory of {kind}", limit_mb, "MB", peak.get(kind), samples.get(kind, 0)))
-    return rows
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """`limit` in `unit`; `statistic` "" where there is only one figure (shares, memory)."""
+
+    text: str
+    metric: str
+    of: str
+    statistic: str
+    limit: float
+    unit: str
+
+    @property
+    def name(self) -> str:
+        """What is limited; a later threshold on the same takes the place of an earlier one."""
+        return " ".join(filter(None, (self.metric, self.of and f"of {self.of}", self.statistic)))
 
 
-def _row(name: str, limit: float, unit: str, measured: float | None, samples: int) -> dict[str, Any]:
-    met = None if measured is None else measured <= limit
-    return {"name": name, "limit": limit, "unit": unit, "measured": measured, "samples": samples, "met": met}
+def parse(text: str) -> Threshold:
+    """ValueError: one sentence that says what is wrong and how it is written."""
+    found = FORM.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is no threshold; write METRIC [of WHAT] [p99] < LIMIT UNIT, like {EXAMPLE}")
+    metric, of, statistic, limit, unit = (found[name] or "" for name in ("metric", "of", "statistic", "limit", "unit"))
+    if metric not in METRICS:
+        raise ValueError(f"{text!r}: there is no metric {metric!r}{near(metric, METRICS)}")
+    kind = METRICS[metric][0]
+    if unit not in UNITS[kind]:
+        raise ValueError(f"{text!r}: {metric} is a {kind}; give it in {', '.join(UNITS[kind])}, not in {unit}")
+    if kind == "time" and not statistic:
+        raise ValueError(f"{text!r}: {metric} is many times; say which, like {metric} p99 < {limit} {unit}")
+    if kind != "time" and statistic:
+        raise ValueError(f"{text!r}: {metric} is one figure; leave {statistic} out")
+    if bool(of) != (metric == "memory") and metric != "fan-out":
+        what = "say of which service, like memory of backend" if metric == "memory" else f"leave out of {of}"
+        raise ValueError(f"{text!r}: {what}")
+    if metric == "fan-out" and of and not of.isdecimal():
+        raise ValueError(f"{text!r}: {of} is no room size; write fan-out of 100 p99, or fan-out p99 for all rooms")
+    if metric == "lag" and statistic not in ("p50", "p99", "max"):
+        raise ValueError(f"{text!r}: of lag there are only p50, p99 and max")
+    return Threshold(text.strip(), metric, of, statistic, float(limit), unit)
 
 
-def _peak_memory(services: Path) -> tuple[dict[str, float], dict[str, int]]:
-    """Highest resident memory of any service of a kind; replicas (backend-1, backend-2) are one kind."""
-    peak: dict[str, float] = {}
-    samples: dict[str, int] = {}
-    for row in read_table(services):
-        if "service" not in row:  # a second in which the platform could not be asked
-            continue
-        kind = re.sub(r"-\d+$", "", row["service"])
-        peak[kind] = max(peak.get(kind, 0.0), round(row["rss_mb"], 1))
-        samples[kind] = samples.get(kind, 0) + 1
-    return peak, samples
+def parse_all(where: str, texts: Iterable[str]) -> list[Threshold]:
+    """SettingsError with every mistake at once."""
+    parsed, faults = [], []
+    for text in texts:
+        try:
+            parsed.append(parse(text))
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise SettingsError(where, faults)
+    return parsed
+
+
+def merged(*sources: Iterable[Threshold]) -> list[str]:
+    """Texts of all sources; on the same figure the later source wins."""
+    chosen = {one.name: one.text for source in sources for one in source}
+    return list(chosen.values())
+
+
+def judge_thresholds(wanted: Iterable[Threshold], measured: Measured) -> list[dict[str, Any]]:
+    """One row a threshold: name, limit, unit, measured (None: nothing seen), samples, met (None: nothing seen, which is
+    not met either)."""
+    return [_judged(one, measured) for one in wanted]
+
+
+def missed(rows: Iterable[Mapping[str, Any]]) -> str:
+    """One sentence if not every threshold was met, else nothing."""
+    over = [row["name"] for row in rows if row["met"] is False]
+    unseen = [row["name"] for row in rows if row["met"] is None]
+    told = [f"missed: {', '.join(over)}"] if over else []
+    return "; ".join([*told, *([f"nothing was measured of {', '.join(unseen)}"] if unseen else [])])
+
+
+def _judged(one: Threshold, measured: Measured) -> dict[str, Any]:
+    kind = METRICS[one.metric][0]
+    value, samples = measured.figure(one.metric, one.of, one.statistic)
+    value = None if value is None or not samples else round(value / UNITS[kind][one.unit], 3)
+    return {
+        "name": one.name,
+        "limit": one.limit,
+        "unit": one.unit,
+        "measured": value,
+        "samples": samples,
+        "met": None if value is None else value <= one.limit,
+    }

@@ -10,7 +10,6 @@ import numpy as np
 
 from checks.record import NOBODY, Kind, empty
 from harness.report import figures
-from harness.report.thresholds import judge_thresholds
 
 
 def records(*rows: dict[str, Any]) -> np.ndarray:
@@ -81,23 +80,3 @@ def test_replicas_are_named_by_their_connections() -> None:
         {"kind": Kind.CONNECT, "author": NOBODY},
     )
     assert figures.replicas([(view, {1 << 31: "backend-1"})]) == {"backend-1": 2}
-
-
-def test_thresholds_say_what_they_saw(tmp_path: Path) -> None:
-    """A limit passed is met, one exceeded is missed, one without samples is neither."""
-    table = tmp_path / "services.jsonl"
-    rows = [{"service": "backend-1", "rss_mb": 90.0}, {"service": "backend-2", "rss_mb": 120.0}, {"error": "x"}]
-    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    wanted = {"probe_p99_ms": 50, "memory_mb": {"backend": 100, "auth": 100}}
-    found = {row["name"]: row for row in judge_thresholds(wanted, {"bad": 0, "samples": 9, "p99": 20.0}, table)}
-    assert found["probe p99"]["met"] is True
-    assert found["probe p99"]["samples"] == 9
-    assert found["memory of backend"] == {
-        "name": "memory of backend",
-        "limit": 100,
-        "unit": "MB",
-        "measured": 120.0,
-        "samples": 2,
-        "met": False,
-    }
-    assert found["memory of auth"]["met"] is None

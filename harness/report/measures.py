@@ -1,0 +1,151 @@
+"""What thresholds and comparisons are about: every figure of a run by name, with the number of samples behind it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from checks.record import Flag, Kind, Phase
+from harness.record.latencies import read_latencies
+from harness.report.figures import Records, fan_out_ms, read_table
+
+Times = npt.NDArray[Any]
+ANSWERED = int(Flag.ACCEPTED | Flag.REFUSED)
+
+
+class Measured:
+    """Figures of one run: times in milliseconds, memory in MB, shares in per cent.
+
+    views       records of each journal; room_sizes by conversation
+    footers     of the journals, with their histograms of acknowledgements and their loop lag
+    services    the side table of resource samples
+    """
+
+    def __init__(
+        self, views: Sequence[Records], room_sizes: Sequence[int], footers: Sequence[Mapping[str, Any]], services: Path
+    ) -> None:
+        self._views, self._sizes, self._footers, self._services = views, room_sizes, footers, services
+
+    def figure(self, metric: str, of: str = "", statistic: str = "") -> tuple[float | None, int]:
+        """(value, samples); None if there was nothing to measure."""
+        if metric == "memory":
+            return self.memory_mb.get(of, (None, 0))
+        if metric in ("errors", "probe errors"):
+            bad, all_of_them = self.probe_errors if metric == "probe errors" else self.errors
+            return (100.0 * bad / all_of_them if all_of_them else None), all_of_them
+        if metric in ("ack", "planned ack"):
+            histogram = self.acknowledged.get(metric)
+            if histogram is None or not histogram.total_count:
+                return None, 0
+            share = 100.0 if statistic == "max" else float(statistic[1:])
+            return histogram.get_value_at_percentile(share) / 1e3, histogram.total_count
+        if metric == "lag":
+            lags = [float(f["lag_ms"][statistic]) for f in self._footers if statistic in (f.get("lag_ms") or {})]
+            return max(lags, default=None), len(lags)
+        return quantile(self.times_ms(metric, of), statistic)
+
+    def times_ms(self, metric: str, of: str = "") -> Times:
+        """All samples of a metric that is taken from the records."""
+        if metric == "fan-out":
+            delay_ms, sizes = self._fan_out
+            return delay_ms[sizes == int(of)] if of else delay_ms
+        known: dict[str, Callable[[], Times]] = {
+            "probe": lambda: self._of(Kind.PROBE, lambda r: r["aux"] / 1e3),
+            "login": lambda: self._of(Kind.LOGIN, lambda r: r["aux"] / 1e3),
+            "connect": lambda: self._of(Kind.CONNECT, lambda r: r["size"] / 1e3),
+            "request": lambda: self._of(Kind.REQUEST, lambda r: (r["t"] - r["seq"])[r["size"] > 0] / 1e6),
+            "reconnect": lambda: joined([reconnects_ms(view) for view in self._views]),
+        }
+        return known[metric]()
+
+    def latencies(self) -> dict[str, dict[str, Any]]:
+        """The rows of the verdict: samples, p50, p99 and maximum of everything that there was."""
+        rooms = [str(int(size)) for size in np.unique(self._fan_out[1])]
+        named = [("fan-out", size, f"fan-out, room of {size}") for size in rooms]
+        named += [(metric, "", metric) for metric in ("ack", "planned ack", "probe", "reconnect", "lag")]
+        rows = {}
+        for metric, of, name in named:
+            found = {what: self.figure(metric, of, what) for what in ("p50", "p99", "max")}
+            samples = found["p99"][1]
+            if samples:
+                rows[name] = {"samples": samples, **{k: round(v, 3) for k, (v, _) in found.items() if v is not None}}
+        return rows
+
+    @cached_property
+    def _fan_out(self) -> tuple[Times, Times]:
+        return fan_out_ms(list(self._views), list(self._sizes))
+
+    @cached_property
+    def acknowledged(self) -> dict[str, Any]:
+        """hdrhistograms in microseconds, merged over all load processes."""
+        return read_latencies(self._footers)
+
+    @cached_property
+    def memory_mb(self) -> dict[str, tuple[float | None, int]]:
+        """Highest resident memory of any service of a kind (replicas are one kind), and how often it was looked at."""
+        found: dict[str, tuple[float | None, int]] = {}
+        for kind, rss_mb in self._memory_samples():
+            peak, samples = found.get(kind, (None, 0))
+            found[kind] = max(peak or 0.0, rss_mb), samples + 1
+        return found
+
+    def _memory_samples(self) -> Iterator[tuple[str, float]]:
+        for row in read_table(self._services):
+            if "service" in row:  # else a second in which the platform could not be asked
+                yield re.sub(r"-\d+$", "", row["service"]), float(row["rss_mb"])
+
+    @cached_property
+    def probe_errors(self) -> tuple[int, int]:
+        """(probes not answered 200, all probes)."""
+        status = self._of(Kind.PROBE, lambda r: r["counter"])
+        return int((status != 200).sum()), len(status)
+
+    @cached_property
+    def errors(self) -> tuple[int, int]:
+        """(operations that failed, all operations), see `thresholds.METRICS`."""
+        count = {kind: sum(int((view["kind"] == kind).sum()) for view in self._views) for kind in Kind}
+        bad, probes = self.probe_errors
+        unclear = int(self._of(Kind.REQUEST, lambda r: (r["flags"] & ANSWERED) == 0).sum())
+        failed = count[Kind.FAIL] + count[Kind.INFO] + bad + unclear
+        return failed, count[Kind.INVOKE] + probes + count[Kind.REQUEST]
+
+    def _of(self, kind: Kind, values: Callable[[Records], Times]) -> Times:
+        return joined([values(view[view["kind"] == kind]) for view in self._views])
+
+
+def joined(parts: Sequence[Times]) -> Times:
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def quantile(values: Times, statistic: str) -> tuple[float | None, int]:
+    """(p50, p99.9, … or max, how many); None without values."""
+    if not len(values):
+        return None, 0
+    share = 100.0 if statistic == "max" else float(statistic[1:])
+    return float(np.percentile(values, share)), len(values)
+
+
+def reconnects_ms(records: Records) -> Times:
+    """From each loss of a connection (not by the tester) to the device's next one; to DRAIN, if there was none."""
+    kind = records["kind"]
+    of_interest = records[(kind == Kind.CONNECT) | (kind == Kind.DISCONNECT)]
+    drains = records["t"][(kind == Kind.PHASE) & (records["counter"] == Phase.DRAIN)]
+    drain = int(drains.min()) if len(drains) else int(records["t"].max(initial=0))
+    took = []
+    lost: dict[int, int] = {}
+    for client, what, flags, t in zip(
+        *(of_interest[n].tolist() for n in ("client", "kind", "flags", "t")), strict=True
+    ):
+        if what == Kind.DISCONNECT:
+            if not flags & Flag.OWN and t < drain:
+                lost[client] = t
+        elif client in lost:
+            took.append(t - lost.pop(client))
+    took += [drain - t for t in lost.values()]
+    return np.asarray(took, dtype=float) / 1e6

@@ -1,0 +1,165 @@
+"""Thresholds: how they are written, and what they are judged by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from checks.record import Flag, Kind, Phase, empty
+from harness.errors import SettingsError
+from harness.record.latencies import FOOTER_KEY, encoded
+from harness.report.measures import Measured, reconnects_ms
+from harness.report.thresholds import judge_thresholds, merged, missed, parse, parse_all
+
+MS = 1_000_000
+
+
+def records(*rows: dict[str, Any]) -> np.ndarray:
+    found = empty(len(rows))
+    for at, row in enumerate(rows):
+        for key, value in row.items():
+            found[key][at] = value
+    return found
+
+
+def measured(tmp_path: Path, *rows: dict[str, Any], footers: Any = (), services: Any = ()) -> Measured:
+    table = tmp_path / "services.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in services))
+    return Measured([records(*rows)], [2, 5], footers, table)
+
+
+def judged(text: str, seen: Measured) -> tuple[float | None, int, bool | None]:
+    [row] = judge_thresholds([parse(text)], seen)
+    return row["measured"], row["samples"], row["met"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "limit", "unit"),
+    [
+        ("fan-out p99 < 250 ms", "fan-out p99", 250, "ms"),
+        ("fan-out of 100 p99.9 <= 1.5 s", "fan-out of 100 p99.9", 1.5, "s"),
+        ("planned ack max<2s", "planned ack max", 2, "s"),
+        ("errors < 1 %", "errors", 1, "%"),
+        ("memory of backend < 400 MB", "memory of backend", 400, "MB"),
+    ],
+)
+def test_what_is_understood(text: str, name: str, limit: float, unit: str) -> None:
+    """Metric, of what, which statistic, limit and unit."""
+    found = parse(text)
+    assert (found.name, found.limit, found.unit) == (name, limit, unit)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("fast please", "is no threshold; write METRIC [of WHAT] [p99] < LIMIT UNIT, like fan-out p99 < 250 ms"),
+        ("fan-out p99 > 250 ms", "is no threshold"),
+        ("fanout p99 < 250 ms", "there is no metric 'fanout' (did you mean fan-out?)"),
+        ("ack p99 < 250 MB", "ack is a time; give it in us, ms, s, min, not in MB"),
+        ("ack < 250 ms", "ack is many times; say which, like ack p99 < 250 ms"),
+        ("errors p99 < 1 %", "errors is one figure; leave p99 out"),
+        ("memory < 1 GB", "say of which service, like memory of backend"),
+        ("ack of backend p99 < 1 s", "leave out of backend"),
+        ("fan-out of backend p99 < 1 s", "backend is no room size"),
+        ("lag p95 < 1 s", "of lag there are only p50, p99 and max"),
+    ],
+)
+def test_a_mistake_is_one_clear_sentence(text: str, words: str) -> None:
+    """It names the threshold, what is wrong and how it is written; all mistakes are told at once."""
+    with pytest.raises(ValueError) as raised:
+        parse(text)
+    assert words in str(raised.value)
+    assert repr(text) in str(raised.value)
+    with pytest.raises(SettingsError) as both:
+        parse_all("--threshold", [text, "nonsense", "errors < 1 %"])
+    assert words in str(both.value)
+    assert "nonsense" in str(both.value)
+
+
+def test_the_later_threshold_on_the_same_figure_wins() -> None:
+    """Another statistic, or another service, is another figure."""
+    story = [parse("ack p99 < 1 s"), parse("memory of auth < 300 MB"), parse("errors < 1 %")]
+    options = [parse("ack p99 < 50 ms"), parse("ack p50 < 5 ms")]
+    assert merged(story, options) == ["ack p99 < 50 ms", "memory of auth < 300 MB", "errors < 1 %", "ack p50 < 5 ms"]
+
+
+def test_times_of_the_records(tmp_path: Path) -> None:
+    """Probes and fan-out in their units; a percentile of what there is, exactly met is met."""
+    seen = measured(
+        tmp_path,
+        {"kind": Kind.INVOKE, "t": 0, "author": 1, "counter": 1, "conv": 1, "attempt": 1},
+        {"kind": Kind.DELIVER, "t": 40 * MS, "author": 1, "counter": 1, "conv": 1, "attempt": 1},
+        {"kind": Kind.PROBE, "aux": 2000, "counter": 200},
+        {"kind": Kind.PROBE, "aux": 4000, "counter": 503},
+    )
+    assert judged("fan-out of 5 max < 40 ms", seen) == (40.0, 1, True)
+    assert judged("fan-out max < 0.039 s", seen) == (0.04, 1, False)
+    assert judged("probe max < 3 ms", seen) == (4.0, 2, False)
+    assert judged("probe errors < 49 %", seen) == (50.0, 2, False)
+
+
+def test_without_samples_nothing_is_met(tmp_path: Path) -> None:
+    """Each is told as not measured, and the run misses it."""
+    seen = measured(tmp_path)
+    texts = [
+        "fan-out p99 < 1 s", "fan-out of 7 p99 < 1 s", "ack p99 < 1 s", "probe p99 < 1 s", "reconnect p99 < 1 s",
+        "lag p99 < 1 s", "errors < 1 %", "memory of auth < 1 GB", "request max < 1 s", "login p50 < 1 s",
+    ]  # fmt: skip
+    for text in texts:
+        assert judged(text, seen) == (None, 0, None), text
+    rows = judge_thresholds(parse_all("", texts[-1:]), seen)
+    assert missed(rows) == "nothing was measured of login p50"
+
+
+def test_acknowledgements_of_all_processes(tmp_path: Path) -> None:
+    """Histograms of the footers are added: 99 fast ones in one process, one slow one in another."""
+    footers = [{FOOTER_KEY: {"ack": encoded([(MS, 99)])}}, {FOOTER_KEY: {"ack": encoded([(500 * MS, 1)])}}, {}]
+    seen = measured(tmp_path, footers=footers)
+    assert judged("ack p99 < 2 ms", seen) == (pytest.approx(1.0, rel=0.01), 100, True)
+    assert judged("ack max < 499 ms", seen) == (pytest.approx(500, rel=0.01), 100, False)
+
+
+def test_memory_is_the_highest_of_a_kind_and_lag_the_worst_process(tmp_path: Path) -> None:
+    """Replicas are one kind; a second in which nothing could be asked is no sample."""
+    services = [{"service": "backend-1", "rss_mb": 90.0}, {"service": "backend-2", "rss_mb": 120.0}, {"error": "x"}]
+    seen = measured(tmp_path, footers=[{"lag_ms": {"p99": 3.0}}, {"lag_ms": {"p99": 9.0}}], services=services)
+    assert judged("memory of backend < 100 MB", seen) == (120.0, 2, False)
+    assert judged("memory of backend < 0.1 GB", seen) == (0.12, 2, False)
+    assert judged("lag p99 < 10 ms", seen) == (9.0, 2, True)
+    rows = judge_thresholds(parse_all("", ["memory of backend < 100 MB", "lag p99 < 10 ms"]), seen)
+    assert missed(rows) == "missed: memory of backend"
+
+
+def test_errors_are_everything_that_did_not_go_well(tmp_path: Path) -> None:
+    """A refused and an unanswered message, a probe with 503, a request without a clear answer: four of seven."""
+    seen = measured(
+        tmp_path,
+        *({"kind": Kind.INVOKE} for _ in range(3)),
+        {"kind": Kind.OK},
+        {"kind": Kind.FAIL},
+        {"kind": Kind.INFO},
+        {"kind": Kind.PROBE, "counter": 503, "aux": 1},
+        {"kind": Kind.REQUEST, "flags": int(Flag.ACCEPTED)},
+        {"kind": Kind.REQUEST, "flags": int(Flag.REFUSED)},
+        {"kind": Kind.REQUEST, "flags": 0},
+    )
+    assert judged("errors < 50 %", seen) == (57.143, 7, False)
+
+
+def test_reconnects_are_timed_from_loss_to_the_next_connection() -> None:
+    """The tester's own closing is no loss; who never came back counts until the drain."""
+    rows: list[dict[str, Any]] = [
+        {"kind": Kind.CONNECT, "client": 1, "t": 0},
+        {"kind": Kind.DISCONNECT, "client": 1, "t": 10 * MS},
+        {"kind": Kind.DISCONNECT, "client": 2, "t": 12 * MS},
+        {"kind": Kind.CONNECT, "client": 1, "t": 15 * MS},
+        {"kind": Kind.DISCONNECT, "client": 1, "t": 20 * MS, "flags": int(Flag.OWN)},
+        {"kind": Kind.CONNECT, "client": 1, "t": 90 * MS},
+        {"kind": Kind.PHASE, "counter": int(Phase.DRAIN), "t": 112 * MS},
+        {"kind": Kind.DISCONNECT, "client": 1, "t": 120 * MS},
+    ]
+    assert sorted(reconnects_ms(records(*rows))) == [5.0, 100.0]
