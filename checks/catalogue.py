@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from checks.answers import CONNECTION_SCOPE, FAILED_NO_EFFECT, SINGLE_COMPLETION
+from checks.availability import AVAILABILITY
+from checks.breakers import BREAKERS
 from checks.causal import CAUSAL_ORDER
 from checks.creation import NO_CREATION
 from checks.delivered import DELIVERED_CHECK
@@ -16,6 +18,7 @@ from checks.keys import KEY_INTEGRITY
 from checks.limits import NEVER_LESS, NEVER_MORE
 from checks.liveness import LIVENESS_BOUND
 from checks.order import TOTAL_ORDER
+from checks.outages import OUTAGE
 from checks.reads import MONOTONIC_READS, READ_YOUR_WRITES
 from checks.resume import RESUME_WITHOUT_GAP, WATERMARK_HONESTY
 from checks.retry import RETRY_AFTER
@@ -58,4 +61,7 @@ ALL: tuple[Check, ...] = (
     NEVER_LESS,
     RETRY_AFTER,
     KEY_INTEGRITY,
+    AVAILABILITY,
+    OUTAGE,
+    BREAKERS,
 )

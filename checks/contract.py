@@ -37,6 +37,19 @@ class Contract:
     rate_window_s     instead of a bucket: at most rate_burst within any window of this length
     retry_after       what is refused for the budget says truly when to come back (I38)
     fairness_factor   nobody with an equal load waits longer than this many times what is usual (I26); None: no promise
+    unavailable_s     while services are replaced or restarted gracefully no user waits longer for success (I28); None:
+                      not promised
+    reconnect_s       a user cut off by that is connected again within this (I28); None: no bound
+    deploy_error_ratio  so many of all answers may be errors meanwhile (I28)
+    outage_answer_s   while auth is away a new login is refused within this, with 503 and Retry-After (I35); None: not
+                      promised
+    outage_notice_s   so long may it take to notice that auth is away
+    outage_session_s  for so long existing sessions go on without auth (I35)
+    recovery_s        so long after an outage everything is served again (I35)
+    breaker_failures  failures in a row that open a circuit breaker (I40); None: there is none
+    breaker_open_s    how long it then refuses before it tries again
+    breaker_probes    how many calls at a time may try
+    breaker_successes how many of them must succeed before it closes
     message_bytes_max  longest body that is accepted
     """
 
@@ -58,6 +71,17 @@ class Contract:
     sync_bound_s: float | None = None
     token_leeway_s: float = 5.0
     revocation_bound_s: float | None = None
+    unavailable_s: float | None = None
+    reconnect_s: float | None = None
+    deploy_error_ratio: float = 0.0
+    outage_answer_s: float | None = None
+    outage_notice_s: float = 5.0
+    outage_session_s: float = 0.0
+    recovery_s: float = 10.0
+    breaker_failures: int | None = None
+    breaker_open_s: float = 2.0
+    breaker_probes: int = 1
+    breaker_successes: int = 1
     rate_per_s: float | None = None
     rate_burst: float | None = None
     rate_window_s: float | None = None

@@ -6,9 +6,10 @@ import numpy as np
 
 from checks.compiled import helper, kernel
 from checks.contract import Contract
+from checks.faultlog import FaultLog, overlaps
 from checks.fold import FINDINGS, Described, End, Folding, finding
 from checks.health import LAG_BOUND_MS, lag_p99_ms
-from checks.kinds import K_FAULT, K_JOIN, K_LEAVE, K_OK, K_PHASE, LISTENED
+from checks.kinds import K_JOIN, K_LEAVE, K_OK, K_PHASE, LISTENED
 from checks.record import Flag, Phase
 from checks.resolve import HEARD_BEFORE
 from checks.roster import Roster
@@ -19,7 +20,6 @@ from checks.world import View, World, grown
 NEVER = np.iinfo(np.int64).max
 CONTINUED = int(Flag.CONTINUED)
 DRAIN = int(Phase.DRAIN)
-OWN = int(Flag.OWN)
 
 HEARING = np.dtype([("acked", "<i8"), ("earliest", "<i8"), ("t", "<i8"), ("rec", "<i8")])
 """Of one message. acked: time of its first OK; earliest: earliest joining of those who heard it; t, rec: its latest
@@ -125,7 +125,7 @@ class LivenessBound(Folding):
         self._used = np.zeros(1, np.int64)
         self._settle_at = SETTLE
         self._drain = np.array([NEVER], np.int64)
-        self._faults: list[tuple[int, int, int, bool]] = []
+        self._faults = FaultLog()
 
     def step(self, view: View) -> None:
         if self._bound is None:
@@ -140,9 +140,7 @@ class LivenessBound(Folding):
         self._waiting = grown(self._waiting, int(self._used[0]) + len(view.records))
         state = self._since, messages, self._hearings, self._waiting, self._used, self._drain
         hearings_step(view.records, view.journal, *columns, self._bound, *state)
-        for fault in view.records[view.records["kind"] == K_FAULT]:
-            on = bool(fault["flags"] & OWN)
-            self._faults.append((int(fault["t"]), view.journal, int(fault["author"]), on))
+        self._faults.step(view)
 
     def peek(self, world: World) -> Verdict:
         return self.conclude(unknown="lateness is decided at the end")
@@ -173,24 +171,9 @@ class LivenessBound(Folding):
         judged &= (messages["flags"] & INVOKED) > 0
         judged &= deadline - 1 < self._drain[0]
         which = np.flatnonzero(judged)
-        which = which[~self._disturbed(messages["invoke_t"][which], deadline[which] - 1)]
+        which = which[~overlaps(self._faults.windows(), messages["invoke_t"][which], deadline[which] - 1)]
         late = which[h["t"][which] > deadline[which]]
         return late[np.argsort(h["rec"][late], kind="stable")], len(which)
-
-    def _disturbed(self, start: Array, end: Array) -> Array:
-        """bool: a fault was on, switched on or switched off between `start` and `end`."""
-        windows: list[tuple[int, int]] = []
-        on: dict[tuple[int, int], int] = {}
-        for t, journal, name, switched_on in sorted(self._faults):
-            if switched_on:
-                on.setdefault((journal, name), t)
-            else:
-                windows.append((on.pop((journal, name), t), t))
-        windows += [(t, NEVER) for t in on.values()]
-        result: Array = np.zeros(len(start), bool)
-        for first, last in windows:
-            result |= (first <= end) & (last >= start)
-        return result
 
     def _finding(self, world: World, mid: int) -> Finding:
         m, h = world.tables.messages[mid], self._hearings[mid]

@@ -277,7 +277,7 @@ SLOTS: dict[Kind, dict[str, str]] = {
     },
     Kind.CALL: {
         "": "a call of one service to another, as a link between them or the caller's own log shows it",
-        "author": "interned name of the dependency",
+        "author": "interned name of caller and dependency, as CALLER/CALLEE: one breaker",
         "counter": "state of the caller's circuit breaker if it was said: 1 closed, 2 open, 3 half-open",
         "seq": "ns at which it began",
         "size": "status; 0: no answer",

@@ -14,7 +14,7 @@ from rough import rate, rough
 from simulator import SimulatedRun, simulate
 
 from checks.catalogue import ALL
-from checks.record import Kind
+from checks.record import CONTROL, FaultKind, Flag, Kind, Place, Way
 from checks.verdict import Outcome
 
 ONLY: dict[str, str] = {
@@ -128,6 +128,30 @@ def _one_hears_much_later(told: Told) -> None:
             told.rows[-1]["t"] += 4_000_000_000 * (client == 7)
 
 
+def _cut_without_a_word(told: Told) -> None:
+    """A replica is replaced, and drops its sockets."""
+    replaced = {"author": 1 << 31, "counter": int(FaultKind.REPLACE), "attempt": int(Place.BACKEND)}
+    told.join(0, 1)
+    told.write(Kind.FAULT, flags=int(Flag.OWN), **replaced)
+    told.write(Kind.DISCONNECT, client=0, conn=1, counter=1006)
+    told.join(0, 2)
+    told.write(Kind.FAULT, **replaced)
+
+
+def _control_refused(told: Told) -> None:
+    """A token that holds is refused beside a forgery."""
+    told.write(
+        Kind.REQUEST, client=0, author=0, counter=1, attempt=int(Place.BACKEND), proc=int(Way.HEADER) | CONTROL,
+        seq=1, size=401, flags=int(Flag.REFUSED),
+    )  # fmt: skip
+
+
+def _breaker_that_never_opens(told: Told) -> None:
+    """A dependency is called again and again although it fails."""
+    for at in range(1, 6):
+        told.write(Kind.CALL, author=1 << 31, counter=1, seq=at * 1000 - 500, aux=1)
+
+
 GOLDEN: dict[str, Callable[[Told], None]] = {
     "I14": _answer_on_a_later_connection,
     "I26": _one_hears_much_later,
@@ -135,6 +159,9 @@ GOLDEN: dict[str, Callable[[Told], None]] = {
     "I37": _less_than_the_budget,
     "I38": _no_word_about_coming_back,
     "I39": _more_with_another_token,
+    "I28": _cut_without_a_word,
+    "I35": _control_refused,
+    "I40": _breaker_that_never_opens,
 }
 """Check → a literal history that only this check rejects."""
 
@@ -142,7 +169,9 @@ GOLDEN: dict[str, Callable[[Told], None]] = {
 @pytest.mark.parametrize("check", GOLDEN)
 def test_a_history_that_only_this_check_rejects(check: str) -> None:
     """Without this check it would pass."""
-    told = Told(8, sequence="none", rate_per_s=1.0, rate_burst=3.0, retry_after=True, fairness_factor=10.0)
+    budget = {"rate_per_s": 1.0, "rate_burst": 3.0, "retry_after": True, "fairness_factor": 10.0}
+    outages = {"unavailable_s": 1.0, "outage_answer_s": 1.0, "breaker_failures": 2}
+    told = Told(8, sequence="none", **budget, **outages)
     GOLDEN[check](told)
     assert _rejecting(told.run()) == {check}
     assert _rejecting(told.run(), [c for c in ALL if c.id != check]) == set()

@@ -1,0 +1,202 @@
+"""I35: no false rejection, and how an outage of the auth service must look."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from checks.contract import Contract
+from checks.faultlog import FaultLog, Window
+from checks.fold import FINDINGS, Described, End, Folding
+from checks.health import LAG_BOUND_MS, lag_p99_ms
+from checks.kinds import K_DISCONNECT, K_REQUEST, K_REVOKE, K_TOKEN, K_WRITE
+from checks.record import CONTROL, NONE, Artefact, Flag, Place, State
+from checks.roster import Roster
+from checks.tables import Array
+from checks.verdict import Finding, Verdict
+from checks.world import View, World
+
+KINDS = (K_DISCONNECT, K_REQUEST, K_REVOKE, K_TOKEN, K_WRITE)
+OWN, ACCEPTED, REFUSED = int(Flag.OWN), int(Flag.ACCEPTED), int(Flag.REFUSED)
+WAY = 63
+"""Bits of `proc` of a REQUEST that are its Way; 0: nothing was to be presented."""
+UNAUTHORIZED = (401, 4401)
+BROKEN = (1006, 1011, 1012, 1014)
+"""Close codes by which a platform ends a session that it should have kept."""
+UNAVAILABLE = 503
+SERVER_ERROR = 500
+ENTRANCES = (int(Place.AUTH), int(Place.FRONTEND))
+SERVED = (int(Place.BACKEND), int(Place.SOCKET), int(Place.FRONTEND))
+
+
+class Outages(NamedTuple):
+    """Of auth, and everything else that was wrong. after: ns for which an outage may still be felt."""
+
+    auth: list[Window]
+    others: list[Window]
+    after: int
+
+    def felt(self, start: int, end: int) -> bool:
+        """Some fault is on, or its effects may be."""
+        return any(w.start <= end and start <= w.end + self.after for w in (*self.auth, *self.others))
+
+    def only_auth(self, start: int, end: int) -> Window | None:
+        """The outage of auth that is on all the time from `start` to `end`, if nothing else is wrong."""
+        if any(w.start <= end and start <= w.end + self.after for w in self.others):
+            return None
+        return next((w for w in self.auth if w.start <= start and end <= w.end), None)
+
+
+class OutageBehaviour(Folding):
+    """A valid token is never refused; while auth is away sessions go on and new logins are refused quickly and clearly;
+    afterwards everything is served again.
+
+    Not a violation: no answer at all (nobody knows); 429; what an outage of something else explains; the first
+    `outage_notice_s` of an outage; a token that was revoked, whose owner was deactivated, or that ends meanwhile."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._kept: list[tuple[int, Array]] = []
+        self._faults = FaultLog()
+
+    def step(self, view: View) -> None:
+        self._faults.step(view)
+        rare = np.isin(view.records["kind"], KINDS)
+        if rare.any():
+            self._kept.append((view.journal, view.records[rare].copy()))
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown="outages are judged at the end")
+
+    def finish(self, end: End) -> Verdict:
+        if self.contract.outage_answer_s is None:
+            return self.conclude(unknown="the contract promises nothing about outages")
+        if end.clock_bound_ns() is None:
+            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        rows = sorted(
+            ((journal, int(r["index"]), r) for journal, records in self._kept for r in records), key=lambda row: row[:2]
+        )
+        outages = Outages(
+            self._faults.windows(lambda w: w.place == Place.AUTH),
+            self._faults.windows(lambda w: w.place != Place.AUTH),
+            int(self.contract.recovery_s * 1e9),
+        )
+        sitting = _Sitting(self.contract, outages, _Tokens(rows, self.contract))
+        for journal, index, record in rows:
+            if record["kind"] == K_REQUEST:
+                sitting.request(journal, index, record)
+            elif record["kind"] == K_DISCONNECT:
+                sitting.disconnect(journal, index, record)
+        found, why, lag = sitting.found, "", lag_p99_ms(end)
+        slow = [finding for finding in found if finding.what == "slow"]
+        lag_bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
+        if slow and lag is not None and lag > lag_bound:
+            why = f"loop lag p99 was {lag:.0f} ms (bound {lag_bound:.0f} ms); {len(slow)} refusals seem slow"
+            found = [finding for finding in found if finding.what != "slow"]
+        return self.conclude(
+            found[:FINDINGS], examined=sitting.examined, violations=len(found), unknown=why, facts=sitting.counts
+        )
+
+
+class _Tokens:
+    """Which access tokens hold when, from what was issued and revoked."""
+
+    def __init__(self, rows: list[tuple[int, int, Array]], contract: Contract) -> None:
+        self._leeway = int(contract.token_leeway_s * 1e9)
+        self._deadline: dict[tuple[int, int], int] = {}
+        self._revoked: dict[tuple[int, int], int] = {}
+        self._doubtful: set[int] = set()
+        for _, _, r in rows:
+            owner, number = int(r["author"]), int(r["counter"])
+            if r["kind"] == K_TOKEN and r["attempt"] == Artefact.ACCESS and not r["proc"]:
+                self._deadline[int(r["client"]), number] = int(r["seq"])
+            elif r["kind"] == K_REVOKE and not r["flags"] & REFUSED:
+                name = owner, number
+                self._revoked[name] = min(int(r["seq"]), self._revoked.get(name, int(r["seq"])))
+                if not number:
+                    self._doubtful.add(owner)
+            elif r["kind"] == K_WRITE and r["proc"] == State.ACTIVE:
+                self._doubtful.add(owner)
+
+    def holds(self, owner: int, number: int, until: int) -> bool:
+        """It was issued, has not ended by `until` (nor may have, by a clock that is ahead), and was not revoked."""
+        deadline = self._deadline.get((owner, number))
+        if deadline is None or owner in self._doubtful:
+            return False
+        ended = deadline != NONE and until >= deadline - self._leeway
+        return not ended and self._revoked.get((owner, number), until + 1) > until
+
+
+class _Sitting:
+    """Each request and each lost connection against the promises."""
+
+    def __init__(self, contract: Contract, outages: Outages, tokens: _Tokens) -> None:
+        self._contract, self._outages, self._tokens = contract, outages, tokens
+        self.found: list[Finding] = []
+        self.examined = 0
+        self.counts = {"valid_tokens": 0, "in_outages": 0, "logins_in_outages": 0}
+
+    def request(self, journal: int, index: int, r: Array) -> None:
+        start, end, status, place = int(r["seq"]), int(r["t"]), int(r["size"]), int(r["attempt"])
+        if r["counter"] and (r["proc"] & CONTROL or self._tokens.holds(int(r["author"]), int(r["counter"]), end)):
+            what = self._with_token(r, start, end, status, place)
+        elif not r["counter"] and not r["proc"] & WAY and place in ENTRANCES:
+            what = self._login(r, start, end, status)
+        else:
+            return
+        if what:
+            took = (end - start) // 1_000_000
+            facts = {"client": int(r["client"]), "low": took, "high": status}
+            self.found.append(Finding(what=what, records=((journal, index),), facts=facts))
+
+    def _with_token(self, r: Array, start: int, end: int, status: int, place: int) -> str:
+        outage = self._outages.only_auth(start, end)
+        self.examined += 1
+        self.counts["valid_tokens"] += 1
+        self.counts["in_outages"] += outage is not None
+        rejected = status in UNAUTHORIZED and r["flags"] & REFUSED
+        failed = status >= SERVER_ERROR and not r["flags"] & (ACCEPTED | REFUSED)
+        if outage is not None and place in SERVED:
+            sheltered = start - outage.start < self._contract.outage_session_s * 1e9
+            return "shut-out" if sheltered and (rejected or failed) else ""
+        if self._outages.felt(start, end):
+            return ""
+        return "rejected" if rejected else "failing" if failed else ""
+
+    def _login(self, r: Array, start: int, end: int, status: int) -> str:
+        outage = self._outages.only_auth(start, end)
+        if outage is None:
+            if self._outages.felt(start, end):
+                return ""
+            self.examined += 1
+            return "failing" if status >= SERVER_ERROR else ""
+        if start - outage.start < self._contract.outage_notice_s * 1e9:
+            return ""
+        if not status:
+            return ""  # nobody knows
+        self.examined += 1
+        self.counts["logins_in_outages"] += 1
+        if r["flags"] & ACCEPTED:
+            return ""
+        assert self._contract.outage_answer_s is not None
+        if end - start > self._contract.outage_answer_s * 1e9:
+            return "slow"
+        return "" if status == UNAVAILABLE and r["aux"] > 0 else "unclear"
+
+    def disconnect(self, journal: int, index: int, r: Array) -> None:
+        if r["flags"] & OWN or r["counter"] not in BROKEN:
+            return
+        outage = self._outages.only_auth(int(r["t"]), int(r["t"]))
+        if outage is not None and int(r["t"]) - outage.start < self._contract.outage_session_s * 1e9:
+            facts = {"client": int(r["client"]), "high": int(r["counter"])}
+            self.found.append(Finding(what="cut", records=((journal, index),), facts=facts))
+
+
+OUTAGE = Described(
+    id="I35",
+    name="outage-behaviour",
+    title="Was no valid token refused, and was an outage of auth no more than that?",
+    fold=OutageBehaviour,
+    when=lambda contract: contract.outage_answer_s is not None,
+)

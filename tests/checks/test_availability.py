@@ -1,0 +1,145 @@
+"""I28: availability during a rolling deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from checks import Flag, Kind, Outcome
+from checks.record import FaultKind, Place
+
+ANN, BOB = 0, 1
+S = 1_000_000_000
+ON = int(Flag.OWN)
+REPLACE, RESTART, KILL = int(FaultKind.REPLACE), int(FaultKind.RESTART), int(FaultKind.KILL)
+
+
+@pytest.fixture
+def deployed(new_history: Callable[..., Any]) -> Callable[..., Any]:
+    """A backend is replaced from 10 s to 14 s; bounds: 3 s to be served, 2 s to be back, a tenth of errors."""
+
+    def make(kind: int = REPLACE, **promises: Any) -> Any:
+        promised = {"unavailable_s": 3.0, "reconnect_s": 2.0, "deploy_error_ratio": 0.1, **promises}
+        history = new_history(**promised)
+        return fault(fault(history, 10, ON, kind), 14, 0, kind)
+
+    return make
+
+
+def fault(history: Any, at: float, flags: int, kind: int, author: int = 1 << 31) -> Any:
+    slots = {"counter": kind, "attempt": int(Place.BACKEND), "author": author}
+    return history.add(Kind.FAULT, journal=1, flags=flags, t=int(at * S), **slots)
+
+
+def away(history: Any, lost: float, back: float | None, code: int = 1012) -> Any:
+    history.cut(BOB, counter=code, t=int(lost * S))
+    return history if back is None else history.add(Kind.CONNECT, BOB, conn=9, t=int(back * S))
+
+
+def drain(history: Any, at: float) -> Any:
+    history.add(Kind.PHASE, counter=2, t=int(at * S))
+    return history.add(Kind.PHASE, counter=3, t=int(at * S) + 1)
+
+
+def verdict(history: Any) -> Any:
+    return history.judge()["I28"]
+
+
+def findings(history: Any) -> list[str]:
+    return [found.what for found in verdict(history).findings]
+
+
+def test_a_deployment_that_nobody_suffers_from(deployed: Callable[..., Any]) -> None:
+    """Ann is served all the time, Bob is told to come back and does."""
+    history = deployed().send(ANN, 1, t=11 * S).ack(ANN, 1, 1, t=12 * S)
+    said = verdict(away(history, 12, 13.5))
+    assert (said.outcome, said.examined, said.violations) == (Outcome.PASS, 2, 0)
+    assert said.facts == {"deployments": 1, "cut": 1, "errors": 0, "answers": 1}
+
+
+def test_a_connection_that_ends_without_a_word(deployed: Callable[..., Any]) -> None:
+    """Graceful means a close code; of a process that is killed nobody expects one, nor outside a deployment."""
+    history = away(deployed(), 12, 12.5, code=1006)
+    assert findings(history) == ["cut"]
+    assert history.tell(verdict(history)).sentence == (
+        "bob on tab 1 was cut off without a word (no close code) while a service was replaced"
+    )
+    assert findings(away(deployed(kind=RESTART), 12, 12.5, code=1006)) == ["cut"]
+    assert verdict(away(deployed(kind=KILL), 12, 12.5, code=1006)).examined == 0
+    assert findings(away(deployed(), 9, 9.5, code=1006)) == []
+    own = deployed().cut(BOB, own=True, counter=1006, t=12 * S)
+    assert findings(own) == []
+
+
+@pytest.mark.parametrize(("back", "found"), [(14.0, []), (14.1, ["away"]), (None, ["away"])])
+def test_who_is_cut_off_is_back_in_time(deployed: Callable[..., Any], back: float | None, found: list[str]) -> None:
+    """Two seconds, or never."""
+    assert [what for what in findings(drain(away(deployed(), 12, back), 20)) if what == "away"] == found
+
+
+def test_drain_ends_the_duty_to_be_back(deployed: Callable[..., Any]) -> None:
+    """Who would still have had time is nobody's fault, even if nothing says when the run ended."""
+    assert findings(drain(away(deployed(), 12, None), 13.9)) == []
+    assert findings(away(deployed(), 12, None)) == []
+    assert findings(away(deployed(reconnect_s=None), 12, 14.5)) == []
+
+
+@pytest.mark.parametrize(("answered", "found"), [(14.0, []), (14.1, ["unserved"])])
+def test_waits_for_success(deployed: Callable[..., Any], answered: float, found: list[str]) -> None:
+    """Three seconds from the first sending without success; a refusal is none, more sendings do not begin anew."""
+    history = deployed().send(ANN, 1, t=11 * S).send(ANN, 2, t=13 * S)
+    history._message(Kind.FAIL, ANN, ANN, 1, 0, aux=503, t=int(13.5 * S))
+    assert [w for w in findings(history.ack(ANN, 2, 1, t=int(answered * S))) if w == "unserved"] == found
+
+
+def test_waits_that_do_not_count(deployed: Callable[..., Any]) -> None:
+    """Before the deployment, after it, or while something else was wrong too."""
+    assert findings(deployed().send(ANN, 1, t=1 * S).ack(ANN, 1, 1, t=9 * S)) == []
+    assert findings(deployed().send(ANN, 1, t=15 * S).ack(ANN, 1, 1, t=19 * S)) == []
+    both = fault(fault(deployed(), 12, ON, KILL, 1 << 31 | 1), 13, 0, KILL, 1 << 31 | 1)
+    assert findings(both.send(ANN, 1, t=11 * S).ack(ANN, 1, 1, t=19 * S)) == []
+
+
+def test_a_wait_that_never_ends(deployed: Callable[..., Any]) -> None:
+    """Until DRAIN it was long enough, or it was not."""
+    assert findings(drain(deployed().send(ANN, 1, t=11 * S), 14.5)) == ["unserved"]
+    assert findings(drain(deployed().send(ANN, 1, t=11 * S), 13.5)) == []
+
+
+def test_being_connected_is_success_for_who_asks_nothing(deployed: Callable[..., Any]) -> None:
+    """Bob was cut off, is back late for one promise but in time for the other; Ann has asked meanwhile and waits on."""
+    assert findings(away(deployed(reconnect_s=None), 12, 14.9)) == []
+    assert findings(away(deployed(reconnect_s=None), 12, 15.1)) == ["unserved"]
+    asking = deployed(reconnect_s=None).send(BOB, 1, t=11 * S)
+    assert findings(away(asking, 12, 12.5).ack(BOB, 1, 1, t=15 * S)) == ["unserved"]
+
+
+@pytest.mark.parametrize(("bad", "violations"), [(1, 0), (2, 1)])
+def test_errors(deployed: Callable[..., Any], bad: int, violations: int) -> None:
+    """Of ten answers meanwhile one may be an error. What the platform refuses for a reason is none."""
+    history = deployed().send(ANN, 1, t=10 * S)
+    for n in range(9 - bad):
+        history.add(Kind.PROBE, ANN, counter=200, t=int((11 + n / 100) * S))
+    for n in range(bad):
+        history.add(Kind.PROBE, ANN, counter=503, t=int((12 + n / 100) * S))
+    history._message(Kind.FAIL, ANN, ANN, 1, 0, aux=429, t=int(12.5 * S))
+    history.add(Kind.PROBE, ANN, counter=503, t=30 * S)
+    said = verdict(history)
+    assert (said.violations, said.facts["errors"], said.facts["answers"]) == (violations, bad, 10)
+
+
+def test_nothing_was_deployed(new_history: Callable[..., Any], deployed: Callable[..., Any]) -> None:
+    """Without a deployment nothing is examined; without a promise it is not one."""
+    quiet = new_history(unavailable_s=3.0).send(ANN, 1, t=1 * S).ack(ANN, 1, 1, t=9 * S)
+    assert (verdict(quiet).outcome, verdict(quiet).examined) == (Outcome.UNKNOWN, 0)
+    assert not verdict(deployed(unavailable_s=None)).promised
+
+
+def test_lag_makes_waits_doubtful_and_nothing_else(deployed: Callable[..., Any]) -> None:
+    """With a tester that was late itself a long wait proves nothing; a missing close code does."""
+    history = deployed().send(ANN, 1, t=11 * S).ack(ANN, 1, 1, t=19 * S)
+    history.facts = {"lag_bound_ms": 0.5}
+    assert (verdict(history).outcome, verdict(history).violations) == (Outcome.UNKNOWN, 0)
+    assert findings(away(history, 12, 12.5, code=1006)) == ["cut"]

@@ -1,0 +1,230 @@
+"""I28, I35 and I40 again, slow and obvious: each sentence of the definition as one look at all records."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+from oracle_history import FOREVER, History, Opinion, R
+
+from checks.record import CONTROL, NONE, Artefact, FaultKind, Flag, Kind, Phase, Place, State
+
+NS = 1_000_000_000
+DEPLOYS = (FaultKind.RESTART, FaultKind.REPLACE)
+
+
+def faults(h: History) -> list[tuple[int, int, int, int]]:
+    """(start, end, kind, place) of each fault: from each switching on that is not one already to the next off."""
+    found = []
+    records = sorted(h.of(Kind.FAULT), key=lambda r: (r.t, r.journal, r.author, bool(r.flags & Flag.OWN)))
+    for key in {(r.journal, r.author) for r in records}:
+        begun: R | None = None
+        for r in (r for r in records if (r.journal, r.author) == key):
+            if r.flags & Flag.OWN:
+                begun = begun or r
+            else:
+                found.append(((begun or r).t, r.t, (begun or r).counter, (begun or r).attempt))
+                begun = None
+        if begun is not None:
+            found.append((begun.t, FOREVER, begun.counter, begun.attempt))
+    return found
+
+
+def touches(windows: list[tuple[int, int, int, int]], start: int, end: int, after: int = 0) -> bool:
+    return any(w[0] <= end and start <= w[1] + after for w in windows)
+
+
+def available(h: History) -> Opinion:
+    """I28: nobody waits too long, is cut without a code or away too long, and errors are few."""
+    c = h.contract
+    if c.unavailable_s is None:
+        return Opinion(0, 0, False, "no bound")
+    deploys = [w for w in faults(h) if w[2] in DEPLOYS]
+    others = [w for w in faults(h) if w[2] not in DEPLOYS]
+    drain = min((r.t for r in h.of(Kind.PHASE) if r.counter == Phase.DRAIN), default=FOREVER)
+    bound, back = c.unavailable_s * NS, None if c.reconnect_s is None else c.reconnect_s * NS
+    examined = violations = 0
+    kinds = (Kind.INVOKE, Kind.OK, Kind.CONNECT, Kind.DISCONNECT)
+    people = {(r.journal, r.client) for r in h.of(*kinds) if r.client < len(h.roster.user_of)}
+    for journal, client in people:
+        mine = [r for r in h.of(*kinds) if (r.journal, r.client) == (journal, client)]
+        mine = [r for r in mine if not (r.kind == Kind.DISCONNECT and r.flags & Flag.OWN)]
+        sent = [r.t for r in mine if r.kind == Kind.INVOKE]
+        examined += bool(sent) and touches(deploys, min(sent), max(sent))
+        for n, r in enumerate(mine):
+            later = mine[n + 1 :]
+            if r.kind == Kind.DISCONNECT and touches(deploys, r.t, r.t) and not touches(others, r.t, r.t):
+                examined += 1
+                violations += r.counter in (0, 1006)
+                # Two losses without a connection between them: only the later one is known to have ended.
+                again = next((o for o in later if o.kind in (Kind.CONNECT, Kind.DISCONNECT)), None)
+                end = again.t if again is not None and again.kind == Kind.CONNECT else FOREVER
+                if back is not None and min(end, drain) < FOREVER:
+                    violations += min(end, drain) - r.t > back
+        for start, end in waits(mine):
+            end = drain if end is None else end
+            long = end < FOREVER and end - start > bound
+            violations += long and touches(deploys, start, end) and not touches(others, start, end)
+    good = bad = 0
+    for r in h.of(Kind.OK, Kind.FAIL, Kind.PROBE, Kind.REQUEST):
+        first = r.t // (NS // 10) * (NS // 10)
+        if r.kind in (Kind.OK, Kind.FAIL) and r.client >= len(h.roster.user_of):
+            continue
+        if touches(deploys, first, first + NS // 10 - 1) and not touches(others, first, first + NS // 10 - 1):
+            wrong = (
+                (r.kind == Kind.FAIL and 500 <= r.aux < 1000)
+                or (r.kind == Kind.PROBE and (r.counter == 0 or r.counter >= 500))
+                or (r.kind == Kind.REQUEST and not r.flags & (Flag.ACCEPTED | Flag.REFUSED))
+            )
+            good, bad = good + (not wrong), bad + wrong
+    violations += bool(bad) and bad / (good + bad) > c.deploy_error_ratio
+    return Opinion(examined, violations, True)
+
+
+def waits(mine: list[R]) -> list[tuple[int, int | None]]:
+    """From the first sending or loss to the next success; being connected is one for who has not sent since."""
+    found: list[tuple[int, int | None]] = []
+    start: int | None = None
+    asking = False
+    for r in mine:
+        if r.kind == Kind.OK or (r.kind == Kind.CONNECT and not asking):
+            if start is not None:
+                found.append((start, r.t))
+            start, asking = None, False
+        elif r.kind != Kind.CONNECT:
+            start = r.t if start is None else start
+            asking |= r.kind == Kind.INVOKE
+    return [*found, *([(start, None)] if start is not None else [])]
+
+
+def outage(h: History) -> Opinion:
+    """I35: what each request with a valid token, each new login and each lost connection met."""
+    c = h.contract
+    if c.outage_answer_s is None:
+        return Opinion(0, 0, False, "no promise")
+    auth = [w for w in faults(h) if w[3] == Place.AUTH]
+    others = [w for w in faults(h) if w[3] != Place.AUTH]
+    recovery = int(c.recovery_s * NS)
+    examined = violations = 0
+
+    def only_auth(start: int, end: int) -> int | None:
+        inside = [w for w in sorted(auth) if w[0] <= start and end <= w[1]]
+        return inside[0][0] if inside and not touches(others, start, end, recovery) else None
+
+    for r in h.of(Kind.REQUEST):
+        begun, place = only_auth(r.seq, r.t), r.attempt
+        quiet = not touches(auth, r.seq, r.t, recovery) and not touches(others, r.seq, r.t, recovery)
+        rejected = r.size in (401, 4401) and bool(r.flags & Flag.REFUSED)
+        failed = r.size >= 500 and not r.flags & (Flag.ACCEPTED | Flag.REFUSED)
+        if r.counter and (r.proc & CONTROL or valid(h, r)):
+            examined += 1
+            if begun is not None and place in (Place.BACKEND, Place.SOCKET, Place.FRONTEND):
+                violations += (rejected or failed) and r.seq - begun < c.outage_session_s * NS
+            elif quiet:
+                violations += rejected or failed
+        elif not r.counter and not r.proc & 63 and place in (Place.AUTH, Place.FRONTEND):
+            if begun is None and quiet:
+                examined += 1
+                violations += r.size >= 500
+            elif begun is not None and r.seq - begun >= c.outage_notice_s * NS and r.size:
+                examined += 1
+                clear = r.size == 503 and r.aux > 0 and r.t - r.seq <= c.outage_answer_s * NS
+                violations += not (r.flags & Flag.ACCEPTED or clear)
+    for r in h.of(Kind.DISCONNECT):
+        begun = only_auth(r.t, r.t)
+        ours = r.flags & Flag.OWN or r.counter not in (1006, 1011, 1012, 1014)
+        violations += begun is not None and not ours and r.t - begun < c.outage_session_s * NS
+    return Opinion(examined, violations, True)
+
+
+def valid(h: History, r: R) -> bool:
+    """The last that was said of this token: genuine, not ended, not revoked."""
+    issued = [
+        o
+        for o in sorted(h.of(Kind.TOKEN), key=lambda o: (o.journal, o.place))
+        if (o.client, o.counter) == (r.author, r.counter) and o.attempt == Artefact.ACCESS and not o.proc
+    ]
+    if not issued:
+        return False
+    deadline = issued[-1].seq
+    if deadline != NONE and r.t >= deadline - int(h.contract.token_leeway_s * NS):
+        return False
+    for o in h.of(Kind.REVOKE):
+        done = not o.flags & Flag.REFUSED and o.author == r.author
+        if done and (o.counter == 0 or (o.counter == r.counter and o.seq <= r.t)):
+            return False
+    return not any(o.proc == State.ACTIVE and o.author == r.author for o in h.of(Kind.WRITE))
+
+
+def breakers(h: History) -> Opinion:
+    """I40, by trying: is there a way for a breaker of the promised kind to have done all that is on record? Every call
+    that ended in failure while it was not the breaker's own probe may have counted, or not."""
+    c = h.contract
+    if c.breaker_failures is None:
+        return Opinion(0, 0, False, "no breaker")
+    examined = violations = 0
+    for key in {(r.journal, r.author) for r in h.of(Kind.CALL)}:
+        calls = sorted((r for r in h.of(Kind.CALL) if (r.journal, r.author) == key), key=lambda r: (r.seq, r.place))
+        events: list[tuple[int, int, int]] = []
+        for n, r in enumerate(calls):
+            events.append((r.seq, 1, n))
+            if r.aux:
+                events.append((max(r.t, r.seq + 1), 0, n))
+        events.sort()
+        examined += sum(not r.aux or not r.flags & (Flag.ACCEPTED | Flag.REFUSED) for r in calls)
+        starts: list[Any] = {
+            1: list(range(c.breaker_failures)), 2: ["open"], 3: ["open", "half"],
+        }.get(calls[0].counter, [*range(c.breaker_failures), "open", "half"])  # fmt: skip
+        stale = len(calls)
+        ways = product(starts, product((False, True), repeat=min(stale, 8)))
+        violations += not any(possible(h, calls, events, start, choice) for start, choice in ways)
+    return Opinion(examined, violations, True)
+
+
+def possible(
+    h: History, calls: list[R], events: list[tuple[int, int, int]], start: Any, choice: tuple[bool, ...]
+) -> bool:
+    """One breaker, step by step. `choice[n]`: a failure of call n that is no probe keeps an open breaker open."""
+    c = h.contract
+    open_ns, slack = int(c.breaker_open_s * NS), 100_000_000
+    mode, failures, since, successes = "closed", 0, -FOREVER, 0
+    probes: set[int] = set()
+    if isinstance(start, int):
+        failures = start
+    else:
+        mode, probes = start, {-1} if start == "half" else set()
+    for t, begins, n in events:
+        good = bool(calls[n].flags & (Flag.ACCEPTED | Flag.REFUSED))
+        if not begins:
+            if n in probes:
+                if not good:
+                    mode, since, probes, successes = "open", t, set(), 0
+                else:
+                    successes += 1
+                    probes = probes - {n}
+                    if successes >= c.breaker_successes:
+                        mode, failures, probes, successes = "closed", 0, set(), 0
+            elif mode == "closed":
+                failures = 0 if good else failures + 1
+                if failures >= (c.breaker_failures or 0):
+                    mode, since = "open", t
+            elif not good and choice[n % len(choice)]:
+                mode, since, probes, successes = "open", t, set(), 0
+        elif calls[n].aux:
+            if mode == "open":
+                if t - since < open_ns - slack:
+                    return False
+                mode, probes, successes = "half", {n}, 0
+            elif mode == "half":
+                if len(probes) >= c.breaker_probes:
+                    return False
+                probes = probes | {n}
+        elif mode == "open":
+            if t - since > open_ns + slack:
+                return False
+        elif mode == "closed" or len(probes) < c.breaker_probes:
+            return False
+    return True
+
+
+FAULT_CHECKS = {"I28": available, "I35": outage, "I40": breakers}
