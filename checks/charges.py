@@ -25,9 +25,9 @@ NEVER = np.iinfo(np.int64).max // 4
 PAGE_ROWS = 100
 """A read of the history may have taken one request for so many rows."""
 
-ACK = np.dtype([("t", "<i8"), ("rec", "<i8"), ("conn", "<i8")])
+ACK = np.dtype([("t", "<i8"), ("rec", "<i8")])
 """Of one message, its earliest OK; t + 1, 0: none."""
-REFUSAL = np.dtype([("mid", "<i8"), ("t", "<i8"), ("rec", "<i8"), ("conn", "<i8"), ("wait", "<i8")])
+REFUSAL = np.dtype([("mid", "<i8"), ("t", "<i8"), ("rec", "<i8"), ("wait", "<i8")])
 
 CERTAIN, POSSIBLE, REFUSED, DISGUISED, STATES = 1, 2, 4, 8, 16
 CHARGE = np.dtype(
@@ -45,14 +45,14 @@ CHARGE = np.dtype(
 
 bits   CERTAIN: it was charged, by the platform's own words (a message that was acknowledged, a request whose answer
        says what is left). POSSIBLE: it may have been. REFUSED: it was refused for the budget, so not charged.
-       DISGUISED: it claimed another address, or came by another token or connection than the user's first.
+       DISGUISED: it claimed another address, or came by another token than the user's first.
        STATES: an answer that has to say when to come back.
 wait   Retry-After in milliseconds, NONE: not stated.  left  what the answer said is left, NONE: nothing."""
 
 
 @kernel
 def charges_step(
-    records: Array, journal: Int, mids: Array, conns: Array, acks: Array, refusals: Array, others: Array, used: Array
+    records: Array, journal: Int, mids: Array, acks: Array, refusals: Array, others: Array, used: Array
 ) -> None:
     """used: rows of refusals; of others, which are indexes of this chunk's records."""
     for i in range(len(records)):
@@ -65,7 +65,6 @@ def charges_step(
                 if ack["t"] == 0 or r["t"] + 1 < ack["t"]:
                     ack["t"] = r["t"] + 1
                     ack["rec"] = rec
-                    ack["conn"] = conns[i]
         elif kind == K_FAIL:
             if mids[i] >= 0 and (r["aux"] == 429 or r["aux"] == 4429):
                 row = refusals[used[0]]
@@ -73,7 +72,6 @@ def charges_step(
                 row["mid"] = mids[i]
                 row["t"] = r["t"]
                 row["rec"] = rec
-                row["conn"] = conns[i]
                 row["wait"] = np.int64(r["size"]) if r["size"] > 0 else NONE
         elif 1 << kind & OTHERS:
             others[used[1]] = i
@@ -103,7 +101,7 @@ class Ledger:
         self._indexes = grown(self._indexes, n)
         self._used[1] = 0
         state = self._acks, self._refusals, self._indexes, self._used
-        charges_step(view.records, view.journal, view.mid, view.conn, *state)
+        charges_step(view.records, view.journal, view.mid, *state)
         if self._used[1]:
             self._others.append((view.journal, view.records[self._indexes[: self._used[1]]].copy()))
 
@@ -126,7 +124,6 @@ class Ledger:
         acked = np.flatnonzero(known & ((messages["flags"] & ACKED) > 0) & (self._acks["t"][: len(messages)] > 0))
         ack = self._acks[acked]
         certain = self._of_messages(world, acked, CERTAIN | POSSIBLE, ack["t"] - 1, ack["rec"])
-        certain["bits"] |= _other_than_first(certain["user"], messages["invoke_t"][acked], ack["conn"]) * DISGUISED
         open_ones = attempts - n429
         open_ones[acked] -= 1
         unsure = np.repeat(np.flatnonzero(known), np.maximum(open_ones[known], 0))
@@ -138,7 +135,6 @@ class Ledger:
         rows = rows[(world.messages()["flags"][rows["mid"]] & INVOKED) > 0]
         charges = self._of_messages(world, rows["mid"], REFUSED | STATES, rows["t"], rows["rec"])
         charges["wait"] = rows["wait"]
-        charges["bits"] |= _other_than_first(charges["user"], charges["start"], rows["conn"]) * DISGUISED
         return charges
 
     def _of_messages(self, world: World, mids: Array, bits: int, end: Array, recs: Array) -> Array:

@@ -1,4 +1,4 @@
-"""I39: a budget belongs to the person, not to an address, a token or a connection, and not to the neighbour."""
+"""I39: a budget belongs to the person, not to an address or a token, and not to the neighbour."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from checks.world import unpack
 
 class KeyIntegrity(Budgeted):
     """*Widened*: what a user was granted in all exceeds the budget, and what came undisguised (own address, first
-    token, first connection) does not. *Charged*: a user was refused with budget left while another had used up theirs.
+    token, on whatever connection) does not. *Charged*: a user was refused with budget left while another had used up
+    theirs.
 
     Examined: answers to disguised attempts after the user's first refusal, and answers to those who were never rightly
     refused after another's first right refusal. UNKNOWN where there was no such attempt in disguise."""
@@ -31,7 +32,7 @@ class KeyIntegrity(Budgeted):
                 violations += int((excess > 0).sum())
                 findings.append(widest(self.roster, budget, granted, "widened"))
         neighbours, charged = self._neighbours(budget, users)
-        unknown = "" if attempts else "nobody who was limited tried another address, token or connection"
+        unknown = "" if attempts else "nobody who was limited tried another address or token"
         return self.conclude(
             self.found([*findings, *charged]),
             examined=attempts + neighbours,

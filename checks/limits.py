@@ -82,7 +82,7 @@ def widest(roster: Roster, budget: Budget, charges: Array, what: str) -> Finding
 
 
 def plain(charges: Array) -> Array:
-    """What was granted to a user's own address, first token and first connection."""
+    """What was granted to a user's own address and first token."""
     result: Array = charges[(charges["bits"] & (CERTAIN | DISGUISED)) == CERTAIN]
     return result
 
@@ -91,7 +91,7 @@ class NeverMore(Budgeted):
     """No user is granted more than the budget in any window.
 
     Counted is only what the platform's own answers say was charged; a window holds what was certainly sent and answered
-    inside it. What came disguised (another address, token or connection) is I39's. Examined: grants that end a window
+    inside it. What came disguised (another address, another token) is I39's. Examined: grants that end a window
     which is at least half full."""
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:

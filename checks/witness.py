@@ -109,8 +109,8 @@ _SENTENCES: dict[tuple[str, str], str] = {
     " again",
     ("I38", "overstated"): "{who} was told that {left} are left of the budget, more than can be",
     ("I38", "understated"): "{who} was told that {left} are left of the budget, less than must be",
-    ("I39", "widened"): "{who} was granted {granted} requests and messages within {within_ms} ms by other addresses,"
-    " tokens or connections; the budget allows {allowed}",
+    ("I39", "widened"): "{who} was granted {granted} requests and messages within {within_ms} ms by other addresses"
+    " or tokens; the budget allows {allowed}",
     ("I39", "charged"): "{who} was refused with at least {left} left of the budget, while others had used up theirs",
     ("I28", "cut"): "{who} was cut off without a word (no close code) while a service was replaced",
     ("I28", "away"): "{who} was cut off while a service was replaced, and was not back in time ({low} ms; 0: never)",

@@ -211,8 +211,7 @@ def test_a_disguise_does_not_widen(new_history: Callable[..., Any], slots: dict[
     assert (verdict.outcome, verdict.violations, verdict.facts["disguised"]) == (Outcome.FAIL, 3, 3)
     assert outcome(history, "I36")[2] == 0
     assert history.tell(verdict).sentence == (
-        "ann was granted 7 requests and messages within 25 ms by other addresses, tokens or connections; "
-        "the budget allows 4"
+        "ann was granted 7 requests and messages within 25 ms by other addresses or tokens; the budget allows 4"
     )
 
 
@@ -222,7 +221,7 @@ def test_a_new_connection_does_not_widen(new_history: Callable[..., Any]) -> Non
     for n in range(1, 7):
         history.send(ANN, n, t=n * MS, conn=1 if n < 5 else 2)
         history.ack(ANN, n, n, t=(10 + n) * MS, conn=1 if n < 5 else 2)
-    assert (outcome(history, "I36")[2], outcome(history, "I39")[2]) == (0, 2)
+    assert (outcome(history, "I36")[2], outcome(history, "I39")[2]) == (2, 0)
 
 
 def test_disguises_that_were_refused_pass(new_history: Callable[..., Any]) -> None:
