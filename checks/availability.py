@@ -176,8 +176,8 @@ class Availability(Folding):
         clocks, lag = end.clock_bound_ns(), lag_p99_ms(end)
         if clocks is None:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
-        windows = self._faults.windows(lambda window: window.kind in DEPLOYMENT)
-        others = self._faults.windows(lambda window: window.kind not in DEPLOYMENT)
+        windows = self._faults.windows(_deployment)
+        others = self._faults.windows(lambda window: not _deployment(window))
         spells = self._all_spells()
         cut = spells[(spells["what"] == LOST) & ~overlaps(others, spells["start"], spells["start"])]
         cut = cut[overlaps(windows, cut["start"], cut["start"], after=clocks, before=clocks)]
@@ -244,6 +244,11 @@ class Availability(Folding):
         rows = [self._answers[int(start) // SLICE_NS] for start in starts[inside]]
         good, bad = sum(row[0] for row in rows), sum(row[1] for row in rows)
         return (bad / (good + bad) if good + bad else 0.0), bad, good + bad
+
+
+def _deployment(window: Window) -> bool:
+    """A service of the platform goes and comes gracefully. A database that restarts is an outage."""
+    return window.kind in DEPLOYMENT and window.place > 0
 
 
 def _ns(seconds: float | None) -> int | None:

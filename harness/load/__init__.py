@@ -2,5 +2,6 @@
 
 from harness.load.story import Story, story
 from harness.load.users import ChatUser
+from harness.load.visitors import Visitor
 
-__all__ = ["ChatUser", "Story", "story"]
+__all__ = ["ChatUser", "Story", "Visitor", "story"]

@@ -22,7 +22,7 @@ from harness.load.sampler import Sampler
 from harness.load.under_test import UnderTest
 from harness.platform.faults.orders import links_needed
 from harness.record.rundir import RunDirectory
-from harness.target.faulting import JOURNAL, Faults
+from harness.target.faulting import JOURNALS, Faults
 from harness.target.plan import Plan
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Conductor:
             target=self.under_test.description,
             contract=self.under_test.target.contract.to_dict(),
             journals=[f"load-{index}" for index in range(len(workers))]
-            + ([JOURNAL] if self._plan else [])
+            + (list(JOURNALS) if self._plan else [])
             + ["collector"],
             planned_faults=[planned.text for planned in self._plan],
             state="running",

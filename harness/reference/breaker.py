@@ -1,11 +1,17 @@
 """A circuit breaker: when a dependency is down or drowning, its callers stop asking it for a while.
 
 CLOSED: calls pass; `failures` failures in a row open it. OPEN: calls are refused at once, for `open_s`. HALF_OPEN: one
-call at a time is let through as a probe; its success closes the breaker, its failure opens it again.
+call at a time is let through as a probe; its success closes the breaker, its failure opens it again. A probe waits no
+longer than `probe_s`: whoever happens to be it must not pay for all others.
+
+Each call leaves a line in the log, `call {…}`: when it began and ended (monotonic ns), the breaker's state then,
+whether the dependency was called, and whether it answered.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -15,6 +21,7 @@ from typing import TypeVar
 T = TypeVar("T")
 FAILURES = 3
 OPEN_S = 2.0
+PROBE_S = 0.8
 log = logging.getLogger(__name__)
 
 
@@ -42,42 +49,68 @@ class CircuitBreaker:
         *,
         failures: int = FAILURES,
         open_s: float = OPEN_S,
+        probe_s: float = PROBE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name, self.fails, self.failures, self.open_s, self._clock = name, fails, failures, open_s, clock
+        self.name, self.fails, self.failures, self.open_s, self.clock = name, fails, failures, open_s, clock
+        self.probe_s = probe_s
         self.state = State.CLOSED
         self._in_a_row = 0
-        self._opened_at = float("-inf")
-        self._probing = False
+        self.opened_at = float("-inf")
+        self.probing = False
 
     async def call(self, work: Callable[[], Awaitable[T]]) -> T:
         """The result of `work`, or CircuitOpen without having begun it."""
-        probe = self._admit()
+        begun_ns = time.monotonic_ns()
         try:
-            result = await work()
-        except self.fails:
-            self._failed(probe)
+            probe = self.admit()
+        except CircuitOpen:
+            self._tell(begun_ns, self.state, called=False, answered=False)
             raise
-        except Exception:
-            self._succeeded(probe)
+        state = self.state
+        answered: bool | None = None
+        patience = asyncio.timeout(self.probe_s if probe else None)
+        try:
+            async with patience:
+                result = await work()
+        except Exception as error:
+            late = patience.expired()
+            answered = not late and not isinstance(error, self.fails)
+            (self._succeeded if answered else self._failed)(probe)
+            if late:
+                raise CircuitOpen(self.name, self.open_s) from None
             raise
         else:
+            answered = True
             self._succeeded(probe)
             return result
         finally:
             if probe:
-                self._probing = False
+                self.probing = False
+            if answered is not None:  # a caller who has gone away says nothing about the dependency
+                self._tell(begun_ns, state, called=True, answered=answered)
 
-    def _admit(self) -> bool:
+    def _tell(self, begun_ns: int, state: State, *, called: bool, answered: bool) -> None:
+        told = {
+            "dependency": self.name,
+            "begun_ns": begun_ns,
+            "ended_ns": time.monotonic_ns(),
+            "state": state.value,
+            "called": called,
+            "answered": answered,
+        }
+        log.info("call %s", json.dumps(told))
+
+    def admit(self) -> bool:
         """True: this call is the probe."""
-        left_s = self._opened_at + self.open_s - self._clock()
+        left_s = self.opened_at + self.open_s - self.clock()
         if self.state is State.OPEN and left_s <= 0:
             self._become(State.HALF_OPEN)
         if self.state is State.CLOSED:
             return False
-        if self.state is State.OPEN or self._probing:
+        if self.state is State.OPEN or self.probing:
             raise CircuitOpen(self.name, max(left_s, 0.1))
-        self._probing = True
+        self.probing = True
         return True
 
     def _failed(self, probe: bool) -> None:
@@ -85,7 +118,7 @@ class CircuitBreaker:
         if probe or self.state is State.CLOSED:
             self._in_a_row += 1
             if probe or self._in_a_row >= self.failures:
-                self._opened_at = self._clock()
+                self.opened_at = self.clock()
                 self._become(State.OPEN)
 
     def _succeeded(self, probe: bool) -> None:

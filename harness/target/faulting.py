@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -16,8 +17,12 @@ from harness.platform.faults import Planned
 from harness.record.journal import Journal
 from harness.record.meta import process_meta
 from harness.record.rundir import RunDirectory
+from harness.target import calls
+from harness.target.calls import CallLog
 
 JOURNAL = "conductor"
+JOURNALS = (JOURNAL, calls.JOURNAL)
+"""What a run with faults has beside its other journals."""
 PATIENCE_S = 60.0
 """Faults begin when everybody is there, or after this."""
 END_S = 90.0
@@ -43,6 +48,9 @@ class Faults:
         """`faults`: of each entry of the plan its object (`harness.platform.faults.kinds.Fault`, or a target's)."""
         self._journal = Journal.create(run.journals, JOURNAL, meta=process_meta())
         self._control = control
+        self._run_dir = run
+        status = {} if control is None else control.status()
+        self._calls = CallLog({name: Path(service["log"]) for name, service in status.items()})
         self._ending = Event()
         self._everyone = Event()
         self.failures: list[str] = []
@@ -62,6 +70,7 @@ class Faults:
                 greenlet.kill(block=False)
                 self.failures.append("a fault could not be ended in time")
         self._journal.close({})
+        self._calls.write(self._run_dir)
         return self.failures
 
     def _run(self, planned: Planned, fault: Any) -> None:

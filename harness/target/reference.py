@@ -19,6 +19,7 @@ from harness.client.events import ACK, AGENT, JOINED, MESSAGE, NACK, OTHER, WELC
 from harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
 from harness.errors import SettingsError
 from harness.target.protocol import Credentials, DatabaseQuery, Person, Room, Statement, StoredRow
+from harness.target.reference_entrance import ReferenceEntrance
 
 Presentation = Literal["header", "subprotocol", "query", "ticket"]
 AUDIENCE = "earwitness-chat"
@@ -36,7 +37,7 @@ def reference_contract(**changes: Any) -> Contract:
     return Contract.from_dict({**tomllib.loads(text), **changes})
 
 
-class ReferenceTarget:
+class ReferenceTarget(ReferenceEntrance):
     """The reference platform behind the endpoints that `earwitness up --json` prints.
 
     endpoints  "edge", "auth" and "frontend" are base URLs; the rest of the mapping is not used here.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 
 import pytest
@@ -48,6 +49,46 @@ async def test_it_opens_after_failures_in_a_row_only(dependency: Dependency) -> 
     assert dependency.breaker.state is State.CLOSED
     await dependency.fail(1)
     assert dependency.breaker.state is State.OPEN
+
+
+async def test_a_probe_does_not_wait_long() -> None:
+    """Whoever tries is soon answered as if it were still open, and then it is."""
+    breaker = CircuitBreaker("it", (OSError,), failures=1, open_s=0.01, probe_s=0.05)
+
+    async def fail() -> str:
+        raise OSError("down")
+
+    async def hang() -> str:
+        await asyncio.sleep(10)
+        return "answer"
+
+    with pytest.raises(OSError, match="down"):
+        await breaker.call(fail)
+    await asyncio.sleep(0.02)
+    with pytest.raises(CircuitOpen):
+        await asyncio.wait_for(breaker.call(hang), 1.0)
+    assert breaker.state is State.OPEN
+    await asyncio.sleep(0.02)
+    with pytest.raises(CircuitOpen):
+        await asyncio.wait_for(breaker.call(hang), 1.0)
+    assert not breaker.probing
+
+
+async def test_each_call_is_told_in_the_log(dependency: Dependency, caplog: pytest.LogCaptureFixture) -> None:
+    """When, in which state, whether the dependency was asked and whether it answered."""
+    caplog.set_level("INFO")
+    dependency.down = True
+    await dependency.fail(3)
+    with pytest.raises(CircuitOpen):
+        await dependency.call()
+    dependency.now_s, dependency.down = 2.0, False
+    await dependency.call()
+    lines = [r.getMessage() for r in caplog.records if r.getMessage().startswith("call {")]
+    told = [json.loads(line[5:]) for line in lines]
+    assert [(t["state"], t["called"], t["answered"]) for t in told] == [
+        *[("closed", True, False)] * 3, ("open", False, False), ("half-open", True, True),
+    ]  # fmt: skip
+    assert all(t["begun_ns"] <= t["ended_ns"] and t["dependency"] == "it" for t in told)
 
 
 async def test_open_it_does_not_ask(dependency: Dependency) -> None:

@@ -214,7 +214,7 @@ def test_the_catalogue_comes_from_the_platform() -> None:
         assert 0 < one.one < one.high <= 1, one.id
         assert one.caught_by, one.id
         assert one.breaks.endswith("."), one.id
-        assert one.service in ("backend", "backend-2"), one.id
+        assert one.service in ("backend", "backend-2", "auth", "frontend"), one.id
     assert STORY.exists()
 
 

@@ -39,8 +39,8 @@ def available(h: History) -> Opinion:
     c = h.contract
     if c.unavailable_s is None:
         return Opinion(0, 0, False, "no bound")
-    deploys = [w for w in faults(h) if w[2] in DEPLOYS]
-    others = [w for w in faults(h) if w[2] not in DEPLOYS]
+    deploys = [w for w in faults(h) if w[2] in DEPLOYS and w[3]]
+    others = [w for w in faults(h) if w not in deploys]
     drain = min((r.t for r in h.of(Kind.PHASE) if r.counter == Phase.DRAIN), default=FOREVER)
     bound, back = c.unavailable_s * NS, None if c.reconnect_s is None else c.reconnect_s * NS
     examined = violations = 0

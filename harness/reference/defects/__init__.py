@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from harness.reference.service import DefectOrder, Service
 
 #: Which module knows the defects of which service. Each has `DEFECTS: dict[id, Callable[[service, Chance], object]]`.
-MODULES = {"backend": "harness.reference.defects.backend"}
+MODULES = {
+    "backend": "harness.reference.defects.backend",
+    "frontend": "harness.reference.defects.frontend",
+}
 
 
 def known(kind: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.reference.backend.app import Backend
-from harness.reference.defects import asking, intake, resuming, rooms, storing
+from harness.reference.defects import asking, intake, outages, resuming, rooms, storing
 from harness.reference.defects import pushes as p
 from harness.reference.defects.chance import Chance
 from harness.reference.defects.pushes import per_feed, per_listener
@@ -43,5 +43,10 @@ DEFECTS: dict[str, Callable[[Backend, Chance], object]] = {
     "Z31": asking.TerminalTwiceOrNever,
     "Z32": asking.MixedRuns,
     "Z33": per_listener(p.DeadSubscription),
+    "Z37": outages.NoDrain,
+    "Z38": outages.ReconnectsAreLimited,
+    "Z52": outages.FailOpen,
+    "Z53": outages.StuckOpen,
+    "Z53b": outages.HalfOpenForAll,
     "Z34": per_listener(p.StarveUser),
 }

@@ -17,7 +17,7 @@ from harness.reference.service import Service
 
 CONNECT_TIMEOUT_S = 2.0
 BACKEND_TIMEOUT = aiohttp.ClientTimeout(total=15.0, sock_connect=CONNECT_TIMEOUT_S)
-AUTH_TIMEOUT = aiohttp.ClientTimeout(total=5.0, sock_connect=CONNECT_TIMEOUT_S)
+AUTH_TIMEOUT = aiohttp.ClientTimeout(total=3.5, sock_connect=CONNECT_TIMEOUT_S)
 """Longer than auth itself waits for the identity provider."""
 PAGES = {
     "/": ("page.html", "text/html"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from harness.reference.defects.catalogue.described import Described
 from harness.reference.defects.catalogue.messages import MESSAGES
+from harness.reference.defects.catalogue.outages import OUTAGES
 
-CATALOGUE: tuple[Described, ...] = MESSAGES
+CATALOGUE: tuple[Described, ...] = (*MESSAGES, *OUTAGES)
 
 BY_NAME: dict[str, Described] = {key: one for one in CATALOGUE for key in (one.id, one.name)}

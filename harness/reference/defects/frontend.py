@@ -1,0 +1,14 @@
+"""The defects of the frontend by id, and how each takes its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.reference.defects import outages
+from harness.reference.defects.chance import Chance
+from harness.reference.frontend.app import Frontend
+
+DEFECTS: dict[str, Callable[[Frontend, Chance], object]] = {
+    "Z53": outages.StuckOpen,
+    "Z53b": outages.HalfOpenForAll,
+}

@@ -1,0 +1,55 @@
+"""What circuit breakers did, from the callers' own logs: lines `… call {"dependency", "begun_ns", "ended_ns", "state",
+"called", "answered"}` become CALL records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from checks.record import NOBODY, Flag, Kind
+from harness.record.journal import Journal
+from harness.record.meta import process_meta
+from harness.record.rundir import RunDirectory
+
+JOURNAL = "calls"
+_MARK = b" call {"
+_STATES = {"closed": 1, "open": 2, "half-open": 3}
+
+
+class CallLog:
+    """The services' logs from now on. `logs`: path of each service's log."""
+
+    def __init__(self, logs: Mapping[str, Path]) -> None:
+        self._logs = dict(logs)
+        self._begun = {name: path.stat().st_size if path.exists() else 0 for name, path in self._logs.items()}
+
+    def write(self, run: RunDirectory) -> int:
+        """All calls since, by their end, into a journal of their own. Returns how many."""
+        calls = [(name, call) for name in self._logs for call in self._calls(name)]
+        calls.sort(key=lambda each: each[1]["ended_ns"])
+        journal = Journal.create(run.journals, JOURNAL, meta=process_meta())
+        for name, call in calls:
+            author = journal.intern(f"{name}/{call['dependency']}")
+            flags, state = int(Flag.ACCEPTED) if call["answered"] else 0, _STATES.get(call["state"], 0)
+            journal.write(
+                call["ended_ns"], Kind.CALL, flags, 0, 0, NOBODY, 0, NOBODY, author, state, call["begun_ns"],
+                int(call["called"]), 0, 0,
+            )  # fmt: skip
+        journal.close({})
+        return len(calls)
+
+    def _calls(self, name: str) -> Iterator[dict[str, Any]]:
+        path = self._logs[name]
+        if not path.exists():
+            return
+        with path.open("rb") as log:
+            log.seek(self._begun[name])
+            for line in log:
+                _, mark, told = line.partition(_MARK)
+                if mark:
+                    try:
+                        yield json.loads(b"{" + told)
+                    except ValueError:
+                        continue  # cut off by the end of its process

@@ -1,0 +1,43 @@
+"""The auth service dies, hangs, is slow and fails, while people chat.
+
+Promised: whoever is in stays in. Sessions and tokens go on, no message is touched (I1, I5a, I5b, I12); new logins are
+refused at once with 503 and Retry-After, and afterwards everything is served again by itself (I35). Circuit breakers
+open, try and close as they promise (I40). What nobody can judge meanwhile is not believed.
+"""
+
+from locust import task
+
+from harness.load import Visitor, story
+
+SMALL, LARGE = 0, 1
+
+story(
+    __file__,
+    judged_by="I1 I2 I4 I5a I5b I6 I12 I15 I35 I40".split(),
+    rooms=(5, 20),
+    faults="kill:auth@1s+5s, pause:auth@10s+5s, delay:frontend/auth@16s+1s=300ms, cut:auth/postgres@18s+1s",
+)
+
+
+class Member(Visitor):
+    """Chats, and now and then asks for something with the token; some ask with one of nobody's."""
+
+    @task(10)
+    def chat_with_a_few(self):
+        self.say(self.rooms[SMALL])
+
+    @task(2)
+    def chat_with_some(self):
+        self.say(self.rooms[LARGE])
+
+    @task(3)
+    def show_that_i_am_in(self):
+        self.show_token()
+
+    @task(3)
+    def somebody_wants_to_log_in(self):
+        self.begin_login()
+
+    @task(1)
+    def somebody_pretends_to_be_me(self):
+        self.show_forgery()
