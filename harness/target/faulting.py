@@ -10,6 +10,7 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
+from gevent.lock import BoundedSemaphore
 
 from checks.record import NOBODY, NONE, FaultKind, Flag, Kind, Place
 from harness.errors import EarwitnessError
@@ -53,6 +54,7 @@ class Faults:
         self._calls = CallLog({name: Path(service["log"]) for name, service in status.items()})
         self._ending = Event()
         self._everyone = Event()
+        self._turn = BoundedSemaphore()
         self.failures: list[str] = []
         self._greenlets = [gevent.spawn(self._run, one, fault) for one, fault in zip(plan, faults, strict=True)]
 
@@ -77,6 +79,14 @@ class Faults:
         self._everyone.wait(PATIENCE_S)
         if self._ending.wait(planned.start_s):
             return  # the load ended before; H2 misses it
+        if fault.lasting:
+            self._happen(planned, fault)
+            return
+        with self._turn:  # a deployment goes on with the next service when the last one serves
+            if not self._ending.is_set():
+                self._happen(planned, fault)
+
+    def _happen(self, planned: Planned, fault: Any) -> None:
         self._note(planned, on=True)
         try:
             fault.apply(self._control)

@@ -69,6 +69,25 @@ def test_a_fault_is_on_for_its_duration_and_at_most_until_the_end(tmp_path: Path
     assert len(told) == 4
 
 
+def test_what_is_over_by_itself_takes_turns(tmp_path: Path) -> None:
+    """Three replacements at once happen one after the other; who has had no turn by the end has none."""
+    run = RunDirectory.at(tmp_path / "run")
+    said: list[str] = []
+
+    class Slow(Script):
+        def apply(self, control: Any) -> None:
+            super().apply(control)
+            gevent.sleep(0.05)
+            said.append(f"done {self.name}")
+
+    plan = read_schedule("replace:a@1ms,replace:b@2ms,replace:c@3ms")
+    faults = Faults(run, plan, [Slow(said, name, lasting=False) for name in "abc"], None)
+    faults.begin()
+    gevent.sleep(0.08)
+    faults.end()
+    assert said == ["apply a", "done a", "apply b", "done b"]
+
+
 @pytest.mark.parametrize("fails", ["apply", "lift"])
 def test_a_fault_without_effect_is_told(tmp_path: Path, fails: str, capsys: pytest.CaptureFixture[str]) -> None:
     """With its entry and the reason, to the user at once and to the judge; it is lifted in any case."""
