@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,15 +38,13 @@ class SelfSampler:
         with process.oneshot():
             times, memory = process.cpu_times(), process.memory_info().rss
         row = {
-            "t_ns": time.monotonic_ns(),
             "service": self._name,
             "pid": process.pid,
             "rss_mb": round(memory / 1e6, 2),
             "cpu_s": round(times.user + times.system, 2),
             "fds": process.num_fds(),
         }
-        with suppress(OSError), self._path.open("a", encoding="utf-8") as file:  # a full disk is the journal's to tell
-            file.write(json.dumps(row) + "\n")
+        append(self._path, [row])
 
     def close(self) -> None:
         self._greenlet.kill()
@@ -56,23 +55,26 @@ class Sampler:
     """A greenlet that ends with `close`. A target whose processes we do not own gives no samples."""
 
     def __init__(self, path: Path, under_test: UnderTest) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        self._path = path
         self._under_test = under_test
         self._greenlet = gevent.spawn(self._run)
 
     def _run(self) -> None:
         while True:
+            rows: list[dict[str, object]]
             try:
-                stats = self._under_test.stats()
+                rows = self._under_test.stats()
             except (EarwitnessError, OSError) as error:
-                self._file.write(json.dumps({"t_ns": time.monotonic_ns(), "error": str(error)}) + "\n")
-                stats = []
-            now = time.monotonic_ns()
-            for row in stats:
-                self._file.write(json.dumps({"t_ns": now, **row}) + "\n")
-            self._file.flush()
+                rows = [{"error": str(error)}]
+            append(self._path, rows)
             gevent.sleep(PERIOD_S)
 
     def close(self) -> None:
         self._greenlet.kill()
-        self._file.close()
+
+
+def append(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Rows of this moment, in one write, so that processes do not mix lines. A full disk is the journal's to tell."""
+    now = time.monotonic_ns()
+    with suppress(OSError), path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps({"t_ns": now, **row}) + "\n" for row in rows))

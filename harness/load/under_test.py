@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import httpx
 
 from harness.client.flow import FlowError, run_flow
-from harness.errors import SettingsError, TargetError
+from harness.errors import PlatformError, SettingsError, TargetError
 from harness.platform.control import ControlClient
 from harness.platform.environment import settings_missing
 from harness.platform.faults import Planned
@@ -120,9 +120,12 @@ class UnderTest:
         """The services' last words beside what the users saw."""
         if self._platform is None:
             return
-        folder.mkdir(exist_ok=True)
-        for name in self._platform.control.stats():
-            (folder / f"{name}.log").write_text(self._platform.control.logs(name, LOG_LINES))
+        try:
+            folder.mkdir(exist_ok=True)
+            for name in self._platform.control.stats():
+                (folder / f"{name}.log").write_text(self._platform.control.logs(name, LOG_LINES))
+        except (PlatformError, OSError) as error:  # the run is judged without them
+            print(f"earwitness: the services' logs could not be kept: {error}", file=sys.stderr)
 
     def close(self) -> None:
         """Stop the platform if we started it."""

@@ -138,6 +138,10 @@ class Family:
         self._over.set()
         self._watcher.join()
 
+    def members(self) -> list[psutil.Process]:
+        """Those who still live."""
+        return [process for process in self._seen if process.is_running()]
+
     def alive(self) -> list[str]:
         # Where PID 1 does not reap, the dead stay in the table as zombies.
         found = []

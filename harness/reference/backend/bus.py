@@ -12,6 +12,7 @@ import redis.asyncio
 import redis.exceptions
 
 from harness.reference.backend.feed import Numbered
+from harness.reference.service import DEPENDENCY_DOWN
 
 MESSAGES = "backend:messages"
 AGENT = "backend:agent"
@@ -19,6 +20,8 @@ MEMBERS = "backend:members"
 REMOVALS = "backend:removals"
 USERS = "backend:users"
 
+LOST: tuple[type[BaseException], ...] = (redis.exceptions.RedisError, *DEPENDENCY_DOWN)
+"""Also what the database throws while it is read after a reconnection."""
 PENDING_MAX = 10_000
 RETRY_PAUSE_S = 0.2
 PING_EVERY_S = 2.0
@@ -100,7 +103,7 @@ class Bus:
             try:
                 await pubsub.subscribe(*handlers)
                 await self._listen(pubsub, handlers, resync)
-            except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+            except LOST as error:
                 log.warning("subscription lost: %r", error)
             finally:
                 self.connected = False

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
+import asyncpg
 import pytest
 import websockets
 from websockets.asyncio.client import connect
 
+from harness.reference.backend.bus import Bus
+from harness.reference.backend.commit import Committer, Item, Steps
+from harness.reference.backend.store import Stored
 from harness.reference.userstream import STREAM, to_entry
 
 
@@ -128,3 +133,60 @@ async def test_accounts_of_a_dead_replica_are_taken_over(
         return int((await valkey.xpending(STREAM, "backend"))["pending"])
 
     await until(pending, 0)
+
+
+async def test_a_database_that_is_away_while_news_is_caught_up(valkey: Any) -> None:
+    """After a lost subscription the database is read; if it cannot be, the subscription is made again until it can."""
+    bus = Bus(valkey)
+    tried: list[int] = []
+    caught_up = asyncio.Event()
+
+    async def resync() -> None:
+        tried.append(len(tried))
+        if len(tried) < 3:
+            raise (asyncpg.CannotConnectNowError, asyncpg.InternalClientError)[len(tried) - 1]("shutting down")
+        caught_up.set()
+
+    listening = asyncio.create_task(bus.run_subscriber({"backend:test": lambda _: None}, resync))
+    await asyncio.wait({listening, asyncio.create_task(caught_up.wait())}, timeout=10, return_when="FIRST_COMPLETED")
+    assert not listening.done()
+    assert tried == [0, 1, 2]
+    assert bus.connected
+    listening.cancel()
+
+
+async def test_a_database_restart_in_the_midst_of_a_commit() -> None:
+    """A driver that is confused by a connection that died is a database that is away: the batch is tried again."""
+    failures = iter([asyncpg.InternalClientError("another operation is in progress"), OSError("gone")])
+    said: list[str] = []
+
+    async def append(*_: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return datetime.now(UTC), [Stored(7, fresh=True)]
+
+    class Asking:
+        def stored(self, item: Any, seq: int, decision: Any) -> None:
+            said.append(f"stored {seq}")
+
+        def refused(self, item: Any, code: int, reason: str, decision: Any) -> None:
+            said.append(reason)
+
+        def unknown(self, item: Any) -> None:
+            said.append("unknown")
+
+    async def nothing(_: Any) -> Any:
+        return {}
+
+    steps = Steps(
+        memberships=nothing, take_many=nothing, append=append, deliver=lambda _: None, note_head=lambda *_: None
+    )
+    committer = Committer(steps, retry_s=5.0)
+    running = asyncio.create_task(committer.run())
+    item = Item(Asking(), "u", "e", "k", "id", "text", metered=False)
+    item.conversation_id = 1
+    committer.submit(item)
+    await asyncio.wait({running, asyncio.create_task(committer.idle())}, timeout=10, return_when="FIRST_COMPLETED")
+    assert not running.done()
+    assert said == ["stored 7"]
+    running.cancel()
