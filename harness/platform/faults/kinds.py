@@ -19,6 +19,7 @@ from harness.errors import PlatformError
 from harness.platform.control import ControlClient
 
 CLOCK_TOLERANCE_S = 0.5
+ANSWERING_S = 10.0
 QUICK_S = 0.8
 """An answer that is sooner than this part of what a link should add says that it adds nothing."""
 
@@ -163,9 +164,7 @@ class Disturb:
     def apply(self, control: ControlClient) -> None:
         for link in self.links:
             self._cuts_before[link] = control.links()[link]["cut"]
-            usual = control.try_out(link)
-            if "error" in usual:
-                raise NoEffect(f"{link} does not answer ({usual['error']}) even before it is disturbed.")
+            _answering(control, link)
             control.disturb(link, **self.conditions)
             if self.cutting:
                 control.cut(link)
@@ -194,6 +193,15 @@ class Disturb:
             now = control.links()
             cut = sum(now[link]["cut"] - self._cuts_before[link] for link in self.links if link in self._cuts_before)
             _require(cut > 0, f"no connection of {', '.join(self.links)} came to that many bytes")
+
+
+def _answering(control: ControlClient, link: str) -> None:
+    """Until an exchange through the link succeeds: what does not work anyway shows no disturbance."""
+    end = time.monotonic() + ANSWERING_S
+    while "error" in (tried := control.try_out(link)):
+        if time.monotonic() > end:
+            raise NoEffect(f"{link} does not answer ({tried['error']}) even before it is disturbed.")
+        time.sleep(0.1)
 
 
 def _pid(control: ControlClient, service: str) -> int:
