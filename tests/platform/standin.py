@@ -2,15 +2,18 @@
 
 Its settings, in EARWITNESS_SERVICE: name, fd, and optionally `last_words` (say them and exit 3 at once), `unready`
 (answer 503), `deaf` (ignore SIGTERM), `child` (have a sleeping child process, named in the answer),
-`fails_to_take_over` (end when it is to replace another process).
+`fails_to_take_over` (end when it is to replace another process), `clock_offset` (of the time that it tells) unless it
+`ignores_clock`.
 """
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 
 settings = json.loads(os.environ["EARWITNESS_SERVICE"])
 print("hello from", settings["name"], flush=True)
@@ -29,11 +32,12 @@ if takeover := os.environ.get("EARWITNESS_TAKEOVER"):
 listener.listen(64)
 while True:
     connection, _ = listener.accept()
-    with connection:
+    with connection, contextlib.suppress(ConnectionError):
         request = connection.recv(65536)
         if b" /exit " in request:
             print("told to go", flush=True)
             os._exit(7)
+        answer["at"] = time.time() + (0 if settings.get("ignores_clock") else settings.get("clock_offset", 0))
         body = json.dumps(answer).encode()
         head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         connection.sendall(head.encode() + body)
