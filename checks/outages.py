@@ -17,7 +17,9 @@ from checks.tables import Array
 from checks.verdict import Finding, Verdict
 from checks.world import View, World
 
-KINDS = (K_DISCONNECT, K_REQUEST, K_REVOKE, K_TOKEN, K_WRITE)
+JUDGED = np.zeros(256, bool)
+JUDGED[[K_DISCONNECT, K_REQUEST, K_REVOKE, K_TOKEN, K_WRITE]] = True
+"""By kind."""
 OWN, ACCEPTED, REFUSED = int(Flag.OWN), int(Flag.ACCEPTED), int(Flag.REFUSED)
 WAY = 63
 """Bits of `proc` of a REQUEST that are its Way; 0: nothing was to be presented."""
@@ -62,7 +64,7 @@ class OutageBehaviour(Folding):
 
     def step(self, view: View) -> None:
         self._faults.step(view)
-        rare = np.isin(view.records["kind"], KINDS)
+        rare = JUDGED[view.records["kind"]]
         if rare.any():
             self._kept.append((view.journal, view.records[rare].copy()))
 
