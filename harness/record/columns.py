@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from checks.record import FOREIGN, NOBODY, NONE, Artefact, Flag, Kind, Phase, Place, State
+from checks.record import FOREIGN, NOBODY, NONE, Artefact, FaultKind, Flag, Kind, Phase, Place, State
 from harness.errors import RecordError
 from harness.record.reading import STRANGER
 
@@ -59,7 +59,7 @@ OWN: Final[dict[Kind, dict[str, str]]] = {
     Kind.IDENTITY: {"counter": "place", "aux": "sender"},
     Kind.READ_END: {"counter": "rows"},
     Kind.PROBE: {"author": "name", **_TIMED},
-    Kind.FAULT: {"author": "name"},
+    Kind.FAULT: {"author": "name", "counter": "fault", "attempt": "place"},
     Kind.PHASE: {"counter": "phase"},
     Kind.LOGIN: _TIMED,
     Kind.TOKEN: {"attempt": "artefact", "proc": "forgery", "seq": "deadline_ns", "aux": "made_from"},
@@ -76,6 +76,7 @@ OWN: Final[dict[Kind, dict[str, str]]] = {
 MESSAGE_KINDS: Final = frozenset((Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.REPLAY, Kind.STORED))
 TEXTS: Final = ("replica", "name", "run")
 ENUMS: Final[dict[str, dict[int, str]]] = {
+    "fault": {int(f): f.name.lower() for f in FaultKind},
     "place": {int(p): p.name.lower() for p in Place},
     "phase": {int(p): p.name.lower() for p in Phase},
     "artefact": {int(a): a.name.lower() for a in Artefact},
@@ -86,13 +87,13 @@ KINDS: Final = {name: Kind(number) for number, name in KIND_NAMES.items()}
 FLAG_NAMES: Final = {1 << bit: f"bit{bit}" for bit in range(8)} | {int(f): (f.name or "").lower() for f in Flag}
 FLAG_BITS: Final = {name: bit for bit, name in FLAG_NAMES.items()}
 
-STRINGS: Final = ("journal", "kind", "sender_id", "place", "phase", "artefact", "state", *TEXTS)
+STRINGS: Final = ("journal", "kind", "sender_id", "fault", "place", "phase", "artefact", "state", *TEXTS)
 COLUMNS: Final = (
     *("journal", "index", "time_ns", "kind", "flags", "client", "user", "connection", "conversation", "author"),
     *("counter", "attempt", "author_connection", "seq", "sender", "sender_id", "seen_seq", "size", "digest", "code"),
     *("status", "duration_us", "replica", "name", "place", "phase", "rows", "run", "chunk", "event", "aux"),
     *("artefact", "forgery", "deadline_ns", "made_from", "sent_ns", "way", "retry_after_ms", "remaining"),
-    *("state", "version", "value", "online", "devices", "breaker", "called"),
+    *("state", "version", "value", "online", "devices", "breaker", "called", "fault"),
 )
 NUMBERS: Final = frozenset(COLUMNS) - {"flags", *STRINGS}
 _FLAG_LISTS: Final = [[name for bit, name in FLAG_NAMES.items() if value & bit] for value in range(256)]
