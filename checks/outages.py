@@ -43,6 +43,10 @@ class Outages(NamedTuple):
         """Some fault is on, or its effects may be."""
         return any(w.start <= end and start <= w.end + self.after for w in (*self.auth, *self.others))
 
+    def auth_is_away(self, start: int, end: int) -> bool:
+        """All the time, whatever else is wrong."""
+        return any(w.start <= start and end <= w.end for w in self.auth)
+
     def only_auth(self, start: int, end: int) -> Window | None:
         """The outage of auth that is on all the time from `start` to `end`, if nothing else is wrong."""
         if any(w.start <= end and start <= w.end + self.after for w in self.others):
@@ -51,8 +55,8 @@ class Outages(NamedTuple):
 
 
 class OutageBehaviour(Folding):
-    """A valid token is never refused; while auth is away sessions go on and new logins are refused quickly and clearly;
-    afterwards everything is served again.
+    """A valid token is never refused; while auth is away sessions go on, new logins are refused quickly and clearly,
+    and no forgery is believed; afterwards everything is served again.
 
     Not a violation: no answer at all (nobody knows); 429; what an outage of something else explains; the first
     `outage_notice_s` of an outage; a token that was revoked, whose owner was deactivated, or that ends meanwhile."""
@@ -109,10 +113,13 @@ class _Tokens:
         self._deadline: dict[tuple[int, int], int] = {}
         self._revoked: dict[tuple[int, int], int] = {}
         self._doubtful: set[int] = set()
+        self._forged: set[tuple[int, int]] = set()
         for _, _, r in rows:
             owner, number = int(r["author"]), int(r["counter"])
             if r["kind"] == K_TOKEN and r["attempt"] == Artefact.ACCESS and not r["proc"]:
                 self._deadline[int(r["client"]), number] = int(r["seq"])
+            elif r["kind"] == K_TOKEN and r["proc"]:
+                self._forged.add((int(r["client"]), number))
             elif r["kind"] == K_REVOKE and not r["flags"] & REFUSED:
                 name = owner, number
                 self._revoked[name] = min(int(r["seq"]), self._revoked.get(name, int(r["seq"])))
@@ -120,6 +127,9 @@ class _Tokens:
                     self._doubtful.add(owner)
             elif r["kind"] == K_WRITE and r["proc"] == State.ACTIVE:
                 self._doubtful.add(owner)
+
+    def forged(self, owner: int, number: int) -> bool:
+        return (owner, number) in self._forged and (owner, number) not in self._deadline
 
     def holds(self, owner: int, number: int, until: int) -> bool:
         """It was issued, has not ended by `until` (nor may have, by a clock that is ahead), and was not revoked."""
@@ -143,6 +153,9 @@ class _Sitting:
         start, end, status, place = int(r["seq"]), int(r["t"]), int(r["size"]), int(r["attempt"])
         if r["counter"] and (r["proc"] & CONTROL or self._tokens.holds(int(r["author"]), int(r["counter"]), end)):
             what = self._with_token(r, start, end, status, place)
+        elif self._tokens.forged(int(r["author"]), int(r["counter"])) and self._outages.auth_is_away(start, end):
+            self.examined += 1
+            what = "believed" if r["flags"] & ACCEPTED else ""
         elif not r["counter"] and not r["proc"] & WAY and place in ENTRANCES:
             what = self._login(r, start, end, status)
         else:

@@ -121,6 +121,7 @@ _SENTENCES: dict[tuple[str, str], str] = {
     ("I35", "shut-out"): "{who} was answered {high} with a token that holds, only because auth was away",
     ("I35", "slow"): "{who} waited {low} ms to be told ({high}) that nobody can log in while auth is away",
     ("I35", "unclear"): "{who} was answered {high} to a login while auth was away, not 503 with Retry-After",
+    ("I35", "believed"): "{who} was let in ({high}) with a forged token while auth was away",
     ("I35", "cut"): "the connection of {who} was closed ({high}) only because auth was away",
     ("I40", "called"): "a dependency was called although its breaker was open",
     ("I40", "probes"): "more calls went to a dependency at once than a half-open breaker may let through",

@@ -122,6 +122,16 @@ def test_tokens_that_do_not_hold(outage: Callable[..., Any]) -> None:
     assert findings(ask(inactive, 5, 401)) == []
 
 
+@pytest.mark.parametrize(
+    ("at", "status", "found"), [(12, 200, ["believed"]), (12, 401, []), (12, 503, []), (5, 200, [])]
+)
+def test_a_forgery_is_not_believed(outage: Callable[..., Any], at: float, status: int, found: list[str]) -> None:
+    """While auth cannot be asked either; at other times it is another check's (I31)."""
+    forged = outage().add(Kind.TOKEN, ANN, attempt=int(Artefact.ACCESS), counter=2, proc=3)
+    assert findings(ask(forged, at, status, counter=2)) == found
+    assert verdict(ask(forged, 13, 401, counter=2)).examined >= 1
+
+
 def test_a_control_is_valid(outage: Callable[..., Any]) -> None:
     """Beside a forgery a token is presented that must be taken, whoever issued it."""
     assert findings(ask(outage(), 5, 401, author=BOB, counter=9, proc=int(Way.HEADER) | CONTROL)) == ["rejected"]

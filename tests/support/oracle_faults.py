@@ -122,6 +122,9 @@ def outage(h: History) -> Opinion:
                 violations += (rejected or failed) and r.seq - begun < c.outage_session_s * NS
             elif quiet:
                 violations += rejected or failed
+        elif any(w[0] <= r.seq and r.t <= w[1] for w in auth) and forged(h, r):
+            examined += 1
+            violations += bool(r.flags & Flag.ACCEPTED)
         elif not r.counter and not r.proc & 63 and place in (Place.AUTH, Place.FRONTEND):
             if begun is None and quiet:
                 examined += 1
@@ -135,6 +138,13 @@ def outage(h: History) -> Opinion:
         ours = r.flags & Flag.OWN or r.counter not in (1006, 1011, 1012, 1014)
         violations += begun is not None and not ours and r.t - begun < c.outage_session_s * NS
     return Opinion(examined, violations, True)
+
+
+def forged(h: History, r: R) -> bool:
+    """This name was only ever given to something that the tester had made."""
+    told = [o for o in h.of(Kind.TOKEN) if (o.client, o.counter) == (r.author, r.counter)]
+    genuine = [o for o in told if o.attempt == Artefact.ACCESS and not o.proc]
+    return not genuine and any(o.proc for o in told)
 
 
 def valid(h: History, r: R) -> bool:
