@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from checks.accounts import SYNC, UNIQUE_ACCOUNT
 from checks.answers import CONNECTION_SCOPE, FAILED_NO_EFFECT, SINGLE_COMPLETION
 from checks.availability import AVAILABILITY
 from checks.breakers import BREAKERS
+from checks.authority import LIVE_AUTHORITY
 from checks.causal import CAUSAL_ORDER
 from checks.creation import NO_CREATION
 from checks.delivered import DELIVERED_CHECK
 from checks.fairness import FAIRNESS
 from checks.fifo import FIFO
 from checks.fold import Check
+from checks.forgery import FORGERY
 from checks.gaps import GAP_FREE
 from checks.health import CLOCK, LOAD_ATTAINED, NOT_VACUOUS, OWN_ORDER, RECORD_COMPLETE
 from checks.heard import IDENTITY, INTEGRITY, ISOLATION, NO_DUPLICATION
@@ -24,8 +27,10 @@ from checks.resume import RESUME_WITHOUT_GAP, WATERMARK_HONESTY
 from checks.retry import RETRY_AFTER
 from checks.revoked import REVOKED
 from checks.runs import AGENT_STREAM
+from checks.single_use import REFRESH, SINGLE_USE
 from checks.stored import ONCE, STORED_CHECK
 from checks.truth import ROSTER_TRUTH
+from checks.validity import DEADLINE, REVOCATION_BOUND
 
 ALL: tuple[Check, ...] = (
     RECORD_COMPLETE,
@@ -64,4 +69,12 @@ ALL: tuple[Check, ...] = (
     AVAILABILITY,
     OUTAGE,
     BREAKERS,
+    DEADLINE,
+    REVOCATION_BOUND,
+    FORGERY,
+    REFRESH,
+    SINGLE_USE,
+    LIVE_AUTHORITY,
+    SYNC,
+    UNIQUE_ACCOUNT,
 )

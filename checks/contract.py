@@ -30,8 +30,13 @@ class Contract:
     resume            reconnecting with the last sequence seen continues without gap
     delivery_bound_s  acknowledged to heard, for a member connected throughout (I25); None: no bound
     sync_bound_s      account changes reach the main database within this (I41); None: no bound
-    token_leeway_s    clock leeway around a token's expiry (I29)
-    revocation_bound_s  a revoked token is refused everywhere after this (I30); None: not promised
+    token_leeway_s    clock leeway around a token's expiry (I29, I34)
+    revocation_bound_s  a revoked token is refused everywhere after this (I30, I32, I34); None: not promised
+    logout_ends_session  a logout takes away all of its session: the refresh token too, and what came of it (I30)
+    refresh_single_use   a refresh token is good for one refresh (I32)
+    refresh_grace_s      … but may be sent again so long after its first use was answered (I32)
+    refresh_reuse_revokes  a second use of a refresh token ends its session within revocation_bound_s (I32)
+    sockets_end_with_token  nothing is delivered on a socket whose token has expired or was revoked (I34)
     rate_per_s, rate_burst  one budget of a subject for its messages and requests, a token bucket (I36, I37, I39); None:
                       unlimited
     rate_window_s     instead of a bucket: at most rate_burst within any window of this length
@@ -82,6 +87,11 @@ class Contract:
     breaker_open_s: float = 2.0
     breaker_probes: int = 1
     breaker_successes: int = 1
+    logout_ends_session: bool = False
+    refresh_single_use: bool = False
+    refresh_grace_s: float = 0.0
+    refresh_reuse_revokes: bool = False
+    sockets_end_with_token: bool = False
     rate_per_s: float | None = None
     rate_burst: float | None = None
     rate_window_s: float | None = None

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from checks.record import FOREIGN, NONE, Flag, Kind
 from checks.roster import Roster
+from checks.telling import SENTENCES, line_of, words_of
 from checks.verdict import Finding, Verdict
 
 Lookup: TypeAlias = Callable[[int, int], Any]
@@ -134,13 +135,14 @@ _SENTENCES: dict[tuple[str, str], str] = {
 def sentence(finding: Finding, verdict: Verdict, roster: Roster) -> str:
     """One sentence with names instead of numbers; kinds of findings of users' own checks get a general one."""
     facts = finding.facts
-    template = _SENTENCES.get((verdict.id, finding.what))
+    template = _SENTENCES.get((verdict.id, finding.what)) or SENTENCES.get((verdict.id, finding.what))
     if template is None:
         told = ", ".join(f"{key} {value}" for key, value in facts.items())
         return f"{verdict.name}: {finding.what}" + (f" ({told})" if told else "")
     stated, low, high = facts.get("stated", -1), facts.get("low", 0), facts.get("high", 0)
     words = {
         **facts,
+        **words_of(facts, roster),
         "who": device(roster, facts["client"]) if "client" in facts else "the final read",
         "message": _message(roster, facts),
         "other": _message(roster, facts, "other_"),
@@ -197,6 +199,8 @@ _OF_MESSAGES = (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.R
 def _line(record: Any, roster: Roster) -> str:
     kind, client, seq = Kind(int(record["kind"])), int(record["client"]), int(record["seq"])
     words = [device(roster, client), f"(connection {int(record['conn'])})"] if client < FOREIGN else []
+    if said := line_of(record, kind):
+        return " ".join([*words[:1], said])
     words.append(_VERBS.get(kind, kind.name.lower()))
     if kind in _OF_MESSAGES:
         author, counter = int(record["author"]), int(record["counter"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from checks.kept import Kept
 from checks.record import FOREIGN
 from checks.resolve import resolve
 from checks.roster import Roster
@@ -70,6 +71,7 @@ class World:
         self.roster = roster
         self.tables = _tables(roster)
         self.members = len(self.tables.sub_client)
+        self.kept = Kept()
         self._connections: dict[int, Array] = {}
         self._columns = [np.empty(CHUNK, np.int32) for _ in range(4)]
         self._seen = np.empty(CHUNK, np.uint8)
@@ -77,6 +79,16 @@ class World:
         self.out = np.empty((2 * CHUNK, 9), np.int64)
         self.shared: dict[str, object] = {}
         """What several checks read together, made by whichever comes first."""
+
+    @property
+    def journals(self) -> int:
+        """How many have been read from."""
+        return len(self._connections)
+
+    def connection(self, journal: int, number: int) -> int:
+        """The connection that a journal calls `number`, -1 if nothing is known of it."""
+        known = self._connections.get(journal)
+        return int(known[number]) if known is not None and number < len(known) else -1
 
     @property
     def slots(self) -> int:
@@ -117,6 +129,7 @@ class World:
     def resolved(self, journal: int, records: Array) -> View:
         """At most CHUNK records of one journal."""
         n = len(records)
+        self.kept.keep(journal, records)
         self._reserve(n)
         mid, sub, slot, conn = (column[:n] for column in self._columns)
         seen = self._seen[:n]

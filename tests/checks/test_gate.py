@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from compare import fold
+from golden_auth import GOLDEN_AUTH, PROMISES
 from literal import Told
 from rough import rate, rough
 from simulator import SimulatedRun, simulate
@@ -162,6 +163,7 @@ GOLDEN: dict[str, Callable[[Told], None]] = {
     "I28": _cut_without_a_word,
     "I35": _control_refused,
     "I40": _breaker_that_never_opens,
+    **GOLDEN_AUTH,
 }
 """Check → a literal history that only this check rejects."""
 
@@ -171,7 +173,7 @@ def test_a_history_that_only_this_check_rejects(check: str) -> None:
     """Without this check it would pass."""
     budget = {"rate_per_s": 1.0, "rate_burst": 3.0, "retry_after": True, "fairness_factor": 10.0}
     outages = {"unavailable_s": 1.0, "outage_answer_s": 1.0, "breaker_failures": 2}
-    told = Told(8, sequence="none", **budget, **outages)
+    told = Told(8, sequence="none", **budget, **outages, **PROMISES)
     GOLDEN[check](told)
     assert _rejecting(told.run()) == {check}
     assert _rejecting(told.run(), [c for c in ALL if c.id != check]) == set()

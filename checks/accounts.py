@@ -1,0 +1,234 @@
+"""I41 sync, I42 unique account: what the services and their databases say about a person is one and the same."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import pairwise
+from typing import NamedTuple
+
+from checks.credentials import SECOND, Together, rows_of
+from checks.fold import Described, End
+from checks.record import NONE, Flag, Kind, Phase, Place, State
+from checks.world import World
+
+NEVER = 1 << 62
+CONCERNED = (State.PROFILE, State.ACTIVE)
+COPIES = (Place.BACKEND, Place.SOCKET)
+"""Places that learn of a change by the sync. What databases show is compared as far as both have it."""
+
+
+class Change(NamedTuple):
+    """A WRITE of a user's account. `yes`: accepted; `no`: refused without effect; neither: nobody knows."""
+
+    user: int
+    state: int
+    digest: int
+    sent: int
+    t: int
+    yes: bool
+    no: bool
+    rec: int
+
+
+class Look(NamedTuple):
+    """A SEEN of a user's account. asked NONE: it was pushed. value: rows (PROFILE), 1 or 0 (ACTIVE)."""
+
+    user: int
+    state: int
+    place: int
+    digest: int
+    value: int
+    asked: int
+    t: int
+    rec: int
+
+
+class Accounts:
+    """What was changed, and what was seen, by user and state."""
+
+    def __init__(self, world: World) -> None:
+        user_of = world.roster.user_of
+        self._user_of = list(user_of)
+        self.changes: defaultdict[tuple[int, int], list[Change]] = defaultdict(list)
+        self.looks: defaultdict[tuple[int, int], list[Look]] = defaultdict(list)
+        self.touched: dict[int, int] = {}
+
+        def user(client: int) -> int:
+            return int(user_of[client]) if client < len(user_of) else -1
+
+        for row, rec in rows_of(world.kept, Kind.WRITE):
+            if row["proc"] in CONCERNED and (who := user(row["author"])) >= 0:
+                yes, no = bool(row["flags"] & Flag.ACCEPTED), bool(row["flags"] & Flag.REFUSED)
+                change = Change(who, row["proc"], row["digest"], row["seq"], row["t"], yes, no, rec)
+                self.changes[who, row["proc"]].append(change)
+                self.touched[who] = max(self.touched.get(who, 0), row["t"])
+        for row, rec in rows_of(world.kept, Kind.SEEN):
+            if row["proc"] in CONCERNED and (who := user(row["author"])) >= 0:
+                look = Look(who, row["proc"], row["attempt"], row["digest"], row["aux"], row["seq"], row["t"], rec)
+                self.looks[who, row["proc"]].append(look)
+        self.logins: defaultdict[int, list[dict[str, int]]] = defaultdict(list)
+        for row, _ in rows_of(world.kept, Kind.LOGIN):
+            if (who := user(row["client"])) >= 0 and row["counter"] == 200:
+                self.logins[who].append(row)
+                self.touched[who] = max(self.touched.get(who, 0), row["t"])
+
+    def client(self, user: int) -> int:
+        """The first device of a user."""
+        return self._user_of.index(user)
+
+
+def _accounts(world: World) -> Accounts:
+    return world.kept.once("accounts", lambda: Accounts(world))
+
+
+class Patience:
+    """By when a change must have arrived: `bound_ns` after it, or after the last fault that was on meanwhile."""
+
+    def __init__(self, world: World, bound_ns: int) -> None:
+        self._bound_ns = bound_ns
+        self._faults: list[tuple[int, int]] = []
+        on: dict[int, int] = {}
+        rows = sorted((row for row, _ in rows_of(world.kept, Kind.FAULT)), key=lambda row: row["t"])
+        for row in rows:
+            if row["flags"] & Flag.OWN:
+                on.setdefault(row["author"], row["t"])
+            else:
+                self._faults.append((on.pop(row["author"], row["t"]), row["t"]))
+        self._faults = sorted([*self._faults, *((begin, NEVER) for begin in on.values())])
+
+    def due(self, t: int) -> int:
+        """NEVER: a fault that hindered it is still on."""
+        due = t + self._bound_ns
+        for begin, end in self._faults:
+            if begin <= due and end >= t:
+                due = max(due, NEVER if end == NEVER else end + self._bound_ns)
+        return due
+
+
+class Sync(Together):
+    """An accepted change of an account shows at every copy within the bound; when all is quiet both databases say the
+    same of every user, and none of them has somebody whom the other does not have.
+
+    A look is judged by when it was asked for: it must not show a value that was replaced by a change accepted more
+    than the bound before. A change whose outcome nobody knows may show or not, at any time. Faults that were on
+    meanwhile give the sync their time and the bound again."""
+
+    def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        if self.contract.sync_bound_s is None:
+            return
+        accounts = _accounts(world)
+        patience = Patience(world, int(self.contract.sync_bound_s * SECOND) + bound_ns)
+        for key, looks in accounts.looks.items():
+            for look in looks:
+                if look.place in COPIES and look.asked != NONE:
+                    self._stale(accounts, accounts.changes.get(key, []), look, patience)
+        quiet = _load_ended(world)
+        for user in sorted({user for user, _ in accounts.looks}):
+            self._agree(accounts, user, patience.due(max(quiet, accounts.touched.get(user, 0))))
+
+    def _stale(self, accounts: Accounts, changes: list[Change], look: Look, patience: Patience) -> None:
+        due = [c for c in changes if c.yes and patience.due(c.t) < look.asked]
+        if not due:
+            return
+        self.examined += 1
+        newest = max(due, key=lambda c: (c.sent, c.rec))
+        replaced = [c for c in changes if c.yes and any(later.sent > c.t for later in due)]
+        possible = [c for c in changes if not c.no and c not in replaced and c.sent < look.t]
+        if look.digest not in {c.digest for c in possible}:
+            late_ms = (look.asked - newest.t) // 1_000_000
+            client = accounts.client(look.user)
+            self.wrong("stale", newest.rec, look.rec, client=client, state=look.state, place=look.place, late=late_ms)
+
+    def _agree(self, accounts: Accounts, user: int, due: int) -> None:
+        """The last look at both databases."""
+        for state in CONCERNED:
+            looks = accounts.looks.get((user, state), [])
+            pair = [_last(looks, place) for place in (Place.AUTH_DATABASE, Place.MAIN_DATABASE)]
+            if pair[0] is None or pair[1] is None:
+                continue
+            auth, main = pair[0], pair[1]
+            if state == State.PROFILE and not (auth.value or main.value):
+                continue
+            same = (min(auth.value, 2), auth.digest) == (min(main.value, 2), main.digest)
+            if min(auth.asked, main.asked) <= due and not same:
+                continue
+            self.examined += 1
+            if not same:
+                self.wrong(_difference(auth, main), auth.rec, main.rec, client=accounts.client(user), state=state)
+
+
+def _last(looks: list[Look], place: Place) -> Look | None:
+    here = [look for look in looks if look.place == place]
+    return max(here, key=lambda look: (look.asked, look.rec), default=None)
+
+
+def _difference(auth: Look, main: Look) -> str:
+    if auth.state == State.PROFILE and not main.value:
+        return "missing"
+    if auth.state == State.PROFILE and not auth.value:
+        return "orphan"
+    return "differs"
+
+
+def _load_ended(world: World) -> int:
+    """When the last journal stopped its users: nobody signs up afterwards. 0: it is still on."""
+    rows, _ = world.kept.of(Kind.PHASE)
+    drained = rows["t"][rows["counter"] == int(Phase.DRAIN)]
+    return int(drained.max()) if len(drained) else 0
+
+
+class UniqueAccount(Together):
+    """Everybody has one account, though their devices log in for the first time at once.
+
+    Examined: users who logged in more than once, and whose accounts somebody counted or named."""
+
+    def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        accounts = _accounts(world)
+        named = _named(world)
+        raced = 0
+        for user, logins in sorted(accounts.logins.items()):
+            counted = _last(accounts.looks.get((user, State.PROFILE), []), Place.AUTH_DATABASE)
+            several = counted is not None and counted.value > 1
+            ids = named.get(user, {})
+            if len(logins) > 1 and (counted is not None or sum(len(recs) for recs in ids.values()) > 1):
+                self.examined += 1
+                raced += _raced(logins)
+            if several and counted is not None:
+                self.wrong("accounts", counted.rec, client=accounts.client(user), rows=counted.value)
+            elif len(ids) > 1:
+                self.wrong("names", *(recs[0] for recs in ids.values()), client=accounts.client(user))
+        self.facts = {"raced": raced}
+
+
+def _named(world: World) -> dict[int, dict[int, list[int]]]:
+    """By user: whom auth named at their logins, each with the records that say so. Devices of a user are one."""
+    user_of = world.roster.user_of
+    found: dict[int, dict[int, list[int]]] = {}
+    for row, rec in rows_of(world.kept, Kind.IDENTITY):
+        if row["counter"] == Place.AUTH and row["client"] < len(user_of) and row["aux"] != NONE:
+            stated = row["aux"]
+            user, whose = int(user_of[row["client"]]), int(user_of[stated]) if 0 <= stated < len(user_of) else -1
+            if whose in (user, -1):  # taken for somebody else of the run: I15's
+                found.setdefault(user, {}).setdefault(whose, []).append(rec)
+    return found
+
+
+def _raced(logins: list[dict[str, int]]) -> bool:
+    """Two were under way at once."""
+    spans = sorted((row["t"] - max(row["aux"], 0) * 1000, row["t"]) for row in logins)
+    return any(later[0] < earlier[1] for earlier, later in pairwise(spans))
+
+
+SYNC = Described(
+    id="I41",
+    name="sync",
+    title="Did both databases end up with the same accounts, and did changes arrive within the bound?",
+    fold=Sync,
+    when=lambda contract: contract.sync_bound_s is not None,
+)
+UNIQUE_ACCOUNT = Described(
+    id="I42",
+    name="unique-account",
+    title="Has everybody one account, although their first logins raced?",
+    fold=UniqueAccount,
+)

@@ -1,0 +1,169 @@
+"""I34: a live connection has no more authority than the token that opened it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from checks.compiled import kernel
+from checks.contract import Contract
+from checks.credentials import SECOND, Credentials, Name, Request, Revocation, Together, credentials_of
+from checks.fold import Described, End
+from checks.kinds import K_DELIVER
+from checks.record import NONE, Artefact, Kind, Place
+from checks.roster import Roster
+from checks.tables import (
+    ACKED,
+    HEARD,
+    INVOKED,
+    REC_BITS,
+    SPAN,
+    SPAN_BITS,
+    TAG_SLOT_PAGE,
+    Array,
+    Int,
+    Tables,
+    find,
+    heard,
+)  # fmt: skip
+from checks.world import View, World, grown
+
+LAST = np.dtype([("mid", "<i4"), ("rec", "<i8")])
+
+
+@kernel
+def last_delivered(records: Array, journal: Int, mids: Array, conns: Array, last: Array) -> None:
+    """For the witness only: the latest delivery on each connection."""
+    for i in range(len(records)):
+        if records[i]["kind"] == K_DELIVER and mids[i] >= 0 and conns[i] >= 0:
+            row = last[conns[i]]
+            row["mid"] = mids[i]
+            row["rec"] = (np.int64(journal) << REC_BITS) | np.int64(records[i]["index"])
+
+
+@kernel
+def delivered_on(w: Tables, slot: Int, mids: Array, result: Array) -> None:
+    """bool by message of `mids`: it was delivered to this subscription on this connection."""
+    sub = np.int64(w.slots[slot]["sub"])
+    first = w.subs[sub]["first"] == slot
+    for k in range(len(mids)):
+        pos = np.int64(w.messages[mids[k]]["pos"])
+        number = pos >> SPAN_BITS
+        word = (pos & (SPAN - 1)) >> 6
+        bit = np.uint64(1) << np.uint64(pos & 63)
+        if first:
+            page = heard(w, sub, number)
+            result[k] = page >= 0 and w.sub_bits[page, 3 * word + 1] & bit != 0
+        else:
+            page = find(w, TAG_SLOT_PAGE | (slot << 28) | number)
+            result[k] = page >= 0 and w.slot_bits[page, word] & bit != 0
+
+
+class Opened(NamedTuple):
+    """A connection that an artefact opened, until when that gave it authority (leeway included), and why then.
+    `cause`: a revocation's record, 0: the token's own deadline. `last`: when the connection ended."""
+
+    conn: int
+    request: Request
+    token_rec: int
+    ends: int
+    until: int
+    cause: int
+    last: int
+
+
+class LiveAuthority(Together):
+    """Nothing is delivered on a connection that was said after its token's deadline and leeway, or after the
+    confirmed revocation and its bound.
+
+    The saying decides, not the hearing: what was said before may come later. Counted are connections; examined those
+    that were open when their authority ended, and in whose conversations something was said and heard afterwards."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._last = np.zeros(0, LAST)
+
+    def step(self, view: View) -> None:
+        if len(view.world.kept.of(Kind.REQUEST)[0]):
+            self._last = grown(self._last, len(view.world.tables.conns))
+            last_delivered(view.records, view.journal, view.mid, view.conn, self._last)
+
+    def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        w = world.tables
+        slots = w.slots[: world.slots]
+        messages = world.messages()
+        said = (messages["flags"] & INVOKED > 0) & (messages["flags"] & (ACKED | HEARD) > 0) & (messages["conv"] >= 0)
+        for opened in self._opened(world):
+            late = np.flatnonzero(said & (messages["invoke_t"] > opened.until + bound_ns))
+            if not len(late) or opened.last < opened.ends:
+                continue
+            convs, heard_here = messages["conv"][late], np.zeros(len(late), bool)
+            concerned = np.zeros(len(late), bool)
+            for slot in np.flatnonzero(slots["conn"] == opened.conn):
+                here = np.flatnonzero(convs == w.sub_conv[slots[slot]["sub"]])
+                concerned[here] = True
+                result = np.zeros(len(here), bool)
+                delivered_on(w, int(slot), late[here], result)
+                heard_here[here] |= result
+            self.examined += bool(concerned.any())
+            if heard_here.any():
+                shown = late[heard_here]
+                self._outlived(world, opened, int(shown[np.argmax(messages["invoke_rec"][shown])]))
+
+    def _opened(self, world: World) -> list[Opened]:
+        """Connections whose authority has an end."""
+        known = credentials_of(world)
+        ends = known.ends(self.contract)
+        closed = _closings(world)
+        found = []
+        for request in known.requests:
+            conn = world.connection(request.journal, request.conn) if request.conn else -1
+            if request.place == Place.SOCKET and request.yes and conn >= 0 and request.name in known.tokens:
+                limit = self._limit(known, ends, request.name)
+                if limit is not None:
+                    last = closed.get((request.journal, request.conn), np.iinfo(np.int64).max)
+                    found.append(Opened(conn, request, known.tokens[request.name].rec, *limit, last))
+        return found
+
+    def _limit(self, known: Credentials, ends: dict[Name, Revocation], name: Name) -> tuple[int, int, int] | None:
+        """(when its authority ended, until when it may still show, the revocation's record or 0)."""
+        token = known.tokens[name]
+        behind = known.tokens.get((name[0], token.belongs_to)) if token.kind == Artefact.TICKET else token
+        limits = []
+        if behind is not None and behind.deadline != NONE:
+            limits.append((behind.deadline, behind.deadline + int(self.contract.token_leeway_s * SECOND), 0))
+        bound_s = self.contract.revocation_bound_s
+        for one in (token, behind):
+            if one is not None and one.name in ends and bound_s is not None:
+                gone = ends[one.name]
+                limits.append((gone.asked, gone.t + int(bound_s * SECOND), gone.rec))
+        return min(limits, key=lambda limit: limit[1], default=None)
+
+    def _outlived(self, world: World, opened: Opened, mid: int) -> None:
+        author, counter = world.name_of(mid)
+        message = world.tables.messages[mid]
+        known = self._last[opened.conn] if opened.conn < len(self._last) else None
+        heard_rec = int(known["rec"]) if known is not None and known["mid"] == mid else 0
+        recs = [opened.token_rec, opened.request.rec, opened.cause, int(message["invoke_rec"]), heard_rec]
+        late_ms = (int(message["invoke_t"]) - opened.ends) // 1_000_000
+        self.wrong(
+            "outlived", *(rec for rec in recs if rec), client=opened.request.client, author=author, counter=counter,
+            conv=int(message["conv"]), late=late_ms,
+        )  # fmt: skip
+
+
+def _closings(world: World) -> dict[tuple[int, int], int]:
+    """When each connection ended, by journal and its number there."""
+    rows, recs = world.kept.of(Kind.DISCONNECT)
+    journals = (recs >> REC_BITS).tolist()
+    return dict(zip(zip(journals, rows["conn"].tolist(), strict=True), rows["t"].tolist(), strict=True))
+
+
+LIVE_AUTHORITY = Described(
+    id="I34",
+    name="live-authority",
+    title="Was nothing delivered on a connection whose token had ended?",
+    fold=LiveAuthority,
+    when=lambda contract: contract.sockets_end_with_token,
+)

@@ -1,0 +1,50 @@
+"""I31: what the platform did not issue is accepted nowhere."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from checks.credentials import Request, Together, credentials_of
+from checks.fold import Described, End
+from checks.world import World
+
+
+class Forgery(Together):
+    """No forged artefact is accepted, at any place, presented in any way.
+
+    A refusal counts as examined when the next valid control that the same client presented at the same place in the
+    same way was accepted: a place that refuses everything proves nothing. A refused control is a doubt."""
+
+    def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        known = credentials_of(world)
+        forged = {name for name, token in known.tokens.items() if token.forged}
+        beside: defaultdict[tuple[int, ...], list[Request]] = defaultdict(list)
+        for request in known.requests:
+            if request.control or request.name in forged:
+                beside[request.journal, request.client, request.place, request.way].append(request)
+        refused_controls = 0
+        for requests in beside.values():
+            waiting = 0
+            for request in requests:
+                if request.name in forged:
+                    waiting += request.no
+                    if request.yes:
+                        self._accepted(known.tokens[request.name].rec, known.tokens[request.name].forged, request)
+                    continue
+                self.examined += waiting if request.yes else 0
+                refused_controls += request.no and waiting > 0
+                waiting = 0
+        if refused_controls:
+            self.doubts.append(f"{refused_controls} valid controls were refused beside forgeries")
+
+    def _accepted(self, token_rec: int, forged: int, request: Request) -> None:
+        self.examined += 1
+        self.wrong("accepted", token_rec, request.rec, client=request.client, forgery=forged, place=request.place)
+
+
+FORGERY = Described(
+    id="I31",
+    name="forgery",
+    title="Was nothing accepted that the platform had not issued?",
+    fold=Forgery,
+)

@@ -1,0 +1,346 @@
+"""The oracle's part for tokens, requests and accounts (I29–I34, I41, I42), slow and obvious. Words as in
+`oracle_history`; an artefact is (owner, number)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from oracle_history import FOREVER, History, Opinion, R
+
+from checks.record import CONTROL, NONE, Artefact, Flag, Kind, Phase, Place, State
+
+Name = tuple[int, int]
+ONE_USE = (Artefact.REFRESH, Artefact.TICKET, Artefact.STATE, Artefact.CODE)
+
+
+def ns(seconds: float) -> int:
+    return int(seconds * 1_000_000_000)
+
+
+def yes(r: R) -> bool:
+    return bool(r.flags & Flag.ACCEPTED)
+
+
+def no(r: R) -> bool:
+    """Refused for what was presented, not because a budget was used up."""
+    return bool(r.flags & Flag.REFUSED) and r.size not in (429, 4429)
+
+
+def name_of(token: R) -> Name:
+    return token.client, token.counter
+
+
+def tokens(h: History) -> dict[Name, R]:
+    found: dict[Name, R] = {}
+    for r in h.of(Kind.TOKEN):
+        found.setdefault(name_of(r), r)
+    return found
+
+
+def genuine(h: History) -> Iterator[R]:
+    return (token for token in tokens(h).values() if not token.proc)
+
+
+def presenting(h: History, name: Name) -> list[R]:
+    return [r for r in h.of(Kind.REQUEST) if r.message == name]
+
+
+def family(h: History, name: Name) -> set[Name]:
+    """All that can be reached from an artefact through what belongs to what."""
+    known, found, grew = tokens(h), {name}, True
+    links = [(n, (n[0], t.aux)) for n, t in known.items() if (n[0], t.aux) in known]
+    while grew:
+        more = {b for a, b in links if a in found} | {a for a, b in links if b in found}
+        grew = not more <= found
+        found |= more
+    return found
+
+
+def takes_away(h: History, revoke: R, name: Name) -> bool:
+    token = tokens(h)[name]
+    if revoke.counter == 0:
+        return h.user(revoke.author) is not None and h.user(revoke.author) == h.user(name[0]) and token.t < revoke.seq
+    if h.contract.logout_ends_session:
+        return revoke.message in tokens(h) and name in family(h, revoke.message)
+    ticket = token.attempt == Artefact.TICKET and (name[0], token.aux) == revoke.message
+    return name == revoke.message or (ticket and revoke.message in tokens(h))
+
+
+def revocation(h: History, name: Name) -> R | None:
+    """The first confirmed one that takes it away."""
+    return min(
+        (r for r in h.of(Kind.REVOKE) if yes(r) and takes_away(h, r, name)), key=lambda r: (r.t, r), default=None
+    )
+
+
+def proven(h: History, token: R, request: R) -> bool:
+    before = [
+        r for r in presenting(h, name_of(token)) if yes(r) and r.attempt == request.attempt and r.t <= request.seq
+    ]
+    return token.attempt in ONE_USE or bool(before)
+
+
+def deadline(h: History) -> Opinion:
+    """I29: nothing is accepted that was sent after its deadline and the leeway."""
+    examined = violations = 0
+    for token in genuine(h):
+        for r in presenting(h, name_of(token)) if token.seq != NONE else []:
+            if r.seq > token.seq + ns(h.contract.token_leeway_s):
+                violations += yes(r)
+                still_held = revocation(h, name_of(token)) is None
+                examined += yes(r) or (no(r) and still_held and proven(h, token, r))
+    return Opinion(examined, violations)
+
+
+def revocation_bound(h: History) -> Opinion:
+    """I30: nothing is accepted that was sent later than the bound after its revocation was confirmed."""
+    bound, examined, violations = h.contract.revocation_bound_s, 0, 0
+    for token in genuine(h) if bound is not None else ():
+        revoked = revocation(h, name_of(token))
+        for r in presenting(h, name_of(token)) if revoked else []:
+            assert revoked is not None
+            assert bound is not None
+            if r.seq > revoked.t + ns(bound):
+                violations += yes(r)
+                fresh = token.seq == NONE or r.t < token.seq
+                examined += yes(r) or (no(r) and fresh and proven(h, token, r))
+    return Opinion(examined, violations, bound is not None)
+
+
+def forgery(h: History) -> Opinion:
+    """I31: no forgery is accepted; its refusal counts beside an accepted control."""
+    examined = violations = doubts = 0
+    known = tokens(h)
+    shown = [r for r in h.of(Kind.REQUEST) if r.proc & CONTROL or (r.message in known and known[r.message].proc)]
+    refused_controls = set()
+    for r in shown:
+        if r.message not in known or not known[r.message].proc:
+            continue
+        violations += yes(r)
+        examined += yes(r)
+        if no(r) and not yes(r):
+            same = [o for o in shown if _beside(o, r) and not (o.message in known and known[o.message].proc)]
+            after = min((o for o in same if o.place > r.place), key=lambda o: o.place, default=None)
+            examined += after is not None and yes(after)
+            if after is not None and no(after):
+                refused_controls.add(after)
+    doubts = len(refused_controls)
+    return Opinion(examined, violations, True, f"{doubts} controls refused" if doubts else "")
+
+
+def _beside(one: R, other: R) -> bool:
+    return all(
+        a == b
+        for a, b in (
+            (one.journal, other.journal), (one.client, other.client), (one.attempt, other.attempt),
+            (one.proc & 63, other.proc & 63),
+        )
+    )  # fmt: skip
+
+
+def _second_uses(token: R, shown: list[R], grace: int) -> tuple[int, int]:
+    """(examined, violations) of a use after the first accepted one."""
+    accepted = sorted((r for r in shown if yes(r)), key=lambda r: (r.t, r))
+    if not accepted:
+        return 0, 0
+    twice = [r for r in accepted[1:] if not grace or r.seq > accepted[0].t + grace]
+    return len(twice) + sum(no(r) for r in shown), len(twice)
+
+
+def refresh(h: History) -> Opinion:
+    """I32: one use, punished reuse, the same person."""
+    c, examined, violations = h.contract, 0, 0
+    grace = ns(c.refresh_grace_s)
+    reuses: dict[frozenset[Name], R] = {}
+    for token in genuine(h) if c.refresh_single_use else ():
+        if token.attempt != Artefact.REFRESH:
+            continue
+        shown = presenting(h, name_of(token))
+        seen, wrong = _second_uses(token, shown, grace)
+        examined, violations = examined + seen, violations + wrong
+        first = min((r for r in shown if yes(r)), key=lambda r: (r.t, r), default=None)
+        for r in shown if first else []:
+            assert first is not None
+            aged = token.seq != NONE and r.t >= token.seq
+            if no(r) and r.t > first.seq and not aged and (not grace or r.seq > first.t + grace):
+                group = frozenset(family(h, name_of(token)))
+                reuses[group] = min((r, reuses.get(group, r)), key=lambda r: r.t)
+    if c.refresh_reuse_revokes and c.revocation_bound_s is not None:
+        for group, reuse in reuses.items():
+            for token in genuine(h):
+                for r in presenting(h, name_of(token)) if name_of(token) in group else []:
+                    if r.seq > reuse.t + ns(c.revocation_bound_s):
+                        violations += yes(r)
+                        examined += yes(r) or (no(r) and (token.seq == NONE or r.t < token.seq))
+    seen, wrong = _same_person(h)
+    return Opinion(examined + seen, violations + wrong, c.refresh_single_use)
+
+
+def _same_person(h: History) -> tuple[int, int]:
+    changed = {h.user(r.author) for r in h.of(Kind.WRITE) if r.proc == State.PERMISSIONS}
+    examined = violations = 0
+    for group in {frozenset(family(h, name)) for name in tokens(h)}:
+        access = sorted(
+            (t for t in genuine(h) if name_of(t) in group and t.attempt == Artefact.ACCESS), key=lambda t: (t.t, t)
+        )
+        if access and h.user(access[0].client) not in changed:
+            examined += len(access) - 1
+            violations += sum(t.digest != access[0].digest for t in access[1:])
+    return examined, violations
+
+
+def single_use(h: History) -> Opinion:
+    """I33: a state, a code, a ticket: one use, a state only in its own browser."""
+    examined = violations = 0
+    for token in genuine(h):
+        if token.attempt not in (Artefact.TICKET, Artefact.STATE, Artefact.CODE):
+            continue
+        shown = presenting(h, name_of(token))
+        by_state = presenting(h, (token.client, token.aux)) if token.attempt == Artefact.CODE else []
+        seen, wrong = _second_uses(token, shown + [r for r in by_state if yes(r)], 0)
+        examined, violations = examined + seen, violations + wrong
+        for r in shown:
+            if token.attempt == Artefact.STATE and r.client != token.client:
+                examined += yes(r) or no(r)
+                violations += yes(r)
+    return Opinion(examined, violations)
+
+
+def live_authority(h: History) -> Opinion:
+    """I34: on a connection nothing is delivered that was said after its token had ended."""
+    examined = violations = 0
+    for r in h.of(Kind.REQUEST):
+        if r.attempt != Place.SOCKET or not yes(r) or not r.conn or r.message not in tokens(h):
+            continue
+        limits = _limits(h, tokens(h)[r.message])
+        closed = [d.t for d in h.of(Kind.DISCONNECT) if d.process == r.process][-1:]
+        if not limits:
+            continue
+        ended, until = min(limits, key=lambda limit: limit[1])
+        if closed and closed[0] < ended:
+            continue
+        mine = [o for o in h.records if o.process == r.process and o.conv < len(h.roster.conversations)]
+        convs = {o.conv for o in mine if h.member(o.client, o.conv)}
+        late = {
+            m for m, sent in h.invokes.items()
+            if sent[0].t > until and sent[0].conv in convs and _known_to_others(h, m)
+        }  # fmt: skip
+        heard = {o.message for o in mine if o.kind == Kind.DELIVER and h.in_place(o)}
+        examined += bool(late)
+        violations += bool(late & heard)
+    return Opinion(examined, violations, h.contract.sockets_end_with_token)
+
+
+def _known_to_others(h: History, message: Name) -> bool:
+    heard = any(r.message == message and r.regular for r in h.of(Kind.DELIVER, Kind.REPLAY))
+    return heard or any(r.message == message for r in h.of(Kind.OK))
+
+
+def _limits(h: History, token: R) -> list[tuple[int, int]]:
+    """(end, end and leeway) for each reason."""
+    behind: R | None = token
+    if token.attempt == Artefact.TICKET:
+        behind = tokens(h).get((token.client, token.aux))
+    limits = []
+    if behind is not None and behind.seq != NONE:
+        limits.append((behind.seq, behind.seq + ns(h.contract.token_leeway_s)))
+    for one in (token, behind):
+        revoked = revocation(h, name_of(one)) if one is not None else None
+        if revoked is not None and h.contract.revocation_bound_s is not None:
+            limits.append((revoked.seq, revoked.t + ns(h.contract.revocation_bound_s)))
+    return limits
+
+
+def sync(h: History) -> Opinion:
+    """I41: changes show in time; in the end both databases say the same."""
+    bound, examined, violations = h.contract.sync_bound_s, 0, 0
+    for r in h.of(Kind.SEEN) if bound is not None else ():
+        if r.attempt in (Place.BACKEND, Place.SOCKET) and r.seq != NONE and r.proc in (State.PROFILE, State.ACTIVE):
+            changes = [w for w in h.of(Kind.WRITE) if w.proc == r.proc and _same_user(h, w, r)]
+            due = [w for w in changes if yes(w) and _due(h, w.t) < r.seq]
+            possible = [w for w in changes if not w.flags & Flag.REFUSED and w.seq < r.t]
+            over = [w for w in possible if yes(w) and any(later.seq > w.t for later in due)]
+            examined += bool(due)
+            violations += bool(due) and r.digest not in {w.digest for w in possible if w not in over}
+    for user in sorted({h.user(r.author) for r in h.of(Kind.SEEN) if h.user(r.author) is not None} - {None}, key=str):
+        for state in (State.PROFILE, State.ACTIVE) if bound is not None else ():
+            seen, wrong = _agreeing(h, user, state)
+            examined, violations = examined + seen, violations + wrong
+    return Opinion(examined, violations, bound is not None)
+
+
+def _same_user(h: History, one: R, other: R) -> bool:
+    return h.user(one.author) is not None and h.user(one.author) == h.user(other.author)
+
+
+def _due(h: History, t: int) -> int:
+    """The bound after a moment, and again after each fault that was on until then."""
+    bound = ns(h.contract.sync_bound_s or 0)
+    due = t + bound
+    for begin, end in sorted(_faults(h)):
+        if begin <= due and end >= t:
+            due = FOREVER if end == FOREVER else max(due, end + bound)
+    return due
+
+
+def _faults(h: History) -> list[tuple[int, int]]:
+    spans = []
+    told = sorted(h.of(Kind.FAULT), key=lambda r: r.t)
+    for fault in {r.author for r in told}:
+        since: int | None = None
+        for r in (r for r in told if r.author == fault):
+            if r.flags & Flag.OWN:
+                since = r.t if since is None else since
+            else:
+                spans.append((r.t if since is None else since, r.t))
+                since = None
+        if since is not None:
+            spans.append((since, FOREVER))
+    return spans
+
+
+def _agreeing(h: History, user: int | None, state: State) -> tuple[int, int]:
+    def last(place: Place) -> R | None:
+        looks = [r for r in h.of(Kind.SEEN) if (r.proc, r.attempt, h.user(r.author)) == (state, place, user)]
+        return max(looks, key=lambda r: (r.seq, r.journal, r.place), default=None)
+
+    auth, main = last(Place.AUTH_DATABASE), last(Place.MAIN_DATABASE)
+    if auth is None or main is None or (state == State.PROFILE and not auth.aux and not main.aux):
+        return 0, 0
+    touched = [r.t for r in h.of(Kind.WRITE) if r.proc in (State.PROFILE, State.ACTIVE) and h.user(r.author) == user]
+    touched += [r.t for r in h.of(Kind.LOGIN) if r.counter == 200 and h.user(r.client) == user]
+    touched += [r.t for r in h.of(Kind.PHASE) if r.counter == Phase.DRAIN]
+    equal = auth.digest == main.digest and (auth.aux == main.aux or (auth.aux > 1 and main.aux > 1))
+    in_time = min(auth.seq, main.seq) > _due(h, max(touched, default=0))
+    return int(equal or in_time), int(in_time and not equal)
+
+
+def unique_account(h: History) -> Opinion:
+    """I42: one account a person."""
+    examined = violations = 0
+    for user in set(h.roster.user_of):
+        logins = [r for r in h.of(Kind.LOGIN) if r.counter == 200 and h.user(r.client) == user]
+        if not logins:
+            continue
+        rows = [
+            r for r in h.of(Kind.SEEN)
+            if (r.proc, r.attempt, h.user(r.author)) == (State.PROFILE, Place.AUTH_DATABASE, user)
+        ]  # fmt: skip
+        stated = [h.user(r.aux) for r in h.of(Kind.IDENTITY) if r.counter == Place.AUTH and h.user(r.client) == user
+                  and r.aux != NONE and h.user(r.aux) in (None, user)]  # fmt: skip
+        count = max(rows, key=lambda r: (r.seq, r.journal, r.place)).aux if rows else 0
+        examined += len(logins) > 1 and (bool(rows) or len(stated) > 1)
+        violations += count > 1 or len(set(stated)) > 1
+    return Opinion(examined, violations)
+
+
+AUTH_CHECKS: dict[str, Callable[[History], Opinion]] = {
+    "I29": deadline,
+    "I30": revocation_bound,
+    "I31": forgery,
+    "I32": refresh,
+    "I33": single_use,
+    "I34": live_authority,
+    "I41": sync,
+    "I42": unique_account,
+}
