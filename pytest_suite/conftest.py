@@ -21,10 +21,10 @@ if ROOT not in sys.path:
 from harness.client.flow import FlowError, run_flow  # noqa: E402
 from harness.errors import EarwitnessError  # noqa: E402
 from harness.platform.launch import Platform, launch  # noqa: E402
+from harness.target.forgery import Forger  # noqa: E402
 from harness.target.reference import ReferenceTarget  # noqa: E402
 from pytest_suite import browser  # noqa: E402
-from pytest_suite.factory import Databases, Factory  # noqa: E402
-from pytest_suite.forgery import Forger  # noqa: E402
+from pytest_suite.factory import Databases, Factory, make_forger  # noqa: E402
 from pytest_suite.limits import ABUSE_NACKS, RATE_BURST, RATE_PER_S  # noqa: E402
 from pytest_suite.reporting import not_run, pytest_report_teststatus, pytest_terminal_summary  # noqa: E402, F401
 from pytest_suite.under_test import UnderTest, find, new_tag  # noqa: E402
@@ -233,4 +233,4 @@ def pictures(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 async def forger(platform: UnderTest, databases: Databases, people: Factory) -> Forger:
     """Tokens valid, expired and forged, some of them signed with the platform's own key."""
-    return await Forger.make(platform, databases, people)
+    return await make_forger(databases, people)

@@ -16,6 +16,7 @@ import jwt
 import pytest
 
 from harness.client.flow import Browser, HttpResponse, run_flow_async
+from harness.target.forgery import Forger, read_key
 from pytest_suite.chat import Socket, Way, open_socket
 from pytest_suite.under_test import UnderTest
 
@@ -165,6 +166,17 @@ class Databases:
     async def close(self) -> None:
         await self.auth.close()
         await self.main.close()
+
+
+async def make_forger(databases: Databases, people: Factory) -> Forger:
+    """Forgeries of a new person's tokens, with the key by which the platform signs now."""
+    row = await databases.auth.fetchrow(
+        "SELECT kid, private_pem FROM signing_keys WHERE retires_at IS NULL ORDER BY created_at DESC LIMIT 1"
+    )
+    assert row is not None, "auth has no signing key in its database"
+    key = read_key(row["private_pem"])
+    victim, other = await people.log_in_many(2, "forged")
+    return Forger(row["kid"], key.public_key(), victim.token, victim.refresh_token, other.id, key)
 
 
 async def eventually(what: str, ask: Any, timeout_s: float, pause_s: float = 0.05) -> Any:

@@ -13,9 +13,9 @@ import asyncpg
 import httpx
 import pytest
 
+from harness.target.forgery import FORGERIES, Forger
 from pytest_suite.chat import verdict_on
-from pytest_suite.factory import Databases, Factory, bearer, eventually
-from pytest_suite.forgery import FORGERIES, Forger
+from pytest_suite.factory import Databases, Factory, bearer, eventually, make_forger
 from pytest_suite.witnesses import Witnesses
 
 pytestmark = [
@@ -41,7 +41,7 @@ async def forger_of(people: Factory) -> Forger:
         await asyncpg.connect(platform.need("auth_dsn")), await asyncpg.connect(platform.need("main_dsn"))
     )
     try:
-        return await Forger.make(platform, databases, people)
+        return await make_forger(databases, people)
     finally:
         await databases.close()
 

@@ -11,10 +11,10 @@ import httpx
 import jwt
 import pytest
 
+from harness.target.forgery import FORGERIES, Forger
 from harness.target.reference import reference_contract
 from pytest_suite.chat import verdict_on
 from pytest_suite.factory import Databases, Factory, User, bearer
-from pytest_suite.forgery import FORGERIES, Forger
 from pytest_suite.under_test import UnderTest
 
 pytestmark = [pytest.mark.critical, pytest.mark.p0]

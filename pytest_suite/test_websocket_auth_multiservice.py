@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from harness.target.forgery import FORGERIES, Forger
 from pytest_suite.chat import WAYS, Refused, Socket, Way, open_socket, verdict_on
 from pytest_suite.factory import Databases, Factory, User
-from pytest_suite.forgery import FORGERIES, Forger
 from pytest_suite.under_test import UnderTest
 
 pytestmark = [pytest.mark.critical, pytest.mark.p0]

@@ -22,8 +22,7 @@ from websockets.uri import parse_uri
 
 from harness.client.events import Handshake
 from harness.client.frames import data_frame
-from harness.client.link import TRANSPORT, Link, Transport
-from harness.client.session import ChatSession
+from harness.client.link import TRANSPORT, Hears, Link, Transport
 from harness.client.tls import Tls
 from harness.client.wire import Refused
 
@@ -37,7 +36,7 @@ class Connection(Link):
     __slots__ = ("_backlog", "_reader", "_recv", "_send", "_sock", "_soon", "_tls", "_waiters", "_writer", "timeout_s")
 
     def __init__(
-        self, session: ChatSession, handshake: Handshake, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
+        self, session: Hears, handshake: Handshake, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
     ) -> None:
         super().__init__(session, handshake, transport=transport)
         self.timeout_s = timeout_s

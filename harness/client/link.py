@@ -7,10 +7,10 @@ socket); it calls `_received`, `_ended` and `_broken`.
 from __future__ import annotations
 
 from time import monotonic_ns
+from typing import Protocol
 
 from harness.client.events import Handshake
 from harness.client.frames import data_frame
-from harness.client.session import ChatSession
 from harness.client.wire import NO_CLOSE, Refused, Wire
 
 
@@ -41,6 +41,20 @@ TRANSPORT = Transport()
 """Totals of this process."""
 
 
+class Hears(Protocol):
+    """What a socket tells: `harness.client.session.ChatSession`."""
+
+    welcomed: bool
+
+    def connected(
+        self, now_ns: int, handshake_ns: int, replica: str | None = None, *, greeted: bool = False
+    ) -> int: ...
+
+    def heard(self, now_ns: int, data: str | bytes) -> None: ...
+
+    def closed(self, now_ns: int, code: int, own: bool) -> None: ...
+
+
 class Link:
     """One socket between a session and a platform.
 
@@ -61,7 +75,7 @@ class Link:
         "wire",
     )
 
-    def __init__(self, session: ChatSession, handshake: Handshake, *, transport: Transport = TRANSPORT) -> None:
+    def __init__(self, session: Hears, handshake: Handshake, *, transport: Transport = TRANSPORT) -> None:
         self.session, self.handshake, self.transport = session, handshake, transport
         self.wire = Wire(handshake)
         self.open_now = False
@@ -163,4 +177,4 @@ class Link:
         self._write(self.wire.take_output())
 
 
-__all__ = ["NO_CLOSE", "TRANSPORT", "Link", "Transport"]
+__all__ = ["NO_CLOSE", "TRANSPORT", "Hears", "Link", "Transport"]

@@ -74,6 +74,7 @@ class Conductor:
             "run_dir": str(run.path.resolve()),
             "plan": plan.to_dict(),
             "target": self.under_test.description,
+            "secrets": self.under_test.secrets(story.judged_by),
             "indexes": {worker: index for index, worker in enumerate(workers)},
         }
         self._write_down(run, plan, workers, assignment)

@@ -33,7 +33,7 @@ POLL_S = 0.02
 class Part:
     """Made at the start of each run in every process that generates load; forgotten when the run is over.
 
-    assignment  what the conductor decided, the same for every process: run directory, plan, target, limits
+    assignment  what the conductor decided, the same for every process: run directory, plan, target, limits, secrets
     on_all_here  called once, when all users of this process were spawned and have finished starting, well or not
     index, count  this process among the load processes: user numbers are index, index + count, index + 2 count…
     """
@@ -51,6 +51,7 @@ class Part:
         self.plan = Plan.from_dict(assignment["plan"])
         self.target = open_target(assignment["target"])
         self.run_dir = Path(assignment["run_dir"])
+        self.secrets: Mapping[str, Any] = assignment.get("secrets", {})
         self.users: list[ChatUser] = []
         self.everyone_here = Event()
         self.draining = False
@@ -106,7 +107,7 @@ class Part:
         self.draining = True
         self.phase(Phase.DRAIN)
         end = time.monotonic() + deadline_s
-        _wait(lambda: not any(user.session.pending or user.reconnecting for user in self._talking()), end)
+        _wait(lambda: not any(user.session.pending or user.busy for user in self._talking()), end)
         heads: dict[str, int] = {}
         for user in self._talking():
             for label, seq in user.session.acked_points().items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import httpx
+from gevent import subprocess
 
 from harness.client.flow import FlowError, run_flow
 from harness.errors import PlatformError, SettingsError, TargetError
@@ -26,6 +29,7 @@ from harness.target.protocol import Target
 
 REACH_S = 10.0
 LOG_LINES = 10_000
+SIGNING_S = 30.0
 PROMISED_BY = {"rate_per_s": "rate_per_s", "rate_burst": "rate_burst"}
 """Settings of the backend that are promises of the contract."""
 Wanted: TypeAlias = Mapping[str, Mapping[str, object]]
@@ -115,6 +119,19 @@ class UnderTest:
     def environment(self) -> dict[str, str]:
         """What the collector needs beside the description: addresses with passwords in them."""
         return {} if self._platform is None else secrets_environment(self._platform.endpoints)
+
+    def secrets(self, judged_by: Sequence[str]) -> dict[str, Any]:
+        """What load processes need and run.json must not have: the signing key, where forgeries are judged and the
+        platform is our own."""
+        if "I31" not in judged_by or self._platform is None:
+            return {}
+        command = [sys.executable, "-m", "harness.target.signing"]
+        done = subprocess.run(
+            command, env={**os.environ, **self.environment()}, stdout=subprocess.PIPE, timeout=SIGNING_S, check=False
+        )
+        if done.returncode:
+            raise PlatformError("The platform's signing key could not be read, so no token can be forged.")
+        return {"signing_key": json.loads(done.stdout)}
 
     def save_logs(self, folder: Path) -> None:
         """The services' last words beside what the users saw."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
@@ -14,6 +14,7 @@ from locust.exception import LocustError, StopUser
 
 from checks.record import NONE, Kind, Place
 from harness.client.blocking import Connection, Refused
+from harness.client.events import Handshake
 from harness.client.flow import FlowError
 from harness.client.http_gevent import run_flow_gevent
 from harness.client.posting import Poster
@@ -153,20 +154,24 @@ class ChatUser(User):
             self.session.on_closed = self._lost
         elif target.contract.resume:
             resume = self.session.resume_points()
-        handshake = target.handshake(self._credentials(), resume)
+        handshake = self._handshake(resume)
         connection = Connection(self.session, handshake, timeout_s=ANSWER_S)
         connection.open()
         self._connection = connection
         for frame in target.rooms_on_connect(self._credentials(), tuple(dict.fromkeys(self.rooms))):
             connection.send(frame)
 
+    def _handshake(self, resume: Mapping[str, int] | None) -> Handshake:
+        return self.part.target.handshake(self._credentials(), resume)
+
     @property
-    def reconnecting(self) -> bool:
-        """A reconnection is under way: whoever ends a run waits for it, or calls it off."""
+    def busy(self) -> bool:
+        """A reconnection, or something else that will be recorded, is under way: whoever ends a run waits for it, or
+        calls it off."""
         return self._reconnecting is not None and not self._reconnecting.dead
 
     def stay_away(self) -> None:
-        """Call off a reconnection that is under way, as if it had never begun."""
+        """Call off what is under way, as if it had never begun."""
         if self._reconnecting is not None:
             self._reconnecting.kill()
 
@@ -220,13 +225,17 @@ class ChatUser(User):
     # -- helpers ------------------------------------------------------------------------------------------------------
 
     def _log_in(self) -> None:
-        begin = time.monotonic_ns()
+        begin_ns = time.monotonic_ns()
         self.credentials = self._flow(self.part.target.login(self.person))
-        spent_us = (time.monotonic_ns() - begin) // 1000
+        self._logged_in(self.credentials, begin_ns)
+
+    def _logged_in(self, credentials: Credentials, begin_ns: int) -> None:
+        """Write down a login, and who each place says that this is."""
+        spent_us = (time.monotonic_ns() - begin_ns) // 1000
         journal = self.part.journal
-        journal.identity(self.number, self.credentials.user_id)
+        journal.identity(self.number, credentials.user_id)
         self.part.note(Kind.LOGIN, self.number, counter=200, aux=spent_us)
-        for statement in self._flow(self.part.target.identity(self.credentials)):
+        for statement in self._flow(self.part.target.identity(credentials)):
             said = NONE if statement.user_id is None else journal.intern(statement.user_id)
             self.part.note(Kind.IDENTITY, self.number, counter=int(Place(statement.place)), aux=said)
 

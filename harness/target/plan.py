@@ -11,6 +11,7 @@ from typing import Any
 
 from checks.roster import Origin, Roster
 from harness.errors import TargetError
+from harness.target.forgery import NUMBERS
 from harness.target.protocol import Person, Room, Target
 
 FIRST_NAMES = (
@@ -122,6 +123,7 @@ class Plan:
                 "rooms": [
                     {"number": r.number, "label": r.label, "members": [p.number for p in r.members]} for r in self.rooms
                 ],
+                "forgeries": list(NUMBERS),
             },
         )
 

@@ -20,6 +20,7 @@ from harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpRespo
 from harness.errors import SettingsError
 from harness.target.protocol import Credentials, DatabaseQuery, Person, Room, Statement, StoredRow
 from harness.target.reference_entrance import ReferenceEntrance
+from harness.target.reference_tokens import ReferenceTokens
 
 Presentation = Literal["header", "subprotocol", "query", "ticket"]
 AUDIENCE = "earwitness-chat"
@@ -76,6 +77,7 @@ class ReferenceTarget(ReferenceEntrance):
         parts = urlsplit(self._edge)
         self._ws = urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path + "/ws", "", ""))
         self._json_labels: dict[str, str] = {}
+        self.tokens = ReferenceTokens(self)
         self.databases = {
             place: DatabaseQuery(
                 dsn=str(endpoints[key]),
@@ -106,7 +108,7 @@ class ReferenceTarget(ReferenceEntrance):
         browser = Browser()
         query = urlencode({"login_hint": person.email})
         response = yield from browser.follow(f"{self._auth}/auth/google?{query}", name="login")
-        credentials = self._credentials("login", person, response)
+        credentials = self.credentials("login", person, response)
         if self.via == "ticket":
             credentials = yield from self.ticket(credentials)
         return credentials
@@ -116,7 +118,7 @@ class ReferenceTarget(ReferenceEntrance):
         body = _dumps({"refresh_token": credentials.extra["refresh_token"]})
         headers = {"content-type": "application/json"}
         response = yield HttpRequest("POST", f"{self._auth}/auth/refresh", headers, body, "refresh")
-        return self._credentials("refresh", credentials.person, response)
+        return self.credentials("refresh", credentials.person, response)
 
     def ticket(self, credentials: Credentials) -> Flow[Credentials]:
         """The same credentials with a single-use ticket in `extra`, for one handshake."""
@@ -180,17 +182,20 @@ class ReferenceTarget(ReferenceEntrance):
     # -- the socket ---------------------------------------------------------------------------------------------
 
     def handshake(self, credentials: Credentials, resume: Mapping[str, int] | None = None) -> Handshake:
+        secret = str(credentials.extra["ticket"]) if self.via == "ticket" else credentials.token
+        return self.open_with(secret, self.via, resume)
+
+    def open_with(self, secret: str, via: Presentation, resume: Mapping[str, int] | None = None) -> Handshake:
+        """A socket that presents a token or, via "ticket", a ticket."""
         query: dict[str, str] = {}
         headers: dict[str, str] = {}
         subprotocols: tuple[str, ...] = ()
-        if self.via == "header":
-            headers = _bearer(credentials)
-        elif self.via == "subprotocol":
-            subprotocols = (SUBPROTOCOL, f"bearer.{credentials.token}")
-        elif self.via == "query":
-            query["token"] = credentials.token
+        if via == "header":
+            headers = {"authorization": f"Bearer {secret}"}
+        elif via == "subprotocol":
+            subprotocols = (SUBPROTOCOL, f"bearer.{secret}")
         else:
-            query["ticket"] = str(credentials.extra["ticket"])
+            query["token" if via == "query" else "ticket"] = secret
         first_frames: tuple[str | bytes, ...] = ()
         if resume is not None:
             query["resume"] = "1"
@@ -235,7 +240,8 @@ class ReferenceTarget(ReferenceEntrance):
     def _conversation(self, room: Room) -> str:
         return f"{self._edge}/api/conversations/{quote(room.label, safe='')}"
 
-    def _credentials(self, step: str, person: Person, response: HttpResponse) -> Credentials:
+    def credentials(self, step: str, person: Person, response: HttpResponse) -> Credentials:
+        """From the answer to a login or a refresh; FlowError if it is none, or somebody else's."""
         answer = _object(step, response)
         token = answer.get("access_token")
         try:

@@ -2,27 +2,25 @@
 
 Where a forgery is about a single claim, it is signed with the platform's own key, read from its database: a token
 with a wrong audience and a wrong signature would be refused for the signature, and prove nothing about audiences.
+Without that key (`Forger.key` None) only those of `WITHOUT_KEY` can be made.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
-if TYPE_CHECKING:
-    from pytest_suite.factory import Databases, Factory, User
-    from pytest_suite.under_test import UnderTest
 
 LONG_S = 3600.0
 
@@ -39,44 +37,70 @@ def unpack(text: str) -> Any:
     return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
 
 
+@functools.cache
+def own_rsa_key() -> rsa.RSAPrivateKey:
+    """A key of ours, made once: making one takes long."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+@functools.cache
+def own_ec_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@functools.cache
+def read_key(pem: str) -> ec.EllipticCurvePrivateKey:
+    """A platform's signing key from its PEM. ValueError for another kind of key."""
+    key = serialization.load_pem_private_key(pem.encode(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("the signing key is no elliptic key")
+    return key
+
+
 @dataclass(frozen=True)
 class Forger:
-    """`kid` and `key`: what the platform signs with now. `victim` is the person whose claims are in the tokens."""
+    """Forges from the tokens of one person, the victim; `other_id` is somebody else's user id.
+
+    kid, public  name and public half of the key that the platform signs with now
+    key          the key itself
+    """
 
     kid: str
-    key: ec.EllipticCurvePrivateKey
-    victim: User
-    other: User
+    public: ec.EllipticCurvePublicKey
+    token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    other_id: str
+    key: ec.EllipticCurvePrivateKey | None = field(default=None, repr=False)
 
-    @classmethod
-    async def make(cls, platform: UnderTest, databases: Databases, people: Factory) -> Forger:
-        row = await databases.auth.fetchrow(
-            "SELECT kid, private_pem FROM signing_keys WHERE retires_at IS NULL ORDER BY created_at DESC LIMIT 1"
-        )
-        assert row is not None, "auth has no signing key in its database"
-        key = serialization.load_pem_private_key(row["private_pem"].encode(), password=None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
-        victim, other = await people.log_in_many(2, "forged")
-        return cls(row["kid"], key, victim, other)
+    @functools.cached_property
+    def claims(self) -> dict[str, Any]:
+        """Of the victim's token."""
+        return dict(unpack(self.token.split(".")[1]))
+
+    def _own(self) -> ec.EllipticCurvePrivateKey:
+        assert self.key is not None, "this forgery needs the platform's key"
+        return self.key
 
     def minted(self, *, without: str = "", header: Mapping[str, Any] | None = None, **changes: Any) -> str:
         """A token signed with the platform's key: the victim's claims, newly issued, with changes."""
-        claims = {**self.victim.claims, "jti": uuid.uuid4().hex, "iat": time.time(), **changes}
+        claims = {**self.claims, "jti": uuid.uuid4().hex, "iat": time.time(), **changes}
         claims.pop(without, None)
-        return jwt.encode(claims, self.key, algorithm="ES256", headers={"kid": self.kid, **(header or {})})
+        return jwt.encode(claims, self._own(), algorithm="ES256", headers={"kid": self.kid, **(header or {})})
 
     def parts(self) -> tuple[str, str, str]:
-        head, payload, signature = self.victim.token.split(".")
+        head, payload, signature = self.token.split(".")
         return head, payload, signature
 
     def signed_by(self, head: str, payload: str) -> str:
         """Any header and payload with a good signature of the platform's key, however strange they are."""
-        raw = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).sign(f"{head}.{payload}".encode(), self.key)
+        raw = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).sign(
+            f"{head}.{payload}".encode(), self._own()
+        )
         return f"{head}.{payload}.{b64(raw)}"
 
     def control(self) -> str:
         """Made as the forgeries are, with nothing wrong: must be accepted."""
-        return self.minted()
+        return self.minted(exp=int(time.time() + LONG_S))
 
     def bad_signature(self) -> str:
         head, payload, signature = self.parts()
@@ -96,33 +120,30 @@ class Forger:
         return f"{signed}.{b64(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
 
     def hmac_with_public_pem(self) -> str:
-        public = self.key.public_key()
         form = serialization.PublicFormat.SubjectPublicKeyInfo
-        return self._hmac(public.public_bytes(serialization.Encoding.PEM, form))
+        return self._hmac(self.public.public_bytes(serialization.Encoding.PEM, form))
 
     def hmac_with_public_jwk(self) -> str:
-        return self._hmac(jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key()).encode())
+        return self._hmac(jwt.algorithms.ECAlgorithm.to_jwk(self.public).encode())
 
     def other_algorithm_of_the_key(self) -> str:
         """RS256 by a key of ours under the name of the platform's elliptic key."""
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        return jwt.encode(dict(self.victim.claims), key, algorithm="RS256", headers={"kid": self.kid})
+        return jwt.encode(self.claims, own_rsa_key(), algorithm="RS256", headers={"kid": self.kid})
 
     def foreign_key(self) -> str:
-        key = ec.generate_private_key(ec.SECP256R1())
-        return jwt.encode(dict(self.victim.claims), key, algorithm="ES256", headers={"kid": self.kid})
+        return jwt.encode(self.claims, own_ec_key(), algorithm="ES256", headers={"kid": self.kid})
 
     def key_in_the_header(self) -> str:
         """Signed by a key of ours that the token brings along itself."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = own_ec_key()
         jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
         headers = {"kid": self.kid, "jwk": jwk}
-        return jwt.encode(dict(self.victim.claims), key, algorithm="ES256", headers=headers)
+        return jwt.encode(self.claims, key, algorithm="ES256", headers=headers)
 
     def edited_payload(self) -> str:
         """The victim's token with somebody else in it."""
         head, payload, signature = self.parts()
-        return f"{head}.{part({**unpack(payload), 'sub': self.other.id})}.{signature}"
+        return f"{head}.{part({**unpack(payload), 'sub': self.other_id})}.{signature}"
 
     def more_permissions(self) -> str:
         head, payload, signature = self.parts()
@@ -138,7 +159,7 @@ class Forger:
         return self.minted(aud=["a-service", "another-service"])
 
     def refresh_as_access(self) -> str:
-        return self.victim.refresh_token
+        return self.refresh_token
 
     def no_type(self) -> str:
         return self.minted(without="typ")
@@ -174,8 +195,8 @@ class Forger:
 
     def duplicate_claim(self) -> str:
         """Two `sub` members, well signed."""
-        text = json.dumps(dict(self.victim.claims))
-        return self.signed_by(self.parts()[0], b64(f'{{"sub":"{self.other.id}",{text[1:]}'.encode()))
+        text = json.dumps(self.claims)
+        return self.signed_by(self.parts()[0], b64(f'{{"sub":"{self.other_id}",{text[1:]}'.encode()))
 
     def written_otherwise(self) -> str:
         """The same bytes in other characters: a token that could be written in many ways could not be revoked."""
@@ -200,3 +221,12 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
     )
 }  # fmt: skip
 """Every way by which a token can be wrong, by name."""
+
+WITHOUT_KEY: tuple[str, ...] = (
+    "bad_signature", "no_signature", "algorithm_none", "hmac_with_public_pem", "hmac_with_public_jwk",
+    "other_algorithm_of_the_key", "foreign_key", "key_in_the_header", "edited_payload", "more_permissions",
+    "refresh_as_access", "written_otherwise", "random_text",
+)  # fmt: skip
+"""Those for which nobody needs the platform's key."""
+NUMBERS: Mapping[str, int] = {name: number for number, name in enumerate(FORGERIES, start=1)}
+"""How a forgery is called in a record."""

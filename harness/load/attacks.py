@@ -1,0 +1,117 @@
+"""What people do with tokens who mean no good, each beside something that must succeed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gevent
+from locust.exception import StopUser
+
+from checks.record import Artefact, Place, Way
+from harness.client.flow import Browser, FlowError
+from harness.load.tokens import TokenUser
+from harness.load.wallet import Login
+from harness.target.forgery import NUMBERS
+from harness.target.tokens import SigningKey
+
+
+class Attacker(TokenUser):
+    """In tasks beside those of TokenUser: `forge`, `refresh_at_once`, `reuse_refresh_token`, `reuse_ticket`,
+    `reuse_login`, `finish_anothers_login`."""
+
+    abstract = True
+    _key: SigningKey | None = None
+
+    def forge(self, count: int = 3) -> None:
+        """Present some forgeries and then a valid control at one place in one way."""
+        self._go_on_or_stop()
+        key = self._signing_key()
+        with self._turn:
+            login = self._fresh()
+        others = [user for user in self.part.users if user is not self and user.credentials is not None]
+        if not others:
+            return
+        other = self.rng.choice(others).credentials
+        assert other is not None
+        place, way = self.rng.choice(self.tokens.places)
+        for name in self.rng.sample(list(self.tokens.forgeries(key)), count):
+            secret = self.tokens.forge(name, login.credentials, other.user_id, key)
+            held = self.wallet.add(Artefact.ACCESS, secret, forged=NUMBERS[name])
+            self.show(held, place, way)
+        control = self.wallet.add(Artefact.ACCESS, self.tokens.control(login.credentials, key))
+        self.show(control, place, way, control=True)
+
+    def refresh_at_once(self, count: int = 2) -> None:
+        """Several refreshes with one token at the same time, as two tabs do it; at most one may succeed. The session
+        may be over then, so the device logs in again."""
+        self._go_on_or_stop()
+        with self._turn:
+            old = self.now
+            if old.refresh is None:
+                return
+            self._all(count, lambda: self._present_refresh(old))
+            self._log_in_again()
+        self.try_later(old)
+
+    def reuse_refresh_token(self) -> None:
+        """A thief refreshes with a token that its owner has used already: the whole session must end."""
+        self._go_on_or_stop()
+        with self._turn:
+            old = self.now
+            if old.refresh is None or self._refresh() != 200:
+                return
+            stolen = self.now
+            self._present_refresh(old)
+            self._log_in_again()
+        self.try_later(stolen)
+
+    def reuse_ticket(self, count: int = 2) -> None:
+        """Several sockets with one ticket at the same time."""
+        self._go_on_or_stop()
+        with self._turn:
+            login = self._fresh()
+        ticket = self.ticket(login)
+        self._all(count, lambda: self.show(ticket, Place.SOCKET, Way.TICKET))
+
+    def reuse_login(self, count: int = 2) -> None:
+        """Visit the callback of one login several times at the same time, with the browser that began it."""
+        self._go_on_or_stop()
+        begun, state = self._begun()
+        self._all(count, lambda: self._callback(begun, state))
+
+    def finish_anothers_login(self) -> None:
+        """Visit the callback of a neighbour's login with the own browser: who does that would be logged in as the
+        neighbour, or have somebody logged in as oneself."""
+        self._go_on_or_stop()
+        others = [user for user in self.part.users if isinstance(user, Attacker) and user is not self and user.ready]
+        if others:
+            begun, state = self.rng.choice(others)._begun()
+            self._callback(begun, state, Browser())
+
+    # -- helpers ------------------------------------------------------------------------------------------------------
+
+    def _present_refresh(self, login: Login) -> None:
+        """A refresh whose tokens nobody will use; they are told, because they belong to the session."""
+        assert login.refresh is not None
+        flow = self.tokens.refresh(login.credentials)
+        credentials, _ = self.told(flow, Place.AUTH, Way.BODY, login.refresh)
+        if credentials is not None:
+            self.wallet.add_login(credentials, 0, login)
+
+    def _signing_key(self) -> SigningKey:
+        """With its private half on a platform of our own."""
+        given = self.part.secrets.get("signing_key")
+        key: SigningKey = SigningKey(**given) if given else self._flow(self.tokens.signing_key())
+        return key
+
+    @staticmethod
+    def _all(count: int, act: Callable[[], object]) -> None:
+        """The same at the same time; the end of the run ends it for all."""
+
+        def one() -> None:
+            try:
+                act()
+            except (StopUser, FlowError):
+                return
+
+        gevent.joinall([gevent.spawn(one) for _ in range(count)])

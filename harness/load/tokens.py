@@ -1,0 +1,290 @@
+"""A user whose credentials are recorded: logs in step by step, presents, refreshes, logs out; each answer is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import gevent
+from gevent.lock import RLock
+from locust.exception import StopUser
+
+from checks.record import CONTROL, Artefact, Place, Way
+from harness.client.blocking import Refused
+from harness.client.events import Handshake
+from harness.client.exchange import Exchange, observed
+from harness.client.flow import Browser, FlowError
+from harness.client.http_gevent import run_flow_gevent
+from harness.client.knock import OPENED, knock
+from harness.client.statements import write_exchange, write_request, write_revoke
+from harness.load.users import ChatUser
+from harness.load.wallet import Held, Login, Wallet
+from harness.target.tokens import BegunLogin, Tokens, tokens_of
+
+SOCKET_WAYS = (Way.HEADER, Way.SUBPROTOCOL, Way.QUERY, Way.TICKET)
+LATER_S = 0.2
+KEPT = 4
+"""Logins of the past that a user still knows."""
+
+
+class TokenUser(ChatUser):
+    """In tasks beside those of ChatUser: `present`, `present_expired`, `refresh`, `log_out`, `rotate_keys`.
+
+    ttl_s      how long access tokens shall live, if the platform can be asked for it
+    margin_s   a token that holds no longer than this is refreshed before it opens a socket
+    """
+
+    abstract = True
+    ttl_s: float | None = None
+    margin_s: float = 1.0
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        found = tokens_of(self.part.target)
+        self.wallet = Wallet(self.part.journal, self.number)
+        self.login: Login | None = None
+        self.past: list[Login] = []
+        self._tokens = found
+        self._shown: tuple[Held, Way, int] | None = None
+        self._turn = RLock()
+        self._under_way = 0
+        self._errands: list[gevent.Greenlet] = []
+
+    @property
+    def tokens(self) -> Tokens:
+        """What can be done with tokens here; nothing on a target that has no such ability: the user then only chats."""
+        if self._tokens is None:
+            self.say()
+            raise StopUser
+        return self._tokens
+
+    @property
+    def now(self) -> Login:
+        """The login that the user goes by."""
+        assert self.login is not None
+        return self.login
+
+    # -- what a story can do --------------------------------------------------------------------------------------
+
+    def present(self, login: Login | None = None) -> int:
+        """Show an access token (the present one) at some place in some way; returns the status."""
+        self._go_on_or_stop()
+        place, way = self.rng.choice(self.tokens.places)
+        if login is None:
+            with self._turn:
+                login = self._fresh()
+        return self.show(login.access, place, way)
+
+    def present_expired(self) -> None:
+        """Show one of the last tokens at all places after its deadline and the leeway, if there is such a one."""
+        self._go_on_or_stop()
+        leeway_s = self.part.target.contract.token_leeway_s
+        over = [login for login in self.past if login.access.left_s() < -leeway_s]
+        for place, way in self.tokens.places if over else ():
+            self.show(self.rng.choice(over).access, place, way)
+
+    def refresh(self) -> None:
+        """New tokens for the refresh token; the socket goes on with the old one until that ends."""
+        self._go_on_or_stop()
+        with self._turn:
+            self._refresh()
+
+    def log_out(self) -> None:
+        """End the session, then log in again on the same device; the tokens of before are tried once more later."""
+        self._go_on_or_stop()
+        with self._turn:
+            old = self.now
+            self._revoke(old)
+            self._log_in_again()
+        self.try_later(old)
+
+    def rotate_keys(self) -> None:
+        """As an administrator: a new signing key."""
+        self._go_on_or_stop()
+        self._quietly(self.tokens.rotate_keys())
+
+    # -- what is done later ----------------------------------------------------------------------------------------
+
+    def try_later(self, login: Login) -> None:
+        """Show what must be refused by then at all places, a little after the revocation bound."""
+        bound_s = self.part.target.contract.revocation_bound_s
+        if bound_s is not None:
+            self._errands = [errand for errand in self._errands if not errand.dead]
+            self._errands.append(gevent.spawn_later(bound_s + LATER_S, self._try_everywhere, login))
+
+    def _try_everywhere(self, login: Login) -> None:
+        with suppress(StopUser):
+            for place, way in self.tokens.places:
+                self.show(login.access, place, way)
+            if login.refresh is not None:
+                self._go_on_or_stop()
+                self.told(self.tokens.refresh(login.credentials), Place.AUTH, Way.BODY, login.refresh)
+
+    @property
+    def busy(self) -> bool:
+        return self._under_way > 0 or super().busy
+
+    def stay_away(self) -> None:
+        super().stay_away()
+        gevent.killall(self._errands)
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """What is under way will be recorded: the end of the run waits for it."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+    # -- requests that are told ------------------------------------------------------------------------------------
+
+    def show(self, held: Held, place: Place, way: Way, *, control: bool = False) -> int:
+        """Present an artefact once; the status, 0 if there was no answer. StopUser when the run is ending."""
+        self._go_on_or_stop()
+        bits = CONTROL if control else 0
+        if place != Place.SOCKET:
+            return self.told(self.tokens.present(held.secret, place), place, way, held, bits)[1]
+        with self._recording():
+            sent_ns = time.monotonic_ns()
+            status = knock(self.part.target.hear, self.tokens.handshake(held.secret, way))
+            write_request(
+                self.part.journal, self.number, place, sent_ns=sent_ns, received_ns=time.monotonic_ns(), status=status,
+                way=way, name=held.name, bits=bits,
+            )  # fmt: skip
+        return status
+
+    def told(self, flow: Any, place: Place, way: Way, held: Held, bits: int = 0) -> tuple[Any, int]:
+        """Run a flow of one request that presents an artefact, and record it: (its result or None, the status)."""
+        seen: list[Exchange] = []
+
+        def saw(exchange: Exchange) -> None:
+            seen.append(exchange)
+            write_exchange(self.part.journal, self.number, place, exchange, way=way, name=held.name, bits=bits)
+
+        result = None
+        with self._recording(), suppress(FlowError):
+            result = self._quietly(observed(flow, saw))
+        return result, seen[-1].status
+
+    def _quietly(self, flow: Any) -> Any:
+        """A refusal that was asked for is no failure in Locust's statistics."""
+
+        def requested(name: str, method: str, ms: float, status: int, length: int, error: Exception | None) -> None:
+            self._requested(name, method, ms, min(status, 399), length, error)
+
+        return run_flow_gevent(flow, on_request=requested)
+
+    # -- logins ------------------------------------------------------------------------------------------------------
+
+    def _log_in(self) -> None:
+        if self._tokens is None:
+            super()._log_in()
+            return
+        begin_ns = time.monotonic_ns()
+        self._log_in_again()
+        self._logged_in(self.now.credentials, begin_ns)
+
+    def _log_in_again(self) -> None:
+        """From nothing to credentials; state and code are told like every other artefact. Raises FlowError."""
+        begun, state = self._begun()
+        sent_ns = time.monotonic_ns()
+        credentials, status = self._callback(begun, state)
+        if credentials is None:
+            raise FlowError("login: callback", "tokens", detail=f"status {status}")
+        self._take(self.wallet.add_login(credentials, sent_ns))
+
+    def _begun(self) -> tuple[BegunLogin, Held]:
+        """A login up to its callback, and its state. Raises FlowError."""
+        begun = self._flow(self.tokens.begin_login(self.person, self.ttl_s))
+        state = self.wallet.add(Artefact.STATE, begun.state)
+        self.wallet.add(Artefact.CODE, begun.code, belongs_to=state)
+        return begun, state
+
+    def _callback(self, begun: BegunLogin, state: Held, browser: Browser | None = None) -> tuple[Any, int]:
+        """Visit the callback: (the credentials or None, the status)."""
+        return self.told(self.tokens.finish_login(begun, self.person, browser), Place.AUTH, Way.QUERY, state)
+
+    def _take(self, login: Login) -> None:
+        if self.login is not None:
+            self.past = [*self.past, self.login][-KEPT:]
+        self.login, self.credentials = login, login.credentials
+
+    def _refresh(self) -> int:
+        """Returns the status; the session is over if it was refused."""
+        old = self.now
+        if old.refresh is None:
+            self._log_in_again()
+            return 200
+        sent_ns = time.monotonic_ns()
+        credentials, status = self.told(self.tokens.refresh(old.credentials), Place.AUTH, Way.BODY, old.refresh)
+        if credentials is not None:
+            self._take(self.wallet.add_login(credentials, sent_ns, old))
+        return status
+
+    def _fresh(self) -> Login:
+        """The present login, refreshed or begun anew if its token will not hold much longer. Raises FlowError."""
+        if self.now.access.left_s() < self.margin_s:
+            status = self._refresh()
+            if self.now.access.left_s() < self.margin_s:
+                if not 400 <= status < 500:
+                    raise FlowError("refresh", "tokens", detail=f"status {status}")
+                self._log_in_again()
+        return self.now
+
+    def _revoke(self, login: Login) -> None:
+        """Log out, and say so whatever became of it."""
+
+        def saw(exchange: Exchange) -> None:
+            write_revoke(
+                self.part.journal, self.number, Place.AUTH, sent_ns=exchange.sent_ns,
+                received_ns=exchange.received_ns, status=exchange.status, name=login.access.name,
+            )  # fmt: skip
+
+        with self._recording(), suppress(FlowError):
+            self._quietly(observed(self.tokens.log_out(login.credentials), saw))
+
+    # -- sockets -----------------------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """As ChatUser, with a token that holds, in some way of presenting it; told as a request."""
+        if self._tokens is None:
+            super().connect()
+            return
+        self._shown = None
+        try:
+            super().connect()
+        except Refused as refused:
+            self._connected(refused.status or refused.code)
+            raise
+        except OSError:
+            self._connected(0)
+            raise
+        self._connected(OPENED)
+
+    def _connected(self, status: int) -> None:
+        """What became of the socket, if there was one to be opened."""
+        if self._shown is not None:
+            held, way, sent_ns = self._shown
+            write_request(
+                self.part.journal, self.number, Place.SOCKET, sent_ns=sent_ns, received_ns=time.monotonic_ns(),
+                status=status, way=way, name=held.name, conn=self.session.conn if status == OPENED else 0,
+            )  # fmt: skip
+
+    def _handshake(self, resume: Mapping[str, int] | None) -> Handshake:
+        if self._tokens is None:
+            return super()._handshake(resume)
+        with self._turn:
+            login = self._fresh()
+        way, held = self.rng.choice(SOCKET_WAYS), login.access
+        if way == Way.TICKET:
+            held = self.ticket(login)
+        self._shown = (held, way, time.monotonic_ns())
+        return self._tokens.handshake(held.secret, way, resume)
+
+    def ticket(self, login: Login) -> Held:
+        """A ticket for one socket. Raises FlowError."""
+        credentials = self._flow(self.tokens.ticket(login.credentials))
+        return self.wallet.add(Artefact.TICKET, str(credentials.extra["ticket"]), belongs_to=login.access)

@@ -1,0 +1,82 @@
+"""The artefacts that one client holds: each is told once by number, and its secret never leaves this process."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from checks.record import NONE, Artefact
+from harness.client.statements import Name, Writes, digest_of, write_token
+from harness.target.protocol import Credentials
+
+SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One artefact. deadline_ns: `time.monotonic_ns()` until which it holds, NONE if nobody knows."""
+
+    name: Name
+    secret: str = field(repr=False)
+    deadline_ns: int = NONE
+
+    def left_s(self) -> float:
+        """How long it still holds; for ever if nobody knows."""
+        return float("inf") if self.deadline_ns == NONE else (self.deadline_ns - time.monotonic_ns()) / SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a login or a refresh gave, as artefacts. `refresh` is None where the platform gives none."""
+
+    credentials: Credentials
+    access: Held
+    refresh: Held | None
+
+
+class Wallet:
+    """All artefacts of a client, numbered from 1."""
+
+    def __init__(self, journal: Writes, client: int) -> None:
+        self._journal, self._client = journal, client
+        self._count = 0
+
+    def add(
+        self, kind: Artefact, secret: str, *, deadline_ns: int = NONE, belongs_to: Held | None = None, digest: int = 0,
+        forged: int = 0,
+    ) -> Held:  # fmt: skip
+        self._count += 1
+        write_token(
+            self._journal, kind, self._client, self._count, deadline_ns=deadline_ns, digest=digest, forged=forged,
+            belongs_to=NONE if belongs_to is None else belongs_to.name[1],
+        )  # fmt: skip
+        return Held((self._client, self._count), secret, deadline_ns)
+
+    def add_login(self, credentials: Credentials, sent_ns: int, before: Login | None = None) -> Login:
+        """`sent_ns`: when it was asked for; `before`: what was refreshed."""
+        claims = credentials.extra.get("claims") or {}
+        person = digest_of(credentials.user_id, claims.get("email"), sorted(claims.get("permissions") or ()))
+        refresh = None
+        if credentials.extra.get("refresh_token"):
+            refresh = self.add(
+                Artefact.REFRESH,
+                str(credentials.extra["refresh_token"]),
+                belongs_to=None if before is None else before.refresh,
+            )
+        deadline = deadline_of(credentials.expires_at, claims.get("iat"), sent_ns, time.monotonic_ns())
+        access = self.add(Artefact.ACCESS, credentials.token, deadline_ns=deadline, belongs_to=refresh, digest=person)
+        return Login(credentials, access, refresh)
+
+
+def deadline_of(expires_at: float | None, issued_at: float | None, sent_ns: int, received_ns: int) -> int:
+    """A deadline of the platform's clock on our monotonic one. It was issued between our sending and receiving: a
+    platform whose clock says otherwise is set right by as much. NONE without an end."""
+    if expires_at is None:
+        return NONE
+    to_monotonic_ns = time.monotonic_ns() - time.time_ns()
+    skew_ns = 0
+    if issued_at is not None:
+        issued_ns = int(issued_at * SECOND) + to_monotonic_ns
+        # Whole seconds may be rounded down.
+        skew_ns = min(issued_ns - (sent_ns - SECOND), 0) or max(issued_ns - received_ns, 0)
+    return int(expires_at * SECOND) + to_monotonic_ns - skew_ns
