@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from checks.accounts import SYNC, UNIQUE_ACCOUNT
 from checks.answers import CONNECTION_SCOPE, FAILED_NO_EFFECT, SINGLE_COMPLETION
+from checks.authority import LIVE_AUTHORITY
 from checks.availability import AVAILABILITY
 from checks.breakers import BREAKERS
-from checks.authority import LIVE_AUTHORITY
 from checks.causal import CAUSAL_ORDER
 from checks.creation import NO_CREATION
 from checks.delivered import DELIVERED_CHECK

@@ -56,12 +56,13 @@ class Request(NamedTuple):
 
 
 class Revocation(NamedTuple):
-    """`name` with number 0: all that the owner's user holds. `done`: it was confirmed."""
+    """`name` with number 0: all that the owner's user holds. `done`: it was confirmed; `refused`: it has no effect."""
 
     name: Name
     asked: int
     t: int
     done: bool
+    refused: bool
     rec: int
 
 
@@ -119,7 +120,7 @@ class Credentials:
         if number == 0:
             user = self.user(owner)
             return [token for token in self.held.get(user, ()) if user >= 0 and token.t < revocation.asked]
-        family = self.members.get(self.families.get(revocation.name, revocation.name), [])
+        family = self._session(revocation.name)
         if contract.logout_ends_session:
             return family
         return [
@@ -133,6 +134,28 @@ class Credentials:
             for token in self.revoked(revocation, contract):
                 first.setdefault(token.name, revocation)
         return first
+
+    def doubted(self) -> dict[Name, int]:
+        """By artefact the moment from which it may have lost its force, however little is known: a logout or a ban
+        was asked for, of anything of its session, or a refresh token of its session was presented a second time."""
+        since: dict[Name, int] = {}
+        for revocation in self.revocations:
+            if not revocation.refused:
+                number = revocation.name[1]
+                gone = self._session(revocation.name) if number else self.held.get(self.user(revocation.name[0]), [])
+                _earliest(since, gone, revocation.asked)
+        for token, requests in self.genuine():
+            if token.kind == Artefact.REFRESH and len(requests) > 1:
+                _earliest(since, self._session(token.name), sorted(request.sent for request in requests)[1])
+        return since
+
+    def _session(self, name: Name) -> list[Token]:
+        return self.members.get(self.families.get(name, name), [])
+
+
+def _earliest(since: dict[Name, int], tokens: list[Token], t: int) -> None:
+    for token in tokens:
+        since[token.name] = min(t, since.get(token.name, t))
 
 
 def rows_of(kept: Kept, kind: Kind) -> Iterator[tuple[Any, int]]:
@@ -158,7 +181,8 @@ def _request(row: dict[str, int], rec: int) -> Request:
 
 def _revocation(row: dict[str, int], rec: int) -> Revocation:
     name = (row["author"], row["counter"])
-    return Revocation(name, row["seq"], row["t"], bool(row["flags"] & Flag.ACCEPTED), rec)
+    flags = row["flags"]
+    return Revocation(name, row["seq"], row["t"], bool(flags & Flag.ACCEPTED), bool(flags & Flag.REFUSED), rec)
 
 
 def credentials_of(world: World) -> Credentials:

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from checks.contract import Contract
+from checks.credentials import Credentials, credentials_of
 from checks.faultlog import FaultLog, Window
 from checks.fold import FINDINGS, Described, End, Folding
 from checks.health import LAG_BOUND_MS, lag_p99_ms
-from checks.kinds import K_DISCONNECT, K_REQUEST, K_REVOKE, K_TOKEN, K_WRITE
+from checks.kinds import K_DISCONNECT, K_REQUEST, K_WRITE
 from checks.record import CONTROL, NONE, Artefact, Flag, Place, State
 from checks.roster import Roster
 from checks.tables import Array
@@ -18,7 +19,7 @@ from checks.verdict import Finding, Verdict
 from checks.world import View, World
 
 JUDGED = np.zeros(256, bool)
-JUDGED[[K_DISCONNECT, K_REQUEST, K_REVOKE, K_TOKEN, K_WRITE]] = True
+JUDGED[[K_DISCONNECT, K_REQUEST, K_WRITE]] = True
 """By kind."""
 OWN, ACCEPTED, REFUSED = int(Flag.OWN), int(Flag.ACCEPTED), int(Flag.REFUSED)
 WAY = 63
@@ -88,7 +89,7 @@ class OutageBehaviour(Folding):
             self._faults.windows(lambda w: w.place != Place.AUTH),
             int(self.contract.recovery_s * 1e9),
         )
-        sitting = _Sitting(self.contract, outages, _Tokens(rows, self.contract))
+        sitting = _Sitting(self.contract, outages, _Tokens(rows, self.contract, credentials_of(end.world)))
         for journal, index, record in rows:
             if record["kind"] == K_REQUEST:
                 sitting.request(journal, index, record)
@@ -108,36 +109,23 @@ class OutageBehaviour(Folding):
 class _Tokens:
     """Which access tokens hold when, from what was issued and revoked."""
 
-    def __init__(self, rows: list[tuple[int, int, Array]], contract: Contract) -> None:
+    def __init__(self, rows: list[tuple[int, int, Array]], contract: Contract, known: Credentials) -> None:
         self._leeway = int(contract.token_leeway_s * 1e9)
-        self._deadline: dict[tuple[int, int], int] = {}
-        self._revoked: dict[tuple[int, int], int] = {}
-        self._doubtful: set[int] = set()
-        self._forged: set[tuple[int, int]] = set()
-        for _, _, r in rows:
-            owner, number = int(r["author"]), int(r["counter"])
-            if r["kind"] == K_TOKEN and r["attempt"] == Artefact.ACCESS and not r["proc"]:
-                self._deadline[int(r["client"]), number] = int(r["seq"])
-            elif r["kind"] == K_TOKEN and r["proc"]:
-                self._forged.add((int(r["client"]), number))
-            elif r["kind"] == K_REVOKE and not r["flags"] & REFUSED:
-                name = owner, number
-                self._revoked[name] = min(int(r["seq"]), self._revoked.get(name, int(r["seq"])))
-                if not number:
-                    self._doubtful.add(owner)
-            elif r["kind"] == K_WRITE and r["proc"] == State.ACTIVE:
-                self._doubtful.add(owner)
+        self._known, self._doubted = known, known.doubted()
+        self._changed = {int(r["author"]) for _, _, r in rows if r["kind"] == K_WRITE and r["proc"] == State.ACTIVE}
 
     def forged(self, owner: int, number: int) -> bool:
-        return (owner, number) in self._forged and (owner, number) not in self._deadline
+        token = self._known.tokens.get((owner, number))
+        return token is not None and token.forged > 0
 
     def holds(self, owner: int, number: int, until: int) -> bool:
-        """It was issued, has not ended by `until` (nor may have, by a clock that is ahead), and was not revoked."""
-        deadline = self._deadline.get((owner, number))
-        if deadline is None or owner in self._doubtful:
+        """It was issued, has not ended by `until` (nor may have, by a clock that is ahead), and nothing was done that
+        may have taken it away."""
+        token = self._known.tokens.get((owner, number))
+        if token is None or token.forged or token.kind != Artefact.ACCESS or owner in self._changed:
             return False
-        ended = deadline != NONE and until >= deadline - self._leeway
-        return not ended and self._revoked.get((owner, number), until + 1) > until
+        ended = token.deadline != NONE and until >= token.deadline - self._leeway
+        return not ended and self._doubted.get(token.name, until + 1) > until
 
 
 class _Sitting:
