@@ -30,7 +30,8 @@ KEPT = 4
 
 
 class TokenUser(ChatUser):
-    """In tasks beside those of ChatUser: `present`, `present_expired`, `refresh`, `log_out`, `rotate_keys`.
+    """In tasks beside those of ChatUser: `present`, `present_everywhere`, `present_expired`, `refresh`, `log_out`,
+    `rotate_keys`.
 
     ttl_s      how long access tokens shall live, if the platform can be asked for it
     margin_s   a token that holds no longer than this is refreshed before it opens a socket
@@ -76,6 +77,14 @@ class TokenUser(ChatUser):
             with self._turn:
                 login = self._fresh()
         return self.show(login.access, place, way)
+
+    def present_everywhere(self) -> None:
+        """Show the present access token at all places, in each of their ways."""
+        self._go_on_or_stop()
+        with self._turn:
+            login = self._fresh()
+        for place, way in self.tokens.places:
+            self.show(login.access, place, way)
 
     def present_expired(self) -> None:
         """Show one of the last tokens at all places after its deadline and the leeway, if there is such a one."""

@@ -1,0 +1,52 @@
+"""The life of a token, under load: presented everywhere, expired, refreshed, revoked, forged.
+
+Everybody chats with access tokens that live some seconds; sockets come and go with them. Promised: after its deadline
+a token is accepted nowhere (I29), nor is what was revoked, after the bound (I30), nor what was never issued (I31),
+while valid controls beside it are. A refresh token is good for one refresh, also when two come at once; its reuse ends
+the session (I32). States, codes and tickets work once (I33). Nothing is heard on a socket whose token has ended (I34).
+A new signing key drops nobody. Meanwhile no message is lost, repeated or reordered (I1, I5a, I5b, I6).
+"""
+
+from locust import task
+
+from harness.load import Attacker, story
+
+SMALL, MIDDLE = 0, 1
+
+story(__file__, judged_by="I1 I5a I5b I6 I29 I30 I31 I32 I33 I34".split(), rooms=(5, 20))
+
+
+class Holder(Attacker):
+    """Chats, presents tokens, and now and then does what nobody should."""
+
+    ttl_s = 4.0
+
+    @task(12)
+    def chat(self):
+        self.say(self.rooms[self.rng.choice((SMALL, MIDDLE))])
+
+    @task(4)
+    def show_the_token(self):
+        self.present()
+
+    @task(4)
+    def show_it_everywhere(self):
+        self.present_everywhere()
+
+    @task(4)
+    def show_an_old_token(self):
+        self.present_expired()
+
+    @task(2)
+    def forge_tokens(self):
+        self.forge()
+
+    @task(2)
+    def use_something_twice(self):
+        act = (self.refresh_at_once, self.reuse_refresh_token, self.reuse_ticket, self.reuse_login)
+        self.rng.choice((*act, self.finish_anothers_login, self.log_out))()
+
+    @task(1)
+    def rotate(self):
+        if self.number == 0:
+            self.rotate_keys()
