@@ -1,8 +1,9 @@
 """Locust users whose every frame is recorded, and the life of a run from start to verdict."""
 
 from harness.load.attacks import Attacker
+from harness.load.racing import Racer
 from harness.load.story import Story, story
 from harness.load.users import ChatUser
 from harness.load.visitors import Visitor
 
-__all__ = ["Attacker", "ChatUser", "Story", "Visitor", "story"]
+__all__ = ["Attacker", "ChatUser", "Racer", "Story", "Visitor", "story"]

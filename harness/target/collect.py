@@ -23,16 +23,17 @@ from typing import Any
 
 import httpx
 
-from checks.record import NOBODY, NONE, Flag, Kind, Place
+from checks.record import NOBODY, NONE, Flag, Kind, Place, State
 from checks.roster import Roster
 from harness.client.body import Body, decode
 from harness.client.flow import FlowError, run_flow_async
+from harness.client.statements import digest_of, write_seen
 from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EXIT_UNKNOWN, EarwitnessError, RecordError, TargetError
 from harness.record.journal import Journal
 from harness.record.meta import process_meta
 from harness.record.rundir import RunDirectory, read_json
 from harness.record.sidecar import Sidecar
-from harness.target.databases import UserTables, as_json, differing, place_name, read_tables
+from harness.target.databases import Row, UserTables, as_json, differing, place_name, read_tables
 from harness.target.load import open_target
 from harness.target.protocol import Credentials, DatabaseQuery, Person, Room, StoredRow, Target
 
@@ -214,10 +215,25 @@ class Collector:
             self.journal.identity(client, str(own[0]["id"]))  # created, but the login's answer never came
             self.identified.add(client)
         for place, found in rows.items():
+            self._seen(client, place, found, tables)
             for row in found or ({"id": f"no row in the {place_name(place)}"},):
                 differs = differing(own[0], row) if len(own) == len(found) == 1 else []
                 stranger = f"other {', '.join(differs)} in the {place_name(place)}"
                 self._states(client, place, stranger if differs and "id" not in differs else str(row["id"]))
+
+    def _seen(self, client: int, place: Place, found: Sequence[Row], tables: UserTables) -> None:
+        """How many rows a table has of a user, and what the first says in the columns that all tables have."""
+        columns = [set(row) for rows in tables.rows.values() for row in rows[:1]]
+        both = sorted(set.intersection(*columns)) if columns else []
+        values = [found[0][name] for name in both if name != "is_active"] if found else []
+        look = {"asked_ns": tables.asked_ns, "seen_ns": time.monotonic_ns(), "of": client}
+        write_seen(
+            self.journal, NOBODY, place, State.PROFILE, **look, value=len(found),
+            digest=digest_of(*values) if found else 0,
+        )  # fmt: skip
+        if found and "is_active" in both:
+            active = int(bool(found[0]["is_active"]))
+            write_seen(self.journal, NOBODY, place, State.ACTIVE, **look, value=active, digest=digest_of(active))
 
     async def _progress(self) -> None:
         while True:

@@ -25,10 +25,12 @@ class UserTables:
     """Rows of the run's users by Place, as the last look found them.
 
     looked_s  how long it took until both tables agreed, or until the bound was over
+    asked_ns  when the last look began, `time.monotonic_ns()`
     """
 
     rows: dict[Place, list[Row]]
     looked_s: float = 0.0
+    asked_ns: int = 0
     differences: dict[str, str] = field(default_factory=dict)
 
     def of(self, place: Place, email: str) -> list[Row]:
@@ -42,8 +44,9 @@ async def read_tables(
     Raises TargetError."""
     begin = time.monotonic()
     while True:
+        asked_ns = time.monotonic_ns()
         found = await asyncio.gather(*(_read(place, query, pattern) for place, query in queries.items()))
-        tables = UserTables(dict(zip(queries, found, strict=True)), time.monotonic() - begin)
+        tables = UserTables(dict(zip(queries, found, strict=True)), time.monotonic() - begin, asked_ns)
         tables.differences = differences(tables, people) if len(queries) > 1 else {}
         if not tables.differences or tables.looked_s >= (bound_s or 0.0):
             return tables

@@ -77,7 +77,7 @@ def test_accounts_and_rooms_that_are_there() -> None:
     again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
     assert again == plan
     assert again.roster().to_dict() == plan.roster().to_dict()
-    assert "own" not in json.dumps([plan.to_dict(), plan.roster().to_dict()])
+    assert '"own"' not in json.dumps([plan.to_dict(), plan.roster().to_dict()])
 
 
 def test_a_story_finds_as_many_rooms_as_it_counts_on() -> None:

@@ -1,0 +1,34 @@
+"""Logins, under load: a hundred people at once, each on several devices that race for the first login.
+
+Promised: the callback of a login works once, for the browser that began it (I33); everybody ends up with one account,
+although their devices raced (I42), and it is the same in both databases (I41); everybody is taken for who they are
+(I15).
+"""
+
+from locust import task
+
+from harness.load import Racer, story
+
+story(__file__, judged_by="I5a I5b I12 I15 I33 I41 I42".split(), rooms=(5, 10))
+
+
+class Newcomer(Racer):
+    """Logs in on three devices at once, chats, logs in again; some try what nobody should."""
+
+    devices = 3
+
+    @task(6)
+    def chat(self):
+        self.say()
+
+    @task(2)
+    def log_in_again(self):
+        self.log_in_on_all_devices()
+
+    @task(2)
+    def go_back_in_the_browser(self):
+        self.reuse_login()
+
+    @task(1)
+    def follow_a_strangers_link(self):
+        self.finish_anothers_login()
