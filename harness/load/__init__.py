@@ -1,9 +1,10 @@
 """Locust users whose every frame is recorded, and the life of a run from start to verdict."""
 
+from harness.load.accounts import AccountUser
 from harness.load.attacks import Attacker
 from harness.load.racing import Racer
 from harness.load.story import Story, story
 from harness.load.users import ChatUser
 from harness.load.visitors import Visitor
 
-__all__ = ["Attacker", "ChatUser", "Racer", "Story", "Visitor", "story"]
+__all__ = ["AccountUser", "Attacker", "ChatUser", "Racer", "Story", "Visitor", "story"]

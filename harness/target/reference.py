@@ -18,6 +18,7 @@ from checks.record import Place
 from harness.client.events import ACK, AGENT, JOINED, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
 from harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
 from harness.errors import SettingsError
+from harness.target.accounts import ReferenceAccounts
 from harness.target.protocol import Credentials, DatabaseQuery, Person, Room, Statement, StoredRow
 from harness.target.reference_entrance import ReferenceEntrance
 from harness.target.reference_tokens import ReferenceTokens
@@ -78,6 +79,7 @@ class ReferenceTarget(ReferenceEntrance):
         self._ws = urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path + "/ws", "", ""))
         self._json_labels: dict[str, str] = {}
         self.tokens = ReferenceTokens(self)
+        self.accounts = ReferenceAccounts(self._auth, self._edge)
         self.databases = {
             place: DatabaseQuery(
                 dsn=str(endpoints[key]),

@@ -1,0 +1,58 @@
+"""What a platform lets people do with their accounts: an optional capability of a target (`target.accounts`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from checks.record import Place
+from harness.client.flow import Flow, HttpRequest
+from harness.target.protocol import Credentials
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a place shows of an account."""
+
+    user_id: str
+    email: str
+    name: str
+
+
+class Accounts(Protocol):
+    """Changing and reading an account. Both answer None for a refusal, which whoever records the request judges."""
+
+    def rename(self, credentials: Credentials, name: str) -> Flow[Profile | None]: ...
+
+    def profile(self, credentials: Credentials, place: Place) -> Flow[Profile | None]:
+        """As AUTH or BACKEND shows it."""
+        ...
+
+
+class ReferenceAccounts:
+    """`Accounts` of the reference platform. `auth`, `edge`: base URLs."""
+
+    def __init__(self, auth: str, edge: str) -> None:
+        self._urls = {Place.AUTH: f"{auth}/auth/me", Place.BACKEND: f"{edge}/api/me"}
+
+    def rename(self, credentials: Credentials, name: str) -> Flow[Profile | None]:
+        headers = {"authorization": f"Bearer {credentials.token}", "content-type": "application/json"}
+        body = f'{{"name":"{name}"}}'.encode()
+        response = yield HttpRequest("PATCH", self._urls[Place.AUTH], headers, body, "rename")
+        return _profile(response.json()) if response.status == 200 else None
+
+    def profile(self, credentials: Credentials, place: Place) -> Flow[Profile | None]:
+        headers = {"authorization": f"Bearer {credentials.token}"}
+        response = yield HttpRequest("GET", self._urls[place], headers, b"", f"profile at {place.name.lower()}")
+        return _profile(response.json()) if response.status == 200 else None
+
+
+def _profile(answer: Any) -> Profile:
+    user = answer.get("user", answer)
+    return Profile(str(user["id"]), str(user["email"]), str(user["name"]))
+
+
+def accounts_of(target: Any) -> Accounts | None:
+    """The capability, if the target has it."""
+    found: Accounts | None = getattr(target, "accounts", None)
+    return found
