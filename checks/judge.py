@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from checks.catalogue import ALL
 from checks.contract import Contract
@@ -28,16 +28,25 @@ class Batch:
     records: Array
 
 
+class Watcher(Protocol):
+    """Looks at every chunk after the checks did, and judges nothing: counters, latencies."""
+
+    def step(self, view: View) -> None: ...
+
+
 class Judge:
     """Folds all checks in one pass. A check that crashes is UNKNOWN and says so; the others go on.
 
     Batches of different journals may come in any interleaving: outcomes, examined and violations are the same;
     only which of several equally good records a finding shows may differ."""
 
-    def __init__(self, roster: Roster, contract: Contract, checks: Sequence[Check] = ALL) -> None:
+    def __init__(
+        self, roster: Roster, contract: Contract, checks: Sequence[Check] = ALL, watchers: Sequence[Watcher] = ()
+    ) -> None:
         self._world = World(roster)
         self._contract = contract
         self._checks = tuple(checks)
+        self._watchers = tuple(watchers)
         self._broken: dict[int, str] = {}
         self._folds: list[Fold | None] = []
         for check in self._checks:
@@ -50,6 +59,8 @@ class Judge:
             for number, fold in enumerate(self._folds):
                 if fold is not None and number not in self._broken:
                     self._step(number, fold, view)
+            for watcher in self._watchers:
+                watcher.step(view)
 
     def peek(self) -> list[Verdict]:
         """The verdict so far, while the run goes on: violations already certain, absences pending."""

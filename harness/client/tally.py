@@ -16,7 +16,8 @@ ACKNOWLEDGED_FROM_PLAN = "acknowledged, from its planned start"
 
 _UNIT_BITS = 6  # values are counted in units of 64 ns: 0.64 % at 10 µs
 _SUB_BITS = 7  # 128 buckets an octave: 0.8 % wide
-_BUCKETS = 24 << _SUB_BITS  # up to 68 s; longer ones count in the last
+BUCKETS = 24 << _SUB_BITS
+"""Buckets of a histogram, up to 68 s; longer ones count in the last."""
 
 
 def bucket_bounds(bucket: int) -> tuple[int, int]:
@@ -71,7 +72,7 @@ class Histogram:
     __slots__ = ("_buckets", "max_ns", "min_ns", "total_ns")
 
     def __init__(self) -> None:
-        self._buckets = [0] * _BUCKETS
+        self._buckets = [0] * BUCKETS
         self._clear()
 
     def _clear(self) -> None:
@@ -87,8 +88,8 @@ class Histogram:
         shift = units.bit_length() - 8
         if shift > 0:
             units = (shift << 7) + (units >> shift)
-            if units >= _BUCKETS:
-                units = _BUCKETS - 1
+            if units >= BUCKETS:
+                units = BUCKETS - 1
         self._buckets[units] += 1
         self.total_ns += ns
         if ns < self.min_ns:
@@ -103,7 +104,7 @@ class Histogram:
             n=sum(buckets.values()), total_ns=self.total_ns, min_ns=self.min_ns, max_ns=self.max_ns, buckets=buckets
         )
         if buckets:
-            self._buckets = [0] * _BUCKETS
+            self._buckets = [0] * BUCKETS
         else:
             summary.min_ns = 0
         self._clear()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,9 @@ from gevent import subprocess
 from gevent.event import Event
 from locust.runners import MasterRunner
 
-from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EXIT_UNKNOWN, PlatformError
+from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EXIT_UNKNOWN
 from harness.load.arguments import read_faults, read_thresholds, seed_of
+from harness.load.judge import JUDGE_DEADLINE_S, JudgeBeside
 from harness.load.sampler import Sampler
 from harness.load.under_test import UnderTest
 from harness.platform.faults.orders import links_needed
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from harness.load.part import Part
 
 COLLECT_DEADLINE_S = 120.0
-JUDGE_DEADLINE_S = 600.0
 RANK = {EXIT_CANNOT_RUN: 4, 1: 3, EXIT_UNKNOWN: 2, 4: 1, EXIT_PASS: 0}
 
 
@@ -44,7 +44,6 @@ class Conductor:
         self.thresholds = read_thresholds(options, life.story)
         self.worst: int | None = None
         self.run: RunDirectory | None = None
-        self._judge: Any = None
         self._sampler: Sampler | None = None
         self._replies: dict[str, dict[str, Any]] = {}
         self._expected: set[str] = set()
@@ -54,9 +53,15 @@ class Conductor:
         self._told: list[str] = []
         RunDirectory.check_root(Path(options.runs))
         self._plan = read_faults(options, life.story)
-        self.under_test = UnderTest.from_options(options, life.story.platform, links_needed(self._plan))
-        self.under_test.faults(self._plan)  # said now, before anything is begun, if one cannot be had
         self._faults: Faults | None = None
+        with ExitStack() as started:
+            self._judge = JudgeBeside()  # loads its checks while the platform starts
+            started.callback(self._judge.close)
+            self.under_test = UnderTest.from_options(options, life.story.platform, links_needed(self._plan))
+            started.callback(self.under_test.close)
+            self.under_test.faults(self._plan)  # said now, before anything is begun, if one cannot be had
+            self._judge.await_warm()
+            started.pop_all()
 
     # -- begin ------------------------------------------------------------------------------------------------------
 
@@ -80,7 +85,10 @@ class Conductor:
         self._write_down(run, plan, workers, assignment)
         if self._plan:
             self._faults = Faults(run, self._plan, self.under_test.faults(self._plan), self.under_test.control)
-        self._judge = _start_judge(run.path)
+        if self._judge.used:  # the run before was not judged to its end
+            self._judge.close()
+            self._judge = JudgeBeside()
+        self._judge.follow(run.path)
         self._sampler = Sampler(run.path / "tables" / "services.jsonl", self.under_test)
         print(f"earwitness: run {run.path} · seed {seed} · {runner.target_user_count} users", flush=True)
         self._expected, self._here = set(workers), set()
@@ -105,6 +113,7 @@ class Conductor:
             story=story.name,
             judged_by=list(story.judged_by),
             thresholds=self.thresholds,
+            process=os.getpid(),
             process_started=psutil.Process().create_time(),
             planned={"users": runner.target_user_count, "spawn_rate": getattr(self.options, "spawn_rate", None)},
             plan=plan.to_dict(),
@@ -212,22 +221,12 @@ class Conductor:
             print("earwitness: the final state could not be read in time", file=sys.stderr)
 
     def _verdict(self, run: RunDirectory) -> int:
-        if self._judge is None:
-            raise PlatformError("The judge was not started.")
-        try:
-            self._judge.stdin.write(b"judge\n")
-            self._judge.stdin.close()
-            code = int(self._judge.wait(timeout=JUDGE_DEADLINE_S))
-        except (OSError, subprocess.TimeoutExpired) as error:
-            self._judge.kill()
-            raise PlatformError(f"The judge did not finish: {error}. Try: earwitness check {run.path}") from error
-        if not (run.path / "verdict.json").exists():
-            raise PlatformError(f"The judge ended with {code} and no verdict. Try: earwitness check {run.path}")
-        verdict = json.loads((run.path / "verdict.json").read_text())
+        code = self._judge.verdict(run.path)
         self._told.append((run.path / "verdict.txt").read_text())
         if not self.options.headless:
+            self._judge = JudgeBeside()  # for the next run
             self.tell()
-        return int(verdict["exit_code"])
+        return code
 
     def tell(self) -> None:
         """Print the verdicts that were not printed yet: without a web UI after Locust's own tables, as last words."""
@@ -247,18 +246,5 @@ class Conductor:
 
     def close(self) -> None:
         """Stop what we started."""
-        if self._judge is not None and self._judge.poll() is None:
-            self._judge.stdin.close()
+        self._judge.close()
         self.under_test.close()
-
-
-def _start_judge(run_dir: Path) -> Any:
-    """Warm before the load is over: compiled checks are loaded while users are still logging in. Its standard input
-    is its leash: end of file without the word ends it."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", "check", str(run_dir), "--when-told"],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-        env=environment,
-    )

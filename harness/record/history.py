@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +25,7 @@ BATCH_RECORDS: Final = 1 << 14
 
 @dataclass(slots=True)
 class History:
-    """A run: its description, its plan and its journals, in order of their names."""
+    """A run: its description, its plan and its journals: the expected ones in their order, then others by name."""
 
     path: Path
     run: dict[str, Any]
@@ -59,29 +59,39 @@ def open_history(run_dir: Path | str) -> History:
 
 
 class Follower:
-    """A run that is still being recorded. `history` grows with it; iterate `batches` to the end, once.
+    """A run that is still being recorded. `history` grows with it; either iterate `batches` to the end, once, or call
+    `sweep` as often as you like.
 
     `run.json` may say which journals are to be expected: `journals`, names or a number. The reading ends
     when all of them have footers, or when `stop()` says so; then everything complete has been yielded.
+
+    Journals are numbered as `open_history` numbers them: one is taken up when those that are expected before it are
+    there, at the latest in the last sweep.
     """
 
     def __init__(self, run_dir: Path | str, *, poll_s: float = 0.1, stop: Callable[[], bool] = lambda: False) -> None:
         self.history = _describe(Path(run_dir))
         self._poll_s, self._stop = poll_s, stop
         self._done: dict[str, int] = {}
+        self._remap = Remap(())
+        self._remapped = (0, 0)
 
     def batches(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
         """Batches as they come, those of one journal in order. Polls every `poll_s` seconds when there is nothing."""
         while True:
-            last = self._stop() or self._closed()
-            _find_journals(self.history, live=True)
-            progress = yield from self._sweep(size)
+            last = self._stop() or self.closed()
+            progress = False
+            for batch in self.sweep(size, last=last):
+                progress = True
+                yield batch
             if last:
                 return
-            if not progress and not self._closed():
+            if not progress and not self.closed():
                 time.sleep(self._poll_s)
 
-    def _sweep(self, size: int) -> Generator[Batch, None, bool]:
+    def sweep(self, size: int = BATCH_RECORDS, *, last: bool = False) -> Iterator[Batch]:
+        """What is complete by now and was not yielded before. `last`: no journal is waited for any more."""
+        _find_journals(self.history, live=not last)
         views = self.history.journals
         for view in views:
             with DataFile(view.path) as data:
@@ -90,19 +100,25 @@ class Follower:
             # After the records were counted: a name is written before the first record that uses it, in whatever
             # journal, so all that these records need is there now.
             view.sidecar.read()
-        remap = Remap(views)
-        progress = False
+        self._read_names()
         for number, view in enumerate(views):
             start = self._done.get(view.name, 0)
             if view.count > start:
-                progress = True
                 with DataFile(view.path) as data:
-                    yield from read_batches(number, view, data, start, size, remap)
+                    yield from read_batches(number, view, data, start, size, self._remap)
                 self._done[view.name] = view.count
-        return progress
 
-    def _closed(self) -> bool:
-        expected = read_json(self.history.path / "run.json").get("journals")
+    def _read_names(self) -> None:
+        """A new remapping if any sidecar has grown."""
+        views = self.history.journals
+        now = len(views), sum(view.sidecar.lines for view in views)
+        if now != self._remapped:
+            self._remap, self._remapped = Remap(views), now
+
+    def closed(self) -> bool:
+        """Every expected journal has its footer."""
+        self.history.run = read_json(self.history.path / "run.json")
+        expected = self.history.run.get("journals")
         closed = {view.name for view in self.history.journals if view.footer is not None}
         if isinstance(expected, int):
             return 0 < expected <= len(closed)
@@ -142,15 +158,21 @@ def _settle(view: JournalView) -> None:
 
 
 def _find_journals(history: History, *, live: bool) -> None:
-    """Add the journals that are not known yet. A live one may not have its sidecar yet: next time then."""
+    """Add the journals that are not known yet: those that are expected in the order in which `run.json` names them,
+    then the others by name. A live one may not have its sidecar yet, nor those before it: next time then."""
     folder = history.path / "journals"
     known = {view.name for view in history.journals}
-    names = {
+    expected = history.run.get("journals")
+    wanted = [str(name) for name in expected] if isinstance(expected, list) else []
+    there = {
         path.name.removesuffix(suffix) for suffix in (DATA_SUFFIX, NAMES_SUFFIX) for path in folder.glob("*" + suffix)
     }
-    for name in sorted(names - known):
+    for name in [*wanted, *sorted(there.difference(wanted))]:
+        if name in known:
+            continue
         path, sidecar = folder / f"{name}{DATA_SUFFIX}", Sidecar(folder / f"{name}{NAMES_SUFFIX}")
         if live and not sidecar.path.exists():
-            continue
-        sidecar.read()
-        history.journals.append(JournalView(name, path, sidecar))
+            return
+        if name in there:
+            sidecar.read()
+            history.journals.append(JournalView(name, path, sidecar))

@@ -18,6 +18,7 @@ class Sidecar:
     names       id → text; ids run from `FOREIGN` without gaps
     identities  (client, platform's user id) in the order in which they were stated
     footer      None: the journal was not closed, or not yet
+    lines       how many lines were read
     """
 
     path: Path
@@ -26,8 +27,8 @@ class Sidecar:
     names: dict[int, str] = field(default_factory=dict)
     identities: list[tuple[int, str]] = field(default_factory=list)
     footer: dict[str, Any] | None = None
+    lines: int = 0
     _offset: int = 0
-    _line: int = 0
 
     def read(self) -> None:
         """Take in the whole lines that have been added. A last line without its end is a torn one: left for later.
@@ -43,12 +44,12 @@ class Sidecar:
         end = data.rfind(b"\n") + 1
         self._offset += end
         for line in data[:end].splitlines():
-            self._line += 1
+            self.lines += 1
             try:
                 self._take(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError):
                 said = line[:60].decode(errors="replace")
-                raise RecordError(f"{self.path}:{self._line} is damaged: {said!r} is no line of a sidecar.") from None
+                raise RecordError(f"{self.path}:{self.lines} is damaged: {said!r} is no line of a sidecar.") from None
 
     def _take(self, value: dict[str, Any]) -> None:
         if not self.header:

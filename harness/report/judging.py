@@ -10,9 +10,9 @@ from typing import Any
 
 from checks import ALL
 from checks.contract import Contract
-from checks.judge import Judge
+from checks.judge import Judge, Watcher
 from checks.outcome import outcome_of_run
-from checks.verdict import Outcome, Verdict, upper_bound_95
+from checks.verdict import Finding, Outcome, Verdict, upper_bound_95
 from checks.witness import tell
 from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN
 from harness.record.history import History, open_history
@@ -26,14 +26,23 @@ MOST_WITNESSES = 10
 EXIT_OF = {Outcome.PASS: EXIT_PASS, Outcome.FAIL: EXIT_FAIL, Outcome.UNKNOWN: EXIT_UNKNOWN}
 
 
-def judge_run(run_dir: Path, *, judge: Judge | None = None) -> dict[str, Any]:
+def judge_run(run_dir: Path) -> dict[str, Any]:
     """The verdict of a run directory as the dictionary of verdict.json. RecordError if it cannot be read."""
     history = open_history(run_dir)
-    run = history.run
-    contract = Contract.from_dict(run["contract"])
-    judge = Judge(history.roster, contract, ALL) if judge is None else judge
+    judge = judge_of(history)
     for batch in history.batches():
         judge.step(batch)
+    return verdict_of(history, judge)
+
+
+def judge_of(history: History, watchers: Sequence[Watcher] = ()) -> Judge:
+    """A judge who has seen nothing of it yet."""
+    return Judge(history.roster, Contract.from_dict(history.run["contract"]), ALL, watchers)
+
+
+def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
+    """The verdict of a history that the judge has seen to its end, with what else is told of a run."""
+    run_dir, run = history.path, history.run
     verdicts = judge.finish(history.infos(), facts_of(history))
     outcome, why = outcome_of_run(verdicts, run.get("judged_by", ()))
     views = [view.records for view in history.journals]
@@ -42,7 +51,7 @@ def judge_run(run_dir: Path, *, judge: Judge | None = None) -> dict[str, Any]:
     exit_code = EXIT_OF[outcome]
     if outcome is Outcome.PASS and (over := missed(thresholds)):
         exit_code, why = EXIT_THRESHOLD, f"threshold: {over}"
-    told = [_told(verdict, history, run.get("judged_by", ())) for verdict in verdicts]
+    told = [told_of(verdict, history) for verdict in verdicts]
     return {
         "outcome": outcome.name,
         "exit_code": exit_code,
@@ -70,13 +79,11 @@ def measure(history: History, run_dir: Path) -> Measured:
     return Measured([v.records for v in history.journals], sizes, footers, run_dir / "tables" / "services.jsonl")
 
 
-def _told(verdict: Verdict, history: History, judged_by: Sequence[str]) -> dict[str, Any]:
-    named = verdict.id in judged_by
+def told_of(verdict: Verdict, history: History, *, witnesses: bool = True) -> dict[str, Any]:
+    """What verdict.json says of one check; its findings in words if wanted."""
+    named = verdict.id in history.run.get("judged_by", ())
     broken = verdict.promised and verdict.outcome is Outcome.FAIL
-    witnesses = []
-    for finding in verdict.findings[:MOST_WITNESSES]:
-        telling = tell(finding, verdict, history.roster, lambda journal, index: _record(history, journal, index))
-        witnesses.append({"sentence": telling.sentence, "records": list(telling.lines)})
+    findings = verdict.findings[:MOST_WITNESSES] if witnesses else ()
     return {
         "id": verdict.id,
         "name": verdict.name,
@@ -89,8 +96,14 @@ def _told(verdict: Verdict, history: History, judged_by: Sequence[str]) -> dict[
         "upper_bound_95": upper_bound_95(verdict.examined) if not verdict.violations else None,
         "why": verdict.why,
         "facts": dict(verdict.facts),
-        "witnesses": witnesses,
+        "witnesses": [words_of(finding, verdict, history) for finding in findings],
     }
+
+
+def words_of(finding: Finding, verdict: Verdict, history: History) -> dict[str, Any]:
+    """A finding as a sentence and the records that prove it."""
+    telling = tell(finding, verdict, history.roster, lambda journal, index: _record(history, journal, index))
+    return {"sentence": telling.sentence, "records": list(telling.lines)}
 
 
 def _record(history: History, journal: int, index: int) -> Any:
@@ -100,13 +113,13 @@ def _record(history: History, journal: int, index: int) -> Any:
 
 
 def write_verdict(run_dir: Path, verdict: Mapping[str, Any], text: str) -> None:
-    """verdict.txt, junit.xml and verdict.json, each whole or not at all."""
+    """verdict.txt, junit.xml and verdict.json, each whole or not at all, also if two processes judge the same run."""
     files = {
         "verdict.txt": text.encode() + b"\n",
         "junit.xml": junit_xml(verdict),
         "verdict.json": json.dumps(verdict, indent=1, ensure_ascii=False).encode() + b"\n",
     }
     for name, data in files.items():
-        partial = run_dir / f".{name}.partial"
+        partial = run_dir / f".{name}.{os.getpid()}"
         partial.write_bytes(data)
         partial.replace(run_dir / name)

@@ -1,0 +1,72 @@
+"""The judge's process, as the conductor of a run sees it: warm first, then beside the load, at last the verdict."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import gevent
+from gevent import subprocess
+
+from harness.errors import PlatformError
+from harness.platform.tether import module_environment
+from harness.record.rundir import read_json
+
+WARM_DEADLINE_S = 300.0
+"""The first time on a machine all checks are compiled, which takes half a minute on an idle core."""
+JUDGE_DEADLINE_S = 600.0
+
+
+class JudgeBeside:
+    """One process for one run, see `harness.report.beside`. It ends with us: its standard input is its leash."""
+
+    def __init__(self) -> None:
+        self.used = False
+        self._process: Any = subprocess.Popen(
+            [sys.executable, "-m", "harness.report.beside"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, **module_environment(), "PYTHONUNBUFFERED": "1"},
+        )
+
+    def await_warm(self) -> None:
+        """Wait until all checks are loaded. Raises PlatformError."""
+        with gevent.Timeout(WARM_DEADLINE_S, False):
+            if self._process.stdout.readline().strip() == b"warm":
+                return
+        self.close()
+        raise PlatformError("The judge's process did not come up; what it said stands above.")
+
+    def follow(self, run_dir: Path) -> None:
+        """Let it judge what is recorded in `run_dir`, as soon as it is warm. Never waits: Locust's run time runs."""
+        self.used = True
+        try:
+            self._say(f"follow {run_dir.resolve()}")
+        except OSError as error:
+            raise PlatformError(f"The judge's process has ended: {error}. What it said stands above.") from error
+
+    def verdict(self, run_dir: Path) -> int:
+        """The journals are closed: wait for the verdict's files. Returns its exit code. Raises PlatformError."""
+        try:
+            self._say("judge")
+            self._process.stdin.close()
+            status = self._process.wait(timeout=JUDGE_DEADLINE_S)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self.close()
+            raise PlatformError(f"The judge did not finish: {error}. Try: earwitness check {run_dir}") from error
+        if not (run_dir / "verdict.json").exists():
+            raise PlatformError(f"The judge ended with {status} and no verdict. Try: earwitness check {run_dir}")
+        return int(read_json(run_dir / "verdict.json")["exit_code"])
+
+    def close(self) -> None:
+        """End it, if it has not ended."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+
+    def _say(self, order: str) -> None:
+        self._process.stdin.write(f"{order}\n".encode())
+        self._process.stdin.flush()

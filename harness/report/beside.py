@@ -1,0 +1,60 @@
+"""The judge beside the load: a process that is warm before the run begins.
+
+python -m harness.report.beside
+
+Standard input tells it what to do and is its leash (its end, without a word before, ends the process):
+`follow DIR` once, and later `judge`, when all journals are closed. Standard output says `warm`, once it is. The exit
+code is the verdict's.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from pathlib import Path
+
+from harness.errors import EXIT_CANNOT_RUN, EarwitnessError
+from harness.report.follow import TURN_S, Following
+from harness.report.warm import warm_up
+
+NICENESS = 10
+"""The load goes first: the judge takes what time is left, and may be late when there is none."""
+
+
+def main() -> int:
+    os.nice(NICENESS)
+    try:
+        return _work()
+    except EarwitnessError as error:
+        _say(str(error))
+        return error.exit_code
+
+
+def _work() -> int:
+    warm_up(_say)
+    print("warm", flush=True)
+    order = sys.stdin.readline().split(maxsplit=1)
+    if len(order) != 2 or order[0] != "follow":
+        return EXIT_CANNOT_RUN
+    following = Following(Path(order[1].strip()), _say, publish=True)
+    due = time.monotonic()
+    while not _told_within(due - time.monotonic()):
+        following.turn()
+        due = max(due + TURN_S, time.monotonic())
+    if sys.stdin.readline().strip() != "judge":
+        return EXIT_CANNOT_RUN  # the load process is gone: nobody waits for a verdict
+    return int(following.finish()["exit_code"])
+
+
+def _told_within(seconds: float) -> bool:
+    return bool(select.select([sys.stdin], [], [], max(0.0, seconds))[0])
+
+
+def _say(line: str) -> None:
+    print(f"earwitness: {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Judging a run while it goes on: the journals are folded as they grow, so that the last step has little left to do."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from harness.record.history import Follower
+from harness.record.rundir import write_json
+from harness.report.judging import verdict_of, write_verdict
+from harness.report.live import LiveVerdict
+from harness.report.terminal import verdict_text
+
+TURN_S: Final = 1.0
+LOOKING_SHARE: Final = 0.05
+"""Of one core, at most: a verdict so far costs some milliseconds, in a run of millions of messages more."""
+
+
+class Following:
+    """One run being judged. Call `turn` about once a second, and `finish` when its journals are closed."""
+
+    def __init__(self, run_dir: Path, say: Callable[[str], None], *, publish: bool) -> None:
+        """publish: write live.json, as the judge that belongs to the run does; others only look."""
+        self._follower = Follower(run_dir)
+        self._history = self._follower.history
+        self._publish = publish
+        self._shown, self._next_look = 0, 0.0
+        self.live = LiveVerdict(self._history, say)
+
+    def turn(self) -> dict[str, Any] | None:
+        """Judge what was recorded meanwhile, and tell the verdict so far. None if there was nothing new."""
+        self._judge(last=False)
+        now = time.monotonic()
+        if self.live.records == self._shown or now < self._next_look:
+            return None
+        self._shown = self.live.records
+        spent = time.thread_time()
+        document = self.live.look()
+        self._tell(document)
+        spent = time.thread_time() - spent
+        self._next_look = now + spent / LOOKING_SHARE if spent > TURN_S * LOOKING_SHARE else 0.0
+        return document
+
+    def over(self) -> bool:
+        """Nobody writes any more: all journals are closed, or the process that led the run has ended."""
+        if self._follower.closed():
+            return True
+        run = self._history.run
+        return run.get("state") not in ("running", "drained") or _gone(run.get("process"), run.get("process_started"))
+
+    def finish(self) -> dict[str, Any]:
+        """Judge the rest; the verdict, written into the run's directory. Its folds have seen all but the end."""
+        self._follower.closed()  # reads run.json, as it is now
+        self._judge(last=True)
+        verdict = verdict_of(self._history, self.live.judge)
+        write_verdict(self._history.path, verdict, verdict_text(verdict))
+        self._tell(self.live.last_look(verdict))
+        return verdict
+
+    def _judge(self, *, last: bool) -> None:
+        for batch in self._follower.sweep(last=last):
+            self.live.judge.step(batch)
+
+    def _tell(self, document: dict[str, Any]) -> None:
+        if self._publish:
+            write_json(self._history.path / "live.json", document)
+
+
+def follow_by_hand(run_dir: Path) -> dict[str, Any]:
+    """Follow a run to its end beside its own judge, with a line on stderr whenever something breaks, and its progress.
+    Returns the verdict."""
+    screen = sys.stderr.isatty()
+    clear = "\r\033[K" if screen else ""
+
+    def say(line: str) -> None:
+        print(f"{clear}earwitness: {line}", file=sys.stderr, flush=True)
+
+    following = Following(run_dir, say, publish=False)
+    told, next_line = -1, 0.0
+    while not following.over():
+        following.turn()
+        if following.live.records != told and time.monotonic() >= next_line:
+            told, next_line = following.live.records, time.monotonic() + (0 if screen else 5)
+            end = "" if screen else "\n"
+            print(f"{clear}earwitness: {following.live.summary()}", end=end, file=sys.stderr, flush=True)
+        time.sleep(TURN_S)
+    print(clear, end="", file=sys.stderr, flush=True)
+    return following.finish()
+
+
+def _gone(pid: int | None, started: float | None) -> bool:
+    """A process of this machine that has ended; False where it cannot be known."""
+    if pid is None or started is None:
+        return False
+    try:
+        return bool(abs(psutil.Process(pid).create_time() - started) > 1)
+    except psutil.NoSuchProcess:
+        return True

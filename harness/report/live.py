@@ -1,0 +1,146 @@
+"""The verdict so far of a run that is going on: `live.json`, and a line when something breaks for the first time."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from checks import ALL
+from checks.judge import Judge
+from checks.outcome import outcome_of_run
+from checks.record import Kind
+from checks.tables import Array
+from checks.traffic import Traffic
+from checks.verdict import Finding, Verdict
+from harness.client.tally import BUCKETS, Summary, bucket_middle
+from harness.record.history import History
+from harness.report.judging import judge_of, told_of, words_of
+
+MOST_FINDINGS = 20
+LADDER_S = tuple(step * 10.0**power for power in range(-4, 2) for step in (1, 2.5, 5))
+"""Bounds of the histogram of fan-out latencies that is told: 0.1 ms to 50 s."""
+TITLES = {check.id: check.title for check in ALL}
+
+
+class LiveVerdict:
+    """Holds the judge of one run; hand batches to `judge.step`, then ask `look`.
+
+    say  gets one line for the first violation of each check"""
+
+    def __init__(self, history: History, say: Callable[[str], None]) -> None:
+        self._history, self._say = history, say
+        self._traffic = Traffic(history.roster, BUCKETS)
+        self.judge: Judge = judge_of(history, [self._traffic])
+        self._findings: deque[dict[str, Any]] = deque(maxlen=MOST_FINDINGS)
+        self._seen: set[tuple[Any, ...]] = set()
+        self._broken: set[str] = set()
+
+    @property
+    def records(self) -> int:
+        """How many were judged."""
+        return int(self._traffic.kinds.sum())
+
+    def look(self) -> dict[str, Any]:
+        """The verdict so far as the dictionary of live.json: what is broken is broken; absences are decided at the end,
+        so without a violation the outcome is UNKNOWN."""
+        verdicts = self.judge.peek()
+        for verdict in verdicts:
+            self._take(verdict)
+        outcome, why = outcome_of_run(verdicts, self._history.run.get("judged_by", ()))
+        rows = [told_of(verdict, self._history, witnesses=False) for verdict in verdicts]
+        return self._document("running", outcome.name, why, rows)
+
+    def last_look(self, verdict: Mapping[str, Any]) -> dict[str, Any]:
+        """The same shape for a run whose verdict has been given."""
+        rows = [*verdict["harness"], *verdict["checks"]]
+        self._findings.clear()
+        for row in rows:
+            self._findings += [{"check": row["id"], "name": row["name"], **witness} for witness in row["witnesses"]]
+        return {
+            **self._document("finished", verdict["outcome"], verdict["why"], rows),
+            "exit_code": verdict["exit_code"],
+        }
+
+    def summary(self) -> str:
+        """The run so far in one line."""
+        traffic = self._traffic
+        sent, heard = traffic.count(Kind.INVOKE), traffic.count(Kind.DELIVER)
+        broken = f"broken: {', '.join(sorted(self._broken))}" if self._broken else "nothing broken so far"
+        return f"{sent:,} sent, {heard:,} heard, {self.records:,} records judged; {broken}"
+
+    def _take(self, verdict: Verdict) -> None:
+        """Note the findings that are new."""
+        if not verdict.violations:
+            return
+        fresh = [finding for finding in verdict.findings if self._new(verdict.id, finding)]
+        told = [
+            {"check": verdict.id, "name": verdict.name, **words_of(finding, verdict, self._history)}
+            for finding in fresh
+        ]
+        self._findings += told
+        if verdict.id not in self._broken:
+            self._broken.add(verdict.id)
+            sentence = told[0]["sentence"] if told else f"{verdict.violations} violations"
+            observation = "" if verdict.promised else " (never promised: an observation)"
+            self._say(f"{verdict.id} {verdict.name} is broken{observation}: {sentence}")
+
+    def _new(self, id: str, finding: Finding) -> bool:
+        key = (id, finding.what, finding.records)
+        fresh = key not in self._seen
+        self._seen.add(key)
+        return fresh
+
+    def _document(self, state: str, outcome: str, why: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        traffic = self._traffic
+        opened = traffic.count(Kind.CONNECT)
+        return {
+            "state": state,
+            "outcome": outcome,
+            "why": why,
+            "story": self._history.run.get("story", "imported"),
+            "seed": self._history.run.get("seed"),
+            "at": round(time.time(), 3),
+            "judged_to_ns": traffic.latest_ns,
+            "records": self.records,
+            "messages": {
+                "sent": traffic.count(Kind.INVOKE),
+                "acknowledged": traffic.count(Kind.OK),
+                "refused": traffic.count(Kind.FAIL),
+                "unanswered": traffic.count(Kind.INFO),
+                "heard": traffic.count(Kind.DELIVER),
+            },
+            "connections": {"opened": opened, "open": opened - traffic.count(Kind.DISCONNECT)},
+            "fan_out": {
+                str(size): spread(counts)
+                for size, counts in zip(traffic.sizes.tolist(), traffic.delays, strict=True)
+                if counts.any()
+            },
+            "checks": [_row(row) for row in rows],
+            "findings": list(self._findings),
+            "judge_cpu_s": round(time.process_time(), 3),
+        }
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("id", "name", "outcome", "counts", "promised", "examined", "violations", "why")
+    return {"title": TITLES.get(row["id"], ""), **{key: row[key] for key in kept}}
+
+
+def spread(counts: Array) -> dict[str, Any]:
+    """A histogram (by `harness.client.tally`'s buckets) in figures: samples, p50_ms, p99_ms, sum_s, and how many
+    samples were within each bound of LADDER_S."""
+    used: Iterable[int] = np.flatnonzero(counts).tolist()
+    buckets = {bucket: int(counts[bucket]) for bucket in used}
+    middles_s = {bucket: bucket_middle(bucket) / 1e9 for bucket in buckets}
+    summary = Summary(n=sum(buckets.values()), max_ns=1 << 62, buckets=buckets)
+    return {
+        "samples": summary.n,
+        "p50_ms": round(summary.percentile_ns(0.5) / 1e6, 3),
+        "p99_ms": round(summary.percentile_ns(0.99) / 1e6, 3),
+        "sum_s": round(sum(count * middles_s[bucket] for bucket, count in buckets.items()), 6),
+        "within": [sum(count for bucket, count in buckets.items() if middles_s[bucket] <= bound) for bound in LADDER_S],
+    }

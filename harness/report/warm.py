@@ -1,0 +1,66 @@
+"""Loading every check before it is needed, and saying so where it must be compiled first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numba.core import event
+
+from checks import ALL
+from checks.contract import Contract
+from checks.fold import JournalInfo
+from checks.judge import Batch, Judge
+from checks.record import Kind, empty
+from checks.roster import Roster
+from checks.tables import Array
+from checks.traffic import Traffic
+from harness.client.tally import BUCKETS
+
+COMPILING = "compiling the checks; once on this machine, about half a minute ..."
+
+
+def warm_up(say: Callable[[str], None]) -> None:
+    """Load all compiled loops (a second), or compile them if they never were on this machine or were changed."""
+    roster, records = Roster(user_of=(0, 1), conversations=((0, 1),)), _a_bit_of_everything()
+    info = JournalInfo(name="warm", records=len(records), footer={"records": len(records)}, torn=False, meta={})
+    with _compiling_is_said(say):
+        judge = Judge(roster, Contract(sequence="contiguous", delivery_bound_s=1.0), ALL, [Traffic(roster, BUCKETS)])
+        judge.step(Batch(0, records))
+        judge.peek()
+        judge.finish([info])
+
+
+def _a_bit_of_everything() -> Array:
+    """Two clients join and hear two messages in different orders; then one record of every kind."""
+    told = [Kind.CONNECT, Kind.JOIN, Kind.INVOKE, Kind.INVOKE, Kind.OK, Kind.OK, Kind.DELIVER, Kind.DELIVER]
+    kinds = [kind for kind in told for _ in (0, 1)] + list(Kind)
+    records = empty(len(kinds))
+    place = np.arange(len(kinds))
+    records["kind"], records["t"] = kinds, place
+    records["client"] = place % 2
+    records["conn"] = records["client"] + 1
+    records["conv"], records["author"], records["attempt"] = 0, 0, 1
+    records["counter"] = records["seq"] = 1 + (place // 2 + place) % 2
+    return records
+
+
+class _Once(event.Listener):
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say: Callable[[str], None] | None = say
+
+    def on_start(self, event: Any) -> None:
+        if self._say is not None:
+            say, self._say = self._say, None
+            say(COMPILING)
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+@contextmanager
+def _compiling_is_said(say: Callable[[str], None]) -> Iterator[None]:
+    with event.install_listener("numba:compile", _Once(say)):
+        yield
