@@ -258,17 +258,22 @@ def by_hand(run: Journaled, *more: str) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+def hear(process: subprocess.Popen[str], words: str) -> None:
+    """Read what it says until it says this."""
+    assert process.stderr is not None
+    said = ""
+    while words not in said:
+        said = process.stderr.readline()
+        assert said, "it ended before"
+
+
 def test_following_by_hand_to_the_end(tmp_path: Path) -> None:
     """`earwitness check --follow RUN` says what breaks while the run goes on, and gives the verdict at its end."""
     run = Journaled(tmp_path / "run", told_run("duplicate")[0].run(), judged_by=["I6"])
     run.directory.update(process=os.getpid(), process_started=psutil.Process().create_time())
     run.write(0, 10**6)
     with by_hand(run) as process:
-        assert process.stderr is not None
-        said = ""
-        while "I6 no-duplication is broken" not in said:
-            said = process.stderr.readline()
-            assert said, "it ended before"
+        hear(process, "I6 no-duplication is broken")
         run.close()
         out, said = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 1
@@ -283,8 +288,7 @@ def test_interrupted_by_hand(tmp_path: Path) -> None:
     run.directory.update(process=os.getpid(), process_started=psutil.Process().create_time())
     run.write(0, 20)
     with by_hand(run) as process:
-        assert process.stderr is not None
-        assert "20 records judged" in process.stderr.readline()
+        hear(process, "20 records judged")
         process.send_signal(signal.SIGINT)
         out, said = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, out) == (130, "")
@@ -328,3 +332,21 @@ def test_delays_fall_into_the_tally_s_buckets() -> None:
         expected[bucket] = count
     assert traffic.sizes.tolist() == [2]
     assert traffic.delays[0].tolist() == expected.tolist()
+
+
+@pytest.mark.skipif(not COMPILED, reason="nothing is compiled")
+def test_a_warm_judge_compiles_nothing_any_more() -> None:
+    """After the warm-up every compiled loop is loaded, except those that only make tables larger."""
+    code = """
+import pkgutil, importlib, checks
+from harness.report.warm import warm_up
+from numba.core.registry import CPUDispatcher
+warm_up(print)
+modules = [importlib.import_module(f"checks.{m.name}") for m in pkgutil.iter_modules(checks.__path__)]
+loops = {v for m in modules for v in vars(m).values() if isinstance(v, CPUDispatcher)}
+print(*sorted(v.__name__ for v in loops if not v.signatures and not v.targetoptions.get("forceinline")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, env=module_environment(), check=True
+    )
+    assert set(done.stdout.splitlines()[-1].split()) <= {"rehash", "refill", "refilled"}
