@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import ssl
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,18 @@ import asyncpg
 import httpx
 import pytest
 
-ROOT = str(Path(__file__).resolve().parents[1])
-if ROOT not in sys.path:
-    sys.path.insert(0, ROOT)
-
-from harness.client.flow import FlowError, run_flow  # noqa: E402
-from harness.errors import EarwitnessError  # noqa: E402
-from harness.platform.launch import Platform, launch  # noqa: E402
-from harness.target.forgery import Forger  # noqa: E402
-from harness.target.reference import ReferenceTarget  # noqa: E402
-from pytest_suite import browser  # noqa: E402
-from pytest_suite.factory import Databases, Factory, make_forger  # noqa: E402
-from pytest_suite.limits import ABUSE_NACKS, RATE_BURST, RATE_PER_S  # noqa: E402
-from pytest_suite.reporting import not_run, pytest_report_teststatus, pytest_terminal_summary  # noqa: E402, F401
-from pytest_suite.under_test import UnderTest, find, new_tag  # noqa: E402
-from pytest_suite.volume import seed_rows  # noqa: E402
+from harness.client.flow import FlowError, run_flow
+from harness.errors import EarwitnessError
+from harness.platform.launch import Platform, launch
+from harness.target.forgery import Forger
+from harness.target.reference import ReferenceTarget
+from pytest_suite import browser
+from pytest_suite.factory import Databases, Factory, make_forger
+from pytest_suite.ledger import Ledger
+from pytest_suite.limits import ABUSE_NACKS, RATE_BURST, RATE_PER_S
+from pytest_suite.reporting import not_run, pytest_report_teststatus, pytest_terminal_summary  # noqa: F401
+from pytest_suite.under_test import UnderTest, find, new_tag
+from pytest_suite.volume import seed_rows
 
 ANSWER_S = 20.0
 VOLUME_ROWS = 10_000
@@ -50,6 +47,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--volume", type=int, metavar="N",
         help=f"rows to seed into both databases (default {VOLUME_ROWS:,}; none with --target)",
     )  # fmt: skip
+    group.addoption(
+        "--defect", action="append", default=[], metavar="SERVICE=NAME:P",
+        help="start the platform with a defect (repeatable), to see the tests that must notice it fail",
+    )  # fmt: skip
+    group.addoption("--logs", type=Path, metavar="DIR", help="keep the logs of the platform's services")
+    group.addoption("--ledger", type=Path, metavar="FILE", help="append each test's end as a line of JSON")
     group.addoption("--need-browser", action="store_true", help="a machine without Chromium fails the browser's test")
     group.addoption("--seed", type=int, default=1, metavar="N", help="seed of all made-up data (default 1)")
 
@@ -59,6 +62,10 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if not config.option.real_services and config.option.target is None:
         raise pytest.UsageError(NOTHING_GIVEN)
+    if config.option.defect and (config.option.target is not None or config.option.keep_platform):
+        raise pytest.UsageError("--defect starts a platform for this session: give it with --real-services alone.")
+    if config.option.ledger is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Ledger(config.option.ledger))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -70,7 +77,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if config.option.collectonly:
         return
     try:
-        platform, ours = find(config.option.target, config.option.keep_platform)
+        start, anew = starter(config, "session"), bool(config.option.defect or config.option.logs)
+        platform, ours = find(config.option.target, config.option.keep_platform, start, anew)
     except EarwitnessError as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[PLATFORM] = platform
@@ -89,7 +97,27 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["earwitness"] = node.config.stash[PLATFORM].to_worker()
 
 
+def starter(config: pytest.Config, word: str) -> Callable[..., Platform]:
+    """Starts a platform as the options of this session ask."""
+    logs = config.option.logs / word if config.option.logs is not None else None
+    defects: dict[str, list[str]] = {}
+    for order in config.option.defect:
+        service, _, name = order.partition("=")
+        defects.setdefault(service, []).append(name)
+    return functools.partial(launch, defects=defects, log_dir=logs)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Services write down what of them was run when they end, and `--cov` reads it when the tests are done."""
+    try:
+        return (yield)
+    finally:
+        pytest_unconfigure(session.config)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
+    """Nothing is left running, however the session ends."""
     ours = config.stash.get(OURS, None)
     if ours is not None:
         ours.stop()
@@ -144,7 +172,7 @@ def breakable(
     mine = platform
     if hasattr(request.config, "workerinput"):
         if "breakable" not in own_platforms:
-            own_platforms["breakable"] = launch()
+            own_platforms["breakable"] = starter(request.config, "breakable")()
         mine = UnderTest(own_platforms["breakable"].endpoints, where="this worker's platform", tag=new_tag())
     mine.need("control")
     yield mine
@@ -158,7 +186,7 @@ def limited_platform(request: pytest.FixtureRequest, own_platforms: dict[str, Pl
         pytest.fail("This test starts a platform with small budgets of its own: give --real-services.", pytrace=False)
     budget: dict[str, object] = {"rate_per_s": RATE_PER_S, "rate_burst": RATE_BURST}
     settings = {"auth": budget, "backend": {**budget, "abuse_nacks": ABUSE_NACKS, "abuse_window_s": 10}}
-    own_platforms["limited"] = launch(settings=settings)
+    own_platforms["limited"] = starter(request.config, "limited")(settings=settings)
     return UnderTest(own_platforms["limited"].endpoints, where="the platform with small budgets", tag=new_tag())
 
 

@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import inspect
-import io
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
+from pytest_suite.orders import HERE, collect
 
-HERE = Path(__file__).resolve().parent
 STORIES = HERE.parent / "locustfiles"
-
-
-class Collected:
-    """A plugin of pytest that keeps what was collected: cases by test, in the order of the files."""
-
-    def __init__(self) -> None:
-        self.tests: dict[tuple[str, str], list[pytest.Function]] = {}
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        for item in session.items:
-            assert isinstance(item, pytest.Function)
-            self.tests.setdefault((item.path.name, item.originalname), []).append(item)
-
-
-def collect() -> dict[tuple[str, str], list[pytest.Function]]:
-    """All tests of the suite, nothing started."""
-    collected = Collected()
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        code = pytest.main(["--collect-only", "-q", "-p", "no:randomly", str(HERE)], plugins=[collected])
-    if code != pytest.ExitCode.OK:
-        raise SystemExit(f"The suite could not be collected:\n{said.getvalue()}")
-    return dict(sorted(collected.tests.items(), key=lambda pair: pair[0][0]))
 
 
 def stories() -> Iterator[tuple[str, str]]:

@@ -60,6 +60,7 @@ async def new_login(people: Factory) -> bool:
 
 
 class TestAuthServiceRecovery:
+    @pytest.mark.fails_with("S1")
     async def test_cached_token_during_auth_outage(self, survivors: Factory) -> None:
         """Auth is killed: sockets, tokens, new connections and resumption go on; logins are refused at once."""
         platform, http = survivors.platform, survivors.http
@@ -73,7 +74,7 @@ class TestAuthServiceRecovery:
         await theirs.hear(2)
         for base in (platform.edge, platform.frontend, *bases):
             answer = await survivors.get(f"{base}/api/me", ann.token)
-            assert (answer.status_code, answer.json()["id"]) == (200, ann.id), base
+            assert (answer.status_code, answer.json().get("id")) == (200, ann.id), base
         mine.abort()
         assert await theirs.tell(key, "while ann was away") == 3
         again = await survivors.connect(ann, resume={key: 2}, base=bases[-1])
@@ -81,7 +82,7 @@ class TestAuthServiceRecovery:
         assert again.texts(key) == ["while ann was away"]
         assert (await survivors.put(ann, survivors.fresh("made-in-the-outage"), [ann, bob])).status_code == 201
         took, answer = await timed(http.get(f"{platform.frontend}/auth/google"))
-        assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+        assert (answer.status_code, answer.json().get("error")) == (503, "unavailable")
         assert int(answer.headers["retry-after"]) >= 1
         assert took < FAST_S
         with pytest.raises(httpx.ConnectError):
@@ -98,6 +99,7 @@ class TestAuthServiceRecovery:
             assert socket.code is None
         assert await again.tell(key, "after") == 4
 
+    @pytest.mark.fails_with("Z52")
     async def test_never_fail_open(self, survivors: Factory) -> None:
         """While Auth is away every forgery is still refused, by REST and by socket, and controls are accepted."""
         platform = survivors.platform
@@ -117,6 +119,7 @@ class TestAuthServiceRecovery:
             assert await verdict_on(base, control) == 0
             assert await verdict_on(base, "") == 4401
 
+    @pytest.mark.fails_with("Z41")
     async def test_revocations_outlive_auth(self, survivors: Factory) -> None:
         """Who has logged out before the outage stays out during it, on every replica."""
         platform = survivors.platform
@@ -129,6 +132,7 @@ class TestAuthServiceRecovery:
             assert await verdict_on(base, ann.token) == 4401
             assert await verdict_on(base, control.token) == 0
 
+    @pytest.mark.fails_with("S2")
     async def test_circuit_breaker_activation(self, survivors: Factory) -> None:
         """Auth hangs: Backend and Frontend stop asking it after a few failures, answer at once, probe, and recover."""
         platform, http = survivors.platform, survivors.http
@@ -186,6 +190,7 @@ class TestAuthServiceRecovery:
         new = await survivors.log_in()
         assert await verdict_on(base, new.token) == 0
 
+    @pytest.mark.fails_with("S3")
     async def test_the_provider_is_down(self, survivors: Factory) -> None:
         """Without the identity provider nobody new gets in, and is told so at once; everybody else goes on."""
         platform = survivors.platform
@@ -206,6 +211,7 @@ class TestAuthServiceRecovery:
         await asyncio.to_thread(platform.control.start, "provider")
         await eventually("a login after the outage", lambda: new_login(survivors), RECOVERY_S)
 
+    @pytest.mark.fails_with("S4")
     async def test_no_cascade_under_load(self, survivors: Factory, tmp_path: Path) -> None:
         """Auth dies, hangs and comes back while people chat: nobody is cut, no message is touched."""
         platform = survivors.platform

@@ -55,6 +55,7 @@ async def administrate(people: Factory, user: User, **changes: Any) -> None:
 
 
 class TestDatabaseUserSync:
+    @pytest.mark.fails_with("Z59")
     async def test_oauth_user_sync_to_databases(self, people: Factory, databases: Databases) -> None:
         """Twenty first logins at once: each person is in both tables within the bound, once, with equal data."""
         emails = [people.email("sync") for _ in range(20)]
@@ -65,12 +66,14 @@ class TestDatabaseUserSync:
             (account,) = await databases.account(user.email)
             assert str(account["id"]) == user.id == user.claims["sub"]
 
+    @pytest.mark.fails_with("Z59")
     async def test_no_orphans(self, people: Factory, databases: Databases) -> None:
         """Of this run's people none is in one table only."""
         await people.log_in_many(5)
 
         await eventually("the same people in both tables", lambda: no_orphans(databases, people.platform.tag), SYNC_S)
 
+    @pytest.mark.fails_with("Z62")
     async def test_user_update_propagation(self, platform: UnderTest, people: Factory, databases: Databases) -> None:
         """A new name is in both tables and on a live WebSocket within the bound, and on no stranger's."""
         ann, stranger = await people.log_in_many(2)
@@ -86,11 +89,12 @@ class TestDatabaseUserSync:
         await eventually("the name in userbase", lambda: in_step(databases, [ann.email]), SYNC_S)
         assert time.monotonic() - begin < SYNC_S
         for base in (platform.edge, platform.frontend, *platform.replicas.values()):
-            assert (await people.get(f"{base}/api/me", ann.token)).json()["name"] == name, base
+            assert (await people.get(f"{base}/api/me", ann.token)).json().get("name") == name, base
         assert (await people.connect(ann)).frames[0]["name"] == name
         await theirs.fence()
         assert theirs.all("user") == []
 
+    @pytest.mark.fails_with("S6")
     async def test_the_last_of_many_updates_stands(self, people: Factory, databases: Databases) -> None:
         """Thirty changes of one person in a row arrive as the last one: nothing is overtaken on the way."""
         ann = await people.log_in()
@@ -100,6 +104,7 @@ class TestDatabaseUserSync:
         (copy,) = await databases.copy(ann.email)
         assert (copy["name"], copy["version"]) == ("name 29", 31)
 
+    @pytest.mark.fails_with("Z62")
     async def test_permissions_propagate(self, people: Factory, databases: Databases) -> None:
         """Rights changed by an administrator are in both tables, and in the next token."""
         ann = await people.log_in()
@@ -108,6 +113,7 @@ class TestDatabaseUserSync:
         assert (await databases.copy(ann.email))[0]["permissions"] == ["chat", "export"]
         assert (await people.log_in(ann.email)).claims["permissions"] == ["chat", "export"]
 
+    @pytest.mark.fails_with("Z60")
     async def test_deactivation_propagates(self, platform: UnderTest, people: Factory, databases: Databases) -> None:
         """A deactivated person's sockets close, tokens are refused, logins are refused, both tables say so."""
         ann, control = await people.log_in_many(2)
@@ -125,7 +131,7 @@ class TestDatabaseUserSync:
         again = await people.http.get(
             f"{platform.auth}/auth/google", params={"login_hint": ann.email}, follow_redirects=True
         )
-        assert (again.status_code, again.json()["error"]) == (403, "account_deactivated")
+        assert (again.status_code, again.json().get("error")) == (403, "account_deactivated")
         await eventually("the deactivation in userbase", lambda: in_step(databases, [ann.email]), SYNC_S)
         assert (await databases.copy(ann.email))[0]["is_active"] is False
         assert await theirs.tell(key, "still here") == 1
@@ -164,6 +170,7 @@ class TestSyncThroughOutages:
         finally:
             await databases.close()
 
+    @pytest.mark.fails_with("S7")
     async def test_all_backends_were_down(self, survivors: Factory) -> None:
         """Nobody reads the news while they are told: it is read later."""
         platform = survivors.platform
@@ -171,12 +178,17 @@ class TestSyncThroughOutages:
         await asyncio.to_thread(platform.control.stop, second)
         await self._changed_meanwhile(survivors, first, kill=True)
 
+    @pytest.mark.fails_with("S8")
     async def test_redis_was_down(self, survivors: Factory) -> None:
         """The way between the services is cut, with the memory of it: what was committed is told again."""
         platform = survivors.platform
-        renamed = await survivors.log_in()
+        renamed, promoted = await survivors.log_in_many(2)
         await asyncio.to_thread(platform.control.kill, "valkey")
         assert await rename(survivors, renamed, "New Name") in (200, 503)
+        await administrate(survivors, promoted, permissions=["chat", "export"])
+        # Auth has tried Redis in vain meanwhile, for this request as for the news of the change.
+        refused = await survivors.get(f"{platform.auth}/auth/me", renamed.token)
+        assert refused.status_code == 503, refused.text
         await asyncio.to_thread(platform.control.start, "valkey")
 
         async def done() -> bool:
@@ -184,8 +196,9 @@ class TestSyncThroughOutages:
 
         await eventually("auth takes changes again", done, AFTER_OUTAGE_S)
         during = await survivors.log_in()
-        await self._settled(platform, [renamed.email, during.email])
+        await self._settled(platform, [renamed.email, promoted.email, during.email])
 
+    @pytest.mark.fails_with("S9")
     async def test_the_databases_were_down(self, survivors: Factory) -> None:
         """A change is either refused or in both tables afterwards, never in one."""
         platform = survivors.platform

@@ -66,6 +66,7 @@ async def refresh(people: Factory, token: str) -> httpx.Response:
 
 
 class TestJWTCrossServiceValidation:
+    @pytest.mark.fails_with("S10")
     async def test_jwt_accepted_all_services(self, platform: UnderTest, people: Factory) -> None:
         """Ten people at once: each place takes each token for its own person, also when all ask at the same time."""
         users = await people.log_in_many(10)
@@ -83,6 +84,7 @@ class TestJWTCrossServiceValidation:
         assert [socket.frames[0]["user"] for socket in sockets] == [user.id for user in users]
 
     @pytest.mark.parametrize("forgery", FORGERIES)
+    @pytest.mark.fails_with("Z42", "Z43", "Z44", "Z45")
     async def test_a_forged_token_is_refused_everywhere(
         self, platform: UnderTest, people: Factory, forger: Forger, forgery: str
     ) -> None:
@@ -91,6 +93,7 @@ class TestJWTCrossServiceValidation:
         assert await asked(where, FORGERIES[forgery](forger)) == everywhere(where, 401)
         assert await asked(where, forger.control()) == everywhere(where, 200)
 
+    @pytest.mark.fails_with("Z39")
     async def test_jwt_expiry_handling(self, platform: UnderTest, people: Factory, forger: Forger) -> None:
         """A token works until its deadline and is refused after deadline and leeway, at every place.
 
@@ -106,13 +109,15 @@ class TestJWTCrossServiceValidation:
         assert await asked(where, token) == everywhere(where, 401)
         assert await asked(rest, forger.control()) == everywhere(rest, 200)
 
+    @pytest.mark.fails_with("Z39")
     async def test_a_refused_expired_token_says_so(self, platform: UnderTest, people: Factory, forger: Forger) -> None:
         """A client can tell that it must refresh: 401 with the code `expired`, and the challenge of RFC 6750."""
         for url in (f"{platform.auth}/auth/me", f"{platform.edge}/api/me", f"{platform.frontend}/api/me"):
             answer = await people.get(url, forger.expired())
-            assert (answer.status_code, answer.json()["error"]) == (401, "expired"), url
+            assert (answer.status_code, answer.json().get("error")) == (401, "expired"), url
             assert "invalid_token" in answer.headers["www-authenticate"]
 
+    @pytest.mark.fails_with("Z51")
     async def test_a_socket_does_not_outlive_its_token(self, people: Factory) -> None:
         """A socket closes with 4401 at its token's deadline; before it, it serves; refreshed, the person goes on."""
         ann, control = await people.log_in(ttl_s=SHORT_S), await people.log_in()
@@ -130,6 +135,7 @@ class TestJWTCrossServiceValidation:
         assert (await theirs.hear(2))[1]["sender"] == ann.id
         assert theirs.code is None
 
+    @pytest.mark.fails_with("Z48b")
     async def test_refresh_keeps_the_person(self, platform: UnderTest, people: Factory, databases: Databases) -> None:
         """New tokens, same person, same rights, same session; the new token works everywhere."""
         ann = await people.log_in()
@@ -146,6 +152,7 @@ class TestJWTCrossServiceValidation:
         assert await asked(where, new.token) == everywhere(where, 200)
         assert len(await databases.account(ann.email)) == 1
 
+    @pytest.mark.fails_with("Z47")
     async def test_a_reused_refresh_token_revokes_its_family(self, platform: UnderTest, people: Factory) -> None:
         """The thief and the owner both lose the session, at every place and on live sockets; other sessions stay."""
         first = await people.log_in()
@@ -154,7 +161,7 @@ class TestJWTCrossServiceValidation:
         sockets = [await people.connect(user) for user in (second, other_device)]
         reused = await refresh(people, first.refresh_token)
         at = time.monotonic()
-        assert (reused.status_code, reused.json()["error"]) == (401, "refresh_token_reused")
+        assert (reused.status_code, reused.json().get("error")) == (401, "refresh_token_reused")
         assert await sockets[0].closed(REVOCATION_S) == 4401
         where = places(platform, people.http)
         for token in (first.token, second.token):
@@ -165,6 +172,7 @@ class TestJWTCrossServiceValidation:
         await sockets[1].fence()
         assert sockets[1].code is None
 
+    @pytest.mark.fails_with("Z46")
     async def test_concurrent_refreshes_never_both_win(self, people: Factory, databases: Databases) -> None:
         """Of several refreshes with one token at once at most one succeeds, every time."""
         users = await people.log_in_many(6)
@@ -178,6 +186,7 @@ class TestJWTCrossServiceValidation:
         )
         assert used == 0, "the winner's session must be revoked too: one of the others may have been a thief"
 
+    @pytest.mark.fails_with("Z40", "Z41")
     async def test_a_logout_holds_everywhere(self, platform: UnderTest, people: Factory) -> None:
         """After a logout its token and its refresh token are refused at every place; the other device stays."""
         ann = await people.log_in()
@@ -192,6 +201,7 @@ class TestJWTCrossServiceValidation:
         assert (await refresh(people, ann.refresh_token)).status_code == 401
         assert await asked(where, phone.token) == everywhere(where, 200)
 
+    @pytest.mark.fails_with("S12")
     async def test_key_rotation_drops_nobody(self, platform: UnderTest, people: Factory) -> None:
         """Tokens and sockets from before a rotation go on, tokens from after it work at once, at every place."""
         ann = await people.log_in()

@@ -38,6 +38,7 @@ def shown_name(socket: Socket) -> str:
 
 
 class TestMultiSessionManagement:
+    @pytest.mark.fails_with("Z17")
     async def test_multi_tab_websocket_isolation(self, platform: UnderTest, people: Factory) -> None:
         """Five tabs, five conversations: answers come to the tab that asked, messages to all tabs and members."""
         me, *partners = await people.log_in_many(1 + TABS)
@@ -70,6 +71,7 @@ class TestMultiSessionManagement:
             await other.fence()
             assert [f["conversation"] for f in other.all("message")] == [keys[n]] * 10
 
+    @pytest.mark.fails_with("S13")
     async def test_a_tab_falls_alone(self, people: Factory) -> None:
         """A tab that is closed, one that is cut and one that misbehaves leave the others and their state alone."""
         me, partner = await people.log_in_many(2)
@@ -95,6 +97,7 @@ class TestMultiSessionManagement:
         await resumed[0].fence()
         assert resumed[0].seqs(key) == [4], "one tab's resume point moved another's"
 
+    @pytest.mark.fails_with("S14")
     async def test_shared_user_state_is_in_step(self, platform: UnderTest, people: Factory) -> None:
         """A change of the person reaches all five tabs, on every replica, and no one else's."""
         me, stranger = await people.log_in_many(2)
@@ -108,6 +111,7 @@ class TestMultiSessionManagement:
         await theirs.fence()
         assert theirs.all("user") == []
 
+    @pytest.mark.fails_with("Z5")
     async def test_multi_device_sync(self, platform: UnderTest, people: Factory) -> None:
         """Desktop and phone, two logins: what is done on one appears on the other, in one order, also after a pause."""
         desktop = await people.log_in()
@@ -123,7 +127,7 @@ class TestMultiSessionManagement:
         assert await at_desk.tell(key, "from the desk") == 1
         assert await in_hand.tell(key, "from the hand") == 2
         posted = await people.post(phone, key, "by REST")
-        assert (posted.status_code, posted.json()["seq"]) == (201, 3)
+        assert (posted.status_code, posted.json().get("seq")) == (201, 3)
         for socket in (at_desk, in_hand):
             await socket.hear(3)
             assert socket.texts(key) == ["from the desk", "from the hand", "by REST"]
@@ -137,23 +141,28 @@ class TestMultiSessionManagement:
         assert at_desk.texts(key)[3:] == again.texts(key)
         assert again.seqs(key) == [4, 5, 6, 7, 8]
 
+    @pytest.mark.fails_with("Z9")
     async def test_one_message_sent_by_two_devices_is_one(self, people: Factory) -> None:
         """A message that desktop and phone both send (a synced outbox) is stored and heard once, with one number."""
         desktop = await people.log_in()
         phone = await people.log_in(desktop.email)
         key = await people.conversation(desktop)
-        sockets = [await people.connect(user) for user in (desktop, phone)]
+        bases = [*people.platform.replicas.values()]
+        sockets = [await people.connect(desktop, base=bases[0]), await people.connect(phone, base=bases[-1])]
         message_id = people.fresh("outbox")
         for socket in sockets:
             await socket.send(key, "from the outbox", message_id)
         answers = [await socket.answer(message_id) for socket in sockets]
         assert [(a["type"], a["seq"]) for a in answers] == [("ack", 1), ("ack", 1)]
-        assert await sockets[0].tell(key, "the next") == 2
+        late = people.fresh("outbox")
+        assert [await socket.tell(key, "once more", message_id=late) for socket in sockets] == [2, 2]
+        assert await sockets[0].tell(key, "the next") == 3
         for socket in sockets:
-            await socket.hear(2)
-            assert socket.seqs(key) == [1, 2]
-        assert (await people.history(desktop, key))[0]["id"] == message_id
+            await socket.hear(3)
+            assert socket.seqs(key) == [1, 2, 3]
+        assert [m["id"] for m in await people.history(desktop, key)][:2] == [message_id, late]
 
+    @pytest.mark.fails_with("S6")
     async def test_conflicting_edits_end_the_same_everywhere(
         self, platform: UnderTest, people: Factory, databases: Databases
     ) -> None:
@@ -186,8 +195,9 @@ class TestMultiSessionManagement:
             shown = [order[f["user"]["name"]] for f in socket.all("user")]
             assert shown == sorted(shown), "an older name was shown after a newer one"
         for base in (platform.edge, *platform.replicas.values()):
-            assert (await people.get(f"{base}/api/me", phone.token)).json()["name"] == last
+            assert (await people.get(f"{base}/api/me", phone.token)).json().get("name") == last
 
+    @pytest.mark.fails_with("S15")
     async def test_a_logout_on_one_device_leaves_the_other(self, platform: UnderTest, people: Factory) -> None:
         """Logging out on the desktop closes its tabs; the phone's session and socket stay."""
         desktop = await people.log_in()
@@ -200,6 +210,7 @@ class TestMultiSessionManagement:
         assert [await tab.closed(SYNC_S) for tab in tabs] == [4401, 4401]
         assert await in_hand.tell(key, "still here") == 1
 
+    @pytest.mark.fails_with("Z8:0.1")
     async def test_many_people_on_two_devices(self, people: Factory) -> None:
         """Thirty people with a desktop and a phone in three rooms: both devices of each end with the same, in order."""
         users = await people.log_in_many(30)
@@ -229,6 +240,7 @@ class TestMultiSessionManagement:
 class TestInARealBrowser:
     """The same story on the frontend's page, in Chromium."""
 
+    @pytest.mark.fails_with("Z15")
     async def test_five_tabs_in_a_real_browser(
         self, platform: UnderTest, people: Factory, chrome: Browser, pictures: Path
     ) -> None:
@@ -249,10 +261,11 @@ class TestInARealBrowser:
             assert [await b.shows(tab, wanted) for tab, wanted in zip(tabs, expected, strict=True)] == expected
 
             await b.say(tabs[2], QUESTION, ask=True)
-            await tabs[2].wait_for_selector("#messages .live")
             answered = await b.shows(tabs[2], lambda found: len(found) == 4)
             assert answered[:3] == [*expected[2], QUESTION]
             assert QUESTION in answered[3]
+            pieces = await tabs[2].locator("#messages li.agent").get_attribute("data-pieces")
+            assert int(pieces or 0) > 1, "the answer did not grow before it was whole"
             assert await tabs[2].locator("#messages .live").count() == 0
             assert [await b.texts(tab) for tab in tabs[:2] + tabs[3:]] == expected[:2] + expected[3:]
 
@@ -270,6 +283,7 @@ class TestInARealBrowser:
                 await tab.wait_for_selector("#login")
             assert me.complaints == []
 
+    @pytest.mark.fails_with("Z24")
     async def test_a_browser_that_loses_its_connection(
         self, platform: UnderTest, people: Factory, chrome: Browser, pictures: Path
     ) -> None:

@@ -156,6 +156,7 @@ async def who(http: httpx.AsyncClient, url: str, token: str) -> str:
 
 
 class TestOAuthEndpointValidationReal:
+    @pytest.mark.fails_with("S16")
     async def test_oauth_google_endpoint_real_services(self, platform: UnderTest, people: Factory) -> None:
         """A login gives a token that Auth, Backend, Frontend and WebSocket take for the same person."""
         login = await Login.begin(people)
@@ -180,9 +181,10 @@ class TestOAuthEndpointValidationReal:
         assert (await people.connect(user)).frames[0]["user"] == user.id
         for place in places:
             refused = await people.http.get(place)
-            assert (refused.status_code, refused.json()["error"]) == (401, "no_token"), place
+            assert (refused.status_code, refused.json().get("error")) == (401, "no_token"), place
         assert await verdict_on(platform.edge, "") == 4401
 
+    @pytest.mark.fails_with("S17")
     async def test_two_logins_share_no_secret(self, people: Factory) -> None:
         """State, nonce, PKCE challenge and cookie are new for each login."""
         first, second = await Login.begin(people), await Login.begin(people)
@@ -190,6 +192,7 @@ class TestOAuthEndpointValidationReal:
             assert first.asked[name] != second.asked[name]
         assert first.begun.set_cookies[0].split(";")[0] != second.begun.set_cookies[0].split(";")[0]
 
+    @pytest.mark.fails_with("Z59")
     async def test_oauth_callback_user_creation(
         self, platform: UnderTest, people: Factory, databases: Databases
     ) -> None:
@@ -218,12 +221,13 @@ class TestOAuthEndpointValidationReal:
         assert again.claims["sid"] != claims["sid"]
 
     @pytest.mark.parametrize("forge", FORGED_CALLBACKS, ids=lambda forge: forge.__name__)
+    @pytest.mark.fails_with("Z49", "S18", "S19")
     async def test_a_forged_callback_creates_nothing(self, people: Factory, databases: Databases, forge: Any) -> None:
         """A callback that is not the end of this very login is refused clearly, and leaves no account behind."""
         login = await Login.begin(people)
         answer = await forge(login)
         said = answer.json()
-        assert (answer.status, said["error"]) == FORGED_CALLBACKS[forge]
+        assert (answer.status, said.get("error")) == FORGED_CALLBACKS[forge]
         assert said["message"]
         assert "access_token" not in said
         assert await databases.account(login.email) == []
@@ -232,6 +236,7 @@ class TestOAuthEndpointValidationReal:
         assert len(await databases.account(login.email)) == 1
         await eventually("the control in userbase", lambda: databases.copy(login.email), SYNC_S)
 
+    @pytest.mark.fails_with("Z49")
     async def test_a_callback_works_once(self, people: Factory, databases: Databases) -> None:
         """Of many calls of one callback at once one succeeds; a replay opens no second session."""
         login = await Login.begin(people)
@@ -243,6 +248,7 @@ class TestOAuthEndpointValidationReal:
         sessions = "SELECT count(*) FROM sessions s JOIN auth_users u ON u.id = s.user_id WHERE u.email = $1"
         assert await databases.auth.fetchval(sessions, login.email) == 1
 
+    @pytest.mark.fails_with("S20")
     async def test_a_code_works_once(self, people: Factory) -> None:
         """A code that was redeemed is refused in a login of its own state, nonce and challenge."""
         login = await Login.begin(people)
@@ -251,8 +257,9 @@ class TestOAuthEndpointValidationReal:
         second = await Login.begin(people, login.email, login.browser)
         code = parse_qs(urlsplit(url).query)["code"][0]
         answer = await second.call_back(changed(await second.consent(), code=code))
-        assert (answer.status, answer.json()["error"]) == (401, "code_refused")
+        assert (answer.status, answer.json().get("error")) == (401, "code_refused")
 
+    @pytest.mark.fails_with("Z61")
     async def test_first_logins_of_one_person_race(self, people: Factory, databases: Databases) -> None:
         """A person who logs in for the first time on several devices at once gets one account, in both databases."""
         email = people.email("racer")
@@ -265,10 +272,11 @@ class TestOAuthEndpointValidationReal:
         await eventually("the account in userbase", lambda: databases.copy(email), SYNC_S)
         assert len(await databases.copy(email)) == 1
 
+    @pytest.mark.fails_with("S21")
     async def test_return_to_is_no_open_redirect(self, platform: UnderTest, people: Factory) -> None:
         """A login ends at a page of the frontend or not at all."""
         for url in ("https://evil.example/", f"{platform.frontend}@evil.example/", "//evil.example", "javascript:0"):
             answer = await people.http.get(f"{platform.auth}/auth/google", params={"return_to": url})
-            assert (answer.status_code, answer.json()["error"]) == (400, "invalid_return_to"), url
+            assert (answer.status_code, answer.json().get("error")) == (400, "invalid_return_to"), url
         answer = await people.http.get(f"{platform.auth}/auth/google", params={"return_to": f"{platform.frontend}/"})
         assert answer.status_code == 302

@@ -72,6 +72,7 @@ async def drained(people: Factory, user: User) -> list[Asked]:
 
 
 class TestRateLimitingUnified:
+    @pytest.mark.fails_with("Z54")
     async def test_api_rate_limits_cross_service(self, limited: Factory) -> None:
         """Requests over all services and a socket are one budget: together never more than it grants, and not less."""
         user = await limited.log_in()
@@ -99,6 +100,7 @@ class TestRateLimitingUnified:
         for place in [*where, "socket"]:
             assert any(not a.granted for a in asked if a.place == place), f"{place} never refused"
 
+    @pytest.mark.fails_with("Z54")
     async def test_used_up_at_one_is_used_up_at_all(self, limited: Factory) -> None:
         """After a budget was used up at auth alone, every other place refuses too: HTTP 429, and a nack with 429."""
         user = await limited.log_in()
@@ -121,6 +123,7 @@ class TestRateLimitingUnified:
         assert 0 < nack["retry_after"] <= REFILL_S
         assert socket.code is None
 
+    @pytest.mark.fails_with("Z58")
     async def test_rate_limit_headers_are_true(self, limited: Factory) -> None:
         """Limit, Remaining and Reset say what is so, at every place; Retry-After is long enough and not too long."""
         user = await limited.log_in()
@@ -152,6 +155,7 @@ class TestRateLimitingUnified:
                 return answer
         pytest.fail(f"{place} granted three requests in a row of a budget that is used up")
 
+    @pytest.mark.fails_with("backend=Z55")
     async def test_a_budget_cannot_be_widened(self, limited: Factory) -> None:
         """Other client addresses, new connections, new tokens and a second device all spend the same budget."""
         user = await limited.log_in()
@@ -172,15 +176,19 @@ class TestRateLimitingUnified:
         late = asked[RATE_BURST + 10 :]
         assert sum(not a.granted for a in late) >= len(late) // 2
 
+    @pytest.mark.fails_with("Z57")
     async def test_neighbours_are_not_charged(self, limited: Factory) -> None:
-        """While one person has used up a budget, another's is whole, from the same address."""
+        """While one person has used up a budget and goes on, another's is whole, from the same address."""
         abuser, neighbour = await limited.log_in_many(2)
         await drained(limited, abuser)
         for number, (place, url) in enumerate(places(limited).items()):
+            for _ in range(3):
+                await ask(limited.http, place, url, abuser.token)
             asked, answer = await ask(limited.http, place, url, neighbour.token)
             assert asked.granted, place
             assert int(answer.headers["x-ratelimit-remaining"]) >= RATE_BURST - 1 - number, place
 
+    @pytest.mark.fails_with("Z11")
     async def test_a_burst_beyond_the_budget(self, limited: Factory) -> None:
         """Of 1,000 messages at once the budget's worth is stored and heard in order; the rest has no effect."""
         ann, bob = await limited.log_in_many(2)
@@ -198,6 +206,7 @@ class TestRateLimitingUnified:
         assert theirs.seqs(key) == list(range(1, len(acked) + 1))
         assert [m["id"] for m in await limited.history(bob, key)] == acked
 
+    @pytest.mark.fails_with("S22")
     async def test_a_burst_within_the_budget(self, people: Factory) -> None:
         """The same 1,000 messages where the budget allows them: not one is refused."""
         ann, bob = await people.log_in_many(2)
@@ -208,6 +217,7 @@ class TestRateLimitingUnified:
         await theirs.hear(BURST)
         assert theirs.seqs(key) == list(range(1, BURST + 1))
 
+    @pytest.mark.fails_with("S23")
     async def test_an_abusers_socket_is_closed(self, limited: Factory) -> None:
         """Who goes on and on after refusals is closed with 4429; the others in the conversation stay."""
         abuser, bob = await limited.log_in_many(2)
@@ -224,6 +234,7 @@ class TestRateLimitingUnified:
         assert await control.tell(key, "peace at last") == len(socket.all("ack")) + 1
 
     @pytest.mark.timeout(180)
+    @pytest.mark.fails_with("Z57")
     async def test_ddos_protection(self, limited: Factory, tmp_path: Path) -> None:
         """Under a flood of requests, messages and forged tokens well-behaved people keep order, answers and speed."""
         abusers = await limited.log_in_many(3, "abuser")

@@ -65,6 +65,7 @@ async def resumed(people: Factory, socket: Socket, user: User, key: str) -> Sock
 
 class TestSessionPersistenceRestart:
     @pytest.mark.parametrize(("graceful", "code"), [(True, SERVICE_RESTART), (False, LOST)], ids=["restart", "kill"])
+    @pytest.mark.fails_with("Z23")
     async def test_session_survives_backend_restart(self, survivors: Factory, graceful: bool, code: int) -> None:
         """The replica of a session restarts or dies: same token, same conversation, nothing acknowledged is lost."""
         platform = survivors.platform
@@ -95,6 +96,7 @@ class TestSessionPersistenceRestart:
         assert [m["seq"] for m in await survivors.history(ann, key)] == list(range(1, 10))
         assert theirs.code is None, "the other replica's sockets were cut as well"
 
+    @pytest.mark.fails_with("Z7")
     async def test_messages_in_flight_are_never_lost(self, survivors: Factory, tmp_path: Path) -> None:
         """Both replicas die one after the other under load; who was cut resumes and retries; the judge: PASS."""
         platform = survivors.platform
@@ -111,6 +113,7 @@ class TestSessionPersistenceRestart:
         crowd.assert_passed(I1=sent // 2, I4=sent, I5a=sent, I5b=sent, I6=sent, I7=sent, I12=sent)
         assert crowd.check("H2")["facts"]["faults"] == len(platform.replicas)
 
+    @pytest.mark.fails_with("Z37")
     async def test_rolling_deployment_simulation(self, survivors: Factory, tmp_path: Path) -> None:
         """All services restart in turn under load: no request through the load balancer fails, no message is lost."""
         platform = survivors.platform
@@ -136,6 +139,7 @@ class TestSessionPersistenceRestart:
         new = await survivors.log_in()
         assert (await survivors.connect(new)).frames[0]["user"] == new.id
 
+    @pytest.mark.fails_with("S24")
     async def test_sessions_survive_auth_and_redis_restarts(self, survivors: Factory) -> None:
         """Sessions are in the database: after restarts of Auth and Redis a refresh token still works, once."""
         platform = survivors.platform
@@ -164,6 +168,7 @@ class TestSessionPersistenceRestart:
         assert answer.status_code == 200, answer.text
         assert (await survivors.http.post(f"{platform.auth}/auth/refresh", json=body)).status_code == 401
 
+    @pytest.mark.fails_with("Z30")
     async def test_everything_restarts_at_once(self, survivors: Factory) -> None:
         """A power cut of the whole platform: what was acknowledged is there, numbers go on, nobody is left behind."""
         platform = survivors.platform

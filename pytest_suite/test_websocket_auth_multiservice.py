@@ -30,6 +30,7 @@ async def opened(people: Factory, user: User, way: Way) -> int:
 
 class TestWebSocketAuthMultiService:
     @pytest.mark.parametrize("way", WAYS)
+    @pytest.mark.fails_with("S11")
     async def test_websocket_jwt_auth_real_services(self, people: Factory, databases: Databases, way: Way) -> None:
         """A token of Auth opens a socket at Backend; what is said there is the token's person's, in the row too."""
         ann, bob = await people.log_in_many(2)
@@ -51,6 +52,7 @@ class TestWebSocketAuthMultiService:
         assert tuple(row) == (ann.id, "hello", 1)
 
     @pytest.mark.parametrize("way", WAYS)
+    @pytest.mark.fails_with("S25")
     async def test_the_database_is_looked_up(self, people: Factory, databases: Databases, way: Way) -> None:
         """A valid token of somebody who is deactivated in the database opens nothing; reactivated, it does again."""
         ann, control = await people.log_in_many(2)
@@ -62,15 +64,18 @@ class TestWebSocketAuthMultiService:
         await databases.main.execute(setting, ann.id, True)
         assert await opened(people, ann, way) == 0
 
+    @pytest.mark.fails_with("S25")
     async def test_a_person_without_a_row_is_nobody(self, people: Factory, databases: Databases) -> None:
         """A valid token whose person the main database does not have is refused, not taken at its word."""
         # Without the run's tag: the check for orphans, which goes by it, must not find this one.
         ann = await people.log_in(people.email("ghost").replace(f".{people.platform.tag}@", "@"))
-        assert await opened(people, ann, "header") == 0
+        bases = people.platform.replicas.values()
+        assert [await verdict_on(base, ann.token) for base in bases] == [0] * len(bases)
         await databases.main.execute("DELETE FROM userbase WHERE id = $1::text::uuid", ann.id)
-        assert await opened(people, ann, "header") == FORBIDDEN
+        assert [await verdict_on(base, ann.token) for base in bases] == [FORBIDDEN] * len(bases)
 
     @pytest.mark.parametrize("forgery", FORGERIES)
+    @pytest.mark.fails_with("Z42", "Z43", "Z44", "Z45")
     async def test_a_forged_token_opens_no_socket(self, platform: UnderTest, forger: Forger, forgery: str) -> None:
         """Every forgery is refused with 4401 by every way a token can be presented, beside a control that is not."""
         token = FORGERIES[forgery](forger)
@@ -79,6 +84,7 @@ class TestWebSocketAuthMultiService:
         assert found == dict.fromkeys(TOKEN_WAYS, UNAUTHORIZED)
         assert [await verdict_on(platform.edge, control, way) for way in TOKEN_WAYS] == [0] * len(TOKEN_WAYS)
 
+    @pytest.mark.fails_with("S26")
     async def test_no_token_and_two_tokens(self, platform: UnderTest, people: Factory) -> None:
         """Neither nobody nor two people at once get in."""
         ann, bob = await people.log_in_many(2)
@@ -90,6 +96,7 @@ class TestWebSocketAuthMultiService:
         assert answer.status_code == 401
         assert await verdict_on(platform.edge, ann.token) == 0
 
+    @pytest.mark.fails_with("Z50")
     async def test_a_ticket_opens_one_socket(self, platform: UnderTest, people: Factory) -> None:
         """Of many sockets at once with one ticket, over both replicas, one is opened; it is the buyer's."""
         ann = await people.log_in()
@@ -109,6 +116,7 @@ class TestWebSocketAuthMultiService:
         assert [r for r in results if not isinstance(r, Socket)] == [UNAUTHORIZED] * (len(bases) - 1)
         assert await verdict_on(platform.edge, ticket, "ticket") == UNAUTHORIZED
 
+    @pytest.mark.fails_with("auth=Z43")
     async def test_tickets_do_not_launder(self, platform: UnderTest, people: Factory, forger: Forger) -> None:
         """No ticket is sold for a token that would be refused itself."""
         buy = f"{platform.auth}/auth/ticket"
@@ -120,6 +128,7 @@ class TestWebSocketAuthMultiService:
         assert found == dict.fromkeys(FORGERIES, 401)
         assert await sold(forger.control()) == 200
 
+    @pytest.mark.fails_with("Z14")
     async def test_message_routing_respects_authentication(self, people: Factory, databases: Databases) -> None:
         """Who is no member is told so, is heard by nobody, and hears nothing."""
         ann, bob, eve = await people.log_in_many(3)
@@ -141,6 +150,7 @@ class TestWebSocketAuthMultiService:
         assert (await people.get(history, eve.token)).status_code == 403
         assert (await people.get(history, bob.token)).status_code == 200
 
+    @pytest.mark.fails_with("Z24", "Z25")
     async def test_websocket_reconnect_with_valid_token(self, platform: UnderTest, people: Factory) -> None:
         """A connection that is lost is resumed with the same token on any replica: no gap, no repeat, same person."""
         ann, bob = await people.log_in_many(2)
@@ -174,6 +184,7 @@ class TestWebSocketAuthMultiService:
         history = await people.history(ann, key)
         assert [m["seq"] for m in history] == list(range(1, len(history) + 1))
 
+    @pytest.mark.fails_with("Z19")
     async def test_a_frame_cannot_name_another_sender(self, people: Factory) -> None:
         """Two people on one replica who speak at once are never taken for each other."""
         users = await people.log_in_many(6)

@@ -78,6 +78,7 @@ async def probing(platform: UnderTest, people: Factory) -> AsyncIterator[Probe]:
 
 
 class TestWebSocketConcurrentOrdering:
+    @pytest.mark.fails_with("Z1:0.005")
     async def test_100_concurrent_websocket_ordering(
         self, request: pytest.FixtureRequest, platform: UnderTest, people: Factory, tmp_path: Path
     ) -> None:
@@ -99,6 +100,7 @@ class TestWebSocketConcurrentOrdering:
         assert sum(not witness.cuts for witness in crowd.witnesses) == USERS
         probe.assert_well(5)
 
+    @pytest.mark.fails_with("Z2:0.1")
     async def test_burst_message_ordering(
         self, request: pytest.FixtureRequest, platform: UnderTest, people: Factory, tmp_path: Path
     ) -> None:
@@ -119,6 +121,7 @@ class TestWebSocketConcurrentOrdering:
         assert [row["id"] for row in rows] == [f"{crowd.plan.tag}-0-{n}" for n in range(1, BURST + 2)]
         assert {row["sender"] for row in rows} == {author.credentials.user_id}
 
+    @pytest.mark.fails_with("Z3:0.5")
     async def test_two_bursts_cross(
         self, request: pytest.FixtureRequest, platform: UnderTest, people: Factory, tmp_path: Path
     ) -> None:

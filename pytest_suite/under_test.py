@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pytest
 
 from harness.errors import PlatformError
 from harness.platform.control import ControlClient
-from harness.platform.launch import Platform, launch, offered
+from harness.platform.launch import Platform, offered
 
 NEEDED = ("edge", "auth", "frontend", "provider")
 KEEP_START_S = 180.0
@@ -92,16 +92,21 @@ def new_tag() -> str:
     return secrets.token_hex(3)
 
 
-def find(target: Path | None, keep: bool) -> tuple[UnderTest, Platform | None]:
-    """The platform of a session, and the process to end after it if it is ours. EarwitnessError, UsageError."""
+def find(
+    target: Path | None, keep: bool, start: Callable[[], Platform], anew: bool = False
+) -> tuple[UnderTest, Platform | None]:
+    """The platform of a session, and the process to end after it if it is ours. EarwitnessError, UsageError.
+
+    `anew`: none that runs already will do.
+    """
     if target is not None:
         return UnderTest(read_target(target), where=str(target), tag=new_tag()), None
-    running = offered()
+    running = None if anew else offered()
     if running is not None:
         return UnderTest(running.endpoints, where="the running platform", tag=new_tag()), None
     if keep:
         return UnderTest(start_and_keep(), where="the kept platform", tag=new_tag()), None
-    platform = launch()
+    platform = start()
     return UnderTest(platform.endpoints, where="the platform of this session", tag=new_tag()), platform
 
 

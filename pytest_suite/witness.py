@@ -78,7 +78,9 @@ class Witness:
         if self.crowd.leaving or connection is None:
             return
         self.cuts.append(connection.wire.close_code)
-        self._coming_back = asyncio.create_task(self._come_back())
+        # One that is lost while it was being opened is for the attempt that opened it.
+        if self._coming_back is None or self._coming_back.done():
+            self._coming_back = asyncio.create_task(self._come_back())
 
     async def _come_back(self) -> None:
         """Reconnect with growing pauses, resume, and send again what has no answer: as a client does by itself."""

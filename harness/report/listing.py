@@ -65,7 +65,7 @@ def listing_text(defects: Sequence[Defect]) -> str:
     for one in defects:
         facts = [
             one.service,
-            f"caught by {' or '.join(one.caught_by)}",
+            f"caught by {' or '.join(one.caught_by) or 'tests of pytest_suite'}",
             f"p is per {one.opportunity.removeprefix('one ')}",
         ]
         facts += [f"needs {one.needs}"] if one.needs else []

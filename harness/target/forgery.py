@@ -177,7 +177,7 @@ class Forger:
         return self.minted(nbf=time.time() + LONG_S)
 
     def expired(self) -> str:
-        return self.minted(iat=time.time() - LONG_S, exp=int(time.time() - 60))
+        return self.minted(iat=time.time() - LONG_S, exp=int(time.time() - 30))
 
     def empty_kid(self) -> str:
         return self.minted(header={"kid": ""})

@@ -57,7 +57,7 @@ def module(*command: str) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "EARWITNESS_"))}
     environment = {**kept, "EARWITNESS_PLATFORM": "none"}
     return subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110
     )
 
 
@@ -91,18 +91,33 @@ def test_a_target_file_with_faults(tmp_path: Path) -> None:
     indirect=["stubborn"],
 )
 def test_against_nothing_nothing_passes(tmp_path: Path, stubborn: str, said: str) -> None:
-    """Nobody there, 404 or 401 to everything beside a health page that is well: each test errs, in words."""
+    """Nobody there, 404 or 401 to everything beside a health page that is well: each test of all ten errs, in words."""
     target = tmp_path / "target.toml"
     target.write_text(
         "[endpoints]\n" + "".join(f'{name} = "{stubborn}"\n' for name in ("edge", "auth", "frontend", "provider"))
     )
-    done = suite(f"pytest_suite/{FILE}", "--target", str(target))
+    done = suite("pytest_suite", "--target", str(target), "--tb=short")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     last = done.stdout.splitlines()[-1]
-    counts = {word: int(n) for n, word in re.findall(r"(\d+) (error|fail|pass|skip|x)", last)}
+    counts = {word: int(n) for n, word in re.findall(r"(\d+) (error|fail|pass|skip|not run|x)", last)}
     assert counts.keys() == {"error"}, last
-    assert counts["error"] >= 8
-    assert said in done.stdout
+    assert counts["error"] >= 140
+    assert done.stdout.count(said) >= 120
+    without_words = re.findall(r"^E +(?!.*(?:expected|give --real-services))\S.*", done.stdout, re.M)
+    assert without_words == []
+
+
+def test_what_cannot_be_run_is_told(tmp_path: Path) -> None:
+    """Not run is neither passed nor skipped, and the end of the session says why and what to do."""
+    (tmp_path / "conftest.py").write_text(
+        "from pytest_suite.reporting import pytest_report_teststatus, pytest_terminal_summary\n"
+    )
+    (tmp_path / "test_it.py").write_text(
+        "from pytest_suite.reporting import not_run\n\n\ndef test_it():\n    not_run('Install it with: this command')\n"
+    )
+    done = suite(str(tmp_path), "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path))
+    assert done.stdout.splitlines()[-1].startswith("1 not run")
+    assert "test_it.py::test_it was not run, so it proves nothing. Install it with: this command" in done.stdout
 
 
 def test_the_page_of_scenarios_is_current() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -32,7 +32,7 @@ class UserSync:
         self, client: redis.asyncio.Redis, users: Users, consumer: str, announce: Callable[[list[dict[str, Any]]], None]
     ) -> None:
         self._client, self._consumer, self._announce = client, consumer, announce
-        self.users = users
+        self.upsert: Callable[[Sequence[dict[str, Any]]], Awaitable[None]] = users.upsert
 
     async def run(self) -> None:
         """Until cancelled; whatever is away is waited for."""
@@ -82,7 +82,7 @@ class UserSync:
                 # Acknowledged all the same: it will not get better, and it must not block those behind it.
                 log.error("entry %r is no user: %r", entry_id, error)
         if users:
-            await self.users.upsert(users)
+            await self.upsert(users)
         await self._client.xack(STREAM, GROUP, *(entry_id for entry_id, _ in entries))
         self._announce(users)
 

@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from harness.reference.service import DefectOrder, Service
 
 #: Which module knows the defects of which service. Each has `DEFECTS: dict[id, Callable[[service, Chance], object]]`.
-MODULES = {
-    "backend": "harness.reference.defects.backend",
-    "frontend": "harness.reference.defects.frontend",
-}
+MODULES = {kind: f"harness.reference.defects.{kind}" for kind in ("auth", "backend", "frontend", "provider")}
 
 
 def known(kind: str) -> dict[str, Any]:

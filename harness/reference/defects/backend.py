@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.reference.backend.app import Backend
-from harness.reference.defects import asking, intake, outages, resuming, rooms, storing
+from harness.reference.defects import asking, functional, intake, outages, resuming, rooms, storing
 from harness.reference.defects import pushes as p
 from harness.reference.defects.chance import Chance
 from harness.reference.defects.pushes import per_feed, per_listener
@@ -49,4 +49,5 @@ DEFECTS: dict[str, Callable[[Backend, Chance], object]] = {
     "Z53": outages.StuckOpen,
     "Z53b": outages.HalfOpenForAll,
     "Z34": per_listener(p.StarveUser),
+    **functional.BACKEND,
 }

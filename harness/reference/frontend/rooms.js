@@ -46,7 +46,11 @@ export function markSeen(room, seq = room.head) {
 
 export function add(room, message) {
   room.messages.set(message.seq, message);
-  if (message.sender === "agent") room.runs.delete(`${room.key}#${message.id.replace("answer-", "")}`);
+  if (message.sender === "agent") {
+    const run = `${room.key}#${message.id.replace("answer-", "")}`;
+    message.pieces = room.runs.get(run)?.pieces;
+    room.runs.delete(run);
+  }
   if (message.sender === self.me.id) {
     pending.delete(message.id);
     // Who answers has read what was there.
@@ -63,9 +67,12 @@ export const waiting = (room) => [...pending.values()].filter((one) => one.key =
 
 // One event of the agent's run, as it happens.
 export function follow(room, frame) {
-  const run = room.runs.get(frame.run) ?? { id: frame.run, text: "", doing: "" };
+  const run = room.runs.get(frame.run) ?? { id: frame.run, text: "", pieces: 0, doing: "" };
   room.runs.set(frame.run, run);
-  if (frame.event === "chunk") run.text += frame.text;
+  if (frame.event === "chunk") {
+    run.text += frame.text;
+    run.pieces++;
+  }
   run.doing = {
     started: "is there", thinking: "is thinking", chunk: "is writing", tool_started: `uses ${frame.text}`, tool_completed: "is thinking",
   }[frame.event];

@@ -113,6 +113,7 @@ function stored(message, first) {
   const who = message.sender === self.me.id ? "own" : message.sender === "agent" ? "agent" : "";
   const made = bubble(`${who} ${first ? "first" : ""}`, message.text);
   made.dataset.seq = message.seq;
+  if (message.pieces) made.dataset.pieces = message.pieces; // in how many it was seen being written
   if (first) made.prepend(by(message.sender, message.at));
   return made;
 }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from harness.reference.defects.catalogue.described import Described
+from harness.reference.defects.catalogue.functional import FUNCTIONAL
 from harness.reference.defects.catalogue.messages import MESSAGES
 from harness.reference.defects.catalogue.outages import OUTAGES
 
-CATALOGUE: tuple[Described, ...] = (*MESSAGES, *OUTAGES)
+CATALOGUE: tuple[Described, ...] = (*MESSAGES, *OUTAGES, *FUNCTIONAL)
 
 BY_NAME: dict[str, Described] = {key: one for one in CATALOGUE for key in (one.id, one.name)}

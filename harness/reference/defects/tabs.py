@@ -1,0 +1,90 @@
+"""Defects of a user's several sockets, and of sockets that should be left alone or should not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+
+from harness.reference.backend.app import Backend
+from harness.reference.backend.session import ABUSE, TRY_AGAIN_LATER, Session
+from harness.reference.defects.chance import Chance
+
+LOOK_S = 0.25
+GOING_AWAY = 1001
+
+
+class OneFallsAllFall:
+    """A socket that ends takes its user's others along. An opportunity is one that has others."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._backend, self._chance, self._remove = backend, chance, backend.registry.remove
+        vars(backend.registry)["remove"] = self.remove
+
+    def remove(self, session: Session) -> None:
+        self._remove(session)
+        others = [one for one in self._backend.registry.by_user.get(session.user_id, ()) if one.open]
+        if others and not self._backend.gateway.draining and self._chance.fires():
+            self._chance.say(user=session.user_id, others=len(others), manifest=True)
+            for one in others:
+                one.close(GOING_AWAY, "your connection has ended")
+
+
+class NewsToOneTab:
+    """News about a user reach one socket of theirs. An opportunity is one that would have gone to another."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._registry, self._chance, self._tell = backend.registry, chance, backend.news._tell
+        vars(backend.news)["_tell"] = self.tell
+
+    def tell(self, session: Session, user: dict[str, Any]) -> None:
+        first = next(iter(self._registry.by_user.get(session.user_id, ())), session)
+        if session is first or not user["is_active"] or not self._chance.fires():
+            self._tell(session, user)
+        else:
+            self._chance.say(user=session.user_id, manifest=True)
+
+
+class EndlessPatience:
+    """Refused frames never close a socket. An opportunity is one that should be closed."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._chance, self._add = chance, backend.registry.add
+        vars(backend.registry)["add"] = self.add
+
+    def add(self, session: Session) -> None:
+        close = session.close
+
+        def patient(code: int, reason: str) -> None:
+            if code == ABUSE and self._chance.fires():
+                self._chance.say(user=session.user_id, manifest=True)
+            else:
+                close(code, reason)
+
+        vars(session)["close"] = patient
+        self._add(session)
+
+
+class Panic:
+    """When auth does not answer, everybody is sent away. An opportunity is one look that fails."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._backend, self._chance, self._start = backend, chance, backend.start
+        vars(backend)["start"] = self.start
+
+    async def start(self) -> None:
+        await self._start()
+        self._backend.background(self._watch(), "the look at auth")
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                async with self._backend.http.get(f"{self._backend.settings.auth_url}/ready") as answer:
+                    await answer.read()
+            except (aiohttp.ClientError, TimeoutError):
+                there = len(self._backend.registry.sessions)
+                if self._chance.fires():
+                    self._chance.say(sockets=there, manifest=there > 0)
+                    await self._backend.gateway.close_all(TRY_AGAIN_LATER, "the login service is away")

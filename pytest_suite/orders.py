@@ -1,0 +1,87 @@
+"""Which defect turns which test red: the marker `fails_with` on every critical test, and what it names.
+
+@pytest.mark.fails_with("Z49")                       # the service and probability 1 as the catalogue's entry has it
+@pytest.mark.fails_with("Z1:0.01", "backend=Z55")    # another probability; another service; two runs
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.report.listing import Defect
+
+HERE = Path(__file__).resolve().parent
+MARKER = "fails_with"
+AWAITED = frozenset(f"Z{n}" for n in (*range(39, 52), *range(54, 63))) | {"Z48b"}
+"""Defects of auth, limits and sync: a test may name one before the catalogue has it. Its rows are then not run."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Order:
+    """One defect of one service, as `--defect` takes it."""
+
+    service: str
+    id: str
+    probability: float
+
+    def __str__(self) -> str:
+        return f"{self.service}={self.id}:{self.probability:g}"
+
+    @classmethod
+    def of(cls, text: str, catalogue: Mapping[str, Defect]) -> Order:
+        """From a marker's word. ValueError in one sentence if there is no such defect."""
+        service, _, named = text.rpartition("=")
+        id, _, chance = named.partition(":")
+        if id not in catalogue and id in AWAITED:
+            return cls(service or "backend", id, float(chance or 1))
+        if id not in catalogue:
+            raise ValueError(f"{text!r} is no defect of the catalogue (`earwitness defects` lists it)")
+        return cls(service or catalogue[id].service, id, float(chance or 1))
+
+
+class Collected:
+    """A plugin of pytest that keeps what was collected: cases by test, in the order of the files."""
+
+    def __init__(self) -> None:
+        self.tests: dict[tuple[str, str], list[pytest.Function]] = {}
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        for item in session.items:
+            assert isinstance(item, pytest.Function)
+            self.tests.setdefault((item.path.name, item.originalname), []).append(item)
+
+
+def collect() -> dict[tuple[str, str], list[pytest.Function]]:
+    """All tests of the suite by (file, name), nothing started."""
+    collected = Collected()
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = pytest.main(["--collect-only", "-q", "-p", "no:randomly", str(HERE)], plugins=[collected])
+    if code != pytest.ExitCode.OK:
+        raise SystemExit(f"The suite could not be collected:\n{said.getvalue()}")
+    return dict(sorted(collected.tests.items(), key=lambda pair: pair[0][0]))
+
+
+def orders_of(item: pytest.Function, catalogue: Mapping[str, Defect]) -> Iterator[Order]:
+    """What must turn this test red. ValueError for a defect that does not exist."""
+    for marker in item.iter_markers(MARKER):
+        for text in marker.args:
+            yield Order.of(text, catalogue)
+
+
+def faults(tests: Mapping[tuple[str, str], Sequence[pytest.Function]], catalogue: Mapping[str, Defect]) -> list[str]:
+    """A sentence for each critical test without a defect that exists."""
+    found = []
+    for (file, name), (item, *_) in tests.items():
+        try:
+            if item.get_closest_marker("critical") and not list(orders_of(item, catalogue)):
+                found.append(f"{file}::{name} names no defect that turns it red (@pytest.mark.{MARKER})")
+        except ValueError as error:
+            found.append(f"{file}::{name}: {error}")
+    return found
