@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aiohttp import web
+
 _TAKE = """
 local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
@@ -54,14 +56,15 @@ class Decision:
     retry_after_s: float
     reset_s: float
 
-    def headers(self) -> dict[str, str]:
-        """X-RateLimit-* (seconds, rounded up so that they are true), and Retry-After when nothing was granted."""
+    def headers(self, *, refused: bool = False) -> dict[str, str]:
+        """X-RateLimit-* (seconds, rounded up so that they are true). Retry-After when nothing was granted, or if this
+        one of several was `refused`."""
         headers = {
             "X-RateLimit-Limit": str(self.limit),
             "X-RateLimit-Remaining": str(self.remaining),
             "X-RateLimit-Reset": str(math.ceil(self.reset_s)),
         }
-        if not self.allowed:
+        if refused or not self.allowed:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_s)))
         return headers
 
@@ -96,6 +99,11 @@ class Limiter:
             retry_after_s=max(0.0, (1.0 - tokens) / self.rate_per_s),
             reset_s=(self.burst - tokens) / self.rate_per_s,
         )
+
+
+def payer(request: web.Request, subject: str) -> str:
+    """Whose budget a request is charged to: the authenticated subject's, whatever else the request says of itself."""
+    return subject
 
 
 class Unlimited(Limiter):

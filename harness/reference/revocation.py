@@ -13,7 +13,7 @@ when Redis has lost its memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -46,8 +46,17 @@ class Revocation:
 
 async def is_revoked(client: redis.asyncio.Redis, claims: Claims) -> bool:
     """Ask Redis, every time: an answer kept here would outlive a revocation. Redis errors go to the caller (503)."""
-    by_token, by_subject = await client.mget(f"revoked:jti:{claims.token_id}", f"revoked:sub:{claims.subject}")
-    return by_token is not None or (by_subject is not None and claims.issued_at <= float(by_subject))
+    return (await revoked_among(client, [claims]))[0]
+
+
+async def revoked_among(client: redis.asyncio.Redis, tokens: Sequence[Claims]) -> list[bool]:
+    """The same for several tokens, one or more, in one question."""
+    keys = [key for one in tokens for key in (f"revoked:jti:{one.token_id}", f"revoked:sub:{one.subject}")]
+    found = await client.mget(keys)
+    return [
+        by_token is not None or (by_subject is not None and one.issued_at <= float(by_subject))
+        for one, by_token, by_subject in zip(tokens, found[::2], found[1::2], strict=True)
+    ]
 
 
 async def publish(client: redis.asyncio.Redis, revocations: Iterable[Revocation]) -> None:

@@ -14,6 +14,7 @@ import asyncio
 import base64
 import binascii
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ ALGORITHMS = ("ES256", "RS256")
 LEEWAY_S = 5.0
 CACHE_SIZE = 20_000
 MAX_TOKEN_CHARS = 8192
+REQUIRED = ("iss", "aud", "sub", "exp", "iat", "jti")
 
 Json: TypeAlias = dict[str, Any]
 FetchKeys: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -159,12 +161,12 @@ class Verifier:
     async def verify(self, token: str) -> Claims:
         """The claims of a token that holds now; TokenRefused or KeysUnavailable otherwise."""
         claims = self.remembered(token)
+        raw = claims.raw if claims is not None else await self.signed_payload(token)
+        self.check_shape(raw)
+        self.check_issuer(raw)
+        self.check_audience(raw)
+        self.check_type(raw)
         if claims is None:
-            raw = await self.signed_payload(token)
-            self.check_shape(raw)
-            self.check_issuer(raw)
-            self.check_audience(raw)
-            self.check_type(raw)
             claims = Claims.of(raw)
             self.remember(token, claims)
         self.check_times(claims, clock.now())
@@ -199,27 +201,31 @@ class Verifier:
     def check_signature(self, token: str, header: Json, key: PublicKey) -> Json:
         return verified_payload(token, header, key)
 
-    def check_shape(self, raw: Json) -> None:
-        missing = [name for name in ("iss", "aud", "sub", "exp", "iat", "jti") if name not in raw]
+    def check_shape(self, raw: Mapping[str, Any]) -> None:
+        missing = [name for name in REQUIRED if name not in raw]
         if missing:
             raise TokenRefused("missing_claim", f"The token lacks {', '.join(missing)}.")
-        numbers = [raw["exp"], raw["iat"], raw.get("nbf", 0)]
-        texts = [raw["sub"], raw["jti"]]
-        if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in numbers) or not all(
-            isinstance(v, str) and v for v in texts
+        numbers = (raw["exp"], raw["iat"], raw.get("nbf", 0))
+        texts = (raw["sub"], raw["jti"])
+        audience, permissions = raw["aud"], raw.get("permissions", [])
+        if (
+            not all(type(v) in (int, float) and math.isfinite(v) for v in numbers)
+            or not all(isinstance(v, str) and v for v in texts)
+            or not (isinstance(audience, str) or _is_texts(audience))
+            or not _is_texts(permissions)
         ):
-            raise TokenRefused("bad_claim", "The token's sub, jti, exp or iat is not what it must be.")
+            raise TokenRefused("bad_claim", "A claim of the token is not what it must be.")
 
-    def check_issuer(self, raw: Json) -> None:
+    def check_issuer(self, raw: Mapping[str, Any]) -> None:
         if raw["iss"] != self.issuer:
             raise TokenRefused("wrong_issuer", "The token was issued by somebody else.")
 
-    def check_audience(self, raw: Json) -> None:
+    def check_audience(self, raw: Mapping[str, Any]) -> None:
         audience = raw["aud"]
         if self.audience not in ([audience] if isinstance(audience, str) else audience):
             raise TokenRefused("wrong_audience", "The token is meant for another audience.")
 
-    def check_type(self, raw: Json) -> None:
+    def check_type(self, raw: Mapping[str, Any]) -> None:
         if raw.get("typ") != "access":
             raise TokenRefused("wrong_type", "This is no access token.")
 
@@ -228,6 +234,10 @@ class Verifier:
             raise TokenRefused("expired", "The token has expired.")
         if claims.issued_at > now + self.leeway_s or claims.raw.get("nbf", 0) > now + self.leeway_s:
             raise TokenRefused("not_yet_valid", "The token was issued in the future.")
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
 
 
 def jose_header(token: str) -> Json:

@@ -137,6 +137,14 @@ async def _create_databases(base: str, names: Sequence[str]) -> None:
     await connection.close()
 
 
+@pytest.fixture
+async def own_database(postgres_dsns: Dsns) -> str:
+    """A database on the same server for one test, which may change its schema."""
+    base, name = postgres_dsns.auth.rpartition("/")[0], f"own_{time.monotonic_ns()}"
+    await _create_databases(base, [name])
+    return f"{base}/{name}"
+
+
 @pytest.fixture(scope="session")
 def postgres_dsns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dsns]:
     """A Postgres server with the databases `auth` and `main`."""
@@ -209,6 +217,29 @@ def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
         yield server.start()
     finally:
         server.stop()
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a service has said about its own defects so far."""
+
+    fired: list[dict[str, Any]]
+    manifest: list[dict[str, Any]]
+
+    def of(self, defect: str) -> list[dict[str, Any]]:
+        return [line for line in self.fired if line["defect"] == defect]
+
+    def shown(self, defect: str) -> list[dict[str, Any]]:
+        return [line for line in self.manifest if line["manifest"] == defect]
+
+
+@pytest.fixture(scope="session")
+def truth_of() -> Callable[[Running], Truth]:
+    def read(service: Running) -> Truth:
+        lines = [json.loads(line) for line in service.log.read_text().splitlines() if line[:2] == '{"']
+        return Truth([line for line in lines if "defect" in line], [line for line in lines if "manifest" in line])
+
+    return read
 
 
 Spawn = Callable[..., Running]

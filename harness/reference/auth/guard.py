@@ -13,7 +13,7 @@ from aiohttp import web
 from harness.reference.answers import ApiError
 from harness.reference.auth.settings import Settings
 from harness.reference.bearer import bearer_token, unauthorized
-from harness.reference.limits import Decision, Limiter
+from harness.reference.limits import Decision, Limiter, payer
 from harness.reference.revocation import is_revoked
 from harness.reference.tokens import Claims, TokenRefused, Verifier
 
@@ -27,6 +27,7 @@ class Guard:
     def __init__(self, settings: Settings, client: redis.asyncio.Redis, verifier: Verifier) -> None:
         self._settings, self.verifier = settings, verifier
         self.is_revoked: Callable[[Claims], Awaitable[bool]] = functools.partial(is_revoked, client)
+        self.payer = payer
         self.budget = _limiter(client, settings.rate_per_s, settings.rate_burst, "rate:")
         self.login_budget = _limiter(client, settings.login_rate_per_s, settings.login_burst, "rate:login:")
 
@@ -35,7 +36,7 @@ class Guard:
 
         async def guarded(request: web.Request) -> web.Response:
             claims = await self.claims_of(bearer_token(request))
-            decision = await self.spend(claims.subject)
+            decision = await self.spend(request, claims.subject)
             try:
                 response = await handler(request, claims)
             except ApiError as error:
@@ -55,13 +56,18 @@ class Guard:
             raise unauthorized("revoked", "The token has been revoked.")
         return claims
 
-    async def spend(self, subject: str) -> Decision | None:
+    async def spend(self, request: web.Request, subject: str) -> Decision | None:
         """One request of the subject's one budget; ApiError 429 when it is used up."""
-        return await _take(self.budget, subject)
+        return await _take(self.budget, self.payer(request, subject))
 
     async def spend_login(self, request: web.Request) -> None:
         """One unauthenticated login of a client address, where that is limited at all."""
         await _take(self.login_budget, request.remote or "unknown")
+
+    def check_test_mode(self) -> None:
+        """ApiError 404 where there are real accounts."""
+        if not self._settings.test_mode:
+            raise ApiError(404, "not_found", "There is no such page.")
 
     def check_admin(self, request: web.Request) -> None:
         """ApiError 404 or 403 unless the request may administrate."""

@@ -75,6 +75,7 @@ class Auth(Service):
             web.delete("/auth/me", authenticated(self.deactivate_me)),
             web.post("/auth/ticket", authenticated(self.ticket)),
             web.post("/auth/admin/rotate-keys", self.rotate_keys),
+            web.post("/auth/admin/sign", self.sign),
             web.patch("/auth/admin/users/{id}", self.change_user),
         ]
 
@@ -187,7 +188,7 @@ class Auth(Service):
 
     async def refresh(self, request: web.Request) -> web.Response:
         token = text_field(await read_json(request), "refresh_token")
-        decision = await self.guard.spend(await self.accounts.owner(token))
+        decision = await self.guard.spend(request, await self.accounts.owner(token))
         headers = {**_NO_STORE, **(decision.headers() if decision else {})}
         return json_response(await self.accounts.refresh(token), headers=headers)
 
@@ -222,6 +223,14 @@ class Auth(Service):
     async def rotate_keys(self, request: web.Request) -> web.Response:
         self.guard.check_admin(request)
         return json_response({"kid": await self.keys.rotate(), "at": clock.now()})
+
+    async def sign(self, request: web.Request) -> web.Response:
+        """Test mode: our signature under any claims, so that a wrong claim can be shown to be what is refused."""
+        self.guard.check_test_mode()
+        claims = (await read_json(request)).get("claims")
+        if not isinstance(claims, dict):
+            raise ApiError(400, "invalid_request", "claims must be a JSON object.")
+        return json_response({"token": self.keys.sign(claims)}, headers=_NO_STORE)
 
     async def change_user(self, request: web.Request) -> web.Response:
         self.guard.check_admin(request)

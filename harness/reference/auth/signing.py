@@ -63,7 +63,8 @@ class SigningKeys:
 
     def sign(self, claims: dict[str, Any]) -> str:
         key = self._keys[0]
-        return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.kid})
+        payload = json.dumps(claims, separators=(",", ":")).encode()
+        return jwt.PyJWS().encode(payload, key.private, algorithm=ALGORITHM, headers={"kid": key.kid, "typ": "JWT"})
 
     def jwks(self) -> dict[str, Any]:
         return {"keys": [key.jwk for key in self._keys]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from redis.backoff import ExponentialBackoff
 
 from harness.reference.backend import store
 from harness.reference.backend.asking import Asking
+from harness.reference.backend.authority import Authority
 from harness.reference.backend.bus import Bus
 from harness.reference.backend.commit import Committer, Steps
 from harness.reference.backend.doorkeeper import Arrivals, Doorkeeper
@@ -33,6 +35,7 @@ from harness.reference.backend.sync import UserSync
 from harness.reference.backend.wire import message_frame
 from harness.reference.breaker import CircuitBreaker
 from harness.reference.limits import Limiter, Unlimited
+from harness.reference.revocation import revoked_among
 from harness.reference.service import DEPENDENCY_DOWN, SERVICE_RESTART, Service
 from harness.reference.tokens import KeySet, KeysUnavailable, Verifier
 
@@ -69,15 +72,18 @@ class Backend(Service):
         self.limiter = self._limiter()
         self.arrivals, self.registry, self.bus = Arrivals(), Registry(), Bus(self.redis)
         self.doorkeeper = Doorkeeper(self.verifier, self.redis, self.users, self.arrivals, settings.sync_wait_s)
+        self.authority = Authority(
+            self.registry, functools.partial(revoked_among, self.redis), self.users.inactive_among
+        )
         self.memberships = Memberships(self.rooms, self.registry, lambda *removal: self.news.removed(*removal))
         self.hub = Hub(self.rooms.heads, self.read_frames, self.memberships.verify, settings.gap_wait_s)
-        self.news = News(self.bus, self.hub, self.registry, self.arrivals, self.redis, settings.agent_silence_s)
+        self.news = News(self.bus, self.hub, self.registry, self.arrivals, self.authority, settings.agent_silence_s)
         self.committer = Committer(self._steps(), settings.commit_retry_s)
         self.asking = Asking(self.committer, self.news.broadcast, settings.agent_pace_s)
         self.resumer = Resumer(self.hub, self.read_frames, settings)
         self.gateway = Gateway(
             settings, self.doorkeeper, self.rooms, self.hub, self.committer, self.resumer, self.registry,
-            self.memberships,
+            self.memberships, self.authority,
         )  # fmt: skip
         self.memberships.hub, self.news.memberships = self.hub, self.memberships
         self.news.gateway, self.news.asking = self.gateway, self.asking
@@ -111,7 +117,7 @@ class Backend(Service):
         self.background(self.committer.run(), "the committer")
         self.background(self.sync.run(), "the sync of users")
         self.background(self._every(self.settings.head_check_s, self.hub.check_heads), "the check of heads")
-        self.background(self._every(self.settings.recheck_s, self.news.recheck), "the check of revocations")
+        self.background(self._every(self.settings.recheck_s, self.authority.recheck), "the check of revocations")
         self.background(self._every(1.0, self.news.runs.check), "the check of silent runs")
 
     async def waiting_for(self) -> str | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,7 +70,9 @@ class Doorkeeper:
 
     def __init__(self, verifier: Verifies, redis: Any, users: FindsUsers, arrivals: Arrivals, wait_s: float) -> None:
         self.verifier, self.users = verifier, users
-        self._redis, self._arrivals, self._wait_s = redis, arrivals, wait_s
+        self._arrivals, self._wait_s = arrivals, wait_s
+        self.is_revoked: Callable[[Claims], Awaitable[bool]] = functools.partial(is_revoked, redis)
+        self.redeem: Callable[[str], Awaitable[Claims | None]] = functools.partial(tickets.redeem, redis)
 
     async def rest_caller(self, request: web.Request) -> Caller:
         return await self.admit(await self.token_claims(bearer_token(request)))
@@ -81,13 +85,9 @@ class Doorkeeper:
         return await self.admit(claims)
 
     async def socket_claims(self, request: web.Request) -> Claims:
-        if "Authorization" in request.headers:
-            return await self.token_claims(bearer_token(request))
-        for protocol in request.headers.get("Sec-WebSocket-Protocol", "").split(","):
-            if protocol.strip().startswith(BEARER_PREFIX):
-                return await self.token_claims(protocol.strip().removeprefix(BEARER_PREFIX))
-        if "token" in request.query:
-            return await self.token_claims(request.query["token"])
+        token = socket_token(request)
+        if token is not None:
+            return await self.token_claims(token)
         if "ticket" in request.query:
             return await self.ticket_claims(request.query["ticket"])
         raise unauthorized("no_token", "An access token is needed: by header, subprotocol, ?token= or ?ticket=.")
@@ -101,21 +101,24 @@ class Doorkeeper:
             raise ApiError(503, "keys_unavailable", str(error), retry_after_s=1) from None
 
     async def ticket_claims(self, ticket: str) -> Claims:
-        claims = await tickets.redeem(self._redis, ticket)
+        claims = await self.redeem(ticket)
         if claims is None:
             raise unauthorized("bad_ticket", "The ticket is unknown, too old or already used.")
         return claims
 
     async def admit(self, claims: Claims) -> Caller:
         """The person behind verified claims, if the token was not revoked and the account is there and active."""
-        if await is_revoked(self._redis, claims):
-            raise unauthorized("revoked", "The token was revoked.")
+        await self.check_revoked(claims)
         user = await self.user(claims.subject)
         if user is None:
             raise ApiError(403, "unknown_user", "This account has not reached this service.")
         if not user.is_active:
             raise ApiError(403, "inactive_user", "This account was deactivated.")
         return Caller(claims, user)
+
+    async def check_revoked(self, claims: Claims) -> None:
+        if await self.is_revoked(claims):
+            raise unauthorized("revoked", "The token was revoked.")
 
     async def user(self, user_id: str) -> User | None:
         """The row; a new user may still be on the way from the auth service, which is waited for."""
@@ -127,3 +130,13 @@ class Doorkeeper:
                 return user
             # The news can be lost; the table cannot.
             await self._arrivals.wait(user_id, min(POLL_S, left_s))
+
+
+def socket_token(request: web.Request) -> str | None:
+    """The token by which a socket is asked for: by header, else subprotocol, else query."""
+    if "Authorization" in request.headers:
+        return bearer_token(request)
+    for protocol in request.headers.get("Sec-WebSocket-Protocol", "").split(","):
+        if protocol.strip().startswith(BEARER_PREFIX):
+            return protocol.strip().removeprefix(BEARER_PREFIX)
+    return request.query.get("token")

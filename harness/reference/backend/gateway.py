@@ -11,6 +11,7 @@ import orjson
 from aiohttp import WSMsgType, web
 
 from harness.reference.answers import ApiError
+from harness.reference.backend.authority import Authority
 from harness.reference.backend.checked import message_fault
 from harness.reference.backend.commit import Committer, Item
 from harness.reference.backend.doorkeeper import SUBPROTOCOL, Doorkeeper
@@ -36,9 +37,9 @@ class Gateway:
 
     def __init__(
         self, settings: BackendSettings, doorkeeper: Doorkeeper, rooms: Rooms, hub: Hub, committer: Committer,
-        resumer: Resumer, registry: Registry, memberships: Memberships,
+        resumer: Resumer, registry: Registry, memberships: Memberships, authority: Authority,
     ) -> None:  # fmt: skip
-        self._settings, self._doorkeeper, self._rooms = settings, doorkeeper, rooms
+        self._settings, self._doorkeeper, self._rooms, self._authority = settings, doorkeeper, rooms, authority
         self._hub, self._committer, self._registry, self._memberships = hub, committer, registry, memberships
         self.resumer = resumer
         self.intake: Callable[[Item], None] = committer.submit
@@ -56,6 +57,8 @@ class Gateway:
         # Before the memberships are read: whoever is invited from now on is told by the news of it.
         self._registry.add(session)
         try:
+            # What was revoked between the look at it and the line above has told nobody here.
+            await self._doorkeeper.check_revoked(caller.claims)
             await self._subscribe(session)
             await self._converse(request, session)
         finally:
@@ -85,6 +88,7 @@ class Gateway:
         if transport is None:
             return
         session.attach(transport, writer)
+        self._authority.watch(session)
         session.welcome(self._settings.name)
         if self.draining:
             session.close(1012, "restart")

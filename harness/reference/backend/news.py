@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-import redis.asyncio
 
 from harness.reference import revocation
 from harness.reference.agent import AgentEvent
 from harness.reference.backend.asking import Asking
+from harness.reference.backend.authority import Authority
 from harness.reference.backend.bus import AGENT, MEMBERS, MESSAGES, REMOVALS, USERS, Batch, Bus, Handler, pack, unpack
 from harness.reference.backend.commit import Fresh
 from harness.reference.backend.doorkeeper import Arrivals
@@ -24,7 +24,7 @@ from harness.reference.backend.hub import Hub
 from harness.reference.backend.memberships import Memberships
 from harness.reference.backend.open_runs import OpenRuns
 from harness.reference.backend.registry import Registry
-from harness.reference.backend.session import FORBIDDEN, UNAUTHORIZED, Session
+from harness.reference.backend.session import Session
 from harness.reference.backend.store import Conversation
 from harness.reference.backend.wire import agent_frame, content, frame, message_frame
 
@@ -35,10 +35,11 @@ class News:
     """Handlers of all channels, and the way out. Messages and agent events of our own are delivered without Redis."""
 
     def __init__(
-        self, bus: Bus, hub: Hub, registry: Registry, arrivals: Arrivals, client: redis.asyncio.Redis, silence_s: float
+        self, bus: Bus, hub: Hub, registry: Registry, arrivals: Arrivals, authority: Authority, silence_s: float
     ) -> None:
         self.origin = secrets.token_hex(8)
-        self._bus, self._hub, self._registry, self._arrivals, self._client = bus, hub, registry, arrivals, client
+        self._bus, self._hub, self._registry, self._arrivals = bus, hub, registry, arrivals
+        self._authority = authority
         self._tasks: set[asyncio.Task[None]] = set()
         self.runs = OpenRuns(self._interrupted, silence_s)
         self.gateway: Gateway | None = None
@@ -52,7 +53,7 @@ class News:
             MEMBERS: self._on_members,
             REMOVALS: self._on_removals,
             USERS: self._on_users,
-            revocation.CHANNEL: self._on_revocation,
+            revocation.CHANNEL: self._authority.on_revocation,
         }
 
     def deliver(self, fresh: list[Fresh]) -> None:
@@ -124,13 +125,12 @@ class News:
     def _on_users(self, payload: bytes) -> None:
         for user in orjson.loads(payload):
             self._arrivals.arrived(user["id"])
+            self._authority.on_account(user)
             for session in list(self._registry.by_user.get(user["id"], ())):
                 self._tell(session, user)
 
     def _tell(self, session: Session, user: dict[str, Any]) -> None:
-        if not user["is_active"]:
-            session.close(FORBIDDEN, "the account was deactivated")
-        elif user["version"] > session.user.version:
+        if user["version"] > session.user.version:
             # Each replica announces what it has read: an older change may come after a newer one. The e-mail stays,
             # by which the socket is registered.
             name, permissions, version = user["name"], tuple(user["permissions"]), user["version"]
@@ -140,24 +140,10 @@ class News:
             shown = {name: user[name] for name in ("id", "email", "name", "permissions", "is_active")}
             session.push(frame({"type": "user", "user": shown}))
 
-    def _on_revocation(self, payload: bytes) -> None:
-        said = orjson.loads(payload)
-        sessions = self._registry.by_user.get(said["sub"], ()) if "sub" in said else self._registry.sessions
-        for session in list(sessions):
-            claims = session.claims
-            if claims.token_id == said.get("jti") or ("sub" in said and claims.issued_at <= said["at"]):
-                session.close(UNAUTHORIZED, "the token was revoked")
-
-    async def recheck(self) -> None:
-        """Compare all open sockets with the revocations: the news of one may have been lost."""
-        for session in list(self._registry.sessions):
-            if await revocation.is_revoked(self._client, session.claims):
-                session.close(UNAUTHORIZED, "the token was revoked")
-
     async def resync(self) -> None:
         """News was missed: ask for all that it could have said."""
         await self._hub.check_heads()
-        await self.recheck()
+        await self._authority.recheck()
         if self.gateway is not None:
             await self.gateway.rejoin_all()
 

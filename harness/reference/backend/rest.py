@@ -16,8 +16,9 @@ from harness.reference.backend.commit import Committer, Item
 from harness.reference.backend.doorkeeper import Caller, Doorkeeper
 from harness.reference.backend.invitations import Invitations, is_member
 from harness.reference.backend.memberships import Memberships
+from harness.reference.backend.session import retry_after
 from harness.reference.backend.store import Conversation, Message, Messages, Rooms, iso
-from harness.reference.limits import Decision, Limiter
+from harness.reference.limits import Decision, Limiter, payer
 
 PAGE_MAX = 1000
 MEMBERS_MAX = 5000
@@ -50,12 +51,12 @@ class Reply:
 def refusal(code: int, reason: str, decision: Decision | None) -> ApiError:
     """As HTTP says it."""
     names = {400: "invalid_request", 403: "not_a_member", 413: "too_long", 429: "rate_limited", 503: "unavailable"}
-    retry_after_s = decision.retry_after_s if decision is not None and code == 429 else None
-    headers = decision.headers() if decision is not None else None
-    extra = {"retry_after": round(retry_after_s, 3)} if retry_after_s is not None else None
-    if code == 503:
-        retry_after_s = 1.0
-    return ApiError(code, names[code], reason, retry_after_s=retry_after_s, headers=headers, extra=extra)
+    headers = decision.headers(refused=code == 429) if decision is not None else None
+    wait_s = retry_after(code, decision)
+    extra = {"retry_after": round(wait_s, 3)} if code == 429 and wait_s is not None else None
+    return ApiError(
+        code, names[code], reason, retry_after_s=wait_s if code == 503 else None, headers=headers, extra=extra
+    )
 
 
 class Rest:
@@ -67,7 +68,7 @@ class Rest:
     ) -> None:  # fmt: skip
         self._doorkeeper, self.limiter, self._rooms = doorkeeper, limiter, rooms
         self.read_page, self._invitations, self._committer = messages.page, invitations, committer
-        self._memberships = memberships
+        self._memberships, self.payer = memberships, payer
 
     def routes(self) -> list[web.RouteDef]:
         room = "/api/conversations/{key}"
@@ -86,7 +87,7 @@ class Rest:
 
         async def metered(request: web.Request) -> web.StreamResponse:
             caller = await self._doorkeeper.rest_caller(request)
-            decision = await self.limiter.take(caller.user.id)
+            decision = await self.limiter.take(self.payer(request, caller.user.id))
             if not decision.allowed:
                 raise refusal(429, "You have used up your request budget.", decision)
             try:

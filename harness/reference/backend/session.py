@@ -11,7 +11,6 @@ from typing import Any
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from harness.reference import clock
 from harness.reference.backend.commit import Item
 from harness.reference.backend.feed import Feed
 from harness.reference.backend.settings import BackendSettings
@@ -45,13 +44,10 @@ class Session:
         self._writer: AbstractStreamWriter | None = None
         self._loop = asyncio.get_running_loop()
         self._refusals: list[float] = []
-        self._expiry: asyncio.TimerHandle | None = None
 
     def attach(self, transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
-        """The upgrade is done. The socket ends with its token."""
+        """The upgrade is done."""
         self._transport, self._writer = transport, writer
-        left_s = self.claims.expires_at - clock.now()
-        self._expiry = self._loop.call_later(max(0.0, left_s), self.close, UNAUTHORIZED, "the token has expired")
 
     def welcome(self, name: str) -> None:
         """Greets, and subscribes in the same instant: nothing can be pushed before, nothing is missed after."""
@@ -113,8 +109,6 @@ class Session:
     def ended(self) -> None:
         """The connection is gone: those in `at_end` are told, and none after them."""
         self.welcomed.set()
-        if self._expiry is not None:
-            self._expiry.cancel()
         for tell in self.at_end:
             tell()
         self.at_end.clear()
@@ -125,7 +119,7 @@ class Session:
         self.push(ack_frame(item.client_id, item.key, seq))
 
     def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
-        self.refuse(item.client_id, code, reason, _retry_after(code, decision))
+        self.refuse(item.client_id, code, reason, retry_after(code, decision))
 
     def unknown(self, item: Item) -> None:
         self.close(UNKNOWN_OUTCOME, "the fate of a message is unknown: send it again")
@@ -142,7 +136,8 @@ class Session:
                 self.close(ABUSE, "too many refused frames")
 
 
-def _retry_after(code: int, decision: Decision | None) -> float | None:
+def retry_after(code: int, decision: Decision | None) -> float | None:
+    """Seconds after which a refused message may be tried again; None: trying again does not help."""
     if decision is not None and code == 429:
         return decision.retry_after_s
     return 1.0 if code == 503 else None

@@ -97,6 +97,13 @@ class Users:
         )
         return None if row is None else User(row[0], row[1], row[2], row[3], tuple(row[4]), row[5])
 
+    async def inactive_among(self, user_ids: Iterable[str]) -> set[str]:
+        """Those of them whose account is deactivated."""
+        rows = await self._pool.fetch(
+            "SELECT id::text FROM userbase WHERE id = ANY ($1::text[]::uuid[]) AND NOT is_active", list(user_ids)
+        )
+        return {row[0] for row in rows}
+
     async def upsert(self, users: Sequence[dict[str, Any]]) -> None:
         """Applies the newest version of each; an older one than we have changes nothing."""
         await self._pool.executemany(

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.reference.backend.app import Backend
-from harness.reference.defects import asking, functional, intake, outages, resuming, rooms, storing
+from harness.reference.defects import (
+    asking,
+    functional,
+    intake,
+    limits,
+    outages,
+    resuming,
+    rooms,
+    sockets,
+    storing,
+    syncing,
+    tokens,
+)
 from harness.reference.defects import pushes as p
 from harness.reference.defects.chance import Chance
 from harness.reference.defects.pushes import per_feed, per_listener
@@ -49,5 +61,20 @@ DEFECTS: dict[str, Callable[[Backend, Chance], object]] = {
     "Z53": outages.StuckOpen,
     "Z53b": outages.HalfOpenForAll,
     "Z34": per_listener(p.StarveUser),
+    "Z39": tokens.ExpiredAccepted,
+    "Z40": tokens.CachedRevocation,
+    "Z41": tokens.OwnRevocations,
+    "Z42": tokens.UnsignedAccepted,
+    "Z43": tokens.AnyAudience,
+    "Z44": tokens.RefreshAsAccess,
+    "Z45": sockets.DecodedOnly,
+    "Z50": sockets.TicketTwice,
+    "Z51": sockets.SocketOutlives,
+    "Z54": limits.PerProcess,
+    "Z55": limits.ByHeader,
+    "Z56": limits.FixedWindow,
+    "Z57": limits.WrongUser,
+    "Z58": limits.RetryAfter,
+    "Z59": syncing.SyncErrorSwallowed,
     **functional.BACKEND,
 }

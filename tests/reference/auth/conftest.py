@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -54,6 +54,13 @@ class World:
         async with httpx.AsyncClient(verify=False, timeout=30) as client:
             headers = {"Authorization": f"Bearer {token}"}
             return await client.request(method, f"{self.auth.url}{path}", headers=headers, **more)
+
+    async def signed(self, **claims: Any) -> str:
+        """A token with our signature that says whatever we like."""
+        async with httpx.AsyncClient(verify=False, timeout=30) as client:
+            answer = await client.post(f"{self.auth.url}/auth/admin/sign", json={"claims": claims})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["token"])
 
     async def refresh(self, refresh_token: str) -> httpx.Response:
         async with httpx.AsyncClient(verify=False, timeout=30) as client:
@@ -119,6 +126,32 @@ def own_world(spawn_service: Any, new_listener: Any, postgres_dsns: Any, redis_u
         return make_world(spawn_service, new_listener, postgres_dsns, where, **changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def spare_addresses(spawn_session: Any, new_listener: Any) -> Iterator[tuple[Any, list[Any]]]:
+    """A provider, and addresses of auth services that it lets people return to, each for one use."""
+    at, spare = new_listener(), [new_listener() for _ in range(40)]
+    settings = {"issuer": at.url, "client_id": "earwitness", "client_secret": "a secret of the tests"}
+    settings["redirect_uris"] = [f"{one.url}/auth/google/callback" for one in spare]
+    yield spawn_session("provider-2", settings, module="provider", listener=at), spare
+    for one in spare:
+        one.socket.close()
+
+
+@pytest.fixture
+def defective(
+    spare_addresses: tuple[Any, list[Any]], spawn_service: Any, postgres_dsns: Any, redis_url: str
+) -> Callable[..., World]:
+    """`defective("Z46:1", …, **settings)`: an auth service with these defects."""
+
+    def start(*orders: str, **changes: Any) -> World:
+        provider, spare = spare_addresses
+        at = spare.pop()
+        settings = auth_settings(at.url, provider.url, postgres_dsns, redis_url, **changes)
+        return World(spawn_service("auth", settings, orders, listener=at), provider, postgres_dsns, redis_url)
+
+    return start
 
 
 @pytest.fixture

@@ -98,6 +98,29 @@ async def test_logout_closes_the_socket_of_its_token(platform: Any) -> None:
     await control.hear(1, kind="pong")
 
 
+async def test_a_logout_while_the_socket_opens(one_replica: Any, spawn_service: Any, database: Any) -> None:
+    """Its news finds no socket yet, and the look at it came before: the socket is refused all the same."""
+    backend = spawn_service("backend-waits", {**one_replica.settings, "sync_wait_s": 30}, module="backend")
+    user = await one_replica.log_in("leaving")
+    assert (await one_replica.get(user, "/api/me")).status_code == 200
+    row = await database.fetchrow("DELETE FROM userbase WHERE id = $1::text::uuid RETURNING *", user.id)
+    opening = asyncio.create_task(
+        connect(backend.url.replace("http", "ws") + "/ws", additional_headers=user.bearer).__aenter__()
+    )
+    await asyncio.sleep(0.5)  # it now waits for the row, and nothing outside shows that
+    assert not opening.done()
+    async with httpx.AsyncClient() as client:
+        assert (await client.post(f"{one_replica.auth.url}/auth/logout", headers=user.bearer)).status_code == 200
+    names = list(row.keys())
+    await database.execute(
+        f"INSERT INTO userbase ({', '.join(names)}) VALUES ({', '.join(f'${n + 1}' for n in range(len(names)))})",
+        *row.values(),
+    )
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        await opening
+    assert refused.value.response.status_code == 401
+
+
 async def test_a_socket_ends_with_its_token(platform: Any, clock: Any) -> None:
     """4401 at the expiry, not before and not much later."""
     user = await platform.log_in("short", ttl="2")

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 
-@dataclass(frozen=True)
-class Truth:
-    """The ground truth of one service so far."""
-
-    fired: list[dict[str, Any]]
-    manifest: list[dict[str, Any]]
-
-    def of(self, defect: str) -> list[dict[str, Any]]:
-        return [line for line in self.fired if line["defect"] == defect]
-
-
 @pytest.fixture
-def truth() -> Callable[[Any], Truth]:
+def truth(truth_of: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """`truth(platform)`: what the first replica has said."""
-
-    def read(platform: Any) -> Truth:
-        lines = [json.loads(line) for line in platform.backends[0].log.read_text().splitlines() if line[:2] == '{"']
-        return Truth([line for line in lines if "defect" in line], [line for line in lines if "manifest" in line])
-
-    return read
+    return lambda platform: truth_of(platform.backends[0])
 
 
 @pytest.fixture

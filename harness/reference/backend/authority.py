@@ -1,0 +1,72 @@
+"""By what an open socket lives: it ends with its token, with the token's revocation, and with its account."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from harness.reference import clock
+from harness.reference.backend.registry import Registry
+from harness.reference.backend.session import FORBIDDEN, UNAUTHORIZED, Session
+from harness.reference.tokens import Claims
+
+AT_ONCE = 500
+
+
+class Authority:
+    """`revoked_among(tokens)` and `inactive_among(user ids)` ask Redis and the database, for many at once."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        revoked_among: Callable[[Sequence[Claims]], Awaitable[list[bool]]],
+        inactive_among: Callable[[Iterable[str]], Awaitable[set[str]]],
+    ) -> None:
+        self._registry, self._revoked_among, self._inactive_among = registry, revoked_among, inactive_among
+        self.end: Callable[[Session, int, str], None] = Session.close
+
+    def watch(self, session: Session) -> None:
+        """From its upgrade on a socket has its token's deadline, without leeway."""
+        left_s = max(0.0, session.claims.expires_at - clock.now())
+        timer = asyncio.get_running_loop().call_later(left_s, self._expired, session)
+        session.at_end.append(timer.cancel)
+
+    def _expired(self, session: Session) -> None:
+        self.end(session, UNAUTHORIZED, "the token has expired")
+
+    def on_revocation(self, payload: bytes) -> None:
+        """News of one token, or of all tokens of a person up to a moment (`harness.reference.revocation`)."""
+        said = orjson.loads(payload)
+        sessions = self._registry.by_user.get(said["sub"], ()) if "sub" in said else self._registry.sessions
+        for session in list(sessions):
+            claims = session.claims
+            if claims.token_id == said.get("jti") or ("sub" in said and claims.issued_at <= said["at"]):
+                self._revoked(session)
+
+    def on_account(self, user: dict[str, Any]) -> None:
+        """News of a changed account."""
+        if not user["is_active"]:
+            for session in list(self._registry.by_user.get(user["id"], ())):
+                self._deactivated(session)
+
+    async def recheck(self) -> None:
+        """Compare all open sockets with revocations and accounts: news may have been lost, a row changed by hand."""
+        sessions = list(self._registry.sessions)
+        for start in range(0, len(sessions), AT_ONCE):
+            some = sessions[start : start + AT_ONCE]
+            revoked = await self._revoked_among([session.claims for session in some])
+            inactive = await self._inactive_among({session.user_id for session in some})
+            for session, gone in zip(some, revoked, strict=True):
+                if gone:
+                    self._revoked(session)
+                elif session.user_id in inactive:
+                    self._deactivated(session)
+
+    def _revoked(self, session: Session) -> None:
+        self.end(session, UNAUTHORIZED, "the token was revoked")
+
+    def _deactivated(self, session: Session) -> None:
+        self.end(session, FORBIDDEN, "the account was deactivated")
