@@ -18,7 +18,7 @@ from checks import ALL
 from checks.contract import Contract
 from checks.fold import JournalInfo
 from checks.judge import Batch, Judge
-from checks.record import Kind, empty
+from checks.record import NONE, Artefact, Flag, Kind, Place, empty
 from checks.roster import Roster
 from checks.tables import Array
 from checks.traffic import Traffic
@@ -27,6 +27,7 @@ from harness.client.tally import BUCKETS
 _BOUNDS: dict[str, Any] = {field.name: 1 for field in fields(Contract) if field.default is None}
 EVERYTHING = Contract(**_BOUNDS, sequence="contiguous", idempotent=True, resume=True, retry_after=True)
 """Whoever promises all this has every check at work."""
+LONG_AFTER_NS = 10**13
 COMPILING = "compiling the checks; once on this machine, about half a minute ..."
 
 
@@ -43,9 +44,11 @@ def warm_up(say: Callable[[str], None]) -> None:
 
 
 def _a_bit_of_everything() -> Array:
-    """Two clients join and hear two messages in different orders; then one record of every kind."""
+    """Two clients join and hear two messages in different orders; then one record of every kind; then one client says
+    and hears something on a connection whose token has ended."""
     told = [Kind.CONNECT, Kind.JOIN, Kind.INVOKE, Kind.INVOKE, Kind.OK, Kind.OK, Kind.DELIVER, Kind.DELIVER]
-    kinds = [kind for kind in told for _ in (0, 1)] + list(Kind)
+    late = [Kind.TOKEN, Kind.REQUEST, Kind.INVOKE, Kind.DELIVER]
+    kinds = [kind for kind in told for _ in (0, 1)] + list(Kind) + late
     records = empty(len(kinds))
     place = np.arange(len(kinds))
     records["kind"], records["t"] = kinds, place
@@ -53,6 +56,10 @@ def _a_bit_of_everything() -> Array:
     records["conn"] = records["client"] + 1
     records["conv"], records["author"], records["attempt"] = 0, 0, 1
     records["counter"] = records["seq"] = 1 + (place // 2 + place) % 2
+    end = records[-len(late) :]
+    end["client"], end["conn"], end["counter"] = 0, 3, (1, 1, 3, 3)
+    end["t"], end["seq"] = LONG_AFTER_NS, (1, 0, NONE, 3)
+    end["attempt"], end["flags"] = (Artefact.ACCESS, Place.SOCKET, 1, 1), (0, Flag.ACCEPTED, 0, 0)
     return records
 
 
