@@ -54,6 +54,14 @@ def add_arguments(parser: Any, **_: Any) -> None:
         help="how long the end of a run waits for answers and deliveries that are still on their way",
     )
     group.add_argument(
+        "--metrics-port",
+        env_var="EARWITNESS_METRICS_PORT",
+        type=int,
+        default=0,
+        metavar="PORT",
+        help="answer Prometheus at http://127.0.0.1:PORT/metrics; the web UI does so at its own /metrics too",
+    )
+    group.add_argument(
         "--threshold",
         action="append",
         default=[],

@@ -19,6 +19,7 @@ from locust.runners import MasterRunner
 from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EXIT_UNKNOWN
 from harness.load.arguments import read_faults, read_thresholds, seed_of
 from harness.load.judge import JUDGE_DEADLINE_S, JudgeBeside
+from harness.load.metrics import Metrics
 from harness.load.sampler import Sampler
 from harness.load.under_test import UnderTest
 from harness.platform.faults.orders import links_needed
@@ -44,6 +45,8 @@ class Conductor:
         self.thresholds = read_thresholds(options, life.story)
         self.worst: int | None = None
         self.run: RunDirectory | None = None
+        self.runs: list[Path] = []
+        self.metrics = Metrics(self)
         self._sampler: Sampler | None = None
         self._replies: dict[str, dict[str, Any]] = {}
         self._expected: set[str] = set()
@@ -54,6 +57,8 @@ class Conductor:
         RunDirectory.check_root(Path(options.runs))
         self._plan = read_faults(options, life.story)
         self._faults: Faults | None = None
+        if options.metrics_port:
+            self.metrics.serve(options.metrics_port)
         with ExitStack() as started:
             self._judge = JudgeBeside()  # loads its checks while the platform starts
             started.callback(self._judge.close)
@@ -83,6 +88,7 @@ class Conductor:
             "indexes": {worker: index for index, worker in enumerate(workers)},
         }
         self._write_down(run, plan, workers, assignment)
+        self.runs.append(run.path.resolve())
         if self._plan:
             self._faults = Faults(run, self._plan, self.under_test.faults(self._plan), self.under_test.control)
         if self._judge.used:  # the run before was not judged to its end
@@ -247,4 +253,5 @@ class Conductor:
     def close(self) -> None:
         """Stop what we started."""
         self._judge.close()
+        self.metrics.close()
         self.under_test.close()

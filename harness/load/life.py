@@ -22,8 +22,10 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from harness.errors import EXIT_CANNOT_RUN, EarwitnessError
 from harness.load.conductor import Conductor
+from harness.load.metrics import report_lag
 from harness.load.part import Part
 from harness.load.story import Story
+from harness.load.web import extend
 
 events: Any = locust.events
 
@@ -114,6 +116,7 @@ def _attach_worker(life: Life) -> None:
 
     signal.signal(signal.SIGINT, on_interrupt)
     events.quitting.add_listener(lambda **_: life.end_part())
+    report_lag(life)
 
 
 def _attach_conductor(life: Life) -> None:
@@ -144,6 +147,8 @@ def _attach_conductor(life: Life) -> None:
         conductor.close()
         environment.process_exit_code = conductor.exit_code()
 
+    if environment.web_ui is not None:
+        extend(environment.web_ui, conductor, environment.parsed_options.web_base_path)
     events.test_start.add_listener(on_start)
     events.test_stopping.add_listener(lambda **_: _finish(conductor))
     events.quitting.add_listener(on_quitting)

@@ -90,6 +90,10 @@ class Part:
             tell, self._on_all_here = self._on_all_here, None
             tell(self)
 
+    def lag_ms(self) -> dict[str, float]:
+        """Loop lag of the last second."""
+        return self._lag.lately()
+
     def phase(self, phase: Phase) -> None:
         now = time.monotonic_ns()
         self.journal.write(now, Kind.PHASE, 0, 0, 0, NOBODY, 0, NOBODY, NOBODY, int(phase), NONE, NONE, 0, 0)

@@ -77,23 +77,39 @@ class LoopLag:
 
     def __init__(self) -> None:
         self._histogram = Histogram()
+        self._last, self._all = Summary(), Summary()
         self._greenlet = gevent.spawn(self._run)
 
     def _run(self) -> None:
         while True:
-            due = time.monotonic_ns() + int(LAG_PERIOD_S * 1e9)
-            gevent.sleep(LAG_PERIOD_S)
-            self._histogram.add(time.monotonic_ns() - due)
+            end = time.monotonic_ns() + int(PERIOD_S * 1e9)
+            while (now := time.monotonic_ns()) < end:
+                due = now + int(LAG_PERIOD_S * 1e9)
+                gevent.sleep(LAG_PERIOD_S)
+                self._histogram.add(time.monotonic_ns() - due)
+            self._take()
+
+    def _take(self) -> None:
+        self._last = self._histogram.drain()
+        self._all.merge(self._last)
+
+    def lately(self) -> dict[str, float]:
+        """p50, p99 and maximum in milliseconds of the last second."""
+        return _in_ms(self._last)
 
     def close(self) -> dict[str, float]:
-        """p50, p99 and maximum in milliseconds over the run."""
+        """The same over the run."""
         self._greenlet.kill()
-        lag = self._histogram.drain()
-        return {
-            "p50": round(lag.percentile_ns(0.5) / 1e6, 2),
-            "p99": round(lag.percentile_ns(0.99) / 1e6, 2),
-            "max": round(lag.max_ns / 1e6, 2),
-        }
+        self._take()
+        return _in_ms(self._all)
+
+
+def _in_ms(lag: Summary) -> dict[str, float]:
+    return {
+        "p50": round(lag.percentile_ns(0.5) / 1e6, 2),
+        "p99": round(lag.percentile_ns(0.99) / 1e6, 2),
+        "max": round(lag.max_ns / 1e6, 2),
+    }
 
 
 def _rounded_ms(ns: int) -> float | int:

@@ -14,6 +14,7 @@ from harness.record.history import Follower
 from harness.record.rundir import write_json
 from harness.report.judging import verdict_of, write_verdict
 from harness.report.live import LiveVerdict
+from harness.report.live_file import LIVE
 from harness.report.terminal import verdict_text
 
 TURN_S: Final = 1.0
@@ -68,7 +69,7 @@ class Following:
 
     def _tell(self, document: dict[str, Any]) -> None:
         if self._publish:
-            write_json(self._history.path / "live.json", document)
+            write_json(self._history.path / LIVE, document)
 
 
 def follow_by_hand(run_dir: Path) -> dict[str, Any]:

@@ -19,10 +19,9 @@ from checks.verdict import Finding, Verdict
 from harness.client.tally import BUCKETS, Summary, bucket_middle
 from harness.record.history import History
 from harness.report.judging import judge_of, told_of, words_of
+from harness.report.live_file import LADDER_S
 
 MOST_FINDINGS = 20
-LADDER_S = tuple(step * 10.0**power for power in range(-4, 2) for step in (1, 2.5, 5))
-"""Bounds of the histogram of fan-out latencies that is told: 0.1 ms to 50 s."""
 TITLES = {check.id: check.title for check in ALL}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -91,7 +92,22 @@ def locust(command: Callable[..., list[str]], runs: Path) -> Callable[..., Run]:
 
 def _environment(platform: Any = None) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("LOCUST_", "EARWITNESS_"))}
-    return {**kept, "EARWITNESS_PLATFORM": platform.endpoints["control"] if platform else "none"}
+    # Locust's default is one port for all masters of a machine: two tests at a time would take each other's workers.
+    port = str(free_port())
+    ports = {"LOCUST_MASTER_BIND_PORT": port, "LOCUST_MASTER_NODE_PORT": port}
+    return {**kept, **ports, "EARWITNESS_PLATFORM": platform.endpoints["control"] if platform else "none"}
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody had a moment ago."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        return int(reserved.getsockname()[1])
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
 
 
 @pytest.fixture

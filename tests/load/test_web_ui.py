@@ -1,20 +1,45 @@
-"""Locust's web UI: start, stop, a second run; each run has its own verdict."""
+"""Locust's web UI: start, stop, a second run; each run has its own verdict, in our own tab; `/metrics`."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
+import os
+import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from checks.record import Kind
 from harness.record.history import open_history
+
+
+@contextmanager
+def web_ui(
+    arguments: list[str], environment: dict[str, str], port: int, log: Path, code: int
+) -> Iterator[httpx.Client]:
+    """Locust with its web UI, and a client of it; ended by SIGTERM, with this exit code."""
+    with log.open("w") as out:
+        process = subprocess.Popen([*arguments, "--web-port", str(port)], stdout=out, stderr=out, env=environment)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=90) as ui:
+            _until(lambda: _answers(ui), 90)
+            yield ui
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == code, log.read_text()
 
 
 def test_two_runs_from_the_web_ui(
@@ -22,37 +47,159 @@ def test_two_runs_from_the_web_ui(
     runs: Path,
     platform: Any,
     environment: Callable[..., dict[str, str]],
+    port: int,
     tmp_path: Path,
 ) -> None:
-    """Each run gets its own directory, tag and verdict; the process exits with its worst run."""
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        port = reserved.getsockname()[1]
-    log = tmp_path / "locust.log"
-    with log.open("w") as out:
-        process = subprocess.Popen(command("--web-port", str(port)), stdout=out, stderr=out, env=environment(platform))
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=90) as ui:
-            _until(lambda: _answers(ui), 30)
-            seen: set[Path] = set()
-            for _ in range(2):
-                started = ui.post("/swarm", data={"user_count": 10, "spawn_rate": 10})
-                assert started.json()["success"] is True, started.text
-                _until(lambda: len(_runs(runs)) == len(seen) + 1, 10)
-                (newest,) = _runs(runs) - seen
-                seen.add(newest)
-                _until(lambda run=newest: _sent(run) > 1010, 30)
-                assert ui.post("/stop").json()["success"] is True
-                _until(lambda run=newest: (run / "verdict.json").exists(), 30)
-        process.send_signal(signal.SIGTERM)
-        code = process.wait(30)
-    finally:
-        process.kill()
-        process.wait()
-    assert code == 0, log.read_text()
+    """Each run gets its own directory, tag and verdict, all of them told in our tab; the process exits with its worst
+    run."""
+    with web_ui(command(), environment(platform), port, tmp_path / "locust.log", 0) as ui:
+        index = ui.get("/").text
+        assert '"title": "Verdict"' in index
+        assert '<script src="./verdict/tab.js">' in index
+        assert "iframe" in ui.get("/verdict/tab.js").text
+        assert "<title>Verdict" in ui.get("/verdict").text
+        assert ui.get("/verdict/live").json() == {"live": None, "runs": []}
+        seen: list[Path] = []
+        for _ in range(2):
+            started = ui.post("/swarm", data={"user_count": 10, "spawn_rate": 10})
+            assert started.json()["success"] is True, started.text
+            _until(lambda: len(_runs(runs)) == len(seen) + 1, 10)
+            (newest,) = _runs(runs) - set(seen)
+            seen.append(newest)
+            live = _until(lambda: _live(ui, lambda told: told["messages"]["heard"] > 1010), 30)
+            assert (live["state"], live["outcome"], live["findings"]) == ("running", "UNKNOWN", [])
+            assert {row["id"] for row in live["checks"] if row["outcome"] == "PASS"} >= {"I1", "I2", "I4", "I6", "I12"}
+            _until(lambda run=newest: _recorded(run, Kind.PROBE), 30)
+            assert ui.post("/stop").json()["success"] is True
+            _until(lambda: _live(ui, lambda told: told["state"] == "finished"), 30)
+        told = ui.get("/verdict/live").json()
+        assert [(run["run"], run["outcome"], run["judged"]) for run in told["runs"]] == [
+            (run.name, "PASS", True) for run in reversed(seen)
+        ]
+        assert told["live"]["exit_code"] == 0
+        for run in seen:
+            assert ui.get(f"/verdict/runs/{run.name}").text == (run / "verdict.txt").read_text()
+        assert ui.get("/verdict/runs/another").status_code == 404
     described = [json.loads((run / "run.json").read_text()) for run in seen]
     assert len({run["tag"] for run in described}) == 2
     assert [json.loads((run / "verdict.json").read_text())["outcome"] for run in seen] == ["PASS", "PASS"]
+
+
+def test_what_breaks_stands_in_the_tab(
+    command: Callable[..., list[str]],
+    runs: Path,
+    environment: Callable[..., dict[str, str]],
+    port: int,
+    tmp_path: Path,
+) -> None:
+    """With duplicates the tab says so in words while the run goes on, in a real browser if there is one, and so do the
+    metrics; they agree with each other and, at the end, with the verdict."""
+    arguments = command("--defect", "backend=duplicate-push:0.01")
+    with web_ui(arguments, environment(), port, tmp_path / "locust.log", 1) as ui:
+        ui.post("/swarm", data={"user_count": 10, "spawn_rate": 10})
+        live = _until(lambda: _live(ui, lambda told: told["findings"] and told["state"] == "running"), 60)
+        assert live["outcome"] == "FAIL"
+        assert "again, after it had been delivered there already" in live["findings"][-1]["sentence"]
+        assert "earwitness: I6 no-duplication is broken: " in (tmp_path / "locust.log").read_text()
+        _look(f"http://127.0.0.1:{port}/")
+        _until(lambda: _metrics(ui).get(("earwitness_loop_lag_seconds", "load-0", "0.99")) is not None, 30)
+        ui.post("/stop")
+        live = _until(lambda: _live(ui, lambda told: told["state"] == "finished"), 30)
+        found = _metrics(ui)
+        rows = {row["id"]: row for row in live["checks"]}
+        assert found["earwitness_outcome",] == 2
+        for id in ("H1", "I1", "I5a", "I6"):
+            labels = (id, rows[id]["name"], "true")
+            assert found["earwitness_check_examined_total", *labels] == rows[id]["examined"]
+            assert found["earwitness_check_violations_total", *labels] == rows[id]["violations"]
+        verdict = json.loads((runs / "latest" / "verdict.json").read_text())
+        assert rows["I6"]["violations"] == next(c for c in verdict["checks"] if c["id"] == "I6")["violations"] > 0
+        assert found["earwitness_messages_total", "heard"] == verdict["load"]["messages_delivered"]
+        assert found["earwitness_messages_total", "sent"] == verdict["load"]["messages_sent"]
+        assert found["earwitness_connections_opened_total",] == 10
+        assert found["earwitness_acknowledged_seconds_count",] == found["earwitness_messages_total", "acknowledged"]
+
+
+def _look(url: str) -> None:
+    """The tab as a person sees it: it shows the finding while it is the chosen one."""
+    chromium = shutil.which("chromium")
+    if chromium is None or importlib.util.find_spec("playwright") is None:
+        return
+    sync_api = importlib.import_module("playwright.sync_api")
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=sandbox)
+        page = browser.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(url)
+        page.get_by_role("tab", name="Verdict").click()
+        inside = page.frame_locator("iframe[title=Verdict]")
+        inside.locator("h1", has_text="FAIL, and the run goes on").wait_for()
+        inside.locator("#newest p", has_text="I6 no-duplication").first.wait_for()
+        page.get_by_role("tab", name="Statistics").click()
+        page.locator("iframe").wait_for(state="detached")
+        browser.close()
+    assert errors == []
+
+
+def test_metrics_without_web_ui(
+    command: Callable[..., list[str]],
+    platform: Any,
+    environment: Callable[..., dict[str, str]],
+    port: int,
+    tmp_path: Path,
+) -> None:
+    """`--metrics-port`: Prometheus is answered on 127.0.0.1 while a headless run goes on, with two workers too."""
+    arguments = command(
+        "--headless", "-u", "10", "-r", "10", "-t", "8s", "--processes", "2", "--metrics-port", str(port)
+    )
+    log = tmp_path / "locust.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(arguments, stdout=out, stderr=out, env=environment(platform))
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+
+            def complete() -> bool:
+                found = _metrics(client) if _answers(client) else {}
+                lags = {key[1] for key in found if key[0] == "earwitness_loop_lag_seconds"}
+                return len(lags) == 2 and found.get(("earwitness_messages_total", "heard"), 0) > 0
+
+            _until(complete, 90)
+        assert process.wait(90) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_metrics_port_taken(
+    command: Callable[..., list[str]], environment: Callable[..., dict[str, str]], port: int
+) -> None:
+    """A port that somebody else has is one sentence and exit code 2, before anything is started."""
+    with socket.create_server(("127.0.0.1", port)):
+        done = subprocess.run(
+            command("--headless", "--metrics-port", str(port)),
+            capture_output=True, text=True, env=environment(), timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert f"--metrics-port: nobody can listen on 127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "starting the platform" not in done.stderr
+
+
+def _metrics(client: httpx.Client) -> dict[tuple[str, ...], float]:
+    """Name and values of labels → value, as Prometheus' own parser reads them."""
+    text = client.get("/metrics").text
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def _live(ui: httpx.Client, wanted: Callable[[dict[str, Any]], Any]) -> dict[str, Any] | None:
+    live: dict[str, Any] | None = ui.get("/verdict/live").json()["live"]
+    return live if live is not None and wanted(live) else None
 
 
 def _answers(ui: httpx.Client) -> bool:
@@ -66,14 +213,15 @@ def _runs(root: Path) -> set[Path]:
     return {path for path in root.glob("2*") if (path / "run.json").exists()}
 
 
-def _sent(run: Path) -> int:
+def _recorded(run: Path, kind: Kind) -> int:
     if not any(run.glob("journals/load-0.ewj")):
         return 0
-    return sum(int((view.records["kind"] == Kind.INVOKE).sum()) for view in open_history(run).journals)
+    return sum(int((view.records["kind"] == kind).sum()) for view in open_history(run).journals)
 
 
-def _until(done: Callable[[], bool], timeout_s: float) -> None:
+def _until(done: Callable[[], Any], timeout_s: float) -> Any:
     end = time.monotonic() + timeout_s
-    while not done():
+    while not (answer := done()):
         assert time.monotonic() < end, f"not within {timeout_s} s"
         time.sleep(0.1)
+    return answer
