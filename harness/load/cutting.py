@@ -1,0 +1,41 @@
+"""Connections that break, as they do in trains and lifts."""
+
+from __future__ import annotations
+
+import time
+
+import gevent
+
+from harness.load.users import ChatUser
+from harness.target.protocol import Room
+
+
+class Cutting(ChatUser):
+    """A user whose connection is lost now and then, also with messages on their way."""
+
+    abstract = True
+    away_s: tuple[float, float] = (0.0, 0.6)
+    _away_s = 0.0
+
+    def cut(self) -> None:
+        """As a lost network would; back after a while in which others go on talking."""
+        if self._connection is not None and not self.part.draining:
+            self._away_s = self.rng.uniform(*self.away_s)
+            self._connection.abort()
+
+    def say_quickly(self, room: Room, count: int, *, cut: bool = False) -> None:
+        """Several messages on their way at once; with `cut` the connection ends before their answers."""
+        self._go_on_or_stop()
+        if not self.online and not self._back_online():
+            return
+        for _ in range(count):
+            payload = self.part.plan.payload(self.number, self.session.counter + 1)
+            self._send(self.session.send(time.monotonic_ns(), room.label, payload))
+        if cut:
+            self.cut()
+        self._await_answers(0)
+
+    def _reconnect(self) -> None:
+        away_s, self._away_s = self._away_s, 0.0
+        gevent.sleep(away_s)
+        super()._reconnect()
