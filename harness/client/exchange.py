@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic_ns
 from typing import TypeVar
 
@@ -25,11 +25,14 @@ class Exchange:
     timeout: bool = False
 
 
-def observed(flow: Flow[T], saw: Callable[[Exchange], None]) -> Flow[T]:
-    """The same flow; `saw` is told of each exchange before the flow goes on, on whatever client it runs."""
+def observed(flow: Flow[T], saw: Callable[[Exchange], None], headers: Mapping[str, str] | None = None) -> Flow[T]:
+    """The same flow; `saw` is told of each exchange before the flow goes on, on whatever client it runs. `headers` are
+    added to each request."""
     try:
         request = next(flow)
         while True:
+            if headers:
+                request = replace(request, headers={**request.headers, **headers})
             sent_ns = monotonic_ns()
             try:
                 response = yield request

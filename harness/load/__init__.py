@@ -3,9 +3,10 @@
 from harness.load.accounts import AccountUser
 from harness.load.attacks import Attacker
 from harness.load.cutting import Cutting
+from harness.load.flooding import Flooder
 from harness.load.racing import Racer
 from harness.load.story import Story, story
 from harness.load.users import ChatUser
 from harness.load.visitors import Visitor
 
-__all__ = ["AccountUser", "Attacker", "ChatUser", "Cutting", "Racer", "Story", "Visitor", "story"]
+__all__ = ["AccountUser", "Attacker", "ChatUser", "Cutting", "Flooder", "Racer", "Story", "Visitor", "story"]

@@ -18,12 +18,11 @@ from harness.client.exchange import Exchange, observed
 from harness.client.flow import Browser, FlowError
 from harness.client.http_gevent import run_flow_gevent
 from harness.client.knock import OPENED, knock
-from harness.client.statements import write_exchange, write_request, write_revoke
+from harness.client.statements import Name, write_exchange, write_request, write_revoke
 from harness.load.users import ChatUser
 from harness.load.wallet import Held, Login, Wallet
 from harness.target.tokens import BegunLogin, Tokens, tokens_of
 
-SOCKET_WAYS = (Way.HEADER, Way.SUBPROTOCOL, Way.QUERY, Way.TICKET)
 LATER_S = 0.2
 KEPT = 4
 """Logins of the past that a user still knows."""
@@ -35,11 +34,13 @@ class TokenUser(ChatUser):
 
     ttl_s      how long access tokens shall live, if the platform can be asked for it
     margin_s   a token that holds no longer than this is refreshed before it opens a socket
+    socket_ways  how tokens are shown when a socket is opened
     """
 
     abstract = True
     ttl_s: float | None = None
     margin_s: float = 1.0
+    socket_ways: tuple[Way, ...] = (Way.HEADER, Way.SUBPROTOCOL, Way.QUERY, Way.TICKET)
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
@@ -167,16 +168,23 @@ class TokenUser(ChatUser):
 
     def told(self, flow: Any, place: Place, way: Way, held: Held, bits: int = 0) -> tuple[Any, int]:
         """Run a flow of one request that presents an artefact, and record it: (its result or None, the status)."""
+        result, exchange = self.exchanged(flow, place, way, held.name, bits)
+        return result, exchange.status
+
+    def exchanged(
+        self, flow: Any, place: Place, way: Way, name: Name, bits: int = 0, headers: Mapping[str, str] | None = None
+    ) -> tuple[Any, Exchange]:
+        """The same with all that was answered; `name` may be NOTHING, `headers` come on top."""
         seen: list[Exchange] = []
 
         def saw(exchange: Exchange) -> None:
             seen.append(exchange)
-            write_exchange(self.part.journal, self.number, place, exchange, way=way, name=held.name, bits=bits)
+            write_exchange(self.part.journal, self.number, place, exchange, way=way, name=name, bits=bits)
 
         result = None
         with self._recording(), suppress(FlowError):
-            result = self._quietly(observed(flow, saw))
-        return result, seen[-1].status
+            result = self._quietly(observed(flow, saw, headers))
+        return result, seen[-1]
 
     def _quietly(self, flow: Any) -> Any:
         """A refusal that was asked for is no failure in Locust's statistics."""
@@ -287,7 +295,7 @@ class TokenUser(ChatUser):
             return super()._handshake(resume)
         with self._turn:
             login = self._fresh()
-        way, held = self.rng.choice(SOCKET_WAYS), login.access
+        way, held = self.rng.choice(self.socket_ways), login.access
         if way == Way.TICKET:
             held = self.ticket(login)
         self._shown = (held, way, time.monotonic_ns())

@@ -95,16 +95,7 @@ class ChatUser(User):
         if not self.online and not self._back_online():
             return
         first = self.session.counter + 1
-        begin = time.monotonic()
-        sent = 0
-        while sent < count and self.online and not self.part.draining:
-            due = min(count, int((time.monotonic() - begin) / within_s * count) + 1)
-            while sent < due and not self.part.draining:
-                self._say(room, int((begin + sent / count * within_s) * 1e9), soon=True)
-                sent = self.session.counter - first + 1
-                if not self.session.connected_now:
-                    break
-            gevent.sleep(BURST_SLICE_S)
+        sent = self._pour(room, count, within_s)
         self.part.environment.earwitness.table(
             "bursts", {"client": self.number, "first": first, "count": sent, "room": room.number}
         )
@@ -281,6 +272,21 @@ class ChatUser(User):
             self._poster.say(room.label, payload, planned_ns)
         else:
             self._send(session.send(time.monotonic_ns(), room.label, payload, planned_ns), soon=soon)
+
+    def _pour(self, room: Room, count: int, within_s: float) -> int:
+        """Say `count` messages evenly within `within_s`, or fewer if the connection ends; returns how many."""
+        first = self.session.counter + 1
+        begin = time.monotonic()
+        sent = 0
+        while sent < count and self.online and not self.part.draining:
+            due = min(count, int((time.monotonic() - begin) / within_s * count) + 1)
+            while sent < due and not self.part.draining:
+                self._say(room, int((begin + sent / count * within_s) * 1e9), soon=True)
+                sent = self.session.counter - first + 1
+                if not self.session.connected_now:
+                    break
+            gevent.sleep(BURST_SLICE_S)
+        return sent
 
     def _send(self, frame: str | bytes, *, soon: bool = False) -> None:
         connection = self._connection

@@ -74,26 +74,32 @@ def fan_out(views: list[Records], room_sizes: list[int]) -> dict[str, Any]:
 
 
 def fan_out_ms(views: list[Records], room_sizes: list[int]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """(milliseconds, size of the room) of each delivery. One host's clock.
+    """(milliseconds, size of the room) of each delivery; see `since_sending`."""
+    delay_ms, heard, _ = since_sending(views, Kind.DELIVER)
+    sizes = np.asarray(room_sizes)
+    inside = heard["conv"] < len(sizes)
+    return delay_ms[inside], sizes[heard["conv"][inside]]
 
-    Memory: 16 bytes a message and a delivery; the largest histories are sampled by their last five million records.
+
+def since_sending(views: list[Records], kind: Kind) -> tuple[npt.NDArray[Any], Records, npt.NDArray[Any]]:
+    """(milliseconds since the first sending of its message, record, nanoseconds of that sending) of each record of a
+    kind. One host's clock.
+
+    Memory: 16 bytes a message and a record; the largest histories are sampled by their last five million records.
     """
     views = [records[-5_000_000:] for records in views]
     invoke = _joined(views, Kind.INVOKE, first_attempt=True)
-    heard = _joined(views, Kind.DELIVER)
-    if not len(invoke) or not len(heard):
-        return np.empty(0), np.empty(0, int)
+    later = _joined(views, kind)
+    if not len(invoke) or not len(later):
+        return np.empty(0), later[:0], np.empty(0, np.int64)
     keys = _message_keys(invoke)
     order = np.argsort(keys, kind="stable")
     keys, sent_at = keys[order], invoke["t"][order]
-    wanted = _message_keys(heard)
+    wanted = _message_keys(later)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     known = keys[at] == wanted
-    delay_ms = (heard["t"][known] - sent_at[at[known]]) / 1e6
-    conv = heard["conv"][known]
-    sizes = np.asarray(room_sizes)
-    inside = conv < len(sizes)
-    return delay_ms[inside], sizes[conv[inside]]
+    later, sent_ns = later[known], sent_at[at[known]]
+    return (later["t"] - sent_ns) / 1e6, later, sent_ns
 
 
 def bursts(views: list[Records], table: Path) -> list[dict[str, Any]]:

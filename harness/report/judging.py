@@ -18,6 +18,7 @@ from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN
 from harness.record.history import History, open_history
 from harness.report import figures
 from harness.report.facts import facts_of
+from harness.report.flood import flood
 from harness.report.junit import junit_xml
 from harness.report.measures import Measured
 from harness.report.thresholds import judge_thresholds, missed, parse_all
@@ -68,6 +69,7 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         "latency_ms": measured.latencies(),
         "to_first_message_s": figures.to_first_message_s(history.journals, run.get("process_started")),
         "bursts": figures.bursts(views, run_dir / "tables" / "bursts.jsonl"),
+        "flood": flood(views, run_dir / "tables" / "floods.jsonl", run_dir / "tables" / "bursts.jsonl"),
         "records": sum(len(records) for records in views),
     }
 

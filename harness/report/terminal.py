@@ -28,6 +28,8 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
         lines.append(f"  from the command to the first message: {verdict['to_first_message_s']} s")
     for burst in verdict["bursts"]:
         lines.append(_burst_line(burst))
+    if verdict.get("flood"):
+        lines += _flood_lines(verdict["flood"])
     for check in verdict["checks"] + verdict["harness"]:
         for k, witness in enumerate(check["witnesses"][:MOST_WITNESSES], start=1):
             lines += ["", f"{check['id']} witness {k} of {check['violations']}: {witness['sentence']}"]
@@ -70,3 +72,22 @@ def _burst_line(b: Mapping[str, Any]) -> str:
         f"acknowledged {b['acknowledged']:,} by {b['acknowledged_s']} s, "
         f"delivered {b['delivered']:,} to {b['hearers']} by {b['delivered_s']} s, stored {b['stored']:,}"
     )
+
+
+def _flood_lines(flood: Mapping[str, Any]) -> list[str]:
+    closed = flood["closed"]
+    lines = [
+        f"  flood by {flood['abusers']} users: {closed['abusers']} of their sockets were closed with 4429, "
+        f"{closed['others']} of others"
+    ]
+    for name in ("fan-out", "ack"):
+        parts = [_felt(flood[name][when], when) for when in ("before", "during")]
+        ratio = flood[name]["p99_ratio"]
+        lines.append(f"  others' {name}: {', '.join(parts)}{f'; p99 is {ratio} times' if ratio else ''}")
+    return lines
+
+
+def _felt(row: Mapping[str, Any], when: str) -> str:
+    if not row["samples"]:
+        return f"nothing {when} it"
+    return f"p50 {row['p50']} ms, p99 {row['p99']} ms {when} it ({row['samples']:,})"

@@ -40,3 +40,20 @@ def test_a_request_without_answer_is_told_and_its_error_goes_on(cause: Exception
         flow.throw(error)
     assert raised.value is error
     assert [(e.status, e.timeout) for e in told] == [(0, late)]
+
+
+def test_headers_come_on_top_of_each_request() -> None:
+    """What is added reaches the client and the one who watches; the request's own headers stay."""
+
+    def flow() -> Flow[int]:
+        first = yield HttpRequest("GET", "/a", {"authorization": "x"})
+        second = yield HttpRequest("GET", "/b")
+        return first.status + second.status
+
+    seen: list[Exchange] = []
+    watched = observed(flow(), seen.append, {"x-forwarded-for": "10.0.0.1"})
+    assert next(watched).headers == {"authorization": "x", "x-forwarded-for": "10.0.0.1"}
+    assert watched.send(HttpResponse(200, {}, b"")).headers == {"x-forwarded-for": "10.0.0.1"}
+    with pytest.raises(StopIteration):
+        watched.send(HttpResponse(200, {}, b""))
+    assert [exchange.request.headers["x-forwarded-for"] for exchange in seen] == ["10.0.0.1"] * 2

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from checks.record import NOBODY, Kind, empty
+from checks.record import NOBODY, Flag, Kind, empty
 from harness.report import figures
+from harness.report.flood import flood
 
 
 def records(*rows: dict[str, Any]) -> np.ndarray:
@@ -80,3 +81,36 @@ def test_replicas_are_named_by_their_connections() -> None:
         {"kind": Kind.CONNECT, "author": NOBODY},
     )
     assert figures.replicas([(view, {1 << 31: "backend-1"})]) == {"backend-1": 2}
+
+
+def test_a_flood_is_what_the_others_felt_of_it(tmp_path: Path) -> None:
+    """Messages between well-behaved people are split at the first flood; those of abusers, and from before everybody
+    was here, are left out; sockets closed with 4429 are counted by whose they were."""
+    (tmp_path / "floods.jsonl").write_text(json.dumps({"client": 9, "calm_ns": 100 * MS, "t_ns": 200 * MS}))
+
+    def message(counter: int, sent_ms: int, took_ms: int, author: int = 1, client: int = 2) -> list[dict[str, Any]]:
+        of = {"author": author, "counter": counter, "attempt": 1}
+        return [
+            {"kind": Kind.INVOKE, "t": sent_ms * MS, "client": author, **of},
+            {"kind": Kind.OK, "t": (sent_ms + 1) * MS, "client": author, **of},
+            {"kind": Kind.DELIVER, "t": (sent_ms + took_ms) * MS, "client": client, **of},
+        ]
+
+    view = records(
+        *message(1, 50, 99),
+        *message(2, 100, 5),
+        *message(3, 200, 15),
+        *message(4, 210, 77, client=9),
+        *message(1, 220, 88, author=9),
+        {"kind": Kind.DISCONNECT, "client": 9, "counter": 4429},
+        {"kind": Kind.DISCONNECT, "client": 9, "counter": 4429, "flags": Flag.OWN},
+        {"kind": Kind.DISCONNECT, "client": 1, "counter": 1012},
+    )
+    found = flood([view], tmp_path / "floods.jsonl", tmp_path / "bursts.jsonl")
+    assert found is not None
+    assert (found["fan-out"]["before"]["p99"], found["fan-out"]["during"]["p99"]) == (5.0, 15.0)
+    assert (found["fan-out"]["before"]["samples"], found["fan-out"]["during"]["samples"]) == (1, 1)
+    assert found["fan-out"]["p99_ratio"] == 3.0
+    assert (found["ack"]["before"]["samples"], found["ack"]["during"]["samples"]) == (1, 2)
+    assert found["closed"] == {"abusers": 1, "others": 0}
+    assert flood([view], tmp_path / "none.jsonl", tmp_path / "bursts.jsonl") is None

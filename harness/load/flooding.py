@@ -1,0 +1,99 @@
+"""People who ask for more than their budget: by socket and by HTTP, in disguise, patiently or not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import gevent
+
+from checks.record import NONE, SPOOFED, Place, Way
+from harness.client.exchange import Exchange
+from harness.client.flow import Flow
+from harness.client.statements import NOTHING, Name, stated_budget
+from harness.load.tokens import TokenUser
+from harness.target.protocol import Room
+
+Door: TypeAlias = tuple[Place, Way, Name, Callable[[], Flow[Any]]]
+"""Where one can ask by HTTP, how, by which artefact, and the flow that does it."""
+AT_ONCE, TRIES = 20, 5
+MARGIN_S = 0.2
+CROWD_WAIT_S = 60.0
+LIMITED = 429
+
+
+class Flooder(TokenUser):
+    """In tasks beside those of TokenUser: `wait_until`, `flood`, `ask`, `ask_in_disguise`, `come_back_when_told`.
+
+    The run's figures tell what the others felt of it: before the first flood, and from then on.
+    """
+
+    abstract = True
+    # A ticket is sold for a token's budget: who has none left could not even come back.
+    socket_ways = (Way.HEADER, Way.SUBPROTOCOL, Way.QUERY)
+    _calm_ns = 0
+
+    def wait_until(self, after_s: float) -> None:
+        """Wait until everybody has been here for so long; later calls return at once."""
+        self.part.everyone_here.wait(timeout=CROWD_WAIT_S)
+        self._calm_ns = self._calm_ns or time.monotonic_ns()
+        end_ns = self._calm_ns + int(after_s * 1e9)
+        while time.monotonic_ns() < end_ns:
+            self._go_on_or_stop()
+            gevent.sleep(min(0.1, max((end_ns - time.monotonic_ns()) / 1e9, 0.0)))
+        self._go_on_or_stop()
+
+    def flood(self, room: Room, count: int, within_s: float = 1.0) -> None:
+        """Pour messages in a room whatever is answered, until the platform closes the socket."""
+        self._go_on_or_stop()
+        if not self.online and not self._back_online():
+            return
+        row = {"client": self.number, "calm_ns": self._calm_ns, "t_ns": time.monotonic_ns()}
+        self.part.environment.earwitness.table("floods", row)
+        self._pour(room, count, within_s)
+
+    def ask(self, count: int = 1, *, address: str = "") -> list[Exchange]:
+        """So many cheap requests at each service at once, with the own token. `address`: where from they claim to
+        be."""
+        self._go_on_or_stop()
+        asking = [gevent.spawn(self._ask, door, address) for door in self._doors() for _ in range(count)]
+        gevent.joinall(asking, raise_error=True)
+        return [greenlet.value for greenlet in asking]
+
+    def ask_in_disguise(self, count: int = AT_ONCE, addresses: int = 5) -> None:
+        """The same from one address after another."""
+        for _ in range(addresses):
+            self.ask(count, address="10.{}.{}.{}".format(*(self.rng.randrange(256) for _ in range(3))))
+
+    def come_back_when_told(self) -> bool:
+        """Ask until that is refused, do nothing for as long as the answers say, and ask once more. False: it was not
+        refused, or not told when to come back."""
+        for _ in range(TRIES):
+            refused = [exchange for exchange in self.ask(AT_ONCE) if exchange.status == LIMITED]
+            if refused:
+                break
+        waits_ms = [stated_budget(exchange.headers)[0] for exchange in refused]
+        if not waits_ms or NONE in waits_ms:
+            return False
+        self._await_answers(0)
+        gevent.sleep(max(waits_ms) / 1000 + MARGIN_S)
+        self.ask()
+        return True
+
+    # -- helpers ------------------------------------------------------------------------------------------------------
+
+    def _doors(self) -> list[Door]:
+        if self._tokens is None:
+            return [(Place.BACKEND, Way.HEADER, NOTHING, lambda: self.part.target.probe(self._credentials()))]
+        held, tokens = self.now.access, self._tokens
+        return [
+            (place, way, held.name, lambda place=place: tokens.present(held.secret, place))  # type: ignore[misc]
+            for place, way in tokens.places
+            if place != Place.SOCKET
+        ]
+
+    def _ask(self, door: Door, address: str) -> Exchange:
+        place, way, name, flow = door
+        claim = {"x-forwarded-for": address} if address else None
+        return self.exchanged(flow(), place, way, name, SPOOFED if claim else 0, claim)[1]
