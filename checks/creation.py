@@ -9,7 +9,7 @@ from checks.contract import Contract
 from checks.fold import FINDINGS, MID, REC, WHAT, Described, End, Folding, X, Y, finding
 from checks.heard import note
 from checks.kinds import K_DELIVER, K_INVOKE, K_STORED
-from checks.record import Flag, Kind
+from checks.record import AGENT, Flag, Kind
 from checks.roster import Roster
 from checks.tables import COUNTER_MAX, DELIVERED, DISPUTED, INVOKED, MISPLACED, PAGE_BITS, STORED, Array, Int
 from checks.verdict import Finding, Verdict
@@ -35,8 +35,10 @@ def ghosts(records: Array, journal: Int, mids: Array, convs: Int, here: Array, o
             continue
         if not 1 << np.int64(kind) & EFFECTS or r["flags"] & CORRUPT:
             continue
-        totals[0] += 1
         foreign = r["flags"] & FOREIGN_RUN
+        if foreign and r["author"] == AGENT:
+            continue
+        totals[0] += 1
         absurd = r["author"] >= clients or r["counter"] == 0 or r["counter"] >= COUNTER_MAX or r["conv"] >= convs
         if foreign or absurd:
             note(out[totals[1]], 1 if foreign else 0, journal, r, mids[i], r["author"], r["counter"])
@@ -48,7 +50,7 @@ class NoCreation(Folding):
 
     A body of another run, or of an author or counter that cannot be, is a violation at once; a message that nobody
     sent is one at the end, unless its author's journal lacks its end, which makes the verdict UNKNOWN. Not looked
-    at: corrupt bodies (I10), history replayed on joining."""
+    at: corrupt bodies (I10), history replayed on joining, what an agent of the platform wrote."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)

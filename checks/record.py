@@ -57,6 +57,10 @@ FOREIGN = 1 << 31
 NOBODY = 0xFFFF_FFFF
 """Value of `client`, `conv` or `author` where there is none."""
 
+AGENT = 0xFFFF_FFFE
+"""Value of `author` where the body is none of ours (FOREIGN_RUN) and an agent of the platform wrote it, as its sender
+says: no ghost."""
+
 NONE = -1
 """Value of `seq` and `aux` where there is none."""
 
@@ -103,7 +107,7 @@ class Flag(IntFlag):
     FOREIGN_RUN = 16  # DELIVER, STORED: the body carries another run's tag, or is no body of ours at all
     TIMEOUT = 32  # INFO: no answer in time (unset: the connection was cut)
     ACCEPTED = 64  # REQUEST, REVOKE, WRITE, CALL: definitely done
-    REFUSED = 128  # … definitely refused, without effect. Neither: nobody knows (5xx, no answer)
+    REFUSED = 128  # … definitely refused, without effect. Neither: nobody knows (5xx, no answer). JOIN: see there
 
 
 class Artefact(IntEnum):
@@ -202,7 +206,8 @@ SLOTS: dict[Kind, dict[str, str]] = {
     Kind.JOIN: {
         "conv": "subscribed from now on",
         "seq": "head then: deliveries start at seq + 1",
-        "flags": "CONTINUED",
+        "aux": "number behind which the device had asked to go on; NONE: it had not asked",
+        "flags": "CONTINUED; REFUSED: the platform says that it cannot go on from there, and history must be read",
     },
     Kind.LEAVE: {"conv": "no longer subscribed, or continuity lost"},
     Kind.IDENTITY: {"counter": "Place", "aux": "client number that this place states for the client; NONE: a stranger"},

@@ -38,13 +38,14 @@ RUN = np.dtype(
         ("ended", "u1"),
         ("headless", "u1"),
         ("broken", "u1"),
+        ("parted", "<i4"),
         ("joined", "<i8"),
         ("first", "<i8"),
         ("last", "<i8"),
     ]
 )
 """One run on one connection. chunk: the next one, -1 any; joined: time of the connection's joining + 1, 0 unknown;
-broken: the first rule that was broken, by the record `last`."""
+broken: the first rule that was broken, by the record `last`; parted: how often the connection had left before it."""
 
 
 @helper
@@ -78,14 +79,15 @@ def runs_step(
     slots: Array,
     conns: Array,
     joined: Array,
+    parted: Array,
     first_sent: Array,
     keys: Array,
     places: Array,
     runs: Array,
     used: Array,
 ) -> None:
-    """joined: by slot, time of joining + 1. first_sent: by conversation, time of the first sending. keys, places: from
-    run and connection to the index in `runs`."""
+    """joined: by slot, time of joining + 1; parted: number of LEAVEs. first_sent: by conversation, time of the first
+    sending. keys, places: from run and connection to the index in `runs`."""
     for i in range(len(records)):
         r = records[i]
         if r["kind"] == K_INVOKE and r["conv"] < len(first_sent):
@@ -95,6 +97,7 @@ def runs_step(
                 joined[slots[i]] = r["t"] + 1
         elif slots[i] >= 0 and r["kind"] == K_LEAVE:
             joined[slots[i]] = 0
+            parted[slots[i]] += 1
         if r["kind"] != K_RUN or conns[i] < 0 or r["attempt"] < STARTED or r["attempt"] > ERROR:
             continue
         rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
@@ -113,11 +116,14 @@ def runs_step(
             run["last"] = rec
             if slots[i] >= 0:
                 run["joined"] = joined[slots[i]]
+                run["parted"] = parted[slots[i]]
             if r["attempt"] == STARTED:
                 continue
             run["headless"] = 1
             run["chunk"] = -1
         run = runs[places[at]]
+        if run["slot"] >= 0 and run["parted"] != parted[run["slot"]]:
+            continue
         if not run["broken"]:
             run["broken"] = broken_rule(run, np.int64(r["attempt"]), np.int64(r["counter"]))
             run["last"] = rec
@@ -136,14 +142,14 @@ class AgentStream(Folding):
     """On each connection a run is told once and in order: started, chunks without a hole, tools completed that were
     started, one completed or error, nothing after it. Counted are runs on connections.
 
-    Not a violation: a missing end where the connection did not last until the run was drained, or was no longer
-    subscribed; a missing beginning of a run that may have begun before the connection listened; a tool that is still
-    open when the run ends by an error."""
+    Not a violation: a missing end where the connection did not last until the run was drained; anything after the
+    connection has left the conversation; a missing beginning of a run that may have begun before the connection
+    listened; a tool that is still open when the run ends by an error."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self._duties = Duties()
-        self._joined = np.zeros(1024, np.int64)
+        self._joined, self._parted = np.zeros(1024, np.int64), np.zeros(1024, np.int32)
         self._first_sent = np.full(len(roster.conversations), NEVER, np.int64)
         self._keys = np.full(1 << 16, -1, np.int64)
         self._places = np.zeros(1 << 16, np.int32)
@@ -156,9 +162,9 @@ class AgentStream(Folding):
         duties.ends = grown(duties.ends, len(view.world.tables.conns))
         phases = duties.phases_of(view.journal)
         self._reserve(n)
-        self._joined = grown(self._joined, view.world.slots)
+        self._joined, self._parted = grown(self._joined, view.world.slots), grown(self._parted, view.world.slots)
         runs_step(
-            view.records, view.journal, view.slot, view.conn, self._joined, self._first_sent, self._keys,
+            view.records, view.journal, view.slot, view.conn, self._joined, self._parted, self._first_sent, self._keys,
             self._places, self._runs, self._used,
         )  # fmt: skip
         keep_times(view.records, view.journal, view.slot, view.conn, duties.periods, duties.ends, phases)
@@ -186,7 +192,7 @@ class AgentStream(Folding):
         broken[headless & (broken == FINE)] = HEADLESS
         owed = self._duties.lasting(end)[runs["conn"]] if len(runs) else np.zeros(0, bool)
         if len(runs):
-            left = (runs["slot"] >= 0) & (self._duties.periods["state"][runs["slot"]] == 2)
+            left = (runs["slot"] >= 0) & (self._parted[runs["slot"]] != runs["parted"])
             broken[(broken == FINE) & (runs["ended"] == 0) & owed & ~left] = ENDLESS
         return self._judge(world, runs, broken)
 

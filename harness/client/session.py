@@ -7,13 +7,14 @@ a hook hears of a frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
+from checks.record import AGENT as AN_AGENT
 from checks.record import NOBODY, NONE, Flag, Kind, Place
 from harness.client.body import PREFIX, decode_fields
 from harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, REPLAYED, WELCOME, Heard
-from harness.client.speaking import NotConnected, Record, Speaker
+from harness.client.speaking import Encode, NotConnected, Record, Speaker
 from harness.client.tally import Tally
 
 AGENT_EVENTS: Final = {
@@ -36,17 +37,22 @@ class ChatSession(Speaker):
     ack_by_echo  the platform acknowledges nothing: hearing the own message back counts as its acknowledgement
     echo         the sender hears its own messages (for `settled`)
     by_http      messages go out as requests: their answers come by `answered` or `abandon`, whatever the socket does
+    agents       sender ids of the platform's own agents, whose messages nobody of the run has sent
     strangers    tells of a room whether people outside the run talk there: what they say is not recorded
 
     connected_now, welcomed   state of the connection
+    asked                     room labels and numbers from which the next connection asks to go on; set before it opens
+    outside                   labels of the rooms that it has left or was removed from
     counter                   number of the last new message
     pending                   messages of this connection without answer
     acked, refused            answers so far; `heard_count` messages heard; `frames_recorded` frames heard
     on_answer(), on_closed(), on_welcome(info), on_refused(message id, code, retry after s), on_message(heard),
-    on_agent(heard)           hooks, called inside the io callback after the record is written: they must not block
+    on_agent(heard), on_left(label)
+                              hooks, called inside the io callback after the record is written: they must not block
     """
 
     __slots__ = (
+        "_agents",
         "_hear",
         "_last",
         "_own_heard",
@@ -54,13 +60,16 @@ class ChatSession(Speaker):
         "_resumed",
         "_strangers",
         "ack_by_echo",
+        "asked",
         "echo",
         "frames_recorded",
         "heard_count",
         "on_agent",
         "on_closed",
+        "on_left",
         "on_message",
         "on_welcome",
+        "outside",
         "welcomed",
     )
 
@@ -71,18 +80,21 @@ class ChatSession(Speaker):
         tag: str,
         journal: Record,
         hear: Callable[[str | bytes], Sequence[Heard]],
-        encode: Callable[[str, str, str], str | bytes],
+        encode: Encode,
         rooms: Mapping[str, int],
         tally: Tally,
         echo: bool = True,
         ack_by_echo: bool = False,
         by_http: bool = False,
         strangers: Callable[[str | None], bool] | None = None,
+        agents: Collection[str] = (),
     ) -> None:
         super().__init__(
             client=client, tag=tag, journal=journal, encode=encode, rooms=rooms, tally=tally, by_http=by_http
         )
-        self._strangers = strangers
+        self._strangers, self._agents = strangers, frozenset(agents)
+        self.asked: dict[str, int] = {}
+        self.outside: set[str] = set()
         self.echo, self.ack_by_echo = echo, ack_by_echo
         self._hear = hear
         self._own_prefix = f"{PREFIX}{tag}:"
@@ -94,6 +106,7 @@ class ChatSession(Speaker):
         self.on_welcome: Callable[[Mapping[str, Any]], None] | None = None
         self.on_message: Callable[[Heard], None] | None = None
         self.on_agent: Callable[[Heard], None] | None = None
+        self.on_left: Callable[[str], None] | None = None
 
     @property
     def settled(self) -> bool:
@@ -178,6 +191,8 @@ class ChatSession(Speaker):
             author = NOBODY
             conv = self._rooms.get(label, NOBODY) if label is not None else NOBODY
             counter = proc = attempt = digest = 0
+            if sender in self._agents and not flags & _CORRUPT:
+                author = AN_AGENT
         if flags & _FOREIGN_RUN and self._strangers is not None and self._strangers(label):
             self._tally.count("messages of strangers")
             if label is not None and seq > self._seen.get(label, NONE):
@@ -224,16 +239,35 @@ class ChatSession(Speaker):
         elif what == WELCOME:
             self._welcome(now_ns, extra or {})
         elif what == JOINED:
-            start = self._resumed.get(label or "", seq) if extra is True else seq
-            self._event(now_ns, Kind.JOIN, flags=int(Flag.CONTINUED) if extra is True else 0, conv=conv, seq=start)
+            self._joined(now_ns, label or "", conv, seq, extra)
         elif what == LEFT:
             self._event(now_ns, Kind.LEAVE, conv=conv, seq=seq)
+            self._forget(label or "")
         elif what == AGENT:
             run, name, chunk = extra
             number = AGENT_EVENTS.get(name, 0)
             self._event(now_ns, Kind.RUN, attempt=number, conv=conv, author=self._intern(run), counter=chunk)
             if self.on_agent is not None:
                 self.on_agent(event)
+
+    def _joined(self, now_ns: int, label: str, conv: int, head: int, continued: Any) -> None:
+        self.outside.discard(label)
+        asked = self.asked.pop(label, NONE)
+        if continued is True:
+            start = self._resumed.get(label, head)
+            self._event(now_ns, Kind.JOIN, flags=int(Flag.CONTINUED), conv=conv, seq=start, aux=asked)
+            return
+        flags = int(Flag.REFUSED) if continued is False else 0
+        self._event(now_ns, Kind.JOIN, flags=flags, conv=conv, seq=head, aux=asked)
+        if head > self._last.get(label, NONE):
+            self._last[label] = head  # what comes from here on is owed, also if the connection ends before
+
+    def _forget(self, label: str) -> None:
+        self.outside.add(label)
+        for points in (self._seen, self._last, self.asked):
+            points.pop(label, None)
+        if self.on_left is not None:
+            self.on_left(label)
 
     def _welcome(self, now_ns: int, info: Mapping[str, Any]) -> None:
         user = info.get("user")

@@ -27,6 +27,9 @@ class Record(Protocol):
     def next_connection(self) -> int: ...
 
 
+Encode: TypeAlias = Callable[[str, str, str], str | bytes]
+"""`encode(room label, message id, text)`: one frame."""
+
 Sent: TypeAlias = tuple[int, int, int, int, str, str, int, int]
 """A message on its way: counter, attempt, conversation, proc, label, payload, sent at, planned at (ns). A plain tuple
 because one is made for every message."""
@@ -73,7 +76,7 @@ class Speaker:
         client: int,
         tag: str,
         journal: Record,
-        encode: Callable[[str, str, str], str | bytes],
+        encode: Encode,
         rooms: Mapping[str, int],
         tally: Tally,
         by_http: bool = False,
@@ -95,13 +98,15 @@ class Speaker:
         self.on_answer: Callable[[], None] | None = None
         self.on_refused: Callable[[str, int, float | None], None] | None = None
 
-    def send(self, now_ns: int, label: str, payload: str, planned_ns: int | None = None) -> str | bytes:
-        """The frame of the next message to the room `label`; its INVOKE is written. Raises NotConnected; KeyError if
-        the room is not planned."""
+    def send(
+        self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, encode: Encode | None = None
+    ) -> str | bytes:
+        """The frame of the next message to the room `label`; its INVOKE is written. `encode`: another way to put it
+        into a frame, e.g. as a question. Raises NotConnected; KeyError if the room is not planned."""
         counter = self.counter + 1
         proc = (self.conn + self._abandoned) & 255
         sent = (counter, 1, self._rooms[label], proc, label, payload, now_ns, planned_ns or now_ns)
-        frame = self._invoke(now_ns, f"{self.tag}-{self.client}-{counter}", sent)
+        frame = self._invoke(now_ns, f"{self.tag}-{self.client}-{counter}", sent, encode)
         self.counter = counter
         return frame
 
@@ -116,7 +121,7 @@ class Speaker:
         again = (counter, min(attempt + 1, 255), conv, proc, label, payload, now_ns, now_ns)
         return self._invoke(now_ns, message_id, again)
 
-    def _invoke(self, now_ns: int, message_id: str, sent: Sent) -> str | bytes:
+    def _invoke(self, now_ns: int, message_id: str, sent: Sent, put: Encode | None = None) -> str | bytes:
         if not self.connected_now:
             raise NotConnected(f"client {self.client} is not connected")
         if self._due is not None:
@@ -124,7 +129,7 @@ class Speaker:
         counter, attempt, conv, proc, label, payload, _, _ = sent
         client = self.client
         text, digest = encode(self.tag, client, conv, counter, proc, attempt, payload)
-        frame = self._encode(label, message_id, text)
+        frame = (put or self._encode)(label, message_id, text)
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         seen = self._seen.get(label, NONE)
         self._write(

@@ -98,15 +98,18 @@ class Part:
         now = time.monotonic_ns()
         self.journal.write(now, Kind.PHASE, 0, 0, 0, NOBODY, 0, NOBODY, NOBODY, int(phase), NONE, NONE, 0, 0)
 
-    def note(self, kind: Kind, client: int, *, author: int = NOBODY, counter: int = 0, aux: int = NONE) -> None:
-        """A record outside any connection: a login, a probe, an identity."""
+    def note(
+        self, kind: Kind, client: int, *, conv: int = NOBODY, author: int = NOBODY, counter: int = 0, seq: int = NONE,
+        aux: int = NONE,
+    ) -> None:  # fmt: skip
+        """A record outside any connection: a login, a probe, an identity, a history read."""
         now = time.monotonic_ns()
-        self.journal.write(now, kind, 0, 0, 0, client, 0, NOBODY, author, counter, NONE, aux, 0, 0)
+        self.journal.write(now, kind, 0, 0, 0, client, 0, conv, author, counter, seq, aux, 0, 0)
 
     # -- the end --------------------------------------------------------------------------------------------------
 
     def drain(self, deadline_s: float) -> dict[str, int]:
-        """Stop sending and wait until every message has its answer and nobody is on the way back. Returns the highest
+        """Stop sending and wait until nothing of anybody is on its way. Returns the highest
         acknowledged sequence number of each room, by label: what all its members must yet hear."""
         self.draining = True
         self.phase(Phase.DRAIN)
@@ -125,8 +128,9 @@ class Part:
         def behind(user: ChatUser) -> bool:
             if not user.online:
                 return False
-            seen = user.session.resume_points()
-            return any(seen.get(room.label, NONE) < heads.get(room.label, NONE) for room in user.rooms)
+            seen, outside = user.session.resume_points(), user.session.outside
+            labels = [room.label for room in user.rooms if room.label not in outside]
+            return any(seen.get(label, NONE) < heads.get(label, NONE) for label in labels)
 
         _wait(lambda: not any(behind(user) for user in self._talking()), end)
         if self.target.contract.sequence == "none":

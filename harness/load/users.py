@@ -138,6 +138,7 @@ class ChatUser(User):
                 ack_by_echo=not target.contract.acknowledges and target.contract.echo,
                 by_http=self._poster is not None,
                 strangers=self._strangers(),
+                agents=getattr(target, "agents", ()),
             )
             if self._poster is not None:
                 self._poster.session = self.session
@@ -145,6 +146,7 @@ class ChatUser(User):
             self.session.on_closed = self._lost
         elif target.contract.resume:
             resume = self.session.resume_points()
+        self.session.asked = dict(resume or {})
         handshake = self._handshake(resume)
         connection = Connection(self.session, handshake, timeout_s=ANSWER_S)
         connection.open()

@@ -10,8 +10,10 @@ from typing import Any
 
 from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN, RecordError
 from harness.report.listing import Defect, Power
+from harness.report.stages import ROUGH, stories_of
 
 HEALTHY = "healthy"
+"""What stands for the defect where there is none; `HEALTHY STORY` where the story is not the rough one."""
 JUDGED = (EXIT_PASS, EXIT_FAIL, EXIT_UNKNOWN, EXIT_THRESHOLD)
 
 
@@ -22,6 +24,10 @@ class Cell:
     defect: str
     power: str
     seed: int
+
+    @property
+    def healthy(self) -> bool:
+        return self.defect.startswith(HEALTHY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +110,14 @@ def _parse(line: str, path: Path, number: int) -> Result:
 
 
 def cells_of(defects: Sequence[Defect], powers: Sequence[Power], seeds: int, healthy: int) -> list[Cell]:
-    """Healthy runs first; then all seeds of a defect one after the other, because they share a platform."""
+    """Healthy runs first: `healthy` rough ones, `seeds` of each other story; then all seeds of a defect one after the
+    other, because they share a platform."""
 
     def each() -> Iterator[Cell]:
         yield from (Cell(HEALTHY, "", seed) for seed in range(1, healthy + 1))
+        for story in stories_of(defects):
+            if story != ROUGH and healthy:
+                yield from (Cell(f"{HEALTHY} {story}", "", seed) for seed in range(1, seeds + 1))
         for power in powers:
             for defect in defects:
                 yield from (Cell(defect.id, power, seed) for seed in range(1, seeds + 1))

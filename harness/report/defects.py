@@ -15,7 +15,8 @@ from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_UNKNOWN, SettingsError
 from harness.report.cells import HEALTHY, Cell, Results, cells_of
 from harness.report.evidence import evidence_text
 from harness.report.listing import Defect, Power, all_defects, chosen, listing_text
-from harness.report.matrix import STORY, Bench, RealBench, run_matrix
+from harness.report.matrix import Bench, RealBench, run_matrix
+from harness.report.stages import ROUGH, staged
 
 HELP = "list the defects of the reference platform; with --matrix show that they are found"
 WORK = Path("runs/matrix")
@@ -46,8 +47,7 @@ def run(args: argparse.Namespace) -> int:
     defects = all_defects()
     picked = chosen(defects, args.only.split(","))
     if args.matrix:
-        # The others have no opportunity in its story; each load story of theirs shows them.
-        return _matrix(args, defects, [one for one in picked if one.story == STORY.stem])
+        return _matrix(args, defects, staged(picked))
     print(json.dumps([asdict(one) for one in picked], indent=1) if args.json else listing_text(picked))
     return EXIT_PASS
 
@@ -81,8 +81,8 @@ def _matrix(args: argparse.Namespace, defects: list[Defect], picked: list[Defect
 def _exit_code(cells: list[Cell], results: Results, picked: list[Defect], complete: bool) -> int:
     by_id = {one.id: one for one in picked}
     made = [results.by_cell[cell] for cell in cells if cell in results.by_cell]
-    alarms = [r for r in made if r.detected and (r.defect == HEALTHY or not r.fired)]
-    missed = [r for r in made if r.defect != HEALTHY and r.judged and r.manifest and not r.attributed(by_id[r.defect])]
+    alarms = [r for r in made if r.detected and (r.cell.healthy or not r.fired)]
+    missed = [r for r in made if not r.cell.healthy and r.judged and r.manifest and not r.attributed(by_id[r.defect])]
     _say(f"{len(made)} runs, {len(alarms)} false alarms, {len(missed)} misses")
     if alarms or missed:
         return EXIT_FAIL
@@ -95,8 +95,8 @@ def _benches(work: Path, picked: list[Defect]) -> Callable[[Cell], Bench]:
     def bench_of(cell: Cell) -> Bench:
         defect = by_id.get(cell.defect)
         if defect is None:
-            return RealBench(work, None, 0.0, commit)
-        return RealBench(work, defect, defect.high if cell.power == "high" else defect.one, commit)
+            return RealBench(work, cell.defect.removeprefix(HEALTHY).strip() or ROUGH, None, 0.0, commit)
+        return RealBench(work, defect.story, defect, defect.high if cell.power == "high" else defect.one, commit)
 
     return bench_of
 

@@ -11,16 +11,18 @@ from harness.errors import EXIT_UNKNOWN
 from harness.report.cells import HEALTHY, Result, Results
 from harness.report.intervals import none_seen_95, wilson_95
 from harness.report.listing import Defect, Power
-from harness.report.matrix import RUN_TIME_S, USERS
+from harness.report.stages import ROUGH, stage_of, staged, stories_of
 
 NOT_RUN = "not run"
 POWERS: dict[Power, str] = {"high": "many firings a run", "one": "about one firing a run"}
 
 INTRO = """# What the checks were shown to catch
 
-Written by `earwitness defects --matrix` from the results of real runs; do not edit. Each run is a rough one on the real
-platform (two backends, Postgres, Redis, an edge): {users} users for {seconds} s, connections cut and resumed, messages
-sent again or not, refused messages, and one backend restarted (gracefully or killed).
+Written by `earwitness defects --matrix` from the results of real runs; do not edit. Each run is one of the defect's
+story on the real platform (two backends, Postgres, Redis, an edge). Most are rough ones: {users} users for {seconds} s,
+connections cut and resumed, messages sent again or not, refused messages, members removed and invited again, histories
+read, questions to the agent, and one backend restarted (gracefully or killed). {others}Defects that no load story shows
+have a proof of their own: `docs/suite-evidence.md`.
 
 - **armed**: runs on a platform that was started with the defect. **fired**: runs in which it said that it had fired
   (and how often, in all). **manifest**: runs in which it also said that the effect had reached a client or the
@@ -30,10 +32,19 @@ sent again or not, refused messages, and one backend restarted (gracefully or ki
 
 
 def evidence_text(defects: Sequence[Defect], results: Results) -> str:
-    parts = [INTRO.format(users=USERS, seconds=RUN_TIME_S), _conditions(results.by_cell.values()), _healthy(results)]
+    defects = staged(defects)
+    parts = [_intro(defects), _conditions(results.by_cell.values()), _healthy(results)]
     parts += [_power(defects, results, power) for power in POWERS]
     parts.append(_misses(defects, results))
     return "\n\n".join(parts) + "\n"
+
+
+def _intro(defects: Sequence[Defect]) -> str:
+    rough = stage_of(ROUGH)
+    told = [(story, stage_of(story)) for story in stories_of(defects) if story != ROUGH]
+    others = ", ".join(f"{story} ({stage.users} users, {stage.seconds} s)" for story, stage in told)
+    named = f"The others are of the stories {others}. " if others else ""
+    return INTRO.format(users=rough.users, seconds=rough.seconds, others=named)
 
 
 def _conditions(results: Iterable[Result]) -> str:
@@ -55,14 +66,14 @@ def _conditions(results: Iterable[Result]) -> str:
 def _healthy(results: Results) -> str:
     """Runs that must not fail: without a defect, and with one that has not fired."""
     judged = [result for result in results.by_cell.values() if result.judged]
-    healthy = [r for r in judged if r.defect == HEALTHY]
-    idle = [r for r in judged if r.defect != HEALTHY and not r.fired]
+    healthy = [r for r in judged if r.cell.healthy]
+    idle = [r for r in judged if not r.cell.healthy and not r.fired]
     lines = [
         "## False alarms",
         "",
-        "| the same rough runs | runs | messages | false alarms | rate | unknown |",
+        "| the same runs | runs | messages | false alarms | rate | unknown |",
         "|---|---|---|---|---|---|",
-        _alarm_row("without a defect", healthy),
+        *(_alarm_row(f"without a defect, {story}", runs) for story, runs in _by_story(healthy).items()),
         _alarm_row("with a defect that did not fire", idle),
         "",
     ]
@@ -72,6 +83,13 @@ def _healthy(results: Results) -> str:
         if r.detected
     ]
     return "\n".join(lines).rstrip()
+
+
+def _by_story(healthy: Sequence[Result]) -> dict[str, list[Result]]:
+    rows: dict[str, list[Result]] = {ROUGH: []}
+    for result in healthy:
+        rows.setdefault(result.defect.removeprefix(HEALTHY).strip() or ROUGH, []).append(result)
+    return rows
 
 
 def _alarm_row(which: str, runs: Sequence[Result]) -> str:

@@ -69,7 +69,7 @@ def listing_text(defects: Sequence[Defect]) -> str:
             f"p is per {one.opportunity.removeprefix('one ')}",
         ]
         facts += [f"needs {one.needs}"] if one.needs else []
-        facts += [f"shown by {one.story}"] if one.story != "rough" else []
+        facts += [f"shown by {one.story}"] if one.caught_by and one.story != "rough" else []
         lines += [f"{one.id:<5}{one.name}: “{one.breaks}”", f"     {' · '.join(facts)}"]
     first = defects[0] if defects else None
     if first is not None:

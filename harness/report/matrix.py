@@ -1,4 +1,4 @@
-"""Running the matrix: defects × seeds on the real platform, a rough run of a few seconds for each cell."""
+"""Running the matrix: defects × seeds on the real platform, a run of a few seconds of the defect's story for each."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ from typing import Any, Protocol
 from harness.errors import EXIT_CANNOT_RUN, PlatformError
 from harness.platform.launch import Platform, launch
 from harness.platform.tether import module_environment
-from harness.report.cells import HEALTHY, Cell, Result, Results
+from harness.report.cells import Cell, Result, Results
 from harness.report.listing import Defect
+from harness.report.stages import file_of, stage_of
 from harness.report.truth import GroundTruth
 
-STORY = Path(__file__).parents[1] / "load" / "stories" / "rough.py"
-USERS = 16
 SPAWN_RATE = 50
-RUN_TIME_S = 5
 CELL_S = 180.0
 
 Say = Callable[[str], None]
@@ -38,18 +36,19 @@ class Bench(Protocol):
 
 
 class RealBench:
-    """One platform with one defect (or none), in its own folder of the work directory."""
+    """One platform with one defect (or none) for runs of one story, in its own folder of the work directory."""
 
-    def __init__(self, work: Path, defect: Defect | None, probability: float, commit: str) -> None:
+    def __init__(self, work: Path, story: str, defect: Defect | None, probability: float, commit: str) -> None:
         self._work, self._defect, self._probability, self._commit = work.resolve(), defect, probability, commit
-        self._logs = self._work / "logs" / (f"{defect.id}-{probability:g}" if defect else HEALTHY)
+        self._story, self._stage = file_of(story), stage_of(story)
+        self._logs = self._work / "logs" / (f"{defect.id}-{probability:g}" if defect else f"healthy-{story}")
         self._platform: Platform | None = None
 
     def __enter__(self) -> RealBench:
         shutil.rmtree(self._logs, ignore_errors=True)
         defect = self._defect
         defects = {defect.service: [f"{defect.id}:{self._probability:g}"]} if defect else {}
-        self._platform = launch(defects=defects, log_dir=self._logs, progress=lambda _: None)
+        self._platform = launch(defects=defects, links=self._stage.links, log_dir=self._logs, progress=lambda _: None)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -92,8 +91,9 @@ class RealBench:
     def _locust(self, cell: Cell) -> int:
         """Exit code of the run; EXIT_CANNOT_RUN also when it did not end in time."""
         assert self._platform is not None
-        command = [sys.executable, "-m", "locust", "-f", str(STORY), "--headless", "-u", str(USERS)]
-        command += ["-r", str(SPAWN_RATE), "-t", f"{RUN_TIME_S}s", "--seed", str(cell.seed), "--only-summary"]
+        stage = self._stage
+        command = [sys.executable, "-m", "locust", "-f", str(self._story), "--headless", "-u", str(stage.users)]
+        command += ["-r", str(SPAWN_RATE), "-t", f"{stage.seconds}s", "--seed", str(cell.seed), "--only-summary"]
         command += ["--runs", str(self._work / "runs"), "--drain-s", "20"]
         environment = {**os.environ, **module_environment()}
         environment["EARWITNESS_PLATFORM"] = self._platform.control.address
@@ -157,7 +157,7 @@ def _told(result: Result) -> str:
     outcome = {0: "PASS", 1: "FAIL", 2: "could not run", 3: "UNKNOWN", 4: "threshold missed"}[result.exit_code]
     checks = f" ({', '.join(result.failed)})" if result.failed else ""
     name = f"{result.defect} {result.power}".strip()
-    truth = "" if result.defect == HEALTHY else f", fired {result.fired}, manifest {result.manifest}"
+    truth = "" if result.cell.healthy else f", fired {result.fired}, manifest {result.manifest}"
     return f"{name} seed {result.seed}: {outcome}{checks}{truth}, {result.seconds} s"
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import httpx
 
-from checks.record import NOBODY, NONE, Flag, Kind, Place, State
+from checks.record import AGENT, NOBODY, NONE, Flag, Kind, Place, State
 from checks.roster import Roster
 from harness.client.body import Body, decode
 from harness.client.flow import FlowError, run_flow_async
@@ -143,6 +143,8 @@ class Collector:
                 flags |= int(Flag.MISROUTED)
         else:
             flags = int(Flag.CORRUPT if row.text.startswith(f"ew1:{self.tag}:") else Flag.FOREIGN_RUN)
+            if flags == Flag.FOREIGN_RUN and row.sender in getattr(self.target, "agents", ()):
+                author = AGENT
         sender = NONE if row.sender is None else self.journal.intern(row.sender)
         size = len(row.text) if row.text.isascii() else len(row.text.encode("utf-8", "surrogatepass"))
         self.journal.write(

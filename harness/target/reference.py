@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Literal, get_args
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import jwt
 import orjson
 
 from checks.contract import Contract
 from checks.record import Place
-from harness.client.events import ACK, AGENT, JOINED, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
+from harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
 from harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
 from harness.errors import SettingsError
 from harness.target.accounts import ReferenceAccounts
-from harness.target.protocol import Credentials, DatabaseQuery, Person, Room, Statement, StoredRow
+from harness.target.protocol import Credentials, DatabaseQuery, Person, Room, Statement
 from harness.target.reference_entrance import ReferenceEntrance
+from harness.target.reference_rooms import ReferenceRooms, answer_object, bearer
 from harness.target.reference_tokens import ReferenceTokens
 
 Presentation = Literal["header", "subprotocol", "query", "ticket"]
 AUDIENCE = "earwitness-chat"
 SUBPROTOCOL = "earwitness.v1"
-HISTORY_PAGE = 1000
 SEQ_LIMIT = 1 << 62
 
 _loads = orjson.loads
@@ -39,7 +38,7 @@ def reference_contract(**changes: Any) -> Contract:
     return Contract.from_dict({**tomllib.loads(text), **changes})
 
 
-class ReferenceTarget(ReferenceEntrance):
+class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
     """The reference platform behind the endpoints that `earwitness up --json` prints.
 
     endpoints  "edge", "auth" and "frontend" are base URLs; the rest of the mapping is not used here.
@@ -102,7 +101,7 @@ class ReferenceTarget(ReferenceEntrance):
             raise FlowError(step, "401", response)
         step = "reading auth's keys"
         response = yield HttpRequest("GET", f"{self._auth}/.well-known/jwks.json", name="reachable: auth")
-        if not _object(step, response).get("keys"):
+        if not answer_object(step, response).get("keys"):
             raise FlowError(step, "at least one key", response)
 
     def login(self, person: Person) -> Flow[Credentials]:
@@ -124,8 +123,8 @@ class ReferenceTarget(ReferenceEntrance):
 
     def ticket(self, credentials: Credentials) -> Flow[Credentials]:
         """The same credentials with a single-use ticket in `extra`, for one handshake."""
-        response = yield HttpRequest("POST", f"{self._auth}/auth/ticket", _bearer(credentials), b"", "ticket")
-        ticket = _object("ticket", response).get("ticket")
+        response = yield HttpRequest("POST", f"{self._auth}/auth/ticket", bearer(credentials), b"", "ticket")
+        ticket = answer_object("ticket", response).get("ticket")
         if not isinstance(ticket, str) or not ticket:
             raise FlowError("ticket", "a ticket", response)
         return replace(credentials, extra={**credentials.extra, "ticket": ticket})
@@ -138,8 +137,8 @@ class ReferenceTarget(ReferenceEntrance):
             (Place.BACKEND, f"{self._edge}/api/me", "identity: backend"),
             (Place.FRONTEND, f"{self._frontend}/api/me", "identity: frontend"),
         ):
-            response = yield HttpRequest("GET", url, _bearer(credentials), b"", name)
-            profile = _object(name, response)
+            response = yield HttpRequest("GET", url, bearer(credentials), b"", name)
+            profile = answer_object(name, response)
             user = profile.get("user", profile)
             user_id = user.get("id") if isinstance(user, dict) else None
             statements.append(Statement(place=int(place), user_id=str(user_id) if user_id is not None else None))
@@ -148,38 +147,14 @@ class ReferenceTarget(ReferenceEntrance):
     def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
         """PUT the conversation with its members; repeating it changes nothing."""
         body = _dumps({"members": [member.email for member in room.members], "title": room.label})
-        headers = {**_bearer(credentials), "content-type": "application/json"}
-        response = yield HttpRequest("PUT", self._conversation(room), headers, body, "open room")
+        headers = {**bearer(credentials), "content-type": "application/json"}
+        response = yield HttpRequest("PUT", self.conversation_url(room), headers, body, "open room")
         if response.status not in (200, 201):
             raise FlowError(f"opening room {room.label}", "200 or 201", response)
 
     def probe(self, credentials: Credentials) -> Flow[int]:
-        response = yield HttpRequest("GET", f"{self._edge}/api/me", _bearer(credentials), b"", "probe")
+        response = yield HttpRequest("GET", f"{self._edge}/api/me", bearer(credentials), b"", "probe")
         return response.status
-
-    def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
-        """Pages of `HISTORY_PAGE` messages after the last number seen, up to the head."""
-        rows: list[StoredRow] = []
-        after = 0
-        step = f"reading the history of {room.label}"
-        while True:
-            url = f"{self._conversation(room)}/messages?after={after}&limit={HISTORY_PAGE}"
-            response = yield HttpRequest("GET", url, _bearer(credentials), b"", "history")
-            page = _object(step, response)
-            try:
-                messages = [_stored(message) for message in page["messages"]]
-                head = int(page["head"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise FlowError(step, "messages with seq, id, sender, text, and head", response) from error
-            if not messages:
-                return rows
-            rows += messages
-            last = max(row.seq for row in messages)
-            if last <= after:
-                raise FlowError(step, f"messages after {after}", response)
-            after = last
-            if after >= head:
-                return rows
 
     # -- the socket ---------------------------------------------------------------------------------------------
 
@@ -239,12 +214,9 @@ class ReferenceTarget(ReferenceEntrance):
 
     # -- helpers ------------------------------------------------------------------------------------------------
 
-    def _conversation(self, room: Room) -> str:
-        return f"{self._edge}/api/conversations/{quote(room.label, safe='')}"
-
     def credentials(self, step: str, person: Person, response: HttpResponse) -> Credentials:
         """From the answer to a login or a refresh; FlowError if it is none, or somebody else's."""
-        answer = _object(step, response)
+        answer = answer_object(step, response)
         token = answer.get("access_token")
         try:
             # Our own token: read, not judged; the platform's services verify its signature.
@@ -279,34 +251,6 @@ class ReferenceTarget(ReferenceEntrance):
         return [fault for fault, holds in checks.items() if not holds]
 
 
-def _bearer(credentials: Credentials) -> dict[str, str]:
-    return {"authorization": f"Bearer {credentials.token}"}
-
-
-def _object(step: str, response: HttpResponse) -> dict[str, Any]:
-    """The JSON object of a 200; FlowError for anything else."""
-    if response.status != 200:
-        raise FlowError(step, "200", response)
-    try:
-        value = response.json()
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FlowError(step, "JSON", response) from error
-    if not isinstance(value, dict):
-        raise FlowError(step, "a JSON object", response)
-    return value
-
-
-def _stored(message: Mapping[str, Any]) -> StoredRow:
-    sender, message_id = message["sender"], message["id"]
-    return StoredRow(
-        text=str(message["text"]),
-        seq=int(message["seq"]),
-        sender=None if sender is None else str(sender),
-        message_id=None if message_id is None else str(message_id),
-        conversation=message.get("conversation"),
-    )
-
-
 def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
     """Everything but messages. Raises KeyError, TypeError or ValueError for what is not understood."""
     kind = frame["type"]
@@ -331,6 +275,8 @@ def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
         complete = frame.get("complete")
         complete = complete if isinstance(complete, bool) else None
         return ((JOINED, str(frame["conversation"]), None, _seq(frame["head"]), None, None, complete),)
+    if kind == "left":
+        return ((LEFT, str(frame["conversation"]), None, -1, None, None, None),)
     if kind == "agent":
         event = (str(frame["run"]), str(frame["event"]), int(frame.get("n") or 0))
         return ((AGENT, frame["conversation"], frame.get("text"), -1, None, None, event),)

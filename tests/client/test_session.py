@@ -267,7 +267,7 @@ def test_connect_comes_first_even_without_the_greeting(stage: Any, act: str) -> 
 
 
 def test_a_promise_of_continuity_joins_at_the_resume_point(stage: Any) -> None:
-    """CONTINUED: deliveries go on behind what we had; a broken or new session joins at the platform's head."""
+    """CONTINUED: deliveries go on behind what we had; REFUSED, as the platform says: it joins at the head."""
     start(stage)
     stage.session.heard(200, message(7, 1, seq=5))
     stage.session.closed(300, 1006, False)
@@ -275,7 +275,7 @@ def test_a_promise_of_continuity_joins_at_the_resume_point(stage: Any) -> None:
     stage.session.heard(400, frame(k="joined", c="a", q=8, x=True))
     assert (last(stage)["seq"], last(stage)["flags"]) == (5, Flag.CONTINUED)
     stage.session.heard(400, frame(k="joined", c="a", q=8, x=False))
-    assert (last(stage)["seq"], last(stage)["flags"]) == (8, 0)
+    assert (last(stage)["seq"], last(stage)["flags"]) == (8, Flag.REFUSED)
     stage.session.heard(500, frame(k="replayed", c="a", q=6, t=encode("run1", 7, 0, 2, 1, 1, "old")[0]))
     assert (last(stage)["kind"], last(stage)["counter"], last(stage)["seq"]) == (Kind.REPLAY, 2, 6)
 

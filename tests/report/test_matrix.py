@@ -16,7 +16,8 @@ from harness.report.cells import HEALTHY, Cell, Result, Results, cells_of
 from harness.report.evidence import evidence_text
 from harness.report.intervals import none_seen_95, wilson_95
 from harness.report.listing import Defect, all_defects, chosen, listing_text
-from harness.report.matrix import STORY, run_matrix, silent_checks
+from harness.report.matrix import run_matrix, silent_checks
+from harness.report.stages import STAGES, file_of, staged
 from harness.report.truth import GroundTruth
 
 LOSS = Defect(
@@ -77,6 +78,13 @@ def test_cells_share_platforms() -> None:
         ("Z5", "high", 1), ("Z5", "high", 2), ("Z1", "high", 1), ("Z1", "high", 2),
     ]  # fmt: skip
     assert len(cells) == 9
+
+
+def test_each_story_has_healthy_runs() -> None:
+    """As many as each of its defects has; a story whose defects are not asked for has none."""
+    theft = replace(LOSS, id="Z40", story="jwt_lifecycle")
+    cells = cells_of([LOSS, theft], ["high"], seeds=2, healthy=1)
+    assert [c.defect for c in cells if c.healthy] == ["healthy", *2 * ["healthy jwt_lifecycle"]]
 
 
 def test_goes_on_where_it_was_interrupted(tmp_path: Path, benches: Any, result: Callable[..., Result]) -> None:
@@ -215,7 +223,9 @@ def test_the_catalogue_comes_from_the_platform() -> None:
         assert bool(one.caught_by) == (one.story != "pytest_suite"), one.id
         assert one.breaks.endswith("."), one.id
         assert one.service in ("backend", "backend-2", "auth", "frontend", "provider"), one.id
-    assert STORY.exists()
+    assert all(file_of(story) is not None for story in STAGES)
+    assert {one.id for one in staged(defects)} >= {"Z1", "Z16", "Z37", "Z40", "Z52", "Z61"}
+    assert all(one.caught_by for one in staged(defects))
 
 
 def test_choosing() -> None:

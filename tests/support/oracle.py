@@ -16,7 +16,7 @@ from oracle_history import FOREVER, History, JournalFacts, Opinion, R
 from oracle_sessions import SESSION_CHECKS
 
 from checks.contract import Contract
-from checks.record import NONE, Flag, Kind, Phase
+from checks.record import AGENT, NONE, Flag, Kind, Phase
 from checks.roster import Roster
 
 
@@ -222,6 +222,7 @@ def no_creation(h: History) -> Opinion:
     be older than the run.
     """
     records = [r for r in h.of(Kind.DELIVER, Kind.STORED) if not r.flags & Flag.CORRUPT]
+    records = [r for r in records if not (r.flags & Flag.FOREIGN_RUN and r.author == AGENT)]
     foreign = sum(not r.sound for r in records)
     unsent = {r.message for r in records if r.sound and r.message not in h.invokes}
     known = {m for m in unsent if not h.may_have_lost(m[0])}

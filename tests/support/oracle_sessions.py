@@ -179,7 +179,7 @@ def agent_streams(h: History) -> Opinion:
     runs: dict[Any, list[R]] = defaultdict(list)
     for r in h.of(Kind.RUN):
         runs[r.process, r.author].append(r)
-    violations = sum(not _well_formed(h, events) for events in runs.values())
+    violations = sum(not _well_formed(h, _until_leaving(h, events)) for events in runs.values())
     return Opinion(len(runs), violations)
 
 
@@ -203,6 +203,14 @@ def _well_formed(h: History, events: list[R]) -> bool:
     return events[-1].attempt in (COMPLETED, ERROR) or not _listened_to_the_end(h, events[-1], events[0].conv)
 
 
+def _until_leaving(h: History, events: list[R]) -> list[R]:
+    """What comes of a run after the connection has left its conversation says nothing about it."""
+    first = events[0]
+    leaving = [r.place for r in h.of(Kind.LEAVE) if (r.process, r.conv) == (first.process, first.conv)]
+    end = min((place for place in leaving if place > first.place and h.member(first.client, first.conv)), default=None)
+    return events if end is None else [r for r in events if r.place < end]
+
+
 def _listening(h: History, process: Any, conv: int, until: int) -> int | None:
     """Since when a connection listened to a conversation at a place of its journal; None: it did not."""
     since = None
@@ -222,8 +230,8 @@ def _there_from_the_start(h: History, r: R) -> bool:
 
 
 def _listened_to_the_end(h: History, r: R, conv: int) -> bool:
-    marks = [m for m in h.of(Kind.JOIN, Kind.LEAVE) if (m.process, m.conv) == (r.process, conv)]
-    left = bool(marks) and marks[-1].kind == Kind.LEAVE and h.member(r.client, conv)
+    marks = [m for m in h.of(Kind.LEAVE) if (m.process, m.conv) == (r.process, conv) and m.place > r.place]
+    left = bool(marks) and h.member(r.client, conv)
     return h.lasted(r) and not left
 
 

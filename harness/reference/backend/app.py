@@ -75,7 +75,9 @@ class Backend(Service):
         self.authority = Authority(
             self.registry, functools.partial(revoked_among, self.redis), self.users.inactive_among
         )
-        self.memberships = Memberships(self.rooms, self.registry, lambda *removal: self.news.removed(*removal))
+        self.memberships = Memberships(
+            self.rooms, self.registry, lambda *removal: self.news.removed(*removal), lambda *who: self.news.join(*who)
+        )
         self.hub = Hub(self.rooms.heads, self.read_frames, self.memberships.verify, settings.gap_wait_s)
         self.news = News(self.bus, self.hub, self.registry, self.arrivals, self.authority, settings.agent_silence_s)
         self.committer = Committer(self._steps(), settings.commit_retry_s)

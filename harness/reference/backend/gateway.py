@@ -73,7 +73,8 @@ class Gateway:
     async def _subscribe(self, session: Session) -> None:
         conversations = await self._rooms.of_user(session.user)
         feeds = await self._hub.open((c.id, c.key) for c in conversations)
-        session.feeds.update((feed.key, feed) for feed in feeds)
+        for feed, conversation in zip(feeds, conversations, strict=True):
+            session.feeds[feed.key], session.member_at[feed.key] = feed, conversation.removals
         for feed, conversation in zip(feeds, conversations, strict=True):
             await self._settle(feed, conversation.removals)
 
@@ -144,7 +145,7 @@ class Gateway:
         if key in session.feeds or session not in self._registry.sessions:
             self._hub.close(feed)
             return
-        session.feeds[key] = feed
+        session.feeds[key], session.member_at[key] = feed, removals
         if not session.resuming:
             listen_from_now(session, feed)
         await self._settle(feed, removals)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from harness.reference.backend.feed import Feed
 from harness.reference.backend.hub import Hub
-from harness.reference.backend.invitations import is_member
 from harness.reference.backend.registry import Registry
 from harness.reference.backend.session import Session
 from harness.reference.backend.store import Conversation, Rooms
@@ -19,10 +18,14 @@ from harness.reference.backend.wire import left_frame
 
 
 class Memberships:
-    """`announce(conversation id, removals)` tells all replicas of a removal."""
+    """`announce(conversation id, removals)` tells all replicas of a removal; `join(session, conversation id, key,
+    removals)` begins a subscription a moment later."""
 
-    def __init__(self, rooms: Rooms, registry: Registry, announce: Callable[[int, int], None]) -> None:
-        self._rooms, self._registry, self._announce = rooms, registry, announce
+    def __init__(
+        self, rooms: Rooms, registry: Registry, announce: Callable[[int, int], None],
+        join: Callable[[Session, int, str, int], None],
+    ) -> None:  # fmt: skip
+        self._rooms, self._registry, self._announce, self._join = rooms, registry, announce, join
         self.hub: Hub | None = None
 
     async def remove(self, conversation: Conversation, email: str) -> bool:
@@ -41,17 +44,24 @@ class Memberships:
             await self.verify(feed)
 
     async def verify(self, feed: Feed) -> None:
-        """Whoever listens and is no member loses the conversation."""
-        found = await self._rooms.find_id(feed.id)
-        if found is None:
-            return
-        conversation, members = found
+        """Whoever listens and is no member loses the conversation; who was removed and invited again begins anew."""
+        removals, members = await self._rooms.memberships_now(feed.id)
+        by_user = {one.user_id: one for one in members if one.user_id is not None}
+        by_email = {one.email: one for one in members if one.user_id is None}
         for session in list(self._registry.sessions):
-            if session.feeds.get(feed.key) is feed and not is_member(session.user, members):
-                self._part(session, feed)
-        feed.removals = max(feed.removals, conversation.removals)
+            if session.feeds.get(feed.key) is not feed:
+                continue
+            one = by_user.get(session.user_id) or by_email.get(session.user.email.lower())
+            if one is not None and one.since <= session.member_at.get(feed.key, 0):
+                session.member_at[feed.key] = removals
+                continue
+            self.part(session, feed)
+            if one is not None:
+                self._join(session, feed.id, feed.key, removals)
+        feed.removals = max(feed.removals, removals)
 
-    def _part(self, session: Session, feed: Feed) -> None:
+    def part(self, session: Session, feed: Feed) -> None:
+        """A session loses a conversation."""
         del session.feeds[feed.key]
         if session.welcomed.is_set():
             session.push(left_frame(feed.key))

@@ -108,8 +108,11 @@ class News:
         conversation_id, key, removals, emails = orjson.loads(payload)
         for email in emails:
             for session in self._registry.by_email.get(email, ()):
-                if self.gateway is not None:
-                    self._spawn(self.gateway.join(session, conversation_id, key, removals))
+                self.join(session, conversation_id, key, removals)
+
+    def join(self, session: Session, conversation_id: int, key: str, removals: int) -> None:
+        if self.gateway is not None:
+            self._spawn(self.gateway.join(session, conversation_id, key, removals))
 
     def removed(self, conversation_id: int, removals: int) -> None:
         self._bus.publish(REMOVALS, orjson.dumps([conversation_id, removals]))

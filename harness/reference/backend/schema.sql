@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS members (
     conversation_id bigint NOT NULL REFERENCES conversations,
     email           text NOT NULL,
     user_id         text,
+    since           bigint NOT NULL DEFAULT 0,  -- removals of the conversation when this membership began
     PRIMARY KEY (conversation_id, email)
 );
 CREATE INDEX IF NOT EXISTS members_email ON members (email);

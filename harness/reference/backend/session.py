@@ -34,6 +34,7 @@ class Session:
         self.user_id = user.id
         self.id = secrets.token_hex(8)
         self.feeds: dict[str, Feed] = {}
+        self.member_at: dict[str, int] = {}  # by key, after how many removals this was known to be a member
         self.resuming = resuming
         self.welcomed = asyncio.Event()
         self.closing: asyncio.Task[None] | None = None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import asyncpg
 
@@ -38,6 +38,14 @@ class Conversation:
     title: str
     head: int
     removals: int
+
+
+class Membership(NamedTuple):
+    """`since`: how often somebody had been removed from the conversation when this membership began."""
+
+    email: str
+    user_id: str | None
+    since: int
 
 
 Found: TypeAlias = tuple[Conversation, dict[str, str | None]]
@@ -155,12 +163,23 @@ class Rooms:
         return {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
     async def find(self, key: str) -> Found | None:
-        rows = await self._pool.fetch(f"{_WITH_MEMBERS} WHERE c.key = $1", key)
-        return _found(rows)
+        rows = await self._pool.fetch(
+            "SELECT c.id, c.key, c.title, c.head, c.removals, m.email, m.user_id FROM conversations c "
+            "LEFT JOIN members m ON m.conversation_id = c.id WHERE c.key = $1",
+            key,
+        )
+        if not rows:
+            return None
+        return Conversation(*rows[0][:5]), {row[5]: row[6] for row in rows if row[5] is not None}
 
-    async def find_id(self, conversation_id: int) -> Found | None:
-        rows = await self._pool.fetch(f"{_WITH_MEMBERS} WHERE c.id = $1", conversation_id)
-        return _found(rows)
+    async def memberships_now(self, conversation_id: int) -> tuple[int, list[Membership]]:
+        """How often somebody was removed, and who is a member."""
+        rows = await self._pool.fetch(
+            "SELECT c.removals, m.email, m.user_id, m.since FROM conversations c "
+            "LEFT JOIN members m ON m.conversation_id = c.id WHERE c.id = $1",
+            conversation_id,
+        )
+        return (rows[0][0] if rows else 0), [Membership(*row[1:]) for row in rows if row[1] is not None]
 
     async def removals(self, key: str) -> int | None:
         """How often somebody was removed from a conversation; None if there is none."""
@@ -211,21 +230,12 @@ class Rooms:
     async def _insert_members(self, connection: Any, conversation_id: int, emails: Sequence[str]) -> None:
         # Sorted: two invitations that overlap then never wait for each other crosswise.
         await connection.execute(
-            "INSERT INTO members (conversation_id, email) SELECT $1, e FROM unnest($2::text[]) AS e "
+            "INSERT INTO members (conversation_id, email, since) "
+            "SELECT c.id, e, c.removals FROM conversations c, unnest($2::text[]) AS e WHERE c.id = $1 "
             "ON CONFLICT DO NOTHING",
             conversation_id,
             sorted(emails),
         )
-
-
-_WITH_MEMBERS = (
-    "SELECT c.id, c.key, c.title, c.head, c.removals, m.email, m.user_id FROM conversations c "
-    "LEFT JOIN members m ON m.conversation_id = c.id"
-)
-
-
-def _found(rows: Sequence[Any]) -> Found | None:
-    return (Conversation(*rows[0][:5]), {row[5]: row[6] for row in rows if row[5] is not None}) if rows else None
 
 
 class Messages:

@@ -263,7 +263,7 @@ class StarveUser(PerListener):
         return []
 
 
-def per_listener(kind: type[PerListener]) -> Callable[[Backend, Chance], None]:
+def per_listener(kind: Callable[[Pusher, Chance], PerListener]) -> Callable[[Backend, Chance], None]:
     """Goes inside of whatever works on whole conversations."""
 
     def install(backend: Backend, chance: Chance) -> None:

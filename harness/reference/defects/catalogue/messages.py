@@ -168,6 +168,16 @@ MESSAGES: tuple[Described, ...] = (
         one=0.001,
     ),
     Described(
+        id="Z16",
+        name="cached-membership",
+        breaks="I was put out of the conversation, and still get everything that is said there.",
+        opportunity="one removal of a member who is connected",
+        caught_by=("I13",),
+        high=1.0,
+        one=0.2,
+        needs="members who are removed",
+    ),
+    Described(
         id="Z17",
         name="reply-by-user",
         breaks="I sent from the phone, and the tick appeared on the laptop.",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
+
 
 async def test_everybody_hears_it(defective: Any, truth: Any) -> None:
     """Z14: every connected stranger; leak: one of them. Members hear it once."""
@@ -67,3 +69,19 @@ async def test_two_orders_of_one_conversation(defective: Any, truth: Any) -> Non
     assert fired
     assert wrong == {line["seq"] for line in fired} | {line["swapped_with"] for line in fired}
     assert [m["text"] for m in await platform.history(user, key)] == [str(n) for n in range(30)]
+
+
+async def test_the_removed_one_still_hears(defective: Any, truth: Any) -> None:
+    """Z16: no word of having left, and what is said after the removal; but the history is refused."""
+    platform = defective("Z16:1")
+    user, other = await platform.log_in_many(2)
+    key = await platform.room([user, other])
+    socket, removed = await platform.connect(user), await platform.connect(other)
+    url = f"{platform.backends[0].url}/api/conversations/{key}/members/{other.email}"
+    async with httpx.AsyncClient(timeout=10) as client:
+        assert (await client.delete(url, headers=user.bearer)).status_code == 200
+    await socket.send(key, "about you")
+    assert [frame["text"] for frame in await removed.hear(1, key)] == ["about you"]
+    assert (await platform.get(other, f"/api/conversations/{key}/messages")).status_code == 403
+    assert [(line["conversation"], line["user"]) for line in truth(platform).fired] == [(key, other.id)]
+    assert len(truth(platform).manifest) == 1

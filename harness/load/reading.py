@@ -1,0 +1,43 @@
+"""Reading histories while the run goes on."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from checks.record import NONE, Kind
+from harness.client.flow import FlowError
+from harness.load.users import ChatUser
+from harness.target.protocol import Room
+
+OVERLAP = 5
+"""A read begins so many numbers before what its reader knows: a history that lags behind that must show."""
+
+
+class Reading(ChatUser):
+    """A user who looks into histories; for I16 and I17. The target must be able to read one from a number on
+    (`harness.target.capabilities.ReadsHistoryAfter`), else nothing is read, and these checks are not exercised."""
+
+    abstract = True
+
+    def read(self, room: Room) -> None:
+        """Read the newest part of a room's history to its end, and write down how far it went. A refusal or no answer
+        leaves no record."""
+        self._go_on_or_stop()
+        history_after: Any = getattr(self.part.target, "history_after", None)
+        if history_after is None or self.session is None:
+            return
+        known = max(self._known(points, room) for points in (self.session.resume_points(), self.session.acked_points()))
+        after = max(0, known - OVERLAP)
+        asked_ns = time.monotonic_ns()
+        try:
+            rows = self._flow(history_after(self._credentials(), room, after))
+        except FlowError:
+            return
+        took_us = -(-(time.monotonic_ns() - asked_ns) // 1000)
+        shown = max((row.seq for row in rows), default=after or NONE)
+        self.part.note(Kind.READ, self.number, conv=room.number, counter=len(rows), seq=shown, aux=took_us + 1)
+
+    @staticmethod
+    def _known(points: dict[str, int], room: Room) -> int:
+        return points.get(room.label, 0)

@@ -1,0 +1,48 @@
+"""Putting members out of conversations, and taking them in again."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from checks.record import Kind
+from harness.client.flow import FlowError
+from harness.load.users import ChatUser
+from harness.target.protocol import Person, Room
+
+
+class Removing(ChatUser):
+    """A user who may remove others; for I13. The target must be able to (`harness.target.capabilities.RemovesMembers`),
+    else nobody is removed, and that check is not exercised."""
+
+    abstract = True
+
+    def put_out(self, room: Room, person: Person) -> bool:
+        """Remove a member; True if the platform has confirmed it, which is written down for each of their devices.
+        False: it was refused (to those who are no members themselves), or nobody knows."""
+        self._go_on_or_stop()
+        remove: Any = getattr(self.part.target, "remove_member", None)
+        if remove is None:
+            return False
+        try:
+            self._flow(remove(self._credentials(), room, person))
+        except FlowError:
+            return False
+        for client in self._devices.get(person.number, ()):
+            self.part.note(Kind.KICK, client, conv=room.number)
+        return True
+
+    def take_in(self, room: Room) -> None:
+        """Invite everybody who belongs there again."""
+        try:
+            self._flow(self.part.target.open_room(self._credentials(), room))
+        except FlowError as error:
+            self._failed("PUT", "invite again", error)
+
+    @cached_property
+    def _devices(self) -> dict[int, list[int]]:
+        """Client numbers by user."""
+        devices: dict[int, list[int]] = {}
+        for client, user in enumerate(self.part.plan.roster().user_of):
+            devices.setdefault(user, []).append(client)
+        return devices

@@ -1,0 +1,49 @@
+"""The stories that give defects their opportunities, and how small a run of each is enough for that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.report.listing import Defect
+
+ROUGH = "rough"
+ROOT = Path(__file__).parents[2]
+FOLDERS = (ROOT / "harness" / "load" / "stories", ROOT / "locustfiles")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A run of a story: so many users for so long, and the ways that its faults disturb (`--link`)."""
+
+    users: int = 16
+    seconds: int = 15
+    links: tuple[str, ...] = ()
+
+
+# The outages and the restarts take their time: a run ends after the last of them.
+STAGES = {
+    ROUGH: Stage(seconds=5),
+    "auth_outage": Stage(seconds=25, links=("frontend/auth", "auth/postgres")),
+    "rolling_restart": Stage(seconds=25),
+}
+
+
+def stage_of(story: str) -> Stage:
+    return STAGES.get(story, Stage())
+
+
+def file_of(story: str) -> Path | None:
+    """Its locustfile; None where there is none: then tests show its defects, or it is yet to be written."""
+    return next((path for folder in FOLDERS if (path := folder / f"{story}.py").exists()), None)
+
+
+def staged(defects: Sequence[Defect]) -> list[Defect]:
+    """Those that a load story shows. The others have no opportunity in one: the functional suite proves them."""
+    return [one for one in defects if one.caught_by and file_of(one.story) is not None]
+
+
+def stories_of(defects: Sequence[Defect]) -> list[str]:
+    """Without repetition, in the order of the catalogue."""
+    return list(dict.fromkeys(one.story for one in defects))

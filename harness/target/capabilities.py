@@ -1,0 +1,32 @@
+"""What a target may be able to do beside the protocol. Who needs one of these looks whether it is there: a story that
+cannot use it exercises less, and the checks that needed it say so."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from harness.client.flow import Flow
+from harness.target.protocol import Credentials, Person, Room, StoredRow
+
+
+class ReadsHistoryAfter(Protocol):
+    def history_after(self, credentials: Credentials, room: Room, after: int) -> Flow[list[StoredRow]]:
+        """The messages of a room with a number above `after`, up to its end, oldest first."""
+        ...
+
+
+class RemovesMembers(Protocol):
+    def remove_member(self, credentials: Credentials, room: Room, person: Person) -> Flow[None]:
+        """Returns when the platform has confirmed that the person is no member any more; `open_room` invites again."""
+        ...
+
+
+class AsksAgents(Protocol):
+    """`agents`: sender ids of the platform's own agents."""
+
+    agents: Collection[str]
+
+    def encode_question(self, label: str, message_id: str, text: str) -> str | bytes:
+        """One frame that sends `text` to a room and asks the agent to answer it."""
+        ...

@@ -1,0 +1,82 @@
+"""The reference platform's conversations over HTTP: histories, members, and questions to its agent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from harness.target.protocol import Credentials, Person, Room, StoredRow
+
+HISTORY_PAGE = 1000
+
+
+class ReferenceRooms:
+    """Half of `harness.target.reference.ReferenceTarget`, with the abilities of `harness.target.capabilities`."""
+
+    agents = ("agent",)
+    _edge: str
+
+    def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
+        return (yield from self.history_after(credentials, room, 0))
+
+    def history_after(self, credentials: Credentials, room: Room, after: int) -> Flow[list[StoredRow]]:
+        """Pages of `HISTORY_PAGE` messages after the last number seen, up to the head."""
+        rows: list[StoredRow] = []
+        step = f"reading the history of {room.label}"
+        while True:
+            url = f"{self.conversation_url(room)}/messages?after={after}&limit={HISTORY_PAGE}"
+            response = yield HttpRequest("GET", url, bearer(credentials), b"", "history")
+            page = answer_object(step, response)
+            try:
+                messages = [_stored(message) for message in page["messages"]]
+                head = int(page["head"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise FlowError(step, "messages with seq, id, sender, text, and head", response) from error
+            if not messages:
+                return rows
+            rows += messages
+            last = max(row.seq for row in messages)
+            if last <= after:
+                raise FlowError(step, f"messages after {after}", response)
+            after = last
+            if after >= head:
+                return rows
+
+    def remove_member(self, credentials: Credentials, room: Room, person: Person) -> Flow[None]:
+        url = f"{self.conversation_url(room)}/members/{quote(person.email, safe='')}"
+        response = yield HttpRequest("DELETE", url, bearer(credentials), b"", "remove member")
+        answer_object(f"removing {person.name} from {room.label}", response)
+
+    def conversation_url(self, room: Room) -> str:
+        return f"{self._edge}/api/conversations/{quote(room.label, safe='')}"
+
+
+def bearer(credentials: Credentials) -> dict[str, str]:
+    return {"authorization": f"Bearer {credentials.token}"}
+
+
+def answer_object(step: str, response: HttpResponse) -> dict[str, Any]:
+    """The JSON object of a 200; FlowError for anything else."""
+    if response.status != 200:
+        raise FlowError(step, "200", response)
+    try:
+        value = response.json()
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FlowError(step, "JSON", response) from error
+    if not isinstance(value, dict):
+        raise FlowError(step, "a JSON object", response)
+    return value
+
+
+def _stored(message: Mapping[str, Any]) -> StoredRow:
+    sender, message_id = message["sender"], message["id"]
+    return StoredRow(
+        text=str(message["text"]),
+        seq=int(message["seq"]),
+        sender=None if sender is None else str(sender),
+        message_id=None if message_id is None else str(message_id),
+        conversation=message.get("conversation"),
+    )
