@@ -1,10 +1,19 @@
-"""The access token of an HTTP request."""
+"""The access token of an HTTP request, and whether it holds."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 from aiohttp import web
 
 from harness.reference.answers import ApiError
+from harness.reference.tokens import Claims, KeysUnavailable, TokenRefused
+
+
+class Verifies(Protocol):
+    """`harness.reference.tokens.Verifier`."""
+
+    async def verify(self, token: str) -> Claims: ...
 
 
 def unauthorized(code: str, message: str) -> ApiError:
@@ -23,3 +32,13 @@ def bearer_token(request: web.Request) -> str:
     if len(values) > 1 or scheme.lower() != "bearer" or not token.strip():
         raise unauthorized("malformed", "There must be exactly one header Authorization: Bearer TOKEN.")
     return token.strip()
+
+
+async def verified(verifier: Verifies, token: str) -> Claims:
+    """The claims of a token that holds now; ApiError 401 says why it does not, 503 that nobody can say right now."""
+    try:
+        return await verifier.verify(token)
+    except TokenRefused as error:
+        raise unauthorized(error.code, error.message) from None
+    except KeysUnavailable as error:
+        raise ApiError(503, "keys_unavailable", str(error), retry_after_s=1) from None

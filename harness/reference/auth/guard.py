@@ -12,10 +12,10 @@ from aiohttp import web
 
 from harness.reference.answers import ApiError
 from harness.reference.auth.settings import Settings
-from harness.reference.bearer import bearer_token, unauthorized
+from harness.reference.bearer import bearer_token, unauthorized, verified
 from harness.reference.limits import Decision, Limiter, payer
 from harness.reference.revocation import is_revoked
-from harness.reference.tokens import Claims, TokenRefused, Verifier
+from harness.reference.tokens import Claims, Verifier
 
 Authenticated: TypeAlias = Callable[[web.Request, Claims], Awaitable[web.Response]]
 Plain: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
@@ -48,10 +48,7 @@ class Guard:
 
     async def claims_of(self, token: str) -> Claims:
         """ApiError 401 unless the token holds now, on this service as on every other."""
-        try:
-            claims = await self.verifier.verify(token)
-        except TokenRefused as error:
-            raise unauthorized(error.code, error.message) from None
+        claims = await verified(self.verifier, token)
         if await self.is_revoked(claims):
             raise unauthorized("revoked", "The token has been revoked.")
         return claims

@@ -15,9 +15,9 @@ from aiohttp import web
 from harness.reference import clock, tickets
 from harness.reference.answers import ApiError
 from harness.reference.backend.store import User
-from harness.reference.bearer import bearer_token, unauthorized
+from harness.reference.bearer import Verifies, bearer_token, unauthorized, verified
 from harness.reference.revocation import is_revoked
-from harness.reference.tokens import Claims, KeysUnavailable, TokenRefused
+from harness.reference.tokens import Claims
 
 SUBPROTOCOL = "earwitness.v1"
 BEARER_PREFIX = "bearer."
@@ -57,10 +57,6 @@ class Arrivals:
                 del self._waiting[user_id]
 
 
-class Verifies(Protocol):
-    async def verify(self, token: str) -> Claims: ...
-
-
 class FindsUsers(Protocol):
     async def get(self, user_id: str) -> User | None: ...
 
@@ -93,12 +89,7 @@ class Doorkeeper:
         raise unauthorized("no_token", "An access token is needed: by header, subprotocol, ?token= or ?ticket=.")
 
     async def token_claims(self, token: str) -> Claims:
-        try:
-            return await self.verifier.verify(token)
-        except TokenRefused as error:
-            raise unauthorized(error.code, error.message) from None
-        except KeysUnavailable as error:
-            raise ApiError(503, "keys_unavailable", str(error), retry_after_s=1) from None
+        return await verified(self.verifier, token)
 
     async def ticket_claims(self, ticket: str) -> Claims:
         claims = await self.redeem(ticket)

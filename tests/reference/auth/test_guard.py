@@ -6,10 +6,12 @@ import asyncio
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 import redis.asyncio
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness.reference.answers import ApiError
 from harness.reference.auth.guard import Guard
@@ -48,6 +50,22 @@ def test_only_test_mode_signs_anything() -> None:
     with pytest.raises(ApiError) as caught:
         guard_with(admin_secret="right").check_test_mode()
     assert caught.value.status == 404
+
+
+async def test_without_keys_a_token_is_neither_good_nor_bad() -> None:
+    """The keys are in the database: while that is away a token is answered 503, to be asked again, and no fault is
+    logged."""
+
+    async def lost() -> dict[str, Any]:
+        raise ConnectionResetError
+
+    guard = guard_with()
+    guard.verifier.keys = KeySet(lost)
+    token = jwt.encode({}, ec.generate_private_key(ec.SECP256R1()), "ES256", headers={"kid": "one"})
+    with pytest.raises(ApiError) as caught:
+        await guard.claims_of(token)
+    answer = caught.value.response()
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
 
 
 async def test_one_budget_whatever_the_connection(own_world: Any, email: str) -> None:
