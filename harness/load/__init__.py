@@ -8,6 +8,7 @@ from harness.load.flooding import Flooder
 from harness.load.racing import Racer
 from harness.load.reading import Reading
 from harness.load.removing import Removing
+from harness.load.returning import Returning
 from harness.load.story import Story, story
 from harness.load.users import ChatUser
 from harness.load.visitors import Visitor
@@ -22,6 +23,7 @@ __all__ = [
     "Racer",
     "Reading",
     "Removing",
+    "Returning",
     "Story",
     "Visitor",
     "story",

@@ -1,0 +1,49 @@
+"""The whole journey of new and returning users: login, room, message, streamed answer, logout, and back again.
+
+Everybody arrives as somebody new, is the same person in both databases (I15), opens rooms, chats, asks the agent,
+reads. Again and again people log out, stay away, and come back: to the one account that they have (I42), as the same
+person, to conversations that go on where they were (I20) and that show what they had written (I16). Promised besides:
+an answer of the agent is told once, in order, to its end, and two at once do not mix (I24); a refreshed token is
+still the same person's (I15, I32); messages are stored (I5a) and heard (I5b) once (I6), by nobody else (I12).
+"""
+
+from locust import task
+
+from harness.load import Asking, Reading, Returning, story
+
+SMALL, MIDDLE = 0, 1
+
+story(__file__, judged_by="I1 I5a I5b I6 I8 I12 I15 I16 I20 I24 I32 I42".split(), rooms=(5, 10))
+
+
+class Person(Asking, Reading, Returning):
+    """Chats, asks, reads, leaves and comes back."""
+
+    @task(8)
+    def chat_with_a_few(self):
+        self.say(self.rooms[SMALL])
+
+    @task(4)
+    def chat_with_some(self):
+        self.say(self.rooms[MIDDLE])
+
+    @task(2)
+    def ask_the_agent(self):
+        self.ask(self.rooms[SMALL])
+
+    @task(1)
+    def ask_two_things_at_once(self):
+        self.ask(self.rooms[SMALL], count=2)
+
+    @task(2)
+    def look_back(self):
+        self.read(self.rng.choice(self.rooms))
+
+    @task(1)
+    def keep_the_login(self):
+        self.refresh()
+
+    @task(2)
+    def come_back_another_time(self):
+        self.leave_and_return()
+        self.read(self.rooms[SMALL])
