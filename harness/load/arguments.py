@@ -79,6 +79,12 @@ def add_arguments(parser: Any, **_: Any) -> None:
         "kill:auth@20s+5s,delay:edge@5s+5s=200ms. `none`: nothing, where the story has faults of its own",
     )
     group.add_argument(
+        "--keep-frames",
+        env_var="EARWITNESS_KEEP_FRAMES",
+        action="store_true",
+        help="keep every raw frame beside the records, for the witness of a finding; costs disk space and some CPU",
+    )
+    group.add_argument(
         "--defect",
         env_var="EARWITNESS_DEFECT",
         default="",

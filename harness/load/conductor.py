@@ -85,6 +85,7 @@ class Conductor:
             "plan": plan.to_dict(),
             "target": self.under_test.description,
             "secrets": self.under_test.secrets(story.judged_by),
+            "keep_frames": bool(self.options.keep_frames),
             "indexes": {worker: index for index, worker in enumerate(workers)},
         }
         self._write_down(run, plan, workers, assignment)
@@ -125,6 +126,7 @@ class Conductor:
             plan=plan.to_dict(),
             target=self.under_test.description,
             contract=self.under_test.target.contract.to_dict(),
+            options={"keep_frames": assignment["keep_frames"]},
             journals=[f"load-{index}" for index in range(len(workers))]
             + (list(JOURNALS) if self._plan else [])
             + ["collector"],

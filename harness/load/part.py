@@ -12,14 +12,18 @@ from gevent.event import Event
 
 from checks.record import NOBODY, NONE, Kind, Phase
 from harness.client.blocking import TRANSPORT
+from harness.client.keeping import KeepingSession
+from harness.client.session import ChatSession
 from harness.client.tally import Tally
 from harness.load.sampler import SelfSampler
 from harness.load.statistics import LoopLag, Publisher
+from harness.record.frames import FrameStore
 from harness.record.journal import Journal
 from harness.record.latencies import FOOTER_KEY
 from harness.record.meta import process_meta
 from harness.target.load import open_target
 from harness.target.plan import Plan
+from harness.target.protocol import Credentials
 
 if TYPE_CHECKING:
     from harness.load.users import ChatUser
@@ -63,7 +67,9 @@ class Part:
         self._transport_before = TRANSPORT.snapshot()
         # Before its first record this process says by which roster it records: the one that it planned itself (H6).
         meta = process_meta(index=index, roster=self.plan.roster().digest())
-        self.journal = Journal.create(self.run_dir / "journals", f"load-{index}", meta=meta)
+        journals, name = self.run_dir / "journals", f"load-{index}"
+        self.journal = Journal.create(journals, name, meta=meta)
+        self.frames = FrameStore.create(journals, name) if assignment.get("keep_frames") else None
         self.phase(Phase.LOAD)
         self._publisher = Publisher(environment, self.tally)
         self._lag = LoopLag()
@@ -93,6 +99,12 @@ class Part:
     def lag_ms(self) -> dict[str, float]:
         """Loop lag of the last second."""
         return self._lag.lately()
+
+    def session(self, credentials: Callable[[], Credentials], **settings: Any) -> ChatSession:
+        """A device that records into this process's journal and, if frames are kept, keeps them beside it."""
+        if self.frames is None:
+            return ChatSession(journal=self.journal, **settings)
+        return KeepingSession(journal=self.journal, frames=self.frames, credentials=credentials, **settings)
 
     def phase(self, phase: Phase) -> None:
         now = time.monotonic_ns()
@@ -158,6 +170,8 @@ class Part:
         footer = {**TRANSPORT.since(self._transport_before), "lag_ms": self._lag.close()}
         footer["recorded_frames_in"] = sum(user.session.frames_recorded for user in self._talking())
         footer |= {"users": len(self.users), FOOTER_KEY: latencies}
+        if self.frames is not None:
+            footer["frames"] = self.frames.close()
         self.journal.close(footer)
 
     def _talking(self) -> list[ChatUser]:

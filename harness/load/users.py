@@ -18,7 +18,6 @@ from harness.client.events import Handshake
 from harness.client.flow import FlowError
 from harness.client.http_gevent import run_flow_gevent
 from harness.client.posting import Poster
-from harness.client.session import ChatSession
 from harness.load.part import Part
 from harness.target.protocol import Credentials, Room
 
@@ -127,10 +126,10 @@ class ChatUser(User):
             if getattr(target, "sends_by_http", False):
                 post: Any = target.post  # type: ignore[attr-defined]
                 self._poster = Poster(lambda *letter: self._flow(post(self._credentials(), *letter)))
-            self.session = ChatSession(
+            self.session = self.part.session(
+                self._credentials,
                 client=self.number,
                 tag=self.part.plan.tag,
-                journal=self.part.journal,
                 hear=target.hear,
                 encode=target.encode if self._poster is None else self._poster.encode,
                 rooms={room.label: room.number for room in self.part.plan.rooms},

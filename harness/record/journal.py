@@ -86,7 +86,7 @@ class Journal:
         self._ids: dict[str, int] = {}
         self._connections = itertools.count(1)
         self._names_fd = names_fd
-        self._data = _Pages(path, data_fd)
+        self._data = Pages(path, data_fd)
         self.write, self._count, self._halt = _bind(self)
 
     @classmethod
@@ -183,7 +183,7 @@ class Journal:
             raise RecordError(f"{self.path} is closed: nothing can be recorded any more.")
 
 
-class _Pages:
+class Pages:
     """The data file: reserved ahead step by step, mapped one step at a time.
 
     Only reserved bytes are ever mapped: touching a page that the disk has no room for is SIGBUS, not an error.

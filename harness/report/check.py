@@ -4,20 +4,43 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from checks.catalogue import ALL
+from checks.fold import Check
+from harness.errors import SettingsError
 from harness.report.follow import follow_by_hand
-from harness.report.judging import judge_run, write_verdict
+from harness.report.judging import judge_run, write_verdict, write_whole
+from harness.report.swim_svg import witness_svg
+from harness.report.swim_text import witness_text
 from harness.report.terminal import verdict_text
 from harness.report.warm import warm_up
 
 HELP = "judge a run directory again"
+DESCRIPTION = """Judge what a run recorded: all checks, with the verdict written into its directory; with --only some of
+them, and with --witness one finding whole: the records that prove it, the promise that was broken, and a swim-lane
+(time downwards, one lane a device, one for the platform)."""
+EPILOG = """examples:
+  earwitness check runs/latest                                        the verdict again, by today's checks
+  earwitness check runs/latest --only I2,I4                           only these, and the record's own health
+  earwitness check runs/latest --only I2 --witness 1                  the first finding of I2, whole
+  earwitness check runs/latest --only I2 --witness 1 --svg swap.svg   and as a picture"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("run", metavar="RUN", type=Path, help="a run directory, e.g. runs/latest")
-    parser.add_argument("--json", action="store_true", help="print verdict.json instead of text")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="I2,I4", help="judge only these checks; nothing is written"
+    )
+    parser.add_argument("--witness", type=int, metavar="N", help="tell the Nth finding of the one check in --only")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="with --witness: draw its swim-lane into FILE")
+    parser.add_argument("--json", action="store_true", help="print as in verdict.json instead of text")
     parser.add_argument(
         "--follow",
         action="store_true",
@@ -26,13 +49,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judge, write verdict.json, verdict.txt and junit.xml, print; the exit code is the verdict's."""
+    """Judge, write verdict.json, verdict.txt and junit.xml, print; the exit code is the verdict's. With --only nothing
+    is written, and the exit code is that of the chosen checks."""
+    only = chosen(args.only)
+    _refuse_contradictions(args, only)
     run_dir = args.run.resolve()
-    if args.follow:
-        warm_up(lambda line: print(f"earwitness: {line}", file=sys.stderr, flush=True))
-        verdict = follow_by_hand(run_dir)
-    else:
-        verdict = judge_run(run_dir)
-        write_verdict(run_dir, verdict, verdict_text(verdict))
-    print(json.dumps(verdict, indent=1, ensure_ascii=False) if args.json else verdict_text(verdict), flush=True)
+    verdict = _followed(run_dir) if args.follow else judge_run(run_dir, only=only)
+    if args.witness is not None:
+        _tell(verdict, only[0], args)
+        return int(verdict["exit_code"])
+    text = verdict_text(verdict)
+    if not only and not args.follow:  # who follows has written it already
+        write_verdict(run_dir, verdict, text)
+    print(json.dumps(verdict, indent=1, ensure_ascii=False) if args.json else text, flush=True)
     return int(verdict["exit_code"])
+
+
+def _followed(run_dir: Path) -> dict[str, Any]:
+    warm_up(lambda line: print(f"earwitness: {line}", file=sys.stderr, flush=True))
+    return follow_by_hand(run_dir)
+
+
+def _refuse_contradictions(args: argparse.Namespace, only: Sequence[Check]) -> None:
+    if args.follow and only:
+        raise SettingsError("--follow", ["it judges by all checks; leave out --only until the run has ended"])
+    if args.witness is not None and len(only) != 1:
+        raise SettingsError("--witness", ["say of which one check, e.g. --only I2 --witness 1"])
+    if args.svg is not None and args.witness is None:
+        raise SettingsError("--svg", ["say which finding is to be drawn, e.g. --only I2 --witness 1 --svg I2.svg"])
+
+
+def chosen(only: Sequence[str]) -> list[Check]:
+    """The checks of a list of ids or names, in the order of the catalogue. SettingsError names those that are none."""
+    wanted = [word.strip().lower() for words in only for word in words.split(",") if word.strip()]
+    known = {key: check for check in ALL for key in (check.id.lower(), check.name)}
+    unknown = [word for word in wanted if word not in known]
+    if unknown or (only and not wanted):
+        names = ", ".join(check.id for check in ALL)
+        raise SettingsError("--only", [f"there is no check {word!r}" for word in unknown] + [f"there are {names}"])
+    picked = [known[word] for word in wanted]
+    return [check for check in ALL if check in picked]
+
+
+def _tell(verdict: Mapping[str, Any], check: Check, args: argparse.Namespace) -> None:
+    row = next(row for row in (*verdict["checks"], *verdict["harness"]) if row["id"] == check.id)
+    witnesses = row["witnesses"]
+    if not witnesses:
+        why = f": {row['why']}" if row["why"] else ""
+        raise SettingsError("--witness", [f"{check.id} {check.name} has no finding here, it is {row['outcome']}{why}"])
+    if not 1 <= args.witness <= len(witnesses):
+        kept = f"the first {len(witnesses)} of {row['violations']:,} findings are kept"
+        raise SettingsError("--witness", [f"{check.id} has no finding {args.witness}: {kept}"])
+    witness = witnesses[args.witness - 1]
+    if args.json:
+        print(json.dumps(witness, indent=1, ensure_ascii=False), flush=True)
+    else:
+        print(witness_text(witness, row, shutil.get_terminal_size((120, 24)).columns), flush=True)
+    if args.svg is not None:
+        write_whole(args.svg, witness_svg(witness, row))
+        print(f"drawn: {args.svg}", file=sys.stderr)

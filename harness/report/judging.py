@@ -4,55 +4,65 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from checks import ALL
+from checks.catalogue import ALL
 from checks.contract import Contract
+from checks.fold import Check
 from checks.judge import Judge, Watcher
 from checks.outcome import outcome_of_run
-from checks.verdict import Finding, Outcome, Verdict, upper_bound_95
-from checks.witness import tell
-from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN
+from checks.verdict import Outcome, Verdict, upper_bound_95
+from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN, RecordError
 from harness.record.history import History, open_history
 from harness.report import figures
 from harness.report.facts import facts_of
 from harness.report.flood import flood
 from harness.report.junit import junit_xml
 from harness.report.measures import Measured
+from harness.report.swim_svg import witness_svg
 from harness.report.thresholds import judge_thresholds, missed, parse_all
+from harness.report.witnesses import Teller
 
-MOST_WITNESSES = 10
 EXIT_OF = {Outcome.PASS: EXIT_PASS, Outcome.FAIL: EXIT_FAIL, Outcome.UNKNOWN: EXIT_UNKNOWN}
 
 
-def judge_run(run_dir: Path) -> dict[str, Any]:
-    """The verdict of a run directory as the dictionary of verdict.json. RecordError if it cannot be read."""
+def judge_run(run_dir: Path, *, only: Sequence[Check] = ()) -> dict[str, Any]:
+    """The verdict of a run directory as the dictionary of verdict.json. RecordError if it cannot be read.
+
+    `only`: instead of all checks these, and those of the record itself, without which no verdict can be trusted; the
+    run is then judged by them."""
     history = open_history(run_dir)
-    judge = judge_of(history)
+    if not only:
+        judge = judge_of(history)
+    else:
+        history.run["judged_by"] = [check.id for check in only if not check.id.startswith("H")]
+        judge = judge_of(history, [check for check in ALL if check.id.startswith("H") or check in only])
     for batch in history.batches():
         judge.step(batch)
     return verdict_of(history, judge)
 
 
-def judge_of(history: History, watchers: Sequence[Watcher] = ()) -> Judge:
+def judge_of(history: History, checks: Sequence[Check] = ALL, watchers: Sequence[Watcher] = ()) -> Judge:
     """A judge who has seen nothing of it yet."""
-    return Judge(history.roster, Contract.from_dict(history.run["contract"]), ALL, watchers)
+    return Judge(history.roster, Contract.from_dict(history.run["contract"]), checks, watchers)
 
 
 def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
     """The verdict of a history that the judge has seen to its end, with what else is told of a run."""
     run_dir, run = history.path, history.run
+    judged_by = run.get("judged_by", ())
     verdicts = judge.finish(history.infos(), facts_of(history))
-    outcome, why = outcome_of_run(verdicts, run.get("judged_by", ()))
+    outcome, why = outcome_of_run(verdicts, judged_by)
     views = [view.records for view in history.journals]
     measured = measure(history, run_dir)
     thresholds = judge_thresholds(parse_all(f"{run_dir}/run.json", run.get("thresholds") or ()), measured)
     exit_code = EXIT_OF[outcome]
     if outcome is Outcome.PASS and (over := missed(thresholds)):
         exit_code, why = EXIT_THRESHOLD, f"threshold: {over}"
-    told = [told_of(verdict, history) for verdict in verdicts]
+    witnesses = Teller(history).witnesses(verdicts)
+    told = [told_of(verdict, judged_by, witnesses[verdict.id]) for verdict in verdicts]
     return {
         "outcome": outcome.name,
         "exit_code": exit_code,
@@ -81,11 +91,12 @@ def measure(history: History, run_dir: Path) -> Measured:
     return Measured([v.records for v in history.journals], sizes, footers, run_dir / "tables" / "services.jsonl")
 
 
-def told_of(verdict: Verdict, history: History, *, witnesses: bool = True) -> dict[str, Any]:
-    """What verdict.json says of one check; its findings in words if wanted."""
-    named = verdict.id in history.run.get("judged_by", ())
+def told_of(
+    verdict: Verdict, judged_by: Collection[str], witnesses: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """What verdict.json says of one check."""
+    named = verdict.id in judged_by
     broken = verdict.promised and verdict.outcome is Outcome.FAIL
-    findings = verdict.findings[:MOST_WITNESSES] if witnesses else ()
     return {
         "id": verdict.id,
         "name": verdict.name,
@@ -98,30 +109,46 @@ def told_of(verdict: Verdict, history: History, *, witnesses: bool = True) -> di
         "upper_bound_95": upper_bound_95(verdict.examined) if not verdict.violations else None,
         "why": verdict.why,
         "facts": dict(verdict.facts),
-        "witnesses": [words_of(finding, verdict, history) for finding in findings],
+        "witnesses": list(witnesses),
     }
 
 
-def words_of(finding: Finding, verdict: Verdict, history: History) -> dict[str, Any]:
-    """A finding as a sentence and the records that prove it."""
-    telling = tell(finding, verdict, history.roster, lambda journal, index: _record(history, journal, index))
-    return {"sentence": telling.sentence, "records": list(telling.lines)}
-
-
-def _record(history: History, journal: int, index: int) -> Any:
-    """The record `index` (from 1) of a journal, or None if there is none."""
-    records = history.journals[journal].records
-    return records[index - 1] if 0 < index <= len(records) else None
-
-
 def write_verdict(run_dir: Path, verdict: Mapping[str, Any], text: str) -> None:
-    """verdict.txt, junit.xml and verdict.json, each whole or not at all, also if two processes judge the same run."""
+    """verdict.txt, junit.xml, verdict.json and the drawn witnesses, each whole or not at all."""
+    _draw(run_dir, verdict)
     files = {
         "verdict.txt": text.encode() + b"\n",
         "junit.xml": junit_xml(verdict),
         "verdict.json": json.dumps(verdict, indent=1, ensure_ascii=False).encode() + b"\n",
     }
     for name, data in files.items():
-        partial = run_dir / f".{name}.{os.getpid()}"
+        write_whole(run_dir / name, data)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """A reader sees the old file or the new one. RecordError if it cannot be written."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")  # two processes may judge the same run
+    try:
         partial.write_bytes(data)
-        partial.replace(run_dir / name)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RecordError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def _draw(run_dir: Path, verdict: Mapping[str, Any]) -> None:
+    """`witnesses/I2-1.svg` for the first few of each failed check; those of an earlier verdict go."""
+    drawn = {
+        witness["svg"]: witness_svg(witness, check)
+        for check in verdict["checks"]
+        for witness in check["witnesses"]
+        if witness["svg"]
+    }
+    folder = run_dir / "witnesses"
+    for old in folder.glob("*.svg"):
+        if f"witnesses/{old.name}" not in drawn:
+            old.unlink()
+    if drawn:
+        folder.mkdir(exist_ok=True)
+    for name, data in drawn.items():
+        write_whole(run_dir / name, data)

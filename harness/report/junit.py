@@ -23,7 +23,7 @@ def junit_xml(verdict: Mapping[str, Any]) -> bytes:
     )
     for check in counted:
         case = ET.SubElement(suite, "testcase", classname="earwitness", name=f"{check['id']} {check['name']}")
-        words = "\n".join(w["sentence"] for w in check["witnesses"]) or check["why"]
+        words = "\n".join(f"{w['sentence']}\n    {w['command']}" for w in check["witnesses"]) or check["why"]
         if check["outcome"] == "FAIL":
             ET.SubElement(case, "failure", message=f"{check['violations']} violations").text = words
         elif check["outcome"] == "UNKNOWN":

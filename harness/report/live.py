@@ -18,8 +18,9 @@ from checks.traffic import Traffic
 from checks.verdict import Finding, Verdict
 from harness.client.tally import BUCKETS, Summary, bucket_middle
 from harness.record.history import History
-from harness.report.judging import judge_of, told_of, words_of
+from harness.report.judging import judge_of, told_of
 from harness.report.live_file import LADDER_S
+from harness.report.witnesses import in_lines, in_short
 
 MOST_FINDINGS = 20
 TITLES = {check.id: check.title for check in ALL}
@@ -33,7 +34,7 @@ class LiveVerdict:
     def __init__(self, history: History, say: Callable[[str], None]) -> None:
         self._history, self._say = history, say
         self._traffic = Traffic(history.roster, BUCKETS)
-        self.judge: Judge = judge_of(history, [self._traffic])
+        self.judge: Judge = judge_of(history, watchers=[self._traffic])
         self._findings: deque[dict[str, Any]] = deque(maxlen=MOST_FINDINGS)
         self._seen: set[tuple[Any, ...]] = set()
         self._broken: set[str] = set()
@@ -49,8 +50,9 @@ class LiveVerdict:
         verdicts = self.judge.peek()
         for verdict in verdicts:
             self._take(verdict)
-        outcome, why = outcome_of_run(verdicts, self._history.run.get("judged_by", ()))
-        rows = [told_of(verdict, self._history, witnesses=False) for verdict in verdicts]
+        judged_by = self._history.run.get("judged_by", ())
+        outcome, why = outcome_of_run(verdicts, judged_by)
+        rows = [told_of(verdict, judged_by) for verdict in verdicts]
         return self._document("running", outcome.name, why, rows)
 
     def last_look(self, verdict: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,7 +60,9 @@ class LiveVerdict:
         rows = [*verdict["harness"], *verdict["checks"]]
         self._findings.clear()
         for row in rows:
-            self._findings += [{"check": row["id"], "name": row["name"], **witness} for witness in row["witnesses"]]
+            self._findings += [
+                {"check": row["id"], "name": row["name"], **in_lines(witness)} for witness in row["witnesses"]
+            ]
         return {
             **self._document("finished", verdict["outcome"], verdict["why"], rows),
             "exit_code": verdict["exit_code"],
@@ -77,7 +81,7 @@ class LiveVerdict:
             return
         fresh = [finding for finding in verdict.findings if self._new(verdict.id, finding)]
         told = [
-            {"check": verdict.id, "name": verdict.name, **words_of(finding, verdict, self._history)}
+            {"check": verdict.id, "name": verdict.name, **in_short(finding, verdict, self._history)}
             for finding in fresh
         ]
         self._findings += told

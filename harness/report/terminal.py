@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harness.report.swim_text import record_lines
+from harness.report.witnesses import DRAWN
+
 MARK = {"PASS": "PASS   ", "FAIL": "FAIL   ", "UNKNOWN": "UNKNOWN"}
-MOST_WITNESSES = 3
 
 
 def verdict_text(verdict: Mapping[str, Any]) -> str:
@@ -20,10 +22,9 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
     for row in verdict["thresholds"]:
         lines.append(_threshold_line(row))
     for name, row in verdict["latency_ms"].items():
-        if row.get("samples"):
-            lines.append(
-                f"  {name}: p50 {row['p50']} ms, p99 {row['p99']} ms, max {row['max']} ms ({row['samples']:,})"
-            )
+        figures = ", ".join(f"{what} {row[what]} ms" for what in ("p50", "p99", "max") if what in row)
+        if figures:
+            lines.append(f"  {name}: {figures} ({row['samples']:,})")
     if verdict["to_first_message_s"] is not None:
         lines.append(f"  from the command to the first message: {verdict['to_first_message_s']} s")
     for burst in verdict["bursts"]:
@@ -31,9 +32,14 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
     if verdict.get("flood"):
         lines += _flood_lines(verdict["flood"])
     for check in verdict["checks"] + verdict["harness"]:
-        for k, witness in enumerate(check["witnesses"][:MOST_WITNESSES], start=1):
-            lines += ["", f"{check['id']} witness {k} of {check['violations']}: {witness['sentence']}"]
-            lines += [f"    {line}" for line in witness["records"]]
+        for witness in check["witnesses"][:DRAWN]:
+            lines += [
+                "",
+                f"{check['id']} witness {witness['number']} of {check['violations']:,}: {witness['sentence']}",
+            ]
+            for record in witness["records"]:
+                lines += record_lines({**record, "frame": None}, 0)
+            lines.append(f"    alone, with its swim-lane: {witness['command']}")
     lines += ["", f"{verdict['outcome']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()]
     lines.append(f"judged from {verdict['records']:,} records; again: earwitness check {verdict['run']}")
     return "\n".join(lines)

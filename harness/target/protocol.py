@@ -6,13 +6,18 @@ final state is read. It does no I/O: HTTP steps are flows (`harness.client.flow`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from checks.contract import Contract
 from harness.client.events import Handshake, Heard
 from harness.client.flow import Flow
+
+SECRET_MIN = 12
+"""A shorter text of the credentials (a word, a number) is no secret."""
+SECRET_NAMES = ("token", "ticket", "secret", "cookie", "password", "session", "jwt", "key")
+"""Words in the name of a secret in what a login answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,19 @@ class Credentials:
     token: str = field(repr=False)
     expires_at: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every text of it that nobody may read in a record: tokens, tickets, cookies, the person's own secret."""
+        texts = {self.token, self.person.secret, *_secret_texts(self.extra)}
+        return tuple(sorted(text for text in texts if len(text) >= SECRET_MIN))
+
+
+def _secret_texts(value: Any, name: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _secret_texts(inner, str(key).lower())
+    elif isinstance(value, str) and any(word in name for word in SECRET_NAMES):
+        yield value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

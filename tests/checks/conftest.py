@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from words import assert_told
 
 from checks import Batch, Contract, Finding, Flag, JournalInfo, Kind, Phase, Roster, Telling, Verdict, tell
 from checks.judge import judge
@@ -112,6 +113,8 @@ class History:
         if batches is None:
             batches = [Batch(journal, records) for journal, records in self.arrays().items()]
         verdicts = judge(self.roster, self.contract, batches, self.infos(), self.facts)
+        arrays = self.arrays()
+        assert_told(verdicts, self.roster, lambda journal, index: arrays[journal][index - 1])
         return {verdict.id: verdict for verdict in verdicts}
 
     def tell(self, verdict: Verdict, finding: Finding | None = None) -> Telling:

@@ -58,7 +58,7 @@ def test_a_deactivation_that_did_not_arrive(history: Any) -> None:
     see(history, ANN, 1, Place.MAIN_DATABASE, state=State.ACTIVE, value=1)
     verdict = history.judge()["I41"]
     assert (verdict.outcome, history.tell(verdict).sentence) == (
-        Outcome.FAIL, "the two databases differ about ann (active)",
+        Outcome.FAIL, "the two databases differ about ann (active mark)",
     )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def test_swapped_at_ingest(new_history: Callable[..., Any]) -> None:
     """Numbers against the order of sending are one violation, however many heard them so."""
     history = new_history().join(BOB).send(ANN, 1).send(ANN, 2).ack(ANN, 1, 2).ack(ANN, 2, 1)
     assert history.judge()["I1"].violations == 1
-    assert "gave #2 of ann the number 1, below 2 of #1 of ann" in history.tell(history.judge()["I1"]).sentence
+    assert "gave #2 of ann the number 1, below number 2 of #1 of ann" in history.tell(history.judge()["I1"]).sentence
 
 
 @pytest.mark.parametrize(

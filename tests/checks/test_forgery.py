@@ -39,7 +39,7 @@ def test_accepted(history: Any) -> None:
     assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
     told = history.tell(verdict)
     assert told.sentence == "the socket accepted a token of ann that it had never issued: forgery 3"
-    assert "forges access 2" in told.lines[0]
+    assert "forges access token 2" in told.lines[0]
     assert "by query: accepted" in told.lines[1]
 
 

@@ -10,6 +10,7 @@ from presented import ask, change, pause, token
 
 from checks import Outcome
 from checks.record import Artefact, Place, State, Way
+from checks.witness.names import ARTEFACTS
 
 ANN, BOB, BOB2, EVE = range(4)
 ROTATES = {"refresh_single_use": True, "refresh_reuse_revokes": True, "revocation_bound_s": 0.003}
@@ -200,7 +201,7 @@ def test_a_second_use(
     assert verdict.outcome == outcome
     if outcome == Outcome.FAIL:
         assert history.tell(verdict).sentence == (
-            f"ann used one {kind.name.lower()} twice, and both times it was accepted"
+            f"ann used one {ARTEFACTS[kind]} twice, and both times it was accepted"
         )
 
 

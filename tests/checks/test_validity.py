@@ -40,8 +40,8 @@ def test_accepted_after_its_deadline(history: Any) -> None:
     assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
     told = history.tell(verdict)
     assert told.sentence == "the backend accepted ann's token 4 ms after its deadline"
-    assert "is given access 1" in told.lines[0]
-    assert "presents artefact 1 to the backend by header: accepted (200)" in told.lines[1]
+    assert "gets access token 1" in told.lines[0]
+    assert "asks the backend with artefact 1 of ann by header: accepted (200)" in told.lines[1]
 
 
 def test_within_the_leeway(history: Any) -> None:
@@ -115,7 +115,7 @@ def test_revoked_and_accepted(history: Any, number: int) -> None:
     verdict = history.judge()["I30"]
     assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
     told = history.tell(verdict)
-    assert told.sentence == "auth accepted ann's token 5 ms after it had been revoked"
+    assert told.sentence == "the auth service accepted ann's token 5 ms after it had been revoked"
     assert len(told.lines) == 3
 
 

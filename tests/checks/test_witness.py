@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from checks import Finding, Outcome, Roster, Verdict, tell
-from checks.witness import _SENTENCES, device, sentence
+from checks import ALL, Finding, Kind, Outcome, Roster, Verdict, tell
+from checks.record import FOREIGN, NOBODY, NONE, Artefact, Flag, Place, State, empty
+from checks.witness import Told, device, line, scene, sentence
+from checks.witness.lines import MANNERS, label
+from checks.witness.scene import LANES_MAX, NEVER, PLATFORM
+from checks.witness.sentences import SENTENCES
 
 ROSTER = Roster(user_of=(0, 1, 1), conversations=((0, 1),), user_names=("ann",))
 FACTS = {
     "client": 2, "conv": 0, "author": 0, "counter": 16, "other_author": 1, "other_counter": 3, "seq": 5, "other_seq": 7,
     "low": 2, "high": 4, "left": 1, "rows": 2, "stated": -2,
+    "ms": 900, "usual_ms": 9, "granted": 12, "within_ms": 1000, "allowed": 10, "wait_ms": 400, "late": 5, "place": 1,
+    "artefact": 1, "state": 1, "forgery": 1,
 }  # fmt: skip
 
 
@@ -21,11 +29,29 @@ def verdict(id: str) -> Verdict:
     return Verdict(id=id, name="some-check", outcome=Outcome.FAIL, examined=1, violations=1)
 
 
-@pytest.mark.parametrize(("id", "what"), list(_SENTENCES))
+@pytest.mark.parametrize(("id", "what"), list(SENTENCES))
 def test_every_kind_of_finding_has_words(id: str, what: str) -> None:
     """No sentence lacks a fact, none shows a placeholder."""
     words = sentence(Finding(what=what, facts=FACTS), verdict(id), ROSTER)
     assert "{" not in words
+    assert "(unknown" not in words
+
+
+def test_every_check_has_its_sentences() -> None:
+    """No check falls back on general words: each has sentences, and its own module names each kind of finding."""
+    for check in ALL:
+        kinds = [what for id, what in SENTENCES if id == check.id]
+        assert bool(kinds) == check.id.startswith("I")
+        source = Path(inspect.getfile(check.fold)).read_text()
+        assert [what for what in kinds if f'"{what}"' not in source] == []
+    assert {id for id, _ in (*SENTENCES, *NEVER)} <= {check.id for check in ALL}
+    assert set(NEVER) <= set(SENTENCES)
+
+
+def test_a_forgotten_fact_costs_no_verdict() -> None:
+    """A finding without the facts that its sentence needs is told all the same."""
+    words = sentence(Finding(what="number", facts={"conv": 0}), verdict("I2"), ROSTER)
+    assert words == "number (unknown seq) of conversation 0 names two messages: a message and a message"
 
 
 def test_devices() -> None:
@@ -57,6 +83,80 @@ def test_lines_show_flags_attempts_and_heads(new_history: Callable[..., Any]) ->
     finding = Finding(what="late", records=((0, 1), (0, 2)), facts={"client": 0})
     telling = tell(finding, verdict("X1"), history.roster, lambda journal, index: records[index - 1], tag="room")
     assert telling.lines == [
-        "0:1  +0.000 ms  ann (connection 1) joins in -1 at 4",
+        "0:1  +0.000 ms  ann (connection 1) joins -1 at number 4",
         "0:2  +1.000 ms  ann (connection 1) sends #1 of ann (attempt 2) in -1 [corrupt]",
     ]
+
+
+def record(kind: Kind, **slots: int) -> Any:
+    made = empty(1)[0]
+    for name, value in {"kind": int(kind), "client": 0, "conn": 1, **slots}.items():
+        made[name] = value
+    return made
+
+
+def told(kind: Kind, index: int, **slots: int) -> Told:
+    return Told(0, index, record(kind, t=index * 1_000_000, **slots))
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_kind_of_record_has_words(kind: Kind) -> None:
+    """Full slots and empty ones: a whole line and a short label, without a placeholder or a bare number of a name."""
+    full = {"conv": 0, "author": 1, "counter": 2, "attempt": 1, "seq": 7, "aux": 0, "size": 200, "proc": 1, "flags": 2}
+    foreign = {"author": FOREIGN, "aux": FOREIGN if kind is Kind.IDENTITY else 1}
+    for slots in (full, {"author": NOBODY, "seq": NONE, "aux": NONE}, foreign):
+        for words in (line(told(kind, 1, **slots), ROSTER), label(told(kind, 1, **slots), ROSTER)):
+            assert words.strip()
+            assert "{" not in words
+            assert str(FOREIGN) not in words
+            assert str(NOBODY) not in words
+    assert kind in MANNERS
+
+
+def test_words_of_credentials_and_shared_state() -> None:
+    """What was presented where, how, and what became of it."""
+    asked = {
+        "author": 1,
+        "counter": 3,
+        "attempt": int(Place.BACKEND),
+        "size": 401,
+        "flags": int(Flag.REFUSED),
+        "proc": 129,
+    }
+    assert line(told(Kind.REQUEST, 1, **asked), ROSTER) == (
+        "ann (connection 1) asks the backend with artefact 3 of user 1 by header (as a control): refused (401)"
+    )
+    forged = {"counter": 4, "attempt": int(Artefact.ACCESS), "proc": 2, "aux": 3}
+    assert line(told(Kind.TOKEN, 1, conn=0, **forged), ROSTER) == "ann forges access token 4 from artefact 3"
+    seen = {"proc": int(State.READ_MARK), "author": 1, "conv": 0, "aux": 9, "attempt": int(Place.SOCKET)}
+    assert line(told(Kind.SEEN, 1, **seen), ROSTER) == (
+        "ann (connection 1) is shown the read mark of user 1 in conversation 0 = 9 by the socket"
+    )
+
+
+SENT = {"conv": 0, "author": 0, "counter": 16, "attempt": 1}
+
+
+def test_a_scene_has_the_sender_left_of_the_platform() -> None:
+    """Who speaks stands left, who only hears right; arrows go the way of the record; what never came stands last."""
+    proof = [told(Kind.INVOKE, 1, **SENT), told(Kind.JOIN, 2, client=1, conv=0, seq=3)]
+    context = [told(Kind.DELIVER, 3, client=2, seq=5, **SENT)]
+    drawn = scene("I5b", Finding(what="absent", facts={**FACTS, "client": 1}), proof, context, ROSTER)
+    assert drawn.lanes == ("ann", PLATFORM, "user 1 on tab 1", "user 1 on tab 2")
+    assert [(s.at_ms, s.start, s.end, s.label, s.proof) for s in drawn.steps] == [
+        (0.0, 0, 1, "sends #16", True),
+        (1.0, 1, 2, "joins at number 3", True),
+        (2.0, 1, 3, "5 · #16 of ann", False),
+        (None, 2, 2, "never hears #16 of ann", True),
+    ]
+
+
+def test_a_scene_never_has_more_lanes_than_can_be_followed() -> None:
+    """Of a hundred hearers some are shown; those of the proof always."""
+    crowd = Roster(user_of=tuple(range(50)), conversations=(tuple(range(50)),))
+    context = [told(Kind.DELIVER, 10 + client, client=client, seq=5, **SENT) for client in range(50)]
+    proof = [told(Kind.INVOKE, 1, **SENT), told(Kind.DELIVER, 90, client=49, seq=5, **SENT)]
+    drawn = scene("I6", Finding(what="repeated", facts={"client": 49}), proof, context, crowd)
+    assert len(drawn.lanes) == LANES_MAX
+    assert {"user 0", "user 49", PLATFORM} <= set(drawn.lanes)
+    assert sum(step.proof for step in drawn.steps) == 2

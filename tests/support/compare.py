@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import oracle
 from oracle_history import Opinion
+from words import assert_told
 
 from checks.fold import JournalInfo
 from checks.judge import Batch, judge
@@ -34,7 +35,9 @@ def fold(run: Any, rng: random.Random | None = None, **options: Any) -> dict[str
         JournalInfo(name=i.name, records=i.records, footer=i.footer, torn=i.torn, meta=i.meta, gaps=i.gaps)
         for i in run.infos
     ]
-    return {v.id: v for v in judge(run.roster, run.contract, batches(run.journals, rng), infos, **options)}
+    verdicts = judge(run.roster, run.contract, batches(run.journals, rng), infos, **options)
+    assert_told(verdicts, run.roster, lambda journal, index: run.journals[journal][index - 1])
+    return {v.id: v for v in verdicts}
 
 
 def opinions(run: Any) -> dict[str, Opinion]:

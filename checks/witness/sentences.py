@@ -1,18 +1,14 @@
-"""The witness: a finding in plain words, with the records that prove it."""
+"""One sentence for each kind of finding of each check."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
-from checks.record import FOREIGN, NONE, Flag, Kind
 from checks.roster import Roster
-from checks.telling import SENTENCES, line_of, words_of
 from checks.verdict import Finding, Verdict
-
-Lookup: TypeAlias = Callable[[int, int], Any]
-"""(journal number, record index from 1) → the record (a RECORD scalar or a mapping), or None if it is not there."""
+from checks.witness.lines import Lookup, Told, line
+from checks.witness.names import artefact, device, forgery, message, numbers, person, place, room, state
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,32 +19,11 @@ class Telling:
     lines: list[str]
 
 
-def device(roster: Roster, client: int) -> str:
-    """The user's name, and which of their devices if they have several."""
-    if not 0 <= client < len(roster.user_of):
-        return "somebody unknown"
-    user = roster.user_of[client]
-    own = [c for c in range(len(roster.user_of)) if roster.user_of[c] == user]
-    name = roster.user_name(user)
-    return name if len(own) == 1 else f"{name} on tab {own.index(client) + 1}"
-
-
-def _user(roster: Roster, client: int) -> str:
-    return roster.user_name(roster.user_of[client]) if 0 <= client < len(roster.user_of) else "somebody unknown"
-
-
-def _message(roster: Roster, facts: Mapping[str, int], prefix: str = "") -> str:
-    author, counter = facts.get(f"{prefix}author", -1), facts.get(f"{prefix}counter", 0)
-    if author < 0:
-        return "a message"
-    return f"#{counter} of {_user(roster, author)}"
-
-
-_SENTENCES: dict[tuple[str, str], str] = {
+SENTENCES: dict[tuple[str, str], str] = {
     ("I1", "heard"): "{who} heard {other} before {message} in {where}, although {author} sent #{counter} first on the"
     " same connection",
-    ("I1", "numbered"): "{where} gave {message} the number {seq}, below {other_seq} of {other}, although {author} sent"
-    " #{counter} later on the same connection",
+    ("I1", "numbered"): "{where} gave {message} the number {seq}, below number {other_seq} of {other}, although"
+    " {author} sent #{counter} later on the same connection",
     ("I2", "number"): "number {seq} of {where} names two messages: {message} and {other}",
     ("I2", "cycle"): "members heard the messages of {where} in orders that contradict each other: some heard {message}"
     " before {other}, others after it",
@@ -57,10 +32,8 @@ _SENTENCES: dict[tuple[str, str], str] = {
     ("I4", "open"): "{who} never heard {range} of {where} on this connection: {left} missing after a jump",
     ("I4", "reorder"): "{who} heard {range} of {where} only after later numbers",
     ("I5a", "lost"): "{message} was acknowledged, but the final state of {where} does not have it",
-    (
-        "I5b",
-        "absent",
-    ): "{who} was subscribed to {where} from before {message} was sent until the end, and never heard it",
+    ("I5b", "absent"): "{who} was subscribed to {where} from before {message} was sent until the end, and never heard"
+    " it",
     ("I6", "repeated"): "{who} heard {message} in {where} again, after it had been delivered there already",
     ("I7", "numbers"): "{message} took effect twice in {where}: as number {seq} and as number {other_seq}",
     ("I7", "rows"): "{message} is stored {rows} times in {where}",
@@ -83,13 +56,14 @@ _SENTENCES: dict[tuple[str, str], str] = {
     " it",
     ("I14", "other-device"): "{who} got the answer to {message} in {where}, which another device had sent",
     ("I15", "sender"): "the platform named {stated} as the sender of {message} in {where}",
-    ("I15", "identity"): "the platform took {who} for {stated}",
+    ("I15", "identity"): "{place} took {who} for {stated}",
     ("I16", "behind"): "{who} read {where} up to number {seq} after number {other_seq}, an own message, had been"
     " acknowledged",
     ("I17", "behind"): "{who} read {where} up to number {seq} after having seen number {other_seq}",
     ("I20", "skipped"): "{who} was told that nothing was missed in {where}, but heard number {seq} first: {range} did"
     " not come before it",
     ("I20", "repeated"): "{who} resumed {where} and heard number {seq} first, although the next one was number {low}",
+    ("I21", "stale"): "{who} joined {where} at number {other_seq} and then heard number {seq} live",
     ("I24", "headless"): "{who} heard of an agent's run in {where} that never started",
     ("I24", "restarted"): "{who} heard an agent's run in {where} start twice",
     ("I24", "chunks"): "{who} heard a piece of an agent's answer in {where} that is not the next one",
@@ -128,36 +102,62 @@ _SENTENCES: dict[tuple[str, str], str] = {
     ("I40", "probes"): "more calls went to a dependency at once than a half-open breaker may let through",
     ("I40", "stuck"): "a breaker went on refusing calls when it was time to try again",
     ("I40", "refused"): "a breaker refused a call although it was closed",
-    ("I21", "stale"): "{who} joined {where} at number {other_seq} and then heard number {seq} live",
+    ("I29", "late"): "{place} accepted {person}'s token {late} ms after its deadline",
+    ("I30", "revoked"): "{place} accepted {person}'s token {late} ms after it had been revoked",
+    ("I31", "accepted"): "{place} accepted a token of {person} that it had never issued: {forgery}",
+    ("I32", "twice"): "{who} used one refresh token twice, and both times got new tokens",
+    ("I32", "unpunished"): "{person}'s session goes on, although one of its refresh tokens had been used twice",
+    ("I32", "changed"): "{person}'s refreshed token names somebody else, or other permissions, than the one before",
+    ("I33", "twice"): "{who} used one {artefact} twice, and both times it was accepted",
+    ("I33", "elsewhere"): "{person}'s browser finished a login that another browser had begun",
+    ("I34", "outlived"): "{who} heard {message} in {where}, which was said {late} ms after the authority of the"
+    " connection had ended",
+    ("I41", "missing"): "{person} has an account, but the main database does not know it",
+    ("I41", "orphan"): "the main database has an account of {person} that the auth database does not know",
+    ("I41", "differs"): "the two databases differ about {person} ({state})",
+    ("I41", "stale"): "{place} showed an old {state} of {person}, {late} ms after it had been changed",
+    ("I42", "accounts"): "{person} has {rows} accounts",
+    ("I42", "names"): "{person} logged in twice and was two different people",
 }
+"""(check, kind of finding) → what happened. `_words` says what may stand in braces; facts by their own names too."""
 
 
 def sentence(finding: Finding, verdict: Verdict, roster: Roster) -> str:
     """One sentence with names instead of numbers; kinds of findings of users' own checks get a general one."""
-    facts = finding.facts
-    template = _SENTENCES.get((verdict.id, finding.what)) or SENTENCES.get((verdict.id, finding.what))
+    template = SENTENCES.get((verdict.id, finding.what))
     if template is None:
-        told = ", ".join(f"{key} {value}" for key, value in facts.items())
+        told = ", ".join(f"{key} {value}" for key, value in finding.facts.items())
         return f"{verdict.name}: {finding.what}" + (f" ({told})" if told else "")
+    return template.format_map(_Words(_words(finding.facts, roster)))
+
+
+class _Words(dict[str, object]):
+    """A fact that a check forgot must not cost the verdict."""
+
+    def __missing__(self, key: str) -> str:
+        return f"(unknown {key})"
+
+
+def _words(facts: Mapping[str, int], roster: Roster) -> dict[str, object]:
     stated, low, high = facts.get("stated", -1), facts.get("low", 0), facts.get("high", 0)
-    words = {
+    author, counter = facts.get("author", -1), facts.get("counter", 0)
+    return {
         **facts,
-        **words_of(facts, roster),
         "who": device(roster, facts["client"]) if "client" in facts else "the final read",
-        "message": _message(roster, facts),
-        "other": _message(roster, facts, "other_"),
-        "author": _user(roster, facts.get("author", -1)),
-        "counter": facts.get("counter", 0),
-        "where": _where(roster, facts.get("conv", -1)),
-        "stated": _user(roster, stated) if stated >= 0 else "a stranger",
-        "range": f"#{low}" if low == high else f"#{low} to #{high}",
+        "message": message(roster, author, counter),
+        "other": message(roster, facts.get("other_author", -1), facts.get("other_counter", 0)),
+        "author": person(roster, author),
+        "counter": counter,
+        "where": room(roster, facts.get("conv", -1)),
+        "stated": person(roster, stated) if stated >= 0 else "a stranger",
+        "place": place(facts.get("place", 0)),
+        "person": person(roster, facts.get("client", -1)),
+        "artefact": artefact(facts.get("artefact", 0)),
+        "state": state(facts.get("state", 0)),
+        "forgery": forgery(roster, facts.get("forgery", 0)),
+        "range": numbers(low, high),
         "raw": f"author {facts.get('author')}, counter {facts.get('counter')}",
     }
-    return template.format(**words)
-
-
-def _where(roster: Roster, conv: int) -> str:
-    return roster.conversation_name(conv) if 0 <= conv < len(roster.conversations) else "an unknown conversation"
 
 
 def tell(finding: Finding, verdict: Verdict, roster: Roster, lookup: Lookup, tag: str = "") -> Telling:
@@ -169,51 +169,9 @@ def tell(finding: Finding, verdict: Verdict, roster: Roster, lookup: Lookup, tag
         if record is None:
             lines.append(f"{journal}:{index}  (this record is not in the journal)")
         else:
-            lines.append(f"{journal}:{index}  {(int(record['t']) - first) / 1e6:+.3f} ms  {_line(record, roster)}")
+            after_ms = (int(record["t"]) - first) / 1e6
+            lines.append(f"{journal}:{index}  {after_ms:+.3f} ms  {line(Told(journal, index, record), roster)}")
     words = sentence(finding, verdict, roster)
     if tag:
-        words, lines = words.replace(tag, ""), [line.replace(tag, "") for line in lines]
+        words, lines = words.replace(tag, ""), [each.replace(tag, "") for each in lines]
     return Telling(words, lines)
-
-
-_VERBS = {
-    Kind.INVOKE: "sends",
-    Kind.OK: "is told that it is accepted:",
-    Kind.FAIL: "is refused",
-    Kind.INFO: "never learns about",
-    Kind.DELIVER: "hears",
-    Kind.REPLAY: "is replayed",
-    Kind.STORED: "the final state has",
-    Kind.JOIN: "joins",
-    Kind.LEAVE: "leaves",
-    Kind.READ: "reads the history",
-    Kind.DISCONNECT: "is disconnected",
-    Kind.CONNECT: "is connected",
-    Kind.KICK: "loses the membership",
-    Kind.RUN: "hears of an agent's run",
-    Kind.REQUEST: "asks",
-}
-_OF_MESSAGES = (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.REPLAY, Kind.STORED)
-
-
-def _line(record: Any, roster: Roster) -> str:
-    kind, client, seq = Kind(int(record["kind"])), int(record["client"]), int(record["seq"])
-    words = [device(roster, client), f"(connection {int(record['conn'])})"] if client < FOREIGN else []
-    if said := line_of(record, kind):
-        return " ".join([*words[:1], said])
-    words.append(_VERBS.get(kind, kind.name.lower()))
-    if kind in _OF_MESSAGES:
-        author, counter = int(record["author"]), int(record["counter"])
-        words.append(_message(roster, {"author": author, "counter": counter}))
-        if int(record["attempt"]) > 1:
-            words.append(f"(attempt {int(record['attempt'])})")
-    if int(record["conv"]) < FOREIGN:
-        words.append(f"in {_where(roster, int(record['conv']))}")
-    if kind == Kind.REQUEST:
-        words.append(f"and is answered {int(record['size'])}" if record["size"] else "and gets no answer")
-    elif seq != NONE:
-        words.append(f"as number {seq}" if kind in _OF_MESSAGES else f"at {seq}")
-    flags = Flag(int(record["flags"]))
-    if flags:
-        words.append(f"[{str(flags.name).lower()}]" if flags.name else f"[{int(flags)}]")
-    return " ".join(words)

@@ -1,0 +1,26 @@
+"""The witness: a finding in plain words, with the records that prove it. `tell` is the short form; `scene` the picture.
+
+Files of this folder are words only: editing them makes no compiled loop stale (see `checks.compiled`).
+"""
+
+from checks.witness.lines import Lookup, NameOf, Told, line
+from checks.witness.names import device, message, person, room
+from checks.witness.scene import Scene, Step, scene
+from checks.witness.sentences import Telling, sentence, tell
+
+__all__ = [
+    "Lookup",
+    "NameOf",
+    "Scene",
+    "Step",
+    "Telling",
+    "Told",
+    "device",
+    "line",
+    "message",
+    "person",
+    "room",
+    "scene",
+    "sentence",
+    "tell",
+]

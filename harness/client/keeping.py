@@ -1,0 +1,51 @@
+"""A session that keeps the raw frames beside its records, for `--keep-frames`; the plain one pays nothing for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from harness.client.session import ChatSession
+from harness.client.speaking import Encode, Sent
+
+
+class Keeper(Protocol):
+    """The part of `harness.record.frames.FrameStore` that a session writes to."""
+
+    def hearing(self, first: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None: ...
+    def heard(self, last: int) -> None: ...
+    def said(self, record: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None: ...
+
+
+class Secretive(Protocol):
+    """Credentials: what of them must not be kept."""
+
+    def secrets(self) -> tuple[str, ...]: ...
+
+
+class KeepingSession(ChatSession):
+    """`credentials` gives those of the moment: a platform may send a token back, and it is blotted out."""
+
+    __slots__ = ("_credentials", "_frames", "_held", "_records", "_secrets")
+
+    def __init__(self, *, frames: Keeper, credentials: Callable[[], Secretive], journal: Any, **settings: Any) -> None:
+        super().__init__(journal=journal, **settings)
+        self._frames, self._credentials, self._records = frames, credentials, journal
+        self._held: Secretive | None = None
+        self._secrets: tuple[bytes, ...] = ()
+
+    def heard(self, now_ns: int, data: str | bytes) -> None:
+        self._frames.hearing(self._records.records + 1, data, self._hidden())
+        super().heard(now_ns, data)
+        self._frames.heard(self._records.records)
+
+    def _invoke(self, now_ns: int, message_id: str, sent: Sent, put: Encode | None = None) -> str | bytes:
+        frame = super()._invoke(now_ns, message_id, sent, put)
+        self._frames.said(self._records.records, frame, self._hidden())
+        return frame
+
+    def _hidden(self) -> tuple[bytes, ...]:
+        held = self._credentials()
+        if held is not self._held:  # a login, or a refreshed token
+            self._held, self._secrets = held, tuple(text.encode() for text in held.secrets())
+        return self._secrets

@@ -1,0 +1,178 @@
+"""Raw frames beside a journal (`--keep-frames`), for the witness: NAME.frames, keyed by record number.
+
+An array of steps of 1 MB, each a row of entries: `HEAD` (first record, frame's bytes, number of records, flags), then
+the frame, padded to 8 bytes. An entry never crosses a step; zeros end a step. The head is written last and the pages
+are shared memory, so what has been kept survives the death of the process, and a torn tail is zeros.
+
+Entries ascend by record, so a reader halves its way over the steps. Only what was said and heard on an open socket is
+kept: never a handshake or a request; what the caller names as secret is blotted out.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from harness.errors import RecordError
+from harness.record.journal import STEP_BYTES, Pages
+
+SUFFIX: Final = ".frames"
+HEAD: Final = struct.Struct("<QIHH")
+FRAME_MAX: Final = 1 << 16
+"""A longer frame is kept cut, and says so."""
+
+BINARY, CUT = 1, 2
+BLOT: Final = b"[secret]"
+
+
+class FrameStore:
+    """The writing side, of one process. What cannot be kept is counted and said in `footer`: it costs no verdict."""
+
+    def __init__(self, path: Path, pages: Pages) -> None:
+        self.path, self._pages = path, pages
+        self._view = pages.map_next() or memoryview(b"")
+        self._at = self._steps = 0
+        self.kept = self.lost = 0
+        self._why = ""
+        self._hearing: tuple[int, str | bytes, tuple[bytes, ...]] | None = None
+
+    @classmethod
+    def create(cls, directory: Path, name: str) -> Self:
+        """Beside the journal `name`. RecordError as `Journal.create`."""
+        path = Path(directory) / f"{name}{SUFFIX}"
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise RecordError(f"Cannot keep frames at {path}: {error.strerror}.") from error
+        try:
+            return cls(path, Pages(path, fd))
+        except RecordError:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            raise
+
+    def hearing(self, first: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
+        """A frame has come; its records, if it makes any, begin with `first`."""
+        self._hearing = first, frame, secrets
+
+    def heard(self, last: int) -> None:
+        """Its records end with `last`."""
+        hearing, self._hearing = self._hearing, None
+        if hearing is not None:
+            self._keep(hearing[0], last, *hearing[1:])
+
+    def said(self, record: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
+        """The frame of one record. If it is said in answer to one that is just being heard, that one is kept first:
+        entries ascend."""
+        if self._hearing is not None:
+            first, heard, hidden = self._hearing
+            self._keep(first, record - 1, heard, hidden)
+            self._hearing = record + 1, heard, hidden
+        self._keep(record, record, frame, secrets)
+
+    def _keep(self, first: int, last: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
+        """The frame that records `first` to `last` were made of; nothing if there are none. Never raises."""
+        if last < first:
+            return
+        flags = 0
+        if isinstance(frame, str):
+            data = frame.encode("utf-8", "surrogatepass")
+        else:
+            data, flags = frame, BINARY
+        for secret in secrets:
+            if secret in data:
+                data = data.replace(secret, BLOT)
+        if len(data) > FRAME_MAX:
+            data, flags = data[:FRAME_MAX], flags | CUT
+        end = self._at + HEAD.size + len(data)
+        if end > len(self._view):
+            if not self._turn_page():
+                self.lost += 1
+                return
+            end = HEAD.size + len(data)
+        self._view[self._at + HEAD.size : end] = data
+        HEAD.pack_into(self._view, self._at, first, len(data), min(last - first + 1, 0xFFFF), flags)
+        self._at = end + 7 & ~7
+        self.kept += 1
+
+    def _turn_page(self) -> bool:
+        try:
+            self._pages.reserve()
+        except RecordError as error:
+            self._why = str(error)
+        page = self._pages.map_next()
+        if page is None:
+            self._view = memoryview(b"")
+            return False
+        self._view, self._at = page, 0
+        self._steps += 1
+        return True
+
+    def close(self) -> dict[str, Any]:
+        """Cut the file to its entries. What the journal's footer says of it: kept, lost, why."""
+        self._view = memoryview(b"")
+        self._pages.close(self._steps * STEP_BYTES + self._at)
+        return {"kept": self.kept, "lost": self.lost, **({"why": self._why} if self._why else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """`data` as it came, without secrets; `cut`: it was longer."""
+
+    data: bytes
+    binary: bool
+    cut: bool
+
+    def text(self) -> str:
+        """For people: text as it is, bytes in hexadecimal."""
+        said = self.data.hex(" ") if self.binary else self.data.decode("utf-8", "backslashreplace")
+        return f"{said} …" if self.cut else said
+
+
+class Frames:
+    """The reading side; opened for each look, because a witness looks at a handful."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def of(self, record: int) -> Frame | None:
+        """The frame that a record was made of, None if it was not kept (or its writer died before)."""
+        try:
+            with self.path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                step = self._step_of(file, size, record)
+                file.seek(step * STEP_BYTES)
+                return _find(file.read(STEP_BYTES), record)
+        except OSError:
+            return None
+
+    def _step_of(self, file: Any, size: int, record: int) -> int:
+        low, high = 0, -(-size // STEP_BYTES) - 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            file.seek(middle * STEP_BYTES)
+            head = file.read(HEAD.size)
+            first = HEAD.unpack(head)[0] if len(head) == HEAD.size else 0
+            low, high = (middle, high) if 0 < first <= record else (low, middle - 1)
+        return low
+
+
+def _find(step: bytes, record: int) -> Frame | None:
+    at = 0
+    while at + HEAD.size <= len(step):
+        first, length, count, flags = HEAD.unpack_from(step, at)
+        end = at + HEAD.size + length
+        if not first or first > record or end > len(step):
+            return None
+        if record < first + count:
+            return Frame(step[at + HEAD.size : end], bool(flags & BINARY), bool(flags & CUT))
+        at = end + 7 & ~7
+    return None
+
+
+def frames_of(journal: Path) -> Frames:
+    """The frames beside a journal's data file."""
+    return Frames(journal.with_suffix(SUFFIX))

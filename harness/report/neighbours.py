@@ -1,0 +1,192 @@
+"""Records beside those of a finding: what else was recorded of the same messages, numbers, tokens and runs.
+
+One pass over the journals for all findings together; a second one only where a finding names numbers and no message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from checks.record import FOREIGN, Kind
+from checks.verdict import Finding
+from checks.witness import Told
+from checks.witness.lines import MESSAGE_KINDS
+from harness.record.history import History
+
+CHUNK = 1 << 16
+KEPT = 1000
+"""Of one finding: more than all members of a room hear a message, less than would ever be read."""
+NUMBERS_MAX = 2
+"""A gap may have thousands of numbers; the first of them tell what happened."""
+
+_OF_MESSAGES = np.zeros(256, dtype=bool)
+_OF_MESSAGES[[int(kind) for kind in MESSAGE_KINDS]] = True
+_OF_TOKENS = np.zeros(256, dtype=bool)
+_OF_TOKENS[[Kind.REQUEST, Kind.REVOKE]] = True
+_JOINING = frozenset((Kind.JOIN, Kind.READ))
+
+Keys = npt.NDArray[np.uint64]
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What a finding is about, and what was found of it. Keys are two numbers in one, see `_pair`."""
+
+    messages: set[int] = field(default_factory=set)
+    numbers: set[int] = field(default_factory=set)
+    artefacts: set[int] = field(default_factory=set)
+    runs: set[tuple[int, int, int]] = field(default_factory=set)
+    reads: set[int] = field(default_factory=set)
+    found: list[Told] = field(default_factory=list)
+
+    def take(self, told: Told) -> None:
+        if len(self.found) < KEPT:
+            self.found.append(told)
+
+
+def _pair(high: int, low: int) -> int:
+    return high << 32 | low & 0xFFFF_FFFF
+
+
+def wanted_of(finding: Finding, proof: Sequence[Told]) -> Wanted:
+    """From the records, because facts of the same name mean other things in other checks."""
+    wanted = Wanted()
+    for told in proof:
+        r = told.record
+        author, counter = int(r["author"]), int(r["counter"])
+        if told.kind in MESSAGE_KINDS and author < FOREIGN and counter:
+            wanted.messages.add(_pair(author, counter))
+        elif told.kind in (Kind.REQUEST, Kind.REVOKE) and counter:
+            wanted.artefacts.add(_pair(author, counter))
+        elif told.kind is Kind.TOKEN:
+            wanted.artefacts.add(_pair(int(r["client"]), counter))
+        elif told.kind is Kind.RUN:
+            wanted.runs.add((told.journal, author, int(r["conn"])))
+    facts = finding.facts
+    conv, low = facts.get("conv", -1), facts.get("low", -1)
+    if conv >= 0 and (wanted.messages or any(told.kind in _JOINING for told in proof)):
+        if "author" not in facts and facts.get("high", -1) >= low >= 0:
+            wanted.numbers |= {_pair(conv, n) for n in range(low, min(facts["high"] + 1, low + NUMBERS_MAX))}
+        wanted.numbers |= {_pair(conv, facts["other_seq"])} if facts.get("other_seq", -1) >= 0 else set()
+        wanted.reads.add(conv)
+    return wanted
+
+
+def gather(history: History, wanted: Sequence[Wanted]) -> None:
+    """Fill `found` of each."""
+    if any(one.numbers for one in wanted):
+        _pass(history, [Wanted(numbers=one.numbers) for one in wanted], wanted)
+    _pass(history, wanted, wanted)
+
+
+def _pass(history: History, asked: Sequence[Wanted], answer: Sequence[Wanted]) -> None:
+    messages, numbers, artefacts = (
+        np.array(sorted(set().union(*(getattr(one, name) for one in asked))), dtype=np.uint64)
+        for name in ("messages", "numbers", "artefacts")
+    )
+    others = any(one.runs or one.reads for one in asked)
+    for number, view in enumerate(history.journals):
+        records = view.records
+        for start in range(0, len(records), CHUNK):
+            chunk = records[start : start + CHUNK]
+            for at in _hits(chunk, messages, numbers, artefacts, others):
+                _deal(Told(number, start + int(at) + 1, chunk[at].copy()), asked, answer)
+
+
+def _hits(chunk: npt.NDArray[Any], messages: Keys, numbers: Keys, artefacts: Keys, others: bool) -> npt.NDArray[Any]:
+    kind = chunk["kind"]
+    hit = np.zeros(len(chunk), dtype=bool)
+    if len(messages) or len(artefacts):
+        keys = _keys(chunk["author"], chunk["counter"])
+        hit |= np.isin(keys, messages) & _OF_MESSAGES[kind]
+    if len(artefacts):
+        hit |= np.isin(keys, artefacts) & _OF_TOKENS[kind]
+        hit |= (kind == Kind.TOKEN) & np.isin(_keys(chunk["client"], chunk["counter"]), artefacts)
+    if len(numbers):
+        hit |= np.isin(_keys(chunk["conv"], chunk["seq"]), numbers) & _OF_MESSAGES[kind]
+    if others:
+        hit |= (kind == Kind.RUN) | (kind == Kind.READ_END)
+    return np.flatnonzero(hit)
+
+
+def _keys(high: npt.NDArray[Any], low: npt.NDArray[Any]) -> Keys:
+    return (high.astype(np.uint64) << np.uint64(32)) | (low.astype(np.uint64) & np.uint64(0xFFFF_FFFF))
+
+
+def _deal(told: Told, asked: Sequence[Wanted], answer: Sequence[Wanted]) -> None:
+    """To every finding that it belongs to; what has a wanted number also tells which message that was."""
+    r, kind = told.record, told.kind
+    named = _pair(int(r["author"]), int(r["counter"]))
+    owned = _pair(int(r["client"]), int(r["counter"])) if kind is Kind.TOKEN else named
+    numbered = _pair(int(r["conv"]), int(r["seq"]))
+    run = (told.journal, int(r["author"]), int(r["conn"]))
+    for one, into in zip(asked, answer, strict=True):
+        if kind in MESSAGE_KINDS:
+            if numbered in one.numbers and int(r["seq"]) >= 0:
+                into.messages |= {named} if int(r["author"]) < FOREIGN else set()
+            if named in one.messages:
+                into.take(told)
+        elif kind is Kind.RUN:
+            if run in one.runs:
+                into.take(told)
+        elif kind is Kind.READ_END:
+            if int(r["conv"]) in one.reads:
+                into.take(told)
+        elif owned in one.artefacts:
+            into.take(told)
+
+
+def choose(finding: Finding, proof: Sequence[Told], found: Iterable[Told]) -> tuple[list[Told], list[Told]]:
+    """(proof, context): the proof made up to six with what belongs to it, and a few of those who were there too."""
+    return _Choice(finding, proof).made(found)
+
+
+def _when(told: Told) -> tuple[int, int, int]:
+    return int(told.record["t"]), told.journal, told.index
+
+
+PROOF_MAX, CONTEXT_MAX, HEARERS = 6, 6, 2
+
+
+class _Choice:
+    def __init__(self, finding: Finding, proof: Sequence[Told]) -> None:
+        self._facts = finding.facts
+        self._proof = list(proof)
+        self._known = {(told.journal, told.index) for told in proof}
+        self._listeners = {int(t.record["client"]) for t in proof if t.kind in (Kind.DELIVER, Kind.REPLAY, Kind.JOIN)}
+        self._listeners |= {finding.facts["client"]} if "client" in finding.facts else set()
+        self._final = "client" not in finding.facts  # then it is about what became of a message, not of a listener
+
+    def made(self, found: Iterable[Told]) -> tuple[list[Told], list[Told]]:
+        left = sorted((t for t in found if (t.journal, t.index) not in self._known), key=_when)
+        belongs = [t for t in left if self._belongs(t)]
+        proof = sorted(self._proof + belongs[: max(0, PROOF_MAX - len(self._proof))], key=_when)
+        heard: dict[tuple[int, int], int] = {}
+        context = []
+        for told in left:
+            if told.kind is Kind.DELIVER and not self._belongs(told):
+                key = int(told.record["author"]), int(told.record["counter"])
+                heard[key] = heard.get(key, 0) + 1
+                if heard[key] <= HEARERS:
+                    context.append(told)
+            elif told.kind in (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.TOKEN, Kind.REVOKE):
+                context.append(told)
+        mine = {(told.journal, told.index) for told in proof}
+        return proof, [t for t in context if (t.journal, t.index) not in mine][:CONTEXT_MAX]
+
+    def _belongs(self, told: Told) -> bool:
+        """What the sentence speaks of: how the message was sent and answered, whatever the listener heard of it, what
+        the final read had, the run's own steps."""
+        kind, r = told.kind, told.record
+        if kind in (Kind.DELIVER, Kind.REPLAY):
+            return int(r["client"]) in self._listeners
+        if kind in (Kind.STORED, Kind.READ_END):
+            return self._final
+        if kind in (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO):
+            return (int(r["author"]), int(r["counter"])) == (self._facts.get("author"), self._facts.get("counter"))
+        return True

@@ -1,0 +1,180 @@
+"""A witness as a picture: one SVG that needs nothing else, readable on white and on dark."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from harness.report.swim_text import clock
+from harness.report.witnesses import promise_words
+
+TIME, LANE, ROW, TOP, MARGIN = 96, 190, 40, 34, 20
+LETTER = 6.9
+"""Width of a letter of the labels, 12 px, on average; what would be too long is cut, and whole in its tooltip."""
+TITLE_LETTERS = 7.6
+
+STYLE = """
+text { font-family: system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; font-size: 12px; fill: #1b1f24 }
+.card { fill: #ffffff; stroke: #d0d7de }
+.title { font-size: 15px; font-weight: 600 }
+.dim, .time { fill: #57606a }
+.time { font-size: 11px; font-variant-numeric: tabular-nums }
+.lane { stroke: #c4ccd4; stroke-width: 1.5 }
+.head { fill: #eaeef2; stroke: #c4ccd4 }
+.name { font-weight: 600 }
+.proof { stroke: #0550ae; stroke-width: 2.4; fill: none }
+.tip { fill: #0550ae }
+.other { stroke: #8c959f; stroke-width: 1.2; stroke-dasharray: 5 4; fill: none }
+.othertip { fill: #8c959f }
+.never { stroke: #cf222e; stroke-width: 2.6 }
+.nevertext { fill: #cf222e; font-weight: 600 }
+.halo { stroke: #ffffff; stroke-width: 5; stroke-linejoin: round }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3 }
+  .card { fill: #161b22; stroke: #3d444d }
+  .dim, .time { fill: #9198a1 }
+  .lane, .head { stroke: #4a535d }
+  .head { fill: #212830 }
+  .proof { stroke: #79b8ff }
+  .tip { fill: #79b8ff }
+  .other { stroke: #7d8590 }
+  .othertip { fill: #7d8590 }
+  .never { stroke: #ff7b72 }
+  .nevertext { fill: #ff7b72 }
+  .halo { stroke: #161b22 }
+}
+"""
+
+
+def witness_svg(witness: Mapping[str, Any], check: Mapping[str, Any]) -> bytes:
+    """The picture of a witness of verdict.json; `check` is its row there."""
+    lanes: Sequence[str] = witness["lanes"]
+    width = MARGIN * 2 + TIME + LANE * max(2, len(lanes))
+    head = _head(witness, check, width)
+    top = MARGIN + sum(height for _, _, height in head) + 12
+    steps: Sequence[Mapping[str, Any]] = witness["steps"]
+    height = top + TOP + ROW * len(steps) + 74
+    size = {"viewBox": f"0 0 {width} {height}", "width": str(width), "height": str(height)}
+    svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, "role": "img"})
+    ET.SubElement(svg, "title").text = _sound(witness["sentence"])
+    ET.SubElement(svg, "style").text = STYLE
+    ET.SubElement(
+        svg, "rect", {"class": "card"}, x="0.5", y="0.5", width=str(width - 1), height=str(height - 1), rx="8"
+    )
+    y = MARGIN
+    for text, kind, line in head:
+        _text(svg, MARGIN, y + line - 6, text, kind)
+        y += line
+    _lanes(svg, lanes, top, ROW * len(steps))
+    for number, step in enumerate(steps):
+        _step(svg, step, top + TOP + ROW * number + ROW * 0.7, len(lanes))
+    _legend(svg, steps, height - 38)
+    return bytes(ET.tostring(svg, encoding="utf-8", xml_declaration=True))
+
+
+def _head(witness: Mapping[str, Any], check: Mapping[str, Any], width: int) -> list[tuple[str, str, int]]:
+    """Lines above the lanes: (text, class, height)."""
+    letters = int((width - 2 * MARGIN) / TITLE_LETTERS)
+    told = [(line, "title", 21) for line in textwrap.wrap(_sound(witness["sentence"]), letters)]
+    made = "Promise broken" if check["promised"] else "Never promised, an observation"
+    where = f"{check['id']} {check['name']}, finding {witness['number']} of {check['violations']:,}"
+    small = [f"{made}: {promise_words(witness['promise'])}", f"{where} · {witness['command']}"]
+    letters = int((width - 2 * MARGIN) / LETTER)
+    return told + [(line, "dim", 18) for text in small for line in textwrap.wrap(_sound(text), letters)]
+
+
+def _centre(lane: int) -> float:
+    return MARGIN + TIME + LANE * (lane + 0.5)
+
+
+def _lanes(svg: ET.Element, lanes: Sequence[str], top: int, height: int) -> None:
+    for number, name in enumerate(lanes):
+        x = _centre(number)
+        _line(svg, "lane", x, top + 24, x, top + TOP + height + 12)
+        room = LANE - 24
+        ET.SubElement(
+            svg, "rect", {"class": "head"}, x=f"{x - room / 2:g}", y=str(top), width=str(room), height="24", rx="5"
+        )
+        _text(svg, x, top + 16, name, "name", "middle", room - 8)
+
+
+def _step(svg: ET.Element, step: Mapping[str, Any], y: float, lanes: int) -> None:
+    start, end = _centre(step["from"]), _centre(step["to"])
+    _text(svg, MARGIN + TIME - 12, y + 4, clock(step["at_ms"]), "time", "end")
+    if step["at_ms"] is None:
+        for one in (-1, 1):
+            _line(svg, "never", start - 6, y - 6 * one, start + 6, y + 6 * one)
+        _beside(svg, step, start, y, lanes, "nevertext")
+        return
+    line, tip = ("proof", "tip") if step["proof"] else ("other", "othertip")
+    words = "" if step["proof"] else "dim"
+    ET.SubElement(svg, "circle", {"class": tip}, cx=f"{start:g}", cy=f"{y:g}", r="4")
+    if start == end:
+        _beside(svg, step, start, y, lanes, words)
+        return
+    ahead = 1 if end > start else -1
+    _line(svg, line, start, y, end - 8 * ahead, y)
+    points = f"{end:g},{y:g} {end - 10 * ahead:g},{y - 5:g} {end - 10 * ahead:g},{y + 5:g}"
+    ET.SubElement(svg, "polygon", {"class": tip}, points=points)
+    # At the device, where an arrow over many lanes begins or ends: there is always one whole lane of room.
+    near = start if step["to"] < step["from"] else end
+    x = near - LANE / 2 if abs(end - start) > LANE else (start + end) / 2
+    _label(svg, x, y - 7, step["label"], words, "middle", LANE - 24)
+
+
+def _beside(svg: ET.Element, step: Mapping[str, Any], x: float, y: float, lanes: int, kind: str) -> None:
+    """Words at a lane: right of it, over the lanes that follow; left of the last one, where the card ends."""
+    behind = lanes - 1 - step["from"]
+    if behind:
+        _label(svg, x + 12, y + 4, step["label"], kind, "start", LANE * (behind + 0.5) - 24)
+    else:
+        _label(svg, x - 12, y + 4, step["label"], kind, "end", LANE * (lanes - 0.5) - 24)
+
+
+def _label(svg: ET.Element, x: float, y: float, text: str, kind: str, anchor: str, room: float) -> None:
+    """Twice: a halo of the card's colour keeps the lanes off the letters."""
+    _text(svg, x, y, text, "halo", anchor, room)
+    _text(svg, x, y, text, kind, anchor, room)
+
+
+def _legend(svg: ET.Element, steps: Sequence[Mapping[str, Any]], y: int) -> None:
+    x = float(MARGIN)
+    for shown, kind, words in (
+        (True, "proof", "proves it"),
+        (any(not step["proof"] for step in steps), "other", "what else was recorded of the same"),
+        (any(step["at_ms"] is None for step in steps), "never", "never happened"),
+    ):
+        if shown:
+            _line(svg, kind, x, y - 4, x + 26, y - 4)
+            _text(svg, x + 32, y, words, "dim")
+            x += 52 + len(words) * LETTER
+    _text(
+        svg, MARGIN, y + 20, "time runs downwards · “7 · #3 of ann” is Ann's third message, number 7 of its room", "dim"
+    )
+
+
+def _line(svg: ET.Element, kind: str, x1: float, y1: float, x2: float, y2: float) -> None:
+    ET.SubElement(svg, "line", {"class": kind}, x1=f"{x1:g}", y1=f"{y1:g}", x2=f"{x2:g}", y2=f"{y2:g}")
+
+
+def _text(
+    svg: ET.Element, x: float, y: float, text: str, kind: str = "", anchor: str = "start", room: float = 0.0
+) -> None:
+    text = _sound(text)
+    element = ET.SubElement(svg, "text", {"class": kind} if kind else {}, x=f"{x:g}", y=f"{y:g}")
+    if anchor != "start":
+        element.set("text-anchor", anchor)
+    letters = int(room / LETTER)
+    element.text = text
+    if room and len(text) > letters:
+        element.text = text[: letters - 1] + "…"
+        if kind != "halo":
+            ET.SubElement(element, "title").text = text
+
+
+def _sound(text: str) -> str:
+    """Characters that XML cannot hold are shown as their numbers."""
+    return "".join(c if c in "\t\n" or 32 <= ord(c) < 0xD800 or 0xDFFF < ord(c) < 0xFFFE or ord(c) > 0xFFFF
+                   else f"\\x{ord(c):02x}" for c in text)  # fmt: skip

@@ -1,0 +1,95 @@
+"""A witness in the terminal: the sentence, the promise, the records, and the swim-lane, time downwards."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.report.witnesses import promise_words
+
+TIME = 14
+LANE_MIN, LANE_MAX = 11, 22
+FRAME_MAX = 400
+"""Characters of a raw frame that are shown; verdict.json has all of it."""
+
+
+def witness_text(witness: Mapping[str, Any], check: Mapping[str, Any], width: int) -> str:
+    """The finding whole. `check` is its row of verdict.json; `width` of the terminal in characters."""
+    of = f"{check['violations']:,}"
+    title = f"{witness['check']} {check['name']} · finding {witness['number']} of {of}: {witness['sentence']}"
+    promised = promise_words(witness["promise"])
+    broken = f"the promise {'broken' if check['promised'] else '(never made, so this is an observation)'}: {promised}"
+    lines = ["", *_wrapped(title, width), "", *_wrapped(broken, width), "", "the records that prove it:"]
+    for record in witness["records"]:
+        lines += record_lines(record, width)
+    lines += ["", *swim_lines(witness, width)]
+    if any(not step["proof"] for step in witness["steps"]):
+        lines += ["", "━ proves it   ─ what else was recorded of the same"]
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, max(40, width), subsequent_indent="  ", break_long_words=False)
+
+
+def record_lines(record: Mapping[str, Any], width: int) -> list[str]:
+    """A record in words, and its raw frame if it was kept."""
+    lines = [f"  {record['journal']}:{record['index']}  {clock(record['at_ms'])}  {record['words']}"]
+    frame = record.get("frame")
+    if frame is not None:
+        shown = _printable(frame if len(frame) <= FRAME_MAX else frame[:FRAME_MAX] + " …")
+        lines += [f"      {part}" for part in _pieces(shown, max(40, width - 6))]
+    return lines
+
+
+def _pieces(text: str, size: int) -> list[str]:
+    """Cut anywhere: a frame is no prose."""
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+def _printable(text: str) -> str:
+    """A frame may hold anything; a terminal must not obey it."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}" for c in text)
+
+
+def clock(at_ms: float | None) -> str:
+    if at_ms is None:
+        return ""
+    return f"{at_ms:+.3f} ms" if abs(at_ms) < 10_000 else f"{at_ms / 1000:+.3f} s"
+
+
+def swim_lines(witness: Mapping[str, Any], width: int) -> list[str]:
+    """Lanes side by side, one row a step, its label at the right."""
+    lanes: Sequence[str] = [_printable(name) for name in witness["lanes"]]
+    widest = max(len(_printable(step["label"])) for step in witness["steps"]) if witness["steps"] else 0
+    free = (width - TIME - min(widest, 30) - 2) // max(1, len(lanes))
+    lane = max(LANE_MIN, min(LANE_MAX, free))
+    heads = "".join(_cut(name, lane - 1).center(lane) for name in lanes)
+    rows = [" " * TIME + heads.rstrip()]
+    for step in witness["steps"]:
+        drawn = _row(step, len(lanes), lane)
+        rows.append(f"{clock(step['at_ms']):>{TIME - 2}}  {drawn}  {_printable(step['label'])}")
+    return rows
+
+
+def _row(step: Mapping[str, Any], lanes: int, lane: int) -> str:
+    """`│` at each lane, and an arrow from lane to lane, heavy if it is proof; ● at a lane, ✗ for what never came."""
+    cells = [" "] * (lanes * lane)
+    centres = [k * lane + lane // 2 for k in range(lanes)]
+    for at in centres:
+        cells[at] = "│"
+    start, end, heavy = centres[step["from"]], centres[step["to"]], step["proof"]
+    if start == end:
+        cells[start] = "✗" if step["at_ms"] is None else "●" if heavy else "○"
+        return "".join(cells)
+    step_by = 1 if end > start else -1
+    for at in range(start + step_by, end, step_by):
+        cells[at] = "━" if heavy else "─"
+    cells[end - step_by] = "▶" if step_by > 0 else "◀"
+    cells[start] = "●" if heavy else "○"
+    return "".join(cells)
+
+
+def _cut(name: str, width: int) -> str:
+    return name if len(name) <= width else name[: width - 1] + "…"

@@ -1,0 +1,157 @@
+"""The witnesses of a verdict as verdict.json has them: sentence, records, promise, command, and the swim-lane."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from checks.catalogue import ALL
+from checks.contract import Contract
+from checks.fold import Check
+from checks.verdict import Finding, Verdict
+from checks.witness import Scene, Told, line, person, scene, sentence, tell
+from harness.record.columns import Columns
+from harness.record.frames import frames_of
+from harness.record.history import History
+from harness.record.reading import first_clients
+from harness.report.neighbours import Wanted, choose, gather, wanted_of
+
+MOST = 10
+"""Of each check so many findings are told."""
+DRAWN = 3
+"""Of each failed check so many witnesses are told in the terminal and drawn."""
+
+
+class Teller:
+    """Tells the findings of one history."""
+
+    def __init__(self, history: History) -> None:
+        self._history, self._contract = history, Contract.from_dict(history.run["contract"])
+        self._checks = {check.id: check for check in ALL}
+        self._tag = tag_of(history)
+        self._clients = first_clients(history.journals)
+        self._users = np.array(history.roster.user_of, dtype=np.int64)
+
+    def witnesses(self, verdicts: Sequence[Verdict]) -> dict[str, list[dict[str, Any]]]:
+        """By check id; one pass over the journals finds the neighbours of all findings together."""
+        told = [(v, n, f) for v in verdicts for n, f in enumerate(v.findings[:MOST], start=1)]
+        proofs = [self._proof(finding) for _, _, finding in told]
+        wanted = [wanted_of(finding, proof) for (_, _, finding), proof in zip(told, proofs, strict=True)]
+        if wanted:
+            gather(self._history, wanted)
+        result: dict[str, list[dict[str, Any]]] = {verdict.id: [] for verdict in verdicts}
+        for (verdict, n, finding), proof, one in zip(told, proofs, wanted, strict=True):
+            result[verdict.id].append(self._witness(verdict, n, finding, proof, one))
+        return result
+
+    def _proof(self, finding: Finding) -> list[Told]:
+        found = []
+        for journal, index in finding.records:
+            records = self._history.journals[journal].records
+            if 0 < index <= len(records):
+                found.append(Told(journal, index, records[index - 1].copy()))
+        return found
+
+    def _witness(
+        self, verdict: Verdict, n: int, finding: Finding, proof: Sequence[Told], wanted: Wanted
+    ) -> dict[str, Any]:
+        proven, context = choose(finding, proof, wanted.found)
+        roster = self._history.roster
+        drawn = scene(verdict.id, finding, proven, context, roster, self._name_of)
+        first = min((int(told.record["t"]) for told in (*proven, *context)), default=0)
+        return {
+            "check": verdict.id,
+            "number": n,
+            "sentence": self._short(sentence(finding, verdict, roster)),
+            "records": [self._row(told, first) for told in proven],
+            "context": [self._row(told, first) for told in context],
+            "promise": self._promise(verdict.id),
+            "command": command(self._history.path, verdict.id, n),
+            "svg": f"witnesses/{verdict.id}-{n}.svg" if n <= DRAWN else None,
+            **self._lanes(drawn),
+        }
+
+    def _row(self, told: Told, first: int) -> dict[str, Any]:
+        view = self._history.journals[told.journal]
+        columns = Columns(np.array([told.record]), view.name, view.names, self._clients, self._users)
+        words = line(told, self._history.roster, self._name_of)
+        row = {"at_ms": round((int(told.record["t"]) - first) / 1e6, 6), "words": self._short(words)}
+        frame = frames_of(view.path).of(told.index)
+        return {**row, **columns.rows()[0], **({"frame": frame.text()} if frame else {})}
+
+    def _promise(self, id: str) -> dict[str, Any]:
+        check = self._checks[id]
+        return {"check": id, "title": check.title, "contract": promise(check, self._contract)}
+
+    def _lanes(self, drawn: Scene) -> dict[str, Any]:
+        steps = [
+            {"at_ms": step.at_ms, "from": step.start, "to": step.end, "label": self._short(step.label),
+             "proof": step.proof}
+            for step in drawn.steps
+        ]  # fmt: skip
+        return {"lanes": [self._short(name) for name in drawn.lanes], "steps": steps}
+
+    def _name_of(self, journal: int, number: int) -> str | None:
+        text = self._history.journals[journal].names.get(number)
+        client = self._clients.get(text) if text is not None else None
+        return text if client is None else person(self._history.roster, client)
+
+    def _short(self, words: str) -> str:
+        """Without the run's tag, which is in every name and says nothing here."""
+        return words.replace(self._tag, "") if self._tag else words
+
+
+def tag_of(history: History) -> str:
+    """What stands before the names of all rooms and people of this run."""
+    return f"{tag}-" if (tag := str(history.run.get("tag") or "")) else ""
+
+
+def in_short(finding: Finding, verdict: Verdict, history: History) -> dict[str, Any]:
+    """A finding while the run goes on: its sentence, and its own records as lines."""
+
+    def lookup(journal: int, index: int) -> Any:
+        records = history.journals[journal].records
+        return records[index - 1] if 0 < index <= len(records) else None
+
+    telling = tell(finding, verdict, history.roster, lookup, tag_of(history))
+    return {"sentence": telling.sentence, "records": telling.lines}
+
+
+def in_lines(witness: Mapping[str, Any]) -> dict[str, Any]:
+    """A witness in the shape of `in_short`."""
+    lines = [f"{r['journal']}:{r['index']}  {r['at_ms']:+.3f} ms  {r['words']}" for r in witness["records"]]
+    return {"sentence": witness["sentence"], "records": lines}
+
+
+def promise(check: Check, contract: Contract) -> dict[str, Any]:
+    """The keys of the contract that decide whether the check is promised, with their values; empty: it always is."""
+    read: dict[str, Any] = {}
+
+    class Reading:
+        def __getattr__(self, key: str) -> Any:
+            read[key] = getattr(contract, key)
+            return read[key]
+
+    check.promised(Reading())  # type: ignore[arg-type]
+    return read
+
+
+def promise_words(told: Mapping[str, Any]) -> str:
+    """Of a witness's `promise`: the question, and where the promise stands."""
+    keys = ", ".join(f"{key} = {json.dumps(value)}" for key, value in told["contract"].items())
+    return f"{told['title']} (contract: {keys or 'always promised'})"
+
+
+def command(run_dir: Path, check: str, n: int) -> str:
+    """What shows this finding alone, as it can be typed here."""
+    own = Path(sys.executable).with_name("earwitness")
+    program = "earwitness" if shutil.which("earwitness") or not own.exists() else os.path.relpath(own)
+    return shlex.join([program, "check", os.path.relpath(run_dir), "--only", check, "--witness", str(n)])

@@ -1,0 +1,28 @@
+"""Every finding that any test makes is told: whatever a check finds has words, and no fact of them is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from checks.catalogue import ALL
+from checks.roster import Roster
+from checks.verdict import Verdict
+from checks.witness import Told, scene, tell
+from checks.witness.sentences import SENTENCES
+
+OURS = frozenset(check.id for check in ALL)
+OF_MANY = {("I26", "unanswered"), ("I28", "errors")}
+"""Proportions: all records together prove them, none alone."""
+
+
+def assert_told(verdicts: Iterable[Verdict], roster: Roster, lookup: Callable[[int, int], Any]) -> None:
+    """AssertionError names the kind of finding without words of its own, or whose words lack a fact."""
+    for verdict in verdicts:
+        for finding in verdict.findings if verdict.id in OURS else ():
+            assert (verdict.id, finding.what) in SENTENCES, f"{verdict.id} {finding.what!r} has no sentence"
+            telling = tell(finding, verdict, roster, lookup)
+            assert "(unknown" not in telling.sentence, telling.sentence
+            assert ((verdict.id, finding.what) not in OF_MANY) <= len(finding.records) <= 6, finding
+            proof = [Told(*place, lookup(*place)) for place in finding.records]
+            assert len(scene(verdict.id, finding, proof, (), roster).steps) >= len(set(finding.records))
