@@ -68,6 +68,7 @@ def rows(seconds: float, k6: bool, k6_binary: str | None) -> list[Row]:
     per_cpu = "messages per CPU-second"
     recorder = (
         Program("journal", ("benchmarks.record", "journal"), "us_per_event"),
+        Program("journal and raw frame", ("benchmarks.record", "frames"), "us_per_event"),
         Program("orjson lines", ("benchmarks.record", "lines"), "us_per_event"),
     )
     return [

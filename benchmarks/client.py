@@ -1,6 +1,7 @@
 """Messages per CPU-second of the client process, every frame recorded in a real journal.
 
     python -m benchmarks.client request-response|burst|burst-coalesced|idle [--seconds S] [--connections N]
+                                [--keep-frames]
 
 A message is one frame sent and its echo heard: INVOKE, DELIVER and OK recorded, both latencies counted. The CPU time
 is `time.process_time` of this process over the measured part; the echo server is another process.
@@ -27,14 +28,20 @@ from gevent.event import Event
 
 from harness.client.blocking import TRANSPORT, Connection
 from harness.client.events import MESSAGE, Handshake, Heard
+from harness.client.keeping import KeepingSession
 from harness.client.session import ChatSession
 from harness.client.tally import Tally
+from harness.record.frames import FrameStore
 from harness.record.journal import Journal
+from harness.target.protocol import Credentials, Person
 
 MODES = ("request-response", "burst", "burst-coalesced", "idle")
 BURST = 1000
 FRAME_BYTES = 128
 LABEL = "room"
+CREDENTIALS = Credentials(
+    person=Person(number=0, name="ann", email="ann@people.example"), user_id="u0", token="e" * 700
+)
 
 
 def hear(data: str | bytes) -> Sequence[Heard]:
@@ -66,14 +73,17 @@ def echo_server() -> Iterator[int]:
 class Bench:
     """Connected sessions on one journal."""
 
-    def __init__(self, port: int, connections: int, directory: Path) -> None:
+    def __init__(self, port: int, connections: int, directory: Path, *, keep_frames: bool = False) -> None:
         self.journal = Journal.create(directory, "bench", meta={})
+        self.frames = FrameStore.create(directory, "bench") if keep_frames else None
+        kept = {"frames": self.frames, "credentials": lambda: CREDENTIALS} if keep_frames else {}
+        device: Any = KeepingSession if keep_frames else ChatSession
         self.tally = Tally()
         self.url = f"ws://127.0.0.1:{port}/"
         self.rooms = {LABEL: 0}
         self.connections: list[Connection] = []
         for client in range(connections):
-            session = ChatSession(
+            session = device(
                 client=client,
                 tag="bench",
                 journal=self.journal,
@@ -82,6 +92,7 @@ class Bench:
                 rooms=self.rooms,
                 tally=self.tally,
                 ack_by_echo=True,
+                **kept,
             )
             connection = Connection(session, Handshake(url=self.url, welcome=False), timeout_s=30)
             connection.open()
@@ -92,6 +103,8 @@ class Bench:
     def close(self) -> None:
         for connection in self.connections:
             connection.abort()
+        if self.frames is not None:
+            self.frames.close()
         self.journal.close(TRANSPORT.snapshot())
 
     def request_response(self, seconds: float) -> int:
@@ -138,12 +151,12 @@ class Bench:
         return done
 
 
-def measure(mode: str, seconds: float = 3.0, connections: int = 100) -> dict[str, Any]:
+def measure(mode: str, seconds: float = 3.0, connections: int = 100, *, keep_frames: bool = False) -> dict[str, Any]:
     """One round of a mode. Returns messages, cpu_s, per_cpu_s, wall_s and records; for "idle" bytes per connection."""
     with tempfile.TemporaryDirectory() as directory, echo_server() as port:
         if mode == "idle":
             return _idle(port, connections, Path(directory))
-        bench = Bench(port, connections, Path(directory))
+        bench = Bench(port, connections, Path(directory), keep_frames=keep_frames)
         try:
             run = {
                 "request-response": bench.request_response,
@@ -197,9 +210,10 @@ def main() -> None:
     parser.add_argument("mode", choices=MODES)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--connections", type=int, default=None, help="default: 100, and 10,000 for idle")
+    parser.add_argument("--keep-frames", action="store_true", help="keep the raw frames beside the records")
     options = parser.parse_args()
     connections = options.connections or (10_000 if options.mode == "idle" else 100)
-    print(json.dumps(measure(options.mode, options.seconds, connections)))
+    print(json.dumps(measure(options.mode, options.seconds, connections, keep_frames=options.keep_frames)))
 
 
 if __name__ == "__main__":

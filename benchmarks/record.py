@@ -1,8 +1,9 @@
 """Microseconds of CPU to record one event, over a loop that records nothing.
 
-python -m benchmarks.record journal|lines|read [--events N]
+python -m benchmarks.record journal|frames|lines|read [--events N]
 
 journal   `Journal.write`: 64 bytes into a memory-mapped file; nothing is lost at SIGKILL
+frames    the same, and the raw frame of each event beside it (--keep-frames)
 lines     orjson lines with the same fields into a buffered file; its tail is lost at SIGKILL
 read      reading a journal back in batches, ids remapped, as the judge does
 """
@@ -21,11 +22,14 @@ import orjson
 
 import checks.judge  # noqa: F401  # its import is not what is measured
 from checks.roster import Roster
+from harness.record.frames import FrameStore
 from harness.record.history import open_history
 from harness.record.journal import Journal, Write
 from harness.record.rundir import RunDirectory
 
-MODES = ("journal", "lines", "read")
+MODES = ("journal", "frames", "lines", "read")
+FRAME = '{"type":"message","conversation":"a0c5701d-r2-of-10","seq":15,"text":"' + "x" * 55 + '"}'
+"""128 bytes, as the frames of `benchmarks.client`."""
 
 
 def nothing(
@@ -40,6 +44,24 @@ def _cpu_s(write: Write, events: int, aux: int = -1) -> float:
     for n in range(events):
         write(time.monotonic_ns(), 5, 0, 1, 1, 17, 4, 12, 88, n, 1000 + n, aux, 128, 0xDEADBEEF)
     return time.process_time() - begin
+
+
+def _keeping(folder: Path) -> tuple[Write, Callable[[], None]]:
+    """As a session does it that keeps frames: the frame is announced, recorded, and kept."""
+    journal, store = Journal.create(folder, "bench", meta={}), FrameStore.create(folder, "bench")
+    secrets = (b"x" * 700 + b"a token",)
+
+    def write(*record: int) -> int:
+        store.hearing(journal.records + 1, FRAME, secrets)
+        n = journal.write(*record)
+        store.heard(journal.records)
+        return n
+
+    def close() -> None:
+        store.close()
+        journal.close({})
+
+    return write, close
 
 
 def _lines(path: Path) -> tuple[Write, Callable[[], None]]:
@@ -84,6 +106,8 @@ def measure(mode: str, events: int = 500_000) -> dict[str, Any]:
 
                 def close() -> None:
                     journal.close({})
+            elif mode == "frames":
+                write, close = _keeping(Path(folder))
             else:
                 write, close = _lines(Path(folder) / "lines")
             cpu_s = _cpu_s(write, events) - empty_s
