@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import psutil
 
@@ -33,6 +33,8 @@ from harness.platform.readiness import wait_ready
 from harness.platform.remains import DIRECTORY_VARIABLE
 from harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, TAKEOVER_VARIABLE, ServiceSpec
 
+Started: TypeAlias = tuple["subprocess.Popen[bytes]", "asyncio.Future[int]"]
+"""A process, and its end."""
 STOPPED, STARTING, READY, PAUSED, KILLED, DIED = "stopped", "starting", "ready", "paused", "killed", "died"
 
 
@@ -75,9 +77,10 @@ class ServiceProcess:
             await self.spec.prepare(self.directory)
         self.state, self.death, self._end_expected = STARTING, None, False
         self.starts += 1
-        self._spawn()
+        self._popen, self._ended = self._spawn()
 
-    def _spawn(self, ready_pipe: int | None = None) -> None:
+    def _spawn(self, ready_pipe: int | None = None) -> Started:
+        """A new process of this service; whoever calls makes it the one that serves, at once or when it is ready."""
         spec = self.spec
         env = {**spec.env, DIRECTORY_VARIABLE: str(self._root)}
         handed: list[int] = []
@@ -95,14 +98,15 @@ class ServiceProcess:
         try:
             with open(self.log_path, "ab") as log:
                 self._log_start = log.tell()
-                self._popen = popen(
+                process = popen(
                     spec.argv, env=env, cwd=self.directory, output=log.fileno(), pass_fds=handed, user=spec.user
                 )
         finally:
             if not spec.takes_over:
                 self._let_go()
-        self._ended = when_ended(self._popen)
-        self._ended.add_done_callback(partial(self._on_end, self._popen))
+        ended = when_ended(process)
+        ended.add_done_callback(partial(self._on_end, process))
+        return process, ended
 
     def _let_go(self) -> None:
         """Our copy of the listening socket is only for a process that takes over; without it, the port of a service
@@ -184,24 +188,23 @@ class ServiceProcess:
         before = self._popen, self._ended
         reading, writing = os.pipe()
         try:
-            self._spawn(writing)
+            new = self._spawn(writing)
         except BaseException:
             os.close(reading)
             raise
         finally:
             os.close(writing)
         self.starts += 1
-        assert self._ended is not None
         try:
-            await self._heard_ready(reading, self._ended)
+            await self._heard_ready(reading, new[1])
         except PlatformError:
-            failed = self._popen, self._ended
-            self._popen, self._ended = before  # which still serves
-            await end_family(*failed, signal.SIGKILL, 0.0)
+            await end_family(*new, signal.SIGKILL, 0.0)  # the old one still serves
             raise
-        old, ended = before
-        await end_family(old, ended, self.spec.stop_signal, self.spec.stop_timeout_s)
+        self._popen, self._ended = new
+        await end_family(*before, self.spec.stop_signal, self.spec.stop_timeout_s)
         self.state = READY
+        if new[1].done():  # as the one that serves it would have been heard to die
+            self._on_end(*new)
 
     async def _heard_ready(self, reading: int, ended: asyncio.Future[int]) -> None:
         loop = asyncio.get_running_loop()
@@ -248,12 +251,12 @@ class ServiceProcess:
             self.state = READY
 
     async def _end(self, number: signal.Signals, timeout_s: float) -> None:
+        self._let_go()  # also of one that never ran
         if not self.running:
             return
         assert self._popen is not None
         assert self._ended is not None
         self._end_expected = True
-        self._let_go()
         if number != signal.SIGKILL and self.state == PAUSED:
             self.resume()
         await end_family(self._popen, self._ended, number, timeout_s)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import psutil
 
+from harness.errors import RecordError
 from harness.record.history import Follower
 from harness.record.rundir import write_json
 from harness.report.judging import verdict_of, write_verdict
@@ -29,7 +30,7 @@ class Following:
         """publish: write live.json, as the judge that belongs to the run does; others only look."""
         self._follower = Follower(run_dir)
         self._history = self._follower.history
-        self._publish = publish
+        self._publish, self._say = publish, say
         self._shown, self._next_look = 0, 0.0
         self.live = LiveVerdict(self._history, say)
 
@@ -68,8 +69,13 @@ class Following:
             self.live.judge.step(batch)
 
     def _tell(self, document: dict[str, Any]) -> None:
+        """A live verdict that cannot be written (a full disk) costs nobody the final one."""
         if self._publish:
-            write_json(self._history.path / LIVE, document)
+            try:
+                write_json(self._history.path / LIVE, document)
+            except RecordError as error:
+                self._publish = False
+                self._say(f"{error} No live verdict from here on.")
 
 
 def follow_by_hand(run_dir: Path) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
+from oracle_auth import family, genuine, name_of, presenting, tokens
 from oracle_history import FOREVER, History, Opinion, R
 
 from checks.record import CONTROL, NONE, Artefact, FaultKind, Flag, Kind, Phase, Place, State
@@ -141,29 +143,35 @@ def outage(h: History) -> Opinion:
 
 
 def forged(h: History, r: R) -> bool:
-    """This name was only ever given to something that the tester had made."""
-    told = [o for o in h.of(Kind.TOKEN) if (o.client, o.counter) == (r.author, r.counter)]
-    genuine = [o for o in told if o.attempt == Artefact.ACCESS and not o.proc]
-    return not genuine and any(o.proc for o in told)
+    """The first that was said of this name: the tester had made it."""
+    told = tokens(h).get(r.message)
+    return told is not None and told.proc > 0
 
 
 def valid(h: History, r: R) -> bool:
-    """The last that was said of this token: genuine, not ended, not revoked."""
-    issued = [
-        o
-        for o in sorted(h.of(Kind.TOKEN), key=lambda o: (o.journal, o.place))
-        if (o.client, o.counter) == (r.author, r.counter) and o.attempt == Artefact.ACCESS and not o.proc
-    ]
-    if not issued:
+    """The first that was said of this token: genuine, not ended, and nothing that may have taken it away."""
+    token = tokens(h).get(r.message)
+    if token is None or token.proc or token.attempt != Artefact.ACCESS:
         return False
-    deadline = issued[-1].seq
-    if deadline != NONE and r.t >= deadline - int(h.contract.token_leeway_s * NS):
+    if token.seq != NONE and r.t >= token.seq - int(h.contract.token_leeway_s * NS):
         return False
+    if any(o.proc == State.ACTIVE and o.author == r.author for o in h.of(Kind.WRITE)):
+        return False
+    return not any(moment <= r.t for moment in doubts(h, r.message))
+
+
+def doubts(h: History, name: tuple[int, int]) -> Iterator[int]:
+    """When a logout or a ban that may have worked was asked for, and when one of its session's refresh tokens was
+    presented a second time."""
+    session = family(h, name)
     for o in h.of(Kind.REVOKE):
-        done = not o.flags & Flag.REFUSED and o.author == r.author
-        if done and (o.counter == 0 or (o.counter == r.counter and o.seq <= r.t)):
-            return False
-    return not any(o.proc == State.ACTIVE and o.author == r.author for o in h.of(Kind.WRITE))
+        banned = o.counter == 0 and h.user(o.author) is not None and h.user(o.author) == h.user(name[0])
+        if not o.flags & Flag.REFUSED and (banned or (o.counter and o.message in session)):
+            yield o.seq
+    for token in genuine(h):
+        times = sorted(o.seq for o in presenting(h, name_of(token)))
+        if token.attempt == Artefact.REFRESH and name_of(token) in session and len(times) > 1:
+            yield times[1]
 
 
 def breakers(h: History) -> Opinion:
