@@ -2,7 +2,7 @@
 
 Promised: whoever is in stays in. Sessions and tokens go on, no message is touched (I1, I5a, I5b, I12); new logins are
 refused at once with 503 and Retry-After, and afterwards everything is served again by itself (I35). Circuit breakers
-open, try and close as they promise (I40). What nobody can judge meanwhile is not believed.
+open, try and close as they promise (I40). What nobody can judge meanwhile is not believed (I31).
 """
 
 from locust import task
@@ -13,7 +13,7 @@ SMALL, LARGE = 0, 1
 
 story(
     __file__,
-    judged_by="I1 I2 I4 I5a I5b I6 I12 I15 I35 I40".split(),
+    judged_by="I1 I2 I4 I5a I5b I6 I12 I15 I31 I35 I40".split(),
     rooms=(5, 20),
     faults="kill:auth@1s+5s, pause:auth@10s+5s, delay:frontend/auth@16s+1s=300ms, cut:auth/postgres@18s+1s",
 )

@@ -42,9 +42,13 @@ class Holder(Attacker):
         self.forge()
 
     @task(2)
+    def leave_and_return(self):
+        self.log_out()
+
+    @task(2)
     def use_something_twice(self):
-        act = (self.refresh_at_once, self.reuse_refresh_token, self.reuse_ticket, self.reuse_login)
-        self.rng.choice((*act, self.finish_anothers_login, self.log_out))()
+        act = (self.refresh_at_once, self.reuse_refresh_token, self.reuse_ticket)
+        self.rng.choice((*act, self.reuse_login, self.reuse_code, self.finish_anothers_login))()
 
     @task(1)
     def rotate(self):

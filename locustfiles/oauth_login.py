@@ -1,8 +1,8 @@
 """Logins, under load: a hundred people at once, each on several devices that race for the first login.
 
-Promised: the callback of a login works once, for the browser that began it (I33); everybody ends up with one account,
-although their devices raced (I42), and it is the same in both databases (I41); everybody is taken for who they are
-(I15).
+Promised: the callback of a login works once, for the browser that began it, and so does its code (I33); everybody ends
+up with one account, although their devices raced (I42), and it is the same in both databases (I41); everybody is taken
+for who they are (I15).
 """
 
 from locust import task
@@ -28,6 +28,10 @@ class Newcomer(Racer):
     @task(2)
     def go_back_in_the_browser(self):
         self.reuse_login()
+
+    @task(1)
+    def carry_an_old_code(self):
+        self.reuse_code()
 
     @task(1)
     def follow_a_strangers_link(self):

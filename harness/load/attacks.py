@@ -9,15 +9,15 @@ from locust.exception import StopUser
 
 from checks.record import Artefact, Place, Way
 from harness.client.flow import Browser, FlowError
-from harness.load.tokens import TokenUser
+from harness.load.leaving import Leaver
 from harness.load.wallet import Login
 from harness.target.forgery import NUMBERS
 from harness.target.tokens import SigningKey
 
 
-class Attacker(TokenUser):
-    """In tasks beside those of TokenUser: `forge`, `refresh_at_once`, `reuse_refresh_token`, `reuse_ticket`,
-    `reuse_login`, `finish_anothers_login`."""
+class Attacker(Leaver):
+    """In tasks beside those of Leaver: `forge`, `refresh_at_once`, `reuse_refresh_token`, `reuse_ticket`,
+    `reuse_login`, `reuse_code`, `finish_anothers_login`."""
 
     abstract = True
     _key: SigningKey | None = None
@@ -76,8 +76,16 @@ class Attacker(TokenUser):
     def reuse_login(self, count: int = 2) -> None:
         """Visit the callback of one login several times at the same time, with the browser that began it."""
         self._go_on_or_stop()
-        begun, state = self._begun()
-        self._all(count, lambda: self._callback(begun, state))
+        begun = self._begun()
+        self._all(count, lambda: self._callback(begun))
+
+    def reuse_code(self) -> None:
+        """Carry the code of a login that is over to the callback of a new one."""
+        self._go_on_or_stop()
+        over = self._begun()
+        self._callback(over)
+        replayed = self.tokens.with_code(self._begun().login, over.code.secret)
+        self.told(self.tokens.finish_login(replayed, self.person), Place.AUTH, Way.QUERY, over.code)
 
     def finish_anothers_login(self) -> None:
         """Visit the callback of a neighbour's login with the own browser: who does that would be logged in as the
@@ -85,8 +93,7 @@ class Attacker(TokenUser):
         self._go_on_or_stop()
         others = [user for user in self.part.users if isinstance(user, Attacker) and user is not self and user.ready]
         if others:
-            begun, state = self.rng.choice(others)._begun()
-            self._callback(begun, state, Browser())
+            self._callback(self.rng.choice(others)._begun(), Browser())
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import gevent
 from gevent.lock import RLock
 from locust.exception import StopUser
 
@@ -18,19 +17,17 @@ from harness.client.exchange import Exchange, observed
 from harness.client.flow import Browser, FlowError
 from harness.client.http_gevent import run_flow_gevent
 from harness.client.knock import OPENED, knock
-from harness.client.statements import Name, write_exchange, write_request, write_revoke
+from harness.client.statements import Name, write_exchange, write_request
 from harness.load.users import ChatUser
-from harness.load.wallet import Held, Login, Wallet
-from harness.target.tokens import BegunLogin, Tokens, tokens_of
+from harness.load.wallet import Begun, Held, Login, Wallet
+from harness.target.tokens import Tokens, tokens_of
 
-LATER_S = 0.2
 KEPT = 4
 """Logins of the past that a user still knows."""
 
 
 class TokenUser(ChatUser):
-    """In tasks beside those of ChatUser: `present`, `present_everywhere`, `present_expired`, `refresh`, `log_out`,
-    `rotate_keys`.
+    """In tasks beside those of ChatUser: `present`, `present_everywhere`, `present_expired`, `refresh`, `rotate_keys`.
 
     ttl_s      how long access tokens shall live, if the platform can be asked for it
     margin_s   a token that holds no longer than this is refreshed before it opens a socket
@@ -52,7 +49,6 @@ class TokenUser(ChatUser):
         self._shown: tuple[Held, Way, int] | None = None
         self._turn = RLock()
         self._under_way = 0
-        self._errands: list[gevent.Greenlet] = []
 
     @property
     def tokens(self) -> Tokens:
@@ -84,8 +80,7 @@ class TokenUser(ChatUser):
         self._go_on_or_stop()
         with self._turn:
             login = self._fresh()
-        for place, way in self.tokens.places:
-            self.show(login.access, place, way)
+        self._show_everywhere(login)
 
     def present_expired(self) -> None:
         """Show one of the last tokens at all places after its deadline and the leeway, if there is such a one."""
@@ -101,44 +96,16 @@ class TokenUser(ChatUser):
         with self._turn:
             self._refresh()
 
-    def log_out(self) -> None:
-        """End the session, then log in again on the same device; the tokens of before are tried once more later."""
-        self._go_on_or_stop()
-        with self._turn:
-            old = self.now
-            self._revoke(old)
-            self._log_in_again()
-        self.try_later(old)
-
     def rotate_keys(self) -> None:
         """As an administrator: a new signing key."""
         self._go_on_or_stop()
         self._quietly(self.tokens.rotate_keys())
 
-    # -- what is done later ----------------------------------------------------------------------------------------
-
-    def try_later(self, login: Login) -> None:
-        """Show what must be refused by then at all places, a little after the revocation bound."""
-        bound_s = self.part.target.contract.revocation_bound_s
-        if bound_s is not None:
-            self._errands = [errand for errand in self._errands if not errand.dead]
-            self._errands.append(gevent.spawn_later(bound_s + LATER_S, self._try_everywhere, login))
-
-    def _try_everywhere(self, login: Login) -> None:
-        with suppress(StopUser):
-            for place, way in self.tokens.places:
-                self.show(login.access, place, way)
-            if login.refresh is not None:
-                self._go_on_or_stop()
-                self.told(self.tokens.refresh(login.credentials), Place.AUTH, Way.BODY, login.refresh)
+    # -- what the end of the run waits for -------------------------------------------------------------------------
 
     @property
     def busy(self) -> bool:
         return self._under_way > 0 or super().busy
-
-    def stay_away(self) -> None:
-        super().stay_away()
-        gevent.killall(self._errands)
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
@@ -165,6 +132,10 @@ class TokenUser(ChatUser):
                 way=way, name=held.name, bits=bits,
             )  # fmt: skip
         return status
+
+    def _show_everywhere(self, login: Login) -> None:
+        for place, way in self.tokens.places:
+            self.show(login.access, place, way)
 
     def told(self, flow: Any, place: Place, way: Way, held: Held, bits: int = 0) -> tuple[Any, int]:
         """Run a flow of one request that presents an artefact, and record it: (its result or None, the status)."""
@@ -204,25 +175,25 @@ class TokenUser(ChatUser):
         self._log_in_again()
         self._logged_in(self.now.credentials, begin_ns)
 
-    def _log_in_again(self) -> None:
+    def _log_in_again(self, ttl_s: float | None = None) -> None:
         """From nothing to credentials; state and code are told like every other artefact. Raises FlowError."""
-        begun, state = self._begun()
+        begun = self._begun(ttl_s or self.ttl_s)
         sent_ns = time.monotonic_ns()
-        credentials, status = self._callback(begun, state)
+        credentials, status = self._callback(begun)
         if credentials is None:
             raise FlowError("login: callback", "tokens", detail=f"status {status}")
         self._take(self.wallet.add_login(credentials, sent_ns))
 
-    def _begun(self) -> tuple[BegunLogin, Held]:
-        """A login up to its callback, and its state. Raises FlowError."""
-        begun = self._flow(self.tokens.begin_login(self.person, self.ttl_s))
-        state = self.wallet.add(Artefact.STATE, begun.state)
-        self.wallet.add(Artefact.CODE, begun.code, belongs_to=state)
-        return begun, state
+    def _begun(self, ttl_s: float | None = None) -> Begun:
+        """A login up to its callback. Raises FlowError."""
+        login = self._flow(self.tokens.begin_login(self.person, ttl_s))
+        state = self.wallet.add(Artefact.STATE, login.state)
+        return Begun(login, state, self.wallet.add(Artefact.CODE, login.code, belongs_to=state))
 
-    def _callback(self, begun: BegunLogin, state: Held, browser: Browser | None = None) -> tuple[Any, int]:
+    def _callback(self, begun: Begun, browser: Browser | None = None) -> tuple[Any, int]:
         """Visit the callback: (the credentials or None, the status)."""
-        return self.told(self.tokens.finish_login(begun, self.person, browser), Place.AUTH, Way.QUERY, state)
+        flow = self.tokens.finish_login(begun.login, self.person, browser)
+        return self.told(flow, Place.AUTH, Way.QUERY, begun.state)
 
     def _take(self, login: Login) -> None:
         if self.login is not None:
@@ -250,18 +221,6 @@ class TokenUser(ChatUser):
                     raise FlowError("refresh", "tokens", detail=f"status {status}")
                 self._log_in_again()
         return self.now
-
-    def _revoke(self, login: Login) -> None:
-        """Log out, and say so whatever became of it."""
-
-        def saw(exchange: Exchange) -> None:
-            write_revoke(
-                self.part.journal, self.number, Place.AUTH, sent_ns=exchange.sent_ns,
-                received_ns=exchange.received_ns, status=exchange.status, name=login.access.name,
-            )  # fmt: skip
-
-        with self._recording(), suppress(FlowError):
-            self._quietly(observed(self.tokens.log_out(login.credentials), saw))
 
     # -- sockets -----------------------------------------------------------------------------------------------------
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from checks.record import Artefact, Place, Way
+from checks.record import CONTROL, Artefact, Place, Way
 from harness.client.exchange import Exchange, observed
 from harness.client.flow import FlowError
-from harness.client.statements import NOTHING, Name, write_exchange, write_token
+from harness.client.statements import NOTHING, Name, write_exchange
 from harness.load.users import ChatUser
+from harness.load.wallet import Held, Wallet
 from harness.target.entrance import Entrance
-
-OWN, FORGED = 1, 2
-"""Numbers of a user's artefacts here: the own access token, and the one of an unknown key."""
-UNKNOWN_KEY = 1
-"""How it was forged."""
+from harness.target.forgery import NUMBERS
 
 
 class Visitor(ChatUser):
@@ -22,7 +19,11 @@ class Visitor(ChatUser):
     entrance only `show_token` does anything."""
 
     abstract = True
-    _tokens_told = False
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        self._wallet = Wallet(self.part.journal, self.number)
+        self._own: Held | None = None
 
     def begin_login(self) -> None:
         """As somebody who is not logged in: the first step of a login."""
@@ -31,30 +32,26 @@ class Visitor(ChatUser):
         if isinstance(target, Entrance):
             self._ask(target.begin_login(), Place.FRONTEND)
 
-    def show_token(self) -> None:
+    def show_token(self, bits: int = 0) -> None:
         """One cheap request with the own token."""
         self._go_on_or_stop()
-        self._tell_tokens()
-        self._ask(self.part.target.probe(self._credentials()), Place.BACKEND, Way.HEADER, (self.number, OWN))
+        if self._own is None:
+            self._own = self._wallet.add(Artefact.ACCESS, self._credentials().token)
+        self._ask(self.part.target.probe(self._credentials()), Place.BACKEND, Way.HEADER, self._own.name, bits)
 
     def show_forgery(self) -> None:
-        """The same with a token that nobody issued."""
+        """The same with a token that nobody issued, and then with the own one, which must be accepted beside it."""
         self._go_on_or_stop()
         target: Any = self.part.target
         if isinstance(target, Entrance):
-            self._tell_tokens()
-            forged = target.stranger(self._credentials())
-            self._ask(self.part.target.probe(forged), Place.BACKEND, Way.HEADER, (self.number, FORGED))
+            stranger = target.stranger(self._credentials())
+            forged = self._wallet.add(Artefact.ACCESS, stranger.token, forged=NUMBERS["foreign_key"])
+            self._ask(self.part.target.probe(stranger), Place.BACKEND, Way.HEADER, forged.name)
+            self.show_token(CONTROL)
 
-    def _tell_tokens(self) -> None:
-        if not self._tokens_told:
-            self._tokens_told = True
-            write_token(self.part.journal, Artefact.ACCESS, self.number, OWN)
-            write_token(self.part.journal, Artefact.ACCESS, self.number, FORGED, forged=UNKNOWN_KEY)
-
-    def _ask(self, flow: Any, place: Place, way: Way | int = 0, name: Name = NOTHING) -> None:
+    def _ask(self, flow: Any, place: Place, way: Way | int = 0, name: Name = NOTHING, bits: int = 0) -> None:
         def saw(exchange: Exchange) -> None:
-            write_exchange(self.part.journal, self.number, place, exchange, way=way, name=name)
+            write_exchange(self.part.journal, self.number, place, exchange, way=way, name=name, bits=bits)
 
         try:
             self._flow(observed(flow, saw))

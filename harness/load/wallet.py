@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from checks.record import NONE, Artefact
 from harness.client.statements import Name, Writes, digest_of, write_token
 from harness.target.protocol import Credentials
+from harness.target.tokens import BegunLogin
 
 SECOND = 1_000_000_000
 
@@ -32,6 +33,19 @@ class Login:
     credentials: Credentials
     access: Held
     refresh: Held | None
+
+    def over(self) -> Login:
+        """As its owner sees it after the end of its session: it has to be begun anew."""
+        return replace(self, access=replace(self.access, deadline_ns=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A login up to its callback, and what that will carry as artefacts."""
+
+    login: BegunLogin
+    state: Held
+    code: Held
 
 
 class Wallet:

@@ -20,9 +20,13 @@ class Profile:
 
 
 class Accounts(Protocol):
-    """Changing and reading an account. Both answer None for a refusal, which whoever records the request judges."""
+    """Changing and reading an account. None answers a refusal, which whoever records the request judges."""
 
     def rename(self, credentials: Credentials, name: str) -> Flow[Profile | None]: ...
+
+    def set_active(self, user_id: str, active: bool) -> Flow[int]:
+        """As an administrator: close an account, or open it again. The status."""
+        ...
 
     def profile(self, credentials: Credentials, place: Place) -> Flow[Profile | None]:
         """As AUTH or BACKEND shows it."""
@@ -33,6 +37,7 @@ class ReferenceAccounts:
     """`Accounts` of the reference platform. `auth`, `edge`: base URLs."""
 
     def __init__(self, auth: str, edge: str) -> None:
+        self._auth = auth
         self._urls = {Place.AUTH: f"{auth}/auth/me", Place.BACKEND: f"{edge}/api/me"}
 
     def rename(self, credentials: Credentials, name: str) -> Flow[Profile | None]:
@@ -40,6 +45,12 @@ class ReferenceAccounts:
         body = f'{{"name":"{name}"}}'.encode()
         response = yield HttpRequest("PATCH", self._urls[Place.AUTH], headers, body, "rename")
         return _profile(response.json()) if response.status == 200 else None
+
+    def set_active(self, user_id: str, active: bool) -> Flow[int]:
+        url, body = f"{self._auth}/auth/admin/users/{user_id}", b'{"is_active":%s}' % (b"true" if active else b"false")
+        headers = {"content-type": "application/json"}
+        response = yield HttpRequest("PATCH", url, headers, body, "open an account" if active else "close an account")
+        return response.status
 
     def profile(self, credentials: Credentials, place: Place) -> Flow[Profile | None]:
         headers = {"authorization": f"Bearer {credentials.token}"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -84,6 +85,11 @@ class ReferenceTokens:
         visitor = browser or begun.browser
         response = yield from visitor.request("GET", begun.callback, name="login: callback")
         return self._target.credentials("login", person, response)
+
+    def with_code(self, begun: BegunLogin, code: str) -> BegunLogin:
+        address = urlsplit(begun.callback)
+        query = {**{key: values[0] for key, values in parse_qs(address.query).items()}, "code": code}
+        return replace(begun, callback=address._replace(query=urlencode(query)).geturl(), code=code)
 
     def refresh(self, credentials: Credentials) -> Flow[Credentials]:
         return (yield from self._target.refresh(credentials))

@@ -58,6 +58,10 @@ class Tokens(Protocol):
         """Visit the callback, with somebody else's browser if given. FlowError for a refusal."""
         ...
 
+    def with_code(self, begun: BegunLogin, code: str) -> BegunLogin:
+        """The same login, whose callback carries another code."""
+        ...
+
     def refresh(self, credentials: Credentials) -> Flow[Credentials]:
         """New access and refresh tokens. FlowError for a refusal."""
         ...
