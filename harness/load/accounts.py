@@ -57,8 +57,9 @@ class AccountUser(Leaver):
             old = self._fresh()
             self._show_everywhere(old)
             self._set_active(accounts, False)
-            gevent.sleep(bound_s + LATER_S)
-            self._try_everywhere(old)
+            with self._recording():
+                gevent.sleep(bound_s + LATER_S)
+                self._try_everywhere(old)
             self._look(accounts)
             while not self._set_active(accounts, True):
                 gevent.sleep(AGAIN_S)

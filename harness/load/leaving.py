@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 
 import gevent
-from locust.exception import StopUser
 
 from checks.record import Place, Way
 from harness.client.exchange import Exchange, observed
@@ -40,18 +39,22 @@ class Leaver(TokenUser):
         self.try_later(old)
 
     def try_later(self, login: Login) -> None:
-        """Show what must be refused by then at all places, a little after the revocation bound."""
+        """Show what must be refused by then at all places, a little after the revocation bound; the end of the run
+        waits for it."""
         bound_s = self.part.target.contract.revocation_bound_s
         if bound_s is not None:
             self._errands = [errand for errand in self._errands if not errand.dead]
             self._errands.append(gevent.spawn_later(bound_s + LATER_S, self._try_everywhere, login))
 
     def _try_everywhere(self, login: Login) -> None:
-        with suppress(StopUser):
-            self._show_everywhere(login)
-            if login.refresh is not None:
-                self._go_on_or_stop()
-                self.told(self.tokens.refresh(login.credentials), Place.AUTH, Way.BODY, login.refresh)
+        for place, way in self.tokens.places:
+            self._shown_at(login.access, place, way)
+        if login.refresh is not None:
+            self.told(self.tokens.refresh(login.credentials), Place.AUTH, Way.BODY, login.refresh)
+
+    @property
+    def busy(self) -> bool:
+        return super().busy or not all(errand.dead for errand in self._errands)
 
     def stay_away(self) -> None:
         super().stay_away()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gevent
 
-from harness.load.tokens import TokenUser
+from harness.load.leaving import Leaver
 from harness.load.wallet import Login
 
 
-class Returning(TokenUser):
-    """In tasks beside those of TokenUser: `leave_and_return`; for I42, and for I15 and I20 across logins. On a target
+class Returning(Leaver):
+    """In tasks beside those of Leaver: `leave_and_return`; for I42, and for I15 and I20 across logins. On a target
     whose tokens cannot be handled people come back with the login of before.
 
     absent_s  bounds of how long they stay away, drawn from the user's own `rng`
@@ -40,7 +40,7 @@ class Returning(TokenUser):
         super()._reconnect()
 
     def connect(self) -> None:
-        """As TokenUser; whoever has logged out logs in first, again at the next try if that fails."""
+        """As Leaver; whoever has logged out logs in first, again at the next try if that fails."""
         old = self._logged_out
         if old is not None:
             with self._turn:

@@ -121,6 +121,9 @@ class TokenUser(ChatUser):
     def show(self, held: Held, place: Place, way: Way, *, control: bool = False) -> int:
         """Present an artefact once; the status, 0 if there was no answer. StopUser when the run is ending."""
         self._go_on_or_stop()
+        return self._shown_at(held, place, way, control=control)
+
+    def _shown_at(self, held: Held, place: Place, way: Way, *, control: bool = False) -> int:
         bits = CONTROL if control else 0
         if place != Place.SOCKET:
             return self.told(self.tokens.present(held.secret, place), place, way, held, bits)[1]
