@@ -107,9 +107,12 @@ def test_a_second_platform_does_not_meet_the_first_and_dies_with_its_owner(
         assert len(list(temporary.glob(f"{PREFIX}*"))) == 1
         process.kill()
         process.wait()
-        until(lambda: not any(alive(pid) for pid in about["pids"]), 5)
-        until(lambda: not any(listening(port) for port in ports_of(about["endpoints"])), 1)
-        until(lambda: not list(temporary.glob(f"{PREFIX}*")), 1)
+
+        def gone() -> bool:
+            left = any(alive(pid) for pid in about["pids"]) or list(temporary.glob(f"{PREFIX}*"))
+            return not left and not any(listening(port) for port in ports_of(about["endpoints"]))
+
+        until(gone, 5)
         assert alive(about["child"])
         os.kill(about["child"], signal.SIGKILL)
     assert {service["state"] for service in platform.control.status().values()} == {"ready"}
