@@ -21,12 +21,13 @@ class Returning(Leaver):
     _logged_out: Login | None = None
 
     def leave_and_return(self) -> None:
-        """Close the socket, log out, stay away while others talk; then log in as somebody who has an account already,
+        """Drop the socket, log out, stay away while others talk; then log in as somebody who has an account already,
         and go on in the conversations of before. The tokens of before are tried once more later."""
         self._go_on_or_stop()
         if self._connection is not None and self.online:
             self._leaving = True
-            self._connection.close()
+            # At once: a closing handshake may last into the drain, and who is connected then is owed what follows.
+            self._connection.abort()
             self._back_online()
 
     def _reconnect(self) -> None:

@@ -155,6 +155,14 @@ def test_refresh_and_ticket(target: ReferenceTarget, credentials: Credentials) -
     assert (ticketed.extra["ticket"], ticketed.extra["refresh_token"]) == ("K2", "R")
 
 
+def test_a_refresh_that_names_another(target: ReferenceTarget, credentials: Credentials) -> None:
+    """What it names is told, so that it can be recorded and judged: only a login has to fit the person."""
+    fresh, _ = drive(target.refresh(credentials), answer_for(credentials.person, sub="u-1", email="eve@people.example"))
+    assert fresh.user_id == "u-1"
+    with pytest.raises(FlowError, match="aud None is not"):
+        drive(target.refresh(credentials), answer_for(credentials.person, aud=None))
+
+
 def test_handshakes(credentials: Credentials) -> None:
     """Four ways to show the token; resuming asks for it in the address and in the first frame."""
     urls = {}

@@ -18,17 +18,19 @@ from redis.backoff import ExponentialBackoff
 from harness.reference.backend import store
 from harness.reference.backend.asking import Asking
 from harness.reference.backend.authority import Authority
-from harness.reference.backend.bus import Bus
+from harness.reference.backend.bus import MARKS, Bus
 from harness.reference.backend.commit import Committer, Steps
 from harness.reference.backend.doorkeeper import Arrivals, Doorkeeper
 from harness.reference.backend.feed import Feed, Numbered
 from harness.reference.backend.gateway import Gateway
 from harness.reference.backend.hub import FILL_PAGE, Hub
 from harness.reference.backend.invitations import Invitations
+from harness.reference.backend.marks import MarkRows, Marks
 from harness.reference.backend.memberships import Memberships
 from harness.reference.backend.news import News
 from harness.reference.backend.registry import Registry
 from harness.reference.backend.rest import Rest
+from harness.reference.backend.rest_state import StateRest
 from harness.reference.backend.resume import Resumer
 from harness.reference.backend.settings import BackendSettings
 from harness.reference.backend.sync import UserSync
@@ -94,8 +96,11 @@ class Backend(Service):
         self.rest = Rest(
             self.doorkeeper, self.limiter, self.rooms, self.messages, self.invitations, self.committer, self.memberships
         )
+        self.marks = Marks(MarkRows(self.pool), self.registry, self.bus)
+        self.news.more[MARKS] = self.marks.on_news
+        self.news.rechecks.append(self.marks.recheck)
         self.app.router.add_get("/ws", self.gateway.handle)
-        self.app.add_routes(self.rest.routes())
+        self.app.add_routes([*self.rest.routes(), *StateRest(self.rest, self.marks).routes()])
 
     def _limiter(self) -> Limiter:
         rate = self.settings.rate_per_s
@@ -120,6 +125,7 @@ class Backend(Service):
         self.background(self.sync.run(), "the sync of users")
         self.background(self._every(self.settings.head_check_s, self.hub.check_heads), "the check of heads")
         self.background(self._every(self.settings.recheck_s, self.authority.recheck), "the check of revocations")
+        self.background(self._every(self.settings.recheck_s, self.marks.recheck), "the check of read marks")
         self.background(self._every(1.0, self.news.runs.check), "the check of silent runs")
 
     async def waiting_for(self) -> str | None:

@@ -19,6 +19,7 @@ AGENT = "backend:agent"
 MEMBERS = "backend:members"
 REMOVALS = "backend:removals"
 USERS = "backend:users"
+MARKS = "backend:marks"
 
 LOST: tuple[type[BaseException], ...] = (redis.exceptions.RedisError, *DEPENDENCY_DOWN)
 """Also what the database throws while it is read after a reconnection."""

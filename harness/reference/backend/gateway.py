@@ -75,6 +75,8 @@ class Gateway:
         feeds = await self._hub.open((c.id, c.key) for c in conversations)
         for feed, conversation in zip(feeds, conversations, strict=True):
             session.feeds[feed.key], session.member_at[feed.key] = feed, conversation.removals
+            if conversation.read > session.marks.get(feed.key, 0):
+                session.marks[feed.key] = conversation.read
         for feed, conversation in zip(feeds, conversations, strict=True):
             await self._settle(feed, conversation.removals)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +32,9 @@ log = logging.getLogger(__name__)
 
 
 class News:
-    """Handlers of all channels, and the way out. Messages and agent events of our own are delivered without Redis."""
+    """Handlers of all channels, and the way out. Messages and agent events of our own are delivered without Redis.
+
+    `more`: handlers of further channels; `rechecks`: what is to be asked besides when news was missed."""
 
     def __init__(
         self, bus: Bus, hub: Hub, registry: Registry, arrivals: Arrivals, authority: Authority, silence_s: float
@@ -45,6 +47,8 @@ class News:
         self.gateway: Gateway | None = None
         self.asking: Asking | None = None
         self.memberships: Memberships | None = None
+        self.more: dict[str, Handler] = {}
+        self.rechecks: list[Callable[[], Awaitable[None]]] = []
 
     def handlers(self) -> dict[str, Handler]:
         return {
@@ -54,6 +58,7 @@ class News:
             REMOVALS: self._on_removals,
             USERS: self._on_users,
             revocation.CHANNEL: self._authority.on_revocation,
+            **self.more,
         }
 
     def deliver(self, fresh: list[Fresh]) -> None:
@@ -147,6 +152,8 @@ class News:
         """News was missed: ask for all that it could have said."""
         await self._hub.check_heads()
         await self._authority.recheck()
+        for recheck in self.rechecks:
+            await recheck()
         if self.gateway is not None:
             await self.gateway.rejoin_all()
 

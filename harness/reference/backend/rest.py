@@ -73,16 +73,16 @@ class Rest:
     def routes(self) -> list[web.RouteDef]:
         room = "/api/conversations/{key}"
         return [
-            web.get("/api/me", self._metered(self.me)),
-            web.get("/api/conversations", self._metered(self.conversations)),
-            web.put(room, self._metered(self.put_conversation)),
-            web.get(room, self._metered(self.conversation)),
-            web.delete(room + "/members/{email}", self._metered(self.remove_member)),
-            web.get(room + "/messages", self._metered(self.history)),
+            web.get("/api/me", self.metered(self.me)),
+            web.get("/api/conversations", self.metered(self.conversations)),
+            web.put(room, self.metered(self.put_conversation)),
+            web.get(room, self.metered(self.conversation)),
+            web.delete(room + "/members/{email}", self.metered(self.remove_member)),
+            web.get(room + "/messages", self.metered(self.history)),
             web.post(room + "/messages", self._post),
         ]
 
-    def _metered(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def metered(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """One token of the caller's budget; every answer says how much is left."""
 
         async def metered(request: web.Request) -> web.StreamResponse:
@@ -106,7 +106,9 @@ class Rest:
 
     async def conversations(self, request: web.Request, caller: Caller) -> web.Response:
         found = await self._rooms.of_user(caller.user)
-        return json_response({"conversations": [{"key": c.key, "title": c.title, "head": c.head} for c in found]})
+        return json_response(
+            {"conversations": [{"key": c.key, "title": c.title, "head": c.head, "read": c.read} for c in found]}
+        )
 
     async def put_conversation(self, request: web.Request, caller: Caller) -> web.Response:
         """201 when made, 200 when it was there; 403 for those who are not among its members."""
@@ -126,19 +128,19 @@ class Rest:
 
     async def conversation(self, request: web.Request, caller: Caller) -> web.Response:
         """One conversation with its members. Who has not been here yet has neither id nor name."""
-        found = await self._member_of(request.match_info["key"], caller)
+        found = await self.member_of(request.match_info["key"], caller)
         people = [{"id": id, "email": email, "name": name} for id, email, name in await self._rooms.people(found.id)]
         return json_response({"key": found.key, "title": found.title, "head": found.head, "members": people})
 
     async def remove_member(self, request: web.Request, caller: Caller) -> web.Response:
         """By any member, also of themselves; `removed` is false for somebody who was none. 403 for other callers."""
-        conversation = await self._member_of(request.match_info["key"], caller)
+        conversation = await self.member_of(request.match_info["key"], caller)
         removed = await self._memberships.remove(conversation, request.match_info["email"].lower())
         return json_response({"key": conversation.key, "removed": removed})
 
     async def history(self, request: web.Request, caller: Caller) -> web.Response:
         """One page. `digest` covers its messages: SHA-256 of their JSON lines [seq, id, sender, text]."""
-        conversation = await self._member_of(request.match_info["key"], caller)
+        conversation = await self.member_of(request.match_info["key"], caller)
         after, limit = _number(request, "after", 0, 1 << 62), _number(request, "limit", 100, PAGE_MAX)
         page = await self.read_page(conversation.id, after, limit)
         messages = [
@@ -160,7 +162,7 @@ class Rest:
         self._committer.submit(item)
         return await reply.done
 
-    async def _member_of(self, key: str, caller: Caller) -> Conversation:
+    async def member_of(self, key: str, caller: Caller) -> Conversation:
         found = await self._rooms.find(key)
         if found is not None:
             conversation, members = found

@@ -46,6 +46,14 @@ CREATE TABLE IF NOT EXISTS messages (
     UNIQUE (conversation_id, sender, client_id)
 );
 
+-- How far a user has read a conversation.
+CREATE TABLE IF NOT EXISTS read_marks (
+    user_id         text NOT NULL,
+    conversation_id bigint NOT NULL REFERENCES conversations,
+    seq             bigint NOT NULL,
+    PRIMARY KEY (user_id, conversation_id)
+);
+
 -- Which of the asked memberships hold, and how many removals the conversation has seen by now.
 CREATE OR REPLACE FUNCTION memberships(user_ids text[], emails text[], keys text[])
 RETURNS TABLE (of_user text, of_key text, conversation_id bigint, removals bigint)

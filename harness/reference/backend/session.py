@@ -35,6 +35,7 @@ class Session:
         self.id = secrets.token_hex(8)
         self.feeds: dict[str, Feed] = {}
         self.member_at: dict[str, int] = {}  # by key, after how many removals this was known to be a member
+        self.marks: dict[str, int] = {}  # by key, the read mark that this device knows
         self.resuming = resuming
         self.welcomed = asyncio.Event()
         self.closing: asyncio.Task[None] | None = None
@@ -54,6 +55,7 @@ class Session:
         """Greets, and subscribes in the same instant: nothing can be pushed before, nothing is missed after."""
         data: dict[str, Any] = {"type": "welcome", "user": self.user_id, "name": self.user.name, "replica": name}
         data |= {"session": self.id, "conversations": {key: feed.head for key, feed in self.feeds.items()}}
+        data["read"] = self.marks
         if self.resuming:
             data["resume"] = True
         self.push(frame(data))

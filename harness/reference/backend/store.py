@@ -31,13 +31,15 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A row of `conversations`. `removals`: how often somebody was removed from it."""
+    """A row of `conversations`. `removals`: how often somebody was removed from it; `read`: how far the user for
+    whom it was looked up has read it."""
 
     id: int
     key: str
     title: str
     head: int
     removals: int
+    read: int = 0
 
 
 class Membership(NamedTuple):
@@ -140,8 +142,10 @@ class Rooms:
                 "UPDATE members SET user_id = $1 WHERE email = $2 AND user_id IS NULL", user.id, user.email.lower()
             )
             rows = await connection.fetch(
-                "SELECT DISTINCT c.id, c.key, c.title, c.head, c.removals FROM members m "
-                "JOIN conversations c ON c.id = m.conversation_id WHERE m.user_id = $1 ORDER BY c.id",
+                "SELECT DISTINCT c.id, c.key, c.title, c.head, c.removals, coalesce(r.seq, 0) FROM members m "
+                "JOIN conversations c ON c.id = m.conversation_id "
+                "LEFT JOIN read_marks r ON r.conversation_id = c.id AND r.user_id = $1 "
+                "WHERE m.user_id = $1 ORDER BY c.id",
                 user.id,
             )
         return [Conversation(*row) for row in rows]

@@ -1,0 +1,89 @@
+"""How far a person has read each conversation: one mark for all of their devices, which only ever goes forward.
+
+The row decides; news of it reaches the other devices at once, or is lost, and the next look at the table finds that. A
+device is only told of a higher mark than it knows, so that order and repeats of news do not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+import asyncpg
+import orjson
+
+from harness.reference.backend.bus import MARKS, Bus
+from harness.reference.backend.registry import Registry
+from harness.reference.backend.session import Session
+from harness.reference.backend.wire import frame
+
+AT_ONCE = 500
+
+Mark: TypeAlias = tuple[str, str, int]
+"""User id, conversation key, number of the last message that was read."""
+
+
+class MarkRows:
+    """The table `read_marks`."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def advance(self, user_id: str, conversation_id: int, seq: int) -> int | None:
+        """The mark after this, which may be a higher one of another device; None if there is no such message."""
+        mark: int | None = await self._pool.fetchval(
+            "INSERT INTO read_marks AS r (user_id, conversation_id, seq) "
+            "SELECT $1::text, c.id, $3::bigint FROM conversations c "
+            "WHERE c.id = $2 AND $3::bigint BETWEEN 0 AND c.head "
+            "ON CONFLICT (user_id, conversation_id) DO UPDATE SET seq = greatest(r.seq, excluded.seq) RETURNING seq",
+            user_id,
+            conversation_id,
+            seq,
+        )
+        return mark
+
+    async def of_users(self, user_ids: Iterable[str]) -> list[Mark]:
+        rows = await self._pool.fetch(
+            "SELECT r.user_id, c.key, r.seq FROM read_marks r JOIN conversations c ON c.id = r.conversation_id "
+            "WHERE r.user_id = ANY ($1::text[])",
+            list(user_ids),
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
+
+class Marks:
+    """Moves marks and tells the devices of their owner, on all replicas."""
+
+    def __init__(self, rows: MarkRows, registry: Registry, bus: Bus) -> None:
+        self.rows, self._registry, self._bus = rows, registry, bus
+
+    async def advance(self, user_id: str, conversation_id: int, key: str, seq: int) -> int | None:
+        """As MarkRows; every device of the user is told."""
+        mark = await self.rows.advance(user_id, conversation_id, seq)
+        if mark is not None:
+            self.tell((user_id, key, mark))
+            self._bus.publish(MARKS, orjson.dumps((user_id, key, mark)))
+        return mark
+
+    def on_news(self, payload: bytes) -> None:
+        user_id, key, seq = orjson.loads(payload)
+        self.tell((user_id, key, seq))
+
+    async def recheck(self) -> None:
+        """Compare the marks of everybody who is connected with the table: news may have been lost."""
+        users = list(self._registry.by_user)
+        for start in range(0, len(users), AT_ONCE):
+            for mark in await self.rows.of_users(users[start : start + AT_ONCE]):
+                self.tell(mark)
+
+    def tell(self, mark: Mark) -> None:
+        """To the devices here that know a lower one."""
+        user_id, key, seq = mark
+        for session in list(self._registry.by_user.get(user_id, ())):
+            self.show(session, key, seq)
+
+    def show(self, session: Session, key: str, seq: int) -> None:
+        if seq > session.marks.get(key, 0):
+            session.marks[key] = seq
+            if session.welcomed.is_set():  # else the greeting will say it
+                session.push(frame({"type": "read", "conversation": key, "seq": seq}))
