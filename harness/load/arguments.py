@@ -10,6 +10,7 @@ from harness.errors import SettingsError
 from harness.platform.faults import Planned, read_schedule
 from harness.report.thresholds import EXAMPLE, METRICS, Threshold, merged, parse_all
 from harness.settings import DEFAULT_FILE, read_toml
+from harness.target.pace import FORMS
 
 if TYPE_CHECKING:
     from harness.load.story import Story
@@ -69,6 +70,22 @@ def add_arguments(parser: Any, **_: Any) -> None:
         help='exit code 4 unless it is met; repeatable, e.g. "fan-out p99 < 250 ms", "errors < 1 %%"; '
         f"metrics: {', '.join(METRICS)}. Also `thresholds = [...]` in {DEFAULT_FILE} or [tool.earwitness] of "
         "pyproject.toml",
+    )
+    group.add_argument(
+        "--shape",
+        env_var="EARWITNESS_SHAPE",
+        default="",
+        metavar="NAME[:VALUE]",
+        help="how many users there are over the time, up to -u within -t: "
+        + "; ".join(f"{name}: {form.text}" for name, form in FORMS.items()),
+    )
+    group.add_argument(
+        "--arrivals",
+        env_var="EARWITNESS_ARRIVALS",
+        default="",
+        metavar='"[poisson ]RATE/s"',
+        help="open load: so many actions a second of all users together begin at planned times, evenly or as a Poisson "
+        "process, whatever became of the ones before; without it users pause after each action",
     )
     group.add_argument(
         "--faults",

@@ -21,10 +21,12 @@ from harness.load.arguments import read_faults, read_thresholds, seed_of
 from harness.load.judge import JUDGE_DEADLINE_S, JudgeBeside
 from harness.load.metrics import Metrics
 from harness.load.sampler import Sampler
+from harness.load.shapes import shape_of
 from harness.load.under_test import UnderTest
 from harness.platform.faults.orders import links_needed
 from harness.record.rundir import RunDirectory
 from harness.target.faulting import JOURNALS, Faults
+from harness.target.pace import Arrivals
 from harness.target.plan import Plan
 
 if TYPE_CHECKING:
@@ -43,6 +45,10 @@ class Conductor:
         self.options = options
         self.seed_given = seed_of(options)
         self.thresholds = read_thresholds(options, life.story)
+        self.shape = shape_of(options)
+        if self.shape is not None:
+            life.environment.shape_class = self.shape
+        Arrivals.parse(options.arrivals)  # its faults are told before anything is begun
         self.worst: int | None = None
         self.run: RunDirectory | None = None
         self.runs: list[Path] = []
@@ -75,8 +81,9 @@ class Conductor:
         runner, story = self.life.runner, self.life.story
         seed = self.seed_given if self.seed_given is not None else secrets.randbelow(1 << 32)
         workers = self._workers()
-        users = -(-runner.target_user_count // len(workers)) * len(workers)
-        self.under_test.allow(runner.target_user_count)
+        wanted = self._users()
+        users = -(-wanted // len(workers)) * len(workers)
+        self.under_test.allow(wanted)
         plan = self.under_test.plan(seed=seed, tag=secrets.token_hex(4), users=users, sizes=story.room_sizes)
         self.run = run = RunDirectory.create(Path(self.options.runs), story.name, seed)
         self._finishing = None
@@ -84,6 +91,7 @@ class Conductor:
             "run_dir": str(run.path.resolve()),
             "plan": plan.to_dict(),
             "target": self.under_test.description,
+            "arrivals": self.options.arrivals,
             "secrets": self.under_test.secrets(story.judged_by),
             "keep_frames": bool(self.options.keep_frames),
             "indexes": {worker: index for index, worker in enumerate(workers)},
@@ -97,13 +105,17 @@ class Conductor:
             self._judge = JudgeBeside()
         self._judge.follow(run.path)
         self._sampler = Sampler(run.path / "tables" / "services.jsonl", self.under_test)
-        print(f"earwitness: run {run.path} · seed {seed} · {runner.target_user_count} users", flush=True)
+        print(f"earwitness: run {run.path} · seed {seed} · {wanted} users", flush=True)
         self._expected, self._here = set(workers), set()
         if isinstance(runner, MasterRunner):
             for worker in workers:
                 runner.send_message("earwitness-begin", assignment, worker)
         else:
             self.life.begin_part(assignment, 0, 1, self._alone_and_here)
+
+    def _users(self) -> int:
+        """How many there will be at most."""
+        return int(self.life.runner.target_user_count) if self.shape is None else self.shape.peak
 
     def _workers(self) -> list[str]:
         runner = self.life.runner
@@ -113,7 +125,7 @@ class Conductor:
         return [node.id for node in clients.ready + clients.running + clients.spawning]
 
     def _write_down(self, run: RunDirectory, plan: Plan, workers: list[str], assignment: Mapping[str, Any]) -> None:
-        story, runner = self.life.story, self.life.runner
+        story = self.life.story
         run.update(
             seed=plan.seed,
             tag=plan.tag,
@@ -122,7 +134,8 @@ class Conductor:
             thresholds=self.thresholds,
             process=os.getpid(),
             process_started=psutil.Process().create_time(),
-            planned={"users": runner.target_user_count, "spawn_rate": getattr(self.options, "spawn_rate", None)},
+            planned={"users": self._users()}
+            | {name: getattr(self.options, name, None) for name in ("spawn_rate", "shape", "arrivals")},
             plan=plan.to_dict(),
             target=self.under_test.description,
             contract=self.under_test.target.contract.to_dict(),

@@ -12,6 +12,7 @@ from checks.record import NONE, SPOOFED, Place, Way
 from harness.client.exchange import Exchange
 from harness.client.flow import Flow
 from harness.client.statements import NOTHING, Name, stated_budget
+from harness.load.part import CROWD_WAIT_S
 from harness.load.tokens import TokenUser
 from harness.target.protocol import Room
 
@@ -19,7 +20,6 @@ Door: TypeAlias = tuple[Place, Way, Name, Callable[[], Flow[Any]]]
 """Where one can ask by HTTP, how, by which artefact, and the flow that does it."""
 AT_ONCE, TRIES = 20, 5
 MARGIN_S = 0.2
-CROWD_WAIT_S = 60.0
 LIMITED = 429
 
 
@@ -36,7 +36,7 @@ class Flooder(TokenUser):
 
     def wait_until(self, after_s: float) -> None:
         """Wait until everybody has been here for so long; later calls return at once."""
-        self.part.everyone_here.wait(timeout=CROWD_WAIT_S)
+        self.part.everyone_here.wait(CROWD_WAIT_S)
         self._calm_ns = self._calm_ns or time.monotonic_ns()
         end_ns = self._calm_ns + int(after_s * 1e9)
         while time.monotonic_ns() < end_ns:
@@ -69,6 +69,8 @@ class Flooder(TokenUser):
     def come_back_when_told(self) -> bool:
         """Ask until that is refused, do nothing for as long as the answers say, and ask once more. False: it was not
         refused, or not told when to come back."""
+        # A message whose answer never comes may be charged at any time: there would be no telling what is left.
+        self._await_answers(0)
         for _ in range(TRIES):
             refused = [exchange for exchange in self.ask(AT_ONCE) if exchange.status == LIMITED]
             if refused:
@@ -76,7 +78,6 @@ class Flooder(TokenUser):
         waits_ms = [stated_budget(exchange.headers)[0] for exchange in refused]
         if not waits_ms or NONE in waits_ms:
             return False
-        self._await_answers(0)
         gevent.sleep(max(waits_ms) / 1000 + MARGIN_S)
         self.ask()
         return True

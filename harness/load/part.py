@@ -22,6 +22,7 @@ from harness.record.journal import Journal
 from harness.record.latencies import FOOTER_KEY
 from harness.record.meta import process_meta
 from harness.target.load import open_target
+from harness.target.pace import Arrivals
 from harness.target.plan import Plan
 from harness.target.protocol import Credentials
 
@@ -32,6 +33,7 @@ QUIET_S = 1.0
 """Without sequence numbers the end of deliveries is known only by silence: this long with nothing heard."""
 
 POLL_S = 0.02
+CROWD_WAIT_S = 60.0
 
 
 class Part:
@@ -58,6 +60,9 @@ class Part:
         self.secrets: Mapping[str, Any] = assignment.get("secrets", {})
         self.users: list[ChatUser] = []
         self.everyone_here = Event()
+        self.arrivals = Arrivals.parse(assignment.get("arrivals", ""))
+        self._begin_ns = 0
+        self._left: list[ChatUser] = []
         self.draining = False
         self.tally = Tally()
         self._taken = self._started = 0
@@ -75,11 +80,25 @@ class Part:
         self._lag = LoopLag()
         self._sampler = SelfSampler(self.run_dir / "tables" / "services.jsonl", self.journal.name)
 
-    def take_number(self) -> int:
-        """The next user number of this process."""
+    def take_place(self, kind: type) -> tuple[int, ChatUser | None]:
+        """(the next user number of this process, None); or, where one of that class has left, theirs and who it was."""
+        for user in self._left:
+            if type(user) is kind:
+                self._left.remove(user)
+                return user.number, user
         number = self.index + self._taken * self.count
         self._taken += 1
-        return number
+        return number, None
+
+    def left(self, user: ChatUser) -> None:
+        """Locust has stopped a user while the run goes on; another of its class may go on as the same person."""
+        self._left.append(user)
+
+    def arrivals_begin_ns(self) -> int:
+        """Wait until everybody is here; that moment, the same for all users of this process."""
+        self.everyone_here.wait(CROWD_WAIT_S)
+        self._begin_ns = self._begin_ns or time.monotonic_ns()
+        return self._begin_ns
 
     def spawned(self) -> None:
         """Locust has made all users there will be; some may still be logging in."""

@@ -35,6 +35,7 @@ class TokenUser(ChatUser):
     """
 
     abstract = True
+    carried = (*ChatUser.carried, "wallet", "login", "past")
     ttl_s: float | None = None
     margin_s: float = 1.0
     socket_ways: tuple[Way, ...] = (Way.HEADER, Way.SUBPROTOCOL, Way.QUERY, Way.TICKET)

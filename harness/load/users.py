@@ -18,7 +18,9 @@ from harness.client.events import Handshake
 from harness.client.flow import FlowError
 from harness.client.http_gevent import run_flow_gevent
 from harness.client.posting import Poster
-from harness.load.part import Part
+from harness.client.session import ChatSession
+from harness.load.pacing import Paced
+from harness.load.part import CROWD_WAIT_S, Part
 from harness.target.protocol import Credentials, Room
 
 ANSWER_S = 10.0
@@ -26,19 +28,19 @@ RECONNECT_TRIES = 8
 BURST_SLICE_S = 0.01
 
 
-class ChatUser(User):
+class ChatUser(Paced, User):
     """Subclass it in a locustfile. In tasks: `say`, `burst`, `probe`; `rooms` are this user's, in the story's order.
 
-    think_s  bounds of the pause between two tasks; drawn from the user's own seeded `rng`.
+    carried  what another user object takes over who goes on as the same person, after a shape has stopped this one
     """
 
     abstract = True
-    think_s: tuple[float, float] = (0.5, 2.0)
+    carried: tuple[str, ...] = ("person", "rooms", "rng", "credentials", "session", "_poster")
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
         self.part: Part = environment.earwitness.part
-        self.number = self.part.take_number()
+        self.number, self._before = self.part.take_place(type(self))
         self.session: Any = None
         self.rooms: tuple[Room, ...] = ()
         self.credentials: Credentials | None = None
@@ -48,14 +50,23 @@ class ChatUser(User):
         self.ready = False
         self._reconnecting: gevent.Greenlet | None = None
 
-    def wait_time(self) -> float:
-        return self.rng.uniform(*self.think_s)
-
     def on_start(self) -> None:
         try:
-            self.ready = self._start()
+            self.ready = self._start() if self._before is None else self._go_on_as(self._before)
         finally:
             self.part.started()
+        arrivals = self.part.arrivals
+        if arrivals is not None and self.ready:
+            self.begin_arrivals(arrivals, self.number, self.part.plan.users, self.part.arrivals_begin_ns())
+
+    def on_stop(self) -> None:
+        """A shape may stop users before the end; at the end the part does what is to be done."""
+        if self.ready and not self.part.draining:
+            self.ready = False
+            self.stay_away()
+            self._await_answers(0)
+            self._hang_up()
+            self.part.left(self)
 
     def _start(self) -> bool:
         """Log in, open the rooms, connect. False: it is not this user's run, or it failed and Locust knows why."""
@@ -76,20 +87,33 @@ class ChatUser(User):
             return False
         return True
 
+    def _go_on_as(self, before: ChatUser) -> bool:
+        """Take the place of one whom a shape has stopped: the same person with the same credentials and counters."""
+        for name in self.carried:
+            setattr(self, name, getattr(before, name))
+        self.part.users[self.part.users.index(before)] = self
+        self.session.on_answer, self.session.on_closed = self._answered.set, self._lost
+        self.ready = True
+        return self._back_online()
+
     # -- what a story can do --------------------------------------------------------------------------------------
 
     def say(self, room: Room | None = None) -> None:
-        """Say one numbered message in `room` (one of the user's own by chance) and wait for its answer."""
+        """Say one numbered message in `room` (one of the user's own by chance) and wait for its answer; with arrivals
+        that are planned, do not wait."""
         self._go_on_or_stop()
         if not self.online and not self._back_online():
             return
-        self._say(room or self.rng.choice(self.rooms))
-        self._await_answers(0)
+        self._say(room or self.rng.choice(self.rooms), self.planned_ns)
+        if self.open:
+            self.session.timeouts(time.monotonic_ns(), int(ANSWER_S * 1e9))
+        else:
+            self._await_answers(0)
 
     def burst(self, room: Room, count: int, within_s: float = 1.0) -> None:
         """Say `count` messages evenly within `within_s`, then wait for all answers; waits for the crowd first. By HTTP
         each waits for the answer to the one before, and they take as long as that takes."""
-        self.part.everyone_here.wait(timeout=60)
+        self.part.everyone_here.wait(CROWD_WAIT_S)
         self._go_on_or_stop()
         if not self.online and not self._back_online():
             return
@@ -170,6 +194,9 @@ class ChatUser(User):
     def disconnect(self) -> None:
         if self._poster is not None:
             self._poster.close()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

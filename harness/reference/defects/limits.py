@@ -16,6 +16,7 @@ from harness.reference.defects.chance import Chance
 from harness.reference.limits import Decision, Limiter, Unlimited
 
 FROM = " from "
+WINDOW_S = 10.0
 _COUNT = """
 local answers = {}
 for i, key in ipairs(KEYS) do
@@ -103,11 +104,12 @@ class PerProcess(Chosen):
 
 
 class FixedWindow(Chosen):
-    """The budget is counted by the clock: a burst at the end of a window, and another at the start of the next."""
+    """The budget is counted by the clock: a burst at the end of a window, and another at the start of the next. One is
+    as long as the budget needs to be whole again, or ten seconds, so that a short run sees a turn."""
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
         super().__init__(service, chance)
-        self._window_s = self.limiter.burst / self.limiter.rate_per_s
+        self._window_s = min(self.limiter.burst / self.limiter.rate_per_s, WINDOW_S)
         self._count = self.redis.register_script(_COUNT)
 
     async def otherwise(self, wanted: Mapping[str, int]) -> dict[str, Decision]:

@@ -1,0 +1,39 @@
+"""`--shape`: how many users there are over the time of a run, for any story."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from locust import LoadTestShape
+
+from harness.errors import SettingsError
+from harness.target.pace import Shape
+
+
+class ScaledShape(LoadTestShape):
+    """A shape scaled to `-u` users at most and `-t` of time, as Locust's options say them when a run begins."""
+
+    abstract = True  # not one that Locust would find in a locustfile
+    use_common_options = True
+
+    def __init__(self, shape: Shape, options: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._shape, self._options = shape, options
+
+    @property
+    def peak(self) -> int:
+        return int(self._options.num_users)
+
+    def tick(self) -> tuple[int, float] | None:
+        """For Locust, once a second: users and how many may come or go a second; None: the end."""
+        passed_s: float = self.get_run_time()  # type: ignore[no-untyped-call]
+        users = self._shape.users_at(passed_s, self.peak, float(self._options.run_time))
+        return None if users is None else (users, float(self._options.spawn_rate))
+
+
+def shape_of(options: Any) -> ScaledShape | None:
+    """The shape that `--shape` asks for. SettingsError."""
+    shape = Shape.parse(options.shape)
+    if shape is not None and not (options.run_time and options.num_users):
+        raise SettingsError("--shape", ["a shape needs a number of users and a time: -u 100 -t 60s"])
+    return None if shape is None else ScaledShape(shape, options)

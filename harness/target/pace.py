@@ -1,0 +1,117 @@
+"""When things happen in a run: planned arrivals of actions, and how many users there are over the time. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+from harness.errors import SettingsError
+from harness.settings import near
+
+RATE = re.compile(r"(?P<poisson>poisson\s+)?(?P<rate>\d+(?:\.\d+)?)\s*/\s*s")
+RAMP_END, SOAK_RAMP = 0.8, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """`per_s` actions a second of all planned users together, evenly or as a Poisson process."""
+
+    per_s: float
+    poisson: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Arrivals | None:
+        """None for nothing. SettingsError."""
+        if not text.strip():
+            return None
+        found = RATE.fullmatch(text.strip())
+        if found is None or not float(found["rate"]):
+            raise SettingsError("--arrivals", [f'{text!r} is no rate; write 50/s, or "poisson 50/s"'])
+        return cls(float(found["rate"]), bool(found["poisson"]))
+
+    def times_s(self, number: int, users: int, rng: Random) -> Iterator[float]:
+        """Planned starts of one user, in seconds from the beginning, for ever. Even ones of all users interleave; and
+        Poisson processes add up to one."""
+        at = 0.0 if self.poisson else number / self.per_s
+        while True:
+            if self.poisson:
+                at += rng.expovariate(self.per_s / users)
+                yield at
+            else:
+                yield at
+                at += users / self.per_s
+
+
+def _ramp(x: float, _: float) -> float:
+    return min(1.0, x / RAMP_END)
+
+
+def _steps(x: float, count: float) -> float:
+    return min(count, int(x * count) + 1) / count
+
+
+def _spike(x: float, base: float) -> float:
+    return 1.0 if 1 / 3 <= x < 2 / 3 else base
+
+
+def _soak(x: float, _: float) -> float:
+    return min(1.0, x / SOAK_RAMP)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """`share(x, value)`: the share of all users that there are after the share x of the time. `value`: bounds of what
+    follows the colon and what it is without; None: nothing follows."""
+
+    share: Callable[[float, float], float]
+    text: str
+    default: float = 0.0
+    bounds: tuple[float, float] | None = None
+
+
+FORMS = {
+    "ramp": Form(_ramp, "rises evenly for four fifths of the time"),
+    "steps": Form(_steps, "rises in N equal steps (steps:N; 5)", 5.0, (1.0, 100.0)),
+    "spike": Form(_spike, "all in the middle third of the time, a share before and after (spike:0.2)", 0.2, (0.0, 1.0)),
+    "soak": Form(_soak, "rises for a tenth of the time and stays"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One of `FORMS` with its value."""
+
+    form: Form
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> Shape | None:
+        """`NAME` or `NAME:VALUE`; None for nothing. SettingsError."""
+        name, colon, value = text.strip().partition(":")
+        if not name and not colon:
+            return None
+        form = FORMS.get(name)
+        if form is None:
+            raise SettingsError("--shape", [f"there is no shape {name!r}{near(name, FORMS)}"])
+        return cls(form, _value(name, form, value) if colon else form.default)
+
+    def users_at(self, passed_s: float, peak: int, length_s: float) -> int | None:
+        """Of `peak` at most, of `length_s` in all; at least one. None: it is over."""
+        if passed_s >= length_s:
+            return None
+        return max(1, round(peak * self.form.share(passed_s / length_s, self.value)))
+
+
+def _value(name: str, form: Form, text: str) -> float:
+    if form.bounds is None:
+        raise SettingsError("--shape", [f"{name} takes no number; write --shape {name}"])
+    low, high = form.bounds
+    try:
+        value = float(text)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high or (name == "steps" and value % 1):
+        raise SettingsError("--shape", [f"{name}:{text} is not possible; {form.text}, from {low:g} to {high:g}"])
+    return value

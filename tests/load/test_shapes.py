@@ -1,0 +1,33 @@
+"""Shapes and planned arrivals in real runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def test_who_leaves_comes_back_as_the_same_person(locust: Callable[..., Any], platform: Any) -> None:
+    """Six of ten stop and start again: no person is there twice, nothing is missed, counters go on."""
+    run = locust("-u", "10", "-r", "20", platform=platform, story="tests/load/stories/tide.py")
+    assert run.code == 0, run.out
+    assert "Traceback" not in run.out
+    assert run.verdict["load"]["users"] == 10
+    assert run.verdict["load"]["connections"] == 16
+
+
+def test_a_spike_of_planned_arrivals_passes(locust: Callable[..., Any], platform: Any) -> None:
+    """Any story takes a shape and a rate; both are in run.json, and the planned start has its own latency."""
+    shaped = ("--shape", "spike:0.5", "--arrivals", "poisson 40/s")
+    run = locust("-u", "10", "-r", "20", "-t", "9s", *shaped, platform=platform, story="tests/load/stories/talking.py")
+    assert run.code == 0, run.out
+    assert "Traceback" not in run.out
+    assert run.verdict["load"]["users"] == 10
+    assert run.verdict["latency_ms"]["planned ack"]["samples"] == run.verdict["latency_ms"]["ack"]["samples"] > 50
+
+
+def test_a_shape_that_is_none_is_told_before_anything_starts(locust: Callable[..., Any]) -> None:
+    """One sentence, exit 2."""
+    run = locust("-u", "10", "-t", "9s", "--shape", "spyke")
+    assert run.code == 2
+    assert "did you mean spike" in run.out
+    assert "Traceback" not in run.out
