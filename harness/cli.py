@@ -12,6 +12,7 @@ from harness.errors import EXIT_CANNOT_RUN, EarwitnessError
 VERBS = {
     "up": ("harness.platform.up", "start the whole platform in the foreground and print its endpoints"),
     "check": ("harness.report.check", "judge a run directory again"),
+    "compare": ("harness.report.compare", "say whether one run is slower than another, beyond noise"),
     "probe": ("harness.target.probe", "run two users against a target file and say what can be judged"),
     "defects": ("harness.report.defects", "list the platform's defects; with --matrix show that they are found"),
     "export": ("harness.record.transfer_out", "write a run's history as Parquet or JSON lines"),

@@ -17,6 +17,7 @@ from checks.verdict import Outcome, Verdict, upper_bound_95
 from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN, RecordError
 from harness.record.history import History, open_history
 from harness.report import figures
+from harness.report.drift import drift
 from harness.report.facts import facts_of
 from harness.report.flood import flood
 from harness.report.junit import junit_xml
@@ -80,6 +81,9 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         "to_first_message_s": figures.to_first_message_s(history.journals, run.get("process_started")),
         "bursts": figures.bursts(views, run_dir / "tables" / "bursts.jsonl"),
         "flood": flood(views, run_dir / "tables" / "floods.jsonl", run_dir / "tables" / "bursts.jsonl"),
+        "drift": drift(
+            views, [len(room) for room in history.roster.conversations], run_dir / "tables" / "services.jsonl"
+        ),
         "records": sum(len(records) for records in views),
     }
 

@@ -29,6 +29,7 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
         lines.append(f"  from the command to the first message: {verdict['to_first_message_s']} s")
     for burst in verdict["bursts"]:
         lines.append(_burst_line(burst))
+    lines += [_drift_line(row) for row in verdict.get("drift", ())]
     if verdict.get("flood"):
         lines += _flood_lines(verdict["flood"])
     for check in verdict["checks"] + verdict["harness"]:
@@ -97,3 +98,11 @@ def _felt(row: Mapping[str, Any], when: str) -> str:
     if not row["samples"]:
         return f"nothing {when} it"
     return f"p50 {row['p50']} ms, p99 {row['p99']} ms {when} it ({row['samples']:,})"
+
+
+def _drift_line(row: Mapping[str, Any]) -> str:
+    unit = f"{row['unit']}/h"
+    return (
+        f"  drift of {row['name']}: {row['slope_per_hour']:+g} {unit} ({row['low']:+g} to {row['high']:+g}), "
+        f"{row['word']} at {row['level']:g} {row['unit']}"
+    )

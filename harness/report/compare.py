@@ -1,0 +1,154 @@
+"""`earwitness compare A B`: is B slower than A, and is that more than noise?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.errors import EXIT_PASS, EXIT_THRESHOLD, SettingsError
+from harness.record.history import History, open_history
+from harness.report.measures import Times
+from harness.report.series import Series, latency_series, memory_series
+
+BLOCK_NS = 1_000_000_000
+"""What happens within a second hangs together: seconds are drawn, not single samples."""
+ENOUGH = 10
+"""Seconds with samples, in each run."""
+RESAMPLES = 1000
+FINEST, BINS_AN_OCTAVE = 1e-3, 64
+CONFIDENCE = 99.0
+"""Many rows are looked at: each must be surer than usual."""
+
+EPILOG = """Each row: the figure of A, of B, their ratio B/A with a 99 % interval, drawn from the seconds of both, and
+a word. slower: more than the tolerance, for certain (exit 4). noise: the interval holds 1. What differs from run to run
+(the machine's other work, a cold cache) is not in the interval: repeat a comparison that matters.
+Exit codes: 0 nothing is slower beyond the tolerance, 4 something is, 2 could not compare."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
+    parser.add_argument("a", metavar="A", type=Path, help="run directory of before")
+    parser.add_argument("b", metavar="B", type=Path, help="run directory of after")
+    parser.add_argument(
+        "--tolerance", type=float, default=20.0, metavar="PERCENT", help="what may be slower, or more (default 20)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """RecordError for what is no run directory, SettingsError for runs that have nothing in common."""
+    if args.tolerance < 0:
+        raise SettingsError("--tolerance", [f"{args.tolerance:g} is less than nothing; write --tolerance 20"])
+    before, after = open_history(args.a), open_history(args.b)
+    rows = compare(series_of(before), series_of(after), args.tolerance / 100)
+    if not rows:
+        raise SettingsError("compare", [f"the runs have no figure in common that lasted {ENOUGH} s in both"])
+    if args.json:
+        print(json.dumps({"differ": differences(before, after), "rows": rows}, indent=1))
+    else:
+        for what in differences(before, after):
+            print(f"not alike: {what}")
+        print("\n".join(_line(row) for row in rows))
+    return EXIT_THRESHOLD if any(row["word"] == "slower" for row in rows) else EXIT_PASS
+
+
+def series_of(history: History) -> dict[str, Series]:
+    """Of logins and the like there are too few seconds; they fall out by themselves."""
+    sizes = [len(members) for members in history.roster.conversations]
+    found = latency_series([view.records for view in history.journals], sizes)
+    return found | memory_series(history.path / "tables" / "services.jsonl")
+
+
+def differences(a: History, b: History) -> list[str]:
+    """What was not the same in both runs, in words."""
+    told = []
+    for name, key in (("story", "story"), ("load", "planned"), ("faults", "planned_faults"), ("machine", "machine")):
+        one, other = a.run.get(key), b.run.get(key)
+        if one != other:
+            told.append(f"{name}: {one} and {other}")
+    for history in (a, b):
+        outcome = _outcome(history)
+        if outcome != "PASS":
+            told.append(f"{history.path.name} was {outcome or 'never judged'}, so its figures are of something broken")
+    return told
+
+
+def _outcome(history: History) -> str | None:
+    try:
+        verdict: Mapping[str, Any] = json.loads((history.path / "verdict.json").read_text())
+        return str(verdict["outcome"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def compare(a: Mapping[str, Series], b: Mapping[str, Series], tolerance: float) -> list[dict[str, Any]]:
+    """One row for each quantile of each series of both: name, a, b, ratio, low, high, samples, word."""
+    rows = []
+    for name in a:
+        if name not in b:
+            continue
+        quantiles = (0.5,) if name.startswith("memory") else (0.5, 0.99)
+        one, other = Blocks(a[name]), Blocks(b[name])
+        if min(one.seconds, other.seconds) >= ENOUGH:
+            rows += [_row(name, q, one, other, tolerance) for q in quantiles]
+    return rows
+
+
+class Blocks:
+    """Samples of each second, counted in bins of about 1 %, so that a thousand redrawn runs cost little."""
+
+    def __init__(self, series: Series) -> None:
+        t, values = series
+        bins = np.rint(np.log2(np.maximum(values, FINEST) / FINEST) * BINS_AN_OCTAVE).astype(int)
+        _, second = np.unique(t // BLOCK_NS, return_inverse=True)
+        self.samples, self.values = len(values), values
+        self.seconds = int(second.max()) + 1 if len(values) else 0
+        self._counts = np.zeros((self.seconds, int(bins.max(initial=0)) + 1))
+        np.add.at(self._counts, (second, bins), 1)
+
+    def redrawn(self, quantile: float, rng: np.random.Generator) -> Times:
+        """The quantile of each of RESAMPLES runs that were put together from drawn seconds."""
+        drawn = rng.multinomial(self.seconds, np.full(self.seconds, 1 / self.seconds), RESAMPLES)
+        reached = np.cumsum(drawn @ self._counts, axis=1)
+        bins = (reached < quantile * reached[:, -1:]).sum(axis=1)
+        result: Times = FINEST * 2.0 ** (bins / BINS_AN_OCTAVE)
+        return result
+
+
+def _row(name: str, quantile: float, a: Blocks, b: Blocks, tolerance: float) -> dict[str, Any]:
+    rng = np.random.default_rng(1)
+    ratios = b.redrawn(quantile, rng) / a.redrawn(quantile, rng)
+    edge = (100 - CONFIDENCE) / 2
+    low, high = (float(v) for v in np.percentile(ratios, (edge, 100 - edge)))
+    before, after = (float(np.quantile(blocks.values, quantile)) for blocks in (a, b))
+    return {
+        "name": f"{name} p{quantile * 100:g}",
+        "a": round(before, 3),
+        "b": round(after, 3),
+        "ratio": round(after / before, 3) if before else None,
+        "low": round(low, 3),
+        "high": round(high, 3),
+        "samples": [a.samples, b.samples],
+        "word": word(low, high, tolerance),
+    }
+
+
+def word(low: float, high: float, tolerance: float) -> str:
+    """What an interval of the ratio says."""
+    if low <= 1 <= high:
+        return "noise"
+    if low > 1:
+        return "slower" if low > 1 + tolerance else "a little slower" if high <= 1 + tolerance else "perhaps slower"
+    return "faster" if high < 1 / (1 + tolerance) else "a little faster"
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    what = row["word"].replace("slower", "more").replace("faster", "less") if "memory" in row["name"] else row["word"]
+    samples: Sequence[int] = row["samples"]
+    ratio = "" if row["ratio"] is None else f" x {row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+    return f"{row['name']:<28}{row['a']:>10g} → {row['b']:<10g}{ratio:<26}{what}  ({samples[0]:,} and {samples[1]:,})"

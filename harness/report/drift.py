@@ -1,0 +1,75 @@
+"""Drift: do memory and waiting times rise while the load stays the same? A slope an hour, with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.report.figures import Records
+from harness.report.measures import Times
+from harness.report.series import Series, latency_series, load_span_ns, memory_series
+
+LEAST_S = 120.0
+"""Shorter runs say nothing of drift."""
+WARM_UP = 0.2
+"""Share of a run in which things may settle: caches fill, users arrive."""
+WINDOWS = 40
+ENOUGH = 12
+RESAMPLES = 2000
+HOUR_NS = 3.6e12
+FLAT = 0.05
+"""A rise by less than this share in the time of the run is called flat."""
+
+
+def drift(views: Sequence[Records], room_sizes: Sequence[int], services: Path) -> list[dict[str, Any]]:
+    """One row a series: name, unit, level (median), slope_per_hour, low, high (95 %), word. Nothing of a short run."""
+    begin, end = load_span_ns(views)
+    if end - begin < LEAST_S * 1e9:
+        return []
+    begin += int(WARM_UP * (end - begin))
+    series = {name: ("MB", one) for name, one in memory_series(services).items()}
+    series |= {
+        name: ("ms", one) for name, one in latency_series(views, room_sizes).items() if name not in ("login", "connect")
+    }
+    rows = [_row(name, unit, one, begin, end) for name, (unit, one) in series.items()]
+    return [row for row in rows if row is not None]
+
+
+def _row(name: str, unit: str, series: Series, begin: int, end: int) -> dict[str, Any] | None:
+    hours, values = windows(series, begin, end)
+    if len(values) < ENOUGH:
+        return None
+    slope, low, high = slope_with_interval(hours, values)
+    level = float(np.median(values))
+    change = slope * (hours[-1] - hours[0])
+    certain = low > 0 or high < 0
+    word = "flat" if not certain or abs(change) < FLAT * level else "rises" if slope > 0 else "falls"
+    figures = {"level": level, "slope_per_hour": slope, "low": low, "high": high}
+    return {"name": name, "unit": unit, **{k: round(v, 3) for k, v in figures.items()}, "word": word}
+
+
+def windows(series: Series, begin: int, end: int) -> tuple[Times, Times]:
+    """(hours, median) of each of WINDOWS equal parts of the time in which there was anything."""
+    t, values = series
+    part = np.floor((t - begin) / (end - begin) * WINDOWS)
+    kept = [k for k in range(WINDOWS) if (part == k).any()]
+    hours = (np.asarray(kept) + 0.5) / WINDOWS * (end - begin) / HOUR_NS
+    return hours, np.asarray([float(np.median(values[part == k])) for k in kept])
+
+
+def slope_with_interval(x: Times, y: Times) -> tuple[float, float, float]:
+    """Least squares, and the 95 % interval by drawing windows with replacement."""
+    draws = np.random.default_rng(1).integers(0, len(x), (RESAMPLES, len(x)))
+    slopes = _slope(x[draws], y[draws])
+    low, high = np.percentile(slopes[np.isfinite(slopes)], (2.5, 97.5))
+    return float(_slope(x[None], y[None])[0]), float(low), float(high)
+
+
+def _slope(x: Times, y: Times) -> Times:
+    dx = x - x.mean(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result: Times = (dx * (y - y.mean(axis=1, keepdims=True))).sum(axis=1) / (dx**2).sum(axis=1)
+    return result

@@ -1,0 +1,53 @@
+"""Series of a run over time: when and how much, for drift within a run and comparison of runs. One host's clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from checks.record import Kind, Phase
+from harness.report.figures import Records, read_table, since_sending
+from harness.report.measures import Times, joined
+
+Series = tuple[Times, Times]
+"""Nanoseconds (when) and values, of equal length."""
+
+
+def latency_series(views: Sequence[Records], room_sizes: Sequence[int]) -> dict[str, Series]:
+    """Milliseconds by name; waiting times stand at the time of sending. What never happened is left out."""
+    delay_ms, heard, sent_ns = since_sending(list(views), Kind.DELIVER)
+    sizes = np.asarray([*room_sizes, 0])[np.minimum(heard["conv"], len(room_sizes))]
+    found = {f"fan-out of {n}": (sent_ns[sizes == n], delay_ms[sizes == n]) for n in np.unique(sizes) if n}
+    ack_ms, _, said_ns = since_sending(list(views), Kind.OK)
+    found["ack"] = said_ns, ack_ms
+    times: Mapping[str, tuple[Kind, Callable[[Records], Times]]] = {
+        "probe": (Kind.PROBE, lambda r: r["aux"] / 1e3),
+        "login": (Kind.LOGIN, lambda r: r["aux"] / 1e3),
+        "connect": (Kind.CONNECT, lambda r: r["size"] / 1e3),
+    }
+    for name, (kind, ms) in times.items():
+        rows = [view[view["kind"] == kind] for view in views]
+        found[name] = joined([r["t"] for r in rows]), joined([ms(r) for r in rows])
+    return {name: (t, values) for name, (t, values) in found.items() if len(values)}
+
+
+def memory_series(services: Path) -> dict[str, Series]:
+    """Megabytes of each process, replicas apart."""
+    rows: dict[str, list[tuple[int, float]]] = {}
+    for row in read_table(services):
+        if "service" in row and re.fullmatch(r"[\w-]+", row["service"]):
+            rows.setdefault(row["service"], []).append((row["t_ns"], row["rss_mb"]))
+    columns = {name: np.asarray(values, dtype=float).T for name, values in rows.items()}
+    return {f"memory of {name}": (t.astype(np.int64), mb) for name, (t, mb) in sorted(columns.items())}
+
+
+def load_span_ns(views: Sequence[Records]) -> tuple[int, int]:
+    """From the first message said to the beginning of the end; (0, 0) if nothing was said."""
+    said = joined([view["t"][view["kind"] == Kind.INVOKE] for view in views])
+    drain = joined([view["t"][(view["kind"] == Kind.PHASE) & (view["counter"] == Phase.DRAIN)] for view in views])
+    if not len(said):
+        return 0, 0
+    return int(said.min()), int(drain.min()) if len(drain) else int(said.max())

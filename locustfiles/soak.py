@@ -1,0 +1,41 @@
+"""The same load for a long time, `-t 20m` or longer: does anything creep?
+
+A steady mix: most talk, some in larger company, some look whether the platform answers. What is said is judged as ever
+(I1, I2, I4, I5a, I5b, I6, I12), and memory stays below its limits. From two minutes on the figures tell the drift of
+memory and waiting times: their slope an hour, with its interval, after a fifth of the time for warming up.
+"""
+
+from locust import task
+
+from harness.load import ChatUser, story
+
+SMALL, MIDDLE = 0, 1
+
+story(
+    __file__,
+    judged_by="I1 I2 I4 I5a I5b I6 I12".split(),
+    rooms=(5, 20),
+    thresholds=("memory of auth < 300 MB", "memory of backend < 400 MB", "memory of frontend < 200 MB"),
+)
+
+
+class Talker(ChatUser):
+    weight = 9
+    think_s = (1.0, 3.0)
+
+    @task(4)
+    def chat_with_a_few(self):
+        self.say(self.rooms[SMALL])
+
+    @task(1)
+    def chat_with_some(self):
+        self.say(self.rooms[MIDDLE])
+
+
+class Looker(ChatUser):
+    weight = 1
+    think_s = (1.0, 3.0)
+
+    @task
+    def look_whether_it_answers(self):
+        self.probe()
