@@ -18,7 +18,6 @@ from harness.client.events import Handshake
 from harness.client.flow import FlowError
 from harness.client.http_gevent import run_flow_gevent
 from harness.client.posting import Poster
-from harness.client.session import ChatSession
 from harness.load.pacing import Paced
 from harness.load.part import CROWD_WAIT_S, Part
 from harness.target.protocol import Credentials, Room
