@@ -111,7 +111,7 @@ class Part:
         self._tell_if_all_here()
 
     def _tell_if_all_here(self) -> None:
-        if self._spawned and self._started == self._taken and self._on_all_here is not None:
+        if self._spawned and self._started >= self._taken and self._on_all_here is not None:
             tell, self._on_all_here = self._on_all_here, None
             tell(self)
 
