@@ -23,7 +23,7 @@ from checks.liveness import LIVENESS_BOUND
 from checks.order import TOTAL_ORDER
 from checks.outages import OUTAGE
 from checks.reads import MONOTONIC_READS, READ_YOUR_WRITES
-from checks.resume import RESUME_WITHOUT_GAP, WATERMARK_HONESTY
+from checks.resume import RESUME_WITHOUT_GAP, SESSION_CONTINUITY, WATERMARK_HONESTY
 from checks.retry import RETRY_AFTER
 from checks.revoked import REVOKED
 from checks.runs import AGENT_STREAM
@@ -57,6 +57,7 @@ ALL: tuple[Check, ...] = (
     IDENTITY,
     READ_YOUR_WRITES,
     MONOTONIC_READS,
+    SESSION_CONTINUITY,
     RESUME_WITHOUT_GAP,
     WATERMARK_HONESTY,
     AGENT_STREAM,

@@ -1,5 +1,5 @@
-"""Reads while the run goes on: I16 read your writes, I17 monotonic reads. I19 is in them: state is kept by device, so a
-reconnect does not end the duty (see docs/decisions/)."""
+"""Reads while the run goes on: I16 read your writes, I17 monotonic reads. State is kept by device, so a reconnect does
+not end the duty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows on joining: I20 resume without gap, I21 watermark honesty."""
+"""What follows on joining: I19 session continuity, I20 resume without gap, I21 watermark honesty."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from checks.fold import REC, REC2, WHAT, Described, X, Y, finding
 from checks.gaps import CONTINUED, K_JOIN, K_LEAVE
 from checks.heard import PerRecord, note
 from checks.kinds import K_DELIVER, LISTENED, MISROUTED, UNTRUSTED
+from checks.record import Flag
 from checks.resolve import HEARD_BEFORE
 from checks.roster import Roster
 from checks.tables import REC_BITS, Array, Int
 from checks.verdict import Finding
 from checks.world import View, World, grown
 
-MARK = np.dtype([("seq", "<i8"), ("rec", "<i8")])
-"""Of one slot: the number told on joining, and that record; no record: nothing to keep to."""
+MARK = np.dtype([("seq", "<i8"), ("rec", "<i8"), ("asked", "<i8")])
+"""Of one slot: the number told on joining, and that record; no record: nothing to keep to. asked: behind which number
+the device had asked to go on."""
+
+REFUSED = int(Flag.REFUSED)
 
 SKIPPED, REPEATED = range(2)
 
@@ -80,12 +84,60 @@ def stale(records: Array, journal: Int, mids: Array, slots: Array, marks: Array,
                 totals[1] += 1
 
 
+@kernel
+def forgotten(records: Array, journal: Int, mids: Array, slots: Array, marks: Array, out: Array, totals: Array) -> None:
+    for i in range(len(records)):
+        if slots[i] < 0:
+            continue
+        r = records[i]
+        kind = np.int64(r["kind"])
+        mark = marks[slots[i]]
+        if kind == K_JOIN:
+            mark["rec"] = 0
+            if r["aux"] < 0:
+                continue
+            if r["flags"] & (CONTINUED | REFUSED) or (r["seq"] >= 0 and r["seq"] <= r["aux"]):
+                totals[0] += 1
+            elif r["seq"] >= 0:
+                mark["rec"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+                mark["seq"] = r["seq"]
+                mark["asked"] = r["aux"]
+        elif kind == K_LEAVE:
+            mark["rec"] = 0
+        elif mark["rec"] and 1 << kind & LISTENED and r["seq"] >= 0 and not r["flags"] & MISROUTED:
+            totals[0] += 1
+            if r["seq"] > mark["seq"]:
+                note(out[totals[1]], 0, journal, r, mids[i], mark["seq"], mark["asked"])
+                out[totals[1], REC2] = mark["rec"]
+                totals[1] += 1
+            mark["rec"] = 0
+
+
 class Joining(PerRecord):
     """Base: a mark for each slot."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self.marks = np.zeros(1024, MARK)
+
+
+class SessionContinuity(Joining):
+    """Who asks to go on behind a number goes on there, or is told that it cannot be: a conversation does not silently
+    begin at its head, as for a new client.
+
+    Decided by what comes first: a number up to the head is taken for the beginning of what was missed. Not looked at:
+    joins without a head, and platforms without echo, where what was missed may be the listener's own."""
+
+    def step(self, view: View) -> None:
+        if not self.contract.echo:
+            return
+        self.marks = grown(self.marks, view.world.slots)
+        columns = view.mid, view.slot
+        forgotten(view.records, view.journal, *columns, self.marks, view.world.out, self.totals)
+        self.counted(view.world)
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        return finding(world, "forgotten", row, row[REC2], row[REC], seq=row[X], low=row[Y] + 1, high=row[X])
 
 
 class ResumeWithoutGap(Joining):
@@ -123,6 +175,13 @@ class WatermarkHonesty(Joining):
         return finding(world, "stale", row, row[REC2], row[REC], seq=row[X], other_seq=row[Y])
 
 
+SESSION_CONTINUITY = Described(
+    id="I19",
+    name="session-continuity",
+    title="Was everybody who asked to go on told whether that can be?",
+    fold=SessionContinuity,
+    when=lambda contract: contract.resume and contract.sequence != "none" and contract.echo,
+)
 RESUME_WITHOUT_GAP = Described(
     id="I20",
     name="resume-without-gap",

@@ -60,6 +60,8 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I16", "behind"): "{who} read {where} up to number {seq} after number {other_seq}, an own message, had been"
     " acknowledged",
     ("I17", "behind"): "{who} read {where} up to number {seq} after having seen number {other_seq}",
+    ("I19", "forgotten"): "{who} had asked to go on in {where}, was not told that this cannot be, and heard nothing of"
+    " {range}",
     ("I20", "skipped"): "{who} was told that nothing was missed in {where}, but heard number {seq} first: {range} did"
     " not come before it",
     ("I20", "repeated"): "{who} resumed {where} and heard number {seq} first, although the next one was number {low}",

@@ -48,7 +48,10 @@ class RealBench:
         shutil.rmtree(self._logs, ignore_errors=True)
         defect = self._defect
         defects = {defect.service: [f"{defect.id}:{self._probability:g}"]} if defect else {}
-        self._platform = launch(defects=defects, links=self._stage.links, log_dir=self._logs, progress=lambda _: None)
+        self._platform = launch(
+            defects=defects, settings=self._stage.settings, links=self._stage.links, log_dir=self._logs,
+            progress=lambda _: None,
+        )  # fmt: skip
         return self
 
     def __exit__(self, *_: object) -> None:

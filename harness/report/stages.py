@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.report.listing import Defect
@@ -15,18 +15,22 @@ FOLDERS = (ROOT / "harness" / "load" / "stories", ROOT / "locustfiles")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A run of a story: so many users for so long, and the ways that its faults disturb (`--link`)."""
+    """A run of a story: so many users for so long. What the story asks of its platform: ways that its faults disturb
+    (`--link`), and settings by service."""
 
     users: int = 16
     seconds: int = 15
     links: tuple[str, ...] = ()
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
-# The outages and the restarts take their time: a run ends after the last of them.
+BUDGET = {"rate_per_s": 20, "rate_burst": 1000}
+# The outages, the restarts and the floods take their time: a run ends after the last of them.
 STAGES = {
     ROUGH: Stage(seconds=5),
     "auth_outage": Stage(seconds=25, links=("frontend/auth", "auth/postgres")),
     "rolling_restart": Stage(seconds=25),
+    "rate_limits": Stage(users=20, seconds=25, settings={"auth": BUDGET, "backend": {**BUDGET, "abuse_nacks": 200}}),
 }
 
 

@@ -36,6 +36,7 @@ ONLY: dict[str, str] = {
     "I15": "Z18",
     "I16": "Z20",
     "I17": "Z21",
+    "I19": "Z23",
     "I20": "Z25",
     "I21": "Z27",
     "I24": "Z31",
@@ -49,6 +50,7 @@ PLATFORM: dict[str, dict[str, Any]] = {
     "I7": {"history": True, "idempotent": True, "retries": True},
     "I16": {"sequence": "contiguous", "history": True, "echo": False},
     "I17": {"sequence": "contiguous", "history": True},
+    "I19": {"sequence": "contiguous", "resume": "live", "echo": True},
     "I20": {"sequence": "contiguous", "resume": "history"},
 }
 """What sort of platform shows it, where that matters."""

@@ -1,4 +1,4 @@
-"""I20 resume without gap, I21 watermark honesty."""
+"""I19 session continuity, I20 resume without gap, I21 watermark honesty."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from checks import Flag, Outcome
 ANN, BOB, BOB2, EVE = range(4)
 CONTINUED = int(Flag.CONTINUED)
 MISROUTED = int(Flag.MISROUTED)
+REFUSED = int(Flag.REFUSED)
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -107,3 +108,52 @@ def test_what_may_be_past(new_history: Callable[..., Any]) -> None:
 def test_numbers_are_not_promised(new_history: Callable[..., Any]) -> None:
     """A platform that numbers nothing promises nothing here."""
     assert not new_history(sequence="none").judge()["I21"].promised
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize(("first", "violations"), [(6, 0), (8, 0), (9, 1)])
+def test_begun_anew_without_a_word(new_history: Callable[..., Any], live: bool, first: int, violations: int) -> None:
+    """Asked to go on behind 5, begun at 8: what was missed comes first, or the session is lost."""
+    history = new_history(resume=True).send(ANN, 1).join(BOB, head=8, aux=5)
+    (history.hear if live else history.replay)(BOB, ANN, 1, first)
+    verdict = history.judge()["I19"]
+    assert (verdict.examined, verdict.violations) == (1, violations)
+
+
+def test_begun_anew_is_this_checks_alone(new_history: Callable[..., Any]) -> None:
+    """A join resets what is owed: no gap, no loss, nothing that was continued."""
+    history = new_history(resume=True).join(BOB, head=0)
+    history.send(ANN, 1).ack(ANN, 1, 1).hear(BOB, ANN, 1, 1, aux=ANN).cut(BOB)
+    history.send(ANN, 2).ack(ANN, 2, 2).join(BOB, head=2, conn=9, aux=1)
+    history.send(ANN, 3).ack(ANN, 3, 3).hear(BOB, ANN, 3, 3, conn=9, aux=ANN)
+    verdicts = history.judge()
+    assert {id for id, v in verdicts.items() if v.outcome is Outcome.FAIL} == {"I19"}
+    assert history.tell(verdicts["I19"]).sentence == (
+        "bob on tab 1 had asked to go on in room-1, was not told that this cannot be, and heard nothing of number 2"
+    )
+
+
+@pytest.mark.parametrize(("flags", "head"), [(CONTINUED, 8), (REFUSED, 8), (0, 5), (0, 3)])
+def test_told_whether_it_goes_on(new_history: Callable[..., Any], flags: int, head: int) -> None:
+    """It goes on, or cannot, or nothing was missed: all are answers, whatever comes then."""
+    history = new_history(resume=True).send(ANN, 1).join(BOB, head=head, aux=5, flags=flags).hear(BOB, ANN, 1, 12)
+    verdict = history.judge()["I19"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 1)
+
+
+def test_nobody_had_asked_or_nobody_knows(new_history: Callable[..., Any]) -> None:
+    """Not asked, no head, nothing heard, left, joined again, another conversation's frame: nothing to examine."""
+    history = new_history(resume=True).send(ANN, 1).join(BOB, head=8).hear(BOB, ANN, 1, 12)
+    history.join(BOB, head=-1, aux=5).hear(BOB, ANN, 1, 13).join(BOB2, head=8, aux=5)
+    history.join(EVE, head=8, aux=5).leave(EVE).hear(EVE, ANN, 1, 12).join(BOB, head=8, aux=5)
+    history.hear(BOB, ANN, 1, 14, flags=MISROUTED).hear(BOB, ANN, 1).join(BOB, head=20)
+    verdict = history.judge()["I19"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.UNKNOWN, 0)
+
+
+@pytest.mark.parametrize("promises", [{"resume": False}, {"sequence": "none"}, {"echo": False}])
+def test_going_on_is_not_promised(new_history: Callable[..., Any], promises: dict[str, Any]) -> None:
+    """Without resume, without numbers, or where what was missed may be one's own."""
+    history = new_history(**{"resume": True, **promises}).send(ANN, 1).join(BOB, head=8, aux=5)
+    verdict = history.hear(BOB, ANN, 1, 9).judge()["I19"]
+    assert not verdict.promised

@@ -74,6 +74,23 @@ def single_completion(h: History) -> Opinion:
     return Opinion(examined, violations, h.contract.acknowledges)
 
 
+def told_whether_it_goes_on(h: History) -> Opinion:
+    """I19: who asked to go on behind q is told that it does or does not, or hears something of what was missed."""
+    promised = h.contract.resume and h.contract.sequence != "none" and h.contract.echo
+    examined = violations = 0
+    for join, after in _subscriptions(h) if h.contract.echo else ():
+        if join.aux < 0:
+            continue
+        if join.flags & (Flag.CONTINUED | Flag.REFUSED) or NONE != join.seq <= join.aux:
+            examined += 1
+            continue
+        first = next((r for r in after if r.seq != NONE), None)
+        if join.seq != NONE and first is not None:
+            examined += 1
+            violations += first.seq > join.seq
+    return Opinion(examined, violations, promised)
+
+
 def resumed_without_gap(h: History) -> Opinion:
     """I20: what comes first after a subscription that continues at q has the number q + 1.
 
@@ -316,6 +333,7 @@ SESSION_CHECKS: dict[str, Callable[[History], Opinion]] = {
     "I14": connection_scope,
     "I16": read_your_writes,
     "I17": monotonic_reads,
+    "I19": told_whether_it_goes_on,
     "I20": resumed_without_gap,
     "I21": honest_marks,
     "I24": agent_streams,

@@ -7,7 +7,7 @@ from typing import Any
 SEQUENCES = ("contiguous", "none", "increasing")
 RESUMES = ("live", "replay", "none", "history")
 
-RARE = {"Z3", "Z4", "Z7", "Z9", "Z16", "Z17", "Z20", "Z21", "Z24", "Z25", "Z26", "Z28", "Z30", "Z32"}
+RARE = {"Z3", "Z4", "Z7", "Z9", "Z16", "Z17", "Z20", "Z21", "Z23", "Z24", "Z25", "Z26", "Z28", "Z30", "Z32"}
 """Defects with a few opportunities a run: at a restart, a retry, a reconnect, a read, where two things meet."""
 
 

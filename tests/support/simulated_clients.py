@@ -60,6 +60,8 @@ class Client:
         self.link: Link | None = None
         self.conn = self.counter = 0
         self.last: dict[int, int] = {}  # conversation → last position heard
+        self.numbers: dict[int, int] = {}  # … and its number
+        self.asked: dict[int, int] = {}  # conversation → number behind which this connection asked to go on
         self.since: dict[int, int] = {}  # conversation → start of the unbroken subscription
         self.pending: dict[int, Send] = {}
         self.unanswered: dict[int, Send] = {}  # sent, and whether it took effect is not known
@@ -84,6 +86,7 @@ class Client:
         self.write(Kind.CONNECT, size=900)
         self.link = Link(self.number, world.rng.choice(REPLICAS), self.hear)
         resume = dict(self.last) if world.rules.resume != "none" and world.rng.random() < 0.9 else {}
+        self.asked = {conv: self.numbers[conv] for conv in resume}
         world.platform.to_server(self.link, world.platform.connect, resume)
 
     def say(self, conv: int) -> None:
@@ -132,16 +135,18 @@ class Client:
         link.heard.append(frame)
         link.heard_at.append(self.world.clock.now)
         if frame.what == "joined":
-            self.write(Kind.JOIN, conv=frame.conv, seq=frame.seq, flags=Flag.CONTINUED if frame.continued else 0)
+            asked = self.asked.pop(frame.conv, NONE)
+            flags = Flag.CONTINUED if frame.continued else 0
+            self.write(Kind.JOIN, conv=frame.conv, seq=frame.seq, aux=asked, flags=flags)
             if not frame.continued or frame.conv not in self.since:
                 self.since[frame.conv] = self.world.clock.now
             if not frame.continued:  # else what was missed is still to come
-                self.last[frame.conv] = frame.position
+                self.last[frame.conv], self.numbers[frame.conv] = frame.position, frame.seq
             self.retry()
         elif frame.what == "left":
             self.write(Kind.LEAVE, conv=frame.conv)
-            self.last.pop(frame.conv, None)
-            self.since.pop(frame.conv, None)
+            for points in (self.last, self.since, self.asked):
+                points.pop(frame.conv, None)
         elif frame.what == "run":
             self.write(Kind.RUN, conv=frame.conv, author=FOREIGN + frame.run, attempt=frame.position, counter=frame.seq)
         elif frame.what in ("ack", "nack"):
@@ -195,7 +200,8 @@ class Client:
         send = frame.send
         assert send is not None
         if not frame.flags:
-            self.last[send.conv] = max(self.last.get(send.conv, 0), frame.position)
+            if frame.position >= self.last.get(send.conv, 0):
+                self.last[send.conv], self.numbers[send.conv] = frame.position, frame.seq
             self.seen[send.conv] = max(self.seen.get(send.conv, NONE), frame.seq)
             if frame.what == "message":
                 self.known[send.conv] = max(self.known.get(send.conv, NONE), frame.seq)

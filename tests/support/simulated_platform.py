@@ -144,6 +144,8 @@ class Platform:
         for conv, members in enumerate(self.rooms):
             if self.admits(link.client, conv) and self.user_of[link.client] in members:
                 self.join(link, conv, resume.get(conv))
+            elif conv in resume:
+                self.to_client(link, Frame("left", conv))
 
     def admits(self, client: int, conv: int) -> bool:
         """Nobody has put the client's user out of the conversation."""

@@ -45,7 +45,10 @@ class Services(Platform):
 
     def join(self, link: Link, conv: int, last: int | None) -> None:
         since = self.admitted.get((self.user_of[link.client], conv), 0)
-        super().join(link, conv, None if last is not None and last < since else last)
+        if last is not None and last < since:
+            self.to_client(link, Frame("left", conv))
+            last = None
+        super().join(link, conv, last)
 
     def links_of(self, user: int) -> list[Link]:
         return [link for links in self.links.values() for link in links if self.user_of[link.client] == user]

@@ -18,7 +18,7 @@ from checks.record import NONE
 if TYPE_CHECKING:
     from simulator import World
 
-SESSION_DEFECTS = ("Z4", "Z11", "Z13", "Z16", "Z17", "Z20", "Z21", "Z26", "Z27", "Z31", "Z32", "Z34")
+SESSION_DEFECTS = ("Z4", "Z11", "Z13", "Z16", "Z17", "Z20", "Z21", "Z23", "Z26", "Z27", "Z31", "Z32", "Z34")
 CHUNK = 5
 LATE_NS = 400 * MS
 
@@ -173,6 +173,12 @@ class SessionDefects(Dice):
 
     def join(self, link: Link, conv: int, last: int | None) -> None:
         head = len(self.log[conv])
+        if last is not None and last < head and self.rules.resume != "none" and self.fires("Z23"):
+            link.cursor[conv] = head
+            self.say_joined(link, conv, head, continued=False)
+            number = self.number_at(conv, head)
+            self.note("Z23", lambda: {"I19"} if self.begun_anew(link, conv, number) else set())
+            return
         if last is None and head and self.rules.sequence != "none" and self.fires("Z27"):
             link.cursor[conv] = head
             self.say_joined(link, conv, head, continued=False)
@@ -181,6 +187,13 @@ class SessionDefects(Dice):
             self.note("Z27", lambda: {"I21"} if any(f is frame for f in link.heard) else set())
             return
         super().join(link, conv, last)
+
+    def begun_anew(self, link: Link, conv: int, number: int) -> bool:
+        """What the link heard first of the conversation came after the number that it was told on joining."""
+        told = [f for f in link.heard if f.conv == conv and f.what in ("joined", "left", "message", "replay")]
+        if not self.rules.echo or number < 0 or len(told) < 2 or told[0].what != "joined":
+            return False
+        return told[1].what in ("message", "replay") and told[1].seq > number and not told[1].flags
 
     def resume_point(self, link: Link, conv: int, last: int) -> int:
         left = len(self.log[conv]) - last

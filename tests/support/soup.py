@@ -211,7 +211,9 @@ class _Cook:
             return
         journal.joined.add(key)
         head = rng.choice((NONE, 0, 1, rng.randint(0, self.seqs))) if self.contract.sequence != "none" else NONE
-        journal.write(Kind.JOIN, t, **place, conv=conv, seq=head, flags=rng.choice((0, int(Flag.CONTINUED))))
+        asked = rng.choice((NONE, NONE, 0, rng.randint(0, self.seqs))) if self.contract.sequence != "none" else NONE
+        flags = int(rng.choice((Flag(0), Flag(0), Flag.CONTINUED, Flag.CONTINUED, Flag.REFUSED)))
+        journal.write(Kind.JOIN, t, **place, conv=conv, seq=head, aux=asked, flags=flags)
 
     def cook(self, steps: int) -> Soup:
         rng, phases = self.rng, self.rng.random() < 0.85
