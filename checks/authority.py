@@ -85,7 +85,7 @@ class LiveAuthority(Together):
         self._last = np.zeros(0, LAST)
 
     def step(self, view: View) -> None:
-        if len(view.world.kept.of(Kind.REQUEST)[0]):
+        if view.world.kept.has(Kind.REQUEST):
             self._last = grown(self._last, len(view.world.tables.conns))
             last_delivered(view.records, view.journal, view.mid, view.conn, self._last)
 

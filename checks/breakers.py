@@ -138,8 +138,7 @@ class Breakers(Folding):
         self._calls: dict[tuple[int, int], list[Call]] = defaultdict(list)
 
     def step(self, view: View) -> None:
-        calls = view.records[view.records["kind"] == K_CALL]
-        for call in calls:
+        for call in view.rare[view.rare["kind"] == K_CALL]:
             self._calls[view.journal, int(call["author"])].append(_call(call, view.journal))
 
     def peek(self, world: World) -> Verdict:

@@ -33,7 +33,7 @@ class FaultLog:
         self._told: list[tuple[int, int, int, bool, int, int]] = []
 
     def step(self, view: View) -> None:
-        for fault in view.records[view.records["kind"] == K_FAULT]:
+        for fault in view.rare[view.rare["kind"] == K_FAULT]:
             self._told.append(
                 (
                     int(fault["t"]),

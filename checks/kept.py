@@ -37,14 +37,21 @@ class Kept:
         self._records: list[Array] = [np.zeros(0, RECORD)]
         self._recs: list[Array] = [np.zeros(0, np.int64)]
         self._made: dict[str, Any] = {}
+        self._kinds: set[int] = set()
 
-    def keep(self, journal: int, records: Array) -> None:
-        """Take the rare ones of a chunk."""
-        chosen = records[_IS_RARE[records["kind"]]]
+    def keep(self, journal: int, records: Array) -> Array:
+        """Take the rare ones of a chunk, and give them: who looks at no others need not look at all records."""
+        chosen: Array = records[_IS_RARE[records["kind"]]]
         if len(chosen):
+            self._kinds.update(np.unique(chosen["kind"]).tolist())
             self._records.append(chosen)
             self._recs.append((np.int64(journal) << REC_BITS) | chosen["index"].astype(np.int64))
             self._made.clear()
+        return chosen
+
+    def has(self, kind: Kind) -> bool:
+        """Some record of this kind has come."""
+        return int(kind) in self._kinds
 
     def of(self, *kinds: Kind) -> tuple[Array, Array]:
         """Records of these kinds, and their references."""

@@ -69,9 +69,9 @@ class OutageBehaviour(Folding):
 
     def step(self, view: View) -> None:
         self._faults.step(view)
-        rare = JUDGED[view.records["kind"]]
-        if rare.any():
-            self._kept.append((view.journal, view.records[rare].copy()))
+        judged = view.rare[JUDGED[view.rare["kind"]]]
+        if len(judged):
+            self._kept.append((view.journal, judged))
 
     def peek(self, world: World) -> Verdict:
         return self.conclude(unknown="outages are judged at the end")

@@ -56,6 +56,7 @@ class View:
 
     journal: int
     records: Array  # RECORD
+    rare: Array  # RECORD: those of kinds in checks.kept.RARE
     mid: Array  # i4
     sub: Array  # i4
     slot: Array  # i4
@@ -129,7 +130,7 @@ class World:
     def resolved(self, journal: int, records: Array) -> View:
         """At most CHUNK records of one journal."""
         n = len(records)
-        self.kept.keep(journal, records)
+        rare = self.kept.keep(journal, records)
         self._reserve(n)
         mid, sub, slot, conn = (column[:n] for column in self._columns)
         seen = self._seen[:n]
@@ -138,7 +139,7 @@ class World:
         while True:
             done = resolve(records, done, journal, connections, self.tables, mid, sub, slot, conn, seen)
             if done == n:
-                return View(journal, records, mid, sub, slot, conn, seen, self)
+                return View(journal, records, rare, mid, sub, slot, conn, seen, self)
             wanted = int(records[done]["conn"]) + 1
             if wanted > len(connections):
                 connections = self._connections[journal] = grown(connections, wanted, -1)
