@@ -20,12 +20,11 @@ WINDOWS = 40
 ENOUGH = 12
 RESAMPLES = 2000
 HOUR_NS = 3.6e12
-FLAT = 0.05
-"""A rise by less than this share in the time of the run is called flat."""
 
 
 def drift(views: Sequence[Records], room_sizes: Sequence[int], services: Path) -> list[dict[str, Any]]:
-    """One row a series: name, unit, level (median), slope_per_hour, low, high (95 %), word. Nothing of a short run."""
+    """One row a series: name, unit, level (median), slope_per_hour, low, high (95 %), change_percent (in the
+    time looked at), word. Nothing of a short run."""
     begin, end = load_span_ns(views)
     if end - begin < LEAST_S * 1e9:
         return []
@@ -44,10 +43,9 @@ def _row(name: str, unit: str, series: Series, begin: int, end: int) -> dict[str
         return None
     slope, low, high = slope_with_interval(hours, values)
     level = float(np.median(values))
-    change = slope * (hours[-1] - hours[0])
-    certain = low > 0 or high < 0
-    word = "flat" if not certain or abs(change) < FLAT * level else "rises" if slope > 0 else "falls"
-    figures = {"level": level, "slope_per_hour": slope, "low": low, "high": high}
+    word = "rises" if low > 0 else "falls" if high < 0 else "no drift seen"
+    change = 100 * slope * (hours[-1] - hours[0]) / level if level else 0.0
+    figures = {"level": level, "slope_per_hour": slope, "low": low, "high": high, "change_percent": change}
     return {"name": name, "unit": unit, **{k: round(v, 3) for k, v in figures.items()}, "word": word}
 
 

@@ -104,5 +104,5 @@ def _drift_line(row: Mapping[str, Any]) -> str:
     unit = f"{row['unit']}/h"
     return (
         f"  drift of {row['name']}: {row['slope_per_hour']:+g} {unit} ({row['low']:+g} to {row['high']:+g}), "
-        f"{row['word']} at {row['level']:g} {row['unit']}"
+        f"{row['word']}: {row['change_percent']:+.1f} % of {row['level']:g} {row['unit']} in this run"
     )
