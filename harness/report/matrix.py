@@ -22,7 +22,7 @@ from harness.report.stages import file_of, stage_of
 from harness.report.truth import GroundTruth
 
 SPAWN_RATE = 50
-CELL_S = 180.0
+CELL_S = 240.0
 
 Say = Callable[[str], None]
 

@@ -25,9 +25,10 @@ class Stage:
 
 
 BUDGET = {"rate_per_s": 20, "rate_burst": 1000}
-# The outages, the restarts and the floods take their time: a run ends after the last of them.
+# Sixteen people take some of the time to log in. The outages, the restarts and the floods take theirs: a run ends after
+# the last of them.
 STAGES = {
-    ROUGH: Stage(seconds=5),
+    ROUGH: Stage(seconds=10),
     "auth_outage": Stage(seconds=25, links=("frontend/auth", "auth/postgres")),
     "rolling_restart": Stage(seconds=25),
     "rate_limits": Stage(users=20, seconds=25, settings={"auth": BUDGET, "backend": {**BUDGET, "abuse_nacks": 200}}),
