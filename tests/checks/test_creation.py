@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from checks import Flag, Outcome
+from checks.record import AGENT
 
 ANN, BOB, BOB2, EVE = range(4)
 
@@ -63,3 +64,11 @@ def test_an_author_of_whom_nothing_is_left(new_history: Callable[..., Any]) -> N
 def test_in_another_conversation(new_history: Callable[..., Any]) -> None:
     """A message that appears in another conversation than it was sent to was created there."""
     assert new_history().send(ANN, 1).hear(ANN, ANN, 1, 1, conv=1).judge()["I8"].violations == 1
+
+
+def test_what_an_agent_says_is_no_ghost(new_history: Callable[..., Any]) -> None:
+    """No body of ours, but the platform's own agent is its sender: neither a violation nor an opportunity for one."""
+    history = new_history().hear(BOB, AGENT, 0, 1, flags=int(Flag.FOREIGN_RUN), proc=0, digest=0)
+    history.stored(AGENT, 0, 1, flags=int(Flag.FOREIGN_RUN))
+    assert (history.judge()["I8"].examined, history.judge()["I8"].violations) == (0, 0)
+    assert new_history().hear(BOB, AGENT, 1, 1).judge()["I8"].violations == 1

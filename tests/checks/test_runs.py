@@ -111,3 +111,20 @@ def test_a_run_without_beginning(new_history: Callable[..., Any]) -> None:
     continued = new_history().join(BOB).send(ANN, 1).join(BOB, head=1, flags=int(Flag.CONTINUED))
     assert tell(continued, "0 1 c").judge()["I24"].violations == 1
     assert tell(new_history().join(BOB).send(ANN, 1).leave(BOB).join(BOB), "0 1 c").judge()["I24"].violations == 0
+
+
+@pytest.mark.parametrize("client", [ANN, BOB])
+@pytest.mark.parametrize("after", ["", "5 c", "c c", "s"])
+def test_nothing_is_judged_after_leaving(new_history: Callable[..., Any], client: int, after: str) -> None:
+    """Not what still comes of a run, nor its end, also if the connection joins again; what broke before counts."""
+    history = tell(new_history().join(client), "s 0", client).leave(client).join(client)
+    verdict = tell(history, after, client).drained().judge()["I24"]
+    assert (verdict.examined, verdict.violations) == (1, 0)
+    broken = tell(new_history().join(client), "s 1", client).leave(client)
+    assert tell(broken, after, client).drained().judge()["I24"].violations == 1
+
+
+def test_another_conversations_leaving_excuses_nothing(new_history: Callable[..., Any]) -> None:
+    """A run is judged by the subscription in which it is told."""
+    history = tell(new_history().join(ANN).join(ANN, conv=1), "s 0", ANN).leave(ANN, conv=1)
+    assert tell(history, "2", ANN).drained().judge()["I24"].violations == 1

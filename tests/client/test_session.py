@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from checks.record import AGENT as AN_AGENT
 from checks.record import FOREIGN, NOBODY, NONE, Flag, Kind, Place
 from harness.client.body import decode, encode
 from harness.client.events import ACK, MESSAGE, NACK
@@ -488,3 +489,49 @@ def test_what_strangers_say_is_recorded_only_where_there_should_be_none(
     assert stage.session.heard_count == int(recorded)
     assert stage.session.resume_points() == {label: 8}, "resuming goes on behind what was heard, whoever said it"
     assert stage.session.frames_recorded == 1
+
+
+def test_from_where_a_connection_asked_to_go_on_is_recorded(stage: Any) -> None:
+    """In its JOIN, once: a later one of the same connection had not asked, nor has one after leaving."""
+    stage.session.asked = {"a": 5, "b": 6}
+    start(stage)
+    stage.session.heard(200, frame(k="joined", c="a", q=8))
+    assert (last(stage)["seq"], last(stage)["aux"], last(stage)["flags"]) == (8, 5, 0)
+    stage.session.heard(300, frame(k="joined", c="a", q=9))
+    assert last(stage)["aux"] == NONE
+    stage.session.heard(400, frame(k="left", c="b"))
+    stage.session.heard(500, frame(k="joined", c="b", q=9))
+    assert last(stage)["aux"] == NONE
+
+
+def test_who_was_put_out_begins_anew(stage: Any) -> None:
+    """Nothing of before is asked for again; the hook hears of it, and of the room until it is joined again."""
+    start(stage)
+    left: list[str] = []
+    stage.session.on_left = left.append
+    stage.session.heard(200, message(7, 1, seq=5))
+    stage.session.heard(300, frame(k="left", c="a"))
+    assert (left, stage.session.outside, stage.session.resume_points()) == (["a"], {"a"}, {})
+    stage.session.heard(400, frame(k="joined", c="a", q=8))
+    assert (stage.session.outside, stage.session.resume_points()) == (set(), {"a": 8})
+
+
+def test_what_the_platforms_agent_says(make_stage: Any) -> None:
+    """A foreign body whose author is AGENT; a damaged body of ours stays nobody's."""
+    stage = make_stage(agents=("robot",))
+    start(stage)
+    stage.session.heard(200, frame(k="message", c="a", t="You asked", q=1, s="robot"))
+    assert (last(stage)["flags"], last(stage)["author"]) == (Flag.FOREIGN_RUN, AN_AGENT)
+    stage.session.heard(300, frame(k="message", c="a", t="You asked", q=2, s="somebody"))
+    assert last(stage)["author"] == NOBODY
+    stage.session.heard(400, frame(k="message", c="a", t="ew1:run1:broken", q=3, s="robot"))
+    assert last(stage)["author"] == NOBODY
+
+
+def test_a_question_is_a_message_in_another_frame(stage: Any) -> None:
+    """`encode` puts this one message differently; its record is an ordinary INVOKE."""
+    start(stage)
+    said = json.loads(stage.session.send(200, "a", "why?", encode=lambda *what: json.dumps(["ask", *what])))
+    assert said[:2] == ["ask", "a"]
+    assert (last(stage)["kind"], last(stage)["counter"]) == (Kind.INVOKE, 1)
+    assert json.loads(stage.session.send(300, "a", "so"))["c"] == "a"
