@@ -62,7 +62,7 @@ MANNERS: dict[Kind, Manner] = {
     Kind.REPLAY: Manner(IN, "is replayed {message}{again} in {where}{as_number}", "replayed {numbered}{message}"),
     Kind.CONNECT: Manner(HERE, "connects{to_replica}", "connects{to_replica}"),
     Kind.DISCONNECT: Manner(HERE, "{ends} the connection, code {counter}", "{ends} the connection"),
-    Kind.JOIN: Manner(IN, "joins {where}{at_number}", "joins{at_number}"),
+    Kind.JOIN: Manner(IN, "joins {where}{at_number}{resuming}", "joins{at_number}{resuming}"),
     Kind.LEAVE: Manner(HERE, "leaves {where}", "leaves {where}"),
     Kind.IDENTITY: Manner(IN, "is said to be {stated} by {place}", "{place}: “{stated}”"),
     Kind.STORED: Manner(THERE, "the final state of {where} has {message}{again}{as_number}", "has {numbered}{message}"),
@@ -93,7 +93,7 @@ MARKS = {
     Flag.CORRUPT: "corrupt",
     Flag.MISROUTED: "under another conversation's name",
     Flag.CONTINUED: "nothing was missed",
-    Flag.FOREIGN_RUN: "of another run",
+    Flag.FOREIGN_RUN: "not of this run",
     Flag.TIMEOUT: "no answer in time",
 }
 """Flags that stand behind the words; the others are in the words themselves."""
@@ -136,6 +136,7 @@ def _fields(told: Told, roster: Roster, name_of: NameOf) -> dict[str, object]:
         "as_n": f" as {seq}" if seq != NONE else "",
         "as_number": f" as number {seq}" if seq != NONE else "",
         "numbered": f"{seq} · " if seq != NONE else "",
+        "resuming": _resuming(aux, flags) if kind is Kind.JOIN else "",
         "at_number": f" at number {seq}" if seq != NONE else "",
         "up_to": f" up to number {seq}" if seq != NONE else "",
         "code": f" with {aux}" if aux != NONE else "",
@@ -153,6 +154,12 @@ def _fields(told: Told, roster: Roster, name_of: NameOf) -> dict[str, object]:
 
 
 _SLOTS = ("kind", "flags", "attempt", "proc", "client", "conn", "conv", "author", "counter", "seq", "aux", "size")
+
+
+def _resuming(behind: int, flags: int) -> str:
+    if flags & Flag.REFUSED:
+        return f", refused to go on behind number {behind}" if behind != NONE else ", refused to go on"
+    return f", going on behind number {behind}" if behind != NONE else ""
 
 
 def _event(r: dict[str, int]) -> str:

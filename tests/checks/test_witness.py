@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from checks import ALL, Finding, Kind, Outcome, Roster, Verdict, tell
-from checks.record import FOREIGN, NOBODY, NONE, Artefact, Flag, Place, State, empty
+from checks.record import AGENT, FOREIGN, NOBODY, NONE, Artefact, Flag, Place, State, empty
 from checks.witness import Told, device, line, scene, sentence
 from checks.witness.lines import MANNERS, label
 from checks.witness.scene import LANES_MAX, NEVER, PLATFORM
@@ -132,6 +132,19 @@ def test_words_of_credentials_and_shared_state() -> None:
     assert line(told(Kind.SEEN, 1, **seen), ROSTER) == (
         "ann (connection 1) is shown the read mark of user 1 in conversation 0 = 9 by the socket"
     )
+
+
+def test_words_of_joining_again() -> None:
+    """Behind which number a device asked to go on, and whether it may."""
+    asked = {"conv": 0, "seq": 9, "aux": 4}
+    assert line(told(Kind.JOIN, 1, **asked), ROSTER) == (
+        "ann (connection 1) joins conversation 0 at number 9, going on behind number 4"
+    )
+    assert label(told(Kind.JOIN, 1, **asked, flags=int(Flag.REFUSED)), ROSTER) == (
+        "joins at number 9, refused to go on behind number 4"
+    )
+    words = line(told(Kind.DELIVER, 1, conv=0, author=AGENT, flags=int(Flag.FOREIGN_RUN)), ROSTER)
+    assert words == "ann (connection 1) hears an agent's message in conversation 0 [not of this run]"
 
 
 SENT = {"conv": 0, "author": 0, "counter": 16, "attempt": 1}
