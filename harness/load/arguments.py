@@ -99,7 +99,8 @@ def add_arguments(parser: Any, **_: Any) -> None:
         "--keep-frames",
         env_var="EARWITNESS_KEEP_FRAMES",
         action="store_true",
-        help="keep every raw frame beside the records, for the witness of a finding; costs disk space and some CPU",
+        help="keep every raw frame beside the records, for the witness of a finding; at full load a "
+        "quarter fewer messages per CPU-second, and their size on disk",
     )
     group.add_argument(
         "--defect",

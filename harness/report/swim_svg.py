@@ -11,9 +11,10 @@ from harness.report.swim_text import clock
 from harness.report.witnesses import promise_words
 
 TIME, LANE, ROW, TOP, MARGIN = 96, 190, 40, 34, 20
-LETTER = 6.9
+LETTER = 7.4
 """Width of a letter of the labels, 12 px, on average; what would be too long is cut, and whole in its tooltip."""
-TITLE_LETTERS = 7.6
+TITLE_LETTER = 9.2
+"""Of the title, 15 px, bold. Both as in DejaVu Sans, a wide face: others leave some room."""
 
 STYLE = """
 text { font-family: system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; font-size: 12px; fill: #1b1f24 }
@@ -76,11 +77,11 @@ def witness_svg(witness: Mapping[str, Any], check: Mapping[str, Any]) -> bytes:
 
 def _head(witness: Mapping[str, Any], check: Mapping[str, Any], width: int) -> list[tuple[str, str, int]]:
     """Lines above the lanes: (text, class, height)."""
-    letters = int((width - 2 * MARGIN) / TITLE_LETTERS)
+    letters = int((width - 2 * MARGIN) / TITLE_LETTER)
     told = [(line, "title", 21) for line in textwrap.wrap(_sound(witness["sentence"]), letters)]
     made = "Promise broken" if check["promised"] else "Never promised, an observation"
     where = f"{check['id']} {check['name']}, finding {witness['number']} of {check['violations']:,}"
-    small = [f"{made}: {promise_words(witness['promise'])}", f"{where} · {witness['command']}"]
+    small = [f"{made}: {promise_words(witness['promise'])}", where, witness["command"]]
     letters = int((width - 2 * MARGIN) / LETTER)
     return told + [(line, "dim", 18) for text in small for line in textwrap.wrap(_sound(text), letters)]
 

@@ -18,7 +18,7 @@ from harness.record.frames import FrameStore
 from harness.record.journal import Journal
 from harness.record.rundir import RunDirectory
 from harness.report.judging import judge_run
-from harness.report.swim_svg import witness_svg
+from harness.report.swim_svg import MARGIN, witness_svg
 from harness.report.swim_text import swim_lines, witness_text
 from harness.report.witnesses import promise
 from harness.target.plan import Plan
@@ -220,6 +220,10 @@ def test_pictures_of_each_failure(verdict: dict[str, Any], run_dir: Path, tmp_pa
     assert (tmp_path / "one.svg").read_bytes() == (run_dir / "witnesses" / "I1-1.svg").read_bytes()
 
 
+TITLE_LETTER_PX = 8.8
+"""As measured in a browser with DejaVu Sans, bold, 15 px."""
+
+
 def words_of(svg: bytes) -> list[str]:
     return ["".join(element.itertext()) for element in ET.fromstring(svg).iter() if element.tag.endswith("text")]
 
@@ -253,6 +257,9 @@ def test_a_picture_says_what_the_words_say(verdict: dict[str, Any]) -> None:
         places = [float(e.get(key, "0")) for e in ET.fromstring(svg).iter() for key in ("x", "x1", "x2", "cx")]
         assert min(places) >= 0
         assert max(places) <= width
+        title = ["".join(e.itertext()) for e in ET.fromstring(svg).iter() if e.get("class") == "title"]
+        assert " ".join(title) == witness["sentence"]
+        assert max(map(len, title)) * TITLE_LETTER_PX <= width - 2 * MARGIN
 
 
 def test_frames_cannot_command_the_terminal(verdict: dict[str, Any]) -> None:
