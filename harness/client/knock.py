@@ -29,7 +29,8 @@ class _Passing:
 
 
 def knock(hear: Callable[[str | bytes], Sequence[Heard]], handshake: Handshake, *, timeout_s: float = 10.0) -> int:
-    """Open a socket and close it again. OPENED, or the HTTP status or close code of the refusal; 0: no answer."""
+    """Open a socket and close it again. OPENED, or the HTTP status or close code of the refusal (1006:
+    it says nothing); 0: nobody there."""
     # Its own counters: what is not recorded must not be missed in the record (H1).
     connection = Connection(_Passing(hear), handshake, timeout_s=timeout_s, transport=Transport())
     try:

@@ -6,11 +6,10 @@ import time
 from dataclasses import dataclass, field, replace
 
 from checks.record import NONE, Artefact
+from harness.client.deadline import SECOND, deadline_of
 from harness.client.statements import Name, Writes, digest_of, write_token
 from harness.target.protocol import Credentials
 from harness.target.tokens import BegunLogin
-
-SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +79,3 @@ class Wallet:
         deadline = deadline_of(credentials.expires_at, claims.get("iat"), sent_ns, time.monotonic_ns())
         access = self.add(Artefact.ACCESS, credentials.token, deadline_ns=deadline, belongs_to=refresh, digest=person)
         return Login(credentials, access, refresh)
-
-
-def deadline_of(expires_at: float | None, issued_at: float | None, sent_ns: int, received_ns: int) -> int:
-    """A deadline of the platform's clock on our monotonic one. It was issued between our sending and receiving: a
-    platform whose clock says otherwise is set right by as much. NONE without an end."""
-    if expires_at is None:
-        return NONE
-    to_monotonic_ns = time.monotonic_ns() - time.time_ns()
-    skew_ns = 0
-    if issued_at is not None:
-        issued_ns = int(issued_at * SECOND) + to_monotonic_ns
-        # Whole seconds may be rounded down.
-        skew_ns = min(issued_ns - (sent_ns - SECOND), 0) or max(issued_ns - received_ns, 0)
-    return int(expires_at * SECOND) + to_monotonic_ns - skew_ns

@@ -1,0 +1,32 @@
+"""Trying a credential at a socket: whether it opens, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from harness.client.blocking import TRANSPORT
+from harness.client.events import OTHER, WELCOME, Handshake, Heard
+from harness.client.knock import OPENED, knock
+
+
+def hear(data: str | bytes) -> Sequence[Heard]:
+    kind = WELCOME if "welcome" in str(data) else OTHER
+    return [(kind, None, None, -1, None, None, {})]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("welcome", OPENED), ("refuse/403", 403), ("close/4401", 4401), ("silent", 1006)]
+)
+def test_a_door_opens_or_says_why_not(server: Any, path: str, status: int) -> None:
+    """A greeting, an HTTP status, a close code; 1006 for a socket that opens and is not greeted in time."""
+    before = TRANSPORT.snapshot()
+    assert knock(hear, Handshake(url=f"{server.url}/{path}"), timeout_s=2.0) == status
+    assert TRANSPORT.since(before) == dict.fromkeys(TRANSPORT.since(before), 0), "counted as if it had been recorded"
+
+
+def test_nobody_there_is_no_answer() -> None:
+    """A refused connection is neither accepted nor refused."""
+    assert knock(hear, Handshake(url="ws://127.0.0.1:1/"), timeout_s=2.0) == 0
