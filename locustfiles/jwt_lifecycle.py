@@ -21,15 +21,15 @@ class Holder(Attacker):
 
     ttl_s = 4.0
 
-    @task(12)
+    @task(8)
     def chat(self):
         self.say(self.rooms[self.rng.choice((SMALL, MIDDLE))])
 
-    @task(4)
+    @task(2)
     def show_the_token(self):
         self.present()
 
-    @task(4)
+    @task(2)
     def show_it_everywhere(self):
         self.present_everywhere()
 
@@ -41,11 +41,11 @@ class Holder(Attacker):
     def forge_tokens(self):
         self.forge()
 
-    @task(3)
+    @task(2)
     def leave_and_return(self):
         self.log_out()
 
-    @task(2)
+    @task(6)
     def use_something_twice(self):
         act = (self.refresh_at_once, self.reuse_refresh_token, self.reuse_ticket)
         self.rng.choice((*act, self.reuse_login, self.reuse_code, self.finish_anothers_login))()

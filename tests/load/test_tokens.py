@@ -10,12 +10,13 @@ import pytest
 from harness.reference.defects.catalogue import BY_NAME
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("defect", ["refresh-twice", "deactivation-forgotten"])
 def test_a_wrong_platform_is_caught_by_its_story(locust: Callable[..., Any], defect: str) -> None:
     """The check that is meant for the defect fails, with the records that prove it."""
     described = BY_NAME[defect]
     run = locust(
-        *("-u", "20", "-r", "20", "-t", "15s", "--seed", "7", "--defect", f"{described.service}={defect}:1"),
+        *("-u", "20", "-r", "20", "-t", "20s", "--seed", "7", "--defect", f"{described.service}={defect}:1"),
         story=f"locustfiles/{described.story}.py",
     )
     assert run.code == 1, run.out
