@@ -11,7 +11,7 @@ from locust import task
 from harness.load import ChatUser, Flooder, story
 
 BUDGET = {"rate_per_s": 20, "rate_burst": 1000}
-CALM_S, SMALL, MIDDLE = 6.0, 0, 1
+CALM_S, SMALL, MIDDLE = 5.0, 0, 1
 
 story(
     __file__,
@@ -34,7 +34,7 @@ class Abuser(Flooder):
 
     @task
     def abuse(self):
-        self.wait_until(CALM_S + self.number % 2)
+        self.wait_until(CALM_S + 3)
         self.flood(self.rooms[SMALL], count=1300)
         self.ask_in_disguise()
 
@@ -56,5 +56,5 @@ class Burster(Flooder):
 
     @task
     def burst_within_the_budget(self):
-        self.wait_until(CALM_S + 4)
+        self.wait_until(CALM_S + 5)
         self.burst(self.rooms[SMALL], count=1000, within_s=1.0)

@@ -54,6 +54,16 @@ def test_the_word_is_what_the_interval_allows(low: float, high: float, said: str
     assert word(low, high, 0.2) == said
 
 
+def test_of_memory_only_what_is_beyond_the_tolerance_is_told() -> None:
+    """Processes differ from start to start by more than memory moves within a run."""
+    flat = run_of(100, 1, sway=0.0)
+    found = {
+        name: compare({name: flat}, {name: (flat[0], flat[1] * more)}, 0.2)[0]["word"]
+        for name, more in (("memory of a", 1.1), ("memory of b", 1.3))
+    }
+    assert found == {"memory of a": "within tolerance", "memory of b": "slower"}
+
+
 def test_what_lasted_a_few_seconds_is_not_compared() -> None:
     """Without ten seconds in both runs there is no row."""
     assert compare({"ack": run_of(10, 1, seconds=5)}, {"ack": run_of(10, 2)}, 0.2) == []
