@@ -71,9 +71,12 @@ def listing_text(defects: Sequence[Defect]) -> str:
         facts += [f"needs {one.needs}"] if one.needs else []
         facts += [f"shown by {one.story}"] if one.caught_by and one.story != "rough" else []
         lines += [f"{one.id:<5}{one.name}: “{one.breaks}”", f"     {' · '.join(facts)}"]
-    first = defects[0] if defects else None
-    if first is not None:
-        lines += ["", f"See one being caught: locust -f locustfiles/ws_ordering.py --headless --defect {_order(first)}"]
+    talk = next((one for one in defects if one.story == "rough" and not one.needs), None)
+    if talk is not None:
+        lines += ["", f"See one being caught: locust -f locustfiles/ws_ordering.py --headless --defect {_order(talk)}"]
+    shown = [one.id for one in defects if one.caught_by]
+    if shown:
+        lines += ["", f"Each in the story that shows it: earwitness defects --matrix --seeds 1 --only {shown[0]}"]
     return "\n".join(lines)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -238,6 +240,15 @@ def test_choosing() -> None:
     assert "--defect backend=drop-push:0.5" in listing_text([LOSS])
 
 
+def test_what_to_try_next() -> None:
+    """Ordinary talk shows only what needs nothing else; what no load story shows is not offered to the matrix."""
+    needy = replace(SWAP, needs="members who are removed")
+    assert "backend=drop-push:0.5" in listing_text([needy, LOSS])
+    assert "ws_ordering" not in listing_text([needy])
+    assert "--matrix --seeds 1 --only Z1" in listing_text([needy])
+    assert "--matrix" not in listing_text([replace(LOSS, caught_by=(), story="pytest_suite")])
+
+
 def test_the_verb(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The list as text and as JSON; a matrix whose time is up is UNKNOWN and writes what it has: nothing."""
     assert main(["defects", "--only", "Z5", "--json"]) == 0
@@ -248,3 +259,26 @@ def test_the_verb(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "No run was made." in evidence.read_text()
     assert main(["defects", "--matrix", "--seeds", "-1", *arguments]) == 2
     assert "--seeds must not be negative" in capsys.readouterr().err
+
+
+ASKED = """
+import json, runpy, sys
+import harness.load
+from harness.platform.faults.orders import links_needed
+from harness.platform.faults.schedule import read_schedule
+
+def told(file, *, platform=None, faults="", **_):
+    print(json.dumps([platform or {}, links_needed(read_schedule(faults, named=False)) if faults else ()]))
+
+harness.load.story = told
+runpy.run_path(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("story", STAGES)
+def test_a_stage_has_what_its_story_asks_of_the_platform(story: str) -> None:
+    """Settings and links of the platform that its runs share are the story's own."""
+    done = subprocess.run([sys.executable, "-c", ASKED, str(file_of(story))], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    settings, links = json.loads(done.stdout)
+    assert (STAGES[story].settings, sorted(STAGES[story].links)) == (settings, sorted(links))
