@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,9 +19,10 @@ from redis.backoff import ExponentialBackoff
 from harness.reference.backend import store
 from harness.reference.backend.asking import Asking
 from harness.reference.backend.authority import Authority
-from harness.reference.backend.bus import MARKS, Bus
+from harness.reference.backend.bus import EDITS, MARKS, PRESENCE, Bus
 from harness.reference.backend.commit import Committer, Steps
 from harness.reference.backend.doorkeeper import Arrivals, Doorkeeper
+from harness.reference.backend.edits import EditRows, Edits
 from harness.reference.backend.feed import Feed, Numbered
 from harness.reference.backend.gateway import Gateway
 from harness.reference.backend.hub import FILL_PAGE, Hub
@@ -28,6 +30,7 @@ from harness.reference.backend.invitations import Invitations
 from harness.reference.backend.marks import MarkRows, Marks
 from harness.reference.backend.memberships import Memberships
 from harness.reference.backend.news import News
+from harness.reference.backend.presence import Leases, Presence
 from harness.reference.backend.registry import Registry
 from harness.reference.backend.rest import Rest
 from harness.reference.backend.rest_state import StateRest
@@ -66,7 +69,7 @@ class Backend(Service):
         self.settings = settings
         self.pool = store.make_pool(settings.dsn)
         self.users, self.rooms = store.Users(self.pool), store.Rooms(self.pool)
-        self.messages = store.Messages(self.pool)
+        self.messages, self.edit_rows = store.Messages(self.pool), EditRows(self.pool)
         self.redis = make_redis(settings.redis_url)
         self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=AUTH_TIMEOUT_S))
         self.auth_breaker = CircuitBreaker("auth", (aiohttp.ClientError, OSError, TimeoutError))
@@ -94,13 +97,32 @@ class Backend(Service):
         self.sync = UserSync(self.redis, self.users, settings.name, self.news.users_changed)
         self.invitations = Invitations(self.rooms, self.news.invited)
         self.rest = Rest(
-            self.doorkeeper, self.limiter, self.rooms, self.messages, self.invitations, self.committer, self.memberships
+            self.doorkeeper,
+            self.limiter,
+            self.rooms,
+            self.messages,
+            self.invitations,
+            self.committer,
+            self.memberships,
+            self.edit_rows,
         )
         self.marks = Marks(MarkRows(self.pool), self.registry, self.bus)
-        self.news.more[MARKS] = self.marks.on_news
-        self.news.rechecks.append(self.marks.recheck)
+        self.edits = Edits(self.edit_rows, self.hub, self.memberships.verify, self.bus)
+        leases = Leases(self.redis, settings.presence_ttl_s)
+        self.presence = Presence(
+            leases, self.rooms.member_ids, lambda: self.registry.sessions, self.bus, settings.presence_ttl_s,
+            settings.presence_look_s,
+        )  # fmt: skip
+        self.gateway.begin.append(self.edits.begin)
+        self.gateway.opened.append(self.presence.came)
+        self.gateway.frames["watch"] = self.presence.on_watch
+        self.news.more |= {
+            MARKS: self.marks.on_news, EDITS: self.edits.on_news,
+            PRESENCE: self.presence.on_news,
+        }  # fmt: skip
+        self.news.rechecks += [self.marks.recheck, self.edits.check]
         self.app.router.add_get("/ws", self.gateway.handle)
-        self.app.add_routes([*self.rest.routes(), *StateRest(self.rest, self.marks).routes()])
+        self.app.add_routes([*self.rest.routes(), *StateRest(self.rest, self.marks, self.edits).routes()])
 
     def _limiter(self) -> Limiter:
         rate = self.settings.rate_per_s
@@ -125,6 +147,8 @@ class Backend(Service):
         self.background(self.sync.run(), "the sync of users")
         self.background(self._every(self.settings.head_check_s, self.hub.check_heads), "the check of heads")
         self.background(self._every(self.settings.recheck_s, self.authority.recheck), "the check of revocations")
+        self.background(self.presence.run(), "presence")
+        self.background(self._every(self.settings.recheck_s, self.edits.check), "the check of edits")
         self.background(self._every(self.settings.recheck_s, self.marks.recheck), "the check of read marks")
         self.background(self._every(1.0, self.news.runs.check), "the check of silent runs")
 
@@ -156,6 +180,9 @@ class Backend(Service):
         except TimeoutError:
             log.warning("not everything could be stored before the end; what was not is not acknowledged")
         await self.gateway.close_all(SERVICE_RESTART, "restart")
+        with contextlib.suppress(TimeoutError):  # their leases end by themselves
+            async with asyncio.timeout(1.0):
+                await self.presence.told()
 
     async def stop(self) -> None:
         await self.http.close()

@@ -20,6 +20,8 @@ MEMBERS = "backend:members"
 REMOVALS = "backend:removals"
 USERS = "backend:users"
 MARKS = "backend:marks"
+EDITS = "backend:edits"
+PRESENCE = "backend:presence"
 
 LOST: tuple[type[BaseException], ...] = (redis.exceptions.RedisError, *DEPENDENCY_DOWN)
 """Also what the database throws while it is read after a reconnection."""

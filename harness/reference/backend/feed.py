@@ -23,10 +23,12 @@ class Feed:
 
     `next` is 0 until the head at subscription is known. `target` is the highest number that is known to exist.
     `replaying` are listeners who still get older messages; what arrives meanwhile is kept for them.
+    `edits`: so many edits were told to `listeners`; None: nobody has asked yet how many there are.
     `removals`: everybody here was a member after so many removals from the conversation.
     """
 
     __slots__ = (
+        "edits",
         "filling",
         "held",
         "id",
@@ -46,6 +48,7 @@ class Feed:
         self.next = 0
         self.target = 0
         self.removals = 0
+        self.edits: int | None = None
         self.held: dict[int, bytes] = {}
         self.listeners: dict[Listener, None] = {}
         self.replaying: dict[Listener, list[bytes]] = {}

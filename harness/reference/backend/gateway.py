@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -33,7 +33,10 @@ log = logging.getLogger(__name__)
 
 
 class Gateway:
-    """Accepts sockets and reads their frames."""
+    """Accepts sockets and reads their frames.
+
+    `begin`: asked before anybody listens to a feed; `opened`: told of each socket; `frames`: further types of frames.
+    """
 
     def __init__(
         self, settings: BackendSettings, doorkeeper: Doorkeeper, rooms: Rooms, hub: Hub, committer: Committer,
@@ -44,6 +47,9 @@ class Gateway:
         self.resumer = resumer
         self.intake: Callable[[Item], None] = committer.submit
         self.draining = False
+        self.begin: list[Callable[[Sequence[Feed]], Awaitable[None]]] = []
+        self.opened: list[Callable[[Session], None]] = []
+        self.frames: dict[str, Callable[[Session, dict[str, Any]], None]] = {}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if self.draining:
@@ -72,13 +78,24 @@ class Gateway:
 
     async def _subscribe(self, session: Session) -> None:
         conversations = await self._rooms.of_user(session.user)
-        feeds = await self._hub.open((c.id, c.key) for c in conversations)
+        feeds = await self._open((c.id, c.key) for c in conversations)
         for feed, conversation in zip(feeds, conversations, strict=True):
             session.feeds[feed.key], session.member_at[feed.key] = feed, conversation.removals
             if conversation.read > session.marks.get(feed.key, 0):
                 session.marks[feed.key] = conversation.read
         for feed, conversation in zip(feeds, conversations, strict=True):
             await self._settle(feed, conversation.removals)
+
+    async def _open(self, conversations: Iterable[tuple[int, str]]) -> list[Feed]:
+        feeds = await self._hub.open(conversations)
+        try:
+            for begin in self.begin:
+                await begin(feeds)
+        except BaseException:
+            for feed in feeds:
+                self._hub.close(feed)
+            raise
+        return feeds
 
     async def _settle(self, feed: Feed, removals: int) -> None:
         """Somebody came to a feed whose membership was read after so many removals; more may be known by now."""
@@ -93,6 +110,8 @@ class Gateway:
         session.attach(transport, writer)
         self._authority.watch(session)
         session.welcome(self._settings.name)
+        for tell in self.opened:
+            tell(session)
         if self.draining:
             session.close(1012, "restart")
         try:
@@ -125,6 +144,8 @@ class Gateway:
             session.push(frame({"type": "pong", "id": said.get("id")}))
         elif kind == "resume" and isinstance(said.get("from"), dict):
             await self.resumer.resume(session, said["from"])
+        elif isinstance(kind, str) and kind in self.frames:
+            self.frames[kind](session, said)
         else:
             session.refuse(None, 400, "This frame is not understood.")
 
@@ -143,7 +164,7 @@ class Gateway:
         await session.welcomed.wait()
         if key in session.feeds or session not in self._registry.sessions:
             return
-        (feed,) = await self._hub.open([(conversation_id, key)])
+        (feed,) = await self._open([(conversation_id, key)])
         if key in session.feeds or session not in self._registry.sessions:
             self._hub.close(feed)
             return

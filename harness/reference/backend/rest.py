@@ -14,6 +14,7 @@ from harness.reference.answers import ApiError, json_response, read_json
 from harness.reference.backend.checked import ID_CHARS_MAX, message_fault
 from harness.reference.backend.commit import Committer, Item
 from harness.reference.backend.doorkeeper import Caller, Doorkeeper
+from harness.reference.backend.edits import EditRows
 from harness.reference.backend.invitations import Invitations, is_member
 from harness.reference.backend.memberships import Memberships
 from harness.reference.backend.session import retry_after
@@ -64,11 +65,11 @@ class Rest:
 
     def __init__(
         self, doorkeeper: Doorkeeper, limiter: Limiter, rooms: Rooms, messages: Messages, invitations: Invitations,
-        committer: Committer, memberships: Memberships,
+        committer: Committer, memberships: Memberships, edits: EditRows,
     ) -> None:  # fmt: skip
         self._doorkeeper, self.limiter, self._rooms = doorkeeper, limiter, rooms
         self.read_page, self._invitations, self._committer = messages.page, invitations, committer
-        self._memberships, self.payer = memberships, payer
+        self._memberships, self.payer, self.edited = memberships, payer, edits.of_messages
 
     def routes(self) -> list[web.RouteDef]:
         room = "/api/conversations/{key}"
@@ -139,13 +140,19 @@ class Rest:
         return json_response({"key": conversation.key, "removed": removed})
 
     async def history(self, request: web.Request, caller: Caller) -> web.Response:
-        """One page. `digest` covers its messages: SHA-256 of their JSON lines [seq, id, sender, text]."""
+        """One page, with the last edit of each message that has one. `digest`: SHA-256 of the JSON lines
+        [seq, id, sender, text] of its messages as they were sent."""
         conversation = await self.member_of(request.match_info["key"], caller)
         after, limit = _number(request, "after", 0, 1 << 62), _number(request, "limit", 100, PAGE_MAX)
         page = await self.read_page(conversation.id, after, limit)
-        messages = [
+        messages: list[dict[str, Any]] = [
             {"seq": m.seq, "id": m.client_id, "sender": m.sender, "text": m.text, "at": iso(m.at)} for m in page
         ]
+        if conversation.edits:
+            edited = await self.edited(conversation.id, [m.seq for m in page])
+            for shown in messages:
+                if (edit := edited.get(shown["seq"])) is not None:
+                    shown["edited"] = edit.public()
         return json_response({"messages": messages, "head": conversation.head, "digest": page_digest(page)})
 
     async def _post(self, request: web.Request) -> web.StreamResponse:

@@ -7,22 +7,33 @@ from typing import Any
 from aiohttp import web
 
 from harness.reference.answers import ApiError, json_response, read_json
+from harness.reference.backend.checked import message_fault
 from harness.reference.backend.doorkeeper import Caller
+from harness.reference.backend.edits import EditRefused, Edits
 from harness.reference.backend.marks import Marks
-from harness.reference.backend.rest import Rest
+from harness.reference.backend.rest import Rest, refusal
 
 ROOM = "/api/conversations/{key}"
 NUMBER_MAX = 1 << 62
+REFUSALS = {
+    403: ("not_yours", "Only its sender may edit a message."),
+    404: ("no_such_message", "There is no such message."),
+    409: ("edited_meanwhile", "The message has another version by now."),
+}
 
 
 class StateRest:
     """Handlers by path. `rest` meters, and knows who is a member."""
 
-    def __init__(self, rest: Rest, marks: Marks) -> None:
-        self._rest, self._marks = rest, marks
+    def __init__(self, rest: Rest, marks: Marks, edits: Edits) -> None:
+        self._rest, self._marks, self._edits = rest, marks, edits
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.put(ROOM + "/read", self._rest.metered(self.read))]
+        return [
+            web.put(ROOM + "/read", self._rest.metered(self.read)),
+            web.patch(ROOM + "/messages/{seq}", self._rest.metered(self.edit)),
+            web.get(ROOM + "/edits", self._rest.metered(self.edits)),
+        ]
 
     async def read(self, request: web.Request, caller: Caller) -> web.Response:
         """Everything up to `seq` was read. The answer is the mark after that: it never goes back."""
@@ -32,6 +43,35 @@ class StateRest:
         if mark is None:
             raise ApiError(400, "invalid_request", "There is no such message yet.")
         return json_response({"conversation": conversation.key, "seq": mark})
+
+    async def edit(self, request: web.Request, caller: Caller) -> web.Response:
+        """An own message gets another text. With `version`, the version that is being edited, 409 if it is not the
+        present one; without it the last edit stands."""
+        conversation = await self._rest.member_of(request.match_info["key"], caller)
+        said = await read_json(request)
+        fault = message_fault(conversation.key, "-", said.get("text"))
+        if fault is not None:
+            raise refusal(fault.code, fault.reason, None)
+        seq = number(request.match_info["seq"], "seq")
+        base = None if said.get("version") is None else whole(said["version"], "version")
+        try:
+            edit = await self._edits.edit(conversation.id, conversation.key, seq, caller.user.id, said["text"], base)
+        except EditRefused as refused:
+            code, sentence = REFUSALS[refused.code]
+            extra = {"version": refused.version} if refused.version else None
+            raise ApiError(refused.code, code, sentence, extra=extra) from None
+        return json_response({"conversation": conversation.key, **edit.public()})
+
+    async def edits(self, request: web.Request, caller: Caller) -> web.Response:
+        """Edits after a number, in order: what a device has missed while it was away."""
+        conversation = await self._rest.member_of(request.match_info["key"], caller)
+        after = number(request.query.get("after", "0"), "after")
+        page = await self._edits.rows.after(conversation.id, after)
+        return json_response({"edits": [edit.public() for edit in page], "last": conversation.edits})
+
+
+def number(text: str, name: str) -> int:
+    return whole(int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None, name)
 
 
 def whole(value: Any, name: str) -> int:

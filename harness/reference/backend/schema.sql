@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS conversations (
     title      text NOT NULL,
     head       bigint NOT NULL DEFAULT 0,
     removals   bigint NOT NULL DEFAULT 0,  -- how often somebody was removed: tells old news of members from new
+    edits      bigint NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);  -- `head` moves with every commit: room for updates inside the page
 
@@ -44,6 +45,18 @@ CREATE TABLE IF NOT EXISTS messages (
     created_at      timestamptz NOT NULL,
     PRIMARY KEY (conversation_id, seq),
     UNIQUE (conversation_id, sender, client_id)
+);
+
+-- Edits stand beside their messages, numbered in the conversation without gaps; `conversations.edits` is the last number.
+CREATE TABLE IF NOT EXISTS edits (
+    conversation_id bigint NOT NULL REFERENCES conversations,
+    number          bigint NOT NULL,
+    seq             bigint NOT NULL,
+    version         bigint NOT NULL,
+    body            text NOT NULL,
+    at              timestamptz NOT NULL,
+    PRIMARY KEY (conversation_id, number),
+    UNIQUE (conversation_id, seq, version)
 );
 
 -- How far a user has read a conversation.

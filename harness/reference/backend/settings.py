@@ -19,6 +19,8 @@ class BackendSettings:
     abuse_nacks      so many refused frames within abuse_window_s close the socket with 4429
     agent_pace_s     time between two events of an agent's run
     agent_silence_s  a run of another replica's agent of which nothing was heard for so long has ended
+    presence_ttl_s   how long after its replica has died somebody may still be shown as online
+    presence_look_s  how often presence that somebody watches is compared with Redis
     commit_retry_s   how long a batch is tried again while the database is away
     clock_offset     seconds by which this replica's clock is wrong
     """
@@ -44,4 +46,6 @@ class BackendSettings:
     agent_pace_s: float = 0.01
     agent_silence_s: float = 5.0
     commit_retry_s: float = 10.0
+    presence_ttl_s: float = 6.0
+    presence_look_s: float = 1.0
     clock_offset: float = 0.0

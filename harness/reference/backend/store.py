@@ -31,14 +31,15 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A row of `conversations`. `removals`: how often somebody was removed from it; `read`: how far the user for
-    whom it was looked up has read it."""
+    """A row of `conversations`. `removals`: how often somebody was removed from it; `edits`: how many its messages have
+    seen; `read`: how far the user for whom it was looked up has read it."""
 
     id: int
     key: str
     title: str
     head: int
     removals: int
+    edits: int
     read: int = 0
 
 
@@ -142,7 +143,7 @@ class Rooms:
                 "UPDATE members SET user_id = $1 WHERE email = $2 AND user_id IS NULL", user.id, user.email.lower()
             )
             rows = await connection.fetch(
-                "SELECT DISTINCT c.id, c.key, c.title, c.head, c.removals, coalesce(r.seq, 0) FROM members m "
+                "SELECT DISTINCT c.id, c.key, c.title, c.head, c.removals, c.edits, coalesce(r.seq, 0) FROM members m "
                 "JOIN conversations c ON c.id = m.conversation_id "
                 "LEFT JOIN read_marks r ON r.conversation_id = c.id AND r.user_id = $1 "
                 "WHERE m.user_id = $1 ORDER BY c.id",
@@ -168,13 +169,13 @@ class Rooms:
 
     async def find(self, key: str) -> Found | None:
         rows = await self._pool.fetch(
-            "SELECT c.id, c.key, c.title, c.head, c.removals, m.email, m.user_id FROM conversations c "
+            "SELECT c.id, c.key, c.title, c.head, c.removals, c.edits, m.email, m.user_id FROM conversations c "
             "LEFT JOIN members m ON m.conversation_id = c.id WHERE c.key = $1",
             key,
         )
         if not rows:
             return None
-        return Conversation(*rows[0][:5]), {row[5]: row[6] for row in rows if row[5] is not None}
+        return Conversation(*rows[0][:6]), {row[6]: row[7] for row in rows if row[6] is not None}
 
     async def memberships_now(self, conversation_id: int) -> tuple[int, list[Membership]]:
         """How often somebody was removed, and who is a member."""
@@ -184,6 +185,18 @@ class Rooms:
             conversation_id,
         )
         return (rows[0][0] if rows else 0), [Membership(*row[1:]) for row in rows if row[1] is not None]
+
+    async def member_ids(self, ids: Iterable[int]) -> dict[int, set[str]]:
+        """User ids of the members of each conversation, as far as they have been here."""
+        found: dict[int, set[str]] = {conversation_id: set() for conversation_id in ids}
+        rows = await self._pool.fetch(
+            "SELECT conversation_id, user_id FROM members WHERE conversation_id = ANY ($1::bigint[]) "
+            "AND user_id IS NOT NULL",
+            list(found),
+        )
+        for conversation_id, user_id in rows:
+            found[conversation_id].add(user_id)
+        return found
 
     async def removals(self, key: str) -> int | None:
         """How often somebody was removed from a conversation; None if there is none."""

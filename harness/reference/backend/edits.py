@@ -1,0 +1,186 @@
+"""Edits of one's own messages. A message stays as it was sent; its edits stand beside it, and the last one is shown.
+
+Each edit has a number in its conversation, without gaps, and a version of its message: 2 is the first edit. Both are
+given under the lock of the conversation's row, so conflicting edits have one order everywhere. A replica tells its
+listeners by number; one that comes out of turn says that others were missed, which are then read from the table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import asyncpg
+import orjson
+import redis.exceptions
+
+from harness.reference.backend.bus import EDITS, Bus
+from harness.reference.backend.feed import Feed
+from harness.reference.backend.hub import Hub
+from harness.reference.backend.store import iso
+from harness.reference.backend.wire import frame
+from harness.reference.service import DEPENDENCY_DOWN
+
+PAGE = 1000
+log = logging.getLogger(__name__)
+
+
+class Edit(NamedTuple):
+    """A row of `edits`. `number`: in the conversation; `version`: of the message."""
+
+    number: int
+    seq: int
+    version: int
+    text: str
+    at: datetime
+
+    def public(self) -> dict[str, Any]:
+        return {"n": self.number, "seq": self.seq, "version": self.version, "text": self.text, "at": iso(self.at)}
+
+
+class EditRefused(Exception):
+    """`code` as HTTP has it; with 409 `version` is the present one."""
+
+    def __init__(self, code: int, version: int = 0) -> None:
+        super().__init__(code)
+        self.code, self.version = code, version
+
+
+class EditRows:
+    """The table `edits`."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def add(self, conversation_id: int, seq: int, sender: str, text: str, base: int | None) -> tuple[Edit, int]:
+        """(the edit, removals from the conversation by then). `base`: the version that it is an edit of, if that
+        matters. Raises EditRefused: 404 no such message, 403 somebody else's, 409 edited by somebody else meanwhile."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            number, removals = await connection.fetchrow(
+                "UPDATE conversations SET edits = edits + 1 WHERE id = $1 RETURNING edits, removals", conversation_id
+            )
+            message = await connection.fetchrow(
+                "SELECT m.sender, coalesce((SELECT max(e.version) FROM edits e WHERE e.conversation_id = $1 "
+                "AND e.seq = $2), 1) FROM messages m WHERE m.conversation_id = $1 AND m.seq = $2",
+                conversation_id,
+                seq,
+            )
+            if message is None:
+                raise EditRefused(404)
+            if message[0] != sender:
+                raise EditRefused(403)
+            if base is not None and base != message[1]:
+                raise EditRefused(409, message[1])
+            at = await connection.fetchval(
+                "INSERT INTO edits (conversation_id, number, seq, version, body, at) "
+                "VALUES ($1, $2, $3, $4, $5, now()) RETURNING at",
+                conversation_id,
+                number,
+                seq,
+                message[1] + 1,
+                text,
+            )
+        return Edit(number, seq, message[1] + 1, text, at), removals
+
+    async def after(self, conversation_id: int, number: int, limit: int = PAGE) -> list[Edit]:
+        """Edits with a higher number, in order."""
+        rows = await self._pool.fetch(
+            "SELECT number, seq, version, body, at FROM edits WHERE conversation_id = $1 AND number > $2 "
+            "ORDER BY number LIMIT $3",
+            conversation_id,
+            number,
+            limit,
+        )
+        return [Edit(*row) for row in rows]
+
+    async def of_messages(self, conversation_id: int, seqs: Sequence[int]) -> dict[int, Edit]:
+        """The last edit of each message that has one."""
+        rows = await self._pool.fetch(
+            "SELECT DISTINCT ON (seq) number, seq, version, body, at FROM edits "
+            "WHERE conversation_id = $1 AND seq = ANY ($2::bigint[]) ORDER BY seq, version DESC",
+            conversation_id,
+            list(seqs),
+        )
+        return {row[1]: Edit(*row) for row in rows}
+
+    async def numbers(self, ids: Iterable[int]) -> Mapping[int, int]:
+        """How many edits each conversation has seen."""
+        rows = await self._pool.fetch("SELECT id, edits FROM conversations WHERE id = ANY ($1::bigint[])", list(ids))
+        return {row[0]: row[1] for row in rows}
+
+
+class Edits:
+    """Makes edits and tells the listeners, on all replicas. `verify(feed)` takes those away who are no members any
+    more: asked before anything is told that was made after a removal."""
+
+    def __init__(self, rows: EditRows, hub: Hub, verify: Callable[[Feed], Awaitable[None]], bus: Bus) -> None:
+        self.rows, self._hub, self._verify, self._bus = rows, hub, verify, bus
+        self._filling: dict[int, asyncio.Task[None]] = {}
+
+    async def edit(self, conversation_id: int, key: str, seq: int, sender: str, text: str, base: int | None) -> Edit:
+        """As EditRows.add."""
+        edit, removals = await self.rows.add(conversation_id, seq, sender, text, base)
+        self.offer(conversation_id, removals, edit.number, edited_frame(key, edit))
+        self._bus.publish(EDITS, orjson.dumps([conversation_id, removals, edit.number, key, edit.public()]))
+        return edit
+
+    def on_news(self, payload: bytes) -> None:
+        conversation_id, removals, number, key, shown = orjson.loads(payload)
+        self.offer(conversation_id, removals, number, frame({"type": "edited", "conversation": key, **shown}))
+
+    async def begin(self, feeds: Iterable[Feed]) -> None:
+        """Before somebody listens: what is told begins behind the edits that are in the table now."""
+        new = {feed.id: feed for feed in feeds if feed.edits is None}
+        if new:
+            for conversation_id, number in (await self.rows.numbers(new)).items():
+                if new[conversation_id].edits is None:
+                    new[conversation_id].edits = number
+
+    def offer(self, conversation_id: int, removals: int, number: int, data: bytes) -> None:
+        """News of an edit, in any order, repeats included."""
+        feed = self._hub.feeds.get(conversation_id)
+        if feed is None or feed.edits is None or number <= feed.edits:
+            return
+        if number == feed.edits + 1 and removals <= feed.removals:
+            self._tell(feed, number, data)
+        else:
+            self._fill(feed)
+
+    async def check(self) -> None:
+        """Compare all conversations with listeners with the table: news may have been lost."""
+        feeds = {feed.id: feed for feed in self._hub.feeds.values() if feed.edits is not None}
+        for conversation_id, number in (await self.rows.numbers(feeds)).items():
+            feed = feeds[conversation_id]
+            if feed.edits is not None and number > feed.edits:
+                self._fill(feed)
+
+    def _tell(self, feed: Feed, number: int, data: bytes) -> None:
+        feed.edits = number
+        for listener in feed.listeners:
+            listener.push(data)
+        for backlog in feed.replaying.values():
+            backlog.append(data)
+
+    def _fill(self, feed: Feed) -> None:
+        if feed.id not in self._filling:
+            self._filling[feed.id] = asyncio.create_task(self._read(feed))
+
+    async def _read(self, feed: Feed) -> None:
+        try:
+            while page := await self.rows.after(feed.id, feed.edits or 0):
+                # In this order: who was removed before one of them was made is found missing now.
+                await self._verify(feed)
+                for edit in page:
+                    if edit.number > (feed.edits or 0):
+                        self._tell(feed, edit.number, edited_frame(feed.key, edit))
+        except (*DEPENDENCY_DOWN, redis.exceptions.RedisError, asyncpg.PostgresError) as error:
+            log.warning("edits in %s cannot be read, until the next look: %r", feed.key, error)
+        finally:
+            del self._filling[feed.id]
+
+
+def edited_frame(key: str, edit: Edit) -> bytes:
+    return frame({"type": "edited", "conversation": key, **edit.public()})

@@ -1,0 +1,194 @@
+"""Who is online: a person with at least one open socket, on whatever replica.
+
+Each socket holds a lease in Redis, which its replica renews. A replica that dies renews nothing, and its sockets'
+leases end by themselves; the clock is Redis's alone. Somebody is online while one lease is left, so the end of one of
+several tabs changes nothing. News only says that it is worth looking: what is shown is always what Redis says, and is
+looked at again every so often, because news may be lost and leases end without any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+import orjson
+import redis.asyncio
+import redis.exceptions
+
+from harness.reference.backend.bus import PRESENCE, Bus
+from harness.reference.backend.session import Session
+from harness.reference.backend.wire import frame
+from harness.reference.service import DEPENDENCY_DOWN
+
+# KEYS: one user each. Leases are scored by when they end, in ms of the clock of Redis.
+_NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
+_HOLD = _NOW + (
+    "for i, key in ipairs(KEYS) do redis.call('ZADD', key, now + ARGV[1], ARGV[1 + i]) "
+    "redis.call('ZREMRANGEBYSCORE', key, '-inf', now) redis.call('PEXPIRE', key, ARGV[1]) end"
+)
+_COUNT = _NOW + (
+    "local found = {} for i, key in ipairs(KEYS) do found[i] = redis.call('ZCOUNT', key, now, '+inf') end return found"
+)
+AT_ONCE = 500
+DOWN: tuple[type[BaseException], ...] = (*DEPENDENCY_DOWN, redis.exceptions.RedisError)
+MembersOf: TypeAlias = Callable[[Iterable[int]], Awaitable[dict[int, set[str]]]]
+log = logging.getLogger(__name__)
+
+
+def key_of(user_id: str) -> str:
+    return f"presence:{user_id}"
+
+
+class Leases:
+    """Leases of sockets in Redis; every call can raise what Redis raises."""
+
+    def __init__(self, client: redis.asyncio.Redis, ttl_s: float) -> None:
+        self._client, self._ttl_ms = client, int(ttl_s * 1000)
+        self._hold, self._count = client.register_script(_HOLD), client.register_script(_COUNT)
+
+    async def hold(self, sessions: Sequence[Session]) -> None:
+        """Begin or renew."""
+        for start in range(0, len(sessions), AT_ONCE):
+            some = sessions[start : start + AT_ONCE]
+            await self._hold(keys=[key_of(s.user_id) for s in some], args=[self._ttl_ms, *(s.id for s in some)])
+
+    async def give_back(self, sessions: Sequence[Session]) -> None:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for session in sessions:
+                pipe.zrem(key_of(session.user_id), session.id)
+            await pipe.execute()
+
+    async def online(self, user_ids: Sequence[str]) -> set[str]:
+        """Those who have a lease."""
+        found: set[str] = set()
+        for start in range(0, len(user_ids), AT_ONCE):
+            some = user_ids[start : start + AT_ONCE]
+            counts: Any = await self._count(keys=[key_of(user) for user in some])
+            found |= {user for user, count in zip(some, counts, strict=True) if count}
+        return found
+
+
+class Watched:
+    """One conversation whose presence is shown to somebody here. `shown`: members of whom they know as online."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.watchers: dict[Session, None] = {}
+        self.new: dict[Session, None] = {}
+        self.shown: set[str] = set()
+
+
+class Presence:
+    """Holds the leases of this replica's sockets, and shows to those who watch a conversation who of it is online.
+
+    `members_of(ids)` asks the database for user ids by conversation. All looks at Redis are made by the one loop `run`:
+    none can overtake another.
+    """
+
+    def __init__(
+        self, leases: Leases, members_of: MembersOf, sessions: Callable[[], Iterable[Session]], bus: Bus, ttl_s: float,
+        look_s: float,
+    ) -> None:  # fmt: skip
+        self.leases = leases
+        self._members_of, self._sessions, self._bus = members_of, sessions, bus
+        self._renew_s, self._look_s = ttl_s / 3, look_s
+        self._watched: dict[int, Watched] = {}
+        self._came: list[Session] = []
+        self._went: list[Session] = []
+        self._wake, self._told = asyncio.Event(), asyncio.Event()
+
+    def came(self, session: Session) -> None:
+        """A socket is open; it is given back when the session ends."""
+        self._came.append(session)
+        session.at_end.append(lambda: self._gone(session))
+        self._wake.set()
+
+    def _gone(self, session: Session) -> None:
+        self._went.append(session)
+        self._told.clear()
+        for conversation_id, watched in list(self._watched.items()):
+            watched.watchers.pop(session, None)
+            watched.new.pop(session, None)
+            if not watched.watchers and not watched.new:
+                del self._watched[conversation_id]
+        self._wake.set()
+
+    def on_watch(self, session: Session, said: dict[str, Any]) -> None:
+        """A frame that asks for the presence of a conversation: first everybody who is online, then what changes."""
+        feed = session.feeds.get(str(said.get("conversation")))
+        if feed is None:
+            session.refuse(None, 403, "You are not a member of this conversation.")
+            return
+        self._watched.setdefault(feed.id, Watched(feed.key)).new[session] = None
+        self._wake.set()
+
+    def on_news(self, payload: bytes) -> None:
+        """Somebody came or went on some replica."""
+        if self._watched:
+            self._wake.set()
+
+    async def told(self) -> None:
+        """Until Redis knows of everybody who went."""
+        if self._went:
+            await self._told.wait()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        renewed = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            with suppress(TimeoutError):  # nothing was said: time to look all the same
+                async with asyncio.timeout(self._look_s):
+                    await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._tell_redis()
+                if loop.time() - renewed > self._renew_s:
+                    await self.leases.hold([session for session in self._sessions() if session.closing is None])
+                    renewed = loop.time()
+                await self.look()
+            except DOWN as error:
+                log.warning("presence, until Redis or the database is back: %r", error)
+                await asyncio.sleep(self._look_s)
+
+    async def _tell_redis(self) -> None:
+        came, went = list(self._came), list(self._went)
+        ended = set(went)
+        await self.leases.hold([session for session in came if session not in ended])
+        if went:
+            await self.leases.give_back(went)
+        if came or went:
+            del self._came[: len(came)], self._went[: len(went)]
+            if not self._went:
+                self._told.set()
+            self._bus.publish(PRESENCE, orjson.dumps(sorted({session.user_id for session in (*came, *went)})))
+
+    async def look(self) -> None:
+        """Compare what is shown with Redis, and say what is different."""
+        if not self._watched:
+            return
+        members = await self._members_of(list(self._watched))
+        online = await self.leases.online(sorted(set().union(*members.values())))
+        for conversation_id, watched in list(self._watched.items()):
+            if conversation_id in members:
+                self._show(watched, members[conversation_id] & online)
+
+    def _show(self, watched: Watched, now: set[str]) -> None:
+        changes = dict.fromkeys(sorted(now - watched.shown), True) | dict.fromkeys(watched.shown - now, False)
+        watched.shown = now
+        told: dict[str, Any] = {"type": "presence", "conversation": watched.key}
+        if changes:
+            _push(watched.watchers, watched.key, frame({**told, "users": changes, "whole": False}))
+        if watched.new:
+            _push(watched.new, watched.key, frame({**told, "users": dict.fromkeys(sorted(now), True), "whole": True}))
+        watched.watchers |= watched.new
+        watched.new = {}
+
+
+def _push(sessions: Iterable[Session], key: str, data: bytes) -> None:
+    for session in sessions:
+        if key in session.feeds:  # else no member any more
+            session.push(data)
