@@ -129,11 +129,12 @@ class RunDirectory:
         return self.path / "tables" / f"{name}.jsonl"
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Replace `path` by `value` as JSON; a reader never sees half of it. RecordError if that fails."""
+def write_json(path: Path, value: Mapping[str, Any], *, indent: int | None = 1) -> None:
+    """Replace `path` by `value` as JSON; a reader never sees half of it. RecordError if that fails. What is written
+    every second is better not indented, which takes five times as long."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
+        draft.write_text(json.dumps(value, indent=indent, default=str) + "\n", encoding="utf-8")
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)

@@ -72,7 +72,7 @@ class Following:
         """A live verdict that cannot be written (a full disk) costs nobody the final one."""
         if self._publish:
             try:
-                write_json(self._history.path / LIVE, document)
+                write_json(self._history.path / LIVE, document, indent=None)
             except RecordError as error:
                 self._publish = False
                 self._say(f"{error} No live verdict from here on.")
