@@ -131,7 +131,7 @@ class RunDirectory:
 
 def write_json(path: Path, value: Mapping[str, Any], *, indent: int | None = 1) -> None:
     """Replace `path` by `value` as JSON; a reader never sees half of it. RecordError if that fails. What is written
-    every second is better not indented, which takes five times as long."""
+    every second is better not indented, which takes four times as long."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         draft.write_text(json.dumps(value, indent=indent, default=str) + "\n", encoding="utf-8")
