@@ -41,7 +41,7 @@ class Holder(Attacker):
     def forge_tokens(self):
         self.forge()
 
-    @task(2)
+    @task(4)
     def leave_and_return(self):
         self.log_out()
 

@@ -39,22 +39,24 @@ class Leaver(TokenUser):
         self.try_later(old)
 
     def try_later(self, login: Login) -> None:
-        """Show what must be refused by then at all places, a little after the revocation bound; the end of the run
-        waits for it."""
+        """Show what must be refused by then at all places, a little after the revocation bound, if the run still goes
+        on. Its end does not wait: in the meantime tokens and with them sockets would end, and nobody would be there to
+        hear the last messages."""
         bound_s = self.part.target.contract.revocation_bound_s
         if bound_s is not None:
             self._errands = [errand for errand in self._errands if not errand.dead]
-            self._errands.append(gevent.spawn_later(bound_s + LATER_S, self._try_everywhere, login))
+            self._errands.append(gevent.spawn_later(bound_s + LATER_S, self._try_in_time, login))
+
+    def _try_in_time(self, login: Login) -> None:
+        if not self.part.draining:
+            self._try_everywhere(login)
 
     def _try_everywhere(self, login: Login) -> None:
-        for place, way in self.tokens.places:
-            self._shown_at(login.access, place, way)
-        if login.refresh is not None:
-            self.told(self.tokens.refresh(login.credentials), Place.AUTH, Way.BODY, login.refresh)
-
-    @property
-    def busy(self) -> bool:
-        return super().busy or not all(errand.dead for errand in self._errands)
+        with self._recording():
+            for place, way in self.tokens.places:
+                self._shown_at(login.access, place, way)
+            if login.refresh is not None:
+                self.told(self.tokens.refresh(login.credentials), Place.AUTH, Way.BODY, login.refresh)
 
     def stay_away(self) -> None:
         super().stay_away()
