@@ -233,6 +233,8 @@ def resolve(
         if r["flags"] & MISROUTED:
             if kind != K_REPLAY:  # history may be older than the run
                 w.messages[mid]["flags"] |= MISPLACED
+                if w.messages[mid]["first_rec"] == 0:
+                    w.messages[mid]["first_rec"] = rec
             if listened and slots[i] >= 0:  # heard all the same, but no delivery, repetition or row: I12 judges it
                 mark(w, np.int64(subs[i]), np.int64(slots[i]), np.int64(w.messages[mid]["pos"]), False)
             continue

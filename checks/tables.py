@@ -56,7 +56,7 @@ MESSAGE = np.dtype(
     ]
 )
 """What is known of one message, 80 bytes. seq: the first one stated; further ones are in `extra`.
-first_rec: the record that `digest` is of. agreed: heard records of the first attempt
+first_rec: the record that `digest` is of; without one, a misplaced one. agreed: heard records of the first attempt
 with that digest and size, agreed_retries: of further attempts with that digest. rows: STORED records (at most 255).
 sent, answered, refused: bits of attempts with INVOKE, OK or FAIL, FAIL; see `attempt_bit`."""
 

@@ -125,4 +125,4 @@ def test_stated_identity(new_history: Callable[..., Any]) -> None:
     history.add(Kind.IDENTITY, BOB, aux=ANN, counter=int(Place.SOCKET))
     verdict = history.judge()["I15"]
     assert verdict.violations == 1
-    assert history.tell(verdict).sentence == "the platform took bob on tab 1 for ann"
+    assert history.tell(verdict).sentence == "the socket took bob on tab 1 for ann"
