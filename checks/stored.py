@@ -78,7 +78,7 @@ class Once(Folding):
             _, other_seq, other_rec, _ = others.get(int(mid), (0, -1, 0, 0))
             row = [0, 0, 0, -1, int(mid), -1, int(m["conv"]), 0, 0]
             what = "numbers" if stated[mid] > 1 else "rows"
-            records = int(m["invoke_rec"]), int(m["seq_rec"]), other_rec
+            records = int(m["invoke_rec"]), int(m["seq_rec"]) or int(m["first_rec"]), other_rec
             seqs = {"seq": int(m["seq"]), "other_seq": other_seq, "rows": int(m["rows"])}
             findings.append(finding(world, what, row, *records, **seqs))
         return self.conclude(findings, examined=int(wanted.sum()), violations=len(bad))
