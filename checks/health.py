@@ -211,10 +211,11 @@ def lag_p99_ms(end: End) -> float | None:
 
 
 class LoadAttained(Health):
-    """H4: the load that was offered was attained. Loop lag is reported; only checks that use time need it bounded.
+    """H4: the load that was offered was attained: the users came on, and what they were to say was said. Loop lag is
+    reported; only checks that use time need it bounded.
 
-    Facts: `messages_offered`, `messages_sent` (default: the footers' sum), `load_attained_min` (default 0.95),
-    `lag_bound_ms` (default 100)."""
+    Facts: `users_planned` (compared with who logged in), `messages_offered`, `messages_sent` (default: the footers'
+    sum), `load_attained_min` (default 0.95), `lag_bound_ms` (default 100)."""
 
     def finish(self, end: End) -> Verdict:
         footers = [journal.footer for journal in end.journals if journal.footer]
@@ -224,14 +225,22 @@ class LoadAttained(Health):
         least = float(end.facts.get("load_attained_min", 0.95))
         bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
         faults, remark = [], ""
+        planned, came = end.facts.get("users_planned"), self._came(end)
+        if planned and came < least * planned:
+            faults.append(f"{came} of {planned} users came on, fewer than {least:.0%}")
         if offered and sent < least * offered:
             faults.append(f"{sent} of {offered} messages that were to be sent were sent, fewer than {least:.0%}")
         if lags and max(lags) > bound:
             remark = f"loop lag p99 was {max(lags):.0f} ms (bound {bound:.0f} ms): times are not to be trusted"
         if not lags and not offered:
             faults.append("no journal tells its loop lag, and no offered load was stated")
-        facts = {"lag_p99_ms": max(lags) if lags else None, "offered": offered, "sent": sent}
+        facts = {"lag_p99_ms": max(lags) if lags else None, "offered": offered, "sent": sent, "users": came}
         return self.healthy(len(lags) + (1 if offered else 0), faults, facts, remark)
+
+    def _came(self, end: End) -> int:
+        """How many clients logged in."""
+        logins, _ = end.world.kept.of(Kind.LOGIN)
+        return len(np.unique(logins["client"]))
 
 
 class OwnOrder(Health):
