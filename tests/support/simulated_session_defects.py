@@ -232,8 +232,14 @@ class SessionDefects(Dice):
 
     @staticmethod
     def mixed(link: Link, run: int) -> set[str]:
-        """What was heard under the run's id is no counting from 0, or goes on after the end."""
-        events = [(f.position, f.seq) for f in link.heard if f.what == "run" and f.run == run]
+        """What was heard under the run's id is no counting from 0, or goes on after the end; until the conversation
+        was left, after which nothing says anything about it."""
+        frames = [f for f in link.heard if f.what in ("run", "left")]
+        told = [k for k, f in enumerate(frames) if f.what == "run" and f.run == run]
+        where = frames[told[0]].conv if told else -1
+        left = [k for k, f in enumerate(frames) if f.what == "left" and f.conv == where and k > told[0]]
+        end = min(left, default=len(frames))
+        events = [(frames[k].position, frames[k].seq) for k in told if k < end]
         numbers = [number for position, number in events if position == CHUNK]
         on = any(position in (COMPLETED, ERROR) for position, _ in events[:-1])
         return {"I24"} if numbers != list(range(len(numbers))) or on else set()
