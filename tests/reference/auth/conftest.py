@@ -119,11 +119,14 @@ def world(spawn_session: Any, new_listener: Any, postgres_dsns: Any, redis_url: 
 
 @pytest.fixture
 def own_world(spawn_service: Any, new_listener: Any, postgres_dsns: Any, redis_url: str) -> Callable[..., World]:
-    """`own_world(redis_url=…, **settings)`: services for one test, which may do with them what it likes."""
+    """`own_world(redis_url=…, dsns=…, **settings)`: services for one test, which may do with them what it likes.
+
+    Another Redis needs another database too: auth services on one database take turns in telling what is unsent, and
+    each tells its own Redis."""
 
     def make(**changes: Any) -> World:
-        where = changes.pop("redis_url", redis_url)
-        return make_world(spawn_service, new_listener, postgres_dsns, where, **changes)
+        where, dsns = changes.pop("redis_url", redis_url), changes.pop("dsns", postgres_dsns)
+        return make_world(spawn_service, new_listener, dsns, where, **changes)
 
     return make
 

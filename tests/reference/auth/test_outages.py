@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from typing import Any
@@ -12,9 +13,11 @@ import jwt
 import redis.asyncio
 
 
-async def test_redis_goes_away_and_forgets(own_world: Any, own_valkey: Any, email: str, eventually: Any) -> None:
+async def test_redis_goes_away_and_forgets(
+    own_world: Any, own_valkey: Any, own_database: str, postgres_dsns: Any, email: str, eventually: Any
+) -> None:
     """While it is away nobody is let in; changes and revocations of before and meanwhile are told to an empty one."""
-    world = own_world(redis_url=own_valkey.url)
+    world = own_world(redis_url=own_valkey.url, dsns=dataclasses.replace(postgres_dsns, auth=own_database))
     gone, stays = await world.log_in(email), await world.log_in(email)
     user_id = gone["user"]["id"]
     assert (await world.call("POST", "/auth/logout", gone["access_token"])).status_code == 200
