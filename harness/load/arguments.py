@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.described import read_toml
 from harness.errors import SettingsError
 from harness.platform.faults import Planned, read_schedule
 from harness.report.thresholds import EXAMPLE, METRICS, Threshold, merged, parse_all
-from harness.settings import DEFAULT_FILE, read_toml
+from harness.settings import DEFAULT_FILE
 from harness.target.pace import FORMS
 
 if TYPE_CHECKING:

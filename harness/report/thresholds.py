@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.described import near
 from harness.errors import SettingsError
 from harness.report.measures import Measured
-from harness.settings import near
 
 TIMES = {"us": 1e-3, "ms": 1.0, "s": 1e3, "min": 6e4}
 SIZES = {"kB": 1e-3, "MB": 1.0, "GB": 1e3}

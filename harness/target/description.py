@@ -10,7 +10,7 @@ from typing import Any
 
 from checks.contract import Contract, ContractError
 from checks.record import Place
-from harness.settings import Faults, Table, read_toml
+from harness.described import Faults, Table, read_toml
 from harness.target.frames import FrameRules, read_frame_rules
 from harness.target.history import HistoryRules, read_history
 from harness.target.logins import Login, read_login

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from harness.client.events import ACK, JOINED, LEFT, MESSAGE, NACK, OTHER, REPLAYED, WELCOME, Heard
-from harness.settings import Table
+from harness.described import Table
 from harness.target.paths import Getter, seq_or_none, text_or_none
 from harness.target.requests import read_path
 

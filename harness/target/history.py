@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
-from harness.settings import Table
+from harness.described import Table
 from harness.target.paths import Getter, compile_path, seq_or_none, text_or_none
 from harness.target.protocol import StoredRow
 from harness.target.requests import LOGGED_IN, ROOM, RequestTemplate, read_path, read_request

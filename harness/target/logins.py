@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import jwt
 
 from harness.client.flow import Browser, Flow, FlowError, HttpResponse
-from harness.settings import Table
+from harness.described import Table
 from harness.target.paths import Getter, compile_path, path_fault, text_or_none
 from harness.target.protocol import Credentials, Person
 from harness.target.requests import PERSON, RequestTemplate, checked, read_path, read_request

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
+from harness.described import near
 from harness.errors import SettingsError
-from harness.settings import near
 
 RATE = re.compile(r"(?P<poisson>poisson\s+)?(?P<rate>\d+(?:\.\d+)?)\s*/\s*s")
 RAMP_END, SOAK_RAMP = 0.8, 0.1

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, urljoin
 
 from harness.client.flow import HttpRequest
-from harness.settings import Table
+from harness.described import Table
 from harness.target.paths import Getter, compile_path, path_fault
 from harness.target.template import Template
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from checks.record import Place
-from harness.settings import Table
+from harness.described import Table
 from harness.target.logins import read_rows
 from harness.target.paths import Getter, compile_path
 from harness.target.protocol import DatabaseQuery, FaultCommands

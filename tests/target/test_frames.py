@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.client.events import ACK, JOINED, LEFT, MESSAGE, NACK, OTHER, REPLAYED, WELCOME
+from harness.described import Faults, Table
 from harness.errors import SettingsError
-from harness.settings import Faults, Table
 from harness.target.frames import listener, read_frame_rules
 
 RULES: dict[str, Any] = {
