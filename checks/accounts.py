@@ -4,105 +4,35 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import pairwise
-from typing import NamedTuple
 
 from checks.credentials import SECOND, Together, rows_of
 from checks.fold import Described, End
-from checks.record import NONE, Flag, Kind, Phase, Place, State
+from checks.record import NONE, Kind, Phase, Place, State
+from checks.states import Change, Look, Patience, Shared, still_possible
 from checks.world import World
 
-NEVER = 1 << 62
 CONCERNED = (State.PROFILE, State.ACTIVE)
 COPIES = (Place.BACKEND, Place.SOCKET)
 """Places that learn of a change by the sync. What databases show is compared as far as both have it."""
 
 
-class Change(NamedTuple):
-    """A WRITE of a user's account. `yes`: accepted; `no`: refused without effect; neither: nobody knows."""
-
-    user: int
-    state: int
-    digest: int
-    sent: int
-    t: int
-    yes: bool
-    no: bool
-    rec: int
-
-
-class Look(NamedTuple):
-    """A SEEN of a user's account. asked NONE: it was pushed. value: rows (PROFILE), 1 or 0 (ACTIVE)."""
-
-    user: int
-    state: int
-    place: int
-    digest: int
-    value: int
-    asked: int
-    t: int
-    rec: int
-
-
-class Accounts:
-    """What was changed, and what was seen, by user and state."""
+class Accounts(Shared):
+    """What was changed, and what was seen, by user and state; `touched`: when last, by user."""
 
     def __init__(self, world: World) -> None:
-        user_of = world.roster.user_of
-        self._user_of = list(user_of)
-        self.changes: defaultdict[tuple[int, int], list[Change]] = defaultdict(list)
-        self.looks: defaultdict[tuple[int, int], list[Look]] = defaultdict(list)
+        super().__init__(world, CONCERNED, lambda row, user: (user, row["proc"]))
         self.touched: dict[int, int] = {}
-
-        def user(client: int) -> int:
-            return int(user_of[client]) if client < len(user_of) else -1
-
-        for row, rec in rows_of(world.kept, Kind.WRITE):
-            if row["proc"] in CONCERNED and (who := user(row["author"])) >= 0:
-                yes, no = bool(row["flags"] & Flag.ACCEPTED), bool(row["flags"] & Flag.REFUSED)
-                change = Change(who, row["proc"], row["digest"], row["seq"], row["t"], yes, no, rec)
-                self.changes[who, row["proc"]].append(change)
-                self.touched[who] = max(self.touched.get(who, 0), row["t"])
-        for row, rec in rows_of(world.kept, Kind.SEEN):
-            if row["proc"] in CONCERNED and (who := user(row["author"])) >= 0:
-                look = Look(who, row["proc"], row["attempt"], row["digest"], row["aux"], row["seq"], row["t"], rec)
-                self.looks[who, row["proc"]].append(look)
+        for (user, _), changes in self.changes.items():
+            self.touched[user] = max(self.touched.get(user, 0), *(change.t for change in changes))
         self.logins: defaultdict[int, list[dict[str, int]]] = defaultdict(list)
         for row, _ in rows_of(world.kept, Kind.LOGIN):
-            if (who := user(row["client"])) >= 0 and row["counter"] == 200:
+            if (who := self.user(row["client"])) >= 0 and row["counter"] == 200:
                 self.logins[who].append(row)
                 self.touched[who] = max(self.touched.get(who, 0), row["t"])
-
-    def client(self, user: int) -> int:
-        """The first device of a user."""
-        return self._user_of.index(user)
 
 
 def _accounts(world: World) -> Accounts:
     return world.kept.once("accounts", lambda: Accounts(world))
-
-
-class Patience:
-    """By when a change must have arrived: `bound_ns` after it, or after the last fault that was on meanwhile."""
-
-    def __init__(self, world: World, bound_ns: int) -> None:
-        self._bound_ns = bound_ns
-        self._faults: list[tuple[int, int]] = []
-        on: dict[int, int] = {}
-        rows = sorted((row for row, _ in rows_of(world.kept, Kind.FAULT)), key=lambda row: row["t"])
-        for row in rows:
-            if row["flags"] & Flag.OWN:
-                on.setdefault(row["author"], row["t"])
-            else:
-                self._faults.append((on.pop(row["author"], row["t"]), row["t"]))
-        self._faults = sorted([*self._faults, *((begin, NEVER) for begin in on.values())])
-
-    def due(self, t: int) -> int:
-        """NEVER: a fault that hindered it is still on."""
-        due = t + self._bound_ns
-        for begin, end in self._faults:
-            if begin <= due and end >= t:
-                due = max(due, NEVER if end == NEVER else end + self._bound_ns)
-        return due
 
 
 class Sync(Together):
@@ -123,7 +53,7 @@ class Sync(Together):
                 if look.place in COPIES and look.asked != NONE:
                     self._stale(accounts, accounts.changes.get(key, []), look, patience)
         quiet = _load_ended(world)
-        for user in sorted({user for user, _ in accounts.looks}):
+        for user in sorted({key[0] for key in accounts.looks}):
             self._agree(accounts, user, patience.due(max(quiet, accounts.touched.get(user, 0))))
 
     def _stale(self, accounts: Accounts, changes: list[Change], look: Look, patience: Patience) -> None:
@@ -132,9 +62,7 @@ class Sync(Together):
             return
         self.examined += 1
         newest = max(due, key=lambda c: (c.sent, c.rec))
-        replaced = [c for c in changes if c.yes and any(later.sent > c.t for later in due)]
-        possible = [c for c in changes if not c.no and c not in replaced and c.sent < look.t]
-        if look.digest not in {c.digest for c in possible}:
+        if look.digest not in still_possible(changes, due, look.t):
             late_ms = (look.asked - newest.t) // 1_000_000
             client = accounts.client(look.user)
             self.wrong("stale", newest.rec, look.rec, client=client, state=look.state, place=look.place, late=late_ms)

@@ -10,6 +10,7 @@ from checks.breakers import BREAKERS
 from checks.causal import CAUSAL_ORDER
 from checks.creation import NO_CREATION
 from checks.delivered import DELIVERED_CHECK
+from checks.devices import CONVERGENCE, MONOTONIC_WRITES
 from checks.fairness import FAIRNESS
 from checks.fifo import FIFO
 from checks.fold import Check
@@ -22,6 +23,7 @@ from checks.limits import NEVER_LESS, NEVER_MORE
 from checks.liveness import LIVENESS_BOUND
 from checks.order import TOTAL_ORDER
 from checks.outages import OUTAGE
+from checks.presence import PRESENCE
 from checks.reads import MONOTONIC_READS, READ_YOUR_WRITES
 from checks.resume import RESUME_WITHOUT_GAP, SESSION_CONTINUITY, WATERMARK_HONESTY
 from checks.retry import RETRY_AFTER
@@ -57,12 +59,15 @@ ALL: tuple[Check, ...] = (
     IDENTITY,
     READ_YOUR_WRITES,
     MONOTONIC_READS,
+    MONOTONIC_WRITES,
     SESSION_CONTINUITY,
     RESUME_WITHOUT_GAP,
     WATERMARK_HONESTY,
+    CONVERGENCE,
     AGENT_STREAM,
     LIVENESS_BOUND,
     FAIRNESS,
+    PRESENCE,
     NEVER_MORE,
     NEVER_LESS,
     RETRY_AFTER,

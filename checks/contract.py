@@ -30,6 +30,10 @@ class Contract:
     resume            reconnecting with the last sequence seen continues without gap
     delivery_bound_s  acknowledged to heard, for a member connected throughout (I25); None: no bound
     sync_bound_s      account changes reach the main database within this (I41); None: no bound
+    shared_state_s    an accepted edit or read mark is shown to whoever asks afterwards (I18), and within this on all
+                      devices (I22); None: not promised
+    presence_s        so long after a person's last connection has ended they may be shown as online, or after their
+                      first one has begun as offline (I27); None: not promised
     token_leeway_s    clock leeway around a token's expiry (I29, I34)
     revocation_bound_s  a revoked token is refused everywhere after this (I30, I32, I34); None: not promised
     logout_ends_session  a logout takes away all of its session: the refresh token too, and what came of it (I30)
@@ -74,6 +78,8 @@ class Contract:
     resume: bool = False
     delivery_bound_s: float | None = None
     sync_bound_s: float | None = None
+    shared_state_s: float | None = None
+    presence_s: float | None = None
     token_leeway_s: float = 5.0
     revocation_bound_s: float | None = None
     unavailable_s: float | None = None

@@ -12,7 +12,10 @@ from checks.tables import REC_BITS, Array
 
 T = TypeVar("T")
 RARE = (
+    Kind.CONNECT,
     Kind.DISCONNECT,
+    Kind.LEAVE,
+    Kind.KICK,
     Kind.IDENTITY,
     Kind.FAULT,
     Kind.PHASE,

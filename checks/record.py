@@ -261,7 +261,7 @@ SLOTS: dict[Kind, dict[str, str]] = {
         "counter": "what: EDIT: the message's counter; else the version the platform stated, 0: none",
         "conv": "in which conversation, NOBODY: none",
         "seq": "ns at which it was sent",
-        "aux": "the new value where it is a number (READ_MARK, ACTIVE); NONE",
+        "aux": "the new value where it is a number (READ_MARK, ACTIVE); the version that an EDIT got; NONE",
         "digest": "CRC-32 of the new value",
         "attempt": "Place asked",
         "flags": "ACCEPTED, REFUSED or neither",
@@ -277,6 +277,7 @@ SLOTS: dict[Kind, dict[str, str]] = {
     Kind.PRESENCE: {
         "client conn": "who was told, on which connection",
         "author": "about whom (any client of that user)",
+        "conv": "where it is shown, NOBODY: everywhere",
         "counter": "1 online, 0 offline",
         "aux": "how many devices, if it was said",
     },

@@ -60,12 +60,22 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I16", "behind"): "{who} read {where} up to number {seq} after number {other_seq}, an own message, had been"
     " acknowledged",
     ("I17", "behind"): "{who} read {where} up to number {seq} after having seen number {other_seq}",
+    ("I18", "undone"): "{place} showed {who} an old text of {message}, after a later one had been accepted",
+    (
+        "I18",
+        "back",
+    ): "{place} showed {who} that {where} is read up to number {low}, after number {high} had been accepted"
+    " from {stated}",
     ("I19", "forgotten"): "{who} had asked to go on in {where}, was not told that this cannot be, and heard nothing of"
     " {range}",
     ("I20", "skipped"): "{who} was told that nothing was missed in {where}, but heard number {seq} first: {range} did"
     " not come before it",
     ("I20", "repeated"): "{who} resumed {where} and heard number {seq} first, although the next one was number {low}",
     ("I21", "stale"): "{who} joined {where} at number {other_seq} and then heard number {seq} live",
+    ("I22", "edit-missed"): "{who} was never shown an edit of {message} that {other_device} shows",
+    ("I22", "mark-missed"): "{who} was never shown how far {where} is read; {other_device} shows it",
+    ("I22", "edit-differs"): "{who} shows another text of {message} than {other_device}",
+    ("I22", "mark-differs"): "{who} shows {where} as read up to number {low}, {other_device} up to number {high}",
     ("I24", "headless"): "{who} heard of an agent's run in {where} that never started",
     ("I24", "restarted"): "{who} heard an agent's run in {where} start twice",
     ("I24", "chunks"): "{who} heard a piece of an agent's answer in {where} that is not the next one",
@@ -77,6 +87,10 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I26", "hears"): "{who} heard messages up to {ms} ms after they were sent, where {usual_ms} ms are usual",
     ("I26", "answered"): "{who} was answered after up to {ms} ms, where {usual_ms} ms are usual",
     ("I26", "unanswered"): "{who} had {low} of {high} messages acknowledged, far fewer than others",
+    ("I27", "ghost"): "{who} was shown {stated} as online in {where}, {late} ms after the last connection had ended",
+    ("I27", "never"): "{who} was shown {stated} as online in {where}, who had not been connected yet",
+    ("I27", "flap"): "{who} was shown {stated} as offline in {where}, who had been connected for {late} ms",
+    ("I27", "repeated"): "{who} was told twice in a row that {stated} is {online} in {where}",
     ("I36", "more"): "{who} was granted {granted} requests and messages within {within_ms} ms; the budget allows"
     " {allowed}",
     ("I37", "less"): "{who} was refused for the budget with at least {left} left of it",
@@ -156,6 +170,8 @@ def _words(facts: Mapping[str, int], roster: Roster) -> dict[str, object]:
         "person": person(roster, facts.get("client", -1)),
         "artefact": artefact(facts.get("artefact", 0)),
         "state": state(facts.get("state", 0)),
+        "other_device": device(roster, stated),
+        "online": "online" if facts.get("online") else "offline",
         "forgery": forgery(roster, facts.get("forgery", 0)),
         "range": numbers(low, high),
         "raw": f"author {facts.get('author')}, counter {facts.get('counter')}",

@@ -15,7 +15,7 @@ from rough import rate, rough
 from simulator import SimulatedRun, simulate
 
 from checks.catalogue import ALL
-from checks.record import CONTROL, FaultKind, Flag, Kind, Place, Way
+from checks.record import CONTROL, FaultKind, Flag, Kind, Place, State, Way
 from checks.verdict import Outcome
 
 ONLY: dict[str, str] = {
@@ -155,9 +155,43 @@ def _breaker_that_never_opens(told: Told) -> None:
         told.write(Kind.CALL, author=1 << 31, counter=1, seq=at * 1000 - 500, aux=1)
 
 
+def _asked(told: Told, kind: Kind, **slots: int) -> None:
+    """Of device 0 about its user's mark in conversation 0, answered at once."""
+    now = 1000 * (len(told.rows) + 1)
+    told.write(
+        kind, client=0, author=0, conv=0, proc=int(State.READ_MARK), attempt=int(Place.BACKEND), seq=now, **slots
+    )
+
+
+def _mark_that_went_back(told: Told) -> None:
+    """A read mark was accepted, and is not there."""
+    _asked(told, Kind.WRITE, aux=9, flags=int(Flag.ACCEPTED))
+    _asked(told, Kind.SEEN, aux=4)
+
+
+def _devices_that_differ(told: Told) -> None:
+    """Two devices of one person are shown two marks, and no other one any more."""
+    told.roster = replace(told.roster, user_of=(0, 0, *told.roster.user_of[2:]), conversations=((0, *range(2, 8)),))
+    for client in (0, 1):
+        told.join(client, client + 1)
+        told.write(
+            Kind.SEEN, client=client, conn=client + 1, author=0, conv=0, proc=int(State.READ_MARK), aux=4 + client
+        )
+    told.drained()
+
+
+def _shown_as_online(told: Told) -> None:
+    """Somebody who never connected."""
+    told.join(0, 1)
+    told.write(Kind.PRESENCE, client=0, conn=1, author=1, conv=0, counter=1)
+
+
 GOLDEN: dict[str, Callable[[Told], None]] = {
     "I14": _answer_on_a_later_connection,
+    "I18": _mark_that_went_back,
+    "I22": _devices_that_differ,
     "I26": _one_hears_much_later,
+    "I27": _shown_as_online,
     "I36": _more_than_the_budget,
     "I37": _less_than_the_budget,
     "I38": _no_word_about_coming_back,
@@ -175,6 +209,7 @@ def test_a_history_that_only_this_check_rejects(check: str) -> None:
     """Without this check it would pass."""
     budget = {"rate_per_s": 1.0, "rate_burst": 3.0, "retry_after": True, "fairness_factor": 10.0}
     outages = {"unavailable_s": 1.0, "outage_answer_s": 1.0, "breaker_failures": 2}
+    outages |= {"shared_state_s": 0.0, "presence_s": 0.0}
     told = Told(8, sequence="none", **budget, **outages, **PROMISES)
     GOLDEN[check](told)
     assert _rejecting(told.run()) == {check}

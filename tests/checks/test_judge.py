@@ -25,7 +25,25 @@ PROMISES = [
     {"history": False},
     {"delivery_bound_s": 0.004},
 ]
-NOT_EXERCISED = {"H6", "I3", "I5a", "I9", "I13", "I16", "I17", "I19", "I20", "I24", "I29", "I31", "I33", "I42"}
+NOT_EXERCISED = {
+    "H6",
+    "I3",
+    "I5a",
+    "I9",
+    "I13",
+    "I16",
+    "I17",
+    "I18",
+    "I19",
+    "I20",
+    "I22",
+    "I24",
+    "I27",
+    "I29",
+    "I31",
+    "I33",
+    "I42",
+}
 """Checks for which the healthy history holds nothing, whatever the contract promises."""
 
 

@@ -35,7 +35,8 @@ from checks.fold import Check  # noqa: E402
 TESTS = {
     "I1": "fifo", "I2": "order", "I3": "causal", "I4": "gaps", "I5a": "stored", "I5b": "delivered", "I6": "heard",
     "I7": "stored", "I8": "creation", "I9": "answers", "I10": "heard", "I11": "answers", "I12": "heard",
-    "I13": "revoked", "I14": "answers", "I15": "heard", "I16": "reads", "I17": "reads", "I19": "resume",
+    "I13": "revoked", "I14": "answers", "I15": "heard", "I16": "reads", "I17": "reads", "I18": "devices",
+    "I19": "resume", "I22": "devices", "I27": "presence",
     "I20": "resume",
     "I21": "resume", "I24": "runs", "I25": "liveness", "I26": "fairness", "I36": "limits", "I37": "limits",
     "I38": "limits", "I39": "limits", "I28": "availability", "I29": "validity", "I30": "validity", "I31": "forgery",

@@ -26,6 +26,10 @@ def no(r: R) -> bool:
     return bool(r.flags & Flag.REFUSED) and r.size not in (429, 4429)
 
 
+def no_effect(write: R) -> bool:
+    return bool(write.flags & Flag.REFUSED)
+
+
 def name_of(token: R) -> Name:
     return token.client, token.counter
 
@@ -274,8 +278,11 @@ def _same_user(h: History, one: R, other: R) -> bool:
 
 
 def _due(h: History, t: int) -> int:
+    return due_after(h, t, ns(h.contract.sync_bound_s or 0))
+
+
+def due_after(h: History, t: int, bound: int) -> int:
     """The bound after a moment, and again after each fault that was on until then."""
-    bound = ns(h.contract.sync_bound_s or 0)
     due = t + bound
     for begin, end in sorted(_faults(h)):
         if begin <= due and end >= t:

@@ -1,0 +1,155 @@
+"""I18 monotonic writes, I22 convergence of devices: edits and read marks, which all devices of a person share."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from checks.credentials import NEVER, SECOND, Together, rows_of
+from checks.fold import Described, End
+from checks.record import NONE, Kind, Phase, State
+from checks.states import Change, Key, Look, Patience, Shared, still_possible
+from checks.tables import REC_BITS
+from checks.world import World
+
+SHARED = (State.READ_MARK, State.EDIT)
+
+
+def _key(row: dict[str, int], user: int) -> Key:
+    """A message, whatever the conversation; a user's mark in a conversation."""
+    if row["proc"] == State.EDIT:
+        return row["proc"], row["author"], row["counter"]
+    return row["proc"], user, row["conv"]
+
+
+def _shared(world: World) -> Shared:
+    return world.kept.once("shared state", lambda: Shared(world, SHARED, _key))
+
+
+class MonotonicWrites(Together):
+    """Whoever asks after a change was accepted is shown it, or a later one.
+
+    Of two changes the later one is that which was sent after the other was answered; of two that overlapped either
+    may be the last. An edit is known by its text; a read mark only goes forward. What was pushed is not judged here."""
+
+    def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        shared = _shared(world)
+        for key, looks in shared.looks.items():
+            changes = shared.changes.get(key, [])
+            for look in looks:
+                done = [c for c in changes if c.yes and c.t + bound_ns < look.asked]
+                if done:
+                    self.examined += 1
+                    self._judge(key, changes, done, look, bound_ns)
+
+    def _judge(self, key: Key, changes: list[Change], done: list[Change], look: Look, bound_ns: int) -> None:
+        if look.state == State.EDIT:
+            newest = max(done, key=lambda c: (c.sent, c.rec))
+            if look.digest not in still_possible(changes, done, look.t, bound_ns):
+                self.wrong("undone", newest.rec, look.rec, author=key[1], counter=key[2], **_who(look))
+        else:
+            highest = max(done, key=lambda c: (c.value, c.rec))
+            if look.value < highest.value:
+                facts = {"low": look.value, "high": highest.value, "conv": key[2]}
+                self.wrong("back", highest.rec, look.rec, stated=highest.client, **facts, **_who(look))
+
+
+def _who(look: Look) -> dict[str, int]:
+    return {"client": look.client, "place": look.place}
+
+
+class Device(NamedTuple):
+    """One that is connected when all has been waited for. `quiet`: when that was; `shows`: the states it is shown."""
+
+    client: int
+    quiet: int
+    shows: set[int]
+
+
+class Convergence(Together):
+    """When all is quiet, the devices of a user that are connected show the same edits and read marks.
+
+    A device shows the highest version or mark that it was shown, the last one if there are several. It takes part if
+    it was shown something on its last connection, the bound before the end at the latest, and for a kind of state if
+    it was ever shown any. A change less than the bound before the end is still on its way."""
+
+    def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        if self.contract.shared_state_s is None:
+            return
+        shared = _shared(world)
+        wait_ns = int(self.contract.shared_state_s * SECOND) + bound_ns
+        patience = Patience(world, wait_ns)
+        devices = _live(world, shared, wait_ns)
+        for key, looks in sorted(shared.looks.items()):
+            shown = _shown(looks)
+            settled = max((patience.due(c.t) for c in shared.changes.get(key, ()) if not c.no), default=0)
+            for own in devices.values():
+                there = [d for d in own if key[0] in d.shows and settled <= d.quiet]
+                if len(there) > 1 and any(d.client in shown for d in there):
+                    self.examined += 1
+                    self._compare(key, there, shown)
+
+    def _compare(self, key: Key, devices: list[Device], shown: dict[int, Look]) -> None:
+        known = [shown[d.client] for d in devices if d.client in shown]
+        without = [d.client for d in devices if d.client not in shown]
+        ahead, behind = max(known, key=_rank), min(known, key=_rank)
+        missed, differs = "mark-missed", "mark-differs"
+        facts = {"conv": key[2], "low": behind.value, "high": ahead.value}
+        if key[0] == State.EDIT:
+            missed, differs, facts = "edit-missed", "edit-differs", {"author": key[1], "counter": key[2]}
+        if without:
+            self.wrong(missed, ahead.rec, client=without[0], stated=ahead.client, **facts)
+        elif (ahead.value, ahead.digest) != (behind.value, behind.digest):
+            self.wrong(differs, behind.rec, ahead.rec, client=behind.client, stated=ahead.client, **facts)
+
+
+def _rank(look: Look) -> tuple[int, int, int]:
+    return look.value, look.digest, look.rec
+
+
+def _shown(looks: Iterable[Look]) -> dict[int, Look]:
+    """By client what it shows in the end."""
+    shown: dict[int, Look] = {}
+    for look in looks:
+        before = shown.get(look.client)
+        if before is None or (look.value, look.rec) > (before.value, before.rec):
+            shown[look.client] = look
+    return shown
+
+
+def _live(world: World, shared: Shared, wait_ns: int) -> dict[int, list[Device]]:
+    """By user the devices that take part."""
+    phases = (row_rec for row_rec in rows_of(world.kept, Kind.PHASE) if row_rec[0]["counter"] == Phase.DRAINED)
+    quiet = {rec >> REC_BITS: row["t"] for row, rec in phases}
+    ended = {(rec >> REC_BITS, row["conn"]): row["t"] for row, rec in rows_of(world.kept, Kind.DISCONNECT)}
+    looks: defaultdict[int, list[Look]] = defaultdict(list)
+    for seen in shared.looks.values():
+        for look in seen:
+            looks[look.client].append(look)
+    live: defaultdict[int, list[Device]] = defaultdict(list)
+    for client, seen in sorted(looks.items()):
+        user, last = shared.user(client), max(look.conn for look in seen)
+        heard = [look for look in seen if look.conn == last]
+        journal = heard[0].rec >> REC_BITS
+        end = quiet.get(journal, NONE)
+        there = last and ended.get((journal, last), NEVER) >= end and min(look.t for look in heard) + wait_ns <= end
+        if user >= 0 and end != NONE and there:
+            live[user].append(Device(client, end, {look.state for look in seen}))
+    return live
+
+
+MONOTONIC_WRITES = Described(
+    id="I18",
+    name="monotonic-writes",
+    title="Was every accepted edit and read mark shown to whoever asked afterwards, unless a later one was?",
+    fold=MonotonicWrites,
+    when=lambda contract: contract.shared_state_s is not None,
+)
+CONVERGENCE = Described(
+    id="I22",
+    name="convergence",
+    title="Did all devices of a person show the same edits and read marks in the end?",
+    fold=Convergence,
+    when=lambda contract: contract.shared_state_s is not None,
+)

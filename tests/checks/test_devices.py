@@ -1,0 +1,252 @@
+"""I18 monotonic writes, I22 convergence of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from presented import pause
+from shared import edit, read_up_to, shown_mark, shown_text
+
+from checks import Flag, Kind, Outcome
+from checks.record import FOREIGN, NOBODY
+
+ANN, BOB, BOB2, EVE = range(4)
+OLD, NEW, NEWER = 5, 6, 7
+
+
+@pytest.fixture
+def history(new_history: Callable[..., Any]) -> Any:
+    """What is changed shows on all devices within 4 ms."""
+    return new_history(shared_state_s=0.004)
+
+
+# -- I18 --------------------------------------------------------------------------------------------------------------
+
+
+def test_an_edit_is_shown_to_who_asks(history: Any) -> None:
+    """The last text of one device, whoever asks for it."""
+    edit(history, BOB, OLD)
+    edit(history, BOB, NEW)
+    shown_text(history, BOB, NEW, asked_ms=0)
+    shown_text(history, ANN, NEW, asked_ms=0)
+    verdict = history.judge()["I18"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 2)
+
+
+@pytest.mark.parametrize(("first", "second"), [(BOB, BOB), (BOB, BOB2)])
+def test_an_edit_is_undone(history: Any, first: int, second: int) -> None:
+    """The text of before is shown after the later one had been accepted: of the same device, or of another."""
+    edit(history, first, OLD)
+    edit(history, second, NEW)
+    shown_text(history, ANN, OLD, asked_ms=0)
+    verdict = history.judge()["I18"]
+    assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
+    told = history.tell(verdict)
+    assert told.sentence == ("the backend showed ann an old text of #1 of bob, after a later one had been accepted")
+    assert len(told.lines) == 2
+
+
+def test_the_first_text_again(history: Any) -> None:
+    """A text that was never written by an edit cannot be shown after one."""
+    edit(history, BOB, NEW)
+    shown_text(history, ANN, OLD, asked_ms=0)
+    assert history.judge()["I18"].outcome == Outcome.FAIL
+
+
+@pytest.mark.parametrize("shown", [OLD, NEW])
+def test_of_two_edits_at_once_either_may_be_the_last(history: Any, shown: int) -> None:
+    """The second was sent before the first was answered."""
+    edit(history, BOB, OLD)
+    edit(history, BOB2, NEW, took_ms=2)
+    shown_text(history, ANN, shown, asked_ms=0)
+    assert history.judge()["I18"].outcome == Outcome.PASS
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(0, Outcome.PASS), (503, Outcome.PASS), (403, Outcome.FAIL)])
+def test_an_edit_of_unknown_outcome(history: Any, status: int, outcome: Outcome) -> None:
+    """Without answer it may show, at any time; a refused one never."""
+    edit(history, BOB2, OLD, status)
+    edit(history, BOB, NEW)
+    shown_text(history, ANN, OLD, asked_ms=0)
+    assert history.judge()["I18"].outcome == outcome
+
+
+def test_the_asking_counts_not_the_answer(history: Any) -> None:
+    """Asked before the edit was accepted: the answer may have been made before it."""
+    edit(history, BOB, NEW)
+    shown_text(history, ANN, OLD, asked_ms=2)
+    assert history.judge()["I18"].examined == 0
+
+
+def test_a_mark_that_went_back(history: Any) -> None:
+    """A read mark is shown lower than one that was accepted before."""
+    read_up_to(history, BOB, 9)
+    read_up_to(history, BOB2, 4)
+    shown_mark(history, BOB, 9, asked_ms=0)
+    shown_mark(history, BOB, 12, asked_ms=0)
+    shown_mark(history, BOB2, 4, asked_ms=0)
+    verdict = history.judge()["I18"]
+    assert (verdict.outcome, verdict.examined, verdict.violations) == (Outcome.FAIL, 3, 1)
+    assert history.tell(verdict).sentence == (
+        "the backend showed bob on tab 2 that room-1 is read up to number 4, after number 9 had been accepted from bob"
+    )
+
+
+def test_a_mark_in_another_conversation_is_another(history: Any) -> None:
+    """Each conversation and each user has a mark of its own."""
+    read_up_to(history, BOB, 9)
+    shown_mark(history, BOB, 4, asked_ms=0, conv=1)
+    shown_mark(history, ANN, 4, asked_ms=0)
+    assert history.judge()["I18"].examined == 0
+
+
+def test_what_is_pushed_is_not_judged_as_an_answer(history: Any) -> None:
+    """News may come later than the next change."""
+    read_up_to(history, BOB, 9)
+    shown_mark(history, BOB, 4)
+    assert history.judge()["I18"].examined == 0
+
+
+def test_without_a_promise_it_is_an_observation(new_history: Callable[..., Any]) -> None:
+    """A platform that promises nothing about it does not fail."""
+    history = new_history()
+    read_up_to(history, BOB, 9)
+    shown_mark(history, BOB, 4, asked_ms=0)
+    verdicts = history.judge()
+    assert not verdicts["I18"].promised
+    assert not verdicts["I22"].promised
+    assert verdicts["I22"].examined == 0
+
+
+# -- I22 --------------------------------------------------------------------------------------------------------------
+
+
+def both_there(history: Any) -> None:
+    """Both of Bob's devices follow marks and edits."""
+    for client in (BOB, BOB2):
+        shown_mark(history, client, 1)
+        shown_text(history, client, OLD, of=(ANN, 7))
+
+
+def test_devices_agree(history: Any) -> None:
+    """A mark and two edits, shown by both devices of one person."""
+    both_there(history)
+    for client in (BOB2, BOB):
+        shown_mark(history, client, 4)
+        shown_text(history, client, NEW)
+    pause(history, 5)
+    verdict = history.drained().judge()["I22"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 3)
+
+
+def test_a_device_missed_a_mark(history: Any) -> None:
+    """One device shows a lower mark than the other."""
+    both_there(history)
+    read_up_to(history, BOB, 4)
+    shown_mark(history, BOB, 4)
+    pause(history, 5)
+    verdict = history.drained().judge()["I22"]
+    assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
+    assert history.tell(verdict).sentence == (
+        "bob on tab 2 shows room-1 as read up to number 1, bob on tab 1 up to number 4"
+    )
+
+
+def test_a_device_missed_an_edit(history: Any) -> None:
+    """One device was never told of it."""
+    both_there(history)
+    edit(history, BOB, NEW)
+    shown_text(history, BOB2, NEW)
+    pause(history, 5)
+    verdict = history.drained().judge()["I22"]
+    assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
+    assert history.tell(verdict).sentence == (
+        "bob on tab 1 was never shown an edit of #1 of bob that bob on tab 2 shows"
+    )
+
+
+def test_two_texts_under_one_version(history: Any) -> None:
+    """Devices show two texts as the same version of a message."""
+    both_there(history)
+    shown_text(history, BOB, NEW, 3)
+    shown_text(history, BOB2, NEWER, 3)
+    pause(history, 5)
+    assert history.drained().judge()["I22"].violations == 1
+
+
+def test_the_highest_counts_not_the_last(history: Any) -> None:
+    """An answer that was overtaken by news does not take a device back."""
+    both_there(history)
+    for client, texts in ((BOB, ((NEW, 2), (NEWER, 3))), (BOB2, ((NEWER, 3), (NEW, 2)))):
+        for text, version in texts:
+            shown_text(history, client, text, version)
+    pause(history, 5)
+    assert history.drained().judge()["I22"].outcome == Outcome.PASS
+
+
+@pytest.mark.parametrize("status", [200, 0])
+def test_a_change_just_before_the_end_is_on_its_way(history: Any, status: int) -> None:
+    """Accepted, or perhaps done, less than the bound before all was waited for."""
+    both_there(history)
+    pause(history, 5)
+    read_up_to(history, BOB, 4, status)
+    shown_mark(history, BOB, 4)
+    verdict = history.drained().judge()["I22"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 1)
+
+
+def test_a_fault_gives_time(history: Any) -> None:
+    """Something was down less than the bound before the end."""
+    both_there(history)
+    history.add(Kind.FAULT, author=FOREIGN, flags=int(Flag.OWN))
+    read_up_to(history, BOB, 4)
+    shown_mark(history, BOB, 4)
+    pause(history, 5)
+    history.add(Kind.FAULT, author=FOREIGN)
+    assert history.drained().judge()["I22"].examined == 1
+
+
+@pytest.mark.parametrize("way", ["lost", "late", "no end"])
+def test_who_is_not_there_at_the_end_is_not_compared(history: Any, way: str) -> None:
+    """A device that lost its connection, or came just before the end; a run whose end is not on record."""
+    both_there(history)
+    shown_mark(history, BOB, 4)
+    pause(history, 5)
+    if way != "no end":
+        history.cut(BOB2)
+    if way == "late":
+        shown_mark(history, BOB2, 1, conn=9)
+    if way != "no end":
+        history.drained()
+    verdict = history.judge()["I22"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.UNKNOWN, 0)
+
+
+def test_who_closes_after_the_end_was_there(history: Any) -> None:
+    """The tester closes its connections when all has been waited for."""
+    both_there(history)
+    shown_mark(history, BOB, 4)
+    pause(history, 5)
+    history.drained().cut(BOB2, own=True)
+    assert history.judge()["I22"].outcome == Outcome.FAIL
+
+
+def test_a_device_that_is_shown_no_marks_at_all_has_none(history: Any) -> None:
+    """A client that does not show read marks need not agree about them."""
+    for client in (BOB, BOB2):
+        shown_text(history, client, OLD)
+    shown_mark(history, BOB, 4)
+    pause(history, 5)
+    verdict = history.drained().judge()["I22"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 1)
+
+
+def test_people_need_not_agree_about_their_marks(history: Any) -> None:
+    """Marks are each person's own; what the collector sees is no device's."""
+    both_there(history)
+    shown_mark(history, ANN, 9)
+    shown_mark(history, NOBODY, 9, author=BOB)
+    pause(history, 5)
+    assert history.drained().judge()["I22"].outcome == Outcome.PASS

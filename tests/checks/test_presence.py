@@ -1,0 +1,206 @@
+"""I27 presence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from presented import pause
+from shared import connect, told_of
+
+from checks import Flag, Kind, Outcome
+from checks.record import FOREIGN, FaultKind, Place
+
+ANN, BOB, BOB2, EVE = range(4)
+
+
+@pytest.fixture
+def history(new_history: Callable[..., Any]) -> Any:
+    """Ann watches. The bound is 8 ms, a quarter of it 2 ms."""
+    history = new_history(presence_s=0.008)
+    connect(history, ANN)
+    return history
+
+
+def test_coming_and_going(history: Any) -> None:
+    """Shown when it happens, and within the bound."""
+    connect(history, BOB)
+    told_of(history, ANN, BOB, True)
+    pause(history, 20)
+    history.cut(BOB)
+    pause(history, 7)
+    told_of(history, ANN, BOB, False)
+    pause(history, 20)
+    verdict = history.drained().judge()["I27"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 2)
+
+
+def test_a_ghost(history: Any) -> None:
+    """Shown as online for longer than the bound after the last connection, until the end."""
+    connect(history, BOB)
+    told_of(history, ANN, BOB, True)
+    history.cut(BOB)
+    pause(history, 12)
+    verdict = history.drained().judge()["I27"]
+    assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
+    assert history.tell(verdict).sentence == (
+        "ann was shown bob as online in room-1, 8 ms after the last connection had ended"
+    )
+
+
+def test_a_ghost_that_goes_late(history: Any) -> None:
+    """Shown as offline at last, but too late."""
+    connect(history, BOB)
+    told_of(history, ANN, BOB, True)
+    history.cut(BOB)
+    pause(history, 12)
+    told_of(history, ANN, BOB, False)
+    pause(history, 3)
+    assert history.drained().judge()["I27"].violations == 1
+
+
+def test_somebody_who_was_never_there(history: Any) -> None:
+    """Shown as online without ever having had a connection."""
+    told_of(history, ANN, BOB, True)
+    pause(history, 5)
+    verdict = history.drained().judge()["I27"]
+    assert history.tell(verdict).sentence == "ann was shown bob as online in room-1, who had not been connected yet"
+
+
+@pytest.mark.parametrize(("before_ms", "violations"), [(1, 0), (5, 1)])
+def test_others_may_know_first(history: Any, before_ms: int, violations: int) -> None:
+    """That somebody comes may be told a quarter of the bound before their own device writes it down."""
+    told_of(history, ANN, BOB, True)
+    pause(history, before_ms)
+    connect(history, BOB)
+    pause(history, 5)
+    assert history.drained().judge()["I27"].violations == violations
+
+
+def test_the_handshake_counts(history: Any) -> None:
+    """A connection begins with its handshake, not when it is written down."""
+    told_of(history, ANN, BOB, True)
+    pause(history, 5)
+    connect(history, BOB, size=6000)
+    pause(history, 5)
+    assert history.drained().judge()["I27"].outcome == Outcome.PASS
+
+
+def test_the_second_tab_closes(history: Any) -> None:
+    """Shown as offline although the first tab is open."""
+    connect(history, BOB)
+    told_of(history, ANN, BOB, True)
+    connect(history, BOB2)
+    pause(history, 10)
+    history.cut(BOB2, own=True)
+    told_of(history, ANN, BOB2, False)
+    pause(history, 5)
+    verdict = history.drained().judge()["I27"]
+    assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
+    assert history.tell(verdict).sentence == (
+        "ann was shown bob as offline in room-1, who had been connected for 14 ms"
+    )
+
+
+@pytest.mark.parametrize("late_ms", [1, 3])
+def test_others_may_know_first_that_somebody_goes(history: Any, late_ms: int) -> None:
+    """The end of a connection may be told a quarter of the bound before the device writes it down."""
+    connect(history, BOB)
+    told_of(history, ANN, BOB, True)
+    pause(history, 10)
+    told_of(history, ANN, BOB, False)
+    pause(history, late_ms)
+    history.cut(BOB)
+    pause(history, 5)
+    assert history.drained().judge()["I27"].violations == (late_ms == 3)
+
+
+def test_just_come_and_not_yet_shown(history: Any) -> None:
+    """As offline somebody may be shown for as long as the bound after coming."""
+    connect(history, BOB)
+    told_of(history, ANN, BOB, True)
+    history.cut(BOB)
+    told_of(history, ANN, BOB, False)
+    pause(history, 12)
+    connect(history, BOB, conn=9)
+    pause(history, 7)
+    told_of(history, ANN, BOB, True)
+    assert history.drained().judge()["I27"].outcome == Outcome.PASS
+
+
+def test_the_same_twice(history: Any) -> None:
+    """Comings and goings alternate, on one connection and in one conversation."""
+    connect(history, BOB)
+    told_of(history, ANN, BOB, True)
+    told_of(history, ANN, BOB, True, conv=1)
+    told_of(history, ANN, BOB, True, conn=9)
+    assert history.judge()["I27"].violations == 0
+    told_of(history, ANN, BOB2, True)
+    verdict = history.drained().judge()["I27"]
+    assert history.tell(verdict).sentence == "ann was told twice in a row that bob is online in room-1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "violations"),
+    [(FaultKind.KILL, Place.BACKEND, 1), (FaultKind.PAUSE, Place.BACKEND, 0), (FaultKind.KILL, 0, 0)],
+)
+def test_faults(history: Any, kind: FaultKind, place: int, violations: int) -> None:
+    """The end of a replica is what leases are for; anything else that is wrong excuses what is shown meanwhile."""
+    connect(history, BOB)
+    told_of(history, ANN, BOB, True)
+    history.add(Kind.FAULT, author=FOREIGN, flags=int(Flag.OWN), counter=int(kind), attempt=int(place))
+    history.cut(BOB)
+    pause(history, 12)
+    assert history.drained().judge()["I27"].violations == violations
+
+
+def test_after_a_fault_the_bound_begins_anew(history: Any) -> None:
+    """What is shown more than the bound after the end of a fault is judged again."""
+    connect(history, BOB)
+    told_of(history, ANN, BOB, True)
+    history.cut(BOB)
+    history.add(Kind.FAULT, author=FOREIGN, flags=int(Flag.OWN))
+    history.add(Kind.FAULT, author=FOREIGN)
+    pause(history, 8)
+    assert history.judge()["I27"].violations == 0
+    pause(history, 4)
+    assert history.drained().judge()["I27"].violations == 1
+
+
+@pytest.mark.parametrize("whose", [BOB, ANN])
+def test_members_who_go_are_not_judged(history: Any, whose: int) -> None:
+    """Who is no member any more, or watches no more, is not shown any changes."""
+    connect(history, BOB)
+    told_of(history, ANN, BOB, True)
+    history.add(Kind.KICK, whose, conv=0)
+    history.cut(BOB)
+    pause(history, 12)
+    assert history.drained().judge()["I27"].examined == 0
+
+
+def test_a_torn_record_does_not_say_who_was_there(history: Any) -> None:
+    """The end of a connection may be missing: its user is not judged."""
+    connect(history, BOB, journal=1)
+    told_of(history, ANN, BOB, False)
+    pause(history, 20)
+    history.torn = {1}
+    verdict = history.drained().judge()["I27"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.UNKNOWN, 0)
+
+
+def test_missing_journals(history: Any) -> None:
+    """Nobody knows whose connections are on record elsewhere."""
+    told_of(history, ANN, BOB, True)
+    pause(history, 12)
+    history.facts["journals_expected"] = 2
+    verdict = history.drained().judge()["I27"]
+    assert (verdict.outcome, verdict.violations) == (Outcome.UNKNOWN, 0)
+
+
+def test_without_a_promise_there_is_nothing_to_judge(new_history: Callable[..., Any]) -> None:
+    """No bound, no verdict."""
+    history = new_history()
+    told_of(history, ANN, BOB, True)
+    verdict = history.judge()["I27"]
+    assert (verdict.promised, verdict.examined) == (False, 0)

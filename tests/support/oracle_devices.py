@@ -1,0 +1,154 @@
+"""The oracle's part for what devices share and for presence (I18, I22, I27), slow and obvious: moments are tried one by
+one. Words as in `oracle_history`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from oracle_auth import due_after, no_effect, ns, yes
+from oracle_history import FOREVER, History, Opinion, R
+
+from checks.record import NONE, FaultKind, Flag, Kind, Phase, Place, State
+
+SHARED = (State.READ_MARK, State.EDIT)
+
+
+def same(h: History, one: R, other: R) -> bool:
+    """Both are about the same message, or about the same person's mark in the same conversation."""
+    if one.proc != other.proc or h.user(one.author) is None or h.user(other.author) is None:
+        return False
+    if one.proc == State.EDIT:
+        return one.message == other.message
+    return h.user(one.author) == h.user(other.author) and one.conv == other.conv
+
+
+def monotonic_writes(h: History) -> Opinion:
+    """I18: whoever asks after a change is shown it, or what may be later."""
+    examined = violations = 0
+    for look in h.of(Kind.SEEN):
+        if look.proc not in SHARED or look.seq == NONE:
+            continue
+        writes = [w for w in h.of(Kind.WRITE) if same(h, w, look)]
+        done = [w for w in writes if yes(w) and w.t < look.seq]
+        if not done:
+            continue
+        examined += 1
+        if look.proc == State.READ_MARK:
+            violations += any(look.aux < w.aux for w in done)
+        else:
+            last = [w for w in done if not any(later.seq > w.t for later in done)]
+            others = [w for w in writes if w not in done and not no_effect(w) and w.seq < look.t]
+            others = [w for w in others if not (yes(w) and any(later.seq > w.t for later in done))]
+            violations += look.digest not in {w.digest for w in [*last, *others]}
+    return Opinion(examined, violations, h.contract.shared_state_s is not None)
+
+
+def convergence(h: History) -> Opinion:
+    """I22: what two devices of a person show in the end."""
+    bound, examined, violations = h.contract.shared_state_s, 0, 0
+    looks = [r for r in h.of(Kind.SEEN) if r.proc in SHARED and h.user(r.author) is not None]
+    topics: list[R] = []
+    for look in looks:
+        if not any(same(h, look, other) for other in topics):
+            topics.append(look)
+    for topic in topics if bound is not None else ():
+        for user in set(h.roster.user_of):
+            states = []
+            for client, owner in enumerate(h.roster.user_of):
+                if owner == user and _takes_part(h, client, topic, ns(bound or 0)):
+                    seen = [r for r in looks if r.client == client and same(h, r, topic)]
+                    top = max(seen, key=lambda r: (r.aux, r.journal, r.place), default=None)
+                    states.append(None if top is None else (top.aux, top.digest))
+            if len(states) > 1 and set(states) != {None}:
+                examined += 1
+                violations += len(set(states)) > 1
+    return Opinion(examined, violations, bound is not None)
+
+
+def _takes_part(h: History, client: int, topic: R, bound: int) -> bool:
+    own = [r for r in h.of(Kind.SEEN) if r.client == client and r.proc in SHARED and h.user(r.author) is not None]
+    if not any(r.proc == topic.proc for r in own):
+        return False
+    conn = max(r.conn for r in own)
+    on_it = [r for r in own if r.conn == conn]
+    quiet = [r.t for r in h.of(Kind.PHASE) if r.counter == Phase.DRAINED and r.journal == on_it[0].journal]
+    if not conn or not quiet:
+        return False
+    closed = any(r.t < quiet[-1] and r.conn == conn for r in h.of(Kind.DISCONNECT) if r.journal == on_it[0].journal)
+    writes = [w for w in h.of(Kind.WRITE) if same(h, w, topic) and not no_effect(w)]
+    settled = all(due_after(h, w.t, bound) <= quiet[-1] for w in writes)
+    return settled and not closed and any(r.t + bound <= quiet[-1] for r in on_it)
+
+
+def presence(h: History) -> Opinion:
+    """I27: at no moment was a status untrue for the whole bound before and a quarter of it after."""
+    bound, examined, violations = h.contract.presence_s, 0, 0
+    for r in h.of(Kind.PRESENCE) if bound is not None else ():
+        about, me = h.user(r.author), h.user(r.client)
+        if about is None or any(
+            m.conv == r.conv and h.user(m.client) in (about, me) for m in h.of(Kind.LEAVE, Kind.KICK)
+        ):
+            continue
+        times = _times(h, about)
+        if times is None:
+            continue
+        examined += 1
+        same_place = [
+            p for p in h.of(Kind.PRESENCE) if p.process == r.process and p.conv == r.conv and h.user(p.author) == about
+        ]
+        before = [p for p in same_place if p.place < r.place]
+        violations += bool(before) and (before[-1].counter > 0) == (r.counter > 0)
+        late = ns(bound or 0)
+        violations += any(
+            all(_live(times, t) != (r.counter > 0) for t in range(moment - late, moment + late // 4 + 1))
+            for moment in _moments(h, r, same_place)
+            if not _excused(h, moment, late)
+        )
+    return Opinion(examined, violations, bound is not None)
+
+
+def _times(h: History, user: int) -> list[tuple[int, int]] | None:
+    times = []
+    for r in h.of(Kind.CONNECT):
+        if h.user(r.client) == user:
+            ends = [e.t for e in h.of(Kind.DISCONNECT) if e.process == r.process]
+            if not ends and r.journal in h.torn:
+                return None
+            times.append((r.t - r.size * 1000, ends[0] if ends else FOREVER))
+    return times
+
+
+def _live(times: list[tuple[int, int]], t: int) -> bool:
+    return any(begin <= t < end for begin, end in times)
+
+
+def _moments(h: History, r: R, same_place: list[R]) -> Iterator[int]:
+    ends = [p.t for p in same_place if p.place > r.place][:1]
+    if not ends:
+        ends = [e.t for e in h.of(Kind.DISCONNECT) if e.process == r.process]
+        ends += [e.t for e in h.of(Kind.PHASE) if e.journal == r.journal and e.counter == Phase.DRAINED]
+    yield from range(r.t, max(r.t + 1, min(ends, default=0)))
+
+
+def _excused(h: History, moment: int, late: int) -> bool:
+    survived = (FaultKind.KILL, FaultKind.RESTART, FaultKind.CRASH, FaultKind.REPLACE)
+    told = [r for r in h.of(Kind.FAULT) if not (r.attempt == Place.BACKEND and r.counter in survived)]
+    for fault in {r.author for r in told}:
+        on: int | None = None
+        for r in sorted((r for r in told if r.author == fault), key=lambda r: (r.t, r.journal, r.place)):
+            if r.flags & Flag.OWN:
+                on = r.t if on is None else on
+            else:
+                if (r.t if on is None else on) <= moment <= r.t + late:
+                    return True
+                on = None
+        if on is not None and moment >= on:
+            return True
+    return False
+
+
+DEVICE_CHECKS: dict[str, Callable[[History], Opinion]] = {
+    "I18": monotonic_writes,
+    "I22": convergence,
+    "I27": presence,
+}
