@@ -20,6 +20,7 @@ from harness.platform.tether import dies_with_parent
 
 LAST_LINES = 12
 GONE_TIMEOUT_S = 10.0
+LOOK_S = 0.005
 _LAST_BYTES = 16384
 
 
@@ -144,11 +145,39 @@ def send(process: psutil.Process, number: signal.Signals) -> None:
         return  # that is what signals are for
 
 
+async def stopped(pid: int, timeout_s: float) -> None:
+    """SIGSTOP to a process and its descendants, until all of them stand still; PlatformError after `timeout_s`.
+
+    A process on another processor goes on for a moment after the signal, and may fork meanwhile: it is over when all
+    stood, and the next look finds nobody else."""
+    stood: set[int] = set()
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                family = family_of(pid)
+                moving = [one for one in family if not _stands(one)]
+                if not moving and {one.pid for one in family} == stood:
+                    return
+                stood = {one.pid for one in family} if not moving else set()
+                for one in moving:
+                    send(one, signal.SIGSTOP)
+                await asyncio.sleep(LOOK_S)
+    except TimeoutError:
+        raise PlatformError(f"Process {pid} does not stand still {timeout_s:g} s after SIGSTOP.") from None
+
+
+def _stands(process: psutil.Process) -> bool:
+    try:
+        return process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
 async def gone(family: Sequence[psutil.Process], timeout_s: float) -> None:
     """Wait until all have ended, TimeoutError at the deadline; one that nobody has reaped yet counts as ended."""
     async with asyncio.timeout(timeout_s):
         while any(is_alive(process) for process in family):
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(LOOK_S)
 
 
 async def end_family(

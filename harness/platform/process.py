@@ -25,6 +25,7 @@ from harness.platform.children import (
     family_of,
     popen,
     send,
+    stopped,
     tail,
     when_ended,
 )
@@ -35,6 +36,7 @@ from harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, TAKEOVER_VARIA
 
 Started: TypeAlias = tuple["subprocess.Popen[bytes]", "asyncio.Future[int]"]
 """A process, and its end."""
+STOPPED_WITHIN_S = 5.0
 STOPPED, STARTING, READY, PAUSED, KILLED, DIED = "stopped", "starting", "ready", "paused", "killed", "died"
 
 
@@ -225,19 +227,11 @@ class ServiceProcess:
             loop.remove_reader(reading)
             os.close(reading)
 
-    def pause(self) -> None:
-        """SIGSTOP to it and its descendants: it keeps its sockets and says nothing."""
+    async def pause(self) -> None:
+        """SIGSTOP to it and its descendants, until all stand still: they keep their sockets and say nothing."""
         self._must_run("paused")
         assert self._popen is not None
-        stopped: set[int] = set()
-        self._popen.send_signal(signal.SIGSTOP)
-        while True:  # its children may have been forking: until a look finds nobody new
-            new = [child for child in descendants(self._popen.pid) if child.pid not in stopped]
-            if not new:
-                break
-            for child in new:
-                stopped.add(child.pid)
-                send(child, signal.SIGSTOP)
+        await stopped(self._popen.pid, STOPPED_WITHIN_S)
         self.state = PAUSED
 
     def resume(self) -> None:

@@ -134,7 +134,7 @@ class Supervisor:
     async def pause(self, name: str) -> None:
         """SIGSTOP to it and its children."""
         async with self._holding(name) as service:
-            service.pause()
+            await service.pause()
 
     async def resume(self, name: str) -> None:
         """SIGCONT to it and its children."""
