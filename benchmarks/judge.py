@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import resource
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,8 +20,12 @@ from checks import ALL, Batch, Contract, JournalInfo, Judge, Kind, Outcome, Phas
 from checks.fold import Check
 from checks.record import empty
 from checks.tables import Array
+from checks.verdict import Verdict
 
+T = TypeVar("T")
 BATCH = 1 << 20
+BLOCK = 10_000_000
+"""Records that are made at once."""
 FIRST = ("I1", "I2", "I4", "I5b", "I6", "I8", "I12")
 """The seven checks that every table of judges begins with."""
 
@@ -32,31 +38,52 @@ def make_roster(connections: int, rng: np.random.Generator) -> Roster:
     return Roster(user_of=tuple(range(connections)), conversations=members)
 
 
-def make_history(roster: Roster, records: int, rng: np.random.Generator) -> Array:
-    """One journal: everyone joins, random members send, everyone hears in order, all is stored."""
-    sizes = np.array([len(m) for m in roster.conversations])
-    flat = np.concatenate([np.array(m) for m in roster.conversations])
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    messages = int(records / (sizes.mean() + 3))
-    conv = rng.integers(0, len(sizes), messages)
-    author = flat[starts[conv] + rng.integers(0, 1 << 30, messages) % sizes[conv]]
-    head = _opening(roster, flat, sizes)
-    body = _talk(conv, author, flat, starts, sizes, rng)
-    tail = _closing(body[body["kind"] == Kind.INVOKE], body[body["kind"] == Kind.OK], len(sizes))
-    history = np.concatenate([head, body, tail])
-    history["index"] = np.arange(1, len(history) + 1)
-    history["t"] = np.arange(len(history)) * 1000
-    return history
+def blocks(roster: Roster, records: int, rng: np.random.Generator) -> Iterator[Array]:
+    """One journal in blocks, so that it need not be held: everyone joins, random members send, everyone hears in order,
+    all is stored."""
+    index = 0
+    for block in _story(roster, records, rng):
+        block["index"] = np.arange(index + 1, index + len(block) + 1)
+        block["t"] = (block["index"] - 1) * 1000
+        index += len(block)
+        yield block
 
 
-def _opening(roster: Roster, flat: Array, sizes: Array) -> Array:
-    clients = len(roster.user_of)
+def _story(roster: Roster, records: int, rng: np.random.Generator) -> Iterator[Array]:
+    rooms = Rooms(roster)
+    yield _opening(roster, rooms)
+    stored, left = [], int(records / (rooms.sizes.mean() + 3))
+    a_block = max(1, int(BLOCK / (rooms.sizes.mean() + 3)))
+    while left:
+        talk = _talk(rooms, min(left, a_block), rng)
+        stored.append(_stored(talk))
+        left -= min(left, a_block)
+        yield talk
+    phases, ends = empty(2), empty(len(rooms.sizes))
+    phases["kind"], phases["counter"] = Kind.PHASE, (Phase.DRAIN, Phase.DRAINED)
+    ends["kind"], ends["conv"] = Kind.READ_END, np.arange(len(ends))
+    yield from (phases, *stored, ends)
+
+
+class Rooms:
+    """Members of all rooms as flat arrays, and how much every user has said and every room has numbered so far."""
+
+    def __init__(self, roster: Roster) -> None:
+        self.sizes = np.array([len(m) for m in roster.conversations])
+        self.flat = np.concatenate([np.array(m) for m in roster.conversations])
+        self.starts = np.concatenate([[0], np.cumsum(self.sizes)])
+        self.said = np.zeros(len(roster.user_of), np.int64)
+        self.numbered = np.zeros(len(self.sizes), np.int64)
+
+
+def _opening(roster: Roster, rooms: Rooms) -> Array:
+    clients, flat = len(roster.user_of), rooms.flat
     head = empty(clients + len(flat))
     head["kind"] = Kind.JOIN
     head["kind"][:clients] = Kind.CONNECT
     head["client"] = np.concatenate([np.arange(clients), flat])
     head["conn"] = head["client"] + 1
-    head["conv"][clients:] = np.repeat(np.arange(len(sizes)), sizes)
+    head["conv"][clients:] = np.repeat(np.arange(len(rooms.sizes)), rooms.sizes)
     head["seq"][clients:] = 0
     return head
 
@@ -71,8 +98,11 @@ def _ranks(values: Array) -> Array:
     return ranks
 
 
-def _talk(conv: Array, author: Array, flat: Array, starts: Array, sizes: Array, rng: np.random.Generator) -> Array:
+def _talk(rooms: Rooms, messages: int, rng: np.random.Generator) -> Array:
     """INVOKE, OK, then one DELIVER for each member; several messages are on their way at once."""
+    sizes, flat, starts = rooms.sizes, rooms.flat, rooms.starts
+    conv = rng.integers(0, len(sizes), messages)
+    author = flat[starts[conv] + rng.integers(0, 1 << 30, messages) % sizes[conv]]
     fan = sizes[conv]
     total = int((fan + 2).sum())
     mine = np.repeat(np.arange(len(conv)), fan + 2)
@@ -80,8 +110,10 @@ def _talk(conv: Array, author: Array, flat: Array, starts: Array, sizes: Array, 
     talk = empty(total)
     talk["kind"] = np.where(place == 0, Kind.INVOKE, np.where(place == 1, Kind.OK, Kind.DELIVER))
     talk["conv"], talk["author"] = conv[mine], author[mine]
-    talk["counter"], talk["attempt"] = _ranks(author)[mine], 1
-    seq = _ranks(conv)[mine]
+    talk["counter"], talk["attempt"] = (_ranks(author) + rooms.said[author])[mine], 1
+    seq = (_ranks(conv) + rooms.numbered[conv])[mine]
+    rooms.said += np.bincount(author, minlength=len(rooms.said))
+    rooms.numbered += np.bincount(conv, minlength=len(sizes))
     talk["seq"] = np.where(place == 0, -1, seq)
     talk["client"] = np.where(place < 2, author[mine], flat[starts[conv[mine]] + np.maximum(place - 2, 0)])
     talk["conn"] = talk["client"] + 1
@@ -97,23 +129,16 @@ def _talk(conv: Array, author: Array, flat: Array, starts: Array, sizes: Array, 
     return result
 
 
-def _closing(invokes: Array, oks: Array, convs: int) -> Array:
-    stored = invokes.copy()
+def _stored(talk: Array) -> Array:
+    """What the final read shows of it."""
+    stored: Array = talk[talk["kind"] == Kind.INVOKE]
     stored["kind"], stored["conn"] = Kind.STORED, 0
+    oks = talk[talk["kind"] == Kind.OK]
     numbers = oks[np.lexsort((oks["counter"], oks["author"]))]
     order = np.lexsort((stored["counter"], stored["author"]))
     stored["seq"][order] = numbers["seq"]
     stored["aux"] = stored["author"]
-    ends = empty(convs + 2)
-    ends["kind"], ends["conv"][:convs] = Kind.READ_END, np.arange(convs)
-    ends["kind"][convs:] = Kind.PHASE
-    ends["counter"][convs:] = Phase.DRAIN, Phase.DRAINED
-    return np.concatenate([ends[convs:], stored, ends[:convs]])
-
-
-def batches(history: Array) -> Iterator[Batch]:
-    for start in range(0, len(history), BATCH):
-        yield Batch(0, history[start : start + BATCH])
+    return stored
 
 
 def anonymous_mib() -> float:
@@ -126,40 +151,53 @@ def anonymous_mib() -> float:
 
 
 def measure(records: int, connections: int = 100, seed: int = 1, *, first: bool = False) -> Mapping[str, Any]:
-    """Judge once; CPU time of the whole process, memory that the judge added."""
+    """Judge once; CPU time and memory of the judge."""
     rng = np.random.default_rng(seed)
     roster = make_roster(connections, rng)
     budget: dict[str, Any] = {"rate_per_s": 1e6, "rate_burst": 1e6, "retry_after": True, "fairness_factor": 10.0}
     checks = [check for check in ALL if check.id in FIRST] if first else ALL
     contract = Contract(sequence="contiguous", idempotent=True, delivery_bound_s=3600.0, **budget)
-    warm = make_history(roster, 20_000, rng)
-    started = time.process_time()
-    _judged(roster, contract, checks, warm)
-    compiled_s = time.process_time() - started
-    history = make_history(roster, records, rng)
-    before, started = anonymous_mib(), time.process_time()
-    verdicts, peak = _judged(roster, contract, checks, history)
-    cpu_s = time.process_time() - started
-    broken = [v for v in verdicts if v.violations or (v.examined and v.outcome is not Outcome.PASS)]
+    first_call_s = _judged(roster, contract, checks, blocks(roster, 20_000, rng)).cpu_s
+    judged = _judged(roster, contract, checks, blocks(roster, records, rng))
+    broken = [v for v in judged.verdicts if v.violations or (v.examined and v.outcome is not Outcome.PASS)]
     assert not broken, broken
     return {
-        "records": len(history),
-        "cpu_s": cpu_s,
-        "records_per_cpu_s": len(history) / cpu_s,
-        "memory_mib": peak - before,
-        "first_call_s": compiled_s,
+        "records": judged.records,
+        "cpu_s": judged.cpu_s,
+        "records_per_cpu_s": judged.records / judged.cpu_s,
+        "memory_mib": judged.memory_mib,
+        "first_call_s": first_call_s,
     }
 
 
-def _judged(roster: Roster, contract: Contract, checks: Sequence[Check], history: Array) -> tuple[list[Any], float]:
-    judge, peak = Judge(roster, contract, checks), 0.0
-    for batch in batches(history):
-        judge.step(batch)
-        peak = max(peak, anonymous_mib())
-    footer = {"records": len(history), "lag_ms": {"p99": 1.0}}
-    info = JournalInfo(name="one", records=len(history), footer=footer, torn=False, meta={"host": "here"})
-    verdicts = judge.finish([info])
-    return verdicts, max(peak, anonymous_mib())
+@dataclass
+class Judged:
+    """`cpu_s` and `memory_mib`: of the judge alone, without the making of the history."""
+
+    records: int = 0
+    cpu_s: float = 0.0
+    memory_mib: float = 0.0
+    verdicts: Sequence[Verdict] = ()
+
+    def spend(self, act: Callable[[], T]) -> T:
+        """Do it, and add what it took."""
+        before, started = anonymous_mib(), time.process_time()
+        result = act()
+        self.cpu_s += time.process_time() - started
+        self.memory_mib += anonymous_mib() - before
+        return result
+
+
+def _judged(roster: Roster, contract: Contract, checks: Sequence[Check], history: Iterable[Array]) -> Judged:
+    judge, judged = Judge(roster, contract, checks), Judged()
+    for block in history:
+        for start in range(0, len(block), BATCH):
+            judged.spend(partial(judge.step, Batch(0, block[start : start + BATCH])))
+        judged.records += len(block)
+    footer = {"records": judged.records, "lag_ms": {"p99": 1.0}}
+    info = JournalInfo(name="one", records=judged.records, footer=footer, torn=False, meta={"host": "here"})
+    judged.verdicts = judged.spend(lambda: judge.finish([info]))
+    return judged
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ class TotalOrder(Folding):
         self._all_deliveries = contract.sequence != "contiguous"  # there another order is a gap (I4)
         self._last = np.zeros(1024, LAST)
         self._edges = np.zeros(1024, EDGE)
-        self._keys = np.full(4096, -1, np.int64)
+        self._keys = np.full(16, -1, np.int64)  # so few that a warm-up makes it grow
         self._used = np.zeros(3, np.int64)
 
     def step(self, view: View) -> None:
