@@ -80,6 +80,8 @@ class LiveAuthority(Together):
     The saying decides, not the hearing: what was said before may come later. Counted are connections; examined those
     that were open when their authority ended, and in whose conversations something was said and heard afterwards."""
 
+    KEPT_ONLY = False
+
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self._last = np.zeros(0, LAST)

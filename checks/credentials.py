@@ -196,7 +196,10 @@ UNCOMPARED = "the journals come from several hosts, and their clocks were not co
 class Together(Folding):
     """Base of checks that look at the kept records together: `look` says what is examined and what is wrong.
 
-    The verdict so far takes clocks as equal only where there is one journal, because only the end knows the hosts."""
+    KEPT_ONLY: it looks at nothing else, so the verdict so far stands until more is kept. That verdict takes clocks as
+    equal only where there is one journal, because only the end knows the hosts."""
+
+    KEPT_ONLY = True
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -208,7 +211,10 @@ class Together(Folding):
         """Nothing: the world keeps what is needed."""
 
     def peek(self, world: World) -> Verdict:
-        return self._verdict(world, 0 if world.journals <= 1 else None)
+        bound_ns = 0 if world.journals <= 1 else None
+        if not self.KEPT_ONLY:
+            return self._verdict(world, bound_ns)
+        return world.kept.once(f"{self.check.id} {bound_ns}", lambda: self._verdict(world, bound_ns))
 
     def finish(self, end: End) -> Verdict:
         return self._verdict(end.world, end.clock_bound_ns(), end)
