@@ -13,6 +13,14 @@ message_id    the sender's client message id, if the platform repeats it, or Non
 extra         per kind: NACK → (code: int, retry_after_s: float | None); WELCOME → {"user", "replica", "session"};
               JOINED → True if nothing was missed since the resume point, False if history must be fetched,
               None if the session is new; AGENT → (run id, event name, chunk number); OTHER → anything
+
+Of what people do beside talking, and their devices share (`text` and `seq` as of a message):
+
+MARKED    the own read mark in the conversation is at `seq` by now, on whatever device it was moved
+EDITED    message `seq` has `text` now; extra → (number of the edit in the conversation, version of the message)
+PRESENCE  extra → {user id: whether they are online now}
+
+WELCOME may say all read marks: "read" in its extra → {conversation: seq}, 0 where nothing was read.
 """
 
 from __future__ import annotations
@@ -30,6 +38,9 @@ LEFT = 6
 REPLAYED = 7
 AGENT = 8
 OTHER = 9
+MARKED = 10
+EDITED = 11
+PRESENCE = 12
 
 Heard: TypeAlias = tuple[int, str | None, str | None, int, str | None, str | None, Any]
 

@@ -49,6 +49,7 @@ class ChatSession(Speaker):
     on_answer(), on_closed(), on_welcome(info), on_refused(message id, code, retry after s), on_message(heard),
     on_agent(heard), on_left(label)
                               hooks, called inside the io callback after the record is written: they must not block
+    on_rare(ns, heard)        the same for all that is neither a message nor an answer
     """
 
     __slots__ = (
@@ -68,6 +69,7 @@ class ChatSession(Speaker):
         "on_closed",
         "on_left",
         "on_message",
+        "on_rare",
         "on_welcome",
         "outside",
         "welcomed",
@@ -107,6 +109,7 @@ class ChatSession(Speaker):
         self.on_message: Callable[[Heard], None] | None = None
         self.on_agent: Callable[[Heard], None] | None = None
         self.on_left: Callable[[str], None] | None = None
+        self.on_rare: Callable[[int, Heard], None] | None = None
 
     @property
     def settled(self) -> bool:
@@ -249,6 +252,8 @@ class ChatSession(Speaker):
             self._event(now_ns, Kind.RUN, attempt=number, conv=conv, author=self._intern(run), counter=chunk)
             if self.on_agent is not None:
                 self.on_agent(event)
+        if self.on_rare is not None and what != NACK:
+            self.on_rare(now_ns, event)
 
     def _joined(self, now_ns: int, label: str, conv: int, head: int, continued: Any) -> None:
         self.outside.discard(label)

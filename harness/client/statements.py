@@ -108,6 +108,15 @@ def write_change(
     )  # fmt: skip
 
 
+def write_presence(
+    journal: Writes, client: int, conn: int, *, told_ns: int, conv: int, about: int, online: bool
+) -> int:
+    """Whom a device is shown as online or offline. `about`: a client, or an interned user id of the platform."""
+    return journal.write(
+        told_ns, Kind.PRESENCE, 0, 0, 0, client, conn, conv, about, int(online), NONE, NONE, 0, 0
+    )  # fmt: skip
+
+
 def write_seen(
     journal: Writes, client: int, place: Place, state: State, *, asked_ns: int, seen_ns: int, of: int, digest: int,
     value: int = NONE, what: int = 0, conv: int = NOBODY, conn: int = 0,

@@ -4,6 +4,7 @@ from harness.load.accounts import AccountUser
 from harness.load.asking import Asking
 from harness.load.attacks import Attacker
 from harness.load.cutting import Cutting
+from harness.load.devices import Device
 from harness.load.flooding import Flooder
 from harness.load.racing import Racer
 from harness.load.reading import Reading
@@ -19,6 +20,7 @@ __all__ = [
     "Attacker",
     "ChatUser",
     "Cutting",
+    "Device",
     "Flooder",
     "Racer",
     "Reading",

@@ -33,12 +33,10 @@ class Asking(ChatUser):
 
     def connect(self) -> None:
         self._runs.clear()
-        if self.session is not None:
-            self._listen()
         super().connect()
-        self._listen()
 
     def _listen(self) -> None:
+        super()._listen()
         self.session.on_agent, self.session.on_left = self._told, self._parted
 
     @property

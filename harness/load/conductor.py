@@ -82,9 +82,11 @@ class Conductor:
         seed = self.seed_given if self.seed_given is not None else secrets.randbelow(1 << 32)
         workers = self._workers()
         wanted = self._users()
-        users = -(-wanted // len(workers)) * len(workers)
+        clients = -(-wanted // len(workers)) * len(workers)
         self.under_test.allow(wanted)
-        plan = self.under_test.plan(seed=seed, tag=secrets.token_hex(4), users=users, sizes=story.room_sizes)
+        plan = self.under_test.plan(
+            seed=seed, tag=secrets.token_hex(4), clients=clients, sizes=story.room_sizes, devices=story.devices
+        )
         self.run = run = RunDirectory.create(Path(self.options.runs), story.name, seed)
         self._finishing = None
         assignment = {

@@ -16,14 +16,16 @@ from harness.client.events import Handshake
 from harness.client.flow import FlowError
 from harness.client.http_gevent import run_flow_gevent
 from harness.client.posting import Poster
+from harness.client.session import ChatSession
 from harness.load.part import Part
+from harness.load.recording import Recording
 from harness.target.protocol import Credentials, Room
 
 ANSWER_S = 10.0
 RECONNECT_TRIES = 8
 
 
-class Connected:
+class Connected(Recording):
     """Part of `ChatUser`: `connect` once; it reconnects by itself while `ready`, and resends what nobody answered."""
 
     environment: Any
@@ -51,26 +53,8 @@ class Connected:
         target = self.part.target
         resume = None
         if self.session is None:
-            if getattr(target, "sends_by_http", False):
-                post: Any = target.post  # type: ignore[attr-defined]
-                self._poster = Poster(lambda *letter: self._flow(post(self._credentials(), *letter)))
-            self.session = self.part.session(
-                self._credentials,
-                client=self.number,
-                tag=self.part.plan.tag,
-                hear=target.hear,
-                encode=target.encode if self._poster is None else self._poster.encode,
-                rooms={room.label: room.number for room in self.part.plan.rooms},
-                tally=self.part.tally,
-                ack_by_echo=not target.contract.acknowledges and target.contract.echo,
-                by_http=self._poster is not None,
-                strangers=self._strangers(),
-                agents=getattr(target, "agents", ()),
-            )
-            if self._poster is not None:
-                self._poster.session = self.session
-            self.session.on_answer = self._answered.set
-            self.session.on_closed = self._lost
+            self.session = self._new_session()
+            self._listen()
         elif target.contract.resume:
             resume = self.session.resume_points()
         self.session.asked = dict(resume or {})
@@ -81,6 +65,32 @@ class Connected:
         for frame in target.rooms_on_connect(self._credentials(), tuple(dict.fromkeys(self.rooms))):
             connection.send(frame)
 
+    def _new_session(self) -> ChatSession:
+        target = self.part.target
+        if getattr(target, "sends_by_http", False):
+            post: Any = target.post  # type: ignore[attr-defined]
+            self._poster = Poster(lambda *letter: self._flow(post(self._credentials(), *letter)))
+        session = self.part.session(
+            self._credentials,
+            client=self.number,
+            tag=self.part.plan.tag,
+            hear=target.hear,
+            encode=target.encode if self._poster is None else self._poster.encode,
+            rooms=self.part.plan.numbers,
+            tally=self.part.tally,
+            ack_by_echo=not target.contract.acknowledges and target.contract.echo,
+            by_http=self._poster is not None,
+            strangers=self._strangers(),
+            agents=getattr(target, "agents", ()),
+        )
+        if self._poster is not None:
+            self._poster.session = session
+        return session
+
+    def _listen(self) -> None:
+        """Hooks of a new session, or of one that is taken over."""
+        self.session.on_answer, self.session.on_closed = self._answered.set, self._lost
+
     def _handshake(self, resume: Mapping[str, int] | None) -> Handshake:
         return self.part.target.handshake(self._credentials(), resume)
 
@@ -88,7 +98,7 @@ class Connected:
     def busy(self) -> bool:
         """A reconnection, or something else that will be recorded, is under way: whoever ends a run waits for it, or
         calls it off."""
-        return self._reconnecting is not None and not self._reconnecting.dead
+        return self._under_way > 0 or (self._reconnecting is not None and not self._reconnecting.dead)
 
     def stay_away(self) -> None:
         """Call off what is under way, as if it had never begun."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import gevent
-
 from harness.load.users import ChatUser
 from harness.target.protocol import Room
 
@@ -17,10 +15,11 @@ class Cutting(ChatUser):
     away_s: tuple[float, float] = (0.0, 0.6)
     _away_s = 0.0
 
-    def cut(self) -> None:
-        """As a lost network would; back after a while in which others go on talking."""
+    def cut(self, away_s: float | None = None) -> None:
+        """As a lost network would; back after a while in which others go on talking (`away_s` of the class, or so
+        many seconds), or not at all if the run ends before."""
         if self._connection is not None and not self.part.draining:
-            self._away_s = self.rng.uniform(*self.away_s)
+            self._away_s = self.rng.uniform(*self.away_s) if away_s is None else away_s
             self._connection.abort()
 
     def say_quickly(self, room: Room, count: int, *, cut: bool = False) -> None:
@@ -37,5 +36,5 @@ class Cutting(ChatUser):
 
     def _reconnect(self) -> None:
         away_s, self._away_s = self._away_s, 0.0
-        gevent.sleep(away_s)
+        self.part.over.wait(away_s)
         super()._reconnect()

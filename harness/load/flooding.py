@@ -38,10 +38,9 @@ class Flooder(TokenUser):
         """Wait until everybody has been here for so long; later calls return at once."""
         self.part.everyone_here.wait(CROWD_WAIT_S)
         self._calm_ns = self._calm_ns or time.monotonic_ns()
-        end_ns = self._calm_ns + int(after_s * 1e9)
-        while time.monotonic_ns() < end_ns:
-            self._go_on_or_stop()
-            gevent.sleep(min(0.1, max((end_ns - time.monotonic_ns()) / 1e9, 0.0)))
+        left_s = after_s - (time.monotonic_ns() - self._calm_ns) / 1e9
+        if left_s > 0:
+            self.part.over.wait(left_s)
         self._go_on_or_stop()
 
     def flood(self, room: Room, count: int, within_s: float = 1.0) -> None:

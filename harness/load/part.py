@@ -40,6 +40,7 @@ class Part:
     """Made at the start of each run in every process that generates load; forgotten when the run is over.
 
     assignment  what the conductor decided, the same for every process: run directory, plan, target, limits, secrets
+    over  the end has begun: nothing new is said; who pauses for long waits for it instead
     on_all_here  called once, when all users of this process were spawned and have finished starting, well or not
     index, count  this process among the load processes: user numbers are index, index + count, index + 2 count…
     """
@@ -63,7 +64,7 @@ class Part:
         self.arrivals = Arrivals.parse(assignment.get("arrivals", ""))
         self._begin_ns = 0
         self._left: list[ChatUser] = []
-        self.draining = False
+        self.over = Event()
         self.tally = Tally()
         self._taken = self._started = 0
         self._spawned = False
@@ -79,6 +80,10 @@ class Part:
         self._publisher = Publisher(environment, self.tally)
         self._lag = LoopLag()
         self._sampler = SelfSampler(self.run_dir / "tables" / "services.jsonl", self.journal.name)
+
+    @property
+    def draining(self) -> bool:
+        return bool(self.over.is_set())
 
     def take_place(self, kind: type) -> tuple[int, ChatUser | None]:
         """(the next user number of this process, None); or, where one of that class has left, theirs and who it was."""
@@ -142,7 +147,7 @@ class Part:
     def drain(self, deadline_s: float) -> dict[str, int]:
         """Stop sending and wait until nothing of anybody is on its way. Returns the highest
         acknowledged sequence number of each room, by label: what all its members must yet hear."""
-        self.draining = True
+        self.over.set()
         self.phase(Phase.DRAIN)
         end = time.monotonic() + deadline_s
         _wait(lambda: not any(user.session.pending or user.busy for user in self._talking()), end)
@@ -179,7 +184,7 @@ class Part:
         if self._closed:
             return
         self._closed = True
-        self.draining = True
+        self.over.set()
         # A connection that opened after DRAINED would promise to have heard everything, and be closed before it has.
         gevent.joinall([gevent.spawn(user.stay_away) for user in self.users], timeout=10)
         self.phase(Phase.DRAINED)

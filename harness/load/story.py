@@ -14,6 +14,7 @@ import locust
 class Story:
     """`judged_by` names the checks that the run must exercise; rooms and limits are the story's own numbers.
 
+    devices      sockets of each person; Locust's users are these
     room_sizes   every user is a member of one room of each of these sizes
     thresholds   like "fan-out p99 < 250 ms" (see harness.report.thresholds); options and files go before them
     faults       what goes wrong during the run, as --faults, which replaces it
@@ -23,6 +24,7 @@ class Story:
     name: str
     judged_by: tuple[str, ...]
     room_sizes: tuple[int, ...]
+    devices: int = 1
     thresholds: tuple[str, ...] = ()
     faults: str = ""
     platform: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
@@ -33,6 +35,7 @@ def story(
     *,
     judged_by: Sequence[str],
     rooms: Sequence[int] = (5, 10, 100),
+    devices: int = 1,
     thresholds: Sequence[str] = (),
     faults: str = "",
     platform: Mapping[str, Mapping[str, object]] | None = None,
@@ -45,6 +48,7 @@ def story(
         name=Path(file).stem,
         judged_by=tuple(judged_by),
         room_sizes=tuple(rooms),
+        devices=devices,
         thresholds=tuple(thresholds),
         faults=faults,
         platform=dict(platform or {}),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from gevent.lock import RLock
@@ -15,7 +15,6 @@ from harness.client.blocking import Refused
 from harness.client.events import Handshake
 from harness.client.exchange import Exchange, observed
 from harness.client.flow import Browser, FlowError
-from harness.client.http_gevent import run_flow_gevent
 from harness.client.knock import OPENED, knock
 from harness.client.statements import Name, write_exchange, write_request
 from harness.load.users import ChatUser
@@ -49,7 +48,6 @@ class TokenUser(ChatUser):
         self._tokens = found
         self._shown: tuple[Held, Way, int] | None = None
         self._turn = RLock()
-        self._under_way = 0
 
     @property
     def tokens(self) -> Tokens:
@@ -102,21 +100,6 @@ class TokenUser(ChatUser):
         self._go_on_or_stop()
         self._quietly(self.tokens.rotate_keys())
 
-    # -- what the end of the run waits for -------------------------------------------------------------------------
-
-    @property
-    def busy(self) -> bool:
-        return self._under_way > 0 or super().busy
-
-    @contextmanager
-    def _recording(self) -> Iterator[None]:
-        """What is under way will be recorded: the end of the run waits for it."""
-        self._under_way += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
-
     # -- requests that are told ------------------------------------------------------------------------------------
 
     def show(self, held: Held, place: Place, way: Way, *, control: bool = False) -> int:
@@ -160,14 +143,6 @@ class TokenUser(ChatUser):
         with self._recording(), suppress(FlowError):
             result = self._quietly(observed(flow, saw, headers))
         return result, seen[-1]
-
-    def _quietly(self, flow: Any) -> Any:
-        """A refusal that was asked for is no failure in Locust's statistics."""
-
-        def requested(name: str, method: str, ms: float, status: int, length: int, error: Exception | None) -> None:
-            self._requested(name, method, ms, min(status, 399), length, error)
-
-        return run_flow_gevent(flow, on_request=requested)
 
     # -- logins ------------------------------------------------------------------------------------------------------
 

@@ -85,9 +85,11 @@ class UnderTest:
         if most is not None and users > most:
             raise TargetError(f"{self.target.name} allows {most} users, {users} were asked for: -u {most}.")
 
-    def plan(self, *, seed: int, tag: str, users: int, sizes: tuple[int, ...]) -> Plan:
-        """Raises TargetError if the target's own accounts or rooms are too few."""
-        return existing(Plan(seed=seed, tag=tag, users=users, sizes=sizes), self.target)
+    def plan(self, *, seed: int, tag: str, clients: int, sizes: tuple[int, ...], devices: int = 1) -> Plan:
+        """For so many clients, and a few more if they do not divide by `devices`. Raises TargetError if the target's
+        own accounts or rooms are too few."""
+        people = -(-clients // devices)
+        return existing(Plan(seed=seed, tag=tag, users=people, sizes=sizes, devices=devices), self.target)
 
     def faults(self, plan: Sequence[Planned]) -> list[Any]:
         """The fault of each entry. SettingsError for those that cannot be had here."""

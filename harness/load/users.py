@@ -44,7 +44,7 @@ class ChatUser(Paced, Connected, User):
             self.part.started()
         arrivals = self.part.arrivals
         if arrivals is not None and self.ready:
-            self.begin_arrivals(arrivals, self.number, self.part.plan.users, self.part.arrivals_begin_ns())
+            self.begin_arrivals(arrivals, self.number, self.part.plan.clients, self.part.arrivals_begin_ns())
 
     def on_stop(self) -> None:
         """A shape may stop users before the end; at the end the part does what is to be done."""
@@ -58,10 +58,10 @@ class ChatUser(Paced, Connected, User):
     def _start(self) -> bool:
         """Log in, open the rooms, connect. False: it is not this user's run, or it failed and Locust knows why."""
         plan = self.part.plan
-        if self.number >= plan.users:
+        if self.number >= plan.clients:
             return False
-        self.person = plan.people[self.number]
-        self.rooms = plan.rooms_of[self.number]
+        self.person = plan.person_of(self.number)
+        self.rooms = plan.rooms_of[self.person.number]
         self.rng: Random = plan.rng(self.number)
         self.part.users.append(self)
         try:
@@ -79,7 +79,7 @@ class ChatUser(Paced, Connected, User):
         for name in self.carried:
             setattr(self, name, getattr(before, name))
         self.part.users[self.part.users.index(before)] = self
-        self.session.on_answer, self.session.on_closed = self._answered.set, self._lost
+        self._listen()
         self.ready = True
         return self._back_online()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
-from checks.record import FOREIGN, RECORD, RECORD_BYTES, Kind
+from checks.record import FOREIGN, NOBODY, RECORD, RECORD_BYTES, Kind
 from harness.errors import RecordError
 from harness.record.sidecar import Sidecar
 
@@ -172,10 +172,20 @@ class Remap:
         ]
 
     def apply(self, number: int, records: np.ndarray) -> None:
-        """Replace the interned ids in `aux` of a batch of journal `number`, in place."""
+        """Replace the interned ids of users in a batch of journal `number`, in place: in `aux`, and of those whose
+        presence is shown in `author`."""
         aux = records["aux"]
+        self._about(number, records)
         foreign = aux >= FOREIGN
         if foreign.any():
             where = np.flatnonzero(foreign & _NAMES_A_USER[records["kind"]])
             table = self._tables[number]
             aux[where] = table[np.minimum(aux[where] - FOREIGN, len(table) - 1)]
+
+    def _about(self, number: int, records: np.ndarray) -> None:
+        where = np.flatnonzero(records["kind"] == Kind.PRESENCE)
+        where = where[records["author"][where] >= FOREIGN]
+        if len(where):
+            table = self._tables[number]
+            clients = table[np.minimum(records["author"][where].astype(np.int64) - FOREIGN, len(table) - 1)]
+            records["author"][where] = np.where(clients == STRANGER, NOBODY, clients)

@@ -38,7 +38,8 @@ PAYLOADS = 64
 class Plan:
     """`sizes`: every user is a member of one room of each size (of fewer, where the numbers do not divide).
 
-    Client numbers equal user numbers: one device a user. `tag` makes a run's names unique on a shared platform.
+    `devices`: sockets of each user, each a client with a number of its own; with one, client numbers equal user
+    numbers. `tag` makes a run's names unique on a shared platform.
     `people_given` and `rooms_given`: accounts and rooms that are there already, instead of made ones (see `existing`).
     """
 
@@ -46,12 +47,20 @@ class Plan:
     tag: str
     users: int
     sizes: tuple[int, ...]
+    devices: int = 1
     people_given: tuple[Person, ...] = field(default=(), repr=False)
     rooms_given: tuple[Room, ...] = field(default=(), repr=False)
 
     @cached_property
     def people(self) -> tuple[Person, ...]:
         return self.people_given or tuple(self._person(number) for number in range(self.users))
+
+    @property
+    def clients(self) -> int:
+        return self.users * self.devices
+
+    def person_of(self, client: int) -> Person:
+        return self.people[client // self.devices]
 
     def _person(self, number: int) -> Person:
         name = f"{FIRST_NAMES[number % len(FIRST_NAMES)]}-{number}"
@@ -72,6 +81,11 @@ class Plan:
                 label = f"{self.tag}-r{len(rooms)}-of-{len(members)}"
                 rooms.append(Room(number=len(rooms), label=label, members=tuple(self.people[m] for m in members)))
         return tuple(rooms)
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Of the rooms, by label."""
+        return {room.label: room.number for room in self.rooms}
 
     @cached_property
     def rooms_of(self) -> tuple[tuple[Room, ...], ...]:
@@ -102,7 +116,7 @@ class Plan:
         return self.payloads[(author * 31 + counter) % PAYLOADS]
 
     def rng(self, number: int) -> Random:
-        """The user's own source of chance: think times and choices."""
+        """A client's own source of chance: think times and choices."""
         return Random(f"{self.seed}:user:{number}")
 
     @property
@@ -112,7 +126,7 @@ class Plan:
 
     def roster(self) -> Roster:
         return Roster(
-            user_of=tuple(range(self.users)),
+            user_of=tuple(client // self.devices for client in range(self.clients)),
             conversations=tuple(tuple(p.number for p in room.members) for room in self.rooms),
             user_names=tuple(p.name for p in self.people),
             conversation_names=tuple(room.label for room in self.rooms),
@@ -130,6 +144,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """What another process needs to make the same plan."""
         made: dict[str, Any] = {"seed": self.seed, "tag": self.tag, "users": self.users, "sizes": list(self.sizes)}
+        made["devices"] = self.devices
         if self.people_given:
             made["people"] = [[p.name, p.email] for p in self.people_given]
         if self.rooms_given:
@@ -142,8 +157,9 @@ class Plan:
             Person(number=number, name=name, email=email) for number, (name, email) in enumerate(data.get("people", ()))
         )
         plan = cls(
-            seed=data["seed"], tag=data["tag"], users=data["users"], sizes=tuple(data["sizes"]), people_given=people
-        )
+            seed=data["seed"], tag=data["tag"], users=data["users"], sizes=tuple(data["sizes"]),
+            devices=data.get("devices", 1), people_given=people,
+        )  # fmt: skip
         rooms = tuple(
             Room(number=number, label=label, members=tuple(plan.people[m] for m in members))
             for number, (label, members) in enumerate(data.get("rooms", ()))

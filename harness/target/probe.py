@@ -8,7 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, OTHER, REPLAYED, WELCOME, Heard
+from harness.client.events import (
+    ACK,
+    AGENT,
+    EDITED,
+    JOINED,
+    LEFT,
+    MARKED,
+    MESSAGE,
+    NACK,
+    OTHER,
+    PRESENCE,
+    REPLAYED,
+    WELCOME,
+    Heard,
+)
 from harness.errors import EXIT_PASS, EXIT_UNKNOWN
 from harness.target.load import load_target
 from harness.target.rehearsal import Rehearsal, Voice, own_rows, rehearse, unheard
@@ -26,6 +40,9 @@ WORDS = {
     LEFT: "left",
     REPLAYED: "replayed message",
     AGENT: "agent event",
+    MARKED: "read mark",
+    EDITED: "edit",
+    PRESENCE: "presence",
     OTHER: "not understood (no rule fits)",
 }
 NOTHING = 0

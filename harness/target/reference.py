@@ -20,13 +20,13 @@ from harness.errors import SettingsError
 from harness.target.accounts import ReferenceAccounts
 from harness.target.protocol import Credentials, DatabaseQuery, Person, Room, Statement
 from harness.target.reference_entrance import ReferenceEntrance
-from harness.target.reference_rooms import ReferenceRooms, answer_object, bearer
+from harness.target.reference_rooms import SEQ_LIMIT, ReferenceRooms, answer_object, bearer, seq_of
+from harness.target.reference_sharing import ReferenceSharing, greeted_marks, hear_sharing
 from harness.target.reference_tokens import ReferenceTokens
 
 Presentation = Literal["header", "subprotocol", "query", "ticket"]
 AUDIENCE = "earwitness-chat"
 SUBPROTOCOL = "earwitness.v1"
-SEQ_LIMIT = 1 << 62
 
 _loads = orjson.loads
 _dumps = orjson.dumps
@@ -79,6 +79,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         self._json_labels: dict[str, str] = {}
         self.tokens = ReferenceTokens(self)
         self.accounts = ReferenceAccounts(self._auth, self._edge)
+        self.sharing = ReferenceSharing(self._edge, self.conversation_url)
         self.databases = {
             place: DatabaseQuery(
                 dsn=str(endpoints[key]),
@@ -257,7 +258,7 @@ def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
     """Everything but messages. Raises KeyError, TypeError or ValueError for what is not understood."""
     kind = frame["type"]
     if kind == "ack":
-        return ((ACK, frame["conversation"], None, _seq(frame["seq"]), None, str(frame["id"]), None),)
+        return ((ACK, frame["conversation"], None, seq_of(frame["seq"]), None, str(frame["id"]), None),)
     if kind == "nack":
         retry_after = frame.get("retry_after")
         answer = (int(frame["code"]), None if retry_after is None else float(retry_after))
@@ -266,17 +267,17 @@ def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
             (NACK, frame.get("conversation"), None, -1, None, None if message_id is None else str(message_id), answer),
         )
     if kind == "welcome":
-        who = {key: frame.get(key) for key in ("user", "replica", "session")}
+        who = {**{key: frame.get(key) for key in ("user", "replica", "session")}, **greeted_marks(frame)}
         heard: list[Heard] = [(WELCOME, None, None, -1, str(frame["user"]), None, who)]
         if not frame.get("resume"):
             heard += [
-                (JOINED, str(c), None, _seq(head), None, None, None) for c, head in frame["conversations"].items()
+                (JOINED, str(c), None, seq_of(head), None, None, None) for c, head in frame["conversations"].items()
             ]
         return tuple(heard)
     if kind == "joined":
         complete = frame.get("complete")
         complete = complete if isinstance(complete, bool) else None
-        return ((JOINED, str(frame["conversation"]), None, _seq(frame["head"]), None, None, complete),)
+        return ((JOINED, str(frame["conversation"]), None, seq_of(frame["head"]), None, None, complete),)
     if kind == "left":
         return ((LEFT, str(frame["conversation"]), None, -1, None, None, None),)
     if kind == "agent":
@@ -284,10 +285,4 @@ def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
         return ((AGENT, frame["conversation"], frame.get("text"), -1, None, None, event),)
     if kind == "message":
         raise ValueError("a message with wrong types")
-    return ((OTHER, None, None, -1, None, None, frame),)
-
-
-def _seq(value: Any) -> int:
-    if type(value) is not int or not -1 <= value < SEQ_LIMIT:
-        raise ValueError("not a sequence number")
-    return value
+    return hear_sharing(frame)

@@ -11,6 +11,7 @@ from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
 from harness.target.protocol import Credentials, Person, Room, StoredRow
 
 HISTORY_PAGE = 1000
+SEQ_LIMIT = 1 << 62
 
 
 class ReferenceRooms:
@@ -56,6 +57,13 @@ class ReferenceRooms:
 
 def bearer(credentials: Credentials) -> dict[str, str]:
     return {"authorization": f"Bearer {credentials.token}"}
+
+
+def seq_of(value: Any) -> int:
+    """A number that fits into a record, -1 for none; else ValueError."""
+    if type(value) is not int or not -1 <= value < SEQ_LIMIT:
+        raise ValueError("not a sequence number")
+    return value
 
 
 def answer_object(step: str, response: HttpResponse) -> dict[str, Any]:

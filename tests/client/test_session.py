@@ -10,7 +10,7 @@ import pytest
 from checks.record import AGENT as AN_AGENT
 from checks.record import FOREIGN, NOBODY, NONE, Flag, Kind, Place
 from harness.client.body import decode, encode
-from harness.client.events import ACK, MESSAGE, NACK
+from harness.client.events import ACK, JOINED, MESSAGE, NACK, OTHER
 from harness.client.session import AGENT_EVENTS, NotConnected
 from harness.client.speaking import KEPT
 from harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN
@@ -291,6 +291,19 @@ def test_an_agents_run_is_recorded_chunk_by_chunk(stage: Any) -> None:
     assert (row["kind"], row["conv"], row["counter"], row["attempt"]) == (Kind.RUN, 1, 4, AGENT_EVENTS["chunk"])
     assert row["author"] == stage.journal.names["run-9"]
     assert len(heard) == 1
+
+
+def test_what_is_no_message_is_told_with_its_time(stage: Any) -> None:
+    """`on_rare` hears all but messages and answers, after their records."""
+    told: list[Any] = []
+    stage.session.on_rare = lambda ns, event: told.append((ns, event[0], len(stage.journal.rows())))
+    start(stage)
+    stage.session.heard(200, frame(k="joined", c="a", q=8))
+    stage.session.send(250, "a", "x")
+    stage.session.heard(300, message(7, 1, seq=9))
+    stage.session.heard(300, frame(k="nack", i="run1-3-1", x=[403, None]))
+    stage.session.heard(400, frame(k="news"))
+    assert told == [(200, JOINED, 2), (400, OTHER, len(stage.journal.rows()))]
 
 
 def test_without_acknowledgements_the_own_echo_counts(make_stage: Any) -> None:

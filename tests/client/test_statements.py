@@ -55,6 +55,14 @@ def test_a_request_says_what_its_exchange_was(journal: Written) -> None:
     assert (record["aux"], record["digest"]) == (3000, 0)
 
 
+def test_who_is_shown_as_online(journal: Written) -> None:
+    """PRESENCE: to whom on which connection, about whom, where."""
+    statements.write_presence(journal, 4, 2, told_ns=9, conv=3, about=1 << 31, online=True)
+    [record] = journal.records
+    assert (record["kind"], record["t"], record["client"], record["conn"]) == (Kind.PRESENCE, 9, 4, 2)
+    assert (record["author"], record["conv"], record["counter"], record["aux"]) == (1 << 31, 3, 1, NONE)
+
+
 def test_what_an_answer_does_not_state_is_not_made_up(journal: Written) -> None:
     """Without headers, or with ones that are no numbers, there is neither a Retry-After nor a budget."""
     assert statements.stated_budget({}) == (NONE, NOBODY)

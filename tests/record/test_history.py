@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from checks.record import FOREIGN, NONE, RECORD, RECORD_BYTES, Kind
+from checks.record import FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Kind
 from harness.errors import RecordError
 from harness.record.history import Follower, follow, open_history
 from harness.record.journal import Journal
@@ -65,6 +65,18 @@ def test_interned_senders_become_clients(run: RunDirectory, record: Make) -> Non
     heard = [batch.records["aux"].tolist() for batch in history.batches()]
     assert heard == [[1, STRANGER, NONE, 2, STRANGER, STRANGER], [0, 0, 0, 0, ann, ann]]
     assert history.journals[0].records["aux"][0] == bob, "the journal itself is not changed"
+
+
+def test_whose_presence_is_shown(run: RunDirectory) -> None:
+    """In PRESENCE the person is the author; somebody of whom no login says anything is nobody."""
+    journal = Journal.create(run.journals, "w1", meta={})
+    bob, ghost = journal.intern("bob-id"), journal.intern("ghost")
+    journal.identity(1, "bob-id")
+    for kind, author in ((Kind.PRESENCE, bob), (Kind.PRESENCE, ghost), (Kind.PRESENCE, 2), (Kind.PROBE, bob)):
+        journal.write(1, kind, 0, 0, 0, 0, 1, 0, author, 1, NONE, NONE, 0, 0)
+    journal.close({})
+    (batch,) = open_history(run.path).batches()
+    assert batch.records["author"].tolist() == [1, NOBODY, 2, bob]
 
 
 def test_torn_tail_is_dropped_and_counted(run: RunDirectory, record: Make) -> None:

@@ -45,6 +45,18 @@ def test_names_carry_the_tag() -> None:
     assert not {r.label for r in one.rooms} & {r.label for r in two.rooms}
 
 
+def test_people_with_several_devices() -> None:
+    """Each device is a client of its own; rooms and accounts are those of its person, in another process too."""
+    plan = Plan(seed=7, tag="abc", users=4, sizes=(2,), devices=3)
+    assert plan.clients == 12
+    assert plan.roster().user_of == (0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3)
+    assert [plan.person_of(client).number for client in (0, 2, 3, 11)] == [0, 0, 1, 3]
+    assert len(plan.people) == len(plan.rooms_of) == 4
+    assert {member.number for room in plan.rooms for member in room.members} == {0, 1, 2, 3}
+    assert len({plan.rng(client).random() for client in range(12)}) == 12
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+
+
 class Settled:
     """A target with accounts, or rooms, or both."""
 

@@ -14,6 +14,7 @@ import pytest
 from checks.contract import Contract
 from checks.record import Place
 from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from harness.client.sharing import Edit
 from harness.errors import SettingsError
 from harness.target.protocol import Credentials, Person, Room, Target
 from harness.target.reference import ReferenceTarget
@@ -278,3 +279,33 @@ def test_endpoints_are_needed() -> None:
     with pytest.raises(SettingsError) as caught:
         ReferenceTarget({"edge": "http://x"}, via="pigeon")  # type: ignore[arg-type]
     assert len(caught.value.faults) == 3
+
+
+def test_what_devices_share(target: ReferenceTarget, credentials: Credentials, room: Callable[..., Room]) -> None:
+    """Marks and edits by their own requests; a refusal is None."""
+    sharing, where = target.sharing, target.conversation_url(room(0))
+    mark, (request,) = drive(sharing.mark_read(credentials, room(0), 4), {"conversation": "r", "seq": 6})
+    assert (mark, request.method, request.url, request.body) == (6, "PUT", f"{where}/read", b'{"seq":4}')
+    marks, _ = drive(sharing.marks(credentials), {"conversations": [{"key": "a", "read": 2}, {"key": "b", "read": 0}]})
+    assert marks == {"a": 2, "b": 0}
+    answer = {"conversation": "r", "n": 3, "seq": 7, "version": 2, "text": "new", "at": "…"}
+    for version, said in ((None, {"text": "new"}), (1, {"text": "new", "version": 1})):
+        edit, (request,) = drive(sharing.edit(credentials, room(0), 7, "new", version), answer)
+        assert edit == Edit(3, 7, 2, "new")
+        assert (request.method, request.url, json.loads(request.body)) == ("PATCH", f"{where}/messages/7", said)
+    refused = HttpResponse(409, {}, b'{"error":"edited_meanwhile"}')
+    assert drive(sharing.edit(credentials, room(0), 7, "new", 1), refused)[0] is None
+    assert json.loads(sharing.watch("r")) == {"type": "watch", "conversation": "r"}
+
+
+def test_edits_come_in_pages(target: ReferenceTarget, credentials: Credentials, room: Callable[..., Room]) -> None:
+    """Up to the last one that there is; an answer that leads nowhere is told."""
+    rows = [{"n": n, "seq": 1, "version": n + 1, "text": f"text {n}"} for n in range(3, 7)]
+    pages = [{"edits": rows[:2], "last": 6}, {"edits": rows[2:], "last": 6}]
+    edits, requests = drive(target.sharing.edits_after(credentials, room(0), 2), *pages)
+    assert [edit.number for edit in edits] == [3, 4, 5, 6]
+    assert [parse_qs(urlsplit(request.url).query)["after"] for request in requests] == [["2"], ["4"]]
+    assert drive(target.sharing.edits_after(credentials, room(0), 6), {"edits": [], "last": 6})[0] == []
+    for answer in ({"edits": rows[:1], "last": 9}, {"edits": [{"n": "x"}], "last": 9}, {"last": 9}):
+        with pytest.raises(FlowError, match="reading edits"):
+            drive(target.sharing.edits_after(credentials, room(0), 3), answer)

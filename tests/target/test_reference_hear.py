@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.client.events import ACK, AGENT, JOINED, MESSAGE, NACK, OTHER, WELCOME
+from harness.client.events import ACK, AGENT, EDITED, JOINED, MARKED, MESSAGE, NACK, OTHER, PRESENCE, WELCOME
 from harness.target.reference import ReferenceTarget
 
 
@@ -59,6 +59,23 @@ def test_welcome_subscribes(target: ReferenceTarget) -> None:
     )
 
 
+def test_welcome_tells_the_read_marks(target: ReferenceTarget) -> None:
+    """Of all conversations, 0 where nothing was read; when resuming too."""
+    frame = {"type": "welcome", "user": "u1", "conversations": {"a": 4, "b": 0}, "read": {"a": 3}, "resume": True}
+    (heard,) = target.hear(json.dumps(frame))
+    assert (heard[0], heard[6]["read"]) == (WELCOME, {"a": 3, "b": 0})
+
+
+def test_what_devices_share(target: ReferenceTarget) -> None:
+    """A read mark, an edit with its number and version, and who is online."""
+    mark = {"type": "read", "conversation": "a", "seq": 7}
+    assert target.hear(json.dumps(mark)) == ((MARKED, "a", None, 7, None, None, None),)
+    edit = {"type": "edited", "conversation": "a", "n": 4, "seq": 7, "version": 2, "text": "new", "at": "…"}
+    assert target.hear(json.dumps(edit)) == ((EDITED, "a", "new", 7, None, None, (4, 2)),)
+    there = {"type": "presence", "conversation": "a", "users": {"u1": True, "u2": False}, "whole": False}
+    assert target.hear(json.dumps(there)) == ((PRESENCE, "a", None, -1, None, None, {"u1": True, "u2": False}),)
+
+
 @pytest.mark.parametrize(("complete", "extra"), [(True, True), (False, False), (None, None)])
 def test_joined(target: ReferenceTarget, complete: bool | None, extra: bool | None) -> None:
     """`complete` tells whether the session continues without a gap."""
@@ -79,6 +96,9 @@ def test_agent(target: ReferenceTarget) -> None:
         '{"type":"ack","id":"m"}', '{"type":"nack","id":"m","code":"many"}', '{"type":"welcome","user":"u"}',
         '{"type":"welcome","user":"u","conversations":[1]}', '{"type":"joined","conversation":"c","head":"x"}',
         '{"type":"ack","id":"m","conversation":"c","seq":18446744073709551615}',
+        '{"type":"read","conversation":"c","seq":"7"}', '{"type":"read","conversation":"c","seq":18446744073709551615}',
+        '{"type":"edited","conversation":"c","seq":7}', '{"type":"presence","conversation":"c","users":["u"]}',
+        '{"type":"welcome","user":"u","conversations":{"c":1},"read":{"c":"x"}}',
     ],
 )  # fmt: skip
 def test_bad_input_is_other(target: ReferenceTarget, data: str | bytes) -> None:

@@ -1,0 +1,111 @@
+"""What a device is shown of the state that all devices of a person share, and of who is online, as records.
+
+Edits carry a message body like messages do, with the identity of the message that they change, so that they are known
+whatever comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+from checks.record import NONE, Place, State
+from harness.client.body import decode_fields
+from harness.client.events import EDITED, MARKED, PRESENCE, WELCOME, Heard
+from harness.client.statements import Writes, digest_of, write_presence, write_seen
+
+
+class SharedJournal(Writes, Protocol):
+    """`harness.record.journal.Journal`."""
+
+    def intern(self, text: str) -> int: ...
+
+
+class Edit(NamedTuple):
+    """`number`: of the edit in its conversation, from 1 without gaps; `seq`, `version`: of the message, the latter 2
+    for the first edit."""
+
+    number: int
+    seq: int
+    version: int
+    text: str
+
+
+class Shown:
+    """What one device was shown, over all of its connections. Times are `time.monotonic_ns()`.
+
+    edits      by room label the number up to which all edits are known: news may come before older ones were asked for
+    versions   newest version by message (author, counter); 1 was never edited
+    """
+
+    def __init__(self, journal: SharedJournal, client: int, tag: str, rooms: Mapping[str, int]) -> None:
+        self._journal, self._client, self._tag, self._rooms = journal, client, tag, rooms
+        self.edits: dict[str, int] = {}
+        self._beyond: dict[str, set[int]] = {}
+        self.versions: dict[tuple[int, int], int] = {}
+
+    def hear(self, now_ns: int, event: Heard, conn: int) -> None:
+        """Something that was pushed; what is nothing of this is left alone."""
+        what, label, text, seq, _, _, extra = event
+        if what == MARKED and label is not None:
+            self._mark(label, seq, now_ns, NONE, conn)
+        elif what == EDITED and label is not None:
+            number, version = extra
+            self._know(label, number)
+            self._edit(label, Edit(number, seq, version, text or ""), now_ns, NONE, conn)
+        elif what == PRESENCE:
+            self._presence(label, extra, now_ns, conn)
+        elif what == WELCOME:
+            for room, mark in ((extra or {}).get("read") or {}).items():
+                self._mark(room, mark, now_ns, NONE, conn)
+
+    def answered_marks(self, marks: Mapping[str, int], asked_ns: int, now_ns: int) -> None:
+        """Read marks by room label, as the platform answered."""
+        for label, seq in marks.items():
+            self._mark(label, seq, now_ns, asked_ns, 0)
+
+    def answered_edits(self, label: str, edits: Iterable[Edit], asked_ns: int, now_ns: int) -> None:
+        """All edits of a room after some number, in order: of each message the last one is what is shown."""
+        edits = list(edits)
+        for edit in edits:
+            self._know(label, edit.number)
+        for edit in {edit.seq: edit for edit in edits}.values():
+            self._edit(label, edit, now_ns, asked_ns, 0)
+
+    def _mark(self, label: str, seq: int, now_ns: int, asked_ns: int, conn: int) -> None:
+        conv = self._rooms.get(label)
+        if conv is not None:
+            what = {"of": self._client, "conv": conv, "value": seq, "digest": digest_of(seq)}
+            self._seen(State.READ_MARK, now_ns, asked_ns, conn, **what)
+
+    def _edit(self, label: str, edit: Edit, now_ns: int, asked_ns: int, conn: int) -> None:
+        conv, body = self._rooms.get(label), decode_fields(edit.text)
+        if conv is None or body is None:
+            return
+        tag, author, _, counter, _, _, digest, sound = body
+        if tag == self._tag and sound:
+            message = (author, counter)
+            self.versions[message] = max(edit.version, self.versions.get(message, 1))
+            what = {"of": author, "what": counter, "conv": conv, "value": edit.version, "digest": digest}
+            self._seen(State.EDIT, now_ns, asked_ns, conn, **what)
+
+    def _know(self, label: str, number: int) -> None:
+        last, beyond = self.edits.get(label, 0), self._beyond.setdefault(label, set())
+        if number > last:
+            beyond.add(number)
+        while last + 1 in beyond:
+            last += 1
+            beyond.remove(last)
+        self.edits[label] = last
+
+    def _seen(self, state: State, now_ns: int, asked_ns: int, conn: int, **what: int) -> None:
+        place = Place.SOCKET if conn else Place.BACKEND
+        times = {"asked_ns": asked_ns, "seen_ns": now_ns}
+        write_seen(self._journal, self._client, place, state, conn=conn, **times, **what)
+
+    def _presence(self, label: str | None, users: Mapping[str, bool], now_ns: int, conn: int) -> None:
+        conv = self._rooms.get(label or "")
+        if conv is not None:
+            for user, online in users.items():
+                about = {"conv": conv, "about": self._journal.intern(user)}
+                write_presence(self._journal, self._client, conn, told_ns=now_ns, online=online, **about)

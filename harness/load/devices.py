@@ -1,0 +1,195 @@
+"""One of several devices of a person: what is done on one must show on all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+
+from checks.record import NONE, Place, State
+from harness.client.body import PREFIX, decode_fields, encode
+from harness.client.events import JOINED, Heard
+from harness.client.exchange import Exchange, observed
+from harness.client.flow import Flow, FlowError
+from harness.client.sharing import Shown
+from harness.client.statements import digest_of, write_change
+from harness.load.cutting import Cutting
+from harness.load.part import CROWD_WAIT_S
+from harness.target.protocol import Room
+from harness.target.sharing import Sharing, sharing_of
+
+AGAIN_S = 0.2
+"""Pause of a client that asks again."""
+LOOK_BACK = 3
+"""Of the newest edits, so many are asked for again."""
+LATE_S = 0.2
+
+
+class Device(Cutting):
+    """In tasks beside those of Cutting: `mark_read`, `edit`, `look_at_edits`, `look_at_marks`; for I18, I22 and, as
+    every device watches who is online, I27. Needs `story(…, devices=N)`, and a target that offers
+    `harness.target.sharing.Sharing`: on another one devices only chat, and these checks are not exercised.
+
+    tab  number of this device among its person's, from 0
+    """
+
+    abstract = True
+    carried = (*Cutting.carried, "shown", "_own")
+    shown: Shown
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        self._sharing: Sharing | None = sharing_of(self.part.target)
+        self.tab = self.number % self.part.plan.devices
+        self._own: dict[str, tuple[int, int, int]] = {}  # by room the person's newest message: seq, author, counter
+        self._behind: dict[str, gevent.Greenlet] = {}  # rooms whose edits are being asked for
+        self._settled_at = 0.0
+        self._edits = 0
+
+    # -- what a story can do --------------------------------------------------------------------------------------
+
+    def mark_read(self, room: Room, behind: int = 0) -> None:
+        """Say that all that was heard there is read, but for the last `behind` messages."""
+        self._go_on_or_stop()
+        seq = self.session.resume_points().get(room.label, 0) - behind
+        if self._sharing is None or seq <= 0:
+            return
+        change = {"state": State.READ_MARK, "of": self.number, "conv": room.number}
+        mark, asked = self._changed(
+            self._sharing.mark_read(self._credentials(), room, seq), lambda _: seq, digest=digest_of(seq), **change
+        )
+        if mark is not None and asked is not None:
+            self.shown.answered_marks({room.label: mark}, asked.sent_ns, asked.received_ns)
+
+    def edit(self, room: Room, *, careful: bool = False) -> None:
+        """Give the person's newest message there another text. `careful`: unless another device has done so."""
+        self._go_on_or_stop()
+        if self._sharing is None or room.label not in self._own:
+            return
+        seq, author, counter = self._own[room.label]
+        self._edits += 1
+        payload = f"edit {self._edits} of tab {self.number}"
+        text, digest = encode(self.part.plan.tag, author, room.number, counter, 0, 1, payload)
+        version = self.shown.versions.get((author, counter), 1) if careful else None
+        self._changed(
+            self._sharing.edit(self._credentials(), room, seq, text, version),
+            lambda edit: edit.version if edit else NONE,
+            state=State.EDIT, of=author, what=counter, conv=room.number, digest=digest,
+        )  # fmt: skip
+
+    def look_at_edits(self, room: Room) -> None:
+        """Ask for the newest edits."""
+        self._go_on_or_stop()
+        self._ask_for_edits(room, max(0, self.shown.edits.get(room.label, 0) - LOOK_BACK))
+
+    def look_at_marks(self) -> None:
+        """Ask how far everything is read."""
+        self._go_on_or_stop()
+        if self._sharing is not None:
+            marks, asked = self._asked(self._sharing.marks(self._credentials()))
+            if marks is not None and asked is not None:
+                self.shown.answered_marks(marks, asked.sent_ns, asked.received_ns)
+
+    def go_home(self, after_s: float, away_s: float) -> None:
+        """Be away, so long after everybody was here: once, and with the other devices of the person if they do."""
+
+        def go() -> None:
+            self.part.everyone_here.wait(CROWD_WAIT_S)
+            if not self.part.over.wait(after_s):
+                self.cut(away_s)
+
+        gevent.spawn(go)
+
+    # -- what is shown --------------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        super().connect()
+        if self._sharing is not None:
+            for room in dict.fromkeys(self.rooms):
+                self._send(self._sharing.watch(room.label))
+
+    def _listen(self) -> None:
+        super()._listen()
+        if not hasattr(self, "shown"):
+            self.shown = Shown(self.part.journal, self.number, self.part.plan.tag, self.part.plan.numbers)
+        self.session.on_rare, self.session.on_message = self._pushed, self._heard
+
+    def _pushed(self, now_ns: int, event: Heard) -> None:
+        """Inside the io callback."""
+        self.shown.hear(now_ns, event, self.session.conn)
+        if event[0] == JOINED and self._sharing is not None:
+            label = event[1] or ""
+            self._behind[label] = gevent.spawn(self._catch_up, label, self.session.conn)
+
+    def _heard(self, event: Heard) -> None:
+        """Inside the io callback, for each message."""
+        _, label, text, seq, sender, _, _ = event
+        if label is not None and sender == self._credentials().user_id and (text or "").startswith(PREFIX):
+            body = decode_fields(text or "")
+            if body is not None and seq > self._own.get(label, (0, 0, 0))[0]:
+                self._own[label] = (seq, body[1], body[3])
+
+    def _catch_up(self, label: str, conn: int) -> None:
+        """Ask for the edits that this connection was not told of, until they are there or it has ended."""
+        room = next((room for room in self.rooms if room.label == label), None)
+        while room is not None and self.session.connected_now and self.session.conn == conn:
+            if self._ask_for_edits(room, self.shown.edits.get(label, 0)):
+                return
+            gevent.sleep(AGAIN_S)
+
+    def _ask_for_edits(self, room: Room, after: int) -> bool:
+        if self._sharing is None:
+            return False
+        edits, asked = self._asked(self._sharing.edits_after(self._credentials(), room, after))
+        if edits is None or asked is None:
+            return False
+        self.shown.answered_edits(room.label, edits, asked.sent_ns, asked.received_ns)
+        return True
+
+    # -- requests ---------------------------------------------------------------------------------------------------
+
+    def _asked(self, flow: Flow[Any]) -> tuple[Any, Exchange | None]:
+        """What a question was answered with, and its first request; (None, …) if it was not."""
+        seen: list[Exchange] = []
+        result = None
+        with self._recording():
+            try:
+                result = self._quietly(observed(flow, seen.append))
+            except FlowError as error:
+                self._failed("STATE", "shared state", error)
+        return result, seen[0] if seen else None
+
+    def _changed(
+        self, flow: Flow[Any], value_of: Callable[[Any], int], *, state: State, **change: int
+    ) -> tuple[Any, Exchange | None]:
+        """A change and its answer, on record whatever became of it."""
+        sent_ns, result, asked = time.monotonic_ns(), None, None
+        try:
+            result, asked = self._asked(flow)
+        finally:
+            received_ns = time.monotonic_ns()
+            write_change(
+                self.part.journal, self.number, Place.BACKEND, state, sent_ns=sent_ns, received_ns=received_ns,
+                status=asked.status if asked else 0, value=value_of(result), **change,
+            )  # fmt: skip
+            wait_s = self.part.target.contract.shared_state_s or 0.0
+            self._settled_at = time.monotonic() + wait_s + LATE_S
+        return result, asked
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Until what was changed must show everywhere."""
+        catching_up = any(not greenlet.dead for greenlet in self._behind.values())
+        return super().busy or catching_up or time.monotonic() < self._settled_at
+
+    def stay_away(self) -> None:
+        """Who could not learn what was missed does not stand for what the person's devices show in the end."""
+        super().stay_away()
+        catching_up = [greenlet for greenlet in self._behind.values() if not greenlet.dead]
+        gevent.killall(catching_up)
+        if catching_up:
+            self._hang_up()

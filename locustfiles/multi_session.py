@@ -1,0 +1,56 @@
+"""Everybody is there five times: five tabs, five conversations, one person; and people come and go.
+
+Each tab talks in a conversation of its own and hears all five. Answers come to the tab that asked (I14). Tabs edit
+one message at the same time, and move the same read marks, some of them back: whoever asks afterwards is shown the
+last change (I18), and in the end all tabs of a person show the same (I22), also those that were away. A tab that
+closes leaves its person online; who has gone with all of them is soon shown as offline, also where a replica has died
+with some of them (I27). Meanwhile messages are stored (I5a) and heard on every tab (I5b) once (I6), in order (I1), by
+nobody else (I12), from whom they are (I15).
+"""
+
+from locust import task
+
+from harness.load import Device, story
+
+TABS, EVERY, LEAVE_S, AWAY_S = 5, 4, 4.0, 13.0
+
+story(
+    __file__,
+    judged_by="I1 I5a I5b I6 I12 I14 I15 I18 I22 I27".split(),
+    rooms=(2, 3, 4, 5, 6),
+    devices=TABS,
+    faults="kill:backend-1@2s+1s",
+)
+
+
+class Tab(Device):
+    """One of five of a person. Every fourth person goes away for a while."""
+
+    def on_start(self):
+        super().on_start()
+        if self.ready and self.person.number % EVERY == EVERY - 1:
+            self.go_home(after_s=LEAVE_S, away_s=AWAY_S)
+
+    @task(8)
+    def talk(self):
+        self.say(self.rooms[self.tab])
+
+    @task(4)
+    def read(self):
+        self.mark_read(self.rng.choice(self.rooms), behind=self.rng.choice((0, 0, 2)))
+
+    @task(4)
+    def write_it_better(self):
+        self.edit(self.rng.choice(self.rooms), careful=self.rng.random() < 0.3)
+
+    @task(3)
+    def look_at_what_was_edited(self):
+        self.look_at_edits(self.rng.choice(self.rooms))
+
+    @task(2)
+    def look_at_what_was_read(self):
+        self.look_at_marks()
+
+    @task(1)
+    def close_the_tab_for_a_moment(self):
+        self.cut(away_s=self.rng.uniform(0.2, 2.0))
