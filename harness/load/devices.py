@@ -56,10 +56,11 @@ class Device(Cutting):
         seq = self.session.resume_points().get(room.label, 0) - behind
         if self._sharing is None or seq <= 0:
             return
-        change = {"state": State.READ_MARK, "of": self.number, "conv": room.number}
         mark, asked = self._changed(
-            self._sharing.mark_read(self._credentials(), room, seq), lambda _: seq, digest=digest_of(seq), **change
-        )
+            self._sharing.mark_read(self._credentials(), room, seq),
+            lambda _: seq,
+            state=State.READ_MARK, of=self.number, conv=room.number, digest=digest_of(seq),
+        )  # fmt: skip
         if mark is not None and asked is not None:
             self.shown.answered_marks({room.label: mark}, asked.sent_ns, asked.received_ns)
 

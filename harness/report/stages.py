@@ -30,6 +30,7 @@ BUDGET = {"rate_per_s": 20, "rate_burst": 1000}
 STAGES = {
     ROUGH: Stage(seconds=10),
     "auth_outage": Stage(seconds=25, links=("frontend/auth", "auth/postgres")),
+    "multi_session": Stage(users=20, seconds=25),
     "rolling_restart": Stage(seconds=25),
     "rate_limits": Stage(users=20, seconds=25, settings={"auth": BUDGET, "backend": {**BUDGET, "abuse_nacks": 200}}),
 }

@@ -186,6 +186,7 @@ MESSAGES: tuple[Described, ...] = (
         high=0.3,
         one=0.02,
         needs="users with two devices",
+        story="multi_session",
     ),
     Described(
         id="Z18",

@@ -1,0 +1,109 @@
+"""Edits, read marks and presence of which the devices of a person are shown something wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+
+TTL_S = 1.5
+
+
+async def ask(platform: Any, user: Any, method: str, path: str, backend: int = 0, **body: Any) -> dict[str, Any]:
+    url = f"{platform.backends[backend].url}/api/conversations{path}"
+    async with httpx.AsyncClient(timeout=10) as client:
+        answer = await client.request(method, url, json=body or None, headers=user.bearer)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+async def said(platform: Any, user: Any, n: int) -> str:
+    """A new conversation of the user's, who has said so many messages."""
+    key = await platform.room([user])
+    socket = await platform.connect(user, 1)
+    for number in range(n):
+        await socket.send(key, str(number))
+    await socket.hear(n, key)
+    return str(key)
+
+
+async def watch(platform: Any, user: Any, key: str) -> Any:
+    """A socket on the healthy replica that has been told who is online."""
+    socket = await platform.connect(user, 1)
+    await socket.say(type="watch", conversation=key)
+    await socket.hear(1, key, "presence")
+    return socket
+
+
+def told_of(socket: Any, user: Any) -> list[bool]:
+    return [f["users"][user.id] for f in socket.all("presence") if user.id in f["users"]]
+
+
+async def test_the_earlier_edit_stands(defective: Any, truth: Any) -> None:
+    """Z22: the second edit is confirmed and told, and whoever asks is shown the first one as the last."""
+    platform = defective("Z22:1")
+    (user,) = await platform.log_in_many(1)
+    key = await said(platform, user, 1)
+    socket = await platform.connect(user, 1)
+    for text in ("first", "second"):
+        answer = await ask(platform, user, "PATCH", f"/{key}/messages/1", text=text)
+    assert (answer["text"], answer["version"]) == ("second", 3)
+    assert [f["text"] for f in await socket.hear(2, key, "edited")] == ["first", "second"]
+    edits = (await ask(platform, user, "GET", f"/{key}/edits?after=0", 1))["edits"]
+    assert [(edit["version"], edit["text"]) for edit in edits] == [(2, "second"), (3, "first")]
+    told = truth(platform)
+    assert len(told.fired) == len(told.manifest) == 1
+
+
+async def test_a_mark_goes_back(defective: Any, truth: Any) -> None:
+    """Z22: a mark below the one that stands takes its place."""
+    platform = defective("Z22:1")
+    (user,) = await platform.log_in_many(1)
+    key = await said(platform, user, 3)
+    assert [(await ask(platform, user, "PUT", f"/{key}/read", seq=seq))["seq"] for seq in (3, 1)] == [3, 1]
+    (shown,) = (await ask(platform, user, "GET", "", 1))["conversations"]
+    assert shown["read"] == 1
+    assert len(truth(platform).manifest) == 1
+
+
+async def test_a_device_is_not_told_of_a_mark(defective: Any, truth: Any) -> None:
+    """Z29: the device on this replica never hears of it, the one on the other replica does."""
+    platform = defective("Z29:1")
+    (user,) = await platform.log_in_many(1)
+    key = await said(platform, user, 3)
+    deaf, other = await platform.connect(user, 0), await platform.connect(user, 1)
+    await ask(platform, user, "PUT", f"/{key}/read", seq=2)
+    await other.hear(1, key, "read")
+    await deaf.say(type="ping", id="now")
+    await deaf.hear(1, kind="pong")
+    assert deaf.all("read") == []
+    assert len(truth(platform).manifest) == 1
+
+
+async def test_who_died_with_a_replica_is_online_for_ever(defective: Any, truth: Any) -> None:
+    """Z35: the lease of a socket on a replica that is killed does not end."""
+    platform = defective("Z35:1", presence_ttl_s=TTL_S)
+    user, other = await platform.log_in_many(2)
+    key = await platform.room([user, other])
+    await platform.connect(other, 0)
+    watching = await watch(platform, user, key)
+    await watching.until(lambda: told_of(watching, other), "online")
+    assert truth(platform).fired
+    platform.backends[0].kill()
+    await asyncio.sleep(2 * TTL_S)  # that nothing comes has no event
+    assert told_of(watching, other) == [True]
+
+
+async def test_one_tab_takes_all_along(defective: Any, truth: Any) -> None:
+    """Z36: a tab is closed, and its person is shown as offline until the other tab's lease is renewed."""
+    platform = defective("Z36:1", presence_ttl_s=TTL_S)
+    user, other = await platform.log_in_many(2)
+    key = await platform.room([user, other])
+    tabs = [await platform.connect(other, 0) for _ in range(2)]
+    watching = await watch(platform, user, key)
+    await watching.until(lambda: told_of(watching, other), "online")
+    await tabs[0].end()
+    await watching.until(lambda: len(told_of(watching, other)) >= 3, "offline and online again")
+    assert told_of(watching, other)[:3] == [True, False, True]
+    assert truth(platform).manifest
