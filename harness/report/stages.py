@@ -25,10 +25,11 @@ class Stage:
 
 
 BUDGET = {"rate_per_s": 20, "rate_burst": 1000}
-# Sixteen people take some of the time to log in. The outages, the restarts and the floods take theirs: a run ends after
-# the last of them.
+# Sixteen people take some of the time to log in. Outages, restarts, floods and the ends of tokens take theirs: a run ends
+# after the last of them.
 STAGES = {
     ROUGH: Stage(seconds=10),
+    "jwt_lifecycle": Stage(users=20, seconds=25),
     "auth_outage": Stage(seconds=25, links=("frontend/auth", "auth/postgres")),
     "multi_session": Stage(users=20, seconds=25),
     "rolling_restart": Stage(seconds=25),
