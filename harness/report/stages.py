@@ -25,8 +25,8 @@ class Stage:
 
 
 BUDGET = {"rate_per_s": 20, "rate_burst": 1000}
-# Sixteen people take some of the time to log in. Outages, restarts, floods and the ends of tokens take theirs: a run ends
-# after the last of them.
+# Sixteen people take some of the time to log in. Outages, restarts, floods and the ends of tokens take theirs: a run
+# ends after the last of them.
 STAGES = {
     ROUGH: Stage(seconds=10),
     "jwt_lifecycle": Stage(users=20, seconds=25),
