@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from random import Random
 from typing import Any
@@ -28,7 +29,13 @@ class ChatUser(Paced, Connected, User):
     """
 
     abstract = True
+    tasks: list[Any]
     carried: tuple[str, ...] = ("person", "rooms", "rng", "credentials", "session", "_poster")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        forgiving = {task: _forgiving(task) for task in cls.tasks}  # a heavy one is there more than once
+        cls.tasks = [forgiving[task] for task in cls.tasks]
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
@@ -166,3 +173,20 @@ class ChatUser(Paced, Connected, User):
     def _go_on_or_stop(self) -> None:
         if self.part.draining or not self.ready:
             raise StopUser  # not from on_start: Locust would print a traceback there
+
+
+def _forgiving(task: Any) -> Any:
+    """A task that was refused what it asked for has failed, as requests fail in an outage; it is no error of the story,
+    for which Locust would print a traceback."""
+    if isinstance(task, type) or hasattr(task, "forgiving"):
+        return task
+
+    @functools.wraps(task)
+    def act(user: ChatUser) -> None:
+        try:
+            task(user)
+        except FlowError as error:
+            user._failed("TASK", task.__name__, error)
+
+    act.forgiving = True  # type: ignore[attr-defined]
+    return act
