@@ -9,7 +9,6 @@ import gevent
 from checks.record import Kind, Place
 from harness.client.flow import FlowError
 from harness.load.attacks import Attacker
-from harness.target.protocol import Credentials
 
 
 class Racer(Attacker):
@@ -25,36 +24,38 @@ class Racer(Attacker):
         """Logins of a person whom the platform knows by now."""
         self._go_on_or_stop()
         with self._turn:
-            self._race()
+            self._tell(self._race())
 
     def _log_in(self) -> None:
         if self._tokens is None:
             super()._log_in()
             return
         begin_ns = time.monotonic_ns()
-        self._race()
+        named = self._race()
         self._logged_in(self.now.credentials, begin_ns)
+        self._tell(named)  # not before: who this user is had not been said
 
-    def _race(self) -> None:
-        """All devices at once; the user goes by the login that was answered last. FlowError if none was answered."""
+    def _race(self) -> list[str]:
+        """All devices at once; whom auth named in their logins. The user goes by the one that was answered last.
+        FlowError if none was answered."""
         greenlets = [gevent.spawn(self._one_device) for _ in range(self.devices)]
         gevent.joinall(greenlets)
-        if not any(greenlet.value for greenlet in greenlets):
+        named = [greenlet.value for greenlet in greenlets if greenlet.value is not None]
+        if not named:
             raise FlowError("login", "tokens for one of the devices", detail="none")
+        return named
 
-    def _one_device(self) -> bool:
+    def _one_device(self) -> str | None:
         begin_ns = time.monotonic_ns()
         try:
             self._log_in_again()
         except FlowError as error:
             self._failed("LOGIN", "a device's login", error)
-            return False
-        self._tell(self._credentials(), begin_ns)
-        return True
-
-    def _tell(self, credentials: Credentials, begin_ns: int) -> None:
-        """A login, and whom auth named in it."""
-        journal = self.part.journal
+            return None
         self.part.note(Kind.LOGIN, self.number, counter=200, aux=(time.monotonic_ns() - begin_ns) // 1000)
-        said = journal.intern(credentials.user_id)
-        self.part.note(Kind.IDENTITY, self.number, counter=int(Place.AUTH), aux=said)
+        return self._credentials().user_id
+
+    def _tell(self, named: list[str]) -> None:
+        for user_id in named:
+            said = self.part.journal.intern(user_id)
+            self.part.note(Kind.IDENTITY, self.number, counter=int(Place.AUTH), aux=said)

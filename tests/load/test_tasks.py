@@ -39,3 +39,34 @@ def test_a_request_that_fails_is_a_failed_task() -> None:
     failed, raised = sorted(ran.stdout.splitlines())
     assert failed.startswith("failed TASK asks")
     assert raised == "raised 'a mistake in the story'"
+
+
+RACE = """
+from types import SimpleNamespace
+from checks.record import Kind
+from harness.load import Racer
+
+told = []
+
+class Person(Racer):
+    def _log_in_again(self):
+        self.login = SimpleNamespace(credentials=SimpleNamespace(user_id="an id"))
+        self.credentials = self.login.credentials
+
+journal = SimpleNamespace(intern=lambda name: name, identity=lambda *said: told.append("the identity"))
+person = object.__new__(Person)
+person.part = SimpleNamespace(
+    journal=journal, note=lambda kind, *_, **said: told.append(kind.name), target=SimpleNamespace(identity=lambda _: ())
+)
+person._tokens, person.number, person._flow = True, 0, lambda flow: flow
+person._log_in()
+print(*told, sep="\\n")
+"""
+
+
+def test_who_a_racing_user_is_stands_before_anything_about_it() -> None:
+    """Else the judge beside the run, which reads what is there so far, takes them for strangers."""
+    ran = subprocess.run([sys.executable, "-c", RACE], capture_output=True, text=True, timeout=60, check=True)
+    told = ran.stdout.splitlines()
+    assert told.count("IDENTITY") == 3
+    assert told.index("the identity") < told.index("IDENTITY")
