@@ -67,6 +67,9 @@ class Follower:
 
     Journals are numbered as `open_history` numbers them: one is taken up when those that are expected before it are
     there, at the latest in the last sweep.
+
+    revised  an account that stood for a stranger in what was yielded has turned out to be a user's: whoever needs the
+             truth reads `history` again
     """
 
     def __init__(self, run_dir: Path | str, *, poll_s: float = 0.1, stop: Callable[[], bool] = lambda: False) -> None:
@@ -75,6 +78,8 @@ class Follower:
         self._done: dict[str, int] = {}
         self._remap = Remap(())
         self._remapped = (0, 0)
+        self._strangers: set[str] = set()
+        self.revised = False
 
     def batches(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
         """Batches as they come, those of one journal in order. Polls every `poll_s` seconds when there is nothing."""
@@ -113,7 +118,9 @@ class Follower:
         views = self.history.journals
         now = len(views), sum(view.sidecar.lines for view in views)
         if now != self._remapped:
+            self._strangers |= self._remap.strangers
             self._remap, self._remapped = Remap(views), now
+            self.revised = self.revised or not self._strangers.isdisjoint(self._remap.clients)
 
     def closed(self) -> bool:
         """Every expected journal has its footer."""

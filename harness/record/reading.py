@@ -161,14 +161,20 @@ def first_clients(views: Sequence[JournalView]) -> dict[str, int]:
 
 
 class Remap:
-    """Interned platform user ids → client numbers."""
+    """Interned platform user ids → client numbers.
+
+    clients    platform user id → client, as far as the journals state it
+    strangers  ids of what was read so far that are nobody's
+    """
 
     def __init__(self, views: Sequence[JournalView]) -> None:
-        clients = first_clients(views)
+        self.clients = first_clients(views)
+        self.strangers: set[str] = set()
+        self._names = [list(view.names.values()) for view in views]
         self._tables = [
             # One more than there are names: where an id points beyond them (a damaged sidecar), it is a stranger.
-            np.array([clients.get(text, STRANGER) for text in view.names.values()] + [STRANGER], dtype=np.int64)
-            for view in views
+            np.array([self.clients.get(text, STRANGER) for text in names] + [STRANGER], dtype=np.int64)
+            for names in self._names
         ]
 
     def apply(self, number: int, records: np.ndarray) -> None:
@@ -179,13 +185,19 @@ class Remap:
         foreign = aux >= FOREIGN
         if foreign.any():
             where = np.flatnonzero(foreign & _NAMES_A_USER[records["kind"]])
-            table = self._tables[number]
-            aux[where] = table[np.minimum(aux[where] - FOREIGN, len(table) - 1)]
+            aux[where] = self._clients(number, aux[where])
 
     def _about(self, number: int, records: np.ndarray) -> None:
         where = np.flatnonzero(records["kind"] == Kind.PRESENCE)
         where = where[records["author"][where] >= FOREIGN]
         if len(where):
-            table = self._tables[number]
-            clients = table[np.minimum(records["author"][where].astype(np.int64) - FOREIGN, len(table) - 1)]
+            clients = self._clients(number, records["author"][where].astype(np.int64))
             records["author"][where] = np.where(clients == STRANGER, NOBODY, clients)
+
+    def _clients(self, number: int, ids: np.ndarray) -> np.ndarray:
+        table, names = self._tables[number], self._names[number]
+        places = np.minimum(ids - FOREIGN, len(table) - 1)
+        clients: np.ndarray = table[places]
+        for place in np.unique(places[clients == STRANGER]).tolist():
+            self.strangers.update(names[place : place + 1])
+        return clients

@@ -59,6 +59,11 @@ class Following:
         """Judge the rest; the verdict, written into the run's directory. Its folds have seen all but the end."""
         self._follower.closed()  # reads run.json, as it is now
         self._judge(last=True)
+        if self._follower.revised:
+            self._say("an account that was taken for a stranger's is a user's: the run is judged again as a whole")
+            self.live = LiveVerdict(self._history, self._say)
+            for batch in self._history.batches():
+                self.live.judge.step(batch)
         verdict = verdict_of(self._history, self.live.judge)
         write_verdict(self._history.path, verdict, verdict_text(verdict))
         self._tell(self.live.last_look(verdict))

@@ -26,6 +26,7 @@ from soup import soup
 
 from checks.compiled import COMPILED
 from checks.judge import Batch, Judge
+from checks.record import FOREIGN, Kind, Place
 from checks.traffic import Traffic
 from harness.client.tally import BUCKETS, Histogram
 from harness.platform.tether import module_environment
@@ -86,6 +87,28 @@ def test_nothing_told_is_taken_back(tmp_path: Path, defect: str) -> None:
         run.close()
         assert broken <= {row["id"] for row in following.finish()["checks"] if row["violations"]}, seed
         assert defect or not broken, seed
+
+
+def test_who_turns_out_to_be_a_user_was_no_stranger(tmp_path: Path) -> None:
+    """An account that is stated after the records that name it: the verdict so far is wrong, the verdict is not."""
+    told = Told()
+    for place in (Place.AUTH, Place.BACKEND):
+        told.write(Kind.IDENTITY, client=0, counter=int(place), aux=FOREIGN)  # the first name of the journal
+    run = Journaled(tmp_path / "run", told.run(), judged_by=[])
+    run.journal(0).intern("an account")
+    run.write(0, len(told.rows))
+    lines: list[str] = []
+    following = Following(run.directory.path, lines.append, publish=False)
+    document = following.turn()
+    assert document is not None
+    assert "I15" in {finding["check"] for finding in document["findings"]}
+    run.journal(0).identity(0, "an account")
+    run.close()
+    assert following.over()
+    verdict = following.finish()
+    assert any("judged again" in line for line in lines)
+    assert without_witnesses(verdict) == without_witnesses(judge_run(run.directory.path))
+    assert next(check for check in verdict["checks"] if check["id"] == "I15")["outcome"] == "PASS"
 
 
 def test_the_last_step_folds_only_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

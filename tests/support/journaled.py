@@ -34,13 +34,18 @@ class Journaled:
         """Journals that are not yet written to their end."""
         return [n for n, rows in enumerate(self._rows) if self.written[n] < len(rows)]
 
-    def write(self, number: int, count: int) -> None:
-        """The next `count` records of a journal, which is created before the first."""
+    def journal(self, number: int) -> Journal:
+        """A journal, which is created when it is first asked for."""
         journal = self._journals[number]
         if journal is None:
             journal = self._journals[number] = Journal.create(
                 self.directory.journals, self._names[number], meta={"host": "here"}
             )
+        return journal
+
+    def write(self, number: int, count: int) -> None:
+        """The next `count` records of a journal."""
+        journal = self.journal(number)
         start = self.written[number]
         for row in self._rows[number][start : start + count]:
             journal.write(*row)
