@@ -37,12 +37,13 @@ class Device(Cutting):
 
     abstract = True
     carried = (*Cutting.carried, "shown", "_own")
-    shown: Shown
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
         self._sharing: Sharing | None = sharing_of(self.part.target)
-        self.tab = self.number % self.part.plan.devices
+        plan = self.part.plan
+        self.tab = self.number % plan.devices
+        self.shown = Shown(self.part.journal, self.number, plan.tag, plan.numbers)
         self._own: dict[str, tuple[int, int, int]] = {}  # by room the person's newest message: seq, author, counter
         self._behind: dict[str, gevent.Greenlet] = {}  # rooms whose edits are being asked for
         self._settled_at = 0.0
@@ -113,8 +114,6 @@ class Device(Cutting):
 
     def _listen(self) -> None:
         super()._listen()
-        if not hasattr(self, "shown"):
-            self.shown = Shown(self.part.journal, self.number, self.part.plan.tag, self.part.plan.numbers)
         self.session.on_rare, self.session.on_message = self._pushed, self._heard
 
     def _pushed(self, now_ns: int, event: Heard) -> None:

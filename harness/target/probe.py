@@ -46,6 +46,7 @@ WORDS = {
     OTHER: "not understood (no rule fits)",
 }
 NOTHING = 0
+UNSHARED = "a target file cannot describe edits, read marks and presence yet"
 JUDGED, NOT_PROMISED, UNKNOWN = "can be judged", "not promised", "UNKNOWN"
 
 
@@ -165,6 +166,8 @@ def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
         ("I15", "senders are who they are", contract.names_sender, unnamed),
         ("I20", "resuming leaves no gap", contract.resume, none),
         ("I25", "delivered in time", contract.delivery_bound_s is not None, unjoined or changed),
+        ("I18 I22", "devices show the same edits and marks", contract.shared_state_s is not None, UNSHARED),
+        ("I27", "who is shown as online is there", contract.presence_s is not None, UNSHARED),
         ("I41", "both user tables agree", contract.sync_bound_s is not None, _undatabased(len(target.databases))),
     ]
     return [

@@ -45,6 +45,15 @@ async def test_a_wrong_path_makes_checks_unknown(other_chat: Any, tmp_path: Path
     assert verdicts["I10"] == "can be judged"
 
 
+async def test_what_a_file_cannot_describe(other_chat: Any, tmp_path: Path) -> None:
+    """Who promises it is told that it cannot be judged."""
+    file = tmp_path / "target.toml"
+    file.write_text(other_chat.target_file.read_text().replace("[contract]", "[contract]\npresence_s = 5.0"))
+    verdicts = {ids: verdict for ids, _, verdict in judgeable(await rehearse(load_target(file), 5.0))}
+    assert verdicts["I27"].startswith("UNKNOWN: a target file cannot describe")
+    assert verdicts["I18 I22"] == "not promised"
+
+
 async def test_a_loss_is_seen(losing_chat: Any) -> None:
     """A delivery that never comes leaves completeness UNKNOWN instead of judged."""
     rehearsal = await rehearse(load_target(losing_chat.target_file), 1.0)
