@@ -13,13 +13,14 @@ class Cutting(ChatUser):
 
     abstract = True
     away_s: tuple[float, float] = (0.0, 0.6)
-    _away_s = 0.0
+    _back_at = 0.0
 
     def cut(self, away_s: float | None = None) -> None:
         """As a lost network would; back after a while in which others go on talking (`away_s` of the class, or so
-        many seconds), or not at all if the run ends before."""
+        many seconds), or not at all if the run ends before. Who is away already stays away for so long at least."""
         if self._connection is not None and not self.part.draining:
-            self._away_s = self.rng.uniform(*self.away_s) if away_s is None else away_s
+            away_s = self.rng.uniform(*self.away_s) if away_s is None else away_s
+            self._back_at = max(self._back_at, time.monotonic() + away_s)
             self._connection.abort()
 
     def say_quickly(self, room: Room, count: int, *, cut: bool = False) -> None:
@@ -35,6 +36,11 @@ class Cutting(ChatUser):
         self._await_answers(0)
 
     def _reconnect(self) -> None:
-        away_s, self._away_s = self._away_s, 0.0
-        self.part.over.wait(away_s)
+        while (left_s := self._back_at - time.monotonic()) > 0 and not self.part.over.wait(left_s):
+            pass  # it may have become longer meanwhile
         super()._reconnect()
+
+    def connect(self) -> None:
+        super().connect()
+        if self._connection is not None and time.monotonic() < self._back_at:
+            self._connection.abort()  # cut while it was being opened

@@ -117,6 +117,8 @@ class _Cook:
         rng = self.rng
         for _ in range(steps):
             self.step()
+        for journal in self.journals:
+            journal.write(Kind.PHASE, self.tick(), counter=int(Phase.DRAIN))
         self.t += rng.choice((0, 20, 60))
         if rng.random() < 0.9:
             for journal in self.journals:

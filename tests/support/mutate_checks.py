@@ -149,11 +149,12 @@ def chosen(check: Check, sample: int) -> list[Mistake]:
 
 
 def stages(check: str) -> Iterator[list[str]]:
-    """Arguments of pytest: literal histories, the gate, the oracle; the next only if these stay green."""
+    """Arguments of pytest: literal histories, the gate, the oracles; the next only if these stay green."""
     own = f"tests/checks/test_{TESTS.get(check, 'health')}.py"
     yield [own, "tests/checks/test_disagreements.py"]
     yield ["tests/checks/test_gate.py", "-k", f"[{check}] or has_its_proof"]
     yield ["tests/checks/test_against_oracle.py", "-k", "slightly_wrong or nonsense"]
+    yield ["tests/checks/test_planes_against_oracle.py"]
 
 
 def first_red(directory: Path, arguments: list[str]) -> str:
