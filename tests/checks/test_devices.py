@@ -197,6 +197,25 @@ def test_a_change_just_before_the_end_is_on_its_way(history: Any, status: int) -
     assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 1)
 
 
+@pytest.mark.parametrize(("ms", "outcome"), [(0, Outcome.PASS), (1, Outcome.FAIL)])
+def test_a_change_as_old_as_the_bound_has_arrived(history: Any, ms: int, outcome: Outcome) -> None:
+    """Exactly 4 ms before the end it must show, 3 ms before it need not."""
+    both_there(history)
+    pause(history, 5)
+    read_up_to(history, BOB, 4)
+    shown_mark(history, BOB, 4)
+    pause(history, ms)
+    assert history.drained().judge()["I22"].outcome == outcome
+
+
+@pytest.mark.parametrize(("ms", "examined"), [(0, 0), (1, 2)])
+def test_a_device_takes_part_from_the_bound_on(history: Any, ms: int, examined: int) -> None:
+    """Shown something for the first time exactly 4 ms before the end it counts, 3 ms before it does not."""
+    both_there(history)
+    pause(history, ms)
+    assert history.drained().judge()["I22"].examined == examined
+
+
 def test_a_fault_gives_time(history: Any) -> None:
     """Something was down less than the bound before the end."""
     both_there(history)
