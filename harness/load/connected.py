@@ -9,6 +9,7 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
+from gevent.lock import RLock
 from locust.exception import LocustError
 
 from harness.client.blocking import Connection, Refused
@@ -22,6 +23,9 @@ from harness.load.recording import Recording
 from harness.target.protocol import Credentials, Room
 
 ANSWER_S = 10.0
+HOLDS_S = 5.0
+"""Credentials that end sooner are not begun with."""
+UNAUTHORIZED = 401
 RECONNECT_TRIES = 8
 
 
@@ -43,6 +47,8 @@ class Connected(Recording):
         self._poster: Poster | None = None
         self._answered = Event()
         self._reconnecting: gevent.Greenlet | None = None
+        self._unauthorized = False
+        self._renewing = RLock()
 
     @property
     def online(self) -> bool:
@@ -91,7 +97,19 @@ class Connected(Recording):
         """Hooks of a new session, or of one that is taken over."""
         self.session.on_answer, self.session.on_closed = self._answered.set, self._lost
 
+    def _hold_credentials(self) -> None:
+        """Log in anew if the credentials have ended, or soon will, as people do in a long run. Raises FlowError."""
+        with self._renewing:
+            ends = self._credentials().expires_at
+            if self._unauthorized or (ends is not None and ends - time.time() < HOLDS_S):
+                self._log_in()
+                self._unauthorized = False
+
+    def _log_in(self) -> None:
+        raise NotImplementedError
+
     def _handshake(self, resume: Mapping[str, int] | None) -> Handshake:
+        self._hold_credentials()
         return self.part.target.handshake(self._credentials(), resume)
 
     @property
@@ -143,6 +161,7 @@ class Connected(Recording):
                 self._resend()
                 return
             except (Refused, FlowError, OSError) as error:
+                self._unauthorized = isinstance(error, Refused) and error.status == UNAUTHORIZED
                 self._failed("WS", "reconnect", error)
                 gevent.sleep(pause_s * self.rng.uniform(0.5, 1.5))
                 pause_s = min(2.0, pause_s * 2)

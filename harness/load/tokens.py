@@ -174,6 +174,11 @@ class TokenUser(ChatUser):
         flow = self.tokens.finish_login(begun.login, self.person, browser)
         return self.told(flow, Place.AUTH, Way.QUERY, begun.state)
 
+    def _hold_credentials(self) -> None:
+        """Nothing: these users look after their tokens by themselves, and show some that have ended."""
+        if self._tokens is None:
+            super()._hold_credentials()
+
     def _take(self, login: Login) -> None:
         if self.login is not None:
             self.past = [*self.past, self.login][-KEPT:]

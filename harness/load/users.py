@@ -173,6 +173,7 @@ class ChatUser(Paced, Connected, User):
     def _go_on_or_stop(self) -> None:
         if self.part.draining or not self.ready:
             raise StopUser  # not from on_start: Locust would print a traceback there
+        self._hold_credentials()
 
 
 def _forgiving(task: Any) -> Any:

@@ -35,8 +35,9 @@ class Visitor(ChatUser):
     def show_token(self, bits: int = 0) -> None:
         """One cheap request with the own token."""
         self._go_on_or_stop()
-        if self._own is None:
-            self._own = self._wallet.add(Artefact.ACCESS, self._credentials().token)
+        token = self._credentials().token
+        if self._own is None or self._own.secret != token:
+            self._own = self._wallet.add(Artefact.ACCESS, token)
         self._ask(self.part.target.probe(self._credentials()), Place.BACKEND, Way.HEADER, self._own.name, bits)
 
     def show_forgery(self) -> None:

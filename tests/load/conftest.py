@@ -122,14 +122,27 @@ def environment() -> Callable[..., dict[str, str]]:
     return _environment
 
 
+@contextlib.contextmanager
+def launched(**options: Any) -> Iterator[Any]:
+    from harness.platform.launch import launch
+
+    platform = launch(**options)
+    yield platform
+    platform.stop()
+
+
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Any]:
     """One healthy platform for all runs that need no other."""
-    from harness.platform.launch import launch
+    with launched() as running:
+        yield running
 
-    platform = launch()
-    yield platform
-    platform.stop()
+
+@pytest.fixture
+def platform_of_short_tokens() -> Iterator[Any]:
+    """Its access tokens end after eight seconds, and with them the sockets that they opened."""
+    with launched(settings={"auth": {"access_ttl_s": 8}}) as running:
+        yield running
 
 
 class Family:

@@ -1,4 +1,4 @@
-"""Shapes and planned arrivals in real runs."""
+"""Shapes, planned arrivals, and runs that outlast their tokens."""
 
 from __future__ import annotations
 
@@ -31,3 +31,14 @@ def test_a_shape_that_is_none_is_told_before_anything_starts(locust: Callable[..
     assert run.code == 2
     assert "did you mean spike" in run.out
     assert "Traceback" not in run.out
+
+
+def test_a_run_that_outlasts_its_tokens(locust: Callable[..., Any], platform_of_short_tokens: Any) -> None:
+    """Who is closed because their token has ended logs in anew, resumes, and misses nothing."""
+    run = locust("-u", "6", "-r", "20", "-t", "20s", platform=platform_of_short_tokens, story="locustfiles/soak.py")
+    assert run.code == 0, run.out
+    assert "status 401" not in run.out
+    assert "HTTP 401" not in run.out
+    assert run.verdict["load"]["users"] == 6
+    assert run.verdict["load"]["connections"] >= 12
+    assert run.recorded("LOGIN") >= 12
