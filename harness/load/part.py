@@ -64,6 +64,7 @@ class Part:
         self.arrivals = Arrivals.parse(assignment.get("arrivals", ""))
         self._begin_ns = 0
         self._left: list[ChatUser] = []
+        self.unsaid = 0
         self.over = Event()
         self.tally = Tally()
         self._taken = self._started = 0
@@ -193,7 +194,8 @@ class Part:
         self._sampler.close()
         footer = {**TRANSPORT.since(self._transport_before), "lag_ms": self._lag.close()}
         footer["recorded_frames_in"] = sum(user.session.frames_recorded for user in self._talking())
-        footer |= {"users": len(self.users), FOOTER_KEY: latencies}
+        footer["messages_sent"] = sum(user.session.counter for user in self._talking())
+        footer |= {"messages_unsaid": self.unsaid, "users": len(self.users), FOOTER_KEY: latencies}
         if self.frames is not None:
             footer["frames"] = self.frames.close()
         self.journal.close(footer)

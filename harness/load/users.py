@@ -97,6 +97,7 @@ class ChatUser(Paced, Connected, User):
         that are planned, do not wait."""
         self._go_on_or_stop()
         if not self.online and not self._back_online():
+            self.part.unsaid += 1
             return
         self._say(room or self.rng.choice(self.rooms), self.planned_ns)
         if self.open:
@@ -110,6 +111,7 @@ class ChatUser(Paced, Connected, User):
         self.part.everyone_here.wait(CROWD_WAIT_S)
         self._go_on_or_stop()
         if not self.online and not self._back_online():
+            self.part.unsaid += count
             return
         first = self.session.counter + 1
         sent = self._pour(room, count, within_s)

@@ -19,10 +19,20 @@ def facts_of(history: History) -> dict[str, Any]:
         "journals_expected": run.get("journals", 0),
         "state": run.get("state"),
         **{name: run[name] for name in ("planned_faults", "faults_without_effect") if name in run},
+        **_load(history),
         "roster_origin": origin,
         "roster_planned": planned,
         "identities": [identity for view in history.journals for identity in view.sidecar.identities],
     }
+
+
+def _load(history: History) -> dict[str, int]:
+    """What users wanted to say and what they said. Where faults were planned they may well have been hindered."""
+    footers = [view.footer for view in history.journals if view.footer and "messages_unsaid" in view.footer]
+    if not footers or history.run.get("planned_faults"):
+        return {}
+    sent = sum(int(footer["messages_sent"]) for footer in footers)
+    return {"messages_sent": sent, "messages_offered": sent + sum(int(footer["messages_unsaid"]) for footer in footers)}
 
 
 def planned_roster(run: Mapping[str, Any]) -> tuple[Roster | None, str | None]:

@@ -20,7 +20,7 @@ from harness.target.plan import Plan
 PLAN = Plan(seed=7, tag="golden", users=12, sizes=(5, 12))
 
 
-def write_run(path: Path) -> Path:
+def write_run(path: Path, **footer: int) -> Path:
     """A run directory as the conductor begins it, with one record."""
     directory = RunDirectory.at(path)
     directory.update(plan=PLAN.to_dict(), contract={}, journals=["load-0"], target={"kind": "reference"})
@@ -28,7 +28,7 @@ def write_run(path: Path) -> Path:
     journal = Journal.create(directory.journals, "load-0", meta={"roster": PLAN.roster().digest()})
     journal.identity(0, "id-0")
     journal.write(1, 6, 0, 0, 0, 0, 1, 0xFFFF_FFFF, 0xFFFF_FFFF, 0, -1, -1, 0, 0)
-    journal.close({})
+    journal.close(footer)
     return path
 
 
@@ -93,3 +93,13 @@ def test_whose_word_an_imported_roster_is(tmp_path: Path, lines: list[dict[str, 
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     import_history(file, tmp_path / "run")
     assert facts_of(open_history(tmp_path / "run"))["roster_origin"] == origin
+
+
+def test_load_that_was_not_said(tmp_path: Path) -> None:
+    """What users could not say, because they could not come back, is load that was offered and not attained; where
+    faults were planned that may be their work, and nothing is stated."""
+    run = write_run(tmp_path / "run", messages_sent=90, messages_unsaid=10)
+    facts = facts_of(open_history(run))
+    assert (facts["messages_sent"], facts["messages_offered"]) == (90, 100)
+    RunDirectory.open(run).update(planned_faults=["kill:auth@1s"])
+    assert "messages_offered" not in facts_of(open_history(run))
