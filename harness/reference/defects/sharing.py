@@ -50,16 +50,20 @@ class EarlierWriterWins:
 
 
 class MissedMark:
-    """A device is not told that a read mark went on. An opportunity is one mark for one device."""
+    """A device is not told that a read mark went on, nor of later marks of that conversation while it is connected: a
+    single one that is missed heals with the next. An opportunity is one mark for one device."""
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._chance, self._show = chance, backend.marks.show
+        self._deaf: set[tuple[str, str]] = set()
         vars(backend.marks)["show"] = self.show
 
     def show(self, session: Session, key: str, seq: int) -> None:
+        if (session.id, key) in self._deaf:
+            return
         news = session.welcomed.is_set() and seq > session.marks.get(key, 0)
         if news and self._chance.fires():
-            session.marks[key] = seq
+            self._deaf.add((session.id, key))
             self._chance.say(conversation=key, user=session.user_id, manifest=session.open)
         else:
             self._show(session, key, seq)
