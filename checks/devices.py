@@ -9,7 +9,7 @@ from typing import NamedTuple
 from checks.credentials import NEVER, SECOND, Together, rows_of
 from checks.fold import Described, End
 from checks.record import NONE, Kind, Phase, State
-from checks.states import Change, Key, Look, Patience, Shared, still_possible
+from checks.states import Change, Key, Look, Patience, Shared, members_gone, still_possible, unrecorded
 from checks.tables import REC_BITS
 from checks.world import World
 
@@ -31,15 +31,17 @@ class MonotonicWrites(Together):
     """Whoever asks after a change was accepted is shown it, or a later one.
 
     Of two changes the later one is that which was sent after the other was answered; of two that overlapped either
-    may be the last. An edit is known by its text; a read mark only goes forward. What was pushed is not judged here."""
+    may be the last. An edit is known by its text; a read mark only goes forward. What was pushed is not judged here,
+    nor a text whose edit may yet come on record, or was lost with the end of a journal."""
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        shared = _shared(world)
+        shared, unsure = _shared(world), unrecorded(end)
         for key, looks in shared.looks.items():
             changes = shared.changes.get(key, [])
+            texts = {c.digest for c in changes}
             for look in looks:
                 done = [c for c in changes if c.yes and c.t + bound_ns < look.asked]
-                if done:
+                if done and not (unsure and look.state == State.EDIT and look.digest not in texts):
                     self.examined += 1
                     self._judge(key, changes, done, look, bound_ns)
 
@@ -72,7 +74,8 @@ class Convergence(Together):
 
     A device shows the highest version or mark that it was shown, the last one if there are several. It takes part if
     it was shown something on its last connection, the bound before the end at the latest, and for a kind of state if
-    it was ever shown any. A change less than the bound before the end is still on its way."""
+    it was ever shown any. A change less than the bound before the end is still on its way. Users who did not stay
+    members of the conversation are not compared: not all of their devices could learn of it."""
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
         if self.contract.shared_state_s is None:
@@ -80,32 +83,48 @@ class Convergence(Together):
         shared = _shared(world)
         wait_ns = int(self.contract.shared_state_s * SECOND) + bound_ns
         patience = Patience(world, wait_ns)
-        devices = _live(world, shared, wait_ns)
+        devices, gone = _live(world, shared, wait_ns), members_gone(world)
         for key, looks in sorted(shared.looks.items()):
-            shown = _shown(looks)
-            settled = max((patience.due(c.t) for c in shared.changes.get(key, ()) if not c.no), default=0)
-            for own in devices.values():
+            shown, conv, changes = _shown(looks), looks[0].conv, shared.changes.get(key, [])
+            settled = max((patience.due(c.t) for c in changes if not c.no), default=0)
+            for user, own in devices.items():
                 there = [d for d in own if key[0] in d.shows and settled <= d.quiet]
-                if len(there) > 1 and any(d.client in shown for d in there):
+                known = [shown[d.client] for d in there if d.client in shown]
+                if (user, conv) in gone or len(there) < 2 or not known:
+                    continue
+                ahead, behind = max(known, key=_rank), min(known, key=_rank)
+                agree = len(known) == len(there) and (ahead.value, ahead.digest) == (behind.value, behind.digest)
+                if agree or patience.due(_since(ahead, changes, looks)) <= min(d.quiet for d in there):
                     self.examined += 1
-                    self._compare(key, there, shown)
+                    if not agree:
+                        without = [d.client for d in there if d.client not in shown]
+                        self._differ(key, ahead, behind, without)
 
-    def _compare(self, key: Key, devices: list[Device], shown: dict[int, Look]) -> None:
-        known = [shown[d.client] for d in devices if d.client in shown]
-        without = [d.client for d in devices if d.client not in shown]
-        ahead, behind = max(known, key=_rank), min(known, key=_rank)
+    def _differ(self, key: Key, ahead: Look, behind: Look, without: list[int]) -> None:
+        """`without`: the clients that were never shown any."""
         missed, differs = "mark-missed", "mark-differs"
         facts = {"conv": key[2], "low": behind.value, "high": ahead.value}
         if key[0] == State.EDIT:
             missed, differs, facts = "edit-missed", "edit-differs", {"author": key[1], "counter": key[2]}
         if without:
             self.wrong(missed, ahead.rec, client=without[0], stated=ahead.client, **facts)
-        elif (ahead.value, ahead.digest) != (behind.value, behind.digest):
+        else:
             self.wrong(differs, behind.rec, ahead.rec, client=behind.client, stated=ahead.client, **facts)
 
 
 def _rank(look: Look) -> tuple[int, int, int]:
     return look.value, look.digest, look.rec
+
+
+def _since(ahead: Look, changes: Iterable[Change], looks: Iterable[Look]) -> int:
+    """From when on others may be expected to show it. A value that nobody's accepted change explains (a platform moves
+    read marks by itself; an answer was lost) was written when it was first shown, as far as anybody knows."""
+    shown = min(look.t for look in looks if _value(look) == _value(ahead))
+    return min((change.t for change in changes if change.yes and _value(change) == _value(ahead)), default=shown)
+
+
+def _value(one: Change | Look) -> int:
+    return one.digest if one.state == State.EDIT else one.value
 
 
 def _shown(looks: Iterable[Look]) -> dict[int, Look]:

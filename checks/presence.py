@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 from checks.credentials import NEVER, SECOND, Together, rows_of
 from checks.fold import Described, End
 from checks.record import FaultKind, Flag, Kind, Phase, Place
+from checks.states import members_gone
 from checks.tables import REC_BITS
 from checks.world import World
 
@@ -60,7 +61,8 @@ class Presence(Together):
         if end.missing:
             self.doubts.append("journals are missing, and with them the connections of some people")
             return
-        late_ns = int(self.contract.presence_s * SECOND) + bound_ns
+        promised_ns = int(self.contract.presence_s * SECOND)
+        late_ns, early_ns = promised_ns + bound_ns, promised_ns // NOTICED_SOONER + bound_ns
         spans = _connected(world, end)
         unsure = {user for user, times in spans.items() if times is None}
         excused = _excused(world, late_ns)
@@ -72,12 +74,14 @@ class Presence(Together):
                 facts = {"conv": shown.conv, "stated": shown.about, "online": int(shown.online)}
                 self.wrong("repeated", shown.rec, client=shown.watcher, **facts)
             live = spans.get(shown.user) or []
-            self._judge(shown, _between(live) if shown.online else live, late_ns, excused)
+            self._judge(shown, _between(live) if shown.online else live, late_ns, early_ns, excused)
 
-    def _judge(self, shown: Shown, untrue: list[Times], late_ns: int, excused: list[tuple[int, int]]) -> None:
+    def _judge(
+        self, shown: Shown, untrue: list[Times], late_ns: int, early_ns: int, excused: list[tuple[int, int]]
+    ) -> None:
         for times in untrue:
             first = max(shown.begin, times.begin + late_ns)
-            last = min(shown.end, times.end - late_ns // NOTICED_SOONER) - 1
+            last = min(shown.end, times.end - early_ns) - 1
             for since, until in excused:
                 if since <= first <= until:
                     first = until + 1
@@ -90,7 +94,7 @@ class Presence(Together):
 
 
 def _connected(world: World, end: End) -> dict[int, list[Times] | None]:
-    """By user when they had a connection, without overlaps; None: a connection's end may be missing."""
+    """By user when they had a connection, without overlaps; None: the end of one, or a last one, may be missing."""
     user_of, torn = world.roster.user_of, end.incomplete()
     ends = {(rec >> REC_BITS, row["conn"]): (row["t"], rec) for row, rec in rows_of(world.kept, Kind.DISCONNECT)}
     found: defaultdict[int, list[Times]] = defaultdict(list)
@@ -99,7 +103,7 @@ def _connected(world: World, end: End) -> dict[int, list[Times] | None]:
         if row["client"] < len(user_of):
             user, journal = int(user_of[row["client"]]), rec >> REC_BITS
             gone, ended = ends.get((journal, row["conn"]), (NEVER, 0))
-            if not ended and journal in torn:
+            if journal in torn:
                 unsure.add(user)
             found[user].append(Times(row["t"] - row["size"] * 1000, gone, rec, ended))
     return {user: None if user in unsure else _merged(times) for user, times in found.items()}
@@ -124,21 +128,22 @@ def _between(live: list[Times]) -> list[Times]:
 
 def _excused(world: World, late_ns: int) -> list[tuple[int, int]]:
     """From when to when faults, and the bound after them, excuse what is shown."""
-    on: dict[int, int] = {}
+    on: dict[tuple[int, int], int] = {}
     spans = []
-    for row, _ in sorted(rows_of(world.kept, Kind.FAULT), key=lambda told: (told[0]["t"], told[1])):
+    for row, rec in sorted(rows_of(world.kept, Kind.FAULT), key=lambda told: (told[0]["t"], told[1])):
         if row["attempt"] == Place.BACKEND and row["counter"] in ENDS_LEASES:
             continue
+        fault = rec >> REC_BITS, row["author"]
         if row["flags"] & Flag.OWN:
-            on.setdefault(row["author"], row["t"])
+            on.setdefault(fault, row["t"])
         else:
-            spans.append((on.pop(row["author"], row["t"]), row["t"] + late_ns))
+            spans.append((on.pop(fault, row["t"]), row["t"] + late_ns))
     return sorted([*spans, *((begin, NEVER) for begin in on.values())])
 
 
 def _shown(world: World) -> list[Shown]:
     """Every status about somebody of the roster who, like the watcher, was in the conversation throughout."""
-    moved = _moved(world)
+    moved = members_gone(world)
     ends: dict[Connection, int] = {
         (rec >> REC_BITS, row["conn"]): row["t"] for row, rec in rows_of(world.kept, Kind.DISCONNECT)
     }
@@ -159,15 +164,6 @@ def _shown(world: World) -> list[Shown]:
             who = (row["client"], row["author"], user, conv, bool(row["counter"]))
             found.append(Shown(*who, row["t"], max(end, row["t"] + 1), again, rec))
     return found
-
-
-def _moved(world: World) -> set[tuple[int, int]]:
-    """(user, conversation) where a membership ended."""
-    return {
-        (_user(world, row["client"]), row["conv"])
-        for kind in (Kind.LEAVE, Kind.KICK)
-        for row, _ in rows_of(world.kept, kind)
-    }
 
 
 def _user(world: World, client: int) -> int:

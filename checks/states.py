@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple, TypeAlias
 
 from checks.credentials import NEVER, rows_of
+from checks.fold import End
 from checks.record import Flag, Kind
+from checks.tables import REC_BITS
 from checks.world import World
 
 Key: TypeAlias = tuple[int, ...]
@@ -39,6 +41,7 @@ class Look(NamedTuple):
     place: int
     digest: int
     value: int
+    conv: int
     asked: int
     t: int
     rec: int
@@ -73,7 +76,7 @@ def _change(row: dict[str, int], user: int, rec: int) -> Change:
 
 
 def _look(row: dict[str, int], user: int, rec: int) -> Look:
-    what = (row["proc"], row["attempt"], row["digest"], row["aux"])
+    what = (row["proc"], row["attempt"], row["digest"], row["aux"], row["conv"])
     return Look(user, row["client"], row["conn"], *what, row["seq"], row["t"], rec)
 
 
@@ -88,19 +91,36 @@ def still_possible(changes: Iterable[Change], due: Collection[Change], until: in
     return possible
 
 
+def unrecorded(end: End | None) -> bool:
+    """Changes may have been made that are not on record, because they are written down when they are answered: the run
+    goes on, or a process has died."""
+    return end is None or bool(end.missing or end.incomplete())
+
+
+def members_gone(world: World) -> set[tuple[int, int]]:
+    """(user, conversation) where a membership ended."""
+    user_of = world.roster.user_of
+    return {
+        (int(user_of[row["client"]]), row["conv"])
+        for kind in (Kind.LEAVE, Kind.KICK)
+        for row, _ in rows_of(world.kept, kind)
+        if row["client"] < len(user_of)
+    }
+
+
 class Patience:
     """By when a change must have arrived: `bound_ns` after it, or after the last fault that was on meanwhile."""
 
     def __init__(self, world: World, bound_ns: int) -> None:
         self._bound_ns = bound_ns
         self._faults: list[tuple[int, int]] = []
-        on: dict[int, int] = {}
-        rows = sorted((row for row, _ in rows_of(world.kept, Kind.FAULT)), key=lambda row: row["t"])
-        for row in rows:
+        on: dict[tuple[int, int], int] = {}
+        for row, rec in sorted(rows_of(world.kept, Kind.FAULT), key=lambda told: (told[0]["t"], told[1])):
+            fault = rec >> REC_BITS, row["author"]  # names are numbered by each journal
             if row["flags"] & Flag.OWN:
-                on.setdefault(row["author"], row["t"])
+                on.setdefault(fault, row["t"])
             else:
-                self._faults.append((on.pop(row["author"], row["t"]), row["t"]))
+                self._faults.append((on.pop(fault, row["t"]), row["t"]))
         self._faults = sorted([*self._faults, *((begin, NEVER) for begin in on.values())])
 
     def due(self, t: int) -> int:

@@ -9,7 +9,8 @@ import pytest
 from presented import pause
 from shared import edit, read_up_to, shown_mark, shown_text
 
-from checks import Flag, Kind, Outcome
+from checks import Batch, Flag, Kind, Outcome
+from checks.judge import Judge
 from checks.record import FOREIGN, NOBODY
 
 ANN, BOB, BOB2, EVE = range(4)
@@ -107,6 +108,33 @@ def test_what_is_pushed_is_not_judged_as_an_answer(history: Any) -> None:
     read_up_to(history, BOB, 9)
     shown_mark(history, BOB, 4)
     assert history.judge()["I18"].examined == 0
+
+
+def test_an_edit_that_is_not_answered_yet(history: Any) -> None:
+    """A text that others are shown before its edit is answered is no violation so far."""
+    edit(history, BOB, OLD)
+    shown_text(history, ANN, NEW, asked_ms=0)
+    judge = Judge(history.roster, history.contract)
+    judge.step(Batch(0, history.arrays()[0]))
+    assert {verdict.id: verdict for verdict in judge.peek()}["I18"].violations == 0
+    edit(history, BOB2, NEW, took_ms=2)
+    assert history.judge()["I18"].outcome == Outcome.PASS
+
+
+@pytest.mark.parametrize("how", ["torn", "missing"])
+def test_an_edit_whose_answer_nobody_could_write_down(history: Any, how: str) -> None:
+    """The process of the device that made it has died; a text that is on record and was replaced is wrong all the
+    same."""
+    edit(history, BOB, OLD, journal=1)
+    edit(history, BOB, NEW, journal=1)
+    shown_text(history, ANN, NEWER, asked_ms=0)
+    if how == "torn":
+        history.torn = {1}
+    else:
+        history.facts["journals_expected"] = 3
+    assert history.judge()["I18"].examined == 0
+    shown_text(history, ANN, OLD, asked_ms=0)
+    assert history.judge()["I18"].violations == 1
 
 
 def test_without_a_promise_it_is_an_observation(new_history: Callable[..., Any]) -> None:
@@ -225,6 +253,47 @@ def test_a_fault_gives_time(history: Any) -> None:
     pause(history, 5)
     history.add(Kind.FAULT, author=FOREIGN)
     assert history.drained().judge()["I22"].examined == 1
+
+
+def test_each_journal_has_its_own_names_of_faults(history: Any) -> None:
+    """Two faults with one number in two journals: the end of one is not the other's."""
+    both_there(history)
+    history.add(Kind.FAULT, journal=1, author=FOREIGN, flags=int(Flag.OWN))
+    history.add(Kind.FAULT, author=FOREIGN, flags=int(Flag.OWN))
+    read_up_to(history, BOB, 4)
+    shown_mark(history, BOB, 4)
+    history.add(Kind.FAULT, journal=1, author=FOREIGN)
+    pause(history, 5)
+    history.add(Kind.FAULT, author=FOREIGN)
+    assert history.drained().judge()["I22"].violations == 0
+
+
+def test_what_nobody_is_known_to_have_changed_counts_from_when_it_was_shown(history: Any) -> None:
+    """A platform may move read marks by itself: less than the bound before the end that is on its way too."""
+    both_there(history)
+    pause(history, 5)
+    shown_mark(history, BOB, 4)
+    early = len(history.told)
+    verdict = history.drained().judge()["I22"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 1)
+    del history.told[early:]
+    pause(history, 5)
+    assert history.drained().judge()["I22"].violations == 1
+
+
+@pytest.mark.parametrize("kind", [Kind.KICK, Kind.LEAVE])
+def test_who_is_no_member_any_more_is_not_compared(history: Any, kind: Kind) -> None:
+    """A device that was away until its person was put out never learns what was edited there before."""
+    both_there(history)
+    history.cut(BOB2)
+    edit(history, ANN, NEW)
+    shown_text(history, BOB, NEW)
+    history.add(kind, BOB, conv=0)
+    for client, conn in ((BOB, BOB + 1), (BOB2, 9)):
+        shown_text(history, client, OLD, of=(EVE, 2), conv=1, conn=conn)
+    pause(history, 5)
+    verdict = history.drained().judge()["I22"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 1)
 
 
 @pytest.mark.parametrize("way", ["lost", "late", "no end"])

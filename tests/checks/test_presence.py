@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from presented import pause
 from shared import connect, told_of
 
-from checks import Flag, Kind, Outcome
+from checks import Batch, Flag, Kind, Outcome
+from checks.judge import judge
 from checks.record import FOREIGN, FaultKind, Place
 
 ANN, BOB, BOB2, EVE = range(4)
@@ -76,6 +78,22 @@ def test_others_may_know_first(history: Any, before_ms: int, violations: int) ->
     connect(history, BOB)
     pause(history, 5)
     assert history.drained().judge()["I27"].violations == violations
+
+
+@pytest.mark.parametrize(("before_ms", "violations"), [(10, 0), (14, 1)])
+def test_clocks_of_two_hosts(history: Any, before_ms: int, violations: int) -> None:
+    """Beside a quarter of the bound there is all that their clocks may differ by, here 10 ms."""
+    told_of(history, ANN, BOB, True)
+    pause(history, before_ms)
+    connect(history, BOB, journal=1)
+    pause(history, 5)
+    batches = [Batch(number, records) for number, records in history.drained().arrays().items()]
+    infos = [
+        replace(info, meta={"host": host, "clock_offset_ms": 5})
+        for info, host in zip(history.infos(), "ab", strict=True)
+    ]
+    verdicts = judge(history.roster, history.contract, batches, infos)
+    assert [verdict.violations for verdict in verdicts if verdict.id == "I27"] == [violations]
 
 
 def test_the_handshake_counts(history: Any) -> None:
@@ -187,6 +205,19 @@ def test_a_torn_record_does_not_say_who_was_there(history: Any) -> None:
     history.torn = {1}
     verdict = history.drained().judge()["I27"]
     assert (verdict.outcome, verdict.examined) == (Outcome.UNKNOWN, 0)
+
+
+def test_a_torn_record_may_lack_a_connection(history: Any) -> None:
+    """A process that was killed while a device came back may not have written that down."""
+    connect(history, BOB, journal=1)
+    history.cut(BOB, journal=1)
+    pause(history, 20)
+    told_of(history, ANN, BOB, True)
+    pause(history, 5)
+    history.drained()
+    assert history.judge()["I27"].violations == 1
+    history.torn = {1}
+    assert history.judge()["I27"].examined == 0
 
 
 def test_missing_journals(history: Any) -> None:

@@ -293,9 +293,9 @@ def due_after(h: History, t: int, bound: int) -> int:
 def _faults(h: History) -> list[tuple[int, int]]:
     spans = []
     told = sorted(h.of(Kind.FAULT), key=lambda r: r.t)
-    for fault in {r.author for r in told}:
+    for fault in {(r.journal, r.author) for r in told}:
         since: int | None = None
-        for r in (r for r in told if r.author == fault):
+        for r in (r for r in told if (r.journal, r.author) == fault):
             if r.flags & Flag.OWN:
                 since = r.t if since is None else since
             else:
