@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -68,8 +68,8 @@ class Follower:
     Journals are numbered as `open_history` numbers them: one is taken up when those that are expected before it are
     there, at the latest in the last sweep.
 
-    revised  an account that stood for a stranger in what was yielded has turned out to be a user's: whoever needs the
-             truth reads `history` again
+    revised  an account that stood for a stranger, or for one user, in what was yielded has turned out to be (another)
+             user's: whoever needs the truth reads `history` again
     """
 
     def __init__(self, run_dir: Path | str, *, poll_s: float = 0.1, stop: Callable[[], bool] = lambda: False) -> None:
@@ -98,13 +98,11 @@ class Follower:
         """What is complete by now and was not yielded before. `last`: no journal is waited for any more."""
         _find_journals(self.history, live=not last)
         views = self.history.journals
-        for view in views:
-            with DataFile(view.path) as data:
-                measure(view, data, self._done.get(view.name, 0))
-        for view in views:
-            # After the records were counted: a name is written before the first record that uses it, in whatever
-            # journal, so all that these records need is there now.
-            view.sidecar.read()
+        uncounted = views
+        while uncounted:
+            live = [view for view in views if view.torn]
+            self._count(uncounted)
+            uncounted = [view for view in live if not view.torn]  # closed meanwhile: the footer says how many there are
         self._read_names()
         for number, view in enumerate(views):
             start = self._done.get(view.name, 0)
@@ -113,14 +111,31 @@ class Follower:
                     yield from read_batches(number, view, data, start, size, self._remap)
                 self._done[view.name] = view.count
 
+    def _count(self, views: Sequence[JournalView]) -> None:
+        for view in views:
+            with DataFile(view.path) as data:
+                measure(view, data, self._done.get(view.name, 0))
+        for view in self.history.journals:
+            # After the records were counted: a name is written before the first record that uses it, in whatever
+            # journal, so all that these records need is there now.
+            view.sidecar.read()
+
     def _read_names(self) -> None:
         """A new remapping if any sidecar has grown."""
         views = self.history.journals
         now = len(views), sum(view.sidecar.lines for view in views)
         if now != self._remapped:
             self._strangers |= self._remap.strangers
-            self._remap, self._remapped = Remap(views), now
-            self.revised = self.revised or not self._strangers.isdisjoint(self._remap.clients)
+            before, self._remap, self._remapped = self._remap.clients, Remap(views), now
+            clients = self._remap.clients
+            known = not self._strangers.isdisjoint(clients)
+            moved = any(self._user(clients[account]) != self._user(client) for account, client in before.items())
+            self.revised = self.revised or known or moved
+
+    def _user(self, client: int) -> int:
+        """-1: nobody of the roster."""
+        user_of = self.history.roster.user_of
+        return user_of[client] if 0 <= client < len(user_of) else -1
 
     def closed(self) -> bool:
         """Every expected journal has its footer."""

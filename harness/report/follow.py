@@ -60,7 +60,7 @@ class Following:
         self._follower.closed()  # reads run.json, as it is now
         self._judge(last=True)
         if self._follower.revised:
-            self._say("an account that was taken for a stranger's is a user's: the run is judged again as a whole")
+            self._say("an account was not whose it seemed to be: the run is judged again as a whole")
             self.live = LiveVerdict(self._history, self._say)
             for batch in self._history.batches():
                 self.live.judge.step(batch)

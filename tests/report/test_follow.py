@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,15 @@ from literal import Told
 from rough import rough
 from simulated_defects import DEFECTS
 from simulator import simulate
-from soup import soup
+from soup import Soup, soup
 
 from checks.compiled import COMPILED
 from checks.judge import Batch, Judge
-from checks.record import FOREIGN, Kind, Place
+from checks.record import FOREIGN, RECORD_BYTES, Kind, Place
 from checks.traffic import Traffic
 from harness.client.tally import BUCKETS, Histogram
 from harness.platform.tether import module_environment
+from harness.record.reading import measure
 from harness.record.rundir import read_json
 from harness.report.follow import Following
 from harness.report.judging import judge_run
@@ -109,6 +111,74 @@ def test_who_turns_out_to_be_a_user_was_no_stranger(tmp_path: Path) -> None:
     assert any("judged again" in line for line in lines)
     assert without_witnesses(verdict) == without_witnesses(judge_run(run.directory.path))
     assert next(check for check in verdict["checks"] if check["id"] == "I15")["outcome"] == "PASS"
+
+
+def test_one_account_of_two_users(tmp_path: Path) -> None:
+    """Both are told one account, each in a process of its own: whose it is does not depend on who comes first."""
+    journals = []
+    for client in (0, 1):
+        told = Told()
+        told.write(Kind.IDENTITY, client=client, counter=int(Place.AUTH), aux=FOREIGN)
+        journals.append(told.run())
+    one = journals[0]
+    infos = [replace(one.infos[0], name=f"load-{number}") for number in range(2)]
+    both = Soup(one.roster, one.contract, [bowl.journals[0] for bowl in journals], infos)
+    run = Journaled(tmp_path / "run", both, judged_by=[])
+    following = Following(run.directory.path, silent, publish=False)
+    run.journal(0)
+    for number in (1, 0):
+        run.journal(number).identity(number, "an account")
+        run.journal(number).intern("an account")
+        run.write(number, 1)
+        following.turn()
+    run.close()
+    verdict = following.finish()
+    assert without_witnesses(verdict) == without_witnesses(judge_run(run.directory.path))
+    assert next(check for check in verdict["checks"] if check["id"] == "I15")["violations"] == 1
+
+
+def chat() -> Told:
+    """One says something to another."""
+    told = Told()
+    for client in (0, 1):
+        told.join(client, client + 1)
+    for counter in range(1, 6):
+        told.invoke(0, 1, counter)
+        told.ok(0, 1, counter, seq=counter)
+    return told
+
+
+def test_a_journal_that_is_shorter_than_its_footer_says(tmp_path: Path) -> None:
+    """The last look is the first that sees the footer; what is missing then is missing."""
+    run = Journaled(tmp_path / "run", chat().run(), judged_by=[])
+    run.write(0, 6)
+    following = Following(run.directory.path, silent, publish=False)
+    following.turn()
+    run.write(0, 100)
+    run.close()
+    data = run.journal(0).path
+    os.truncate(data, data.stat().st_size - 2 * RECORD_BYTES)
+    verdict = following.finish()
+    assert without_witnesses(verdict) == without_witnesses(judge_run(run.directory.path))
+    assert "breaks in its numbering" in verdict["harness"][0]["why"]
+
+
+def test_a_journal_that_is_closed_while_it_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads its footer reads its last records too."""
+    run = Journaled(tmp_path / "run", chat().run(), judged_by=[])
+    run.write(0, 6)
+    following = Following(run.directory.path, silent, publish=False)
+    following.turn()
+
+    def measured(*counted: Any) -> None:
+        measure(*counted)
+        run.write(0, 100)
+        run.close()
+
+    monkeypatch.setattr("harness.record.history.measure", measured)
+    verdict = following.finish()
+    assert without_witnesses(verdict) == without_witnesses(judge_run(run.directory.path))
+    assert verdict["records"] == len(chat().rows)
 
 
 def test_the_last_step_folds_only_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
