@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -46,6 +47,7 @@ class Device(Cutting):
         self.shown = Shown(self.part.journal, self.number, plan.tag, plan.numbers)
         self._own: dict[str, tuple[int, int, int]] = {}  # by room the person's newest message: seq, author, counter
         self._behind: dict[str, gevent.Greenlet] = {}  # rooms whose edits are being asked for
+        self._untold: list[Callable[[], None]] = []  # writes down a change that is not answered yet
         self._settled_at = 0.0
         self._edits = 0
 
@@ -151,7 +153,8 @@ class Device(Cutting):
     # -- requests ---------------------------------------------------------------------------------------------------
 
     def _asked(self, flow: Flow[Any]) -> tuple[Any, Exchange | None]:
-        """What a question was answered with, and its first request; (None, …) if it was not."""
+        """What a question was answered with, and its first request with the time of the last answer; (None, …) if it
+        was not."""
         seen: list[Exchange] = []
         result = None
         with self._recording():
@@ -159,21 +162,27 @@ class Device(Cutting):
                 result = self._quietly(observed(flow, seen.append))
             except FlowError as error:
                 self._failed("STATE", "shared state", error)
-        return result, seen[0] if seen else None
+        return result, replace(seen[0], received_ns=seen[-1].received_ns) if seen else None
 
     def _changed(
         self, flow: Flow[Any], value_of: Callable[[Any], int], *, state: State, **change: int
     ) -> tuple[Any, Exchange | None]:
         """A change and its answer, on record whatever became of it."""
         sent_ns, result, asked = time.monotonic_ns(), None, None
+
+        def tell() -> None:
+            write_change(
+                self.part.journal, self.number, Place.BACKEND, state, sent_ns=sent_ns, received_ns=time.monotonic_ns(),
+                status=asked.status if asked else 0, value=value_of(result), **change,
+            )  # fmt: skip
+
+        self._untold.append(tell)
         try:
             result, asked = self._asked(flow)
         finally:
-            received_ns = time.monotonic_ns()
-            write_change(
-                self.part.journal, self.number, Place.BACKEND, state, sent_ns=sent_ns, received_ns=received_ns,
-                status=asked.status if asked else 0, value=value_of(result), **change,
-            )  # fmt: skip
+            if tell in self._untold:
+                self._untold.remove(tell)
+                tell()
             wait_s = self.part.target.contract.shared_state_s or 0.0
             self._settled_at = time.monotonic() + wait_s + LATE_S
         return result, asked
@@ -187,8 +196,12 @@ class Device(Cutting):
         return super().busy or catching_up or time.monotonic() < self._settled_at
 
     def stay_away(self) -> None:
-        """Who could not learn what was missed does not stand for what the person's devices show in the end."""
+        """Who could not learn what was missed does not stand for what the person's devices show in the end. A change
+        whose answer nobody waits for any more is on record as one that may have been made."""
         super().stay_away()
+        untold, self._untold = self._untold, []
+        for tell in untold:
+            tell()
         catching_up = [greenlet for greenlet in self._behind.values() if not greenlet.dead]
         gevent.killall(catching_up)
         if catching_up:

@@ -70,3 +70,95 @@ def test_who_a_racing_user_is_stands_before_anything_about_it() -> None:
     told = ran.stdout.splitlines()
     assert told.count("IDENTITY") == 3
     assert told.index("the identity") < told.index("IDENTITY")
+
+
+DEVICE = """
+import time
+from types import SimpleNamespace
+import gevent
+from checks.record import FOREIGN, NOBODY, Flag, Kind, State
+from harness.client.body import encode
+from harness.client.flow import HttpRequest, HttpResponse
+from harness.client.sharing import Edit, Shown
+from harness.load import Device
+
+written = []
+
+class Silent(Device):
+    abstract = True
+
+    def _quietly(self, flow):
+        request = next(flow)
+        try:
+            while True:
+                if request.name == "hangs":
+                    gevent.sleep(60)
+                gevent.sleep(0.05)
+                request = flow.send(HttpResponse(200, {}, b"", ""))
+        except StopIteration as end:
+            return end.value
+
+class Journal:
+    def write(self, *slots):
+        written.append(slots)
+
+device = object.__new__(Silent)
+device.number, device._reconnecting, device._behind, device._under_way, device._untold = 0, None, {}, 0, []
+device.credentials = object()
+contract = SimpleNamespace(shared_state_s=1.0)
+device.part = SimpleNamespace(journal=Journal(), target=SimpleNamespace(contract=contract))
+device.shown = Shown(Journal(), 0, "tag", {"room": 0})
+room = SimpleNamespace(label="room", number=0)
+"""
+
+PAGES = (
+    DEVICE
+    + """
+text, _ = encode("tag", 0, 0, 1, 0, 1, "an edit")
+changed = []
+
+def two_pages(credentials, room, after):
+    yield HttpRequest("GET", "http://here/1", {}, b"", "edits")
+    changed.append(time.monotonic_ns())
+    yield HttpRequest("GET", "http://here/2", {}, b"", "edits")
+    return [Edit(1, 1, 2, text)]
+
+device._sharing = SimpleNamespace(edits_after=two_pages)
+device._ask_for_edits(room, 0)
+(seen,) = written
+assert seen[1] == Kind.SEEN
+print(seen[10] < changed[0] < seen[0])
+"""
+)
+
+HANGS = (
+    DEVICE
+    + """
+def hanging():
+    yield HttpRequest("PATCH", "http://here", {}, b"", "hangs")
+
+change = gevent.spawn(device._changed, hanging(), lambda _: -1, state=State.EDIT, of=0, what=1, conv=0, digest=7)
+gevent.sleep(0.05)
+assert not written
+device.stay_away()
+(told,) = written
+print(Kind(told[1]).name, told[2] & (Flag.ACCEPTED | Flag.REFUSED), told[13])
+change.kill()
+print(len(written))
+"""
+)
+
+
+def _lines(program: str) -> list[str]:
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    return ran.stdout.splitlines()
+
+
+def test_what_comes_in_pages_was_shown_when_the_last_one_came() -> None:
+    """An edit that was made between two pages may be on the second."""
+    assert _lines(PAGES) == ["True"]
+
+
+def test_a_change_that_is_not_answered_at_the_end_is_on_record() -> None:
+    """As one that may have been made, once: what others were shown of it comes from somewhere."""
+    assert _lines(HANGS) == ["WRITE 0 7", "1"]
