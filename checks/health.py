@@ -200,14 +200,19 @@ class Clock(Watching):
         return self.healthy(len(end.journals), faults, facts)
 
 
-def _lags(end: End) -> list[float]:
+def _lags(end: End, which: str = "p99") -> list[float]:
     footers = [journal.footer for journal in end.journals if journal.footer]
-    return [float(f["lag_ms"]["p99"]) for f in footers if isinstance(f.get("lag_ms"), Mapping) and "p99" in f["lag_ms"]]
+    return [float(f["lag_ms"][which]) for f in footers if isinstance(f.get("lag_ms"), Mapping) and which in f["lag_ms"]]
 
 
 def lag_p99_ms(end: End) -> float | None:
     """The largest p99 of loop lag that a journal tells; None if none does."""
     return max(_lags(end), default=None)
+
+
+def longest_lag_ns(end: End) -> int:
+    """By how much something may have been written down late, as far as a journal tells."""
+    return int(max(_lags(end, "max"), default=0.0) * 1e6)
 
 
 class LoadAttained(Health):

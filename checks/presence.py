@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from checks.credentials import NEVER, SECOND, Together, rows_of
 from checks.fold import Described, End
+from checks.health import longest_lag_ns
 from checks.record import FaultKind, Flag, Kind, Phase, Place
 from checks.states import members_gone
 from checks.tables import REC_BITS
@@ -47,7 +48,8 @@ class Shown(NamedTuple):
 
 class Presence(Together):
     """What is shown is wrong if it was untrue during the whole bound before, and a quarter of it after: a connection
-    may be noticed by others before the device has written it down, and its end by the bound later.
+    may be noticed by others before the device has written it down, and its end by the bound later. The longest loop
+    lag of the load comes on top of both.
 
     A status holds until the next one about the same person on the same connection in the same conversation, or until
     the watcher's connection or run has ended. The same status twice in a row is wrong too."""
@@ -62,7 +64,8 @@ class Presence(Together):
             self.doubts.append("journals are missing, and with them the connections of some people")
             return
         promised_ns = int(self.contract.presence_s * SECOND)
-        late_ns, early_ns = promised_ns + bound_ns, promised_ns // NOTICED_SOONER + bound_ns
+        tolerance_ns = bound_ns + longest_lag_ns(end)
+        late_ns, early_ns = promised_ns + tolerance_ns, promised_ns // NOTICED_SOONER + tolerance_ns
         spans = _connected(world, end)
         unsure = {user for user, times in spans.items() if times is None}
         excused = _excused(world, late_ns)

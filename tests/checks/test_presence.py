@@ -96,6 +96,24 @@ def test_clocks_of_two_hosts(history: Any, before_ms: int, violations: int) -> N
     assert [verdict.violations for verdict in verdicts if verdict.id == "I27"] == [violations]
 
 
+@pytest.mark.parametrize(("lag_ms", "violations"), [(1.0, 1), (3.0, 0)])
+def test_a_process_that_stood_still(history: Any, lag_ms: float, violations: int) -> None:
+    """The end of a connection is written down as late as the loop of its process lags, beside a quarter of the
+    bound."""
+    connect(history, BOB, journal=1)
+    told_of(history, ANN, BOB, True)
+    pause(history, 10)
+    told_of(history, ANN, BOB, False)
+    pause(history, 4)
+    history.cut(BOB, journal=1)
+    batches = [Batch(number, records) for number, records in history.drained().arrays().items()]
+    infos = [
+        replace(info, footer={**(info.footer or {}), "lag_ms": {"p99": 1.0, "max": lag_ms}}) for info in history.infos()
+    ]
+    verdicts = judge(history.roster, history.contract, batches, infos)
+    assert [verdict.violations for verdict in verdicts if verdict.id == "I27"] == [violations]
+
+
 def test_the_handshake_counts(history: Any) -> None:
     """A connection begins with its handshake, not when it is written down."""
     told_of(history, ANN, BOB, True)
