@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from checks.credentials import NEVER, SECOND, Together, rows_of
@@ -70,7 +70,8 @@ class Device(NamedTuple):
 
 
 class Convergence(Together):
-    """When all is quiet, the devices of a user that are connected show the same edits and read marks.
+    """When all is quiet, the devices of a user that are connected show the same edits and read marks, and none that
+    was replaced by an accepted one.
 
     A device shows the highest version or mark that it was shown, the last one if there are several. It takes part if
     it was shown something on its last connection, the bound before the end at the latest, and for a kind of state if
@@ -99,6 +100,8 @@ class Convergence(Together):
                     if not agree:
                         without = [d.client for d in there if d.client not in shown]
                         self._differ(key, ahead, behind, without)
+                    elif (newest := _replaced(ahead, changes, bound_ns)) is not None:
+                        self._all_behind(key, ahead, newest)
 
     def _differ(self, key: Key, ahead: Look, behind: Look, without: list[int]) -> None:
         """`without`: the clients that were never shown any."""
@@ -110,6 +113,23 @@ class Convergence(Together):
             self.wrong(missed, ahead.rec, client=without[0], stated=ahead.client, **facts)
         else:
             self.wrong(differs, behind.rec, ahead.rec, client=behind.client, stated=ahead.client, **facts)
+
+    def _all_behind(self, key: Key, ahead: Look, newest: Change) -> None:
+        if key[0] == State.EDIT:
+            self.wrong("edit-old", newest.rec, ahead.rec, client=ahead.client, author=key[1], counter=key[2])
+        else:
+            facts = {"conv": key[2], "low": ahead.value, "high": newest.value}
+            self.wrong("mark-old", newest.rec, ahead.rec, client=ahead.client, stated=newest.client, **facts)
+
+
+def _replaced(ahead: Look, changes: Sequence[Change], bound_ns: int) -> Change | None:
+    """The last accepted change, if it is certainly later than what is shown."""
+    accepted = [change for change in changes if change.yes]
+    if ahead.state == State.READ_MARK:
+        highest = max(accepted, key=lambda c: (c.value, c.rec), default=None)
+        return highest if highest is not None and highest.value > ahead.value else None
+    old = {change.digest for change in accepted} - still_possible(changes, accepted, NEVER, bound_ns)
+    return max(accepted, key=lambda c: (c.sent, c.rec)) if ahead.digest in old else None
 
 
 def _rank(look: Look) -> tuple[int, int, int]:

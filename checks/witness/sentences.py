@@ -74,6 +74,9 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I21", "stale"): "{who} joined {where} at number {other_seq} and then heard number {seq} live",
     ("I22", "edit-missed"): "{who} was never shown an edit of {message} that {other_device} shows",
     ("I22", "mark-missed"): "{who} was never shown how far {where} is read; {other_device} shows it",
+    ("I22", "edit-old"): "all devices of {person} show an old text of {message}, after a later one had been accepted",
+    ("I22", "mark-old"): "all devices of {person} show {where} as read up to number {low}, after number {high} had been"
+    " accepted from {other_device}",
     ("I22", "edit-differs"): "{who} shows another text of {message} than {other_device}",
     ("I22", "mark-differs"): "{who} shows {where} as read up to number {low}, {other_device} up to number {high}",
     ("I24", "headless"): "{who} heard of an agent's run in {where} that never started",

@@ -195,6 +195,35 @@ def test_a_device_missed_an_edit(history: Any) -> None:
     )
 
 
+def test_no_device_was_told_of_a_mark(history: Any) -> None:
+    """They agree about a mark that is lower than an accepted one."""
+    both_there(history)
+    read_up_to(history, BOB2, 4)
+    pause(history, 5)
+    verdict = history.drained().judge()["I22"]
+    assert (verdict.outcome, verdict.examined, verdict.violations) == (Outcome.FAIL, 2, 1)
+    assert history.tell(verdict).sentence == (
+        "all devices of bob show room-1 as read up to number 1, after number 4 had been accepted from bob on tab 2"
+    )
+
+
+@pytest.mark.parametrize(("status", "took_ms", "violations"), [(200, 0, 1), (0, 0, 0), (403, 0, 0), (200, 30, 0)])
+def test_no_device_was_told_of_an_edit(history: Any, status: int, took_ms: int, violations: int) -> None:
+    """They agree about a text that an accepted one has replaced; not if that may have come before it."""
+    both_there(history)
+    edit(history, BOB, NEW)
+    for client in (BOB, BOB2):
+        shown_text(history, client, NEW)
+    edit(history, BOB, NEWER, status, took_ms=took_ms)
+    pause(history, 5)
+    verdict = history.drained().judge()["I22"]
+    assert (verdict.examined, verdict.violations) == (3, violations)
+    if violations:
+        assert history.tell(verdict).sentence == (
+            "all devices of bob show an old text of #1 of bob, after a later one had been accepted"
+        )
+
+
 def test_two_texts_under_one_version(history: Any) -> None:
     """Devices show two texts as the same version of a message."""
     both_there(history)

@@ -67,7 +67,7 @@ def convergence(h: History) -> Opinion:
                 if differ and not _long_enough(h, topic, max(s for s in states if s is not None), user, ns(bound or 0)):
                     continue
                 examined += 1
-                violations += differ
+                violations += differ or _outdated(h, topic, max(s for s in states if s is not None))
     return Opinion(examined, violations, bound is not None)
 
 
@@ -90,6 +90,18 @@ def _long_enough(h: History, topic: R, top: tuple[int, int], user: int, bound: i
     }
     ends = {r.journal: r.t for r in h.of(Kind.PHASE) if r.counter == Phase.DRAINED}
     return due_after(h, first, bound) <= min(ends[journal] for journal in homes)
+
+
+def _outdated(h: History, topic: R, top: tuple[int, int]) -> bool:
+    """All show what an accepted write has replaced."""
+    writes = [w for w in h.of(Kind.WRITE) if same(h, w, topic)]
+    accepted = [w for w in writes if yes(w)]
+    if topic.proc == State.READ_MARK:
+        return any(w.aux > top[0] for w in accepted)
+    alike = [w for w in writes if w.digest == top[1] and not no_effect(w)]
+    return any(yes(w) for w in writes if w.digest == top[1]) and all(
+        yes(w) and any(later.seq > w.t for later in accepted) for w in alike
+    )
 
 
 def _takes_part(h: History, client: int, topic: R, bound: int) -> bool:
