@@ -68,9 +68,9 @@ class Presence(Together):
         late_ns, early_ns = promised_ns + tolerance_ns, promised_ns // NOTICED_SOONER + tolerance_ns
         spans = _connected(world, end)
         unsure = {user for user, times in spans.items() if times is None}
-        excused = _excused(world, late_ns)
+        excused, torn = _excused(world, late_ns), bool(end.incomplete())
         for shown in _shown(world):
-            if shown.user in unsure:
+            if shown.user in unsure or (torn and shown.user not in spans):
                 continue
             self.examined += 1
             if shown.again:

@@ -238,6 +238,14 @@ def test_a_torn_record_may_lack_a_connection(history: Any) -> None:
     assert history.judge()["I27"].examined == 0
 
 
+def test_a_torn_record_may_lack_the_first_connection(history: Any) -> None:
+    """Of somebody who is on record nowhere nobody knows whether they were just coming."""
+    told_of(history, ANN, BOB, True)
+    history.add(Kind.PROBE, journal=1, author=FOREIGN)
+    history.torn = {1}
+    assert history.drained().judge()["I27"].examined == 0
+
+
 def test_missing_journals(history: Any) -> None:
     """Nobody knows whose connections are on record elsewhere."""
     told_of(history, ANN, BOB, True)

@@ -154,7 +154,7 @@ def _times(h: History, user: int) -> list[tuple[int, int]] | None:
             if r.journal in h.torn:
                 return None
             times.append((r.t - r.size * 1000, ends[0] if ends else FOREVER))
-    return times
+    return times if times or not h.torn else None
 
 
 def _live(times: list[tuple[int, int]], t: int) -> bool:
