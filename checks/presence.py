@@ -72,6 +72,8 @@ class Presence(Together):
         for shown in _shown(world):
             if shown.user in unsure or (torn and shown.user not in spans):
                 continue
+            if _all_excused(shown, excused) and not shown.again:
+                continue
             self.examined += 1
             if shown.again:
                 facts = {"conv": shown.conv, "stated": shown.about, "online": int(shown.online)}
@@ -142,6 +144,15 @@ def _excused(world: World, late_ns: int) -> list[tuple[int, int]]:
         else:
             spans.append((on.pop(fault, row["t"]), row["t"] + late_ns))
     return sorted([*spans, *((begin, NEVER) for begin in on.values())])
+
+
+def _all_excused(shown: Shown, excused: list[tuple[int, int]]) -> bool:
+    """There was no moment at which it could have been wrong."""
+    first = shown.begin
+    for since, until in excused:
+        if since <= first:
+            first = max(first, until + 1)
+    return first >= shown.end
 
 
 def _shown(world: World) -> list[Shown]:

@@ -191,6 +191,15 @@ def test_faults(history: Any, kind: FaultKind, place: int, violations: int) -> N
     assert history.drained().judge()["I27"].violations == violations
 
 
+def test_what_is_excused_all_the_time_is_not_examined(history: Any) -> None:
+    """A run with a fault from its beginning to its end says nothing about presence."""
+    history.add(Kind.FAULT, author=FOREIGN, flags=int(Flag.OWN))
+    told_of(history, ANN, BOB, True)
+    pause(history, 20)
+    verdict = history.drained().judge()["I27"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.UNKNOWN, 0)
+
+
 def test_after_a_fault_the_bound_begins_anew(history: Any) -> None:
     """What is shown more than the bound after the end of a fault is judged again."""
     connect(history, BOB)

@@ -131,13 +131,16 @@ def presence(h: History) -> Opinion:
         times = _times(h, about)
         if times is None:
             continue
-        examined += 1
         same_place = [
             p for p in h.of(Kind.PRESENCE) if p.process == r.process and p.conv == r.conv and h.user(p.author) == about
         ]
         before = [p for p in same_place if p.place < r.place]
-        violations += bool(before) and (before[-1].counter > 0) == (r.counter > 0)
+        again = bool(before) and (before[-1].counter > 0) == (r.counter > 0)
         late = ns(bound or 0)
+        if not again and all(_excused(h, moment, late) for moment in _moments(h, r, same_place)):
+            continue
+        examined += 1
+        violations += again
         violations += any(
             all(_live(times, t) != (r.counter > 0) for t in range(moment - late, moment + late // 4 + 1))
             for moment in _moments(h, r, same_place)
