@@ -154,17 +154,27 @@ class Connected(Recording):
         """With growing pauses; the pause is the reconnecting client's back-off, drawn from the seed."""
         pause_s = 0.05
         for _ in range(RECONNECT_TRIES):
+            self._be_away()
             if self.online or self.part.draining:
                 return
             try:
-                self.connect()
-                self._resend()
-                return
+                if self._came_back():
+                    return
             except (Refused, FlowError, OSError) as error:
                 self._unauthorized = isinstance(error, Refused) and error.status == UNAUTHORIZED
                 self._failed("WS", "reconnect", error)
                 gevent.sleep(pause_s * self.rng.uniform(0.5, 1.5))
                 pause_s = min(2.0, pause_s * 2)
+
+    def _came_back(self) -> bool:
+        """False: the connection was cut as soon as it was open."""
+        self.connect()
+        if self.online:
+            self._resend()
+        return self.online
+
+    def _be_away(self) -> None:
+        """Before each try: wait for as long as the user does not want to be there."""
 
     def _resend(self) -> None:
         if self.part.target.contract.idempotent:

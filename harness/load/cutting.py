@@ -35,10 +35,9 @@ class Cutting(ChatUser):
             self.cut()
         self._await_answers(0)
 
-    def _reconnect(self) -> None:
+    def _be_away(self) -> None:
         while (left_s := self._back_at - time.monotonic()) > 0 and not self.part.over.wait(left_s):
             pass  # it may have become longer meanwhile
-        super()._reconnect()
 
     def connect(self) -> None:
         super().connect()

@@ -149,6 +149,42 @@ print(len(written))
 )
 
 
+HOME = (
+    DEVICE
+    + """
+from gevent.event import Event
+from harness.load.connected import Connected
+
+opened, resent = [], []
+
+class Socket:
+    open_now = True
+
+    def abort(self):
+        if self.open_now:
+            self.open_now = False
+            device._lost()
+
+def opening(user):
+    gevent.sleep(0.2)
+    user._connection = Socket()
+    opened.append(user)
+
+Connected.connect = opening
+device.part = SimpleNamespace(over=Event(), draining=False)
+device._answered, device._sharing, device.ready, device._connection = Event(), None, True, Socket()
+device._resend = lambda: resent.append(device.online)
+device.cut(0.05)
+gevent.sleep(0.1)
+device.cut(1.0)
+gevent.sleep(0.4)
+print(device.online, len(opened), resent)
+gevent.sleep(1.5)
+print(device.online, len(opened), resent)
+"""
+)
+
+
 def _lines(program: str) -> list[str]:
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     return ran.stdout.splitlines()
@@ -162,3 +198,8 @@ def test_what_comes_in_pages_was_shown_when_the_last_one_came() -> None:
 def test_a_change_that_is_not_answered_at_the_end_is_on_record() -> None:
     """As one that may have been made, once: what others were shown of it comes from somewhere."""
     assert _lines(HANGS) == ["WRITE 0 7", "1"]
+
+
+def test_who_is_cut_while_coming_back_comes_back_later() -> None:
+    """By itself, though the connection that was being opened ends as soon as it is open; and not before."""
+    assert _lines(HOME) == ["False 1 []", "True 2 [True]"]
