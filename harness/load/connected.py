@@ -102,7 +102,8 @@ class Connected(Recording):
         with self._renewing:
             ends = self._credentials().expires_at
             if self._unauthorized or (ends is not None and ends - time.time() < HOLDS_S):
-                self._log_in()
+                with self._recording():
+                    self._log_in()
                 self._unauthorized = False
 
     def _log_in(self) -> None:

@@ -173,9 +173,13 @@ class ChatUser(Paced, Connected, User):
         return sent
 
     def _go_on_or_stop(self) -> None:
+        self._stop_if_over()
+        self._hold_credentials()
+        self._stop_if_over()  # that may have taken its time
+
+    def _stop_if_over(self) -> None:
         if self.part.draining or not self.ready:
             raise StopUser  # not from on_start: Locust would print a traceback there
-        self._hold_credentials()
 
 
 def _forgiving(task: Any) -> Any:

@@ -203,3 +203,43 @@ def test_a_change_that_is_not_answered_at_the_end_is_on_record() -> None:
 def test_who_is_cut_while_coming_back_comes_back_later() -> None:
     """By itself, though the connection that was being opened ends as soon as it is open; and not before."""
     assert _lines(HOME) == ["False 1 []", "True 2 [True]"]
+
+
+RENEWAL = """
+import time
+from types import SimpleNamespace
+import gevent
+from gevent.lock import RLock
+from harness.load import ChatUser
+
+said = []
+
+class Person(ChatUser):
+    abstract = True
+    online = True
+
+    def _log_in(self):
+        gevent.sleep(0.2)
+
+    def _say(self, *what, **how):
+        said.append(what)
+
+    def _await_answers(self, *most, **how):
+        pass
+
+person = object.__new__(Person)
+person._renewing, person._unauthorized, person._under_way, person._reconnecting = RLock(), False, 0, None
+person.credentials, person.ready = SimpleNamespace(expires_at=time.time()), True
+person.part = SimpleNamespace(draining=False)
+task = gevent.spawn(person.say, "a room")
+gevent.sleep(0.1)
+person.part.draining = True
+print(person.busy)
+task.join()
+print(type(task.exception).__name__, said)
+"""
+
+
+def test_the_end_of_a_run_waits_for_a_login_and_nothing_is_said_after_it() -> None:
+    """Who logs in anew when the end begins: what they had been about to say would be heard by nobody any more."""
+    assert _lines(RENEWAL) == ["True", "StopUser []"]
