@@ -14,7 +14,7 @@ test: setup ## lint, types, import contracts and every test
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 suite: setup ## the ten functional scenarios on the real platform
 	@$(BIN)/pytest pytest_suite -m critical --real-services $(ARGS)
