@@ -18,13 +18,14 @@ from harness.report.live import LiveVerdict
 from harness.report.live_file import LIVE
 from harness.report.terminal import verdict_text
 
-TURN_S: Final = 1.0
+TURN_S: Final = 1.5
+"""What breaks is to be told within two seconds; each turn costs some milliseconds, whether much happened or little."""
 LOOKING_SHARE: Final = 0.05
 """Of one core, at most: a verdict so far costs some milliseconds, in a run of millions of messages more."""
 
 
 class Following:
-    """One run being judged. Call `turn` about once a second, and `finish` when its journals are closed."""
+    """One run being judged. Call `turn` every TURN_S, and `finish` when its journals are closed."""
 
     def __init__(self, run_dir: Path, say: Callable[[str], None], *, publish: bool) -> None:
         """publish: write live.json, as the judge that belongs to the run does; others only look."""
