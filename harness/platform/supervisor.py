@@ -71,15 +71,18 @@ class Supervisor:
             ready[service.spec.name].set()
 
         telling = asyncio.create_task(self._tell(waiting))
+        failed: BaseExceptionGroup[PlatformError] | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 for service in self.services.values():
                     group.create_task(bring_up(service))
         except* PlatformError as failures:
-            self._directory.keep()
-            raise _worst(failures) from None
+            failed = failures  # raised in here it would come out in a group, before Python 3.11.4
         finally:
             telling.cancel()
+        if failed is not None:
+            self._directory.keep()
+            raise _worst(failed) from None
         self._starting = False
         if self.deaths:  # one that was ready ended while others were starting
             self._directory.keep()
