@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from presented import ask, pause, revoke, token
 
-from checks import Outcome
+from checks import Batch, Judge, Outcome
 from checks.record import Artefact, Place, Way
 
 ANN, BOB, BOB2, EVE = range(4)
@@ -64,6 +64,19 @@ def test_outlives_its_token(history: Any) -> None:
     told = history.tell(verdict)
     assert "ann heard #1 of bob in room-1, which was said" in told.sentence
     assert len(told.lines) == 4
+
+
+def test_told_while_the_run_goes_on(history: Any) -> None:
+    """What is heard too late is told at once, though no token came on record since the last look."""
+    opened(history)
+    pause(history, 9)
+    said(history, 1, heard=True)
+    judge, (records,) = Judge(history.roster, history.contract), history.arrays().values()
+    violations = []
+    for batch in (records[:-1], records[-1:]):
+        judge.step(Batch(0, batch))
+        violations.append({verdict.id: verdict.violations for verdict in judge.peek()}["I34"])
+    assert violations == [0, 1]
 
 
 def test_said_in_time_and_heard_late(history: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from harness.errors import PlatformError, ServiceDied
+from harness.platform.children import family_of
 from harness.platform.remains import remove_stale
 
 pytestmark = pytest.mark.usefixtures("temporary")
@@ -89,6 +90,8 @@ async def test_stats_count_the_children_too(standins: Any, supervised: Any) -> N
         assert (stats["one"]["processes"], stats["two"]["processes"]) == (1, 2)
         assert stats["two"]["rss_bytes"] > stats["one"]["rss_bytes"] > 1_000_000
         assert stats["one"]["fds"] >= 4
+        family = family_of(stats["two"]["pid"])
+        assert stats["two"]["rss_bytes"] < sum(process.memory_info().rss for process in family), "what is shared, once"
 
 
 async def test_two_platforms_side_by_side_do_not_meet(standins: Any, supervised: Any, fetch: Any) -> None:
