@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
@@ -22,6 +22,15 @@ LAST_LINES = 12
 GONE_TIMEOUT_S = 10.0
 LOOK_S = 0.005
 _LAST_BYTES = 16384
+
+
+class Child(Protocol):
+    """A process of ours, however it was started."""
+
+    @property
+    def pid(self) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def kill(self) -> None: ...
 
 
 def popen(
@@ -180,9 +189,7 @@ async def gone(family: Sequence[psutil.Process], timeout_s: float) -> None:
             await asyncio.sleep(LOOK_S)
 
 
-async def end_family(
-    process: subprocess.Popen[bytes], ended: asyncio.Future[int], number: signal.Signals, timeout_s: float
-) -> None:
+async def end_family(process: Child, ended: asyncio.Future[int], number: signal.Signals, timeout_s: float) -> None:
     """The signal, SIGKILL after `timeout_s`, and SIGKILL to what it leaves behind; returns when all are gone."""
     family = descendants(process.pid)
     if number != signal.SIGKILL:

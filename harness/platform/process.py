@@ -8,8 +8,7 @@ import json
 import os
 import signal
 import socket
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,6 +18,7 @@ import psutil
 from harness.errors import PlatformError, ServiceDied
 from harness.platform.children import (
     LAST_LINES,
+    Child,
     descendants,
     describe_status,
     end_family,
@@ -29,12 +29,13 @@ from harness.platform.children import (
     tail,
     when_ended,
 )
+from harness.platform.forking import Nursery
 from harness.platform.ports import bound_socket
 from harness.platform.readiness import wait_ready
 from harness.platform.remains import DIRECTORY_VARIABLE
 from harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, TAKEOVER_VARIABLE, ServiceSpec
 
-Started: TypeAlias = tuple["subprocess.Popen[bytes]", "asyncio.Future[int]"]
+Started: TypeAlias = tuple[Child, "asyncio.Future[int]"]
 """A process, and its end."""
 STOPPED_WITHIN_S = 5.0
 STOPPED, STARTING, READY, PAUSED, KILLED, DIED = "stopped", "starting", "ready", "paused", "killed", "died"
@@ -44,9 +45,15 @@ class ServiceProcess:
     """A service and the process that is it at the moment. Belongs to the event loop of the main thread."""
 
     def __init__(
-        self, spec: ServiceSpec, root: Path, log_dir: Path, on_death: Callable[[ServiceDied], None] | None = None
+        self,
+        spec: ServiceSpec,
+        root: Path,
+        log_dir: Path,
+        on_death: Callable[[ServiceDied], None] | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
-        """`root`: the platform's directory. `on_death` is called when the process ends though nobody ended it."""
+        """`root`: the platform's directory. `on_death` is called when the process ends though nobody ended it.
+        `nursery`: forks it, if it is one of those that can be forked."""
         self.spec = spec
         self.directory = root / spec.name
         self.log_path = log_dir / f"{spec.name}.log"
@@ -55,7 +62,8 @@ class ServiceProcess:
         self.starts = 0
         self._root = root
         self._on_death = on_death
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._nursery = nursery if spec.preloaded else None
+        self._process: Child | None = None
         self._ended: asyncio.Future[int] | None = None
         self._log_start = 0
         self._end_expected = False
@@ -64,7 +72,7 @@ class ServiceProcess:
     @property
     def pid(self) -> int | None:
         """The process that runs now, or None."""
-        return self._popen.pid if self._popen is not None and self.running else None
+        return self._process.pid if self._process is not None and self.running else None
 
     @property
     def running(self) -> bool:
@@ -79,9 +87,9 @@ class ServiceProcess:
             await self.spec.prepare(self.directory)
         self.state, self.death, self._end_expected = STARTING, None, False
         self.starts += 1
-        self._popen, self._ended = self._spawn()
+        self._process, self._ended = await self._spawn()
 
-    def _spawn(self, ready_pipe: int | None = None) -> Started:
+    async def _spawn(self, ready_pipe: int | None = None) -> Started:
         """A new process of this service; whoever calls makes it the one that serves, at once or when it is ready."""
         spec = self.spec
         env = {**spec.env, DIRECTORY_VARIABLE: str(self._root)}
@@ -100,15 +108,21 @@ class ServiceProcess:
         try:
             with open(self.log_path, "ab") as log:
                 self._log_start = log.tell()
-                process = popen(
-                    spec.argv, env=env, cwd=self.directory, output=log.fileno(), pass_fds=handed, user=spec.user
-                )
+                process, ended = await self._forked(env, log.fileno(), handed)
         finally:
             if not spec.takes_over:
                 self._let_go()
-        ended = when_ended(process)
         ended.add_done_callback(partial(self._on_end, process))
         return process, ended
+
+    async def _forked(self, env: Mapping[str, str], output: int, handed: Sequence[int]) -> Started:
+        spec = self.spec
+        if self._nursery is not None:
+            return await self._nursery.fork(
+                spec.name, spec.argv, env=env, cwd=self.directory, output=output, pass_fds=handed
+            )
+        process = popen(spec.argv, env=env, cwd=self.directory, output=output, pass_fds=handed, user=spec.user)
+        return process, when_ended(process)
 
     def _let_go(self) -> None:
         """Our copy of the listening socket is only for a process that takes over; without it, the port of a service
@@ -117,8 +131,8 @@ class ServiceProcess:
             self._listener.close()
             self._listener = None
 
-    def _on_end(self, popen: subprocess.Popen[bytes], ended: asyncio.Future[int]) -> None:
-        if ended.cancelled() or self._end_expected or popen is not self._popen:
+    def _on_end(self, process: Child, ended: asyncio.Future[int]) -> None:
+        if ended.cancelled() or self._end_expected or process is not self._process:
             return
         self._let_go()
         self.state = DIED
@@ -185,12 +199,12 @@ class ServiceProcess:
         self._must_run("replaced")
         if not self.spec.takes_over:
             raise PlatformError(f"{self.spec.name} cannot be replaced while it runs: restart it.")
-        assert self._popen is not None
+        assert self._process is not None
         assert self._ended is not None
-        before = self._popen, self._ended
+        before = self._process, self._ended
         reading, writing = os.pipe()
         try:
-            new = self._spawn(writing)
+            new = await self._spawn(writing)
         except BaseException:
             os.close(reading)
             raise
@@ -202,7 +216,7 @@ class ServiceProcess:
         except PlatformError:
             await end_family(*new, signal.SIGKILL, 0.0)  # the old one still serves
             raise
-        self._popen, self._ended = new
+        self._process, self._ended = new
         await end_family(*before, self.spec.stop_signal, self.spec.stop_timeout_s)
         self.state = READY
         if new[1].done():  # as the one that serves it would have been heard to die
@@ -230,17 +244,17 @@ class ServiceProcess:
     async def pause(self) -> None:
         """SIGSTOP to it and its descendants, until all stand still: they keep their sockets and say nothing."""
         self._must_run("paused")
-        assert self._popen is not None
-        await stopped(self._popen.pid, STOPPED_WITHIN_S)
+        assert self._process is not None
+        await stopped(self._process.pid, STOPPED_WITHIN_S)
         self.state = PAUSED
 
     def resume(self) -> None:
         """SIGCONT to all that `pause` stopped."""
         self._must_run("resumed")
-        assert self._popen is not None
-        for child in descendants(self._popen.pid):
+        assert self._process is not None
+        for child in descendants(self._process.pid):
             send(child, signal.SIGCONT)
-        self._popen.send_signal(signal.SIGCONT)
+        self._process.send_signal(signal.SIGCONT)
         if self.state == PAUSED:
             self.state = READY
 
@@ -248,12 +262,12 @@ class ServiceProcess:
         self._let_go()  # also of one that never ran
         if not self.running:
             return
-        assert self._popen is not None
+        assert self._process is not None
         assert self._ended is not None
         self._end_expected = True
         if number != signal.SIGKILL and self.state == PAUSED:
             self.resume()
-        await end_family(self._popen, self._ended, number, timeout_s)
+        await end_family(self._process, self._ended, number, timeout_s)
 
     def _must_run(self, verb: str) -> None:
         if not self.running:

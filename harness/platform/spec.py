@@ -25,8 +25,9 @@ class ServiceSpec:
     already listening if `listening`. `settings`: sent as JSON in `EARWITNESS_SERVICE`. `prepare` runs once, before
     the first start. `after`: services that must be ready before it is started; `beside`: services that must be ready
     before it can be, so that its time to get ready only runs from then on. `discard_signal` ends it when its data is
-    thrown away with the platform. `takes_over`: it can be replaced while it runs (see `TAKEOVER_VARIABLE`). `user`: the
-    account that runs it, where it must not be ours.
+    thrown away with the platform. `takes_over`: it can be replaced while it runs (see `TAKEOVER_VARIABLE`).
+    `preloaded`: `argv` is `python -m MODULE …`, forked from a process that has imported already what MODULE needs.
+    `user`: the account that runs it, where it must not be ours.
     """
 
     name: str
@@ -44,5 +45,6 @@ class ServiceSpec:
     discard_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 10.0
     takes_over: bool = False
+    preloaded: bool = False
     prepare: Callable[[Path], Awaitable[None]] | None = None
     user: str | None = None

@@ -236,6 +236,7 @@ class Stack:
             port=self._ports[name].number,
             inherits=True,
             takes_over=True,
+            preloaded=True,
             ready=(HttpAnswers(f"{self._url(name)}/ready"), *probes),
             after=after,
             beside=beside,

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.errors import PlatformError, ServiceDied
 from harness.platform.children import tail
+from harness.platform.forking import Nursery
 from harness.platform.process import ServiceProcess
 from harness.platform.remains import PlatformDirectory
 from harness.platform.spec import ServiceSpec
@@ -37,8 +38,12 @@ class Supervisor:
         self._directory = directory
         self.log_dir = log_dir or directory.path / "logs"
         self.log_dir.mkdir(parents=True, exist_ok=True)
+        known = _checked(specs)
+        modules = [spec.argv[2] for spec in known if spec.preloaded]
+        self._nursery = Nursery(modules, directory.path, self.log_dir) if modules else None
         self.services = {
-            spec.name: ServiceProcess(spec, directory.path, self.log_dir, self._on_death) for spec in _checked(specs)
+            spec.name: ServiceProcess(spec, directory.path, self.log_dir, self._on_death, self._nursery)
+            for spec in known
         }
         self.deaths: list[ServiceDied] = []
         self._starting = True
@@ -173,6 +178,8 @@ class Supervisor:
             await asyncio.gather(
                 *(service.stop(discard=True, timeout_s=DOWN_TIMEOUT_S) for service in layer), return_exceptions=True
             )
+        if self._nursery is not None:
+            self._nursery.close()
         self._directory.close()  # ends what would not go
         self._warden.dismiss()
 

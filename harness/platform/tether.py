@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _LIBC = ctypes.CDLL(None)
 PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -30,6 +31,12 @@ def dies_with_parent() -> Callable[[], None] | None:
             os._exit(1)
 
     return tie
+
+
+def name_process(name: str) -> None:
+    """What `ps -o comm` and `top` call this process; only where the kernel can."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def module_environment() -> dict[str, str]:

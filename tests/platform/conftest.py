@@ -22,8 +22,9 @@ from harness.platform.readiness import HttpAnswers
 from harness.platform.remains import PlatformDirectory
 from harness.platform.spec import ServiceSpec
 from harness.platform.supervisor import Supervisor
+from harness.platform.tether import module_environment
 
-STANDIN = Path(__file__).with_name("standin.py")
+STANDIN = str(Path(__file__).with_name("standin.py"))
 
 
 @pytest.fixture
@@ -38,9 +39,10 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 class StandIns:
-    """Makes specs of stand-in services, each on a reserved port."""
+    """Makes specs of stand-in services, each on a reserved port; `forked` ones come from the nursery."""
 
-    def __init__(self) -> None:
+    def __init__(self, forked: bool = False) -> None:
+        self.forked = forked
         self.ports: list[ReservedPort] = []
 
     def spec(self, name: str, *, after: tuple[str, ...] = (), timeout_s: float = 20.0, **settings: Any) -> ServiceSpec:
@@ -48,7 +50,9 @@ class StandIns:
         self.ports.append(port)
         return ServiceSpec(
             name=name,
-            argv=(sys.executable, "-S", "-E", str(STANDIN)),
+            argv=(sys.executable, "-m", "tests.platform.standin") if self.forked else (sys.executable, "-S", STANDIN),
+            env=module_environment(),
+            preloaded=self.forked,
             settings={"name": name, **settings},
             port=port.number,
             inherits=True,
@@ -61,8 +65,9 @@ class StandIns:
 
 
 @pytest.fixture
-def standins() -> Iterator[StandIns]:
-    made = StandIns()
+def standins(request: pytest.FixtureRequest) -> Iterator[StandIns]:
+    """Each a program of its own; with the parameter `forked`, forks of one that has imported them."""
+    made = StandIns(getattr(request, "param", "") == "forked")
     yield made
     for port in made.ports:
         port.close()

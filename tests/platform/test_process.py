@@ -12,8 +12,10 @@ import pytest
 from harness.errors import PlatformError, ServiceDied
 
 pytestmark = pytest.mark.usefixtures("temporary")
+either_way = pytest.mark.parametrize("standins", ["own program", "forked"], indirect=True)
 
 
+@either_way
 async def test_a_killed_service_is_gone_with_its_children_and_its_port_refuses(
     standins: Any, supervised: Any, fetch: Any, alive: Any, listening: Any
 ) -> None:
@@ -33,6 +35,7 @@ async def test_a_killed_service_is_gone_with_its_children_and_its_port_refuses(
         assert supervisor.deaths == []
 
 
+@either_way
 async def test_a_paused_service_says_nothing_until_it_is_resumed(standins: Any, supervised: Any, fetch: Any) -> None:
     """SIGSTOP keeps the socket (connections succeed) and stops answers, also of children; SIGCONT brings both back."""
     spec = standins.spec("echo", child=True)
@@ -47,6 +50,7 @@ async def test_a_paused_service_says_nothing_until_it_is_resumed(standins: Any, 
         assert psutil.Process(child).status() != psutil.STATUS_STOPPED
 
 
+@either_way
 async def test_a_service_that_dies_while_starting_is_reported_with_its_last_words(
     standins: Any, supervised: Any
 ) -> None:
@@ -59,6 +63,7 @@ async def test_a_service_that_dies_while_starting_is_reported_with_its_last_word
         assert "hello from broken" in log.read()
 
 
+@either_way
 @pytest.mark.parametrize("end", ["exit", "SIGSEGV"])
 async def test_a_service_that_dies_later_is_noticed_at_once(
     standins: Any, supervised: Any, fetch: Any, end: str
@@ -79,6 +84,7 @@ async def test_a_service_that_dies_later_is_noticed_at_once(
         assert supervisor.status()["lives"]["state"] == "ready"
 
 
+@either_way
 async def test_a_service_that_does_not_get_ready_is_named_with_what_is_missing(standins: Any, supervised: Any) -> None:
     """At the deadline one sentence says who, how long and what the last answer was."""
     with pytest.raises(PlatformError, match=r"lazy was not ready within 3 s: GET .* answers 503 instead of 200"):
@@ -96,6 +102,7 @@ async def test_a_program_that_does_not_exist_is_named(standins: Any, supervised:
             pass
 
 
+@either_way
 async def test_stop_is_graceful_and_becomes_sigkill_at_its_deadline(
     standins: Any, supervised: Any, alive: Callable[[int], bool]
 ) -> None:
@@ -110,6 +117,7 @@ async def test_stop_is_graceful_and_becomes_sigkill_at_its_deadline(
             await supervisor.pause("deaf")
 
 
+@either_way
 async def test_restart_of_a_paused_service_works(standins: Any, supervised: Any, fetch: Any) -> None:
     """A graceful restart first wakes what was paused."""
     spec = standins.spec("echo")

@@ -11,8 +11,10 @@ import pytest
 from harness.errors import PlatformError
 
 pytestmark = pytest.mark.usefixtures("temporary")
+either_way = pytest.mark.parametrize("standins", ["own program", "forked"], indirect=True)
 
 
+@either_way
 async def test_no_connection_is_refused_while_a_process_is_replaced(
     standins: Any, supervised: Any, fetch: Any, alive: Any, listening: Any
 ) -> None:
@@ -44,6 +46,7 @@ async def test_no_connection_is_refused_while_a_process_is_replaced(
         assert not listening(spec.port)
 
 
+@either_way
 async def test_a_replacement_that_fails_leaves_the_old_process(standins: Any, supervised: Any, fetch: Any) -> None:
     """The new process ends at once: its words are told, the old one serves on, and can be stopped and started."""
     spec = standins.spec("echo", fails_to_take_over=True)
@@ -57,6 +60,7 @@ async def test_a_replacement_that_fails_leaves_the_old_process(standins: Any, su
         assert supervisor.deaths == []
 
 
+@either_way
 async def test_a_service_whose_socket_is_its_own_cannot_be_replaced(standins: Any, supervised: Any) -> None:
     """It is said in a sentence, and nothing happens to it."""
     spec = dataclasses.replace(standins.spec("echo"), takes_over=False)

@@ -1,0 +1,129 @@
+"""The supervisor's side of the nursery (`harness.platform.nursery`): services as forks of a process that has imported
+already what they need."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from harness.errors import PlatformError
+from harness.platform.children import LAST_LINES, popen, tail
+from harness.platform.remains import DIRECTORY_VARIABLE
+from harness.platform.tether import module_environment
+
+LOG = "nursery.log"
+Started: TypeAlias = tuple["Forked", "asyncio.Future[int]"]
+"""A process, and its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A child of the nursery: what of `subprocess.Popen` a service needs. Its end is the future that came with it."""
+
+    pid: int
+
+    def send_signal(self, number: int) -> None:
+        """To it, if it is still there."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Nursery:
+    """A process that forks Python services. Belongs to the event loop of the main thread; ends with us."""
+
+    def __init__(self, modules: Sequence[str], directory: Path, log_dir: Path) -> None:
+        """`modules`: what `python -m` will be asked to run; `directory`: the platform's, which marks its processes."""
+        self._log_path = log_dir / LOG
+        self._loop = asyncio.get_running_loop()
+        self._turn = asyncio.Lock()
+        self._asked: deque[asyncio.Future[Started | None]] = deque()
+        self._ends: dict[int, asyncio.Future[int]] = {}
+        self._held = b""
+        self._channel, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "harness.platform.nursery", str(theirs.fileno()), *dict.fromkeys(modules)]
+        env = {**module_environment(), DIRECTORY_VARIABLE: str(directory)}
+        try:
+            with theirs, open(self._log_path, "ab") as log:
+                self._process = popen(command, env=env, cwd=directory, output=log.fileno(), pass_fds=[theirs.fileno()])
+        except BaseException:
+            self._channel.close()
+            raise
+        self._channel.setblocking(False)
+        self._loop.add_reader(self._channel, self._hear)
+
+    async def fork(
+        self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: int, pass_fds: Sequence[int]
+    ) -> Started:
+        """A new process that runs `argv` (`python -m MODULE …`), and its end: the return code as `Popen` has it.
+        It inherits `pass_fds` under the same numbers. PlatformError if the nursery has ended."""
+        _, _, module, *arguments = argv
+        order = {"name": name, "module": module, "arguments": arguments, "env": dict(env), "cwd": str(cwd)}
+        line = json.dumps({**order, "fds": [1, 2, *pass_fds]}).encode() + b"\n"
+        async with self._turn:
+            try:
+                # With nothing else in flight the socket's buffer takes it whole.
+                sent = socket.send_fds(self._channel, [line], [output, output, *pass_fds])
+            except OSError:
+                raise self._gone(name) from None
+            if sent != len(line):
+                raise PlatformError(f"The settings of {name} are too long to be handed over ({len(line)} bytes).")
+            # The answer comes also if nobody waits for it any more, and must not be taken for the next one's.
+            answer: asyncio.Future[Started | None] = self._loop.create_future()
+            self._asked.append(answer)
+            started = await asyncio.shield(answer)
+            if started is None:
+                raise self._gone(name)
+            return started
+
+    def _hear(self) -> None:
+        try:
+            data = self._channel.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._on_end()
+            return
+        *lines, self._held = (self._held + data).split(b"\n")
+        for line in lines:
+            event: dict[str, Any] = json.loads(line)
+            if "forked" in event:
+                pid = event["forked"]
+                self._ends[pid] = self._loop.create_future()
+                self._asked.popleft().set_result((Forked(pid), self._ends[pid]))
+            else:
+                self._ends.pop(event["ended"]).set_result(event["status"])
+
+    def _on_end(self) -> None:
+        """It has died, and with it, by the kernel's hand, all its children."""
+        self._loop.remove_reader(self._channel)
+        for answer in self._asked:
+            answer.set_result(None)
+        self._asked.clear()
+        for ended in self._ends.values():
+            ended.set_result(-signal.SIGKILL)
+        self._ends.clear()
+
+    def _gone(self, name: str) -> PlatformError:
+        words = tail(self._log_path, LAST_LINES).strip() or "(it said nothing)"
+        return PlatformError(f"{name} could not be started: the process that forks services has ended. {words}")
+
+    def close(self) -> None:
+        """End it, and what is left of its children."""
+        self._loop.remove_reader(self._channel)
+        self._channel.close()
+        self._process.wait()

@@ -1,0 +1,146 @@
+"""`python -m harness.platform.nursery FD MODULE…`: import once what the services import, then fork each of them.
+
+Nearly all of a Python service's start is importing, and all services import the same. Each is still a process of its
+own, with its own log, socket and signals; only the work before `__main__` is shared. Orders come from
+`harness.platform.forking` over the Unix socket FD, one JSON line each, with the descriptors that the service inherits.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.platform.tether import dies_with_parent, name_process
+
+LINE_BYTES = 1 << 20
+MAX_FDS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One service to be: `python -m MODULE ARGUMENTS…`. `fds`: what we have got, and the number it is to have."""
+
+    name: str
+    module: str
+    arguments: tuple[str, ...]
+    env: dict[str, str] = field(repr=False)
+    cwd: str
+    fds: tuple[tuple[int, int], ...]
+
+
+def main() -> None:
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    for module in sys.argv[2:]:
+        runpy.run_module(module, run_name="preloaded")  # its `__main__`, which imports everything and runs nothing
+    gc.collect()
+    gc.freeze()  # a collection in a child must not touch, and so copy, every page that it shares with us
+    order = serve(channel)
+    if order is None:
+        os._exit(0)  # nothing of what was imported needs an orderly end
+    become(order)
+
+
+def serve(channel: socket.socket) -> Order | None:
+    """Fork what is ordered and tell the ends of the children, until our owner closes the channel: None. In a child:
+    its order."""
+    woken, wake = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    tie = dies_with_parent()
+    while True:
+        readable, _, _ = select.select([channel.fileno(), woken], [], [])
+        if woken in readable:
+            os.read(woken, 4096)
+            _tell_ends(channel)
+        if channel.fileno() in readable:
+            order = _received(channel)
+            if order is None:
+                return None
+            pid = os.fork()
+            if pid == 0:
+                _leave(tie, channel, woken, wake)
+                return order
+            for got, _ in order.fds:
+                os.close(got)
+            _tell(channel, {"forked": pid})
+
+
+def _leave(tie: Callable[[], None] | None, channel: socket.socket, *pipe: int) -> None:
+    """In a new child: nothing of ours but the life that it depends on."""
+    if tie is not None:
+        tie()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    channel.close()
+    for handle in pipe:
+        os.close(handle)
+
+
+def become(order: Order) -> None:
+    """Run the service in this process; returns, or raises SystemExit, when it ends."""
+    os.setpgid(0, 0)
+    name_process(order.name)
+    above = max(number for pair in order.fds for number in pair) + 1
+    aside = [(fcntl.fcntl(got, fcntl.F_DUPFD, above), wanted) for got, wanted in order.fds]
+    for got, _ in order.fds:
+        os.close(got)
+    for held, wanted in aside:
+        os.dup2(held, wanted)
+        os.close(held)
+    os.chdir(order.cwd)
+    os.environ.clear()
+    os.environ.update(order.env)
+    sys.argv = [order.module, *order.arguments]
+    runpy.run_module(order.module, run_name="__main__", alter_sys=True)
+
+
+def _received(channel: socket.socket) -> Order | None:
+    line, fds, _, _ = socket.recv_fds(channel, LINE_BYTES, MAX_FDS)
+    while line and not line.endswith(b"\n"):
+        more = channel.recv(LINE_BYTES)
+        line = line + more if more else b""
+    if not line:
+        return None
+    order: dict[str, Any] = json.loads(line)
+    return Order(
+        name=order["name"],
+        module=order["module"],
+        arguments=tuple(order["arguments"]),
+        env=order["env"],
+        cwd=order["cwd"],
+        fds=tuple(zip(fds, order["fds"], strict=True)),
+    )
+
+
+def _tell_ends(channel: socket.socket) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        _tell(channel, {"ended": pid, "status": os.waitstatus_to_exitcode(status)})
+
+
+def _tell(channel: socket.socket, event: dict[str, int]) -> None:
+    try:
+        channel.sendall(json.dumps(event).encode() + b"\n")
+    except OSError:
+        os._exit(1)  # our owner has gone: so have we, and with us the children
+
+
+if __name__ == "__main__":
+    main()
