@@ -16,7 +16,7 @@ from harness.report.cells import HEALTHY, Cell, Results, cells_of
 from harness.report.evidence import evidence_text
 from harness.report.listing import Defect, Power, all_defects, chosen, listing_text
 from harness.report.matrix import Bench, RealBench, run_matrix
-from harness.report.stages import ROUGH, staged
+from harness.report.stages import ROUGH, staged, stories_of
 
 HELP = "list the defects of the reference platform; with --matrix show that they are found"
 WORK = Path("runs/matrix")
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the list as JSON")
     parser.add_argument("--only", default="", metavar="Z5,Z6", help="ids or names of defects, instead of all")
     parser.add_argument("--matrix", action="store_true", help="run defects × seeds on the real platform")
+    parser.add_argument("--story", metavar="NAME", help="only runs of this story, not of all that show them")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="runs of each defect (default 5)")
     parser.add_argument("--healthy", type=int, metavar="N", help="runs without a defect (default: as many as seeds)")
     parser.add_argument("--budget", type=float, metavar="MIN", help="begin no run after so many minutes")
@@ -47,9 +48,16 @@ def run(args: argparse.Namespace) -> int:
     defects = all_defects()
     picked = chosen(defects, args.only.split(","))
     if args.matrix:
-        return _matrix(args, defects, staged(picked))
+        return _matrix(args, defects, _of_story(staged(picked), args.story))
     print(json.dumps([asdict(one) for one in picked], indent=1) if args.json else listing_text(picked))
     return EXIT_PASS
+
+
+def _of_story(picked: list[Defect], story: str | None) -> list[Defect]:
+    found = [one for one in picked if story in (None, one.story)]
+    if picked and not found:
+        raise SettingsError("--story", [f"{story!r} shows none of them (there are {', '.join(stories_of(picked))})"])
+    return found
 
 
 def _matrix(args: argparse.Namespace, defects: list[Defect], picked: list[Defect]) -> int:

@@ -29,13 +29,19 @@ class Defect:
     service: str
     needs: str
     story: str = "rough"
+    also: tuple[str, ...] = ()
+
+    @property
+    def order(self) -> str:
+        """What the platform knows it by: `Z9` also for `Z9@ws_reconnect`, the same defect in another story."""
+        return self.id.partition("@")[0]
 
     def probability(self, power: Power) -> float:
         return self.high if power == "high" else self.one
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Defect:
-        return cls(**{**data, "caught_by": tuple(data["caught_by"])})
+        return cls(**{**data, "caught_by": tuple(data["caught_by"]), "also": tuple(data["also"])})
 
 
 def all_defects() -> list[Defect]:
@@ -69,7 +75,8 @@ def listing_text(defects: Sequence[Defect]) -> str:
             f"p is per {one.opportunity.removeprefix('one ')}",
         ]
         facts += [f"needs {one.needs}"] if one.needs else []
-        facts += [f"shown by {one.story}"] if one.caught_by and one.story != "rough" else []
+        shown_by = [story for story in (one.story, *one.also) if one.caught_by and story != "rough"]
+        facts += [f"shown by {' and '.join(shown_by)}"] if shown_by else []
         lines += [f"{one.id:<5}{one.name}: “{one.breaks}”", f"     {' · '.join(facts)}"]
     talk = next((one for one in defects if one.story == "rough" and not one.needs), None)
     if talk is not None:

@@ -42,12 +42,13 @@ class RealBench:
         self._work, self._defect, self._probability, self._commit = work.resolve(), defect, probability, commit
         self._story, self._stage = file_of(story), stage_of(story)
         self._logs = self._work / "logs" / (f"{defect.id}-{probability:g}" if defect else f"healthy-{story}")
+        self._order = defect.order if defect else ""
         self._platform: Platform | None = None
 
     def __enter__(self) -> RealBench:
         shutil.rmtree(self._logs, ignore_errors=True)
         defect = self._defect
-        defects = {defect.service: [f"{defect.id}:{self._probability:g}"]} if defect else {}
+        defects = {defect.service: [f"{defect.order}:{self._probability:g}"]} if defect else {}
         self._platform = launch(
             defects=defects, settings=self._stage.settings, links=self._stage.links, log_dir=self._logs,
             progress=lambda _: None,
@@ -69,7 +70,7 @@ class RealBench:
         told = _read(run_dir / "run.json") if verdict else {}
         checks = [*verdict.get("checks", ()), *verdict.get("harness", ())]
         failed = tuple(c["id"] for c in checks if c["outcome"] == "FAIL" and c["promised"])
-        fired, manifest = truth.count(cell.defect, str(told["tag"])) if told else (0, 0)
+        fired, manifest = truth.count(self._order, str(told["tag"])) if told else (0, 0)
         result = Result(
             defect=cell.defect,
             power=cell.power,

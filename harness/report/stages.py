@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.report.listing import Defect
@@ -47,8 +47,10 @@ def file_of(story: str) -> Path | None:
 
 
 def staged(defects: Sequence[Defect]) -> list[Defect]:
-    """Those that a load story shows. The others have no opportunity in one: the functional suite proves them."""
-    return [one for one in defects if one.caught_by and file_of(one.story) is not None]
+    """Those that a load story shows; one that other stories must show too is there again for each, as `Z9@STORY`.
+    What no load story shows has no opportunity in one: the functional suite proves it."""
+    own = [one for one in defects if one.caught_by and file_of(one.story) is not None]
+    return own + [replace(one, id=f"{one.id}@{story}", story=story) for one in defects for story in one.also]
 
 
 def stories_of(defects: Sequence[Defect]) -> list[str]:

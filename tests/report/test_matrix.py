@@ -89,6 +89,23 @@ def test_each_story_has_healthy_runs() -> None:
     assert [c.defect for c in cells if c.healthy] == ["healthy", *2 * ["healthy jwt_lifecycle"]]
 
 
+def test_a_defect_that_two_stories_must_show_is_run_in_both() -> None:
+    """Under two names, in the order of the stories; the platform is started with the defect's own."""
+    retry = replace(LOSS, also=("ws_reconnect",))
+    own, other = staged([retry])
+    assert (own.id, own.story, own.order) == ("Z5", "rough", "Z5")
+    assert (other.id, other.story, other.order) == ("Z5@ws_reconnect", "ws_reconnect", "Z5")
+    cells = cells_of([own, other], ["high"], seeds=1, healthy=1)
+    assert [cell.defect for cell in cells] == ["healthy", "healthy ws_reconnect", "Z5", "Z5@ws_reconnect"]
+
+
+def test_runs_of_one_story_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A story that shows none of the defects is named, with those that do."""
+    code = main(["defects", "--matrix", "--only", "Z9", "--story", "soak", "--work", str(tmp_path)])
+    assert code == 2
+    assert "'soak' shows none of them (there are rough, ws_reconnect)" in capsys.readouterr().err
+
+
 def test_goes_on_where_it_was_interrupted(tmp_path: Path, benches: Any, result: Callable[..., Result]) -> None:
     """A cell with a judged result is not run again, one that could not be judged is."""
     cells = cells_of([LOSS], ["high"], seeds=3, healthy=0)

@@ -121,6 +121,7 @@ AUTH: tuple[Described, ...] = (
         one=0.05,
         needs="refreshes of several people",
         story=TOKENS,
+        also=("chat_journey",),
     ),
     Described(
         id="Z48b",
@@ -145,6 +146,7 @@ AUTH: tuple[Described, ...] = (
         one=0.05,
         needs="callbacks that come again or in another browser",
         story=LOGIN,
+        also=("jwt_lifecycle",),
     ),
     Described(
         id="Z50",

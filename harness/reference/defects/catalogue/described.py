@@ -18,6 +18,7 @@ class Described:
     high, one    probability for many firings in a run of a few seconds with twenty users, and for about one
     needs        what a run must do for the defect to have an opportunity, if it is not ordinary talk
     story        the load story that gives it its opportunities
+    also         other load stories in which its checks must find it
     """
 
     id: str
@@ -30,6 +31,7 @@ class Described:
     service: str = "backend"
     needs: str = ""
     story: str = "rough"
+    also: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

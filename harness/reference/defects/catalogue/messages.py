@@ -83,6 +83,7 @@ MESSAGES: tuple[Described, ...] = (
         high=1.0,
         one=0.1,
         needs="a restart of a backend",
+        also=("rolling_restart",),
     ),
     Described(
         id="Z8",
@@ -102,6 +103,7 @@ MESSAGES: tuple[Described, ...] = (
         high=1.0,
         one=0.3,
         needs="retries over another replica or after a restart",
+        also=("ws_reconnect",),
     ),
     Described(
         id="Z10",
@@ -233,6 +235,7 @@ MESSAGES: tuple[Described, ...] = (
         high=1.0,
         one=0.1,
         needs="cut connections",
+        also=("ws_reconnect",),
     ),
     Described(
         id="Z24",
@@ -243,6 +246,7 @@ MESSAGES: tuple[Described, ...] = (
         high=1.0,
         one=0.1,
         needs="cut connections",
+        also=("ws_reconnect",),
     ),
     Described(
         id="Z25",
@@ -253,6 +257,7 @@ MESSAGES: tuple[Described, ...] = (
         high=1.0,
         one=0.1,
         needs="cut connections",
+        also=("ws_reconnect",),
     ),
     Described(
         id="Z26",
@@ -263,6 +268,7 @@ MESSAGES: tuple[Described, ...] = (
         high=1.0,
         one=0.1,
         needs="cut connections",
+        also=("ws_reconnect",),
     ),
     Described(
         id="Z27",
@@ -272,6 +278,7 @@ MESSAGES: tuple[Described, ...] = (
         caught_by=("I21", "I6"),
         high=0.3,
         one=0.01,
+        also=("ws_reconnect",),
     ),
     Described(
         id="Z28",
@@ -281,6 +288,7 @@ MESSAGES: tuple[Described, ...] = (
         caught_by=("I4",),
         high=0.3,
         one=0.01,
+        also=("ws_reconnect",),
     ),
     Described(
         id="Z30",
@@ -291,6 +299,7 @@ MESSAGES: tuple[Described, ...] = (
         high=1.0,
         one=0.1,
         needs="a restart of a backend",
+        also=("rolling_restart",),
     ),
     Described(
         id="Z31",
@@ -301,6 +310,7 @@ MESSAGES: tuple[Described, ...] = (
         high=0.5,
         one=0.1,
         needs="questions to the agent",
+        also=("chat_journey",),
     ),
     Described(
         id="Z32",
@@ -311,6 +321,7 @@ MESSAGES: tuple[Described, ...] = (
         high=0.3,
         one=0.05,
         needs="several questions to the agent at once",
+        also=("chat_journey",),
     ),
     Described(
         id="Z33",
@@ -329,5 +340,6 @@ MESSAGES: tuple[Described, ...] = (
         caught_by=("I25", "I26"),
         high=0.2,
         one=0.05,
+        also=("rate_limits",),
     ),
 )

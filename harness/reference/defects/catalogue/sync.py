@@ -16,6 +16,7 @@ SYNC: tuple[Described, ...] = (
         high=0.2,
         one=0.01,
         story=STORY,
+        also=("oauth_login",),
     ),
     Described(
         id="Z60",
@@ -28,6 +29,7 @@ SYNC: tuple[Described, ...] = (
         one=0.2,
         needs="accounts that are deactivated",
         story=STORY,
+        also=("oauth_login",),
     ),
     Described(
         id="Z61",
@@ -52,5 +54,6 @@ SYNC: tuple[Described, ...] = (
         one=0.05,
         needs="accounts that change",
         story=STORY,
+        also=("oauth_login",),
     ),
 )
