@@ -30,6 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--story", metavar="NAME", help="only runs of this story, not of all that show them")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="runs of each defect (default 5)")
     parser.add_argument("--healthy", type=int, metavar="N", help="runs without a defect (default: as many as seeds)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N",
+        help="runs at a time, each with a platform of its own and about half a processor (default 1)",
+    )  # fmt: skip
     parser.add_argument("--budget", type=float, metavar="MIN", help="begin no run after so many minutes")
     parser.add_argument(
         "--power", choices=("high", "one", "both"), default="high", help="many firings a run, or about one"
@@ -67,6 +71,7 @@ def _matrix(args: argparse.Namespace, defects: list[Defect], picked: list[Defect
         for name, value in (("--seeds", args.seeds), ("--healthy", healthy), ("--budget", args.budget or 0))
         if value < 0
     ]
+    faults += [f"--jobs must be at least 1, not {args.jobs}"] if args.jobs < 1 else []
     if faults:
         raise SettingsError("earwitness defects", faults)
     powers: list[Power] = ["high", "one"] if args.power == "both" else [args.power]
@@ -76,7 +81,8 @@ def _matrix(args: argparse.Namespace, defects: list[Defect], picked: list[Defect
     # Ended like this it must not leave a load process behind either.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        complete = run_matrix(cells, results, _benches(args.work, picked), budget_s=budget_s, say=_say)
+        benches = _benches(args.work, picked)
+        complete = run_matrix(cells, results, benches, jobs=args.jobs, budget_s=budget_s, say=_say)
     finally:
         signal.signal(signal.SIGTERM, before)
         # Also what an interrupted matrix has found is worth reading.

@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,11 +30,13 @@ Say = Callable[[str], None]
 
 
 class Bench(Protocol):
-    """Makes the runs of cells that share a platform; a context manager."""
+    """Makes the runs of cells that share a platform; a context manager. `interrupt`, from another thread, ends the run
+    that is being made."""
 
     def __enter__(self) -> Bench: ...
     def __exit__(self, *_: object) -> None: ...
     def run(self, cell: Cell) -> Result: ...
+    def interrupt(self) -> None: ...
 
 
 class RealBench:
@@ -41,7 +45,10 @@ class RealBench:
     def __init__(self, work: Path, story: str, defect: Defect | None, probability: float, commit: str) -> None:
         self._work, self._defect, self._probability, self._commit = work.resolve(), defect, probability, commit
         self._story, self._stage = file_of(story), stage_of(story)
-        self._logs = self._work / "logs" / (f"{defect.id}-{probability:g}" if defect else f"healthy-{story}")
+        name = f"{defect.id}-{probability:g}" if defect else f"healthy-{story}"
+        self._logs = self._work / "logs" / name
+        self._runs = self._work / "runs" / name
+        self._running: subprocess.Popen[bytes] | None = None
         self._order = defect.order if defect else ""
         self._platform: Platform | None = None
 
@@ -65,7 +72,7 @@ class RealBench:
         truth.mark()
         begin = time.time()
         code = self._locust(cell)
-        run_dir = (self._work / "runs" / "latest").resolve()
+        run_dir = (self._runs / "latest").resolve()
         verdict = _read(run_dir / "verdict.json") if code != EXIT_CANNOT_RUN else {}
         told = _read(run_dir / "run.json") if verdict else {}
         checks = [*verdict.get("checks", ()), *verdict.get("harness", ())]
@@ -98,22 +105,69 @@ class RealBench:
         stage = self._stage
         command = [sys.executable, "-m", "locust", "-f", str(self._story), "--headless", "-u", str(stage.users)]
         command += ["-r", str(SPAWN_RATE), "-t", f"{stage.seconds}s", "--seed", str(cell.seed), "--only-summary"]
-        command += ["--runs", str(self._work / "runs"), "--drain-s", "20"]
+        command += ["--runs", str(self._runs), "--drain-s", "20"]
         environment = {**os.environ, **module_environment()}
         environment["EARWITNESS_PLATFORM"] = self._platform.control.address
         log = self._work / "logs" / f"run-{cell.defect}-{cell.power}-{cell.seed}.txt"
         with open(log, "wb") as output:
-            run = subprocess.Popen(command, cwd=self._work, env=environment, stdout=output, stderr=output)
+            self._running = run = subprocess.Popen(
+                command, cwd=self._work, env=environment, stdout=output, stderr=output
+            )
             try:
                 code = run.wait(CELL_S)
-            except BaseException as error:
-                run.kill()
-                run.wait()
-                if not isinstance(error, subprocess.TimeoutExpired):
-                    raise
+            except subprocess.TimeoutExpired:
                 return EXIT_CANNOT_RUN
+            finally:
+                self.interrupt()
+                run.wait()
         # A run that broke down by itself (a signal, a usage error of Locust) was not judged.
         return code if code in (0, 1, 3, 4) else EXIT_CANNOT_RUN
+
+    def interrupt(self) -> None:
+        if self._running is not None:
+            self._running.kill()
+
+
+class _Making:
+    """The runs that are to be made, by several threads: each takes a group of cells that share a platform."""
+
+    def __init__(self, total: int, results: Results, bench_of: Callable[[Cell], Bench], say: Say) -> None:
+        self.over = threading.Event()
+        self._results, self._bench_of, self._say, self._total = results, bench_of, say, total
+        self._done = 0
+        self._lock = threading.Lock()
+        self._benches: set[Bench] = set()
+
+    def group(self, cells: Sequence[Cell], late: Callable[[], bool]) -> None:
+        defect, power = cells[0].defect, cells[0].power
+        if late() or self.over.is_set():
+            return
+        try:
+            with self._bench_of(Cell(defect, power, 0)) as bench:
+                with self._lock:
+                    self._benches.add(bench)
+                for cell in cells:
+                    if late() or self.over.is_set():
+                        break
+                    self._take(bench.run(cell))
+                with self._lock:
+                    self._benches.discard(bench)
+        except PlatformError as error:
+            self._say(f"{defect} {power}: the platform did not start or broke down: {error}")
+
+    def _take(self, result: Result) -> None:
+        with self._lock:
+            if self.over.is_set():
+                return  # it was cut off
+            self._results.add(result)
+            self._done += 1
+            self._say(f"{self._done}/{self._total} {_told(result)}")
+
+    def interrupt(self) -> None:
+        self.over.set()
+        with self._lock:
+            for bench in self._benches:
+                bench.interrupt()
 
 
 def run_matrix(
@@ -121,29 +175,27 @@ def run_matrix(
     results: Results,
     bench_of: Callable[[Cell], Bench],
     *,
+    jobs: int = 1,
     budget_s: float | None = None,
     say: Say,
     clock: Callable[[], float] = time.monotonic,
 ) -> bool:
-    """Make all runs that have no result yet; False if the budget ended before them."""
+    """Make all runs that have no result yet, `jobs` at a time, each on a platform of its own; False if the budget ended
+    before them."""
     todo = results.missing(cells)
     end = None if budget_s is None else clock() + budget_s
-    done = 0
     if len(todo) < len(cells):
         say(f"{len(cells) - len(todo)} of {len(cells)} runs were made before")
-    for (defect, power), group in groupby(todo, key=lambda cell: (cell.defect, cell.power)):
-        if end is not None and clock() >= end:
-            break
+    making = _Making(len(todo), results, bench_of, say)
+    groups = [list(group) for _, group in groupby(todo, key=lambda cell: (cell.defect, cell.power))]
+    with ThreadPoolExecutor(jobs) as pool:
         try:
-            with bench_of(Cell(defect, power, 0)) as bench:
-                for cell in group:
-                    if end is not None and clock() >= end:
-                        break
-                    results.add(result := bench.run(cell))
-                    done += 1
-                    say(f"{done}/{len(todo)} {_told(result)}")
-        except PlatformError as error:
-            say(f"{defect} {power}: the platform did not start or broke down: {error}")
+            waiting = [pool.submit(making.group, group, lambda: end is not None and clock() >= end) for group in groups]
+            for one in as_completed(waiting):
+                one.result()
+        except BaseException:
+            making.interrupt()
+            raise
     left = len(results.missing(cells))
     if left:
         say(f"{left} of {len(cells)} runs were not made; the same command goes on with them")

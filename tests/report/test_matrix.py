@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -64,6 +65,8 @@ def benches(result: Callable[..., Result]) -> Any:
             return self
 
         def __exit__(self, *_: object) -> None: ...
+
+        def interrupt(self) -> None: ...
 
         def run(self, cell: Cell) -> Result:
             self.made.append(cell)
@@ -132,6 +135,51 @@ def test_the_budget_ends_it(tmp_path: Path, benches: Any) -> None:
     )
     assert benches.made == [Cell("Z5", "high", 1)]
     assert "3 of 4 runs were not made" in said[-1]
+
+
+class Meeting:
+    """A bench whose runs wait for each other, or for their interruption; `bench_of` of a matrix gives itself."""
+
+    def __init__(self, result: Callable[..., Result], parties: int, break_down: str = "") -> None:
+        self.barrier, self.interrupted = threading.Barrier(parties), threading.Event()
+        self._result, self._break_down = result, break_down
+
+    def __call__(self, cell: Cell) -> Any:
+        return self
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def interrupt(self) -> None:
+        self.interrupted.set()
+
+    def run(self, cell: Cell) -> Result:
+        self.barrier.wait(30)
+        if cell.defect == self._break_down:
+            raise KeyboardInterrupt
+        if self._break_down:
+            assert self.interrupted.wait(30)
+        return self._result(defect=cell.defect, power=cell.power, seed=cell.seed)
+
+
+def test_two_jobs_make_two_runs_at_once(tmp_path: Path, result: Callable[..., Result]) -> None:
+    """Each run begins only when the other one has, so one job alone could not end."""
+    cells = cells_of([LOSS, SWAP], ["high"], seeds=2, healthy=0)
+    results = Results(tmp_path)
+    assert run_matrix(cells, results, Meeting(result, 2), jobs=2, say=lambda _: None)
+    assert Results(tmp_path).missing(cells) == []
+
+
+def test_interrupted_it_ends_the_runs_of_all_jobs(tmp_path: Path, result: Callable[..., Result]) -> None:
+    """And what was cut off is no result."""
+    cells = cells_of([LOSS, SWAP], ["high"], seeds=2, healthy=0)
+    meeting = Meeting(result, 2, break_down="Z1")
+    with pytest.raises(KeyboardInterrupt):
+        run_matrix(cells, Results(tmp_path), meeting, jobs=2, say=lambda _: None)
+    assert meeting.interrupted.is_set()
+    assert Results(tmp_path).missing(cells) == cells
 
 
 def test_a_platform_that_does_not_start(tmp_path: Path, benches: Any) -> None:
