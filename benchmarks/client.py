@@ -29,6 +29,7 @@ from gevent.event import Event
 from harness.client.blocking import TRANSPORT, Connection
 from harness.client.events import MESSAGE, Handshake, Heard
 from harness.client.keeping import KeepingSession
+from harness.client.recall import hearing
 from harness.client.session import ChatSession
 from harness.client.tally import Tally
 from harness.record.frames import FrameStore
@@ -77,17 +78,18 @@ class Bench:
         self.journal = Journal.create(directory, "bench", meta={})
         self.frames = FrameStore.create(directory, "bench") if keep_frames else None
         kept = {"frames": self.frames, "credentials": lambda: CREDENTIALS} if keep_frames else {}
+        self.rooms = {LABEL: 0}
+        hear_once = hearing(hear, self.rooms)
         device: Any = KeepingSession if keep_frames else ChatSession
         self.tally = Tally()
         self.url = f"ws://127.0.0.1:{port}/"
-        self.rooms = {LABEL: 0}
         self.connections: list[Connection] = []
         for client in range(connections):
             session = device(
                 client=client,
                 tag="bench",
                 journal=self.journal,
-                hear=hear,
+                hear=hear_once,
                 encode=encode,
                 rooms=self.rooms,
                 tally=self.tally,

@@ -80,7 +80,7 @@ class Connected(Recording):
             self._credentials,
             client=self.number,
             tag=self.part.plan.tag,
-            hear=target.hear,
+            hear=self.part.hear,
             encode=target.encode if self._poster is None else self._poster.encode,
             rooms=self.part.plan.numbers,
             tally=self.part.tally,

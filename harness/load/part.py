@@ -13,6 +13,7 @@ from gevent.event import Event
 from checks.record import NOBODY, NONE, Kind, Phase
 from harness.client.blocking import TRANSPORT
 from harness.client.keeping import KeepingSession
+from harness.client.recall import hearing
 from harness.client.session import ChatSession
 from harness.client.tally import Tally
 from harness.load.sampler import SelfSampler
@@ -57,6 +58,7 @@ class Part:
         self.index, self.count = index, count
         self.plan = Plan.from_dict(assignment["plan"])
         self.target = open_target(assignment["target"])
+        self.hear = hearing(self.target.hear, self.plan.numbers)
         self.run_dir = Path(assignment["run_dir"])
         self.secrets: Mapping[str, Any] = assignment.get("secrets", {})
         self.users: list[ChatUser] = []
