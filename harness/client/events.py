@@ -10,7 +10,8 @@ text          message text as delivered, or None
 seq           the platform's number in that conversation, or -1
 sender        the platform's own statement of who sent it (its user id), or None
 message_id    the sender's client message id, if the platform repeats it, or None
-extra         per kind: NACK → (code: int, retry_after_s: float | None); WELCOME → {"user", "replica", "session"};
+extra         per kind: MESSAGE → the fields of its body if they have been read (see `recall`), else None;
+              NACK → (code: int, retry_after_s: float | None); WELCOME → {"user", "replica", "session"};
               JOINED → True if nothing was missed since the resume point, False if history must be fetched,
               None if the session is new; AGENT → (run id, event name, chunk number); OTHER → anything
 

@@ -6,43 +6,40 @@ read anew, so nothing that a platform does wrong is overlooked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
-from typing import Final, TypeAlias, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, TypeAlias
 
+from harness.client.body import decode_fields
 from harness.client.events import MESSAGE, Heard
 
 Hear: TypeAlias = Callable[[str | bytes], Sequence[Heard]]
-Data = TypeVar("Data", bound=str | bytes)
-Answer = TypeVar("Answer")
 
-KEPT: Final = 4096
-"""Answers at a time; then all are forgotten at once, which is cheaper than to know which is oldest."""
+KEPT: Final = 512
+"""Messages at a time, more than are on their way; then all are forgotten at once, which is cheaper than to know which
+is oldest."""
 LONGEST: Final = 2048
 """What is longer is always read: it would cost memory, and there is little of it."""
 
 
-def recalling(read: Callable[[Data], Answer], worth: Callable[[Answer], bool]) -> Callable[[Data], Answer]:
-    """`read`, which depends on nothing but its argument, with those of its last answers remembered that are `worth` it
-    (not None). Answers are shared: nobody may change them."""
-    known: dict[Data, Answer] = {}
+def hearing(hear: Hear, rooms: Collection[str]) -> Hear:
+    """A dialect's `hear` that recalls messages of `rooms`: those whose messages come more than once to this process.
+    All else is read each time, and so is what may be understood otherwise when the room is known. What it has read of
+    a body it hands on as the event's `extra`."""
+    if not rooms:
+        return hear
+    known: dict[str | bytes, Sequence[Heard]] = {}
 
-    def recall(data: Data) -> Answer:
-        answer = known.get(data)
-        if answer is None:
-            answer = read(data)
-            if len(data) <= LONGEST and worth(answer):
-                if len(known) >= KEPT:
-                    known.clear()
-                known[data] = answer
-        return answer
+    def recall(data: str | bytes) -> Sequence[Heard]:
+        events = known.get(data)
+        if events is None:
+            events = hear(data)
+            if len(events) == 1 and len(data) <= LONGEST:
+                what, label, text, seq, sender, message_id, _ = events[0]
+                if what == MESSAGE and label in rooms and text:
+                    events = ((what, label, text, seq, sender, message_id, decode_fields(text)),)
+                    if len(known) >= KEPT:
+                        known.clear()
+                    known[data] = events
+        return events
 
     return recall
-
-
-def hearing(hear: Hear, rooms: Container[str | None]) -> Hear:
-    """A dialect's `hear` that recalls messages of known rooms. All else comes once, or is understood anew later."""
-
-    def worth(events: Sequence[Heard]) -> bool:
-        return len(events) == 1 and events[0][0] == MESSAGE and events[0][1] in rooms
-
-    return recalling(hear, worth)

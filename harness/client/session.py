@@ -177,9 +177,9 @@ class ChatSession(Speaker):
     # -- records ----------------------------------------------------------------------------------------------------
 
     def _message(self, now_ns: int, kind: int, event: Heard) -> None:
-        _, label, text, seq, sender, _, _ = event
+        _, label, text, seq, sender, _, body = event
         text = text or ""
-        body = decode_fields(text)
+        body = body or decode_fields(text)
         flags = 0
         if body is not None:
             tag, author, conv, counter, proc, attempt, digest, sound = body

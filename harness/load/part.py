@@ -58,7 +58,7 @@ class Part:
         self.index, self.count = index, count
         self.plan = Plan.from_dict(assignment["plan"])
         self.target = open_target(assignment["target"])
-        self.hear = hearing(self.target.hear, self.plan.numbers)
+        self.hear = hearing(self.target.hear, self.plan.heard_often(count))
         self.run_dir = Path(assignment["run_dir"])
         self.secrets: Mapping[str, Any] = assignment.get("secrets", {})
         self.users: list[ChatUser] = []

@@ -87,6 +87,11 @@ class Plan:
         """Of the rooms, by label."""
         return {room.label: room.number for room in self.rooms}
 
+    def heard_often(self, processes: int) -> frozenset[str]:
+        """Labels of the rooms of which each of so many load processes has two sockets or more, on the average."""
+        sockets = [(room.label, len(room.members) * self.devices) for room in self.rooms]
+        return frozenset(label for label, count in sockets if count >= 2 * processes)
+
     @cached_property
     def rooms_of(self) -> tuple[tuple[Room, ...], ...]:
         """The rooms of each user, in the order of `sizes`; given ones from small to large, the last one again where a

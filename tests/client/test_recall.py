@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from harness.client.body import decode_fields, encode
 from harness.client.events import ACK, MESSAGE, Heard
-from harness.client.recall import KEPT, LONGEST, hearing, recalling
+from harness.client.recall import KEPT, LONGEST, hearing
+from tests.client.spoken import last, message, start
 
 
 class Reader:
@@ -26,7 +28,7 @@ class Reader:
 def test_a_message_to_many_is_read_once() -> None:
     """The same answer for the same frame; a frame of another type or with another byte is another frame."""
     reader = Reader()
-    hear = hearing(reader, {"a": 0})
+    hear = hearing(reader, ["a"])
     answers = [hear("a hello") for _ in range(100)]
     assert reader.read == ["a hello"]
     assert all(answer is answers[0] for answer in answers)
@@ -35,38 +37,52 @@ def test_a_message_to_many_is_read_once() -> None:
     assert reader.read == ["a hello", "a hellO", b"a hello"]
 
 
-@pytest.mark.parametrize("frame", ["+ack-1", "b room that is not known", "a two|messages", "a " + "x" * LONGEST])
+@pytest.mark.parametrize("frame", ["+ack-1", "b another room", "a two|messages", "a " + "x" * LONGEST, "a "])
 def test_what_is_read_each_time(frame: str) -> None:
-    """Answers; rooms that may be known later; frames of several messages; long ones."""
+    """Answers; rooms that few are in, or that may be known later; frames of several messages; long ones; empty ones."""
     reader = Reader()
-    hear = hearing(reader, {"a": 0})
+    hear = hearing(reader, ["a"])
     assert hear(frame) == hear(frame)
     assert len(reader.read) == 2
 
 
 def test_no_more_is_remembered_than_is_said() -> None:
     """With one more than KEPT all are forgotten, and the newest is remembered again."""
-    asked: list[str] = []
-    recall = recalling(lambda text: asked.append(text) or len(text), lambda _: True)
-    texts = [f"{number}" for number in range(KEPT + 1)]
-    for text in texts:
-        recall(text)
-    asked.clear()
-    assert recall(texts[-1]) == len(texts[-1])
-    assert asked == []
-    recall(texts[0])
-    assert asked == [texts[0]]
+    reader = Reader()
+    hear = hearing(reader, ["a"])
+    for number in range(KEPT + 1):
+        hear(f"a {number}")
+    reader.read.clear()
+    hear(f"a {KEPT}")
+    assert reader.read == []
+    hear("a 0")
+    assert reader.read == ["a 0"]
 
 
-def test_a_body_with_another_byte_is_not_sound() -> None:
-    """Also when the true one was heard just before: what is recalled is found by all of its text."""
-    text, digest = encode("r", 1, 2, 3, 4, 1, "hello")
-    for _ in range(2):
-        fields = decode_fields(text)
-        assert fields is not None
-        assert fields[6:] == (digest, True)
-        damaged = decode_fields(text.replace("hello", "hellO"))
-        assert damaged is not None
-        assert damaged[6:] != (digest, True)
-        assert not damaged[7]
-        assert decode_fields("no body") is None
+def test_who_hears_nothing_twice_pays_nothing() -> None:
+    reader = Reader()
+    assert hearing(reader, []) is reader
+
+
+def test_the_body_is_read_with_the_frame() -> None:
+    """Its fields come with the event; of what is no body of ours there are none."""
+    hear = hearing(Reader(), ["a"])
+    text, _ = encode("r", 1, 2, 3, 4, 1, "hello")
+    assert hear(f"a {text}")[0][6] == decode_fields(text)
+    assert hear("a hello")[0][6] is None
+
+
+def test_a_session_records_the_same_with_and_without(make_stage: Any) -> None:
+    """The second hearing of a frame, a damaged copy, and a copy in another room are what they are."""
+    rows = []
+    for rooms in ([], ["a", "b"]):
+        stage = make_stage()
+        stage.session._hear = hearing(stage.session._hear, rooms)
+        start(stage)
+        sent = message(7, 1, seq=5)
+        for frame in (sent, sent, sent.replace("hello", "hellO"), sent, message(7, 1, label="b", seq=5)):
+            stage.session.heard(200, frame)
+            row = last(stage)
+            rows.append([int(row[name]) for name in row.dtype.names if name not in ("index", "conn")])
+    assert rows[:5] == rows[5:]
+    assert rows[0] == rows[1] != rows[2]

@@ -124,3 +124,16 @@ def test_a_target_that_has_nothing_changes_nothing() -> None:
     plan = Plan(seed=7, tag="abc", users=4, sizes=(2,))
     assert existing(plan, Settled()) is plan  # type: ignore[arg-type]
     assert existing(plan, object()) is plan  # type: ignore[arg-type]
+
+
+def test_rooms_whose_messages_a_process_hears_more_than_once() -> None:
+    """From two sockets a process on, the devices of its users counted."""
+    plan = Plan(seed=1, tag="t", users=20, sizes=(2, 5, 10))
+
+    def sizes(plan: Plan, processes: int) -> set[int]:
+        return {len(room.members) for room in plan.rooms if room.label in plan.heard_often(processes)}
+
+    assert sizes(plan, 1) == {2, 5, 10}
+    assert sizes(plan, 2) == {5, 10}
+    assert sizes(plan, 4) == {10}
+    assert sizes(Plan(seed=1, tag="t", users=20, sizes=(2, 5, 10), devices=2), 4) == {5, 10}
