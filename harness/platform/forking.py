@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,22 +69,26 @@ class Nursery:
         self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: int, pass_fds: Sequence[int]
     ) -> Started:
         """A new process that runs `argv` (`python -m MODULE …`), and its end: the return code as `Popen` has it.
-        It inherits `pass_fds` under the same numbers. PlatformError if the nursery has ended."""
+        It inherits `pass_fds` under the same numbers. PlatformError if the nursery has ended, OSError if it cannot
+        fork now. Who is cancelled leaves no process behind."""
         _, _, module, *arguments = argv
         order = {"name": name, "module": module, "arguments": arguments, "env": dict(env), "cwd": str(cwd)}
-        line = json.dumps({**order, "fds": [1, 2, *pass_fds]}).encode() + b"\n"
         async with self._turn:
-            try:
-                # With nothing else in flight the socket's buffer takes it whole.
-                sent = socket.send_fds(self._channel, [line], [output, output, *pass_fds])
-            except OSError:
-                raise self._gone(name) from None
-            if sent != len(line):
-                raise PlatformError(f"The settings of {name} are too long to be handed over ({len(line)} bytes).")
+            with tempfile.TemporaryFile() as paper:
+                paper.write(json.dumps({**order, "fds": [1, 2, *pass_fds]}).encode())
+                paper.seek(0)
+                try:
+                    socket.send_fds(self._channel, [b"\n"], [paper.fileno(), output, output, *pass_fds])
+                except OSError:
+                    raise self._gone(name) from None
             # The answer comes also if nobody waits for it any more, and must not be taken for the next one's.
             answer: asyncio.Future[Started | None] = self._loop.create_future()
             self._asked.append(answer)
-            started = await asyncio.shield(answer)
+            try:
+                started = await asyncio.shield(answer)
+            except asyncio.CancelledError:
+                answer.add_done_callback(_unwanted)
+                raise
             if started is None:
                 raise self._gone(name)
             return started
@@ -105,6 +110,8 @@ class Nursery:
                 pid = event["forked"]
                 self._ends[pid] = self._loop.create_future()
                 self._asked.popleft().set_result((Forked(pid), self._ends[pid]))
+            elif "failed" in event:
+                self._asked.popleft().set_exception(OSError(event["failed"], os.strerror(event["failed"])))
             else:
                 self._ends.pop(event["ended"]).set_result(event["status"])
 
@@ -123,7 +130,14 @@ class Nursery:
         return PlatformError(f"{name} could not be started: the process that forks services has ended. {words}")
 
     def close(self) -> None:
-        """End it, and what is left of its children."""
+        """End it, at once whatever it does or if it stands still, and what is left of its children."""
         self._loop.remove_reader(self._channel)
         self._channel.close()
+        self._process.kill()
         self._process.wait()
+
+
+def _unwanted(answer: asyncio.Future[Started | None]) -> None:
+    """Whoever ordered it has given up: it must not serve unknown to anybody, on a socket that the next start shares."""
+    if answer.exception() is None and (started := answer.result()) is not None:
+        started[0].kill()

@@ -2,7 +2,8 @@
 
 Nearly all of a Python service's start is importing, and all services import the same. Each is still a process of its
 own, with its own log, socket and signals; only the work before `__main__` is shared. Orders come from
-`harness.platform.forking` over the Unix socket FD, one JSON line each, with the descriptors that the service inherits.
+`harness.platform.forking` over the Unix socket FD: one byte each, and descriptors: first of a file with the order as
+JSON (a socket's buffer does not hold every environment), then those that the service inherits.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from typing import Any
 
 from harness.platform.tether import dies_with_parent, name_process
 
-LINE_BYTES = 1 << 20
 MAX_FDS = 16
 
 
@@ -59,8 +59,11 @@ def serve(channel: socket.socket) -> Order | None:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     tie = dies_with_parent()
+    waiting = select.poll()  # select() takes no number above 1,023, and the channel's was our owner's choice
+    waiting.register(channel, select.POLLIN)
+    waiting.register(woken, select.POLLIN)
     while True:
-        readable, _, _ = select.select([channel.fileno(), woken], [], [])
+        readable = [number for number, _ in waiting.poll()]
         if woken in readable:
             os.read(woken, 4096)
             _tell_ends(channel)
@@ -68,13 +71,24 @@ def serve(channel: socket.socket) -> Order | None:
             order = _received(channel)
             if order is None:
                 return None
-            pid = os.fork()
+            pid = _fork(channel)
             if pid == 0:
                 _leave(tie, channel, woken, wake)
                 return order
             for got, _ in order.fds:
                 os.close(got)
-            _tell(channel, {"forked": pid})
+
+
+def _fork(channel: socket.socket) -> int | None:
+    """Our child's pid, which is told, or 0 in the child; None, and the reason is told, if there can be none."""
+    try:
+        pid = os.fork()
+    except OSError as error:  # no more processes or memory: no reason to take down those that run
+        _tell(channel, {"failed": error.errno or 0})
+        return None
+    if pid != 0:
+        _tell(channel, {"forked": pid})
+    return pid
 
 
 def _leave(tie: Callable[[], None] | None, channel: socket.socket, *pipe: int) -> None:
@@ -107,20 +121,18 @@ def become(order: Order) -> None:
 
 
 def _received(channel: socket.socket) -> Order | None:
-    line, fds, _, _ = socket.recv_fds(channel, LINE_BYTES, MAX_FDS)
-    while line and not line.endswith(b"\n"):
-        more = channel.recv(LINE_BYTES)
-        line = line + more if more else b""
-    if not line:
+    call, fds, _, _ = socket.recv_fds(channel, 1, MAX_FDS)
+    if not call:
         return None
-    order: dict[str, Any] = json.loads(line)
+    with open(fds[0], "rb") as paper:
+        order: dict[str, Any] = json.load(paper)
     return Order(
         name=order["name"],
         module=order["module"],
         arguments=tuple(order["arguments"]),
         env=order["env"],
         cwd=order["cwd"],
-        fds=tuple(zip(fds, order["fds"], strict=True)),
+        fds=tuple(zip(fds[1:], order["fds"], strict=True)),
     )
 
 

@@ -3,7 +3,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import resource
 import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,30 @@ def nursery_of(supervisor: Supervisor, name: str) -> psutil.Process:
     parent = psutil.Process(supervisor.service(name).pid).parent()
     assert parent is not None
     return parent
+
+
+@pytest.fixture
+def module(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """`module(text)`: the name of a module with this text that the nursery can import."""
+
+    def write(text: str) -> str:
+        (temporary / "written_here.py").write_text(text)
+        monkeypatch.setenv("PYTHONPATH", str(temporary))
+        return "written_here"
+
+    return write
+
+
+@pytest.fixture
+def many_open_files() -> Iterator[None]:
+    """So that the next descriptor's number is too high for select()."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    yield
+    for handle in held:
+        os.close(handle)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_forked_service_is_a_process_of_its_own(standins: Any, supervised: Any, fetch: Any) -> None:
@@ -80,10 +108,11 @@ async def test_what_cannot_be_imported_is_told_with_its_words(standins: Any, sup
             pass
 
 
-async def test_a_start_that_nobody_waits_for_does_not_mix_up_the_next(
-    standins: Any, supervised: Any, fetch: Any
+async def test_a_start_that_nobody_waits_for_leaves_nothing_and_does_not_mix_up_the_next(
+    standins: Any, supervised: Any, fetch: Any, until: Any
 ) -> None:
-    """Cancelled between order and answer, then another one: each service is the process that it says it is."""
+    """Cancelled between order and answer, then another one: each service is the process that it says it is, and
+    nobody serves of whom the supervisor does not know."""
     one, two = standins.spec("one"), standins.spec("two")
     async with supervised(one, two, start=False) as supervisor:
         first = asyncio.create_task(supervisor.service("one").start())
@@ -91,7 +120,10 @@ async def test_a_start_that_nobody_waits_for_does_not_mix_up_the_next(
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         await supervisor.start_again("two")
-        assert (await asyncio.to_thread(fetch, two.port))["pid"] == supervisor.service("two").pid
+        pid = supervisor.service("two").pid
+        assert (await asyncio.to_thread(fetch, two.port))["pid"] == pid
+        nursery = nursery_of(supervisor, "two")
+        await asyncio.to_thread(until, lambda: [child.pid for child in nursery.children()] == [pid])
 
 
 async def test_paused_and_killed_alone(standins: Any, supervised: Any, fetch: Any) -> None:
@@ -103,3 +135,55 @@ async def test_paused_and_killed_alone(standins: Any, supervised: Any, fetch: An
         assert (await asyncio.to_thread(fetch, two.port))["name"] == "two"
         os.kill(supervisor.service("one").pid, signal.SIGKILL)
         assert (await asyncio.to_thread(fetch, two.port))["name"] == "two"
+
+
+@pytest.mark.usefixtures("many_open_files")
+async def test_an_owner_of_many_files_can_start_services(standins: Any, supervised: Any, fetch: Any) -> None:
+    spec = standins.spec("one")
+    async with supervised(spec):
+        assert (await asyncio.to_thread(fetch, spec.port))["name"] == "one"
+
+
+async def test_an_environment_may_be_larger_than_a_socket_holds(
+    standins: Any, supervised: Any, fetch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(10):
+        monkeypatch.setenv(f"LARGE_{n}", "x" * 100_000)
+    spec = standins.spec("one")
+    async with supervised(spec):
+        assert (await asyncio.to_thread(fetch, spec.port))["name"] == "one"
+
+
+async def test_where_no_process_can_be_had_the_start_says_so_and_nothing_ends(
+    standins: Any, supervised: Any, module: Any
+) -> None:
+    """The nursery lives on: the next start fails for the same reason, not because it had gone."""
+    barren = module(
+        "import os, resource\n"
+        "if os.geteuid() == 0: os.setresuid(65534, 65534, 65534)  # the limit is not for root\n"
+        "resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))\n"
+    )
+    spec = dataclasses.replace(standins.spec("one"), argv=(sys.executable, "-m", barren))
+    async with supervised(spec, start=False) as supervisor:
+        with pytest.raises(PlatformError, match=r"one could not be started: .*temporarily unavailable"):
+            await supervisor.start()
+        with pytest.raises(OSError, match="temporarily unavailable"):
+            await supervisor.start_again("one")
+
+
+async def test_the_end_does_not_wait_for_imports(standins: Any, supervised: Any, module: Any) -> None:
+    """Nor for a nursery that stands still, whatever made it."""
+    endless = module("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n")
+    spec = dataclasses.replace(standins.spec("one"), argv=(sys.executable, "-m", endless))
+    waited = threading.Event()
+
+    def end(nursery: psutil.Process) -> None:
+        waited.set()
+        nursery.kill()
+
+    async with supervised(spec, start=False):
+        (nursery,) = [p for p in psutil.Process().children() if "harness.platform.nursery" in p.cmdline()]
+        watch = threading.Timer(10, end, [nursery])
+        watch.start()
+    watch.cancel()
+    assert not waited.is_set()
