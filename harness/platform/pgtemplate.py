@@ -17,7 +17,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,12 +94,12 @@ class Template:
                 async with _locked(cache_folder() / ".lock"):
                     if not kept.exists():
                         await self._build(data)
-                        await asyncio.to_thread(_publish, data, kept)
+                        await to_its_end(_publish, data, kept)
                         return
             except _NoCache:
                 await self._build(data)
                 return
-        await asyncio.to_thread(shutil.copytree, kept, data, symlinks=True)
+        await to_its_end(shutil.copytree, kept, data, symlinks=True)
 
     async def rename(self, data: Path, databases: Mapping[str, str]) -> None:
         """Give the databases in `data`, which no server uses yet, other names (by role)."""
@@ -133,6 +133,17 @@ class Template:
             await self._tell(data, _setup_sql(self._password))
         finally:
             secret.unlink()
+
+
+async def to_its_end(write: Callable[..., object], *arguments: object, **options: object) -> None:
+    """Run it in a thread, and be cancelled only when it has ended: what it writes must not appear in a folder that
+    was removed meanwhile."""
+    working = asyncio.create_task(asyncio.to_thread(write, *arguments, **options))
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait({working})
+        raise
 
 
 def _setup_sql(secret: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import os
 import pwd
@@ -101,7 +100,7 @@ class Postgres:
         )
         await template.copy_to(directory / "data")
         if user is not None:
-            await asyncio.to_thread(_give, directory, user)
+            await pgtemplate.to_its_end(_give, directory, user)
         await template.rename(directory / "data", self._databases)
 
 

@@ -177,3 +177,19 @@ async def test_the_start_ends_when_it_is_cancelled_while_the_template_is_built(
             await starting
     assert list(temporary.glob("earwitness-*")) == []
     assert not list(cache_folder().glob("postgres-unshare-*")) + list(cache_folder().glob("postgres-direct-*"))
+
+
+async def test_the_start_ends_when_it_is_cancelled_while_the_template_is_copied(
+    port: ReservedPort, supervised: Any, temporary: Path, until: Any
+) -> None:
+    """Ctrl-C in any other start leaves nothing: no thread goes on to write where all was removed."""
+    spec = Postgres(port, scratch=temporary).spec()
+    async with supervised(spec):
+        pass  # now there is a template
+    async with supervised(spec, start=False) as supervisor:
+        starting = asyncio.create_task(supervisor.start())
+        await asyncio.to_thread(until, lambda: list(temporary.glob("earwitness-*/postgres/data")))
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert list(temporary.glob("earwitness-*")) == []
