@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from harness.errors import EXIT_CANNOT_RUN, EarwitnessError
+from harness.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EarwitnessError
 
 VERBS = {
     "up": ("harness.platform.up", "start the whole platform in the foreground and print its endpoints"),
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"earwitness: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         return EXIT_CANNOT_RUN
 

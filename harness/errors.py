@@ -7,6 +7,7 @@ EXIT_FAIL = 1
 EXIT_CANNOT_RUN = 2
 EXIT_UNKNOWN = 3
 EXIT_THRESHOLD = 4
+EXIT_INTERRUPTED = 130
 
 
 class EarwitnessError(Exception):

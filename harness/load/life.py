@@ -7,12 +7,13 @@ Nothing about messages travels through Locust's own channel: only the assignment
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import gevent
 import locust
 from locust.runners import MasterRunner, WorkerRunner
 
-from harness.errors import EXIT_CANNOT_RUN, EarwitnessError
+from harness.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EarwitnessError
 from harness.load.conductor import Conductor
 from harness.load.metrics import report_lag
 from harness.load.part import Part
@@ -119,10 +120,30 @@ def _attach_worker(life: Life) -> None:
     report_lag(life)
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C meanwhile is a sentence and its exit code: Locust itself has no answer to it before users run."""
+    original = signal.getsignal(signal.SIGINT)
+    if original in (signal.SIG_IGN, None):  # nohup, or a shell's background job, meant that
+        yield
+        return
+
+    def on_interrupt(number: int, frame: Any) -> None:
+        print("earwitness: interrupted before the run began.", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, original)
+
+
 def _attach_conductor(life: Life) -> None:
     environment, runner = life.environment, life.runner
     try:
-        life.conductor = conductor = Conductor(life, environment.parsed_options)
+        with _interruptible():
+            life.conductor = conductor = Conductor(life, environment.parsed_options)
     except EarwitnessError as error:
         print(f"earwitness: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

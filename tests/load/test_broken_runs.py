@@ -138,3 +138,23 @@ def test_the_supervisor_is_killed(
     assert check(verdict, "I5a")["outcome"] == "UNKNOWN"
     assert check(verdict, "I12")["examined"] > 0
     wait_for(lambda: run.family.alive() == [], 10)
+
+
+def test_ctrl_c_while_the_platform_starts(
+    command: Callable[..., list[str]],
+    environment: Callable[..., dict[str, str]],
+    family_of: Callable[[int], Any],
+    tmp_path: Path,
+) -> None:
+    """One sentence, the exit code that shells know, and nothing is left."""
+    run = Started(command("--headless", "-u", "10", story=TALK), environment(), family_of, tmp_path / "locust.log")
+    try:
+        wait_for(lambda: any("harness.platform.nursery" in line for line in run.family.alive()), 90)
+        run.process.send_signal(signal.SIGINT)
+    finally:
+        code = run.end()
+    said = run.log.read_text()
+    assert code == 130, said
+    assert "earwitness: interrupted before the run began." in said
+    assert "Traceback" not in said
+    wait_for(lambda: run.family.alive() == [], 10)
