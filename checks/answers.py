@@ -195,7 +195,7 @@ def scope(
                 key = TAG_ATTEMPT | (mid << 8) | attempt
                 at = place(w.hash_keys, key)
                 if w.hash_keys[at] == -1:
-                    put(w, key, conns[i] + 1)
+                    put(w, key, 0)
                 w.hash_values[at] = conns[i] + 1
         elif 1 << kind & ANSWERS:
             conn = sending_of(w, sent, mid, attempt) - 1

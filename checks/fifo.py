@@ -198,9 +198,7 @@ class Fifo(Folding):
             )
             if done == len(view.records):
                 break
-            conv = int(view.records[done]["conv"])
-            size = int(world.tables.conv_base[conv + 1] - world.tables.conv_base[conv])
-            self._entries = grown(self._entries, int(self._blocks[0]) + size)
+            self._entries = grown(self._entries, len(self._entries) + world.members)  # no conversation has more
         self.suspects.take(world.out, int(self._blocks[2]))
         self.examined = int(self._blocks[1])
 

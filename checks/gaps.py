@@ -63,7 +63,6 @@ def jump(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int, used: Array)
     gap["older"] = s["newest"]
     gap["before"] = s["rec"]
     gap["after"] = rec
-    gap["fill"] = 0
     s["newest"] = used[0]
 
 

@@ -23,7 +23,6 @@ OWN = int(Flag.OWN)
 NEVER = np.iinfo(np.int64).max
 CLOCK_TOLERANCE_NS = 50_000_000
 """Records of different connections may be written a little later than they were stamped."""
-FAULTS_KEPT = 4096
 LAG_BOUND_MS = 100.0
 
 RECORDS, INDEX, BREAKS, LATEST, BACKWARD, FIRST_INVOKE, LAST_INVOKE = range(7)
@@ -99,8 +98,7 @@ def traffic(records: Array, span: Array, faults: Array, totals: Array) -> None:
             span[0] = min(span[0], r["t"])
             span[1] = max(span[1], r["t"])
         elif r["kind"] == K_FAULT and r["flags"] & OWN:
-            if totals[0] < len(faults):
-                faults[totals[0]] = r["t"]
+            faults[totals[0]] = r["t"]
             totals[0] += 1
 
 
@@ -156,17 +154,18 @@ class NotVacuous(Health):
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self._span = np.array([NEVER, -NEVER], np.int64)
-        self._faults = np.zeros(FAULTS_KEPT, np.int64)
+        self._faults = np.zeros(64, np.int64)
         self._total = np.zeros(1, np.int64)
 
     def step(self, view: View) -> None:
+        self._faults = grown(self._faults, int(self._total[0]) + len(view.records))
         traffic(view.records, self._span, self._faults, self._total)
 
     def finish(self, end: End) -> Verdict:
         flags = end.world.messages()["flags"]
         counts = {name: int(((flags & bit) > 0).sum()) for name, bit in _STATES}
         faults = [f"no message was {name}" for name, bit in _STATES if not counts[name] and self._needed(bit)]
-        times = self._faults[: min(FAULTS_KEPT, int(self._total[0]))]
+        times = self._faults[: int(self._total[0])]
         inside = int(((times > self._span[0]) & (times < self._span[1])).sum())
         planned = end.facts.get("planned_faults", len(times))
         planned = planned if isinstance(planned, int) else len(planned)

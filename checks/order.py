@@ -86,7 +86,7 @@ class TotalOrder(Folding):
 
     def step(self, view: View) -> None:
         n = len(view.records)
-        self._last = grown(self._last, view.world.slots + 1)
+        self._last = grown(self._last, view.world.slots)
         self._edges = grown(self._edges, int(self._used[0]) + n)
         while 2 * (int(self._used[0]) + n) > len(self._keys):
             keys = np.full(2 * len(self._keys), -1, np.int64)
@@ -134,11 +134,10 @@ def contested(world: World) -> list[tuple[int, ...]]:
     seq = np.concatenate([messages["seq"][numbered], extra[:, 1]])
     rec = np.concatenate([messages["seq_rec"][numbered], extra[:, 2]])
     conv = messages["conv"][mid].astype(np.int64)
-    if len(seq) and seq.max() < 1 << 40:  # the common case needs no order by two keys
-        key = conv << 40 | seq
-        key.sort()
-        if not (key[1:] == key[:-1]).any():
-            return []
+    key = conv << 40 | seq  # one key of two may meet another one where numbers are huge
+    key.sort()
+    if not (key[1:] == key[:-1]).any():  # the common case needs no order by two keys
+        return []
     order = np.lexsort((rec, mid, seq, conv))
     conv, seq, mid, rec = conv[order], seq[order], mid[order], rec[order]
     same = (conv[1:] == conv[:-1]) & (seq[1:] == seq[:-1]) & (mid[1:] != mid[:-1])

@@ -28,7 +28,7 @@ def learn_number(told: Array, newest: Array, row: Int, t: Int, seq: Int, rec: In
     last = told[row, (steps - 1) % STEPS]
     if steps > 0 and seq <= last["seq"]:
         return
-    if steps == 0 or t - last["begun"] >= pace:
+    if steps == 0 or t - last["begun"] > pace:
         newest[row] += 1
         last = told[row, steps % STEPS]
         last["begun"] = t

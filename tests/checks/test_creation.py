@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from checks import Flag, Outcome
+import pytest
+
+from checks import Batch, Flag, Kind, Outcome
+from checks.creation import COUNTER_MAX
+from checks.judge import judge
 from checks.record import AGENT
 
 ANN, BOB, BOB2, EVE = range(4)
@@ -72,3 +76,20 @@ def test_what_an_agent_says_is_no_ghost(new_history: Callable[..., Any]) -> None
     history.stored(AGENT, 0, 1, flags=int(Flag.FOREIGN_RUN))
     assert (history.judge()["I8"].examined, history.judge()["I8"].violations) == (0, 0)
     assert new_history().hear(BOB, AGENT, 1, 1).judge()["I8"].violations == 1
+
+
+def test_a_journal_that_nobody_declared_may_lack_its_end(new_history: Callable[..., Any]) -> None:
+    """The author speaks in it, and how it ends is not known."""
+    history = new_history().hear(BOB, ANN, 2, 1).send(ANN, 1, journal=1)
+    batches = [Batch(journal, records) for journal, records in history.arrays().items()]
+    declared, _ = history.infos()
+    verdicts = {v.id: v for v in judge(history.roster, history.contract, batches, [declared])}
+    assert verdicts["I8"].outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(("author", "n", "conv"), [(4, 1, 0), (ANN, COUNTER_MAX, 0), (ANN, 1, 2)])
+def test_what_cannot_be(new_history: Callable[..., Any], author: int, n: int, conv: int) -> None:
+    """The first author, counter and conversation beyond all that there are."""
+    history = new_history().add(Kind.CONNECT, 4, conn=9).hear(BOB, author, n, 1, conv=conv)
+    verdict = history.judge()["I8"]
+    assert (verdict.violations, [finding.what for finding in verdict.findings]) == (1, ["unknown"])

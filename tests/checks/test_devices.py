@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from presented import pause
+from presented import MS, now, pause
 from shared import edit, read_up_to, shown_mark, shown_text
 
 from checks import Batch, Flag, Kind, Outcome
@@ -78,6 +79,13 @@ def test_the_asking_counts_not_the_answer(history: Any) -> None:
     """Asked before the edit was accepted: the answer may have been made before it."""
     edit(history, BOB, NEW)
     shown_text(history, ANN, OLD, asked_ms=2)
+    assert history.judge()["I18"].examined == 0
+
+
+def test_asked_at_the_moment_of_the_answer(history: Any) -> None:
+    """Whoever asks at the nanosecond at which a change was accepted may have asked before it."""
+    read_up_to(history, BOB, 9)
+    shown_mark(history, BOB, 4, asked_ms=1)
     assert history.judge()["I18"].examined == 0
 
 
@@ -358,6 +366,36 @@ def test_a_device_that_is_shown_no_marks_at_all_has_none(history: Any) -> None:
     pause(history, 5)
     verdict = history.drained().judge()["I22"]
     assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 1)
+
+
+@pytest.mark.parametrize(("before_ns", "outcome"), [(0, Outcome.FAIL), (1, Outcome.UNKNOWN)])
+def test_who_closes_at_the_end_was_there(history: Any, before_ns: int, outcome: Outcome) -> None:
+    """Disconnected at the very nanosecond at which all has been waited for, or one before it."""
+    both_there(history)
+    shown_mark(history, BOB, 4)
+    pause(history, 5)
+    history.cut(BOB2, t=now(history) + 2 * MS - before_ns).drained()
+    assert history.judge()["I22"].outcome == outcome
+
+
+def test_all_show_the_mark_that_was_accepted(history: Any) -> None:
+    """It is not older than itself."""
+    both_there(history)
+    read_up_to(history, BOB, 4)
+    for client in (BOB, BOB2):
+        shown_mark(history, client, 4)
+    pause(history, 5)
+    verdict = history.drained().judge()["I22"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 2)
+
+
+def test_the_first_person_too(history: Any) -> None:
+    """Ann has two devices here, which differ."""
+    history.roster = replace(history.roster, user_of=(0, 0, 1, 2))
+    for client, seq in ((0, 4), (1, 5)):
+        shown_mark(history, client, seq)
+    pause(history, 5)
+    assert history.drained().judge()["I22"].violations == 1
 
 
 def test_people_need_not_agree_about_their_marks(history: Any) -> None:

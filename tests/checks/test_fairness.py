@@ -10,7 +10,7 @@ import pytest
 from compare import fold
 from literal import Told
 
-from checks.fairness import BUCKETS, FAIRNESS, _quantile_ns, bucket_of, jain
+from checks.fairness import BUCKETS, FAIRNESS, WORST, _quantile_ns, bucket_of, jain, waited
 from checks.record import FOREIGN, Flag, Kind
 from checks.verdict import Outcome, Verdict
 
@@ -173,3 +173,104 @@ def test_buckets_are_fine_enough() -> None:
 def test_jain() -> None:
     """All alike: 1; one of four has everything: a quarter."""
     assert (jain(np.ones(4)), jain(np.array([1.0, 0, 0, 0]))) == (1.0, 0.25)
+
+
+# -- exactly at a limit -----------------------------------------------------------------------------------------------
+
+
+def test_five_are_a_crowd() -> None:
+    """One of five hears late, or is hardly ever answered."""
+    told = crowd(5)
+    say(told, 0, 10)
+    for client in range(5):
+        hear(told, client, 10, 20 if client else 4000)
+    assert verdict(told).violations == 1
+    told = crowd(5)
+    for author in range(5):
+        say(told, author, 20, ack_ms=5 if author else None)
+    assert [finding.what for finding in verdict(told).findings] == ["unanswered"]
+
+
+def test_a_tenth_of_the_answers_is_enough() -> None:
+    """Two of twenty, where all others have all and the factor is ten."""
+    told = crowd()
+    for author in range(8):
+        say(told, author, 20, ack_ms=5 if author else None)
+    told.ok(0, 1, 1)
+    told.ok(0, 1, 2)
+    assert verdict(told).violations == 0
+
+
+@pytest.mark.parametrize(("ms", "violations"), [(2000, 0), (2300, 1)])
+def test_as_many_times_as_the_factor(ms: int, violations: int) -> None:
+    """Twice as long as usual is allowed where the factor is two."""
+    told = crowd(factor=2.0)
+    say(told, 0, 20)
+    for client in range(8):
+        hear(told, client, 20, 1000 if client else ms)
+    assert verdict(told).violations == violations
+
+
+def test_twice_as_much_to_hear_is_an_equal_load() -> None:
+    """Exactly twice as much as the one in the middle has."""
+    told = crowd()
+    say(told, 0, 200)
+    for client in range(8):
+        hear(told, client, 100 if client else 200, 20 if client else 4000)
+    assert verdict(told).violations == 1
+
+
+@pytest.mark.parametrize(("before_ns", "compared"), [(0, 7), (1, 8)])
+@pytest.mark.parametrize("heard_first", [False, True])
+def test_joined_at_the_moment_of_the_sending(before_ns: int, compared: int, heard_first: bool) -> None:
+    """Of ten messages the first was sent then: nine are too few to compare. A nanosecond before it is ten."""
+    told = crowd()
+    told.rows[1]["t"] = S - before_ns
+    if not heard_first:
+        say(told, 0, 10)
+    for client in range(8):
+        hear(told, client, 10, 20)
+    if heard_first:
+        say(told, 0, 10)
+    assert verdict(told).examined == compared
+
+
+@pytest.mark.parametrize(("kind", "flags", "compared"), [(Kind.LEAVE, 0, 7), (Kind.JOIN, Flag.CONTINUED, 8)])
+def test_who_left_and_who_went_on(kind: Kind, flags: int, compared: int) -> None:
+    """After LEAVE nothing that comes is a waiting time; a subscription that goes on is the same one."""
+    told = heard_by((0, 0, 0, 0))
+    told.write(kind, client=0, conn=1, conv=0, seq=-1, flags=int(flags))
+    told.rows[-1]["t"] = 500 * S
+    hear(told, 0, 100, 600_000)
+    assert verdict(told).examined == compared
+
+
+def test_a_subscription_that_only_goes_on_is_one() -> None:
+    """Its beginning is not on record, or was on another connection."""
+    told = crowd()
+    told.rows[1]["flags"] = int(Flag.CONTINUED)
+    say(told, 0, 10)
+    for client in range(8):
+        hear(told, client, 10, 20)
+    assert verdict(told).examined == 8
+
+
+def test_who_is_not_in_the_roster_is_not_compared() -> None:
+    """The first client after all that there are sends, and is answered."""
+    told = heard_by()
+    told.about(Kind.INVOKE, 8, 9, 0, 101)
+    told.about(Kind.OK, 8, 9, 0, 101)
+    assert (verdict(told).outcome, verdict(told).examined) == (Outcome.PASS, 8)
+
+
+def test_the_longest_wait_is_shown() -> None:
+    """Of equal ones the first record, whichever is read first."""
+    counts, worst = np.zeros((1, BUCKETS), np.uint32), np.zeros(1, WORST)
+    for ns, rec, shown in ((100, 7, (100, 7)), (100, 5, (100, 5)), (50, 3, (100, 5)), (100, 6, (100, 5))):
+        waited(counts, worst, np.int64(0), np.int64(ns), np.int64(rec), np.int64(1))
+        assert (worst[0]["ns"], worst[0]["rec"]) == shown
+
+
+def test_the_last_bucket_holds_all_longer_waits() -> None:
+    """Also those of centuries."""
+    assert bucket_of(np.int64(1 << 62)) == BUCKETS - 1

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from checks import Flag, Outcome
+from checks import Batch, Flag, Outcome, Roster
+from checks.fifo import FIFO
+from checks.fold import End
+from checks.world import World
 
 ANN, BOB, BOB2, EVE = range(4)
 
@@ -78,3 +81,41 @@ def test_an_older_connection_of_the_sender_keeps_its_own_order(new_history: Call
         history.send(ANN, n, proc=proc)
     history.hear(BOB, ANN, 2, proc=1).hear(BOB, ANN, 3, proc=2).hear(BOB, ANN, 1, proc=1)
     assert history.judge()["I1"].violations == 1
+
+
+def test_what_an_earlier_chunk_showed_counts_once(new_history: Callable[..., Any]) -> None:
+    """A violation in one batch is not found again in the next one."""
+    history = new_history(sequence="none").join(BOB)
+    for n in (2, 1, 3):
+        history.send(ANN, n).hear(BOB, ANN, n)
+    records = history.arrays()[0]
+    assert history.judge([Batch(0, records[:-1]), Batch(0, records[-1:])])["I1"].violations == 1
+
+
+def test_more_streams_than_there_was_room_for(new_history: Callable[..., Any]) -> None:
+    """Two authors in a conversation of 600: each stream keeps a place for each member."""
+    history = new_history(sequence="none")
+    history.roster = Roster(user_of=tuple(range(600)), conversations=(tuple(range(600)),))
+    history.join(BOB)
+    for author in (0, 2):
+        for n in (1, 3, 2):
+            history.send(author, n).hear(BOB, author, n)
+    assert history.judge()["I1"].violations == 2
+
+
+def test_numbers_may_begin_at_zero(new_history: Callable[..., Any]) -> None:
+    """Number 0 is a number too."""
+    history = new_history(sequence="increasing").send(ANN, 1).send(ANN, 2).ack(ANN, 1, 1).ack(ANN, 2, 0)
+    assert history.judge()["I1"].violations == 1
+
+
+def test_more_violations_than_there_is_room_for(new_history: Callable[..., Any]) -> None:
+    """All are counted, as many as fit are shown."""
+    history = new_history()
+    for n, seq in ((1, 9), (2, 4), (3, 5)):
+        history.send(ANN, n).ack(ANN, n, seq)
+    world, state = World(history.roster), FIFO.start(history.roster, history.contract)
+    state.step(world.resolved(0, history.arrays()[0]))
+    world.out = world.out[:1]
+    verdict = state.finish(End(world, history.infos()))
+    assert (verdict.violations, len(verdict.findings)) == (2, 1)

@@ -94,3 +94,49 @@ def test_a_retry_with_a_number_of_its_own_is_no_hole(new_history: Callable[..., 
     history = numbers(new_history(idempotent=False).join(BOB), 1, 2)
     numbers(history.hear(BOB, ANN, 1, 3, attempt=2), 4)
     assert history.judge()["I4"].outcome is Outcome.PASS
+
+
+def test_how_many_are_open(new_history: Callable[..., Any]) -> None:
+    """Of two jumps one was filled later: the older one."""
+    verdict = numbers(new_history().join(BOB), 1, 3, 5, 2).judge()["I4"]
+    assert verdict.facts == {"open": 1, "reorder": 1}
+
+
+def test_another_message_with_a_number_that_came_late(new_history: Callable[..., Any]) -> None:
+    """What was filled stays filled."""
+    history = numbers(new_history().join(BOB), 1, 3, 2).send(ANN, 9).hear(BOB, ANN, 9, 2)
+    assert history.judge()["I4"].facts == {"open": 0, "reorder": 1}
+
+
+@pytest.mark.parametrize("how", ["left", "joined again"])
+def test_what_was_open_before_a_new_beginning_stays_open(new_history: Callable[..., Any], how: str) -> None:
+    """A number that comes late, after leaving or joining again on the same connection, fills no gap of before."""
+    history = numbers(new_history().join(BOB), 1, 3)
+    history = numbers(history.leave(BOB), 5) if how == "left" else history.join(BOB, head=5)
+    assert numbers(history, 2).judge()["I4"].facts == {"open": 1, "reorder": 0}
+
+
+def test_zero_is_a_number(new_history: Callable[..., Any]) -> None:
+    """A platform that begins to count there: after 0 comes 1."""
+    assert numbers(new_history().send(ANN, 9).hear(BOB, ANN, 9, 0), 2).judge()["I4"].violations == 1
+
+
+def test_the_first_hearing_of_a_number_is_shown(new_history: Callable[..., Any]) -> None:
+    """Heard twice, then a jump: the record before the jump is the first one."""
+    history = new_history().join(BOB).send(ANN, 1).send(ANN, 3)
+    verdict = history.hear(BOB, ANN, 1, 1).hear(BOB, ANN, 1, 1).hear(BOB, ANN, 3, 3).judge()["I4"]
+    assert verdict.findings[0].records == ((0, 4), (0, 6))
+
+
+@pytest.mark.parametrize(("numbers_of_own", "violations"), [((), 0), ((0,), 1), ((7, 2), 0), ((7,), 1)])
+def test_what_explains_a_gap_without_echo(
+    new_history: Callable[..., Any], numbers_of_own: tuple[int, ...], violations: int
+) -> None:
+    """An own message without number may be the one that is missing, one with any other number is not."""
+    history = new_history(echo=False).join(ANN).join(BOB).send(ANN, 1)
+    for seq in numbers_of_own:
+        history.hear(BOB, ANN, 1, seq)
+    for n, seq in ((1, 1), (2, 3)):
+        history.send(BOB, n).hear(ANN, BOB, n, seq)
+    own = [f for f in history.judge()["I4"].findings if f.facts["client"] == ANN]
+    assert len(own) == violations

@@ -74,6 +74,38 @@ def test_not_vacuous(new_history: Callable[..., Any], healthy_history: Callable[
     assert late.judge()["H2"].outcome is Outcome.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("t", "inside"), [(4_000_000, False), (4_000_001, True), (28_999_999, True), (29_000_000, False)]
+)
+def test_a_fault_at_the_first_or_last_sending(healthy_history: Callable[..., Any], t: int, inside: bool) -> None:
+    """Messages are sent from 4 to 29 ms; a fault at the very moment of either was not between them."""
+    history = healthy_history().add(Kind.FAULT, flags=int(Flag.OWN), t=t)
+    assert history.judge()["H2"].outcome is (Outcome.PASS if inside else Outcome.UNKNOWN)
+
+
+def test_many_faults(healthy_history: Callable[..., Any]) -> None:
+    """However many there are, each is counted."""
+    history = healthy_history()
+    for _ in range(100):
+        history.add(Kind.FAULT, flags=int(Flag.OWN), t=9_000_000)
+    assert history.judge()["H2"].facts["faults"] == 100
+
+
+@pytest.mark.parametrize(("back_ns", "backward"), [(50_000_000, False), (50_000_001, True)])
+def test_how_late_a_record_may_be_written(healthy_history: Callable[..., Any], back_ns: int, backward: bool) -> None:
+    """Records of different connections may be 50 ms out of order, not more."""
+    history = healthy_history()
+    history.add(Kind.PROBE, t=history.told[-1][1]["t"] - back_ns)
+    assert ("went backward" in history.judge()["H3"].why) == backward
+
+
+def test_one_journal_needs_no_host(healthy_history: Callable[..., Any]) -> None:
+    """One clock cannot differ from itself, whoever's it is."""
+    history = healthy_history()
+    (info,) = history.infos()
+    assert judged(history, [replace(info, meta={})])["H3"].outcome is Outcome.PASS
+
+
 def test_clock(healthy_history: Callable[..., Any]) -> None:
     """One host, or known offsets; and no clock that goes backward."""
     history = healthy_history()
@@ -101,6 +133,7 @@ def test_load_attained(healthy_history: Callable[..., Any]) -> None:
     slow = judged(history, [replace(info, footer={"lag_ms": {"p99": 500.0}})])["H4"]
     assert slow.outcome is Outcome.PASS
     assert "500 ms" in slow.why
+    assert judged(history, [replace(info, footer={"lag_ms": {"p99": 100.0}})])["H4"].why == ""
     silent = judged(history, [replace(info, footer={})])["H4"]
     assert silent.outcome is Outcome.UNKNOWN
 
@@ -113,6 +146,7 @@ def test_users_who_did_not_come_on(new_history: Callable[..., Any]) -> None:
     (info,) = history.infos()
     footed = [replace(info, footer={"lag_ms": {"p99": 1.0}})]
     assert judged(history, footed, users_planned=2)["H4"].outcome is Outcome.PASS
+    assert judged(history, footed, users_planned=4, load_attained_min=0.5)["H4"].outcome is Outcome.PASS
     few = judged(history, footed, users_planned=100)["H4"]
     assert few.outcome is Outcome.UNKNOWN
     assert "2 of 100 users came on" in few.why

@@ -110,7 +110,8 @@ def test_a_stranger_in_words(new_history: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("aux", "examined", "violations"), [(BOB2, 1, 0), (BOB, 1, 0), (ANN, 1, 1), (-2, 1, 1), (-1, 0, 0), (99, 1, 1)]
+    ("aux", "examined", "violations"),
+    [(BOB2, 1, 0), (BOB, 1, 0), (ANN, 1, 1), (-2, 1, 1), (-1, 0, 0), (99, 1, 1), (4, 1, 1)],
 )
 def test_stated_sender(new_history: Callable[..., Any], aux: int, examined: int, violations: int) -> None:
     """The stated sender may be any client of the author's user; a stranger is a violation, silence is not looked at."""
@@ -126,3 +127,10 @@ def test_stated_identity(new_history: Callable[..., Any]) -> None:
     verdict = history.judge()["I15"]
     assert verdict.violations == 1
     assert history.tell(verdict).sentence == "the socket took bob on tab 1 for ann"
+
+
+def test_who_is_not_in_the_roster(new_history: Callable[..., Any]) -> None:
+    """Nothing is said of the first client after all that there are, as a listener, a sender or a person."""
+    history = new_history().send(ANN, 1).hear(4, ANN, 1, 1).hear(BOB, 4, 1, 2, aux=ANN).add(Kind.IDENTITY, 4, aux=ANN)
+    verdicts = history.judge()
+    assert (verdicts["I12"].examined, verdicts["I15"].examined) == (1, 0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from checks import Flag, Kind, Outcome, Phase
+from checks import Batch, Flag, Kind, Outcome, Phase
 
 ANN, BOB, BOB2, EVE = range(4)
 MS = 1_000_000
@@ -116,6 +116,65 @@ def test_faults(new_history: Callable[..., Any], faults: list[tuple[int, int]], 
         history.add(Kind.FAULT, author=1 << 31, flags=flags, t=at * MS, journal=1)
     verdict = history.judge()["I25"]
     assert (verdict.examined, verdict.violations) == (violations, violations)
+
+
+@pytest.mark.parametrize(("at_ns", "violations"), [(120 * MS, 0), (120 * MS + 1, 1)])
+@pytest.mark.parametrize("what", ["fault", "drain"])
+def test_the_last_moment_of_the_bound(new_history: Callable[..., Any], what: str, at_ns: int, violations: int) -> None:
+    """What happens at it voids the message, what happens a nanosecond later does not."""
+    history = sent(new_history(delivery_bound_s=0.1), (BOB, 900))
+    if what == "fault":
+        history.add(Kind.FAULT, author=1 << 31, flags=ON, t=at_ns, journal=1)
+    else:
+        history.add(Kind.PHASE, counter=int(Phase.DRAIN), t=at_ns, journal=1)
+    assert history.judge()["I25"].violations == violations
+
+
+@pytest.mark.parametrize(("before_ns", "late"), [(0, 0), (1, 1)])
+@pytest.mark.parametrize("first_read", ["sending", "hearing"])
+def test_joined_at_the_moment_of_the_sending(
+    new_history: Callable[..., Any], before_ns: int, late: int, first_read: str
+) -> None:
+    """Then nothing is owed; a nanosecond before, it is. Another one heard it in time, or did not hear it."""
+    for others in ((BOB2,), ()):
+        history = new_history(delivery_bound_s=0.1)
+        journals = (0, 1) if first_read == "sending" else (1, 0)
+        for client in others:
+            history.join(client, t=MS, journal=journals[1])
+        history.send(ANN, 1, t=10 * MS, journal=journals[0]).ack(ANN, 1, 1, t=20 * MS, journal=journals[0])
+        history.join(BOB, t=10 * MS - before_ns, journal=journals[1])
+        for client in others:
+            history.hear(client, ANN, 1, 1, t=30 * MS, journal=journals[1])
+        history.hear(BOB, ANN, 1, 1, t=300 * MS, journal=journals[1])
+        history.told.sort(key=lambda told: told[0])
+        verdict = history.judge()["I25"]
+        assert (verdict.examined, verdict.violations) == (max(late, len(others)), late)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize(("other_ms", "shown"), [(400, (1, 2)), (110, (0, 4))])
+def test_the_latest_hearing_is_shown(
+    new_history: Callable[..., Any], order: tuple[int, int], other_ms: int, shown: tuple[int, int]
+) -> None:
+    """Of two at one moment the one in the later journal, whichever is read first."""
+    history = sent(new_history(delivery_bound_s=0.1), (BOB, 400)).join(BOB2, t=MS, journal=1)
+    arrays = history.hear(BOB2, ANN, 1, 1, t=other_ms * MS, journal=1).arrays()
+    verdict = history.judge([Batch(journal, arrays[journal]) for journal in order])["I25"]
+    assert [finding.records[-1] for finding in verdict.findings] == [shown]
+
+
+def test_going_on_after_leaving_is_joining(new_history: Callable[..., Any]) -> None:
+    """What was sent meanwhile is not owed."""
+    history = new_history(delivery_bound_s=0.1).join(BOB, t=MS).leave(BOB).send(ANN, 1, t=10 * MS)
+    history.ack(ANN, 1, 1, t=20 * MS).join(BOB, head=1, t=30 * MS, flags=int(Flag.CONTINUED))
+    assert history.hear(BOB, ANN, 1, 1, t=900 * MS).judge()["I25"].examined == 0
+
+
+def test_as_much_lag_as_is_allowed(new_history: Callable[..., Any]) -> None:
+    """A p99 of exactly the bound is not beyond it."""
+    history = sent(new_history(delivery_bound_s=0.1), (BOB, 900))
+    history.facts["lag_bound_ms"] = 1.0
+    assert history.judge()["I25"].violations == 1
 
 
 @pytest.mark.parametrize(("drain", "violations"), [(100, 0), (120, 0), (121, 1)])

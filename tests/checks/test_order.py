@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,3 +84,35 @@ def test_listeners_need_not_hear_all(new_history: Callable[..., Any]) -> None:
         for n in heard:
             history.hear(client, ANN, n)
     assert history.judge()["I2"].outcome is Outcome.PASS
+
+
+def test_one_number_and_nothing_else(new_history: Callable[..., Any]) -> None:
+    """Both messages that share it are shown, each by a record of its own; numbers may begin at 0."""
+    for seq in (0, 5):
+        history = new_history(sequence="increasing").send(ANN, 1).send(BOB, 1).ack(ANN, 1, seq).ack(BOB, 1, seq)
+        verdict = history.judge()["I2"]
+        assert (verdict.violations, verdict.examined) == (1, 2)
+        assert verdict.findings[0].records == ((0, 3), (0, 4))
+
+
+@pytest.mark.parametrize("numbers", [(7,), (7, 8)])
+def test_each_contested_number_counts_once(new_history: Callable[..., Any], numbers: tuple[int, ...]) -> None:
+    """Three messages share each: one violation a number."""
+    history = new_history(sequence="increasing")
+    for n, seq in enumerate(numbers, start=1):
+        for client in (ANN, BOB, BOB2):
+            history.send(client, n).ack(client, n, seq)
+    assert history.judge()["I2"].violations == len(numbers)
+
+
+def test_one_order_contradicts_nobody(new_history: Callable[..., Any]) -> None:
+    """A single listener hears the second message that was sent first."""
+    history = new_history(sequence="none").join(BOB).send(ANN, 1).send(EVE, 1)
+    assert history.hear(BOB, EVE, 1).hear(BOB, ANN, 1).judge()["I2"].violations == 0
+
+
+def test_where_numbers_have_no_gaps_only_the_unnumbered_are_compared(new_history: Callable[..., Any]) -> None:
+    """Another order of a numbered message is I4's; number 0 is a number too."""
+    history = new_history().join(BOB).join(BOB2).send(ANN, 1).send(ANN, 2)
+    history.hear(BOB, ANN, 1, 0).hear(BOB, ANN, 2).hear(BOB2, ANN, 2).hear(BOB2, ANN, 1, 0)
+    assert history.judge()["I2"].violations == 0

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from presented import pause
+from presented import MS, now, pause
 from shared import connect, told_of
 
 from checks import Batch, Flag, Kind, Outcome
@@ -270,3 +270,76 @@ def test_without_a_promise_there_is_nothing_to_judge(new_history: Callable[..., 
     told_of(history, ANN, BOB, True)
     verdict = history.judge()["I27"]
     assert (verdict.promised, verdict.examined) == (False, 0)
+
+
+# -- to the last nanosecond -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("late_ns", "violations"), [(0, 0), (1, 1)])
+def test_the_first_moment_that_is_too_late(history: Any, late_ns: int, violations: int) -> None:
+    """Shown as offline exactly the bound after the end is in time."""
+    connect(history, BOB)
+    told_of(history, ANN, BOB, True)
+    history.cut(BOB)
+    told_of(history, ANN, BOB, False, t=now(history) + 7 * MS + late_ns)
+    assert history.judge()["I27"].violations == violations
+
+
+@pytest.mark.parametrize(("late_ns", "violations"), [(1, 0), (2, 1)])
+def test_the_last_moment_of_an_excuse(history: Any, late_ns: int, violations: int) -> None:
+    """A fault excuses what is shown until the bound after it, that moment included."""
+    connect(history, BOB)
+    told_of(history, ANN, BOB, True)
+    history.cut(BOB)
+    history.add(Kind.FAULT, author=FOREIGN, flags=int(Flag.OWN))
+    history.add(Kind.FAULT, author=FOREIGN)
+    told_of(history, ANN, BOB, False, t=now(history) + 7 * MS + late_ns)
+    assert history.judge()["I27"].violations == violations
+
+
+@pytest.mark.parametrize(("late_ns", "examined"), [(1, 1), (2, 2)])
+def test_what_a_fault_excuses_from_its_first_moment_to_its_last(history: Any, late_ns: int, examined: int) -> None:
+    """The first status begins with the fault and ends with the excuse, or a nanosecond later."""
+    history.add(Kind.FAULT, author=FOREIGN, flags=int(Flag.OWN), t=now(history) + MS)
+    told_of(history, ANN, BOB, True)
+    history.add(Kind.FAULT, author=FOREIGN)
+    told_of(history, ANN, BOB, False, t=now(history) + 7 * MS + late_ns)
+    assert history.judge()["I27"].examined == examined
+
+
+def test_until_all_was_waited_for(history: Any) -> None:
+    """What is shown after DRAIN began is shown, until DRAINED: here for the last of nine milliseconds wrongly."""
+    connect(history, BOB)
+    told_of(history, ANN, BOB, True)
+    history.cut(BOB)
+    pause(history, 7)
+    assert history.drained().judge()["I27"].violations == 1
+
+
+def test_a_status_at_the_end_of_the_record(history: Any) -> None:
+    """It was shown at least at that moment."""
+    told_of(history, ANN, BOB, True)
+    assert history.judge()["I27"].violations == 1
+
+
+def test_of_whom_a_status_is_looked_at(history: Any) -> None:
+    """Of everybody in the roster, the first one too; of nobody else, whoever has a number above theirs."""
+    connect(history, BOB)
+    connect(history, len(history.roster.user_of))
+    told_of(history, BOB, ANN, True)
+    told_of(history, BOB, len(history.roster.user_of), True)
+    verdict = history.judge()["I27"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 1)
+
+
+@pytest.mark.parametrize(("between_ns", "violations"), [(0, 1), (1, 0)])
+def test_a_connection_that_follows_at_once(history: Any, between_ns: int, violations: int) -> None:
+    """Two of 6 ms, without a moment between them, are one of 12 ms: time enough to be shown as online."""
+    connect(history, BOB)
+    told_of(history, ANN, BOB, False)
+    pause(history, 4)
+    history.cut(BOB)
+    connect(history, BOB, conn=9, t=now(history) - MS + between_ns)
+    pause(history, 4)
+    history.cut(BOB, conn=9)
+    assert history.drained().judge()["I27"].violations == violations

@@ -82,3 +82,37 @@ def test_not_promised(new_history: Callable[..., Any], promises: dict[str, Any])
     verdicts = new_history(**promises).judge()
     assert not verdicts["I16"].promised
     assert not verdicts["I17"].promised
+
+
+def test_zero_is_a_number(new_history: Callable[..., Any]) -> None:
+    """Acknowledged as number 0; the read shows nothing at all."""
+    history = new_history(sequence="increasing").send(ANN, 1).ack(ANN, 1, 0)
+    assert read(history, ANN, -1).judge()["I16"].violations == 1
+
+
+def heard_at(history: Any, *told: tuple[int, int]) -> Any:
+    """Bob hears numbers, each at its millisecond."""
+    for n, (seq, at) in enumerate(told, start=1):
+        history.send(ANN, n, t=MS).hear(BOB, ANN, n, seq, t=at * MS)
+    return history
+
+
+@pytest.mark.parametrize(
+    "later",
+    [[(n, n) for n in range(10, 25)], [(n, 10) for n in range(10, 30)], [(1, n) for n in range(10, 30)]],
+    ids=["fifteen", "at one moment", "the same again"],
+)
+def test_how_much_is_remembered(new_history: Callable[..., Any], later: list[tuple[int, int]]) -> None:
+    """Number 1 was heard at 1 ms, and then what may be on its way with a read asked for at 5 ms."""
+    history = heard_at(new_history(), (1, 1), *later)
+    verdict = read(history, BOB, 0, t=100 * MS, aux=95_000).judge()["I17"]
+    assert (verdict.examined, verdict.violations) == (1, 1)
+
+
+def test_steps_are_told_apart_while_there_is_room(new_history: Callable[..., Any]) -> None:
+    """After sixteen steps and a read of 120 ms the next number is still a step of its own."""
+    history = new_history(history=True)
+    for n in range(1, 17):
+        history.send(ANN, n, t=MS).ack(ANN, n, n, t=n * MS)
+    read(history, ANN, 16, t=17 * MS, aux=120_000).send(ANN, 17).ack(ANN, 17, 17, t=20 * MS)
+    assert read(history, ANN, 15, t=25 * MS, aux=7_000).judge()["I16"].violations == 1

@@ -133,7 +133,7 @@ def test_begun_anew_is_this_checks_alone(new_history: Callable[..., Any]) -> Non
     )
 
 
-@pytest.mark.parametrize(("flags", "head"), [(CONTINUED, 8), (REFUSED, 8), (0, 5), (0, 3)])
+@pytest.mark.parametrize(("flags", "head"), [(CONTINUED, 8), (REFUSED, 8), (0, 5), (0, 3), (0, 0)])
 def test_told_whether_it_goes_on(new_history: Callable[..., Any], flags: int, head: int) -> None:
     """It goes on, or cannot, or nothing was missed: all are answers, whatever comes then."""
     history = new_history(resume=True).send(ANN, 1).join(BOB, head=head, aux=5, flags=flags).hear(BOB, ANN, 1, 12)
@@ -157,3 +157,42 @@ def test_going_on_is_not_promised(new_history: Callable[..., Any], promises: dic
     history = new_history(**{"resume": True, **promises}).send(ANN, 1).join(BOB, head=8, aux=5)
     verdict = history.hear(BOB, ANN, 1, 9).judge()["I19"]
     assert not verdict.promised
+
+
+# -- number 0, and what is owed only once -----------------------------------------------------------------------------
+
+
+def test_only_the_first_number_is_looked_at(new_history: Callable[..., Any]) -> None:
+    """What comes after it is for other checks."""
+    history = new_history(resume=True).send(ANN, 1).send(ANN, 2).join(BOB, head=5, flags=CONTINUED)
+    verdict = history.hear(BOB, ANN, 1, 6).hear(BOB, ANN, 2, 9).judge()["I20"]
+    assert (verdict.examined, verdict.violations) == (1, 0)
+    history = new_history(resume=True).send(ANN, 1).send(ANN, 2).join(BOB, head=8, aux=5)
+    verdict = history.hear(BOB, ANN, 1, 8).hear(BOB, ANN, 2, 9).judge()["I19"]
+    assert (verdict.examined, verdict.violations) == (1, 0)
+
+
+@pytest.mark.parametrize("how", ["left", "joined again"])
+def test_nothing_is_owed_any_more(new_history: Callable[..., Any], how: str) -> None:
+    """After leaving, or joining again without asking, who had asked to go on is a new listener."""
+    history = new_history(resume=True).send(ANN, 1).join(BOB, head=8, aux=5)
+    history = history.leave(BOB) if how == "left" else history.join(BOB, head=8)
+    assert history.hear(BOB, ANN, 1, 9).judge()["I19"].examined == 0
+
+
+def test_going_on_behind_zero(new_history: Callable[..., Any]) -> None:
+    """0 is a number too: the next one is 1."""
+    history = new_history(resume=True).send(ANN, 1).join(BOB, head=0, flags=CONTINUED).hear(BOB, ANN, 1, 2)
+    assert history.judge()["I20"].violations == 1
+    history = new_history(resume=True).send(ANN, 1).join(BOB, head=8, aux=0).hear(BOB, ANN, 1, 9)
+    assert history.judge()["I19"].violations == 1
+
+
+def test_number_zero_is_heard(new_history: Callable[..., Any]) -> None:
+    """Again, live although it was past, or as the beginning of what was missed."""
+    history = new_history(resume=True).send(ANN, 1).hear(BOB, ANN, 1, 0).join(BOB, head=0, conn=9, flags=CONTINUED)
+    verdicts = history.hear(BOB, ANN, 1, 0, conn=9).judge()
+    assert (verdicts["I20"].violations, verdicts["I21"].violations) == (1, 1)
+    history = new_history(resume=True).send(ANN, 1).send(ANN, 2).join(BOB, head=8, aux=5)
+    verdict = history.hear(BOB, ANN, 1, 0).hear(BOB, ANN, 2, 9).judge()["I19"]
+    assert (verdict.examined, verdict.violations) == (1, 0)

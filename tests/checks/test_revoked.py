@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from checks import Kind, Outcome
+from checks import Batch, Kind, Outcome
+from checks.judge import judge
+from checks.record import empty
+from checks.revoked import DELIVERY, delivered_later
 
 ANN, BOB, BOB2, EVE = range(4)
 MS = 1_000_000
@@ -41,7 +46,8 @@ def test_it_is_looked_at_when_nothing_comes(new_history: Callable[..., Any]) -> 
 
 
 @pytest.mark.parametrize(
-    ("sent", "seq", "violations"), [(60, 5, 1), (60, 6, 0), (60, -1, 0), (80, 6, 0), (80, 5, 0), (40, 5, 0)]
+    ("sent", "seq", "violations"),
+    [(60, 5, 1), (60, 6, 0), (60, -1, 0), (80, 6, 0), (80, 5, 0), (40, 5, 0), (60, 0, 1), (70, 5, 0)],
 )
 def test_joining_again_ends_it(new_history: Callable[..., Any], sent: int, seq: int, violations: int) -> None:
     """Out from 50 ms, in again from 70 ms at head 5: what came live above the head came afterwards."""
@@ -69,3 +75,40 @@ def test_nobody_was_put_out(new_history: Callable[..., Any]) -> None:
     history = kick(new_history().join(BOB), EVE, 50).send(ANN, 1, t=60 * MS).hear(BOB, ANN, 1, 1)
     verdict = history.judge()["I13"]
     assert (verdict.outcome, verdict.examined, verdict.promised) == (Outcome.UNKNOWN, 0, True)
+
+
+def test_joined_at_the_moment_of_the_loss(new_history: Callable[..., Any]) -> None:
+    """Of two at one moment the loss stands."""
+    history = kick(new_history().join(BOB, t=50 * MS), BOB, 50).send(ANN, 1, t=60 * MS).hear(BOB, ANN, 1, 1)
+    assert history.judge()["I13"].violations == 1
+
+
+def test_the_first_member_may_lose_it_too(new_history: Callable[..., Any]) -> None:
+    """Ann heard it, and that is shown."""
+    history = kick(new_history().join(ANN), ANN, 50).send(BOB, 1, t=60 * MS).hear(ANN, BOB, 1, 1)
+    assert history.judge()["I13"].findings[0].records == ((0, 2), (0, 3), (0, 4))
+
+
+def test_one_of_many_messages(new_history: Callable[..., Any]) -> None:
+    """Sent while Bob was out are seventy; he heard the last one."""
+    history = kick(new_history().join(BOB), BOB, 50)
+    for n in range(1, 71):
+        history.send(ANN, n, t=(50 + n) * MS)
+    assert history.hear(BOB, ANN, 70, 70).judge()["I13"].violations == 1
+
+
+def test_clocks_matter_only_to_a_loss(new_history: Callable[..., Any]) -> None:
+    """Journals of two hosts, of which nobody lost anything: there was nothing to examine."""
+    history = new_history().join(BOB).send(ANN, 1, journal=1)
+    batches = [Batch(journal, records) for journal, records in history.arrays().items()]
+    infos = [replace(info, meta={"host": host}) for info, host in zip(history.infos(), "ab", strict=True)]
+    verdicts = {v.id: v for v in judge(history.roster, history.contract, batches, infos)}
+    assert "clocks" not in verdicts["I13"].why
+
+
+def test_more_deliveries_than_are_shown() -> None:
+    """Room for one of two."""
+    records, kept, used = empty(2), np.zeros(1, DELIVERY), np.zeros(2, np.int64)
+    records["kind"], records["index"] = int(Kind.DELIVER), [1, 2]
+    delivered_later(records, 0, np.array([0, 1]), np.array([0, 0]), np.array([True]), kept, used)
+    assert (used[1], kept["rec"][0]) == (1, 1)

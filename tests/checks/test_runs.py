@@ -128,3 +128,29 @@ def test_another_conversations_leaving_excuses_nothing(new_history: Callable[...
     """A run is judged by the subscription in which it is told."""
     history = tell(new_history().join(ANN).join(ANN, conv=1), "s 0", ANN).leave(ANN, conv=1)
     assert tell(history, "2", ANN).drained().judge()["I24"].violations == 1
+
+
+@pytest.mark.parametrize(("joined_ns", "violations"), [(0, 0), (1, 1)])
+def test_joined_at_the_moment_of_the_first_sending(
+    new_history: Callable[..., Any], joined_ns: int, violations: int
+) -> None:
+    """A run may have begun with it; not if Bob was there a nanosecond before."""
+    history = new_history().join(BOB, t=5_000_000 - joined_ns).send(ANN, 1, t=5_000_000)
+    assert tell(history, "0 1 c").judge()["I24"].violations == violations
+
+
+def test_who_never_joined_owes_no_beginning(new_history: Callable[..., Any]) -> None:
+    """Nobody knows from when on it is told."""
+    assert tell(new_history().send(ANN, 1), "0 1 c").judge()["I24"].outcome is Outcome.PASS
+
+
+def test_going_on_after_leaving_is_joining(new_history: Callable[..., Any]) -> None:
+    """What began before it has no beginning here."""
+    history = new_history().join(BOB).send(ANN, 1).leave(BOB).join(BOB, head=1, flags=int(Flag.CONTINUED))
+    assert tell(history, "0 1 c").judge()["I24"].violations == 0
+
+
+def test_a_conversation_that_is_not_in_the_roster(new_history: Callable[..., Any]) -> None:
+    """The first one after all that there are: what is sent there says nothing, the order of a run is judged."""
+    verdict = tell(new_history().send(ANN, 1, conv=2), "s 0 c", conv=2).judge()["I24"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 1)

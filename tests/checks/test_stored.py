@@ -62,3 +62,9 @@ def test_replayed_history_may_be_numbered_otherwise(new_history: Callable[..., A
     history = new_history().join(BOB).send(ANN, 1).ack(ANN, 1, 1).replay(BOB, ANN, 1, 9)
     assert history.judge()["I7"].outcome is Outcome.PASS
     assert history.send(BOB, 1).ack(BOB, 1, 9).judge()["I2"].outcome is Outcome.FAIL
+
+
+def test_two_rows_under_one_number(new_history: Callable[..., Any]) -> None:
+    """It has one number, which is stored twice: these are rows, not numbers."""
+    history = new_history().send(ANN, 1).ack(ANN, 1, 1).stored(ANN, 1, 1).stored(ANN, 1, 1).read(ROOM)
+    assert [finding.what for finding in history.judge()["I7"].findings] == ["rows"]

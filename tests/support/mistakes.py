@@ -1,0 +1,158 @@
+"""Small mistakes in the checks: a comparison is flipped, a reset is dropped, a one is left out, a check is away."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+from checks import catalogue
+from checks.fold import Check
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FLIPPED = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "=="}
+WORDS = ("find", "describe", "peek", "absence", "reason", "sentence", "refill", "reserve")
+"""Parts of names of functions that decide nothing: they word a finding, look early, or make room."""
+
+
+@cache
+def source_of(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """Replace `old` at an offset of a file of `checks`, inside of `function`, which the folds of `checks` use."""
+
+    checks: tuple[str, ...]
+    what: str
+    path: str
+    function: str
+    offset: int
+    old: str
+    new: str
+
+    @property
+    def mistaken(self) -> str:
+        """The whole file with the mistake."""
+        source = source_of(self.path)
+        return source[: self.offset] + self.new + source[self.offset + len(self.old) :]
+
+    @property
+    def line(self) -> int:
+        return source_of(self.path).count("\n", 0, self.offset) + 1
+
+    @property
+    def code(self) -> str:
+        """What it makes of the line; of a reset that is dropped, the reset."""
+        if self.what == "remove":
+            return "remove"
+        text = source_of(self.path) if self.what == "drop" else self.mistaken
+        code = text.splitlines()[self.line - 1].strip()
+        return f"{self.function}: {'without ' if self.what == 'drop' else ''}{code}"
+
+    def make(self) -> None:
+        """Make it, in the loaded module. Its functions keep their identity: whoever imported them has the mistake."""
+        module = importlib.import_module(self.path.removesuffix(".py").replace("/", "."))
+        function: Any = module
+        for name in self.function.split("."):
+            function = inspect.getattr_static(function, name)
+        function = getattr(function, "fget", None) or getattr(function, "__func__", None) or inspect.unwrap(function)
+        assert isinstance(function, FunctionType)
+        function.__code__ = _code_of(self.function, compile(self.mistaken, ROOT / self.path, "exec", dont_inherit=True))
+
+
+def _code_of(function: str, code: CodeType) -> CodeType:
+    """The code of a function in that of its module; the last one of that name."""
+    for name in function.split("."):
+        code = [c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == name][-1]
+    return code
+
+
+def _used_functions(check: Check) -> Iterator[tuple[str, str, ast.FunctionDef]]:
+    """(file, outermost function, function) of everything in its module that the check's fold uses."""
+    path = Path(inspect.getfile(check.fold)).relative_to(ROOT)  # type: ignore[attr-defined]
+    body = ast.parse(source_of(str(path))).body
+    top = {node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    wanted, seen = [check.fold.__name__], set()  # type: ignore[attr-defined]
+    while wanted:
+        name = wanted.pop()
+        if name in seen or name not in top:
+            continue
+        seen.add(name)
+        node = top[name]
+        wanted += [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
+        outermost = [(name, node)] if isinstance(node, ast.FunctionDef) else _methods(node)
+        for qualified, outer in outermost:
+            for function in ast.walk(outer):
+                if isinstance(function, ast.FunctionDef) and not any(word in function.name for word in WORDS):
+                    yield str(path), qualified, function
+
+
+def _methods(node: ast.ClassDef) -> list[tuple[str, ast.FunctionDef]]:
+    return [(f"{node.name}.{method.name}", method) for method in node.body if isinstance(method, ast.FunctionDef)]
+
+
+def _same_anyway(node: ast.Compare) -> bool:
+    """Message number 0 is never a message (counters begin at 1), so `mid < 0` and `mid <= 0` say the same."""
+    zero = isinstance(node.comparators[0], ast.Constant) and node.comparators[0].value == 0
+    return zero and ast.unparse(node.left).startswith("mid")
+
+
+def _is_one(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value == 1
+
+
+def _in_function(function: ast.FunctionDef, lines: list[str]) -> Iterator[tuple[str, int, int, str]]:
+    """(what, start, end, new)"""
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line))
+    source = "".join(lines)
+
+    def at(node: ast.expr | ast.stmt) -> tuple[int, int]:
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        return starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
+
+    for node in ast.walk(function):
+        if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in FLIPPED:
+            start, end = at(node.left)[1], at(node.comparators[0])[0]
+            found = re.search(r"[<>=!]=?", source[start:end])  # brackets may stand beside it
+            if found and not _same_anyway(node):
+                yield "flip", start + found.start(), start + found.end(), FLIPPED[type(node.ops[0])]
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
+            worded = isinstance(node.targets[0].value, ast.Name) and node.targets[0].value.id == "row"
+            if isinstance(node.value, ast.Constant | ast.UnaryOp) and not worded:  # `row` only words a finding
+                yield "drop", *at(node), "pass"
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub) and _is_one(node.right):
+            yield "one off", *at(node.right), "0"
+
+
+def removal(check: Check) -> Mistake:
+    """The check is not in the list any more."""
+    name = next(name for name, value in vars(catalogue).items() if value is check)
+    path = "checks/catalogue.py"
+    offset = source_of(path).index(f"    {name},\n", source_of(path).index("ALL: "))
+    return Mistake((check.id,), "remove", path, "", offset, f"    {name},\n", "")
+
+
+def mistakes() -> list[Mistake]:
+    """All that could be made, file by file; one in what several checks use is one mistake."""
+    found: dict[Mistake, tuple[str, ...]] = {}
+    for check in catalogue.ALL:
+        found[removal(check)] = (check.id,)
+        for path, outermost, function in _used_functions(check):
+            source = source_of(path)
+            for what, start, end, new in _in_function(function, source.splitlines(keepends=True)):
+                mistake = Mistake((), what, path, outermost, start, source[start:end], new)
+                found[mistake] = tuple(dict.fromkeys((*found.get(mistake, ()), check.id)))
+    return [replace(mistake, checks=ids) for mistake, ids in found.items()]

@@ -1,0 +1,59 @@
+"""Mistakes that change no verdict, by file and by what they make of the line, with the reason."""
+
+UNSENT = "what nobody sent was sent at 0, before everything"
+ROOM = "room is made a little sooner"
+SOONER = "what waits is looked through a little sooner"
+ONCE = "no record is looked at twice"
+EQUAL = "an equal value is the same value"
+
+SAME_ANYWAY: dict[str, dict[str, str]] = {
+    "checks/health.py": {
+        "own_order: if sent == 0 or sent >> REC_BITS != journal or sent >= rec:": "an answer is no sending",
+    },
+    "checks/fifo.py": {
+        "stream_block: if block + size >= limit:": ROOM,
+    },
+    "checks/gaps.py": {
+        '_explained_by_own: numbered = (own >= 0) & (messages["seq"] > 0)': "a gap begins above a number, 0 at least",
+    },
+    "checks/order.py": {
+        "TotalOrder.step: while 2 * (int(self._used[0]) + n) >= len(self._keys):": ROOM,
+    },
+    "checks/delivered.py": {
+        "Delivered._effective: result: Array = ((flags & wanted) > 0) & ((flags & INVOKED) >= 0)": UNSENT,
+    },
+    "checks/revoked.py": {
+        'Revoked.finish: mids = np.flatnonzero((messages["conv"] == conv) & '
+        '((messages["flags"] & INVOKED) >= 0))': UNSENT,
+    },
+    "checks/answers.py": {
+        'scope: same = by_device and conn <= conns[i] and w.conns[conn]["client"] == w.conns[conns[i]]["client"]': (
+            "the same connection is in order anyway"
+        ),
+    },
+    "checks/reads.py": {
+        'reads_step: took = 1000 * r["aux"] if r["aux"] >= 0 else 0': "no time is none either way",
+    },
+    "checks/liveness.py": {
+        "LivenessBound.step: if self._used[0] >= self._settle_at:": SOONER,
+        'heard_at: if t > h["t"] or (t == h["t"] and rec >= h["rec"]):': ONCE,
+        'LivenessBound._late: judged &= (messages["flags"] & INVOKED) >= 0': UNSENT,
+        "hearings_step: if t - joined < bound:": "the bound after joining is not over before that after the sending",
+        'hearings_step: if h["earliest"] == 0 or joined <= h["earliest"]:': EQUAL,
+        'hearings_step: if h["acked"] == 0 or t <= h["acked"]:': EQUAL,
+    },
+    "checks/fairness.py": {
+        "Fairness.step: if self._used[0] >= self._settle_at:": SOONER,
+        'waited: if ns > w["ns"] or (ns == w["ns"] and rec <= w["rec"]):': ONCE,
+        "bucket_of: while units > 2 * OCTAVE:": "16 units are 8 of the next octave, the same bucket",
+        "_slow: for k in np.flatnonzero((figures > factor * usual) & (figures >= FLOOR_S * 1e9)):": (
+            "no bucket ends at half a second"
+        ),
+    },
+    "checks/devices.py": {
+        "_shown: if before is None or (look.value, look.rec) >= (before.value, before.rec):": ONCE,
+    },
+    "checks/resume.py": {
+        'forgotten: elif r["seq"] > 0:': "head 0 is not above what was asked for",
+    },
+}
