@@ -252,6 +252,83 @@ def test_without_a_budget_nothing_is_judged(new_history: Callable[..., Any]) -> 
         assert (verdict.outcome, verdict.promised) == (Outcome.UNKNOWN, False)
 
 
+# -- exactly at a limit: in a window, figures are whole numbers ------------------------------------------------------
+
+WINDOW = BUDGET | {"rate_window_s": 0.1, "rate_per_s": None}
+
+
+@pytest.mark.parametrize(("count", "examined"), [(2, 0), (3, 1), (4, 2)])
+def test_a_window_that_is_just_full(new_history: Callable[..., Any], count: int, examined: int) -> None:
+    """Four of four are not too much, and nothing is shown; more than two make it worth looking."""
+    verdict = spend(new_history(**WINDOW), ANN, count).judge()["I36"]
+    assert (verdict.examined, verdict.violations, verdict.findings) == (examined, 0, ())
+
+
+def test_the_last_one_of_a_window_is_owed(new_history: Callable[..., Any]) -> None:
+    """Refused with exactly one left: wrong, and shown; so is a neighbour's."""
+    history = ask(spend(new_history(**WINDOW), ANN, 4), ANN, 10, 429)
+    ask(spend(history, EVE, 3, at=12), EVE, 30, 429)
+    verdicts = history.judge()
+    assert [len(verdicts[id].findings) for id in ("I37", "I39")] == [1, 1]
+    assert [verdicts[id].violations for id in ("I37", "I39")] == [1, 1]
+
+
+@pytest.mark.parametrize(("count", "violations"), [(3, 0), (4, 0), (5, 1)])
+def test_a_disguise_up_to_the_limit(new_history: Callable[..., Any], count: int, violations: int) -> None:
+    """Three as herself, the others from another address: as many as the window allows widen nothing."""
+    history = spend(new_history(**WINDOW), ANN, 3)
+    for n in range(count - 3):
+        ask(history, ANN, 6 + 2 * n, left=0, spoofed=True)
+    assert outcome(history, "I39")[2] == violations
+
+
+@pytest.mark.parametrize(("wait", "violations"), [(1002, 0), (1003, 1)])
+def test_as_long_as_one_more_can_need(new_history: Callable[..., Any], wait: int, violations: int) -> None:
+    """A whole second, and 2 ms for rounding."""
+    history = ask(spend(new_history(**BUDGET), ANN, 4), ANN, 10, 429, wait=wait)
+    assert outcome(history, "I38")[2] == violations
+
+
+@pytest.mark.parametrize(("early_ns", "violations"), [(0, 1), (1, 0)])
+def test_back_at_the_stated_moment(new_history: Callable[..., Any], early_ns: int, violations: int) -> None:
+    """It was refused at 11 ms for a second; 2 ms and a thousandth are added. A nanosecond sooner it is too soon."""
+    history = ask(spend(new_history(**BUDGET), ANN, 4), ANN, 10, 429)
+    due = 11 * MS + int(1002 * 1e6 * 1.001)
+    ask(history, ANN, 1100, 429).told[-1][1]["seq"] = due - early_ns
+    assert outcome(history, "I38")[2] == violations
+
+
+@pytest.mark.parametrize(("after_ns", "examined"), [(0, 0), (1, 1)])
+def test_asked_at_the_moment_of_anothers_refusal(new_history: Callable[..., Any], after_ns: int, examined: int) -> None:
+    """What a neighbour asked at the nanosecond of the first right refusal came before it; so did a disguise."""
+    history = ask(spend(new_history(**BUDGET), ANN, 4), ANN, 10, 429)
+    at = history.told[-1][1]["t"] + after_ns
+    ask(history, EVE, 20, left=3).told[-1][1]["seq"] = at
+    ask(history, ANN, 20, 429, spoofed=True).told[-1][1]["seq"] = at
+    facts = history.judge()["I39"].facts
+    assert (facts["disguised"], facts["neighbours"]) == (examined, examined)
+
+
+@pytest.mark.parametrize(("after_ns", "violations"), [(0, 0), (1, 1)])
+def test_refused_at_the_moment_of_anothers_refusal(
+    new_history: Callable[..., Any], after_ns: int, violations: int
+) -> None:
+    """Eve has used one; she pays for Ann only if she asked after Ann's refusal."""
+    history = ask(spend(spend(new_history(**BUDGET), EVE, 1), ANN, 4, at=4), ANN, 20, 429)
+    at = history.told[-1][1]["t"] + after_ns
+    ask(history, EVE, 30, 429).told[-1][1]["seq"] = at
+    assert outcome(history, "I39")[2] == violations
+
+
+@pytest.mark.parametrize(("after_ns", "violations"), [(0, 0), (1, 1)])
+def test_understated_from_the_first_answer_on(new_history: Callable[..., Any], after_ns: int, violations: int) -> None:
+    """What was asked at the nanosecond of the first answer may have been decided before it."""
+    history = spend(new_history(**WINDOW), ANN, 1)
+    at = history.told[-1][1]["t"] + after_ns
+    ask(history, ANN, 6, left=1).told[-1][1]["seq"] = at
+    assert len([f for f in history.judge()["I38"].findings if f.what == "understated"]) == violations
+
+
 # -- the arithmetic against an obvious version of itself ------------------------------------------------------------
 
 
