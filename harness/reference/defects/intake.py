@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 from harness.reference.backend.app import Backend
 from harness.reference.backend.commit import Answer, Fresh, Item
@@ -15,6 +16,14 @@ from harness.reference.limits import Decision
 
 SWAP_WAIT_S = 0.3
 NO_NUMBER = -1
+
+
+Said: TypeAlias = tuple[str, str, str]
+
+
+def said(item: Item) -> Said:
+    """Which message it is: sender, conversation, the sender's id of it."""
+    return item.user_id, item.key, item.client_id
 
 
 class Intake:
@@ -35,24 +44,41 @@ class Intake:
 
 class SwapAtIngest(Intake):
     """Two workers take two messages of one sender, and the second is faster. A message without a follower waits a
-    little and goes its way."""
+    little and goes its way. Manifest when both are new: of what was stored before, a retry changes no order."""
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         super().__init__(backend, chance)
         self._held: dict[tuple[str, str], Item] = {}
+        self._faster: dict[Said, bool] = {}  # is it new?
+        self._slower: dict[Said, tuple[Said, int]] = {}  # what overtook it, in which firing
+        self._deliver = backend.committer.steps.deliver
+        backend.committer.steps.deliver = self.deliver
 
     def take(self, item: Item) -> None:
         key = (item.user_id, item.key)
         held = self._held.pop(key, None)
         if held is not None:
+            firing = self.say(held, overtaken_by=item.client_id)
+            if held.answer is item.answer:  # from one socket: their order was promised
+                self._faster[said(item)] = False
+                self._slower[said(held)] = said(item), firing
             self.submit(item)
             self.submit(held)
-            self.say(held, overtaken_by=item.client_id, manifest=held.answer is item.answer)
         elif self.chance.fires():
             self._held[key] = item
             asyncio.get_running_loop().call_later(SWAP_WAIT_S, self._give_up, key, item)
         else:
             self.submit(item)
+
+    def deliver(self, fresh: list[Fresh]) -> None:
+        self._deliver(fresh)
+        for one in fresh:
+            message = said(one.item)
+            if message in self._faster:
+                self._faster[message] = True
+            faster, firing = self._slower.pop(message, (None, 0))
+            if faster is not None and self._faster.pop(faster, False):
+                self.chance.manifest(firing)
 
     def _give_up(self, key: tuple[str, str], item: Item) -> None:
         if self._held.get(key) is item:

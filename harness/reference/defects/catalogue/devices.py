@@ -36,7 +36,7 @@ DEVICES: tuple[Described, ...] = (
         opportunity="one person",
         caught_by=("I27",),
         high=1.0,
-        one=0.25,
+        one=0.4,
         needs="a replica that dies, and people who go away afterwards",
         story=STORY,
     ),

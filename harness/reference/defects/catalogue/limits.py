@@ -38,7 +38,7 @@ LIMITS: tuple[Described, ...] = (
         opportunity=PERSON,
         caught_by=("I36",),
         high=1.0,
-        one=0.1,
+        one=0.4,
         needs="people who use up their budget",
         story=STORY,
     ),

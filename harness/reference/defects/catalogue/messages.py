@@ -81,7 +81,7 @@ MESSAGES: tuple[Described, ...] = (
         opportunity="one conversation that is older than the process that serves it",
         caught_by=("I5a",),
         high=1.0,
-        one=0.1,
+        one=0.25,
         needs="a restart of a backend",
         also=("rolling_restart",),
     ),

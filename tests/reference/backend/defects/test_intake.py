@@ -23,6 +23,24 @@ async def test_two_of_one_sender_change_places(defective: Any, truth: Any) -> No
     assert len(truth(platform).manifest) == len(fired)
 
 
+async def test_a_retry_changes_no_order(defective: Any, truth: Any) -> None:
+    """Z2 swaps two messages that were stored before, on whatever occasion: it has fired, and nobody can see it."""
+    platform = defective("Z2:1")
+    (user,) = await platform.log_in_many(1)
+    key = await platform.room([user])
+    socket = await platform.connect(user)
+    ids = [await socket.send(key, str(n)) for n in range(2)]
+    await socket.hear(2, key, "ack")
+    stored = [m["id"] for m in await platform.history(user, key)]
+    assert stored == ids[::-1]
+    for one in ids:
+        await socket.send(key, "again", client_id=one)
+    await socket.hear(4, key, "ack")
+    assert [m["id"] for m in await platform.history(user, key)] == stored
+    assert [line["firing"] for line in truth(platform).fired] == [1, 2]
+    assert [line["firing"] for line in truth(platform).manifest] == [1]
+
+
 async def test_a_message_without_a_follower_is_not_lost(defective: Any, truth: Any) -> None:
     """Z2 has nothing to swap: stored a little later, and no ground truth."""
     platform = defective("Z2:1")
