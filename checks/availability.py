@@ -119,7 +119,6 @@ def availability_step(
                 spell["end"] = NEVER
                 spell["code"] = r["counter"]
                 spell["rec"] = rec
-                spell["end_rec"] = 0
                 person["row"] = used[0]
                 if person["since"] == 0:
                     person["since"] = t

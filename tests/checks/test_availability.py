@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from checks import Flag, Kind, Outcome
+from checks import Batch, Flag, Kind, Outcome
+from checks.judge import judge
 from checks.record import FaultKind, Place
 
 ANN, BOB = 0, 1
@@ -20,16 +22,18 @@ REPLACE, RESTART, KILL = int(FaultKind.REPLACE), int(FaultKind.RESTART), int(Fau
 def deployed(new_history: Callable[..., Any]) -> Callable[..., Any]:
     """A backend is replaced from 10 s to 14 s; bounds: 3 s to be served, 2 s to be back, a tenth of errors."""
 
-    def make(kind: int = REPLACE, **promises: Any) -> Any:
+    def make(kind: int = REPLACE, place: int = int(Place.BACKEND), **promises: Any) -> Any:
         promised = {"unavailable_s": 3.0, "reconnect_s": 2.0, "deploy_error_ratio": 0.1, **promises}
         history = new_history(**promised)
-        return fault(fault(history, 10, ON, kind), 14, 0, kind)
+        return fault(fault(history, 10, ON, kind, place=place), 14, 0, kind, place=place)
 
     return make
 
 
-def fault(history: Any, at: float, flags: int, kind: int, author: int = 1 << 31) -> Any:
-    slots = {"counter": kind, "attempt": int(Place.BACKEND), "author": author}
+def fault(
+    history: Any, at: float, flags: int, kind: int, author: int = 1 << 31, place: int = int(Place.BACKEND)
+) -> Any:
+    slots = {"counter": kind, "attempt": place, "author": author}
     return history.add(Kind.FAULT, journal=1, flags=flags, t=int(at * S), **slots)
 
 
@@ -143,3 +147,115 @@ def test_lag_makes_waits_doubtful_and_nothing_else(deployed: Callable[..., Any])
     history.facts = {"lag_bound_ms": 0.5}
     assert (verdict(history).outcome, verdict(history).violations) == (Outcome.UNKNOWN, 0)
     assert findings(away(history, 12, 12.5, code=1006)) == ["cut"]
+
+
+# -- to the last nanosecond, and what is counted once -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("t", "found"), [(14 * S, []), (14 * S + 1, ["unserved"])])
+def test_waited_until_drain(deployed: Callable[..., Any], t: int, found: list[str]) -> None:
+    """Three seconds from 11 s on are allowed, to the nanosecond; DRAIN ends it, not DRAINED."""
+    history = deployed().send(ANN, 1, t=11 * S).add(Kind.PHASE, counter=2, t=t)
+    assert findings(history.add(Kind.PHASE, counter=3, t=15 * S)) == found
+
+
+@pytest.mark.parametrize(
+    ("sent", "served", "found"),
+    [
+        (11 * S, 14 * S, []),
+        (11 * S, 14 * S + 1, ["unserved"]),
+        (S, 10 * S - 1, []),
+        (S, 10 * S, ["unserved"]),
+        (14 * S, 18 * S, ["unserved"]),
+        (14 * S + 1, 18 * S, []),
+    ],
+)
+def test_a_wait_that_touches_a_deployment(
+    deployed: Callable[..., Any], sent: int, served: int, found: list[str]
+) -> None:
+    """It was on from 10 to 14 s."""
+    assert findings(deployed().send(ANN, 1, t=sent).ack(ANN, 1, 1, t=served)) == found
+
+
+@pytest.mark.parametrize(("late_ns", "violations"), [(0, 0), (1, 1)])
+def test_clocks_of_two_hosts(deployed: Callable[..., Any], late_ns: int, violations: int) -> None:
+    """What they may differ by, here 10 ms, comes on top."""
+    history = deployed().send(ANN, 1, t=11 * S).ack(ANN, 1, 1, t=14 * S + 10_000_000 + late_ns)
+    batches = [Batch(journal, records) for journal, records in history.arrays().items()]
+    infos = [
+        replace(info, meta={"host": host, "clock_offset_ms": 5})
+        for info, host in zip(history.infos(), "ab", strict=True)
+    ]
+    verdicts = judge(history.roster, history.contract, batches, infos)
+    assert [v.violations for v in verdicts if v.id == "I28"] == [violations]
+
+
+@pytest.mark.parametrize(("t", "examined"), [(10 * S - 1, 0), (10 * S, 1), (14 * S, 1), (14 * S + 1, 0)])
+def test_who_talked_meanwhile(deployed: Callable[..., Any], t: int, examined: int) -> None:
+    """From the first moment of a deployment to its last."""
+    assert verdict(deployed().send(ANN, 1, t=t)).examined == examined
+
+
+def test_after_success_a_wait_begins_anew(deployed: Callable[..., Any]) -> None:
+    """Also for who is cut off and asks for nothing; a second acknowledgement ends no wait."""
+    served = deployed().send(ANN, 1, t=int(10.5 * S)).ack(ANN, 1, 1, t=12 * S).ack(ANN, 1, 1, t=int(13.5 * S))
+    assert findings(served.send(ANN, 2, t=int(13.6 * S)).ack(ANN, 2, 2, t=int(15.5 * S))) == []
+    quiet = deployed().send(BOB, 1, t=int(10.5 * S)).ack(BOB, 1, 1, t=11 * S)
+    assert findings(drain(away(quiet, 12, 12.5), 20)) == []
+
+
+def test_the_first_connection_ends_the_absence(deployed: Callable[..., Any]) -> None:
+    """A later one has nothing to do with it; the loss and the return are shown."""
+    history = away(deployed(), 12, 13.5).add(Kind.CONNECT, BOB, conn=10, t=20 * S)
+    assert findings(history) == []
+    late = verdict(away(deployed(), 12, 14.5))
+    assert [finding.records for finding in late.findings] == [((0, 1), (0, 2))]
+
+
+def test_a_database_that_is_replaced_is_an_outage(deployed: Callable[..., Any]) -> None:
+    """It is no deployment."""
+    assert verdict(deployed(place=0).send(ANN, 1, t=11 * S)).examined == 0
+
+
+def test_what_is_an_error(deployed: Callable[..., Any]) -> None:
+    """500 is, of a probe or a refusal; close codes are not; what was answered in the 100 ms before does not count."""
+    history = deployed(deploy_error_ratio=1.0).send(ANN, 1, t=11 * S)
+    history.add(Kind.PROBE, ANN, counter=500, t=11 * S).add(Kind.PROBE, ANN, counter=500, t=10 * S - 1)
+    for aux in (500, 1000):
+        history._message(Kind.FAIL, ANN, ANN, 1, 0, aux=aux, t=12 * S)
+    facts = verdict(history).facts
+    assert (facts["errors"], facts["answers"]) == (2, 3)
+
+
+def test_each_answer_counts_once(deployed: Callable[..., Any]) -> None:
+    """However the journals are cut, and whatever was counted in the same places before."""
+    history = deployed()
+    for journal in (0, 2):
+        for t in (S * 995 // 100, S * 1005 // 100):
+            history.add(Kind.PROBE, ANN, counter=200, t=t, journal=journal)
+            history.add(Kind.PROBE, ANN, counter=503, t=t, journal=journal)
+    arrays = history.arrays()
+    cut = [Batch(1, arrays[1]), Batch(0, arrays[0][:1]), Batch(0, arrays[0][1:]), Batch(2, arrays[2])]
+    whole = [Batch(journal, records) for journal, records in arrays.items()]
+    for batches in (cut, whole):
+        facts = history.judge(batches)["I28"].facts
+        assert (facts["errors"], facts["answers"]) == (2, 4)
+
+
+def test_an_answer_in_the_first_moments(new_history: Callable[..., Any]) -> None:
+    """Time begins anywhere, also just now."""
+    history = fault(new_history(unavailable_s=3.0), 0, ON, REPLACE).add(Kind.PROBE, ANN, counter=200, t=5)
+    assert verdict(history).facts["answers"] == 1
+
+
+def test_who_is_not_in_the_roster(deployed: Callable[..., Any]) -> None:
+    """The first client after all that there are: nobody's wait."""
+    said = verdict(away(deployed(), 12, 12.5).add(Kind.CONNECT, 4, conn=11, t=13 * S))
+    assert (said.outcome, said.examined) == (Outcome.PASS, 1)
+
+
+def test_as_much_lag_as_is_allowed(deployed: Callable[..., Any]) -> None:
+    """A p99 of exactly the bound leaves no doubt."""
+    history = deployed().send(ANN, 1, t=11 * S).ack(ANN, 1, 1, t=19 * S)
+    history.facts = {"lag_bound_ms": 1.0}
+    assert findings(history) == ["unserved"]

@@ -128,3 +128,26 @@ def test_what_was_seen(calls: Callable[..., Any], new_history: Callable[..., Any
     assert verdict(calls((1.0, 1.1, True), said=1)).outcome is Outcome.UNKNOWN
     assert verdict(new_history(breaker_failures=3)).outcome is Outcome.UNKNOWN
     assert not verdict(calls(*OPENED, breaker_failures=None)).promised
+
+
+# -- exactly at a limit -----------------------------------------------------------------------------------------------
+
+
+def test_as_many_successes_as_are_needed(calls: Callable[..., Any]) -> None:
+    """After the second of two it is closed: calls may overlap."""
+    probes = (3.6, 3.7, True), (3.8, 3.9, True)
+    assert findings(calls(*OPENED, *probes, (4.0, 4.3, True), (4.1, 4.2, True), breaker_successes=2)) == []
+
+
+def test_a_call_that_takes_no_time(calls: Callable[..., Any]) -> None:
+    """It begins before it ends."""
+    assert findings(calls(*OPENED, (3.6, 3.6, True), (3.7, 4.0, True), (3.8, 3.9, True))) == []
+
+
+def test_open_for_two_seconds(calls: Callable[..., Any]) -> None:
+    """Opened at 1.5 s; clocks may differ by 100 ms, which both limits include, to the nanosecond."""
+    ns = 1e-9
+    assert findings(calls(*OPENED, (3.4, 3.5, True))) == []
+    assert findings(calls(*OPENED, (3.4 - 2 * ns, 3.5, True))) == ["called"]
+    assert findings(calls(*OPENED, (3.6, None))) == []
+    assert findings(calls(*OPENED, (3.6 + 2 * ns, None))) == ["stuck"]

@@ -329,6 +329,47 @@ def test_understated_from_the_first_answer_on(new_history: Callable[..., Any], a
     assert len([f for f in history.judge()["I38"].findings if f.what == "understated"]) == violations
 
 
+def test_what_a_refusal_says_is_left(new_history: Callable[..., Any]) -> None:
+    """Nothing, whatever may be left; and it was not charged, so two of four are left after the second grant."""
+    history = ask(spend(new_history(**WINDOW), ANN, 1), ANN, 4, 429, left=1)
+    assert [f.what for f in history.judge()["I38"].findings] == ["overstated"]
+    history = ask(ask(spend(new_history(**WINDOW), ANN, 1), ANN, 4, 429), ANN, 6, left=1)
+    assert [f.what for f in history.judge()["I38"].findings] == ["understated"]
+
+
+def test_a_return_that_nobody_answered_is_none(new_history: Callable[..., Any]) -> None:
+    """The one after it was answered: refused again, and what may have been charged meanwhile had come back."""
+    history = ask(ask(spend(new_history(**BUDGET), ANN, 4), ANN, 10, 429), ANN, 1020, 0)
+    assert outcome(ask(history, ANN, 1200, 429), "I38")[2] == 1
+
+
+def test_only_a_refusal_says_when_to_come_back(new_history: Callable[..., Any]) -> None:
+    """A time that stands beside a grant promises nothing."""
+    history = ask(ask(new_history(**BUDGET), ANN, 0, left=3, wait=10), ANN, 300, 429)
+    assert outcome(history, "I38")[2] == 0
+
+
+def test_what_is_no_attempt(new_history: Callable[..., Any]) -> None:
+    """After a right refusal: what was not answered, and what came undisguised."""
+    history = ask(spend(new_history(**BUDGET), ANN, 4), ANN, 10, 429)
+    ask(ask(ask(history, ANN, 20, 0, spoofed=True), ANN, 22, 429), EVE, 24, 0)
+    facts = history.judge()["I39"].facts
+    assert (facts["disguised"], facts["neighbours"]) == (0, 0)
+
+
+def test_a_wrong_refusal_is_not_when_the_budget_was_used_up(new_history: Callable[..., Any]) -> None:
+    """Ann is refused with one left, served, and refused rightly; Eve asks before that."""
+    history = ask(spend(new_history(**WINDOW), ANN, 3), ANN, 10, 429)
+    ask(ask(ask(history, EVE, 15, left=3), ANN, 18, left=0), ANN, 20, 429)
+    assert history.judge()["I39"].facts["neighbours"] == 0
+
+
+def test_one_in_disguise_above_a_budget_that_is_just_full(new_history: Callable[..., Any]) -> None:
+    """Four as herself are allowed; so it is the disguise that widens."""
+    history = ask(spend(new_history(**WINDOW), ANN, 4), ANN, 10, left=0, spoofed=True)
+    assert (outcome(history, "I36")[2], outcome(history, "I39")[2]) == (0, 1)
+
+
 # -- the arithmetic against an obvious version of itself ------------------------------------------------------------
 
 

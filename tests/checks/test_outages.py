@@ -82,6 +82,7 @@ def test_an_outage_as_it_should_be(outage: Callable[..., Any]) -> None:
         (403, 5, []),
         (429, 5, []),
         (503, 5, ["failing"]),
+        (500, 5, ["failing"]),
         (0, 5, []),
         (401, 12, ["shut-out"]),
         (503, 12, ["shut-out"]),
@@ -182,3 +183,119 @@ def test_nothing_to_judge(outage: Callable[..., Any]) -> None:
     slow = login(outage(), 16, 503, 1.5)
     slow.facts = {"lag_bound_ms": 0.5}
     assert (verdict(slow).outcome, verdict(slow).violations) == (Outcome.UNKNOWN, 0)
+
+
+# -- to the last nanosecond -------------------------------------------------------------------------------------------
+
+
+def between(history: Any, start_ns: int, end_ns: int, status: int = 503, **slots: int) -> Any:
+    """With Ann's token, sent and answered exactly then."""
+    history = ask(history, 0, status, seq=start_ns, **slots)
+    history.told[-1][1]["t"] = end_ns
+    return history
+
+
+@pytest.mark.parametrize(
+    ("start_ns", "end_ns", "found"),
+    [
+        (9 * S, 10 * S - 1, ["failing"]),
+        (9 * S, 10 * S, []),
+        (10 * S - 1, 11 * S, []),
+        (10 * S, 11 * S, ["shut-out"]),
+        (20 * S, 30 * S, ["shut-out"]),
+        (20 * S, 30 * S + 1, []),
+        (25 * S - 1, 26 * S, ["shut-out"]),
+        (25 * S, 26 * S, []),
+        (34 * S, 35 * S, []),
+        (34 * S + 1, 35 * S, ["failing"]),
+    ],
+)
+def test_when_an_outage_begins_and_ends(
+    outage: Callable[..., Any], start_ns: int, end_ns: int, found: list[str]
+) -> None:
+    """It is on from 10 to 30 s, shelters sessions before 25 s and is felt until 34 s."""
+    assert findings(between(outage(), start_ns, end_ns)) == found
+
+
+@pytest.mark.parametrize(
+    ("start_ns", "end_ns", "found"),
+    [
+        (11 * S, 12 * S - 1, ["shut-out"]),
+        (11 * S, 12 * S, []),
+        (17 * S, 18 * S, []),
+        (17 * S + 1, 18 * S, ["shut-out"]),
+    ],
+)
+def test_another_fault_beside_it(outage: Callable[..., Any], start_ns: int, end_ns: int, found: list[str]) -> None:
+    """From 12 to 13 s a backend is away too, which is felt until 17 s."""
+    both = fault(fault(outage(), 12, ON, BACKEND, 1 << 31 | 1), 13, 0, BACKEND, 1 << 31 | 1)
+    assert findings(between(both, start_ns, end_ns)) == found
+
+
+@pytest.mark.parametrize(
+    ("start_ns", "end_ns", "found"),
+    [(10 * S - 1, 11 * S, []), (10 * S, 30 * S, ["believed"]), (11 * S, 30 * S + 1, [])],
+)
+def test_a_forgery_from_the_first_moment_to_the_last(
+    outage: Callable[..., Any], start_ns: int, end_ns: int, found: list[str]
+) -> None:
+    """Auth must have been away all the time."""
+    forged = outage().add(Kind.TOKEN, ANN, attempt=int(Artefact.ACCESS), counter=2, proc=3)
+    assert findings(between(forged, start_ns, end_ns, 200, counter=2)) == found
+
+
+def test_a_token_that_has_ended_is_no_forgery(outage: Callable[..., Any]) -> None:
+    """Taken after its deadline: that is I29's."""
+    ended = outage().add(Kind.TOKEN, ANN, attempt=int(Artefact.ACCESS), counter=2, seq=11 * S)
+    assert findings(ask(ended, 12, 200, counter=2)) == []
+
+
+@pytest.mark.parametrize(("end_ns", "found"), [(99 * S - 1, ["rejected"]), (99 * S, [])])
+def test_a_token_to_its_last_moment(outage: Callable[..., Any], end_ns: int, found: list[str]) -> None:
+    """Until 100 s, by a clock that may be a second ahead."""
+    assert findings(between(outage(), 98 * S, end_ns, 401)) == found
+
+
+@pytest.mark.parametrize(("later_ns", "found"), [(0, []), (1, ["rejected"])])
+def test_revoked_at_the_moment_of_the_answer(outage: Callable[..., Any], later_ns: int, found: list[str]) -> None:
+    """A revocation that was sent then may have been first; one that was sent after it was not."""
+    revoked = outage().add(Kind.REVOKE, ANN, author=ANN, counter=1, seq=6 * S + later_ns, t=7 * S, size=200)
+    assert findings(between(revoked, 5 * S, 6 * S, 401)) == found
+
+
+@pytest.mark.parametrize(
+    ("start_ns", "took_ns", "status", "found"),
+    [
+        (15 * S - 1, 5, 504, []),
+        (15 * S, 5, 504, ["unclear"]),
+        (16 * S, S, 503, []),
+        (16 * S, S + 1, 503, ["slow"]),
+    ],
+)
+def test_when_logins_must_be_refused(
+    outage: Callable[..., Any], start_ns: int, took_ns: int, status: int, found: list[str]
+) -> None:
+    """From 15 s on, within a second."""
+    history = login(outage(), 0, status)
+    history.told[-1][1].update(seq=start_ns, t=start_ns + took_ns)
+    assert findings(history) == found
+
+
+def test_no_time_to_come_back_is_no_word(outage: Callable[..., Any]) -> None:
+    """Retry-After: 0 says nothing. An error of a login outside of outages begins at 500."""
+    history = login(outage(), 16, 503)
+    history.told[-1][1]["aux"] = 0
+    assert findings(history) == ["unclear"]
+
+
+@pytest.mark.parametrize(("t", "found"), [(25 * S - 1, ["cut"]), (25 * S, [])])
+def test_how_long_connections_go_on(outage: Callable[..., Any], t: int, found: list[str]) -> None:
+    """Sessions are promised for 15 s of an outage."""
+    assert findings(outage().cut(BOB, counter=1006, t=t)) == found
+
+
+def test_as_much_lag_as_is_allowed(outage: Callable[..., Any]) -> None:
+    """A p99 of exactly the bound leaves no doubt."""
+    slow = login(outage(), 16, 503, 1.5)
+    slow.facts = {"lag_bound_ms": 1.0}
+    assert findings(slow) == ["slow"]

@@ -4,6 +4,7 @@ UNSENT = "what nobody sent was sent at 0, before everything"
 ROOM = "room is made a little sooner"
 SOONER = "what waits is looked through a little sooner"
 ONCE = "no record is looked at twice"
+IN_TIME = "what was just in time is sorted out afterwards"
 EQUAL = "an equal value is the same value"
 
 SAME_ANYWAY: dict[str, dict[str, str]] = {
@@ -49,6 +50,15 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         "_slow: for k in np.flatnonzero((figures > factor * usual) & (figures >= FLOOR_S * 1e9)):": (
             "no bucket ends at half a second"
         ),
+    },
+    "checks/availability.py": {
+        'Availability._talkers: int(overlaps(windows, people["first"] - 1, people["last"] - 1)'
+        '[people["first"] >= 0].sum())': "who sent nothing did so at -1, before every deployment",
+        'Availability._all_spells: if drain < NEVER and drain + 1 - person["since"] >= self._bound:': IN_TIME,
+        "availability_step: if good + bad >= 0:": "where nothing was answered, nothing is counted",
+        'availability_step: if person["row"] >= 0:': "the last row is not in use yet, and will be written whole",
+        'availability_step: if person["since"] >= 0 and not person["asking"]:': "who does not wait is not served",
+        'served: if person["since"] > 0 and t - person["since"] >= bound:': IN_TIME,
     },
     "checks/devices.py": {
         "_shown: if before is None or (look.value, look.rec) >= (before.value, before.rec):": ONCE,
