@@ -231,3 +231,44 @@ def test_failed_logins_do_not_count(history: Any) -> None:
     login(history, BOB2, status=503)
     tables(history, BOB, (1, OLD), (1, OLD))
     assert history.judge()["I42"].examined == 0
+
+
+# -- at the same moment -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("looked", ["copy", "databases"])
+def test_asked_when_it_was_due(history: Any, looked: str) -> None:
+    """Exactly the bound after the change it may still be on its way, to copies and between the databases."""
+    change(history, ANN, NEW)
+    pause(history, 2)
+    if looked == "copy":
+        see(history, ANN, OLD)
+    else:
+        tables(history, ANN, (1, NEW), (1, OLD))
+    assert history.judge()["I41"].examined == 0
+
+
+def test_one_login_after_the_other_is_no_race(history: Any) -> None:
+    """The second begins when the first has ended."""
+    login(history, BOB)
+    login(history, BOB2, took_ms=1)
+    tables(history, BOB, (1, OLD), (1, OLD))
+    assert history.judge()["I42"].facts["raced"] == 0
+
+
+def test_named_once_is_not_enough(history: Any) -> None:
+    """Of two logins one was named; the first client after all that there are is nobody."""
+    login(history, BOB)
+    login(history, BOB2)
+    for client in (BOB, 4):
+        history.add(Kind.IDENTITY, client, counter=int(Place.AUTH), aux=BOB)
+    verdict = history.judge()["I42"]
+    assert (verdict.examined, "failed" in verdict.why) == (0, False)
+
+
+def test_quiet_begins_with_drain(history: Any) -> None:
+    """Nobody signs up after DRAIN: the bound begins there, not when all was waited for, 1 ms later."""
+    history.drained()
+    pause(history, 2)
+    tables(history, ANN, (1, NEW), (1, OLD))
+    assert history.judge()["I41"].violations == 1

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from presented import ask, pause, revoke, token
+from presented import MS, ask, pause, revoke, token
 
 from checks import Batch, Judge, Outcome
 from checks.record import Artefact, Place, Way
@@ -160,3 +160,12 @@ def test_not_promised(new_history: Callable[..., Any]) -> None:
     said(history, 1, heard=True)
     verdict = history.judge()["I34"]
     assert (verdict.promised, verdict.violations) == (False, 1)
+
+
+def test_closed_at_the_moment_of_its_end(history: Any) -> None:
+    """It was open when its authority ended."""
+    opened(history, lasts_ms=6)
+    history.cut(ANN, t=7 * MS)
+    pause(history, 9)
+    said(history, 1, heard=False)
+    assert history.judge()["I34"].examined == 1

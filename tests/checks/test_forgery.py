@@ -85,3 +85,9 @@ def test_one_control_serves_what_came_before_it(history: Any) -> None:
     ask(history, ANN, 1, control=True)
     ask(history, ANN, 2, 401)
     assert history.judge()["I31"].examined == 0
+
+
+def test_a_refused_control_beside_nothing(history: Any) -> None:
+    """Where no forgery was refused there is nothing to doubt."""
+    ask(history, ANN, 1, 401, control=True)
+    assert "controls" not in history.judge()["I31"].why

@@ -236,3 +236,62 @@ def test_a_state_uses_up_its_code(new_history: Callable[..., Any]) -> None:
     assert history.judge()["I33"].examined == 1
     ask(history, ANN, 2, 200, Place.AUTH, way=Way.QUERY)
     assert history.judge()["I33"].outcome == Outcome.FAIL
+
+
+# -- at the same moment -----------------------------------------------------------------------------------------------
+
+
+def accepted_later(history: Any) -> int:
+    """Violations, if the access token beside the first refresh token is accepted after the bound."""
+    pause(history, 4)
+    ask(history, ANN, 2)
+    violations: int = history.judge()["I32"].violations
+    return violations
+
+
+def test_refused_when_the_first_use_was_sent(history: Any) -> None:
+    """It had not been used then."""
+    refresh(history, 1, 401)
+    refresh(history, 1, took_ms=1)
+    assert accepted_later(history) == 0
+
+
+def test_refused_at_its_deadline(new_history: Callable[..., Any]) -> None:
+    """As too old, perhaps."""
+    history = new_history(**ROTATES)
+    token(history, ANN, 1, Artefact.REFRESH, lasts_ms=3)
+    token(history, ANN, 2, of=1)
+    refresh(history, 1)
+    refresh(history, 1, 401)
+    assert accepted_later(history) == 0
+
+
+@pytest.mark.parametrize("status", [200, 401])
+def test_at_the_end_of_the_grace(new_history: Callable[..., Any], status: int) -> None:
+    """Sent exactly 3 ms after the first use: tolerated, and if refused no reuse."""
+    history = begun(new_history(**ROTATES, refresh_grace_s=0.003))
+    refresh(history, 1)
+    pause(history, 2)
+    refresh(history, 1, status)
+    assert accepted_later(history) == 0
+
+
+def test_the_first_of_two_reuses_is_shown(history: Any) -> None:
+    """Both were refused at one moment."""
+    refresh(history, 1)
+    refresh(history, 1, 401)
+    refresh(history, 1, 401, t=history.told[-1][1]["t"])
+    assert accepted_later(history) == 1
+    assert history.judge()["I32"].findings[0].records[0] == (0, 4)
+
+
+def test_the_end_of_a_session_proven_at_a_deadline(new_history: Callable[..., Any]) -> None:
+    """Refused at the nanosecond at which it ends anyway: nothing is proven."""
+    history = new_history(**ROTATES)
+    token(history, ANN, 1, Artefact.REFRESH)
+    token(history, ANN, 2, of=1, lasts_ms=7)
+    refresh(history, 1)
+    refresh(history, 1, 401)
+    pause(history, 4)
+    ask(history, ANN, 2, 401)
+    assert history.judge()["I32"].examined == 1, "the reuse"

@@ -194,3 +194,22 @@ def test_without_a_promised_bound(new_history: Callable[..., Any]) -> None:
     ask(history, ANN, 1)
     verdict = history.judge()["I30"]
     assert (verdict.promised, verdict.examined) == (False, 0)
+
+
+def test_proven_at_the_moment_of_asking(history: Any) -> None:
+    """Accepted at the nanosecond at which another request was sent, which was refused: the place had accepted it."""
+    token(history, ANN, 1, lasts_ms=1)
+    pause(history, 5)
+    ask(history, ANN, 1, took_ms=6)
+    ask(history, ANN, 1, 401, took_ms=1)
+    assert history.judge()["I29"].examined == 1
+
+
+def test_refused_at_its_deadline(history: Any) -> None:
+    """Nobody knows for which reason, neither at that nanosecond."""
+    token(history, ANN, 1, lasts_ms=10)
+    ask(history, ANN, 1)
+    revoke(history, ANN, 1)
+    pause(history, 7)
+    ask(history, ANN, 1, 401)
+    assert history.judge()["I30"].examined == 0

@@ -60,6 +60,10 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         'availability_step: if person["since"] >= 0 and not person["asking"]:': "who does not wait is not served",
         'served: if person["since"] > 0 and t - person["since"] >= bound:': IN_TIME,
     },
+    "checks/authority.py": {
+        'LiveAuthority.look: said = (messages["flags"] & INVOKED >= 0) & (messages["flags"] & (ACKED | HEARD) > 0) & '
+        '(messages["conv"] >= 0)': UNSENT,
+    },
     "checks/devices.py": {
         "_shown: if before is None or (look.value, look.rec) >= (before.value, before.rec):": ONCE,
     },
