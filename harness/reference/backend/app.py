@@ -77,9 +77,7 @@ class Backend(Service):
         self.limiter = self._limiter()
         self.arrivals, self.registry, self.bus = Arrivals(), Registry(), Bus(self.redis)
         self.doorkeeper = Doorkeeper(self.verifier, self.redis, self.users, self.arrivals, settings.sync_wait_s)
-        self.authority = Authority(
-            self.registry, functools.partial(revoked_among, self.redis), self.users.inactive_among
-        )
+        self.authority = Authority(self.registry, functools.partial(revoked_among, self.redis), self.users.among)
         self.memberships = Memberships(
             self.rooms, self.registry, lambda *removal: self.news.removed(*removal), lambda *who: self.news.join(*who)
         )

@@ -1,32 +1,34 @@
-"""By what an open socket lives: it ends with its token, with the token's revocation, and with its account."""
+"""By what an open socket lives: it ends with its token, with the token's revocation, and with its account, and it
+knows what the account shows."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
 
 import orjson
 
 from harness.reference import clock
 from harness.reference.backend.registry import Registry
 from harness.reference.backend.session import FORBIDDEN, UNAUTHORIZED, Session
+from harness.reference.backend.store import User
 from harness.reference.tokens import Claims
 
 AT_ONCE = 500
 
 
 class Authority:
-    """`revoked_among(tokens)` and `inactive_among(user ids)` ask Redis and the database, for many at once."""
+    """`revoked_among(tokens)` and `accounts_among(user ids)` ask Redis and the database, for many at once."""
 
     def __init__(
         self,
         registry: Registry,
         revoked_among: Callable[[Sequence[Claims]], Awaitable[list[bool]]],
-        inactive_among: Callable[[Iterable[str]], Awaitable[set[str]]],
+        accounts_among: Callable[[Iterable[str]], Awaitable[dict[str, User]]],
     ) -> None:
-        self._registry, self._revoked_among, self._inactive_among = registry, revoked_among, inactive_among
+        self._registry, self._revoked_among, self._accounts_among = registry, revoked_among, accounts_among
         self.end: Callable[[Session, int, str], None] = Session.close
+        self.tell: Callable[[Session, User], None] = Session.learn
 
     def watch(self, session: Session) -> None:
         """From its upgrade on a socket has its token's deadline, without leeway."""
@@ -46,11 +48,10 @@ class Authority:
             if claims.token_id == said.get("jti") or ("sub" in said and claims.issued_at <= said["at"]):
                 self._revoked(session)
 
-    def on_account(self, user: dict[str, Any]) -> None:
+    def on_account(self, user: User) -> None:
         """News of a changed account."""
-        if not user["is_active"]:
-            for session in list(self._registry.by_user.get(user["id"], ())):
-                self._deactivated(session)
+        for session in list(self._registry.by_user.get(user.id, ())):
+            self._changed(session, user)
 
     async def recheck(self) -> None:
         """Compare all open sockets with revocations and accounts: news may have been lost, a row changed by hand."""
@@ -58,15 +59,20 @@ class Authority:
         for start in range(0, len(sessions), AT_ONCE):
             some = sessions[start : start + AT_ONCE]
             revoked = await self._revoked_among([session.claims for session in some])
-            inactive = await self._inactive_among({session.user_id for session in some})
+            accounts = await self._accounts_among({session.user_id for session in some})
             for session, gone in zip(some, revoked, strict=True):
                 if gone:
                     self._revoked(session)
-                elif session.user_id in inactive:
-                    self._deactivated(session)
+                elif session.user_id in accounts:
+                    self._changed(session, accounts[session.user_id])
 
     def _revoked(self, session: Session) -> None:
         self.end(session, UNAUTHORIZED, "the token was revoked")
 
-    def _deactivated(self, session: Session) -> None:
-        self.end(session, FORBIDDEN, "the account was deactivated")
+    def _changed(self, session: Session, user: User) -> None:
+        if user.version < session.user.version:
+            return  # each replica announces what it has read: an older change may come after a newer one
+        if not user.is_active:
+            self.end(session, FORBIDDEN, "the account was deactivated")
+        elif user.version > session.user.version:
+            self.tell(session, user)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -25,8 +24,8 @@ from harness.reference.backend.memberships import Memberships
 from harness.reference.backend.open_runs import OpenRuns
 from harness.reference.backend.registry import Registry
 from harness.reference.backend.session import Session
-from harness.reference.backend.store import Conversation
-from harness.reference.backend.wire import agent_frame, content, frame, message_frame
+from harness.reference.backend.store import Conversation, User
+from harness.reference.backend.wire import agent_frame, content, message_frame
 
 log = logging.getLogger(__name__)
 
@@ -133,20 +132,7 @@ class News:
     def _on_users(self, payload: bytes) -> None:
         for user in orjson.loads(payload):
             self._arrivals.arrived(user["id"])
-            self._authority.on_account(user)
-            for session in list(self._registry.by_user.get(user["id"], ())):
-                self._tell(session, user)
-
-    def _tell(self, session: Session, user: dict[str, Any]) -> None:
-        if user["version"] > session.user.version:
-            # Each replica announces what it has read: an older change may come after a newer one. The e-mail stays,
-            # by which the socket is registered.
-            name, permissions, version = user["name"], tuple(user["permissions"]), user["version"]
-            session.user = replace(session.user, name=name, permissions=permissions, version=version)
-            if not session.welcomed.is_set():
-                return  # the greeting will say it
-            shown = {name: user[name] for name in ("id", "email", "name", "permissions", "is_active")}
-            session.push(frame({"type": "user", "user": shown}))
+            self._authority.on_account(User.of(user))
 
     async def resync(self) -> None:
         """News was missed: ask for all that it could have said."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -63,6 +64,12 @@ class Session:
             for feed in self.feeds.values():
                 feed.listeners[self] = None
         self.welcomed.set()
+
+    def learn(self, user: User) -> None:
+        """What the account shows by now. The e-mail stays, by which the socket is registered."""
+        self.user = replace(user, email=self.user.email)
+        if self.welcomed.is_set():  # else the greeting will say it
+            self.push(frame({"type": "user", "user": {**user.public(), "is_active": user.is_active}}))
 
     @property
     def open(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -24,6 +24,11 @@ class User:
     is_active: bool
     permissions: tuple[str, ...]
     version: int
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> User:
+        """Of a row, or of what was told of one."""
+        return cls(row["id"], row["email"], row["name"], row["is_active"], tuple(row["permissions"]), row["version"])
 
     def public(self) -> dict[str, Any]:
         return {"id": self.id, "email": self.email, "name": self.name, "permissions": list(self.permissions)}
@@ -102,18 +107,16 @@ class Users:
         self._pool = pool
 
     async def get(self, user_id: str) -> User | None:
-        row = await self._pool.fetchrow(
-            "SELECT id::text, email, name, is_active, permissions, version FROM userbase WHERE id = $1::text::uuid",
-            user_id,
-        )
-        return None if row is None else User(row[0], row[1], row[2], row[3], tuple(row[4]), row[5])
+        return (await self.among([user_id])).get(user_id)
 
-    async def inactive_among(self, user_ids: Iterable[str]) -> set[str]:
-        """Those of them whose account is deactivated."""
+    async def among(self, user_ids: Iterable[str]) -> dict[str, User]:
+        """Those of them that there are, by id."""
         rows = await self._pool.fetch(
-            "SELECT id::text FROM userbase WHERE id = ANY ($1::text[]::uuid[]) AND NOT is_active", list(user_ids)
+            "SELECT id::text, email, name, is_active, permissions, version FROM userbase "
+            "WHERE id = ANY ($1::text[]::uuid[])",
+            list(user_ids),
         )
-        return {row[0] for row in rows}
+        return {row["id"]: User.of(row) for row in rows}
 
     async def upsert(self, users: Sequence[dict[str, Any]]) -> None:
         """Applies the newest version of each; an older one than we have changes nothing."""

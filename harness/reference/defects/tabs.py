@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from dataclasses import replace
 
 import aiohttp
 
 from harness.reference.backend.app import Backend
 from harness.reference.backend.session import ABUSE, TRY_AGAIN_LATER, Session
+from harness.reference.backend.store import User
 from harness.reference.defects.chance import Chance
 
 LOOK_S = 0.25
@@ -35,14 +36,15 @@ class NewsToOneTab:
     """News about a user reach one socket of theirs. An opportunity is one that would have gone to another."""
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        self._registry, self._chance, self._tell = backend.registry, chance, backend.news._tell
-        vars(backend.news)["_tell"] = self.tell
+        self._registry, self._chance, self._tell = backend.registry, chance, backend.authority.tell
+        backend.authority.tell = self.tell
 
-    def tell(self, session: Session, user: dict[str, Any]) -> None:
+    def tell(self, session: Session, user: User) -> None:
         first = next(iter(self._registry.by_user.get(session.user_id, ())), session)
-        if session is first or not user["is_active"] or not self._chance.fires():
+        if session is first or not self._chance.fires():
             self._tell(session, user)
         else:
+            session.user = replace(session.user, version=user.version)  # taken for told, also by the next look
             self._chance.say(user=session.user_id, manifest=True)
 
 

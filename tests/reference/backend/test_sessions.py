@@ -83,6 +83,36 @@ async def test_a_changed_name_is_told(platform: Any) -> None:
         assert (told["user"]["id"], told["user"]["name"]) == (user.id, "New Name")
 
 
+async def test_a_change_whose_news_was_lost_is_told(start_platform: Any, database: Any) -> None:
+    """The next look at the table finds it, once for each change: name and permissions."""
+    platform = start_platform(1, recheck_s=0.3)
+    (user,) = await platform.log_in_many(1)
+    socket = await platform.connect(user)
+    for name in ("New Name", "Newest Name"):
+        await database.execute(
+            "UPDATE userbase SET name = $2, permissions = '{chat,admin}', version = version + 1 "
+            "WHERE id = $1::text::uuid",
+            user.id,
+            name,
+        )
+        told = await socket.hear(1 if name == "New Name" else 2, kind="user")
+        assert [told[-1]["user"][what] for what in ("id", "name", "permissions")] == [user.id, name, ["chat", "admin"]]
+    await platform.end()
+
+
+async def test_news_of_a_ban_that_is_over_ends_nothing(platform: Any, valkey: Any) -> None:
+    """Replicas announce what they read, in any order: somebody who is back again stays, and is told what is newer."""
+    (user,) = await platform.log_in_many(1)
+    socket = await platform.connect(user)
+    account = {"id": user.id, "email": user.email, "name": "Back", "is_active": True, "permissions": ["chat"]}
+    for change in ({"is_active": False, "version": 0}, {"version": 99}):
+        await valkey.publish("backend:users", json.dumps([account | change]))
+    (told,) = await socket.hear(1, kind="user")
+    assert (told["user"]["name"], socket.code) == ("Back", None)
+    await socket.say(type="ping", id=1)
+    await socket.hear(1, kind="pong")
+
+
 async def test_logout_closes_the_socket_of_its_token(platform: Any) -> None:
     """A revoked token's sockets close with 4401 on every replica, and it opens nothing more."""
     user, other = await platform.log_in_many(2)
