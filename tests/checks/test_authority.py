@@ -169,3 +169,19 @@ def test_closed_at_the_moment_of_its_end(history: Any) -> None:
     pause(history, 9)
     said(history, 1, heard=False)
     assert history.judge()["I34"].examined == 1
+
+
+@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("before", [0, 69])
+@pytest.mark.parametrize("other", [True, False])
+def test_which_of_many_was_heard(history: Any, heard: bool, before: int, other: bool) -> None:
+    """Of one message or seventy the last one, on the first connection of a device or on its second."""
+    if other:
+        history.join(ANN, conn=50)
+    opened(history)
+    pause(history, 9)
+    for n in range(1, before + 1):
+        said(history, n, heard=False)
+    said(history, before + 1, heard=heard)
+    verdict = history.judge()["I34"]
+    assert (verdict.examined, verdict.violations) == (1, heard)

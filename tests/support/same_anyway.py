@@ -61,6 +61,9 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         'served: if person["since"] > 0 and t - person["since"] >= bound:': IN_TIME,
     },
     "checks/authority.py": {
+        "LiveAuthority._outlived: known = self._last[opened.conn] if opened.conn <= len(self._last) else None": (
+            "since the first request every connection has its row"
+        ),
         'LiveAuthority.look: said = (messages["flags"] & INVOKED >= 0) & (messages["flags"] & (ACKED | HEARD) > 0) & '
         '(messages["conv"] >= 0)': UNSENT,
     },
