@@ -10,7 +10,7 @@ from checks.duties import Duties, keep_times
 from checks.fold import CLIENT, CONV, FINDINGS, MID, MID2, PENDING, REC, REC2, WHAT, Described, End, Folding, X, Y
 from checks.fold import finding as make_finding
 from checks.roster import Roster
-from checks.tables import ACKED, HEARD, INVOKED, SPAN, SPAN_BITS, STORED, Array, Tables
+from checks.tables import ACKED, HEARD, INVOKED, RENUMBERED, SPAN, SPAN_BITS, STORED, Array, Tables
 from checks.tables import heard as heard_page
 from checks.verdict import Finding, Verdict
 from checks.world import View, World, grown
@@ -74,7 +74,11 @@ class Delivered(Folding):
     end of the run (until the run was drained, or until the tester itself closed the connection after DRAIN).
 
     It took effect if it is stored; where the contract has no history, if it was acknowledged; where it has no
-    acknowledgements either, if anybody heard it. Not a violation: anything on a subscription that the platform cut
+    acknowledgements either, if anybody heard it. What is stored and was never acknowledged may have been stored after
+    everybody had gone: it counts if its number is below an acknowledged one of its conversation (the drain waits for
+    those), or without numbers if anybody heard it.
+
+    Not a violation: anything on a subscription that the platform cut
     (unless it promises to resume and said that nothing was missed); absences in a run whose end is not on record
     (UNKNOWN); a message that came only under another conversation's name (I12); the author's own device where the
     platform does not echo."""
@@ -118,13 +122,17 @@ class Delivered(Folding):
         )
 
     def _effective(self, messages: Array) -> Array:
-        if self.contract.history:
-            wanted = STORED
-        else:
-            wanted = ACKED if self.contract.acknowledges else HEARD
         flags = messages["flags"]
-        result: Array = ((flags & wanted) > 0) & ((flags & INVOKED) > 0)
-        return result
+        acked = (flags & ACKED) > 0
+        if not self.contract.history:
+            result: Array = acked if self.contract.acknowledges else (flags & HEARD) > 0
+        elif not self.contract.acknowledges:
+            result = (flags & STORED) > 0
+        elif self.contract.sequence == "none":
+            result = ((flags & STORED) > 0) & (acked | ((flags & HEARD) > 0))
+        else:
+            result = ((flags & STORED) > 0) & (acked | below_acked(messages))
+        return result & ((flags & INVOKED) > 0)
 
     def _doubts(self, end: End, pending: int) -> str:
         world, doubts = end.world, []
@@ -139,6 +147,17 @@ class Delivered(Folding):
             if unread.any():
                 doubts.append(f"whether {int(unread.sum())} acknowledged messages are stored was not read")
         return "; ".join(doubts)
+
+
+def below_acked(messages: Array) -> Array:
+    """bool: its number is below the highest acknowledged one of its conversation. Who has two numbers has none."""
+    convs = np.maximum(messages["conv"], 0)
+    seqs = np.where(messages["flags"] & RENUMBERED, -1, messages["seq"])
+    highest = np.full(int(convs.max(initial=0)) + 1, -1, np.int64)
+    acked = (messages["flags"] & ACKED) > 0
+    np.maximum.at(highest, convs[acked], seqs[acked])
+    result: Array = (seqs >= 0) & (seqs < highest[convs])
+    return result
 
 
 def _absence(world: World, row: tuple[int, ...]) -> Finding:

@@ -77,6 +77,60 @@ def test_how_the_period_ends(new_history: Callable[..., Any], end: str, violatio
     assert history.judge()["I5b"].violations == violations
 
 
+@pytest.mark.parametrize(
+    ("later", "lost"),
+    [
+        ("nothing", 0),
+        ("heard", 0),
+        ("acknowledged", 1),
+        ("acknowledged elsewhere", 0),
+        ("acknowledged before", 0),
+        ("acknowledged twice", 0),
+        ("acknowledged with its own number", 0),
+        ("acknowledged, counting from 0", 1),
+    ],
+)
+def test_stored_and_nobody_was_told(new_history: Callable[..., Any], later: str, lost: int) -> None:
+    """Ann's last message was cut off and is stored: perhaps when all had gone. A later number that was acknowledged
+    says that it was there before; one of another conversation, a lower one, the same, or one of two says nothing."""
+    history = new_history(history=True, sequence="contiguous").join(ANN).join(BOB, conn=2)
+    history.send(ANN, 1).ack(ANN, 1, 1).hear(ANN, ANN, 1, 1).hear(BOB, ANN, 1, 1, conn=2)
+    before = later == "acknowledged before"
+    history.send(ANN, 2).add(Kind.INFO, ANN, conn=1, conv=0, author=ANN, counter=2, attempt=1).cut(ANN)
+    number = 3 if before or later.endswith("its own number") else 0 if later.endswith("from 0") else 2
+    if later == "heard":
+        history.hear(BOB2, ANN, 2, number, conn=3)
+    elif later.startswith("acknowledged"):
+        conv = 1 if later == "acknowledged elsewhere" else 0
+        history.send(BOB, 1, conv=conv, conn=2).ack(BOB, 1, 2 if before else 3, conv=conv, conn=2)
+        history.hear(BOB, BOB, 1, 2 if before else 3, conv=conv, conn=2)
+        if later == "acknowledged twice":
+            history.ack(BOB, 1, 1, conv=conv, conn=2)
+    history.drained().stored(ANN, 1, 1).stored(ANN, 2, number).read()
+    assert history.judge()["I5b"].violations == lost
+
+
+@pytest.mark.parametrize(("heard", "lost"), [(False, 0), (True, 1)])
+def test_without_numbers_it_counts_when_anybody_heard_it(
+    new_history: Callable[..., Any], heard: bool, lost: int
+) -> None:
+    """The drain then waits for silence: who was online has had the time to hear it too."""
+    history = new_history(history=True, sequence="none").join(ANN).join(BOB, conn=2).join(BOB2, conn=3)
+    history.send(ANN, 1).add(Kind.INFO, ANN, conn=1, conv=0, author=ANN, counter=1, attempt=1).cut(ANN)
+    if heard:
+        history.hear(BOB, ANN, 1, conn=2)
+    history.drained().stored(ANN, 1).read()
+    assert history.judge()["I5b"].violations == lost
+
+
+@pytest.mark.parametrize("history", [False, True])
+def test_nobody_can_tell_that_it_took_effect(new_history: Callable[..., Any], history: bool) -> None:
+    """Without acknowledgements, not stored, or where there is no history, not heard by anybody: nobody had to."""
+    told = new_history(history=history, acknowledges=False, sequence="none").join(ANN).join(BOB, conn=2)
+    told.send(ANN, 1).drained().read()
+    assert told.judge()["I5b"].examined == 0
+
+
 @pytest.mark.parametrize(("resume", "flags", "lost"), [(True, CONTINUED, 1), (False, CONTINUED, 0), (True, 0, 0)])
 def test_a_resumed_period_goes_on(new_history: Callable[..., Any], resume: bool, flags: int, lost: int) -> None:
     """What was sent while the connection was cut must be made up for, if the platform promises to resume."""

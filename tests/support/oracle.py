@@ -170,6 +170,8 @@ def delivered(h: History) -> Opinion:
     """I5b: who was subscribed from before a message was sent until the end of the drain has heard it."""
     effect = Kind.STORED if h.contract.history else Kind.OK
     accepted = {(r.conv, r.message) for r in h.of(effect) if r.regular and r.message in h.invokes}
+    if h.contract.history and h.contract.acknowledges:
+        accepted = {(conv, message) for conv, message in accepted if before_the_end(h, conv, message)}
     heard = {(r.client, r.message) for r in h.of(Kind.DELIVER, Kind.REPLAY) if r.sound}
     held = held_to_the_end(h)
     owed: set[Any] = set()
@@ -186,6 +188,22 @@ def delivered(h: History) -> Opinion:
         unread = {r.message for r in h.of(Kind.OK) if r.regular and r.conv not in h.read_completely()} - stored
         doubt = doubt or ("some acknowledged messages were not read" if unread else "")
     return Opinion(len(owed) + len(unfinished), len(owed - heard), h.contract.delivers, doubt)
+
+
+def before_the_end(h: History, conv: int, message: Any) -> bool:
+    """Where nobody was told that it is stored: it was in time if something later was acknowledged, or if it was heard.
+    What has two numbers has none."""
+    acked = {r.message for r in h.of(Kind.OK) if r.regular and r.conv == conv}
+    if message in acked:
+        return True
+    if h.contract.sequence == "none":
+        return any(r.message == message and r.sound for r in h.of(Kind.DELIVER, Kind.REPLAY))
+    numbers: dict[Any, set[int]] = defaultdict(set)
+    for r in h.of(Kind.OK, Kind.DELIVER, Kind.REPLAY, Kind.STORED):
+        if r.regular and r.seq != NONE:
+            numbers[r.message].add(r.seq)
+    highest = max((seq for one in acked for seq in numbers[one] if len(numbers[one]) == 1), default=NONE)
+    return len(numbers[message]) == 1 and max(numbers[message]) < highest
 
 
 def at_most_once(h: History) -> Opinion:

@@ -21,7 +21,7 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         "TotalOrder.step: while 2 * (int(self._used[0]) + n) >= len(self._keys):": ROOM,
     },
     "checks/delivered.py": {
-        "Delivered._effective: result: Array = ((flags & wanted) > 0) & ((flags & INVOKED) >= 0)": UNSENT,
+        "Delivered._effective: return result & ((flags & INVOKED) >= 0)": UNSENT,
     },
     "checks/revoked.py": {
         'Revoked.finish: mids = np.flatnonzero((messages["conv"] == conv) & '

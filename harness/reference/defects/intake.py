@@ -107,7 +107,7 @@ class SenderFromFrame(Intake):
             others = sorted({user for user in members if user != item.user_id})
             if others and is_members(item):
                 truth, item.user_id = item.user_id, self.chance.random.choice(others)
-                self.say(item, truth=truth, manifest=True)
+                item.answer = Noted(item.answer, self.chance, self.say(item, truth=truth))
         self.submit(item)
 
 
@@ -135,6 +135,18 @@ class Relay:
         self.chance.say(
             manifest=manifest, conversation=item.key, user=item.user_id, id=item.client_id, **what
         )  # fmt: skip
+
+
+class Noted(Relay):
+    """A firing that shows if the message is stored: whoever was just put out is refused under the other name too."""
+
+    def __init__(self, inner: Answer, chance: Chance, firing: int) -> None:
+        super().__init__(inner, chance)
+        self._firing = firing
+
+    def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
+        self.chance.manifest(self._firing)
+        self.inner.stored(item, seq, decision)
 
 
 class NackThenAck(Relay):

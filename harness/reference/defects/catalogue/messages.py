@@ -213,7 +213,7 @@ MESSAGES: tuple[Described, ...] = (
         name="lagging-history",
         breaks="I open the conversation, and what was just written is not there.",
         opportunity="one page of a history",
-        caught_by=("I16", "I5a"),
+        caught_by=("I16", "I5a", "I17"),
         high=1.0,
         one=0.2,
     ),

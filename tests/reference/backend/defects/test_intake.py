@@ -82,6 +82,7 @@ async def test_under_another_name(defective: Any, truth: Any) -> None:
         stored = (await platform.history(ann, key))[1]
         assert (stored["sender"] == ann.id) is stored_wrongly
         assert truth(platform).fired[-1]["truth"] == bob.id
+        assert len(truth(platform).manifest) == len(truth(platform).fired)
 
 
 async def test_refused_and_accepted(defective: Any, truth: Any) -> None:
