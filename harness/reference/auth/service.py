@@ -9,11 +9,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
-import redis.asyncio
 import redis.exceptions
 from aiohttp import web
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
 
 from harness.reference import clock, tickets
 from harness.reference.answers import ApiError, json_response, read_json, text_field
@@ -28,11 +25,13 @@ from harness.reference.auth.settings import Settings
 from harness.reference.auth.signing import SigningKeys
 from harness.reference.auth.users import public
 from harness.reference.pkce import s256
+from harness.reference.redis_client import make_redis
 from harness.reference.service import DEPENDENCY_DOWN, Service
 from harness.reference.tokens import Claims, KeySet, Verifier
 
 KEEP_HOUSE_S = 5.0
 RETIRE_MARGIN_S = 60.0
+REDIS_CONNECTIONS = 32
 COOKIE_PATH = "/auth"
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -44,7 +43,8 @@ class Auth(Service):
         super().__init__(settings.name)
         self.settings = settings
         self.pool = make_pool(settings.dsn)
-        self.redis = _redis(settings.redis_url)
+        retried = (redis.exceptions.ConnectionError,)  # no timeouts: what was asked may be good for one use
+        self.redis = make_redis(settings.redis_url, REDIS_CONNECTIONS, answer_s=2, connect_s=1, retried=retried)
         self.http = aiohttp.ClientSession()
         self.provider = ProviderClient(
             self.http,
@@ -239,15 +239,6 @@ class Auth(Service):
         except ValueError:
             raise ApiError(404, "no_such_user", "There is no such user.") from None
         return json_response(public(await self.accounts.change(user_id, admin_changes(await read_json(request)))))
-
-
-def _redis(url: str) -> redis.asyncio.Redis:
-    """Bounded, quick to give up; a connection that died with the last Redis is replaced within the same command."""
-    retry = Retry(ExponentialBackoff(cap=0.1, base=0.01), 2, (redis.exceptions.ConnectionError,))
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url, max_connections=32, timeout=5, socket_timeout=2, socket_connect_timeout=1, retry=retry
-    )
-    return redis.asyncio.Redis.from_pool(pool)
 
 
 def _refused_by_provider(pending: PendingLogin, error: str) -> web.Response:

@@ -11,10 +11,7 @@ from typing import Any
 
 import aiohttp
 import asyncpg
-import redis.asyncio
 import redis.exceptions
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
 
 from harness.reference.backend import store
 from harness.reference.backend.asking import Asking
@@ -40,6 +37,7 @@ from harness.reference.backend.sync import UserSync
 from harness.reference.backend.wire import message_frame
 from harness.reference.breaker import CircuitBreaker
 from harness.reference.limits import Limiter, Unlimited
+from harness.reference.redis_client import make_redis
 from harness.reference.revocation import revoked_among
 from harness.reference.service import DEPENDENCY_DOWN, SERVICE_RESTART, Service
 from harness.reference.tokens import KeySet, KeysUnavailable, Verifier
@@ -51,16 +49,6 @@ SYNC_RETRY: tuple[type[BaseException], ...] = (*DEPENDENCY_DOWN, redis.exception
 log = logging.getLogger(__name__)
 
 
-def make_redis(url: str) -> redis.asyncio.Redis:
-    """A client for many requests at once: they wait for one of a few connections instead of failing."""
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url, max_connections=REDIS_CONNECTIONS, timeout=5, socket_timeout=5, socket_connect_timeout=2,
-        # Few retries: a request that cannot be served is answered with 503, not with silence.
-        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 2),
-    )  # fmt: skip
-    return redis.asyncio.Redis.from_pool(pool)
-
-
 class Backend(Service):
     """Every part is an attribute: between `__init__` and `start` a defect may take the place of one."""
 
@@ -70,7 +58,7 @@ class Backend(Service):
         self.pool = store.make_pool(settings.dsn)
         self.users, self.rooms = store.Users(self.pool), store.Rooms(self.pool)
         self.messages, self.edit_rows = store.Messages(self.pool), EditRows(self.pool)
-        self.redis = make_redis(settings.redis_url)
+        self.redis = make_redis(settings.redis_url, REDIS_CONNECTIONS, answer_s=5, connect_s=2)
         self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=AUTH_TIMEOUT_S))
         self.auth_breaker = CircuitBreaker("auth", (aiohttp.ClientError, OSError, TimeoutError))
         self.verifier = Verifier(KeySet(self._fetch_keys), issuer=settings.issuer, audience=settings.audience)
