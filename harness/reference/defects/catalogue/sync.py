@@ -29,7 +29,6 @@ SYNC: tuple[Described, ...] = (
         one=0.2,
         needs="accounts that are deactivated",
         story=STORY,
-        also=("oauth_login",),
     ),
     Described(
         id="Z61",
@@ -54,6 +53,5 @@ SYNC: tuple[Described, ...] = (
         one=0.05,
         needs="accounts that change",
         story=STORY,
-        also=("oauth_login",),
     ),
 )
