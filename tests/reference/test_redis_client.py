@@ -46,9 +46,12 @@ async def _reset_and_ask() -> list[bool]:
     client = make_redis(f"redis://127.0.0.1:{port}?protocol=2", 2, answer_s=5, connect_s=5)
     try:
         answers = [await client.ping()]
+        (connection,) = client.connection_pool._available_connections
+        transport = connection._writer.transport
         answering.reset()
         await asyncio.gather(*(task for task in answering.tasks if task))
-        await asyncio.sleep(0.05)  # the client's loop takes notice, and nothing outside shows that
+        while not transport.is_closing():  # the client's loop takes notice
+            await asyncio.sleep(0)
         return answers + [await client.ping() for _ in range(3)]
     finally:
         await client.aclose()
