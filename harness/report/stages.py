@@ -25,14 +25,15 @@ class Stage:
 
 
 BUDGET = {"rate_per_s": 20, "rate_burst": 1000}
-# Sixteen people take some of the time to log in. Outages, restarts, floods and the ends of tokens take theirs: a run
-# ends after the last of them.
+# Sixteen people take some of the time to log in. Outages, restarts, floods and the ends of tokens take theirs, and what
+# comes late must be looked for before it comes: a run ends after the last of them.
 STAGES = {
     ROUGH: Stage(seconds=10),
     "jwt_lifecycle": Stage(users=20, seconds=25),
     "auth_outage": Stage(seconds=25, links=("frontend/auth", "auth/postgres")),
     "multi_session": Stage(users=20, seconds=25),
     "rolling_restart": Stage(seconds=25),
+    "user_sync": Stage(seconds=25),
     "rate_limits": Stage(users=20, seconds=25, settings={"auth": BUDGET, "backend": {**BUDGET, "abuse_nacks": 200}}),
 }
 
