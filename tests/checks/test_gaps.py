@@ -105,7 +105,9 @@ def test_how_many_are_open(new_history: Callable[..., Any]) -> None:
 def test_another_message_with_a_number_that_came_late(new_history: Callable[..., Any]) -> None:
     """What was filled stays filled."""
     history = numbers(new_history().join(BOB), 1, 3, 2).send(ANN, 9).hear(BOB, ANN, 9, 2)
-    assert history.judge()["I4"].facts == {"open": 0, "reorder": 1}
+    verdict = history.judge()["I4"]
+    assert verdict.facts == {"open": 0, "reorder": 1}
+    assert [finding.what for finding in verdict.findings] == ["reorder"]
 
 
 @pytest.mark.parametrize("how", ["left", "joined again"])

@@ -134,3 +134,4 @@ def test_who_is_not_in_the_roster(new_history: Callable[..., Any]) -> None:
     history = new_history().send(ANN, 1).hear(4, ANN, 1, 1).hear(BOB, 4, 1, 2, aux=ANN).add(Kind.IDENTITY, 4, aux=ANN)
     verdicts = history.judge()
     assert (verdicts["I12"].examined, verdicts["I15"].examined) == (1, 0)
+    assert verdicts["I15"].why == "nothing was examined"

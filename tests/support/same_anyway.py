@@ -13,6 +13,7 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
     },
     "checks/fifo.py": {
         "stream_block: if block + size >= limit:": ROOM,
+        'fifo_step: if r["counter"] <= e["counter"]:': "what comes again on a connection is skipped above",
     },
     "checks/gaps.py": {
         '_explained_by_own: numbered = (own >= 0) & (messages["seq"] > 0)': "a gap begins above a number, 0 at least",
