@@ -33,11 +33,15 @@ class FaultLog:
         self._told: list[tuple[int, int, int, bool, int, int]] = []
 
     def step(self, view: View) -> None:
-        for fault in view.rare[view.rare["kind"] == K_FAULT]:
+        self.add(view.journal, view.rare)
+
+    def add(self, journal: int, records: Array) -> None:
+        """FAULT records among `records` (of `checks.record.RECORD`) of one journal."""
+        for fault in records[records["kind"] == K_FAULT]:
             self._told.append(
                 (
                     int(fault["t"]),
-                    view.journal,
+                    journal,
                     int(fault["author"]),
                     bool(fault["flags"] & OWN),
                     int(fault["counter"]),

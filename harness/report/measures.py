@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from checks.faultlog import FaultLog, Window
 from checks.record import Flag, Kind, Phase
 from harness.record.latencies import read_latencies
 from harness.report.figures import Records, fan_out_ms, read_table
@@ -102,18 +103,41 @@ class Measured:
 
     @cached_property
     def probe_errors(self) -> tuple[int, int]:
-        """(probes not answered 200, all probes)."""
-        status = self._of(Kind.PROBE, lambda r: r["counter"])
-        return int((status != 200).sum()), len(status)
+        """(probes not answered 200, all probes); without those that a fault was on for any part of."""
+        bad, samples = 0, 0
+        for view in self._views:
+            probes = view[view["kind"] == Kind.PROBE]
+            probes = probes[self._undisturbed(probes["t"] - probes["aux"] * 1000, probes["t"])]
+            bad += int((probes["counter"] != 200).sum())
+            samples += len(probes)
+        return bad, samples
 
     @cached_property
     def errors(self) -> tuple[int, int]:
-        """(operations that failed, all operations), see `thresholds.METRICS`."""
-        count = {kind: sum(int((view["kind"] == kind).sum()) for view in self._views) for kind in Kind}
-        bad, probes = self.probe_errors
-        unclear = int(self._of(Kind.REQUEST, lambda r: (r["flags"] & ANSWERED) == 0).sum())
-        failed = count[Kind.FAIL] + count[Kind.INFO] + bad + unclear
-        return failed, count[Kind.INVOKE] + probes + count[Kind.REQUEST]
+        """(operations that failed, all operations), see `thresholds.METRICS`; without those while a fault was on."""
+        failed, samples = self.probe_errors
+        for view in self._views:
+            calm = view[self._undisturbed(view["t"], view["t"])]
+            kind = calm["kind"]
+            requests = calm[kind == Kind.REQUEST]
+            failed += int(((kind == Kind.FAIL) | (kind == Kind.INFO)).sum())
+            failed += int(((requests["flags"] & ANSWERED) == 0).sum())
+            samples += int((kind == Kind.INVOKE).sum()) + len(requests)
+        return failed, samples
+
+    def _undisturbed(self, begin_ns: Times, end_ns: Times) -> npt.NDArray[np.bool_]:
+        """Which of these spans of time no fault was on in."""
+        calm = np.ones(len(end_ns), dtype=bool)
+        for window in self._faults:
+            calm &= (end_ns < window.start) | (begin_ns > window.end)
+        return calm
+
+    @cached_property
+    def _faults(self) -> list[Window]:
+        log = FaultLog()
+        for number, view in enumerate(self._views):
+            log.add(number, view)
+        return log.windows()
 
     def _of(self, kind: Kind, values: Callable[[Records], Times]) -> Times:
         return joined([values(view[view["kind"] == kind]) for view in self._views])

@@ -29,8 +29,11 @@ METRICS: dict[str, tuple[str, str]] = {
     "reconnect": ("time", "from the loss of a connection to the next one of the same device"),
     "request": ("time", "recorded requests: tokens presented, budgets tried"),
     "lag": ("time", "how late the load generator's own loop wakes; only p50, p99, max"),
-    "errors": ("share", "messages refused or not answered, probes not answered 200, requests without a clear answer"),
-    "probe errors": ("share", "probes not answered 200"),
+    "errors": (
+        "share",
+        "messages refused or not answered, probes not 200, requests without a clear answer; outside of faults",
+    ),
+    "probe errors": ("share", "probes not answered 200; outside of faults"),
     "memory": ("size", "highest resident memory; of backend, auth, frontend, load, …"),
 }
 """Name → kind and what it is of."""

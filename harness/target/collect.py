@@ -40,7 +40,8 @@ from harness.target.protocol import Credentials, DatabaseQuery, Person, Room, St
 NAME = "collector"
 DEADLINE_S = 110.0
 PARALLEL = 16
-READERS_TRIED = 3
+READERS_TRIED = 20
+"""Members of a conversation who are asked, one after another: many may be banned when the run ends."""
 REQUEST_S = 20.0
 PROGRESS_S = 2.0
 

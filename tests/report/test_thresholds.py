@@ -102,6 +102,27 @@ def test_times_of_the_records(tmp_path: Path) -> None:
     assert judged("probe errors < 49 %", seen) == (50.0, 2, False)
 
 
+def test_errors_while_a_fault_is_on_are_its_effects(tmp_path: Path) -> None:
+    """Whatever a fault was on for a part of counts for neither side; what came before and after it does."""
+    seen = measured(
+        tmp_path,
+        {"kind": Kind.PROBE, "t": 9 * MS, "aux": 500, "counter": 200},
+        {"kind": Kind.FAULT, "t": 10 * MS, "author": 7, "flags": int(Flag.OWN)},
+        {"kind": Kind.PROBE, "t": 11 * MS, "aux": 5000, "counter": 503},
+        {"kind": Kind.INVOKE, "t": 12 * MS},
+        {"kind": Kind.INFO, "t": 15 * MS},
+        {"kind": Kind.FAULT, "t": 20 * MS, "author": 7},
+        {"kind": Kind.PROBE, "t": 21 * MS, "aux": 3000, "counter": 0},
+        {"kind": Kind.PROBE, "t": 29 * MS, "aux": 1000, "counter": 401},
+        {"kind": Kind.INVOKE, "t": 30 * MS},
+        {"kind": Kind.FAIL, "t": 31 * MS},
+        {"kind": Kind.REQUEST, "t": 32 * MS, "flags": int(Flag.ACCEPTED)},
+    )
+    assert judged("probe errors < 1 %", seen) == (50.0, 2, False)
+    assert judged("errors < 50 %", seen) == (50.0, 4, True)
+    assert judged("probe max < 4 ms", seen) == (5.0, 4, False)
+
+
 def test_without_samples_nothing_is_met(tmp_path: Path) -> None:
     """Each is told as not measured, and the run misses it."""
     seen = measured(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,27 @@ def test_what_cannot_be_read_has_no_end(
     assert sidecar.footer is not None
     assert len(sidecar.footer["missing"]) == 1
     assert f"the history of {tag}-r1 could not be read: FlowError" in capsys.readouterr().err
+
+
+def test_members_who_are_locked_out(other_chat: Any, run_dir: Callable[..., Path], person: PersonOf) -> None:
+    """Most members of a room may be banned when a run ends: it is read through one of those who are not."""
+    tag = "c0llect6"
+    path = run_dir(tag)
+    people = [person(number, tag) for number in range(6)]
+    shared = Room(number=0, label=f"{tag}-r0", members=tuple(people))
+    with httpx.Client() as http:
+        Speaker(other_chat, http).say(people[5], shared, [])
+        for banned in people[:5]:
+            run_flow(load_target(other_chat.target_file).login(replace(banned, secret="of old")), http)
+    extra = {
+        "people": [{"number": p.number, "name": p.name, "email": p.email, "secret": p.secret} for p in people],
+        "rooms": [{"number": 0, "label": shared.label, "members": list(range(6))}],
+    }
+    everybody = tuple(range(6))
+    RunDirectory.open(path).write_roster(Roster(user_of=everybody, conversations=(everybody,), extra=extra))
+    assert main([str(path)]) == 0
+    records, _ = records_of(path)
+    assert records[records["kind"] == Kind.READ_END]["conv"].tolist() == [0]
 
 
 def test_a_deadline_that_passes(run_dir: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
