@@ -25,7 +25,7 @@ from harness.target.protocol import Credentials, Room
 ANSWER_S = 10.0
 HOLDS_S = 5.0
 """Credentials that end sooner are not begun with."""
-UNAUTHORIZED = 401
+UNAUTHORIZED, TOO_MANY = 401, 429
 RECONNECT_TRIES = 8
 
 
@@ -109,9 +109,13 @@ class Connected(Recording):
     def _log_in(self) -> None:
         raise NotImplementedError
 
-    def _handshake(self, resume: Mapping[str, int] | None) -> Handshake:
+    def _valid_credentials(self) -> Credentials:
+        """Such as will hold for a while. Raises FlowError."""
         self._hold_credentials()
-        return self.part.target.handshake(self._credentials(), resume)
+        return self._credentials()
+
+    def _handshake(self, resume: Mapping[str, int] | None) -> Handshake:
+        return self.part.target.handshake(self._valid_credentials(), resume)
 
     @property
     def busy(self) -> bool:
@@ -162,7 +166,7 @@ class Connected(Recording):
                 if self._came_back():
                     return
             except (Refused, FlowError, OSError) as error:
-                self._unauthorized = isinstance(error, Refused) and error.status == UNAUTHORIZED
+                self._unauthorized = unauthorized(error)
                 self._failed("WS", "reconnect", error)
                 gevent.sleep(pause_s * self.rng.uniform(0.5, 1.5))
                 pause_s = min(2.0, pause_s * 2)
@@ -239,3 +243,13 @@ class Connected(Recording):
         if self.part.plan.people_given:
             return lambda label: label is not None and label not in mine
         return None
+
+
+def unauthorized(error: Exception) -> bool:
+    """The platform does not know our token, or not any more."""
+    return isinstance(error, Refused) and error.status == UNAUTHORIZED
+
+
+def may_pass(error: Exception) -> bool:
+    """A client tries again after this; the other refusals of a socket are the platform's last word."""
+    return not (isinstance(error, Refused) and 400 <= error.status < 500) or error.status in (UNAUTHORIZED, TOO_MANY)

@@ -19,6 +19,7 @@ from harness.client.knock import OPENED, knock
 from harness.client.statements import Name, write_exchange, write_request
 from harness.load.users import ChatUser
 from harness.load.wallet import Begun, Held, Login, Wallet
+from harness.target.protocol import Credentials
 from harness.target.tokens import Tokens, tokens_of
 
 KEPT = 4
@@ -178,6 +179,12 @@ class TokenUser(ChatUser):
         """Nothing: these users look after their tokens by themselves, and show some that have ended."""
         if self._tokens is None:
             super()._hold_credentials()
+
+    def _valid_credentials(self) -> Credentials:
+        if self._tokens is None:
+            return super()._valid_credentials()
+        with self._turn:
+            return self._fresh().credentials
 
     def _take(self, login: Login) -> None:
         if self.login is not None:

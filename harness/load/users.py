@@ -14,7 +14,7 @@ from locust.exception import StopUser
 from checks.record import NONE, Kind, Place
 from harness.client.blocking import Refused
 from harness.client.flow import FlowError
-from harness.load.connected import ANSWER_S, Connected
+from harness.load.connected import ANSWER_S, Connected, may_pass, unauthorized
 from harness.load.pacing import Paced
 from harness.load.part import CROWD_WAIT_S, Part
 from harness.target.protocol import Credentials, Room
@@ -74,11 +74,20 @@ class ChatUser(Paced, Connected, User):
         try:
             self._log_in()
             for room in dict.fromkeys(self.rooms):
-                self._flow(self.part.target.open_room(self._credentials(), room))
+                self._flow(self.part.target.open_room(self._valid_credentials(), room))
+        except (FlowError, OSError) as error:
+            self._failed("START", "user could not start", error)
+            return False
+        return self._first_online()
+
+    def _first_online(self) -> bool:
+        """The first socket has as many tries as every later one, unless it is refused for good."""
+        try:
             self.connect()
         except (FlowError, Refused, OSError) as error:
             self._failed("START", "user could not start", error)
-            return False
+            self._unauthorized = unauthorized(error)
+            return may_pass(error) and self._back_online()
         return True
 
     def _go_on_as(self, before: ChatUser) -> bool:

@@ -243,3 +243,29 @@ print(type(task.exception).__name__, said)
 def test_the_end_of_a_run_waits_for_a_login_and_nothing_is_said_after_it() -> None:
     """Who logs in anew when the end begins: what they had been about to say would be heard by nobody any more."""
     assert _lines(RENEWAL) == ["True", "StopUser []"]
+
+
+FIRST_SOCKET = """
+from harness.client.blocking import Refused
+from harness.client.flow import FlowError
+from harness.load import ChatUser
+
+class Person(ChatUser):
+    def connect(self):
+        raise self.trouble
+
+for trouble in (Refused("", status=503), Refused("", code=1013), Refused("", status=429), Refused("", status=401),
+                FlowError("refresh", "tokens"), ConnectionResetError(), Refused("", status=403)):
+    person = object.__new__(Person)
+    person.trouble, person._failed, person._back_online = trouble, lambda *_: print("told", end=" "), lambda: True
+    print(person._first_online(), person._unauthorized)
+"""
+
+
+def test_the_first_socket_is_tried_again_like_every_later_one() -> None:
+    """A server that restarts, a budget that is used up, a token that ended on the way; not so a plain no."""
+    ran = subprocess.run([sys.executable, "-c", FIRST_SOCKET], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.splitlines() == [
+        "told True False", "told True False", "told True False", "told True True", "told True False",
+        "told True False", "told False False",
+    ]  # fmt: skip
