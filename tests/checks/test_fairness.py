@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,23 @@ def test_who_joined_later_was_not_kept_waiting() -> None:
     told.rows[-1]["t"] = 500 * S
     hear(told, 0, 100, 600_000)
     assert verdict(told).violations == 0
+
+
+@pytest.mark.parametrize(("before_ns", "violations"), [(0, 0), (1, 1)])
+def test_who_joined_at_the_moment_of_sending_was_not_kept_waiting(before_ns: int, violations: int) -> None:
+    """Also where the journal with the sending is read last; a nanosecond earlier he was."""
+    told, last = crowd(), crowd()
+    for counter in range(1, 101):
+        told.write(Kind.JOIN, client=0, conn=1, conv=0, seq=-1)
+        told.rows[-1]["t"] = counter * S - before_ns
+        told.deliver(0, 1, 0, counter)
+        told.rows[-1]["t"] = counter * S + 4000 * MS
+    for client in range(1, 8):
+        hear(told, client, 100, 20)
+    say(last, 0, 100)
+    first, second = told.run(), last.run()
+    both = replace(first, journals=[*first.journals, *second.journals], infos=[*first.infos, *second.infos])
+    assert fold(both, checks=[FAIRNESS])["I26"].violations == violations
 
 
 def test_while_a_fault_was_on_some_are_worse_off() -> None:

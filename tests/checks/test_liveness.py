@@ -71,6 +71,14 @@ def test_one_of_many(new_history: Callable[..., Any]) -> None:
     assert verdict.findings[0].records[-1] == (0, 6)
 
 
+def test_two_who_hear_it_last_at_the_same_time(new_history: Callable[..., Any]) -> None:
+    """The later record is shown, also if the other is decided on later: it was read before the sending."""
+    history = new_history(delivery_bound_s=0.1).join(BOB, t=MS).hear(BOB, ANN, 1, 1, t=400 * MS)
+    history.join(BOB2, t=MS, journal=1).send(ANN, 1, t=10 * MS, journal=1).ack(ANN, 1, 1, t=20 * MS, journal=1)
+    found = history.hear(BOB2, ANN, 1, 1, t=400 * MS, journal=1).judge()["I25"].findings[0]
+    assert found.records[-1] == (1, 4)
+
+
 def test_who_owes_nothing(new_history: Callable[..., Any]) -> None:
     """The author's own device, who joined after the sending, who never joined, a second delivery, never heard."""
     for history in (
