@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import pairwise
+from typing import NamedTuple
 
 from checks.credentials import SECOND, Together, rows_of
 from checks.fold import Described, End
 from checks.record import NONE, Kind, Phase, Place, State
-from checks.states import Change, Look, Patience, Shared, still_possible
+from checks.states import Change, Look, Patience, Shared, still_possible, unrecorded
+from checks.tables import REC_BITS
 from checks.world import World
 
 CONCERNED = (State.PROFILE, State.ACTIVE)
@@ -16,8 +18,19 @@ COPIES = (Place.BACKEND, Place.SOCKET)
 """Places that learn of a change by the sync. What databases show is compared as far as both have it."""
 
 
+class Socket(NamedTuple):
+    """A connection of a user that has ended, from `begin` to `end`; rec: of its CONNECT."""
+
+    user: int
+    journal: int
+    conn: int
+    begin: int
+    end: int
+    rec: int
+
+
 class Accounts(Shared):
-    """What was changed, and what was seen, by user and state; `touched`: when last, by user."""
+    """What was changed, and what was seen, by user and state; `touched`: when last, by user; `sockets` that ended."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world, CONCERNED, lambda row, user: (user, row["proc"]))
@@ -29,6 +42,12 @@ class Accounts(Shared):
             if (who := self.user(row["client"])) >= 0 and row["counter"] == 200:
                 self.logins[who].append(row)
                 self.touched[who] = max(self.touched.get(who, 0), row["t"])
+        ended = {(rec >> REC_BITS, row["conn"]): row["t"] for row, rec in rows_of(world.kept, Kind.DISCONNECT)}
+        self.sockets = [
+            Socket(self.user(row["client"]), *which, row["t"], ended[which], rec)
+            for row, rec in rows_of(world.kept, Kind.CONNECT)
+            if (which := (rec >> REC_BITS, row["conn"])) in ended
+        ]
 
 
 def _accounts(world: World) -> Accounts:
@@ -37,7 +56,8 @@ def _accounts(world: World) -> Accounts:
 
 class Sync(Together):
     """An accepted change of an account shows at every copy within the bound; when all is quiet both databases say the
-    same of every user, and none of them has somebody whom the other does not have.
+    same of every user, and none of them has somebody whom the other does not have. Where news are promised, a socket
+    of the person that was open from before the change until they were due is told this value or a later one.
 
     A look is judged by when it was asked for: it must not show a value that was replaced by a change accepted more
     than the bound before. A change whose outcome nobody knows may show or not, at any time. Faults that were on
@@ -52,6 +72,8 @@ class Sync(Together):
             for look in looks:
                 if look.place in COPIES and look.asked != NONE:
                     self._stale(accounts, accounts.changes.get(key, []), look, patience)
+        if self.contract.account_news_s is not None and not unrecorded(end):
+            self._untold(accounts, self.contract.account_news_s, bound_ns, world)
         quiet = _load_ended(world)
         for user in sorted({key[0] for key in accounts.looks}):
             self._agree(accounts, user, patience.due(max(quiet, accounts.touched.get(user, 0))))
@@ -66,6 +88,22 @@ class Sync(Together):
             late_ms = (look.asked - newest.t) // 1_000_000
             client = accounts.client(look.user)
             self.wrong("stale", newest.rec, look.rec, client=client, state=look.state, place=look.place, late=late_ms)
+
+    def _untold(self, accounts: Accounts, within_s: float, bound_ns: int, world: World) -> None:
+        patience = Patience(world, int(within_s * SECOND) + bound_ns)
+        for socket in accounts.sockets:
+            key = socket.user, int(State.PROFILE)
+            changes, told = accounts.changes.get(key, []), [look for look in accounts.looks.get(key, []) if look.conn]
+            for change in changes:
+                due = patience.due(change.t)
+                if not change.yes or socket.begin + bound_ns > change.sent or socket.end <= due:
+                    continue
+                self.examined += 1
+                newer = {c.digest for c in changes if not c.no and (c.t >= change.sent or not c.yes)}
+                here = (look for look in told if (look.rec >> REC_BITS, look.conn) == (socket.journal, socket.conn))
+                if not any(change.sent <= look.t <= due and look.digest in newer for look in here):
+                    late_ms = int(within_s * 1000)
+                    self.wrong("untold", socket.rec, change.rec, client=accounts.client(socket.user), late=late_ms)
 
     def _agree(self, accounts: Accounts, user: int, due: int) -> None:
         """The last look at both databases."""

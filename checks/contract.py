@@ -30,6 +30,7 @@ class Contract:
     resume            reconnecting with the last sequence seen continues without gap
     delivery_bound_s  acknowledged to heard, for a member connected throughout (I25); None: no bound
     sync_bound_s      account changes reach the main database within this (I41); None: no bound
+    account_news_s    a changed account is told on every open socket of its person within this (I41); None: not promised
     shared_state_s    an accepted edit or read mark is shown to whoever asks afterwards (I18), and within this on all
                       devices (I22); None: not promised
     presence_s        so long after a person's last connection has ended they may be shown as online, or after their
@@ -78,6 +79,7 @@ class Contract:
     resume: bool = False
     delivery_bound_s: float | None = None
     sync_bound_s: float | None = None
+    account_news_s: float | None = None
     shared_state_s: float | None = None
     presence_s: float | None = None
     token_leeway_s: float = 5.0

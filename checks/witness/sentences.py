@@ -135,6 +135,7 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I41", "orphan"): "the main database has an account of {person} that the auth database does not know",
     ("I41", "differs"): "the two databases differ about {person} ({state})",
     ("I41", "stale"): "{place} showed an old {state} of {person}, {late} ms after it had been changed",
+    ("I41", "untold"): "{person} changed the profile, and an open connection of theirs was not told within {late} ms",
     ("I42", "accounts"): "{person} has {rows} accounts",
     ("I42", "names"): "{person} logged in twice and was two different people",
 }

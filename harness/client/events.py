@@ -20,6 +20,7 @@ Of what people do beside talking, and their devices share (`text` and `seq` as o
 MARKED    the own read mark in the conversation is at `seq` by now, on whatever device it was moved
 EDITED    message `seq` has `text` now; extra → (number of the edit in the conversation, version of the message)
 PRESENCE  extra → {user id: whether they are online now}
+PROFILE   what the own account shows by now, changed on whatever device; extra → (user id, e-mail, name)
 
 WELCOME may say all read marks: "read" in its extra → {conversation: seq}, 0 where nothing was read.
 """
@@ -42,6 +43,7 @@ OTHER = 9
 MARKED = 10
 EDITED = 11
 PRESENCE = 12
+PROFILE = 13
 
 Heard: TypeAlias = tuple[int, str | None, str | None, int, str | None, str | None, Any]
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from checks.record import AGENT as AN_AGENT
-from checks.record import NOBODY, NONE, Flag, Kind, Place
+from checks.record import NOBODY, NONE, Flag, Kind, Place, State
 from harness.client.body import PREFIX, decode_fields
-from harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, REPLAYED, WELCOME, Heard
+from harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, PROFILE, REPLAYED, WELCOME, Heard
 from harness.client.speaking import Encode, NotConnected, Record, Speaker
+from harness.client.statements import digest_of, write_seen
 from harness.client.tally import Tally
 
 AGENT_EVENTS: Final = {
@@ -252,6 +253,11 @@ class ChatSession(Speaker):
             self._event(now_ns, Kind.RUN, attempt=number, conv=conv, author=self._intern(run), counter=chunk)
             if self.on_agent is not None:
                 self.on_agent(event)
+        elif what == PROFILE:
+            write_seen(
+                self._journal, self.client, Place.SOCKET, State.PROFILE, asked_ns=NONE, seen_ns=now_ns,
+                of=self.client, digest=digest_of(*extra), conn=self.conn,
+            )  # fmt: skip
         if self.on_rare is not None and what != NACK:
             self.on_rare(now_ns, event)
 

@@ -1,4 +1,4 @@
-"""The reference platform's read marks, edits and presence."""
+"""The reference platform's read marks, edits, presence, and news of the own account."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from harness.client.events import EDITED, MARKED, OTHER, PRESENCE, Heard
+from harness.client.events import EDITED, MARKED, OTHER, PRESENCE, PROFILE, Heard
 from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
 from harness.client.sharing import Edit
 from harness.target.protocol import Credentials, Room
@@ -74,6 +74,10 @@ def hear_sharing(frame: Mapping[str, Any]) -> Sequence[Heard]:
     if kind == "presence":
         users = {str(user): bool(online) for user, online in frame["users"].items()}
         return ((PRESENCE, str(frame["conversation"]), None, -1, None, None, users),)
+    if kind == "user":
+        user = frame["user"]
+        account = (str(user["id"]), str(user["email"]), str(user["name"]))
+        return ((PROFILE, None, None, -1, None, None, account),)
     return ((OTHER, None, None, -1, None, None, frame),)
 
 

@@ -32,6 +32,7 @@ class _Cook:
             token_leeway_s=rng.choice((0.0, 1e-8)),
             revocation_bound_s=rng.choice((None, 1e-8, 1e-8, 5e-8)),
             sync_bound_s=rng.choice((None, 1e-8, 1e-8, 4e-8)),
+            account_news_s=rng.choice((None, 1e-8, 3e-8)),
             logout_ends_session=rng.random() < 0.5,
             refresh_single_use=rng.random() < 0.8,
             refresh_grace_s=rng.choice((0.0, 0.0, 2e-8)),
@@ -117,6 +118,12 @@ class _Cook:
 
     def see(self, journal: _Journal, t: int, client: int) -> None:
         rng = self.rng
+        if rng.random() < 0.4 and (conn := journal.open.get(client)):
+            journal.write(
+                Kind.SEEN, t, client=client, conn=conn, author=client, digest=rng.choice((1, 2, 3)), seq=NONE,
+                proc=int(State.PROFILE), attempt=int(Place.SOCKET),
+            )  # fmt: skip
+            return
         places = (Place.BACKEND, Place.BACKEND, Place.SOCKET, Place.AUTH, *DATABASES, *DATABASES)
         journal.write(
             Kind.SEEN, t, client=NOBODY, author=rng.randrange(self.clients), digest=rng.choice((1, 1, 2, 3)),

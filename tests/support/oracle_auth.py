@@ -266,11 +266,40 @@ def sync(h: History) -> Opinion:
             over = [w for w in possible if yes(w) and any(later.seq > w.t for later in due)]
             examined += bool(due)
             violations += bool(due) and r.digest not in {w.digest for w in possible if w not in over}
+    if bound is not None and h.contract.account_news_s is not None and not h.torn:
+        seen, wrong = _untold(h, ns(h.contract.account_news_s))
+        examined, violations = examined + seen, violations + wrong
     for user in sorted({h.user(r.author) for r in h.of(Kind.SEEN) if h.user(r.author) is not None} - {None}, key=str):
         for state in (State.PROFILE, State.ACTIVE) if bound is not None else ():
             seen, wrong = _agreeing(h, user, state)
             examined, violations = examined + seen, violations + wrong
     return Opinion(examined, violations, bound is not None)
+
+
+def _untold(h: History, bound: int) -> tuple[int, int]:
+    """Sockets that were open from before a change of their person's profile until it was to be known there."""
+    examined = violations = 0
+    profiles = [w for w in h.of(Kind.WRITE) if w.proc == State.PROFILE]
+    for opened in h.of(Kind.CONNECT):
+        place = (opened.journal, opened.conn)
+        ends = [r.t for r in h.of(Kind.DISCONNECT) if (r.journal, r.conn) == place]
+        own = [w for w in profiles if h.user(w.author) is not None and h.user(w.author) == h.user(opened.client)]
+        for change in own if ends else ():
+            until = due_after(h, change.t, bound)
+            if yes(change) and opened.t <= change.seq and ends[-1] > until:
+                before = [w for w in own if yes(w) and w.t < change.seq]
+                fits = {w.digest for w in own if w not in before and not w.flags & Flag.REFUSED}
+                pushed = [
+                    r
+                    for r in h.of(Kind.SEEN)
+                    if r.proc == State.PROFILE
+                    and r.conn
+                    and (r.journal, r.conn) == place
+                    and h.user(r.author) == h.user(opened.client)
+                ]
+                examined += 1
+                violations += not any(change.seq <= r.t <= until and r.digest in fits for r in pushed)
+    return examined, violations
 
 
 def _same_user(h: History, one: R, other: R) -> bool:

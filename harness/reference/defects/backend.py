@@ -18,6 +18,7 @@ from harness.reference.defects import (
     sockets,
     storing,
     syncing,
+    tabs,
     tokens,
 )
 from harness.reference.defects import pushes as p
@@ -83,5 +84,6 @@ DEFECTS: dict[str, Callable[[Backend, Chance], object]] = {
     "Z57": limits.WrongUser,
     "Z58": limits.RetryAfter,
     "Z59": syncing.SyncErrorSwallowed,
+    "Z63": tabs.NewsForNobody,
     **functional.BACKEND,
 }

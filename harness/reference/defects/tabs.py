@@ -48,6 +48,21 @@ class NewsToOneTab:
             self._chance.say(user=session.user_id, manifest=True)
 
 
+class NewsForNobody:
+    """A changed account is not told on an open socket. An opportunity is one socket that would be told."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._chance, self._tell = chance, backend.authority.tell
+        backend.authority.tell = self.tell
+
+    def tell(self, session: Session, user: User) -> None:
+        if not self._chance.fires():
+            self._tell(session, user)
+            return
+        session.user = replace(session.user, version=user.version)  # taken for told, also by the next look
+        self._chance.say(user=session.user_id, version=user.version, manifest=True)
+
+
 class EndlessPatience:
     """Refused frames never close a socket. An opportunity is one that should be closed."""
 

@@ -54,4 +54,15 @@ SYNC: tuple[Described, ...] = (
         needs="accounts that change",
         story=STORY,
     ),
+    Described(
+        id="Z63",
+        name="news-for-nobody",
+        breaks="I changed my name on the laptop, and the phone showed the old one until I restarted the app.",
+        opportunity="one socket that would be told of a changed account",
+        caught_by=("I41",),
+        high=0.3,
+        one=0.03,
+        needs="accounts that change while a socket of theirs is open",
+        story=STORY,
+    ),
 )
