@@ -32,7 +32,7 @@ DECIDED = int(Flag.ACCEPTED | Flag.REFUSED)
 DRAIN = int(Phase.DRAIN)
 ABNORMAL = 1006
 """Close code of a connection that ended without one."""
-SERVER_ERROR = 500
+REFUSAL, SERVER_ERROR = 400, 500
 SLICE_NS = 100_000_000
 UNSERVED, LOST = 0, 1
 
@@ -40,8 +40,8 @@ PERSON = np.dtype(
     [("first", "<i8"), ("last", "<i8"), ("since", "<i8"), ("rec", "<i8"), ("lost", "<i8"), ("lost_rec", "<i8"),
      ("row", "<i8"), ("asking", "u1")]
 )  # fmt: skip
-"""Of one client in one journal. Times are + 1, 0 is none. first, last: its sendings; since: it has been waiting for
-success from then on; lost: its connection was cut then; row: of that in the spells, + 1; asking: it has sent since."""
+"""Of one client in one journal. Times are + 1, 0 is none. first, last: its sendings; since: waiting to be served
+from then on; lost: its connection was cut then; row: of that in the spells, + 1; asking: it has sent since."""
 
 SPELL = np.dtype(
     [("what", "u1"), ("client", "<u4"), ("start", "<i8"), ("end", "<i8"), ("code", "<i8"), ("rec", "<i8"),
@@ -103,6 +103,8 @@ def availability_step(
             elif kind == K_FAIL:
                 bad = 1 if r["aux"] >= SERVER_ERROR and r["aux"] < 1000 else 0
                 good = 1 - bad
+                if r["aux"] >= REFUSAL and r["aux"] < SERVER_ERROR:
+                    served(person, client, t, rec, bound, spells, used)
             elif kind == K_CONNECT:
                 if person["row"] > 0:
                     spells[person["row"] - 1]["end"] = r["t"]

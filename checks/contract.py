@@ -47,7 +47,7 @@ class Contract:
     rate_window_s     instead of a bucket: at most rate_burst within any window of this length
     retry_after       what is refused for the budget says truly when to come back (I38)
     fairness_factor   nobody with an equal load waits longer than this many times what is usual (I26); None: no promise
-    unavailable_s     while services are replaced or restarted gracefully no user waits longer for success (I28); None:
+    unavailable_s     while services are replaced or restarted gracefully no user waits longer to be served (I28); None:
                       not promised
     reconnect_s       a user cut off by that is connected again within this (I28); None: no bound
     deploy_error_ratio  so many of all answers may be errors meanwhile (I28)

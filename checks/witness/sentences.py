@@ -108,7 +108,7 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I39", "charged"): "{who} was refused with at least {left} left of the budget, while others had used up theirs",
     ("I28", "cut"): "{who} was cut off without a word (no close code) while a service was replaced",
     ("I28", "away"): "{who} was cut off while a service was replaced, and was not back in time ({low} ms; 0: never)",
-    ("I28", "unserved"): "{who} waited {low} ms for success while a service was replaced",
+    ("I28", "unserved"): "{who} waited {low} ms to be served while a service was replaced",
     ("I28", "errors"): "{low} of {high} answers were errors while services were replaced",
     ("I35", "rejected"): "{who} was refused ({high}) with a token that holds, and nothing was wrong",
     ("I35", "failing"): "{who} was answered {high}, and nothing was wrong (any more)",

@@ -92,10 +92,19 @@ def test_drain_ends_the_duty_to_be_back(deployed: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize(("answered", "found"), [(14.0, []), (14.1, ["unserved"])])
 def test_waits_for_success(deployed: Callable[..., Any], answered: float, found: list[str]) -> None:
-    """Three seconds from the first sending without success; a refusal is none, more sendings do not begin anew."""
+    """Three seconds from the first sending without success; an error is none, more sendings do not begin anew."""
     history = deployed().send(ANN, 1, t=11 * S).send(ANN, 2, t=13 * S)
     history._message(Kind.FAIL, ANN, ANN, 1, 0, aux=503, t=int(13.5 * S))
     assert [w for w in findings(history.ack(ANN, 2, 1, t=int(answered * S))) if w == "unserved"] == found
+
+
+@pytest.mark.parametrize(("code", "found"), [(399, True), (400, False), (429, False), (499, False), (500, True)])
+def test_who_is_refused_for_a_reason_is_served(deployed: Callable[..., Any], code: int, found: bool) -> None:
+    """Who has used up the budget waits for the budget, not for the platform; then it begins anew."""
+    history = deployed().send(ANN, 1, t=11 * S)
+    history._message(Kind.FAIL, ANN, ANN, 1, 0, aux=code, t=int(11.5 * S))
+    history.send(ANN, 2, t=int(11.6 * S)).ack(ANN, 2, 1, t=int(14.5 * S))
+    assert ("unserved" in findings(history)) is found
 
 
 def test_waits_that_do_not_count(deployed: Callable[..., Any]) -> None:

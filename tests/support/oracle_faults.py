@@ -46,7 +46,7 @@ def available(h: History) -> Opinion:
     drain = min((r.t for r in h.of(Kind.PHASE) if r.counter == Phase.DRAIN), default=FOREVER)
     bound, back = c.unavailable_s * NS, None if c.reconnect_s is None else c.reconnect_s * NS
     examined = violations = 0
-    kinds = (Kind.INVOKE, Kind.OK, Kind.CONNECT, Kind.DISCONNECT)
+    kinds = (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.CONNECT, Kind.DISCONNECT)
     people = {(r.journal, r.client) for r in h.of(*kinds) if r.client < len(h.roster.user_of)}
     for journal, client in people:
         mine = [r for r in h.of(*kinds) if (r.journal, r.client) == (journal, client)]
@@ -84,16 +84,18 @@ def available(h: History) -> Opinion:
 
 
 def waits(mine: list[R]) -> list[tuple[int, int | None]]:
-    """From the first sending or loss to the next success; being connected is one for who has not sent since."""
+    """From the first sending or loss to the next success or refusal for a reason; being connected is a success for who
+    has not sent since."""
     found: list[tuple[int, int | None]] = []
     start: int | None = None
     asking = False
     for r in mine:
-        if r.kind == Kind.OK or (r.kind == Kind.CONNECT and not asking):
+        refused = r.kind == Kind.FAIL and r.aux // 100 == 4
+        if r.kind == Kind.OK or refused or (r.kind == Kind.CONNECT and not asking):
             if start is not None:
                 found.append((start, r.t))
             start, asking = None, False
-        elif r.kind != Kind.CONNECT:
+        elif r.kind not in (Kind.CONNECT, Kind.FAIL):
             start = r.t if start is None else start
             asking |= r.kind == Kind.INVOKE
     return [*found, *([(start, None)] if start is not None else [])]
