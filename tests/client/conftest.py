@@ -24,12 +24,33 @@ from cryptography.x509.oid import NameOID
 from checks.record import FOREIGN, RECORD, Kind
 from harness.client.aio import AsyncConnection
 from harness.client.blocking import Connection
-from harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, OTHER, REPLAYED, WELCOME, Handshake, Heard
+from harness.client.events import (
+    ACK,
+    AGENT,
+    JOINED,
+    LEFT,
+    MESSAGE,
+    NACK,
+    OTHER,
+    PROFILE,
+    REPLAYED,
+    WELCOME,
+    Handshake,
+    Heard,
+)
 from harness.client.link import Transport
 from harness.client.session import ChatSession
 from harness.client.tally import Tally
 
-KINDS = {"ack": ACK, "nack": NACK, "joined": JOINED, "left": LEFT, "agent": AGENT, "replayed": REPLAYED}
+KINDS = {
+    "ack": ACK,
+    "nack": NACK,
+    "joined": JOINED,
+    "left": LEFT,
+    "agent": AGENT,
+    "replayed": REPLAYED,
+    "profile": PROFILE,
+}
 
 
 class ListJournal:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from checks.record import NOBODY, NONE, Flag, Kind, Place
+from checks.record import NOBODY, NONE, Flag, Kind, Place, State
 from harness.client.body import decode, encode
 from harness.client.events import ACK, NACK
 from harness.client.session import NotConnected
 from harness.client.speaking import KEPT
+from harness.client.statements import digest_of
 from harness.client.tally import ACKNOWLEDGED
 from tests.client.spoken import frame, kinds, last, message, start
 
@@ -41,6 +42,16 @@ def test_a_cut_connection_leaves_every_open_message_as_info(stage: Any) -> None:
     assert (again.counter, again.attempt, again.proc) == (1, 2, 2)
     assert stage.session.unanswered() == ["run1-3-2"]
     assert (last(stage)["conn"], last(stage)["attempt"]) == (2, 2)
+
+
+def test_news_of_the_account_are_recorded(stage: Any) -> None:
+    """What this connection was told, as a look that nobody asked for; the same digest as of a profile that was."""
+    start(stage)
+    stage.session.heard(200, frame(k="profile", x=["u1", "a@b.test", "Ann"]))
+    seen = last(stage)
+    assert (seen["kind"], seen["attempt"], seen["proc"]) == (Kind.SEEN, Place.SOCKET, State.PROFILE)
+    assert (seen["client"], seen["author"], seen["conn"], seen["seq"], seen["t"]) == (3, 3, 1, NONE, 200)
+    assert seen["digest"] == digest_of("u1", "a@b.test", "Ann")
 
 
 def test_the_end_is_recorded_once(stage: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.client.events import ACK, AGENT, EDITED, JOINED, MARKED, MESSAGE, NACK, OTHER, PRESENCE, WELCOME
+from harness.client.events import ACK, AGENT, EDITED, JOINED, MARKED, MESSAGE, NACK, OTHER, PRESENCE, PROFILE, WELCOME
 from harness.target.reference import ReferenceTarget
 
 
@@ -76,6 +76,14 @@ def test_what_devices_share(target: ReferenceTarget) -> None:
     assert target.hear(json.dumps(there)) == ((PRESENCE, "a", None, -1, None, None, {"u1": True, "u2": False}),)
 
 
+def test_news_of_the_own_account(target: ReferenceTarget) -> None:
+    """Id, e-mail and name, as a profile that was asked for has them."""
+    user = {"id": "u1", "email": "a@b.test", "name": "Ann", "is_active": True}
+    assert target.hear(json.dumps({"type": "user", "user": user})) == (
+        (PROFILE, None, None, -1, None, None, ("u1", "a@b.test", "Ann")),
+    )
+
+
 @pytest.mark.parametrize(("complete", "extra"), [(True, True), (False, False), (None, None)])
 def test_joined(target: ReferenceTarget, complete: bool | None, extra: bool | None) -> None:
     """`complete` tells whether the session continues without a gap."""
@@ -99,6 +107,7 @@ def test_agent(target: ReferenceTarget) -> None:
         '{"type":"read","conversation":"c","seq":"7"}', '{"type":"read","conversation":"c","seq":18446744073709551615}',
         '{"type":"edited","conversation":"c","seq":7}', '{"type":"presence","conversation":"c","users":["u"]}',
         '{"type":"welcome","user":"u","conversations":{"c":1},"read":{"c":"x"}}',
+        '{"type":"user"}', '{"type":"user","user":"u"}', '{"type":"user","user":{"id":"u"}}',
     ],
 )  # fmt: skip
 def test_bad_input_is_other(target: ReferenceTarget, data: str | bytes) -> None:

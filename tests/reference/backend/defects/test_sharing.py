@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 
+from harness.reference.userstream import STREAM, to_entry
+
 TTL_S = 1.5
 
 
@@ -38,6 +40,27 @@ async def watch(platform: Any, user: Any, key: str) -> Any:
 
 def told_of(socket: Any, user: Any) -> list[bool]:
     return [f["users"][user.id] for f in socket.all("presence") if user.id in f["users"]]
+
+
+async def test_news_that_nobody_is_told(defective: Any, truth: Any, valkey: Any, database: Any) -> None:
+    """Z63: the new name is there for whoever asks; the open socket is not told, not by the next look either. Healthy:
+    it is."""
+    platform = defective("Z63:1", recheck_s=0.2)
+    (user,) = await platform.log_in_many(1)
+    untold, told = await platform.connect(user, 0), await platform.connect(user, 1)
+    row = await database.fetchrow("SELECT * FROM userbase WHERE id = $1::text::uuid", user.id)
+    account = {**dict(row), "name": "Another", "version": row["version"] + 1}
+    account["permissions"] = list(row["permissions"])
+    await valkey.xadd(STREAM, to_entry(account))
+    await told.until(lambda: told.all("user"), "the news")
+    key = await platform.room([user])
+    await untold.hear(1, key, "joined")
+    assert (await platform.get(user, "/api/me")).json()["name"] == "Another"
+    assert told.all("user")[0]["user"]["name"] == "Another"
+    assert untold.all("user") == []
+    said = truth(platform)
+    assert [line["version"] for line in said.fired] == [account["version"]]
+    assert len(said.manifest) == 1
 
 
 async def test_the_earlier_edit_stands(defective: Any, truth: Any) -> None:
