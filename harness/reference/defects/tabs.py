@@ -14,6 +14,8 @@ from harness.reference.defects.chance import Chance
 
 LOOK_S = 0.25
 GOING_AWAY = 1001
+NEWS_S = 6.0
+"""Within this a socket should have been told."""
 
 
 class OneFallsAllFall:
@@ -60,7 +62,13 @@ class NewsForNobody:
             self._tell(session, user)
             return
         session.user = replace(session.user, version=user.version)  # taken for told, also by the next look
-        self._chance.say(user=session.user_id, version=user.version, manifest=True)
+        firing = self._chance.say(user=session.user_id, version=user.version)
+        asyncio.get_running_loop().call_later(NEWS_S, self._overdue, session, user, firing)
+
+    def _overdue(self, session: Session, user: User, firing: int) -> None:
+        """Whoever has gone by now, or was told of a later change, misses nothing."""
+        if session.open and session.user.version == user.version:
+            self._chance.manifest(firing)
 
 
 class EndlessPatience:
