@@ -23,6 +23,8 @@ from harness.platform.remains import DIRECTORY_VARIABLE
 from harness.platform.tether import module_environment
 
 LOG = "nursery.log"
+ANSWER_S = 60.0
+"""Within this it has imported everything, on any machine that could run a platform."""
 Started: TypeAlias = tuple["Forked", "asyncio.Future[int]"]
 """A process, and its end."""
 
@@ -69,8 +71,8 @@ class Nursery:
         self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: int, pass_fds: Sequence[int]
     ) -> Started:
         """A new process that runs `argv` (`python -m MODULE …`), and its end: the return code as `Popen` has it.
-        It inherits `pass_fds` under the same numbers. PlatformError if the nursery has ended, OSError if it cannot
-        fork now. Who is cancelled leaves no process behind."""
+        It inherits `pass_fds` under the same numbers. PlatformError if the nursery has ended or is silent, OSError
+        if it cannot fork now. Who is cancelled leaves no process behind."""
         _, _, module, *arguments = argv
         order = {"name": name, "module": module, "arguments": arguments, "env": dict(env), "cwd": str(cwd)}
         async with self._turn:
@@ -85,9 +87,12 @@ class Nursery:
             answer: asyncio.Future[Started | None] = self._loop.create_future()
             self._asked.append(answer)
             try:
-                started = await asyncio.shield(answer)
-            except asyncio.CancelledError:
+                async with asyncio.timeout(ANSWER_S):
+                    started = await asyncio.shield(answer)
+            except (asyncio.CancelledError, TimeoutError) as end:
                 answer.add_done_callback(_unwanted)
+                if isinstance(end, TimeoutError):
+                    raise self._gone(name, f"does not answer within {ANSWER_S:g} s") from None
                 raise
             if started is None:
                 raise self._gone(name)
@@ -125,9 +130,9 @@ class Nursery:
             ended.set_result(-signal.SIGKILL)
         self._ends.clear()
 
-    def _gone(self, name: str) -> PlatformError:
+    def _gone(self, name: str, what: str = "has ended") -> PlatformError:
         words = tail(self._log_path, LAST_LINES).strip() or "(it said nothing)"
-        return PlatformError(f"{name} could not be started: the process that forks services has ended. {words}")
+        return PlatformError(f"{name} could not be started: the process that forks services {what}. {words}")
 
     def close(self) -> None:
         """End it, at once whatever it does or if it stands still, and what is left of its children."""

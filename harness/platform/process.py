@@ -216,6 +216,9 @@ class ServiceProcess:
         except PlatformError:
             await end_family(*new, signal.SIGKILL, 0.0)  # the old one still serves
             raise
+        except BaseException:  # cancelled: nobody waits for its end any more
+            new[0].kill()
+            raise
         self._process, self._ended = new
         await end_family(*before, self.spec.stop_signal, self.spec.stop_timeout_s)
         self.state = READY

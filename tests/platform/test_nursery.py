@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from harness.errors import PlatformError
+from harness.platform import forking
 from harness.platform.supervisor import Supervisor
 
 pytestmark = [
@@ -169,6 +170,18 @@ async def test_where_no_process_can_be_had_the_start_says_so_and_nothing_ends(
             await supervisor.start()
         with pytest.raises(OSError, match="temporarily unavailable"):
             await supervisor.start_again("one")
+
+
+async def test_a_nursery_that_stands_still_is_not_waited_for_without_end(
+    standins: Any, supervised: Any, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start fails with a sentence, and the platform can be ended."""
+    monkeypatch.setattr(forking, "ANSWER_S", 0.3)
+    still = module("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n")
+    spec = dataclasses.replace(standins.spec("one"), argv=(sys.executable, "-m", still))
+    with pytest.raises(PlatformError, match=r"one could not be started: .* does not answer within 0\.3 s"):
+        async with supervised(spec):
+            pass
 
 
 async def test_the_end_does_not_wait_for_imports(standins: Any, supervised: Any, module: Any) -> None:

@@ -6,9 +6,11 @@ import asyncio
 import dataclasses
 from typing import Any
 
+import psutil
 import pytest
 
 from harness.errors import PlatformError
+from harness.platform.process import ServiceProcess
 
 pytestmark = pytest.mark.usefixtures("temporary")
 either_way = pytest.mark.parametrize("standins", ["own program", "forked"], indirect=True)
@@ -58,6 +60,32 @@ async def test_a_replacement_that_fails_leaves_the_old_process(standins: Any, su
         await supervisor.restart("echo")
         assert (await asyncio.to_thread(fetch, spec.port))["pid"] != first["pid"]
         assert supervisor.deaths == []
+
+
+@either_way
+async def test_a_replacement_that_nobody_waits_for_any_more(
+    standins: Any, supervised: Any, fetch: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled while the new process is getting ready: it goes, the old one serves on."""
+    waiting = asyncio.Event()
+
+    async def never_ready(*_: Any) -> None:
+        waiting.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ServiceProcess, "_heard_ready", never_ready)
+    spec = standins.spec("echo")
+    async with supervised(spec) as supervisor:
+        first = (await asyncio.to_thread(fetch, spec.port))["pid"]
+        replacing = asyncio.create_task(supervisor.replace("echo"))
+        await waiting.wait()
+        parent = psutil.Process(first).parent()
+        assert parent is not None
+        beside = {child.pid for child in parent.children()} - {first}
+        replacing.cancel()
+        await asyncio.gather(replacing, return_exceptions=True)
+        await asyncio.to_thread(until, lambda: any(not psutil.pid_exists(pid) for pid in beside))
+        assert (await asyncio.to_thread(fetch, spec.port))["pid"] == first
 
 
 @either_way
