@@ -226,6 +226,16 @@ def test_news_before_the_answer(news: Any) -> None:
     assert news.judge()["I41"].violations == 0
 
 
+@pytest.mark.parametrize(("took_ms", "examined"), [(1, 1), (2, 0)])
+def test_a_socket_that_opened_when_the_change_was_sent(news: Any, took_ms: int, examined: int) -> None:
+    """At the same moment it is owed the news; a moment later it may have been opened with them."""
+    open_socket(news, 1)
+    change(news, ANN, NEW, took_ms=took_ms)
+    pause(news, 4)
+    open_socket(news, 1, kind=Kind.DISCONNECT)
+    assert news.judge()["I41"].examined == examined
+
+
 def test_news_of_before_are_none_of_it(news: Any) -> None:
     """The same value, told before the change was sent, is another change's."""
     open_socket(news, 1)
