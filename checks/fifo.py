@@ -125,8 +125,8 @@ def fifo_step(
     return len(records)
 
 
-@kernel
-def fifo_sequences(w: Tables, highest: Array, author: Int, out: Array, totals: Array) -> None:
+@helper
+def author_sequences(w: Tables, highest: Array, author: Int, out: Array, totals: Array) -> None:
     """One author's messages in the order of their counters: numbers must ascend inside conversation and proc.
 
     highest: (conv, 3) author + 1, proc and message of the highest number so far. totals: examined, violations."""
@@ -159,6 +159,13 @@ def fifo_sequences(w: Tables, highest: Array, author: Int, out: Array, totals: A
             top[0] = author + 1
             top[1] = m["proc"]
             top[2] = mid
+
+
+@kernel
+def fifo_sequences(w: Tables, highest: Array, authors: Array, out: Array, totals: Array) -> None:
+    """`author_sequences` of all of them."""
+    for i in range(len(authors)):
+        author_sequences(w, highest, authors[i], out, totals)
 
 
 class Fifo(Folding):
@@ -213,8 +220,8 @@ class Fifo(Folding):
         numbered = Suspects()
         if w.used[USED_PAGES] and self.contract.sequence != "none":
             highest = np.zeros((len(w.conv_next), 3), np.int64)
-            for author in np.unique(w.page_author[: int(w.used[USED_PAGES])]):
-                fifo_sequences(w, highest, int(author), world.out, totals)
+            authors = np.unique(w.page_author[: int(w.used[USED_PAGES])])
+            fifo_sequences(w, highest, authors, world.out, totals)
             numbered.take(world.out, min(int(totals[1]), len(world.out)), int(totals[1]))
         both = self.suspects.merged(numbered)
         return self.conclude(

@@ -16,7 +16,7 @@ from checks.record import Kind
 from checks.tables import Array
 from checks.traffic import Traffic
 from checks.verdict import Finding, Verdict
-from harness.client.tally import BUCKETS, Summary, bucket_middle
+from harness.client.tally import BUCKETS, bucket_middle
 from harness.record.history import History
 from harness.report.judging import judge_of, told_of
 from harness.report.live_file import LADDER_S
@@ -139,12 +139,13 @@ def spread(counts: Array) -> dict[str, Any]:
     samples were within each bound of LADDER_S."""
     used = np.flatnonzero(counts)
     middles_s, found = _MIDDLES_S[used], counts[used]
-    summary = Summary(n=int(found.sum()), max_ns=1 << 62, buckets=dict(zip(used.tolist(), found.tolist(), strict=True)))
     until = np.concatenate([[0], np.cumsum(found)])
+    samples = int(until[-1])
+    p50_s, p99_s = (middles_s[np.searchsorted(until[1:], max(1, round(q * samples)))] for q in (0.5, 0.99))
     return {
-        "samples": summary.n,
-        "p50_ms": round(summary.percentile_ns(0.5) / 1e6, 3),
-        "p99_ms": round(summary.percentile_ns(0.99) / 1e6, 3),
+        "samples": samples,
+        "p50_ms": round(float(p50_s) * 1e3, 3),
+        "p99_ms": round(float(p99_s) * 1e3, 3),
         "sum_s": round(float((found * middles_s).sum()), 6),
         "within": until[np.searchsorted(middles_s, LADDER_S, side="right")].tolist(),
     }
