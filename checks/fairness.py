@@ -7,10 +7,10 @@ import numpy as np
 from checks.compiled import helper, kernel
 from checks.contract import Contract
 from checks.fold import FINDINGS, PENDING, Described, End, Folding
-from checks.kinds import K_DELIVER, K_FAULT, K_INVOKE, K_JOIN, K_LEAVE, K_OK
+from checks.kinds import K_DELIVER, K_FAULT, K_JOIN, K_LEAVE, K_OK
 from checks.liveness import CONTINUED
 from checks.roster import Roster
-from checks.tables import INVOKED, REC_BITS, Array, Int
+from checks.tables import ACKED, INVOKED, PAGE_BITS, REC_BITS, Array, Int
 from checks.verdict import Finding, Verdict
 from checks.world import View, World, grown, unpack
 
@@ -69,9 +69,9 @@ def settle(open_rows: Array, messages: Array, counts: Array, worst: Array, used:
 @kernel
 def waiting_step(
     records: Array, journal: Int, mids: Array, slots: Array, since: Array, messages: Array, heard: Array,
-    worst_heard: Array, answered: Array, worst_answered: Array, sent: Array, open_rows: Array, used: Array,
+    worst_heard: Array, answered: Array, worst_answered: Array, open_rows: Array, used: Array,
 ) -> None:  # fmt: skip
-    """since: by slot, time of joining + 1, 0: none. sent: first attempts by client. used: open rows, faults."""
+    """since: by slot, time of joining + 1, 0: none. used: open rows, faults."""
     for i in range(len(records)):
         r = records[i]
         kind = np.int64(r["kind"])
@@ -91,11 +91,8 @@ def waiting_step(
                 row["rec"] = rec
             elif since[slots[i]] < m["invoke_t"] + 1:
                 waited(heard, worst_heard, client, r["t"] - m["invoke_t"], rec, m["invoke_rec"])
-        elif kind == K_INVOKE:
-            if mids[i] >= 0 and r["attempt"] <= 1 and client < len(sent):
-                sent[client] += 1
         elif kind == K_OK:
-            if mids[i] >= 0 and r["attempt"] <= 1 and client < len(sent) and messages[mids[i]]["flags"] & INVOKED:
+            if mids[i] >= 0 and r["attempt"] <= 1 and client < len(answered) and messages[mids[i]]["flags"] & INVOKED:
                 m = messages[mids[i]]
                 waited(answered, worst_answered, client, r["t"] - m["invoke_t"], rec, m["invoke_rec"])
         elif kind == K_JOIN:
@@ -124,7 +121,6 @@ class Fairness(Folding):
         on = contract.fairness_factor is not None
         self._heard, self._answered = (np.zeros((clients if on else 0, BUCKETS), np.uint32) for _ in range(2))
         self._worst = {id: np.zeros(clients, WORST) for id in ("hears", "answered")}
-        self._sent = np.zeros(clients, np.int64)
         self._since = np.zeros(1024, np.int64)
         self._open = np.zeros(64, OPEN)
         self._used = np.zeros(2, np.int64)
@@ -141,7 +137,7 @@ class Fairness(Folding):
         self._open = grown(self._open, int(self._used[0]) + len(view.records))
         counts = self._heard, self._worst["hears"], self._answered, self._worst["answered"]
         columns = view.mid, view.slot, self._since, messages
-        waiting_step(view.records, view.journal, *columns, *counts, self._sent, self._open, self._used)
+        waiting_step(view.records, view.journal, *columns, *counts, self._open, self._used)
 
     def peek(self, world: World) -> Verdict:
         return self.conclude(unknown=PENDING)
@@ -161,9 +157,10 @@ class Fairness(Folding):
                 records = tuple(unpack(int(rec)) for rec in (worst["sent"], worst["rec"]) if rec)
                 facts = {"client": client, "ms": ms, "usual_ms": usual_ms}
                 starved.setdefault(client, Finding(what=what, records=records, facts=facts))
-        share, few = self._completed(factor, judged)
+        sent, acked = (_count(end.world, flags, len(self._answered)) for flags in (INVOKED, INVOKED | ACKED))
+        share, few = _completed(sent, acked, factor, judged)
         for client in few:
-            facts = {"client": client, "low": int(self._answered[client].sum()), "high": int(self._sent[client])}
+            facts = {"client": client, "low": int(acked[client]), "high": int(sent[client])}
             starved.setdefault(client, Finding(what="unanswered", facts=facts))
         found = [starved[client] for client in sorted(starved)][:FINDINGS]
         facts_of_all = {"jain": round(jain(share), 4)} if len(share) else {}
@@ -172,14 +169,22 @@ class Fairness(Folding):
             return self.conclude(examined=len(judged), unknown=why, facts=facts_of_all)
         return self.conclude(found, examined=len(judged), violations=len(starved), facts=facts_of_all)
 
-    def _completed(self, factor: float, judged: set[int]) -> tuple[Array, list[int]]:
-        """Shares of messages that were acknowledged, and the devices that had far fewer of theirs."""
-        equal = _equal(self._sent)
-        share = self._answered[equal].sum(axis=1) / self._sent[equal]
-        if len(equal) < CROWD:
-            return share[:0], []
-        judged.update(int(client) for client in equal)
-        return share, [int(client) for client in equal[share < np.median(share) / factor]]
+
+def _count(world: World, flags: int, clients: int) -> Array:
+    """By client how many of its messages have all of these flags."""
+    which = np.flatnonzero((world.messages()["flags"] & flags) == flags)
+    result: Array = np.bincount(world.tables.page_author[which >> PAGE_BITS], minlength=clients)
+    return result
+
+
+def _completed(sent: Array, acked: Array, factor: float, judged: set[int]) -> tuple[Array, list[int]]:
+    """Shares of messages that were acknowledged, at whatever attempt, and the devices that had far fewer of theirs."""
+    equal = _equal(sent)
+    share = acked[equal] / sent[equal]
+    if len(equal) < CROWD:
+        return share[:0], []
+    judged.update(int(client) for client in equal)
+    return share, [int(client) for client in equal[share < np.median(share) / factor]]
 
 
 def _equal(loads: Array) -> Array:

@@ -209,6 +209,18 @@ def test_five_are_a_crowd() -> None:
     assert [finding.what for finding in verdict(told).findings] == ["unanswered"]
 
 
+def test_an_answer_to_a_later_attempt_is_an_answer() -> None:
+    """Sent again after a cut, and then acknowledged: nobody was left without. Twice of one message is once."""
+    for again, violations in ((range(1, 21), 0), (range(1, 3), 0), ((1,) * 20, 1)):
+        told = crowd()
+        for author in range(8):
+            say(told, author, 20, ack_ms=5 if author else None)
+        for counter in again:
+            told.invoke(0, 1, counter, attempt=2)
+            told.ok(0, 1, counter, attempt=2)
+        assert verdict(told).violations == violations
+
+
 def test_a_tenth_of_the_answers_is_enough() -> None:
     """Two of twenty, where all others have all and the factor is ten."""
     told = crowd()
