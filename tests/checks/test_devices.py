@@ -1,4 +1,4 @@
-"""I18 monotonic writes, I22 convergence of devices."""
+"""I22 convergence of devices."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from presented import MS, now, pause
 from shared import edit, read_up_to, shown_mark, shown_text
 
-from checks import Batch, Flag, Kind, Outcome
-from checks.judge import Judge
+from checks import Flag, Kind, Outcome
 from checks.record import FOREIGN, NOBODY
 
 ANN, BOB, BOB2, EVE = range(4)
@@ -22,141 +21,6 @@ OLD, NEW, NEWER = 5, 6, 7
 def history(new_history: Callable[..., Any]) -> Any:
     """What is changed shows on all devices within 4 ms."""
     return new_history(shared_state_s=0.004)
-
-
-# -- I18 --------------------------------------------------------------------------------------------------------------
-
-
-def test_an_edit_is_shown_to_who_asks(history: Any) -> None:
-    """The last text of one device, whoever asks for it."""
-    edit(history, BOB, OLD)
-    edit(history, BOB, NEW)
-    shown_text(history, BOB, NEW, asked_ms=0)
-    shown_text(history, ANN, NEW, asked_ms=0)
-    verdict = history.judge()["I18"]
-    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 2)
-
-
-@pytest.mark.parametrize(("first", "second"), [(BOB, BOB), (BOB, BOB2)])
-def test_an_edit_is_undone(history: Any, first: int, second: int) -> None:
-    """The text of before is shown after the later one had been accepted: of the same device, or of another."""
-    edit(history, first, OLD)
-    edit(history, second, NEW)
-    shown_text(history, ANN, OLD, asked_ms=0)
-    verdict = history.judge()["I18"]
-    assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
-    told = history.tell(verdict)
-    assert told.sentence == ("the backend showed ann an old text of #1 of bob, after a later one had been accepted")
-    assert len(told.lines) == 2
-
-
-def test_the_first_text_again(history: Any) -> None:
-    """A text that was never written by an edit cannot be shown after one."""
-    edit(history, BOB, NEW)
-    shown_text(history, ANN, OLD, asked_ms=0)
-    assert history.judge()["I18"].outcome == Outcome.FAIL
-
-
-@pytest.mark.parametrize("shown", [OLD, NEW])
-def test_of_two_edits_at_once_either_may_be_the_last(history: Any, shown: int) -> None:
-    """The second was sent before the first was answered."""
-    edit(history, BOB, OLD)
-    edit(history, BOB2, NEW, took_ms=2)
-    shown_text(history, ANN, shown, asked_ms=0)
-    assert history.judge()["I18"].outcome == Outcome.PASS
-
-
-@pytest.mark.parametrize(("status", "outcome"), [(0, Outcome.PASS), (503, Outcome.PASS), (403, Outcome.FAIL)])
-def test_an_edit_of_unknown_outcome(history: Any, status: int, outcome: Outcome) -> None:
-    """Without answer it may show, at any time; a refused one never."""
-    edit(history, BOB2, OLD, status)
-    edit(history, BOB, NEW)
-    shown_text(history, ANN, OLD, asked_ms=0)
-    assert history.judge()["I18"].outcome == outcome
-
-
-def test_the_asking_counts_not_the_answer(history: Any) -> None:
-    """Asked before the edit was accepted: the answer may have been made before it."""
-    edit(history, BOB, NEW)
-    shown_text(history, ANN, OLD, asked_ms=2)
-    assert history.judge()["I18"].examined == 0
-
-
-def test_asked_at_the_moment_of_the_answer(history: Any) -> None:
-    """Whoever asks at the nanosecond at which a change was accepted may have asked before it."""
-    read_up_to(history, BOB, 9)
-    shown_mark(history, BOB, 4, asked_ms=1)
-    assert history.judge()["I18"].examined == 0
-
-
-def test_a_mark_that_went_back(history: Any) -> None:
-    """A read mark is shown lower than one that was accepted before."""
-    read_up_to(history, BOB, 9)
-    read_up_to(history, BOB2, 4)
-    shown_mark(history, BOB, 9, asked_ms=0)
-    shown_mark(history, BOB, 12, asked_ms=0)
-    shown_mark(history, BOB2, 4, asked_ms=0)
-    verdict = history.judge()["I18"]
-    assert (verdict.outcome, verdict.examined, verdict.violations) == (Outcome.FAIL, 3, 1)
-    assert history.tell(verdict).sentence == (
-        "the backend showed bob on tab 2 that room-1 is read up to number 4, after number 9 had been accepted from bob"
-    )
-
-
-def test_a_mark_in_another_conversation_is_another(history: Any) -> None:
-    """Each conversation and each user has a mark of its own."""
-    read_up_to(history, BOB, 9)
-    shown_mark(history, BOB, 4, asked_ms=0, conv=1)
-    shown_mark(history, ANN, 4, asked_ms=0)
-    assert history.judge()["I18"].examined == 0
-
-
-def test_what_is_pushed_is_not_judged_as_an_answer(history: Any) -> None:
-    """News may come later than the next change."""
-    read_up_to(history, BOB, 9)
-    shown_mark(history, BOB, 4)
-    assert history.judge()["I18"].examined == 0
-
-
-def test_an_edit_that_is_not_answered_yet(history: Any) -> None:
-    """A text that others are shown before its edit is answered is no violation so far."""
-    edit(history, BOB, OLD)
-    shown_text(history, ANN, NEW, asked_ms=0)
-    judge = Judge(history.roster, history.contract)
-    judge.step(Batch(0, history.arrays()[0]))
-    assert {verdict.id: verdict for verdict in judge.peek()}["I18"].violations == 0
-    edit(history, BOB2, NEW, took_ms=2)
-    assert history.judge()["I18"].outcome == Outcome.PASS
-
-
-@pytest.mark.parametrize("how", ["torn", "missing"])
-def test_an_edit_whose_answer_nobody_could_write_down(history: Any, how: str) -> None:
-    """The process of the device that made it has died; a text that is on record and was replaced is wrong all the
-    same."""
-    edit(history, BOB, OLD, journal=1)
-    edit(history, BOB, NEW, journal=1)
-    shown_text(history, ANN, NEWER, asked_ms=0)
-    if how == "torn":
-        history.torn = {1}
-    else:
-        history.facts["journals_expected"] = 3
-    assert history.judge()["I18"].examined == 0
-    shown_text(history, ANN, OLD, asked_ms=0)
-    assert history.judge()["I18"].violations == 1
-
-
-def test_without_a_promise_it_is_an_observation(new_history: Callable[..., Any]) -> None:
-    """A platform that promises nothing about it does not fail."""
-    history = new_history()
-    read_up_to(history, BOB, 9)
-    shown_mark(history, BOB, 4, asked_ms=0)
-    verdicts = history.judge()
-    assert not verdicts["I18"].promised
-    assert not verdicts["I22"].promised
-    assert verdicts["I22"].examined == 0
-
-
-# -- I22 --------------------------------------------------------------------------------------------------------------
 
 
 def both_there(history: Any) -> None:
