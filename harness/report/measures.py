@@ -117,12 +117,11 @@ class Measured:
         """(operations that failed, all operations), see `thresholds.METRICS`; without those while a fault was on."""
         failed, samples = self.probe_errors
         for view in self._views:
-            calm = view[self._undisturbed(view["t"], view["t"])]
-            kind = calm["kind"]
-            requests = calm[kind == Kind.REQUEST]
-            failed += int(((kind == Kind.FAIL) | (kind == Kind.INFO)).sum())
+            kind, calm = view["kind"], self._undisturbed(view["t"], view["t"])
+            requests = view[calm & (kind == Kind.REQUEST)]
+            failed += int((calm & ((kind == Kind.FAIL) | (kind == Kind.INFO))).sum())
             failed += int(((requests["flags"] & ANSWERED) == 0).sum())
-            samples += int((kind == Kind.INVOKE).sum()) + len(requests)
+            samples += int((calm & (kind == Kind.INVOKE)).sum()) + len(requests)
         return failed, samples
 
     def _undisturbed(self, begin_ns: Times, end_ns: Times) -> npt.NDArray[np.bool_]:
