@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from checks import ALL
 from checks.record import Place
 from harness.settings import Settings, load_settings
 from harness.target.load import load_target
@@ -78,3 +79,21 @@ def test_every_variable_of_the_guide_is_known(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     settings = load_settings(environ=environ)
     assert (settings.auth_service.port, settings.frontend.test_mode) == (7001, False)
+
+
+def expanded(told: str) -> list[str]:
+    """`I1, I4–I6` as the ids of checks."""
+    order = [check.id for check in ALL]
+    found: list[str] = []
+    for part in told.split(", "):
+        first, _, last = part.partition("–")
+        found += order[order.index(first) : order.index(last or first) + 1]
+    return found
+
+
+def test_the_page_of_stories_names_what_each_is_judged_by() -> None:
+    """One row a locustfile, with the checks of its `judged_by`."""
+    rows = re.findall(r"^\| `(\w+)` \|[^|]+\| ([I0-9ab, –]+) \|", (GUIDE / "stories.md").read_text(), re.M)
+    files = Path(__file__).parents[2].glob("locustfiles/*.py")
+    judged = {file.stem: re.findall(r'judged_by="([^"]+)"', file.read_text())[0].split() for file in files}
+    assert {story: sorted(expanded(told)) for story, told in rows} == {s: sorted(ids) for s, ids in judged.items()}
