@@ -163,10 +163,10 @@ class Availability(Folding):
         self._used[1] = 0
         state = self._spells, self._slices, self._used, self._drain
         availability_step(view.records, view.journal, people, self._bound, *state)
-        for row in self._slices[: int(self._used[1])]:
-            answers = self._answers.setdefault(int(row["slice"]), [0, 0])
-            answers[0] += int(row["good"])
-            answers[1] += int(row["bad"])
+        for at, good, bad in self._slices[: int(self._used[1])].tolist():
+            answers = self._answers.setdefault(at, [0, 0])
+            answers[0] += good
+            answers[1] += bad
 
     def peek(self, world: World) -> Verdict:
         return self.conclude(unknown="waits are decided at the end")

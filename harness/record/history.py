@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -186,9 +187,9 @@ def _find_journals(history: History, *, live: bool) -> None:
     known = {view.name for view in history.journals}
     expected = history.run.get("journals")
     wanted = [str(name) for name in expected] if isinstance(expected, list) else []
-    there = {
-        path.name.removesuffix(suffix) for suffix in (DATA_SUFFIX, NAMES_SUFFIX) for path in folder.glob("*" + suffix)
-    }
+    files = os.listdir(folder) if folder.is_dir() else []
+    suffixes = (DATA_SUFFIX, NAMES_SUFFIX)
+    there = {name.removesuffix(suffix) for name in files for suffix in suffixes if name.endswith(suffix)}
     for name in [*wanted, *sorted(there.difference(wanted))]:
         if name in known:
             continue

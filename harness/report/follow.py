@@ -18,7 +18,7 @@ from harness.report.live import LiveVerdict
 from harness.report.live_file import LIVE
 from harness.report.terminal import verdict_text
 
-TURN_S: Final = 1.5
+TURN_S: Final = 1.8
 """What breaks is to be told within two seconds; each turn costs some milliseconds, whether much happened or little."""
 LOOKING_SHARE: Final = 0.05
 """Of one core, at most: a verdict so far costs some milliseconds, in a run of millions of messages more."""

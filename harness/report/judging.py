@@ -95,23 +95,29 @@ def measure(history: History, run_dir: Path) -> Measured:
     return Measured([v.records for v in history.journals], sizes, footers, run_dir / "tables" / "services.jsonl")
 
 
-def told_of(
-    verdict: Verdict, judged_by: Collection[str], witnesses: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
-    """What verdict.json says of one check."""
-    named = verdict.id in judged_by
+def row_of(verdict: Verdict, judged_by: Collection[str]) -> dict[str, Any]:
+    """What live.json and verdict.json both say of one check."""
     broken = verdict.promised and verdict.outcome is Outcome.FAIL
     return {
         "id": verdict.id,
         "name": verdict.name,
         "outcome": verdict.outcome.name,
-        "judged_by_story": named,
-        "counts": (named and verdict.promised) or broken or verdict.id.startswith("H"),
+        "counts": (verdict.id in judged_by and verdict.promised) or broken or verdict.id.startswith("H"),
         "promised": verdict.promised,
         "examined": verdict.examined,
         "violations": verdict.violations,
-        "upper_bound_95": upper_bound_95(verdict.examined) if not verdict.violations else None,
         "why": verdict.why,
+    }
+
+
+def told_of(
+    verdict: Verdict, judged_by: Collection[str], witnesses: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """What verdict.json says of one check."""
+    return {
+        **row_of(verdict, judged_by),
+        "judged_by_story": verdict.id in judged_by,
+        "upper_bound_95": upper_bound_95(verdict.examined) if not verdict.violations else None,
         "facts": dict(verdict.facts),
         "witnesses": list(witnesses),
     }

@@ -18,12 +18,14 @@ from checks.traffic import Traffic
 from checks.verdict import Finding, Verdict
 from harness.client.tally import BUCKETS, bucket_middle
 from harness.record.history import History
-from harness.report.judging import judge_of, told_of
+from harness.report.judging import judge_of, row_of
 from harness.report.live_file import LADDER_S
 from harness.report.witnesses import in_lines, in_short
 
 MOST_FINDINGS = 20
 _MIDDLES_S = np.array([bucket_middle(bucket) for bucket in range(BUCKETS)]) / 1e9
+ROW = ("id", "name", "outcome", "counts", "promised", "examined", "violations", "why")
+"""What `row_of` gives, of the row of a verdict."""
 TITLES = {check.id: check.title for check in ALL}
 
 
@@ -53,14 +55,15 @@ class LiveVerdict:
             self._take(verdict)
         judged_by = self._history.run.get("judged_by", ())
         outcome, why = outcome_of_run(verdicts, judged_by)
-        rows = [told_of(verdict, judged_by) for verdict in verdicts]
+        rows = [row_of(verdict, judged_by) for verdict in verdicts]
         return self._document("running", outcome.name, why, rows)
 
     def last_look(self, verdict: Mapping[str, Any]) -> dict[str, Any]:
         """The same shape for a run whose verdict has been given."""
-        rows = [*verdict["harness"], *verdict["checks"]]
+        told = [*verdict["harness"], *verdict["checks"]]
+        rows = [{key: row[key] for key in ROW} for row in told]
         self._findings.clear()
-        for row in rows:
+        for row in told:
             self._findings += [
                 {"check": row["id"], "name": row["name"], **in_lines(witness)} for witness in row["witnesses"]
             ]
@@ -123,15 +126,10 @@ class LiveVerdict:
                 for size, counts in zip(traffic.sizes.tolist(), traffic.delays, strict=True)
                 if counts.any()
             },
-            "checks": [_row(row) for row in rows],
+            "checks": [{"title": TITLES.get(row["id"], ""), **row} for row in rows],
             "findings": list(self._findings),
             "judge_cpu_s": round(time.process_time(), 3),
         }
-
-
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("id", "name", "outcome", "counts", "promised", "examined", "violations", "why")
-    return {"title": TITLES.get(row["id"], ""), **{key: row[key] for key in kept}}
 
 
 def spread(counts: Array) -> dict[str, Any]:
