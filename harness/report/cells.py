@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +71,30 @@ class Result:
 
     def attributed(self, defect: Defect) -> bool:
         return self.detected and bool(set(self.failed) & set(defect.caught_by))
+
+
+@contextmanager
+def reserved(work: Path) -> Iterator[None]:
+    """Nobody else uses this work directory meanwhile, for as long as we live. RecordError if somebody does."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock = os.open(work / "lock", os.O_CREAT | os.O_WRONLY, 0o644)
+    except OSError as error:
+        raise RecordError(f"{work} cannot be used: {error.strerror}.") from error
+    try:
+        if not _taken(lock):
+            raise RecordError(f"Another matrix works in {work}: wait for its end, or name another --work.")
+        yield
+    finally:
+        os.close(lock)
+
+
+def _taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Results:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_UNKNOWN, SettingsError
-from harness.report.cells import HEALTHY, Cell, Results, cells_of
+from harness.report.cells import HEALTHY, Cell, Results, cells_of, reserved
 from harness.report.evidence import evidence_text
 from harness.report.listing import Defect, Power, all_defects, chosen, listing_text
 from harness.report.matrix import Bench, RealBench, run_matrix
@@ -75,21 +75,29 @@ def _matrix(args: argparse.Namespace, defects: list[Defect], picked: list[Defect
     if faults:
         raise SettingsError("earwitness defects", faults)
     powers: list[Power] = ["high", "one"] if args.power == "both" else [args.power]
-    results = Results(args.work)
     cells = cells_of(picked, powers, args.seeds, healthy)
+    with reserved(args.work):
+        results = Results(args.work)
+        complete = _made(args, defects, picked, cells, results)
+    return _exit_code(cells, results, picked, complete)
+
+
+def _made(
+    args: argparse.Namespace, defects: list[Defect], picked: list[Defect], cells: list[Cell], results: Results
+) -> bool:
+    """Make the runs that are missing and write what there is by then; whether all were made."""
     budget_s = None if args.budget is None else args.budget * 60
     # Ended like this it must not leave a load process behind either.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         benches = _benches(args.work, picked)
-        complete = run_matrix(cells, results, benches, jobs=args.jobs, budget_s=budget_s, say=_say)
+        return run_matrix(cells, results, benches, jobs=args.jobs, budget_s=budget_s, say=_say)
     finally:
         signal.signal(signal.SIGTERM, before)
         # Also what an interrupted matrix has found is worth reading.
         args.evidence.parent.mkdir(parents=True, exist_ok=True)
         args.evidence.write_text(evidence_text(defects, results), encoding="utf-8")
         _say(f"written: {args.evidence}")
-    return _exit_code(cells, results, picked, complete)
 
 
 def _exit_code(cells: list[Cell], results: Results, picked: list[Defect], complete: bool) -> int:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from harness.errors import EXIT_CANNOT_RUN, PlatformError
 from harness.platform.launch import Platform, launch
-from harness.platform.tether import module_environment
+from harness.platform.tether import dies_with_parent, module_environment
 from harness.report.cells import Cell, Result, Results
 from harness.report.listing import Defect
 from harness.report.stages import file_of, stage_of
@@ -110,8 +110,9 @@ class RealBench:
         environment["EARWITNESS_PLATFORM"] = self._platform.control.address
         log = self._work / "logs" / f"run-{cell.defect}-{cell.power}-{cell.seed}.txt"
         with open(log, "wb") as output:
+            # Tied to this thread, which waits for it: a matrix that is killed leaves no load behind.
             self._running = run = subprocess.Popen(
-                command, cwd=self._work, env=environment, stdout=output, stderr=output
+                command, cwd=self._work, env=environment, stdout=output, stderr=output, preexec_fn=dies_with_parent()
             )
             try:
                 code = run.wait(CELL_S)

@@ -6,16 +6,18 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from harness.cli import main
 from harness.errors import PlatformError, RecordError, SettingsError
-from harness.report.cells import HEALTHY, Cell, Result, Results, cells_of
+from harness.report.cells import HEALTHY, Cell, Result, Results, cells_of, reserved
 from harness.report.evidence import evidence_text
 from harness.report.intervals import none_seen_95, wilson_95
 from harness.report.listing import Defect, all_defects, chosen, listing_text
@@ -324,6 +326,55 @@ def test_the_verb(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "No run was made." in evidence.read_text()
     assert main(["defects", "--matrix", "--seeds", "-1", *arguments]) == 2
     assert "--seeds must not be negative" in capsys.readouterr().err
+
+
+def test_two_at_once_do_not_mix(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The second one is told so, and writes nothing; when the first has ended it can go on."""
+    arguments = ["defects", "--matrix", "--only", "Z5", "--budget", "0", "--work", str(tmp_path / "work")]
+    arguments += ["--evidence", str(tmp_path / "evidence.md")]
+    with reserved(tmp_path / "work"):
+        assert main(arguments) == 2
+        assert "Another matrix works in" in capsys.readouterr().err
+        assert not (tmp_path / "evidence.md").exists()
+    assert main(arguments) == 3
+
+
+KILLED = """
+import sys, threading
+from pathlib import Path
+from types import SimpleNamespace
+from harness.report.cells import Cell
+from harness.report.matrix import RealBench
+
+work, sys.executable = Path(sys.argv[1]), sys.argv[2]
+bench = RealBench(work, "rough", None, 0.0, "none")
+bench._platform = SimpleNamespace(control=SimpleNamespace(address="nowhere"))
+threading.Thread(target=bench._locust, args=(Cell("healthy", "", 1),)).start()
+"""
+
+
+def test_a_matrix_that_is_killed_leaves_no_run_behind(tmp_path: Path) -> None:
+    """SIGKILL of the matrix ends the load process of the run that it was making in another thread."""
+    (tmp_path / "logs").mkdir()
+    load = tmp_path / "load"
+    load.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/draft && mv {tmp_path}/draft {tmp_path}/pid\nexec sleep 60\n")
+    load.chmod(0o755)
+    matrix = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path), str(load)])
+    try:
+        awaited((tmp_path / "pid").exists)
+        running = psutil.Process(int((tmp_path / "pid").read_text()))
+    finally:
+        matrix.kill()
+        matrix.wait()
+    psutil.wait_procs([running], timeout=10)
+    assert not running.is_running()
+
+
+def awaited(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)  # another process does it
 
 
 ASKED = """
