@@ -91,6 +91,7 @@ class Sync(Together):
 
     def _untold(self, accounts: Accounts, within_s: float, bound_ns: int, world: World) -> None:
         patience = Patience(world, int(within_s * SECOND) + bound_ns)
+        before = self.examined
         for socket in accounts.sockets:
             key = socket.user, int(State.PROFILE)
             changes, told = accounts.changes.get(key, []), [look for look in accounts.looks.get(key, []) if look.conn]
@@ -104,6 +105,7 @@ class Sync(Together):
                 if not any(change.sent <= look.t <= due and look.digest in newer for look in here):
                     late_ms = int(within_s * 1000)
                     self.wrong("untold", socket.rec, change.rec, client=accounts.client(socket.user), late=late_ms)
+        self.facts = {"news": self.examined - before}
 
     def _agree(self, accounts: Accounts, user: int, due: int) -> None:
         """The last look at both databases."""

@@ -41,6 +41,7 @@ def test_an_open_socket_is_told(news: Any) -> None:
         open_socket(news, conn, kind=Kind.DISCONNECT)
     verdict = news.judge()["I41"]
     assert (verdict.outcome, verdict.examined, verdict.violations) == (Outcome.FAIL, 2, 1)
+    assert verdict.facts == {"news": 2}
     assert verdict.findings[0].records == ((0, 1), (0, 3))
     assert news.tell(verdict).sentence == (
         "ann changed the profile, and an open connection of theirs was not told within 3 ms"
@@ -62,6 +63,15 @@ def test_what_a_socket_is_told(news: Any, shown: int, before_ms: int, violations
     open_socket(news, 1, kind=Kind.DISCONNECT)
     verdict = news.judge()["I41"]
     assert (verdict.examined, verdict.violations) == (1, violations)
+
+
+def test_news_are_counted_apart_from_what_else_is_looked_at(news: Any) -> None:
+    """A verdict says whether it looked at any."""
+    change(news, ANN, NEW)
+    pause(news, 4)
+    see(news, ANN, NEW)
+    verdict = news.judge()["I41"]
+    assert (verdict.examined, verdict.facts) == (1, {"news": 0})
 
 
 def test_news_before_the_answer(news: Any) -> None:

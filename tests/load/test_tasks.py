@@ -269,3 +269,32 @@ def test_the_first_socket_is_tried_again_like_every_later_one() -> None:
         "told True False", "told True False", "told True False", "told True True", "told True False",
         "told True False", "told False False",
     ]  # fmt: skip
+
+
+PATIENCE = """
+from contextlib import nullcontext
+from types import SimpleNamespace
+from harness.load import Flooder, flooding
+
+class Person(Flooder):
+    def ask(self, *_):
+        granted, refused = SimpleNamespace(status=200), SimpleNamespace(status=429, headers={"retry-after": "1"})
+        return [granted] * 40 + [refused] * 5
+    def _fresh(self):
+        return SimpleNamespace(credentials="a token that holds")
+
+flooding.gevent = SimpleNamespace(sleep=print)
+person = object.__new__(Person)
+person._await_answers = lambda _: None
+for per_s in (20.0, None):
+    person.part = SimpleNamespace(target=SimpleNamespace(contract=SimpleNamespace(rate_per_s=per_s)))
+    print(person.come_back_when_told())
+person._tokens, person._turn, person.credentials = True, nullcontext(), "one that has ended"
+print(person._valid_credentials())
+"""
+
+
+def test_what_a_patient_user_waits_for_and_what_a_room_is_opened_with() -> None:
+    """The stated second and what was granted beside the refusal, at the contract's rate; a token that holds."""
+    ran = subprocess.run([sys.executable, "-c", PATIENCE], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.splitlines() == ["3.2", "True", "1.2", "True", "a token that holds"]

@@ -25,13 +25,27 @@ from checks.compiled import COMPILED
 from checks.judge import Batch, Judge
 from checks.record import FOREIGN, RECORD_BYTES, Kind, Place
 from checks.traffic import Traffic
-from harness.client.tally import BUCKETS, Histogram
+from harness.client.tally import BUCKETS, Histogram, bucket_bounds, bucket_middle
 from harness.platform.tether import module_environment
 from harness.record.reading import measure
 from harness.report.follow import Following
 from harness.report.judging import judge_run
+from harness.report.live import spread
 
 DEADLINE_S = 60.0
+
+
+def test_the_figures_of_a_histogram() -> None:
+    """Median and 99th percentile are those of all samples written out, within the width of a bucket."""
+    rng = random.Random(4)
+    waits_ns = np.array(sorted(rng.lognormvariate(16, 1.5) for _ in range(997)))
+    last_ns = [bucket_bounds(bucket)[1] for bucket in range(BUCKETS)]
+    told = spread(np.bincount(np.searchsorted(last_ns, waits_ns), minlength=BUCKETS))
+    assert (told["samples"], told["within"][-1]) == (997, 997)
+    for name, nth in (("p50_ms", 498), ("p99_ms", 987)):
+        assert told[name] == pytest.approx(waits_ns[nth - 1] / 1e6, rel=0.02)
+    one = spread(np.bincount([70], minlength=BUCKETS))
+    assert one["p50_ms"] == one["p99_ms"] == round(bucket_middle(70) / 1e6, 3)
 
 
 def silent(line: str) -> None:
