@@ -47,7 +47,7 @@ bench: setup ## the table of benchmarks (takes some minutes)
 	@$(BIN)/python -m benchmarks
 
 lock: setup ## resolve the dependencies anew
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-strip-extras --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 clean: ## remove the environment, caches and runs
 	@rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
