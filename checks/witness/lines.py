@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
-from checks.record import CONTROL, FOREIGN, NOBODY, NONE, SPOOFED, Flag, Kind, Phase, Way
+from checks.record import CONTROL, FOREIGN, NOBODY, NONE, SPOOFED, Flag, Kind, Way
 from checks.roster import Roster
 from checks.witness.names import EVENTS, PHASES, artefact, device, message, person, place, room, state
 
@@ -89,14 +89,15 @@ MANNERS: dict[Kind, Manner] = {
     Kind.KICK: Manner(IN, "loses the membership of {where}", "loses membership"),
 }
 
-MARKS = {
-    Flag.CORRUPT: "corrupt",
-    Flag.MISROUTED: "under another conversation's name",
-    Flag.CONTINUED: "nothing was missed",
-    Flag.FOREIGN_RUN: "not of this run",
-    Flag.TIMEOUT: "no answer in time",
+MARKS: dict[int, str] = {
+    int(Flag.CORRUPT): "corrupt",
+    int(Flag.MISROUTED): "under another conversation's name",
+    int(Flag.CONTINUED): "nothing was missed",
+    int(Flag.FOREIGN_RUN): "not of this run",
+    int(Flag.TIMEOUT): "no answer in time",
 }
 """Flags that stand behind the words; the others are in the words themselves."""
+WAYS: dict[int, str] = {way: way.name.lower() for way in Way}
 
 
 def line(told: Told, roster: Roster, name_of: NameOf = lambda journal, number: None) -> str:
@@ -145,7 +146,7 @@ def _fields(told: Told, roster: Roster, name_of: NameOf) -> dict[str, object]:
         "ends": "ends" if flags & Flag.OWN else "loses",
         "on_off": "on" if flags & Flag.OWN else "off",
         "stated": person(roster, aux) if 0 <= aux < FOREIGN else name_of(told.journal, aux) or "nobody",
-        "phase": PHASES.get(Phase(counter), "") if counter in tuple(Phase) else f"phase {counter}",
+        "phase": PHASES.get(counter, f"phase {counter}"),
         "spent_ms": f"{aux / 1000:.1f}",
         "event": _event(r),
         "online": "online" if counter else "offline",
@@ -180,7 +181,7 @@ def _exchange(r: dict[str, int], flags: int, roster: Roster) -> dict[str, object
         "made_from": f" from artefact {r['aux']}" if r["aux"] != NONE else "",
         "presenting": f" with {owned}" if r["counter"] else " with no token",
         "artefact_of": owned if r["counter"] else f"all of {person(roster, r['author'])}",
-        "way": f" by {Way(way).name.lower()}" if way in tuple(Way) else "",
+        "way": f" by {WAYS[way]}" if way in WAYS else "",
         "asked": f" ({', '.join(asked)})" if asked else "",
         "outcome": outcome,
         "status": f" ({r['size']})" if r["size"] else "",

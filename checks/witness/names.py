@@ -7,7 +7,7 @@ from checks.roster import Roster
 
 NOBODY_KNOWN = "somebody unknown"
 
-PLACES = {
+PLACES: dict[int, str] = {
     Place.AUTH: "the auth service",
     Place.BACKEND: "the backend",
     Place.SOCKET: "the socket",
@@ -15,14 +15,14 @@ PLACES = {
     Place.MAIN_DATABASE: "the main database",
     Place.FRONTEND: "the frontend",
 }
-ARTEFACTS = {
+ARTEFACTS: dict[int, str] = {
     Artefact.ACCESS: "access token",
     Artefact.REFRESH: "refresh token",
     Artefact.TICKET: "ticket",
     Artefact.STATE: "login state",
     Artefact.CODE: "login code",
 }
-STATES = {
+STATES: dict[int, str] = {
     State.PROFILE: "profile",
     State.ACTIVE: "active mark",
     State.READ_MARK: "read mark",
@@ -30,7 +30,11 @@ STATES = {
     State.MEMBERSHIP: "membership",
     State.PERMISSIONS: "permissions",
 }
-PHASES = {Phase.LOAD: "the load begins", Phase.DRAIN: "sending has ended", Phase.DRAINED: "all was waited for"}
+PHASES: dict[int, str] = {
+    Phase.LOAD: "the load begins",
+    Phase.DRAIN: "sending has ended",
+    Phase.DRAINED: "all was waited for",
+}
 EVENTS = ("something", "start", "thinking", "tool started", "tool completed", "piece", "completion", "error")
 """Of an agent's run, by the number in a RUN record."""
 
@@ -40,9 +44,10 @@ def device(roster: Roster, client: int) -> str:
     if not 0 <= client < len(roster.user_of):
         return NOBODY_KNOWN
     user = roster.user_of[client]
-    own = [c for c in range(len(roster.user_of)) if roster.user_of[c] == user]
     name = roster.user_name(user)
-    return name if len(own) == 1 else f"{name} on tab {own.index(client) + 1}"
+    if roster.user_of.count(user) == 1:
+        return name
+    return f"{name} on tab {roster.user_of[: client + 1].count(user)}"
 
 
 def person(roster: Roster, client: int) -> str:
@@ -62,15 +67,15 @@ def room(roster: Roster, conv: int) -> str:
 
 
 def place(number: int) -> str:
-    return PLACES[Place(number)] if number in tuple(Place) else "some place"
+    return PLACES.get(number, "some place")
 
 
 def artefact(number: int) -> str:
-    return ARTEFACTS[Artefact(number)] if number in tuple(Artefact) else "artefact"
+    return ARTEFACTS.get(number, "artefact")
 
 
 def state(number: int) -> str:
-    return STATES[State(number)] if number in tuple(State) else "state"
+    return STATES.get(number, "state")
 
 
 def forgery(roster: Roster, number: int) -> str:

@@ -55,9 +55,9 @@ class Teller:
     def _proof(self, finding: Finding) -> list[Told]:
         found = []
         for journal, index in finding.records:
-            records = self._history.journals[journal].records
-            if 0 < index <= len(records):
-                found.append(Told(journal, index, records[index - 1].copy()))
+            record = self._history.journals[journal].record(index)
+            if record is not None:
+                found.append(Told(journal, index, record))
         return found
 
     def _witness(
@@ -118,8 +118,7 @@ def in_short(finding: Finding, verdict: Verdict, history: History) -> dict[str, 
     """A finding while the run goes on: its sentence, and its own records as lines."""
 
     def lookup(journal: int, index: int) -> Any:
-        records = history.journals[journal].records
-        return records[index - 1] if 0 < index <= len(records) else None
+        return history.journals[journal].record(index)
 
     telling = tell(finding, verdict, history.roster, lookup, tag_of(history))
     return {"sentence": telling.sentence, "records": telling.lines}
