@@ -9,6 +9,7 @@ code is the verdict's.
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import sys
@@ -34,6 +35,7 @@ def main() -> int:
 
 def _work() -> int:
     warm_up(_say)
+    gc.freeze()  # the compiled loops stay: looking through them once costs as much as ten turns
     print("warm", flush=True)
     order = sys.stdin.readline().split(maxsplit=1)
     if len(order) != 2 or order[0] != "follow":

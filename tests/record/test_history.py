@@ -114,6 +114,19 @@ def test_records_that_the_footer_misses_are_gaps(run: RunDirectory, record: Make
         assert history.infos()[0].gaps == 3
 
 
+def test_one_record(run: RunDirectory, record: Make) -> None:
+    """By its index, as it was written; there is none before the first, behind the last complete one, or behind a cut."""
+    journal = recorded(run, record, 5)
+    journal.close(None)
+    view = open_history(run.path).journals[0]
+    found = [view.record(index) for index in range(7)]
+    assert [one is None for one in found] == [True, *[False] * 5, True]
+    assert [one.tobytes() for one in found if one is not None] == [one.tobytes() for one in view.records]
+    with journal.path.open("r+b") as file:
+        file.truncate(4 * RECORD_BYTES)
+    assert view.record(5) is None
+
+
 def test_torn_sidecar_line_is_left_out(run: RunDirectory, record: Make) -> None:
     """A sidecar line without its end was never used by a complete record."""
     journal = recorded(run, record, 3)
