@@ -115,7 +115,7 @@ def test_records_that_the_footer_misses_are_gaps(run: RunDirectory, record: Make
 
 
 def test_one_record(run: RunDirectory, record: Make) -> None:
-    """By its index, as it was written; there is none before the first, behind the last complete one, or behind a cut."""
+    """By its index, as it was written; there is none before the first, behind the last complete one or a cut."""
     journal = recorded(run, record, 5)
     journal.close(None)
     view = open_history(run.path).journals[0]
