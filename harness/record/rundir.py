@@ -129,12 +129,16 @@ class RunDirectory:
         return self.path / "tables" / f"{name}.jsonl"
 
 
-def write_json(path: Path, value: Mapping[str, Any], *, indent: int | None = 1) -> None:
-    """Replace `path` by `value` as JSON; a reader never sees half of it. RecordError if that fails. What is written
-    every second is better not indented, which takes four times as long."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace `path` by `value` as JSON for people. RecordError if that fails."""
+    write_whole(path, json.dumps(value, indent=1, default=str).encode() + b"\n")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """A reader sees the old file or the new one. RecordError if it cannot be written."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")  # two processes may judge the same run
     try:
-        draft.write_text(json.dumps(value, indent=indent, default=str) + "\n", encoding="utf-8")
+        draft.write_bytes(data)
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)

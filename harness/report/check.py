@@ -13,8 +13,9 @@ from typing import Any
 from checks.catalogue import ALL
 from checks.fold import Check
 from harness.errors import SettingsError
+from harness.record.rundir import write_whole
 from harness.report.follow import follow_by_hand
-from harness.report.judging import judge_run, write_verdict, write_whole
+from harness.report.judging import judge_run, write_verdict
 from harness.report.swim_svg import witness_svg
 from harness.report.swim_text import witness_text
 from harness.report.terminal import verdict_text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import psutil
 
 from harness.errors import RecordError
 from harness.record.history import Follower
-from harness.record.rundir import write_json
+from harness.record.rundir import write_whole
 from harness.report.judging import verdict_of, write_verdict
 from harness.report.live import LiveVerdict
 from harness.report.live_file import LIVE
@@ -78,7 +79,7 @@ class Following:
         """A live verdict that cannot be written (a full disk) costs nobody the final one."""
         if self._publish:
             try:
-                write_json(self._history.path / LIVE, document, indent=None)
+                write_whole(self._history.path / LIVE, json.dumps(document, default=str).encode())
             except RecordError as error:
                 self._publish = False
                 self._say(f"{error} No live verdict from here on.")

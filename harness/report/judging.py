@@ -14,8 +14,9 @@ from checks.fold import Check
 from checks.judge import Judge, Watcher
 from checks.outcome import outcome_of_run
 from checks.verdict import Outcome, Verdict, upper_bound_95
-from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN, RecordError
+from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN
 from harness.record.history import History, open_history
+from harness.record.rundir import write_whole
 from harness.report import figures
 from harness.report.drift import drift
 from harness.report.facts import facts_of
@@ -133,17 +134,6 @@ def write_verdict(run_dir: Path, verdict: Mapping[str, Any], text: str) -> None:
     }
     for name, data in files.items():
         write_whole(run_dir / name, data)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """A reader sees the old file or the new one. RecordError if it cannot be written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")  # two processes may judge the same run
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RecordError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def _draw(run_dir: Path, verdict: Mapping[str, Any]) -> None:
