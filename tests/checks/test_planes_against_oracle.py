@@ -10,6 +10,7 @@ import pytest
 from auth_soup import auth_soup
 from compare import fold
 from device_soup import device_soup
+from oracle_accounts import ACCOUNT_CHECKS
 from oracle_auth import AUTH_CHECKS
 from oracle_devices import DEVICE_CHECKS
 from oracle_history import History, Opinion
@@ -31,7 +32,10 @@ class Plane:
         return [check for check in ALL if check.id in (ids or self.oracle)]
 
 
-PLANES = {"auth": Plane(auth_soup, AUTH_CHECKS, 190), "devices": Plane(device_soup, DEVICE_CHECKS, 90)}
+PLANES = {
+    "auth": Plane(auth_soup, {**AUTH_CHECKS, **ACCOUNT_CHECKS}, 190),
+    "devices": Plane(device_soup, DEVICE_CHECKS, 90),
+}
 
 
 @pytest.fixture(params=PLANES)

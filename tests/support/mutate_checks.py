@@ -33,6 +33,7 @@ import auth_soup  # noqa: E402
 import compare  # noqa: E402
 import device_soup  # noqa: E402
 import mutants  # noqa: E402
+import oracle_accounts  # noqa: E402
 import oracle_auth  # noqa: E402
 import oracle_devices  # noqa: E402
 import oracle_faults  # noqa: E402
@@ -57,7 +58,11 @@ TESTS = {
 }  # fmt: skip
 """Check → the files of its literal histories; those of the record itself are in test_health."""
 
-PLANES = (oracle_auth.AUTH_CHECKS, oracle_devices.DEVICE_CHECKS, oracle_faults.FAULT_CHECKS)
+PLANES = (
+    {**oracle_auth.AUTH_CHECKS, **oracle_accounts.ACCOUNT_CHECKS},
+    oracle_devices.DEVICE_CHECKS,
+    oracle_faults.FAULT_CHECKS,
+)
 LIMIT_S = 20
 """Processor time for the tests of one mistake; the dearest that end take a third of it."""
 late = ""

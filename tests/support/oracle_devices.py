@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from oracle_auth import due_after, no_effect, ns, yes
+from oracle_accounts import due_after
+from oracle_auth import no_effect, ns, yes
 from oracle_history import FOREVER, History, Opinion, R
 
 from checks.record import NONE, FaultKind, Flag, Kind, Phase, Place, State
