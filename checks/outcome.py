@@ -7,31 +7,37 @@ from collections.abc import Collection, Sequence
 from checks.verdict import Outcome, Verdict
 
 
-def outcome_of_run(verdicts: Sequence[Verdict], judged_by: Collection[str]) -> tuple[Outcome, str]:
+def outcome_of_run(verdicts: Sequence[Verdict], judged_by: Collection[str] | None) -> tuple[Outcome, str]:
     """(outcome, one sentence why).
 
     All H-checks count, the checks that the story names in `judged_by` (by id or name), and any FAIL of any other
     promised check. A FAIL of what was never promised is an observation, also if the story names the check: one story
     serves platforms with and without sequence numbers. A check of `judged_by` that does not exist or was not
-    exercised makes the outcome UNKNOWN, and so does a story of whose checks the platform promises none."""
-    known = {verdict.id: verdict for verdict in verdicts} | {verdict.name: verdict for verdict in verdicts}
-    named = {known[key].id for key in judged_by if key in known}
+    exercised makes the outcome UNKNOWN, and so does a story of whose checks the platform promises none.
+
+    None: nobody named checks, as for an imported history; then all promised ones count that it gives something to look
+    at."""
+    known = {verdict.id for verdict in verdicts} | {verdict.name for verdict in verdicts}
     failed = [v for v in verdicts if v.promised and v.outcome is Outcome.FAIL]
     if failed:
         return Outcome.FAIL, _sentence("broken", failed)
-    reasons = [f"there is no check {key}" for key in judged_by if key not in known]
+    reasons = [f"there is no check {key}" for key in judged_by or () if key not in known]
     if not any(v.id.startswith("H") for v in verdicts):
         reasons.append("no check of the record itself was made")
-    for verdict in verdicts:
-        if verdict.id.startswith("H") or (verdict.id in named and verdict.promised):
-            reason = _doubt(verdict)
-            reasons += [reason] if reason else []
+    asked = [verdict for verdict in verdicts if counts(verdict, judged_by)]
+    reasons += [reason for verdict in asked if (reason := _doubt(verdict))]
     if reasons:
         return Outcome.UNKNOWN, "; ".join(reasons)
-    held = [v for v in verdicts if v.id in named and v.promised]
+    held = [verdict for verdict in asked if not verdict.id.startswith("H")]
     if not held:
         return Outcome.UNKNOWN, "the platform promises nothing of what the story is judged by"
     return Outcome.PASS, _sentence("held", held)
+
+
+def counts(verdict: Verdict, judged_by: Collection[str] | None) -> bool:
+    """The outcome of the run depends on this one also if it did not fail."""
+    named = exercised(verdict) if judged_by is None else verdict.id in judged_by or verdict.name in judged_by
+    return verdict.id.startswith("H") or (named and verdict.promised)
 
 
 def exercised(verdict: Verdict) -> bool:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from checks.contract import Contract
 from checks.roster import Roster
 from harness.errors import RecordError
 from harness.record.journal import DATA_SUFFIX, NAMES_SUFFIX
 from harness.record.reading import DataFile, JournalView, Remap, measure, read_batches
-from harness.record.rundir import read_json
+from harness.record.rundir import fault_of_run, read_json
 from harness.record.sidecar import Sidecar
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ class History:
     run: dict[str, Any]
     roster: Roster
     journals: list[JournalView] = field(default_factory=list)
+
+    @property
+    def contract(self) -> Contract:
+        """What the platform promised. RecordError if nobody says so."""
+        if not self.run.get("contract"):
+            raise RecordError(f"{self.path / 'run.json'} has no 'contract': nothing says what the platform promises.")
+        return Contract.from_dict(self.run["contract"])
 
     def batches(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
         """Every complete record once, journal after journal, at most `size` in a batch, ids remapped (see
@@ -161,6 +169,8 @@ def follow(
 
 def _describe(path: Path) -> History:
     run = read_json(path / "run.json")
+    if fault := fault_of_run(run):
+        raise RecordError(f"In {path / 'run.json'} {fault}.")
     try:
         roster = Roster.from_dict(read_json(path / "roster.json"))
     except (KeyError, TypeError, ValueError) as error:

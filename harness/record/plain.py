@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from zlib import crc32
 
-from checks.record import NOBODY, RECORD, Kind
+from checks.record import NOBODY, RECORD, Flag, Kind
 from harness.record.columns import ABSENT, ENUMS, FLAG_BITS, GENERIC, KINDS, MESSAGE_KINDS, OWN, TEXTS
 from harness.record.journal import Journal
 
@@ -19,6 +19,7 @@ SLOTS: Final = ("client", "conn", "conv", "author", "counter", "seq", "aux", "si
 _ANY_KIND: Final = frozenset(("journal", "index", "time_ns", "kind", "flags", "user", "sender_id", "message", "text"))
 _CONNECTED: Final = MESSAGE_KINDS - {Kind.STORED} | {Kind.CONNECT, Kind.DISCONNECT, Kind.JOIN, Kind.LEAVE, Kind.RUN}
 _CLIENTLESS: Final = frozenset((Kind.FAULT, Kind.PHASE, Kind.PROBE, Kind.READ_END, Kind.STORED))
+_HEARD: Final = frozenset((Kind.DELIVER, Kind.REPLAY, Kind.STORED))
 _RANGES: Final = {
     name: (0, 2 ** (8 * size) - 1) if RECORD[name].kind == "u" else (-(2**63), 2**63 - 1)
     for name, size in ((name, RECORD[name].itemsize) for name in (*SLOTS, "attempt", "proc"))
@@ -49,18 +50,18 @@ class Names:
 
     what: str
     known: dict[str, int] = field(default_factory=dict)
-    _numbers: bool = False
+    numbered: bool = False
 
     def number(self, value: Any) -> int:
         if isinstance(value, str):
-            if self._numbers:
+            if self.numbered:
                 raise RowError(f"{self.what} {value!r} is a name, but earlier rows give numbers: use one of the two")
             return self.known.setdefault(value, len(self.known))
         if isinstance(value, bool) or not isinstance(value, int):
             raise RowError(f"{self.what} is {value!r}: expected a number or a name")
-        if self.known and not self._numbers:
+        if self.known and not self.numbered:
             raise RowError(f"{self.what} {value} is a number, but earlier rows give names: use one of the two")
-        self._numbers = True
+        self.numbered = True
         return value
 
 
@@ -73,21 +74,24 @@ class Rows:
         self.clients, self.conversations, self.users = Names("client"), Names("conversation"), Names("user")
         self.user_of: dict[int, int | None] = {}
         self.members: dict[int, set[int]] = {}
+        self.spoken: set[int] = set()
+        """Conversations that messages were sent to."""
         self._connection: dict[int, int] = {}
         self._counters: dict[int, int] = {}
         self._by_name: dict[str, Sent] = {}
         self._by_number: dict[tuple[int, int], Sent] = {}
+        self._unsent: set[str] = set()
 
     def write(self, row: Mapping[str, Any], journal: Journal) -> None:
         """Append the record that `row` means to `journal`."""
         kind = _kind(row)
-        slots = {**ABSENT, **self._named_slots(row, kind, journal)}
+        slots = {**ABSENT, "flags": _flags(row), **self._named_slots(row, kind, journal)}
         if not self.exact:
             self._derive(slots, row, kind, journal)
         journal.write(
             _within("time_ns", _integer(row, "time_ns"), -(2**63), 2**63 - 1),
             kind,
-            _flags(row),
+            slots["flags"],
             slots["attempt"],
             slots["proc"],
             *(slots[name] for name in SLOTS),
@@ -168,7 +172,7 @@ class Rows:
         slots["author"], slots["counter"] = sent.author, sent.counter
         if slots["conv"] == NOBODY:
             slots["conv"] = sent.conv
-        if kind in (Kind.DELIVER, Kind.REPLAY, Kind.STORED):
+        if kind in _HEARD:
             slots["proc"] = slots["proc"] or sent.proc
             if "text" not in row:
                 slots["size"], slots["digest"] = slots["size"] or sent.size, slots["digest"] or sent.digest
@@ -176,9 +180,14 @@ class Rows:
     def _fill_invoke(self, slots: dict[str, int], row: Mapping[str, Any]) -> None:
         if slots["conv"] == NOBODY:
             raise RowError("'conversation' is missing: expected where the message was sent")
+        self.spoken.add(slots["conv"])
         if slots["author"] == NOBODY:
             slots["author"] = slots["client"]
         name = _text(row, "message") if "message" in row else None
+        if name in self._unsent:
+            raise RowError(
+                f"message {name!r} was heard in a row before the one that sends it: write rows as they happen"
+            )
         sent = self._by_name.get(name) if name is not None else None
         if sent is not None:  # a retry
             sent.attempts += 1
@@ -198,11 +207,12 @@ class Rows:
 
     def _sent(self, slots: dict[str, int], row: Mapping[str, Any], kind: Kind) -> Sent | None:
         if "message" in row:
-            sent = self._by_name.get(_text(row, "message"))
-            if sent is None:
-                raise RowError(
-                    f"message {row['message']!r} has no 'invoke' row before this one: write rows as they happen"
-                )
+            sent = self._by_name.get(name := _text(row, "message"))
+            if sent is None and kind not in _HEARD:
+                raise RowError(f"message {name!r} has no 'invoke' row before this one: write rows as they happen")
+            if sent is None:  # nobody's: what I8 is about
+                self._unsent.add(name)
+                slots["flags"] |= Flag.FOREIGN_RUN
             return sent
         if slots["author"] == NOBODY or not slots["counter"]:
             if "flags" in row:  # foreign or corrupt: it may lack an identity

@@ -14,19 +14,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from checks.contract import Contract, ContractError
-from checks.record import FOREIGN
 from checks.roster import Origin, Roster
 from harness.errors import RecordError
 from harness.record.columns import SCHEMA
+from harness.record.derived import Members, derived_roster, members_of
 from harness.record.journal import Journal
 from harness.record.plain import RowError, Rows
-from harness.record.rundir import RunDirectory
+from harness.record.rundir import RunDirectory, fault_of_run
 from harness.record.transfer_out import require_pyarrow
 
 HELP = "make a run directory of a history recorded by any client"
-
-CLIENTS_MAX: Final = 10_000_000
-"""Client numbers are indexes: a larger one is taken for somebody's database id."""
 
 _HEADERS: Final = ("earwitness", "run", "roster", "journal")
 
@@ -87,7 +84,7 @@ class _Import:
         self._run: dict[str, Any] = {}
         self._roster: Roster | None = None
         self._origin = Origin.JOINED
-        self._members: dict[str, list[str]] = {}
+        self._members: Members = {}
         self._journals: dict[str, Journal] = {}
         self._footers: dict[str, dict[str, Any] | None] = {}
 
@@ -110,18 +107,27 @@ class _Import:
     def finish(self, file: Path, contract: dict[str, Any] | None) -> None:
         if not self.count:
             raise RecordError(f"{file} holds no records.")
-        roster = self._roster or self._derived_roster()
+        roster = self._roster or self._derived()
         beyond = max(self._rows.user_of, default=-1)
         if beyond >= len(roster.user_of):
             raise RecordError(f"{file}: client {beyond} is not in its roster, which has {len(roster.user_of)} clients.")
         for name, journal in self._journals.items():
             journal.close(self._footers.get(name, {"imported": True}))
         self._directory.write_roster(roster, self._origin)
-        run = {"story": "imported", "seed": 0, "tag": "", "judged_by": [], "state": "recorded", **self._run}
+        run = {"story": "imported", "seed": 0, "tag": "", "state": "recorded", **self._run}
         run["contract"] = contract or run.get("contract") or Contract(name=file.stem).to_dict()
         if not (self._rows.exact and "roster" in self._run):  # an export says whose word its roster is
             run["roster"] = self._directory.run["roster"]
         self._directory.update(**{"journals": list(self._journals), **run, "imported_from": str(file)})
+
+    def _derived(self) -> Roster:
+        first = next(iter(self._journals.values()))
+        roster = derived_roster(self._rows, self._members)
+        clients = {number: name for name, number in self._rows.clients.known.items()}
+        for client, user in enumerate(roster.user_of):  # a sender may be given by either name
+            for name in {clients.get(client, roster.user_names[user]), roster.user_names[user]}:
+                first.identity(client, name)
+        return roster
 
     def abandon(self) -> None:
         """Let go of all files."""
@@ -134,6 +140,8 @@ class _Import:
         self._rows.exact = True
 
     def _take_run(self, run: Mapping[str, Any]) -> None:
+        if fault := fault_of_run(run):
+            raise RowError(f"in the header 'run' {fault}")
         self._run = dict(run)
 
     def _take_roster(self, roster: Mapping[str, Any]) -> None:
@@ -141,11 +149,7 @@ class _Import:
         if "user_of" in roster:
             self._roster = Roster.from_dict(roster)
         else:
-            if not isinstance(roster.get("members"), dict):
-                raise RowError("the header 'roster' needs 'members': for each conversation the list of its users")
-            self._members = {str(label): [str(user) for user in users] for label, users in roster["members"].items()}
-            for label in self._members:
-                self._rows.conversations.number(label)
+            self._members = members_of(roster.get("members"))
 
     def _take_journal(self, said: Mapping[str, Any]) -> None:
         journal = self._journal(said["name"], said.get("meta", {}))
@@ -161,54 +165,6 @@ class _Import:
         if name not in self._journals:
             self._journals[name] = Journal.create(self._directory.journals, name, meta=meta or {})
         return self._journals[name]
-
-    def _derived_roster(self) -> Roster:
-        """Users by their names or one for each client; members as the short roster says, else whoever joined."""
-        rows = self._rows
-        clients = {number: name for name, number in rows.clients.known.items()}
-        count = 1 + max([*clients, *rows.user_of], default=-1)
-        if count > CLIENTS_MAX:
-            raise RecordError(f"Client number {count - 1} is too large: numbers count from 0, or use names.")
-        users = Users(rows.users.known)
-        user_of = [users.of(rows.user_of.get(c), clients.get(c, f"client {c}")) for c in range(count)]
-        labels = {number: label for label, number in rows.conversations.known.items()}
-        conversations = []
-        for conv in range(1 + max([*labels, *rows.members], default=-1)):
-            named = self._members.get(labels.get(conv, ""))
-            joined = {user_of[client] for client in rows.members.get(conv, ())}
-            conversations.append(sorted(joined if named is None else {users.named(name) for name in named}))
-        first = next(iter(self._journals.values()))
-        for client, user in enumerate(user_of):  # a sender may be given by either name
-            for name in {clients.get(client, users.names[user]), users.names[user]}:
-                first.identity(client, name)
-        return Roster(
-            user_of=user_of,
-            conversations=conversations,
-            user_names=users.names,
-            conversation_names=[labels.get(c, f"conversation {c}") for c in range(len(conversations))],
-        )
-
-
-class Users:
-    """User numbers: those that the rows give, then more for clients and members who were not given any."""
-
-    def __init__(self, known: Mapping[str, int]) -> None:
-        self._known = dict(known)
-        self.names = list(known)
-
-    def of(self, number: int | None, client_name: str) -> int:
-        """The user of a client: as its rows say, else one with the client's own name."""
-        if number is None:
-            return self.named(client_name)
-        while len(self.names) <= number:
-            self.names.append(f"user {len(self.names)}")
-        return number
-
-    def named(self, name: str) -> int:
-        if name not in self._known:
-            self._known[name] = len(self.names)
-            self.names.append(name)
-        return self._known[name]
 
 
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -254,6 +210,3 @@ def _parquet_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             for row in batch.to_pylist():
                 number += 1
                 yield f"{file}: row {number}", {name: value for name, value in row.items() if value is not None}
-
-
-assert CLIENTS_MAX < FOREIGN

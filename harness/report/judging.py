@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from checks.catalogue import ALL
-from checks.contract import Contract
 from checks.fold import Check
 from checks.judge import Judge, Watcher
-from checks.outcome import outcome_of_run
+from checks.outcome import counts, outcome_of_run
 from checks.verdict import Outcome, Verdict, upper_bound_95
 from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN
 from harness.record.history import History, open_history
@@ -48,13 +47,13 @@ def judge_run(run_dir: Path, *, only: Sequence[Check] = ()) -> dict[str, Any]:
 
 def judge_of(history: History, checks: Sequence[Check] = ALL, watchers: Sequence[Watcher] = ()) -> Judge:
     """A judge who has seen nothing of it yet."""
-    return Judge(history.roster, Contract.from_dict(history.run["contract"]), checks, watchers)
+    return Judge(history.roster, history.contract, checks, watchers)
 
 
 def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
     """The verdict of a history that the judge has seen to its end, with what else is told of a run."""
     run_dir, run = history.path, history.run
-    judged_by = run.get("judged_by", ())
+    judged_by = run.get("judged_by")
     verdicts = judge.finish(history.infos(), facts_of(history))
     outcome, why = outcome_of_run(verdicts, judged_by)
     views = [view.records for view in history.journals]
@@ -96,14 +95,14 @@ def measure(history: History, run_dir: Path) -> Measured:
     return Measured([v.records for v in history.journals], sizes, footers, run_dir / "tables" / "services.jsonl")
 
 
-def row_of(verdict: Verdict, judged_by: Collection[str]) -> dict[str, Any]:
+def row_of(verdict: Verdict, judged_by: Collection[str] | None) -> dict[str, Any]:
     """What live.json and verdict.json both say of one check."""
     broken = verdict.promised and verdict.outcome is Outcome.FAIL
     return {
         "id": verdict.id,
         "name": verdict.name,
         "outcome": verdict.outcome.name,
-        "counts": (verdict.id in judged_by and verdict.promised) or broken or verdict.id.startswith("H"),
+        "counts": broken or counts(verdict, judged_by),
         "promised": verdict.promised,
         "examined": verdict.examined,
         "violations": verdict.violations,
@@ -112,12 +111,12 @@ def row_of(verdict: Verdict, judged_by: Collection[str]) -> dict[str, Any]:
 
 
 def told_of(
-    verdict: Verdict, judged_by: Collection[str], witnesses: Sequence[Mapping[str, Any]] = ()
+    verdict: Verdict, judged_by: Collection[str] | None, witnesses: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
     """What verdict.json says of one check."""
     return {
         **row_of(verdict, judged_by),
-        "judged_by_story": verdict.id in judged_by,
+        "judged_by_story": verdict.id in (judged_by or ()),
         "upper_bound_95": upper_bound_95(verdict.examined) if not verdict.violations else None,
         "facts": dict(verdict.facts),
         "witnesses": list(witnesses),

@@ -53,7 +53,7 @@ class LiveVerdict:
         verdicts = self.judge.peek()
         for verdict in verdicts:
             self._take(verdict)
-        judged_by = self._history.run.get("judged_by", ())
+        judged_by = self._history.run.get("judged_by")
         outcome, why = outcome_of_run(verdicts, judged_by)
         rows = [row_of(verdict, judged_by) for verdict in verdicts]
         return self._document("running", outcome.name, why, rows)

@@ -34,7 +34,7 @@ class Teller:
     """Tells the findings of one history."""
 
     def __init__(self, history: History) -> None:
-        self._history, self._contract = history, Contract.from_dict(history.run["contract"])
+        self._history, self._contract = history, history.contract
         self._checks = {check.id: check for check in ALL}
         self._tag = tag_of(history)
         self._clients = first_clients(history.journals)

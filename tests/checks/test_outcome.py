@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from checks import Outcome, Verdict, exercised, outcome_of_run
+from checks.outcome import counts
 
 PASS, UNKNOWN, FAIL = Outcome.PASS, Outcome.UNKNOWN, Outcome.FAIL
 
@@ -36,16 +37,39 @@ ROWS = [
     ("no such check", [H1, I1], ["I1", "I99"], UNKNOWN, "there is no check I99"),
     ("no check of the record", [I1], ["I1"], UNKNOWN, "no check of the record"),
     ("judged by nothing", [H1, I1], [], UNKNOWN, "promises nothing"),
+    ("nobody named any", [H1, I1, verdict("I6", UNKNOWN, 0)], None, PASS, "held: I1"),
+    ("nobody named any: one is unknown", [H1, I1, verdict("I6", UNKNOWN)], None, UNKNOWN, "I6 name-I6: because"),
+    ("nobody named any: nothing was seen", [H1, verdict("I1", PASS, 0)], None, UNKNOWN, "promises nothing"),
+    (
+        "nobody named any: none is promised",
+        [H1, verdict("I1", PASS, promised=False)],
+        None,
+        UNKNOWN,
+        "promises nothing",
+    ),
 ]
 
 
 @pytest.mark.parametrize(
     ("verdicts", "judged_by", "outcome", "words"), [row[1:] for row in ROWS], ids=[r[0] for r in ROWS]
 )
-def test_outcome(verdicts: list[Verdict], judged_by: list[str], outcome: Outcome, words: str) -> None:
+def test_outcome(verdicts: list[Verdict], judged_by: list[str] | None, outcome: Outcome, words: str) -> None:
     """FAIL of anything promised, then doubt about the record or what the story names, then PASS."""
     found, why = outcome_of_run(verdicts, judged_by)
     assert (found, words in why) == (outcome, True), why
+
+
+def test_what_counts() -> None:
+    """By id or by name, if it is promised; the record's own checks always."""
+    assert [counts(I1, judged_by) for judged_by in (["I1"], ["name-I1"], ["I2"], [], None)] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert counts(H1, [])
+    assert not counts(verdict("I1", PASS, promised=False), ["I1"])
 
 
 def test_exercised() -> None:

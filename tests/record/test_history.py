@@ -174,6 +174,10 @@ def spoil_description(run: RunDirectory) -> None:
     (run.path / "run.json").write_text("{")
 
 
+def spoil_contract(run: RunDirectory) -> None:
+    run.update(contract={"swift": True})
+
+
 def spoil_roster(run: RunDirectory) -> None:
     (run.path / "roster.json").write_text('{"user_of": 3}')
 
@@ -193,6 +197,7 @@ def delete_roster(run: RunDirectory) -> None:
         (delete_all, r"has no journals: nothing was recorded\.$"),
         (delete_description, r"is no run directory: it has no run\.json\.$"),
         (spoil_description, r"run\.json is damaged, it is no JSON"),
+        (spoil_contract, r"In .*run\.json 'contract' is not understood: unknown promise 'swift'"),
         (spoil_roster, r"roster\.json is damaged"),
         (delete_roster, r"it has no roster\.json\.$"),
     ],
@@ -206,6 +211,14 @@ def test_what_cannot_be_read(
     with pytest.raises(RecordError, match=sentence) as caught:
         open_history(run.path)
     assert str(run.path) in str(caught.value)
+
+
+def test_nobody_says_what_is_promised(run: RunDirectory, record: Make) -> None:
+    """A history without a contract can be read, and not be judged."""
+    recorded(run, record, 3).close({})
+    run.update(contract=None)
+    with pytest.raises(RecordError, match=r"run\.json has no 'contract'"):
+        assert open_history(run.path).contract
 
 
 def test_no_directory(tmp_path: Path) -> None:

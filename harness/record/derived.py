@@ -1,0 +1,108 @@
+"""Who took part in a history whose recorder wrote no whole roster: from its rows, and the short one if there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+from checks.record import FOREIGN
+from checks.roster import Roster
+from harness.errors import RecordError
+from harness.record.plain import RowError, Rows
+
+NUMBERS_MAX: Final = 10_000_000
+"""Numbers are indexes: a larger one is taken for somebody's database id."""
+
+Members: TypeAlias = dict[str, list[str | int]]
+"""By conversation: the names or numbers of its users."""
+
+
+def members_of(said: Any) -> Members:
+    """What a header `roster` says under `members`. RowError if it is something else."""
+    if not isinstance(said, dict) or not all(isinstance(users, list) for users in said.values()):
+        raise RowError("the header 'roster' needs 'members': for each conversation the list of its users")
+    for label, users in said.items():
+        for user in users:
+            if isinstance(user, bool) or not isinstance(user, str | int):
+                raise RowError(f"a member of {label!r} is {user!r}: expected a name or a number")
+    return said
+
+
+def derived_roster(rows: Rows, members: Members) -> Roster:
+    """Users by their names or one for each client; members as the short roster says, else whoever joined. RecordError:
+    the two do not fit together, or nothing says who belongs where."""
+    clients = {number: name for name, number in rows.clients.known.items()}
+    count = 1 + _limited("Client", max([*clients, *rows.user_of], default=-1))
+    users = Users(rows.users.known)
+    user_of = [users.of(rows.user_of.get(c), clients.get(c, f"client {c}")) for c in range(count)]
+    stated = {_conversation(rows, label): [_user(rows, users, user_of, m) for m in members[label]] for label in members}
+    labels = {number: label for label, number in rows.conversations.known.items()}
+    conversations = []
+    for conv in range(1 + _limited("Conversation", max([*labels, *rows.members, *rows.spoken, *stated], default=-1))):
+        joined = {user_of[client] for client in rows.members.get(conv, ())}
+        if conv in rows.spoken and conv not in rows.members and conv not in stated:
+            name = labels.get(conv, conv)
+            raise RecordError(f"Nobody joined the conversation {name!r}: write 'join' rows, or a header 'roster'.")
+        conversations.append(sorted(set(stated.get(conv, joined))))
+    return Roster(
+        user_of=user_of,
+        conversations=conversations,
+        user_names=users.names,
+        conversation_names=[labels.get(c, f"conversation {c}") for c in range(len(conversations))],
+    )
+
+
+class Users:
+    """User numbers: those that the rows give, then more for clients and members who were not given any."""
+
+    def __init__(self, known: Mapping[str, int]) -> None:
+        self._known = dict(known)
+        self.names = list(known)
+
+    def of(self, number: int | None, client_name: str) -> int:
+        """The user of a client: as its rows say, else one with the client's own name."""
+        if number is None:
+            return self.named(client_name)
+        _limited("User", number)
+        while len(self.names) <= number:
+            self.names.append(f"user {len(self.names)}")
+        return number
+
+    def named(self, name: str) -> int:
+        if name not in self._known:
+            self._known[name] = len(self.names)
+            self.names.append(name)
+        return self._known[name]
+
+
+def _conversation(rows: Rows, label: str) -> int:
+    if not rows.conversations.numbered:
+        return rows.conversations.number(label)
+    if label.isdecimal():
+        return int(label)
+    raise RecordError(f"The roster names a conversation {label!r}, the rows give numbers: use one of the two.")
+
+
+def _user(rows: Rows, users: Users, user_of: list[int], member: str | int) -> int:
+    """The user whom a short roster means: by the name or number of a user, or of a client."""
+    named = not (rows.users.numbered or (rows.clients.numbered and not rows.users.known))
+    if isinstance(member, int):
+        if named:
+            raise RecordError(f"The roster gives a user as {member}, the rows give names: use one of the two.")
+        if rows.users.numbered:
+            return users.of(member, "")
+        return user_of[member] if 0 <= member < len(user_of) else users.named(f"client {member}")
+    if member not in rows.users.known and member in rows.clients.known:
+        return user_of[rows.clients.known[member]]
+    if not named:
+        raise RecordError(f"The roster names a user {member!r}, the rows give numbers: use one of the two.")
+    return users.named(member)
+
+
+def _limited(what: str, number: int) -> int:
+    if number >= NUMBERS_MAX:
+        raise RecordError(f"{what} number {number} is too large: numbers count from 0, or use names.")
+    return number
+
+
+assert NUMBERS_MAX < FOREIGN

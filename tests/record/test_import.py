@@ -1,0 +1,268 @@
+"""What a simple recorder writes can be read, and is judged; what is no history is refused in a sentence."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from checks.record import NOBODY, Kind
+from harness.cli import main
+from harness.errors import RecordError
+from harness.record.history import open_history
+from harness.record.transfer_in import import_history
+from harness.report.judging import judge_run
+
+SIMPLE = [
+    {"roster": {"members": {"general": ["ann", "bob", "eve"]}}},
+    {"kind": "connect", "client": "ann", "time_ns": 1},
+    {"kind": "connect", "client": "bob-phone", "user": "bob", "time_ns": 2},
+    {"kind": "join", "client": "ann", "conversation": "general", "seq": 0, "time_ns": 3},
+    {"kind": "join", "client": "bob-phone", "conversation": "general", "seq": 0, "time_ns": 4},
+    {"kind": "invoke", "client": "ann", "conversation": "general", "message": "m1", "text": "hi", "time_ns": 5},
+    {"kind": "invoke", "client": "ann", "conversation": "general", "message": "m2", "text": "you", "time_ns": 6},
+    {"kind": "info", "client": "ann", "message": "m2", "time_ns": 7},
+    {"kind": "invoke", "client": "ann", "conversation": "general", "message": "m2", "text": "you", "time_ns": 8},
+    {"kind": "ok", "client": "ann", "message": "m1", "seq": 1, "time_ns": 9},
+    {"kind": "deliver", "client": "bob-phone", "message": "m1", "sender": "ann", "seq": 1, "text": "ho", "time_ns": 10},
+    {"kind": "deliver", "client": "ann", "message": "m2", "sender": "bob", "seq": 2, "time_ns": 11},
+    {"kind": "disconnect", "client": "ann", "flags": ["own"], "time_ns": 12},
+    {"kind": "connect", "client": "ann", "time_ns": 13},
+]  # fmt: skip
+
+
+def write_lines(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def test_a_simple_recorder_can_be_read(tmp_path: Path) -> None:
+    """From names alone: clients, users, members, connections, counters, attempts and digests are derived."""
+    file = write_lines(tmp_path / "h.jsonl", SIMPLE)
+    assert import_history(file, tmp_path / "run") == len(SIMPLE) - 1
+    history = open_history(tmp_path / "run")
+    assert history.roster.to_dict() == {
+        "user_of": [1, 0],
+        "conversations": [[0, 1, 2]],
+        "user_names": ["bob", "ann", "eve"],
+        "conversation_names": ["general"],
+        "extra": {},
+    }
+    assert history.run["contract"]["name"] == "h"
+    (batch,) = history.batches()
+    got = batch.records
+    assert got["conn"].tolist() == [1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 3]
+    messages = got[(got["author"] != NOBODY)]
+    assert messages["counter"].tolist() == [1, 2, 2, 2, 1, 1, 2]
+    assert messages["attempt"].tolist() == [1, 1, 1, 2, 1, 1, 2]
+    assert set(messages["author"].tolist()) == {0}
+    heard = got[got["kind"] == Kind.DELIVER]
+    sent = got[got["kind"] == Kind.INVOKE]
+    assert heard["aux"].tolist() == [0, 1], "senders by the name of a client or a user"
+    assert heard["proc"].tolist() == [1, 1]
+    assert heard["digest"][0] != sent["digest"][0], "another text is another digest"
+    assert heard["digest"][1] == sent["digest"][1], "a delivery without text is taken for unchanged"
+
+
+def test_numbers_without_a_roster(tmp_path: Path) -> None:
+    """Clients by number are a user each; a conversation's members are those who joined it."""
+    rows = [
+        {"kind": "connect", "client": 1, "time_ns": 1},
+        {"kind": "join", "client": 1, "conversation": 0, "time_ns": 2},
+        {"kind": "invoke", "client": 1, "conversation": 0, "counter": 9, "time_ns": 3},
+        {"kind": "deliver", "client": 1, "conversation": 0, "author": 1, "counter": 9, "time_ns": 4},
+    ]
+    import_history(write_lines(tmp_path / "h.jsonl", rows), tmp_path / "run")
+    history = open_history(tmp_path / "run")
+    assert history.roster.to_dict()["user_of"] == [0, 1]
+    assert history.roster.to_dict()["conversations"] == [[1]]
+    assert history.journals[0].records["proc"].tolist() == [0, 0, 1, 1]
+
+
+def connected(row: dict[str, Any]) -> list[Any]:
+    return [{"kind": "connect", "client": "ann", "time_ns": 1}, {"client": "ann", "time_ns": 2, **row}]
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (['{"kind"'], r"h\.jsonl:1: expected a JSON object, this is no JSON"),
+        (["", "[]"], r"h\.jsonl:2: expected a JSON object, not list\."),
+        (connected({"kind": "shout"}), r"h\.jsonl:2: 'kind' is 'shout': choose one of invoke, ok, fail"),
+        (connected({"kind": []}), r"h\.jsonl:2: 'kind' is \[\]"),
+        (connected({}), r"h\.jsonl:2: 'kind' is missing, and this is none of the headers"),
+        (connected({"kind": "deliver"}), r"2: a deliver needs 'message' \(as in its invoke row\), or 'author' and"),
+        (connected({"kind": "ok", "message": "x"}), r"2: message 'x' has no 'invoke' row before this one"),
+        ([*connected({"kind": "deliver", "message": "x"}),
+          {"kind": "invoke", "client": "ann", "conversation": "c", "message": "x", "time_ns": 3}],
+         r"3: message 'x' was heard in a row before the one that sends it: write rows as they happen\."),
+        (connected({"kind": "invoke"}), r"2: 'conversation' is missing: expected where the message was sent"),
+        (connected({"kind": "join"}), r"2: 'conversation' is missing: expected which one the join is about"),
+        (connected({"kind": "join", "seen_seq": 1}), r"2: 'seen_seq' is no column of a row of kind join, which may"),
+        (connected({"kind": "join", "conversation": -1}), r"2: 'conversation' is -1: expected 0 to 4294967295\."),
+        (connected({"kind": "join", "seq": "1"}), r"2: 'seq' is '1': expected a whole number\."),
+        (connected({"kind": "connect", "flags": "own"}), r"2: 'flags' is 'own': expected a list of corrupt, misrouted"),
+        (connected({"kind": "join", "client": 3}), r"2: client 3 is a number, but earlier rows give names"),
+        (connected({"kind": "connect", "client": None}), r"2: client is None: expected a number or a name"),
+        (connected({"kind": "phase", "phase": "over"}), r"2: 'phase' is 'over': choose one of load, drain, drained\."),
+        (connected({"kind": "connect", "time_ns": 1.5}), r"2: 'time_ns' is 1\.5: expected a whole number\."),
+        (connected({"kind": "connect", "journal": 3}), r"2: 'journal' is 3: expected a name\."),
+        ([{"kind": "deliver", "client": 1, "time_ns": 1}], r"1: a deliver needs a 'connect' row of its client before"),
+        ([{"kind": "connect", "client": 1}], r"1: 'time_ns' is missing: expected a whole number\."),
+        ([{"kind": "connect", "time_ns": 1}], r"1: 'client' is missing: expected who recorded this connect\."),
+        ([{"earwitness": 2}], r"1: the schema is version 2, this earwitness reads version 1\."),
+        ([{"roster": {}}], r"1: the header 'roster' needs 'members'"),
+        ([{"roster": {"members": {"general": "ann"}}}], r"1: the header 'roster' needs 'members'"),
+        ([{"roster": {"members": {"general": [None]}}}], r"1: a member of 'general' is None: expected a name or"),
+        ([{"run": []}], r"1: in the header 'run' the run is \[\]: expected an object\."),
+        ([{"run": {"judged_by": "I1"}}], r"1: in the header 'run' 'judged_by' is 'I1': expected a list\."),
+        ([{"run": {"judged_by": [1]}}], r"1: in the header 'run' 'judged_by' is \[1\]: expected ids of checks\."),
+        ([{"run": {"contract": {"swift": 1}}}], r"1: in the header 'run' 'contract' is not understood: unknown p"),
+        ([{"journal": {}}], r"1: the header 'journal' is not understood"),
+        ([{"kind": "connect", "client": 10**8, "time_ns": 1}], r"Client number 100000000 is too large"),
+        ([{"roster": {"user_of": [0], "conversations": []}}, *connected({"kind": "connect", "client": "b"})],
+         r"client 1 is not in its roster, which has 1 clients\."),
+        ([], r"h\.jsonl holds no records\."),
+    ],
+)  # fmt: skip
+def test_malformed_lines(tmp_path: Path, rows: list[Any], sentence: str) -> None:
+    """The first thing that is wrong is one sentence with file and line; nothing is left behind."""
+    with pytest.raises(RecordError, match=sentence):
+        import_history(write_lines(tmp_path / "h.jsonl", rows), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["kind", "client", "time_ns", "conversation", "message", "text", "flags", "sender", "roster"]),
+        st.one_of(
+            *(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3)),
+            st.lists(st.integers(), max_size=2),
+            st.dictionaries(st.text(), st.none(), max_size=1),
+            st.sampled_from(["connect", "invoke", "deliver", "identity"]),
+        ),
+    )
+)
+def test_no_line_makes_a_traceback(row: dict[str, Any]) -> None:
+    """Whatever a line holds, it is imported or refused in a sentence."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = write_lines(Path(folder) / "h.jsonl", [{"kind": "connect", "client": 0, "time_ns": 0}, row])
+        said = "."
+        try:
+            import_history(file, Path(folder) / "run")
+        except RecordError as error:
+            said = str(error)
+        assert said.endswith(".")
+
+
+def test_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`earwitness import` and `earwitness export` end with 0, or with 2 and one sentence."""
+    file = write_lines(tmp_path / "h.jsonl", SIMPLE)
+    contract = tmp_path / "contract.toml"
+    contract.write_text('[contract]\nname = "mine"\ndelivery_bound_s = 2.0\n')
+    run = str(tmp_path / "run")
+    assert main(["import", str(file), "-o", run, "--contract", str(contract)]) == 0
+    assert open_history(run).run["contract"]["delivery_bound_s"] == 2.0
+    assert main(["export", run, "-o", str(tmp_path / "out.jsonl")]) == 0
+    assert main(["import", str(file), "-o", run]) == 2
+    assert main(["export", run, "-o", str(tmp_path / "out.csv")]) == 2
+    assert main(["import", str(tmp_path / "absent.jsonl"), "-o", str(tmp_path / "r2")]) == 2
+    contract.write_text("orderd = true")
+    assert main(["import", str(file), "-o", str(tmp_path / "r2"), "--contract", str(contract)]) == 2
+    said = capsys.readouterr().err
+    for sentence in (
+        "is not empty: a run needs a directory of its own.",
+        "out.csv: give the file the ending .parquet or .jsonl.",
+        "absent.jsonl: No such file or directory.",
+        "unknown promise 'orderd'",
+    ):
+        assert sentence in said
+    assert not (tmp_path / "r2").exists()
+
+
+def test_the_documented_recorder_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example in docs/history-schema.md runs, imports and passes every check that it gives something to look at;
+    with one delivery of it spoilt it fails."""
+    text = (Path(__file__).parents[2] / "docs" / "history-schema.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(text.split("```python\n")[1].split("```")[0], "history-schema.md", "exec"), {})
+    file = tmp_path / "history.jsonl"
+    for spoilt in (False, True):
+        if spoilt:
+            lines = file.read_text().splitlines(keepends=True)
+            file.write_text("".join(line for line in lines if '"bob"' not in line or '"m2"' not in line))
+        import_history(file, tmp_path / f"run{spoilt}")
+        verdict = judge_run(tmp_path / f"run{spoilt}")
+        assert verdict["outcome"] == ("FAIL" if spoilt else "PASS"), verdict["why"]
+        assert [check["id"] for check in verdict["checks"] if check["outcome"] == "FAIL"] == (["I5b"] if spoilt else [])
+        seen = {check["id"] for check in verdict["checks"] if check["examined"] and check["counts"]}
+        assert seen >= {"I1", "I2", "I5a", "I5b", "I6", "I8", "I10", "I12", "I15"}
+
+
+def spoken(members: Any, people: tuple[Any, Any], room: Any, *, join: bool = True, **more: Any) -> list[Any]:
+    """Two people, of whom one says something and both hear it; `more` stands in their connect rows."""
+    rows: list[Any] = [] if members is None else [{"roster": {"members": members}}]
+    for who in people:
+        rows.append({"kind": "connect", "client": who, **{key: told[who] for key, told in more.items()}})
+        rows += [{"kind": "join", "client": who, "conversation": room, "seq": 0}] if join else []
+    rows.append({"kind": "invoke", "client": people[0], "conversation": room, "message": "m1"})
+    rows.append({"kind": "ok", "client": people[0], "message": "m1", "seq": 1})
+    rows += [{"kind": "deliver", "client": who, "message": "m1", "seq": 1} for who in people]
+    return [{"time_ns": n, **row} if "kind" in row else row for n, row in enumerate(rows)]
+
+
+NAMED = {"ann": "a", "bob": "b"}
+FITTING = [
+    ("names", spoken({"general": ["ann", "bob"]}, ("ann", "bob"), "general")),
+    ("names of clients, not of users", spoken({"general": ["ann", "bob"]}, ("ann", "bob"), "general", user=NAMED)),
+    ("names of users, not of clients", spoken({"general": ["a", "b"]}, ("ann", "bob"), "general", user=NAMED)),
+    ("numbers", spoken({"0": [0, 1]}, (0, 1), 0)),
+    ("numbers of users", spoken({"general": [1, 0]}, ("ann", "bob"), "general", user={"ann": 0, "bob": 1})),
+    ("without join rows", spoken({"general": ["ann", "bob"]}, ("ann", "bob"), "general", join=False)),
+    ("without a roster", spoken(None, ("ann", "bob"), "general")),
+]
+
+
+@pytest.mark.parametrize("rows", [rows for _, rows in FITTING], ids=[name for name, _ in FITTING])
+def test_members_are_whom_the_roster_means(tmp_path: Path, rows: list[Any]) -> None:
+    """Whoever is a member, by whatever name or number, hears what is said; nobody else is one."""
+    import_history(write_lines(tmp_path / "h.jsonl", rows), tmp_path / "run")
+    roster = open_history(tmp_path / "run").roster
+    assert [sorted(members) for members in roster.conversations] == [sorted(roster.user_of)]
+    broken = [check["id"] for check in judge_run(tmp_path / "run")["checks"] if check["outcome"] == "FAIL"]
+    assert broken == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (spoken({"0": ["ann"]}, (0, 1), 0), r"The roster names a user 'ann', the rows give numbers: use one"),
+        (spoken({"general": [0]}, ("ann", "bob"), "general"), r"gives a user as 0, the rows give names: use one of"),
+        (spoken({"general": [0]}, (0, 1), 0), r"names a conversation 'general', the rows give numbers: use one of the"),
+        (spoken(None, ("ann", "bob"), "general", join=False), r"Nobody joined the conversation 'general': write"),
+        (spoken({"dm": ["ann"]}, ("ann", "bob"), "general", join=False), r"Nobody joined the conversation 'general'"),
+        (spoken(None, (0, 1), 10**9), r"Conversation number 1000000000 is too large: numbers count from 0, or use"),
+        (spoken({"general": [10**8]}, ("ann", "bob"), "general", user={"ann": 0, "bob": 1}), r"User number 100000000"),
+    ],
+)  # fmt: skip
+def test_a_roster_that_does_not_fit(tmp_path: Path, rows: list[Any], sentence: str) -> None:
+    """What would make members strangers is a sentence, not a violation; nothing is left behind."""
+    with pytest.raises(RecordError, match=sentence):
+        import_history(write_lines(tmp_path / "h.jsonl", rows), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["deliver", "stored"])
+def test_what_nobody_sent(tmp_path: Path, kind: str) -> None:
+    """A message that is heard or stored without having been sent is no malformed row: it is what I8 looks for."""
+    rows = spoken(None, ("ann", "bob"), "general")
+    rows.append({"kind": kind, "client": "bob", "conversation": "general", "message": "ghost", "time_ns": 99})
+    import_history(write_lines(tmp_path / "h.jsonl", rows), tmp_path / "run")
+    broken = [check["id"] for check in judge_run(tmp_path / "run")["checks"] if check["outcome"] == "FAIL"]
+    assert broken == ["I8"]
