@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ class Plane:
 
 
 PLANES = {
-    "auth": Plane(auth_soup, {**AUTH_CHECKS, **ACCOUNT_CHECKS}, 190),
+    "auth": Plane(auth_soup, ChainMap(AUTH_CHECKS, ACCOUNT_CHECKS), 190),
     "devices": Plane(device_soup, DEVICE_CHECKS, 90),
 }
 

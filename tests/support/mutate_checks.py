@@ -173,7 +173,7 @@ def red(mistake: Mistake) -> str:
     if by := first_red(literal(ids)):
         return by
     judged_by(ids.__contains__)
-    for plane in PLANES:  # the very ones that the tests use: none of them was imported yet
+    for plane in PLANES:  # the very ones that the tests use
         for id in set(plane) - set(ids):
             del plane[id]
     return first_red(generated(ids))
