@@ -32,9 +32,11 @@ _NAMES_A_USER[[Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY]] = True
 class JournalView:
     """One journal as far as it is complete.
 
-    count    complete records: all before the first one whose `index` does not hold its position + 1
+    count    complete records: all before the first one whose `index` does not hold its position + 1. Of a closed
+             journal that is known once it was read; until then as many as the file has
     missing  records that the footer counts but the file does not have
-    damaged  records among them whose `index` is wrong all the same: found, and left out, while `batches` reads
+    damaged  records from the first wrong one on, found while `batches` reads. What was among them nobody knows, so the
+             journal ends there, as if its process had died: else their absence would be held against the platform
     dropped  1 if a record was begun and not finished
     """
 
@@ -128,6 +130,8 @@ class DataFile:
 
 def measure(view: JournalView, data: DataFile, start: int = 0) -> None:
     """Count the complete records, of which `start` are known."""
+    if view.damaged:
+        return
     total = data.bytes // RECORD_BYTES
     if view.footer is not None:
         view.count = min(view.footer["records"], total)
@@ -150,17 +154,17 @@ def read_batches(
 ) -> Iterator[Batch]:
     from checks.judge import Batch
 
-    if start == 0:
-        view.damaged = 0
     while start < view.count:
         records = data.read(start, min(size, view.count - start))
         if not len(records):
             raise RecordError(f"{view.path} was cut while it was being read.")
         sound = records["index"] == np.arange(start + 1, start + len(records) + 1, dtype=np.uint64)
-        start += len(records)
         if not sound.all():
-            view.damaged += int(len(sound) - sound.sum())
-            records = records[sound]
+            records = records[: int(np.argmin(sound))]
+            view.damaged, view.count = view.count - start - len(records), start + len(records)
+        start += len(records)
+        if not len(records):
+            return
         remap.apply(number, records)
         yield Batch(number, records)
 

@@ -76,7 +76,12 @@ def batches(history: History) -> Iterator[Columns]:
     for view in history.journals:
         records = view.records
         for start in range(0, len(records), BATCH_RECORDS):
-            yield Columns(records[start : start + BATCH_RECORDS], view.name, view.names, clients, users)
+            batch = records[start : start + BATCH_RECORDS]
+            if not np.array_equal(batch["index"], np.arange(start + 1, start + len(batch) + 1, dtype=np.uint64)):
+                raise RecordError(
+                    f"{view.path} is damaged, it cannot be exported; `earwitness check` reads what it can."
+                )
+            yield Columns(batch, view.name, view.names, clients, users)
 
 
 def _write_lines(history: History, path: Path) -> int:

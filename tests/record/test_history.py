@@ -101,7 +101,7 @@ def test_tail_of_half_a_record(run: RunDirectory, record: Make) -> None:
 
 
 def test_records_that_the_footer_misses_are_gaps(run: RunDirectory, record: Make) -> None:
-    """A closed journal that lost its end, or a record in its midst, says how many are missing."""
+    """A closed journal that lost its end, or a record in its midst, says how many are missing; it ends at the first."""
     journal = recorded(run, record, 10)
     journal.close({})
     with journal.path.open("r+b") as file:
@@ -110,8 +110,9 @@ def test_records_that_the_footer_misses_are_gaps(run: RunDirectory, record: Make
         file.write(bytes(RECORD_BYTES))
     history = open_history(run.path)
     for _ in range(2):
-        assert [i for b in history.batches(3) for i in b.records["index"].tolist()] == [1, 2, 3, 4, 6, 7, 8]
-        assert history.infos()[0].gaps == 3
+        assert [i for b in history.batches(3) for i in b.records["index"].tolist()] == [1, 2, 3, 4]
+        assert (history.infos()[0].records, history.infos()[0].gaps) == (4, 6)
+        assert not history.infos()[0].complete
 
 
 def test_one_record(run: RunDirectory, record: Make) -> None:

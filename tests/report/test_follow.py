@@ -26,8 +26,10 @@ from checks.judge import Batch, Judge
 from checks.record import FOREIGN, RECORD_BYTES, Kind, Place
 from checks.traffic import Traffic
 from harness.client.tally import BUCKETS, Histogram, bucket_bounds, bucket_middle
+from harness.errors import RecordError
 from harness.platform.tether import module_environment
 from harness.record.reading import measure
+from harness.record.transfer_out import export
 from harness.report.follow import Following
 from harness.report.judging import judge_run
 from harness.report.live import spread
@@ -143,9 +145,9 @@ def test_one_account_of_two_users(tmp_path: Path) -> None:
     assert next(check for check in verdict["checks"] if check["id"] == "I15")["violations"] == 1
 
 
-def chat() -> Told:
+def chat(**promises: Any) -> Told:
     """One says something to another."""
-    told = Told()
+    told = Told(**promises)
     for client in (0, 1):
         told.join(client, client + 1)
     for counter in range(1, 6):
@@ -167,6 +169,28 @@ def test_a_journal_that_is_shorter_than_its_footer_says(tmp_path: Path) -> None:
     verdict = following.finish()
     assert without_witnesses(verdict) == without_witnesses(judge_run(run.directory.path))
     assert "breaks in its numbering" in verdict["harness"][0]["why"]
+
+
+def test_a_journal_that_is_damaged_in_its_midst(tmp_path: Path) -> None:
+    """What our own disk lost is not held against the platform: the journal ends there, and nothing is called good."""
+    told = chat(sequence="contiguous")
+    for counter in range(1, 6):
+        told.deliver(1, 2, 0, counter, seq=counter)
+    told.drained()
+    run = Journaled(tmp_path / "run", told.run(), judged_by=["I4"])
+    run.write(0, 100)
+    run.close()
+    lost = run.written[0] - 4  # of the third delivery
+    with run.journal(0).path.open("r+b") as data:
+        data.seek(lost * RECORD_BYTES)
+        data.write(bytes(RECORD_BYTES))
+    verdict = judge_run(run.directory.path)
+    assert verdict["outcome"] == "UNKNOWN"
+    assert [check["id"] for check in verdict["checks"] if check["violations"]] == []
+    assert verdict["records"] == lost
+    with pytest.raises(RecordError, match=r"is damaged, it cannot be exported; `earwitness check` reads what it can"):
+        export(run.directory.path, tmp_path / "h.jsonl")
+    assert not (tmp_path / "h.jsonl").exists()
 
 
 def test_a_journal_that_is_closed_while_it_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
