@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from harness.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EarwitnessError
 
@@ -38,9 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             module = importlib.import_module(path)
             module.add_arguments(sub)
     args = parser.parse_args(arguments)
+    assert module is not None
     try:
-        assert module is not None
-        return int(module.run(args))
+        with _ended_like_an_interrupt():
+            return int(module.run(args))
     except EarwitnessError as error:
         print(f"earwitness: {error}", file=sys.stderr)
         return error.exit_code
@@ -48,6 +52,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return EXIT_CANNOT_RUN
+
+
+@contextmanager
+def _ended_like_an_interrupt() -> Iterator[None]:
+    """SIGTERM leaves as little behind as Ctrl-C does. A verb that knows better handles it itself."""
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:  # whoever started us meant that
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

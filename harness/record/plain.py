@@ -26,6 +26,11 @@ _RANGES: Final = {
 }
 _ENUM_NUMBERS: Final = {column: {name: n for n, name in names.items()} for column, names in ENUMS.items()}
 
+_SLOT_OF: Final = {
+    kind: {column: slot for named in (GENERIC, OWN.get(kind, {})) for slot, column in named.items()} for kind in Kind
+}
+"""By kind: column → slot."""
+
 
 class RowError(ValueError):
     """What is wrong with a row, and what was expected."""
@@ -112,9 +117,7 @@ class Rows:
             self.members.setdefault(slots["conv"], set()).add(client)
 
     def _named_slots(self, row: Mapping[str, Any], kind: Kind, journal: Journal) -> dict[str, int]:
-        columns = {column: slot for slot, column in GENERIC.items()}
-        columns |= {column: slot for slot, column in OWN.get(kind, {}).items()}
-        found: dict[str, int] = {}
+        columns, found = _SLOT_OF[kind], dict[str, int]()
         for column, value in row.items():
             slot = columns.get(column)
             if slot is None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from checks.contract import Contract, ContractError
 from checks.roster import Origin, Roster
 from harness.errors import RecordError
+from harness.progress import Progress
 from harness.record.columns import SCHEMA
 from harness.record.derived import Members, derived_roster, members_of
 from harness.record.journal import Journal
@@ -48,11 +49,12 @@ def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> i
     directory = RunDirectory.at(run_dir)
     importer = _Import(directory)
     try:
-        for where, row in _rows(file):
-            try:
-                importer.take(row)
-            except RowError as error:
-                raise RecordError(f"{where}: {error}.") from None
+        with Progress(f"reading {file}", file.stat().st_size if file.is_file() else 0) as progress:
+            for where, row in _rows(file, progress):
+                try:
+                    importer.take(row)
+                except RowError as error:
+                    raise RecordError(f"{where}: {error}.") from None
         importer.finish(file, promises)
     except BaseException:
         importer.abandon()
@@ -167,20 +169,23 @@ class _Import:
         return self._journals[name]
 
 
-def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
     readers = {".parquet": _parquet_rows, ".jsonl": _line_rows}
     reader = readers.get(file.suffix)
     if reader is None:
         raise RecordError(f"{file}: expected a file with the ending .parquet or .jsonl.")
     try:
-        yield from reader(file)
+        yield from reader(file, progress)
     except OSError as error:
         raise RecordError(f"Cannot read {file}: {error.strerror or error}.") from error
 
 
-def _line_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _line_rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
+    done = 0
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
+            done += len(line)
+            progress.at(done)
             if not line.strip():
                 continue
             where = f"{file}:{number}"
@@ -193,7 +198,7 @@ def _line_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield where, row
 
 
-def _parquet_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet_rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
     require_pyarrow()
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -205,8 +210,9 @@ def _parquet_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with table:
         for header in json.loads((table.schema_arrow.metadata or {}).get(b"earwitness", b"[]")):
             yield f"{file}: header", header
-        number = 0
+        number, size = 0, file.stat().st_size
         for batch in table.iter_batches():
             for row in batch.to_pylist():
                 number += 1
+                progress.at(number * size // table.metadata.num_rows)
                 yield f"{file}: row {number}", {name: value for name, value in row.items() if value is not None}

@@ -12,9 +12,10 @@ import numpy as np
 import orjson
 
 from harness.errors import RecordError
+from harness.progress import Progress
 from harness.record.columns import COLUMNS, NUMBERS, SCHEMA, Columns
 from harness.record.history import BATCH_RECORDS, History, open_history
-from harness.record.reading import first_clients
+from harness.record.reading import JournalView, first_clients
 
 HELP = "write a run's history as Parquet or JSON lines"
 
@@ -70,9 +71,18 @@ def headers(history: History) -> list[dict[str, Any]]:
 
 
 def batches(history: History) -> Iterator[Columns]:
-    """The complete records as columns, journal after journal."""
+    """The complete records as columns, journal after journal. RecordError: one of them is damaged."""
     clients = first_clients(history.journals)
     users = np.array(history.roster.user_of, dtype=np.int64)
+    done = 0
+    with Progress(f"exporting {history.path}", sum(view.count for view in history.journals)) as progress:
+        for view, records in _sound(history):
+            yield Columns(records, view.name, view.names, clients, users)
+            done += len(records)
+            progress.at(done)
+
+
+def _sound(history: History) -> Iterator[tuple[JournalView, np.ndarray]]:
     for view in history.journals:
         records = view.records
         for start in range(0, len(records), BATCH_RECORDS):
@@ -81,7 +91,7 @@ def batches(history: History) -> Iterator[Columns]:
                 raise RecordError(
                     f"{view.path} is damaged, it cannot be exported; `earwitness check` reads what it can."
                 )
-            yield Columns(batch, view.name, view.names, clients, users)
+            yield view, batch
 
 
 def _write_lines(history: History, path: Path) -> int:

@@ -19,7 +19,7 @@ from harness.report.judging import judge_run, write_verdict
 from harness.report.swim_svg import witness_svg
 from harness.report.swim_text import witness_text
 from harness.report.terminal import verdict_text
-from harness.report.warm import warm_up
+from harness.report.warm import compiling_is_said, warm_up
 
 HELP = "judge a run directory again"
 DESCRIPTION = """Judge what a run recorded: all checks, with the verdict written into its directory; with --only some of
@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     only = chosen(args.only)
     _refuse_contradictions(args, only)
     run_dir = args.run.resolve()
-    verdict = _followed(run_dir) if args.follow else judge_run(run_dir, only=only)
+    with compiling_is_said(_say):
+        verdict = _followed(run_dir) if args.follow else judge_run(run_dir, only=only)
     if args.witness is not None:
         _tell(verdict, only[0], args)
         return int(verdict["exit_code"])
@@ -67,8 +68,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _followed(run_dir: Path) -> dict[str, Any]:
-    warm_up(lambda line: print(f"earwitness: {line}", file=sys.stderr, flush=True))
+    warm_up(_say)
     return follow_by_hand(run_dir)
+
+
+def _say(line: str) -> None:
+    print(f"earwitness: {line}", file=sys.stderr, flush=True)
 
 
 def _refuse_contradictions(args: argparse.Namespace, only: Sequence[Check]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_UNKNOWN, SettingsError
+from harness.record.rundir import write_whole
 from harness.report.cells import HEALTHY, Cell, Results, cells_of, reserved
 from harness.report.evidence import evidence_text
 from harness.report.listing import Defect, Power, all_defects, chosen, listing_text
@@ -87,16 +87,13 @@ def _made(
 ) -> bool:
     """Make the runs that are missing and write what there is by then; whether all were made."""
     budget_s = None if args.budget is None else args.budget * 60
-    # Ended like this it must not leave a load process behind either.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         benches = _benches(args.work, picked)
         return run_matrix(cells, results, benches, jobs=args.jobs, budget_s=budget_s, say=_say)
     finally:
-        signal.signal(signal.SIGTERM, before)
         # Also what an interrupted matrix has found is worth reading.
         args.evidence.parent.mkdir(parents=True, exist_ok=True)
-        args.evidence.write_text(evidence_text(defects, results), encoding="utf-8")
+        write_whole(args.evidence, evidence_text(defects, results).encode())
         _say(f"written: {args.evidence}")
 
 

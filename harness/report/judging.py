@@ -14,6 +14,7 @@ from checks.judge import Judge, Watcher
 from checks.outcome import counts, outcome_of_run
 from checks.verdict import Outcome, Verdict, upper_bound_95
 from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN
+from harness.progress import Progress
 from harness.record.history import History, open_history
 from harness.record.rundir import write_whole
 from harness.report import figures
@@ -40,8 +41,12 @@ def judge_run(run_dir: Path, *, only: Sequence[Check] = ()) -> dict[str, Any]:
     else:
         history.run["judged_by"] = [check.id for check in only if not check.id.startswith("H")]
         judge = judge_of(history, [check for check in ALL if check.id.startswith("H") or check in only])
-    for batch in history.batches():
-        judge.step(batch)
+    done = 0
+    with Progress(f"judging {os.path.relpath(run_dir)}", sum(view.count for view in history.journals)) as progress:
+        for batch in history.batches():
+            judge.step(batch)
+            done += len(batch.records)
+            progress.at(done)
     return verdict_of(history, judge)
 
 

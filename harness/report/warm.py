@@ -35,7 +35,7 @@ def warm_up(say: Callable[[str], None]) -> None:
     """Load all compiled loops (a second), or compile them if they never were on this machine or were changed."""
     roster, records = Roster(user_of=(0, 1), conversations=((0, 1),)), _a_bit_of_everything()
     info = JournalInfo(name="warm", records=len(records), footer={"records": len(records)}, torn=False, meta={})
-    with _compiling_is_said(say):
+    with compiling_is_said(say):
         for contract in (EVERYTHING, Contract()):
             judge = Judge(roster, contract, ALL, [Traffic(roster, BUCKETS)])
             judge.step(Batch(0, records))
@@ -77,7 +77,8 @@ class _Once(event.Listener):
 
 
 @contextmanager
-def _compiling_is_said(say: Callable[[str], None]) -> Iterator[None]:
+def compiling_is_said(say: Callable[[str], None]) -> Iterator[None]:
+    """While checks may have to be compiled: whoever waits learns why."""
     with event.install_listener("numba:compile", _Once(say)):
         yield
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +18,13 @@ from hypothesis import strategies as st
 
 from checks.record import NOBODY, Kind
 from harness.cli import main
-from harness.errors import RecordError
+from harness.errors import EXIT_INTERRUPTED, RecordError
+from harness.platform.tether import module_environment
 from harness.record.history import open_history
 from harness.record.transfer_in import import_history
 from harness.report.judging import judge_run
+
+DEADLINE_S = 30.0
 
 SIMPLE = [
     {"roster": {"members": {"general": ["ann", "bob", "eve"]}}},
@@ -266,3 +274,22 @@ def test_what_nobody_sent(tmp_path: Path, kind: str) -> None:
     import_history(write_lines(tmp_path / "h.jsonl", rows), tmp_path / "run")
     broken = [check["id"] for check in judge_run(tmp_path / "run")["checks"] if check["outcome"] == "FAIL"]
     assert broken == ["I8"]
+
+
+def test_ended_in_its_midst(tmp_path: Path) -> None:
+    """SIGTERM leaves nothing half-made behind, as Ctrl-C does."""
+    pipe, run = tmp_path / "h.jsonl", tmp_path / "run"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "harness.cli", "import", str(pipe), "-o", str(run)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=module_environment()) as importing:
+        with pipe.open("w") as rows:
+            rows.write(json.dumps(SIMPLE[1]) + "\n")
+            rows.flush()
+            end = time.monotonic() + DEADLINE_S
+            while not list(run.glob("journals/*")) and time.monotonic() < end:
+                time.sleep(0.01)
+            importing.send_signal(signal.SIGTERM)
+            assert importing.wait(DEADLINE_S) == EXIT_INTERRUPTED
+        assert importing.stderr is not None
+        assert importing.stderr.read() == b""
+    assert not run.exists()

@@ -1,0 +1,47 @@
+"""Whoever waits for more than two seconds is told how far it has come."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from harness import progress
+from harness.progress import Progress
+
+
+def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, screen: bool, total: int) -> str:
+    """What stands on stderr when a second passes before each of eight calls."""
+    now = iter(range(100))
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: screen)
+    with Progress("judging x", total) as judging:
+        for done in range(1, 9):
+            judging.at(done)
+    return capsys.readouterr().err
+
+
+def test_in_a_log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing in the first two seconds; then a line every five."""
+    said = told(monkeypatch, capsys, screen=False, total=8)
+    assert said == "earwitness: judging x: 25 %\nearwitness: judging x: 87 %\n"
+
+
+def test_on_a_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, written again and again, and gone at the end."""
+    said = told(monkeypatch, capsys, screen=True, total=8)
+    assert said.count("\n") == 0
+    assert [part for part in said.split("\r\033[K") if part][-1] == "earwitness: judging x: 100 %"
+    assert said.endswith("\r\033[K")
+
+
+def test_without_a_total(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipe has no size: that it goes on can still be said."""
+    assert told(monkeypatch, capsys, screen=False, total=0).startswith("earwitness: judging x: ...\n")
+
+
+def test_what_is_quick_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also not at its end."""
+    with Progress("judging x", 1) as judging:
+        judging.at(1)
+    assert capsys.readouterr().err == ""
