@@ -21,6 +21,8 @@ pytestmark = [
 JUDGED_BY = ("I1", "I2", "I4", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I15")
 SERVICE_RESTART, LOST = 1012, 1006
 PACE_S = 0.1
+AFTER_A_FAULT = 5
+"""Messages of everybody, on the connections that they have then."""
 RECOVERY_S = 10.0
 BACK_S = 5.0
 """From the loss of a socket until the person is served again on another replica."""
@@ -106,6 +108,7 @@ class TestSessionPersistenceRestart:
                 with crowd.fault(f"kill {name}"):
                     await asyncio.to_thread(platform.control.kill, name)
                     await asyncio.to_thread(platform.control.start, name)
+                await crowd.go_on(AFTER_A_FAULT)
         cuts = Counter(code for witness in crowd.witnesses for code in witness.cuts)
         assert cuts[LOST] >= len(crowd.witnesses), f"the faults were not noticed: {cuts}"
         assert set(cuts) <= {LOST, 1011, SERVICE_RESTART}, cuts
@@ -125,6 +128,7 @@ class TestSessionPersistenceRestart:
             for name in services:
                 with crowd.fault(f"restart {name}"):
                     await asyncio.to_thread(platform.control.restart, name)
+                await crowd.go_on(AFTER_A_FAULT)
             visitors.over = True
             await visiting
         assert visitors.read.keys() == {200}, f"{visitors.read}, last {visitors.unexpected}"

@@ -29,6 +29,7 @@ from harness.report.judging import judge_run
 from harness.target.load import secrets_environment, without_secrets
 from harness.target.plan import Plan
 from harness.target.reference import ReferenceTarget
+from pytest_suite.factory import eventually
 from pytest_suite.under_test import UnderTest
 from pytest_suite.witness import Witness
 
@@ -36,6 +37,7 @@ LOGINS_AT_ONCE = 16
 SETTLE_S = 30.0
 COLLECT_S = 60.0
 LAG_PERIOD_S = 0.02
+GO_ON_S = 30.0
 
 
 class Witnesses:
@@ -112,6 +114,16 @@ class Witnesses:
         for witness in self.witnesses:
             await witness.back_online()
         await self.everybody(lambda w: w.say_many(w.rooms[0], 1))
+
+    async def go_on(self, messages: int) -> None:
+        """Wait, while they talk, until everybody has said so many messages more. However quickly a fault is over, the
+        crowd has met it."""
+        goals = {witness: witness.session.counter + messages for witness in self.witnesses}
+
+        async def reached() -> bool:
+            return all(witness.session.counter >= goal for witness, goal in goals.items())
+
+        await eventually(f"{messages} messages more of everybody", reached, GO_ON_S)
 
     async def everybody(self, act: Callable[[Witness], Awaitable[Any]]) -> list[Any]:
         """All at once."""
