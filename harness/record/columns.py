@@ -57,6 +57,7 @@ OWN: Final[dict[Kind, dict[str, str]]] = {
     Kind.CONNECT: {"author": "replica", "size": "duration_us"},
     Kind.DISCONNECT: {"counter": "code"},
     Kind.IDENTITY: {"counter": "place", "aux": "sender"},
+    Kind.READ: {"counter": "rows", "aux": "duration_us"},
     Kind.READ_END: {"counter": "rows"},
     Kind.PROBE: {"author": "name", **_TIMED},
     Kind.FAULT: {"author": "name", "counter": "fault", "attempt": "place"},

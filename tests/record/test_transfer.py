@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from checks.record import FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Flag, Kind, Phase, Place, empty
 from checks.roster import Roster
 from harness.errors import RecordError
+from harness.record.columns import COLUMNS, KINDS
 from harness.record.history import open_history
 from harness.record.journal import Journal
 from harness.record.reading import STRANGER
@@ -172,3 +174,13 @@ def test_defaults_are_those_of_the_record() -> None:
     nothing = empty(1)[0]
     assert {name: int(nothing[name]) for name in ABSENT} == ABSENT
     assert RECORD.itemsize == RECORD_BYTES
+
+
+def test_the_schema_is_documented() -> None:
+    """Every kind and every column stands in the tables of docs/history-schema.md."""
+    tables = (
+        (Path(__file__).parents[2] / "docs" / "history-schema.md").read_text(encoding="utf-8").split("## Headers")[0]
+    )
+    first = [line.split("|")[1] for line in tables.splitlines() if line.startswith("|")]
+    named = {word for cell in first for word in re.findall(r"\w+", cell)}
+    assert named >= {*COLUMNS, *KINDS}
