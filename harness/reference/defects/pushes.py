@@ -244,23 +244,30 @@ class GhostPush(PerListener):
 
 
 class StarveUser(PerListener):
-    """One user's pushes wait, in order, until everybody else has theirs. An opportunity is one user."""
+    """One user's pushes wait, in order, until everybody else has theirs. An opportunity is one user. It shows when the
+    first of them comes so late: until then the connection may be gone, and what waited for it."""
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
         super().__init__(inner, chance)
-        self._starved: dict[str, bool] = {}
+        self._firings: dict[str, int] = {}
+        self._shown: set[int] = set()
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
         user = listener.user_id
-        if user not in self._starved:
-            self._starved[user] = self.chance.fires()
-            if self._starved[user]:
-                self.say(feed, listener, manifest=reachable(listener))
-        if not self._starved[user] or not frames:
+        if user not in self._firings:
+            self._firings[user] = self.say(feed, listener) if self.chance.fires() else 0
+        if not self._firings[user] or not frames:
             return frames
         # One delay for all of them keeps them in order.
-        asyncio.get_running_loop().call_later(STARVED_S, listener.push, b"".join(frames))
+        asyncio.get_running_loop().call_later(STARVED_S, self._push, listener, b"".join(frames))
         return []
+
+    def _push(self, listener: Listener, data: bytes) -> None:
+        firing = self._firings[listener.user_id]
+        if reachable(listener) and firing not in self._shown:
+            self._shown.add(firing)
+            self.chance.manifest(firing)
+        listener.push(data)
 
 
 def per_listener(kind: Callable[[Pusher, Chance], PerListener]) -> Callable[[Backend, Chance], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from harness.reference.backend.wire import message_frame
 from harness.reference.defects.chance import Chance
 from harness.reference.defects.frames import changed, content, seq_of
+from harness.reference.defects.pushes import STARVED_S
 
 
 @pytest.fixture
@@ -174,5 +176,24 @@ async def test_one_user_waits(defective: Any, truth: Any) -> None:
     assert socket.seqs(key) == []
     await socket.hear(2, key)
     assert socket.seqs(key) == [1, 2]
-    assert [line["user"] for line in truth(platform).fired] == [user.id]
+    (line,) = truth(platform).fired
+    assert (line["user"], [shown["firing"] for shown in truth(platform).manifest]) == (user.id, [line["firing"]])
+    await platform.end()
+
+
+async def test_who_is_gone_before_it_is_late_waits_in_vain(defective: Any, truth: Any) -> None:
+    """Z34: what nobody hears late does not show."""
+    platform = defective("Z34:1")
+    (user,) = await platform.log_in_many(1)
+    key = await platform.room([user])
+    socket = await platform.connect(user)
+    await socket.send(key, "1")
+    await socket.hear(1, key, "ack")
+    await socket.end()
+    again, then = await platform.connect(user), time.time()
+    await again.send(key, "2")
+    await again.hear(1, key)
+    assert again.seqs(key) == [2]
+    (shown,) = truth(platform).manifest
+    assert shown["at"] >= then + STARVED_S
     await platform.end()
