@@ -24,6 +24,7 @@ from harness.errors import TargetError
 MAX_MESSAGE_BYTES = 16 * 2**20
 NO_CLOSE = 1006
 INVALID_DATA = 1007
+TOO_BIG = 1009
 WAIT_BYTES = 65536  # a cut frame up to this size is kept until it is whole; a longer one goes to the library
 UPGRADE_BYTES = 65536  # a response head longer than this is the library's to refuse
 

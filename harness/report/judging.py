@@ -83,6 +83,7 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         "checks": [t for t in told if not t["id"].startswith("H")],
         "harness": [t for t in told if t["id"].startswith("H")],
         "thresholds": thresholds,
+        "warnings": list(run.get("warnings") or ()),
         "load": figures.load_figures(views),
         "replicas": figures.replicas((view.records, view.names) for view in history.journals),
         "latency_ms": measured.latencies(),

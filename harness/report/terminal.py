@@ -41,7 +41,8 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
             for record in witness["records"]:
                 lines += record_lines({**record, "frame": None}, 0)
             lines.append(f"    alone, with its swim-lane: {witness['command']}")
-    lines += ["", f"{verdict['outcome']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()]
+    lines += ["", *(f"Note: {warning}" for warning in verdict.get("warnings", ()))]
+    lines += [f"{verdict['outcome']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()]
     lines.append(f"judged from {verdict['records']:,} records; again: earwitness check {verdict['run']}")
     return "\n".join(lines)
 

@@ -101,3 +101,26 @@ def test_more_users_than_its_owner_allows(locust: Callable[..., Any], other_chat
     assert run.code == 2, run.out
     assert "other chat allows 2 users, 5 were asked for" in run.out
     assert not (run.runs / "latest").exists()
+
+
+def test_a_wrong_path(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+    """A path that finds no text is the file's fault, not a loss of every message: said before anything begins."""
+    file = other_chat()
+    file.write_text(file.read_text().replace("what.body", "what.bdoy"))
+    run = locust("-u", "5", "-t", "10m", "--target", str(file))
+    assert run.code == 2, run.out
+    assert "frames.message.text = 'what.bdoy' finds no text in any of 4 frames" in run.out
+    assert "the keys at 'what' are by, body, n" in run.out
+    assert not (run.runs / "latest").exists()
+
+
+def test_numbers_that_nothing_is_promised_of(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+    """The run says at its beginning and in its verdict what it does not judge."""
+    file = other_chat()
+    text = file.read_text().replace('sender = "what.by" }', 'sender = "what.by", seq = "what.n" }', 1)
+    file.write_text(text.replace('sequence = "none"', ""))
+    run = locust("-u", "5", "-r", "5", "-t", "2s", "--target", str(file))
+    assert run.code == 0, run.out
+    assert run.out.count("frames.message.seq is described, but [contract] does not mention sequence") == 2
+    [warning] = run.verdict["warnings"]
+    assert 'Write sequence = "contiguous" if the platform promises it' in warning
