@@ -88,7 +88,9 @@ def _request_bytes(request: HttpRequest, url: URL) -> bytes:
     if request.body or request.method not in ("GET", "HEAD", "DELETE"):
         headers["content-length"] = str(len(request.body))
     headers.update((name.lower(), value) for name, value in request.headers.items())
-    head = [f"{request.method} {url.request_uri} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    # An address may end with its host; a request line may not (RFC 9112 §3.2.1).
+    where = url.request_uri if url.request_uri.startswith("/") else f"/{url.request_uri}"
+    head = [f"{request.method} {where} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     if any("\r" in line or "\n" in line for line in head):
         raise ValueError(f"a line break in the request {request.method} {url.path}")
     return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + request.body

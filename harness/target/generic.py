@@ -130,12 +130,13 @@ class GenericTarget:
                     values["room"] = room_id
 
     def probe(self, credentials: Credentials) -> Flow[int]:
-        """The status of `probe.url`; without one the status of the base address."""
+        """The status of `probe.url`. Without one the base address is asked: which page answers 200 is not known, so any
+        answer below 500 counts as 200."""
         headers = self._shown(credentials, self._d.to_http)
         if self._d.probe is None:
             response = yield HttpRequest("GET", self._d.http, headers, b"", "probe")
-        else:
-            response = yield self._d.probe.fill(self._d.http, self._logged_in(credentials), headers)
+            return response.status if response.status >= 500 else 200
+        response = yield self._d.probe.fill(self._d.http, self._logged_in(credentials), headers)
         return response.status
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:

@@ -40,6 +40,14 @@ def test_a_flow_gets_the_same_answers_as_on_httpx(server: Any, pool: Pool) -> No
     assert len(expected[2]) == 2
 
 
+@pytest.mark.parametrize("end", ["", "/", "?q=1", "/?q=1"])
+def test_an_address_without_a_path(server: Any, pool: Pool, end: str) -> None:
+    """The root is asked for, as httpx does it; a request line without a path would be none."""
+    with httpx.Client(timeout=5) as client:
+        assert run_flow(one(f"{server.http_url}{end}"), client).body == b"root"
+    assert run_flow_gevent(one(f"{server.http_url}{end}"), pool=pool).body == b"root"
+
+
 def test_a_redirect_is_not_followed(server: Any, pool: Pool) -> None:
     """The flow decides where to go."""
     response = run_flow_gevent(one(f"{server.http_url}/redirect"), pool=pool)

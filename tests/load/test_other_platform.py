@@ -77,6 +77,18 @@ def test_accounts_and_a_room_that_were_there_before_spoken_to_by_http(
     assert b"own password" not in written
 
 
+def test_the_main_story_with_messages_by_http(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+    """An answer belongs to its request: its scope (I14) is judged, so that nothing stays UNKNOWN. `urls.http` is a
+    bare host and there is no [probe], so the probes ask for the root."""
+    file = other_chat(file="by_http.toml")
+    file.write_text(file.read_text().replace('[probe]\nurl = "/me"\n', ""))
+    run = locust("-u", "6", "-r", "6", "-t", "6s", "--target", str(file))
+    assert run.code == 0, run.out
+    assert run.check("I14")["outcome"] == "PASS"
+    assert run.check("I14")["examined"] == run.recorded("OK")
+    assert run.check("I4")["outcome"] != "PASS"
+
+
 def test_the_same_room_with_one_lost_delivery(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
     """Among strangers a lost message of ours is still found."""
     file = other_chat("--lose", "200", file="by_http.toml")

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from harness.cli import main
+from harness.client.events import MESSAGE
 from harness.target.fit import fit
 from harness.target.load import load_target
 from harness.target.probe import judgeable
-from harness.target.rehearsal import rehearse
+from harness.target.rehearsal import Frame, rehearse
 
 OTHER = Path(__file__).parent / "other_chat"
 
@@ -121,6 +122,19 @@ def test_a_platform_that_is_at_fault_is_the_loads_to_judge(losing_chat: Any, tmp
     file.write_text(losing_chat.target_file.read_text().replace("[urls]", "max_users = 1\n[urls]", 1))
     [note] = fit(file)["notes"]
     assert "was not tried before the load" in note
+
+
+async def test_strangers_in_an_existing_room(other_chat: Any, tmp_path: Path) -> None:
+    """What an old hand says there leaves nothing UNKNOWN: neither its sender nor that it has no number of ours."""
+    shutil.copy(OTHER / "people.json", tmp_path)
+    file = tmp_path / "by_http.toml"
+    file.write_text((OTHER / "by_http.toml").read_text().replace("8765", str(other_chat.port)))
+    rehearsal = await rehearse(load_target(file), 5.0)
+    for voice in rehearsal.voices:
+        stranger = (MESSAGE, "lobby", "those were the days", -1, "old.hand", None, None)
+        voice.frames.append(Frame(voice.person, "[]", (stranger,)))
+    verdicts = {verdict for _, _, verdict in judgeable(rehearsal)}
+    assert verdicts == {"can be judged", "not promised"}
 
 
 async def test_what_a_file_cannot_describe(other_chat: Any, tmp_path: Path) -> None:
