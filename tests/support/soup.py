@@ -180,7 +180,9 @@ class _Cook:
             slots = self.message()
             author = rng.choice((slots["author"], place["client"]))
             kind = rng.choice((Kind.OK, Kind.FAIL))
-            journal.write(kind, t, **self.by_request(place), author=author, counter=slots["counter"], seq=rng.choice((NONE, 3)))
+            journal.write(
+                kind, t, **self.by_request(place), author=author, counter=slots["counter"], seq=rng.choice((NONE, 3))
+            )
         elif what < 0.35:
             journal.write(READ, t, client=place["client"], conv=conv, seq=rng.randint(0, self.seqs), aux=0)
         elif what < 0.5:
