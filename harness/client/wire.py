@@ -49,6 +49,7 @@ class Wire:
     over            no further message will be heard: a close frame came, the stream failed or it ended
     refusal         why the upgrade was refused, once it was
     close_received  code of the peer's close frame; close_sent: of ours (an echo included)
+    close_reason    the peer's, or ours where we had to fail the connection
     """
 
     __slots__ = (
@@ -244,6 +245,8 @@ class Wire:
             self.close_reason = library.close_rcvd.reason
         if library.close_sent is not None:
             self.close_sent = int(library.close_sent.code)
+            if library.parser_exc is not None and library.close_rcvd is None:
+                self.close_reason = library.close_sent.reason
         if library.close_rcvd is not None or library.parser_exc is not None:
             self.over = True
 

@@ -19,6 +19,7 @@ from harness.record.history import History, open_history
 from harness.record.rundir import write_whole
 from harness.report import figures
 from harness.report.drift import drift
+from harness.report.endings import endings, stopped
 from harness.report.facts import facts_of
 from harness.report.flood import flood
 from harness.report.junit import junit_xml
@@ -85,6 +86,8 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         "thresholds": thresholds,
         "warnings": list(run.get("warnings") or ()),
         "load": figures.load_figures(views),
+        "endings": endings((view.records, view.names) for view in history.journals),
+        "stopped": stopped(views),
         "replicas": figures.replicas((view.records, view.names) for view in history.journals),
         "latency_ms": measured.latencies(),
         "to_first_message_s": figures.to_first_message_s(history.journals, run.get("process_started")),

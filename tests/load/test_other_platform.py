@@ -115,6 +115,26 @@ def test_more_users_than_its_owner_allows(locust: Callable[..., Any], other_chat
     assert not (run.runs / "latest").exists()
 
 
+def test_how_connections_ended(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+    """Close code and reason of the platform with their count, in the verdict's text and in verdict.json."""
+    file = other_chat("--tire", "3")
+    run = locust("-u", "4", "-r", "4", "-t", "5s", "--target", str(file), story=TALKING)
+    row = next(row for row in run.verdict["endings"] if row["by"] == "platform")
+    assert (row["code"], row["reason"]) == (4002, "that was enough")
+    assert row["count"] == sum(row["count"] for row in run.verdict["endings"] if row["by"] == "platform") > 3
+    assert f"connections ended by the platform: {row['count']} with 4002 'that was enough'" in run.out
+
+
+def test_a_platform_that_dies_in_mid_run(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+    """One line says when it stopped answering, and how its connections ended."""
+    file = other_chat("--die", "40")
+    run = locust("-u", "5", "-r", "5", "-t", "7s", "--drain-s", "3", "--target", str(file), story=TALKING)
+    assert run.code == 3, run.out
+    assert run.verdict["stopped"]["ended"] == 5
+    assert run.out.count("Note: the platform stopped answering") == 1
+    assert "connections ended by the platform: 5 without a close frame (1006)" in run.out
+
+
 def test_a_wrong_path(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
     """A path that finds no text is the file's fault, not a loss of every message: said before anything begins."""
     file = other_chat()
