@@ -12,6 +12,7 @@ from checks.catalogue import ALL
 from checks.fold import Check
 from checks.judge import Judge, Watcher
 from checks.outcome import counts, outcome_of_run
+from checks.record import Kind
 from checks.verdict import Outcome, Verdict, upper_bound_95
 from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN
 from harness.progress import Progress
@@ -84,7 +85,7 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         "checks": [t for t in told if not t["id"].startswith("H")],
         "harness": [t for t in told if t["id"].startswith("H")],
         "thresholds": thresholds,
-        "warnings": list(run.get("warnings") or ()),
+        "warnings": warnings_of(history, views),
         "load": figures.load_figures(views),
         "endings": endings((view.records, view.names) for view in history.journals),
         "stopped": stopped(views),
@@ -98,6 +99,16 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         ),
         "records": sum(len(records) for records in views),
     }
+
+
+def warnings_of(history: History, views: Sequence[figures.Records]) -> list[str]:
+    """Sentences about what this verdict does not speak of. A run has its own; of an import we say what we see."""
+    found = list(history.run.get("warnings") or ())
+    numbered = any(((view["kind"] == Kind.DELIVER) & (view["seq"] >= 0)).any() for view in views)
+    if numbered and "imported_from" in history.run and history.contract.sequence == "none":
+        unsaid = "messages have numbers, but the contract promises no sequence: their gaps (I4) are not judged"
+        found.append(f'{unsaid}. Import with sequence = "contiguous" or "increasing" if that is promised.')
+    return found
 
 
 def measure(history: History, run_dir: Path) -> Measured:
