@@ -76,7 +76,8 @@ def stopped(views: Sequence[Records]) -> dict[str, Any] | None:
     at_s, silent_s  seconds from the start of the load to that word, and from there to the end of the load
     unanswered      messages and requests without answer since
     ended           connections that ended since, not by us"""
-    begin, drain = _phase(views, Phase.LOAD, min), _phase(views, Phase.DRAIN, min)
+    phases = [view[view["kind"] == Kind.PHASE] for view in views]
+    begin, drain = _first(phases, Phase.LOAD), _first(phases, Phase.DRAIN)
     if begin is None or drain is None:
         return None
     last = max([begin, *(_last_word(view, drain) for view in views)])
@@ -117,9 +118,8 @@ def stopped_line(found: Mapping[str, Any]) -> str:
     )
 
 
-def _phase(views: Sequence[Records], phase: Phase, choose: Any) -> int | None:
-    times = [int(t) for view in views for t in view["t"][(view["kind"] == Kind.PHASE) & (view["counter"] == phase)]]
-    return choose(times) if times else None
+def _first(phases: Sequence[Records], phase: Phase) -> int | None:
+    return min((int(t) for rows in phases for t in rows["t"][rows["counter"] == phase]), default=None)
 
 
 def _last_word(view: Records, drain: int) -> int:

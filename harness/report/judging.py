@@ -104,8 +104,8 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
 def warnings_of(history: History, views: Sequence[figures.Records]) -> list[str]:
     """Sentences about what this verdict does not speak of. A run has its own; of an import we say what we see."""
     found = list(history.run.get("warnings") or ())
-    numbered = any(((view["kind"] == Kind.DELIVER) & (view["seq"] >= 0)).any() for view in views)
-    if numbered and "imported_from" in history.run and history.contract.sequence == "none":
+    unpromised = "imported_from" in history.run and history.contract.sequence == "none"
+    if unpromised and any(((view["kind"] == Kind.DELIVER) & (view["seq"] >= 0)).any() for view in views):
         unsaid = "messages have numbers, but the contract promises no sequence: their gaps (I4) are not judged"
         found.append(f'{unsaid}. Import with sequence = "contiguous" or "increasing" if that is promised.')
     return found
