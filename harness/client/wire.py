@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidStatus, InvalidURI
+from websockets.exceptions import InvalidHeader, InvalidStatus, InvalidURI
 from websockets.extensions import ClientExtensionFactory
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol, State
@@ -286,11 +286,14 @@ def _client_protocol(
     subprotocols = [Subprotocol(name) for name in handshake.subprotocols] or None
     client = ClientProtocol(uri, subprotocols=subprotocols, extensions=extensions, max_size=max_bytes)
     request = client.connect()
-    for name, value in handshake.headers.items():
-        # A header of the user's stands in for ours (Host, Origin): it must not come twice.
-        if name in request.headers:
-            del request.headers[name]
-        request.headers[name] = value
+    try:
+        for name, value in handshake.headers.items():
+            # A header of the user's stands in for ours (Host, Origin): it must not come twice.
+            if name in request.headers:
+                del request.headers[name]
+            request.headers[name] = value
+    except InvalidHeader as error:  # its value may be a secret
+        raise TargetError(f"The header {error.name} has a character that no request can have.") from None
     client.send_request(request)
     return client
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from checks.contract import Contract, ContractError
 from checks.record import Place
@@ -113,11 +114,23 @@ def _urls(top: Table) -> tuple[str, str, str]:
         urls.fault("http", f"= {http!r} is no http address", 'http = "http://127.0.0.1:8000"')
     if socket and not re.match(r"wss?://[^/\s]+", socket):
         urls.fault("socket", f"= {socket!r} is no ws address", 'socket = "ws://127.0.0.1:8000/ws"')
+    for key, url in (("http", http), ("socket", socket)):
+        if url and (problem := _address_fault(url)):
+            urls.fault(key, f"= {url!r} {problem}", f'{key} = "{"http" if key == "http" else "ws"}://127.0.0.1:8000"')
     ca_file = urls.text("ca_file", example="ca.pem")
     if ca_file and not (Path(top.faults.where).parent / ca_file).is_file():
         urls.fault("ca_file", f"= {ca_file!r}: there is no such file", 'ca_file = "ca.pem"')
     urls.finish()
     return http, socket, ca_file
+
+
+def _address_fault(url: str) -> str:
+    """What is wrong with the host or the port of an address; "" if nothing."""
+    try:
+        parts = urlsplit(url)
+        return "" if parts.hostname and parts.port != 0 else "names no host and port"
+    except ValueError as error:
+        return f"is no address ({error})"
 
 
 def _contract(top: Table, path: Path) -> Contract:

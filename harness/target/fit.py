@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness.errors import EarwitnessError, TargetError
+from harness.errors import EXIT_INTERRUPTED, EarwitnessError, TargetError
 from harness.target.load import load_target
 from harness.target.rehearsal import Unfit, cast, rehearse
 
@@ -48,6 +48,8 @@ def main() -> int:
         print(json.dumps(fit(Path(sys.argv[1]))))
     except EarwitnessError as error:
         print(json.dumps({"fault": str(error), "notes": []}))
+    except KeyboardInterrupt:  # the load says so
+        return EXIT_INTERRUPTED
     return 0
 
 

@@ -57,21 +57,25 @@ def misfits(rules: FrameRules, contract: Contract, frames: Sequence[str | bytes]
     if frames and not values:
         return [Misfit(f"none of {len(frames)} frames could be read as frames.{_unreadable(rules)}.", True)]
     by_rule: dict[str, list[Any]] = {rule.name: [] for rule in rules.rules}
+    unlisted: dict[str, list[Any]] = {rule.name: [] for rule in rules.rules}
     unknown = []
-    found: list[Misfit] = []
     for value in values:
         rule = rules.rule_of(value)
         items = _items(rule, value)
         if rule is None:
             unknown.append(value)
         elif items is None:
-            found.append(_nothing_at(rule, "items", [value], True))
+            unlisted[rule.name].append(value)
         else:
             by_rule[rule.name] += items
-    found += _unrecognised(rules, contract, by_rule, unknown, sent)
+    if any(unlisted["message"]) and not by_rule["message"]:
+        message = next(rule for rule in rules.rules if rule.name == "message")
+        return [_nothing_at(message, "items", unlisted["message"], True)]
+    found = list(_unrecognised(rules, contract, by_rule, unknown, sent))
     for rule in rules.rules:
         found += _paths(rule, contract, by_rule[rule.name], sent)
-    found = list(dict.fromkeys(found))
+        if unlisted[rule.name] and not by_rule[rule.name]:
+            found.append(_nothing_at(rule, "items", unlisted[rule.name], False))
     return sorted(found, key=lambda one: not one.fatal)
 
 
@@ -96,7 +100,10 @@ def _unrecognised(
     """Messages and answers that came as frames which no rule, or another one, recognises."""
     messages = next((rule for rule in rules.rules if rule.name == "message"), None)
     if messages is not None and not by_rule["message"]:
-        others = [*unknown, *(value for name, values in by_rule.items() if name != "replayed" for value in values)]
+        others = [
+            *unknown,
+            *(value for name, values in by_rule.items() if name not in ("replayed", "ack", "nack") for value in values),
+        ]
         carrying = [value for value in others if _has(value, sent.marks)]
         if carrying:
             yield Misfit(f"{_told_apart(rules, messages)}, but what was sent came in {_kinds(rules, carrying)}.", True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidHeader, InvalidStatus
 from websockets.frames import Close
 from websockets.typing import Subprotocol
 
@@ -171,6 +171,8 @@ async def _ask(http: httpx.AsyncClient, flow: Flow[T], doing: str) -> T:
     except FlowError as error:
         passing = error.status >= 500 or error.status in PASSING
         raise (TargetError if passing else Unfit)(f"When {doing}, the answer did not fit. {error}") from error
+    except (UnicodeError, httpx.LocalProtocolError, httpx.InvalidURL):
+        raise Unfit(f"When {doing}, a header or the address had a character that no request can have.") from None
     except httpx.HTTPError as error:
         raise TargetError(f"When {doing}, nobody answered ({_words(error)}). Is the platform running?") from error
 
@@ -223,6 +225,8 @@ async def _connect(handshake: Handshake, person: Person, timeout_s: float) -> Cl
             max_size=MAX_MESSAGE_BYTES,
             proxy=None,
         )
+    except InvalidHeader as error:  # its value may be a secret
+        raise Unfit(f"The header {error.name} of {person.name} has a character that no request can have.") from None
     except (OSError, TimeoutError, InvalidHandshake) as error:
         where = handshake.url.partition("?")[0]
         status = error.response.status_code if isinstance(error, InvalidStatus) else 500

@@ -59,6 +59,16 @@ def test_a_small_file(write: Callable[[str], Path]) -> None:
     assert (target.says_joined, target.sends_by_http, target.rooms_exist) == (False, False, False)
 
 
+def test_a_secret_that_no_header_can_have(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key with a line break in the environment: said before anybody connects, and not shown."""
+    monkeypatch.setenv("CHAT_API_KEY", "first line\nsecond line")
+    [fault] = faults_of(
+        write(SMALL.replace("[send]", '[socket]\nheaders = { X-Api-Key = "env:CHAT_API_KEY" }\n[send]'))
+    )
+    assert fault.startswith("socket.headers.X-Api-Key has a line break")
+    assert "second line" not in fault
+
+
 def test_all_faults_at_once(write: Callable[[str], Path]) -> None:
     """One run of the tool shows everything that has to be mended."""
     text = """
@@ -102,6 +112,11 @@ sequenze = "none"
         (', text = "{text}"', "", "send.frame does not contain {text}"),
         ('body = { user = "{email}"', 'body = { user = "{mail}"', "login.body uses the unknown placeholder {mail}"),
         ('url = "/login"', "", 'login.url is missing; for example url = "/login"'),
+        ("http://127.0.0.1:1", "http://[::1", "urls.http = 'http://[::1' is no address (Invalid IPv6 URL)"),
+        ("http://127.0.0.1:1", "http://127.0.0.1:99999", "urls.http = 'http://127.0.0.1:99999' is no address"),
+        ("ws://127.0.0.1:1/ws", "ws://:80/ws", "urls.socket = 'ws://:80/ws' names no host"),
+        ("[send]", '[socket]\nheaders = { "X Key" = "1" }\n[send]', "socket.headers has the name 'X Key', which no"),
+        ("[send]", '[http]\ncookies = { sid = "日本" }\n[send]', "http.cookies.sid has a line break, or a character"),
         ("[send]", "[send]\nframes = 1", "send.frames is not known here (did you mean frame?)"),
         ("[send]", '[history]\nurl = "/h"\npaging = "after"\ntext = "t"\n[send]', "does not contain {after}"),
         ("[send]", '[rooms]\nexisting = [{ label = "x", members = "some" }]\n[send]', "neither \"all\" nor a list"),
