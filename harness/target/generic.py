@@ -52,9 +52,9 @@ class GenericTarget:
         self.faults: Mapping[str, FaultCommands] = description.faults
         self._accounts = tuple(
             {
-                "name": str(row.get("name", "")),
+                "name": str(row.get("name") or row.get("email", "")),
                 "email": str(row.get("email", row.get("name", ""))),
-                "secret": str(row.get("secret", "")),
+                "secret": str(row.get("secret", row.get("password", ""))),
             }
             for row in description.accounts
         )
