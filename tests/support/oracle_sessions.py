@@ -297,10 +297,15 @@ def _listened_to_the_end(h: History, r: R, conv: int) -> bool:
 
 def connection_scope(h: History) -> Opinion:
     """I14: an answer comes on the connection on which was asked, or, where the contract speaks of devices, on a later
-    one of the same client."""
+    one of the same client. One by HTTP comes to the client that asked; one on a socket to a request is left alone."""
     examined = violations = 0
     for r in h.of(Kind.OK, Kind.FAIL):
-        asked = [s for s in h.invokes.get(r.message, ()) if r.attempt in (0, s.attempt)]
+        sendings = h.invokes.get(r.message, ())
+        if r.conn == 0:
+            examined += bool(sendings)
+            violations += bool(sendings) and r.client != r.author
+            continue
+        asked = [s for s in sendings if r.attempt in (0, s.attempt) and s.conn != 0]
         if asked:
             examined += 1
             violations += not any(_in_scope(h, r, s) for s in asked)
