@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from checks.accounts import SYNC, UNIQUE_ACCOUNT
 from checks.answers import CONNECTION_SCOPE, FAILED_NO_EFFECT, SINGLE_COMPLETION
+from checks.attained import LOAD_ATTAINED
 from checks.authority import LIVE_AUTHORITY
 from checks.availability import AVAILABILITY
 from checks.breakers import BREAKERS
@@ -16,7 +17,7 @@ from checks.fifo import FIFO
 from checks.fold import Check
 from checks.forgery import FORGERY
 from checks.gaps import GAP_FREE
-from checks.health import CLOCK, LOAD_ATTAINED, NOT_VACUOUS, OWN_ORDER, RECORD_COMPLETE
+from checks.health import CLOCK, NOT_VACUOUS, OWN_ORDER, RECORD_COMPLETE
 from checks.heard import IDENTITY, INTEGRITY, ISOLATION, NO_DUPLICATION
 from checks.keys import KEY_INTEGRITY
 from checks.limits import NEVER_LESS, NEVER_MORE
@@ -30,6 +31,7 @@ from checks.retry import RETRY_AFTER
 from checks.revoked import REVOKED
 from checks.runs import AGENT_STREAM
 from checks.single_use import REFRESH, SINGLE_USE
+from checks.soundness import STORY_SOUND
 from checks.stored import ONCE, STORED_CHECK
 from checks.truth import ROSTER_TRUTH
 from checks.validity import DEADLINE, REVOCATION_BOUND
@@ -41,6 +43,7 @@ ALL: tuple[Check, ...] = (
     LOAD_ATTAINED,
     OWN_ORDER,
     ROSTER_TRUTH,
+    STORY_SOUND,
     FIFO,
     TOTAL_ORDER,
     CAUSAL_ORDER,

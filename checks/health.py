@@ -1,4 +1,4 @@
-"""H1–H5: is the record itself fit to judge by? They answer PASS or UNKNOWN, never FAIL: the tester is at fault."""
+"""H1–H3 and H5: is the record itself fit to judge by? They answer PASS or UNKNOWN, never FAIL: the fault is ours."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ NEVER = np.iinfo(np.int64).max
 CLOCK_TOLERANCE_NS = 50_000_000
 """Records of different connections may be written a little later than they were stamped."""
 LAG_BOUND_MS = 100.0
+"""Loop lag p99 of a load process beyond which times are not to be trusted."""
 
 RECORDS, INDEX, BREAKS, LATEST, BACKWARD, FIRST_INVOKE, LAST_INVOKE = range(7)
 
@@ -199,52 +200,20 @@ class Clock(Watching):
         return self.healthy(len(end.journals), faults, facts)
 
 
-def _lags(end: End, which: str = "p99") -> list[float]:
+def lags_ms(end: End, which: str = "p99") -> list[float]:
+    """Return loop lag in milliseconds as each journal tells it; `which` is p50, p99 or max."""
     footers = [journal.footer for journal in end.journals if journal.footer]
     return [float(f["lag_ms"][which]) for f in footers if isinstance(f.get("lag_ms"), Mapping) and which in f["lag_ms"]]
 
 
 def lag_p99_ms(end: End) -> float | None:
     """The largest p99 of loop lag that a journal tells; None if none does."""
-    return max(_lags(end), default=None)
+    return max(lags_ms(end), default=None)
 
 
 def longest_lag_ns(end: End) -> int:
     """By how much something may have been written down late, as far as a journal tells."""
-    return int(max(_lags(end, "max"), default=0.0) * 1e6)
-
-
-class LoadAttained(Health):
-    """H4: the load that was offered was attained: the users came on, and what they were to say was said. Loop lag is
-    reported; only checks that use time need it bounded.
-
-    Facts: `users_planned` (compared with who logged in), `messages_offered`, `messages_sent` (default: the footers'
-    sum), `load_attained_min` (default 0.95), `lag_bound_ms` (default 100)."""
-
-    def finish(self, end: End) -> Verdict:
-        footers = [journal.footer for journal in end.journals if journal.footer]
-        lags = _lags(end)
-        offered = end.facts.get("messages_offered")
-        sent = end.facts.get("messages_sent", sum(int(f.get("messages_sent", 0)) for f in footers))
-        least = float(end.facts.get("load_attained_min", 0.95))
-        bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
-        faults, remark = [], ""
-        planned, came = end.facts.get("users_planned"), self._came(end)
-        if planned and came < least * planned:
-            faults.append(f"{came} of {planned} users came on, fewer than {least:.0%}")
-        if offered and sent < least * offered:
-            faults.append(f"{sent} of {offered} messages that were to be sent were sent, fewer than {least:.0%}")
-        if lags and max(lags) > bound:
-            remark = f"loop lag p99 was {max(lags):.0f} ms (bound {bound:.0f} ms): times are not to be trusted"
-        if not lags and not offered:
-            faults.append("no journal tells its loop lag, and no offered load was stated")
-        facts = {"lag_p99_ms": max(lags) if lags else None, "offered": offered, "sent": sent, "users": came}
-        return self.healthy(len(lags) + (1 if offered else 0), faults, facts, remark)
-
-    def _came(self, end: End) -> int:
-        """How many clients logged in."""
-        logins, _ = end.world.kept.of(Kind.LOGIN)
-        return len(np.unique(logins["client"]))
+    return int(max(lags_ms(end, "max"), default=0.0) * 1e6)
 
 
 class OwnOrder(Health):
@@ -272,5 +241,4 @@ class OwnOrder(Health):
 RECORD_COMPLETE = Described(id="H1", name="record-complete", title="Is the record complete?", fold=RecordComplete)
 NOT_VACUOUS = Described(id="H2", name="not-vacuous", title="Was there anything to judge?", fold=NotVacuous)
 CLOCK = Described(id="H3", name="clock", title="Can times be compared?", fold=Clock)
-LOAD_ATTAINED = Described(id="H4", name="load-attained", title="Was the intended load reached?", fold=LoadAttained)
 OWN_ORDER = Described(id="H5", name="own-order", title="Did the tester record in order?", fold=OwnOrder)

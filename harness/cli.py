@@ -7,12 +7,16 @@ import importlib
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from harness.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EarwitnessError
 
+RUN = "run"
+"""This verb passes its options on to Locust, and so parses none of them here."""
 VERBS = {
+    RUN: ("harness.load.command", "run a story under load and judge it (Locust with all its options)"),
     "up": ("harness.platform.up", "start the whole platform in the foreground and print its endpoints"),
     "check": ("harness.report.check", "judge a run directory again"),
     "compare": ("harness.report.compare", "say whether one run is slower than another, beyond noise"),
@@ -23,12 +27,14 @@ VERBS = {
 }
 
 EPILOG = """exit codes: 0 PASS, 1 FAIL (a promise was broken), 2 could not run, 3 UNKNOWN (too little was seen),
-4 a threshold was missed. The main job: locust -f locustfiles/ws_ordering.py --headless"""
+4 a threshold was missed, 130 or 143 interrupted. The main job: earwitness run ws_ordering --headless"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run one verb; a user's mistake is one sentence and exit code 2, never a traceback."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == [RUN]:
+        return int(importlib.import_module(VERBS[RUN][0]).main(arguments[1:]))
     parser = argparse.ArgumentParser(
         prog="earwitness", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -45,12 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _ended_like_an_interrupt():
             return int(module.run(args))
+    except (BrokenPipeError, KeyboardInterrupt) as end:
+        return EXIT_CANNOT_RUN if isinstance(end, BrokenPipeError) else EXIT_INTERRUPTED
     except EarwitnessError as error:
         print(f"earwitness: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except Exception:  # ours, not the user's; and exit code 1 would say that a promise was broken
+        traceback.print_exc()
+        print("earwitness: this is a defect of earwitness; please report it with the lines above.", file=sys.stderr)
         return EXIT_CANNOT_RUN
 
 

@@ -8,6 +8,15 @@ EXIT_CANNOT_RUN = 2
 EXIT_UNKNOWN = 3
 EXIT_THRESHOLD = 4
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+RANKED = (EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN, EXIT_TERMINATED, EXIT_INTERRUPTED, EXIT_FAIL, EXIT_CANNOT_RUN)
+"""Exit codes, the one that tells most last: it stands where several hold."""
+
+
+def worse(one: int, other: int) -> int:
+    """Return which of two exit codes stands where both hold. A number that is none of ours could not run."""
+    return max(one, other, key=lambda code: RANKED.index(code) if code in RANKED else len(RANKED))
 
 
 class EarwitnessError(Exception):

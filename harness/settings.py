@@ -79,7 +79,10 @@ def load_settings(path: Path | str | None = None, environ: Mapping[str, str] = o
     if path is not None or chosen.exists():
         data = read_toml(chosen)
     faults = Faults(f"{where} and {ENV_PREFIX}* variables")
-    environment = Table(data, faults).table("test_environment", example="{}")
+    whole = Table(data, faults)
+    environment = whole.table("test_environment", example="{}")
+    whole.has("thresholds")  # which a run reads
+    whole.finish()
     values: dict[str, dict[str, Any]] = {}
     for service, keys in _SERVICES.items():
         table = environment.table(service, example='{ port = "dynamic" }') if environment else None

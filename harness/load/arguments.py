@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.described import read_toml
+from harness.described import near, read_toml
 from harness.errors import SettingsError
+from harness.load.command_line import check_when_parsed
 from harness.platform.faults import Planned, read_schedule
 from harness.report.thresholds import EXAMPLE, METRICS, Threshold, merged, parse_all
 from harness.settings import DEFAULT_FILE
@@ -21,6 +22,7 @@ def add_arguments(parser: Any, **_: Any) -> None:
     """Listener of Locust's init_command_line_parser."""
     # Locust binds its web UI and its master to every interface unless told; a tester must not open the machine.
     parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1")
+    check_when_parsed(parser)
     group = parser.add_argument_group(
         "Earwitness",
         "Every frame is recorded and judged. "
@@ -138,14 +140,19 @@ def read_thresholds(options: Any, story: Story) -> list[str]:
     own = parse_all(f"the story {story.name}", story.thresholds)
     if options.target:
         own = [one for one in own if one.metric != "memory"]
-    project = _thresholds_in("pyproject.toml", lambda data: data.get("tool", {}).get("earwitness", {}))
-    local = _thresholds_in(DEFAULT_FILE, lambda data: data)
+    project = _thresholds_in("pyproject.toml", lambda data: data.get("tool", {}).get("earwitness", {}), ("thresholds",))
+    local = _thresholds_in(DEFAULT_FILE, lambda data: data, ("thresholds", "test_environment"))
     return merged(own, project, local, parse_all("--threshold", options.threshold or ()))
 
 
-def _thresholds_in(name: str, table: Callable[[dict[str, Any]], Any]) -> list[Threshold]:
+def _thresholds_in(name: str, table: Callable[[dict[str, Any]], Any], keys: Sequence[str]) -> list[Threshold]:
+    """The thresholds of a file that may have these keys, or of none. Raises SettingsError, also for other keys."""
     path = Path(name)
-    given = table(read_toml(path)).get("thresholds", []) if path.exists() else []
+    data = table(read_toml(path)) if path.exists() else {}
+    unknown = [key for key in data if key not in keys] if isinstance(data, dict) else []
+    if unknown:
+        raise SettingsError(name, [f"{key} is not known here{near(key, keys)}" for key in unknown])
+    given = data.get("thresholds", [])
     if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
         raise SettingsError(name, [f'thresholds is no list of texts; write thresholds = ["{EXAMPLE}"]'])
     return parse_all(name, given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -16,17 +17,18 @@ from gevent import subprocess
 from gevent.event import Event
 from locust.runners import MasterRunner
 
-from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EXIT_UNKNOWN
+from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, worse
 from harness.load.arguments import read_faults, read_thresholds, seed_of
+from harness.load.contradictions import refuse_contradictions, refuse_late_faults, refuse_unknown_checks
 from harness.load.judge import JUDGE_DEADLINE_S, JudgeBeside
 from harness.load.metrics import Metrics
 from harness.load.sampler import Sampler
-from harness.load.shapes import shape_of
+from harness.load.shapes import Foreseen, foreseen_of, shape_of
+from harness.load.signals import Interruption
 from harness.load.under_test import UnderTest
 from harness.platform.faults.orders import links_needed
 from harness.record.rundir import RunDirectory
 from harness.target.faulting import JOURNALS, Faults
-from harness.target.pace import Arrivals
 from harness.target.plan import Plan
 
 if TYPE_CHECKING:
@@ -34,7 +36,10 @@ if TYPE_CHECKING:
     from harness.load.part import Part
 
 COLLECT_DEADLINE_S = 120.0
-RANK = {EXIT_CANNOT_RUN: 4, 1: 3, EXIT_UNKNOWN: 2, 4: 1, EXIT_PASS: 0}
+EARLY_S = 1.0
+"""A run that ends so long before its planned time has ended on time."""
+WEB_RESERVE = 100
+"""Users that the web UI may add to a run, at least; as many again as the run begins with, if those are more."""
 
 
 class Conductor:
@@ -48,7 +53,12 @@ class Conductor:
         self.shape = shape_of(options)
         if self.shape is not None:
             life.environment.shape_class = self.shape
-        Arrivals.parse(options.arrivals)  # its faults are told before anything is begun
+        elif life.environment.shape_class is not None:
+            foreseen_of(life.environment.shape_class)  # a shape that cannot be foreseen is refused now
+        refuse_contradictions(options, life.environment.user_classes)
+        self.interruption: Interruption | None = None
+        self.form_run_time_s: float | None = None
+        self._begun = 0.0
         self.worst: int | None = None
         self.run: RunDirectory | None = None
         self.runs: list[Path] = []
@@ -56,12 +66,13 @@ class Conductor:
         self._sampler: Sampler | None = None
         self._replies: dict[str, dict[str, Any]] = {}
         self._expected: set[str] = set()
-        self._here: set[str] = set()
+        self._here: dict[str, int] = {}
         self._reply_came = Event()
         self._finishing: Event | None = None
         self._told: list[str] = []
         RunDirectory.check_root(Path(options.runs))
         self._plan = read_faults(options, life.story)
+        refuse_late_faults(self._plan, options)
         self._faults: Faults | None = None
         if options.metrics_port:
             self.metrics.serve(options.metrics_port)
@@ -71,7 +82,7 @@ class Conductor:
             self.under_test = UnderTest.from_options(options, life.story.platform, links_needed(self._plan))
             started.callback(self.under_test.close)
             self.under_test.faults(self._plan)  # said now, before anything is begun, if one cannot be had
-            self._judge.await_warm()
+            refuse_unknown_checks(life.story, self._judge.await_warm())
             started.pop_all()
 
     # -- begin ------------------------------------------------------------------------------------------------------
@@ -79,14 +90,17 @@ class Conductor:
     def begin(self) -> None:
         """Make the run directory and give every load process its part. Called in Locust's `test_start`."""
         runner, story = self.life.runner, self.life.story
+        self._begun = time.monotonic()
         seed = self.seed_given if self.seed_given is not None else secrets.randbelow(1 << 32)
         workers = self._workers()
-        wanted = self._users()
+        foreseen = self._foreseen()
+        wanted = foreseen.users
         clients = -(-wanted // len(workers)) * len(workers)
         self.under_test.allow(wanted)
         plan = self.under_test.plan(
-            seed=seed, tag=secrets.token_hex(4), clients=clients, sizes=story.room_sizes, devices=story.devices
-        )
+            seed=seed, tag=secrets.token_hex(4), clients=clients, sizes=story.room_sizes, devices=story.devices,
+            reserve=0 if self.options.headless else max(wanted, WEB_RESERVE),
+        )  # fmt: skip
         self.run = run = RunDirectory.create(Path(self.options.runs), story.name, seed)
         self._finishing = None
         assignment = {
@@ -94,11 +108,12 @@ class Conductor:
             "plan": plan.to_dict(),
             "target": self.under_test.description,
             "arrivals": self.options.arrivals,
+            "grows": foreseen.grows,
             "secrets": self.under_test.secrets(story.judged_by),
             "keep_frames": bool(self.options.keep_frames),
             "indexes": {worker: index for index, worker in enumerate(workers)},
         }
-        self._write_down(run, plan, workers, assignment)
+        self._write_down(run, plan, workers, assignment, foreseen)
         self.runs.append(run.path.resolve())
         if self._plan:
             self._faults = Faults(run, self._plan, self.under_test.faults(self._plan), self.under_test.control)
@@ -108,16 +123,23 @@ class Conductor:
         self._judge.follow(run.path)
         self._sampler = Sampler(run.path / "tables" / "services.jsonl", self.under_test)
         print(f"earwitness: run {run.path} · seed {seed} · {wanted} users", flush=True)
-        self._expected, self._here = set(workers), set()
+        self._expected, self._here = set(workers), {}
         if isinstance(runner, MasterRunner):
             for worker in workers:
                 runner.send_message("earwitness-begin", assignment, worker)
         else:
             self.life.begin_part(assignment, 0, 1, self._alone_and_here)
 
-    def _users(self) -> int:
-        """How many there will be at most."""
-        return int(self.life.runner.target_user_count) if self.shape is None else self.shape.peak
+    def _foreseen(self) -> Foreseen:
+        """How many users there will be at most, and for how long. Raises SettingsError for a shape that hides it."""
+        environment = self.life.environment
+        if self.shape is not None:
+            return Foreseen(self.shape.peak, float(self.options.run_time), grows=True)
+        if environment.shape_class is not None:
+            return foreseen_of(environment.shape_class)
+        timed = self.options.headless or self.options.autostart
+        seconds = self.options.run_time if timed else self.form_run_time_s
+        return Foreseen(int(self.life.runner.target_user_count), None if not seconds else float(seconds))
 
     def _workers(self) -> list[str]:
         runner = self.life.runner
@@ -126,7 +148,9 @@ class Conductor:
         clients = runner.clients
         return [node.id for node in clients.ready + clients.running + clients.spawning]
 
-    def _write_down(self, run: RunDirectory, plan: Plan, workers: list[str], assignment: Mapping[str, Any]) -> None:
+    def _write_down(
+        self, run: RunDirectory, plan: Plan, workers: list[str], assignment: Mapping[str, Any], foreseen: Foreseen
+    ) -> None:
         story = self.life.story
         run.update(
             seed=plan.seed,
@@ -136,7 +160,7 @@ class Conductor:
             thresholds=self.thresholds,
             process=os.getpid(),
             process_started=psutil.Process().create_time(),
-            planned={"users": self._users()}
+            planned={"users": foreseen.users, "seconds": foreseen.seconds}
             | {name: getattr(self.options, name, None) for name in ("spawn_rate", "shape", "arrivals")},
             plan=plan.to_dict(),
             target=self.under_test.description,
@@ -153,16 +177,16 @@ class Conductor:
         (run.path / "tables").mkdir(exist_ok=True)
 
     def _alone_and_here(self, part: Part) -> None:
-        part.everyone_here.set()
+        part.all_here(part.users_started)
         if self._faults is not None:
             self._faults.begin()
 
-    def part_is_here(self, worker: str) -> None:
-        """A worker's users have all started; when all workers said so, everybody is told."""
-        self._here.add(worker)
-        if self._here >= self._expected:
+    def part_is_here(self, worker: str, users: int) -> None:
+        """A worker's users have all started, so many; when all workers said so, everybody is told."""
+        self._here[worker] = users
+        if self._here.keys() >= self._expected:
             for each in self._expected:
-                self.life.runner.send_message("earwitness-everyone", {}, each)
+                self.life.runner.send_message("earwitness-everyone", {"users": sum(self._here.values())}, each)
             if self._faults is not None:
                 self._faults.begin()
 
@@ -188,6 +212,7 @@ class Conductor:
 
     def _finish(self, run: RunDirectory) -> None:
         deadline_s = float(self.options.drain_s)
+        self._note_interruption(run)
         if self._faults is not None:
             run.update(faults_without_effect=self._faults.end())
             self._faults = None
@@ -195,6 +220,7 @@ class Conductor:
         if isinstance(self.life.runner, MasterRunner):
             self._drain_workers(deadline_s)
         elif self.life.part is not None:
+            self.life.see_others()
             self.life.part.settle(self.life.part.drain(deadline_s), deadline_s)
             self.life.end_part()
         if self._sampler is not None:
@@ -203,8 +229,29 @@ class Conductor:
         run.update(state="drained")
         print("earwitness: reading the final state ...", flush=True)
         self._collect(run)
-        run.update(state="collected")
+        run.update(state="collected", **self._story_errors())
         self._note(self._verdict(run))
+
+    @property
+    def interrupted_by(self) -> signal.Signals | None:
+        """The signal that ends this process, if one came."""
+        return None if self.interruption is None else self.interruption.first
+
+    def _note_interruption(self, run: RunDirectory) -> None:
+        """Write down that the run ends before its planned time; that is said in the verdict (H4)."""
+        planned, passed = run.run["planned"]["seconds"], time.monotonic() - self._begun
+        if planned is None or passed + EARLY_S >= planned:
+            return
+        number = self.interrupted_by
+        run.update(interrupted={"after_s": round(passed, 3), "of_s": planned, "by": number.name if number else ""})
+        if number is not None:
+            self._note(128 + number)
+
+    def _story_errors(self) -> dict[str, Any]:
+        """What went wrong in the story's listeners here; a process with users has written it into its journal."""
+        if not isinstance(self.life.runner, MasterRunner):
+            return {}
+        return {"story_errors": self.life.soundness.summary()}
 
     def _drain_workers(self, deadline_s: float) -> None:
         acked = self._ask("earwitness-drain", "earwitness-acked", {"deadline_s": deadline_s}, deadline_s + 5)
@@ -258,8 +305,7 @@ class Conductor:
         self._told.clear()
 
     def _note(self, code: int) -> None:
-        if self.worst is None or RANK.get(code, 4) > RANK.get(self.worst, 4):
-            self.worst = code
+        self.worst = code if self.worst is None else worse(code, self.worst)
 
     def exit_code(self) -> int:
         """The worst run's. Without any run: a web UI that was only opened is well, a headless process could not run."""

@@ -18,6 +18,7 @@ from harness.client.flow import FlowError
 from harness.client.http_gevent import run_flow_gevent
 from harness.client.posting import Poster
 from harness.client.session import ChatSession
+from harness.load.context import OURS
 from harness.load.part import Part
 from harness.load.recording import Recording
 from harness.target.protocol import Credentials, Room
@@ -68,6 +69,7 @@ class Connected(Recording):
         connection = Connection(self.session, handshake, timeout_s=ANSWER_S)
         connection.open()
         self._connection = connection
+        self.part.attained.connected.add(self.number)
         for frame in target.rooms_on_connect(self._credentials(), tuple(dict.fromkeys(self.rooms))):
             connection.send(frame)
 
@@ -225,13 +227,13 @@ class Connected(Recording):
             response_time=ms,
             response_length=length,
             exception=error,
-            context={},
+            context=OURS,
             response=None,
         )
 
     def _failed(self, kind: str, name: str, error: Exception) -> None:
         self.environment.events.request.fire(
-            request_type=kind, name=name, response_time=None, response_length=0, exception=error, context={}
+            request_type=kind, name=name, response_time=None, response_length=0, exception=error, context=OURS
         )
 
     def _strangers(self) -> Callable[[str | None], bool] | None:

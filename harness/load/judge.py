@@ -32,11 +32,12 @@ class JudgeBeside:
             env={**os.environ, **module_environment(), "PYTHONUNBUFFERED": "1"},
         )
 
-    def await_warm(self) -> None:
-        """Wait until all checks are loaded. Raises PlatformError."""
+    def await_warm(self) -> tuple[str, ...]:
+        """Wait until all checks are loaded; return their ids and names. Raises PlatformError."""
         with gevent.Timeout(WARM_DEADLINE_S, False):
-            if self._process.stdout.readline().strip() == b"warm":
-                return
+            first, *names = self._process.stdout.readline().decode().split() or [""]
+            if first == "warm":
+                return tuple(names)
         self.close()
         raise PlatformError("The judge's process did not come up; what it said stands above.")
 

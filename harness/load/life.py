@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import sys
 import traceback
@@ -21,14 +20,21 @@ import gevent
 import locust
 from locust.runners import MasterRunner, WorkerRunner
 
-from harness.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EarwitnessError
+from harness.errors import EXIT_CANNOT_RUN, EarwitnessError
 from harness.load.conductor import Conductor
 from harness.load.metrics import report_lag
 from harness.load.part import Part
+from harness.load.signals import SIGNALS, Interruption
+from harness.load.soundness import Soundness
 from harness.load.story import Story
+from harness.load.users import ChatUser
 from harness.load.web import extend
 
 events: Any = locust.events
+MASTER_LEADS_S = 3.0
+"""How long a worker that got SIGTERM waits for its master to end the run."""
+LEAVE_S = 10.0
+"""How long a worker that leaves alone waits for the answers of its users."""
 
 BEGIN, HERE, EVERYONE, DRAIN, ACKED, SETTLE, DRAINED = (
     f"earwitness-{step}" for step in ("begin", "here", "everyone", "drain", "acked", "settle", "drained")
@@ -36,13 +42,18 @@ BEGIN, HERE, EVERYONE, DRAIN, ACKED, SETTLE, DRAINED = (
 
 
 class Life:
-    """Hangs on `environment.earwitness`; `part` is this process's share of the current run, if it has users."""
+    """Hangs on `environment.earwitness`; `part` is this process's share of the current run, if it has users.
+
+    latest_part  the same also after its end: Locust may still be starting users then
+    """
 
     def __init__(self, environment: Any, told: Story) -> None:
         self.environment = environment
         self.story = told
         self.runner = environment.runner
         self.part: Part | None = None
+        self.latest_part: Part | None = None
+        self.soundness = Soundness()
         self.conductor: Conductor | None = None
         self.run_dir: Path | None = None
 
@@ -52,13 +63,20 @@ class Life:
         self, assignment: Mapping[str, Any], index: int, count: int, on_all_here: Callable[[Part], None]
     ) -> None:
         self.run_dir = Path(assignment["run_dir"])
-        self.part = Part(self.environment, assignment, index, count, on_all_here)
+        self.part = self.latest_part = Part(self.environment, assignment, index, count, on_all_here, self.soundness)
 
     def table(self, name: str, row: Mapping[str, Any]) -> None:
         """Append a row to a side table of the run; one write a row, so that processes do not mix lines."""
         assert self.run_dir is not None
         with open(self.run_dir / "tables" / f"{name}.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(dict(row)) + "\n")
+
+    def see_others(self) -> None:
+        """Count the users of classes that are not ours; Locust's own statistics are about them."""
+        if self.part is not None:
+            counts, classes = self.runner.user_classes_count, self.runner.user_classes_by_name
+            others = (count for name, count in counts.items() if not issubclass(classes[name], ChatUser))
+            self.part.attained.see_others(sum(others))
 
     def end_part(self) -> None:
         part, self.part = self.part, None
@@ -70,8 +88,10 @@ def attach(environment: Any, told: Story) -> None:
     """Listener of Locust's `init`: take the role that this process has. Faults end with a sentence and exit 2."""
     life = Life(environment, told)
     environment.earwitness = life
+    life.soundness.attach(environment)
 
     def on_spawned(**_: Any) -> None:
+        life.see_others()
         if life.part is not None:
             life.part.spawned()
 
@@ -88,13 +108,17 @@ def _attach_worker(life: Life) -> None:
     def begin(environment: Any, msg: Any, **_: Any) -> None:
         indexes = msg.data["indexes"]
         index = indexes[runner.client_id]
-        life.begin_part(msg.data, index, len(indexes), lambda _: runner.send_message(HERE, {}))
+        life.begin_part(
+            msg.data, index, len(indexes), lambda part: runner.send_message(HERE, {"users": part.users_started})
+        )
+        leave.install()
 
     def everyone(environment: Any, msg: Any, **_: Any) -> None:
         if life.part:
-            life.part.everyone_here.set()
+            life.part.all_here(msg.data["users"])
 
     def drain(environment: Any, msg: Any, **_: Any) -> None:
+        life.see_others()
         heads = life.part.drain(msg.data["deadline_s"]) if life.part else {}
         runner.send_message(ACKED, {"heads": heads})
 
@@ -108,35 +132,68 @@ def _attach_worker(life: Life) -> None:
     runner.register_message(EVERYONE, everyone)
     runner.register_message(DRAIN, drain, concurrent=True)
     runner.register_message(SETTLE, settle, concurrent=True)
-    # The master leads the end of a run: a Ctrl-C that reaches the whole process group must not cut our users off.
-    original = signal.getsignal(signal.SIGINT)
-
-    def on_interrupt(number: int, frame: Any) -> None:
-        if life.part is None and callable(original):
-            original(number, frame)
-
-    signal.signal(signal.SIGINT, on_interrupt)
+    leave = _Leaving(life)
+    leave.install()
     events.quitting.add_listener(lambda **_: life.end_part())
     report_lag(life)
 
 
+class _Leaving:
+    """Signals of a worker.
+
+    The master leads the end of a run: a Ctrl-C or a SIGTERM that reaches the whole process group must not cut our users
+    off. A SIGTERM that came to this worker alone ends it, and its journal says so."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self._before = {int(number): signal.getsignal(number) for number in SIGNALS}
+
+    def install(self) -> None:
+        """Take the signals over; again when a run begins, because Locust installs its handlers after `init`."""
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._came)
+
+    def _came(self, number: int, frame: Any) -> None:
+        part, before = self._life.part, self._before[number]
+        if part is not None:
+            if number == signal.SIGTERM:
+                gevent.spawn(self._leave, part)
+        elif number == signal.SIGINT and self._life.latest_part is not None:
+            return  # between runs the master, which got it too, tells its workers to quit
+        elif callable(before):
+            before(number, frame)
+        else:
+            sys.exit(128 + number)
+
+    def _leave(self, part: Part) -> None:
+        """Give the master time to end the run; if it does not, this process was meant alone."""
+        if part.over.wait(MASTER_LEADS_S):
+            return
+        part.attained.leave()
+        part.drain(LEAVE_S)
+        self._life.end_part()
+        self._life.runner.quit()
+
+
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C meanwhile is a sentence and its exit code: Locust itself has no answer to it before users run."""
-    original = signal.getsignal(signal.SIGINT)
-    if original in (signal.SIG_IGN, None):  # nohup, or a shell's background job, meant that
-        yield
-        return
+    """A signal meanwhile is a sentence and its exit code: Locust itself has no answer to it before users run."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def on_interrupt(number: int, frame: Any) -> None:
         print("earwitness: interrupted before the run began.", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(128 + number)
 
-    signal.signal(signal.SIGINT, on_interrupt)
+    # nohup, or a shell's background job, meant that a signal is to be ignored
+    taken = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    for number in taken:
+        signal.signal(number, on_interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, original)
+        for number in taken:
+            signal.signal(number, before[number])
 
 
 def _attach_conductor(life: Life) -> None:
@@ -148,18 +205,23 @@ def _attach_conductor(life: Life) -> None:
         print(f"earwitness: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     if isinstance(runner, MasterRunner):
-        runner.register_message(HERE, lambda msg, **_: conductor.part_is_here(msg.node_id))
+        runner.register_message(HERE, lambda msg, **_: conductor.part_is_here(msg.node_id, msg.data["users"]))
         runner.register_message(ACKED, lambda msg, **_: conductor.heard_back(ACKED, msg.node_id, msg.data))
         runner.register_message(DRAINED, lambda msg, **_: conductor.heard_back(DRAINED, msg.node_id, msg.data))
 
+    interruption = Interruption(lambda: _end_all(conductor, environment))
+    interruption.install()
+    conductor.interruption = interruption
+
     def on_start(**_: Any) -> None:
         try:
+            interruption.install()
             conductor.begin()
         except EarwitnessError as error:
             print(f"earwitness: {error}", file=sys.stderr)
             conductor.worst = error.exit_code
             if environment.parsed_options.headless:
-                gevent.spawn(os.kill, os.getpid(), signal.SIGTERM)
+                gevent.spawn(runner.quit)
             # Not an Exception, which Locust would log and go on from: no user may be spawned into a run that is not.
             raise gevent.GreenletExit from error
 
@@ -174,6 +236,19 @@ def _attach_conductor(life: Life) -> None:
     events.test_stopping.add_listener(lambda **_: _finish(conductor))
     events.quitting.add_listener(on_quitting)
     events.quit.add_listener(lambda **_: conductor.tell())
+
+
+def _end_all(conductor: Conductor, environment: Any) -> None:
+    """End this process in order after a signal: with a verdict if a run is on, with a sentence if none has begun."""
+    if conductor.run is None and not conductor.runs and environment.parsed_options.headless:
+        print("earwitness: interrupted before the run began.", file=sys.stderr)
+        conductor.close()
+        # Locust's main greenlet may be waiting for workers, and has no other way out.
+        gevent.kill(gevent.get_hub().parent, SystemExit(128 + int(conductor.interrupted_by or signal.SIGINT)))
+        return
+    environment.runner.quit()
+    if environment.web_ui is not None:
+        environment.web_ui.stop()
 
 
 def _finish(conductor: Conductor) -> None:

@@ -16,7 +16,9 @@ from harness.client.keeping import KeepingSession
 from harness.client.recall import hearing
 from harness.client.session import ChatSession
 from harness.client.tally import Tally
+from harness.load.attained import Attained
 from harness.load.sampler import SelfSampler
+from harness.load.soundness import Soundness
 from harness.load.statistics import LoopLag, Publisher
 from harness.record.frames import FrameStore
 from harness.record.journal import Journal
@@ -35,6 +37,7 @@ QUIET_S = 1.0
 
 POLL_S = 0.02
 CROWD_WAIT_S = 60.0
+STOP_S = 10.0
 
 
 class Part:
@@ -43,6 +46,8 @@ class Part:
     assignment  what the conductor decided, the same for every process: run directory, plan, target, limits, secrets
     over  the end has begun: nothing new is said; who pauses for long waits for it instead
     on_all_here  called once, when all users of this process were spawned and have finished starting, well or not
+    story  counts of the story's own errors in this process, for the footer
+    crowd  users of all processes that share the planned arrivals; known when everybody is here
     index, count  this process among the load processes: user numbers are index, index + count, index + 2 count…
     """
 
@@ -53,8 +58,11 @@ class Part:
         index: int,
         count: int,
         on_all_here: Callable[[Part], None],
+        story: Soundness,
     ) -> None:
         self.environment = environment
+        self.story, self.attained = story, Attained()
+        story.begin()
         self.index, self.count = index, count
         self.plan = Plan.from_dict(assignment["plan"])
         self.target = open_target(assignment["target"])
@@ -64,6 +72,8 @@ class Part:
         self.users: list[ChatUser] = []
         self.everyone_here = Event()
         self.arrivals = Arrivals.parse(assignment.get("arrivals", ""))
+        self._grows = bool(assignment.get("grows"))
+        self.crowd = self.plan.clients
         self._begin_ns = 0
         self._left: list[ChatUser] = []
         self.unsaid = 0
@@ -101,6 +111,18 @@ class Part:
     def left(self, user: ChatUser) -> None:
         """Locust has stopped a user while the run goes on; another of its class may go on as the same person."""
         self._left.append(user)
+        self.attained.add_actions([user], time.monotonic_ns())
+
+    @property
+    def users_started(self) -> int:
+        """How many users of the plan Locust has started here."""
+        return self._taken - self.attained.beyond_plan
+
+    def all_here(self, crowd: int) -> None:
+        """Everybody has started, `crowd` users in all processes. A shape plans its arrivals for all who will come."""
+        if not self._grows:
+            self.crowd = max(1, crowd)
+        self.everyone_here.set()
 
     def arrivals_begin_ns(self) -> int:
         """Wait until everybody is here; that moment, the same for all users of this process."""
@@ -151,6 +173,8 @@ class Part:
         """Stop sending and wait until nothing of anybody is on its way. Returns the highest
         acknowledged sequence number of each room, by label: what all its members must yet hear."""
         self.over.set()
+        acting = [user for user in self.users if user not in self._left]
+        self.attained.add_actions(acting, time.monotonic_ns())
         self.phase(Phase.DRAIN)
         end = time.monotonic() + deadline_s
         _wait(lambda: not any(user.session.pending or user.busy for user in self._talking()), end)
@@ -190,6 +214,7 @@ class Part:
         self.over.set()
         # A connection that opened after DRAINED would promise to have heard everything, and be closed before it has.
         gevent.joinall([gevent.spawn(user.stay_away) for user in self.users], timeout=10)
+        self._stop_users()
         self.phase(Phase.DRAINED)
         gevent.joinall([gevent.spawn(user.disconnect) for user in self.users], timeout=10)
         latencies = self._publisher.close()
@@ -198,9 +223,16 @@ class Part:
         footer["recorded_frames_in"] = sum(user.session.frames_recorded for user in self._talking())
         footer["messages_sent"] = sum(user.session.counter for user in self._talking())
         footer |= {"messages_unsaid": self.unsaid, "users": len(self.users), FOOTER_KEY: latencies}
+        footer |= {"load": self.attained.summary(self.users_started), "story": self.story.summary()}
         if self.frames is not None:
             footer["frames"] = self.frames.close()
         self.journal.close(footer)
+
+    def _stop_users(self) -> None:
+        """End all of Locust's users here, as Locust would after the verdict: what their on_stop raises counts (H7)."""
+        group = self.environment.runner.user_greenlets
+        users = [greenlet for greenlet in group if greenlet is not gevent.getcurrent()]
+        gevent.killall(users, timeout=STOP_S)
 
     def _talking(self) -> list[ChatUser]:
         return [user for user in self.users if user.session is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from locust import LoadTestShape
@@ -37,3 +38,40 @@ def shape_of(options: Any) -> ScaledShape | None:
     if shape is not None and not (options.run_time and options.num_users):
         raise SettingsError("--shape", ["a shape needs a number of users and a time: -u 100 -t 60s"])
     return None if shape is None else ScaledShape(shape, options)
+
+
+FORESEEN_S = 24 * 3600
+"""A shape that goes on for longer is looked at so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """Users of a run at most, and how long it is to be (None: until somebody stops it). grows: a shape decides."""
+
+    users: int
+    seconds: float | None
+    grows: bool = False
+
+
+def foreseen_of(shape: LoadTestShape) -> Foreseen:
+    """Ask a LoadTestShape of the locustfile for every second ahead, as Locust will ask it once a second.
+
+    The plan needs its highest number of users before the first one starts. Raises SettingsError if `tick` fails."""
+    try:
+        ahead: Any = type(shape)()
+        ahead.runner = shape.runner
+        users, second = 0, 0
+        for second in range(FORESEEN_S + 1):
+            ahead.get_run_time = lambda passed_s=float(second): passed_s
+            tick = ahead.tick()
+            if tick is None:
+                break
+            users = max(users, int(tick[0]))
+    except Exception as error:
+        raise SettingsError(
+            type(shape).__name__,
+            [f"its users cannot be foreseen ({type(error).__name__}: {error}); let tick() follow get_run_time()"],
+        ) from error
+    if not users:
+        raise SettingsError(type(shape).__name__, ["it never starts a user; let tick() return (users, spawn_rate)"])
+    return Foreseen(users, float(second) if second < FORESEEN_S else None, grows=True)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import locust
+
+from harness.errors import EXIT_CANNOT_RUN
+from harness.load.users import ChatUser
+
+events: Any = locust.events
+_told: list[Story] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +60,7 @@ def story(
         faults=faults,
         platform=dict(platform or {}),
     )
-    events: Any = locust.events
+    _told.append(told)
     events.init_command_line_parser.add_listener(add_arguments)
 
     def on_init(environment: Any, **_: Any) -> None:
@@ -61,3 +68,15 @@ def story(
 
     events.init.add_listener(on_init)
     return told
+
+
+def _refuse_without_story(environment: Any, **_: Any) -> None:
+    """Listener of Locust's `init`: a ChatUser without a story would be recorded nowhere and judged by nothing."""
+    ours = [kind.__name__ for kind in environment.user_classes if issubclass(kind, ChatUser)]
+    if ours and not _told:
+        example = 'story(__file__, judged_by=["I1", "I5b"])'
+        print(f"earwitness: {', '.join(ours)}: the locustfile calls no story(); add {example}.", file=sys.stderr)
+        sys.exit(EXIT_CANNOT_RUN)
+
+
+events.init.add_listener(_refuse_without_story)

@@ -85,11 +85,14 @@ class UnderTest:
         if most is not None and users > most:
             raise TargetError(f"{self.target.name} allows {most} users, {users} were asked for: -u {most}.")
 
-    def plan(self, *, seed: int, tag: str, clients: int, sizes: tuple[int, ...], devices: int = 1) -> Plan:
+    def plan(
+        self, *, seed: int, tag: str, clients: int, sizes: tuple[int, ...], devices: int = 1, reserve: int = 0
+    ) -> Plan:
         """For so many clients, and a few more if they do not divide by `devices`. Raises TargetError if the target's
         own accounts or rooms are too few."""
         people = -(-clients // devices)
-        return existing(Plan(seed=seed, tag=tag, users=people, sizes=sizes, devices=devices), self.target)
+        plan = Plan(seed=seed, tag=tag, users=people, sizes=sizes, devices=devices, reserve=reserve)
+        return existing(plan, self.target)
 
     def faults(self, plan: Sequence[Planned]) -> list[Any]:
         """The fault of each entry. SettingsError for those that cannot be had here."""

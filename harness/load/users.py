@@ -10,8 +10,9 @@ from typing import Any
 import gevent
 from locust import User
 from locust.exception import StopUser
+from locust.user.task import LOCUST_STATE_STOPPING
 
-from checks.record import NONE, Kind, Place
+from checks.record import NOBODY, NONE, Kind, Place
 from harness.client.blocking import Refused
 from harness.client.flow import FlowError
 from harness.load.connected import ANSWER_S, Connected, may_pass, unauthorized
@@ -39,19 +40,29 @@ class ChatUser(Paced, Connected, User):
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
-        self.part: Part = environment.earwitness.part
-        self.number, self._before = self.part.take_place(type(self))
+        self.part: Part = environment.earwitness.latest_part
+        # A run that is ending takes nobody in, although Locust may still be starting users.
+        self._late = self.part.draining
+        self._before: ChatUser | None = None
+        self.number = NOBODY
+        if not self._late:
+            self.number, self._before = self.part.take_place(type(self))
         self.rooms: tuple[Room, ...] = ()
         self.ready = False
 
     def on_start(self) -> None:
-        try:
-            self.ready = self._start() if self._before is None else self._go_on_as(self._before)
-        finally:
-            self.part.started()
+        if not self._late:
+            try:
+                self.ready = self._start() if self._before is None else self._go_on_as(self._before)
+            finally:
+                self.part.started()
+        if not self.ready:
+            self._state = LOCUST_STATE_STOPPING  # Locust then runs no task; to raise StopUser here prints a traceback
+            return
         arrivals = self.part.arrivals
-        if arrivals is not None and self.ready:
-            self.begin_arrivals(arrivals, self.number, self.part.plan.clients, self.part.arrivals_begin_ns())
+        if arrivals is not None:
+            begin_ns = self.part.arrivals_begin_ns()
+            self.begin_arrivals(arrivals, self.number, self.part.crowd, begin_ns)
 
     def on_stop(self) -> None:
         """A shape may stop users before the end; at the end the part does what is to be done."""
@@ -66,6 +77,7 @@ class ChatUser(Paced, Connected, User):
         """Log in, open the rooms, connect. False: it is not this user's run, or it failed and Locust knows why."""
         plan = self.part.plan
         if self.number >= plan.clients:
+            self.part.attained.beyond_plan += 1
             return False
         self.person = plan.person_of(self.number)
         self.rooms = plan.rooms_of[self.person.number]
@@ -199,6 +211,7 @@ def _forgiving(task: Any) -> Any:
 
     @functools.wraps(task)
     def act(user: ChatUser) -> None:
+        user.part.attained.acted.add(user.number)
         try:
             task(user)
         except FlowError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, abort, jsonify, request, send_from_directory
+from locust.util.timespan import parse_timespan
 
 from harness.report.live_file import read_live
 
@@ -54,6 +55,12 @@ def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
     for rule, view in views.items():
         pages.add_url_rule(rule, view.__name__, web_ui.auth_required_if_enabled(view))
 
+    @pages.before_app_request
+    def note_run_time() -> None:
+        """The form's run time limits the run that it starts; Locust keeps it nowhere apart from its own options."""
+        if request.endpoint == "locust.swarm" and conductor.run is None:
+            conductor.form_run_time_s = _seconds(request.form.get("run_time", ""))
+
     @pages.after_app_request
     def with_tab(response: Response) -> Response:
         if request.endpoint == "locust.index" and response.status_code == 200:
@@ -61,6 +68,14 @@ def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
         return response
 
     web_ui.app.register_blueprint(pages)
+
+
+def _seconds(text: str) -> float | None:
+    """The planned time of a form; None if there is none, or one that Locust will refuse."""
+    try:
+        return float(parse_timespan(text)) if text else None
+    except ValueError:
+        return None
 
 
 def _told(run: Path) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 python -m harness.report.beside
 
 Standard input tells it what to do and is its leash (its end, without a word before, ends the process):
-`follow DIR` once, and later `judge`, when all journals are closed. Standard output says `warm`, once it is. The exit
-code is the verdict's.
+`follow DIR` once, and later `judge`, when all journals are closed. Standard output says `warm`, once it is, and the ids
+and names of all checks. The exit code is the verdict's.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+from checks import ALL
 from harness.errors import EXIT_CANNOT_RUN, EarwitnessError
 from harness.report.follow import TURN_S, Following
 from harness.report.warm import warm_up
@@ -36,7 +37,7 @@ def main() -> int:
 def _work() -> int:
     warm_up(_say)
     gc.freeze()  # the compiled loops stay: looking through them once costs as much as ten turns
-    print("warm", flush=True)
+    print("warm", *(name for check in ALL for name in (check.id, check.name)), flush=True)
     order = sys.stdin.readline().split(maxsplit=1)
     if len(order) != 2 or order[0] != "follow":
         return EXIT_CANNOT_RUN

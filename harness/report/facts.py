@@ -16,6 +16,8 @@ def facts_of(history: History) -> dict[str, Any]:
     planned, origin = planned_roster(run)
     return {
         "users_planned": (run.get("planned") or {}).get("users"),
+        "interrupted": run.get("interrupted"),
+        "story_errors": run.get("story_errors"),
         "journals_expected": run.get("journals", 0),
         "state": run.get("state"),
         **{name: run[name] for name in ("planned_faults", "faults_without_effect") if name in run},

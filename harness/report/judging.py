@@ -8,12 +8,21 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from checks.attained import interruption
 from checks.catalogue import ALL
 from checks.fold import Check
 from checks.judge import Judge, Watcher
 from checks.outcome import counts, outcome_of_run
 from checks.verdict import Outcome, Verdict, upper_bound_95
-from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN
+from harness.errors import (
+    EXIT_FAIL,
+    EXIT_INTERRUPTED,
+    EXIT_PASS,
+    EXIT_TERMINATED,
+    EXIT_THRESHOLD,
+    EXIT_UNKNOWN,
+    worse,
+)
 from harness.progress import Progress
 from harness.record.history import History, open_history
 from harness.record.rundir import write_whole
@@ -27,6 +36,7 @@ from harness.report.swim_svg import witness_svg
 from harness.report.thresholds import judge_thresholds, missed, parse_all
 from harness.report.witnesses import Teller
 
+EXIT_OF_SIGNAL = {"SIGINT": EXIT_INTERRUPTED, "SIGTERM": EXIT_TERMINATED}
 EXIT_OF = {Outcome.PASS: EXIT_PASS, Outcome.FAIL: EXIT_FAIL, Outcome.UNKNOWN: EXIT_UNKNOWN}
 
 
@@ -70,10 +80,13 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
     exit_code = EXIT_OF[outcome]
     if outcome is Outcome.PASS and (over := missed(thresholds)):
         exit_code, why = EXIT_THRESHOLD, f"threshold: {over}"
+    if by := (run.get("interrupted") or {}).get("by"):
+        exit_code = worse(exit_code, EXIT_OF_SIGNAL[by])
     witnesses = Teller(history).witnesses(verdicts)
     told = [told_of(verdict, judged_by, witnesses[verdict.id]) for verdict in verdicts]
     return {
         "outcome": outcome.name,
+        "headline": headline(outcome, exit_code, run),
         "exit_code": exit_code,
         "why": why,
         "story": run.get("story", "imported"),
@@ -94,6 +107,13 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         ),
         "records": sum(len(records) for records in views),
     }
+
+
+def headline(outcome: Outcome, exit_code: int, run: Mapping[str, Any]) -> str:
+    """Return the first words about a run: its outcome, a missed threshold, and that it did not last as planned."""
+    words = "THRESHOLD MISSED" if exit_code == EXIT_THRESHOLD else outcome.name
+    interrupted = run.get("interrupted")
+    return f"{words} ({interruption(interrupted)})" if interrupted else words
 
 
 def measure(history: History, run_dir: Path) -> Measured:

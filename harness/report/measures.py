@@ -114,8 +114,13 @@ class Measured:
 
     @cached_property
     def errors(self) -> tuple[int, int]:
-        """(operations that failed, all operations), see `thresholds.METRICS`; without those while a fault was on."""
+        """(operations that failed, all operations), see `thresholds.METRICS`; without those while a fault was on.
+
+        Of the story's own requests only the counts are known, so all of them count."""
         failed, samples = self.probe_errors
+        for story in (footer["story"] for footer in self._footers if "story" in footer):
+            failed += sum(int(row["count"]) for row in story["failed_requests"])
+            samples += int(story["requests"])
         for view in self._views:
             kind, calm = view["kind"], self._undisturbed(view["t"], view["t"])
             requests = view[calm & (kind == Kind.REQUEST)]

@@ -12,7 +12,7 @@ MARK = {"PASS": "PASS   ", "FAIL": "FAIL   ", "UNKNOWN": "UNKNOWN"}
 
 
 def verdict_text(verdict: Mapping[str, Any]) -> str:
-    lines = ["", f"── {verdict['story']} · seed {verdict['seed']} · {_load_line(verdict)}"]
+    lines = ["", verdict["headline"], f"── {verdict['story']} · seed {verdict['seed']} · {_load_line(verdict)}"]
     lines += [_check_line(check) for check in verdict["harness"]]
     lines.append("──")
     lines += [_check_line(check) for check in verdict["checks"] if check["counts"] or check["examined"]]
@@ -41,7 +41,7 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
             for record in witness["records"]:
                 lines += record_lines({**record, "frame": None}, 0)
             lines.append(f"    alone, with its swim-lane: {witness['command']}")
-    lines += ["", f"{verdict['outcome']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()]
+    lines += ["", f"{verdict['headline']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()]
     lines.append(f"judged from {verdict['records']:,} records; again: earwitness check {verdict['run']}")
     return "\n".join(lines)
 

@@ -31,7 +31,8 @@ METRICS: dict[str, tuple[str, str]] = {
     "lag": ("time", "how late the load generator's own loop wakes; only p50, p99, max"),
     "errors": (
         "share",
-        "messages refused or not answered, probes not 200, requests without a clear answer; outside of faults",
+        "messages refused or not answered, probes not 200, requests without a clear answer, outside of faults; and "
+        "failed requests of the story itself",
     ),
     "probe errors": ("share", "probes not answered 200; outside of faults"),
     "memory": ("size", "highest resident memory; of backend, auth, frontend, load, …"),

@@ -64,6 +64,12 @@ class Collector:
         for client, user in enumerate(roster.user_of):
             self.client_of.setdefault(user, client)
         self.identified = _identified(directory)
+        # A room of which nobody came was never opened, and nothing was sent there. Without any word of who came: all.
+        came = {roster.user_of[client] for client in self.identified if client < len(roster.user_of)}
+        self.rooms_used = [
+            room for room in self.rooms if not came or any(person.number in came for person in room.members)
+        ]
+        self._came = came
         self.missing: list[str] = []
         self.rows_read = 0
         self.rooms_read = 0
@@ -75,7 +81,7 @@ class Collector:
         self.http = http
         progress = asyncio.create_task(self._progress())
         try:
-            reads = [self._read_room(room) for room in self.rooms] if self.target.contract.history else []
+            reads = [self._read_room(room) for room in self.rooms_used] if self.target.contract.history else []
             await asyncio.gather(*reads, self._databases())
             await asyncio.gather(*(self._identity(number) for number in sorted(self._logins)))
         finally:
@@ -104,8 +110,12 @@ class Collector:
         self.missing.append(f"the history of {room.label} could not be read: {trouble}")
 
     def _readers(self, room: Room) -> Sequence[Person]:
-        """Members who are logged in already come first: fewer logins."""
-        return sorted(room.members, key=lambda p: (p.number not in self._logins, p.number))[:READERS_TRIED]
+        """Members who are logged in here come first, to save logins; then those who took part in the run."""
+
+        def rank(person: Person) -> tuple[bool, bool, int]:
+            return person.number not in self._logins, person.number not in self._came, person.number
+
+        return sorted(room.members, key=rank)[:READERS_TRIED]
 
     async def _login(self, person: Person) -> Credentials:
         task = self._logins.get(person.number)
@@ -241,7 +251,11 @@ class Collector:
     async def _progress(self) -> None:
         while True:
             await asyncio.sleep(PROGRESS_S)
-            print(f"  {self.rooms_read} of {len(self.rooms)} rooms read, {self.rows_read} messages", flush=True)
+            print(f"  {self.said()}", flush=True)
+
+    def said(self) -> str:
+        """Return how far the reading is."""
+        return f"{self.rooms_read} of {len(self.rooms_used)} rooms read, {self.rows_read} messages"
 
 
 def _identified(directory: RunDirectory) -> set[int]:
@@ -283,7 +297,10 @@ async def collect(run_dir: Path, *, deadline_s: float = DEADLINE_S, parallel: in
         journal.close({"rows": collector.rows_read, "rooms": collector.rooms_read, "missing": collector.missing})
     for sentence in collector.missing:
         print(f"earwitness: {sentence}", file=sys.stderr)
-    print(f"  {collector.rooms_read} of {len(collector.rooms)} rooms read, {collector.rows_read} messages", flush=True)
+    print(
+        f"  {collector.rooms_read} of {len(collector.rooms_used)} rooms read, {collector.rows_read} messages",
+        flush=True,
+    )
     return EXIT_UNKNOWN if collector.missing else EXIT_PASS
 
 

@@ -3,7 +3,7 @@ the same in every process and on every host, so that dense numbers need no coord
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
@@ -40,6 +40,7 @@ class Plan:
 
     `devices`: sockets of each user, each a client with a number of its own; with one, client numbers equal user
     numbers. `tag` makes a run's names unique on a shared platform.
+    `reserve`: further users, in rooms of their own, who may be started later (a web UI raises the number of users).
     `people_given` and `rooms_given`: accounts and rooms that are there already, instead of made ones (see `existing`).
     """
 
@@ -48,16 +49,23 @@ class Plan:
     users: int
     sizes: tuple[int, ...]
     devices: int = 1
+    reserve: int = 0
     people_given: tuple[Person, ...] = field(default=(), repr=False)
     rooms_given: tuple[Room, ...] = field(default=(), repr=False)
 
     @cached_property
     def people(self) -> tuple[Person, ...]:
-        return self.people_given or tuple(self._person(number) for number in range(self.users))
+        return self.people_given or tuple(self._person(number) for number in range(self.capacity))
+
+    @property
+    def capacity(self) -> int:
+        """Users that there may be at most."""
+        return self.users + self.reserve
 
     @property
     def clients(self) -> int:
-        return self.users * self.devices
+        """Devices of all users that there may be."""
+        return self.capacity * self.devices
 
     def person_of(self, client: int) -> Person:
         return self.people[client // self.devices]
@@ -77,7 +85,9 @@ class Plan:
             return self.rooms_given
         rooms: list[Room] = []
         for size in self.sizes:
-            for members in _chunks(Random(f"{self.seed}:rooms:{size}"), self.users, size):
+            rng = Random(f"{self.seed}:rooms:{size}")
+            later = _chunks(rng, range(self.users, self.capacity), size) if self.reserve else ()
+            for members in [*_chunks(rng, range(self.users), size), *later]:
                 label = f"{self.tag}-r{len(rooms)}-of-{len(members)}"
                 rooms.append(Room(number=len(rooms), label=label, members=tuple(self.people[m] for m in members)))
         return tuple(rooms)
@@ -96,7 +106,7 @@ class Plan:
     def rooms_of(self) -> tuple[tuple[Room, ...], ...]:
         """The rooms of each user, in the order of `sizes`; given ones from small to large, the last one again where a
         story counts on more."""
-        mine: list[list[Room]] = [[] for _ in range(self.users)]
+        mine: list[list[Room]] = [[] for _ in range(self.capacity)]
         for room in self.rooms:
             for person in room.members:
                 mine[person.number].append(room)
@@ -149,7 +159,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """What another process needs to make the same plan."""
         made: dict[str, Any] = {"seed": self.seed, "tag": self.tag, "users": self.users, "sizes": list(self.sizes)}
-        made["devices"] = self.devices
+        made |= {"devices": self.devices, "reserve": self.reserve}
         if self.people_given:
             made["people"] = [[p.name, p.email] for p in self.people_given]
         if self.rooms_given:
@@ -163,7 +173,7 @@ class Plan:
         )
         plan = cls(
             seed=data["seed"], tag=data["tag"], users=data["users"], sizes=tuple(data["sizes"]),
-            devices=data.get("devices", 1), people_given=people,
+            devices=data.get("devices", 1), reserve=data.get("reserve", 0), people_given=people,
         )  # fmt: skip
         rooms = tuple(
             Room(number=number, label=label, members=tuple(plan.people[m] for m in members))
@@ -174,6 +184,7 @@ class Plan:
 
 def existing(plan: Plan, target: Target) -> Plan:
     """The plan with the accounts and rooms that the target has, and no secrets. TargetError if they are too few."""
+    wanted = plan
     accounts: Sequence[Person] = getattr(target, "people", tuple)()
     if accounts:
         if len(accounts) < plan.users:
@@ -181,24 +192,27 @@ def existing(plan: Plan, target: Target) -> Plan:
                 f"{target.name} has {len(accounts)} accounts, but {plan.users} users were planned (each load process "
                 f"plans equally many): ask for fewer with -u, or write more accounts into its file."
             )
-        plan = replace(plan, people_given=tuple(replace(person, secret="") for person in accounts[: plan.users]))
+        plan = replace(plan, reserve=min(plan.reserve, len(accounts) - plan.users))
+        plan = replace(plan, people_given=tuple(replace(person, secret="") for person in accounts[: plan.capacity]))
     if not getattr(target, "rooms_exist", False):
         return plan
     find: Callable[[Sequence[Person]], Sequence[Room]] = target.existing_rooms  # type: ignore[attr-defined]
     rooms = [room for room in find(plan.people) if room.members]
     plan = replace(plan, rooms_given=tuple(replace(room, number=number) for number, room in enumerate(rooms)))
     inside = {person.number for room in rooms for person in room.members}
-    outside = [number for number in range(plan.users) if number not in inside]
+    outside = [number for number in range(plan.capacity) if number not in inside]
+    if outside and outside[0] >= plan.users:  # those who might come later have no room: then nobody more may come
+        return existing(replace(wanted, reserve=0), target)
     if outside:
         raise TargetError(f"{target.name}: user {outside[0]} is a member of none of its rooms.existing.")
     return plan
 
 
-def _chunks(rng: Random, users: int, size: int) -> Sequence[Sequence[int]]:
+def _chunks(rng: Random, users: Iterable[int], size: int) -> Sequence[Sequence[int]]:
     """All users once, in rooms of `size`; a last room of one joins its neighbour."""
-    order = list(range(users))
+    order = list(users)
     rng.shuffle(order)
-    chunks = [sorted(order[i : i + size]) for i in range(0, users, size)]
+    chunks = [sorted(order[i : i + size]) for i in range(0, len(order), size)]
     if len(chunks) > 1 and len(chunks[-1]) == 1:
         last = chunks.pop()
         chunks[-1] = sorted(chunks[-1] + last)

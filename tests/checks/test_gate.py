@@ -244,6 +244,12 @@ def _a_member_whom_nobody_planned(run: SimulatedRun, facts: dict[str, Any]) -> N
     facts["roster_planned"] = replace(run.roster, conversations=(room[1:], *rooms))
 
 
+def _tasks_that_crash(run: SimulatedRun, facts: dict[str, Any]) -> None:
+    crash = {"where": "chat (story.py:8)", "error": "AttributeError: no attribute 'sya'", "count": 3}
+    story = {"errors": [crash], "requests": 0, "failed_requests": []}
+    run.infos[0] = replace(run.infos[0], footer={**(run.infos[0].footer or {}), "story": story})
+
+
 SPOILT: dict[str, Callable[[SimulatedRun, dict[str, Any]], None]] = {
     "H1": _torn,
     "H2": _fault_that_never_happened,
@@ -251,6 +257,7 @@ SPOILT: dict[str, Callable[[SimulatedRun, dict[str, Any]], None]] = {
     "H4": _less_load_than_offered,
     "H5": _recorded_out_of_order,
     "H6": _a_member_whom_nobody_planned,
+    "H7": _tasks_that_crash,
 }
 """Check of the record itself → how a good record is spoilt so that only this one doubts it."""
 
@@ -263,7 +270,7 @@ def _doubting(run: SimulatedRun, facts: dict[str, Any]) -> set[str]:
 
 @pytest.mark.parametrize("check", SPOILT)
 def test_a_record_that_only_this_check_doubts(check: str) -> None:
-    """A good record is doubted by none of H1 to H6, a spoilt one by exactly the one that is meant."""
+    """A good record is doubted by none of the H-checks, a spoilt one by exactly the one that is meant."""
     run = simulate(1)
     run.infos[0] = replace(run.infos[0], meta={**run.infos[0].meta, "roster": run.roster.digest()})
     facts: dict[str, Any] = {"messages_offered": 1, "messages_sent": 1}

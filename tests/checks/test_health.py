@@ -123,35 +123,6 @@ def test_clock(healthy_history: Callable[..., Any]) -> None:
     assert "went backward 1 times" in history.judge()["H3"].why
 
 
-def test_load_attained(healthy_history: Callable[..., Any]) -> None:
-    """Too little load is UNKNOWN; lag beyond its bound is only reported."""
-    history = healthy_history()
-    (info,) = history.infos()
-    assert judged(history, [info], messages_offered=100, messages_sent=90)["H4"].outcome is Outcome.UNKNOWN
-    enough = judged(history, [info], messages_offered=100, messages_sent=90, load_attained_min=0.9)["H4"]
-    assert enough.outcome is Outcome.PASS
-    slow = judged(history, [replace(info, footer={"lag_ms": {"p99": 500.0}})])["H4"]
-    assert slow.outcome is Outcome.PASS
-    assert "500 ms" in slow.why
-    assert judged(history, [replace(info, footer={"lag_ms": {"p99": 100.0}})])["H4"].why == ""
-    silent = judged(history, [replace(info, footer={})])["H4"]
-    assert silent.outcome is Outcome.UNKNOWN
-
-
-def test_users_who_did_not_come_on(new_history: Callable[..., Any]) -> None:
-    """A hundred planned and two there is not the load that was intended, however well they did."""
-    history = new_history().send(ANN, 1)
-    for client in (ANN, BOB):
-        history.add(Kind.LOGIN, client=client, counter=200)
-    (info,) = history.infos()
-    footed = [replace(info, footer={"lag_ms": {"p99": 1.0}})]
-    assert judged(history, footed, users_planned=2)["H4"].outcome is Outcome.PASS
-    assert judged(history, footed, users_planned=4, load_attained_min=0.5)["H4"].outcome is Outcome.PASS
-    few = judged(history, footed, users_planned=100)["H4"]
-    assert few.outcome is Outcome.UNKNOWN
-    assert "2 of 100 users came on" in few.why
-
-
 def test_own_order(new_history: Callable[..., Any]) -> None:
     """Time that goes backward on a connection, or an answer before its sending, is the tester's own fault."""
     history = new_history().send(ANN, 1).ack(ANN, 1, 1)

@@ -42,6 +42,16 @@ class Run:
     def verdict(self) -> dict[str, Any]:
         return json.loads((self.directory / "verdict.json").read_text())
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """What run.json says."""
+        return json.loads((self.directory / "run.json").read_text())
+
+    @property
+    def footers(self) -> list[dict[str, Any]]:
+        """The footer of each journal that has one."""
+        return [view.footer for view in open_history(self.directory).journals if view.footer]
+
     def recorded(self, kind: str) -> int:
         """Number of records of a kind."""
         journals = open_history(self.directory).journals

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 STORY = """
+from types import SimpleNamespace
 from locust import task
 from harness.client.flow import FlowError
 from harness.load import ChatUser
@@ -23,6 +24,7 @@ class Person(Base):
         raise KeyError("a mistake in the story")
 
 person = object.__new__(Person)
+person.number, person.part = 7, SimpleNamespace(attained=SimpleNamespace(acted=set()))
 person._failed = lambda *told: print("failed", *told)
 assert sorted(task.__name__ for task in Person.tasks) == ["asks"] * 3 + ["errs"]
 for act in dict.fromkeys(Person.tasks):
@@ -30,6 +32,7 @@ for act in dict.fromkeys(Person.tasks):
         act(person)
     except KeyError as error:
         print("raised", error)
+assert person.part.attained.acted == {7}
 """
 
 

@@ -61,7 +61,7 @@ class Beside:
                 env=module_environment(),
             )
         assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "warm\n", log.read_text()
+        assert self.process.stdout.readline().startswith("warm H1 record-complete "), log.read_text()
 
     def order(self, words: str) -> None:
         assert self.process.stdin is not None

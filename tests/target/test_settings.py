@@ -86,10 +86,13 @@ def test_names_that_cannot_be_used() -> None:
 
 
 def test_the_file_of_the_working_directory(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """`earwitness.toml` is found without being named; other tables in it are not ours."""
-    path = write("[other_tool]\nx = 1\n[test_environment.backend]\nport = 7002\n")
+    """`earwitness.toml` is found without being named; it may have thresholds beside, but nothing that nobody reads."""
+    path = write("thresholds = []\n[test_environment.backend]\nport = 7002\n")
     monkeypatch.chdir(path.parent)
     assert load_settings(environ={}).backend.port == 7002
+    path.write_text("[test_enviroment.backend]\nport = 7002\n")
+    with pytest.raises(SettingsError, match=r"test_enviroment is not known here \(did you mean test_environment\?\)"):
+        load_settings(environ={})
 
 
 def test_all_faults_at_once(write: Callable[[str], Path]) -> None:

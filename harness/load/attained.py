@@ -1,0 +1,56 @@
+"""What the users of this process did of what was planned, for H4 (`checks.attained`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.load.pacing import Paced
+
+
+class Attained:
+    """Counts of one process and one run, by user number: a shape may stop a user and another object go on as the same.
+
+    others  most users of classes that are not ours (HttpUser) that ran at a time
+    beyond_plan  users that Locust started beyond those that the run had planned
+    """
+
+    def __init__(self) -> None:
+        self.connected: set[int] = set()
+        self.acted: set[int] = set()
+        self.others = 0
+        self.beyond_plan = 0
+        self._actions_planned = self._actions_started = 0
+        self._begin = time.monotonic()
+        self._left_s: float | None = None
+
+    def see_others(self, count: int) -> None:
+        """Note how many users of other classes run now."""
+        self.others = max(self.others, count)
+
+    def add_actions(self, users: Iterable[Paced], now_ns: int) -> None:
+        """Add what was planned until now, and what of it was started, of users who act no more."""
+        for user in users:
+            planned, started = user.actions(now_ns)
+            self._actions_planned += planned
+            self._actions_started += started
+
+    def leave(self) -> None:
+        """Note that this process ends before the run does."""
+        if self._left_s is None:
+            self._left_s = time.monotonic() - self._begin
+
+    def summary(self, users: int) -> dict[str, Any]:
+        """Return the counts for the journal's footer. `users`: how many of ours were started within the plan."""
+        counts = {
+            "users": users,
+            "others": self.others,
+            "connected": len(self.connected),
+            "acted": len(self.acted),
+            "beyond_plan": self.beyond_plan,
+            "actions_planned": self._actions_planned,
+            "actions_started": self._actions_started,
+        }
+        return counts if self._left_s is None else {**counts, "left_s": round(self._left_s, 3)}

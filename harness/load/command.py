@@ -1,0 +1,111 @@
+"""`earwitness run STORY [Locust's options]`: Locust, with every exit code ours."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.described import near
+from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EarwitnessError, SettingsError
+
+HELP = "run a story: Locust with its options, and an exit code that says what the verdict says"
+FOLDER = Path("locustfiles")
+USAGE = """usage: earwitness run STORY [options]
+
+STORY is a locustfile, or the name of one in locustfiles/: earwitness run ws_ordering --headless -u 100 -t 30s
+Without --headless it opens Locust's web UI. All options of Locust and of Earwitness follow.
+Exit codes: 0 PASS, 1 FAIL (a promise was broken, and nothing else), 2 could not run, 3 UNKNOWN,
+4 a threshold was missed, 130 / 143 interrupted by SIGINT / SIGTERM unless a promise was broken.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a story and return its exit code. A mistake is one sentence and exit code 2."""
+    try:
+        if not arguments:
+            print(USAGE, file=sys.stderr)
+            return EXIT_CANNOT_RUN
+        if arguments[0] in ("-h", "--help"):
+            return _help(None)
+        story = find_story(arguments[0])
+        refuse_broken(story)
+        if {"-h", "--help"} & set(arguments[1:]):
+            return _help(story)
+        return _locust(story, arguments[1:])
+    except EarwitnessError as error:
+        print(f"earwitness: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def find_story(name: str) -> Path:
+    """Return the file of a story: a path, or the name of one in locustfiles/. Raises SettingsError."""
+    if name.startswith("-"):
+        raise SettingsError("earwitness run", [f"the story comes before {name}: earwitness run ws_ordering {name}"])
+    for path in (Path(name), FOLDER / f"{name}.py"):
+        if path.is_file():
+            return path
+    stories = [path.stem for path in FOLDER.glob("*.py")]
+    raise SettingsError("earwitness run", [f"there is no file {name} and no story of that name{near(name, stories)}"])
+
+
+def refuse_broken(story: Path) -> None:
+    """Raise SettingsError for a file that is no Python; Locust exits with 1 for it."""
+    try:
+        compile(story.read_bytes(), str(story), "exec")
+    except (SyntaxError, ValueError) as error:
+        place, what = (f"{story}:{error.lineno}", error.msg) if isinstance(error, SyntaxError) else (story, str(error))
+        raise SettingsError(str(place), [f"{what}; correct it and run it again"]) from error
+    except OSError as error:
+        raise SettingsError(str(story), [f"it cannot be read: {error.strerror}"]) from error
+
+
+def _locust(story: Path, options: Sequence[str]) -> int:
+    import locust
+    from locust import main as locust_main
+
+    environments: list[Any] = []
+    events: Any = locust.events
+    events.init.add_listener(lambda environment, **_: environments.append(environment))
+    run_locust: Any = locust_main.main
+    sys.argv = ["locust", "-f", str(story), *options]
+    try:
+        run_locust()
+    except SystemExit as end:
+        return _code(end.code, environments)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise SettingsError(
+            str(story), [f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"]
+        ) from error
+    return EXIT_PASS
+
+
+def _code(code: Any, environments: Sequence[Any]) -> int:
+    """Return our exit code. Locust exits with 1 for many mistakes; only a verdict may."""
+    judged = bool(environments) and environments[-1].process_exit_code == code
+    if code is None or code == EXIT_PASS or (isinstance(code, int) and (judged or code > 1)):
+        return int(code or 0)
+    return EXIT_CANNOT_RUN
+
+
+def _help(story: Path | None) -> int:
+    """Print every option: Locust prints its own before it loads the locustfile, so ours are missing there."""
+    from locust import argument_parser
+
+    if story is None:
+        from harness.load.arguments import add_arguments  # a story adds them itself
+
+        parser = argument_parser.get_parser()
+        add_arguments(parser)
+    else:
+        from locust.util.load_locustfile import load_locustfile
+
+        load_locustfile(str(story))
+        parser = argument_parser.get_parser()
+    parser.usage = "earwitness run STORY [options]"
+    print(USAGE)
+    parser.print_help()
+    return EXIT_PASS

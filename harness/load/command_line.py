@@ -1,0 +1,83 @@
+"""What Locust's command line is checked for as soon as it is read, before any process is forked or started."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from gevent.monkey import get_original
+from locust import User
+
+from harness.described import near
+from harness.errors import EarwitnessError, SettingsError
+
+DEFAULT_MASTER_PORT: Final = 5557
+_checked: list[bool] = []
+
+
+def check_when_parsed(parser: Any) -> None:
+    """Check the options as soon as `parser` has read them. Locust has no event between reading them and forking."""
+    if _checked:  # Locust's web UI reads the options again for each page
+        return
+    parse: Callable[..., Any] = parser.parse_args
+
+    def parse_args(*args: Any, **options: Any) -> Any:
+        parsed = parse(*args, **options)
+        _checked.append(True)
+        try:
+            settle(parsed)
+        except EarwitnessError as error:
+            print(f"earwitness: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)
+        return parsed
+
+    parser.parse_args = parse_args
+
+
+def settle(options: Any) -> None:
+    """Choose a port of their own for a master and its forked workers; raise SettingsError for what cannot work."""
+    known = {kind.__name__ for kind in _concrete(User)}
+    unknown = [name for name in options.user_classes if name not in known]
+    if unknown and known:
+        raise SettingsError("user classes", [f"there is no class {name!r}{near(name, known)}" for name in unknown])
+    if options.worker:
+        return
+    if options.processes and options.master_port == options.master_bind_port == DEFAULT_MASTER_PORT:
+        # Locust's default is one port for all masters of a machine: workers of two runs would join each other's master.
+        options.master_port = options.master_bind_port = _free_port()
+    elif options.processes or options.master:
+        _refuse_taken(options.master_bind_host, options.master_bind_port, "--master-bind-port")
+    if not options.headless:
+        _refuse_taken(options.web_host, options.web_port, "--web-port")
+
+
+def _concrete(kind: type[User]) -> Iterator[type[User]]:
+    for sub in kind.__subclasses__():
+        if not sub.abstract:
+            yield sub
+        yield from _concrete(sub)
+
+
+def _free_port() -> int:
+    with get_original("socket", "socket")(socket.AF_INET, socket.SOCK_STREAM) as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _refuse_taken(host: str, port: int, option: str) -> None:
+    """Raise SettingsError if the port cannot be listened on. Locust itself would say so after the platform has started,
+    with a traceback and exit code 0 or 1."""
+    address = "" if host == "*" else host
+    try:
+        # Not gevent's socket: that one is closed only when its loop turns next, and Locust would find the port taken.
+        with get_original("socket", "socket")(socket.AF_INET, socket.SOCK_STREAM) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind((address, port))
+            tried.listen()
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        fault = f"{host}:{port} cannot be listened on ({why}); choose another one: {option} PORT"
+        raise SettingsError(option, [fault]) from error

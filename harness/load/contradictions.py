@@ -1,0 +1,66 @@
+"""Options and stories that cannot mean what they say: refused before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from types import FunctionType
+from typing import Any
+
+from harness.errors import SettingsError
+from harness.load.pacing import Paced
+from harness.load.story import Story
+from harness.load.users import ChatUser
+from harness.platform.faults import Planned
+from harness.target.pace import Arrivals
+
+MUST_CALL = ("on_start", "on_stop")
+"""Methods of ChatUser that do something: one that replaces them has to call them."""
+
+
+def refuse_contradictions(options: Any, classes: Iterable[type]) -> None:
+    """Raise SettingsError for options that exclude each other, and for user classes that cannot work with them."""
+    if options.target and options.defect:
+        raise SettingsError(
+            "--defect",
+            ["only the reference platform has defects, but --target names another one; leave out one of the two"],
+        )
+    arrivals = Arrivals.parse(options.arrivals)
+    ours = [kind for kind in classes if issubclass(kind, ChatUser)]
+    if arrivals is not None:
+        paced = [kind.__name__ for kind in ours if kind.wait_time is not Paced.wait_time]
+        if paced:
+            names = ", ".join(paced)
+            raise SettingsError(
+                "--arrivals", [f"it plans when users act, but {names} sets wait_time; leave out one of the two"]
+            )
+    for kind in ours:
+        for name in MUST_CALL:
+            _refuse_forgotten_super(kind, name)
+
+
+def _refuse_forgotten_super(kind: type, name: str) -> None:
+    for owner in kind.__mro__:
+        if owner.__module__.startswith("harness."):
+            return
+        method = vars(owner).get(name)
+        if isinstance(method, FunctionType) and name not in method.__code__.co_names:
+            raise SettingsError(
+                f"{owner.__name__}.{name}", [f"it does not call super().{name}(), without which its users do nothing"]
+            )
+
+
+def refuse_late_faults(plan: Sequence[Planned], options: Any) -> None:
+    """Raise SettingsError for faults that would begin after the planned end of the run."""
+    if not options.run_time or not (options.headless or options.autostart):
+        return
+    late = [planned.text for planned in plan if planned.start_s >= float(options.run_time)]
+    if late:
+        raise SettingsError("--faults", [f"{text} begins after the run of {options.run_time} s (-t)" for text in late])
+
+
+def refuse_unknown_checks(story: Story, known: Collection[str]) -> None:
+    """Raise SettingsError if `judged_by` names a check that does not exist. `known`: ids and names of all checks."""
+    faults = [f"there is no check {name!r}" for name in story.judged_by if name not in known]
+    if faults:
+        ids = ", ".join(name for name in known if name[0] == "I" and name[1:2].isdigit())
+        raise SettingsError(f"judged_by of the story {story.name}", [*faults, f"there are {ids}"])

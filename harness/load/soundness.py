@@ -1,0 +1,145 @@
+"""Errors of the story itself (H7): what the user's own code raised, and which of its own requests failed.
+
+Locust swallows most of them: it logs an exception of a task and goes on, and `EventHook.fire` logs what a listener
+raised. A run whose tasks crash has not sent the load that its verdict would be about. So each process counts them, by
+place and first line, and writes the counts into its journal's footer.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import gevent
+import locust
+from gevent import GreenletExit
+from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopUser
+
+from harness.load.context import OURS
+
+KINDS_KEPT = 50
+"""Different errors that are kept by name; of later ones only the number is known."""
+LINE_CHARACTERS = 200
+EXPECTED = (GreenletExit, StopUser, InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, SystemExit)
+"""Exceptions by which Locust and gevent steer a task: no error of the story."""
+HARNESS = Path(__file__).resolve().parents[1]
+LOCUST = Path(locust.__file__).resolve().parent
+LOGGED = ("Uncaught exception in event handler", "Uncaught exception in on_stop")
+"""How Locust begins to log an exception that it tells in no other way."""
+
+
+class Soundness:
+    """Counts the story's own errors in one process. `attach` once; `begin` at the start of each run."""
+
+    def __init__(self) -> None:
+        self._errors: Counter[tuple[str, str]] = Counter()
+        self._failed: Counter[tuple[str, str]] = Counter()
+        self._requests = 0
+        self._last: BaseException | None = None
+        self._lock = threading.Lock()  # log records may come from any thread
+
+    def attach(self, environment: Any) -> None:
+        """Listen to everything by which an error of the story can show itself in this process."""
+        environment.events.user_error.add_listener(self._on_user_error)
+        environment.events.request.add_listener(self._on_request)
+        logging.getLogger().addHandler(_Logged(self))
+        hub: Any = gevent.get_hub()
+        original = hub.handle_error
+
+        def handle_error(context: Any, kind: Any, value: Any, tb: Any) -> None:
+            if isinstance(value, BaseException):
+                self.raised(value, value.__traceback__ or tb)  # gevent passes only its own frame on
+            original(context, kind, value, tb)
+
+        hub.handle_error = handle_error
+
+    def begin(self) -> None:
+        """Forget what earlier runs of this process counted."""
+        with self._lock:
+            self._errors.clear()
+            self._failed.clear()
+            self._requests, self._last = 0, None
+
+    def summary(self) -> dict[str, Any]:
+        """Return the counts of this run for the footer: errors, own requests, and those that failed."""
+        with self._lock:
+            return {
+                "errors": _rows(self._errors),
+                "requests": self._requests,
+                "failed_requests": _rows(self._failed),
+            }
+
+    def raised(self, error: BaseException, tb: TracebackType | None) -> None:
+        """Count an exception. One exception that shows itself in two ways is one error."""
+        if isinstance(error, EXPECTED) or error is self._last:
+            return
+        self._last = error
+        self.count(place_of(tb), first_line(error))
+
+    def count(self, where: str, line: str) -> None:
+        """Count one error that was raised at `where`."""
+        with self._lock:
+            self._errors[(where, line)] += 1
+
+    def _on_user_error(self, exception: BaseException, tb: TracebackType | None, **_: Any) -> None:
+        self.raised(exception, tb)
+
+    def _on_request(
+        self, request_type: str, name: str, exception: BaseException | None = None, context: Any = None, **_: Any
+    ) -> None:
+        if context is OURS:
+            return
+        with self._lock:
+            self._requests += 1
+            if exception is not None:
+                self._failed[(f"{request_type} {name}", first_line(exception))] += 1
+
+
+class _Logged(logging.Handler):
+    """Counts what Locust only logs."""
+
+    def __init__(self, soundness: Soundness) -> None:
+        super().__init__(logging.ERROR)
+        self._soundness = soundness
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if isinstance(record.msg, str) and record.msg.startswith(LOGGED):
+            where = record.msg.removeprefix("Uncaught exception in ").partition(":")[0]
+            lines = record.getMessage().strip().splitlines()
+            self._soundness.count(where, lines[-1][:LINE_CHARACTERS] if lines else "")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the kind of an exception and the first line of its message."""
+    text = str(error).strip()
+    line = f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+    return line[:LINE_CHARACTERS]
+
+
+def place_of(tb: TracebackType | None) -> str:
+    """Return the first function of the user's own code in a traceback, else the last one, as `name (file:line)`."""
+    frames = traceback.extract_tb(tb)
+    own = [frame for frame in frames if not _library(frame.filename)]
+    if not frames:
+        return "an unknown place"
+    frame = own[0] if own else frames[-1]
+    return f"{frame.name} ({Path(frame.filename).name}:{frame.lineno})"
+
+
+def _library(filename: str) -> bool:
+    if not Path(filename).is_absolute():  # compiled code, or text that was executed
+        return True
+    path = Path(filename).resolve()
+    return path.is_relative_to(HARNESS) or path.is_relative_to(LOCUST) or "site-packages" in path.parts
+
+
+def _rows(counts: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
+    kept = counts.most_common(KINDS_KEPT)
+    rows = [{"where": where, "error": line, "count": n} for (where, line), n in kept]
+    rest = counts.total() - sum(n for _, n in kept)
+    return rows + ([{"where": "other places", "error": "other errors", "count": rest}] if rest else [])
