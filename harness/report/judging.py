@@ -26,7 +26,7 @@ from harness.errors import (
 from harness.progress import Progress
 from harness.record.history import History, open_history
 from harness.record.rundir import write_whole
-from harness.report import figures
+from harness.report import figures, opportunities
 from harness.report.drift import drift
 from harness.report.facts import facts_of
 from harness.report.flood import flood
@@ -105,6 +105,7 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         "drift": drift(
             views, [len(room) for room in history.roster.conversations], run_dir / "tables" / "services.jsonl"
         ),
+        "opportunities": opportunities.told(history),
         "records": sum(len(records) for records in views),
     }
 
