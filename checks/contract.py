@@ -60,7 +60,7 @@ class Contract:
     breaker_open_s    how long it then refuses before it tries again
     breaker_probes    how many calls at a time may try
     breaker_successes how many of them must succeed before it closes
-    message_bytes_max  longest body that is accepted
+    message_bytes_max  longest body that is accepted; None: not stated
     """
 
     name: str = "unnamed"
@@ -105,7 +105,7 @@ class Contract:
     rate_window_s: float | None = None
     retry_after: bool = False
     fairness_factor: float | None = None
-    message_bytes_max: int = 65536
+    message_bytes_max: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

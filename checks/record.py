@@ -162,6 +162,7 @@ class FaultKind(IntEnum):
     BLACKHOLE = 9
     BANDWIDTH = 10
     CUT_AFTER = 11
+    WIPE = 12  # killed and started again without its data
 
 
 class Phase(IntEnum):

@@ -13,7 +13,12 @@ from harness.load import Asking, Reading, Returning, story
 
 SMALL, MIDDLE = 0, 1
 
-story(__file__, judged_by="I1 I5a I5b I6 I8 I12 I15 I16 I20 I24 I32 I42".split(), rooms=(5, 10))
+story(
+    __file__,
+    judged_by="I1 I5a I5b I6 I8 I12 I15 I16 I20 I24 I32 I42".split(),
+    rooms=(5, 10),
+    opportunities=("agent-two-rooms", "agent-two-people", "frontend-identity", "rest-and-socket"),
+)
 
 
 class Person(Asking, Reading, Returning):
@@ -34,6 +39,18 @@ class Person(Asking, Reading, Returning):
     @task(1)
     def ask_two_things_at_once(self):
         self.ask(self.rooms[SMALL], count=2)
+
+    @task(2)
+    def ask_in_two_rooms_at_once(self):
+        self.ask_in_all_rooms(self.rooms)
+
+    @task(1)
+    def ask_again_who_i_am(self):
+        self.ask_who_i_am()
+
+    @task(1)
+    def say_something_by_http_too(self):
+        self.say_by_http(self.rooms[SMALL])
 
     @task(2)
     def look_back(self):

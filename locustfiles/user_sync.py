@@ -1,19 +1,29 @@
 """Accounts, under load: people sign up, rename themselves, are banned and come back, and look at what is shown.
 
 Promised: a change at auth shows at the backend within the bound of the sync; in the end both databases have the same
-accounts with the same data, none of them alone (I41), also when Redis, a database or the backend was away meanwhile
-(`--faults`). A ban takes all that was held (I30), live sockets too (I34). Messages are untouched (I5a, I5b).
+accounts with the same data, none of them alone (I41), also when Redis has lost its file meanwhile, or (`--faults`) a
+database or the backend was away. A ban takes all that was held on all devices (I30), live sockets too (I34). Messages
+are untouched (I5a, I5b).
 """
 
 from locust import task
 
-from harness.load import AccountUser, story
+from harness.load import AccountUser, Removing, story
 
-story(__file__, judged_by="I5a I5b I30 I34 I41".split(), rooms=(5,))
+DEVICES, FORGETTING_S, OUT_S = 2, 9.0, 3.0
+
+story(
+    __file__,
+    judged_by="I5a I5b I30 I34 I41".split(),
+    rooms=(5, 10),
+    devices=DEVICES,
+    faults=f"wipe:redis@{FORGETTING_S}s",
+    opportunities=("rename-after-removal", "ban-several-devices", "redis-without-file", "frontend-identity"),
+)
 
 
-class Person(AccountUser):
-    """Chats, takes another name now and then, looks whether it has arrived; is banned, and comes back."""
+class Person(AccountUser, Removing):
+    """Chats on two devices, takes another name, looks whether it has arrived; is put out or banned, and comes back."""
 
     @task(8)
     def chat(self):
@@ -28,5 +38,18 @@ class Person(AccountUser):
         self.look_at_the_copy()
 
     @task(1)
+    def ask_again_who_i_am(self):
+        self.ask_who_i_am()
+
+    @task(1)
     def be_banned_for_a_while(self):
         self.be_banned()
+
+    @task(1)
+    def put_somebody_out_for_a_while(self):
+        """Only the first member of a conversation does: two who put out each other could not take anybody in."""
+        room = self.rooms[0]
+        first, *others = room.members
+        if first is self.person and others and self.put_out(room, self.rng.choice(others)):
+            self.part.over.wait(OUT_S)  # meanwhile whoever was put out takes another name
+            self.take_in(room)

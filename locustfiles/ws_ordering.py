@@ -6,6 +6,8 @@ members of a room see one order (I2) in which an answer follows what it answers 
 acknowledged, once (I11) and to whom it was said (I14), is stored (I5a) and heard by every member (I5b),
 once (I6), with one number (I7); nothing is heard that nobody said (I8), nothing is changed (I10), nobody hears a room
 that is not theirs (I12), everybody is who they are (I15). The platform stays responsive and within its memory.
+Some messages are as long as the platform allows, some begin and end with blanks, some have a client id that others use
+too, and some go by HTTP between two by socket.
 """
 
 from locust import task
@@ -18,6 +20,7 @@ story(
     __file__,
     judged_by="I1 I2 I3 I4 I5a I5b I6 I7 I8 I10 I11 I12 I14 I15".split(),
     rooms=(5, 10, 100),
+    opportunities=("size-limit", "long-tail", "blank-ends", "shared-id", "rest-and-socket"),
     thresholds=(
         "probe p99 < 1 s",
         "probe errors <= 0 %",
@@ -44,6 +47,18 @@ class Member(ChatUser):
     @task(2)
     def look_whether_it_still_answers(self):
         self.probe()
+
+    @task(1)
+    def tell_a_long_story(self):
+        self.say_long(self.rooms[SMALL])
+
+    @task(1)
+    def number_messages_like_everybody_else(self):
+        self.say_by_shared_id(self.rooms[SMALL])
+
+    @task(1)
+    def say_something_by_http_too(self):
+        self.say_by_http(self.rooms[MIDDLE])
 
 
 class Burster(ChatUser):

@@ -3,7 +3,7 @@
 For each defect the platform is started with it and the tests that name it are run: they must fail. A session without a
 defect shows that they pass otherwise. What was found is kept in `--work`, so the same command goes on after an
 interruption; the table is written to `--evidence`. Exit code 0: every test is red for its defects; 1: one is not;
-3: there is more to run.
+3: there is more to run, or nothing was run. A published table that shows more rows is left as it is.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_UNKNOWN
 from harness.platform.tether import module_environment
 from harness.report.listing import all_defects
+from harness.report.published import publish
 from harness.report.truth import GroundTruth
 from pytest_suite.orders import HERE, collect, faults, orders_of
 from pytest_suite.proof_table import HEALTHY, Findings, Row, table
@@ -101,15 +102,14 @@ class Proof:
         return sum(GroundTruth(logs).count(id, "")[0] for logs in folder.iterdir() if logs.is_dir())
 
     def write(self, evidence: Path) -> None:
-        evidence.write_text(table(self.rows, self.findings, self.catalogue), "utf-8")
-        _say(f"written: {evidence}")
+        _say(publish(evidence, table(self.rows, self.findings, self.catalogue), self._work / "suite-evidence.md"))
 
     def exit_code(self) -> int:
         states: Mapping[str, int] = self.findings.count(self.rows)
         _say(", ".join(f"{n} {state}" for state, n in states.items()))
         if states.get("not red"):
             return EXIT_FAIL
-        return EXIT_UNKNOWN if states.get("not run") else EXIT_PASS
+        return EXIT_PASS if states.get("red") and not states.get("not run") else EXIT_UNKNOWN
 
 
 def _end(session: subprocess.Popen[bytes]) -> None:

@@ -42,6 +42,11 @@ def encode(tag: str, author: int, conv: int, counter: int, proc: int, attempt: i
     return f"ew1:{head}{proc & 255}.{attempt}:{digest:08x}:{payload}", digest
 
 
+def overhead(tag: str, author: int, conv: int, counter: int, proc: int, attempt: int) -> int:
+    """Return how many bytes longer than its payload a body is."""
+    return len(encode(tag, author, conv, counter, proc, attempt, "")[0])
+
+
 def decode(text: str) -> Body | None:
     """The identity in `text`, or None if it is no body of ours. Never raises."""
     fields = decode_fields(text)

@@ -165,9 +165,11 @@ class ChatSession(Speaker):
         if self._due is not None:
             self._begin(now_ns, None)
         if not self._by_http or own:
-            if self._pending:
-                self._tally.count("connection cut before the answer", len(self._pending))
-            for message_id in list(self._pending):
+            # The answer to a request does not come on this connection; it is awaited unless the run is over.
+            cut = [message_id for message_id in self._pending if own or message_id not in self._posted]
+            if cut:
+                self._tally.count("connection cut before the answer", len(cut))
+            for message_id in cut:
                 self._no_answer(now_ns, message_id, 0)
         self.connected_now = self.welcomed = False
         flags = int(Flag.OWN) if own else 0

@@ -53,6 +53,7 @@ class Speaker:
         "_journal",
         "_latency",
         "_pending",
+        "_posted",
         "_refused",
         "_rooms",
         "_seen",
@@ -88,6 +89,7 @@ class Speaker:
         self._latency = tally.histogram(ACKNOWLEDGED)
         self._from_plan = tally.histogram(ACKNOWLEDGED_FROM_PLAN)
         self._pending: dict[str, Sent] = {}
+        self._posted: set[str] = set()  # ids of pending messages that went out as requests beside the socket
         self._unanswered: dict[str, Sent] = {}
         self._refused: dict[str, Sent] = {}
         self._seen: dict[str, int] = {}  # highest sequence heard on this connection, by label
@@ -99,14 +101,28 @@ class Speaker:
         self.on_refused: Callable[[str, int, float | None], None] | None = None
 
     def send(
-        self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, encode: Encode | None = None
+        self,
+        now_ns: int,
+        label: str,
+        payload: str,
+        planned_ns: int | None = None,
+        encode: Encode | None = None,
+        *,
+        message_id: str = "",
+        posted: bool = False,
     ) -> str | bytes:
-        """The frame of the next message to the room `label`; its INVOKE is written. `encode`: another way to put it
-        into a frame, e.g. as a question. Raises NotConnected; KeyError if the room is not planned."""
-        counter = self.counter + 1
-        proc = (self.conn + self._abandoned) & 255
+        """Return the frame of the next message to the room `label`; its INVOKE is written.
+
+        `encode`: another way to put it into a frame, e.g. as a question. `message_id`: its client id, if not one that
+        no other message of the run has. `posted`: it goes out as a request, so its answer comes by `answered` or
+        `abandon`, whatever becomes of the socket. Raises NotConnected; KeyError if the room is not planned.
+        """
+        counter, proc = self.counter + 1, self.proc
         sent = (counter, 1, self._rooms[label], proc, label, payload, now_ns, planned_ns or now_ns)
-        frame = self._invoke(now_ns, f"{self.tag}-{self.client}-{counter}", sent, encode)
+        message_id = message_id or f"{self.tag}-{self.client}-{counter}"
+        frame = self._invoke(now_ns, message_id, sent, encode)
+        if posted:
+            self._posted.add(message_id)
         self.counter = counter
         return frame
 
@@ -117,8 +133,7 @@ class Speaker:
             raise NotConnected(f"client {self.client} is not connected")
         sent = self._unanswered.pop(message_id, None) or self._refused.pop(message_id)
         counter, attempt, conv, _, label, payload, _, _ = sent
-        proc = (self.conn + self._abandoned) & 255
-        again = (counter, min(attempt + 1, 255), conv, proc, label, payload, now_ns, now_ns)
+        again = (counter, min(attempt + 1, 255), conv, self.proc, label, payload, now_ns, now_ns)
         return self._invoke(now_ns, message_id, again)
 
     def _invoke(self, now_ns: int, message_id: str, sent: Sent, put: Encode | None = None) -> str | bytes:
@@ -144,7 +159,8 @@ class Speaker:
         for message_id, sent in self._pending.items():
             if now_ns - sent[6] <= limit_ns:
                 break
-            overdue.append(message_id)
+            if message_id not in self._posted:  # a request has a deadline of its own
+                overdue.append(message_id)
         for message_id in overdue:
             self._no_answer(now_ns, message_id, int(Flag.TIMEOUT))
         if overdue:
@@ -167,6 +183,11 @@ class Speaker:
             self._tally.count("no answer to the request")
             self._abandoned += 1
 
+    @property
+    def proc(self) -> int:
+        """The `proc` of the next message: what is said under one is in one order."""
+        return (self.conn + self._abandoned) & 255
+
     def unanswered(self) -> list[str]:
         """Ids of messages whose fate is unknown (connection cut, or no answer in time), oldest first."""
         return list(self._unanswered)
@@ -181,10 +202,9 @@ class Speaker:
 
     # -- records ----------------------------------------------------------------------------------------------------
 
-    @property
-    def _answer_conn(self) -> int:
-        """A request is answered on no connection: the socket may have changed since."""
-        return 0 if self._by_http else self.conn
+    def _answer_conn(self, message_id: str | None) -> int:
+        """Return the connection of an answer: 0 for that of a request, because the socket may have changed since."""
+        return 0 if self._by_http or message_id in self._posted else self.conn
 
     def _acknowledged(self, now_ns: int, label: str | None, seq: int, message_id: str | None) -> None:
         sent = self._take(message_id)
@@ -193,7 +213,10 @@ class Speaker:
             return
         counter, attempt, conv, proc, own_label, _, sent_ns, planned_ns = sent
         client = self.client
-        self._write(now_ns, _OK, 0, attempt, proc, client, self._answer_conn, conv, client, counter, seq, NONE, 0, 0)
+        conn = self._answer_conn(message_id)
+        self._write(now_ns, _OK, 0, attempt, proc, client, conn, conv, client, counter, seq, NONE, 0, 0)
+        if self._posted:
+            self._posted.discard(message_id or "")
         self._latency.add(now_ns - sent_ns)
         self._from_plan.add(now_ns - planned_ns)
         self.acked += 1
@@ -211,7 +234,8 @@ class Speaker:
             self._stray(now_ns, _FAIL, message_id, aux=code)
             return
         wait_ms = 0 if retry_after_s is None else min(max(1, ceil(1000 * retry_after_s)), 0xFFFF_FFFF)
-        self._result(now_ns, _FAIL, sent, aux=code, size=wait_ms)
+        self._result(now_ns, _FAIL, message_id, sent, aux=code, size=wait_ms)
+        self._posted.discard(message_id)
         _keep(self._refused, message_id, sent)
         self.refused += 1
         self._tally.count(f"refused with {code}")
@@ -233,20 +257,34 @@ class Speaker:
         self._tally.count("answers to nothing asked")
         if tag == self.tag and author.isdecimal() and rest.isdecimal() and int(rest) < NOBODY and int(author) < NOBODY:
             self._write(
-                now_ns, kind, 0, 0, 0, self.client, self._answer_conn, NOBODY, int(author), int(rest), seq, aux, 0, 0
+                now_ns,
+                kind,
+                0,
+                0,
+                0,
+                self.client,
+                self._answer_conn(message_id),
+                NOBODY,
+                int(author),
+                int(rest),
+                seq,
+                aux,
+                0,
+                0,
             )
 
     def _no_answer(self, now_ns: int, message_id: str, flags: int) -> None:
         sent = self._pending.pop(message_id)
-        self._result(now_ns, _INFO, sent, flags=flags)
+        self._result(now_ns, _INFO, message_id, sent, flags=flags)
+        self._posted.discard(message_id)
         _keep(self._unanswered, message_id, sent)
 
-    def _result(self, now_ns: int, kind: int, sent: Sent, *, flags: int = 0, aux: int = NONE, size: int = 0) -> None:
+    def _result(
+        self, now_ns: int, kind: int, message_id: str, sent: Sent, *, flags: int = 0, aux: int = NONE, size: int = 0
+    ) -> None:
         counter, attempt, conv, proc, *_ = sent
-        client = self.client
-        self._write(
-            now_ns, kind, flags, attempt, proc, client, self._answer_conn, conv, client, counter, NONE, aux, size, 0
-        )
+        client, conn = self.client, self._answer_conn(message_id)
+        self._write(now_ns, kind, flags, attempt, proc, client, conn, conv, client, counter, NONE, aux, size, 0)
 
     def _begin(self, now_ns: int, replica: str | None) -> None:
         # Stamped when it is written: the times of a journal do not go backward.

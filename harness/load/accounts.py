@@ -41,22 +41,33 @@ class AccountUser(Leaver):
         with self._turn:
             credentials = self._fresh().credentials
             self.renamed += 1
-            name = f"{self.person.name} {self.renamed}"
+            name = f"{self.person.name} {self.number}.{self.renamed}"
+            outside, status = bool(self.session.outside), 0
 
             def saw(exchange: Exchange) -> None:
+                nonlocal status
+                status = exchange.status
                 self._changed(exchange, State.PROFILE, digest_of(credentials.user_id, self.person.email, name))
 
             with self._recording(), suppress(FlowError):
                 self._quietly(observed(accounts.rename(credentials, name), saw))
+            self.part.occurred["rename-after-removal"] += outside and status == 200
 
     def be_banned(self) -> None:
-        """An administrator closes the account: whatever was held is tried after the bound. Then it is opened again."""
+        """An administrator closes the account: whatever was held is tried after the bound. Then it is opened again. Of
+        a person's devices only the first asks for it; the others lose their sockets and tokens too."""
         self._go_on_or_stop()
+        if self.number % self.part.plan.devices:
+            self.say()
+            return
         accounts, bound_s = self.accounts, self.part.target.contract.revocation_bound_s or 0.0
         with self._turn:
             old = self._fresh()
             self._show_everywhere(old)
-            self._set_active(accounts, False)
+            others = [
+                user for user in self.part.users if user.person is self.person and user is not self and user.online
+            ]
+            self.part.occurred["ban-several-devices"] += self._set_active(accounts, False) and bool(others)
             with self._recording():
                 gevent.sleep(bound_s + LATER_S)
                 self._try_everywhere(old)
@@ -65,6 +76,14 @@ class AccountUser(Leaver):
                 gevent.sleep(AGAIN_S)
             self._log_in_anew(old)
             self._await_admission(accounts)
+
+    def connect(self) -> None:
+        """As Leaver; a device whose token is refused, because the account was closed meanwhile, logs in first."""
+        if self._unauthorized and self._tokens is not None:
+            with self._turn:
+                self._log_in()
+            self._unauthorized = False
+        super().connect()
 
     def look_at_the_copy(self) -> None:
         """What the backend shows of the own account."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from harness.client.events import Heard
+from harness.load.part import CROWD_WAIT_S
 from harness.load.users import ChatUser
 from harness.target.protocol import Room
 
@@ -22,14 +24,32 @@ class Asking(ChatUser):
 
     def ask(self, room: Room, count: int = 1) -> None:
         """Ask so many questions at once, and wait until they are accepted; the answers come meanwhile."""
+        self._ask([room] * count)
+
+    def ask_in_all_rooms(self, rooms: Sequence[Room]) -> None:
+        """Ask one question in each of these rooms at once, the first time together with all others who do; wait until
+        they are accepted."""
+        self.part.everyone_here.wait(CROWD_WAIT_S)
+        if self._ask(list(dict.fromkeys(rooms))) > 1:
+            self.part.occurred["agent-two-rooms"] += 1
+
+    def _ask(self, rooms: Sequence[Room]) -> int:
+        """Ask a question in each room; return how many were accepted, 0 if the agent cannot be asked here."""
         self._go_on_or_stop()
         if not self.online and not self._back_online():
-            return
+            return 0
         put = getattr(self.part.target, "encode_question", None)
-        for _ in range(count):
+        before = self.session.acked
+        for room in rooms:
             payload = self.part.plan.payload(self.number, self.session.counter + 1)
             self._send(self.session.send(time.monotonic_ns(), room.label, payload, encode=put))
+            asking = self.part.asking.setdefault(room.label, set())
+            asking.add(self.number)
+            self.part.occurred["agent-two-people"] += put is not None and len(asking) > 1
         self._await_answers(0)
+        for room in rooms:
+            self.part.asking[room.label].discard(self.number)
+        return self.session.acked - before if put is not None else 0
 
     def connect(self) -> None:
         self._runs.clear()

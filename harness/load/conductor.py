@@ -19,7 +19,12 @@ from locust.runners import MasterRunner
 
 from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, worse
 from harness.load.arguments import read_faults, read_thresholds, seed_of
-from harness.load.contradictions import refuse_contradictions, refuse_late_faults, refuse_unknown_checks
+from harness.load.contradictions import (
+    refuse_contradictions,
+    refuse_late_faults,
+    refuse_unknown_checks,
+    refuse_unknown_opportunities,
+)
 from harness.load.judge import JUDGE_DEADLINE_S, JudgeBeside
 from harness.load.metrics import Metrics
 from harness.load.sampler import Sampler
@@ -56,6 +61,7 @@ class Conductor:
         elif life.environment.shape_class is not None:
             foreseen_of(life.environment.shape_class)  # a shape that cannot be foreseen is refused now
         refuse_contradictions(options, life.environment.user_classes)
+        refuse_unknown_opportunities(life.story)
         self.interruption: Interruption | None = None
         self.form_run_time_s: float | None = None
         self._begun = 0.0
@@ -157,6 +163,7 @@ class Conductor:
             tag=plan.tag,
             story=story.name,
             judged_by=list(story.judged_by),
+            opportunities=list(story.opportunities),
             thresholds=self.thresholds,
             process=os.getpid(),
             process_started=psutil.Process().create_time(),

@@ -50,6 +50,7 @@ class Connected(Recording):
         self._reconnecting: gevent.Greenlet | None = None
         self._unauthorized = False
         self._renewing = RLock()
+        self._never_again: set[str] = set()  # ids of messages that must not be sent again, because a retry is longer
 
     @property
     def online(self) -> bool:
@@ -186,6 +187,8 @@ class Connected(Recording):
     def _resend(self) -> None:
         if self.part.target.contract.idempotent:
             for message_id in self.session.unanswered():
+                if message_id in self._never_again:
+                    continue
                 if self._poster is not None:
                     self._poster.again(message_id)
                 else:

@@ -11,6 +11,7 @@ from harness.load.pacing import Paced
 from harness.load.story import Story
 from harness.load.users import ChatUser
 from harness.platform.faults import Planned
+from harness.report.opportunities import BY_ID
 from harness.target.pace import Arrivals
 
 MUST_CALL = ("on_start", "on_stop")
@@ -64,3 +65,10 @@ def refuse_unknown_checks(story: Story, known: Collection[str]) -> None:
     if faults:
         ids = ", ".join(name for name in known if name[0] == "I" and name[1:2].isdigit())
         raise SettingsError(f"judged_by of the story {story.name}", [*faults, f"there are {ids}"])
+
+
+def refuse_unknown_opportunities(story: Story) -> None:
+    """Raise SettingsError if `opportunities` names one that does not exist."""
+    faults = [f"there is no opportunity {name!r}" for name in story.opportunities if name not in BY_ID]
+    if faults:
+        raise SettingsError(f"opportunities of the story {story.name}", [*faults, f"there are {', '.join(BY_ID)}"])

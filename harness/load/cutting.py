@@ -32,6 +32,7 @@ class Cutting(ChatUser):
             payload = self.part.plan.payload(self.number, self.session.counter + 1)
             self._send(self.session.send(time.monotonic_ns(), room.label, payload))
         if cut:
+            self.part.occurred["cut-in-mid-send"] += self.session.pending > 0
             self.cut()
         self._await_answers(0)
 

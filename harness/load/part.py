@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from harness.record.frames import FrameStore
 from harness.record.journal import Journal
 from harness.record.latencies import FOOTER_KEY
 from harness.record.meta import process_meta
+from harness.report.opportunities import FOOTER_KEY as OPPORTUNITIES
 from harness.target.load import open_target
 from harness.target.pace import Arrivals
 from harness.target.plan import Plan
@@ -47,6 +49,9 @@ class Part:
     over  the end has begun: nothing new is said; who pauses for long waits for it instead
     on_all_here  called once, when all users of this process were spawned and have finished starting, well or not
     story  counts of the story's own errors in this process, for the footer
+    occurred  how often each opportunity (`harness.report.opportunities`) occurred here, for the footer
+    asking  users of this process with an open question to the agent, by room label
+    shared_ids  users of this process who had a message acknowledged, by room label and client id that several use
     crowd  users of all processes that share the planned arrivals; known when everybody is here
     index, count  this process among the load processes: user numbers are index, index + count, index + 2 count…
     """
@@ -70,6 +75,9 @@ class Part:
         self.run_dir = Path(assignment["run_dir"])
         self.secrets: Mapping[str, Any] = assignment.get("secrets", {})
         self.users: list[ChatUser] = []
+        self.occurred: Counter[str] = Counter()
+        self.asking: dict[str, set[int]] = {}
+        self.shared_ids: dict[tuple[str, str], set[int]] = {}
         self.everyone_here = Event()
         self.arrivals = Arrivals.parse(assignment.get("arrivals", ""))
         self._grows = bool(assignment.get("grows"))
@@ -223,6 +231,7 @@ class Part:
         footer["recorded_frames_in"] = sum(user.session.frames_recorded for user in self._talking())
         footer["messages_sent"] = sum(user.session.counter for user in self._talking())
         footer |= {"messages_unsaid": self.unsaid, "users": len(self.users), FOOTER_KEY: latencies}
+        footer[OPPORTUNITIES] = dict(self.occurred)
         footer |= {"load": self.attained.summary(self.users_started), "story": self.story.summary()}
         if self.frames is not None:
             footer["frames"] = self.frames.close()

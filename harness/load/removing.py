@@ -16,6 +16,7 @@ class Removing(ChatUser):
     else nobody is removed, and that check is not exercised."""
 
     abstract = True
+    _removed_from: Room | None = None
 
     def put_out(self, room: Room, person: Person) -> bool:
         """Remove a member; True if the platform has confirmed it, which is written down for each of their devices.
@@ -30,6 +31,7 @@ class Removing(ChatUser):
             return False
         for client in self._devices.get(person.number, ()):
             self.part.note(Kind.KICK, client, conv=room.number)
+        self._removed_from = room
         return True
 
     def take_in(self, room: Room) -> None:
@@ -38,6 +40,10 @@ class Removing(ChatUser):
             self._flow(self.part.target.open_room(self._credentials(), room))
         except FlowError as error:
             self._failed("PUT", "invite again", error)
+            return
+        if self._removed_from is room:
+            self._removed_from = None
+            self.part.occurred["removal-among-messages"] += 1
 
     @cached_property
     def _devices(self) -> dict[int, list[int]]:

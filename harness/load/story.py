@@ -26,6 +26,7 @@ class Story:
     thresholds   like "fan-out p99 < 250 ms" (see harness.report.thresholds); options and files go before them
     faults       what goes wrong during the run, as --faults, which replaces it
     platform     settings by service that our own platform must be started with, else the story has no point
+    opportunities  ids of `harness.report.opportunities` that every run of it creates; the verdict names those missing
     """
 
     name: str
@@ -35,6 +36,7 @@ class Story:
     thresholds: tuple[str, ...] = ()
     faults: str = ""
     platform: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    opportunities: tuple[str, ...] = ()
 
 
 def story(
@@ -46,6 +48,7 @@ def story(
     thresholds: Sequence[str] = (),
     faults: str = "",
     platform: Mapping[str, Mapping[str, object]] | None = None,
+    opportunities: Sequence[str] = (),
 ) -> Story:
     """Call once in a locustfile as `story(__file__, judged_by=("I1", …))`: from then on its runs are judged."""
     from harness.load.arguments import add_arguments
@@ -59,6 +62,7 @@ def story(
         thresholds=tuple(thresholds),
         faults=faults,
         platform=dict(platform or {}),
+        opportunities=tuple(opportunities),
     )
     _told.append(told)
     events.init_command_line_parser.add_listener(add_arguments)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import gevent
 from gevent.lock import RLock
 from locust.exception import StopUser
 
@@ -17,6 +18,7 @@ from harness.client.exchange import Exchange, observed
 from harness.client.flow import Browser, FlowError
 from harness.client.knock import OPENED, knock
 from harness.client.statements import Name, write_exchange, write_request
+from harness.load.part import CROWD_WAIT_S
 from harness.load.users import ChatUser
 from harness.load.wallet import Begun, Held, Login, Wallet
 from harness.target.protocol import Credentials
@@ -97,9 +99,28 @@ class TokenUser(ChatUser):
             self._refresh()
 
     def rotate_keys(self) -> None:
-        """As an administrator: a new signing key."""
+        """As an administrator: a new signing key. What was issued before is shown beside what is issued then."""
         self._go_on_or_stop()
-        self._quietly(self.tokens.rotate_keys())
+        tokens = self.tokens
+        with self._turn:
+            old = self._fresh()
+            self._quietly(tokens.rotate_keys())
+            shown = [self.show(old.access, place, way) for place, way in tokens.places]
+            if self._refresh() != 200:
+                return
+            shown += [self.show(self.now.access, place, way) for place, way in tokens.places]
+        self.part.occurred["rotation-old-tokens"] += all(shown)
+
+    def rotate_keys_in_time(self, after_s: float) -> None:
+        """Do so once, so long after everybody was here: not left to chance, and early enough for a short run."""
+
+        def rotate() -> None:
+            self.part.everyone_here.wait(CROWD_WAIT_S)
+            if not self.part.over.wait(after_s):
+                with suppress(StopUser, FlowError):
+                    self.rotate_keys()
+
+        gevent.spawn(rotate)
 
     # -- requests that are told ------------------------------------------------------------------------------------
 

@@ -15,16 +15,18 @@ from locust.user.task import LOCUST_STATE_STOPPING
 from checks.record import NOBODY, NONE, Kind, Place
 from harness.client.blocking import Refused
 from harness.client.flow import FlowError
-from harness.load.connected import ANSWER_S, Connected, may_pass, unauthorized
+from harness.load.connected import ANSWER_S, may_pass, unauthorized
 from harness.load.pacing import Paced
 from harness.load.part import CROWD_WAIT_S, Part
+from harness.load.saying import Saying
 from harness.target.protocol import Credentials, Room
 
 BURST_SLICE_S = 0.01
 
 
-class ChatUser(Paced, Connected, User):
-    """Subclass it in a locustfile. In tasks: `say`, `burst`, `probe`; `rooms` are this user's, in the story's order.
+class ChatUser(Paced, Saying, User):
+    """Subclass it in a locustfile. In tasks: `say`, `burst`, `probe`, `ask_who_i_am`, and those of
+    `harness.load.saying`; `rooms` are this user's, in the story's order.
 
     carried  what another user object takes over who goes on as the same person, after a shape has stopped this one
     """
@@ -153,6 +155,14 @@ class ChatUser(Paced, Connected, User):
         name = self.part.journal.intern("probe")
         self.part.note(Kind.PROBE, self.number, author=name, counter=status, aux=(time.monotonic_ns() - begin) // 1000)
 
+    def ask_who_i_am(self) -> None:
+        """Ask every service again, in mid-run, who this is: a shared connection or cache may mix users up."""
+        self._go_on_or_stop()
+        with self._recording():
+            places = self._ask_who_i_am(self._valid_credentials())
+        if Place.FRONTEND in places:
+            self.part.occurred["frontend-identity"] += 1
+
     # -- helpers ------------------------------------------------------------------------------------------------------
 
     def _log_in(self) -> None:
@@ -166,9 +176,15 @@ class ChatUser(Paced, Connected, User):
         journal = self.part.journal
         journal.identity(self.number, credentials.user_id)
         self.part.note(Kind.LOGIN, self.number, counter=200, aux=spent_us)
-        for statement in self._flow(self.part.target.identity(credentials)):
-            said = NONE if statement.user_id is None else journal.intern(statement.user_id)
+        self._ask_who_i_am(credentials)
+
+    def _ask_who_i_am(self, credentials: Credentials) -> set[int]:
+        """Record who each place says that this is; return the places that said it."""
+        statements = self._flow(self.part.target.identity(credentials))
+        for statement in statements:
+            said = NONE if statement.user_id is None else self.part.journal.intern(statement.user_id)
             self.part.note(Kind.IDENTITY, self.number, counter=int(Place(statement.place)), aux=said)
+        return {int(statement.place) for statement in statements}
 
     def _say(self, room: Room, planned_ns: int | None = None, *, soon: bool = False) -> None:
         session = self.session

@@ -97,6 +97,7 @@ class ControlServer:
                 name, graceful=bool(request.get("graceful", True)), settings=request.get("settings")
             ),
             "replace": lambda: supervisor.replace(name),
+            "wipe": lambda: supervisor.wipe(name),
             "links": lambda: self._links.ask("status"),
             "disturb": lambda: self._links.ask("set", link=request["link"], conditions=request["conditions"]),
             "cut": lambda: self._links.ask("cut", link=request["link"]),
@@ -195,6 +196,10 @@ class ControlClient:
         """A new process takes over its socket, the old one drains; returns when that has ended."""
         self.ask("replace", service=service)
 
+    def wipe(self, service: str) -> None:
+        """SIGKILL and a new start without its files; returns when it is ready again."""
+        self.ask("wipe", service=service)
+
     def links(self) -> dict[str, dict[str, Any]]:
         """By link: connections open, opened and cut, bytes that passed, conditions. Empty without links."""
         return dict(self.ask("links"))
@@ -235,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "do",
         metavar="VERB",
-        help="endpoints, status, stats, deaths, logs, kill, stop, start, pause, resume, restart, replace, links "
+        help="endpoints, status, stats, deaths, logs, kill, stop, start, pause, resume, restart, replace, wipe, links "
         "or shutdown",
     )
     parser.add_argument("service", nargs="?", default="")

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -181,6 +182,15 @@ class ServiceProcess:
         """End it (gracefully or with SIGKILL, as it is) and start it again; returns when it is ready."""
         if self.running:
             await (self.stop() if graceful else self.kill())
+        await self.start()
+        await self.wait_ready()
+
+    async def wipe(self) -> None:
+        """SIGKILL, remove its data, start it again; returns when it is ready. Raises PlatformError without data."""
+        if self.spec.data is None:
+            raise PlatformError(f"{self.spec.name} has no data that it could lose and serve without.")
+        await self.kill()
+        shutil.rmtree(self.directory / self.spec.data, ignore_errors=True)
         await self.start()
         await self.wait_ready()
 

@@ -27,7 +27,8 @@ class ServiceSpec:
     before it can be, so that its time to get ready only runs from then on. `discard_signal` ends it when its data is
     thrown away with the platform. `takes_over`: it can be replaced while it runs (see `TAKEOVER_VARIABLE`).
     `preloaded`: `argv` is `python -m MODULE …`, forked from a process that has imported already what MODULE needs.
-    `user`: the account that runs it, where it must not be ours.
+    `user`: the account that runs it, where it must not be ours. `data`: the folder in its working directory that it
+    can lose (`ServiceProcess.wipe`).
     """
 
     name: str
@@ -48,3 +49,4 @@ class ServiceSpec:
     preloaded: bool = False
     prepare: Callable[[Path], Awaitable[None]] | None = None
     user: str | None = None
+    data: str | None = None

@@ -139,6 +139,11 @@ class Supervisor:
         async with self._holding(name) as service:
             await service.replace()
 
+    async def wipe(self, name: str) -> None:
+        """Kill it, remove what it has written, and start it; returns when it is ready."""
+        async with self._holding(name) as service:
+            await service.wipe()
+
     async def pause(self, name: str) -> None:
         """SIGSTOP to it and its children."""
         async with self._holding(name) as service:

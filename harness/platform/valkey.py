@@ -60,6 +60,7 @@ class Valkey:
             port=self._port.number,
             ready=(RedisAnswers(self.url),),
             prepare=self._prepare,
+            data="appendonlydir",
         )
 
     async def _prepare(self, directory: Path) -> None:

@@ -11,16 +11,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_UNKNOWN, SettingsError
-from harness.record.rundir import write_whole
 from harness.report.cells import HEALTHY, Cell, Results, cells_of, reserved
 from harness.report.evidence import evidence_text
 from harness.report.listing import Defect, Power, all_defects, chosen, listing_text
 from harness.report.matrix import Bench, RealBench, run_matrix
+from harness.report.published import publish
 from harness.report.stages import ROUGH, staged, stories_of
 
 HELP = "list the defects of the reference platform; with --matrix show that they are found"
 WORK = Path("runs/matrix")
 EVIDENCE = Path("docs/evidence.md")
+ASIDE = "evidence.md"
+"""Name of the page in the work directory if the published one shows more."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,12 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"where results are kept, so that the same command goes on after an interruption (default {WORK})",
     )  # fmt: skip
     parser.add_argument(
-        "--evidence", type=Path, default=EVIDENCE, metavar="FILE", help=f"what to write (default {EVIDENCE})"
+        "--evidence",
+        type=Path,
+        default=EVIDENCE,
+        metavar="FILE",
+        help=f"the page to write, unless the one that is there shows more (default {EVIDENCE})",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """The list: 0. The matrix: 1 after a false alarm or a miss, 3 if runs are still to be made, else 0."""
+    """Print the list (0), or make the matrix: 1 after a false alarm or a miss, 3 if runs are still to be made or none
+    was judged, else 0."""
     defects = all_defects()
     picked = chosen(defects, args.only.split(","))
     if args.matrix:
@@ -92,9 +99,7 @@ def _made(
         return run_matrix(cells, results, benches, jobs=args.jobs, budget_s=budget_s, say=_say)
     finally:
         # Also what an interrupted matrix has found is worth reading.
-        args.evidence.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(args.evidence, evidence_text(defects, results).encode())
-        _say(f"written: {args.evidence}")
+        _say(publish(args.evidence, evidence_text(defects, results), args.work / ASIDE))
 
 
 def _exit_code(cells: list[Cell], results: Results, picked: list[Defect], complete: bool) -> int:
@@ -102,10 +107,12 @@ def _exit_code(cells: list[Cell], results: Results, picked: list[Defect], comple
     made = [results.by_cell[cell] for cell in cells if cell in results.by_cell]
     alarms = [r for r in made if r.detected and (r.cell.healthy or not r.fired)]
     missed = [r for r in made if not r.cell.healthy and r.judged and r.manifest and not r.attributed(by_id[r.defect])]
+    told = [r for r in made if r.judged and r.exit_code != EXIT_UNKNOWN]
     _say(f"{len(made)} runs, {len(alarms)} false alarms, {len(missed)} misses")
     if alarms or missed:
         return EXIT_FAIL
-    return EXIT_PASS if complete else EXIT_UNKNOWN
+    # Without a run that was judged nothing was shown, however complete that is.
+    return EXIT_PASS if complete and told else EXIT_UNKNOWN
 
 
 def _benches(work: Path, picked: list[Defect]) -> Callable[[Cell], Bench]:

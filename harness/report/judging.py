@@ -27,7 +27,7 @@ from harness.errors import (
 from harness.progress import Progress
 from harness.record.history import History, open_history
 from harness.record.rundir import write_whole
-from harness.report import figures
+from harness.report import figures, opportunities
 from harness.report.drift import drift
 from harness.report.endings import endings, stopped
 from harness.report.facts import facts_of
@@ -110,17 +110,18 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         "drift": drift(
             views, [len(room) for room in history.roster.conversations], run_dir / "tables" / "services.jsonl"
         ),
+        "opportunities": opportunities.told(history),
         "records": sum(len(records) for records in views),
     }
 
 
-<<<<<<< HEAD
 def headline(outcome: Outcome, exit_code: int, run: Mapping[str, Any]) -> str:
     """Return the first words about a run: its outcome, a missed threshold, and that it did not last as planned."""
     words = "THRESHOLD MISSED" if exit_code == EXIT_THRESHOLD else outcome.name
     interrupted = run.get("interrupted")
     return f"{words} ({interruption(interrupted)})" if interrupted else words
-=======
+
+
 def warnings_of(history: History, views: Sequence[figures.Records]) -> list[str]:
     """Sentences about what this verdict does not speak of. A run has its own; of an import we say what we see."""
     found = list(history.run.get("warnings") or ())
@@ -129,7 +130,6 @@ def warnings_of(history: History, views: Sequence[figures.Records]) -> list[str]
         unsaid = "messages have numbers, but the contract promises no sequence: their gaps (I4) are not judged"
         found.append(f'{unsaid}. Import with sequence = "contiguous" or "increasing" if that is promised.')
     return found
->>>>>>> h-targets
 
 
 def measure(history: History, run_dir: Path) -> Measured:

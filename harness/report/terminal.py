@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harness.report import opportunities
 from harness.report.endings import ending_line, stopped_line
 from harness.report.swim_text import record_lines
 from harness.report.witnesses import DRAWN
@@ -20,6 +21,8 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
     silent = [c["id"] for c in verdict["checks"] if not c["counts"] and not c["examined"]]
     if silent:
         lines.append(f"not exercised: {', '.join(silent)}")
+    if missing := opportunities.line(verdict.get("opportunities", {})):
+        lines.append(missing)
     for row in verdict["thresholds"]:
         lines.append(_threshold_line(row))
     for name, row in verdict["latency_ms"].items():

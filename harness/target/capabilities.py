@@ -3,9 +3,10 @@ cannot use it exercises less, and the checks that needed it say so."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from harness.client.events import Heard
 from harness.client.flow import Flow
 from harness.target.protocol import Credentials, Person, Room, StoredRow
 
@@ -30,3 +31,16 @@ class AsksAgents(Protocol):
     def encode_question(self, label: str, message_id: str, text: str) -> str | bytes:
         """One frame that sends `text` to a room and asks the agent to answer it."""
         ...
+
+
+class PostsBeside(Protocol):
+    def post_beside(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
+        """Send a message as a request, on a platform that has sockets for it too: the answer as ACK or NACK. FlowError
+        if its fate is unknown."""
+        ...
+
+
+class ScopesIds(Protocol):
+    """`ids_by_sender`: a message's client id names it among those of its sender in its room; others may use it too."""
+
+    ids_by_sender: bool

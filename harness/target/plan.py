@@ -32,6 +32,10 @@ TRICKY = (
     "'; --",
 )
 PAYLOADS = 64
+BLANKS = " \t\n"
+"""Put before and, in reverse, behind a text: servers that trim what they are sent change it."""
+LONG_BYTES = 600
+"""Longer than what users usually say."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,15 @@ class Plan:
 
     def payload(self, author: int, counter: int) -> str:
         return self.payloads[(author * 31 + counter) % PAYLOADS]
+
+    def long_payload(self, author: int, counter: int, size: int, *, blank_ends: bool = False) -> str:
+        """Return a text of `size` bytes in UTF-8, other than those of other messages; with `blank_ends` it begins and
+        ends with blanks."""
+        before, after = (BLANKS, BLANKS[::-1]) if blank_ends else ("", "")
+        text = f"{before}{author}.{counter} {self.payloads[counter % PAYLOADS]} "
+        left = size - len(text.encode()) - len(after)
+        filler = b"and so on, " * (max(0, left) // 11 + 1)
+        return text + filler[: max(0, left)].decode() + after
 
     def rng(self, number: int) -> Random:
         """A client's own source of chance: think times and choices."""

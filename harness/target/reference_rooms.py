@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import orjson
+
+from harness.client.events import ACK, NACK, Heard
 from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
 from harness.target.protocol import Credentials, Person, Room, StoredRow
 
@@ -18,6 +21,7 @@ class ReferenceRooms:
     """Half of `harness.target.reference.ReferenceTarget`, with the abilities of `harness.target.capabilities`."""
 
     agents = ("agent",)
+    ids_by_sender = True
     _edge: str
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
@@ -50,6 +54,24 @@ class ReferenceRooms:
         url = f"{self.conversation_url(room)}/members/{quote(person.email, safe='')}"
         response = yield HttpRequest("DELETE", url, bearer(credentials), b"", "remove member")
         answer_object(f"removing {person.name} from {room.label}", response)
+
+    def post_beside(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
+        """`POST …/messages`, which takes the same path as a message from a socket."""
+        url = f"{self._edge}/api/conversations/{quote(label, safe='')}/messages"
+        headers = {**bearer(credentials), "content-type": "application/json"}
+        body = orjson.dumps({"id": message_id, "text": text})
+        response = yield HttpRequest("POST", url, headers, body, "send by HTTP")
+        if response.status == 201:
+            try:
+                answer = response.json()
+                return ((ACK, label, None, seq_of(answer["seq"]), None, str(answer["id"]), None),)
+            except (KeyError, TypeError, ValueError) as error:
+                raise FlowError("sending by HTTP", "a message with id and seq", response) from error
+        if response.status >= 500:
+            raise FlowError("sending by HTTP", "201", response)
+        retry = response.headers.get("retry-after", "")
+        wait_s = float(retry) if retry.isdigit() else None
+        return ((NACK, label, None, -1, None, message_id, (response.status, wait_s)),)
 
     def conversation_url(self, room: Room) -> str:
         return f"{self._edge}/api/conversations/{quote(room.label, safe='')}"

@@ -22,6 +22,7 @@ from harness.report.evidence import evidence_text
 from harness.report.intervals import none_seen_95, wilson_95
 from harness.report.listing import Defect, all_defects, chosen, listing_text
 from harness.report.matrix import run_matrix, silent_checks
+from harness.report.published import lost, shown
 from harness.report.stages import STAGES, file_of, staged
 from harness.report.truth import GroundTruth
 
@@ -398,3 +399,69 @@ def test_a_stage_has_what_its_story_asks_of_the_platform(story: str) -> None:
     assert done.returncode == 0, done.stderr.decode()
     settings, links = json.loads(done.stdout)
     assert (STAGES[story].settings, sorted(STAGES[story].links)) == (settings, sorted(links))
+
+
+def test_without_a_run_nothing_was_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A matrix of no runs at all is complete, and yet UNKNOWN."""
+    arguments = ["--work", str(tmp_path / "work"), "--evidence", str(tmp_path / "evidence.md")]
+    assert main(["defects", "--matrix", "--only", "Z5", "--seeds", "0", *arguments]) == 3
+    assert "0 runs, 0 false alarms, 0 misses" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("code", "expected"), [(0, 0), (3, 3), (4, 0)])
+def test_runs_that_nobody_could_judge_show_nothing(
+    tmp_path: Path, result: Callable[..., Result], code: int, expected: int
+) -> None:
+    """A matrix whose every run was UNKNOWN is itself UNKNOWN; one whose threshold was missed was judged."""
+    work = tmp_path / "work"
+    Results(work).add(result(seed=1, exit_code=code, failed=(), fired=0, manifest=0))
+    arguments = ["--work", str(work), "--evidence", str(tmp_path / "evidence.md")]
+    assert main(["defects", "--matrix", "--only", "Z5", "--seeds", "1", "--healthy", "0", *arguments]) == expected
+
+
+def test_a_published_page_is_not_replaced_by_less(
+    tmp_path: Path, result: Callable[..., Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fewer runs of one row, or none at all, go to the work directory; as many or more are published."""
+    page, work = tmp_path / "evidence.md", tmp_path / "work"
+    published = Results(tmp_path / "of-others")
+    for seed in (1, 2):
+        published.add(result(seed=seed))
+    before = evidence_text([LOSS], published)
+    page.write_text(before)
+    arguments = ["defects", "--matrix", "--only", "Z5", "--budget", "0", "--work", str(work), "--evidence", str(page)]
+    assert main(arguments) == 3
+    assert page.read_text() == before
+    assert "it shows more runs of Z5 drop-push" in capsys.readouterr().err
+    assert "No run was made." in (work / "evidence.md").read_text()
+    own = Results(work)
+    own.add(result(seed=1))
+    main(arguments)
+    assert page.read_text() == before
+    for seed in (2, 3):
+        own.add(result(seed=seed))
+    main(arguments)
+    assert "| Z5 drop-push " in page.read_text()
+    assert "3 runs" in page.read_text()
+
+
+def test_a_file_that_is_no_evidence_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither a README nor anything else that --evidence names by mistake."""
+    mine = tmp_path / "README.md"
+    mine.write_text("# Mine\n")
+    main(
+        ["defects", "--matrix", "--only", "Z5", "--budget", "0", "--work", str(tmp_path / "w"), "--evidence", str(mine)]
+    )
+    assert mine.read_text() == "# Mine\n"
+    assert "it is no page of evidence" in capsys.readouterr().err
+
+
+def test_what_the_published_page_shows_is_understood() -> None:
+    """Every row that the project's own pages show is counted, so none could be lost without notice."""
+    docs = Path(__file__).parents[2] / "docs"
+    rows = shown((docs / "evidence.md").read_text())
+    assert rows["Detection with many firings a run", "Z1 swap-pushes"] > 0
+    assert rows["False alarms", "without a defect, rough"] > 0
+    suite = shown((docs / "suite-evidence.md").read_text())
+    assert len(suite) > 50
+    assert lost(suite, {**suite, next(iter(suite)): 0}) == [" ".join(next(iter(suite))[1:])]

@@ -112,6 +112,22 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
+class Wipe:
+    """Killed and started again without its file: a store that has lost all that it was told."""
+
+    service: str
+    lasting: bool = False
+
+    def apply(self, control: ControlClient) -> None:
+        pid = _pid(control, self.service)
+        control.wipe(self.service)
+        _require(_pid(control, self.service) != pid, f"{self.service} is still process {pid} after it was wiped")
+
+    def lift(self, control: ControlClient) -> None:
+        """No-op: it is over when the service is back."""
+
+
+@dataclass(frozen=True, slots=True)
 class Skew:
     """A service whose clock is wrong: restarted with that clock, and with the right one at the end."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.errors import SettingsError
-from harness.platform.faults.kinds import Cut, Disturb, Fault, Kill, Pause, Replace, Restart, Skew
+from harness.platform.faults.kinds import Cut, Disturb, Fault, Kill, Pause, Replace, Restart, Skew, Wipe
 from harness.platform.faults.schedule import OF_LINKS, Planned
 from harness.platform.links import matching
 
@@ -49,6 +49,10 @@ def _of_service(planned: Planned, endpoints: Mapping[str, Any]) -> Fault:
         return Pause(service)
     if planned.kind == "replace":
         return Replace(service)
+    if planned.kind == "wipe":
+        if service != "valkey":
+            raise SettingsError("--faults", [f"{planned.text!r}: only redis can lose its file and be right without it"])
+        return Wipe(service)
     if planned.kind == "skew":
         url = endpoints["backends"].get(service) or (endpoints["auth"] if service == "auth" else None)
         if url is None:

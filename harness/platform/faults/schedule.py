@@ -22,6 +22,7 @@ EXAMPLES = {
     "restart": "restart:backend-1@20s",
     "crash": "crash:backend-1@20s",
     "replace": "replace:backend-1@20s",
+    "wipe": "wipe:redis@20s",
     "skew": "skew:backend-2@10s+10s=-2s",
     "cut": "cut:backend-2@20s",
     "delay": "delay:edge@20s+10s=200ms~50ms",
@@ -30,7 +31,7 @@ EXAMPLES = {
     "cut-after": "cut-after:edge@20s+10s=100kB",
 }
 OF_LINKS = frozenset({"cut", "delay", "blackhole", "bandwidth", "cut-after"})
-OVER_AT_ONCE = frozenset({"restart", "crash", "replace"})
+OVER_AT_ONCE = frozenset({"restart", "crash", "replace", "wipe"})
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _UNITS_BYTES = {"B": 1, "kB": 1000, "MB": 1_000_000}
 _ENTRY = re.compile(r"(?P<what>[^@+=]+)@(?P<start>[^@+=]+)(\+(?P<duration>[^@+=]+))?(=(?P<value>[^@=]+))?")

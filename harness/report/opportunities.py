@@ -1,0 +1,215 @@
+"""Opportunities: situations in which platforms go wrong, and the stories that create them.
+
+A check that passes says nothing about a situation that never came up. A story names those that it creates
+(`story(…, opportunities=…)`), its users count each that occurred, and the verdict names those that did not.
+`python -m harness.report.opportunities` writes the page `docs/opportunities.md`.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from checks.record import Flag, Kind
+from harness.record.history import History
+from harness.report.stages import FOLDERS
+
+PAGE = Path(__file__).parents[2] / "docs" / "opportunities.md"
+FOOTER_KEY = "opportunities"
+"""In the footer of a journal: how often each occurred among the users of that process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opportunity:
+    """One situation.
+
+    occurs  what has happened when it is counted
+    by      methods of the users' classes that create it, any of them is enough; or, of a fault, its name in records
+    checks  that judge what the platform then does
+    """
+
+    id: str
+    occurs: str
+    by: tuple[str, ...] = ()
+    fault: str = ""
+    checks: tuple[str, ...]
+
+
+ALL = (
+    Opportunity(
+        id="size-limit",
+        occurs="A message as long as the platform allows was acknowledged.",
+        by=("say_long",),
+        checks=("I5a", "I5b", "I10"),
+    ),
+    Opportunity(
+        id="long-tail",
+        occurs="A message longer than the usual ones, from 600 bytes up to the limit, was acknowledged.",
+        by=("say_long",),
+        checks=("I5a", "I5b", "I10"),
+    ),
+    Opportunity(
+        id="blank-ends",
+        occurs="A message that begins and ends with blanks and line breaks was acknowledged.",
+        by=("say_long",),
+        checks=("I10",),
+    ),
+    Opportunity(
+        id="shared-id",
+        occurs="Two users had messages with one client id acknowledged in one conversation.",
+        by=("say_by_shared_id",),
+        checks=("I5a", "I5b", "I7"),
+    ),
+    Opportunity(
+        id="rest-and-socket",
+        occurs="A user's message by HTTP was acknowledged between two by socket in the same conversation.",
+        by=("say_by_http",),
+        checks=("I1", "I2", "I5b", "I14"),
+    ),
+    Opportunity(
+        id="agent-two-rooms",
+        occurs="Questions of one user to the agent were open in two conversations at once.",
+        by=("ask_in_all_rooms",),
+        checks=("I12", "I24"),
+    ),
+    Opportunity(
+        id="agent-two-people",
+        occurs="Questions of two users to the agent were open in one conversation at once.",
+        by=("ask_in_all_rooms",),
+        checks=("I24",),
+    ),
+    Opportunity(
+        id="rename-after-removal",
+        occurs="A user was renamed while removed from a conversation.",
+        by=("rename",),
+        checks=("I12", "I13", "I41"),
+    ),
+    Opportunity(
+        id="ban-several-devices",
+        occurs="A user was banned while another of their devices was connected.",
+        by=("be_banned",),
+        checks=("I30", "I34"),
+    ),
+    Opportunity(
+        id="rotation-old-tokens",
+        occurs="A token from before the rotation of the signing key was shown after it, and so was a new one.",
+        by=("rotate_keys", "rotate_keys_in_time"),
+        checks=("I31",),
+    ),
+    Opportunity(
+        id="redis-without-file",
+        occurs="Redis was killed and started again without its file.",
+        fault="wipe valkey",
+        checks=("I5a", "I30", "I41"),
+    ),
+    Opportunity(
+        id="frontend-identity",
+        occurs="A user asked again, through the frontend too, who they are.",
+        by=("ask_who_i_am",),
+        checks=("I15",),
+    ),
+    Opportunity(
+        id="cut-in-mid-send",
+        occurs="A connection was cut with messages on their way.",
+        by=("say_quickly",),
+        checks=("I5a", "I7", "I20"),
+    ),
+    Opportunity(
+        id="removal-among-messages",
+        occurs="A member was removed from a conversation and invited again while others went on talking.",
+        by=("take_in",),
+        checks=("I12", "I13"),
+    ),
+)
+BY_ID: Mapping[str, Opportunity] = {one.id: one for one in ALL}
+
+
+def occurred(history: History) -> dict[str, int]:
+    """Return how often each opportunity occurred in a run: as its users counted, and from the record of its faults."""
+    counts: Counter[str] = Counter()
+    for view in history.journals:
+        counts.update((view.footer or {}).get(FOOTER_KEY, {}))
+        faults = view.records[view.records["kind"] == Kind.FAULT]
+        begun = faults[(faults["flags"] & Flag.OWN) > 0]
+        names = Counter(view.names.get(int(name), "") for name in begun["author"])
+        counts.update({one.id: names[one.fault] for one in ALL if one.fault and names[one.fault]})
+    return {id: count for id, count in counts.items() if id in BY_ID and count > 0}
+
+
+def told(history: History) -> dict[str, Any]:
+    """Return what verdict.json says of opportunities: how often each occurred, and which the story owes."""
+    counts = occurred(history)
+    wanted = [id for id in history.run.get(FOOTER_KEY) or () if id in BY_ID]
+    return {
+        "occurred": counts,
+        "missing": [{"id": id, "what": BY_ID[id].occurs} for id in wanted if id not in counts],
+    }
+
+
+def line(opportunities: Mapping[str, Any]) -> str:
+    """Return the verdict's line about opportunities that did not occur, "" if none is missing."""
+    missing = [row["id"] for row in opportunities.get("missing", ())]
+    if not missing:
+        return ""
+    return f"opportunities that did not occur, so nothing is said of them: {', '.join(missing)}"
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+
+def stories(folders: Iterable[Path] = FOLDERS) -> dict[str, tuple[str, ...]]:
+    """Return the opportunities that each story names, by story, read from the locustfiles without running them."""
+    found = {}
+    for path in sorted((path for folder in folders for path in folder.glob("*.py")), key=lambda path: path.stem):
+        call = _story_call(ast.parse(path.read_text("utf-8")))
+        if call is not None:
+            named = next((k.value for k in call.keywords if k.arg == FOOTER_KEY), None)
+            found[path.stem] = tuple(ast.literal_eval(named)) if named is not None else ()
+    return found
+
+
+def _story_call(tree: ast.Module) -> ast.Call | None:
+    calls = (node.value for node in tree.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call))
+    return next((call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "story"), None)
+
+
+INTRO = """# Opportunities
+
+Written by `python -m harness.report.opportunities`; do not edit. An opportunity is a situation in which platforms go
+wrong. A story names those that it creates; its users count each that occurred. The verdict names those that did not
+occur, because a check says nothing about what never came up. ● means that the story creates it in every run on a
+platform that offers what it needs."""
+
+
+def page(by_story: Mapping[str, Sequence[str]]) -> str:
+    """Return docs/opportunities.md: opportunity by story, then what each is and which checks judge it."""
+    names = [name for name, ids in by_story.items() if ids]
+    lines = [INTRO, "", f"| opportunity | {' | '.join(f'`{name}`' for name in names)} |"]
+    lines.append(f"|---|{'---|' * len(names)}")
+    for one in ALL:
+        marks = " | ".join("●" if one.id in by_story[name] else "" for name in names)
+        lines.append(f"| {one.id} | {marks} |")
+    lines += ["", "| opportunity | occurs when | created by | judged by |", "|---|---|---|---|"]
+    for one in ALL:
+        maker = f"fault `{one.fault}`" if one.fault else ", ".join(f"`{name}`" for name in one.by)
+        lines.append(f"| {one.id} | {one.occurs} | {maker} | {', '.join(one.checks)} |")
+    without = [name for name, ids in by_story.items() if not ids]
+    if without:
+        lines += ["", f"Stories that name none: {', '.join(f'`{name}`' for name in without)}."]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Write the page and say where."""
+    PAGE.write_text(page(stories()), "utf-8")
+    print(f"earwitness: written: {PAGE}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

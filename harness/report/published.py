@@ -1,0 +1,72 @@
+"""Pages of evidence: a page is replaced only by one that shows at least as much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from harness.record.rundir import write_whole
+
+MEASURES = ("armed", "runs", "outcome")
+"""Headers of the columns that say how much a row of a page rests on, the first that a table has."""
+NOT_RUN = "not run"
+BY_CHANCE = "with a defect that did not fire"
+"""How many runs this row has is chance, so fewer of them are no loss."""
+NAMED = 4
+
+Shown: TypeAlias = dict[tuple[str, ...], int]
+"""Heading and name of a row → runs it rests on, 0 if it was not run."""
+
+
+def shown(page: str) -> Shown:
+    """Return the rows of a page of evidence that rest on runs, with the number of runs of each."""
+    rows: Shown = {}
+    heading, columns = "", list[str]()
+    for line in page.splitlines():
+        if line.startswith("#"):
+            heading, columns = line.lstrip("# "), []
+        if not line.startswith("|"):
+            columns = []
+            continue
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not columns:
+            columns = cells
+            continue
+        measure = next((columns.index(name) for name in MEASURES if name in columns), None)
+        if measure is not None and len(cells) > measure and not line.startswith("|---") and cells[0] != BY_CHANCE:
+            # A test has a row for each of its defects; elsewhere the first cell is the name.
+            name = cells[:2] if columns[1] == "defect" else cells[:1]
+            rows[heading, *name] = _runs(cells[measure])
+    return rows
+
+
+def _runs(cell: str) -> int:
+    number = cell.replace(",", "")
+    return int(number) if number.isdigit() else int(cell != NOT_RUN)
+
+
+def lost(before: Mapping[tuple[str, ...], int], after: Mapping[tuple[str, ...], int]) -> list[str]:
+    """Name the rows that rest on fewer runs than before."""
+    return [" ".join(filter(None, key[1:])) for key, runs in before.items() if runs > after.get(key, 0)]
+
+
+def publish(page: Path, text: str, aside: Path) -> str:
+    """Write a page of evidence and return what was done; write it to `aside` if the published one shows more.
+
+    A file that is no page of evidence is left as it is, too. Raises OSError.
+    """
+    before = page.read_text("utf-8") if page.exists() else ""
+    fewer = lost(shown(before), shown(text))
+    # Every page of evidence says in its first lines that it is written by a command.
+    foreign = bool(before.strip()) and "Written by `" not in before[:200]
+    if not fewer and not foreign:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(page, text.encode())
+        return f"written: {page}"
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(aside, text.encode())
+    if foreign:
+        return f"{page} is left as it is: it is no page of evidence. What was found is in {aside}"
+    some = ", ".join(fewer[:NAMED]) + (f" and {len(fewer) - NAMED} more" if len(fewer) > NAMED else "")
+    return f"{page} is left as it is: it shows more runs of {some}. What was found is in {aside}"
