@@ -9,6 +9,7 @@ from checks.contract import Contract
 from checks.duties import Duties
 from checks.fold import CLIENT, CONV, FINDINGS, MID, MID2, PENDING, REC, REC2, WHAT, Described, End, Folding, X, Y
 from checks.fold import finding as make_finding
+from checks.kinds import LISTENED
 from checks.roster import Roster
 from checks.tables import ACKED, HEARD, INVOKED, RENUMBERED, SPAN, SPAN_BITS, STORED, Array, Tables
 from checks.tables import heard as heard_page
@@ -16,6 +17,19 @@ from checks.verdict import Finding, Verdict
 from checks.world import View, World
 
 NEVER = np.iinfo(np.int64).max
+RECEIVING_NS = 2_000_000_000
+"""A connection that received something so shortly before the drain was cut was still receiving."""
+
+
+@kernel
+def latest_step(records: Array, subs: Array, latest: Array) -> None:
+    """Keep by subscription when it last received something, and the highest number that it received."""
+    for i in range(len(records)):
+        r = records[i]
+        if subs[i] >= 0 and 1 << np.int64(r["kind"]) & LISTENED:
+            row = latest[subs[i]]
+            row[0] = max(row[0], r["t"])
+            row[1] = max(row[1], r["seq"])
 
 
 @kernel
@@ -27,13 +41,15 @@ def absences(
     mids: Array,
     duties: Array,
     echo: bool,
+    latest: Array,
     out: Array,
     totals: Array,
 ) -> None:
     """For each subscription each message of its conversation that it had to hear.
 
     first: by conversation, + 1, where its messages stand in `due` (time of sending, NEVER if it has no effect),
-    `author`, `mids`. totals: examined, missing, missing where the end of the run is not on record."""
+    `author`, `mids`. latest: by subscription, time and number of its latest delivery. totals: examined, missing,
+    missing where the end of the run is not on record, missing where our own deadline cut off what still arrived."""
     for sub in range(len(duties)):
         duty = duties[sub]
         if duty["held"] == 0:
@@ -41,6 +57,7 @@ def absences(
         conv = w.sub_conv[sub]
         client = w.sub_client[sub]
         page = -1
+        receiving = duty["cut"] < NEVER and latest[sub, 0] > duty["cut"] - RECEIVING_NS
         begin = first[conv]
         for k in range(begin, first[conv + 1]):
             pos = k - begin
@@ -54,6 +71,10 @@ def absences(
                 continue
             if duty["doubt"]:
                 totals[2] += 1
+                continue
+            seq = w.messages[mids[k]]["seq"]
+            if receiving and (seq < 0 or seq > latest[sub, 1]):
+                totals[3] += 1
                 continue
             if totals[1] < len(out):
                 row = out[totals[1]]
@@ -78,6 +99,9 @@ class Delivered(Folding):
     everybody had gone: it counts if its number is below an acknowledged one of its conversation (the drain waits for
     those), or without numbers if anybody heard it.
 
+    If the deadline of the drain passed while messages still arrived, a connection that was still receiving is not
+    known to have lost what has a higher number than its latest delivery: UNKNOWN. One that was silent is.
+
     Not a violation: anything on a subscription that the platform cut
     (unless it promises to resume and said that nothing was missed); absences in a run whose end is not on record
     (UNKNOWN); a message that came only under another conversation's name (I12); the author's own device where the
@@ -86,9 +110,13 @@ class Delivered(Folding):
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self._duties = Duties()
+        self._latest = np.full((0, 2), -1, np.int64)
 
     def step(self, view: View) -> None:
         self._duties.step(view)
+        if not len(self._latest):
+            self._latest = np.full((view.world.members, 2), -1, np.int64)
+        latest_step(view.records, view.sub, self._latest)
 
     def peek(self, world: World) -> Verdict:
         return self.conclude(unknown=PENDING)
@@ -108,13 +136,13 @@ class Delivered(Folding):
         due[mids < 0] = NEVER
         own = messages["author_sub"][mids]
         author = np.where(own >= 0, w.sub_client[np.maximum(own, 0)], -1) if len(w.sub_client) else own
-        totals = np.zeros(3, np.int64)
-        absences(w, first, due, author, mids, duties, self.contract.echo, world.out, totals)
+        totals = np.zeros(4, np.int64)
+        absences(w, first, due, author, mids, duties, self.contract.echo, self._latest, world.out, totals)
         self.suspects.take(world.out, min(int(totals[1]), len(world.out)), int(totals[1]))
         return self.conclude(
             [_absence(world, row) for row in self.suspects.rows[:FINDINGS]],
             examined=int(totals[0]),
-            unknown=self._doubts(end, int(totals[2])),
+            unknown="; ".join(filter(None, (self._doubts(end, int(totals[2])), self._cut(end, int(totals[3]))))),
         )
 
     def _effective(self, messages: Array) -> Array:
@@ -129,6 +157,15 @@ class Delivered(Folding):
         else:
             result = ((flags & STORED) > 0) & (acked | below_acked(messages))
         return result & ((flags & INVOKED) > 0)
+
+    def _cut(self, end: End, missing: int) -> str:
+        """Say that our own deadline ended the run too soon for a platform that was still delivering."""
+        if not missing:
+            return ""
+        return (
+            f"{missing} deliveries had not come: the drain ended after {self._duties.drained_after_s(end):.0f} s while"
+            " messages still arrived; raise --drain-s"
+        )
 
     def _doubts(self, end: End, pending: int) -> str:
         world, doubts = end.world, []

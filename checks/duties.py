@@ -16,6 +16,7 @@ K_DISCONNECT = int(Kind.DISCONNECT)
 K_PHASE = int(Kind.PHASE)
 CONTINUED = int(Flag.CONTINUED)
 OWN = int(Flag.OWN)
+TIMEOUT = int(Flag.TIMEOUT)
 DRAIN = int(Phase.DRAIN)
 DRAINED = int(Phase.DRAINED)
 NEVER = np.iinfo(np.int64).max
@@ -26,15 +27,18 @@ PERIOD = np.dtype([("joined_t", "<i8"), ("joined_rec", "<i8"), ("left_t", "<i8")
 CONN_END = np.dtype([("t", "<i8"), ("how", "u1")])
 """Of one connection. how: 0 not closed, 1 by the platform, 2 by the tester."""
 
-DUTY = np.dtype([("start", "<i8"), ("end", "<i8"), ("join_rec", "<i8"), ("held", "u1"), ("doubt", "u1")])
-"""Of one subscription: messages sent after `start` and before `end` had to be heard."""
+DUTY = np.dtype(
+    [("start", "<i8"), ("end", "<i8"), ("join_rec", "<i8"), ("cut", "<i8"), ("held", "u1"), ("doubt", "u1")]
+)
+"""Of one subscription: messages sent after `start` and before `end` had to be heard. cut: when our own deadline ended
+the run while messages still arrived, NEVER: it did not."""
 
 
 @kernel
 def keep_times(
     records: Array, journal: Int, slots: Array, conns: Array, periods: Array, ends: Array, phases: Array
 ) -> None:
-    """phases: times of DRAIN and DRAINED in this journal."""
+    """phases: times of DRAIN and DRAINED in this journal, and of a DRAINED that cut off what still arrived."""
     for i in range(len(records)):
         r = records[i]
         kind = r["kind"]
@@ -58,6 +62,8 @@ def keep_times(
                 phases[0] = min(phases[0], r["t"])
             elif r["counter"] == DRAINED:
                 phases[1] = min(phases[1], r["t"])
+                if r["flags"] & TIMEOUT:
+                    phases[2] = min(phases[2], r["t"])
 
 
 @kernel
@@ -66,7 +72,7 @@ def chain(
 ) -> None:
     """Walk the joined slots of each subscription in time; `order` sorts them by subscription and time of joining.
 
-    phases: by journal, times of DRAIN and DRAINED, NEVER if they are not on record. The last period that was held
+    phases: by journal, times as in `keep_times`, NEVER if they are not on record. The last period that was held
     until the end is the duty."""
     sub_before = -1
     start = 0
@@ -97,6 +103,7 @@ def chain(
             d["join_rec"] = p["joined_rec"]
             d["held"] = 1
             d["doubt"] = 1 if drained == NEVER else 0
+            d["cut"] = phases[conns[conn]["journal"], 2]
 
 
 class Duties:
@@ -123,7 +130,8 @@ class Duties:
         periods = self._ended_by_kicks(end)
         conns = w.slots["conn"][:count]
         ends = self.ends[conns]
-        until = np.where(ends["how"] != 0, ends["t"], self._all_phases(end)[w.conns["journal"][conns], 1])
+        drained = self._all_phases(end)[w.conns["journal"][conns], 1]
+        until = np.where(ends["how"] != 0, np.minimum(ends["t"], drained), drained)
         until = np.where(periods["state"] == 2, np.minimum(until, periods["left_t"]), until)
         times = np.stack([periods["joined_t"], until], axis=1)
         torn = np.isin(w.conns["journal"][conns], list(end.incomplete()))
@@ -150,7 +158,7 @@ class Duties:
 
     def phases_of(self, journal: int) -> Array:
         if journal not in self._phases:
-            self._phases[journal] = np.full(2, NEVER, np.int64)
+            self._phases[journal] = np.full(3, NEVER, np.int64)
         return self._phases[journal]
 
     def of(self, end: End, resume: bool, clock_bound_ns: int) -> Array:
@@ -165,6 +173,12 @@ class Duties:
         duties["start"] += clock_bound_ns
         return duties
 
+    def drained_after_s(self, end: End) -> float:
+        """Return how long the drain took that was cut short."""
+        phases = self._all_phases(end)
+        cut = phases[phases[:, 2] < NEVER]
+        return float((cut[:, 2] - cut[:, 0]).max()) / 1e9 if len(cut) else 0.0
+
     def lasting(self, end: End) -> Array:
         """bool by connection: it lasted until its journal's run was drained, or the tester closed it while draining."""
         conns = end.world.tables.conns[: len(self.ends)]
@@ -176,13 +190,13 @@ class Duties:
 
     def _all_phases(self, end: End) -> Array:
         number = max([len(end.journals), *(journal + 1 for journal in self._phases), 1])
-        phases = np.full((number, 2), NEVER, np.int64)
+        phases = np.full((number, 3), NEVER, np.int64)
         for journal, times in self._phases.items():
             phases[journal] = times
         earliest = phases.min(axis=0)
         for journal in range(number):
             complete = journal < len(end.journals) and end.journals[journal].complete
-            for which in range(2):
+            for which in range(2):  # that a deadline cut it off is said by a journal about itself
                 if phases[journal, which] == NEVER and complete:
                     phases[journal, which] = earliest[which]
         result: Array = phases

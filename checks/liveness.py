@@ -188,7 +188,6 @@ class LivenessBound(Folding):
         messages = world.messages()
         acked = self._hearings[: len(messages)]["acked"]
         deadlines = np.where((acked > 0) & ((messages["flags"] & INVOKED) > 0), acked - 1 + bound + lag_ns, 0)
-        deadlines[deadlines >= self._drain[0]] = 0
         which = np.flatnonzero(deadlines)
         disturbed = overlaps(self._faults.windows(), messages["invoke_t"][which], deadlines[which])
         deadlines[which[disturbed]] = 0

@@ -105,7 +105,7 @@ class Flag(IntFlag):
     OWN = 4  # DISCONNECT: the tester closed it. FAULT: on (unset: off)
     CONTINUED = 8  # JOIN: the platform promises that nothing was missed since `seq`
     FOREIGN_RUN = 16  # DELIVER, STORED: the body carries another run's tag, or is no body of ours at all
-    TIMEOUT = 32  # INFO: no answer in time (unset: the connection was cut)
+    TIMEOUT = 32  # INFO: no answer in time (unset: the connection was cut). PHASE: see there
     ACCEPTED = 64  # REQUEST, REVOKE, WRITE, CALL: definitely done
     REFUSED = 128  # … definitely refused, without effect. Neither: nobody knows (5xx, no answer). JOIN: see there
 
@@ -225,7 +225,7 @@ SLOTS: dict[Kind, dict[str, str]] = {
         "counter": "FaultKind; 0: not said",
         "attempt": "Place that suffers from it (a service; the callee of a link); 0: another, or not said",
     },
-    Kind.PHASE: {"counter": "Phase"},
+    Kind.PHASE: {"counter": "Phase", "flags": "TIMEOUT of DRAINED: the deadline passed while messages still arrived"},
     Kind.LOGIN: {"aux": "microseconds", "counter": "status"},
     Kind.TOKEN: {
         "client": "whose it is",

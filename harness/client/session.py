@@ -117,6 +117,11 @@ class ChatSession(Speaker):
         """Every own message is answered and, where the platform echoes, every acknowledged one was heard back."""
         return not self._pending and (not self.echo or self._own_heard >= self.acked)
 
+    @property
+    def awaits_echo(self) -> bool:
+        """An acknowledgement had no number, and the own message that will tell it has not come back yet."""
+        return self.echo and self.acked_unnumbered > 0 and self._own_heard < self.acked
+
     def resume_points(self) -> dict[str, int]:
         """Highest sequence number heard so far, by room label; for `Target.handshake(resume=…)`."""
         points = dict(self._last)
@@ -226,6 +231,8 @@ class ChatSession(Speaker):
             self._seen[label] = seq
         if author == self.client and not flags:
             self._own_heard += 1
+            if label is not None and seq > self._acked_seq.get(label, NONE):
+                self._acked_seq[label] = seq
             if self.ack_by_echo:
                 self._echoed(now_ns, label, seq, counter)
         if self.on_message is not None:

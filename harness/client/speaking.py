@@ -61,6 +61,7 @@ class Speaker:
         "_unanswered",
         "_write",
         "acked",
+        "acked_unnumbered",
         "client",
         "conn",
         "connected_now",
@@ -95,7 +96,7 @@ class Speaker:
         self._seen: dict[str, int] = {}  # highest sequence heard on this connection, by label
         self._acked_seq: dict[str, int] = {}
         self._due: int | None = None  # a CONNECT that is not written yet: how long its handshake took, ns
-        self.conn = self.counter = self.acked = self.refused = 0
+        self.conn = self.counter = self.acked = self.acked_unnumbered = self.refused = 0
         self.connected_now = False
         self.on_answer: Callable[[], None] | None = None
         self.on_refused: Callable[[str, int, float | None], None] | None = None
@@ -197,7 +198,7 @@ class Speaker:
         return len(self._pending)
 
     def acked_points(self) -> dict[str, int]:
-        """Highest acknowledged sequence number of the own messages, by room label."""
+        """Highest sequence number of the own messages, by room label: as acknowledged, or as echoed."""
         return dict(self._acked_seq)
 
     # -- records ----------------------------------------------------------------------------------------------------
@@ -220,6 +221,8 @@ class Speaker:
         self._latency.add(now_ns - sent_ns)
         self._from_plan.add(now_ns - planned_ns)
         self.acked += 1
+        if seq == NONE:
+            self.acked_unnumbered += 1
         if seq > self._acked_seq.get(own_label, NONE):
             self._acked_seq[own_label] = seq
         if self.on_answer is not None:

@@ -87,6 +87,7 @@ class Connected(Recording):
             encode=target.encode if self._poster is None else self._poster.encode,
             rooms=self.part.plan.numbers,
             tally=self.part.tally,
+            echo=target.contract.echo,
             ack_by_echo=not target.contract.acknowledges and target.contract.echo,
             by_http=self._poster is not None,
             strangers=self._strangers(),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.event import Event
 
-from checks.record import NOBODY, NONE, Kind, Phase
+from checks.record import NOBODY, NONE, Flag, Kind, Phase
 from harness.client.blocking import TRANSPORT
 from harness.client.keeping import KeepingSession
 from harness.client.recall import hearing
@@ -34,8 +34,10 @@ from harness.target.protocol import Credentials
 if TYPE_CHECKING:
     from harness.load.users import ChatUser
 
-QUIET_S = 1.0
-"""Without sequence numbers the end of deliveries is known only by silence: this long with nothing heard."""
+QUIET_S = 2.0
+"""Without sequence numbers the end of deliveries is known only by silence: this long with nothing received."""
+STALL_S = 0.5
+"""A turn of a waiting loop that took longer is time in which this process did not run."""
 
 POLL_S = 0.02
 CROWD_WAIT_S = 60.0
@@ -90,7 +92,8 @@ class Part:
         self._taken = self._started = 0
         self._spawned = False
         self._on_all_here: Callable[[Part], None] | None = on_all_here
-        self._closed = False
+        self._closed = self._cut_short = False
+        self._last_frame_at = 0.0
         self._transport_before = TRANSPORT.snapshot()
         # Before its first record this process says by which roster it records: the one that it planned itself (H6).
         meta = process_meta(index=index, roster=self.plan.roster().digest())
@@ -163,9 +166,10 @@ class Part:
             return ChatSession(journal=self.journal, **settings)
         return KeepingSession(journal=self.journal, frames=self.frames, credentials=credentials, **settings)
 
-    def phase(self, phase: Phase) -> None:
+    def phase(self, phase: Phase, flags: int = 0) -> None:
+        """Record that a phase of the run begins."""
         now = time.monotonic_ns()
-        self.journal.write(now, Kind.PHASE, 0, 0, 0, NOBODY, 0, NOBODY, NOBODY, int(phase), NONE, NONE, 0, 0)
+        self.journal.write(now, Kind.PHASE, flags, 0, 0, NOBODY, 0, NOBODY, NOBODY, int(phase), NONE, NONE, 0, 0)
 
     def note(
         self, kind: Kind, client: int, *, conv: int = NOBODY, author: int = NOBODY, counter: int = 0, seq: int = NONE,
@@ -185,7 +189,9 @@ class Part:
         self.attained.add_actions(acting, time.monotonic_ns())
         self.phase(Phase.DRAIN)
         end = time.monotonic() + deadline_s
-        _wait(lambda: not any(user.session.pending or user.busy for user in self._talking()), end)
+        self._wait(lambda: not any(user.session.pending or user.busy for user in self._talking()), end)
+        # An echo tells the number that an acknowledgement did not; one that was lost must not cost the whole deadline.
+        self._wait(lambda: not any(user.online and user.session.awaits_echo for user in self._talking()), end, QUIET_S)
         heads: dict[str, int] = {}
         for user in self._talking():
             for label, seq in user.session.acked_points().items():
@@ -193,7 +199,9 @@ class Part:
         return heads
 
     def settle(self, heads: Mapping[str, int], deadline_s: float) -> None:
-        """Wait until every open session has heard its rooms up to `heads` (or, without numbers, until silence)."""
+        """Wait until every open session has received its rooms up to `heads` (or, without numbers, until silence).
+
+        If the deadline passes while messages still arrive, the record says so: the verdict is then not about those."""
         end = time.monotonic() + deadline_s
 
         def behind(user: ChatUser) -> bool:
@@ -203,16 +211,30 @@ class Part:
             labels = [room.label for room in user.rooms if room.label not in outside]
             return any(seen.get(label, NONE) < heads.get(label, NONE) for label in labels)
 
-        _wait(lambda: not any(behind(user) for user in self._talking()), end)
-        if self.target.contract.sequence == "none":
-            self._await_silence(end)
+        in_time = self._wait(lambda: not any(behind(user) for user in self._talking()), end)
+        unnumbered = any(user.session.acked_unnumbered for user in self._talking())
+        if self.target.contract.sequence == "none" or (unnumbered and not self.target.contract.echo):
+            in_time = self._wait(lambda: False, end, QUIET_S)
+        self._cut_short = not in_time and time.monotonic() - self._last_frame_at < QUIET_S
 
-    def _await_silence(self, end: float) -> None:
-        heard, since = self._frames(), time.monotonic()
-        while time.monotonic() < min(end, since + QUIET_S):
+    def _wait(self, done: Callable[[], bool], end: float, quiet_s: float | None = None) -> bool:
+        """Wait until `done`, or nothing came for `quiet_s`. False: neither was so when the deadline passed.
+
+        While this process stood still it could not read either: that time does not count."""
+        frames, self._last_frame_at = self._frames(), time.monotonic()
+        before = self._last_frame_at
+        while not done():
+            now = time.monotonic()
+            end += max(0.0, now - before - STALL_S)
+            before = now
+            if self._frames() != frames:
+                frames, self._last_frame_at = self._frames(), now
+            if quiet_s is not None and now - self._last_frame_at >= quiet_s:
+                return True
+            if now >= end:
+                return False
             gevent.sleep(POLL_S)
-            if self._frames() != heard:
-                heard, since = self._frames(), time.monotonic()
+        return True
 
     def close(self) -> None:
         """DRAINED, close the sockets, write the footer. Idempotent."""
@@ -223,7 +245,7 @@ class Part:
         # A connection that opened after DRAINED would promise to have heard everything, and be closed before it has.
         gevent.joinall([gevent.spawn(user.stay_away) for user in self.users], timeout=10)
         self._stop_users()
-        self.phase(Phase.DRAINED)
+        self.phase(Phase.DRAINED, int(Flag.TIMEOUT) if self._cut_short else 0)
         gevent.joinall([gevent.spawn(user.disconnect) for user in self.users], timeout=10)
         latencies = self._publisher.close()
         self._sampler.close()
@@ -248,8 +270,3 @@ class Part:
 
     def _frames(self) -> int:
         return TRANSPORT.frames_in
-
-
-def _wait(done: Any, end: float) -> None:
-    while not done() and time.monotonic() < end:
-        gevent.sleep(POLL_S)

@@ -24,7 +24,7 @@ _PUSHED: Final = frozenset((Kind.PRESENCE, Kind.SEEN))
 _CONNECTED: Final = MESSAGE_KINDS - {Kind.STORED} | {Kind.CONNECT, Kind.DISCONNECT, Kind.JOIN, Kind.LEAVE, Kind.RUN}
 _CLIENTLESS: Final = frozenset((Kind.FAULT, Kind.PHASE, Kind.PROBE, Kind.READ_END, Kind.STORED, Kind.SEEN))
 _BIG_COUNTER: Final = 1 << 20
-"""Counters from here on are times or database ids. Each gets the next number from here on: checks keep tables by them."""
+"""Counters from here on are times or database ids. Each gets the next number from here on: checks keep tables by it."""
 _HEARD: Final = frozenset((Kind.DELIVER, Kind.REPLAY, Kind.STORED))
 _RANGES: Final = {
     name: (0, 2 ** (8 * size) - 1) if RECORD[name].kind == "u" else (-(2**63), 2**63 - 1)

@@ -19,6 +19,8 @@ from checks.contract import Contract
 from checks.record import AGENT, NONE, Flag, Kind, Phase
 from checks.roster import Roster
 
+TIMEOUT = Flag.TIMEOUT
+
 
 def fifo(h: History) -> Opinion:
     """I1: what one sender said in one process is heard, and numbered, in the order in which it was said."""
@@ -128,6 +130,7 @@ class Held(NamedTuple):
     start_ns: int
     end_ns: int
     drained: bool
+    journal: int
 
 
 def _periods(h: History) -> Iterator[tuple[R, R | None]]:
@@ -163,7 +166,7 @@ def held_to_the_end(h: History) -> list[Held]:
                 cut, end = False, kick
             if h.until_the_end(end, join.journal):
                 drained = h.phase(join.journal, Phase.DRAINED) < FOREVER
-                lasting = Held(client, conv, start, FOREVER if end is None else end.t, drained)
+                lasting = Held(client, conv, start, FOREVER if end is None else end.t, drained, join.journal)
         if lasting is not None:
             held.append(lasting)
     return held
@@ -177,6 +180,19 @@ def _kicked(h: History, client: int, conv: int, join: R, end: R | None) -> R | N
     return min(kicks, key=lambda r: r.t, default=None)
 
 
+def _still_coming(h: History, held: Held, message: tuple[int, int]) -> bool:
+    """Our deadline cut off a connection that was still receiving, and this message may have come next."""
+    cut = [
+        r.t for r in h.of(Kind.PHASE) if (r.journal, r.counter) == (held.journal, Phase.DRAINED) and r.flags & TIMEOUT
+    ]
+    came = [r for r in h.of(Kind.DELIVER, Kind.REPLAY) if r.client == held.client and r.conv == held.conv]
+    if not cut or max((r.t for r in came), default=-1) <= min(cut) - 2 * 10**9:
+        return False
+    named = h.of(Kind.OK, Kind.DELIVER, Kind.REPLAY, Kind.STORED)
+    numbers = [r.seq for r in named if r.regular and r.message == message and r.seq != NONE]
+    return not numbers or numbers[0] > max(r.seq for r in came)
+
+
 def delivered(h: History) -> Opinion:
     """I5b: who was subscribed from before a message was sent until the end of the drain has heard it."""
     effect = Kind.STORED if h.contract.history else Kind.OK
@@ -187,18 +203,21 @@ def delivered(h: History) -> Opinion:
     held = held_to_the_end(h)
     owed: set[Any] = set()
     unfinished: set[Any] = set()
+    cut: set[Any] = set()
     for conv, message in accepted:
         sent = min(r.t for r in h.invokes[message])
         for subscription in held:
             meant = h.contract.echo or subscription.client != message[0]
             if meant and subscription.conv == conv and subscription.start_ns < sent < subscription.end_ns:
                 (owed if subscription.drained else unfinished).add((subscription.client, message))
-    doubt = "the end of the drain is not on record" if unfinished - heard else ""
+                if subscription.drained and _still_coming(h, subscription, message):
+                    cut.add((subscription.client, message))
+    doubt = "the end of the drain is not on record" if (unfinished | cut) - heard else ""
     if h.contract.history:
         stored = {r.message for r in h.of(Kind.STORED) if r.regular}
         unread = {r.message for r in h.of(Kind.OK) if r.regular and r.conv not in h.read_completely()} - stored
         doubt = doubt or ("some acknowledged messages were not read" if unread else "")
-    return Opinion(len(owed) + len(unfinished), len(owed - heard), h.contract.delivers, doubt)
+    return Opinion(len(owed) + len(unfinished), len(owed - heard - cut), h.contract.delivers, doubt)
 
 
 def before_the_end(h: History, conv: int, message: Any) -> bool:

@@ -173,7 +173,7 @@ def timely(h: History) -> Opinion:
                 late.add(message)
     for message in acknowledged:
         sent, deadline = min(s.t for s in h.invokes[message]), acknowledged[message] + bound
-        if not _excused(h, sent, deadline) and any(
+        if not _disturbed(h, sent, deadline) and any(
             begin < sent and deadline < end and _missed(h, process, client, conv, message, deadline)
             for (process, client, conv), (begin, end) in _held(h).items()
             if conv == h.invokes[message][0].conv and client != message[0]
@@ -198,7 +198,7 @@ def _held(h: History) -> dict[Any, tuple[int, int]]:
     known = {}
     for (process, client, conv), (begin, end) in held.items():
         closed = [r.t for r in h.of(Kind.DISCONNECT) if r.process == process]
-        ends = [closed[-1] if closed else h.phase(process[0], Phase.DRAINED), *([] if end is None else [end])]
+        ends = [h.phase(process[0], Phase.DRAINED), *closed[-1:], *([] if end is None else [end])]
         kicks = [r.t for r in h.of(KICK) if r.conv == conv and h.user(r.client) == h.user(client)]
         if begin is not None:
             ends += [t for t in kicks if t > begin]
@@ -219,8 +219,11 @@ def _missed(h: History, process: Any, client: int, conv: int, message: Any, dead
 
 def _excused(h: History, start: int, end: int) -> bool:
     """Something was switched on in this window, or before it and not off again; or the drain had begun."""
-    if any(r.counter == Phase.DRAIN and r.t <= end for r in h.of(Kind.PHASE)):
-        return True
+    return any(r.counter == Phase.DRAIN and r.t <= end for r in h.of(Kind.PHASE)) or _disturbed(h, start, end)
+
+
+def _disturbed(h: History, start: int, end: int) -> bool:
+    """Something was switched on in this window, or before it and not off again."""
     on: dict[Any, bool] = {}
     for r in sorted(h.of(Kind.FAULT), key=lambda r: (r.t, r.journal, r.place)):
         if r.t < start:

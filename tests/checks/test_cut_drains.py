@@ -1,0 +1,57 @@
+"""I5b when our own deadline ended the run: what a still receiving connection missed is not known to be lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from checks import Flag, Kind, Outcome, Phase
+
+ANN, BOB, BOB2, EVE = range(4)
+S = 1_000_000_000
+CUT = int(Flag.TIMEOUT)
+
+
+def drained(history: Any, cut: bool) -> Any:
+    """The load ends at 10 s, the drain at 30 s."""
+    history.add(Kind.PHASE, counter=int(Phase.DRAIN), t=10 * S)
+    return history.add(Kind.PHASE, counter=int(Phase.DRAINED), flags=CUT if cut else 0, t=30 * S)
+
+
+def slow(history: Any, *, cut: bool = True, bob: float = 29.9) -> Any:
+    """Ann sends 1 to 3; Bob has received 1 at `bob` seconds, his other tab all three."""
+    for client in (ANN, BOB, BOB2):
+        history.join(client, t=S)
+    for n in (1, 2, 3):
+        history.send(ANN, n, t=2 * S + n).ack(ANN, n, n, t=3 * S + n)
+        for client in (ANN, BOB2):
+            history.hear(client, ANN, n, n, t=4 * S + n)
+    return drained(history.hear(BOB, ANN, 1, 1, t=int(bob * S)), cut)
+
+
+def test_a_slow_platform_loses_nothing(new_history: Callable[..., Any]) -> None:
+    """It still delivered when our deadline came: UNKNOWN, with what to do."""
+    verdict = slow(new_history(history=False)).judge()["I5b"]
+    assert (verdict.outcome, verdict.violations) == (Outcome.UNKNOWN, 0)
+    assert verdict.why == (
+        "2 deliveries had not come: the drain ended after 20 s while messages still arrived; raise --drain-s"
+    )
+
+
+@pytest.mark.parametrize(("cut", "bob"), [(False, 29.9), (True, 27.9)], ids=["not cut", "silent among busy ones"])
+def test_what_is_lost_all_the_same(new_history: Callable[..., Any], cut: bool, bob: float) -> None:
+    """A drain that was not cut, and a connection that had been silent for two seconds, excuse nothing."""
+    assert slow(new_history(history=False), cut=cut, bob=bob).judge()["I5b"].violations == 2
+
+
+def test_a_hole_below_what_came(new_history: Callable[..., Any]) -> None:
+    """A message with a lower number than the latest delivery is not on its way any more."""
+    history = slow(new_history(history=False)).hear(BOB, ANN, 3, 3, t=int(29.95 * S))
+    assert history.judge()["I5b"].violations == 1
+
+
+def test_a_promised_bound_that_has_passed(new_history: Callable[..., Any]) -> None:
+    """With a bound the absence is a violation (I25), however the run ended."""
+    assert slow(new_history(history=False, delivery_bound_s=5.0)).judge()["I25"].outcome is Outcome.FAIL
