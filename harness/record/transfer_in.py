@@ -237,7 +237,7 @@ def _parquet_rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[st
                     progress.at(number * size // table.metadata.num_rows)
                     yield f"{file}: row {number}", {name: value for name, value in row.items() if value is not None}
     except pa.ArrowException as error:
-        raise RecordError(f"{file} is damaged, or no Parquet file: {str(error).splitlines()[0]}.") from None
+        raise RecordError(f"{file} is damaged, or no Parquet file: {str(error).splitlines()[0].rstrip('.')}.") from None
     except UnicodeDecodeError as error:
         raise RecordError(f"{file} is damaged: a text in it is not UTF-8 ({error.reason}).") from None
 
