@@ -128,7 +128,7 @@ def connected(row: dict[str, Any]) -> list[Any]:
         (connected({"kind": "join", "conversation": "c", "sender_id": "x"}), r"2: 'sender_id' is no column of a row"),
         (connected({"kind": "seen", "state": "edit", "message": "x"}), r"2: message 'x' has no 'invoke' row before"),
         (connected({"kind": "invoke"}), r"2: 'conversation' is missing: expected where the message was sent"),
-        (connected({"kind": "join", "conversation": "c", "author": "ann"}), r"2: 'author' is no column of a row of kin"),
+        (connected({"kind": "join", "conversation": "c", "author": "ann"}), r"2: 'author' is no column of a row"),
         (connected({"kind": "kick", "conversation": "c", "seq": 3}), r"2: 'seq' is no column of a row of kind kick"),
         (connected({"kind": "ok", "text": "hi"}), r"2: 'text' is no column of a row of kind ok, which may have"),
         (connected({"kind": "seen", "state": "profile", "message": "x"}), r"2: 'message' stands in rows of the s"),
