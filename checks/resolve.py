@@ -22,6 +22,7 @@ from checks.kinds import (
 )
 from checks.learn import learn, learn_content, learn_sequence
 from checks.tables import (
+    CONN_MAX,
     COUNTER_MAX,
     DISPUTED,
     MISPLACED,
@@ -207,7 +208,7 @@ def resolve(
         conv = np.int64(r["conv"])
         mids[i] = subs[i] = slots[i] = conns[i] = -1
         seen[i] = 0
-        if r["conn"] > 0:
+        if 0 < r["conn"] < CONN_MAX:
             if r["conn"] >= len(connections):
                 return i
             conns[i] = connection_of(w, connections, np.int64(r["conn"]), journal, client)

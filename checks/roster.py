@@ -58,10 +58,26 @@ class Roster:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Roster:
+        """Return the roster that `to_dict` gave. Raises KeyError, TypeError or ValueError if it is none."""
         return cls(
-            user_of=tuple(data["user_of"]),
-            conversations=tuple(tuple(members) for members in data["conversations"]),
-            user_names=tuple(data.get("user_names", ())),
-            conversation_names=tuple(data.get("conversation_names", ())),
+            user_of=_numbers(data["user_of"]),
+            conversations=tuple(_numbers(members) for members in data["conversations"]),
+            user_names=_names(data.get("user_names", ())),
+            conversation_names=_names(data.get("conversation_names", ())),
             extra=dict(data.get("extra", {})),
         )
+
+
+def _numbers(values: Sequence[int]) -> tuple[int, ...]:
+    """Return user numbers. Raises ValueError for anything else: it would come up much later, as a traceback."""
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 31:
+            raise ValueError(f"{str(value)[:40]!r} is no user number")
+    return tuple(values)
+
+
+def _names(values: Sequence[str]) -> tuple[str, ...]:
+    for value in values:
+        if not isinstance(value, str):
+            raise ValueError(f"{str(value)[:40]!r} is no name")
+    return tuple(values)

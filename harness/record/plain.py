@@ -11,20 +11,24 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from zlib import crc32
 
+from checks import record
 from checks.record import NOBODY, NONE, RECORD, Flag, Kind, State
+from checks.tables import CONN_MAX
 from harness.record.columns import ABSENT, ENUMS, FLAG_BITS, GENERIC, KINDS, MESSAGE_KINDS, OWN, TEXTS
 from harness.record.journal import Journal
 
 SLOTS: Final = ("client", "conn", "conv", "author", "counter", "seq", "aux", "size", "digest")
 _ANY_KIND: Final = frozenset(("journal", "index", "time_ns", "kind", "flags", "user"))
-_OF_MESSAGES: Final = frozenset(("message", "text"))
 _STATEFUL: Final = frozenset((Kind.WRITE, Kind.SEEN))
 _PUSHED: Final = frozenset((Kind.PRESENCE, Kind.SEEN))
 """What is pushed on a connection: without one it belongs to the client's present one, if there is any."""
 _CONNECTED: Final = MESSAGE_KINDS - {Kind.STORED} | {Kind.CONNECT, Kind.DISCONNECT, Kind.JOIN, Kind.LEAVE, Kind.RUN}
-_CLIENTLESS: Final = frozenset((Kind.FAULT, Kind.PHASE, Kind.PROBE, Kind.READ_END, Kind.STORED, Kind.SEEN))
+_CLIENTLESS: Final = frozenset(
+    (Kind.FAULT, Kind.PHASE, Kind.PROBE, Kind.READ_END, Kind.STORED, Kind.SEEN, Kind.CALL, Kind.IDENTITY, Kind.LOGIN)
+)
+"""What the collector and the run itself record for no device: rows of databases, links between services, faults."""
 _BIG_COUNTER: Final = 1 << 20
-"""Counters from here on are times or database ids. Each gets the next number from here on: checks keep tables by it."""
+"""Counters from here on are times or database ids. Each gets the next number from here on, for the checks' tables."""
 _HEARD: Final = frozenset((Kind.DELIVER, Kind.REPLAY, Kind.STORED))
 _RANGES: Final = {
     name: (0, 2 ** (8 * size) - 1) if RECORD[name].kind == "u" else (-(2**63), 2**63 - 1)
@@ -36,6 +40,21 @@ _SLOT_OF: Final = {
     kind: {column: slot for named in (GENERIC, OWN.get(kind, {})) for slot, column in named.items()} for kind in Kind
 }
 """By kind: column → slot."""
+
+
+def _plain_columns(kind: Kind) -> frozenset[str]:
+    """Return the columns that mean something in a row of this kind: those of the slots that `checks.record` lists."""
+    said = Kind.DELIVER if kind is Kind.REPLAY else kind
+    slots = {slot for words in record.SLOTS[said] for slot in words.split()} | {"client", "conn"}
+    columns = {column for column, slot in _SLOT_OF[kind].items() if slot in slots}
+    columns |= {"message"} if kind in MESSAGE_KINDS | _STATEFUL else set()
+    columns |= {"text"} if kind in _WITH_TEXT | _STATEFUL else set()
+    return frozenset(columns | ({"sender_id"} if "sender" in columns else set()))
+
+
+_WITH_TEXT: Final = frozenset((Kind.INVOKE, Kind.DELIVER, Kind.REPLAY, Kind.STORED))
+_PLAIN: Final = {kind: _plain_columns(kind) for kind in Kind}
+_EXPORTED: Final = {kind: frozenset((*_SLOT_OF[kind], "sender_id")) for kind in Kind}
 
 
 class RowError(ValueError):
@@ -97,7 +116,10 @@ class Rows:
     def write(self, row: Mapping[str, Any], journal: Journal) -> None:
         """Append the record that `row` means to `journal`."""
         kind = _kind(row)
+        _known_columns(row, kind, self.exact)
         slots = {**ABSENT, "flags": _flags(row), **self._named_slots(row, kind, journal)}
+        if slots["conn"] >= CONN_MAX:
+            raise RowError(f"'connection' is {slots['conn']}: expected less than {CONN_MAX}, they count from 1")
         if not self.exact:
             self._derive(slots, row, kind, journal)
         journal.write(
@@ -117,15 +139,14 @@ class Rows:
             self.user_of.setdefault(client, self.users.number(row["user"]) if "user" in row else None)
         self._fill_connection(slots, kind, journal)
         edit = kind in _STATEFUL and slots["proc"] == State.EDIT
-        if kind in MESSAGE_KINDS or edit:
+        if kind in MESSAGE_KINDS or (edit and "message" not in row):  # beside a message stands its version
             self._fold_counter(slots, kind)
         if kind in MESSAGE_KINDS:
             self._fill_message(slots, row, kind)
         elif edit:
             self._fill_edit(slots, row, kind)
-        elif _OF_MESSAGES & row.keys():
-            column = next(iter(_OF_MESSAGES & row.keys()))
-            raise RowError(f"{column!r} is no column of a row of kind {kind.name.lower()}, only of messages and edits")
+        elif kind in _STATEFUL:
+            self._fill_state(slots, row)
         elif kind in (Kind.JOIN, Kind.LEAVE) and slots["conv"] == NOBODY:
             raise RowError(f"'conversation' is missing: expected which one the {kind.name.lower()} is about")
         if kind is Kind.JOIN:
@@ -136,12 +157,10 @@ class Rows:
         for column, value in row.items():
             slot = columns.get(column)
             if slot is None:
-                if column not in _ANY_KIND | _OF_MESSAGES and (column != "sender_id" or columns.get("sender") is None):
-                    possible = _columns_of(kind)
-                    raise RowError(
-                        f"{column!r} is no column of a row of kind {kind.name.lower()}, which may have: {possible}"
-                    )
                 continue
+            if slot in found and not self.exact:
+                both = [name for name in row if columns.get(name) == slot]
+                raise RowError(f"the columns {' and '.join(map(repr, both))} mean the same here: give one of them")
             found[slot] = self._value(column, value, slot, journal)
         if "sender_id" in row:
             found["aux"] = journal.intern(_text(row, "sender_id"))
@@ -202,8 +221,13 @@ class Rows:
     def _fill_edit(self, slots: dict[str, int], row: Mapping[str, Any], kind: Kind) -> None:
         """An edit names its message as the message's own rows do; its `version` is that of the message then."""
         if "text" in row:
-            slots["digest"] = crc32(_text(row, "text").encode("utf-8", "surrogatepass"))
+            slots["digest"] = _digest(row)
         if "message" not in row:
+            if "version" in row or slots["author"] == NOBODY or not slots["counter"]:
+                raise RowError(
+                    f"a {kind.name.lower()} of an edit needs 'message' (as in its invoke row) and 'version', or"
+                    " 'author', 'counter' and as 'value' the version"
+                )
             return
         sent = self._by_name.get(name := _text(row, "message"))
         if sent is None:
@@ -212,9 +236,20 @@ class Rows:
             raise RowError("with 'message', 'version' and 'value' are the same: leave one of them out")
         if "version" in row:
             slots["aux"] = slots["counter"]
+        elif "counter" in row:
+            raise RowError("'counter' and 'message' both name the message: leave one of them out")
+        if slots["author"] not in (NOBODY, sent.author):
+            raise RowError(f"message {name!r} is of another author than this row says")
         slots["author"], slots["counter"] = sent.author, sent.counter
         if slots["conv"] == NOBODY:
             slots["conv"] = sent.conv
+
+    def _fill_state(self, slots: dict[str, int], row: Mapping[str, Any]) -> None:
+        """Shared state but edits: the digest of what it says."""
+        if "message" in row:
+            raise RowError("'message' stands in rows of the state edit only: expected 'author', 'value' or 'text'")
+        if "text" in row:
+            slots["digest"] = _digest(row)
 
     def _fold_counter(self, slots: dict[str, int], kind: Kind) -> None:
         """Give a counter that is a time or an id the author's next number; a message keeps its number in all rows."""
@@ -274,9 +309,17 @@ def _kind(row: Mapping[str, Any]) -> Kind:
     return KINDS[said]
 
 
-def _columns_of(kind: Kind) -> str:
-    own = OWN.get(kind, {})
-    return ", ".join(("time_ns", "flags", "user", *(own.get(slot, column) for slot, column in GENERIC.items())))
+def _known_columns(row: Mapping[str, Any], kind: Kind, exact: bool) -> None:
+    """Refuse a column that says nothing in a row of this kind. RowError names it and those that would."""
+    known = (_EXPORTED if exact else _PLAIN)[kind]
+    for column in row:
+        if column not in known and column not in _ANY_KIND:
+            possible = ", ".join(("time_ns", "flags", "user", *sorted(known)))
+            raise RowError(f"{column!r} is no column of a row of kind {kind.name.lower()}, which may have: {possible}")
+
+
+def _digest(row: Mapping[str, Any]) -> int:
+    return crc32(_text(row, "text").encode("utf-8", "surrogatepass"))
 
 
 def _integer(row: Mapping[str, Any], column: str) -> int:

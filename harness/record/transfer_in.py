@@ -27,6 +27,8 @@ from harness.record.transfer_out import require_pyarrow
 HELP = "make a run directory of a history recorded by any client"
 
 _HEADERS: Final = ("earwitness", "run", "roster", "journal")
+_FOOTER_NUMBERS: Final = ("records", "frames_in", "recorded_frames_in", "messages_sent", "messages_unsaid")
+_FOOTER_OBJECTS: Final = ("load", "story", "opportunities")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -159,7 +161,10 @@ class _Import:
             journal.intern(text)
         for client, user_id in said.get("identities", ()):
             journal.identity(client, user_id)
-        self._footers[journal.name] = None if said.get("footer") is None else dict(said["footer"])
+        footer = None if said.get("footer") is None else dict(said["footer"])
+        if footer and (fault := _fault_of_footer(footer)):
+            raise RowError(f"in the header 'journal' {fault}")
+        self._footers[journal.name] = footer
 
     def _journal(self, name: Any, meta: Mapping[str, Any] | None = None) -> Journal:
         if not isinstance(name, str):
@@ -167,6 +172,24 @@ class _Import:
         if name not in self._journals:
             self._journals[name] = Journal.create(self._directory.journals, name, meta=meta or {})
         return self._journals[name]
+
+
+def _fault_of_footer(footer: Mapping[str, Any]) -> str:
+    """Return in words what checks and figures cannot read in a journal's footer, "" if nothing."""
+    lags = footer.get("lag_ms")
+    if lags is not None and not (isinstance(lags, Mapping) and all(_is_number(value) for value in lags.values())):
+        return f"'lag_ms' is {lags!r}: expected an object of numbers, like {{\"p99\": 0.2}}"
+    for key in _FOOTER_NUMBERS:
+        if footer.get(key) is not None and not _is_number(footer[key]):
+            return f"{key!r} is {footer[key]!r}: expected a number"
+    for key in _FOOTER_OBJECTS:
+        if footer.get(key) is not None and not isinstance(footer[key], Mapping):
+            return f"{key!r} is {footer[key]!r}: expected an object"
+    return ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -204,15 +227,26 @@ def _parquet_rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[st
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(file)
-    except pa.ArrowInvalid as error:
-        raise RecordError(f"{file} is no Parquet file: {error}.") from None
-    with table:
-        for header in json.loads((table.schema_arrow.metadata or {}).get(b"earwitness", b"[]")):
-            yield f"{file}: header", header
-        number, size = 0, file.stat().st_size
-        for batch in table.iter_batches():
-            for row in batch.to_pylist():
-                number += 1
-                progress.at(number * size // table.metadata.num_rows)
-                yield f"{file}: row {number}", {name: value for name, value in row.items() if value is not None}
+        with pq.ParquetFile(file) as table:
+            for header in _parquet_headers(file, table.schema_arrow.metadata or {}):
+                yield f"{file}: header", header
+            number, size = 0, file.stat().st_size
+            for batch in table.iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    progress.at(number * size // table.metadata.num_rows)
+                    yield f"{file}: row {number}", {name: value for name, value in row.items() if value is not None}
+    except pa.ArrowException as error:
+        raise RecordError(f"{file} is damaged, or no Parquet file: {str(error).splitlines()[0].rstrip('.')}.") from None
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{file} is damaged: a text in it is not UTF-8 ({error.reason}).") from None
+
+
+def _parquet_headers(file: Path, metadata: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
+    try:
+        headers = json.loads(metadata.get(b"earwitness", b"[]"))
+    except ValueError:
+        raise RecordError(f"{file} is damaged: its metadata 'earwitness' is no JSON.") from None
+    if not isinstance(headers, list) or not all(isinstance(header, dict) for header in headers):
+        raise RecordError(f"{file} is damaged: its metadata 'earwitness' is no list of objects.")
+    return headers

@@ -128,6 +128,13 @@ def connected(row: dict[str, Any]) -> list[Any]:
         (connected({"kind": "join", "conversation": "c", "sender_id": "x"}), r"2: 'sender_id' is no column of a row"),
         (connected({"kind": "seen", "state": "edit", "message": "x"}), r"2: message 'x' has no 'invoke' row before"),
         (connected({"kind": "invoke"}), r"2: 'conversation' is missing: expected where the message was sent"),
+        (connected({"kind": "join", "conversation": "c", "author": "ann"}), r"2: 'author' is no column of a row"),
+        (connected({"kind": "kick", "conversation": "c", "seq": 3}), r"2: 'seq' is no column of a row of kind kick"),
+        (connected({"kind": "ok", "text": "hi"}), r"2: 'text' is no column of a row of kind ok, which may have"),
+        (connected({"kind": "seen", "state": "profile", "message": "x"}), r"2: 'message' stands in rows of the s"),
+        (connected({"kind": "seen", "state": "edit", "author": "ann", "version": 2}), r"2: a seen of an edit needs"),
+        (connected({"kind": "fail", "code": 429, "aux": 1}), r"2: the columns 'code' and 'aux' mean the same here"),
+        (connected({"kind": "connect", "connection": 4 * 10**9}), r"2: 'connection' is 4000000000: expected less than"),
         (connected({"kind": "join"}), r"2: 'conversation' is missing: expected which one the join is about"),
         (connected({"kind": "join", "seen_seq": 1}), r"2: 'seen_seq' is no column of a row of kind join, which may"),
         (connected({"kind": "join", "conversation": -1}), r"2: 'conversation' is -1: expected 0 to 4294967295\."),
@@ -149,6 +156,11 @@ def connected(row: dict[str, Any]) -> list[Any]:
         ([{"run": {"judged_by": "I1"}}], r"1: in the header 'run' 'judged_by' is 'I1': expected a list\."),
         ([{"run": {"judged_by": [1]}}], r"1: in the header 'run' 'judged_by' is \[1\]: expected ids of checks\."),
         ([{"run": {"contract": {"swift": 1}}}], r"1: in the header 'run' 'contract' is not understood: unknown p"),
+        ([{"roster": {"user_of": [[1]], "conversations": []}}], r"1: the header 'roster' is not understood"),
+        ([{"roster": {"user_of": [0], "conversations": ["x"]}}], r"1: the header 'roster' is not understood"),
+        ([{"journal": {"name": "j", "footer": {"lag_ms": 3}}}], r"1: in the header 'journal' 'lag_ms' is 3: expected"),
+        ([{"journal": {"name": "j", "footer": {"frames_in": "x"}}}], r"1: in the header 'journal' 'frames_in' is 'x'"),
+        ([{"journal": {"name": "j", "footer": {"load": 1}}}], r"1: in the header 'journal' 'load' is 1: expec"),
         ([{"journal": {}}], r"1: the header 'journal' is not understood"),
         ([{"kind": "connect", "client": 10**8, "time_ns": 1}], r"Client number 100000000 is too large"),
         ([{"roster": {"user_of": [0], "conversations": []}}, *connected({"kind": "connect", "client": "b"})],
@@ -373,6 +385,44 @@ def test_counters_that_are_times(tmp_path: Path) -> None:
     )
     assert {checks[id]["outcome"] for id in ("I1", "I5b", "I6", "I8")} == {"PASS"}
     assert checks["I8"]["examined"] == 4
+
+
+KICKED = [
+    {"kind": "kick", "client": "bob", "conversation": "g"},
+    {"kind": "invoke", "client": "ann", "conversation": "g", "message": "m2"},
+    {"kind": "ok", "client": "ann", "message": "m2", "seq": 2},
+    {"kind": "deliver", "client": "ann", "message": "m2", "seq": 2},
+]
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_kick_without_a_leave_row(tmp_path: Path, heard: bool) -> None:
+    """Nothing is owed to a removed member, whether or not the device was told; what comes all the same is I13's."""
+    late = [{"kind": "deliver", "client": "bob", "message": "m2", "seq": 2}] if heard else []
+    checks = judged(tmp_path, *KICKED, *late)
+    assert (checks["I5b"]["outcome"], checks["I13"]["outcome"]) == ("PASS", "FAIL" if heard else "PASS")
+
+
+def test_calls_without_client(tmp_path: Path) -> None:
+    """A call between services is no device's."""
+    call = {"kind": "call", "name": "backend/auth", "sent_ns": 1, "status": 200, "called": 1, "flags": ["accepted"]}
+    assert judged(tmp_path, call)["I40"]["outcome"] != "FAIL"
+
+
+@pytest.mark.parametrize("metadata", [b"7", b"[1]", b"[", b"\xf7"])
+def test_damaged_parquet(tmp_path: Path, metadata: bytes) -> None:
+    """Metadata that is no list of headers, and a file cut in its midst, are a sentence."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    file = tmp_path / "h.parquet"
+    schema = pa.schema([("kind", pa.string())], metadata={"earwitness": metadata})
+    pq.write_table(pa.table({"kind": ["connect"] * 1000}, schema=schema), file, compression="zstd")
+    with pytest.raises(RecordError, match=r"h\.parquet is damaged: its metadata 'earwitness' is no"):
+        import_history(file, tmp_path / "run")
+    data = bytearray(file.read_bytes())
+    data[4:40] = bytes(36)
+    file.write_bytes(bytes(data))
+    with pytest.raises(RecordError, match=r"h\.parquet"):
+        import_history(file, tmp_path / "run")
 
 
 def test_a_delivery_before_its_sending(tmp_path: Path) -> None:

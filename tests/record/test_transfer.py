@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from checks.record import FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Flag, Kind, Phase, Place, empty
 from checks.roster import Roster
+from checks.tables import CONN_MAX
 from harness.errors import RecordError
 from harness.record.columns import COLUMNS, KINDS
 from harness.record.history import open_history
@@ -35,7 +36,7 @@ NUMBERS: dict[str, st.SearchStrategy[int]] = {
     "attempt": st.integers(0, 255),
     "proc": st.integers(0, 255),
     "client": st.sampled_from([0, 1, 2, NOBODY]),
-    "conn": U4,
+    "conn": st.integers(0, CONN_MAX - 1),
     "conv": st.one_of(st.just(NOBODY), U4),
     "author": st.one_of(st.just(NOBODY), INTERNED, U4),
     "counter": st.one_of(st.integers(0, 10), U4),
