@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from harness.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EarwitnessError
+from harness.progress import printable
 
 VERBS = {
     "up": ("harness.platform.up", "start the whole platform in the foreground and print its endpoints"),
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _ended_like_an_interrupt():
             return int(module.run(args))
     except EarwitnessError as error:
-        print(f"earwitness: {error}", file=sys.stderr)
+        print(f"earwitness: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

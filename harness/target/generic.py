@@ -11,7 +11,7 @@ import orjson
 
 from checks.record import Place
 from harness.client.events import ACK, NACK, Handshake, Heard
-from harness.client.flow import Flow, FlowError, HttpRequest
+from harness.client.flow import Flow, FlowError, HttpRequest, hiding
 from harness.target.description import Description
 from harness.target.frames import listener
 from harness.target.logins import shape
@@ -107,7 +107,8 @@ class GenericTarget:
             raise FlowError("login", f"an account for user {person.number}", detail=known)
         if self._accounts:  # the plan of a run is written down, so it has no secrets of accounts
             person = self.people()[person.number]
-        credentials = yield from self._d.login.flow(person, self._person(person), self._d.http)
+        values = self._person(person)
+        credentials = yield from hiding(self._d.login.flow(person, values, self._d.http), [str(values["secret"])])
         return credentials
 
     def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
@@ -125,7 +126,7 @@ class GenericTarget:
                 if k == 0 and self._d.rooms.room_id is not None:
                     room_id = text_or_none(self._d.rooms.room_id(answer))
                     if room_id is None:
-                        raise FlowError("open room", "the room's id (rooms.room_id)", detail=repr(answer)[:200])
+                        raise FlowError("open room", "the room's id (rooms.room_id)", detail=shape(answer))
                     self._room_of[room.label], self._label_of[room_id] = room_id, room.label
                     values["room"] = room_id
 
@@ -149,7 +150,7 @@ class GenericTarget:
         def ask(page: Mapping[str, Any]) -> HttpRequest:
             return rules.request.fill(self._d.http, {**values, **page}, headers)
 
-        rows = yield from rules.read(ask)
+        rows = yield from hiding(rules.read(ask), credentials.secrets())
         return [
             row
             if row.conversation is None
@@ -175,7 +176,9 @@ class GenericTarget:
             number = seq if type(seq) is int and -1 < seq < 1 << 62 else -1
             return ((ACK, label, None, number, None, message_id, None),)
         if response.status >= 500:
-            raise FlowError("send", " or ".join(map(str, request.accept)), response)
+            error = FlowError("send", " or ".join(map(str, request.accept)), response)
+            error.hide(credentials.secrets())
+            raise error
         retry = response.headers.get("retry-after", "")
         wait_s = float(retry) if retry.replace(".", "", 1).isdigit() else None
         return ((NACK, label, None, -1, None, message_id, (response.status, wait_s)),)
@@ -231,7 +234,9 @@ class GenericTarget:
         headers = self._shown(credentials, self._d.to_http)
         response = yield request.fill(self._d.http, {**self._logged_in(credentials), **values}, headers)
         if response.status not in request.accept:
-            raise FlowError(request.name, " or ".join(map(str, request.accept)), response)
+            error = FlowError(request.name, " or ".join(map(str, request.accept)), response)
+            error.hide(credentials.secrets())
+            raise error
         return _json(response.body)
 
     def _shown(self, credentials: Credentials, shown: Presentation) -> dict[str, str]:

@@ -27,6 +27,10 @@ from harness.target.misfits import Misfit, Sent, misfits
 from harness.target.protocol import Credentials, Person, Room, Statement, StoredRow
 
 MESSAGES_EACH = 3
+KEPT_BYTES = 32 * 2**20
+"""Of a user's frames; later ones are only counted."""
+QUEUE = 2
+"""Frames that wait to be read: each may have MAX_MESSAGE_BYTES."""
 PASSING = (408, 425, 429)
 """Statuses below 500 that say nothing about the request."""
 AWKWARD = ' "quotes" <b>&amp;</b> naïve 🧵'
@@ -51,6 +55,7 @@ class Voice:
     """One of the two: credentials, socket and all that it received.
 
     sent    texts by client message id
+    received  frames that came; `frames`: those that were kept
     closed  how the connection ended, "" while it is open; `cut`: the same, if we did not ask for the end
     """
 
@@ -62,6 +67,7 @@ class Voice:
     sent: dict[str, str] = field(default_factory=dict)
     closed: str = ""
     cut: str = ""
+    received: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def heard(self, what: int) -> list[Heard]:
@@ -207,7 +213,7 @@ async def _talk(rehearsal: Rehearsal, http: httpx.AsyncClient, timeout_s: float,
         if voice.cut:
             count = f"{len(voice.sent)} message{'s'[: len(voice.sent) != 1]}"
             rehearsal.notes.append(
-                f"{voice.person.name} had sent {count} and received {len(voice.frames)} frames when {voice.cut}."
+                f"{voice.person.name} had sent {count} and received {voice.received} frames when {voice.cut}."
             )
 
 
@@ -223,6 +229,7 @@ async def _connect(handshake: Handshake, person: Person, timeout_s: float) -> Cl
             open_timeout=timeout_s,
             close_timeout=timeout_s,
             max_size=MAX_MESSAGE_BYTES,
+            max_queue=QUEUE,
             proxy=None,
         )
     except InvalidHeader as error:  # its value may be a secret
@@ -238,8 +245,12 @@ async def _connect(handshake: Handshake, person: Person, timeout_s: float) -> Cl
 async def _listen(target: GenericTarget, voice: Voice) -> None:
     assert voice.socket is not None
     with contextlib.suppress(ConnectionClosed):
+        kept = 0
         async for data in voice.socket:
-            voice.frames.append(Frame(voice.person, data, tuple(target.hear(data))))
+            voice.received += 1
+            kept += len(data)
+            if kept <= KEPT_BYTES:  # a few messages of two users are far less
+                voice.frames.append(Frame(voice.person, data, tuple(target.hear(data))))
             voice.news.set()
     voice.closed = ending(voice.socket)
     voice.news.set()
