@@ -28,6 +28,7 @@ class GenericTarget:
     says_joined    the platform says when a room is subscribed; without, completeness of deliveries is unknown
     rooms_exist    the rooms were there before the run: other people's messages in them are no leftovers
     names_rooms    the platform names rooms itself: each process learns the names by calling `open_room`
+    logins         how many people the file can log in; None: as many as there are to be
     frame_rules    how frames are read; `history_paths`: what of a row of history is read
     unjudged       by promise: a sentence about what the file describes and [contract] does not mention
     databases      read-only looks at users tables, by Place
@@ -58,6 +59,8 @@ class GenericTarget:
             }
             for row in description.accounts
         )
+        rows = getattr(description.login, "rows", None)
+        self.logins: int | None = min((len(some) for some in (self._accounts, rows) if some), default=None)
         self._room_of: dict[str, str] = {}
         self._label_of: dict[str, str] = {}
         self.frame_rules = description.frames

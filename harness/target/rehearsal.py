@@ -133,8 +133,8 @@ def cast(target: GenericTarget, tag: str) -> Room:
     if target.max_users is not None and target.max_users < 2:
         raise TargetError(f"{target.name}: a probe needs two users, but max_users is {target.max_users}.")
     people = target.people() or tuple(_person(number, tag) for number in range(2))
-    if len(people) < 2:
-        raise TargetError(f"{target.name}: a probe needs two accounts, but the file of accounts has {len(people)}.")
+    if (most := target.logins) is not None and most < 2:
+        raise TargetError(f"{target.name}: a probe needs two accounts, but the file of accounts has {most}.")
     if not target.rooms_exist:
         return Room(number=0, label=f"probe-{tag}", members=people[:2])
     for room in target.existing_rooms(people):
@@ -143,9 +143,11 @@ def cast(target: GenericTarget, tag: str) -> Room:
     raise TargetError(f"{target.name}: a probe needs an existing room with two of the accounts among its members.")
 
 
-async def rehearse(target: GenericTarget, timeout_s: float, *, each: int = MESSAGES_EACH) -> Rehearsal:
-    """Let two users send `each` messages. Raises TargetError in one or two sentences if the platform cannot be
-    reached, logged in to or connected to."""
+async def rehearse(
+    target: GenericTarget, timeout_s: float, *, each: int = MESSAGES_EACH, history: bool = True
+) -> Rehearsal:
+    """Let two users send `each` messages, and read the history if there is one. Raises TargetError in one or two
+    sentences if the platform cannot be reached, logged in to or connected to."""
     tag = secrets.token_hex(4)
     room = cast(target, tag)
     people = room.members
@@ -160,7 +162,7 @@ async def rehearse(target: GenericTarget, timeout_s: float, *, each: int = MESSA
             await _ask(http, target.open_room(credentials, room), f"{person.name} tried to open the room {room.label}")
             rehearsal.voices.append(voice)
         await _talk(rehearsal, http, timeout_s, each)
-        if target.contract.history:
+        if target.contract.history and history:
             reader = rehearsal.voices[0].credentials
             rehearsal.rows = await _ask(http, target.history(reader, room), "the history of the room was read")
     return rehearsal

@@ -115,6 +115,18 @@ def test_a_right_file_fits(other_chat: Any, tmp_path: Path) -> None:
     assert fit(file) == {"fault": "", "notes": []}
 
 
+def test_one_token_is_enough_for_a_load_of_one(other_chat: Any, tmp_path: Path) -> None:
+    """What cannot be tried with two users is no fault of the file."""
+    (tmp_path / "tokens.txt").write_text("only-token\n")
+    text = other_chat.target_file.read_text()
+    login = '[login]\nby = "tokens"\nfile = "tokens.txt"\nuser_id = "{name}"\n\n'
+    file = tmp_path / "target.toml"
+    file.write_text(text[: text.index("[login]")] + login + text[text.index("[socket]") :])
+    found = fit(file)
+    assert found["fault"] == ""
+    assert "two accounts, but the file of accounts has 1" in found["notes"][0]
+
+
 def test_a_platform_that_is_at_fault_is_the_loads_to_judge(losing_chat: Any, tmp_path: Path) -> None:
     """A loss before the load stops nothing; nor does a file that cannot be tried, which is said."""
     assert fit(losing_chat.target_file, 1.0)["fault"] == ""
