@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from harness.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EarwitnessError
+from harness.progress import printable
 
 RUN = "run"
 """This verb passes its options on to Locust, and so parses none of them here."""
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BrokenPipeError, KeyboardInterrupt) as end:
         return EXIT_CANNOT_RUN if isinstance(end, BrokenPipeError) else EXIT_INTERRUPTED
     except EarwitnessError as error:
-        print(f"earwitness: {error}", file=sys.stderr)
+        print(f"earwitness: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except Exception:  # ours, not the user's; and exit code 1 would say that a promise was broken
         traceback.print_exc()

@@ -1,4 +1,4 @@
-"""How far something has come that may take more than two seconds."""
+"""What goes to the terminal: progress of what may take more than two seconds, and text that others wrote."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ from typing import Final, Self
 FIRST_S: Final = 2.0
 SCREEN_S: Final = 0.5
 LOG_S: Final = 5.0
+
+
+_CONTROLS: Final = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029) if chr(code) not in "\n\t"
+}
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters written out: a platform's words must not drive the terminal."""
+    return text.translate(_CONTROLS)
 
 
 class Progress:

@@ -21,6 +21,13 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *,
     return capsys.readouterr().err
 
 
+def test_words_of_others_do_not_drive_the_terminal() -> None:
+    """Control characters are written out; lines and other writing stay."""
+    assert progress.printable("a\x1b[2J\x07\x9b\x7f\r\u2028b\n\tnaïve 🧵") == (
+        "a\\x1b[2J\\x07\\x9b\\x7f\\x0d\\x2028b\n\tnaïve 🧵"
+    )
+
+
 def test_in_a_log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing in the first two seconds; then a line every five."""
     said = told(monkeypatch, capsys, screen=False, total=8)

@@ -10,17 +10,23 @@ The same flow then runs on httpx in pytest and tools (`run_flow`, `run_flow_asyn
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, quote_plus, urljoin, urlsplit
 
 if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
 MAX_REDIRECTS = 10
+BODY_MAX = 64 * 2**20
+"""Bytes of a body that are read; a longer answer is an error of its step. A history may come in one page."""
+HEAD_MAX = 2**20
+"""Bytes of status line and headers that are read."""
+HIDDEN = "(hidden)"
+SHORTEST_SECRET = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,30 @@ class FlowError(Exception):
     @property
     def status(self) -> int:
         return self.response.status if self.response is not None else 0
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Take `secrets` out of the text: a platform may repeat in its answer what it was sent."""
+        text = str(self)
+        for secret in (one for one in secrets if len(one) >= SHORTEST_SECRET):
+            for form in sorted(_spellings(secret), key=len, reverse=True):
+                text = text.replace(form, HIDDEN)
+        self.args = (text,)
+
+
+def _spellings(secret: str) -> set[str]:
+    """How a secret may stand in an answer, and in the bytes of it that we show."""
+    plain = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    plain |= {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+    return plain | {repr(form.encode("utf-8", "replace"))[2:-1] for form in plain}
+
+
+def hiding(flow: Flow[T], secrets: Iterable[str]) -> Flow[T]:
+    """The same flow; its FlowError shows none of `secrets`."""
+    try:
+        return (yield from flow)
+    except FlowError as error:
+        error.hide(secrets)
+        raise
 
 
 class Browser:
@@ -124,14 +154,20 @@ def _request_arguments(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def from_httpx(response: httpx.Response) -> HttpResponse:
+def from_httpx(response: httpx.Response, body: bytes) -> HttpResponse:
     return HttpResponse(
         response.status_code,
         {k.lower(): v for k, v in response.headers.items()},
-        response.content,
+        body,
         str(response.url),
         tuple(response.headers.get_list("set-cookie")),
     )
+
+
+def _joined(request: HttpRequest, body: bytearray, part: bytes) -> None:
+    body += part
+    if len(body) > BODY_MAX:
+        raise FlowError(request.name or "a request", f"at most {BODY_MAX:,} bytes", detail="a longer answer")
 
 
 def run_flow(flow: Flow[T], client: httpx.Client) -> T:
@@ -140,7 +176,11 @@ def run_flow(flow: Flow[T], client: httpx.Client) -> T:
         request = next(flow)
         while True:
             client.cookies.clear()
-            request = flow.send(from_httpx(client.request(**_request_arguments(request))))
+            body = bytearray()
+            with client.stream(**_request_arguments(request)) as response:
+                for part in response.iter_bytes():
+                    _joined(request, body, part)
+            request = flow.send(from_httpx(response, bytes(body)))
     except StopIteration as end:
         result: T = end.value
         return result
@@ -152,7 +192,11 @@ async def run_flow_async(flow: Flow[T], client: httpx.AsyncClient) -> T:
         request = next(flow)
         while True:
             client.cookies.clear()
-            request = flow.send(from_httpx(await client.request(**_request_arguments(request))))
+            body = bytearray()
+            async with client.stream(**_request_arguments(request)) as response:
+                async for part in response.aiter_bytes():
+                    _joined(request, body, part)
+            request = flow.send(from_httpx(response, bytes(body)))
     except StopIteration as end:
         result: T = end.value
         return result

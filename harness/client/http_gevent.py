@@ -11,7 +11,7 @@ from geventhttpclient.connectionpool import ConnectionPool, SSLConnectionPool
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTPSocketPoolResponse
 from geventhttpclient.url import URL
 
-from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from harness.client.flow import BODY_MAX, HEAD_MAX, Flow, FlowError, HttpRequest, HttpResponse
 
 T = TypeVar("T")
 
@@ -103,6 +103,19 @@ def _request_bytes(request: HttpRequest, url: URL) -> bytes:
         raise Unsendable(f"a character that no header can have in {request.method} {url.path}") from None
 
 
+class _Bounded(HTTPSocketPoolResponse):
+    """A response that ends with an error when it is longer than we would keep: the whole body is held in memory."""
+
+    _fed = 0
+
+    def feed(self, data: str | bytes) -> None:
+        self._fed += len(data)
+        if self._fed > (BODY_MAX if self.headers_complete else HEAD_MAX):
+            what = f"body longer than {BODY_MAX:,}" if self.headers_complete else f"head longer than {HEAD_MAX:,}"
+            raise HTTPParseError(f"a {what} bytes")
+        super().feed(data)
+
+
 def _exchange(pool: ConnectionPool, sock: gevent.socket.socket, request: HttpRequest, data: bytes) -> HttpResponse:
     try:
         sock.sendall(data)
@@ -110,7 +123,7 @@ def _exchange(pool: ConnectionPool, sock: gevent.socket.socket, request: HttpReq
         pool.release_socket(sock)
         raise
     # From here on the response gives the socket back, whole or broken.
-    raw = HTTPSocketPoolResponse(sock, pool, method=request.method, block_size=65536)
+    raw = _Bounded(sock, pool, method=request.method, block_size=65536)
     body = raw.read()
     headers: dict[str, str] = {}
     cookies: list[str] = []

@@ -21,6 +21,7 @@ from harness.platform.faults import Planned
 from harness.platform.faults.orders import faults_of
 from harness.platform.launch import Platform, launch, offered
 from harness.platform.links import matching
+from harness.progress import printable
 from harness.settings import load_settings
 from harness.target.faults import command_faults
 from harness.target.load import open_target, secrets_environment, without_secrets
@@ -95,7 +96,7 @@ class UnderTest:
             raise TargetError(f"{path} does not fit the platform: {found['fault']} Try: earwitness probe {path}")
         self.warnings += [*getattr(self.target, "unjudged", {}).values(), *found["notes"]]
         for warning in self.warnings:
-            print(f"earwitness: {Path(path).name}: {warning}", file=sys.stderr, flush=True)
+            print(f"earwitness: {Path(path).name}: {printable(warning)}", file=sys.stderr, flush=True)
 
     def allow(self, users: int) -> None:
         """Raises TargetError if the target's owner has not allowed so many users."""

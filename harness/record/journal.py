@@ -16,6 +16,7 @@ One thread writes a journal. A forked child must not: every method raises `Recor
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import json
 import mmap
@@ -40,6 +41,9 @@ STEPS_AHEAD: Final = 4
 """Space reserved beyond the mapped step. A full disk is noticed this early, and the run can still end in order."""
 
 STEP_RECORDS: Final = STEP_BYTES // RECORD_BYTES
+
+NAME_CHARS: Final = 1024
+"""A longer name is kept as its beginning and its digest."""
 
 _SOUND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -126,6 +130,9 @@ class Journal:
         """The number of a string nobody planned, ≥ `FOREIGN`; the same text always has the same one. Its line is in
         the sidecar before this returns."""
         known = self._ids.get(text)
+        if known is None and len(text) > NAME_CHARS:
+            text = _short(text)
+            known = self._ids.get(text)
         if known is not None:
             return known
         self._check()
@@ -137,7 +144,7 @@ class Journal:
     def identity(self, client: int, user_id: str) -> None:
         """The platform calls this client's user `user_id`: the judge will read interned ids of that text as clients."""
         self._check()
-        self._line({"identity": [client, user_id]})
+        self._line({"identity": [client, _short(user_id)]})
 
     def next_connection(self) -> int:
         """A connection epoch that this journal has not used yet: 1, 2, …"""
@@ -308,3 +315,11 @@ def _allocate(fd: int, offset: int, size: int) -> None:
         done = 0
         while done < size:
             done += os.pwrite(fd, zeros[done:], offset + done)
+
+
+def _short(text: str) -> str:
+    """A name as it is kept: a platform may send names of megabytes, and each new one stays to the end of the run."""
+    if len(text) <= NAME_CHARS:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{text[:200]}… ({len(text)} characters, SHA-256 {digest})"

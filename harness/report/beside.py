@@ -18,6 +18,7 @@ from pathlib import Path
 
 from checks import ALL
 from harness.errors import EXIT_CANNOT_RUN, EarwitnessError
+from harness.progress import printable
 from harness.report.follow import TURN_S, Following
 from harness.report.warm import warm_up
 
@@ -56,7 +57,7 @@ def _told_within(seconds: float) -> bool:
 
 
 def _say(line: str) -> None:
-    print(f"earwitness: {line}", file=sys.stderr, flush=True)
+    print(f"earwitness: {printable(line)}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harness.progress import printable
 from harness.report import opportunities
 from harness.report.endings import ending_line, stopped_line
 from harness.report.swim_text import record_lines
@@ -51,7 +52,7 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
     lines += ["", *(f"Note: {note}" for note in (*notes, *verdict.get("warnings", ())))]
     lines += [f"{verdict['headline']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()]
     lines.append(f"judged from {verdict['records']:,} records; again: earwitness check {verdict['run']}")
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _load_line(verdict: Mapping[str, Any]) -> str:

@@ -30,7 +30,8 @@ def fit(path: Path, step_s: float = STEP_S) -> dict[str, Any]:
     except TargetError as error:
         return {"fault": "", "notes": [f"The target file was not tried before the load. {error}"]}
     try:
-        rehearsal = asyncio.run(rehearse(target, step_s, each=1))
+        # The history of a room that was there before may be long.
+        rehearsal = asyncio.run(rehearse(target, step_s, each=1, history=not target.rooms_exist))
     except Unfit as error:
         return {"fault": str(error), "notes": []}
     except TargetError as error:

@@ -11,7 +11,7 @@ import orjson
 
 from checks.record import Place
 from harness.client.events import ACK, NACK, Handshake, Heard
-from harness.client.flow import Flow, FlowError, HttpRequest
+from harness.client.flow import Flow, FlowError, HttpRequest, hiding
 from harness.target.description import Description
 from harness.target.frames import listener
 from harness.target.logins import shape
@@ -28,6 +28,7 @@ class GenericTarget:
     says_joined    the platform says when a room is subscribed; without, completeness of deliveries is unknown
     rooms_exist    the rooms were there before the run: other people's messages in them are no leftovers
     names_rooms    the platform names rooms itself: each process learns the names by calling `open_room`
+    logins         how many people the file can log in; None: as many as there are to be
     frame_rules    how frames are read; `history_paths`: what of a row of history is read
     unjudged       by promise: a sentence about what the file describes and [contract] does not mention
     databases      read-only looks at users tables, by Place
@@ -58,6 +59,8 @@ class GenericTarget:
             }
             for row in description.accounts
         )
+        rows = getattr(description.login, "rows", None)
+        self.logins: int | None = min((len(some) for some in (self._accounts, rows) if some), default=None)
         self._room_of: dict[str, str] = {}
         self._label_of: dict[str, str] = {}
         self.frame_rules = description.frames
@@ -107,7 +110,8 @@ class GenericTarget:
             raise FlowError("login", f"an account for user {person.number}", detail=known)
         if self._accounts:  # the plan of a run is written down, so it has no secrets of accounts
             person = self.people()[person.number]
-        credentials = yield from self._d.login.flow(person, self._person(person), self._d.http)
+        values = self._person(person)
+        credentials = yield from hiding(self._d.login.flow(person, values, self._d.http), [str(values["secret"])])
         return credentials
 
     def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
@@ -125,7 +129,7 @@ class GenericTarget:
                 if k == 0 and self._d.rooms.room_id is not None:
                     room_id = text_or_none(self._d.rooms.room_id(answer))
                     if room_id is None:
-                        raise FlowError("open room", "the room's id (rooms.room_id)", detail=repr(answer)[:200])
+                        raise FlowError("open room", "the room's id (rooms.room_id)", detail=shape(answer))
                     self._room_of[room.label], self._label_of[room_id] = room_id, room.label
                     values["room"] = room_id
 
@@ -149,7 +153,7 @@ class GenericTarget:
         def ask(page: Mapping[str, Any]) -> HttpRequest:
             return rules.request.fill(self._d.http, {**values, **page}, headers)
 
-        rows = yield from rules.read(ask)
+        rows = yield from hiding(rules.read(ask), credentials.secrets())
         return [
             row
             if row.conversation is None
@@ -175,7 +179,9 @@ class GenericTarget:
             number = seq if type(seq) is int and -1 < seq < 1 << 62 else -1
             return ((ACK, label, None, number, None, message_id, None),)
         if response.status >= 500:
-            raise FlowError("send", " or ".join(map(str, request.accept)), response)
+            error = FlowError("send", " or ".join(map(str, request.accept)), response)
+            error.hide(credentials.secrets())
+            raise error
         retry = response.headers.get("retry-after", "")
         wait_s = float(retry) if retry.replace(".", "", 1).isdigit() else None
         return ((NACK, label, None, -1, None, message_id, (response.status, wait_s)),)
@@ -231,7 +237,9 @@ class GenericTarget:
         headers = self._shown(credentials, self._d.to_http)
         response = yield request.fill(self._d.http, {**self._logged_in(credentials), **values}, headers)
         if response.status not in request.accept:
-            raise FlowError(request.name, " or ".join(map(str, request.accept)), response)
+            error = FlowError(request.name, " or ".join(map(str, request.accept)), response)
+            error.hide(credentials.secrets())
+            raise error
         return _json(response.body)
 
     def _shown(self, credentials: Credentials, shown: Presentation) -> dict[str, str]:

@@ -138,14 +138,15 @@ def _kinds(rules: FrameRules, values: list[Any]) -> str:
 
 
 def _paths(rule: Rule, contract: Contract, frames: list[Any], sent: Sent) -> Iterator[Misfit]:
-    """Paths of a rule that found nothing, or nothing right, in any of its frames."""
-    # Other people may talk in the room; what they say does not tell whether a path is right.
-    own = [frame for frame in frames if _has(frame, lambda leaf: sent.tag in leaf)] or frames
-    if rule.name == "joined":
-        own = frames
+    """Paths of a rule that found nothing, or nothing right, in any of its frames.
+
+    What others say in the room, or the platform itself, does not tell whether a path is right. So a fault is fatal
+    only where frames carry what was sent."""
+    carrying = [frame for frame in frames if _has(frame, lambda leaf: sent.marks(leaf) or leaf in sent.ids)]
+    own = carrying or frames
     if not own:
         return
-    fatal = _needed(rule.name, contract)
+    fatal = _needed(rule.name, contract) if carrying or rule.name == "joined" else frozenset()
     for key, getter in rule.at.items():
         if key in OPTIONAL.get(rule.name, ()):
             continue
@@ -154,7 +155,8 @@ def _paths(rule: Rule, contract: Contract, frames: list[Any], sent: Sent) -> Ite
         if not values:
             yield _nothing_at(rule, key, own, key in fatal, wanted)
         elif wanted and key in fatal and wanted.isdisjoint(values) and not any(map(sent.marks, values)):
-            yield from _wrong_at(rule, key, own, wanted)
+            # Joined may be other rooms than ours: the platform's choice.
+            yield from _wrong_at(rule, key, own, wanted, fatal=rule.name != "joined")
 
 
 def _right(name: str, key: str, sent: Sent) -> frozenset[str]:
@@ -194,7 +196,7 @@ def _nothing_at(rule: Rule, key: str, frames: list[Any], fatal: bool, wanted: fr
     return Misfit(f"frames.{rule.name}.{key} = {rule.paths[key]!r} finds {what} in {count}; {there}.", fatal)
 
 
-def _wrong_at(rule: Rule, key: str, frames: list[Any], wanted: frozenset[str]) -> Iterator[Misfit]:
+def _wrong_at(rule: Rule, key: str, frames: list[Any], wanted: frozenset[str], *, fatal: bool) -> Iterator[Misfit]:
     what = {
         "text": "what was sent", "room": "the room that was spoken in", "sender": "one of the users who spoke",
         "id": "the id of what was sent",
@@ -204,7 +206,8 @@ def _wrong_at(rule: Rule, key: str, frames: list[Any], wanted: frozenset[str]) -
         return  # The platform changes texts: a promise, and a check of its own (I10).
     hint = {"room": " (or rooms.room_id is wrong)", "sender": " (or login.user_id is wrong)"}.get(key, "")
     path = rule.paths[key]
-    yield Misfit(f"frames.{rule.name}.{key} = {path!r} is never {what}{hint}; {_there(path, frames)}{stands}.", True)
+    said = f"is never {what}{hint}; {_there(path, frames)}{stands}"
+    yield Misfit(f"frames.{rule.name}.{key} = {path!r} {said}.", fatal)
 
 
 def _stands(frames: list[Any], wanted: frozenset[str]) -> str:

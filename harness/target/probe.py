@@ -24,6 +24,7 @@ from harness.client.events import (
     Heard,
 )
 from harness.errors import EXIT_PASS, EXIT_UNKNOWN
+from harness.progress import printable
 from harness.target.load import load_target
 from harness.target.proposals import proposals
 from harness.target.rehearsal import Rehearsal, Voice, own_messages, own_rows, rehearse, unheard
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     target = load_target(args.file)
     rehearsal = asyncio.run(rehearse(target, args.timeout))
     for line in report(rehearsal):
-        print(line)
+        print(printable(line))
     unknown = [row for row in judgeable(rehearsal) if row[2].startswith(UNKNOWN)]
     return EXIT_UNKNOWN if unknown or rehearsal.notes or rehearsal.misfits() else EXIT_PASS
 

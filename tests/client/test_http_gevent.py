@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import httpx
 import pytest
 
-from harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse, run_flow
+from harness.client import flow, http_gevent
+from harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse, hiding, run_flow
 from harness.client.http_gevent import Pool, run_flow_gevent
 
 
@@ -91,6 +94,36 @@ def test_no_whole_answer_is_a_flow_error_with_the_steps_name(server: Any, pool: 
     assert caught.value.status == 0
     assert told[0][3] == 0
     assert isinstance(told[0][5], Exception)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("/endless", "a body longer than"), ("/endless-head", "a head longer than")]
+)
+def test_an_answer_without_end(server: Any, pool: Pool, monkeypatch: pytest.MonkeyPatch, path: str, words: str) -> None:
+    """It is given up at a limit, on both clients: a platform must not use up the tester's memory."""
+    monkeypatch.setattr(http_gevent, "BODY_MAX", 2_000_000)
+    monkeypatch.setattr(flow, "BODY_MAX", 2_000_000)
+    with pytest.raises(FlowError, match=words):
+        run_flow_gevent(one(f"{server.http_url}{path}"), pool=pool)
+    with httpx.Client(timeout=5) as client, pytest.raises((FlowError, httpx.RemoteProtocolError)):
+        run_flow(one(f"{server.http_url}{path}"), client)
+
+
+def test_what_was_sent_is_hidden(server: Any, pool: Pool) -> None:
+    """A platform that repeats a secret in its answer, in whatever spelling, does not bring it into our words."""
+    secret = 'pa ss"wörd'
+    body = f"{secret}|{quote(secret)}|{quote_plus(secret)}|{json.dumps(secret)}".encode()
+
+    def ask() -> Flow[None]:
+        response = yield HttpRequest("POST", f"{server.http_url}/echo", body=body)
+        raise FlowError("login", "a token", response, detail=response.body.decode())
+
+    with pytest.raises(FlowError) as caught:
+        run_flow_gevent(hiding(ask(), [secret, "a"]), pool=pool)
+    assert "wörd" not in str(caught.value)
+    for form in ("w%C3%B6rd", "\\xc3\\xb6rd", "u00f6rd"):
+        assert form not in str(caught.value)
+    assert "a token" in str(caught.value)  # too short to be a secret
 
 
 def test_nobody_listens(pool: Pool) -> None:

@@ -185,6 +185,11 @@ async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
             }
             if path == b"/nothing":
                 return
+            if path in (b"/endless", b"/endless-head"):
+                writer.write(b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if path == b"/endless" else b"x: "))
+                while True:
+                    writer.write(b"x" * 65536)
+                    await writer.drain()
             if path == b"/garbage":
                 writer.write(b"no http at all\r\n\r\n")
                 return
@@ -192,7 +197,7 @@ async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
             await writer.drain()
             if path == b"/half":
                 return
-    except asyncio.IncompleteReadError:
+    except (asyncio.IncompleteReadError, ConnectionError):
         pass
     finally:
         writer.close()

@@ -151,7 +151,7 @@ def test_numbers_that_nothing_is_promised_of(locust: Callable[..., Any], other_c
     file = other_chat()
     text = file.read_text().replace('sender = "what.by" }', 'sender = "what.by", seq = "what.n" }', 1)
     file.write_text(text.replace('sequence = "none"', ""))
-    run = locust("-u", "5", "-r", "5", "-t", "2s", "--target", str(file))
+    run = locust("-u", "5", "-r", "5", "-t", "3s", "--target", str(file), story=TALKING)
     assert run.code == 0, run.out
     assert run.out.count("frames.message.seq is described, but [contract] does not mention sequence") == 2
     [warning] = run.verdict["warnings"]

@@ -230,6 +230,19 @@ def test_names_are_on_disk_before_they_are_used(run: RunDirectory) -> None:
     journal.close({})
 
 
+def test_long_names_are_kept_short(run: RunDirectory) -> None:
+    """A name of megabytes is its beginning and its digest: still one number for one text, as in an identity."""
+    journal = Journal.create(run.journals, "a", meta={})
+    long = ["x" * 5_000_000 + end for end in ("1", "2")]
+    numbers = [journal.intern(text) for text in (*long, *long)]
+    assert numbers == [FOREIGN, FOREIGN + 1, FOREIGN, FOREIGN + 1]
+    journal.identity(0, long[0])
+    journal.close({})
+    [view] = open_history(run.path).journals
+    assert max(map(len, view.names.values())) < 400
+    assert view.sidecar.identities == [(0, view.names[FOREIGN])]
+
+
 def test_connections_count_from_one(run: RunDirectory) -> None:
     """Connection epochs are 1, 2, … inside a journal."""
     journal = journal_of(run)

@@ -24,9 +24,9 @@ class OtherChat:
         self.process, self.port, self.target_file = process, port, target_file
 
 
-def start_other_chat(folder: Path, *, lose: int = 0) -> OtherChat:
+def start_other_chat(folder: Path, *options: str) -> OtherChat:
     process = subprocess.Popen(
-        [sys.executable, str(OTHER_CHAT / "server.py"), "--port", "0", "--lose", str(lose)],
+        [sys.executable, str(OTHER_CHAT / "server.py"), "--port", "0", *options],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -57,7 +57,15 @@ def other_chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtherChat]:
 @pytest.fixture
 def losing_chat(tmp_path: Path) -> Iterator[OtherChat]:
     """A chat that silently drops its second delivery."""
-    chat = start_other_chat(tmp_path, lose=2)
+    chat = start_other_chat(tmp_path, "--lose", "2")
+    yield chat
+    stop(chat)
+
+
+@pytest.fixture
+def tired_chat(tmp_path: Path) -> Iterator[OtherChat]:
+    """A chat that hangs up after a user's first message."""
+    chat = start_other_chat(tmp_path, "--tire", "1")
     yield chat
     stop(chat)
 

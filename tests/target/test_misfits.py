@@ -152,6 +152,16 @@ def test_strangers_do_not_count() -> None:
     assert found(frames=[*FRAMES, other]) == []
 
 
+def test_what_the_platform_says_itself() -> None:
+    """Its own words in our room, and answers to something else: no path is wrong for sure, and no load is stopped."""
+    system = {"what": "said", "where": {"id": "den"}, "body": {"text": "ann joined", "no": 1}, "by": {"id": "system"}}
+    answer = {"what": "ok", "no": 7}
+    found_here = found(frames=[*FRAMES[:2], answer, system])
+    assert not any(misfit.fatal for misfit in found_here)
+    elsewhere = {"what": "in", "where": {"id": "another room"}, "head": 3}
+    assert [misfit.fatal for misfit in found(frames=[FRAMES[0], elsewhere, *FRAMES[2:]])] == [False]
+
+
 def test_frames_that_are_no_json() -> None:
     """All frames have another shape than the file says."""
     first = found(frames=[f"42{json.dumps(frame)}" for frame in FRAMES])[0]

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from harness.cli import main
+from harness.client import wire as wire_module
 from harness.client.events import MESSAGE
+from harness.target import rehearsal as rehearsal_module
 from harness.target.fit import fit
 from harness.target.load import load_target
 from harness.target.probe import judgeable
@@ -115,6 +117,18 @@ def test_a_right_file_fits(other_chat: Any, tmp_path: Path) -> None:
     assert fit(file) == {"fault": "", "notes": []}
 
 
+def test_one_token_is_enough_for_a_load_of_one(other_chat: Any, tmp_path: Path) -> None:
+    """What cannot be tried with two users is no fault of the file."""
+    (tmp_path / "tokens.txt").write_text("only-token\n")
+    text = other_chat.target_file.read_text()
+    login = '[login]\nby = "tokens"\nfile = "tokens.txt"\nuser_id = "{name}"\n\n'
+    file = tmp_path / "target.toml"
+    file.write_text(text[: text.index("[login]")] + login + text[text.index("[socket]") :])
+    found = fit(file)
+    assert found["fault"] == ""
+    assert "two accounts, but the file of accounts has 1" in found["notes"][0]
+
+
 def test_a_platform_that_is_at_fault_is_the_loads_to_judge(losing_chat: Any, tmp_path: Path) -> None:
     """A loss before the load stops nothing; nor does a file that cannot be tried, which is said."""
     assert fit(losing_chat.target_file, 1.0)["fault"] == ""
@@ -152,6 +166,26 @@ async def test_a_loss_is_seen(losing_chat: Any) -> None:
     verdicts = {ids: verdict for ids, _, verdict in judgeable(rehearsal)}
     assert verdicts["I5b"] == "UNKNOWN: 1 times a message was not heard as it was sent"
     assert verdicts["I5a"] == "can be judged"
+
+
+def test_a_platform_that_hangs_up(tired_chat: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who closed the connection, with what code and reason, instead of messages that were not heard."""
+    assert main(["probe", str(tired_chat.target_file), "--timeout", "5"]) == 3
+    out = capsys.readouterr().out
+    for name in ("ann-0", "bob-1"):
+        assert re.search(f"{name} had sent .* when the platform closed the connection with 4002 'that was enough'", out)
+
+
+def test_a_frame_over_the_limit(
+    other_chat: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit, which is that of the load, is named with 1009: it was ours."""
+    assert rehearsal_module.MAX_MESSAGE_BYTES == wire_module.MAX_MESSAGE_BYTES == 16 * 2**20
+    monkeypatch.setattr(rehearsal_module, "MAX_MESSAGE_BYTES", 120)
+    assert main(["probe", str(other_chat.target_file), "--timeout", "5"]) == 3
+    out = capsys.readouterr().out
+    assert "when earwitness closed the connection with 1009" in out
+    assert "a frame was longer than 120 bytes" in out
 
 
 def test_nobody_answers(tmp_path: Path, other_chat: Any, capsys: pytest.CaptureFixture[str]) -> None:
