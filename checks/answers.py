@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -185,10 +186,20 @@ def scope(
         r = records[i]
         kind = np.int64(r["kind"])
         attempt = np.int64(r["attempt"])
-        if mids[i] < 0 or conns[i] < 0 or attempt == 0:
+        if mids[i] < 0 or attempt == 0:
             continue
         mid = np.int64(mids[i])
-        if kind == K_INVOKE:
+        if 1 << kind & ANSWERS and r["conn"] == 0:
+            # By HTTP the answer belongs to its request: it is in scope if the device that asked made that request.
+            # Answers without conversation are strays, which `peek` judges.
+            if w.messages[mid]["flags"] & INVOKED and r["conv"] < len(w.conv_next):
+                totals[0] += 1
+                if r["client"] != r["author"]:
+                    note(out[totals[1]], OTHERS, journal, r, mid, attempt, -1)
+                    totals[1] += 1
+        elif conns[i] < 0:
+            continue
+        elif kind == K_INVOKE:
             if attempt <= 1:
                 sent[mid] = conns[i] + 1
             else:
@@ -210,8 +221,9 @@ def scope(
 
 class ConnectionScope(PerRecord):
     """Every answer comes on the connection that asked, or on a later one of that device where the contract says so.
+    By HTTP (on no connection) it comes to the device that asked.
 
-    Not looked at: answers and sendings on no connection (HTTP)."""
+    Not looked at: answers on a connection to what was sent by HTTP."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -232,7 +244,13 @@ class ConnectionScope(PerRecord):
         examined, others = self.examined, []
         for stray in world.strays():
             mid = world.mid_of(int(stray["author"]), int(stray["counter"]))
-            if mid < 0 or stray["conn"] < 0:
+            if mid < 0:
+                continue
+            if stray["conn"] < 0:
+                if world.tables.messages[mid]["flags"] & INVOKED:
+                    examined += 1
+                    if stray["client"] != stray["author"]:
+                        others.append(self._row(world, stray, mid, OTHERS))
                 continue
             asked = self._asked_on(world, mid)
             if not asked:
@@ -241,14 +259,17 @@ class ConnectionScope(PerRecord):
             own = stray["client"] == stray["author"]
             later = own and self._by_device and min(asked) < stray["conn"]
             if int(stray["conn"]) not in asked and not later:
-                what, conv = ELSEWHERE if own else OTHERS, int(world.tables.messages[mid]["conv"])
-                others.append((what, int(stray["rec"]), 0, int(stray["client"]), mid, -1, conv, 0, -1))
+                others.append(self._row(world, stray, mid, ELSEWHERE if own else OTHERS))
         rows = sorted([*self.suspects.rows, *others], key=lambda row: row[REC])[:FINDINGS]
         return self.conclude(
             [self.describe(world, row) for row in rows],
             examined=examined,
             violations=self.suspects.total + len(others),
         )
+
+    def _row(self, world: World, stray: Any, mid: int, what: int) -> tuple[int, ...]:
+        conv = int(world.tables.messages[mid]["conv"])
+        return (what, int(stray["rec"]), 0, int(stray["client"]), mid, -1, conv, 0, -1)
 
     def _asked_on(self, world: World, mid: int) -> set[int]:
         """The connections of the message's sendings."""

@@ -6,14 +6,14 @@ import numpy as np
 
 from checks.compiled import kernel
 from checks.contract import Contract
-from checks.duties import Duties, keep_times
+from checks.duties import Duties
 from checks.fold import CLIENT, CONV, FINDINGS, MID, MID2, PENDING, REC, REC2, WHAT, Described, End, Folding, X, Y
 from checks.fold import finding as make_finding
 from checks.roster import Roster
 from checks.tables import ACKED, HEARD, INVOKED, RENUMBERED, SPAN, SPAN_BITS, STORED, Array, Tables
 from checks.tables import heard as heard_page
 from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown
+from checks.world import View, World
 
 NEVER = np.iinfo(np.int64).max
 
@@ -88,11 +88,7 @@ class Delivered(Folding):
         self._duties = Duties()
 
     def step(self, view: View) -> None:
-        duties = self._duties
-        duties.periods = grown(duties.periods, view.world.slots)
-        duties.ends = grown(duties.ends, len(view.world.tables.conns))
-        phases = duties.phases_of(view.journal)
-        keep_times(view.records, view.journal, view.slot, view.conn, duties.periods, duties.ends, phases)
+        self._duties.step(view)
 
     def peek(self, world: World) -> Verdict:
         return self.conclude(unknown=PENDING)

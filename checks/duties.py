@@ -8,6 +8,7 @@ from checks.compiled import kernel
 from checks.fold import End
 from checks.record import Flag, Kind, Phase
 from checks.tables import REC_BITS, Array, Int
+from checks.world import View, grown
 
 K_JOIN = int(Kind.JOIN)
 K_LEAVE = int(Kind.LEAVE)
@@ -106,6 +107,47 @@ class Duties:
         self.ends: Array = np.zeros(1024, CONN_END)
         self._phases: dict[int, Array] = {}
 
+    def step(self, view: View) -> None:
+        """Keep the times of a chunk."""
+        self.periods = grown(self.periods, view.world.slots)
+        self.ends = grown(self.ends, len(view.world.tables.conns))
+        columns = view.slot, view.conn, self.periods, self.ends
+        keep_times(view.records, view.journal, *columns, self.phases_of(view.journal))
+
+    def open_until(self, end: End) -> Array:
+        """Return by slot (begin, end) of the time it was held: joined, on an open connection, as a member.
+
+        (0, 0) where that is not known: never joined, a journal that lacks its end, a connection without one."""
+        world = end.world
+        w, count = world.tables, world.slots
+        periods = self._ended_by_kicks(end)
+        conns = w.slots["conn"][:count]
+        ends = self.ends[conns]
+        until = np.where(ends["how"] != 0, ends["t"], self._all_phases(end)[w.conns["journal"][conns], 1])
+        until = np.where(periods["state"] == 2, np.minimum(until, periods["left_t"]), until)
+        times = np.stack([periods["joined_t"], until], axis=1)
+        torn = np.isin(w.conns["journal"][conns], list(end.incomplete()))
+        times[(periods["joined_rec"] == 0) | torn | (until == NEVER)] = 0
+        return times
+
+    def _ended_by_kicks(self, end: End) -> Array:
+        """Return the periods. One in which the user lost the membership ends there, also if no device was told."""
+        world = end.world
+        w = world.tables
+        periods = self.periods[: world.slots].copy()
+        kicks, _ = world.kept.of(Kind.KICK)
+        for kick in kicks:
+            if kick["client"] >= len(w.user_of):
+                continue
+            user = w.user_of[int(kick["client"])]
+            subs = np.flatnonzero((w.sub_conv == int(kick["conv"])) & (w.user_of[w.sub_client] == user))
+            held = np.isin(w.slots["sub"][: world.slots], subs) & (periods["state"] > 0)
+            cut = held & (periods["joined_t"] < kick["t"]) & ((periods["state"] == 1) | (periods["left_t"] > kick["t"]))
+            periods["state"][cut] = 2
+            periods["left_t"][cut] = kick["t"]
+        result: Array = periods
+        return result
+
     def phases_of(self, journal: int) -> Array:
         if journal not in self._phases:
             self._phases[journal] = np.full(2, NEVER, np.int64)
@@ -116,7 +158,7 @@ class Duties:
         world = end.world
         w, count = world.tables, world.slots
         duties = np.zeros(world.members, DUTY)
-        periods = self.periods[:count]
+        periods = self._ended_by_kicks(end)
         joined = np.flatnonzero(periods["state"][:count] > 0)
         order = joined[np.lexsort((periods["joined_t"][joined], w.slots["sub"][joined]))]
         chain(order, w.slots, w.conns, periods, self.ends, self._all_phases(end), resume, duties)

@@ -7,6 +7,7 @@ import numpy as np
 from checks.compiled import helper, kernel
 from checks.contract import Contract
 from checks.fold import FINDINGS, PENDING, Described, End, Folding
+from checks.health import longest_lag_ns
 from checks.kinds import K_DELIVER, K_FAULT, K_JOIN, K_LEAVE, K_OK
 from checks.liveness import CONTINUED
 from checks.roster import Roster
@@ -111,8 +112,8 @@ class Fairness(Folding):
     Compared are devices with an equal load: who heard (or sent) at most twice as much as the one in the middle;
     offering less is what starving looks like. Waiting times are those from the first sending to hearing it on a
     connection that had joined before, and to the acknowledgement; of each device the median and the 99th percentile,
-    where it has samples enough. Not a violation: below half a second. Where a fault was on, some are meant to be worse
-    off: UNKNOWN.
+    where it has samples enough. Not a violation: below half a second. UNKNOWN where a fault was on (some are meant to
+    be worse off), a journal is torn or missing, or a load process stood still.
     Examined: devices compared."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
@@ -164,10 +165,20 @@ class Fairness(Folding):
             starved.setdefault(client, Finding(what="unanswered", facts=facts))
         found = [starved[client] for client in sorted(starved)][:FINDINGS]
         facts_of_all = {"jain": round(jain(share), 4)} if len(share) else {}
-        if starved and self._used[1]:
-            why = f"a fault was on, and {len(starved)} devices were much worse off than others"
+        if starved and (excuse := self._excuse(end)):
+            why = f"{excuse}, and {len(starved)} devices were much worse off than others"
             return self.conclude(examined=len(judged), unknown=why, facts=facts_of_all)
         return self.conclude(found, examined=len(judged), violations=len(starved), facts=facts_of_all)
+
+    def _excuse(self, end: End) -> str:
+        """Return why a device may be worse off although the platform is fair; empty: nothing excuses it."""
+        if self._used[1]:
+            return "a fault was on"
+        if end.incomplete() or end.missing:
+            return "a load process ended early, or its record is missing"
+        if longest_lag_ns(end) > FLOOR_S * 1e9:
+            return f"a load process stood still for {longest_lag_ns(end) / 1e9:.1f} s"
+        return ""
 
 
 def _count(world: World, flags: int, clients: int) -> Array:

@@ -1,4 +1,9 @@
-"""I25: a time bound from acknowledged to heard."""
+"""I25: a time bound from acknowledged to delivered.
+
+Two ways to break it. *Late*: a device received the message after its deadline, on the connection on which it was
+waiting (counted while the records are read). *Missed*: a connection stood open until the deadline and the message did
+not come on it (found at the end, `checks.missed`). What happens to the connection afterwards excuses nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,12 @@ import numpy as np
 
 from checks.compiled import helper, kernel
 from checks.contract import Contract
+from checks.duties import Duties
 from checks.faultlog import FaultLog, overlaps
 from checks.fold import FINDINGS, Described, End, Folding, finding
-from checks.health import LAG_BOUND_MS, lag_p99_ms
+from checks.health import LAG_BOUND_MS, lag_p99_ms, longest_lag_ns
 from checks.kinds import K_JOIN, K_LEAVE, K_OK, K_PHASE, LISTENED
+from checks.missed import Resumed, missed_by_slot
 from checks.record import Flag, Phase
 from checks.resolve import HEARD_BEFORE
 from checks.roster import Roster
@@ -110,10 +117,12 @@ def hearings_step(
 
 
 class LivenessBound(Folding):
-    """Who was subscribed from before the sending hears a message within the contract's bound of its acknowledgement.
+    """A device that was subscribed from before the sending receives a message within the contract's bound of its
+    acknowledgement.
 
-    Not a violation: never heard at all (I5b); a window from sending to bound in which a fault was on or which DRAIN
-    cut off; the author's own device. Connections that end earlier owe nothing. Counted are messages."""
+    Not a violation: a window from sending to bound in which a fault was on or which DRAIN cut off; the author's own
+    device; a connection that ended, or left the conversation, before the bound had passed; a journal that lacks its
+    end. Counted are messages."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -126,6 +135,8 @@ class LivenessBound(Folding):
         self._settle_at = SETTLE
         self._drain = np.array([NEVER], np.int64)
         self._faults = FaultLog()
+        self._times = Duties()
+        self._resumed = Resumed()
 
     def step(self, view: View) -> None:
         if self._bound is None:
@@ -141,6 +152,8 @@ class LivenessBound(Folding):
         state = self._since, messages, self._hearings, self._waiting, self._used, self._drain
         hearings_step(view.records, view.journal, *columns, self._bound, *state)
         self._faults.step(view)
+        self._times.step(view)
+        self._resumed.step(view)
 
     def peek(self, world: World) -> Verdict:
         return self.conclude(unknown="lateness is decided at the end")
@@ -151,17 +164,39 @@ class LivenessBound(Folding):
         clocks, lag = end.clock_bound_ns(), lag_p99_ms(end)
         if clocks is None:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
-        late, examined = self._late(end.world, self._bound + clocks)
+        world, bound = end.world, self._bound + clocks
+        late, judged = self._late(world, bound)
+        deadlines = self._deadlines(world, bound, longest_lag_ns(end))
+        missed = missed_by_slot(world, self._times.open_until(end), self._resumed, deadlines)
+        examined = int((judged | missed.owed).sum())
+        mids = np.unique(np.concatenate([late, missed.mids]))
         lag_bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
-        if lag is not None and lag > lag_bound:
+        if lag is not None and lag > lag_bound and len(late):
             why = f"loop lag p99 was {lag:.0f} ms (bound {lag_bound:.0f} ms); {len(late)} messages seem late"
-            return self.conclude(examined=examined, unknown=why)
-        return self.conclude(
-            [self._finding(end.world, int(mid)) for mid in late[:FINDINGS]], examined=examined, violations=len(late)
-        )
+            return self.conclude(
+                [_missed(world, row) for row in missed.rows],
+                examined=examined, violations=len(np.unique(missed.mids)), unknown=why,
+            )  # fmt: skip
+        findings = [self._finding(world, int(mid)) for mid in late[:FINDINGS]]
+        findings += [_missed(world, row) for row in missed.rows]
+        return self.conclude(findings[:FINDINGS], examined=examined, violations=len(mids))
 
-    def _late(self, world: World, bound: int) -> tuple[Array, int]:
-        """(late messages by the record of the hearing, how many messages were judged)."""
+    def _deadlines(self, world: World, bound: int, lag_ns: int) -> Array:
+        """Return by message the time until which it had to come, 0 where nothing can be said of it.
+
+        `lag_ns`: so late the tester itself may have been in writing it down."""
+        messages = world.messages()
+        acked = self._hearings[: len(messages)]["acked"]
+        deadlines = np.where((acked > 0) & ((messages["flags"] & INVOKED) > 0), acked - 1 + bound + lag_ns, 0)
+        deadlines[deadlines >= self._drain[0]] = 0
+        which = np.flatnonzero(deadlines)
+        disturbed = overlaps(self._faults.windows(), messages["invoke_t"][which], deadlines[which])
+        deadlines[which[disturbed]] = 0
+        result: Array = deadlines
+        return result
+
+    def _late(self, world: World, bound: int) -> tuple[Array, Array]:
+        """(late messages by the record of the delivery, bool by message: it was judged)."""
         messages = world.messages()
         settle(self._waiting, world.tables.messages, self._hearings, self._used)
         h = self._hearings[: len(messages)]
@@ -172,14 +207,26 @@ class LivenessBound(Folding):
         judged &= deadline - 1 < self._drain[0]
         which = np.flatnonzero(judged)
         which = which[~overlaps(self._faults.windows(), messages["invoke_t"][which], deadline[which] - 1)]
+        judged[:] = False
+        judged[which] = True
         late = which[h["t"][which] > deadline[which]]
-        return late[np.argsort(h["rec"][late], kind="stable")], len(which)
+        return late[np.argsort(h["rec"][late], kind="stable")], judged
 
     def _finding(self, world: World, mid: int) -> Finding:
         m, h = world.tables.messages[mid], self._hearings[mid]
         row = [0, 0, 0, -1, mid, -1, int(m["conv"]), 0, 0]
         late_ms = int(h["t"] - h["acked"]) // 1_000_000
         return finding(world, "late", row, int(m["invoke_rec"]), int(h["rec"]), low=late_ms, seq=int(m["seq"]))
+
+
+def _missed(world: World, row: Array) -> Finding:
+    w, slot, mid = world.tables, int(row["slot"]), int(row["mid"])
+    sub = int(w.slots[slot]["sub"])
+    m = w.messages[mid]
+    told = [0, 0, 0, int(w.sub_client[sub]), mid, -1, int(w.sub_conv[sub]), 0, 0]
+    return finding(
+        world, "missed", told, int(m["invoke_rec"]), int(m["seq_rec"]), int(row["rec"]), seq=int(m["seq"])
+    )  # fmt: skip
 
 
 LIVENESS_BOUND = Described(

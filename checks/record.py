@@ -203,7 +203,11 @@ SLOTS: dict[Kind, dict[str, str]] = {
     },
     Kind.REPLAY: {"…": "as DELIVER, but history that the platform sends on joining: never a duplicate"},
     Kind.CONNECT: {"author": "interned name of the replica, or NOBODY", "size": "microseconds of the handshake"},
-    Kind.DISCONNECT: {"counter": "close code", "flags": "OWN if the tester closed it"},
+    Kind.DISCONNECT: {
+        "counter": "close code",
+        "author": "interned reason of the close frame, or NOBODY",
+        "flags": "OWN if the tester closed it",
+    },
     Kind.JOIN: {
         "conv": "subscribed from now on",
         "seq": "head then: deliveries start at seq + 1",

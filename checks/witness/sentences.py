@@ -87,6 +87,11 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I24", "after-end"): "{who} heard of an agent's run in {where} after its end",
     ("I24", "endless"): "{who} never heard the end of an agent's run in {where}",
     ("I25", "late"): "{message} was heard in {where} {low} ms after it was acknowledged, later than promised",
+    (
+        "I25",
+        "missed",
+    ): "{who} was connected to {where} until after the deadline of {message}, and it did not come on"
+    " that connection in time",
     ("I26", "hears"): "{who} heard messages up to {ms} ms after they were sent, where {usual_ms} ms are usual",
     ("I26", "answered"): "{who} was answered after up to {ms} ms, where {usual_ms} ms are usual",
     ("I26", "unanswered"): "{who} had {low} of {high} messages acknowledged, far fewer than others",

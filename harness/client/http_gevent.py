@@ -24,6 +24,10 @@ class OnRequest(Protocol):
     ) -> None: ...
 
 
+class Unsendable(ValueError):
+    """A request that cannot be put into bytes: nothing was sent."""
+
+
 class Pool:
     """Kept connections by origin, shared by all users of a process.
 
@@ -88,10 +92,15 @@ def _request_bytes(request: HttpRequest, url: URL) -> bytes:
     if request.body or request.method not in ("GET", "HEAD", "DELETE"):
         headers["content-length"] = str(len(request.body))
     headers.update((name.lower(), value) for name, value in request.headers.items())
-    head = [f"{request.method} {url.request_uri} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    # An address may end with its host; a request line may not (RFC 9112 §3.2.1).
+    where = url.request_uri if url.request_uri.startswith("/") else f"/{url.request_uri}"
+    head = [f"{request.method} {where} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     if any("\r" in line or "\n" in line for line in head):
-        raise ValueError(f"a line break in the request {request.method} {url.path}")
-    return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + request.body
+        raise Unsendable(f"a line break in the request {request.method} {url.path}")
+    try:
+        return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + request.body
+    except UnicodeEncodeError:  # which would show the header, and that may be a secret
+        raise Unsendable(f"a character that no header can have in {request.method} {url.path}") from None
 
 
 def _exchange(pool: ConnectionPool, sock: gevent.socket.socket, request: HttpRequest, data: bytes) -> HttpResponse:
@@ -139,6 +148,10 @@ def _timed(pool: Pool, request: HttpRequest, on_request: OnRequest | None) -> Ht
     begin = perf_counter()
     try:
         response = pool.request(request)
+    except Unsendable as error:
+        if on_request is not None:
+            on_request(name, request.method, (perf_counter() - begin) * 1e3, 0, 0, error)
+        raise FlowError(name, "a request that can be sent", detail=str(error)) from error
     except (OSError, HTTPParseError) as error:
         if on_request is not None:
             on_request(name, request.method, (perf_counter() - begin) * 1e3, 0, 0, error)

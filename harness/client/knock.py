@@ -24,7 +24,7 @@ class _Passing:
     def heard(self, now_ns: int, data: str | bytes) -> None:
         self.welcomed = self.welcomed or any(event[0] == WELCOME for event in self._hear(data))
 
-    def closed(self, now_ns: int, code: int, own: bool) -> None:
+    def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
         self.welcomed = False
 
 

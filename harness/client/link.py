@@ -11,7 +11,7 @@ from typing import Protocol
 
 from harness.client.events import Handshake
 from harness.client.frames import data_frame
-from harness.client.wire import NO_CLOSE, Refused, Wire
+from harness.client.wire import NO_CLOSE, TOO_BIG, Refused, Wire
 
 
 class Transport:
@@ -52,7 +52,7 @@ class Hears(Protocol):
 
     def heard(self, now_ns: int, data: str | bytes) -> None: ...
 
-    def closed(self, now_ns: int, code: int, own: bool) -> None: ...
+    def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None: ...
 
 
 class Link:
@@ -149,7 +149,10 @@ class Link:
         self.open_now = False
         self._shut()
         if self._epoch:
-            self.session.closed(now_ns, self.wire.close_code, self._own)
+            wire = self.wire
+            # A frame over our own limit is no fault of the platform's.
+            own = self._own or (wire.close_code == TOO_BIG and wire.close_received is None)
+            self.session.closed(now_ns, wire.close_code, own, wire.close_reason)
 
     def _eof(self) -> None:
         self.wire.receive_eof()

@@ -158,7 +158,7 @@ class ChatSession(Speaker):
                 self._rare(now_ns, event)
         self.frames_recorded += 1
 
-    def closed(self, now_ns: int, code: int, own: bool) -> None:
+    def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
         """The connection is over: messages without answer become INFO. Nothing if it was over already."""
         if not self.connected_now:
             return
@@ -173,7 +173,8 @@ class ChatSession(Speaker):
                 self._no_answer(now_ns, message_id, 0)
         self.connected_now = self.welcomed = False
         flags = int(Flag.OWN) if own else 0
-        self._event(now_ns, Kind.DISCONNECT, flags=flags, counter=code)
+        said = self._intern(reason) if reason else NOBODY
+        self._event(now_ns, Kind.DISCONNECT, flags=flags, author=said, counter=code)
         if self.on_closed is not None:
             self.on_closed()
 

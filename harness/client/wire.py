@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidStatus, InvalidURI
+from websockets.exceptions import InvalidHeader, InvalidStatus, InvalidURI
 from websockets.extensions import ClientExtensionFactory
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol, State
@@ -24,6 +24,7 @@ from harness.errors import TargetError
 MAX_MESSAGE_BYTES = 16 * 2**20
 NO_CLOSE = 1006
 INVALID_DATA = 1007
+TOO_BIG = 1009
 WAIT_BYTES = 65536  # a cut frame up to this size is kept until it is whole; a longer one goes to the library
 UPGRADE_BYTES = 65536  # a response head longer than this is the library's to refuse
 
@@ -48,6 +49,7 @@ class Wire:
     over            no further message will be heard: a close frame came, the stream failed or it ended
     refusal         why the upgrade was refused, once it was
     close_received  code of the peer's close frame; close_sent: of ours (an echo included)
+    close_reason    the peer's, or ours where we had to fail the connection
     """
 
     __slots__ = (
@@ -243,6 +245,8 @@ class Wire:
             self.close_reason = library.close_rcvd.reason
         if library.close_sent is not None:
             self.close_sent = int(library.close_sent.code)
+            if library.parser_exc is not None and library.close_rcvd is None:
+                self.close_reason = library.close_sent.reason
         if library.close_rcvd is not None or library.parser_exc is not None:
             self.over = True
 
@@ -282,11 +286,14 @@ def _client_protocol(
     subprotocols = [Subprotocol(name) for name in handshake.subprotocols] or None
     client = ClientProtocol(uri, subprotocols=subprotocols, extensions=extensions, max_size=max_bytes)
     request = client.connect()
-    for name, value in handshake.headers.items():
-        # A header of the user's stands in for ours (Host, Origin): it must not come twice.
-        if name in request.headers:
-            del request.headers[name]
-        request.headers[name] = value
+    try:
+        for name, value in handshake.headers.items():
+            # A header of the user's stands in for ours (Host, Origin): it must not come twice.
+            if name in request.headers:
+                del request.headers[name]
+            request.headers[name] = value
+    except InvalidHeader as error:  # its value may be a secret
+        raise TargetError(f"The header {error.name} has a character that no request can have.") from None
     client.send_request(request)
     return client
 

@@ -173,6 +173,7 @@ class Conductor:
             target=self.under_test.description,
             contract=self.under_test.target.contract.to_dict(),
             options={"keep_frames": assignment["keep_frames"]},
+            warnings=self.under_test.warnings,
             journals=[f"load-{index}" for index in range(len(workers))]
             + (list(JOURNALS) if self._plan else [])
             + ["collector"],

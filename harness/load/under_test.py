@@ -30,6 +30,7 @@ from harness.target.protocol import Target
 REACH_S = 10.0
 LOG_LINES = 10_000
 SIGNING_S = 30.0
+REHEARSAL_S = 60.0
 PROMISED_BY = {"rate_per_s": "rate_per_s", "rate_burst": "rate_burst"}
 """Settings of the backend that are promises of the contract."""
 Wanted: TypeAlias = Mapping[str, Mapping[str, object]]
@@ -37,11 +38,13 @@ Wanted: TypeAlias = Mapping[str, Mapping[str, object]]
 
 
 class UnderTest:
-    """`description` is what run.json and the load processes need to speak to the same platform."""
+    """`description` is what run.json and the load processes need to speak to the same platform; `warnings` are
+    sentences about it that the verdict repeats."""
 
     def __init__(self, description: dict[str, Any], platform: Platform | None = None) -> None:
         self.description = description
         self.target: Target = open_target(description)
+        self.warnings: list[str] = []
         self._platform = platform
 
     @classmethod
@@ -52,6 +55,7 @@ class UnderTest:
         if options.target:
             under_test = cls({"kind": "file", "path": str(Path(options.target).resolve())})
             under_test._reach()
+            under_test._rehearse()
             return under_test
         load_settings()  # its faults are told before anything is begun
         defects = _defects(options.defect)
@@ -76,6 +80,22 @@ class UnderTest:
             raise TargetError(f"{name}: nobody answers at {where}: {error}. Is the platform running?") from error
         except FlowError as error:
             raise TargetError(f"{name}: the platform does not answer as it should: {error}.") from error
+
+    def _rehearse(self) -> None:
+        """Let two users talk before the load. Raises TargetError if the target file does not fit what comes: what
+        cannot be read would count as lost. `warnings` gets what is worth knowing."""
+        path = self.description["path"]
+        command = [sys.executable, "-m", "harness.target.fit", path]
+        try:
+            done = subprocess.run(command, stdout=subprocess.PIPE, timeout=REHEARSAL_S, check=False)
+            found = json.loads(done.stdout)
+        except (subprocess.TimeoutExpired, ValueError):
+            found = {"fault": "", "notes": ["The target file could not be tried before the load."]}
+        if found["fault"]:
+            raise TargetError(f"{path} does not fit the platform: {found['fault']} Try: earwitness probe {path}")
+        self.warnings += [*getattr(self.target, "unjudged", {}).values(), *found["notes"]]
+        for warning in self.warnings:
+            print(f"earwitness: {Path(path).name}: {warning}", file=sys.stderr, flush=True)
 
     def allow(self, users: int) -> None:
         """Raises TargetError if the target's owner has not allowed so many users."""

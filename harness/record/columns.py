@@ -55,7 +55,7 @@ OWN: Final[dict[Kind, dict[str, str]]] = {
     Kind.REPLAY: {"aux": "sender"},
     Kind.STORED: {"aux": "sender"},
     Kind.CONNECT: {"author": "replica", "size": "duration_us"},
-    Kind.DISCONNECT: {"counter": "code"},
+    Kind.DISCONNECT: {"counter": "code", "author": "reason"},
     Kind.IDENTITY: {"counter": "place", "aux": "sender"},
     Kind.READ: {"counter": "rows", "aux": "duration_us"},
     Kind.READ_END: {"counter": "rows"},
@@ -75,7 +75,7 @@ OWN: Final[dict[Kind, dict[str, str]]] = {
 """Columns of a kind that have their own names; the other slots have the generic ones."""
 
 MESSAGE_KINDS: Final = frozenset((Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.REPLAY, Kind.STORED))
-TEXTS: Final = ("replica", "name", "run")
+TEXTS: Final = ("replica", "name", "run", "reason")
 ENUMS: Final[dict[str, dict[int, str]]] = {
     "fault": {int(f): f.name.lower() for f in FaultKind},
     "place": {int(p): p.name.lower() for p in Place},
@@ -94,7 +94,7 @@ COLUMNS: Final = (
     *("counter", "attempt", "author_connection", "seq", "sender", "sender_id", "seen_seq", "size", "digest", "code"),
     *("status", "duration_us", "replica", "name", "place", "phase", "rows", "run", "chunk", "event", "aux"),
     *("artefact", "forgery", "deadline_ns", "made_from", "sent_ns", "way", "retry_after_ms", "remaining"),
-    *("state", "version", "value", "online", "devices", "breaker", "called", "fault"),
+    *("state", "version", "value", "online", "devices", "breaker", "called", "fault", "reason"),
 )
 NUMBERS: Final = frozenset(COLUMNS) - {"flags", *STRINGS}
 _FLAG_LISTS: Final = [[name for bit, name in FLAG_NAMES.items() if value & bit] for value in range(256)]

@@ -13,6 +13,7 @@ from checks.catalogue import ALL
 from checks.fold import Check
 from checks.judge import Judge, Watcher
 from checks.outcome import counts, outcome_of_run
+from checks.record import Kind
 from checks.verdict import Outcome, Verdict, upper_bound_95
 from harness.errors import (
     EXIT_FAIL,
@@ -28,6 +29,7 @@ from harness.record.history import History, open_history
 from harness.record.rundir import write_whole
 from harness.report import figures, opportunities
 from harness.report.drift import drift
+from harness.report.endings import endings, stopped
 from harness.report.facts import facts_of
 from harness.report.flood import flood
 from harness.report.junit import junit_xml
@@ -96,7 +98,10 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         "checks": [t for t in told if not t["id"].startswith("H")],
         "harness": [t for t in told if t["id"].startswith("H")],
         "thresholds": thresholds,
+        "warnings": warnings_of(history, views),
         "load": figures.load_figures(views),
+        "endings": endings((view.records, view.names) for view in history.journals),
+        "stopped": stopped(views),
         "replicas": figures.replicas((view.records, view.names) for view in history.journals),
         "latency_ms": measured.latencies(),
         "to_first_message_s": figures.to_first_message_s(history.journals, run.get("process_started")),
@@ -115,6 +120,16 @@ def headline(outcome: Outcome, exit_code: int, run: Mapping[str, Any]) -> str:
     words = "THRESHOLD MISSED" if exit_code == EXIT_THRESHOLD else outcome.name
     interrupted = run.get("interrupted")
     return f"{words} ({interruption(interrupted)})" if interrupted else words
+
+
+def warnings_of(history: History, views: Sequence[figures.Records]) -> list[str]:
+    """Sentences about what this verdict does not speak of. A run has its own; of an import we say what we see."""
+    found = list(history.run.get("warnings") or ())
+    unpromised = "imported_from" in history.run and history.contract.sequence == "none"
+    if unpromised and any(((view["kind"] == Kind.DELIVER) & (view["seq"] >= 0)).any() for view in views):
+        unsaid = "messages have numbers, but the contract promises no sequence: their gaps (I4) are not judged"
+        found.append(f'{unsaid}. Import with sequence = "contiguous" or "increasing" if that is promised.')
+    return found
 
 
 def measure(history: History, run_dir: Path) -> Measured:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.report import opportunities
+from harness.report.endings import ending_line, stopped_line
 from harness.report.swim_text import record_lines
 from harness.report.witnesses import DRAWN
 
@@ -30,6 +31,8 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
             lines.append(f"  {name}: {figures} ({row['samples']:,})")
     if verdict["to_first_message_s"] is not None:
         lines.append(f"  from the command to the first message: {verdict['to_first_message_s']} s")
+    if ended := ending_line(verdict.get("endings", ())):
+        lines.append(f"  {ended}")
     for burst in verdict["bursts"]:
         lines.append(_burst_line(burst))
     lines += [_drift_line(row) for row in verdict.get("drift", ())]
@@ -44,7 +47,9 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
             for record in witness["records"]:
                 lines += record_lines({**record, "frame": None}, 0)
             lines.append(f"    alone, with its swim-lane: {witness['command']}")
-    lines += ["", f"{verdict['headline']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()]
+    notes = [stopped_line(verdict["stopped"])] if verdict.get("stopped") else []
+    lines += ["", *(f"Note: {note}" for note in (*notes, *verdict.get("warnings", ())))]
+    lines += [f"{verdict['headline']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()]
     lines.append(f"judged from {verdict['records']:,} records; again: earwitness check {verdict['run']}")
     return "\n".join(lines)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from checks.contract import Contract, ContractError
 from checks.record import Place
@@ -58,6 +59,7 @@ class Description:
     databases: Mapping[Place, DatabaseQuery]
     faults: Mapping[str, FaultCommands]
     contract: Contract
+    unjudged: Mapping[str, str]
 
 
 def read_description(path: Path) -> Description:
@@ -94,6 +96,7 @@ def read_description(path: Path) -> Description:
         "contract": _contract(top, path),
     }
     _consistency(top, description["contract"], history, description["resume"], description["send"], frames)
+    description["unjudged"] = dict(_unjudged(top, description, frames))
     top.finish()
     faults.raise_any()
     assert login is not None, "a login without faults"
@@ -111,11 +114,23 @@ def _urls(top: Table) -> tuple[str, str, str]:
         urls.fault("http", f"= {http!r} is no http address", 'http = "http://127.0.0.1:8000"')
     if socket and not re.match(r"wss?://[^/\s]+", socket):
         urls.fault("socket", f"= {socket!r} is no ws address", 'socket = "ws://127.0.0.1:8000/ws"')
+    for key, url in (("http", http), ("socket", socket)):
+        if url and (problem := _address_fault(url)):
+            urls.fault(key, f"= {url!r} {problem}", f'{key} = "{"http" if key == "http" else "ws"}://127.0.0.1:8000"')
     ca_file = urls.text("ca_file", example="ca.pem")
     if ca_file and not (Path(top.faults.where).parent / ca_file).is_file():
         urls.fault("ca_file", f"= {ca_file!r}: there is no such file", 'ca_file = "ca.pem"')
     urls.finish()
     return http, socket, ca_file
+
+
+def _address_fault(url: str) -> str:
+    """What is wrong with the host or the port of an address; "" if nothing."""
+    try:
+        parts = urlsplit(url)
+        return "" if parts.hostname and parts.port != 0 else "names no host and port"
+    except ValueError as error:
+        return f"is no address ({error})"
 
 
 def _contract(top: Table, path: Path) -> Contract:
@@ -150,3 +165,23 @@ def _consistency(
         top.fault("contract.sequence", "is promised, but [frames.message] has no seq", 'sequence = "none"')
     if contract.names_sender and "sender" not in message:
         top.fault("contract.names_sender", "is promised, but [frames.message] has no sender", "names_sender = false")
+
+
+def _unjudged(top: Table, description: Mapping[str, Any], frames: FrameRules | None) -> Iterator[tuple[str, str]]:
+    """(promise, sentence) of what the file describes and [contract] says nothing of, neither yes nor no: it would be
+    recorded and not judged, and nobody would notice."""
+    given = top.data.get("contract") or {}
+    mapped = {rule.name: rule.at for rule in frames.rules} if frames else {}
+    described = {
+        "sequence": ("frames.message.seq", "seq" in mapped.get("message", {}), "numbers of messages", '"contiguous"'),
+        "resume": ("[resume]", description["resume"] is not None, "resuming", "true"),
+        "retry_after": ("frames.nack.retry_after", "retry_after" in mapped.get("nack", {}), "waits", "true"),
+        "sync_bound_s": ("[databases]", len(description["databases"]) == 2, "differences of the two tables", "10.0"),
+    }
+    for promise, (where, there, what, value) in described.items():
+        if there and promise not in given:
+            says = f"{where} is described, but [contract] does not mention {promise}"
+            denied = '"none"' if promise == "sequence" else "false"
+            way_out = f", {promise} = {denied} if it is not promised" if promise != "sync_bound_s" else ""
+            wanted = f"Write {promise} = {value} if the platform promises it{way_out}."
+            yield promise, f"{says}: {what} are not judged. {wanted}"

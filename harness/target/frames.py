@@ -38,22 +38,27 @@ _ABSENT: Getter = lambda value: None  # noqa: E731
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One kind of frame: how it is recognised (`values` of the kind, or something `has`) and where things stand."""
+    """One kind of frame: how it is recognised (`values` of the kind, or something `has`) and where things stand.
+
+    `paths`: the same places, and `items` and `has`, as the file spells them."""
 
     name: str
     values: tuple[Any, ...]
     has: Getter | None
     items: Getter | None
     at: Mapping[str, Getter]
+    paths: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameRules:
-    """`split`: none, lines (several JSON texts in one frame) or list (a JSON list of messages)."""
+    """`split`: none, lines (several JSON texts in one frame) or list (a JSON list of messages). `kind_path`: `kind` as
+    the file spells it, "" if it names none."""
 
     split: str
     prefix: str
     kind: Getter
+    kind_path: str
     rules: tuple[Rule, ...]
 
     @property
@@ -64,6 +69,20 @@ class FrameRules:
     def joins(self) -> bool:
         """Somebody says JOINED: by a frame of its own, or in the greeting."""
         return any(rule.name == "joined" or (rule.name == "welcome" and "rooms" in rule.at) for rule in self.rules)
+
+    def values(self, data: str | bytes) -> list[Any]:
+        """Return the JSON values of a frame; none of a frame that is not what the file says."""
+        try:
+            return _unpack(data, self.split, self.prefix)
+        except (ValueError, UnicodeDecodeError):
+            return []
+
+    def rule_of(self, frame: Any) -> Rule | None:
+        """Return the rule that recognises a value, the one that `listener` applies."""
+        kind = self.kind(frame)
+        by_kind = [rule for rule in self.rules if kind.__hash__ and kind in rule.values]
+        by_presence = [rule for rule in self.rules if rule.has is not None and rule.has(frame) is not None]
+        return by_kind[-1] if by_kind else by_presence[0] if by_presence else None
 
 
 def read_frame_rules(table: Table) -> FrameRules:
@@ -76,7 +95,8 @@ def read_frame_rules(table: Table) -> FrameRules:
     split = table.choice("split", ("none", "lines", "list"), "none")
     prefix = table.text("prefix", example="42")
     table.finish()
-    return FrameRules(split=split, prefix=prefix, kind=kind or _ABSENT, rules=tuple(rules))
+    kind_path = str(table.data.get("kind", "")) if kind is not None else ""
+    return FrameRules(split=split, prefix=prefix, kind=kind or _ABSENT, kind_path=kind_path, rules=tuple(rules))
 
 
 def _read_rule(table: Table, name: str, has_kind: bool) -> Rule:
@@ -95,8 +115,9 @@ def _read_rule(table: Table, name: str, has_kind: bool) -> Rule:
     for key in NEEDED.get(name, ()):
         if key not in table.data:
             table.fault(key, "is missing", f'{key} = "{key}"')
+    paths = {key: str(table.data[key]) for key in (*at, "items", "has") if key in table.data}
     table.finish()
-    return Rule(name=name, values=values, has=has, items=items, at=at)
+    return Rule(name=name, values=values, has=has, items=items, at=at, paths=paths)
 
 
 def listener(rules: FrameRules, label_of: Mapping[str, str]) -> Callable[[str | bytes], Sequence[Heard]]:

@@ -14,6 +14,7 @@ from harness.client.events import ACK, NACK, Handshake, Heard
 from harness.client.flow import Flow, FlowError, HttpRequest
 from harness.target.description import Description
 from harness.target.frames import listener
+from harness.target.logins import shape
 from harness.target.paths import text_or_none
 from harness.target.protocol import Credentials, DatabaseQuery, FaultCommands, Person, Room, Statement, StoredRow
 from harness.target.requests import RequestTemplate, address
@@ -27,6 +28,8 @@ class GenericTarget:
     says_joined    the platform says when a room is subscribed; without, completeness of deliveries is unknown
     rooms_exist    the rooms were there before the run: other people's messages in them are no leftovers
     names_rooms    the platform names rooms itself: each process learns the names by calling `open_room`
+    frame_rules    how frames are read; `history_paths`: what of a row of history is read
+    unjudged       by promise: a sentence about what the file describes and [contract] does not mention
     databases      read-only looks at users tables, by Place
     faults         commands by the name of a fault
     """
@@ -49,14 +52,17 @@ class GenericTarget:
         self.faults: Mapping[str, FaultCommands] = description.faults
         self._accounts = tuple(
             {
-                "name": str(row.get("name", "")),
+                "name": str(row.get("name") or row.get("email", "")),
                 "email": str(row.get("email", row.get("name", ""))),
-                "secret": str(row.get("secret", "")),
+                "secret": str(row.get("secret", row.get("password", ""))),
             }
             for row in description.accounts
         )
         self._room_of: dict[str, str] = {}
         self._label_of: dict[str, str] = {}
+        self.frame_rules = description.frames
+        self.history_paths = frozenset(description.history.at if description.history else ())
+        self.unjudged = description.unjudged
         self.hear = listener(description.frames, self._label_of)
 
     # -- who and where, if the platform has them already --------------------------------------------------------
@@ -77,6 +83,10 @@ class GenericTarget:
             inside = tuple(by_number[n] for n in members if n in by_number)
             rooms.append(Room(number=number, label=room.label, members=inside))
         return tuple(rooms)
+
+    def platform_room(self, label: str) -> str:
+        """What the platform calls a room of the plan."""
+        return self._room_of.get(label, label)
 
     # -- HTTP ---------------------------------------------------------------------------------------------------
 
@@ -104,7 +114,7 @@ class GenericTarget:
         statements = []
         for place, request, path in self._d.identity:
             answer = yield from self._ask(request, credentials, {})
-            statements.append(Statement(place=int(place), user_id=text_or_none(path(answer))))
+            statements.append(Statement(place=int(place), user_id=text_or_none(path(answer)), shape=shape(answer)))
         return statements
 
     def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
@@ -120,12 +130,13 @@ class GenericTarget:
                     values["room"] = room_id
 
     def probe(self, credentials: Credentials) -> Flow[int]:
-        """The status of `probe.url`; without one the status of the base address."""
+        """The status of `probe.url`. Without one the base address is asked: which page answers 200 is not known, so any
+        answer below 500 counts as 200."""
         headers = self._shown(credentials, self._d.to_http)
         if self._d.probe is None:
             response = yield HttpRequest("GET", self._d.http, headers, b"", "probe")
-        else:
-            response = yield self._d.probe.fill(self._d.http, self._logged_in(credentials), headers)
+            return response.status if response.status >= 500 else 200
+        response = yield self._d.probe.fill(self._d.http, self._logged_in(credentials), headers)
         return response.status
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import importlib.util
 import inspect
@@ -202,23 +203,40 @@ def _tokens(table: Table, folder: Path) -> Login | None:
 
 
 def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[str, Any]] | None:
-    """Rows of a JSON list, or one a line: JSON objects, or plain text that stands for `{plain: text}`."""
+    """Rows of a JSON list, of a CSV file with a header (`*.csv`), or one a line: JSON objects, or plain text that
+    stands for `{plain: text}`."""
+    rows: Any
     try:
-        text = path.read_text("utf-8")
-        if text.lstrip().startswith("["):
+        text = path.read_text("utf-8-sig")
+        if path.suffix.lower() == ".csv":
+            rows = list(csv.DictReader(text.splitlines(), strict=True, skipinitialspace=True))
+        elif text.lstrip().startswith("["):
             rows = json.loads(text)
         else:
             lines = [line.strip() for line in text.splitlines() if line.strip()]
+            commas = {line.count(",") for line in lines if not line.startswith("{")}
+            if len(lines) > 1 and len(commas) == 1 and commas != {0}:
+                # Else headers and passwords would become names, and names are shown.
+                table.fault(key, f"looks like CSV; name it *.csv and give it a header ({path})", "email,secret")
+                return None
             rows = [json.loads(line) if line.startswith("{") else {plain: line} for line in lines]
         rows = [{plain: row} if isinstance(row, str) else row for row in rows]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         # the error's text may quote the file, which holds secrets: only its kind is told
         table.fault(key, f"cannot be read ({path}: {type(error).__name__})", f'{key} = "tokens.txt"')
         return None
     if not rows or not all(isinstance(row, dict) for row in rows):
         table.fault(key, f"holds no rows ({path})", 'one token a line, or [{"token": "…", "user_id": "…"}]')
         return None
-    return rows
+    if path.suffix.lower() == ".csv" and (ragged := _ragged(rows)):
+        table.fault(key, f"has another number of fields than its header in row {ragged} ({path})", "name,email,secret")
+        return None
+    return list(rows)
+
+
+def _ragged(rows: Sequence[Mapping[str | None, Any]]) -> int:
+    """The first row, counted from 1, with more or fewer fields than the header of its CSV file; 0: none."""
+    return next((n for n, row in enumerate(rows, 1) if None in row or None in row.values()), 0)
 
 
 def _mint(table: Table, folder: Path) -> Login | None:

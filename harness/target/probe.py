@@ -25,7 +25,8 @@ from harness.client.events import (
 )
 from harness.errors import EXIT_PASS, EXIT_UNKNOWN
 from harness.target.load import load_target
-from harness.target.rehearsal import Rehearsal, Voice, own_rows, rehearse, unheard
+from harness.target.proposals import proposals
+from harness.target.rehearsal import Rehearsal, Voice, own_messages, own_rows, rehearse, unheard
 
 HELP = "run two users against a target file and say what can be judged"
 TIMEOUT_S = 10.0
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     for line in report(rehearsal):
         print(line)
     unknown = [row for row in judgeable(rehearsal) if row[2].startswith(UNKNOWN)]
-    return EXIT_UNKNOWN if unknown or rehearsal.notes else EXIT_PASS
+    return EXIT_UNKNOWN if unknown or rehearsal.notes or rehearsal.misfits() else EXIT_PASS
 
 
 def report(rehearsal: Rehearsal) -> Iterator[str]:
@@ -79,8 +80,20 @@ def report(rehearsal: Rehearsal) -> Iterator[str]:
     yield "Checks on this platform:"
     for ids, name, verdict in judgeable(rehearsal):
         yield f"  {ids:<12} {name:<46} {verdict}"
-    for note in rehearsal.notes:
+    yield from _not_in_contract(rehearsal)
+    for note in (*(misfit.sentence for misfit in rehearsal.misfits()), *rehearsal.notes):
         yield f"\nNot as the file says: {note}"
+
+
+def _not_in_contract(rehearsal: Rehearsal) -> Iterator[str]:
+    proposed = list(proposals(rehearsal))
+    mentioned = {promise.partition(" ")[0] for promise, _ in proposed}
+    described = [said for promise, said in rehearsal.target.unjudged.items() if promise not in mentioned]
+    if proposed or described:
+        yield ""
+        yield "Not judged, because [contract] does not promise it:"
+    yield from (f"  {promise:<28} {seen}" for promise, seen in proposed)
+    yield from (f"  {sentence}" for sentence in described)
 
 
 def _names(rehearsal: Rehearsal) -> str:
@@ -135,7 +148,7 @@ def words(heard: Heard) -> str:
 def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
     """(checks, name, verdict) of what a run on this platform could say. A promise without evidence is UNKNOWN."""
     contract, target = rehearsal.target.contract, rehearsal.target
-    messages = [heard for voice in rehearsal.voices for heard in voice.heard(MESSAGE)]
+    messages = [heard for voice in rehearsal.voices for heard in own_messages(rehearsal, voice)]
     sent = {text for voice in rehearsal.voices for text in voice.sent.values()}
     missed = sum(len(unheard(rehearsal, voice)) for voice in rehearsal.voices)
     numbered = all(heard[3] >= 0 for heard in messages)

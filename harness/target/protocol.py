@@ -79,10 +79,12 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """What one place says about a logged-in person's identity: `place` is a checks.record.Place."""
+    """What one place says about a logged-in person's identity: `place` is a checks.record.Place, `shape` describes the
+    answer without its values."""
 
     place: int
     user_id: str | None
+    shape: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

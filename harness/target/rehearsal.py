@@ -1,8 +1,9 @@
-"""Two users, one room, a few numbered messages: everything that was said and heard, kept for words."""
+"""Rehearsal of a target file: two users, one room, a few numbered messages, and every frame that came."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import ssl
 import time
@@ -11,32 +12,47 @@ from dataclasses import dataclass, field
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidHeader, InvalidStatus
+from websockets.frames import Close
 from websockets.typing import Subprotocol
 
-from harness.client.body import decode, encode
+from checks.record import Place
+from harness.client.body import PREFIX, decode, encode
 from harness.client.events import ACK, JOINED, MESSAGE, NACK, WELCOME, Handshake, Heard
 from harness.client.flow import Flow, FlowError, T, run_flow_async
+from harness.client.wire import MAX_MESSAGE_BYTES, NO_CLOSE, TOO_BIG
 from harness.errors import TargetError
 from harness.target.generic import GenericTarget
+from harness.target.misfits import Misfit, Sent, misfits
 from harness.target.protocol import Credentials, Person, Room, Statement, StoredRow
 
 MESSAGES_EACH = 3
+PASSING = (408, 425, 429)
+"""Statuses below 500 that say nothing about the request."""
 AWKWARD = ' "quotes" <b>&amp;</b> naïve 🧵'
+
+
+class Unfit(TargetError):
+    """The platform answered otherwise than the target file says, so that a load could only fail."""
 
 
 @dataclass(slots=True)
 class Frame:
-    """One frame as it came, and what the target file makes of it."""
+    """One frame as it came, and what the target file makes of it. `answer`: it was the answer to a request."""
 
     person: Person
     data: str | bytes
     heard: tuple[Heard, ...]
+    answer: bool = False
 
 
 @dataclass(slots=True)
 class Voice:
-    """One of the two: credentials, socket and all that it heard. `sent`: texts by client message id."""
+    """One of the two: credentials, socket and all that it received.
+
+    sent    texts by client message id
+    closed  how the connection ended, "" while it is open; `cut`: the same, if we did not ask for the end
+    """
 
     person: Person
     credentials: Credentials
@@ -45,6 +61,7 @@ class Voice:
     frames: list[Frame] = field(default_factory=list)
     sent: dict[str, str] = field(default_factory=dict)
     closed: str = ""
+    cut: str = ""
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def heard(self, what: int) -> list[Heard]:
@@ -63,17 +80,69 @@ class Rehearsal:
     answer_ms: float | None = None
     notes: list[str] = field(default_factory=list)
 
+    def misfits(self) -> list[Misfit]:
+        """What of the file does not fit what came, the fatal faults first."""
+        frames = [frame.data for voice in self.voices for frame in voice.frames if not frame.answer]
+        found = misfits(self.target.frame_rules, self.target.contract, frames, self._sent()) if frames else []
+        found += [one for voice in self.voices for one in _statement_misfits(voice)] + self._history_misfits()
+        return sorted(dict.fromkeys(found), key=lambda one: not one.fatal)
 
-async def rehearse(target: GenericTarget, timeout_s: float) -> Rehearsal:
-    """Raises TargetError in one or two sentences if the platform cannot be reached, logged in to or connected to."""
-    tag = secrets.token_hex(4)
-    people = target.people()[:2] or tuple(_person(number, tag) for number in range(2))
+    def _sent(self) -> Sent:
+        return Sent(
+            tag=self.tag,
+            texts=frozenset(text for voice in self.voices for text in voice.sent.values()),
+            ids=frozenset(message_id for voice in self.voices for message_id in voice.sent),
+            rooms=frozenset({self.room.label, self.target.platform_room(self.room.label)}),
+            users=frozenset(voice.credentials.user_id for voice in self.voices),
+        )
+
+    def _history_misfits(self) -> list[Misfit]:
+        """Paths of [history] that found nothing right in any of our rows."""
+        rows, sent, mapped = own_rows(self), self._sent(), self.target.history_paths
+        promised = {"seq": self.target.contract.sequence != "none", "sender": self.target.contract.names_sender}
+        fits = {
+            "room": any(row.conversation in sent.rooms for row in rows),
+            "seq": any(row.seq >= 0 for row in rows),
+            "sender": any(row.sender in sent.users for row in rows),
+            "id": any(row.message_id in sent.ids for row in rows),
+        }
+        return [
+            Misfit(f"history.{key} finds nothing right in any of {len(rows)} rows of what was sent.", key != "id")
+            for key, fit in fits.items()
+            if rows and key in mapped and not fit and promised.get(key, True)
+        ]
+
+
+def _statement_misfits(voice: Voice) -> list[Misfit]:
+    """Places that said nobody, where our own path may be what is wrong."""
+    return [
+        Misfit(f"identity.id of place {Place(one.place).name.lower()!r} finds no id in the answer ({one.shape}).", True)
+        for one in voice.statements
+        if one.user_id is None
+    ]
+
+
+def cast(target: GenericTarget, tag: str) -> Room:
+    """Choose a room and the two users who talk in it. TargetError if the file has no two who could."""
+    if target.max_users is not None and target.max_users < 2:
+        raise TargetError(f"{target.name}: a probe needs two users, but max_users is {target.max_users}.")
+    people = target.people() or tuple(_person(number, tag) for number in range(2))
     if len(people) < 2:
         raise TargetError(f"{target.name}: a probe needs two accounts, but the file of accounts has {len(people)}.")
-    rooms = [room for room in target.existing_rooms(people) if len(room.members) == 2]
-    if not rooms and target.rooms_exist:
-        raise TargetError(f"{target.name}: a probe needs an existing room with users 0 and 1 among its members.")
-    room = rooms[0] if rooms else Room(number=0, label=f"probe-{tag}", members=people)
+    if not target.rooms_exist:
+        return Room(number=0, label=f"probe-{tag}", members=people[:2])
+    for room in target.existing_rooms(people):
+        if len(room.members) >= 2:
+            return Room(number=room.number, label=room.label, members=room.members[:2])
+    raise TargetError(f"{target.name}: a probe needs an existing room with two of the accounts among its members.")
+
+
+async def rehearse(target: GenericTarget, timeout_s: float, *, each: int = MESSAGES_EACH) -> Rehearsal:
+    """Let two users send `each` messages. Raises TargetError in one or two sentences if the platform cannot be
+    reached, logged in to or connected to."""
+    tag = secrets.token_hex(4)
+    room = cast(target, tag)
+    people = room.members
     rehearsal = Rehearsal(target=target, room=room, tag=tag)
     verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=target.ca_file) if target.ca_file else True
     async with httpx.AsyncClient(timeout=timeout_s, verify=verify, trust_env=False) as http:
@@ -84,7 +153,7 @@ async def rehearse(target: GenericTarget, timeout_s: float) -> Rehearsal:
             voice.statements = await _ask(http, target.identity(credentials), f"it was asked who {person.name} is")
             await _ask(http, target.open_room(credentials, room), f"{person.name} tried to open the room {room.label}")
             rehearsal.voices.append(voice)
-        await _talk(rehearsal, http, timeout_s)
+        await _talk(rehearsal, http, timeout_s, each)
         if target.contract.history:
             reader = rehearsal.voices[0].credentials
             rehearsal.rows = await _ask(http, target.history(reader, room), "the history of the room was read")
@@ -100,7 +169,10 @@ async def _ask(http: httpx.AsyncClient, flow: Flow[T], doing: str) -> T:
     try:
         return await run_flow_async(flow, http)
     except FlowError as error:
-        raise TargetError(f"When {doing}, the answer did not fit. {error}") from error
+        passing = error.status >= 500 or error.status in PASSING
+        raise (TargetError if passing else Unfit)(f"When {doing}, the answer did not fit. {error}") from error
+    except (UnicodeError, httpx.LocalProtocolError, httpx.InvalidURL):
+        raise Unfit(f"When {doing}, a header or the address had a character that no request can have.") from None
     except httpx.HTTPError as error:
         raise TargetError(f"When {doing}, nobody answered ({_words(error)}). Is the platform running?") from error
 
@@ -109,7 +181,7 @@ def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
-async def _talk(rehearsal: Rehearsal, http: httpx.AsyncClient, timeout_s: float) -> None:
+async def _talk(rehearsal: Rehearsal, http: httpx.AsyncClient, timeout_s: float, each: int) -> None:
     readers = []
     try:
         for voice in rehearsal.voices:
@@ -117,18 +189,26 @@ async def _talk(rehearsal: Rehearsal, http: httpx.AsyncClient, timeout_s: float)
             voice.socket = await _connect(handshake, voice.person, timeout_s)
             readers.append(asyncio.create_task(_listen(rehearsal.target, voice)))
             await _enter(rehearsal, voice, handshake, timeout_s)
-        for k in range(MESSAGES_EACH):
+        for k in range(each):
             for voice in rehearsal.voices:
                 await _say(rehearsal, voice, http, k + 1)
         begin = time.monotonic()
         for voice in rehearsal.voices:
-            if await _until(voice, lambda v=voice: _complete(rehearsal, v), timeout_s):  # type: ignore[misc]
+            await _until(voice, lambda v=voice: _complete(rehearsal, v) or _unread(rehearsal, v), timeout_s)  # type: ignore[misc]
+            if _complete(rehearsal, voice):
                 rehearsal.answer_ms = (time.monotonic() - begin) * 1000
     finally:
         for voice in rehearsal.voices:
+            voice.cut = voice.closed
             if voice.socket is not None:
                 await voice.socket.close()
         await asyncio.gather(*readers)
+    for voice in rehearsal.voices:
+        if voice.cut:
+            count = f"{len(voice.sent)} message{'s'[: len(voice.sent) != 1]}"
+            rehearsal.notes.append(
+                f"{voice.person.name} had sent {count} and received {len(voice.frames)} frames when {voice.cut}."
+            )
 
 
 async def _connect(handshake: Handshake, person: Person, timeout_s: float) -> ClientConnection:
@@ -142,23 +222,42 @@ async def _connect(handshake: Handshake, person: Person, timeout_s: float) -> Cl
             ssl=context,
             open_timeout=timeout_s,
             close_timeout=timeout_s,
+            max_size=MAX_MESSAGE_BYTES,
             proxy=None,
         )
+    except InvalidHeader as error:  # its value may be a secret
+        raise Unfit(f"The header {error.name} of {person.name} has a character that no request can have.") from None
     except (OSError, TimeoutError, InvalidHandshake) as error:
         where = handshake.url.partition("?")[0]
-        raise TargetError(f"{person.name} could not open a socket at {where} ({_words(error)}).") from error
+        status = error.response.status_code if isinstance(error, InvalidStatus) else 500
+        passing = status >= 500 or status in PASSING
+        sentence = f"{person.name} could not open a socket at {where} ({_words(error)})."
+        raise (TargetError if passing else Unfit)(sentence) from error
 
 
 async def _listen(target: GenericTarget, voice: Voice) -> None:
     assert voice.socket is not None
-    try:
+    with contextlib.suppress(ConnectionClosed):
         async for data in voice.socket:
             voice.frames.append(Frame(voice.person, data, tuple(target.hear(data))))
             voice.news.set()
-    except ConnectionClosed as end:
-        voice.closed = str(end)
-    voice.closed = voice.closed or "the connection was closed"
+    voice.closed = ending(voice.socket)
     voice.news.set()
+
+
+def ending(socket: ClientConnection) -> str:
+    """Say how a connection ended: who closed it, with what code and reason."""
+    received, sent = socket.protocol.close_rcvd, socket.protocol.close_sent
+    if received is not None and socket.protocol.close_rcvd_then_sent is not False:
+        return f"the platform closed the connection with {_code(received)}"
+    if sent is None:
+        return f"the connection ended without a close frame ({NO_CLOSE})"
+    why = f": a frame was longer than {MAX_MESSAGE_BYTES:,} bytes" if sent.code == TOO_BIG else ""
+    return f"earwitness closed the connection with {_code(sent)}{why}"
+
+
+def _code(close: Close) -> str:
+    return f"{int(close.code)} {close.reason!r}" if close.reason else str(int(close.code))
 
 
 async def _enter(rehearsal: Rehearsal, voice: Voice, handshake: Handshake, timeout_s: float) -> None:
@@ -167,7 +266,8 @@ async def _enter(rehearsal: Rehearsal, voice: Voice, handshake: Handshake, timeo
     for frame in handshake.first_frames:
         await _send(voice, frame)
     if handshake.welcome and not await _until(voice, lambda: bool(voice.heard(WELCOME)), timeout_s):
-        raise TargetError(f"{voice.person.name} heard no greeting within {timeout_s:.0f} s.{_heard_instead(voice)}")
+        sentence = f"{voice.person.name} heard no greeting within {timeout_s:.0f} s.{_heard_instead(voice)}"
+        raise (Unfit if voice.frames else TargetError)(sentence)
     for frame in target.rooms_on_connect(voice.credentials, [rehearsal.room]):
         await _send(voice, frame)
     if target.says_joined:
@@ -182,20 +282,24 @@ async def _enter(rehearsal: Rehearsal, voice: Voice, handshake: Handshake, timeo
 
 def _heard_instead(voice: Voice) -> str:
     last = f" The last frame was {str(voice.frames[-1].data)[:200]!r}." if voice.frames else " No frame came at all."
-    return f"{last} {voice.closed}".rstrip()
+    return f"{last} {voice.closed[:1].upper()}{voice.closed[1:]}." if voice.closed else last
 
 
 async def _say(rehearsal: Rehearsal, voice: Voice, http: httpx.AsyncClient, counter: int) -> None:
     target, person, label = rehearsal.target, voice.person, rehearsal.room.label
+    if voice.closed:
+        return
     message_id = f"{rehearsal.tag}-{person.number}-{counter}"
     number = rehearsal.room.number
     text, _ = encode(rehearsal.tag, person.number, number, counter, 1, 1, f"message {counter}{AWKWARD}")
     voice.sent[message_id] = text
     if not target.sends_by_http:
-        await _send(voice, target.encode(label, message_id, text))
+        assert voice.socket is not None
+        with contextlib.suppress(ConnectionClosed):  # `_listen` says how it ended
+            await voice.socket.send(target.encode(label, message_id, text))
         return
     heard = await _ask(http, target.post(voice.credentials, label, message_id, text), f"{person.name} sent a message")
-    voice.frames.append(Frame(person, "(answer to the request)", tuple(heard)))
+    voice.frames.append(Frame(person, "(answer to the request)", tuple(heard), answer=True))
 
 
 async def _send(voice: Voice, frame: str | bytes) -> None:
@@ -203,7 +307,8 @@ async def _send(voice: Voice, frame: str | bytes) -> None:
     try:
         await voice.socket.send(frame)
     except ConnectionClosed as end:
-        raise TargetError(f"{voice.person.name}'s connection ended ({end}).{_heard_instead(voice)}") from end
+        voice.closed = ending(voice.socket)
+        raise TargetError(f"{voice.person.name}'s connection ended.{_heard_instead(voice)}") from end
 
 
 async def _until(voice: Voice, condition: Callable[[], bool], timeout_s: float) -> bool:
@@ -227,11 +332,31 @@ def _complete(rehearsal: Rehearsal, voice: Voice) -> bool:
     return not unheard(rehearsal, voice) and (not rehearsal.target.contract.acknowledges or answers >= len(voice.sent))
 
 
+def _unread(rehearsal: Rehearsal, voice: Voice) -> bool:
+    """Everything came, and the target file does not find it: there is nothing more to wait for."""
+    echo, raw = rehearsal.target.contract.echo, [str(frame.data) for frame in voice.frames]
+    sent = [text for other in rehearsal.voices if other is not voice or echo for text in other.sent.values()]
+    came = all(any(_head(text) in data for data in raw) for text in sent)
+    return came and len(own_messages(rehearsal, voice)) < len(sent)
+
+
+def _head(text: str) -> str:
+    """What of a body identifies it and stands in a frame however the frame is quoted."""
+    return ":".join(text.split(":")[:5]) + ":"
+
+
 def unheard(rehearsal: Rehearsal, voice: Voice) -> set[str]:
     """Texts that `voice` should have heard and did not hear, word for word."""
     echo = rehearsal.target.contract.echo
     wanted = {text for other in rehearsal.voices if other is not voice or echo for text in other.sent.values()}
     return wanted - {str(heard[2]) for heard in voice.heard(MESSAGE)}
+
+
+def own_messages(rehearsal: Rehearsal, voice: Voice) -> list[Heard]:
+    """Messages that `voice` received, without what others say in a room that was there before."""
+    mark = f"{PREFIX}{rehearsal.tag}:"
+    heard = voice.heard(MESSAGE)
+    return [one for one in heard if mark in str(one[2])] if rehearsal.target.rooms_exist else heard
 
 
 def own_rows(rehearsal: Rehearsal) -> list[StoredRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ LOGGED_IN = PERSON | {"token", "user_id"}
 ROOM = frozenset({"label", "room", "members.number", "members.name", "members.email"})
 MEMBER = frozenset({"member.number", "member.name", "member.email"})
 BRACES = "{}:."
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t -~\x80-\xff]*")
+"""RFC 9110 §5.1, §5.5."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,19 @@ def read_texts(table: Table, name: str, known: Collection[str], *, example: str)
     return templates
 
 
+def read_headers(table: Table, name: str, known: Collection[str], *, example: str) -> dict[str, Template]:
+    """A table of headers or cookies: texts that fit into one line of a request."""
+    templates = read_texts(table, name, known, example=example)
+    for key, template in templates.items():
+        if not _NAME.fullmatch(key):
+            table.fault(name, f"has the name {key!r}, which no request can have", f"{name} = {example}")
+        if not _VALUE.fullmatch(template.literal):  # the value may be a secret
+            table.fault(
+                f"{name}.{key}", "has a line break, or a character that no request can have", '"Bearer {token}"'
+            )
+    return templates
+
+
 def read_frames(table: Table, name: str, known: Collection[str], *, example: str) -> tuple[Template, ...]:
     """A list of frames, each free text or a table; a single one counts as a list of one."""
     value = table.value(name, (str, dict, list), "a list of frames", example)
@@ -119,7 +136,7 @@ def read_request(table: Table, name: str, known: Collection[str], *, url: str = 
         name=name,
         method=method,
         url=address_template or Template(url),
-        headers=read_texts(table, "headers", known, example='{ x-client = "earwitness" }'),
+        headers=read_headers(table, "headers", known, example='{ x-client = "earwitness" }'),
         body=body,
         content_type=content_type,
         accept=tuple(accepted),

@@ -18,6 +18,7 @@ from harness.target.requests import (
     ROOM,
     RequestTemplate,
     read_frames,
+    read_headers,
     read_path,
     read_request,
     read_template,
@@ -81,8 +82,8 @@ def read_presentations(top: Table) -> tuple[Presentation, Presentation]:
     socket = top.table("socket", example='{ headers = { Authorization = "Bearer {token}" } }') or Table({}, top.faults)
     subprotocols = socket.texts("subprotocols", example='["chat.v1", "{token}"]')
     shown = Presentation(
-        headers=read_texts(socket, "headers", LOGGED_IN, example='{ Authorization = "Bearer {token}" }'),
-        cookies=read_texts(socket, "cookies", LOGGED_IN, example='{ session = "{token}" }'),
+        headers=read_headers(socket, "headers", LOGGED_IN, example='{ Authorization = "Bearer {token}" }'),
+        cookies=read_headers(socket, "cookies", LOGGED_IN, example='{ session = "{token}" }'),
         query=read_texts(socket, "query", LOGGED_IN, example='{ token = "{token}" }'),
         subprotocols=tuple(Template(text) for text in subprotocols),
         first=read_frames(socket, "first", LOGGED_IN, example='[{ type = "auth", token = "{token}" }]'),
@@ -95,8 +96,8 @@ def read_presentations(top: Table) -> tuple[Presentation, Presentation]:
     if http is None:
         return shown, Presentation(headers=shown.headers, cookies=shown.cookies, query={})
     to_http = Presentation(
-        headers=read_texts(http, "headers", LOGGED_IN, example='{ Authorization = "Bearer {token}" }'),
-        cookies=read_texts(http, "cookies", LOGGED_IN, example='{ session = "{token}" }'),
+        headers=read_headers(http, "headers", LOGGED_IN, example='{ Authorization = "Bearer {token}" }'),
+        cookies=read_headers(http, "cookies", LOGGED_IN, example='{ session = "{token}" }'),
         query={},
     )
     http.finish()

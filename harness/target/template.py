@@ -55,6 +55,11 @@ class Template:
             end = match.end()
         self._parts.append(text[end:])
 
+    @property
+    def literal(self) -> str:
+        """The text without its placeholders."""
+        return "".join(part for part in self._parts if isinstance(part, str))
+
     def render(self, values: Mapping[str, Any]) -> str:
         """The text. KeyError for a placeholder without a value."""
         return "".join([part if isinstance(part, str) else part[1](values[part[0]]) for part in self._parts])

@@ -174,7 +174,25 @@ def test_answer_to_another_device(new_history: Callable[..., Any], kind: Kind, j
     )
 
 
-def test_answers_by_request_have_no_connection(new_history: Callable[..., Any]) -> None:
-    """What was sent or answered by HTTP is not looked at."""
-    history = new_history().send(ANN, 1, conn=0).ack(ANN, 1, 1).send(BOB, 1).ack(BOB, 1, 2, conn=0)
-    assert history.judge()["I14"].outcome is Outcome.UNKNOWN
+def test_answers_by_request(new_history: Callable[..., Any]) -> None:
+    """On no connection: in scope at the device that asked, whatever its socket did in the meantime."""
+    history = new_history().send(ANN, 1).ack(ANN, 1, 1, conn=0).send(BOB, 1)
+    verdict = refuse(history, BOB, 1, conn=0).judge()["I14"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 2)
+
+
+@pytest.mark.parametrize(("attempt", "conv"), [(0, NOWHERE), (1, 0), (1, NOWHERE)])
+def test_an_answer_by_request_to_another_device(new_history: Callable[..., Any], attempt: int, conv: int) -> None:
+    """Bob's second tab is answered by HTTP about what his first tab sent."""
+    history = new_history(at_most_once="device").send(BOB, 1).ack(BOB, 1, 1, conn=0)
+    stray(history, BOB2, BOB, 1, attempt=attempt, conv=conv, conn=0)
+    verdict = history.judge()["I14"]
+    assert (verdict.examined, verdict.violations) == (2, 1)
+    assert history.tell(verdict).sentence == (
+        "bob on tab 2 got the answer to #1 of bob in room-1, which another device had sent"
+    )
+
+
+def test_an_answer_on_a_socket_to_a_request(new_history: Callable[..., Any]) -> None:
+    """Sent by HTTP and answered on a connection: which one it should be nobody promised."""
+    assert new_history().send(ANN, 1, conn=0).ack(ANN, 1, 1).judge()["I14"].outcome is Outcome.UNKNOWN

@@ -153,6 +153,7 @@ class Certificates:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    # Python 3.13 verifies strictly (RFC 5280): a certificate must name its issuer's key, an authority its key's usage.
     directory = tmp_path_factory.mktemp("tls")
     now = datetime.datetime.now(datetime.UTC)
 
@@ -171,14 +172,24 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
         )
 
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    others = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    others += ("crl_sign", "encipher_only", "decipher_only")
+    usage = x509.KeyUsage(key_cert_sign=True, **dict.fromkeys(others, False))
     authority = (
         builder("Test authority", authority_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
+        .add_extension(usage, critical=True)
         .sign(authority_key, hashes.SHA256())
     )
     names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    leaf = builder("localhost", key).add_extension(names, critical=False).sign(authority_key, hashes.SHA256())
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
+    leaf = (
+        builder("localhost", key)
+        .add_extension(names, critical=False)
+        .add_extension(issuer, critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
     files = Certificates(*(str(directory / file) for file in ("ca.pem", "server.pem", "server.key")))
     Path(files.authority).write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     Path(files.certificate).write_bytes(leaf.public_bytes(serialization.Encoding.PEM))

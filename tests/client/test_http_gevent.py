@@ -40,6 +40,25 @@ def test_a_flow_gets_the_same_answers_as_on_httpx(server: Any, pool: Pool) -> No
     assert len(expected[2]) == 2
 
 
+@pytest.mark.parametrize("end", ["", "/", "?q=1", "/?q=1"])
+def test_an_address_without_a_path(server: Any, pool: Pool, end: str) -> None:
+    """The root is asked for, as httpx does it; a request line without a path would be none."""
+    with httpx.Client(timeout=5) as client:
+        assert run_flow(one(f"{server.http_url}{end}"), client).body == b"root"
+    assert run_flow_gevent(one(f"{server.http_url}{end}"), pool=pool).body == b"root"
+
+
+@pytest.mark.parametrize("value", ["two\nlines", "日本"])
+def test_a_header_that_no_request_can_have(server: Any, pool: Pool, value: str) -> None:
+    """A failed step, told like any other, without the value: it may be a secret."""
+    told: list[int] = []
+    flow = one(f"{server.http_url}/cookies", headers={"x-key": value}, name="asking")
+    with pytest.raises(FlowError, match=r"^asking: expected a request that can be sent") as caught:
+        run_flow_gevent(flow, pool=pool, on_request=lambda *all_of_it: told.append(all_of_it[3]))
+    assert value not in str(caught.value)
+    assert told == [0]
+
+
 def test_a_redirect_is_not_followed(server: Any, pool: Pool) -> None:
     """The flow decides where to go."""
     response = run_flow_gevent(one(f"{server.http_url}/redirect"), pool=pool)
@@ -131,7 +150,7 @@ def test_a_kept_connection_that_was_dropped_is_replaced(server: Any, pool: Pool)
 
 def test_a_line_break_in_a_header_is_not_sent(server: Any, pool: Pool) -> None:
     """No second header can be smuggled in."""
-    with pytest.raises(ValueError, match="line break"):
+    with pytest.raises(FlowError, match="line break"):
         run_flow_gevent(one(f"{server.http_url}/cookies", headers={"x": "a\r\nb: c"}), pool=pool)
 
 

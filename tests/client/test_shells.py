@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from checks.record import Flag, Kind
-from harness.client.wire import NO_CLOSE, Refused
+from checks.record import NOBODY, Flag, Kind
+from harness.client.wire import NO_CLOSE, TOO_BIG, Refused, Wire
 from harness.errors import TargetError
 
 
@@ -22,7 +22,7 @@ def test_a_message_goes_out_and_is_heard(dial: Any, server: Any) -> None:
     line.close()
     assert line.kinds() == [Kind.CONNECT, Kind.INVOKE, Kind.DELIVER, Kind.OK, Kind.DISCONNECT]
     disconnect = line.stage.journal.rows()[-1]
-    assert (disconnect["counter"], disconnect["flags"]) == (1000, Flag.OWN)
+    assert (disconnect["counter"], disconnect["flags"], disconnect["author"]) == (1000, Flag.OWN, NOBODY)
     counts = line.connection.transport.snapshot()
     assert (counts["frames_in"], counts["frames_out"], counts["opened"], counts["failed"]) == (1, 1, 1, 0)
     assert counts["bytes_in"] > 129
@@ -110,7 +110,21 @@ def test_a_close_by_the_platform_is_recorded_with_its_code(dial: Any, server: An
     assert line.kinds() == [Kind.CONNECT, Kind.INVOKE, Kind.INFO, Kind.DISCONNECT]
     disconnect = line.stage.journal.rows()[-1]
     assert (disconnect["counter"], disconnect["flags"]) == (code, 0)
+    assert disconnect["author"] == line.stage.journal.names["as asked"]
     assert line.stage.session.unanswered() == ["run1-3-1"]
+
+
+def test_a_frame_over_our_own_limit_is_our_ending(dial: Any, server: Any) -> None:
+    """1009 with the limit's reason, and the flag that says that the platform did not do it."""
+    line = dial(f"{server.url}/echo")
+    line.connection.wire = Wire(line.connection.handshake, max_bytes=100)
+    line.open()
+    line.say("x" * 200)
+    assert line.wait(lambda: not line.connection.open_now)
+    disconnect = line.stage.journal.rows()[-1]
+    assert (disconnect["kind"], disconnect["counter"], disconnect["flags"]) == (Kind.DISCONNECT, TOO_BIG, Flag.OWN)
+    [reason] = [name for name, number in line.stage.journal.names.items() if number == disconnect["author"]]
+    assert "100" in reason
 
 
 def test_a_close_instead_of_the_greeting_is_a_refusal_with_its_code(dial: Any, server: Any) -> None:

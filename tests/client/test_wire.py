@@ -269,6 +269,14 @@ def test_our_close_lets_messages_in_until_the_peers_close() -> None:
     assert wire.take_output() == b""
 
 
+@pytest.mark.parametrize("value", ["two\nlines", "日本", "nul\x00"])
+def test_a_header_that_no_request_can_have(value: str) -> None:
+    """One sentence with its name and without its value."""
+    with pytest.raises(TargetError, match="The header X-Key has a character") as caught:
+        Wire(Handshake(url="ws://127.0.0.1:1/", headers={"X-Key": value}))
+    assert value not in str(caught.value)
+
+
 def test_our_close_without_an_answer_is_no_clean_end() -> None:
     """The peer ends the stream instead of answering the close: 1006, not our own 1000."""
     wire = open_wire()

@@ -179,6 +179,7 @@ async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
                 b"Content-Length: 2\r\n\r\n{}",
                 b"/redirect": b"302 Found\r\nLocation: /cookies\r\nContent-Length: 0\r\n\r\n",
                 b"/counts": b"200 OK\r\nContent-Length: 3\r\n\r\n%3d" % counts.get(b"/nothing", 0),
+                b"/": b"200 OK\r\nContent-Length: 4\r\n\r\nroot",
                 b"/half": b"200 OK\r\nContent-Length: 100\r\n\r\nhalf",
                 b"/echo": b"200 OK\r\nContent-Length: %d\r\n\r\n%s %s" % (len(method) + 1 + len(body), method, body),
             }

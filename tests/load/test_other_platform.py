@@ -77,6 +77,18 @@ def test_accounts_and_a_room_that_were_there_before_spoken_to_by_http(
     assert b"own password" not in written
 
 
+def test_the_main_story_with_messages_by_http(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+    """An answer belongs to its request: its scope (I14) is judged, so that nothing stays UNKNOWN. `urls.http` is a
+    bare host and there is no [probe], so the probes ask for the root."""
+    file = other_chat(file="by_http.toml")
+    file.write_text(file.read_text().replace('[probe]\nurl = "/me"\n', ""))
+    run = locust("-u", "6", "-r", "6", "-t", "6s", "--target", str(file))
+    assert run.code == 0, run.out
+    assert run.check("I14")["outcome"] == "PASS"
+    assert run.check("I14")["examined"] == run.recorded("OK")
+    assert run.check("I4")["outcome"] != "PASS"
+
+
 def test_the_same_room_with_one_lost_delivery(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
     """Among strangers a lost message of ours is still found."""
     file = other_chat("--lose", "200", file="by_http.toml")
@@ -101,3 +113,46 @@ def test_more_users_than_its_owner_allows(locust: Callable[..., Any], other_chat
     assert run.code == 2, run.out
     assert "other chat allows 2 users, 5 were asked for" in run.out
     assert not (run.runs / "latest").exists()
+
+
+def test_how_connections_ended(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+    """Close code and reason of the platform with their count, in the verdict's text and in verdict.json."""
+    file = other_chat("--tire", "3")
+    run = locust("-u", "4", "-r", "4", "-t", "5s", "--target", str(file), story=TALKING)
+    row = next(row for row in run.verdict["endings"] if row["by"] == "platform")
+    assert (row["code"], row["reason"]) == (4002, "that was enough")
+    assert row["count"] == sum(row["count"] for row in run.verdict["endings"] if row["by"] == "platform") > 3
+    assert f"connections ended by the platform: {row['count']} with 4002 'that was enough'" in run.out
+
+
+def test_a_platform_that_dies_in_mid_run(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+    """One line says when it stopped answering, and how its connections ended."""
+    file = other_chat("--die", "40")
+    run = locust("-u", "5", "-r", "5", "-t", "7s", "--drain-s", "3", "--target", str(file), story=TALKING)
+    assert run.code == 3, run.out
+    assert run.verdict["stopped"]["ended"] == 5
+    assert run.out.count("Note: the platform stopped answering") == 1
+    assert "connections ended by the platform: 5 without a close frame (1006)" in run.out
+
+
+def test_a_wrong_path(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+    """A path that finds no text is the file's fault, not a loss of every message: said before anything begins."""
+    file = other_chat()
+    file.write_text(file.read_text().replace("what.body", "what.bdoy"))
+    run = locust("-u", "5", "-t", "10m", "--target", str(file))
+    assert run.code == 2, run.out
+    assert "frames.message.text = 'what.bdoy' finds no text in any of 4 frames" in run.out
+    assert "the keys at 'what' are by, body, n" in run.out
+    assert not (run.runs / "latest").exists()
+
+
+def test_numbers_that_nothing_is_promised_of(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+    """The run says at its beginning and in its verdict what it does not judge."""
+    file = other_chat()
+    text = file.read_text().replace('sender = "what.by" }', 'sender = "what.by", seq = "what.n" }', 1)
+    file.write_text(text.replace('sequence = "none"', ""))
+    run = locust("-u", "5", "-r", "5", "-t", "2s", "--target", str(file))
+    assert run.code == 0, run.out
+    assert run.out.count("frames.message.seq is described, but [contract] does not mention sequence") == 2
+    [warning] = run.verdict["warnings"]
+    assert 'Write sequence = "contiguous" if the platform promises it' in warning

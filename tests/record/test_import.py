@@ -77,6 +77,24 @@ def test_a_simple_recorder_can_be_read(tmp_path: Path) -> None:
     assert heard["digest"][1] == sent["digest"][1], "a delivery without text is taken for unchanged"
 
 
+@pytest.mark.parametrize("sequence", ["none", "contiguous"])
+def test_numbers_that_no_contract_speaks_of(tmp_path: Path, sequence: str) -> None:
+    """What is in the history and not judged is said; with the promise there is nothing to say."""
+    contract = tmp_path / "contract.toml"
+    contract.write_text(f'sequence = "{sequence}"')
+    import_history(write_lines(tmp_path / "h.jsonl", SIMPLE), tmp_path / "run", contract)
+    warnings = judge_run(tmp_path / "run")["warnings"]
+    assert [warning[:21] for warning in warnings] == ["messages have numbers"] * (sequence == "none")
+
+
+def test_the_reason_of_a_close_frame(tmp_path: Path) -> None:
+    """Code and reason of a `disconnect` row are counted in the verdict."""
+    rows = [*SIMPLE, {"kind": "disconnect", "client": "ann", "code": 4001, "reason": "bye", "time_ns": 14}]
+    import_history(write_lines(tmp_path / "h.jsonl", rows), tmp_path / "run")
+    expected = {"by": "platform", "code": 4001, "reason": "bye", "count": 1}
+    assert expected in judge_run(tmp_path / "run")["endings"]
+
+
 def test_numbers_without_a_roster(tmp_path: Path) -> None:
     """Clients by number are a user each; a conversation's members are those who joined it."""
     rows = [

@@ -12,7 +12,7 @@ from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from oracle_history import FOREVER, History, JournalFacts, Opinion, R
+from oracle_history import FOREVER, KICK, History, JournalFacts, Opinion, R
 from oracle_sessions import SESSION_CHECKS
 
 from checks.contract import Contract
@@ -158,12 +158,23 @@ def held_to_the_end(h: History) -> list[Held]:
             if not (cut and join.flags & Flag.CONTINUED and h.contract.resume):
                 start = join.t
             cut = end is not None and end.kind == Kind.DISCONNECT
+            kick = _kicked(h, client, conv, join, end)
+            if kick is not None:
+                cut, end = False, kick
             if h.until_the_end(end, join.journal):
                 drained = h.phase(join.journal, Phase.DRAINED) < FOREVER
                 lasting = Held(client, conv, start, FOREVER if end is None else end.t, drained)
         if lasting is not None:
             held.append(lasting)
     return held
+
+
+def _kicked(h: History, client: int, conv: int, join: R, end: R | None) -> R | None:
+    """The first loss of membership after this joining, unless the device had left before."""
+    kicks = [r for r in h.of(KICK) if r.conv == conv and h.user(r.client) == h.user(client) and r.t > join.t]
+    if end is not None and end.kind != Kind.DISCONNECT:
+        kicks = [r for r in kicks if r.t < end.t]
+    return min(kicks, key=lambda r: r.t, default=None)
 
 
 def delivered(h: History) -> Opinion:

@@ -142,9 +142,9 @@ def _subscriptions(h: History) -> Iterator[tuple[R, list[R]]]:
 
 
 def timely(h: History) -> Opinion:
-    """I25: acknowledged at t, heard until t + bound by everybody who was there throughout. Counted are messages.
+    """I25: acknowledged at t, delivered until t + bound on every connection that stood open. Counted are messages.
 
-    What never comes is I5b's. A fault or the drain before the bound is over excuse.
+    A fault or the drain before the bound is over excuse; so does an end of the connection before it.
     """
     if h.contract.delivery_bound_s is None:
         return Opinion(0, 0, promised=False)
@@ -171,7 +171,50 @@ def timely(h: History) -> Opinion:
             examined += 1
             if t > deadline:
                 late.add(message)
+    for message in acknowledged:
+        sent, deadline = min(s.t for s in h.invokes[message]), acknowledged[message] + bound
+        if not _excused(h, sent, deadline) and any(
+            begin < sent and deadline < end and _missed(h, process, client, conv, message, deadline)
+            for (process, client, conv), (begin, end) in _held(h).items()
+            if conv == h.invokes[message][0].conv and client != message[0]
+        ):
+            late.add(message)
+            examined += 1
     return Opinion(examined, len(late))
+
+
+def _held(h: History) -> dict[Any, tuple[int, int]]:
+    """(process, client, conv) → from when until when a connection held a conversation, where both are known."""
+    held: dict[Any, tuple[int, int]] = {}
+    for r in h.of(Kind.JOIN, Kind.LEAVE):
+        if not h.member(r.client, r.conv):
+            continue
+        key = r.process, r.client, r.conv
+        begin, end = held.get(key, (None, None))
+        if r.kind == Kind.LEAVE:
+            held[key] = begin, r.t
+        elif begin is None or end is not None or not r.flags & Flag.CONTINUED:
+            held[key] = r.t, None
+    known = {}
+    for (process, client, conv), (begin, end) in held.items():
+        closed = [r.t for r in h.of(Kind.DISCONNECT) if r.process == process]
+        ends = [closed[-1] if closed else h.phase(process[0], Phase.DRAINED), *([] if end is None else [end])]
+        kicks = [r.t for r in h.of(KICK) if r.conv == conv and h.user(r.client) == h.user(client)]
+        if begin is not None:
+            ends += [t for t in kicks if t > begin]
+            if process[0] not in h.torn and min(ends) < FOREVER:
+                known[process, client, conv] = begin, min(ends)
+    return known
+
+
+def _missed(h: History, process: Any, client: int, conv: int, message: Any, deadline: int) -> bool:
+    """It did not come on this connection, and not in time on a later one of the device."""
+    mine = [r for r in h.of(Kind.JOIN, Kind.LEAVE, Kind.DELIVER, Kind.REPLAY) if r.client == client and r.conv == conv]
+    mine = [r for r in mine if r.kind in (Kind.JOIN, Kind.LEAVE) or r.sound]
+    came = [r for r in mine if r.kind in (Kind.DELIVER, Kind.REPLAY) and r.message == message]
+    if any(r.kind == Kind.DELIVER and r.process == process for r in came):
+        return False
+    return not came or (came[0].process != mine[0].process and came[0].t > deadline)
 
 
 def _excused(h: History, start: int, end: int) -> bool:
@@ -254,10 +297,15 @@ def _listened_to_the_end(h: History, r: R, conv: int) -> bool:
 
 def connection_scope(h: History) -> Opinion:
     """I14: an answer comes on the connection on which was asked, or, where the contract speaks of devices, on a later
-    one of the same client."""
+    one of the same client. One by HTTP comes to the client that asked; one on a socket to a request is left alone."""
     examined = violations = 0
     for r in h.of(Kind.OK, Kind.FAIL):
-        asked = [s for s in h.invokes.get(r.message, ()) if r.attempt in (0, s.attempt)]
+        sendings = h.invokes.get(r.message, ())
+        if r.conn == 0:
+            examined += bool(sendings)
+            violations += bool(sendings) and r.client != r.author
+            continue
+        asked = [s for s in sendings if r.attempt in (0, s.attempt) and s.conn != 0]
         if asked:
             examined += 1
             violations += not any(_in_scope(h, r, s) for s in asked)

@@ -180,7 +180,9 @@ class _Cook:
             slots = self.message()
             author = rng.choice((slots["author"], place["client"]))
             kind = rng.choice((Kind.OK, Kind.FAIL))
-            journal.write(kind, t, **place, author=author, counter=slots["counter"], seq=rng.choice((NONE, 3)))
+            journal.write(
+                kind, t, **self.by_request(place), author=author, counter=slots["counter"], seq=rng.choice((NONE, 3))
+            )
         elif what < 0.35:
             journal.write(READ, t, client=place["client"], conv=conv, seq=rng.randint(0, self.seqs), aux=0)
         elif what < 0.5:
@@ -200,7 +202,11 @@ class _Cook:
             kind = self.rng.choice((Kind.OK, Kind.OK, Kind.OK, Kind.FAIL, Kind.INFO))
             if kind == Kind.OK and self.contract.sequence != "none":
                 named["seq"] = self.rng.choice((NONE, 2 * slots["counter"], self.rng.randint(1, self.seqs)))
-            journal.write(kind, t, **place, **named)
+            journal.write(kind, t, **self.by_request(place), **named)
+
+    def by_request(self, place: Mapping[str, int]) -> Mapping[str, int]:
+        """Now and then an answer comes by HTTP, on no connection."""
+        return {**place, "conn": 0} if self.rng.random() < 0.15 else place
 
     def membership(self, journal: _Journal, t: int, place: Mapping[str, int]) -> None:
         rng, conv = self.rng, self.rng.randrange(self.convs)

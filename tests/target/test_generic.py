@@ -203,6 +203,16 @@ url = "/me"
     assert (requests[0].url, requests[0].headers["Authorization"]) == ("http://127.0.0.1:1/api/me", "Bearer tok-1")
 
 
+@pytest.mark.parametrize(("status", "counts_as"), [(200, 200), (404, 200), (302, 200), (503, 503)])
+def test_a_probe_of_the_bare_address(
+    target: Callable[..., GenericTarget], person: Callable[..., Person], status: int, counts_as: int
+) -> None:
+    """Without [probe] no page is known that must answer 200: any answer but a server error is a sign of life."""
+    made = target(TOKENS, SEND)
+    seen, requests = drive(made.probe(logged_in(made, person(1))), HttpResponse(status, {}, b""))
+    assert (seen, requests[0].url) == (counts_as, "http://127.0.0.1:1/api")
+
+
 def test_resume(target: Callable[..., GenericTarget], person: Callable[..., Person]) -> None:
     """One frame a room, or one with all numbers; only when there is something to resume from."""
     promise = BASE.replace("history = false", 'history = false\nresume = true\nsequence = "contiguous"')

@@ -11,6 +11,7 @@ import pytest
 from checks.record import Place
 from harness.errors import EXIT_CANNOT_RUN, SettingsError, TargetError
 from harness.target.load import check_users, is_loopback, load_target, open_target
+from harness.target.protocol import Person
 from harness.target.reference import ReferenceTarget
 
 SMALL = """
@@ -59,6 +60,67 @@ def test_a_small_file(write: Callable[[str], Path]) -> None:
     assert (target.says_joined, target.sends_by_http, target.rooms_exist) == (False, False, False)
 
 
+@pytest.mark.parametrize("header", ["email,password", "name,email,secret"])
+def test_accounts_in_csv(write: Callable[[str], Path], tmp_path: Path, header: str) -> None:
+    """A header names the columns; `password` is another word for `secret`, and an address may stand for a name."""
+    columns = header.split(",")
+    rows = [[f'"{column}, {n}"' for column in columns] for n in (1, 2)]
+    (tmp_path / "people.csv").write_text("\n".join([header, *map(",".join, rows)]) + "\n", "utf-8-sig")
+    people = load_target(write('accounts = "people.csv"\n' + SMALL)).people()
+    assert [person.email for person in people] == ["email, 1", "email, 2"]
+    assert [person.name for person in people] == [f"{columns[0]}, 1", f"{columns[0]}, 2"]
+    assert [person.secret for person in people] == [f"{columns[-1]}, 1", f"{columns[-1]}, 2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("people.csv", "email,password\na@x,pw-1\nb@x\n", "another number of fields than its header in row 2"),
+        ("people.csv", "email,password\n", "holds no rows"),
+        ("people.csv", 'email,password\n"a,b\n', "cannot be read"),
+        ("people.txt", "email,password\na@x,pw-1\n", "looks like CSV; name it *.csv"),
+    ],
+)
+def test_accounts_that_are_not_understood(
+    write: Callable[[str], Path], tmp_path: Path, name: str, text: str, sentence: str
+) -> None:
+    """No password becomes a name, which would be shown."""
+    (tmp_path / name).write_text(text)
+    faults = "\n".join(faults_of(write(f'accounts = "{name}"\n{SMALL}')))
+    assert sentence in faults
+    assert "pw-1" not in faults
+
+
+def test_tokens_as_lines_of_json(write: Callable[[str], Path], tmp_path: Path) -> None:
+    """Commas inside JSON make no CSV of it."""
+    (tmp_path / "tokens.txt").write_text('{"token": "tok-1", "user_id": "a"}\n{"token": "tok-2", "user_id": "b"}\n')
+    login = '[login]\nby = "tokens"\nfile = "tokens.txt"\n'
+    target = load_target(write(SMALL[: SMALL.index("[login]")] + login + SMALL[SMALL.index("[send]") :]))
+    with pytest.raises(StopIteration) as end:
+        next(target.login(Person(number=1, name="bob", email="bob@x")))
+    assert (end.value.value.token, end.value.value.user_id) == ("tok-2", "b")
+
+
+def test_tokens_in_csv(write: Callable[[str], Path], tmp_path: Path) -> None:
+    """The same for tokens."""
+    (tmp_path / "tokens.csv").write_text("email,token\na@x,tok-1\nb@x,tok-2\n")
+    login = '[login]\nby = "tokens"\nfile = "tokens.csv"\nuser_id = "email"\n'
+    target = load_target(write(SMALL[: SMALL.index("[login]")] + login + SMALL[SMALL.index("[send]") :]))
+    with pytest.raises(StopIteration) as end:
+        next(target.login(Person(number=1, name="bob", email="bob@x")))
+    assert (end.value.value.token, end.value.value.user_id) == ("tok-2", "b@x")
+
+
+def test_a_secret_that_no_header_can_have(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key with a line break in the environment: said before anybody connects, and not shown."""
+    monkeypatch.setenv("CHAT_API_KEY", "first line\nsecond line")
+    [fault] = faults_of(
+        write(SMALL.replace("[send]", '[socket]\nheaders = { X-Api-Key = "env:CHAT_API_KEY" }\n[send]'))
+    )
+    assert fault.startswith("socket.headers.X-Api-Key has a line break")
+    assert "second line" not in fault
+
+
 def test_all_faults_at_once(write: Callable[[str], Path]) -> None:
     """One run of the tool shows everything that has to be mended."""
     text = """
@@ -102,6 +164,11 @@ sequenze = "none"
         (', text = "{text}"', "", "send.frame does not contain {text}"),
         ('body = { user = "{email}"', 'body = { user = "{mail}"', "login.body uses the unknown placeholder {mail}"),
         ('url = "/login"', "", 'login.url is missing; for example url = "/login"'),
+        ("http://127.0.0.1:1", "http://[::1", "urls.http = 'http://[::1' is no address (Invalid IPv6 URL)"),
+        ("http://127.0.0.1:1", "http://127.0.0.1:99999", "urls.http = 'http://127.0.0.1:99999' is no address"),
+        ("ws://127.0.0.1:1/ws", "ws://:80/ws", "urls.socket = 'ws://:80/ws' names no host"),
+        ("[send]", '[socket]\nheaders = { "X Key" = "1" }\n[send]', "socket.headers has the name 'X Key', which no"),
+        ("[send]", '[http]\ncookies = { sid = "日本" }\n[send]', "http.cookies.sid has a line break, or a character"),
         ("[send]", "[send]\nframes = 1", "send.frames is not known here (did you mean frame?)"),
         ("[send]", '[history]\nurl = "/h"\npaging = "after"\ntext = "t"\n[send]', "does not contain {after}"),
         ("[send]", '[rooms]\nexisting = [{ label = "x", members = "some" }]\n[send]', "neither \"all\" nor a list"),

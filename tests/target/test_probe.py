@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.cli import main
+from harness.client.events import MESSAGE
+from harness.target.fit import fit
 from harness.target.load import load_target
 from harness.target.probe import judgeable
-from harness.target.rehearsal import rehearse
+from harness.target.rehearsal import Frame, rehearse
+
+OTHER = Path(__file__).parent / "other_chat"
 
 
 def test_probe_of_a_right_file(other_chat: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,6 +48,93 @@ async def test_a_wrong_path_makes_checks_unknown(other_chat: Any, tmp_path: Path
     verdicts = {ids: verdict for ids, _, verdict in judgeable(await rehearse(load_target(file), 5.0))}
     assert verdicts["I15"].startswith("UNKNOWN: senders are none of")
     assert verdicts["I10"] == "can be judged"
+
+
+def test_numbers_that_nothing_is_promised_of(
+    other_chat: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The promise is proposed with what was seen; with the promise made or denied there is nothing to say."""
+    text = other_chat.target_file.read_text().replace('sender = "what.by" }', 'sender = "what.by", seq = "what.n" }', 1)
+    file = tmp_path / "target.toml"
+    file.write_text(text.replace('sequence = "none"', ""))
+    assert main(["probe", str(file)]) == 0
+    assert re.search(r'sequence = "contiguous" +6 messages had the numbers 0 to 5, each once', capsys.readouterr().out)
+    assert "does not mention sequence" in load_target(file).unjudged["sequence"]
+    for said in ("none", "contiguous"):
+        file.write_text(text.replace('sequence = "none"', f'sequence = "{said}"'))
+        assert not load_target(file).unjudged
+
+
+def test_a_wrong_path_is_named(other_chat: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Key, path and the keys that are there; no waiting for what has come already."""
+    file = tmp_path / "target.toml"
+    file.write_text(other_chat.target_file.read_text().replace('"what.body"', '"what.bdoy"'))
+    assert main(["probe", str(file), "--timeout", "60"]) == 3
+    out = capsys.readouterr().out
+    assert "frames.message.text = 'what.bdoy' finds no text in any of 12 frames" in out
+    assert "the keys at 'what' are by, body, n" in out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('"what.body"', '"what.bdoy"', "frames.message.text"),
+        ('is = "said"', 'is = "sayd"', "frames.message.is = 'sayd'"),
+        ('sender = "what.by"', 'sender = "what.from"', "frames.message.sender"),
+        (
+            'joined = { is = "entered", room = "circle"',
+            'joined = { is = "entered", room = "room"',
+            "frames.joined.room",
+        ),
+        ('ack = { is = "ok", id = "ref"', 'ack = { is = "ok", id = "id"', "frames.ack.id"),
+        ('welcome = { is = "ready"', 'welcome = { is = "hello"', "heard no greeting"),
+        ('id = "handle"', 'id = "name"', "identity.id of place 'backend' finds no id"),
+        ('sender = "by"', 'sender = "of"', "history.sender finds nothing right in any of 2 rows"),
+        ('text = "body"', 'text = "txt"', "history.items, history.text"),
+        ('"you.handle"', '"you.name"', "login.user_id"),
+        ('url = "/session"', 'url = "/sessions"', "tried to log in, the answer did not fit"),
+    ],
+)
+def test_a_load_does_not_begin_with_a_wrong_path(
+    other_chat: Any, tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    """Each would have been counted against the platform."""
+    file = tmp_path / "target.toml"
+    text = other_chat.target_file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+    assert sentence in fit(file, 1.0)["fault"]
+
+
+def test_a_right_file_fits(other_chat: Any, tmp_path: Path) -> None:
+    """No fault and no note; nor for a room that others talk in."""
+    assert fit(other_chat.target_file) == {"fault": "", "notes": []}
+    shutil.copy(OTHER / "people.json", tmp_path)
+    file = tmp_path / "by_http.toml"
+    file.write_text((OTHER / "by_http.toml").read_text().replace("8765", str(other_chat.port)))
+    assert fit(file) == {"fault": "", "notes": []}
+
+
+def test_a_platform_that_is_at_fault_is_the_loads_to_judge(losing_chat: Any, tmp_path: Path) -> None:
+    """A loss before the load stops nothing; nor does a file that cannot be tried, which is said."""
+    assert fit(losing_chat.target_file, 1.0)["fault"] == ""
+    file = tmp_path / "target.toml"
+    file.write_text(losing_chat.target_file.read_text().replace("[urls]", "max_users = 1\n[urls]", 1))
+    [note] = fit(file)["notes"]
+    assert "was not tried before the load" in note
+
+
+async def test_strangers_in_an_existing_room(other_chat: Any, tmp_path: Path) -> None:
+    """What an old hand says there leaves nothing UNKNOWN: neither its sender nor that it has no number of ours."""
+    shutil.copy(OTHER / "people.json", tmp_path)
+    file = tmp_path / "by_http.toml"
+    file.write_text((OTHER / "by_http.toml").read_text().replace("8765", str(other_chat.port)))
+    rehearsal = await rehearse(load_target(file), 5.0)
+    for voice in rehearsal.voices:
+        stranger = (MESSAGE, "lobby", "those were the days", -1, "old.hand", None, None)
+        voice.frames.append(Frame(voice.person, "[]", (stranger,)))
+    verdicts = {verdict for _, _, verdict in judgeable(rehearsal)}
+    assert verdicts == {"can be judged", "not promised"}
 
 
 async def test_what_a_file_cannot_describe(other_chat: Any, tmp_path: Path) -> None:
@@ -77,7 +169,11 @@ def test_nobody_answers(tmp_path: Path, other_chat: Any, capsys: pytest.CaptureF
     [
         ("/session", "/sessions", "When ann-0 tried to log in, the answer did not fit."),
         ("/live", "/dead", "ann-0 could not open a socket at ws://"),
-        ('op = "hello"', 'op = "hallo"', "ann-0 heard no greeting within 2 s. No frame came at all."),
+        (
+            'op = "hello"',
+            'op = "hallo"',
+            "ann-0 heard no greeting within 2 s. No frame came at all. The platform closed the connection with 4001",
+        ),
         ('"PUT"', '"POST"', "When ann-0 tried to open the room"),
         ("?skip={offset}", "s?skip={offset}", "When the history of the room was read"),
     ],

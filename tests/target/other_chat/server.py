@@ -1,13 +1,14 @@
 """Somebody else's chat: another envelope, another login, no sequence numbers, nothing shared with our platform.
 
-    python tests/target/other_chat/server.py --port 8765 [--lose N] [--stumble N]
+    python tests/target/other_chat/server.py --port 8765 [--lose N] [--stumble N] [--tire N] [--die N]
 
 A form login answers with an opaque session cookie; the socket is opened with its value in the first frame. Circles are
 entered one by one. What waits for a member leaves as one JSON list per frame. `--lose N` silently drops the Nth
 delivery to somebody other than its author, once. Prints {"port": N} when it listens.
 
 There is a circle "lobby" for everybody, in which an old hand talks all day. One may also speak by HTTP; `--stumble N`
-answers the Nth such request with 503, after the message was taken.
+answers the Nth such request with 503, after the message was taken. `--tire N` closes each socket with 4002 after its
+Nth message, `--die N` ends the server in the middle of the Nth message of all.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import os
 import secrets
 import signal
 from typing import Any
@@ -44,6 +46,7 @@ class Visitor:
     def __init__(self, socket: web.WebSocketResponse, handle: str) -> None:
         self.socket = socket
         self.handle = handle
+        self.said = 0
         self.outbox: list[dict[str, Any]] = []
         self.news = asyncio.Event()
 
@@ -61,9 +64,9 @@ class Visitor:
 
 
 class Chat:
-    def __init__(self, lose: int, stumble: int) -> None:
-        self.lose, self.stumble = lose, stumble
-        self.deliveries = self.posts = 0
+    def __init__(self, lose: int, stumble: int, tire: int, die: int) -> None:
+        self.lose, self.stumble, self.tire, self.die = lose, stumble, tire, die
+        self.deliveries = self.posts = self.messages = 0
         self.passwords: dict[str, str] = {}
         self.sessions: dict[str, str] = {}
         self.circles: dict[str, Circle] = {"lobby": Circle("lobby", None)}
@@ -144,6 +147,8 @@ class Chat:
             async for message in socket:
                 if message.type == WSMsgType.TEXT:
                     self.take(visitor, json.loads(message.data))
+                    if visitor.said == self.tire > 0:
+                        await socket.close(code=4002, message=b"that was enough")
         finally:
             for circle in self.circles.values():
                 circle.present.discard(visitor)
@@ -165,6 +170,10 @@ class Chat:
             visitor.tell({"ev": "no", "ref": ref, "why": 400})
 
     def say(self, visitor: Visitor, circle: Circle, ref: Any, body: str) -> None:
+        visitor.said += 1
+        self.messages += 1
+        if self.messages == self.die:
+            os._exit(0)
         visitor.tell({"ev": "ok", "ref": ref})
         self.publish(circle, visitor.handle, body)
 
@@ -180,8 +189,7 @@ class Chat:
         return int(entry["n"])
 
 
-async def serve(port: int, lose: int, stumble: int) -> None:
-    chat = Chat(lose, stumble)
+async def serve(port: int, chat: Chat) -> None:
     app = web.Application()
     app.router.add_post("/session", chat.log_in)
     app.router.add_get("/me", chat.me)
@@ -208,8 +216,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8765, help="0: any free one")
     parser.add_argument("--lose", type=int, default=0, metavar="N", help="drop the Nth delivery; 0: none")
     parser.add_argument("--stumble", type=int, default=0, metavar="N", help="answer the Nth post with 503; 0: none")
-    arguments = parser.parse_args()
-    asyncio.run(serve(arguments.port, arguments.lose, arguments.stumble))
+    parser.add_argument("--tire", type=int, default=0, metavar="N", help="hang up after N messages; 0: never")
+    parser.add_argument("--die", type=int, default=0, metavar="N", help="end at the Nth message of all; 0: never")
+    given = parser.parse_args()
+    asyncio.run(serve(given.port, Chat(given.lose, given.stumble, given.tire, given.die)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,139 @@
+"""How connections ended, and when a platform stopped answering."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from checks.record import NOBODY, Flag, Kind, Phase
+from harness.report.figures import Records
+
+NO_CLOSE, NORMAL, TOO_BIG = 1006, 1000, 1009
+ROWS = 50
+"""Different endings that are listed; some platforms put an id into every reason."""
+SILENCE_S = 2.0
+"""A platform that has said nothing for longer than this, although it was asked, has stopped answering."""
+_SAID = [
+    Kind.OK, Kind.FAIL, Kind.DELIVER, Kind.REPLAY, Kind.CONNECT, Kind.JOIN, Kind.LEAVE, Kind.IDENTITY, Kind.PRESENCE,
+    Kind.RUN, Kind.READ,
+]  # fmt: skip
+_STATUS = {Kind.PROBE: "counter", Kind.LOGIN: "counter", Kind.REQUEST: "size", Kind.REVOKE: "size", Kind.WRITE: "size"}
+"""Where a request's status is; 0: no answer."""
+
+
+def endings(journals: Iterable[tuple[Records, Mapping[int, str]]]) -> list[dict[str, Any]]:
+    """Count connections by who ended them, close code and reason, most frequent first. `journals`: records and names.
+
+    by  "platform" or "earwitness" """
+    counts: Counter[tuple[str, int, str]] = Counter()
+    for records, names in journals:
+        ended = records[records["kind"] == Kind.DISCONNECT]
+        own = (ended["flags"] & int(Flag.OWN)) > 0
+        keys = np.stack([own.astype(np.int64), ended["counter"].astype(np.int64), ended["author"].astype(np.int64)])
+        for (ours, code, reason), count in zip(*_unique(keys), strict=True):
+            said = names.get(int(reason), "") if reason != NOBODY else ""
+            counts["earwitness" if ours else "platform", int(code), said] += int(count)
+    return [
+        {"by": by, "code": code, "reason": reason, "count": count}
+        for (by, code, reason), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:ROWS]
+    ]
+
+
+def _unique(keys: Any) -> tuple[Any, Any]:
+    found, counts = np.unique(keys, axis=1, return_counts=True)
+    return found.T.tolist(), counts.tolist()
+
+
+def ending_line(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line about the endings that are worth knowing; "" if there are none. Our own hanging up is not."""
+    theirs = [row for row in rows if row["by"] == "platform"]
+    too_big = sum(row["count"] for row in rows if row["by"] == "earwitness" and row["code"] == TOO_BIG)
+    parts = [_words(row) for row in theirs[:5]]
+    if len(theirs) > 5:
+        parts.append(f"{sum(row['count'] for row in theirs[5:]):,} others")
+    line = f"connections ended by the platform: {', '.join(parts)}" if parts else ""
+    if too_big:
+        limit = (
+            f"connections ended by earwitness: {too_big:,} with {TOO_BIG}, a frame was longer than its limit of 16 MiB"
+        )
+        line = f"{line}; {limit}" if line else limit
+    return line
+
+
+def _words(row: Mapping[str, Any]) -> str:
+    if row["code"] == NO_CLOSE:
+        return f"{row['count']:,} without a close frame ({NO_CLOSE})"
+    reason = f" {row['reason']!r}" if row["reason"] else ""
+    return f"{row['count']:,} with {row['code']}{reason}"
+
+
+def stopped(views: Sequence[Records]) -> dict[str, Any] | None:
+    """When the platform said its last word during the load, if users wanted something of it later and got nothing.
+
+    at_s, silent_s  seconds from the start of the load to that word, and from there to the end of the load
+    unanswered      messages and requests without answer since
+    ended           connections that ended since, not by us"""
+    phases = [view[view["kind"] == Kind.PHASE] for view in views]
+    begin, drain = _first(phases, Phase.LOAD), _first(phases, Phase.DRAIN)
+    if begin is None or drain is None:
+        return None
+    last = max([begin, *(_last_word(view, drain) for view in views)])
+    if drain - last < SILENCE_S * 1e9:
+        return None
+    waited = drain - int(SILENCE_S * 1e9)
+    said = given_up = failed = ended = still_open = 0
+    waiting = False
+    for view in views:
+        kind, t = view["kind"], view["t"]
+        since = (t > last) & (t <= drain)
+        invoked, cut = since & (kind == Kind.INVOKE), since & (kind == Kind.DISCONNECT)
+        cut &= (view["flags"] & int(Flag.OWN)) == 0
+        said += int(invoked.sum())
+        given_up += int((since & (kind == Kind.INFO)).sum())
+        failed += sum(int((since & (kind == what) & (view[slot] == 0)).sum()) for what, slot in _STATUS.items())
+        ended += int(cut.sum())
+        still_open += int(((kind == Kind.CONNECT) & (t <= drain)).sum())
+        still_open -= int(((kind == Kind.DISCONNECT) & (t <= drain)).sum())
+        waiting = waiting or bool((t[invoked | cut] <= waited).any())
+    if not (given_up or failed or (waiting and (said or not still_open))):
+        return None  # Nobody wanted anything of it for long enough.
+    return {
+        "at_s": round((last - begin) / 1e9, 1),
+        "silent_s": round((drain - last) / 1e9, 1),
+        "unanswered": max(said, given_up) + failed,
+        "ended": ended,
+    }
+
+
+def stopped_line(found: Mapping[str, Any]) -> str:
+    """One line about a platform that stopped answering."""
+    facts = [f"{found['ended']:,} connections ended"] * bool(found["ended"])
+    facts += [f"{found['unanswered']:,} messages and requests had no answer"] * bool(found["unanswered"])
+    return (
+        f"the platform stopped answering {found['at_s']} s after the load began: nothing came for the "
+        f"{found['silent_s']} s that were left ({', '.join(facts)})"
+    )
+
+
+def _first(phases: Sequence[Records], phase: Phase) -> int | None:
+    return min((int(t) for rows in phases for t in rows["t"][rows["counter"] == phase]), default=None)
+
+
+def _last_word(view: Records, drain: int) -> int:
+    """The time of the last thing before `drain` that came from the platform; 0 without any."""
+    at = int(np.searchsorted(view["t"], drain, side="right"))
+    for end in range(at, 0, -_BLOCK):
+        part = view[max(end - _BLOCK, 0) : end]
+        said = np.isin(part["kind"], _SAID)
+        for what, slot in _STATUS.items():
+            said |= (part["kind"] == what) & (part[slot] > 0)
+        if said.any():
+            return int(part["t"][np.flatnonzero(said)[-1]])
+    return 0
+
+
+_BLOCK = 65536
+"""Records that are searched at a time, from the end: the last word is near it on a platform that answers."""

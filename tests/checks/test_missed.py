@@ -1,0 +1,92 @@
+"""I25: a connection that stood open until a message's deadline owes it, whatever happens to the connection later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from checks import Flag, Kind, Outcome
+
+ANN, BOB, BOB2, EVE = range(4)
+MS = 1_000_000
+ON = int(Flag.OWN)
+
+
+def open_until(history: Any, end: int | None = 500, sent: int = 10, acked: int = 20) -> Any:
+    """Bob joins at 1 ms; Ann's message is acknowledged at `acked`; his connection is cut at `end` ms."""
+    history.join(BOB, t=MS).send(ANN, 1, t=sent * MS).ack(ANN, 1, 1, t=acked * MS)
+    return history if end is None else history.cut(BOB, t=end * MS)
+
+
+def test_lost_on_a_connection_that_ended_later(new_history: Callable[..., Any]) -> None:
+    """The socket fell silent, was cut after the bound, and nobody noticed: a violation, told in words."""
+    history = open_until(new_history(delivery_bound_s=0.1))
+    verdict = history.judge()["I25"]
+    assert (verdict.outcome, verdict.examined, verdict.violations) == (Outcome.FAIL, 1, 1)
+    assert history.tell(verdict).sentence == (
+        "bob on tab 1 was connected to room-1 until after the deadline of #1 of ann, and it did not come on that"
+        " connection in time"
+    )
+
+
+@pytest.mark.parametrize(("end", "violations"), [(120, 0), (121, 1)])
+def test_the_bound_must_have_passed(new_history: Callable[..., Any], end: int, violations: int) -> None:
+    """A connection that is cut before the deadline owes nothing; one that is cut just after it does."""
+    assert open_until(new_history(delivery_bound_s=0.1), end).judge()["I25"].violations == violations
+
+
+@pytest.mark.parametrize(("at", "violations"), [(120, 0), (600, 1)])
+def test_resumed_too_late(new_history: Callable[..., Any], at: int, violations: int) -> None:
+    """It comes after a reconnection: in time is good, after the deadline it had been missed."""
+    history = open_until(new_history(delivery_bound_s=0.1), 300 if at > 300 else 121)
+    history.join(BOB, conn=9, t=(at - 5) * MS, flags=int(Flag.CONTINUED)).hear(BOB, ANN, 1, 1, conn=9, t=at * MS)
+    assert history.judge()["I25"].violations == violations
+
+
+@pytest.mark.parametrize(
+    "excused",
+    [
+        lambda h: h.hear(BOB, ANN, 1, 1, t=60 * MS),
+        lambda h: h.leave(BOB, t=100 * MS),
+        lambda h: h.add(Kind.KICK, BOB, conv=0, t=100 * MS),
+        lambda h: h.add(Kind.FAULT, flags=ON, t=50 * MS),
+        lambda h: h.drained(t=110 * MS),
+        lambda h: h.join(BOB, t=15 * MS),
+        lambda h: h.replay(BOB, ANN, 1, 1, conn=8, t=60 * MS) if h.join(BOB, conn=8, t=5 * MS) else h,
+    ],
+    ids=["it came", "left", "removed", "fault", "drain", "joined later", "beside on another connection"],
+)
+def test_what_excuses(new_history: Callable[..., Any], excused: Callable[[Any], Any]) -> None:
+    """Nothing was missed, or nobody could have owed it."""
+    assert excused(open_until(new_history(delivery_bound_s=0.1))).judge()["I25"].violations == 0
+
+
+def test_what_is_not_known(new_history: Callable[..., Any]) -> None:
+    """Without the connection's end, or with a journal that lacks its end, nothing is concluded."""
+    assert open_until(new_history(delivery_bound_s=0.1), None).judge()["I25"].examined == 0
+    torn = open_until(new_history(delivery_bound_s=0.1))
+    torn.torn = {0}
+    assert torn.judge()["I25"].violations == 0
+
+
+def test_the_generator_stood_still(new_history: Callable[..., Any]) -> None:
+    """A device may have been late in writing it down by as much as the load process stood still."""
+    history = open_until(new_history(delivery_bound_s=0.1), 500)
+    infos = history.infos
+    history.infos = lambda: [
+        type(info)(
+            name=info.name, records=info.records, footer={**info.footer, "lag_ms": {"p99": 1.0, "max": 400.0}},
+            torn=False, meta=info.meta,
+        )
+        for info in infos()
+    ]  # fmt: skip
+    assert history.judge()["I25"].violations == 0
+
+
+def test_a_member_who_was_removed_owes_nothing_until_the_end(new_history: Callable[..., Any]) -> None:
+    """I5b: a removal ends the duty, also where the platform does not tell the device."""
+    history = new_history().join(BOB).join(BOB2).add(Kind.KICK, BOB, conv=0)
+    history.send(ANN, 1).ack(ANN, 1, 1).drained()
+    assert history.judge()["I5b"].violations == 0
