@@ -24,7 +24,7 @@ from checks.fold import (
     finding,
     invoked,
 )
-from checks.kinds import CONTENT, HEARD_OR_READ, K_DELIVER, K_INVOKE, LISTENED, MISROUTED, UNTRUSTED
+from checks.kinds import CONTENT, HEARD_OR_READ, K_DELIVER, K_INVOKE, K_STORED, LISTENED, MISROUTED, UNTRUSTED
 from checks.record import Flag, Kind
 from checks.resolve import AGAIN_HERE, AGAIN_ON_DEVICE
 from checks.roster import Roster
@@ -67,8 +67,8 @@ def repeats(
 
 @kernel
 def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array, out: Array, totals: Array) -> None:
-    """totals: examined, corrupt rows in `out`, rows in `changed`: message, 1 if this is its sending, digest, size
-    (-1: not comparable), rec."""
+    """totals: examined, corrupt rows in `out`, rows in `changed`: message, whence (1 its sending, 2 the final state,
+    0 a delivery), digest, size (-1: not comparable), rec."""
     for i in range(len(records)):
         r = records[i]
         kind = r["kind"]
@@ -77,7 +77,7 @@ def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array
         if kind != K_INVOKE:
             totals[0] += 1
             if r["flags"] & CORRUPT:
-                note(out[totals[1]], 0, journal, r, -1, -1, -1)
+                note(out[totals[1]], 0, journal, r, -1, -1, 2 if kind == K_STORED else -1)
                 totals[1] += 1
                 continue
         if mids[i] < 0:
@@ -94,7 +94,7 @@ def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array
         row = changed[totals[2]]
         totals[2] += 1
         row[0] = mids[i]
-        row[1] = 1 if kind == K_INVOKE else 0
+        row[1] = 1 if kind == K_INVOKE else 2 if kind == K_STORED else 0
         row[2] = r["digest"]
         row[3] = r["size"] if first else -1
         row[4] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
@@ -211,7 +211,7 @@ class Integrity(PerRecord):
         rows = rows[(messages["flags"][rows[:, 0]] & INVOKED) > 0]
         sent: dict[int, tuple[int, int, int]] = {}
         for mid, own, digest, size, rec in rows.tolist():
-            if own:
+            if own == 1:
                 sent[mid] = (digest, max(size, sent.get(mid, (0, -1, 0))[1]), rec)
         changed, violations = [], self.suspects.total
         for mid, (digest, size, _) in sent.items():  # the first record of it was the wrong one
@@ -225,18 +225,20 @@ class Integrity(PerRecord):
         for mid, own, digest, size, rec in rows.tolist():
             m = messages[mid]
             true_digest, true_size, _ = sent.get(mid, (int(m["digest"]), int(m["size"]), 0))
-            if not own and (digest != true_digest or (size != true_size and min(size, true_size) >= 0)):
+            if own != 1 and (digest != true_digest or (size != true_size and min(size, true_size) >= 0)):
                 violations += 1
-                changed.append((1, rec, 0, -1, mid, -1, -1, size, -1))
+                changed.append((1, rec, 0, -1, mid, -1, -1, size, own))
         told = sorted([*self.suspects.rows, *changed], key=lambda row: row[REC])[:FINDINGS]
         return self.conclude([self.describe(world, row) for row in told], violations=violations)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        stored = row[Y] == 2
         if row[MID] < 0:
-            return finding(world, "corrupt", row, row[REC])
+            return finding(world, "corrupt-in-store" if stored else "corrupt", row, row[REC])
         m = world.messages()[row[MID]]
         whole = (*row[:CONV], int(m["conv"]), *row[X:])
-        return finding(world, "changed", whole, invoked(world, row[MID]), row[REC])
+        what = "changed-in-store" if stored else "changed"
+        return finding(world, what, whole, invoked(world, row[MID]), row[REC])
 
 
 class Isolation(PerRecord):

@@ -19,7 +19,8 @@ class KeyIntegrity(Budgeted):
     theirs.
 
     Examined: answers to disguised attempts after the user's first refusal, and answers to those who were never rightly
-    refused after another's first right refusal. UNKNOWN where there was no such attempt in disguise."""
+    refused after another's first right refusal. Without an attempt in disguise only *charged* is judged; the facts say
+    how many there were of each."""
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
         attempts = violations = 0
@@ -32,12 +33,10 @@ class KeyIntegrity(Budgeted):
                 violations += int((excess > 0).sum())
                 findings.append(widest(self.roster, budget, granted, "widened"))
         neighbours, charged = self._neighbours(budget, users)
-        unknown = "" if attempts else "nobody who was limited tried another address or token"
         return self.conclude(
             self.found([*findings, *charged]),
             examined=attempts + neighbours,
             violations=violations + len(charged),
-            unknown=unknown if attempts + neighbours else "",
             facts={"disguised": attempts, "neighbours": neighbours},
         )
 

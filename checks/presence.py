@@ -167,9 +167,9 @@ def _shown(world: World) -> list[Shown]:
     for row, rec in rows_of(world.kept, Kind.PRESENCE):
         user, conv = _user(world, row["author"]), row["conv"]
         if user >= 0 and not {(user, conv), (_user(world, row["client"]), conv)} & moved:
-            told[rec >> REC_BITS, row["conn"], user, conv].append((row, rec))
+            told[rec >> REC_BITS, row["conn"], row["client"], user, conv].append((row, rec))
     found = []
-    for (journal, conn, user, conv), rows in told.items():
+    for (journal, conn, _, user, conv), rows in told.items():
         until = min(ends.get((journal, conn), NEVER), drained.get(journal, NEVER))
         times = [row["t"] for row, _ in rows]
         for at, (row, rec) in enumerate(rows):

@@ -11,14 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from zlib import crc32
 
-from checks.record import NOBODY, RECORD, Flag, Kind
+from checks.record import NOBODY, NONE, RECORD, Flag, Kind, State
 from harness.record.columns import ABSENT, ENUMS, FLAG_BITS, GENERIC, KINDS, MESSAGE_KINDS, OWN, TEXTS
 from harness.record.journal import Journal
 
 SLOTS: Final = ("client", "conn", "conv", "author", "counter", "seq", "aux", "size", "digest")
-_ANY_KIND: Final = frozenset(("journal", "index", "time_ns", "kind", "flags", "user", "sender_id", "message", "text"))
+_ANY_KIND: Final = frozenset(("journal", "index", "time_ns", "kind", "flags", "user"))
+_OF_MESSAGES: Final = frozenset(("message", "text"))
+_STATEFUL: Final = frozenset((Kind.WRITE, Kind.SEEN))
+_PUSHED: Final = frozenset((Kind.PRESENCE, Kind.SEEN))
+"""What is pushed on a connection: without one it belongs to the client's present one, if there is any."""
 _CONNECTED: Final = MESSAGE_KINDS - {Kind.STORED} | {Kind.CONNECT, Kind.DISCONNECT, Kind.JOIN, Kind.LEAVE, Kind.RUN}
-_CLIENTLESS: Final = frozenset((Kind.FAULT, Kind.PHASE, Kind.PROBE, Kind.READ_END, Kind.STORED))
+_CLIENTLESS: Final = frozenset((Kind.FAULT, Kind.PHASE, Kind.PROBE, Kind.READ_END, Kind.STORED, Kind.SEEN))
+_BIG_COUNTER: Final = 1 << 20
+"""Counters from here on are times or database ids. Each gets the next number from here on: checks keep tables by them."""
 _HEARD: Final = frozenset((Kind.DELIVER, Kind.REPLAY, Kind.STORED))
 _RANGES: Final = {
     name: (0, 2 ** (8 * size) - 1) if RECORD[name].kind == "u" else (-(2**63), 2**63 - 1)
@@ -85,7 +91,8 @@ class Rows:
         self._counters: dict[int, int] = {}
         self._by_name: dict[str, Sent] = {}
         self._by_number: dict[tuple[int, int], Sent] = {}
-        self._unsent: set[str] = set()
+        self._big_counters: dict[tuple[int, int], int] = {}
+        self._big_used: dict[int, int] = {}
 
     def write(self, row: Mapping[str, Any], journal: Journal) -> None:
         """Append the record that `row` means to `journal`."""
@@ -109,8 +116,16 @@ class Rows:
         if client != NOBODY:
             self.user_of.setdefault(client, self.users.number(row["user"]) if "user" in row else None)
         self._fill_connection(slots, kind, journal)
+        edit = kind in _STATEFUL and slots["proc"] == State.EDIT
+        if kind in MESSAGE_KINDS or edit:
+            self._fold_counter(slots, kind)
         if kind in MESSAGE_KINDS:
             self._fill_message(slots, row, kind)
+        elif edit:
+            self._fill_edit(slots, row, kind)
+        elif _OF_MESSAGES & row.keys():
+            column = next(iter(_OF_MESSAGES & row.keys()))
+            raise RowError(f"{column!r} is no column of a row of kind {kind.name.lower()}, only of messages and edits")
         elif kind in (Kind.JOIN, Kind.LEAVE) and slots["conv"] == NOBODY:
             raise RowError(f"'conversation' is missing: expected which one the {kind.name.lower()} is about")
         if kind is Kind.JOIN:
@@ -121,7 +136,7 @@ class Rows:
         for column, value in row.items():
             slot = columns.get(column)
             if slot is None:
-                if column not in _ANY_KIND:
+                if column not in _ANY_KIND | _OF_MESSAGES and (column != "sender_id" or columns.get("sender") is None):
                     possible = _columns_of(kind)
                     raise RowError(
                         f"{column!r} is no column of a row of kind {kind.name.lower()}, which may have: {possible}"
@@ -150,7 +165,11 @@ class Rows:
 
     def _fill_connection(self, slots: dict[str, int], kind: Kind, journal: Journal) -> None:
         client = slots["client"]
-        if kind not in _CONNECTED or client == NOBODY:
+        if kind not in _CONNECTED | _PUSHED or client == NOBODY:
+            return
+        if kind in _PUSHED:
+            if kind is Kind.PRESENCE or slots["seq"] == NONE:  # else it was asked for, by HTTP
+                slots["conn"] = slots["conn"] or self._connection.get(client, 0)
             return
         if slots["conn"]:
             self._connection[client] = slots["conn"]
@@ -180,6 +199,35 @@ class Rows:
             if "text" not in row:
                 slots["size"], slots["digest"] = slots["size"] or sent.size, slots["digest"] or sent.digest
 
+    def _fill_edit(self, slots: dict[str, int], row: Mapping[str, Any], kind: Kind) -> None:
+        """An edit names its message as the message's own rows do; its `version` is that of the message then."""
+        if "text" in row:
+            slots["digest"] = crc32(_text(row, "text").encode("utf-8", "surrogatepass"))
+        if "message" not in row:
+            return
+        sent = self._by_name.get(name := _text(row, "message"))
+        if sent is None:
+            raise RowError(f"message {name!r} has no 'invoke' row before this {kind.name.lower()}")
+        if "value" in row and "version" in row:
+            raise RowError("with 'message', 'version' and 'value' are the same: leave one of them out")
+        if "version" in row:
+            slots["aux"] = slots["counter"]
+        slots["author"], slots["counter"] = sent.author, sent.counter
+        if slots["conv"] == NOBODY:
+            slots["conv"] = sent.conv
+
+    def _fold_counter(self, slots: dict[str, int], kind: Kind) -> None:
+        """Give a counter that is a time or an id the author's next number; a message keeps its number in all rows."""
+        counter = slots["counter"]
+        author = slots["client"] if kind is Kind.INVOKE and slots["author"] == NOBODY else slots["author"]
+        if counter < _BIG_COUNTER or author == NOBODY:
+            return
+        key = author, counter
+        if key not in self._big_counters:
+            used = self._big_used[author] = self._big_used.get(author, 0) + 1
+            self._big_counters[key] = _BIG_COUNTER + used
+        slots["counter"] = self._big_counters[key]
+
     def _fill_invoke(self, slots: dict[str, int], row: Mapping[str, Any]) -> None:
         if slots["conv"] == NOBODY:
             raise RowError("'conversation' is missing: expected where the message was sent")
@@ -187,10 +235,6 @@ class Rows:
         if slots["author"] == NOBODY:
             slots["author"] = slots["client"]
         name = _text(row, "message") if "message" in row else None
-        if name in self._unsent:
-            raise RowError(
-                f"message {name!r} was heard in a row before the one that sends it: write rows as they happen"
-            )
         sent = self._by_name.get(name) if name is not None else None
         if sent is not None:  # a retry
             sent.attempts += 1
@@ -213,8 +257,7 @@ class Rows:
             sent = self._by_name.get(name := _text(row, "message"))
             if sent is None and kind not in _HEARD:
                 raise RowError(f"message {name!r} has no 'invoke' row before this one: write rows as they happen")
-            if sent is None:  # nobody's: what I8 is about
-                self._unsent.add(name)
+            if sent is None:  # nobody's, or not sent yet: what I8 is about
                 slots["flags"] |= Flag.FOREIGN_RUN
             return sent
         if slots["author"] == NOBODY or not slots["counter"]:
