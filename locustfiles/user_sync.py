@@ -18,7 +18,13 @@ story(
     rooms=(5, 10),
     devices=DEVICES,
     faults=f"wipe:redis@{FORGETTING_S}s",
-    opportunities=("rename-after-removal", "ban-several-devices", "redis-without-file", "frontend-identity"),
+    opportunities=(
+        "rename-after-removal",
+        "removal-among-messages",
+        "ban-several-devices",
+        "redis-without-file",
+        "frontend-identity",
+    ),
 )
 
 
@@ -27,7 +33,11 @@ class Person(AccountUser, Removing):
 
     @task(8)
     def chat(self):
-        self.say()
+        """Whoever was put out of a conversation does not talk, but takes another name."""
+        if self.session.outside:
+            self.rename()
+        else:
+            self.say()
 
     @task(2)
     def take_another_name(self):

@@ -32,9 +32,19 @@ story(
 class Member(ChatUser):
     """Chats: mostly in small company, sometimes before everybody."""
 
+    def on_start(self):
+        super().on_start()
+        unusual = (self.number_messages_like_everybody_else, self.tell_a_long_story, self.say_something_by_http_too)
+        first = self.number % len(unusual)
+        self.unusual = [*unusual[first:], *unusual[:first]]
+
     @task(12)
     def chat_with_a_few(self):
-        self.say(self.rooms[SMALL])
+        """What is unusual comes first: everybody does each once, so that a short run has it too."""
+        if self.unusual:
+            self.unusual.pop(0)()
+        else:
+            self.say(self.rooms[SMALL])
 
     @task(6)
     def chat_with_some(self):

@@ -64,10 +64,7 @@ class AccountUser(Leaver):
         with self._turn:
             old = self._fresh()
             self._show_everywhere(old)
-            others = [
-                user for user in self.part.users if user.person is self.person and user is not self and user.online
-            ]
-            self.part.occurred["ban-several-devices"] += self._set_active(accounts, False) and bool(others)
+            self._set_active(accounts, False)
             with self._recording():
                 gevent.sleep(bound_s + LATER_S)
                 self._try_everywhere(old)

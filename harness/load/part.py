@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import count as count_on
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ class Part:
     story  counts of the story's own errors in this process, for the footer
     occurred  how often each opportunity (`harness.report.opportunities`) occurred here, for the footer
     asking  users of this process with an open question to the agent, by room label
+    turns  numbers by which the users of this process take turns at what only some of them need to do
     shared_ids  users of this process who had a message acknowledged, by room label and client id that several use
     crowd  users of all processes that share the planned arrivals; known when everybody is here
     index, count  this process among the load processes: user numbers are index, index + count, index + 2 count…
@@ -79,6 +81,7 @@ class Part:
         self.users: list[ChatUser] = []
         self.occurred: Counter[str] = Counter()
         self.asking: dict[str, set[int]] = {}
+        self.turns = count_on()
         self.shared_ids: dict[tuple[str, str], set[int]] = {}
         self.everyone_here = Event()
         self.arrivals = Arrivals.parse(assignment.get("arrivals", ""))

@@ -24,7 +24,7 @@ EXACT, BLANK, KINDS = 0, 1, 4
 class Saying(Connected):
     """Part of `ChatUser`. In tasks: `say_long`, `say_by_shared_id`, `say_by_http`."""
 
-    _long = _shared = 0
+    _shared = 0
 
     def _go_on_or_stop(self) -> None:
         raise NotImplementedError
@@ -40,8 +40,7 @@ class Saying(Connected):
         session, plan = self.session, self.part.plan
         stated = self.part.target.contract.message_bytes_max
         most = stated or UNSTATED_BYTES
-        kind = (self.number + self._long) % KINDS
-        self._long += 1
+        kind = next(self.part.turns) % KINDS
         counter = session.counter + 1
         around = overhead(plan.tag, self.number, room.number, counter, session.proc, 1)
         size = most - around

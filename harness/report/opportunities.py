@@ -21,7 +21,9 @@ from harness.report.stages import FOLDERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "opportunities.md"
 FOOTER_KEY = "opportunities"
-"""In the footer of a journal: how often each occurred among the users of that process."""
+"""In the footer of a journal how often each occurred among the users of that process; in run.json what the story
+names."""
+BAN = "ban-several-devices"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,8 @@ class Opportunity:
     """One situation.
 
     occurs  what has happened when it is counted
-    by      methods of the users' classes that create it, any of them is enough; or, of a fault, its name in records
+    by      methods of the users' classes that create it, any of them is enough
+    fault   name of the fault that is it
     checks  that judge what the platform then does
     """
 
@@ -90,7 +93,7 @@ ALL = (
         checks=("I12", "I13", "I41"),
     ),
     Opportunity(
-        id="ban-several-devices",
+        id=BAN,
         occurs="A user was banned while another of their devices was connected.",
         by=("be_banned",),
         checks=("I30", "I34"),
@@ -138,7 +141,32 @@ def occurred(history: History) -> dict[str, int]:
         begun = faults[(faults["flags"] & Flag.OWN) > 0]
         names = Counter(view.names.get(int(name), "") for name in begun["author"])
         counts.update({one.id: names[one.fault] for one in ALL if one.fault and names[one.fault]})
+    counts[BAN] += _bans_with_devices(history)
     return {id: count for id, count in counts.items() if id in BY_ID and count > 0}
+
+
+def _bans_with_devices(history: History) -> int:
+    """Count confirmed bans of users who had another device connected when the ban was asked for. From records,
+    because the devices of one user may belong to several load processes."""
+    user_of = history.roster.user_of
+    bans: list[tuple[int, int]] = []
+    spans: dict[int, list[tuple[int, int, int]]] = {}
+    for view in history.journals:
+        kinds = view.records["kind"]
+        begun: dict[int, tuple[int, int]] = {}
+        for record in view.records[(kinds == Kind.CONNECT) | (kinds == Kind.DISCONNECT) | (kinds == Kind.REVOKE)]:
+            kind, t, client, conn = (int(record[name]) for name in ("kind", "t", "client", "conn"))
+            if kind == Kind.REVOKE and record["counter"] == 0 and record["flags"] & Flag.ACCEPTED:
+                bans.append((client, int(record["seq"])))
+            elif kind == Kind.CONNECT:
+                begun[conn] = client, t
+            elif kind == Kind.DISCONNECT and conn in begun and client < len(user_of):
+                spans.setdefault(user_of[client], []).append((*begun.pop(conn), t))
+    return sum(
+        client < len(user_of)
+        and any(other != client and start < t < end for other, start, end in spans.get(user_of[client], ()))
+        for client, t in bans
+    )
 
 
 def told(history: History) -> dict[str, Any]:

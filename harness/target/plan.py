@@ -140,7 +140,7 @@ class Plan:
         before, after = (BLANKS, BLANKS[::-1]) if blank_ends else ("", "")
         text = f"{before}{author}.{counter} {self.payloads[counter % PAYLOADS]} "
         left = size - len(text.encode()) - len(after)
-        filler = b"and so on, " * (max(0, left) // 11 + 1)
+        filler = b"and-so-on." * (max(0, left) // 10 + 1)
         return text + filler[: max(0, left)].decode() + after
 
     def rng(self, number: int) -> Random:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.client.body import Body, decode, decode_fields, encode
+from harness.client.body import Body, decode, decode_fields, encode, overhead
 
 numbers = st.integers(0, (1 << 31) - 1)
 payload = st.text(max_size=60)
@@ -62,3 +62,11 @@ def test_the_plain_tuple_is_the_body() -> None:
     """`decode_fields` is `decode` without the names."""
     body, _ = encode("r", 1, 2, 3, 4, 1, "x")
     assert decode(body) == decode_fields(body)
+
+
+@given(numbers, numbers, st.integers(1, (1 << 32) - 1), st.integers(0, 10**6), st.integers(1, 255), payload)
+def test_the_room_that_a_payload_has(author: int, conv: int, counter: int, proc: int, attempt: int, text: str) -> None:
+    """A body is as many bytes longer than its payload as `overhead` says."""
+    body, _ = encode("run1", author, conv, counter, proc, attempt, text)
+    around = overhead("run1", author, conv, counter, proc, attempt)
+    assert len(body.encode("utf-8", "surrogatepass")) == around + len(text.encode("utf-8", "surrogatepass"))

@@ -10,7 +10,7 @@ import pytest
 from checks.record import AGENT as AN_AGENT
 from checks.record import FOREIGN, NOBODY, NONE, Flag, Kind
 from harness.client.body import decode, encode
-from harness.client.events import JOINED, MESSAGE, OTHER
+from harness.client.events import ACK, JOINED, MESSAGE, OTHER
 from harness.client.session import AGENT_EVENTS
 from harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN
 from tests.client.spoken import frame, kinds, last, message, start
@@ -306,3 +306,56 @@ def test_a_question_is_a_message_in_another_frame(stage: Any) -> None:
     assert said[:2] == ["ask", "a"]
     assert (last(stage)["kind"], last(stage)["counter"]) == (Kind.INVOKE, 1)
     assert json.loads(stage.session.send(300, "a", "so"))["c"] == "a"
+
+
+def test_a_request_beside_the_socket_is_answered_whatever_becomes_of_it(stage: Any) -> None:
+    """The cut ends what waits on the connection, not the request; its answer is on no connection."""
+    start(stage)
+    stage.session.send(200, "a", "by socket")
+    stage.session.send(210, "a", "by HTTP", posted=True)
+    stage.session.closed(300, 1006, own=False)
+    assert kinds(stage)[-2:] == [Kind.INFO, Kind.DISCONNECT]
+    assert stage.session.pending == 1
+    stage.session.connected(400, 5_000_000)
+    stage.session.answered(410, [(ACK, "a", None, 8, None, "run1-3-2", None)])
+    row = last(stage)
+    assert (row["kind"], row["counter"], row["conn"], row["seq"]) == (Kind.OK, 2, 0, 8)
+    assert stage.session.unanswered() == ["run1-3-1"]
+    stage.session.heard(420, frame(k="ack", c="a", i="run1-3-1", q=7))
+    assert last(stage)["conn"] == 2, "an answer on the socket is on a connection again"
+
+
+def test_a_request_without_an_answer_puts_what_follows_in_no_order_with_it(stage: Any) -> None:
+    """INFO, and another proc from then on; a time limit of the socket does not touch it before."""
+    start(stage)
+    stage.session.send(200, "a", "by HTTP", posted=True)
+    assert stage.session.timeouts(10**12, 1) == []
+    stage.session.abandon(300, "run1-3-1")
+    assert (last(stage)["kind"], last(stage)["conn"]) == (Kind.INFO, 0)
+    stage.session.send(400, "a", "later")
+    assert last(stage)["proc"] == 2
+
+
+def test_at_the_end_of_the_run_a_request_has_no_answer(stage: Any) -> None:
+    """Who closes the socket by himself waits no longer."""
+    start(stage)
+    stage.session.send(200, "a", "by HTTP", posted=True)
+    stage.session.closed(300, 1000, own=True)
+    assert kinds(stage)[-2:] == [Kind.INFO, Kind.DISCONNECT]
+    assert stage.session.pending == 0
+
+
+def test_a_message_under_a_client_id_of_others(stage: Any) -> None:
+    """Its body says whose it is all the same; the answer is found by that id, and so is the retry."""
+    start(stage)
+    sent = json.loads(stage.session.send(200, "a", "x", message_id="run1-shared-1"))
+    body = decode(sent["t"])
+    assert sent["i"] == "run1-shared-1"
+    assert body is not None
+    assert (body.author, body.counter) == (3, 1)
+    stage.session.closed(300, 1006, own=False)
+    stage.session.connected(400, 5_000_000)
+    again = json.loads(stage.session.retry(410, "run1-shared-1"))
+    assert again["i"] == "run1-shared-1"
+    stage.session.heard(420, frame(k="ack", c="a", i="run1-shared-1", q=7))
+    assert (last(stage)["kind"], last(stage)["counter"], last(stage)["seq"]) == (Kind.OK, 1, 7)

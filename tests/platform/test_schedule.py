@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SettingsError
-from harness.platform.faults.kinds import Cut, Disturb, Kill, Replace, Restart, Skew
+from harness.platform.faults.kinds import Cut, Disturb, Kill, Replace, Restart, Skew, Wipe
 from harness.platform.faults.orders import faults_of, links_needed
 from harness.platform.faults.schedule import EXAMPLES, read_schedule
 
 ENDPOINTS = {"backends": {"backend-1": "http://127.0.0.1:1"}, "auth": "http://127.0.0.1:2", "links": ["users/edge"]}
-SERVICES = ["postgres", "auth", "backend-1", "edge", "links"]
+SERVICES = ["postgres", "auth", "backend-1", "edge", "valkey", "links"]
 
 
 def test_the_example_of_the_guide() -> None:
@@ -75,7 +75,7 @@ def test_faults_of_a_platform() -> None:
     """Each entry becomes its object; a cut that lasts refuses; links are named by where they lead."""
     plan = read_schedule(
         "kill:auth@1s,crash:backend-1@2s,replace:backend-1@3s,cut:edge@4s,cut:edge@5s+1s,skew:backend-1@6s=2s,"
-        "restart:edge@7s"
+        "restart:edge@7s,wipe:redis@8s"
     )
     assert links_needed(plan) == ("edge",)
     assert faults_of(plan, SERVICES, ENDPOINTS) == [
@@ -86,15 +86,17 @@ def test_faults_of_a_platform() -> None:
         Disturb(("users/edge",), {"refusing": True}, cutting=True),
         Skew("backend-1", "http://127.0.0.1:1", 2.0),
         Restart("edge"),
+        Wipe("valkey"),
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("kill:moon@1s", "there is no service moon; there are auth, backend-1, edge, postgres"),
+        ("kill:moon@1s", "there is no service moon; there are auth, backend-1, edge, postgres, valkey"),
         ("kill:links@1s", "there is no service links"),
         ("delay:auth@1s=1s", "this platform has no link auth; start it with `earwitness up --link auth`"),
+        ("wipe:postgres@1s", "only redis can lose its file"),
         ("skew:edge@1s=1s", "only auth and backends have a clock of their own"),
     ],
 )

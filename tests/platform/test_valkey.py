@@ -55,3 +55,28 @@ def test_the_program_is_the_set_one_then_one_on_path_then_the_wheels(
     monkeypatch.setenv("EARWITNESS_VALKEY", "/no/such/valkey")
     with pytest.raises(PlatformError, match="/no/such/valkey"):
         find_program()
+
+
+async def test_wiped_it_knows_nothing_and_serves(port: ReservedPort, supervised: Any) -> None:
+    """The append-only file is gone with the process; the password stays, and what is written then is kept again."""
+    valkey = Valkey(port)
+    async with supervised(valkey.spec()) as supervisor:
+        with redis.Redis.from_url(valkey.url) as client:
+            client.set("key", "lost")
+        await supervisor.wipe("valkey")
+        with redis.Redis.from_url(valkey.url) as client:
+            assert client.get("key") is None
+            client.set("other", "kept")
+        await supervisor.kill("valkey")
+        await supervisor.start_again("valkey")
+        with redis.Redis.from_url(valkey.url) as client:
+            assert client.get("other") == b"kept"
+
+
+async def test_a_service_without_data_cannot_be_wiped(standins: Any, supervised: Any) -> None:
+    """It says so, and goes on."""
+    async with supervised(standins.spec("edge")) as supervisor:
+        pid = supervisor.status()["edge"]["pid"]
+        with pytest.raises(PlatformError, match="has no data that it could lose"):
+            await supervisor.wipe("edge")
+        assert supervisor.status()["edge"]["pid"] == pid

@@ -137,3 +137,12 @@ def test_rooms_whose_messages_a_process_hears_more_than_once() -> None:
     assert sizes(plan, 2) == {5, 10}
     assert sizes(plan, 4) == {10}
     assert sizes(Plan(seed=1, tag="t", users=20, sizes=(2, 5, 10), devices=2), 4) == {5, 10}
+
+
+@given(st.integers(700, 70_000), st.integers(0, 500), st.integers(1, 500), st.booleans())
+def test_long_texts_are_as_long_as_asked(size: int, author: int, counter: int, blank_ends: bool) -> None:
+    """In bytes, whatever characters are in them; with blanks at both ends a server that trims would change them."""
+    text = Plan(seed=7, tag="t", users=3, sizes=(3,)).long_payload(author, counter, size, blank_ends=blank_ends)
+    assert len(text.encode()) == size
+    assert (len(text.strip()) == len(text) - 6) == blank_ends
+    assert text.strip().startswith(f"{author}.{counter} ")

@@ -13,7 +13,12 @@ from harness.platform.launch import offered
 JUDGED_BY = "I1 I2 I3 I4 I5a I5b I6 I7 I8 I9 I10 I11 I12 I13 I14 I15 I16 I17 I19 I20 I21 I24"
 SMALL = 0
 BEFORE_RESTART = 15
-story(__file__, judged_by=JUDGED_BY.split(), rooms=(4, 16))
+story(
+    __file__,
+    judged_by=JUDGED_BY.split(),
+    rooms=(4, 16),
+    opportunities=("cut-in-mid-send", "removal-among-messages"),
+)
 
 
 class Rough(Cutting, Reading, Removing, Asking):
