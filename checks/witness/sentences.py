@@ -146,6 +146,10 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I33", "elsewhere"): "{person}'s browser finished a login that another browser had begun",
     ("I34", "outlived"): "{who} heard {message} in {where}, which was said {late} ms after the authority of the"
     " connection had ended",
+    (
+        "I34",
+        "accepted",
+    ): "{message}, which was sent in {where} {late} ms after the authority of its connection had ended, was accepted",
     ("I41", "missing"): "{person} has an account, but the main database does not know it",
     ("I41", "orphan"): "the main database has an account of {person} that the auth database does not know",
     ("I41", "differs"): "the two databases differ about {person} ({state})",
