@@ -9,7 +9,7 @@ from checks.contract import Contract
 from checks.fold import FINDINGS, MID, REC, WHAT, Described, End, Folding, X, Y, finding
 from checks.heard import note
 from checks.kinds import K_DELIVER, K_INVOKE, K_STORED
-from checks.record import AGENT, Flag, Kind
+from checks.record import AGENT, NOBODY, Flag, Kind
 from checks.roster import Roster
 from checks.tables import COUNTER_MAX, DELIVERED, DISPUTED, INVOKED, MISPLACED, PAGE_BITS, STORED, Array, Int
 from checks.verdict import Finding, Verdict
@@ -24,7 +24,9 @@ FOREIGN_RUN = int(Flag.FOREIGN_RUN)
 
 @kernel
 def ghosts(records: Array, journal: Int, mids: Array, convs: Int, here: Array, out: Array, totals: Array) -> None:
-    """here: by client, whether it speaks in this journal. totals: examined, rows."""
+    """here: by client, whether it speaks in this journal. totals: examined, rows, messages of the platform itself.
+
+    Of the platform itself is a body of no run (it has no counter) whose sender is no user of this run: "ann joined"."""
     clients = len(here)
     for i in range(len(records)):
         r = records[i]
@@ -38,6 +40,9 @@ def ghosts(records: Array, journal: Int, mids: Array, convs: Int, here: Array, o
         foreign = r["flags"] & FOREIGN_RUN
         if foreign and r["author"] == AGENT:
             continue
+        if foreign and r["author"] == NOBODY and r["counter"] == 0 and not 0 <= r["aux"] < clients:
+            totals[2] += 1
+            continue
         totals[0] += 1
         absurd = r["author"] >= clients or r["counter"] == 0 or r["counter"] >= COUNTER_MAX or r["conv"] >= convs
         if foreign or absurd:
@@ -49,12 +54,15 @@ class NoCreation(Folding):
     """Whatever is heard or stored was sent by somebody in this run.
 
     A body of another run, or of an author or counter that cannot be, is a violation at once; a message that nobody
-    sent is one at the end, unless its author's journal lacks its end, which makes the verdict UNKNOWN. Not looked
-    at: corrupt bodies (I10), history replayed on joining, what an agent of the platform wrote."""
+    sent is one at the end, unless its author's journal lacks its end, which makes the verdict UNKNOWN.
+
+    Not a violation: a message that is none of ours and whose sender is no user of this run, as platforms post about
+    people who come and go; such messages are counted. Skipped: corrupt bodies (I10), history replayed on joining, what
+    an agent of the platform wrote."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
-        self._totals = np.zeros(2, np.int64)
+        self._totals = np.zeros(3, np.int64)
         self._here: dict[int, Array] = {}
 
     def step(self, view: View) -> None:
@@ -86,6 +94,7 @@ class NoCreation(Folding):
             found[:FINDINGS],
             violations=self.suspects.total + len(ghosts),
             unknown=self._doubt(end, doubt),
+            facts={"of_the_platform": int(self._totals[2])},
         )
 
     def _doubt(self, end: End, unsent: int) -> str:

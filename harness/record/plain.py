@@ -295,6 +295,7 @@ class Rows:
             if sent is None and kind not in _HEARD:
                 raise RowError(f"message {name!r} has no 'invoke' row before this one: write rows as they happen")
             if sent is None:  # nobody's, or not sent yet: what I8 is about
+                slots["counter"] = slots["counter"] or 1
                 slots["flags"] |= Flag.FOREIGN_RUN
             return sent
         if slots["author"] == NOBODY or not slots["counter"]:

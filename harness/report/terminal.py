@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.progress import printable
@@ -36,6 +36,7 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
         lines.append(f"  {ended}")
     for burst in verdict["bursts"]:
         lines.append(_burst_line(burst))
+    lines += _platform_lines(verdict["checks"])
     lines += [_drift_line(row) for row in verdict.get("drift", ())]
     if verdict.get("flood"):
         lines += _flood_lines(verdict["flood"])
@@ -53,6 +54,12 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
     lines += [f"{verdict['headline']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()]
     lines.append(f"judged from {verdict['records']:,} records; again: earwitness check {verdict['run']}")
     return printable("\n".join(lines))
+
+
+def _platform_lines(checks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say how many messages were none of ours: they are not judged, but they keep their numbers."""
+    count = sum(check.get("facts", {}).get("of_the_platform", 0) for check in checks)
+    return [f"  {count:,} messages of the platform itself (of no user of this run) were received"] if count else []
 
 
 def _load_line(verdict: Mapping[str, Any]) -> str:

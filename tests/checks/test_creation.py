@@ -93,3 +93,23 @@ def test_what_cannot_be(new_history: Callable[..., Any], author: int, n: int, co
     history = new_history().add(Kind.CONNECT, 4, conn=9).hear(BOB, author, n, 1, conv=conv)
     verdict = history.judge()["I8"]
     assert (verdict.violations, [finding.what for finding in verdict.findings]) == (1, ["unknown"])
+
+
+def test_messages_of_the_platform_itself(new_history: Callable[..., Any]) -> None:
+    """A body of no run, from nobody of this run, is counted; it is no ghost."""
+    own = {"flags": int(Flag.FOREIGN_RUN), "author": 0xFFFF_FFFF, "counter": 0}
+    for aux in (-1, -2):
+        verdict = new_history().join(BOB).add(Kind.DELIVER, BOB, conn=2, conv=0, seq=1, aux=aux, **own).judge()["I8"]
+        assert (verdict.violations, verdict.facts) == (0, {"of_the_platform": 1})
+    under_a_name = new_history().join(BOB).add(Kind.DELIVER, BOB, conn=2, conv=0, seq=1, aux=ANN, **own)
+    assert under_a_name.judge()["I8"].violations == 1
+    tagged = new_history().join(BOB).add(Kind.DELIVER, BOB, conn=2, conv=0, seq=1, **{**own, "counter": 7})
+    assert tagged.judge()["I8"].violations == 1
+
+
+def test_messages_of_the_platform_keep_their_numbers(new_history: Callable[..., Any]) -> None:
+    """Without number 2 in the middle there would be a gap."""
+    history = new_history().join(BOB).send(ANN, 1).hear(BOB, ANN, 1, 1)
+    history.add(Kind.DELIVER, BOB, conn=2, conv=0, seq=2, flags=int(Flag.FOREIGN_RUN))
+    verdict = history.send(ANN, 2).hear(BOB, ANN, 2, 3).drained().judge()["I4"]
+    assert verdict.outcome is Outcome.PASS

@@ -16,7 +16,7 @@ from oracle_history import FOREVER, KICK, History, JournalFacts, Opinion, R
 from oracle_sessions import SESSION_CHECKS
 
 from checks.contract import Contract
-from checks.record import AGENT, NONE, Flag, Kind, Phase
+from checks.record import AGENT, NOBODY, NONE, Flag, Kind, Phase
 from checks.roster import Roster
 
 TIMEOUT = Flag.TIMEOUT
@@ -271,6 +271,9 @@ def no_creation(h: History) -> Opinion:
     """
     records = [r for r in h.of(Kind.DELIVER, Kind.STORED) if not r.flags & Flag.CORRUPT]
     records = [r for r in records if not (r.flags & Flag.FOREIGN_RUN and r.author == AGENT)]
+    # What the platform posts by itself is no ghost: a body of no run, of a sender who is no user of this one.
+    own = [r for r in records if r.flags & Flag.FOREIGN_RUN and r.author == NOBODY and not r.counter]
+    records = [r for r in records if r not in own or h.user(r.aux) is not None]
     foreign = sum(not r.sound for r in records)
     unsent = {r.message for r in records if r.sound and r.message not in h.invokes}
     known = {m for m in unsent if not h.may_have_lost(m[0])}
