@@ -10,7 +10,7 @@ from checks.compiled import kernel
 from checks.contract import Contract
 from checks.credentials import SECOND, Credentials, Name, Request, Revocation, Together, credentials_of
 from checks.fold import Described, End
-from checks.kinds import K_DELIVER
+from checks.kinds import K_DELIVER, K_INVOKE
 from checks.record import NONE, Artefact, Kind, Place
 from checks.roster import Roster
 from checks.tables import (
@@ -20,6 +20,7 @@ from checks.tables import (
     REC_BITS,
     SPAN,
     SPAN_BITS,
+    STORED,
     TAG_SLOT_PAGE,
     Array,
     Int,
@@ -40,6 +41,15 @@ def last_delivered(records: Array, journal: Int, mids: Array, conns: Array, last
             row = last[conns[i]]
             row["mid"] = mids[i]
             row["rec"] = (np.int64(journal) << REC_BITS) | np.int64(records[i]["index"])
+
+
+@kernel
+def sent_on(records: Array, mids: Array, conns: Array, sent: Array) -> None:
+    """Keep by message the connection + 1 of its sendings; -1: there were several, and any of them may have counted."""
+    for i in range(len(records)):
+        if records[i]["kind"] == K_INVOKE and mids[i] >= 0:
+            conn = conns[i] + 1
+            sent[mids[i]] = conn if sent[mids[i]] in (0, conn) else -1
 
 
 @kernel
@@ -74,31 +84,41 @@ class Opened(NamedTuple):
 
 
 class LiveAuthority(Together):
-    """Nothing is delivered on a connection that was said after its token's deadline and leeway, or after the
-    confirmed revocation and its bound.
+    """Nothing is delivered on a connection that was sent after its token's deadline and leeway, or after the
+    confirmed revocation and its bound; and nothing that the connection itself sends after that is accepted.
 
-    The saying decides, not the hearing: what was said before may come later. Counted are connections; examined those
-    that were open when their authority ended, and in whose conversations something was said and heard afterwards."""
+    Accepted is what was acknowledged, stored, or delivered to anybody: the platform need not echo it. The time of
+    sending decides, not that of delivery: what was sent before may come later. A message that was sent again on
+    another connection is not judged.
+
+    Counted are connections; examined those that were open when their authority ended, and in whose conversations
+    something was sent and delivered afterwards, or that sent something themselves."""
 
     KEPT_ONLY = False
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self._last = np.zeros(0, LAST)
+        self._sent = np.zeros(0, np.int64)
 
     def step(self, view: View) -> None:
         if view.world.kept.has(Kind.REQUEST):
             self._last = grown(self._last, len(view.world.tables.conns))
             last_delivered(view.records, view.journal, view.mid, view.conn, self._last)
+        self._sent = grown(self._sent, view.world.mids)
+        sent_on(view.records, view.mid, view.conn, self._sent)
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
         w = world.tables
         slots = w.slots[: world.slots]
         messages = world.messages()
         said = (messages["flags"] & INVOKED > 0) & (messages["flags"] & (ACKED | HEARD) > 0) & (messages["conv"] >= 0)
+        accepted = (messages["flags"] & (ACKED | HEARD | STORED)) > 0
+        sent = grown(self._sent, len(messages))[: len(messages)]
         for opened in self._opened(world):
+            own = (sent == opened.conn + 1) & (messages["invoke_t"] > opened.until + bound_ns)
             late = np.flatnonzero(said & (messages["invoke_t"] > opened.until + bound_ns))
-            if not len(late) or opened.last < opened.ends:
+            if not (len(late) or own.any()) or opened.last < opened.ends:
                 continue
             convs, heard_here = messages["conv"][late], np.zeros(len(late), bool)
             concerned = np.zeros(len(late), bool)
@@ -108,10 +128,12 @@ class LiveAuthority(Together):
                 result = np.zeros(len(here), bool)
                 delivered_on(w, int(slot), late[here], result)
                 heard_here[here] |= result
-            self.examined += bool(concerned.any())
+            self.examined += bool(concerned.any() or own.any())
             if heard_here.any():
                 shown = late[heard_here]
-                self._outlived(world, opened, int(shown[np.argmax(messages["invoke_rec"][shown])]))
+                self._outlived(world, opened, "outlived", int(shown[np.argmax(messages["invoke_rec"][shown])]))
+            elif (own & accepted).any():
+                self._outlived(world, opened, "accepted", int(np.flatnonzero(own & accepted)[0]))
 
     def _opened(self, world: World) -> list[Opened]:
         """Connections whose authority has an end."""
@@ -142,7 +164,7 @@ class LiveAuthority(Together):
                 limits.append((gone.asked, gone.t + int(bound_s * SECOND), gone.rec))
         return min(limits, key=lambda limit: limit[1], default=None)
 
-    def _outlived(self, world: World, opened: Opened, mid: int) -> None:
+    def _outlived(self, world: World, opened: Opened, what: str, mid: int) -> None:
         author, counter = world.name_of(mid)
         message = world.tables.messages[mid]
         known = self._last[opened.conn] if opened.conn < len(self._last) else None
@@ -150,7 +172,7 @@ class LiveAuthority(Together):
         recs = [opened.token_rec, opened.request.rec, opened.cause, int(message["invoke_rec"]), heard_rec]
         late_ms = (int(message["invoke_t"]) - opened.ends) // 1_000_000
         self.wrong(
-            "outlived", *(rec for rec in recs if rec), client=opened.request.client, author=author, counter=counter,
+            what, *(rec for rec in recs if rec), client=opened.request.client, author=author, counter=counter,
             conv=int(message["conv"]), late=late_ms,
         )  # fmt: skip
 

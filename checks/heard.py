@@ -24,7 +24,20 @@ from checks.fold import (
     finding,
     invoked,
 )
-from checks.kinds import CONTENT, HEARD_OR_READ, K_DELIVER, K_INVOKE, K_STORED, LISTENED, MISROUTED, UNTRUSTED
+from checks.kinds import (
+    CONTENT,
+    HEARD_OR_READ,
+    K_DELIVER,
+    K_INVOKE,
+    K_PRESENCE,
+    K_RUN,
+    K_SEEN,
+    K_STORED,
+    LISTENED,
+    MISROUTED,
+    PUSHED,
+    UNTRUSTED,
+)
 from checks.record import Flag, Kind
 from checks.resolve import AGAIN_HERE, AGAIN_ON_DEVICE
 from checks.roster import Roster
@@ -105,10 +118,19 @@ def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array
 
 
 @kernel
-def strays(records: Array, journal: Int, mids: Array, subs: Array, clients: Int, out: Array, totals: Array) -> None:
+def strays(
+    records: Array, journal: Int, mids: Array, subs: Array, clients: Int, convs: Int, out: Array, totals: Array
+) -> None:
+    """totals: examined, rows in `out`. What is pushed beside messages says nothing of its author: only of its room."""
     for i in range(len(records)):
         r = records[i]
         kind = r["kind"]
+        if 1 << np.int64(kind) & PUSHED and r["conn"] > 0 and r["conv"] < convs and r["client"] < clients:
+            totals[0] += 1
+            if subs[i] < 0:
+                note(out[totals[1]], 2, journal, r, -1, -1, np.int64(kind))
+                totals[1] += 1
+            continue
         if not 1 << np.int64(kind) & LISTENED or r["flags"] & UNTRUSTED or r["client"] >= clients:
             continue
         totals[0] += 1
@@ -247,19 +269,26 @@ class Integrity(PerRecord):
         return finding(world, what, whole, invoked(world, row[MID]), row[REC])
 
 
-class Isolation(PerRecord):
-    """Nobody hears a conversation that they do not belong to, and no message appears in another conversation.
+_PUSHED_WHAT = {K_RUN: "stranger-run", K_PRESENCE: "stranger-presence", K_SEEN: "stranger-state"}
 
+
+class Isolation(PerRecord):
+    """Nobody is sent anything of a conversation that they do not belong to, and no message appears in another one.
+
+    Not only messages: also an agent's answer, who is online, an edit, a read mark.
     Membership is the tester's own roster. Not looked at: bodies that are corrupt (I10) or of another run (I8),
     because they do not say where they belong."""
 
     def step(self, view: View) -> None:
         world = view.world
         clients = len(world.tables.user_of)
-        strays(view.records, view.journal, view.mid, view.sub, clients, world.out, self.totals)
+        convs = len(world.tables.conv_next)
+        strays(view.records, view.journal, view.mid, view.sub, clients, convs, world.out, self.totals)
         self.counted(world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        if row[WHAT] == 2:
+            return finding(world, _PUSHED_WHAT[row[Y]], row, row[REC])
         what = "misrouted" if row[WHAT] else "stranger"
         return finding(world, what, row, invoked(world, row[MID]), row[REC], author=row[X], counter=row[Y])
 

@@ -34,6 +34,7 @@ HEARD_OR_READ = LISTENED | 1 << K_STORED
 CONTENT = HEARD_OR_READ | 1 << K_INVOKE
 ANSWERS = 1 << K_OK | 1 << K_FAIL
 OF_MESSAGES = CONTENT | 1 << K_OK | 1 << K_FAIL | 1 << K_INFO
-"""Sets of kinds, as bits."""
+PUSHED = 1 << K_RUN | 1 << K_PRESENCE | 1 << K_SEEN
+"""Sets of kinds, as bits. PUSHED: what a platform sends to a device beside messages, about a conversation."""
 UNTRUSTED = int(Flag.CORRUPT | Flag.FOREIGN_RUN)
 MISROUTED = int(Flag.MISROUTED)

@@ -299,6 +299,8 @@ SLOTS: dict[Kind, dict[str, str]] = {
         "conv": "where it is told",
         "author": "interned run id of an agent",
         "counter": "chunk",
+        "size digest": "of the chunk's text: bytes, CRC-32; 0: not recorded",
+        "aux": "CRC-32 of the run's id, the same in all journals; NONE: not recorded",
         "attempt": "event: 1 started, 2 thinking, 3 tool started, 4 tool completed, 5 chunk, 6 completed, 7 error",
     },
     Kind.READ: {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from checks.compiled import helper, kernel
 from checks.contract import Contract
-from checks.duties import Duties, keep_times
+from checks.duties import Duties
 from checks.fold import FINDINGS, Described, End, Folding, finding
 from checks.gaps import CONTINUED
 from checks.kinds import K_INVOKE, K_JOIN, K_LEAVE, K_RUN
@@ -17,7 +19,7 @@ from checks.world import View, World, grown
 
 NEVER = np.iinfo(np.int64).max
 STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR = range(1, 8)
-FINE, HEADLESS, RESTARTED, CHUNKS, TOOLS, AFTER, ENDLESS = range(7)
+FINE, HEADLESS, RESTARTED, CHUNKS, TOOLS, AFTER, ENDLESS, CUT_OFF, HOLE, DIFFERS = range(10)
 _WHAT = {
     HEADLESS: "headless",
     RESTARTED: "restarted",
@@ -25,6 +27,9 @@ _WHAT = {
     TOOLS: "tools",
     AFTER: "after-end",
     ENDLESS: "endless",
+    CUT_OFF: "cut-off",
+    HOLE: "hole",
+    DIFFERS: "differs",
 }
 
 RUN = np.dtype(
@@ -35,7 +40,13 @@ RUN = np.dtype(
         ("run", "<u4"),
         ("chunk", "<i8"),
         ("tools", "<i4"),
+        ("first_chunk", "<i8"),
+        ("content", "<u8"),
+        ("name", "<i8"),
+        ("digests", "<i8"),
         ("ended", "u1"),
+        ("whole", "u1"),
+        ("continued", "u1"),
         ("headless", "u1"),
         ("broken", "u1"),
         ("parted", "<i4"),
@@ -45,7 +56,11 @@ RUN = np.dtype(
     ]
 )
 """One run on one connection. chunk: the next one, -1 any; joined: time of the connection's joining + 1, 0 unknown;
-broken: the first rule that was broken, by the record `last`; parted: how often the connection had left before it."""
+broken: the first rule that was broken, by the record `last`; parted: how often the connection had left before it.
+first_chunk: the first one that came here, -1 none. content: of all chunks that came, by number and digest; digests: how
+many of them had one. name: CRC-32 of the run's id, the same in all journals; without one its number in this journal.
+ended: 1 by an error, 2 completed. whole: it was told from its start. continued: nothing was missed before, the platform
+had said."""
 
 
 @helper
@@ -58,6 +73,8 @@ def broken_rule(run: Array, event: Int, chunk: Int) -> Int:
     if event == CHUNK:
         if run["chunk"] >= 0 and chunk != run["chunk"]:
             return CHUNKS
+        if run["first_chunk"] < 0:
+            run["first_chunk"] = chunk
         run["chunk"] = chunk + 1
     elif event == TOOL_STARTED:
         run["tools"] += 1
@@ -66,7 +83,7 @@ def broken_rule(run: Array, event: Int, chunk: Int) -> Int:
         if run["tools"] < 0 and not run["headless"]:
             return TOOLS
     elif event in (COMPLETED, ERROR):
-        run["ended"] = 1
+        run["ended"] = 2 if event == COMPLETED else 1
         if event == COMPLETED and run["tools"] > 0:
             return TOOLS
     return FINE
@@ -79,6 +96,7 @@ def runs_step(
     slots: Array,
     conns: Array,
     joined: Array,
+    continued: Array,
     parted: Array,
     first_sent: Array,
     keys: Array,
@@ -93,6 +111,7 @@ def runs_step(
         if r["kind"] == K_INVOKE and r["conv"] < len(first_sent):
             first_sent[r["conv"]] = min(first_sent[r["conv"]], r["t"])
         elif slots[i] >= 0 and r["kind"] == K_JOIN:
+            continued[slots[i]] = 1 if r["flags"] & CONTINUED else 0
             if joined[slots[i]] == 0 or not r["flags"] & CONTINUED:
                 joined[slots[i]] = r["t"] + 1
         elif slots[i] >= 0 and r["kind"] == K_LEAVE:
@@ -114,7 +133,11 @@ def runs_step(
             run["run"] = r["author"]
             run["first"] = rec
             run["last"] = rec
+            run["first_chunk"] = -1
+            run["name"] = r["aux"] if r["aux"] >= 0 else (np.int64(journal) + 1 << 33) | np.int64(r["author"])
+            run["whole"] = 1 if r["attempt"] == STARTED else 0
             if slots[i] >= 0:
+                run["continued"] = continued[slots[i]]
                 run["joined"] = joined[slots[i]]
                 run["parted"] = parted[slots[i]]
             if r["attempt"] == STARTED:
@@ -124,6 +147,9 @@ def runs_step(
         run = runs[places[at]]
         if run["slot"] >= 0 and run["parted"] != parted[run["slot"]]:
             continue
+        if r["attempt"] == CHUNK and r["digest"] > 0:
+            run["content"] = (run["content"] * 1_000_003) ^ ((np.uint64(r["counter"]) << 32) | np.uint64(r["digest"]))
+            run["digests"] += 1
         if not run["broken"]:
             run["broken"] = broken_rule(run, np.int64(r["attempt"]), np.int64(r["counter"]))
             run["last"] = rec
@@ -142,6 +168,10 @@ class AgentStream(Folding):
     """On each connection a run is told once and in order: started, chunks without a hole, tools completed that were
     started, one completed or error, nothing after it. Counted are runs on connections.
 
+    All who listen to one run agree: who is told that it is completed has received every piece that another received
+    (*cut-off*), with the same content (*differs*), also across a reconnection after which the platform said that
+    nothing was missed (*hole*).
+
     Not a violation: a missing end where the connection did not last until the run was drained; anything after the
     connection has left the conversation; a missing beginning of a run that may have begun before the connection
     listened; a tool that is still open when the run ends by an error."""
@@ -150,6 +180,7 @@ class AgentStream(Folding):
         super().__init__(check, roster, contract)
         self._duties = Duties()
         self._joined, self._parted = np.zeros(1024, np.int64), np.zeros(1024, np.int32)
+        self._continued = np.zeros(1024, np.uint8)
         self._first_sent = np.full(len(roster.conversations), NEVER, np.int64)
         self._keys = np.full(1 << 16, -1, np.int64)
         self._places = np.zeros(1 << 16, np.int32)
@@ -157,17 +188,14 @@ class AgentStream(Folding):
         self._used = np.zeros(1, np.int64)
 
     def step(self, view: View) -> None:
-        duties, n = self._duties, len(view.records)
-        duties.periods = grown(duties.periods, view.world.slots)
-        duties.ends = grown(duties.ends, len(view.world.tables.conns))
-        phases = duties.phases_of(view.journal)
-        self._reserve(n)
+        self._duties.step(view)
+        self._reserve(len(view.records))
         self._joined, self._parted = grown(self._joined, view.world.slots), grown(self._parted, view.world.slots)
+        self._continued = grown(self._continued, view.world.slots)
         runs_step(
-            view.records, view.journal, view.slot, view.conn, self._joined, self._parted, self._first_sent, self._keys,
-            self._places, self._runs, self._used,
+            view.records, view.journal, view.slot, view.conn, self._joined, self._continued, self._parted,
+            self._first_sent, self._keys, self._places, self._runs, self._used,
         )  # fmt: skip
-        keep_times(view.records, view.journal, view.slot, view.conn, duties.periods, duties.ends, phases)
 
     def _reserve(self, n: int) -> None:
         wanted = int(self._used[0]) + n
@@ -195,6 +223,13 @@ class AgentStream(Folding):
         if len(runs):
             left = (runs["slot"] >= 0) & (self._parted[runs["slot"]] != runs["parted"])
             broken[(broken == FINE) & (runs["ended"] == 0) & owed & ~left] = ENDLESS
+            torn = np.isin(world.tables.conns["journal"][runs["conn"]], list(end.incomplete()))
+            compared = np.flatnonzero((broken == FINE) & (runs["slot"] >= 0) & ~left & ~torn)
+            broken[compared] = _disagreement(runs[compared])
+            clients = world.tables.conns["client"][runs["conn"]]
+            for k in _holes(runs, clients, self.contract.resume):
+                if broken[k] == FINE and not torn[k]:
+                    broken[k] = HOLE
         return self._judge(world, runs, broken)
 
     def _judge(self, world: World, runs: Array, broken: Array) -> Verdict:
@@ -202,6 +237,41 @@ class AgentStream(Folding):
         bad = bad[np.argsort(runs["last"][bad], kind="stable")]
         findings = [_finding(world, runs[k], int(broken[k])) for k in bad[:FINDINGS]]
         return self.conclude(findings, examined=len(runs), violations=len(bad))
+
+
+def _disagreement(runs: Array) -> Array:
+    """Return by run on a connection CUT_OFF, DIFFERS or FINE: compared with the other listeners of the same run."""
+    result = np.full(len(runs), FINE, np.uint8)
+    if not len(runs):
+        return result
+    order = np.lexsort((runs["conv"], runs["name"]))
+    names, convs = runs["name"][order], runs["conv"][order].astype(np.int64)
+    new = (np.diff(names, prepend=-2) != 0) | (np.diff(convs, prepend=-2) != 0)
+    for group in np.split(order, np.flatnonzero(new)[1:]):
+        mine = runs[group]
+        completed = mine["ended"] == 2
+        reached = mine["chunk"].max()
+        result[group[completed & (mine["chunk"] >= 0) & (mine["chunk"] < reached)]] = CUT_OFF
+        same = group[completed & (mine["whole"] > 0) & (mine["chunk"] == reached) & (mine["digests"] == reached)]
+        contents, counts = np.unique(runs["content"][same], return_counts=True)
+        if len(contents) > 1:
+            usual = contents[np.argmax(counts)]
+            result[same[runs["content"][same] != usual]] = DIFFERS
+    return result
+
+
+def _holes(runs: Array, clients: Array, resume: bool) -> list[int]:
+    """Return the runs that a device goes on to receive on a further connection, without what lies between."""
+    if not resume:
+        return []
+    found = []
+    order = np.lexsort((runs["first"], runs["conv"], runs["name"], clients))
+    for before, after in pairwise(order):
+        same = clients[before] == clients[after] and all(runs[before][n] == runs[after][n] for n in ("name", "conv"))
+        goes_on = runs[after]["continued"] and not runs[before]["ended"] and runs[before]["whole"]
+        if same and goes_on and runs[after]["first_chunk"] > runs[before]["chunk"]:
+            found.append(int(after))
+    return found
 
 
 def _finding(world: World, run: Array, broken: int) -> Finding:

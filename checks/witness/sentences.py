@@ -52,6 +52,9 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I11", "others"): "{who} got an answer to {message}, which is not this device's",
     ("I11", "unasked"): "{who} got an answer to {message}, which nobody sent",
     ("I12", "stranger"): "{who} heard {message} in {where} without being a member",
+    ("I12", "stranger-run"): "{who} was sent an agent's answer in {where} without being a member",
+    ("I12", "stranger-presence"): "{who} was shown who is online in {where} without being a member",
+    ("I12", "stranger-state"): "{who} was shown an edit or a read mark of {where} without being a member",
     ("I12", "misrouted"): "{who} heard {message} of {where} under the name of another conversation",
     ("I13", "kicked"): "{who} had lost the membership of {where}, and then heard {message}, which was sent afterwards",
     ("I14", "elsewhere"): "{who} got the answer to {message} in {where} on another connection than the one that sent"
@@ -88,6 +91,11 @@ SENTENCES: dict[tuple[str, str], str] = {
     " never was completed",
     ("I24", "after-end"): "{who} heard of an agent's run in {where} after its end",
     ("I24", "endless"): "{who} never heard the end of an agent's run in {where}",
+    ("I24", "cut-off"): "{who} was told that an agent's answer in {where} is complete, without its last pieces, which"
+    " others received",
+    ("I24", "hole"): "{who} reconnected during an agent's answer in {where}, was told that nothing was missed, and"
+    " missed a part of it",
+    ("I24", "differs"): "{who} received an agent's answer in {where} with another content than others",
     ("I25", "late"): "{message} was heard in {where} {low} ms after it was acknowledged, later than promised",
     (
         "I25",
@@ -138,6 +146,10 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I33", "elsewhere"): "{person}'s browser finished a login that another browser had begun",
     ("I34", "outlived"): "{who} heard {message} in {where}, which was said {late} ms after the authority of the"
     " connection had ended",
+    (
+        "I34",
+        "accepted",
+    ): "{message}, which was sent in {where} {late} ms after the authority of its connection had ended, was accepted",
     ("I41", "missing"): "{person} has an account, but the main database does not know it",
     ("I41", "orphan"): "the main database has an account of {person} that the auth database does not know",
     ("I41", "differs"): "the two databases differ about {person} ({state})",

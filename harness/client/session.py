@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
+from zlib import crc32
 
 from checks.record import AGENT as AN_AGENT
 from checks.record import NOBODY, NONE, Flag, Kind, Place, State
@@ -260,7 +261,11 @@ class ChatSession(Speaker):
         elif what == AGENT:
             run, name, chunk = extra
             number = AGENT_EVENTS.get(name, 0)
-            self._event(now_ns, Kind.RUN, attempt=number, conv=conv, author=self._intern(run), counter=chunk)
+            said = (event[2] or "").encode("utf-8", "surrogatepass")
+            self._event(
+                now_ns, Kind.RUN, attempt=number, conv=conv, author=self._intern(run), counter=chunk,
+                aux=crc32(run.encode("utf-8", "surrogatepass")), size=len(said), digest=crc32(said) if said else 0,
+            )  # fmt: skip
             if self.on_agent is not None:
                 self.on_agent(event)
         elif what == PROFILE:

@@ -309,9 +309,10 @@ class Speaker:
         seq: int = NONE,
         aux: int = NONE,
         size: int = 0,
+        digest: int = 0,
     ) -> None:
         self._write(
-            now_ns, int(kind), flags, attempt, 0, self.client, self.conn, conv, author, counter, seq, aux, size, 0
+            now_ns, int(kind), flags, attempt, 0, self.client, self.conn, conv, author, counter, seq, aux, size, digest
         )
 
 

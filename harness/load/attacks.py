@@ -12,6 +12,7 @@ from harness.client.flow import Browser, FlowError
 from harness.load.leaving import Leaver
 from harness.load.wallet import Login
 from harness.target.forgery import NUMBERS
+from harness.target.protocol import Credentials
 from harness.target.tokens import SigningKey
 
 
@@ -28,11 +29,9 @@ class Attacker(Leaver):
         key = self._signing_key()
         with self._turn:
             login = self._fresh()
-        others = [user for user in self.part.users if user is not self and user.credentials is not None]
-        if not others:
+        other = self._somebody_else()
+        if other is None:
             return
-        other = self.rng.choice(others).credentials
-        assert other is not None
         place, way = self.rng.choice(self.tokens.places)
         for name in self.rng.sample(list(self.tokens.forgeries(key)), count):
             secret = self.tokens.forge(name, login.credentials, other.user_id, key)
@@ -40,6 +39,17 @@ class Attacker(Leaver):
             self.show(held, place, way)
         control = self.wallet.add(Artefact.ACCESS, self.tokens.control(login.credentials, key))
         self.show(control, place, way, control=True)
+
+    def _show_as_valid(self, login: Login) -> list[int]:
+        """As TokenUser, each as the control of a forgery: a place that refuses it cannot pass I31."""
+        key, other, statuses = self._signing_key(), self._somebody_else(), []
+        for place, way in self.tokens.places:
+            if other is not None:
+                name = self.rng.choice(list(self.tokens.forgeries(key)))
+                secret = self.tokens.forge(name, login.credentials, other.user_id, key)
+                self.show(self.wallet.add(Artefact.ACCESS, secret, forged=NUMBERS[name]), place, way)
+            statuses.append(self.show(login.access, place, way, control=True))
+        return statuses
 
     def refresh_at_once(self, count: int = 2) -> None:
         """Several refreshes with one token at the same time, as two tabs do it; at most one may succeed. The session
@@ -104,6 +114,11 @@ class Attacker(Leaver):
         credentials, _ = self.told(flow, Place.AUTH, Way.BODY, login.refresh)
         if credentials is not None:
             self.wallet.add_login(credentials, 0, login)
+
+    def _somebody_else(self) -> Credentials | None:
+        """The credentials of another user of this process, None if there is none."""
+        others = [user.credentials for user in self.part.users if user is not self and user.credentials is not None]
+        return self.rng.choice(others) if others else None
 
     def _signing_key(self) -> SigningKey:
         """With its private half on a platform of our own."""

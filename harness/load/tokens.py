@@ -105,11 +105,15 @@ class TokenUser(ChatUser):
         with self._turn:
             old = self._fresh()
             self._quietly(tokens.rotate_keys())
-            shown = [self.show(old.access, place, way) for place, way in tokens.places]
+            shown = self._show_as_valid(old)
             if self._refresh() != 200:
                 return
-            shown += [self.show(self.now.access, place, way) for place, way in tokens.places]
+            shown += self._show_as_valid(self.now)
         self.part.occurred["rotation-old-tokens"] += all(shown)
+
+    def _show_as_valid(self, login: Login) -> list[int]:
+        """Show an access token that must be accepted at all places, in each of their ways; the statuses."""
+        return [self.show(login.access, place, way) for place, way in self.tokens.places]
 
     def rotate_keys_in_time(self, after_s: float) -> None:
         """Do so once, so long after everybody was here: not left to chance, and early enough for a short run."""

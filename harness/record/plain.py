@@ -48,7 +48,7 @@ def _plain_columns(kind: Kind) -> frozenset[str]:
     slots = {slot for words in record.SLOTS[said] for slot in words.split()} | {"client", "conn"}
     columns = {column for column, slot in _SLOT_OF[kind].items() if slot in slots}
     columns |= {"message"} if kind in MESSAGE_KINDS | _STATEFUL else set()
-    columns |= {"text"} if kind in _WITH_TEXT | _STATEFUL else set()
+    columns |= {"text"} if kind in _WITH_TEXT | _STATEFUL | {Kind.RUN} else set()
     return frozenset(columns | ({"sender_id"} if "sender" in columns else set()))
 
 
@@ -145,6 +145,8 @@ class Rows:
             self._fill_message(slots, row, kind)
         elif edit:
             self._fill_edit(slots, row, kind)
+        elif kind is Kind.RUN:
+            _fill_run(slots, row)
         elif kind in _STATEFUL:
             self._fill_state(slots, row)
         elif kind in (Kind.JOIN, Kind.LEAVE) and slots["conv"] == NOBODY:
@@ -300,6 +302,14 @@ class Rows:
                 return None
             raise RowError(f"a {kind.name.lower()} needs 'message' (as in its invoke row), or 'author' and 'counter'")
         return self._by_number.get((slots["author"], slots["counter"]))
+
+
+def _fill_run(slots: dict[str, int], row: Mapping[str, Any]) -> None:
+    """The run's name is the same in all journals; a chunk's text stands for its size and digest."""
+    if "run" in row and slots["aux"] == NONE:
+        slots["aux"] = crc32(_text(row, "run").encode("utf-8", "surrogatepass"))
+    if "text" in row:
+        slots["size"], slots["digest"] = len(_text(row, "text").encode("utf-8", "surrogatepass")), _digest(row)
 
 
 def _kind(row: Mapping[str, Any]) -> Kind:

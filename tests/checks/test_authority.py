@@ -185,3 +185,26 @@ def test_which_of_many_was_heard(history: Any, heard: bool, before: int, other: 
     said(history, before + 1, heard=heard)
     verdict = history.judge()["I34"]
     assert (verdict.examined, verdict.violations) == (1, heard)
+
+
+@pytest.mark.parametrize("how", ["ack", "hear", "stored"])
+def test_what_a_dead_connection_sends_is_accepted(history: Any, how: str) -> None:
+    """The platform does not echo; it shows in the answer, in another's delivery, or in the final state."""
+    opened(history)
+    pause(history, 9)
+    history.send(ANN, 1)
+    {"ack": lambda: history.ack(ANN, 1, 1), "hear": lambda: history.hear(BOB, ANN, 1, 1),
+     "stored": lambda: history.stored(ANN, 1, 1)}[how]()  # fmt: skip
+    verdict = history.judge()["I34"]
+    assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
+    assert "#1 of ann, which was sent in room-1" in history.tell(verdict).sentence
+
+
+def test_what_a_dead_connection_sends_in_vain(history: Any) -> None:
+    """It is not accepted; or the message was sent again on a connection that has authority."""
+    opened(history)
+    pause(history, 9)
+    history.send(ANN, 1)
+    assert (history.judge()["I34"].outcome, history.judge()["I34"].examined) == (Outcome.PASS, 1)
+    history.join(ANN, conn=8).send(ANN, 1, attempt=2, conn=8).ack(ANN, 1, 1, attempt=2, conn=8)
+    assert history.judge()["I34"].violations == 0

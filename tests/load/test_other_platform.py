@@ -83,7 +83,9 @@ def test_the_main_story_with_messages_by_http(locust: Callable[..., Any], other_
     file = other_chat(file="by_http.toml")
     file.write_text(file.read_text().replace('[probe]\nurl = "/me"\n', ""))
     run = locust("-u", "6", "-r", "6", "-t", "6s", "--target", str(file))
-    assert run.code == 0, run.out
+    # Few users may do without a probe in so short a run: then its thresholds have no data. None may be missed.
+    assert run.verdict["outcome"] == "PASS", run.out
+    assert not [row for row in run.verdict["thresholds"] if row["met"] is False], run.out
     assert run.check("I14")["outcome"] == "PASS"
     assert run.check("I14")["examined"] == run.recorded("OK")
     assert run.check("I4")["outcome"] != "PASS"

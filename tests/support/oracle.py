@@ -297,6 +297,10 @@ def isolation(h: History) -> Opinion:
         if r.sound:
             examined += 1
             violations += bool(r.flags & Flag.MISROUTED) or not h.member(r.client, r.conv)
+    for r in h.of(Kind.RUN, Kind.PRESENCE, Kind.SEEN):
+        if r.conn > 0 and r.conv < len(h.roster.conversations) and h.user(r.client) is not None:
+            examined += 1
+            violations += not h.member(r.client, r.conv)
     return Opinion(examined, violations, True)
 
 

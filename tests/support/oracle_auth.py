@@ -211,7 +211,7 @@ def single_use(h: History) -> Opinion:
 
 
 def live_authority(h: History) -> Opinion:
-    """I34: on a connection nothing is delivered that was said after its token had ended."""
+    """I34: on a connection nothing is delivered that was sent after its token ended, and nothing accepted from it."""
     examined = violations = 0
     for r in h.of(Kind.REQUEST):
         if r.attempt != Place.SOCKET or not yes(r) or not r.conn or r.message not in tokens(h):
@@ -230,8 +230,11 @@ def live_authority(h: History) -> Opinion:
             if sent[0].t > until and sent[0].conv in convs and _known_to_others(h, m)
         }  # fmt: skip
         heard = {o.message for o in mine if o.kind == Kind.DELIVER and h.in_place(o)}
-        examined += bool(late)
-        violations += bool(late & heard)
+        own = {m for m, sent in h.invokes.items() if sent[0].t > until and {s.process for s in sent} == {r.process}}
+        own = {m for m in own if h.invokes[m][0].conv < len(h.roster.conversations)}
+        kept = {o.message for o in h.of(Kind.STORED) if o.regular}
+        examined += bool(late | own)
+        violations += bool((late & heard) | {m for m in own if m in kept or _known_to_others(h, m)})
     return Opinion(examined, violations, h.contract.sockets_end_with_token)
 
 

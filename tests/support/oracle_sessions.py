@@ -5,9 +5,10 @@ As `oracle`: written from the definitions alone, sharing only the vocabulary wit
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from oracle_history import FOREVER, KICK, READ, History, Opinion, R
 
@@ -242,8 +243,84 @@ def agent_streams(h: History) -> Opinion:
     runs: dict[Any, list[R]] = defaultdict(list)
     for r in h.of(Kind.RUN):
         runs[r.process, r.author].append(r)
-    violations = sum(not _well_formed(h, _until_leaving(h, events)) for events in runs.values())
-    return Opinion(len(runs), violations)
+    bad = {key for key, events in runs.items() if not _well_formed(h, _until_leaving(h, events))}
+    fine = [
+        _Told.of(h, events) for key, events in runs.items()
+        if key not in bad and key[0][0] not in h.torn and h.member(events[0].client, events[0].conv)
+        and not _left_later(h, events[0])
+    ]  # fmt: skip
+    broken = set()
+    for told in fine:
+        others = [other for other in fine if (other.name, other.conv) == (told.name, told.conv)]
+        reached = max(other.chunks for other in others)
+        whole = [other for other in others if other.all_of(reached)]
+        contents = Counter(other.content for other in whole)
+        usual = max(sorted(contents), key=lambda content: contents[content]) if contents else ()
+        if (told.completed and 0 <= told.chunks < reached) or (told in whole and told.content != usual):
+            broken.add(told.key)
+    if h.contract.resume:
+        broken |= {told.key for told in _holes(h, runs) if told.key not in bad}
+    return Opinion(len(runs), len(bad) + len(broken))
+
+
+def _left_later(h: History, first: R) -> bool:
+    leaves = (r for r in h.of(Kind.LEAVE) if (r.process, r.conv) == (first.process, first.conv))
+    return any(r.place > first.place for r in leaves)
+
+
+class _Told(NamedTuple):
+    """What one connection was told of a run."""
+
+    key: Any
+    name: Any
+    conv: int
+    client: int
+    first: tuple[int, int]
+    started: bool
+    ended: bool
+    completed: bool
+    continued: bool
+    first_chunk: int
+    chunks: int
+    content: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, h: History, events: list[R]) -> _Told:
+        first, chunks = events[0], [r for r in events if r.attempt == CHUNK]
+        last = next((r for r in events if r.attempt in (COMPLETED, ERROR)), None)
+        joins = [r for r in h.of(Kind.JOIN) if (r.process, r.conv) == (first.process, first.conv)]
+        joins = [r for r in joins if r.place < first.place]
+        start = 0 if first.attempt == STARTED else -1
+        return cls(
+            key=(first.process, first.author),
+            name=first.aux if first.aux >= 0 else (first.journal, first.author),
+            conv=first.conv,
+            client=first.client,
+            first=(first.journal, first.place),
+            started=first.attempt == STARTED,
+            ended=last is not None,
+            completed=last is not None and last.attempt == COMPLETED,
+            continued=bool(joins and joins[-1].flags & Flag.CONTINUED),
+            first_chunk=chunks[0].counter if chunks else -1,
+            chunks=chunks[-1].counter + 1 if chunks else start,
+            content=tuple((r.counter, r.digest) for r in chunks if r.digest),
+        )
+
+    def all_of(self, reached: int) -> bool:
+        return self.completed and self.started and self.chunks == reached == len(self.content)
+
+
+def _holes(h: History, runs: dict[Any, list[R]]) -> Iterator[_Told]:
+    """Runs that go on, on a further connection of a device, behind a part that it never received."""
+    told = [_Told.of(h, events) for events in runs.values()]
+    by_device: dict[Any, list[_Told]] = defaultdict(list)
+    for one in sorted(told, key=lambda one: one.first):
+        by_device[one.client, one.name, one.conv].append(one)
+    for those in by_device.values():
+        for before, after in pairwise(those):
+            goes_on = after.continued and not before.ended and before.started
+            if goes_on and after.first_chunk > before.chunks and after.key[0][0] not in h.torn:
+                yield after
 
 
 def _well_formed(h: History, events: list[R]) -> bool:

@@ -1,0 +1,104 @@
+"""I24 among several listeners: who is told that an answer is complete has all of it; I12: nobody else has any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from checks import Flag, Kind, Outcome
+
+ANN, BOB, BOB2, EVE = range(4)
+RUN = 1 << 31
+STARTED, CHUNK, COMPLETED = 1, 5, 6
+CONTINUED = int(Flag.CONTINUED)
+
+
+def tell(history: Any, client: int, chunks: list[int], *, start: bool = True, end: bool = True, **slots: int) -> Any:
+    """One listener's account of a run: its chunks, each with a digest of its number."""
+    place = {"conv": 0, "conn": client + 1, "author": RUN, "aux": 77, **slots}
+    shift = place.pop("shift", 0)
+    if start:
+        history.add(Kind.RUN, client, attempt=STARTED, **place)
+    for chunk in chunks:
+        history.add(Kind.RUN, client, attempt=CHUNK, counter=chunk, digest=1000 + chunk + shift, **place)
+    return history.add(Kind.RUN, client, attempt=COMPLETED, **place) if end else history
+
+
+def listeners(history: Any) -> Any:
+    """All of them join when messages have been sent already: a run may have begun before."""
+    history.send(ANN, 1)
+    for client in (ANN, BOB, BOB2):
+        history.join(client)
+    return history
+
+
+def test_all_agree(new_history: Callable[..., Any]) -> None:
+    """Everybody has every piece, also who began to listen in the middle."""
+    history = tell(tell(listeners(new_history()), ANN, [0, 1, 2]), BOB, [0, 1, 2])
+    verdict = tell(history, BOB2, [1, 2], start=False).drained().judge()["I24"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 3)
+
+
+def test_cut_off_for_one(new_history: Callable[..., Any]) -> None:
+    """Bob is told that it is complete, and lacks its end."""
+    history = tell(tell(listeners(new_history()), ANN, [0, 1, 2]), BOB, [0])
+    verdict = history.drained().judge()["I24"]
+    assert (verdict.violations, [f.what for f in verdict.findings]) == (1, ["cut-off"])
+    assert history.tell(verdict).sentence == (
+        "bob on tab 1 was told that an agent's answer in room-1 is complete, without its last pieces, which others"
+        " received"
+    )
+
+
+def test_another_content(new_history: Callable[..., Any]) -> None:
+    """A piece of another answer, for one of three."""
+    history = tell(tell(listeners(new_history()), ANN, [0, 1]), BOB, [0, 1])
+    verdict = tell(history, BOB2, [0, 1], shift=9).drained().judge()["I24"]
+    assert [f.what for f in verdict.findings] == ["differs"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "first", "resume", "violations"),
+    [
+        (CONTINUED, 5, True, 1),
+        (CONTINUED, 2, True, 0),
+        (CONTINUED, 1, True, 0),
+        (0, 5, True, 0),
+        (CONTINUED, 5, False, 0),
+    ],
+    ids=["hole", "goes on", "repeats", "not continued", "not promised"],
+)
+def test_across_a_reconnection(
+    new_history: Callable[..., Any], flags: int, first: int, resume: bool, violations: int
+) -> None:
+    """Where the platform says that nothing was missed, the next piece comes next."""
+    history = tell(new_history(resume=resume).send(ANN, 1).join(BOB), BOB, [0, 1], end=False).cut(BOB)
+    history.join(BOB, conn=9, flags=flags)
+    tell(history, BOB, list(range(first, 7)), start=False, conn=9)
+    verdict = history.drained().judge()["I24"]
+    assert [f.what for f in verdict.findings] == ["hole"] * violations
+
+
+def test_what_is_not_compared(new_history: Callable[..., Any]) -> None:
+    """Who was not told the end, left, or whose journal is torn."""
+    base = lambda: tell(listeners(new_history()), ANN, [0, 1, 2])  # noqa: E731
+    assert tell(base(), BOB, [0], end=False).cut(BOB).drained().judge()["I24"].violations == 0
+    assert tell(base(), BOB, [0]).leave(BOB).drained().judge()["I24"].violations == 0
+    torn = tell(base(), BOB, [0], journal=1)
+    torn.torn = {1}
+    assert torn.drained().judge()["I24"].violations == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [(Kind.RUN, "stranger-run"), (Kind.PRESENCE, "stranger-presence"), (Kind.SEEN, "stranger-state")],
+)
+def test_pushed_to_a_stranger(new_history: Callable[..., Any], kind: Kind, what: str) -> None:
+    """Eve is no member of the first room; what is pushed to her about it is a leak, what she asked for is not."""
+    pushed = {"author": ANN, "attempt": CHUNK, "proc": 4}
+    verdict = new_history().add(kind, EVE, conv=0, conn=4, **pushed).judge()["I12"]
+    assert [f.what for f in verdict.findings] == [what]
+    assert new_history().add(kind, EVE, conv=1, conn=4, **pushed).judge()["I12"].violations == 0
+    assert new_history().add(kind, EVE, conv=0, conn=0, **pushed).judge()["I12"].violations == 0
