@@ -78,7 +78,7 @@ def repeats(
             continue
         totals[0] += 1
         if seen[i] & bit:
-            note(out[totals[1]], 0, journal, r, mids[i], r["seq"], -1)
+            note(out[totals[1]], 0 if seen[i] & AGAIN_HERE else 1, journal, r, mids[i], r["seq"], -1)
             totals[1] += 1
 
 
@@ -213,7 +213,8 @@ class NoDuplication(PerRecord):
         return self.conclude([self.describe(world, row) for row in both.rows], violations=both.total)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        return finding(world, "repeated", row, invoked(world, row[MID]), row[REC], seq=row[X])
+        what = "repeated-later" if row[WHAT] else "repeated"
+        return finding(world, what, row, invoked(world, row[MID]), row[REC], seq=row[X])
 
 
 class Integrity(PerRecord):
