@@ -47,6 +47,7 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I8", "foreign"): "{who} got a message in {where} that nobody had sent in this run",
     ("I8", "unknown"): "{who} got a message in {where} of an author or counter that cannot be: {raw}",
     ("I8", "unsent"): "{message} appeared in {where}, but nobody sent it",
+    ("I8", "early"): "{message} was delivered in {where} {ms} ms before it was sent",
     ("I8", "elsewhere"): "{message} appeared in another conversation than {where}, where it was sent",
     ("I9", "heard"): "{message} was refused, and was heard in {where} all the same",
     ("I9", "stored"): "{message} was refused, and is stored in {where} all the same",
