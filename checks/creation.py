@@ -11,9 +11,9 @@ from checks.heard import note
 from checks.kinds import K_DELIVER, K_INVOKE, K_STORED
 from checks.record import AGENT, NOBODY, Flag, Kind
 from checks.roster import Roster
-from checks.tables import COUNTER_MAX, DELIVERED, DISPUTED, INVOKED, MISPLACED, PAGE_BITS, STORED, Array, Int
+from checks.tables import COUNTER_MAX, DELIVERED, DISPUTED, INVOKED, MISPLACED, PAGE_BITS, REC_BITS, STORED, Array, Int
 from checks.verdict import Finding, Verdict
-from checks.world import View, World
+from checks.world import View, World, grown
 
 K_CONNECT = int(Kind.CONNECT)
 SPEAKING = 1 << K_INVOKE | 1 << K_CONNECT
@@ -22,9 +22,16 @@ CORRUPT = int(Flag.CORRUPT)
 FOREIGN_RUN = int(Flag.FOREIGN_RUN)
 
 
+EARLIEST = np.dtype([("t", "<i8"), ("rec", "<i8")])
+"""Of one message: its first delivery; rec 0: none."""
+
+
 @kernel
-def ghosts(records: Array, journal: Int, mids: Array, convs: Int, here: Array, out: Array, totals: Array) -> None:
-    """here: by client, whether it speaks in this journal. totals: examined, rows, messages of the platform itself.
+def ghosts(
+    records: Array, journal: Int, mids: Array, convs: Int, here: Array, earliest: Array, out: Array, totals: Array
+) -> None:
+    """here: by client, whether it speaks in this journal. earliest: by message. totals: examined, rows, messages of the
+    platform itself.
 
     Of the platform itself is a body of no run (it has no counter) whose sender is no user of this run: "ann joined"."""
     clients = len(here)
@@ -44,6 +51,11 @@ def ghosts(records: Array, journal: Int, mids: Array, convs: Int, here: Array, o
             totals[2] += 1
             continue
         totals[0] += 1
+        if kind == K_DELIVER and mids[i] >= 0:
+            first = earliest[mids[i]]
+            if first["rec"] == 0 or r["t"] < first["t"]:
+                first["t"] = r["t"]
+                first["rec"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
         absurd = r["author"] >= clients or r["counter"] == 0 or r["counter"] >= COUNTER_MAX or r["conv"] >= convs
         if foreign or absurd:
             note(out[totals[1]], 1 if foreign else 0, journal, r, mids[i], r["author"], r["counter"])
@@ -53,8 +65,9 @@ def ghosts(records: Array, journal: Int, mids: Array, convs: Int, here: Array, o
 class NoCreation(Folding):
     """Whatever is heard or stored was sent by somebody in this run.
 
-    A body of another run, or of an author or counter that cannot be, is a violation at once; a message that nobody
-    sent is one at the end, unless its author's journal lacks its end, which makes the verdict UNKNOWN.
+    A body of another run, or of an author or counter that cannot be, is a violation at once. At the end a message is
+    one that nobody sent, or that was delivered before it was sent; unless its author's journal lacks its end, which
+    makes the verdict UNKNOWN.
 
     Not a violation: a message that is none of ours and whose sender is no user of this run, as platforms post about
     people who come and go; such messages are counted. Skipped: corrupt bodies (I10), history replayed on joining, what
@@ -64,12 +77,14 @@ class NoCreation(Folding):
         super().__init__(check, roster, contract)
         self._totals = np.zeros(3, np.int64)
         self._here: dict[int, Array] = {}
+        self._earliest = np.zeros(64, EARLIEST)
 
     def step(self, view: View) -> None:
         world = view.world
         here = self._here.setdefault(view.journal, np.zeros(len(world.tables.user_of), np.uint8))
+        self._earliest = grown(self._earliest, world.mids)
         convs = len(world.roster.conversations)
-        ghosts(view.records, view.journal, view.mid, convs, here, world.out, self._totals)
+        ghosts(view.records, view.journal, view.mid, convs, here, self._earliest, world.out, self._totals)
         self.suspects.take(world.out, int(self._totals[1]))
         self._totals[1] = 0
         self.examined = int(self._totals[0])
@@ -89,13 +104,34 @@ class NoCreation(Folding):
         ghosts = ghosts[np.argsort(messages["first_rec"][ghosts], kind="stable")]
         found = [self._immediate(world, row) for row in self.suspects.rows]
         found += [_unsent(world, int(mid), bool(unsent[mid])) for mid in ghosts[:FINDINGS]]
+        early = self._early(end)
+        found += [self._before_sending(world, int(mid)) for mid in early[:FINDINGS]]
         doubt = int(doubtful.sum())
         return self.conclude(
             found[:FINDINGS],
-            violations=self.suspects.total + len(ghosts),
+            violations=self.suspects.total + len(ghosts) + len(early),
             unknown=self._doubt(end, doubt),
             facts={"of_the_platform": int(self._totals[2])},
         )
+
+    def _early(self, end: End) -> Array:
+        """Return the messages that were delivered before their first sending, by more than clocks may differ."""
+        messages, bound = end.world.messages(), end.clock_bound_ns()
+        first = self._earliest[: len(messages)]
+        if bound is None or not len(messages):
+            return np.zeros(0, np.int64)
+        sent = (messages["flags"] & (INVOKED | DISPUTED)) == INVOKED
+        early = np.flatnonzero(sent & (first["rec"] > 0) & (first["t"] + bound < messages["invoke_t"]))
+        authors = end.world.tables.page_author[early >> PAGE_BITS]
+        early = early[~self._authors_in_doubt(end)[authors]]
+        result: Array = early[np.argsort(first["rec"][early], kind="stable")]
+        return result
+
+    def _before_sending(self, world: World, mid: int) -> Finding:
+        m, first = world.tables.messages[mid], self._earliest[mid]
+        ms = int(m["invoke_t"] - first["t"]) // 1_000_000
+        row = [0, 0, 0, -1, mid, -1, int(m["conv"]), 0, 0]
+        return finding(world, "early", row, int(first["rec"]), int(m["invoke_rec"]), ms=ms)
 
     def _doubt(self, end: End, unsent: int) -> str:
         if unsent:

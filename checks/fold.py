@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from checks.contract import Contract
+from checks.record import Flag, Kind
 from checks.roster import Roster
 from checks.tables import Array
 from checks.verdict import Finding, Verdict, conclude
@@ -59,6 +60,23 @@ class End:
         expected = self.facts.get("journals_expected", 0)
         number = expected if isinstance(expected, int) else len(expected)
         return max(0, number - len(self.journals))
+
+    @property
+    def partial(self) -> bool:
+        """A part of the record is missing: a whole journal, or the end of one."""
+        return bool(self.missing or self.incomplete())
+
+    @property
+    def lacks_faults(self) -> bool:
+        """Faults may have been on that are not on record, and would excuse what looks wrong without them."""
+        if not self.partial:
+            return False
+        planned = self.facts.get("planned_faults")
+        if planned is None:
+            return True
+        faults, _ = self.world.kept.of(Kind.FAULT)
+        on = int(((faults["flags"] & int(Flag.OWN)) > 0).sum())
+        return on < (planned if isinstance(planned, int) else len(planned))
 
     def clock_bound_ns(self) -> int | None:
         """By how much times of different journals may differ: 0 on one host, None if nobody knows."""
@@ -177,6 +195,7 @@ class Folding:
         )
 
 
+LACKS_FAULTS = "a part of the record is missing, and with it perhaps the faults that explain {}"
 PENDING = "absences are decided at the end"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from checks.credentials import Request, Together, credentials_of
+from checks.credentials import Request, Together, Token, credentials_of
 from checks.fold import Described, End
 from checks.world import World
 
@@ -29,7 +29,7 @@ class Forgery(Together):
                 if request.name in forged:
                     waiting += request.no
                     if request.yes:
-                        self._accepted(known.tokens[request.name].rec, known.tokens[request.name].forged, request)
+                        self._accepted(known.tokens[request.name], request)
                     continue
                 self.examined += waiting if request.yes else 0
                 refused_controls += request.no and waiting > 0
@@ -37,9 +37,10 @@ class Forgery(Together):
         if refused_controls:
             self.doubts.append(f"{refused_controls} valid controls were refused beside forgeries")
 
-    def _accepted(self, token_rec: int, forged: int, request: Request) -> None:
+    def _accepted(self, token: Token, request: Request) -> None:
         self.examined += 1
-        self.wrong("accepted", token_rec, request.rec, client=request.client, forgery=forged, place=request.place)
+        facts = {"forgery": token.forged, "place": request.place, "artefact": token.kind}
+        self.wrong("accepted", token.rec, request.rec, client=request.client, **facts)
 
 
 FORGERY = Described(

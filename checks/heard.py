@@ -50,6 +50,10 @@ CORRUPT = int(Flag.CORRUPT)
 STRANGER = -2
 
 
+STATED, UNEXPLAINED = 1, 2
+"""Bits of WHAT in rows of I15: a place stated the identity; by an id that no login on record explains."""
+
+
 @helper
 def note(row: Array, what: Int, journal: Int, r: Array, mid: Int, x: Int, y: Int) -> None:
     row[WHAT] = what
@@ -74,7 +78,7 @@ def repeats(
             continue
         totals[0] += 1
         if seen[i] & bit:
-            note(out[totals[1]], 0, journal, r, mids[i], r["seq"], -1)
+            note(out[totals[1]], 0 if seen[i] & AGAIN_HERE else 1, journal, r, mids[i], r["seq"], -1)
             totals[1] += 1
 
 
@@ -153,7 +157,9 @@ def statements(records: Array, journal: Int, mids: Array, user_of: Array, out: A
             continue
         totals[0] += 1
         if said < 0 or said >= len(user_of) or user_of[said] != user_of[truth]:
-            note(out[totals[1]], 1 if kind == K_IDENTITY else 0, journal, r, mids[i], said, r["counter"])
+            what = (STATED if kind == K_IDENTITY else 0) | (UNEXPLAINED if said < 0 else 0)
+            note(out[totals[1]], what, journal, r, mids[i], said, r["counter"])
+            out[totals[1], MID2] = user_of[truth]
             totals[1] += 1
 
 
@@ -207,7 +213,8 @@ class NoDuplication(PerRecord):
         return self.conclude([self.describe(world, row) for row in both.rows], violations=both.total)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        return finding(world, "repeated", row, invoked(world, row[MID]), row[REC], seq=row[X])
+        what = "repeated-later" if row[WHAT] else "repeated"
+        return finding(world, what, row, invoked(world, row[MID]), row[REC], seq=row[X])
 
 
 class Integrity(PerRecord):
@@ -290,15 +297,65 @@ class Isolation(PerRecord):
 class Identity(PerRecord):
     """The platform names the true sender with every message, and the true user wherever it states an identity.
 
-    Not looked at: places that state nobody."""
+    Not looked at: places that state nobody. Where a part of the record is missing, an id that no login on record
+    explains proves something only if the true user's own id is on record, and the platform gives one id to each."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        users = max(roster.user_of, default=-1) + 1
+        self._unexplained = np.zeros(users, np.int64)
+        self._first = np.zeros((users, 9), np.int64)
+        self._strangers = Suspects()
 
     def step(self, view: View) -> None:
-        world = view.world
-        statements(view.records, view.journal, view.mid, world.tables.user_of, world.out, self.totals)
-        self.counted(world)
+        world, out = view.world, view.world.out
+        statements(view.records, view.journal, view.mid, world.tables.user_of, out, self.totals)
+        n = int(self.totals[1])
+        if n:
+            strange = (out[:n, WHAT] & UNEXPLAINED) > 0
+            rows = out[:n][strange]
+            users, first, counts = np.unique(rows[:, MID2], return_index=True, return_counts=True)
+            new = self._unexplained[users] == 0
+            self._first[users[new]] = rows[first[new]]
+            self._unexplained[users] += counts
+            self._strangers.take(rows, len(rows))
+            certain = out[:n][~strange]
+            self.suspects.take(certain, len(certain))
+        self.totals[1] = 0
+        self.examined = int(self.totals[0])
+
+    def peek(self, world: World) -> Verdict:
+        return self._judge(world, self._unexplained > 0)
+
+    def finish(self, end: End) -> Verdict:
+        named = self._unexplained > 0
+        return self._judge(end.world, named & self._ids_known(end) if end.partial else named)
+
+    def _ids_known(self, end: End) -> Array:
+        """Return by user whether the platform's id of them is on record; of nobody, if it gives somebody two."""
+        ids: dict[int, set[str]] = {}
+        for client, text in end.facts.get("identities", ()):
+            if client < len(self.roster.user_of):
+                ids.setdefault(self.roster.user_of[client], set()).add(text)
+        known = np.zeros(len(self._unexplained), bool)
+        if all(len(texts) == 1 for texts in ids.values()):
+            known[list(ids)] = True
+        return known
+
+    def _judge(self, world: World, proven: Array) -> Verdict:
+        doubtful, strangers = int(self._unexplained[~proven].sum()), self._strangers
+        if doubtful:
+            strangers = Suspects()
+            strangers.take(self._first[proven], int(proven.sum()), int(self._unexplained[proven].sum()))
+        both = self.suspects.merged(strangers)
+        why = f"{doubtful} statements name an id that no login on record explains; a part of the record is missing"
+        return self.conclude(
+            [self.describe(world, row) for row in both.rows], violations=both.total, unknown=why if doubtful else ""
+        )
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        if row[WHAT]:
+        row = (*row[:MID2], -1, *row[CONV:])
+        if row[WHAT] & STATED:
             return finding(world, "identity", row, row[REC], stated=row[X], place=row[Y])
         return finding(world, "sender", row, invoked(world, row[MID]), row[REC], stated=row[X])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
@@ -26,6 +26,24 @@ class Batch:
 
     journal: int
     records: Array
+
+
+BY_ROSTER = frozenset(("I8", "I12", "I13", "I15", "I22", "I27", "I34", "I36", "I37", "I38", "I39", "I41", "I42"))
+"""Checks whose violations follow from who is who and who belongs where."""
+
+
+def own_roster(roster: Roster, journals: Sequence[JournalInfo]) -> bool:
+    """Return whether every journal that names its roster was recorded by this one (H6 says which was not)."""
+    stated = {str(journal.meta["roster"]) for journal in journals if "roster" in journal.meta}
+    return not stated or stated == {roster.digest()}
+
+
+def _by_other_roster(verdict: Verdict) -> Verdict:
+    """Return the verdict without its violations: a member whom the roster has lost looks like a stranger."""
+    if verdict.outcome is not Outcome.FAIL:
+        return verdict
+    why = f"{verdict.violations} violations by a roster that is not the one of the recording (H6)"
+    return replace(verdict, outcome=Outcome.UNKNOWN, violations=0, findings=(), why=why)
 
 
 class Watcher(Protocol):
@@ -71,7 +89,10 @@ class Judge:
         (see the H-checks): journals_expected, planned_faults, faults_without_effect, messages_offered, messages_sent,
         load_attained_min, lag_bound_ms."""
         end = End(self._world, tuple(journals), facts)
-        return [self._verdict(number, lambda fold: fold.finish(end)) for number in range(len(self._checks))]
+        verdicts = [self._verdict(number, lambda fold: fold.finish(end)) for number in range(len(self._checks))]
+        if own_roster(self._world.roster, end.journals):
+            return verdicts
+        return [_by_other_roster(verdict) if verdict.id in BY_ROSTER else verdict for verdict in verdicts]
 
     def _step(self, number: int, fold: Fold, view: View) -> None:
         self._tried(number, lambda: fold.step(view))

@@ -7,7 +7,7 @@ import numpy as np
 from checks.budget import Budget
 from checks.charges import CERTAIN, DISGUISED, REFUSED
 from checks.fold import Described
-from checks.limits import Budgeted, device_of, overspent, plain, promises_budget, refusals, widest
+from checks.limits import LACKS_CHARGES, Budgeted, device_of, overspent, plain, promises_budget, refusals, widest
 from checks.tables import Array
 from checks.verdict import Finding, Verdict
 from checks.world import unpack
@@ -33,10 +33,13 @@ class KeyIntegrity(Budgeted):
                 violations += int((excess > 0).sum())
                 findings.append(widest(self.roster, budget, granted, "widened"))
         neighbours, charged = self._neighbours(budget, users)
+        doubtful = len(charged) if self.partial else 0
+        charged = [] if doubtful else charged
         return self.conclude(
             self.found([*findings, *charged]),
             examined=attempts + neighbours,
             violations=violations + len(charged),
+            unknown=LACKS_CHARGES.format(doubtful) if doubtful else "",
             facts={"disguised": attempts, "neighbours": neighbours},
         )
 

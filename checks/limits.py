@@ -16,6 +16,7 @@ from checks.verdict import Finding, Verdict
 from checks.world import View, World, unpack
 
 MS = 1_000_000
+LACKS_CHARGES = "a part of the record is missing, and with it perhaps what {} refusals were charged for"
 
 
 class Budgeted(Folding):
@@ -24,6 +25,7 @@ class Budgeted(Folding):
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self.budget = Budget.of(contract)
+        self.partial = False
 
     def step(self, view: View) -> None:
         if self.budget is not None:
@@ -38,6 +40,7 @@ class Budgeted(Folding):
         clocks = end.clock_bound_ns()
         if clocks is None:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        self.partial = end.partial
         return self.judge(self.budget, list(by_user(ledger_of(end.world).charges(end.world, clocks))))
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
@@ -123,10 +126,12 @@ class NeverLess(Budgeted):
     charged by then. Not judged: refusals before anything is known of the budget. Examined: the others."""
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
-        examined, violations, findings = 0, 0, []
+        examined, violations, doubtful, findings = 0, 0, 0, []
         for charges in users:
             refused, left = refusals(budget, charges)
             examined += len(refused)
+            doubtful += int((left >= 1).sum()) if self.partial else 0
+            left = np.zeros_like(left) if self.partial else left
             violations += int((left >= 1).sum())
             findings += [
                 Finding(
@@ -136,7 +141,8 @@ class NeverLess(Budgeted):
                 )
                 for k in np.flatnonzero(left >= 1)[:FINDINGS]
             ]
-        return self.conclude(self.found(findings), examined=examined, violations=violations)
+        unknown = LACKS_CHARGES.format(doubtful) if doubtful else ""
+        return self.conclude(self.found(findings), examined=examined, violations=violations, unknown=unknown)
 
 
 def promises_budget(contract: Contract) -> bool:

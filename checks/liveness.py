@@ -13,7 +13,7 @@ from checks.compiled import helper, kernel
 from checks.contract import Contract
 from checks.duties import Duties
 from checks.faultlog import FaultLog, overlaps
-from checks.fold import FINDINGS, Described, End, Folding, finding
+from checks.fold import FINDINGS, LACKS_FAULTS, Described, End, Folding, finding
 from checks.health import LAG_BOUND_MS, lag_p99_ms, longest_lag_ns
 from checks.kinds import K_JOIN, K_LEAVE, K_OK, K_PHASE, LISTENED
 from checks.missed import Resumed, missed_by_slot
@@ -164,6 +164,8 @@ class LivenessBound(Folding):
         clocks, lag = end.clock_bound_ns(), lag_p99_ms(end)
         if clocks is None:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        if end.lacks_faults:
+            return self.conclude(unknown=LACKS_FAULTS.format("what seems late"))
         world, bound = end.world, self._bound + clocks
         late, judged = self._late(world, bound)
         deadlines = self._deadlines(world, bound, longest_lag_ns(end))

@@ -9,7 +9,7 @@ import numpy as np
 from checks.contract import Contract
 from checks.credentials import Credentials, credentials_of
 from checks.faultlog import FaultLog, Window
-from checks.fold import FINDINGS, Described, End, Folding
+from checks.fold import FINDINGS, LACKS_FAULTS, Described, End, Folding
 from checks.health import LAG_BOUND_MS, lag_p99_ms
 from checks.kinds import K_DISCONNECT, K_REQUEST, K_WRITE
 from checks.record import CONTROL, NONE, Artefact, Flag, Place, State
@@ -97,6 +97,13 @@ class OutageBehaviour(Folding):
                 sitting.disconnect(journal, index, record)
         found, why, lag = sitting.found, "", lag_p99_ms(end)
         slow = [finding for finding in found if finding.what == "slow"]
+        if end.partial:
+            proven = [finding for finding in found if finding.what == "believed"]
+            if len(found) > len(proven):
+                why = LACKS_FAULTS.format(f"{len(found) - len(proven)} refusals and errors")
+            return self.conclude(
+                proven[:FINDINGS], examined=sitting.examined, violations=len(proven), unknown=why, facts=sitting.counts
+            )
         lag_bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
         if slow and lag is not None and lag > lag_bound:
             why = f"loop lag p99 was {lag:.0f} ms (bound {lag_bound:.0f} ms); {len(slow)} refusals seem slow"

@@ -52,7 +52,8 @@ class Presence(Together):
     lag of the load comes on top of both.
 
     A status holds until the next one about the same person on the same connection in the same conversation, or until
-    the watcher's connection or run has ended. The same status twice in a row is wrong too."""
+    the watcher's connection or run has ended. The same status twice in a row is wrong too; it is all that is judged
+    where a part of the record is missing, because connections and faults may be missing with it."""
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
         if self.contract.presence_s is None:
@@ -60,17 +61,16 @@ class Presence(Together):
         if end is None:
             self.doubts.append("who had a connection is known at the end")
             return
-        if end.missing:
-            self.doubts.append("journals are missing, and with them the connections of some people")
-            return
+        if end.partial:
+            self.doubts.append("a part of the record is missing, and with it connections of some people, or faults")
         promised_ns = int(self.contract.presence_s * SECOND)
         tolerance_ns = bound_ns + longest_lag_ns(end)
         late_ns, early_ns = promised_ns + tolerance_ns, promised_ns // NOTICED_SOONER + tolerance_ns
         spans = _connected(world, end)
         unsure = {user for user, times in spans.items() if times is None}
-        excused, torn = _excused(world, late_ns), bool(end.incomplete())
+        excused = _excused(world, late_ns)
         for shown in _shown(world):
-            if shown.user in unsure or (torn and shown.user not in spans):
+            if not shown.again and (end.partial or shown.user in unsure):
                 continue
             if _all_excused(shown, excused) and not shown.again:
                 continue
@@ -78,6 +78,8 @@ class Presence(Together):
             if shown.again:
                 facts = {"conv": shown.conv, "stated": shown.about, "online": int(shown.online)}
                 self.wrong("repeated", shown.rec, client=shown.watcher, **facts)
+            if end.partial:
+                continue
             live = spans.get(shown.user) or []
             self._judge(shown, _between(live) if shown.online else live, late_ns, early_ns, excused)
 

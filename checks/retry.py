@@ -10,7 +10,7 @@ from checks.budget import CLOCK_RATE, Budget, Uses
 from checks.charges import CERTAIN, NEVER, POSSIBLE, REFUSED, STATES
 from checks.contract import Contract
 from checks.fold import FINDINGS, Described
-from checks.limits import Budgeted, device_of
+from checks.limits import LACKS_CHARGES, Budgeted, device_of
 from checks.record import NONE
 from checks.tables import Array
 from checks.verdict import Finding, Verdict
@@ -30,12 +30,18 @@ class RetryAfter(Budgeted):
     after the stated time. UNKNOWN where there was no such return."""
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
-        examined = came_back = violations = stated = 0
+        examined = came_back = violations = stated = doubtful = 0
         findings: list[Finding] = []
         for charges in users:
             bad, returns = _broken(budget, charges)
+            if self.partial:
+                doubtful += len(bad)
+                bad = []
             asked = charges[(charges["bits"] & STATES) > 0]
             over, under, judged = _misstated(budget, charges)
+            if self.partial:
+                doubtful += len(under)
+                under = under[:0]
             for what, rows in (
                 ("missing", asked[asked["wait"] == NONE]),
                 ("longer", asked[asked["wait"] > longest_ms(budget)]),
@@ -53,7 +59,11 @@ class RetryAfter(Budgeted):
             self.found(findings),
             examined=examined,
             violations=violations,
-            unknown="nobody came back after the stated time" if examined and not came_back else "",
+            unknown=LACKS_CHARGES.format(doubtful)
+            if doubtful
+            else "nobody came back after the stated time"
+            if examined and not came_back
+            else "",
             facts={"returns": came_back, "stated": stated},
         )
 

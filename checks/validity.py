@@ -34,7 +34,8 @@ class Deadline(Together):
                 if request.yes:
                     self.examined += 1
                     late_ms = (request.sent - token.deadline) // 1_000_000
-                    self.wrong("late", token.rec, request.rec, client=request.client, late=late_ms, place=request.place)
+                    self.wrong("late", token.rec, request.rec, client=request.client, late=late_ms,
+                               place=request.place, artefact=token.kind)  # fmt: skip
                 elif request.no and token.name not in ends and proven(token, request, requests):
                     self.examined += 1
 
@@ -63,7 +64,7 @@ class RevocationBound(Together):
                 late_ms = (request.sent - revocation.t) // 1_000_000
                 self.wrong(
                     "revoked", token.rec, revocation.rec, request.rec, client=request.client, late=late_ms,
-                    place=request.place,
+                    place=request.place, artefact=token.kind,
                 )  # fmt: skip
             elif request.no and proven(token, request, requests):
                 self.examined += token.deadline == NONE or request.t < token.deadline

@@ -6,7 +6,7 @@ Files of this folder are words only: editing them makes no compiled loop stale (
 from checks.witness.lines import Lookup, NameOf, Told, line
 from checks.witness.names import device, message, person, room
 from checks.witness.scene import Scene, Step, scene
-from checks.witness.sentences import Telling, sentence, tell
+from checks.witness.sentences import Telling, said_by, sentence, tell
 
 __all__ = [
     "Lookup",
@@ -20,6 +20,7 @@ __all__ = [
     "message",
     "person",
     "room",
+    "said_by",
     "scene",
     "sentence",
     "tell",

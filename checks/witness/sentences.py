@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from checks.record import FOREIGN, Kind
 from checks.roster import Roster
 from checks.verdict import Finding, Verdict
-from checks.witness.lines import Lookup, Told, line
+from checks.witness.lines import Lookup, NameOf, Told, line
 from checks.witness.names import artefact, device, forgery, message, numbers, person, place, room, state
 
 
@@ -35,11 +37,17 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I5b", "absent"): "{who} was subscribed to {where} from before {message} was sent until the end, and never heard"
     " it",
     ("I6", "repeated"): "{who} heard {message} in {where} again, after it had been delivered there already",
+    (
+        "I6",
+        "repeated-later",
+    ): "{who} heard {message} in {where} again on a later connection, after it had been delivered"
+    " to this device already",
     ("I7", "numbers"): "{message} took effect twice in {where}: as number {seq} and as number {other_seq}",
     ("I7", "rows"): "{message} is stored {rows} times in {where}",
-    ("I8", "foreign"): "{who} got a message in {where} that does not belong to this run",
+    ("I8", "foreign"): "{who} got a message in {where} that nobody had sent in this run",
     ("I8", "unknown"): "{who} got a message in {where} of an author or counter that cannot be: {raw}",
     ("I8", "unsent"): "{message} appeared in {where}, but nobody sent it",
+    ("I8", "early"): "{message} was delivered in {where} {ms} ms before it was sent",
     ("I8", "elsewhere"): "{message} appeared in another conversation than {where}, where it was sent",
     ("I9", "heard"): "{message} was refused, and was heard in {where} all the same",
     ("I9", "stored"): "{message} was refused, and is stored in {where} all the same",
@@ -136,9 +144,9 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I40", "probes"): "more calls went to a dependency at once than a half-open breaker may let through",
     ("I40", "stuck"): "a breaker went on refusing calls when it was time to try again",
     ("I40", "refused"): "a breaker refused a call although it was closed",
-    ("I29", "late"): "{place} accepted {person}'s token {late} ms after its deadline",
-    ("I30", "revoked"): "{place} accepted {person}'s token {late} ms after it had been revoked",
-    ("I31", "accepted"): "{place} accepted a token of {person} that it had never issued: {forgery}",
+    ("I29", "late"): "{place} accepted {person}'s {artefact} {late} ms after its deadline",
+    ("I30", "revoked"): "{place} accepted {person}'s {artefact} {late} ms after it had been revoked",
+    ("I31", "accepted"): "{place} accepted a forged {artefact} of {person}: {forgery}",
     ("I32", "twice"): "{who} used one refresh token twice, and both times got new tokens",
     ("I32", "unpunished"): "{person}'s session goes on, although one of its refresh tokens had been used twice",
     ("I32", "changed"): "{person}'s refreshed token names somebody else, or other permissions, than the one before",
@@ -161,13 +169,34 @@ SENTENCES: dict[tuple[str, str], str] = {
 """(check, kind of finding) → what happened. `_words` says what may stand in braces; facts by their own names too."""
 
 
-def sentence(finding: Finding, verdict: Verdict, roster: Roster) -> str:
-    """One sentence with names instead of numbers; kinds of findings of users' own checks get a general one."""
+def sentence(finding: Finding, verdict: Verdict, roster: Roster, said: str | None = None) -> str:
+    """Return one sentence with names instead of numbers; kinds of findings of users' own checks get a general one.
+
+    said: the text of the finding's last record, where it states somebody by a text that is no user of the run."""
     template = SENTENCES.get((verdict.id, finding.what))
+    if (verdict.id, finding.what) == ("I15", "identity") and said:
+        template, said = _of_row(said, template)
     if template is None:
         told = ", ".join(f"{key} {value}" for key, value in finding.facts.items())
         return f"{verdict.name}: {finding.what}" + (f" ({told})" if told else "")
-    return template.format_map(_Words(_words(finding.facts, roster)))
+    return template.format_map(_Words({**_words(finding.facts, roster), "said": said}))
+
+
+def _of_row(said: str, template: str | None) -> tuple[str | None, str]:
+    """Return the sentence about a row of a database that lacks, or differs in other columns than the id, and which.
+
+    Such a row states nobody, by a text of `harness.target.collect`; it takes nobody for a stranger."""
+    if said.startswith("other "):
+        return "{place} has another {said} of {who} than the auth database", said[6:].rpartition(" in the ")[0]
+    if said.startswith("no row in "):
+        return "{place} has no row of {who}", ""
+    return template, said
+
+
+def said_by(record: Any, journal: int, name_of: NameOf) -> str | None:
+    """Return the text by which a record states somebody, None if it states a user of the run or nobody."""
+    named = record is not None and int(record["kind"]) in (Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY)
+    return name_of(journal, int(record["aux"])) if named and int(record["aux"]) >= FOREIGN else None
 
 
 class _Words(dict[str, object]):
@@ -188,7 +217,7 @@ def _words(facts: Mapping[str, int], roster: Roster) -> dict[str, object]:
         "author": person(roster, author),
         "counter": counter,
         "where": room(roster, facts.get("conv", -1)),
-        "stated": person(roster, stated) if stated >= 0 else "a stranger",
+        "stated": person(roster, stated) if stated >= 0 else "somebody whom no login of this run explains",
         "place": place(facts.get("place", 0)),
         "person": person(roster, facts.get("client", -1)),
         "artefact": artefact(facts.get("artefact", 0)),
@@ -201,7 +230,10 @@ def _words(facts: Mapping[str, int], roster: Roster) -> dict[str, object]:
     }
 
 
-def tell(finding: Finding, verdict: Verdict, roster: Roster, lookup: Lookup, tag: str = "") -> Telling:
+def tell(
+    finding: Finding, verdict: Verdict, roster: Roster, lookup: Lookup, tag: str = "",
+    name_of: NameOf = lambda journal, number: None,
+) -> Telling:  # fmt: skip
     """A finding in words. `tag`: the run's tag, left out of conversation and user names to keep them short."""
     found = [(journal, index, lookup(journal, index)) for journal, index in finding.records]
     first = min((int(record["t"]) for _, _, record in found if record is not None), default=0)
@@ -211,8 +243,11 @@ def tell(finding: Finding, verdict: Verdict, roster: Roster, lookup: Lookup, tag
             lines.append(f"{journal}:{index}  (this record is not in the journal)")
         else:
             after_ms = (int(record["t"]) - first) / 1e6
-            lines.append(f"{journal}:{index}  {after_ms:+.3f} ms  {line(Told(journal, index, record), roster)}")
-    words = sentence(finding, verdict, roster)
+            lines.append(
+                f"{journal}:{index}  {after_ms:+.3f} ms  {line(Told(journal, index, record), roster, name_of)}"
+            )
+    said = said_by(found[-1][2], found[-1][0], name_of) if found else None
+    words = sentence(finding, verdict, roster, said)
     if tag:
         words, lines = words.replace(tag, ""), [each.replace(tag, "") for each in lines]
     return Telling(words, lines)

@@ -13,7 +13,7 @@ from checks.contract import Contract
 from checks.roster import Roster
 from harness.errors import RecordError
 from harness.record.journal import DATA_SUFFIX, NAMES_SUFFIX
-from harness.record.reading import DataFile, JournalView, Remap, measure, read_batches
+from harness.record.reading import DataFile, JournalView, Remap, disown, measure, read_batches
 from harness.record.rundir import fault_of_run, read_json
 from harness.record.sidecar import Sidecar
 
@@ -64,6 +64,7 @@ def open_history(run_dir: Path | str) -> History:
         _settle(view)
         if view.count and not view.sidecar.header:
             raise RecordError(f"{view.sidecar.path} is damaged: its first line is missing.")
+    disown(history.journals)
     return history
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from checks.record import FOREIGN, NOBODY, RECORD, RECORD_BYTES, Kind
+from checks.tables import CONN_MAX
 from harness.errors import RecordError
 from harness.record.sidecar import Sidecar
 
@@ -24,6 +25,9 @@ STRANGER: Final = -2
 
 assert RECORD.fields is not None
 _INDEX, _INDEX_AT = RECORD.fields["index"][:2]
+_KNOWN = np.zeros(256, dtype=bool)
+_KNOWN[[int(kind) for kind in Kind]] = True
+"""By number: a kind that this version knows. A record of another one is damaged."""
 _NAMES_A_USER = np.zeros(256, dtype=bool)
 _NAMES_A_USER[[Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY]] = True
 
@@ -35,6 +39,7 @@ class JournalView:
     count    complete records: all before the first one whose `index` does not hold its position + 1. Of a closed
              journal that is known once it was read; until then as many as the file has
     missing  records that the footer counts but the file does not have
+    surplus  records that the file has beyond those that the footer counts
     damaged  records from the first wrong one on, found while `batches` reads. What was among them nobody knows, so the
              journal ends there, as if its process had died: else their absence would be held against the platform
     dropped  1 if a record was begun and not finished
@@ -45,6 +50,7 @@ class JournalView:
     sidecar: Sidecar
     count: int = 0
     missing: int = 0
+    surplus: int = 0
     damaged: int = 0
     dropped: int = 0
 
@@ -136,6 +142,7 @@ def measure(view: JournalView, data: DataFile, start: int = 0) -> None:
     if view.footer is not None:
         view.count = min(view.footer["records"], total)
         view.missing, view.dropped = view.footer["records"] - view.count, 0
+        view.surplus = total - view.count
         return
     low, high = start, total  # complete records come first: halve
     while low < high:
@@ -149,6 +156,17 @@ def measure(view: JournalView, data: DataFile, start: int = 0) -> None:
     view.dropped = int(begun or (low == total and data.bytes % RECORD_BYTES != 0))
 
 
+def disown(views: Sequence[JournalView]) -> None:
+    """Take data files that are not of their side files for damaged as a whole.
+
+    A closed journal has as many records as its footer says. Where a file has more, it is another journal's; then one
+    that has fewer may be its counterpart. Their ids would be looked up in each other's names."""
+    mixed = any(view.surplus for view in views)
+    for view in views:
+        if view.sidecar.name not in ("", view.name) or view.surplus or (mixed and view.missing):
+            view.damaged, view.count, view.missing = max(view.count, 1), 0, 0
+
+
 def read_batches(
     number: int, view: JournalView, data: DataFile, start: int, size: int, remap: Remap
 ) -> Iterator[Batch]:
@@ -159,6 +177,7 @@ def read_batches(
         if not len(records):
             raise RecordError(f"{view.path} was cut while it was being read.")
         sound = records["index"] == np.arange(start + 1, start + len(records) + 1, dtype=np.uint64)
+        sound &= _KNOWN[records["kind"]] & (records["conn"] < CONN_MAX)
         if not sound.all():
             records = records[: int(np.argmin(sound))]
             view.damaged, view.count = view.count - start - len(records), start + len(records)

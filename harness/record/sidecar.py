@@ -15,6 +15,7 @@ from harness.errors import RecordError
 class Sidecar:
     """What the lines of one `NAME.names.jsonl` say so far. `read` may be called again while the file grows.
 
+    name        the journal that it says to be of
     names       id → text; ids run from `FOREIGN` without gaps
     identities  (client, platform's user id) in the order in which they were stated
     footer      None: the journal was not closed, or not yet
@@ -23,6 +24,7 @@ class Sidecar:
 
     path: Path
     header: bool = False
+    name: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     identities: list[tuple[int, str]] = field(default_factory=list)
@@ -53,7 +55,8 @@ class Sidecar:
 
     def _take(self, value: dict[str, Any]) -> None:
         if not self.header:
-            self.header, self.meta = bool(value["journal"]), dict(value["meta"])
+            self.name = str(value["journal"])
+            self.header, self.meta = bool(self.name), dict(value["meta"])
         elif "name" in value:
             number, text = value["name"]
             if number != FOREIGN + len(self.names) or not isinstance(text, str):

@@ -160,6 +160,9 @@ class _Choice:
         self._known = {(told.journal, told.index) for told in proof}
         self._listeners = {int(t.record["client"]) for t in proof if t.kind in (Kind.DELIVER, Kind.REPLAY, Kind.JOIN)}
         self._listeners |= {finding.facts["client"]} if "client" in finding.facts else set()
+        again = finding.what in ("repeated", "repeated-later")
+        self._attempts = {int(t.record["attempt"]) for t in proof if t.kind is Kind.DELIVER} if again else set()
+        """Of a duplicate: sendings of which no copy came twice did not make it."""
         self._final = "client" not in finding.facts  # then it is about what became of a message, not of a listener
 
     def made(self, found: Iterable[Told]) -> tuple[list[Told], list[Told]]:
@@ -188,5 +191,7 @@ class _Choice:
         if kind in (Kind.STORED, Kind.READ_END):
             return self._final
         if kind in (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO):
+            if self._attempts and int(r["attempt"]) not in self._attempts:
+                return False
             return (int(r["author"]), int(r["counter"])) == (self._facts.get("author"), self._facts.get("counter"))
         return True

@@ -17,7 +17,7 @@ from checks.catalogue import ALL
 from checks.contract import Contract
 from checks.fold import Check
 from checks.verdict import Finding, Verdict
-from checks.witness import Scene, Told, line, person, scene, sentence, tell
+from checks.witness import Scene, Told, line, person, said_by, scene, sentence, tell
 from harness.record.columns import Columns
 from harness.record.frames import frames_of
 from harness.record.history import History
@@ -66,11 +66,13 @@ class Teller:
         proven, context = choose(finding, proof, wanted.found)
         roster = self._history.roster
         drawn = scene(verdict.id, finding, proven, context, roster, self._name_of)
+        last = proof[-1] if proof else None
+        said = said_by(last.record, last.journal, self._name_of) if last else None
         first = min((int(told.record["t"]) for told in (*proven, *context)), default=0)
         return {
             "check": verdict.id,
             "number": n,
-            "sentence": self._short(sentence(finding, verdict, roster)),
+            "sentence": self._short(sentence(finding, verdict, roster, said)),
             "records": [self._row(told, first) for told in proven],
             "context": [self._row(told, first) for told in context],
             "promise": self._promise(verdict.id),
@@ -120,7 +122,10 @@ def in_short(finding: Finding, verdict: Verdict, history: History) -> dict[str, 
     def lookup(journal: int, index: int) -> Any:
         return history.journals[journal].record(index)
 
-    telling = tell(finding, verdict, history.roster, lookup, tag_of(history))
+    def name_of(journal: int, number: int) -> str | None:
+        return history.journals[journal].names.get(number)
+
+    telling = tell(finding, verdict, history.roster, lookup, tag_of(history), name_of)
     return {"sentence": telling.sentence, "records": telling.lines}
 
 

@@ -37,7 +37,20 @@ def test_replayed_history_is_not_looked_at(new_history: Callable[..., Any]) -> N
 
 def test_the_sending_may_be_read_later(new_history: Callable[..., Any]) -> None:
     """Journals come in any order."""
-    assert new_history().hear(BOB, ANN, 1, 1).send(ANN, 1, journal=1).judge()["I8"].outcome is Outcome.PASS
+    history = new_history().hear(BOB, ANN, 1, 1, t=5_000_000).send(ANN, 1, journal=1, t=4_000_000)
+    assert history.judge()["I8"].outcome is Outcome.PASS
+
+
+def test_delivered_before_it_was_sent(new_history: Callable[..., Any]) -> None:
+    """By the clock, in whatever journal; replays do not count, and an author whose journal is torn is not judged."""
+    history = new_history().hear(BOB, ANN, 1, 1, t=4_000_000).send(ANN, 1, journal=1, t=7_000_000)
+    verdict = history.judge()["I8"]
+    assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
+    assert history.tell(verdict).sentence == "#1 of ann was delivered in room-1 3 ms before it was sent"
+    history.torn = {1}
+    assert history.judge()["I8"].outcome is Outcome.UNKNOWN
+    replayed = new_history().replay(BOB, ANN, 1, 1, t=4_000_000).send(ANN, 1, journal=1, t=7_000_000)
+    assert replayed.judge()["I8"].outcome is not Outcome.FAIL
 
 
 def test_a_torn_journal_of_the_author(new_history: Callable[..., Any]) -> None:

@@ -38,7 +38,7 @@ def test_accepted(history: Any) -> None:
     verdict = history.judge()["I31"]
     assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
     told = history.tell(verdict)
-    assert told.sentence == "the socket accepted a token of ann that it had never issued: forgery 3"
+    assert told.sentence == "the socket accepted a forged access token of ann: forgery 3"
     assert "forges access token 2" in told.lines[0]
     assert "by query: accepted" in told.lines[1]
 

@@ -31,6 +31,20 @@ def test_refused_after_its_deadline(history: Any) -> None:
     assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 1)
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(Artefact.ACCESS, "access token"), (Artefact.REFRESH, "refresh token"), (Artefact.TICKET, "ticket")],
+)
+def test_what_was_accepted_is_named(history: Any, kind: Artefact, words: str) -> None:
+    """A refresh token is no token, and a ticket is a ticket."""
+    token(history, ANN, 1, kind, lasts_ms=2)
+    pause(history, 5)
+    ask(history, ANN, 1)
+    assert (
+        history.tell(history.judge()["I29"]).sentence == f"the backend accepted ann's {words} 4 ms after its deadline"
+    )
+
+
 def test_accepted_after_its_deadline(history: Any) -> None:
     """Sent after deadline and leeway, and accepted: the finding shows the token and the request."""
     token(history, ANN, 1, lasts_ms=2)
@@ -39,7 +53,7 @@ def test_accepted_after_its_deadline(history: Any) -> None:
     verdict = history.judge()["I29"]
     assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
     told = history.tell(verdict)
-    assert told.sentence == "the backend accepted ann's token 4 ms after its deadline"
+    assert told.sentence == "the backend accepted ann's access token 4 ms after its deadline"
     assert "gets access token 1" in told.lines[0]
     assert "asks the backend with artefact 1 of ann by header: accepted (200)" in told.lines[1]
 
@@ -115,7 +129,7 @@ def test_revoked_and_accepted(history: Any, number: int) -> None:
     verdict = history.judge()["I30"]
     assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
     told = history.tell(verdict)
-    assert told.sentence == "the auth service accepted ann's token 5 ms after it had been revoked"
+    assert told.sentence == "the auth service accepted ann's access token 5 ms after it had been revoked"
     assert len(told.lines) == 3
 
 

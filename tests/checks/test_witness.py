@@ -15,6 +15,7 @@ from checks.witness import Told, device, line, scene, sentence
 from checks.witness.lines import MANNERS, label
 from checks.witness.scene import LANES_MAX, NEVER, PLATFORM
 from checks.witness.sentences import SENTENCES
+from harness.report.neighbours import choose
 
 ROSTER = Roster(user_of=(0, 1, 1), conversations=((0, 1),), user_names=("ann",))
 FACTS = {
@@ -46,6 +47,58 @@ def test_every_check_has_its_sentences() -> None:
         assert [what for what in kinds if f'"{what}"' not in source] == []
     assert {id for id, _ in (*SENTENCES, *NEVER)} <= {check.id for check in ALL}
     assert set(NEVER) <= set(SENTENCES)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("other is_active in the main database",
+         "the main database has another is_active of ann than the auth database"),
+        ("other name, is_active in the main database",
+         "the main database has another name, is_active of ann than the auth database"),
+        ("no row in the main database", "the main database has no row of ann"),
+        ("9f0c", "the main database took ann for somebody whom no login of this run explains"),
+    ],
+)  # fmt: skip
+def test_what_a_database_says_of_somebody(said: str, words: str) -> None:
+    """A row that differs in other columns takes nobody for a stranger."""
+    facts = {"client": 0, "stated": -2, "place": int(Place.MAIN_DATABASE)}
+    stated = Finding(what="identity", records=((0, 1),), facts=facts)
+    row = record(Kind.IDENTITY, counter=int(Place.MAIN_DATABASE), aux=FOREIGN + 1)
+    telling = tell(stated, verdict("I15"), ROSTER, lambda journal, index: row, "", lambda journal, number: said)
+    assert telling.sentence == words
+
+
+def test_behind_the_frontend() -> None:
+    """What a service states through the frontend's proxy is not the frontend's own word."""
+    words = sentence(Finding(what="identity", facts=FACTS | {"stated": 1, "place": int(Place.FRONTEND)}),
+                     verdict("I15"), ROSTER)  # fmt: skip
+    assert words == "a service behind the frontend took user 1 on tab 2 for user 1"
+
+
+@pytest.mark.parametrize(
+    ("conn", "words"),
+    [
+        (2, "bob on tab 1 heard #1 of ann in room-1 again, after it had been delivered there already"),
+        (7, "bob on tab 1 heard #1 of ann in room-1 again on a later connection, after it had been delivered to this"
+            " device already"),
+    ],
+)  # fmt: skip
+def test_where_a_duplicate_came(new_history: Callable[..., Any], conn: int, words: str) -> None:
+    """The connection on which it came again is said."""
+    history = new_history(at_most_once="device").join(0).join(1).send(0, 1).hear(1, 0, 1, 1)
+    history.join(1, conn=conn, head=0).hear(1, 0, 1, 1, conn=conn)
+    assert history.tell(history.judge()["I6"]).sentence == words
+
+
+def test_a_retry_did_not_make_the_duplicate_of_the_first_sending() -> None:
+    """Of a message that was sent twice a copy of the first sending came again: the second sending proves nothing."""
+    slots = {"author": 0, "counter": 1, "conv": 0, "attempt": 1}
+    sent, retry = told(Kind.INVOKE, 1, **slots), told(Kind.INVOKE, 2, **slots | {"attempt": 2})
+    first, again = (told(Kind.DELIVER, n, client=1, **slots) for n in (3, 4))
+    finding = Finding(what="repeated", records=((0, 1), (0, 4)), facts={"client": 1, "author": 0, "counter": 1})
+    proof, context = choose(finding, [sent, again], [sent, retry, first, again])
+    assert ([t.index for t in proof], [t.index for t in context]) == ([1, 3, 4], [2])
 
 
 def test_a_forgotten_fact_costs_no_verdict() -> None:

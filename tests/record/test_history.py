@@ -115,6 +115,50 @@ def test_records_that_the_footer_misses_are_gaps(run: RunDirectory, record: Make
         assert not history.infos()[0].complete
 
 
+@pytest.mark.parametrize(("at", "value"), [(8, b"\xc8"), (19, b"\xee")])
+def test_a_record_that_cannot_be(run: RunDirectory, record: Make, at: int, value: bytes) -> None:
+    """An unknown kind, or a connection number beyond all that are given: the journal ends there, as damaged."""
+    recorded(run, record, 6).close({})
+    file = run.journals / "w1.ewj"
+    data = bytearray(file.read_bytes())
+    data[3 * RECORD_BYTES + at : 3 * RECORD_BYTES + at + 1] = value
+    file.write_bytes(bytes(data))
+    history = open_history(run.path)
+    assert sum(len(batch.records) for batch in history.batches()) == 3
+    (info,) = history.infos()
+    assert (info.records, info.gaps, info.complete) == (3, 3, False)
+
+
+@pytest.mark.parametrize("counts", [(5, 7), (7, 5)])
+def test_swapped_data_files(run: RunDirectory, record: Make, counts: tuple[int, int]) -> None:
+    """A data file longer than its footer says belongs to another journal, and so does a shorter one then: nothing of
+    them is judged, because their ids would be looked up in each other's names."""
+    for name, count in zip(("w1", "w2"), counts, strict=True):
+        recorded(run, record, count, name).close({})
+    recorded(run, record, 4, "w3").close({})
+    one, two = run.journals / "w1.ewj", run.journals / "w2.ewj"
+    first, second = one.read_bytes(), two.read_bytes()
+    one.write_bytes(second)
+    two.write_bytes(first)
+    history = open_history(run.path)
+    assert {batch.journal for batch in history.batches()} == {2}
+    assert [info.complete for info in history.infos()] == [False, False, True]
+
+
+def test_swapped_journals(run: RunDirectory, record: Make) -> None:
+    """A side file says of which journal it is: under another's name nothing of it is judged."""
+    for name in ("w1", "w2"):
+        recorded(run, record, 5, name).close({})
+    for suffix in (".ewj", ".names.jsonl"):
+        one, two = run.journals / f"w1{suffix}", run.journals / f"w2{suffix}"
+        one.rename(run.journals / "w0")
+        two.rename(one)
+        (run.journals / "w0").rename(two)
+    history = open_history(run.path)
+    assert list(history.batches()) == []
+    assert [info.complete for info in history.infos()] == [False, False]
+
+
 def test_one_record(run: RunDirectory, record: Make) -> None:
     """By its index, as it was written; there is none before the first, behind the last complete one or a cut."""
     journal = recorded(run, record, 5)

@@ -435,6 +435,19 @@ def test_a_delivery_before_its_sending(tmp_path: Path) -> None:
     assert checks["I8"]["outcome"] == "FAIL"
 
 
+@pytest.mark.parametrize("outcome", ["FAIL", "PASS"])
+def test_a_numbered_delivery_before_its_sending(tmp_path: Path, outcome: str) -> None:
+    """Rows that number their messages say so too, and the sentence by how much."""
+    rows = [
+        {"kind": "deliver", "client": "bob", "conversation": "g", "author": "ann", "counter": 7, "seq": 2},
+        {"kind": "invoke", "client": "ann", "conversation": "g", "counter": 7},
+    ]
+    checks = judged(tmp_path, *(rows if outcome == "FAIL" else reversed(rows)))
+    assert checks["I8"]["outcome"] == outcome
+    if outcome == "FAIL":
+        assert checks["I8"]["witnesses"][0]["sentence"] == "#7 of ann was delivered in g 1 ms before it was sent"
+
+
 def test_a_stored_text_that_differs(tmp_path: Path) -> None:
     """The sentence says that it is stored so, not that anybody received it."""
     checks = judged(

@@ -266,8 +266,8 @@ def effectively_once(h: History) -> Opinion:
 def no_creation(h: History) -> Opinion:
     """I8: nothing is delivered or stored that nobody sent in this run.
 
-    Counted are records of other runs, and messages of this run that were never sent. History sent on joining may
-    be older than the run.
+    Counted are records of other runs, and messages of this run that were never sent, or delivered before that. History
+    sent on joining may be older than the run.
     """
     records = [r for r in h.of(Kind.DELIVER, Kind.STORED) if not r.flags & Flag.CORRUPT]
     records = [r for r in records if not (r.flags & Flag.FOREIGN_RUN and r.author == AGENT)]
@@ -278,7 +278,13 @@ def no_creation(h: History) -> Opinion:
     unsent = {r.message for r in records if r.sound and r.message not in h.invokes}
     known = {m for m in unsent if not h.may_have_lost(m[0])}
     doubt = "an author's journal is torn" if unsent - known else ""
-    return Opinion(len(records), foreign + len(known), True, doubt)
+    early = {
+        r.message
+        for r in records
+        if r.kind == Kind.DELIVER and r.regular and r.message in h.invokes and not h.may_have_lost(r.message[0])
+        and r.t < min(sent.t for sent in h.invokes[r.message])
+    }  # fmt: skip
+    return Opinion(len(records), foreign + len(known) + len(early), True, doubt)
 
 
 def integrity(h: History) -> Opinion:

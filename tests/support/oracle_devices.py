@@ -121,7 +121,9 @@ def _takes_part(h: History, client: int, topic: R, bound: int) -> bool:
 
 
 def presence(h: History) -> Opinion:
-    """I27: at no moment was a status untrue for the whole bound before and a quarter of it after."""
+    """I27: at no moment was a status untrue for the whole bound before and a quarter of it after.
+
+    With a torn journal, which may have lost connections and faults, only a status shown twice in a row is."""
     bound, examined, violations = h.contract.presence_s, 0, 0
     for r in h.of(Kind.PRESENCE) if bound is not None else ():
         about, me = h.user(r.author), h.user(r.client)
@@ -130,24 +132,28 @@ def presence(h: History) -> Opinion:
         ):
             continue
         times = _times(h, about)
-        if times is None:
-            continue
         same_place = [
             p for p in h.of(Kind.PRESENCE) if p.process == r.process and p.conv == r.conv and h.user(p.author) == about
         ]
         before = [p for p in same_place if p.place < r.place]
         again = bool(before) and (before[-1].counter > 0) == (r.counter > 0)
         late = ns(bound or 0)
+        if not again and (times is None or h.torn):
+            continue
         if not again and all(_excused(h, moment, late) for moment in _moments(h, r, same_place)):
             continue
         examined += 1
         violations += again
-        violations += any(
-            all(_live(times, t) != (r.counter > 0) for t in range(moment - late, moment + late // 4 + 1))
-            for moment in _moments(h, r, same_place)
-            if not _excused(h, moment, late)
+        violations += (
+            times is not None
+            and not h.torn
+            and any(
+                all(_live(times, t) != (r.counter > 0) for t in range(moment - late, moment + late // 4 + 1))
+                for moment in _moments(h, r, same_place)
+                if not _excused(h, moment, late)
+            )
         )
-    return Opinion(examined, violations, bound is not None)
+    return Opinion(examined, violations, bound is not None, "a journal is torn" if h.torn else "")
 
 
 def _times(h: History, user: int) -> list[tuple[int, int]] | None:

@@ -149,6 +149,8 @@ def timely(h: History) -> Opinion:
     """
     if h.contract.delivery_bound_s is None:
         return Opinion(0, 0, promised=False)
+    if h.torn:
+        return Opinion(0, 0, True, "faults may be missing")
     bound = int(h.contract.delivery_bound_s * 1e9)
     acknowledged: dict[Any, int] = {}
     for r in h.of(Kind.OK):
@@ -238,7 +240,7 @@ def agent_streams(h: History) -> Opinion:
     """I24: each run of an agent is one well-formed stream on its connection. Counted are runs.
 
     Who began to listen in the middle hears no beginning: only who had joined before anything was sent in the
-    conversation can say that there was none.
+    conversation can say that there was none, and only if nothing of the record is missing.
     """
     runs: dict[Any, list[R]] = defaultdict(list)
     for r in h.of(Kind.RUN):
@@ -325,7 +327,7 @@ def _holes(h: History, runs: dict[Any, list[R]]) -> Iterator[_Told]:
 
 def _well_formed(h: History, events: list[R]) -> bool:
     whole = events[0].attempt == STARTED
-    if not whole and _there_from_the_start(h, events[0]):
+    if not whole and not h.torn and _there_from_the_start(h, events[0]):
         return False
     chunks = next((r.counter for r in events if r.attempt == CHUNK), 0) if not whole else 0
     tools = 0

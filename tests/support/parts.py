@@ -1,0 +1,102 @@
+"""Histories of which a part is missing: a journal, the end of one, what follows a damaged record, an account's names.
+
+The relation that every check must keep: what fails without the part fails with it, so a FAIL never rests on what is
+missing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from compare import batches
+
+from checks.catalogue import ALL
+from checks.fold import Check, JournalInfo
+from checks.judge import judge
+from checks.record import Kind
+from checks.verdict import Outcome, Verdict
+
+STRANGER = -2
+NAMING = (Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is left of a run. `lost`: in words."""
+
+    roster: Any
+    contract: Any
+    journals: Sequence[np.ndarray]
+    infos: Sequence[JournalInfo]
+    expected: int
+    lost: str
+
+    def judge(self, checks: Sequence[Check] = ALL) -> dict[str, Verdict]:
+        facts = {"journals_expected": self.expected}
+        verdicts = judge(self.roster, self.contract, batches(self.journals, None), self.infos, facts, checks)
+        return {verdict.id: verdict for verdict in verdicts}
+
+    def failed(self, checks: Sequence[Check] = ALL) -> set[str]:
+        return {id for id, verdict in self.judge(checks).items() if verdict.outcome is Outcome.FAIL}
+
+
+def whole(run: Any) -> Parts:
+    infos = [
+        JournalInfo(name=i.name, records=i.records, footer=i.footer, torn=i.torn, meta=i.meta, gaps=i.gaps)
+        for i in run.infos
+    ]
+    return Parts(run.roster, run.contract, run.journals, infos, len(infos), "nothing")
+
+
+def without(run: Any, number: int) -> Parts:
+    """The run without one journal, which `run.json` still names."""
+    full = whole(run)
+    journals = [j for n, j in enumerate(full.journals) if n != number]
+    infos = [i for n, i in enumerate(full.infos) if n != number]
+    return Parts(run.roster, run.contract, journals, infos, len(run.infos), f"journal {number}")
+
+
+def cut(run: Any, number: int, left: int, *, torn: bool) -> Parts:
+    """The run with `left` records of one journal: its process died (`torn`), or the record behind them is damaged."""
+    full = whole(run)
+    journals, infos = list(full.journals), list(full.infos)
+    gone = len(journals[number]) - left
+    journals[number] = journals[number][:left]
+    info = infos[number]
+    infos[number] = JournalInfo(
+        name=info.name, records=left, footer=None if torn else info.footer, torn=torn, meta=info.meta,
+        gaps=0 if torn else gone,
+    )  # fmt: skip
+    how = "torn" if torn else "damaged"
+    return Parts(run.roster, run.contract, journals, infos, len(infos), f"journal {number} {how} at {left}")
+
+
+def nameless(run: Any, number: int, client: int) -> Parts:
+    """The run without the end of a side file: that journal is torn, and nobody knows the platform's name of a user."""
+    user = run.roster.user_of[client]
+    own = [n for n, other in enumerate(run.roster.user_of) if other == user]
+    journals = [journal.copy() for journal in run.journals]
+    for journal in journals:
+        named = np.isin(journal["kind"], NAMING) & np.isin(journal["aux"], own)
+        journal["aux"][named] = STRANGER
+    infos = [
+        JournalInfo(name=i.name, records=i.records, footer=i.footer, torn=i.torn, meta=i.meta, gaps=i.gaps)
+        for i in run.infos
+    ]
+    infos[number] = JournalInfo(name=infos[number].name, records=infos[number].records, footer=None, torn=True, meta={})
+    return Parts(run.roster, run.contract, journals, infos, len(infos), f"the names of client {client}")
+
+
+def all_parts(run: Any, seed: int) -> Iterator[Parts]:
+    """Each journal missing, torn and damaged at a drawn place; the names of a client that are lost with a side file."""
+    rng = random.Random(seed)
+    for number, journal in enumerate(run.journals):
+        if len(run.journals) > 1:
+            yield without(run, number)
+        yield cut(run, number, rng.randrange(len(journal) + 1), torn=True)
+        yield cut(run, number, rng.randrange(len(journal) + 1), torn=False)
+    yield nameless(run, rng.randrange(len(run.journals)), rng.randrange(len(run.roster.user_of)))
