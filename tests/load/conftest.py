@@ -52,6 +52,11 @@ class Run:
         """The footer of each journal that has one."""
         return [view.footer for view in open_history(self.directory).journals if view.footer]
 
+    def values(self, kind: str, slot: str) -> list[int]:
+        """One slot of all records of a kind."""
+        views = open_history(self.directory).journals
+        return [int(value) for view in views for value in view.records[view.records["kind"] == Kind[kind]][slot]]
+
     def recorded(self, kind: str) -> int:
         """Number of records of a kind."""
         journals = open_history(self.directory).journals

@@ -21,6 +21,8 @@ def test_a_healthy_platform_passes(locust: Callable[..., Any]) -> None:
     assert len(verdict["replicas"]) == 2
     assert all(c["examined"] > 0 for c in verdict["checks"] if c["judged_by_story"])
     assert verdict["opportunities"]["missing"] == []
+    longest = max(int(size) for size in run.values("INVOKE", "size"))
+    assert longest == run.described["contract"]["message_bytes_max"]
     (burst,) = verdict["bursts"]
     assert (burst["sent"], burst["acknowledged"], burst["stored"]) == (1000, 1000, 1000)
     assert burst["delivered"] == 1000 * burst["hearers"]

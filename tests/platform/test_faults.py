@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
+from harness.errors import PlatformError
 from harness.platform.control import ControlClient, ControlServer
-from harness.platform.faults.kinds import Cut, Disturb, Fault, Kill, NoEffect, Pause, Replace, Restart, Skew
+from harness.platform.faults.kinds import Cut, Disturb, Fault, Kill, NoEffect, Pause, Replace, Restart, Skew, Wipe
 from harness.platform.links import Links
 from harness.platform.ports import HOST
 
@@ -40,11 +42,11 @@ class Bench:
 
 @pytest.fixture
 def bench_of(standins: Any, supervised: Any) -> Callable[..., Any]:
-    """`async with bench_of(**settings of the service) as bench`."""
+    """`async with bench_of(**settings of the service) as bench`; `data`: a folder that it can lose."""
 
     @asynccontextmanager
-    async def run(**settings: Any) -> AsyncIterator[Bench]:
-        spec = standins.spec("edge", **settings)
+    async def run(data: str | None = None, **settings: Any) -> AsyncIterator[Bench]:
+        spec = dataclasses.replace(standins.spec("edge", **settings), data=data)
         port = standins.ports[-1]
         links = Links([LINK])
         async with supervised(links.spec({"edge": port}), spec) as supervisor:
@@ -90,6 +92,21 @@ async def test_another_process(bench_of: Callable[..., Any], fault: Fault) -> No
         assert (after["state"], after["starts"]) == ("ready", before["starts"] + 1)
         assert after["pid"] != before["pid"]
         assert "error" not in await bench.tried()
+
+
+async def test_a_store_without_its_data(bench_of: Callable[..., Any]) -> None:
+    """Another process serves; what has no data to lose is left alone, and says so."""
+    async with bench_of(data="file") as bench:
+        before = await bench.state()
+        await bench.apply(Wipe("edge"))
+        after = await bench.state()
+        assert (after["state"], after["starts"]) == ("ready", before["starts"] + 1)
+        assert after["pid"] != before["pid"]
+    async with bench_of() as bench:
+        before = await bench.state()
+        with pytest.raises(PlatformError, match="no data that it could lose"):
+            await bench.apply(Wipe("edge"))
+        assert await bench.state() == before
 
 
 async def test_a_wrong_clock(bench_of: Callable[..., Any]) -> None:
