@@ -1,4 +1,4 @@
-"""What a connection missed: it stood open until a message's deadline, and the message never came on it.
+"""Messages that a connection missed: it stood open until their deadline, and they never came on it.
 
 Each subscription on each connection (slot) is compared with the messages of its conversation. Bits of what came on
 which slot are kept by `checks.resolve`; only a device that reconnects needs more: the time at which it received a

@@ -1,4 +1,4 @@
-"""What the users of this process did of what was planned, for H4 (`checks.attained`)."""
+"""Counts of planned and started users and actions of one process, for H4 (`checks.attained`)."""
 
 from __future__ import annotations
 

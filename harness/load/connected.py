@@ -18,9 +18,9 @@ from harness.client.flow import FlowError
 from harness.client.http_gevent import run_flow_gevent
 from harness.client.posting import Poster
 from harness.client.session import ChatSession
-from harness.load.context import OURS
 from harness.load.part import Part
 from harness.load.recording import Recording
+from harness.load.soundness import OURS
 from harness.target.protocol import Credentials, Room
 
 ANSWER_S = 10.0

@@ -13,15 +13,15 @@ import traceback
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import gevent
 import locust
 from gevent import GreenletExit
 from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopUser
 
-from harness.load.context import OURS
-
+OURS: Final[dict[str, Any]] = {"earwitness": True}
+"""`context` of a request event that this tester fires itself; compared by identity."""
 KINDS_KEPT = 50
 """Different errors that are kept by name; of later ones only the number is known."""
 LINE_CHARACTERS = 200

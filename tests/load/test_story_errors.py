@@ -39,5 +39,9 @@ def test_own_requests_are_errors(locust: Callable[..., Any], platform: Any) -> N
     args = ("--threshold", "errors < 1 %", "-u", "3", "-r", "3", "-t", "2s", "Asks")
     run = locust(*args, story=CRASHING, platform=platform)
     (row,) = [row for row in run.verdict["thresholds"] if row["name"] == "errors"]
+    own = run.check("H7")["facts"]
+    operations = own["requests"] + run.recorded("INVOKE") + run.recorded("PROBE")
     assert row["met"] is False
-    assert row["measured"] == pytest.approx(50, abs=20)
+    assert row["samples"] == operations
+    assert row["measured"] == pytest.approx(100 * own["failed_requests"] / operations, abs=0.001)
+    assert own["failed_requests"] > 0
