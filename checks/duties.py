@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from checks.compiled import kernel
-from checks.fold import End
+from checks.fold import End, JournalInfo
 from checks.record import Flag, Kind, Phase
 from checks.tables import REC_BITS, Array, Int
 from checks.world import View, grown
@@ -193,11 +195,19 @@ class Duties:
         phases = np.full((number, 3), NEVER, np.int64)
         for journal, times in self._phases.items():
             phases[journal] = times
+        left = [number for number, journal in enumerate(end.journals) if _left(journal)]
+        phases[left] = NEVER
         earliest = phases.min(axis=0)
         for journal in range(number):
-            complete = journal < len(end.journals) and end.journals[journal].complete
+            complete = journal < len(end.journals) and end.journals[journal].complete and journal not in left
             for which in range(2):  # that a deadline cut it off is said by a journal about itself
                 if phases[journal, which] == NEVER and complete:
                     phases[journal, which] = earliest[which]
         result: Array = phases
         return result
+
+
+def _left(journal: JournalInfo) -> bool:
+    """A load process that ended before the run did: it closed connections on which messages were still to come."""
+    load = (journal.footer or {}).get("load")
+    return isinstance(load, Mapping) and load.get("left_s") is not None

@@ -170,8 +170,7 @@ class _Leaving:
         """Give the master time to end the run; if it does not, this process was meant alone."""
         if part.over.wait(MASTER_LEADS_S):
             return
-        part.attained.leave()
-        part.drain(LEAVE_S)
+        part.leave(LEAVE_S)
         self._life.end_part()
         self._life.runner.quit()
 

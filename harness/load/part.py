@@ -95,7 +95,7 @@ class Part:
         self._taken = self._started = 0
         self._spawned = False
         self._on_all_here: Callable[[Part], None] | None = on_all_here
-        self._closed = self._cut_short = False
+        self._closed = self._cut_short = self._settled = False
         self._last_frame_at = 0.0
         self._transport_before = TRANSPORT.snapshot()
         # Before its first record this process says by which roster it records: the one that it planned itself (H6).
@@ -187,10 +187,20 @@ class Part:
     def drain(self, deadline_s: float) -> dict[str, int]:
         """Stop sending and wait until nothing of anybody is on its way. Returns the highest
         acknowledged sequence number of each room, by label: what all its members must yet hear."""
+        self.phase(Phase.DRAIN)
+        return self._stop_sending(deadline_s)
+
+    def leave(self, deadline_s: float) -> None:
+        """End this process before the run ends: stop sending, await own answers, and close.
+
+        Others still send to its users: it records no DRAIN and no DRAINED, for nothing was waited for to its end."""
+        self._stop_sending(deadline_s)
+        self.close()
+
+    def _stop_sending(self, deadline_s: float) -> dict[str, int]:
         self.over.set()
         acting = [user for user in self.users if user not in self._left]
         self.attained.add_actions(acting, time.monotonic_ns())
-        self.phase(Phase.DRAIN)
         end = time.monotonic() + deadline_s
         self._wait(lambda: not any(user.session.pending or user.busy for user in self._talking()), end)
         # An echo tells the number that an acknowledgement did not; one that was lost must not cost the whole deadline.
@@ -205,6 +215,7 @@ class Part:
         """Wait until every open session has received its rooms up to `heads` (or, without numbers, until silence).
 
         If the deadline passes while messages still arrive, the record says so: the verdict is then not about those."""
+        self._settled = True
         end = time.monotonic() + deadline_s
 
         def behind(user: ChatUser) -> bool:
@@ -240,15 +251,20 @@ class Part:
         return True
 
     def close(self) -> None:
-        """DRAINED, close the sockets, write the footer. Idempotent."""
+        """DRAINED, close the sockets, write the footer. Idempotent.
+
+        Without `settle` before it this process leaves a run that goes on, or whose master is gone: no DRAINED."""
         if self._closed:
             return
         self._closed = True
+        if not self._settled:
+            self.attained.leave()
         self.over.set()
         # A connection that opened after DRAINED would promise to have heard everything, and be closed before it has.
         gevent.joinall([gevent.spawn(user.stay_away) for user in self.users], timeout=10)
         self._stop_users()
-        self.phase(Phase.DRAINED, int(Flag.TIMEOUT) if self._cut_short else 0)
+        if self._settled:
+            self.phase(Phase.DRAINED, int(Flag.TIMEOUT) if self._cut_short else 0)
         gevent.joinall([gevent.spawn(user.disconnect) for user in self.users], timeout=10)
         latencies = self._publisher.close()
         self._sampler.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,3 +56,12 @@ def test_a_hole_below_what_came(new_history: Callable[..., Any]) -> None:
 def test_a_promised_bound_that_has_passed(new_history: Callable[..., Any]) -> None:
     """With a bound the absence is a violation (I25), however the run ended."""
     assert slow(new_history(history=False, delivery_bound_s=5.0)).judge()["I25"].outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize(("load", "violations"), [({"left_s": 9.0}, 0), ({"users": 3}, 2)], ids=["left", "stayed"])
+def test_a_load_process_that_left(new_history: Callable[..., Any], load: dict[str, Any], violations: int) -> None:
+    """It closed its users' connections while others still sent to them: what did not come there is not lost."""
+    history = slow(new_history(history=False), cut=False, bob=9.0)
+    infos = history.infos
+    history.infos = lambda: [replace(info, footer={**info.footer, "load": load}) for info in infos()]
+    assert history.judge()["I5b"].violations == violations

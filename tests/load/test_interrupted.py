@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from checks.record import Kind, Phase
+from harness.record.history import open_history
+
 TALK = "tests/load/stories/talking.py"
 INT, TERM = signal.SIGINT, signal.SIGTERM
 
@@ -117,6 +120,9 @@ def test_a_worker_that_leaves(going: Callable[..., Goes]) -> None:
     checks = {check["id"]: check for check in run.verdict["harness"]}
     assert checks["H1"]["outcome"] == "PASS", checks["H1"]["why"]
     assert "load process load-1 left the run after " in checks["H4"]["why"]
+    (left,) = [view for view in open_history(run.runs / "latest").journals if view.name == "load-1"]
+    phases = left.records[left.records["kind"] == Kind.PHASE]
+    assert phases["counter"].tolist() == [int(Phase.LOAD)]
 
 
 def test_the_generator_stands_still(going: Callable[..., Goes]) -> None:
