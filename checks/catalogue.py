@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from checks.accounts import SYNC, UNIQUE_ACCOUNT
+from checks.answered import ANSWERED
 from checks.answers import CONNECTION_SCOPE, FAILED_NO_EFFECT, SINGLE_COMPLETION
 from checks.attained import LOAD_ATTAINED
 from checks.authority import LIVE_AUTHORITY
@@ -56,6 +57,7 @@ ALL: tuple[Check, ...] = (
     FAILED_NO_EFFECT,
     INTEGRITY,
     SINGLE_COMPLETION,
+    ANSWERED,
     ISOLATION,
     REVOKED,
     CONNECTION_SCOPE,

@@ -19,6 +19,7 @@ class Contract:
     total_order       all members see the messages of a conversation in one order (I2)
     sequence          how messages are numbered in a conversation: contiguous, increasing, none (I2, I4)
     acknowledges      the platform answers each sent message; without, "stored" and "delivered" are judged by effect
+    answer_bound_s    … within this, for a message sent on a connection that stays open (I43)
     durable           acknowledged means stored (I5a; needs `history`)
     delivers          every member connected throughout hears every message (I5b)
     at_most_once      scope of "no duplicates" (I6): a connection, a device across its reconnects, or no promise
@@ -68,6 +69,7 @@ class Contract:
     total_order: bool = True
     sequence: Literal["contiguous", "increasing", "none"] = "none"
     acknowledges: bool = True
+    answer_bound_s: float = 10.0
     durable: bool = True
     delivers: bool = True
     at_most_once: Literal["connection", "device", "no"] = "connection"

@@ -11,7 +11,7 @@ from harness.load import ChatUser, story
 
 SMALL, MIDDLE = 0, 1
 
-story(__file__, judged_by="I1 I2 I5a I5b I6 I12".split(), rooms=(5, 20))
+story(__file__, judged_by="I1 I2 I5a I5b I6 I12 I43".split(), rooms=(5, 20))
 
 
 class Talker(ChatUser):

@@ -15,7 +15,7 @@ SMALL, MIDDLE = 0, 1
 
 story(
     __file__,
-    judged_by="I1 I5a I5b I6 I8 I12 I15 I16 I20 I24 I32 I42".split(),
+    judged_by="I1 I5a I5b I6 I8 I12 I15 I16 I20 I24 I32 I42 I43".split(),
     rooms=(5, 10),
     opportunities=("agent-two-rooms", "agent-two-people", "frontend-identity", "rest-and-socket"),
 )

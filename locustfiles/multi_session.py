@@ -16,7 +16,7 @@ TABS, LEAVE_S, AWAY_S = 5, 4.0, 13.0
 
 story(
     __file__,
-    judged_by="I1 I5a I5b I6 I12 I14 I15 I18 I22 I27".split(),
+    judged_by="I1 I5a I5b I6 I12 I14 I15 I18 I22 I27 I43".split(),
     rooms=(2, 3, 4, 5, 6),
     devices=TABS,
     faults="kill:backend-1@2s+1s",

@@ -13,7 +13,7 @@ SMALL, MIDDLE = 0, 1
 
 story(
     __file__,
-    judged_by="I1 I2 I4 I5a I5b I6 I12".split(),
+    judged_by="I1 I2 I4 I5a I5b I6 I12 I43".split(),
     rooms=(5, 20),
     thresholds=("memory of auth < 300 MB", "memory of backend < 400 MB", "memory of frontend < 200 MB"),
 )

@@ -18,7 +18,7 @@ SMALL, MIDDLE, LARGE = 0, 1, 2
 
 story(
     __file__,
-    judged_by="I1 I2 I3 I4 I5a I5b I6 I7 I8 I10 I11 I12 I14 I15".split(),
+    judged_by="I1 I2 I3 I4 I5a I5b I6 I7 I8 I10 I11 I12 I14 I15 I43".split(),
     rooms=(5, 10, 100),
     opportunities=("size-limit", "long-tail", "blank-ends", "shared-id", "rest-and-socket"),
     thresholds=(

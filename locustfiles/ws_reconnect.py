@@ -17,7 +17,7 @@ SMALL, MIDDLE = 0, 1
 
 story(
     __file__,
-    judged_by="I1 I2 I4 I5a I5b I6 I7 I8 I12 I15 I19 I20 I21".split(),
+    judged_by="I1 I2 I4 I5a I5b I6 I7 I8 I12 I15 I19 I20 I21 I43".split(),
     rooms=(5, 20),
     opportunities=("cut-in-mid-send",),
 )

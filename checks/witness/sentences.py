@@ -59,6 +59,12 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I11", "surplus"): "{who} got one answer more to {message} than it was sent",
     ("I11", "others"): "{who} got an answer to {message}, which is not this device's",
     ("I11", "unasked"): "{who} got an answer to {message}, which nobody sent",
+    (
+        "I43",
+        "unanswered",
+    ): "{message}, sent in {where}, was never answered, although its connection stayed open for more than {low} ms",
+    ("I43", "late"): "{message}, sent in {where}, was answered later than {low} ms after it was sent, although its"
+    " connection stayed open",
     ("I12", "stranger"): "{who} heard {message} in {where} without being a member",
     ("I12", "stranger-run"): "{who} was sent an agent's answer in {where} without being a member",
     ("I12", "stranger-presence"): "{who} was shown who is online in {where} without being a member",

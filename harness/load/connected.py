@@ -24,6 +24,8 @@ from harness.load.soundness import OURS
 from harness.target.protocol import Credentials, Room
 
 ANSWER_S = 10.0
+"""So long a user waits for an answer, or longer where the contract gives the platform longer (I43)."""
+LONGER_S = 2.0
 HOLDS_S = 5.0
 """Credentials that end sooner are not begun with."""
 UNAUTHORIZED, TOO_MANY = 401, 429
@@ -55,6 +57,11 @@ class Connected(Recording):
     @property
     def online(self) -> bool:
         return self._connection is not None and self._connection.open_now
+
+    @property
+    def answer_s(self) -> float:
+        """Longer than the platform may take, so that what is given up was surely too late."""
+        return max(ANSWER_S, self.part.target.contract.answer_bound_s + LONGER_S)
 
     def connect(self) -> None:
         """Open the socket; from the second time on resume where the last one ended, if the platform promises it."""
@@ -204,7 +211,8 @@ class Connected(Recording):
         send: Callable[[str | bytes], None] = connection.send_soon if soon else connection.send
         send(frame)
 
-    def _await_answers(self, most: int, timeout_s: float = ANSWER_S) -> None:
+    def _await_answers(self, most: int, timeout_s: float = 0.0) -> None:
+        timeout_s = max(timeout_s, self.answer_s)
         end = time.monotonic() + timeout_s
         while self.session.pending > most and self.online:
             left = end - time.monotonic()

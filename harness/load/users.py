@@ -15,7 +15,7 @@ from locust.user.task import LOCUST_STATE_STOPPING
 from checks.record import NOBODY, NONE, Kind, Place
 from harness.client.blocking import Refused
 from harness.client.flow import FlowError
-from harness.load.connected import ANSWER_S, may_pass, unauthorized
+from harness.load.connected import may_pass, unauthorized
 from harness.load.pacing import Paced
 from harness.load.part import CROWD_WAIT_S, Part
 from harness.load.saying import Saying
@@ -124,7 +124,7 @@ class ChatUser(Paced, Saying, User):
             return
         self._say(room or self.rng.choice(self.rooms), self.planned_ns)
         if self.open:
-            self.session.timeouts(time.monotonic_ns(), int(ANSWER_S * 1e9))
+            self.session.timeouts(time.monotonic_ns(), int(self.answer_s * 1e9))
         else:
             self._await_answers(0)
 

@@ -31,7 +31,10 @@ def junit_xml(verdict: Mapping[str, Any]) -> bytes:
     for row in verdict["thresholds"]:
         case = ET.SubElement(suite, "testcase", classname="earwitness.thresholds", name=row["name"])
         if row["met"] is False:
-            text = f"{row['measured']} {row['unit']} over the limit of {row['limit']} {row['unit']}"
+            seen = f"{row['measured']} {row['unit']}"
+            if row["measured"] is None:
+                seen = f"no end ({row['unanswered']} were never answered)"
+            text = f"{seen} over the limit of {row['limit']} {row['unit']}"
             ET.SubElement(case, "failure", message=text)
         elif row["met"] is None:
             ET.SubElement(case, "error", message="nothing was measured")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -41,15 +42,31 @@ class Measured:
             bad, all_of_them = self.probe_errors if metric == "probe errors" else self.errors
             return (100.0 * bad / all_of_them if all_of_them else None), all_of_them
         if metric in ("ack", "planned ack"):
-            histogram = self.acknowledged.get(metric)
-            if histogram is None or not histogram.total_count:
-                return None, 0
-            share = 100.0 if statistic == "max" else float(statistic[1:])
-            return histogram.get_value_at_percentile(share) / 1e3, histogram.total_count
+            return self._acknowledged(metric, 100.0 if statistic == "max" else float(statistic[1:]))
         if metric == "lag":
             lags = [float(f["lag_ms"][statistic]) for f in self._footers if statistic in (f.get("lag_ms") or {})]
             return max(lags, default=None), len(lags)
         return quantile(self.times_ms(metric, of), statistic)
+
+    def _acknowledged(self, metric: str, share: float) -> tuple[float | None, int]:
+        """A percentile of the answers; an answer that never came took longer than any (infinite)."""
+        histogram = self.acknowledged.get(metric)
+        came = 0 if histogram is None else int(histogram.total_count)
+        samples = came + self.unanswered
+        if histogram is None or not came:
+            return (math.inf if samples else None), samples
+        if share * samples > 100.0 * came:
+            return math.inf, samples
+        return histogram.get_value_at_percentile(min(100.0, share * samples / came)) / 1e3, samples
+
+    @cached_property
+    def unanswered(self) -> int:
+        """Messages that were not answered in time while no fault was on; cut connections do not count."""
+        number = 0
+        for view in self._views:
+            given_up = view[(view["kind"] == Kind.INFO) & (view["flags"] & int(Flag.TIMEOUT) > 0)]
+            number += int(self._undisturbed(given_up["t"], given_up["t"]).sum())
+        return number
 
     def times_ms(self, metric: str, of: str = "") -> Times:
         """All samples of a metric that is taken from the records."""
@@ -75,7 +92,9 @@ class Measured:
             found = {what: self.figure(metric, of, what) for what in ("p50", "p99", "max")}
             samples = found["p99"][1]
             if samples:
-                rows[name] = {"samples": samples, **{k: round(v, 3) for k, (v, _) in found.items() if v is not None}}
+                finite = {k: round(v, 3) for k, (v, _) in found.items() if v is not None and math.isfinite(v)}
+                never = {"unanswered": self.unanswered} if "ack" in metric and self.unanswered else {}
+                rows[name] = {"samples": samples, **finite, **never}
         return rows
 
     @cached_property

@@ -86,6 +86,8 @@ def _check_line(check: Mapping[str, Any]) -> str:
 def _threshold_line(row: Mapping[str, Any]) -> str:
     mark = {True: "met    ", False: "MISSED ", None: "NO DATA"}[row["met"]]
     seen = "nothing was measured" if row["measured"] is None else f"{row['measured']:g} {row['unit']}"
+    if row.get("unanswered"):
+        seen = f"no end, {row['unanswered']:,} were never answered"
     return f"{mark} {row['name']}: {seen}, at most {row['limit']:g} {row['unit']} ({row['samples']:,} samples)"
 
 

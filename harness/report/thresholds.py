@@ -5,6 +5,7 @@ A threshold is METRIC [of WHAT] [STATISTIC] < LIMIT UNIT. Statistics are p50, p9
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ UNITS = {"time": TIMES, "size": SIZES, "share": SHARES}
 
 METRICS: dict[str, tuple[str, str]] = {
     "fan-out": ("time", "from a message's sending to its hearing by each member; of N: in rooms of N"),
-    "ack": ("time", "from a message's sending to its acknowledgement"),
-    "planned ack": ("time", "from when a message was to be sent to its acknowledgement"),
+    "ack": ("time", "from a message's sending to its acknowledgement; one that never came took longer than any"),
+    "planned ack": ("time", "from when a message was to be sent to its acknowledgement; as ack"),
     "probe": ("time", "the cheap request beside the load"),
     "login": ("time", "everything a user does to log in"),
     "connect": ("time", "the handshake of a socket"),
@@ -109,7 +110,7 @@ def merged(*sources: Iterable[Threshold]) -> list[str]:
 
 def judge_thresholds(wanted: Iterable[Threshold], measured: Measured) -> list[dict[str, Any]]:
     """One row a threshold: name, limit, unit, measured (None: nothing seen), samples, met (None: nothing seen, which is
-    not met either)."""
+    not met either). unanswered: so many answers never came that the statistic has no number (measured None)."""
     return [_judged(one, measured) for one in wanted]
 
 
@@ -125,11 +126,14 @@ def _judged(one: Threshold, measured: Measured) -> dict[str, Any]:
     kind = METRICS[one.metric][0]
     value, samples = measured.figure(one.metric, one.of, one.statistic)
     value = None if value is None or not samples else round(value / UNITS[kind][one.unit], 3)
+    met = None if value is None else value <= one.limit
+    never = value is not None and math.isinf(value)
     return {
         "name": one.name,
         "limit": one.limit,
         "unit": one.unit,
-        "measured": value,
+        "measured": None if never else value,
         "samples": samples,
-        "met": None if value is None else value <= one.limit,
+        "met": met,
+        **({"unanswered": measured.unanswered} if never else {}),
     }

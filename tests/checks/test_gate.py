@@ -41,10 +41,12 @@ ONLY: dict[str, str] = {
     "I21": "Z27",
     "I24": "Z31",
     "I25": "Z34",
+    "I43": "Z70",
 }
 """Check → a defect that in some runs only this check finds."""
 
 PLATFORM: dict[str, dict[str, Any]] = {
+    "I5b": {"waits": False},
     "I3": {"sequence": "increasing", "hold_back": True},
     "I4": {"sequence": "contiguous"},
     "I7": {"history": True, "idempotent": True, "retries": True},

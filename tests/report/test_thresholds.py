@@ -184,3 +184,25 @@ def test_reconnects_are_timed_from_loss_to_the_next_connection() -> None:
         {"kind": Kind.DISCONNECT, "client": 1, "t": 120 * MS},
     ]
     assert sorted(reconnects_ms(records(*rows))) == [5.0, 100.0]
+
+
+@pytest.mark.parametrize(
+    ("never", "text", "outcome"),
+    [
+        (0, "ack max < 1 s", (pytest.approx(0.01, rel=0.01), 99, True)),
+        (1, "ack max < 1 s", (None, 100, False)),
+        (1, "ack p99 < 1 s", (pytest.approx(0.01, rel=0.01), 100, True)),
+        (2, "ack p99 < 1 h", (None, 101, False)),
+        (99, "ack p50 < 1 s", (pytest.approx(0.01, rel=0.01), 198, True)),
+        (100, "ack p50 < 1 s", (None, 199, False)),
+    ],
+)
+def test_an_answer_that_never_came(tmp_path: Path, never: int, text: str, outcome: Any) -> None:
+    """It took longer than any bound: it is no sample to be left out. One whose connection was cut is."""
+    given_up = [{"kind": Kind.INFO, "t": at * MS, "flags": int(Flag.TIMEOUT)} for at in range(never)]
+    footers = [{FOOTER_KEY: {"ack": encoded([(10 * MS, 99)])}}]
+    seen = measured(tmp_path, *given_up, {"kind": Kind.INFO, "t": MS}, footers=footers)
+    assert judged(text.replace("1 h", "60 min"), seen) == outcome
+    row = seen.latencies()["ack"]
+    assert row.get("unanswered", 0) == never
+    json.dumps(row, allow_nan=False)

@@ -186,6 +186,59 @@ def timely(h: History) -> Opinion:
     return Opinion(examined, len(late))
 
 
+def answered(h: History) -> Opinion:
+    """I43: who sends on a connection that goes on is answered within the bound. Counted are sendings that were.
+
+    A sending waits for any answer to its message; a later one waits too if the earlier one's connection was cut."""
+    bound = int(h.contract.answer_bound_s * 1e9)
+    if h.torn:
+        return Opinion(0, 0, h.contract.acknowledges, "faults may be missing")
+    held, late, examined, cut = _held(h), set(), 0, False
+    for message, events in _sendings_and_answers(h).items():
+        waits: R | None = None
+        for r in events:
+            if r.kind == Kind.INVOKE:
+                waits = waits or (r if r.conn and h.member(r.client, r.conv) else None)
+            elif r.kind == Kind.INFO:
+                over = r.flags & Flag.TIMEOUT or any(
+                    p.counter == Phase.DRAINED and p.journal == r.journal and p.place < r.place
+                    for p in h.of(Kind.PHASE)
+                )
+                waits = waits if over else None
+            else:
+                if waits and r.t > waits.t + bound and _owes(h, held, waits, bound):
+                    late.add(message)
+                examined += not waits or r.t <= waits.t + bound
+                waits = None
+        if waits and _owes(h, held, waits, bound):
+            late.add(message)
+        elif waits:
+            begin, end = held.get((waits.process, waits.client, waits.conv), (FOREVER, 0))
+            closed = [r for r in h.of(Kind.DISCONNECT) if r.process == waits.process]
+            disturbed = _disturbed(h, waits.t, waits.t + bound)
+            lasted = h.until_the_end(closed[-1] if closed else None, waits.journal)
+            lasted &= h.phase(waits.journal, Phase.DRAINED) < FOREVER
+            cut |= begin <= waits.t and waits.t + bound >= end > 0 and lasted and not disturbed
+    doubt = "not answered when the run ended" if cut else ""
+    return Opinion(examined + len(late), len(late), h.contract.acknowledges, doubt)
+
+
+def _sendings_and_answers(h: History) -> dict[Any, list[R]]:
+    """By message, of those that were sent and answered in one journal only, and whose answers name what they answer."""
+    events: dict[Any, list[R]] = defaultdict(list)
+    for r in h.of(Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO):
+        events[r.message].append(r)
+    answers = [r for r in h.of(Kind.OK, Kind.FAIL) if r.attempt == 0 or r.conv == NOBODY]
+    vague = {r.message for r in answers}
+    return {m: those for m, those in events.items() if len({r.journal for r in those}) == 1 and m not in vague}
+
+
+def _owes(h: History, held: dict[Any, tuple[int, int]], sending: R, bound: int) -> bool:
+    """Its connection held the conversation until the bound had passed, and nothing was wrong on purpose."""
+    begin, end = held.get((sending.process, sending.client, sending.conv), (FOREVER, 0))
+    return begin <= sending.t and sending.t + bound < end and not _disturbed(h, sending.t, sending.t + bound)
+
+
 def _held(h: History) -> dict[Any, tuple[int, int]]:
     """(process, client, conv) → from when until when a connection held a conversation, where both are known."""
     held: dict[Any, tuple[int, int]] = {}
@@ -468,4 +521,5 @@ SESSION_CHECKS: dict[str, Callable[[History], Opinion]] = {
     "I21": honest_marks,
     "I24": agent_streams,
     "I25": timely,
+    "I43": answered,
 }

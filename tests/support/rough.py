@@ -29,5 +29,6 @@ def rough(seed: int, **fixed: Any) -> dict[str, Any]:
         "echo": seed % 13 != 0,
         "restarts": seed % 2,
         "journals": 2 + seed // 2 % 3,
+        "waits": seed % 4 != 1,
     }
     return options | fixed

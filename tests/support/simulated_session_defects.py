@@ -18,9 +18,10 @@ from checks.record import NONE
 if TYPE_CHECKING:
     from simulator import World
 
-SESSION_DEFECTS = ("Z4", "Z11", "Z13", "Z16", "Z17", "Z20", "Z21", "Z23", "Z26", "Z27", "Z31", "Z32", "Z34")
+SESSION_DEFECTS = ("Z4", "Z11", "Z13", "Z16", "Z17", "Z20", "Z21", "Z23", "Z26", "Z27", "Z31", "Z32", "Z34", "Z70")
 CHUNK = 5
 LATE_NS = 400 * MS
+ANSWER_NS = 1000 * MS
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,9 @@ class SessionDefects(Dice):
         super().accept(link, send)
 
     def acknowledge(self, link: Link, send: Send, entry: Entry) -> None:
+        if self.fires("Z70"):
+            self.note("Z70", lambda: self.never_answered(link, send))
+            return
         user = self.user_of[link.client]
         others = [other for other in self.links_of(user) if other.open and other.client != link.client]
         if others and self.fires("Z17"):
@@ -125,6 +129,14 @@ class SessionDefects(Dice):
             self.note("Z17", lambda: {"I14"} if any(f is frame for f in other.heard) else set())
             return
         super().acknowledge(link, send, entry)
+
+    def never_answered(self, link: Link, send: Send) -> set[str]:
+        """Sent on a connection that lasted, by a member throughout, while nothing excused it."""
+        world, author = self.world, self.world.clients[send.author]
+        sent, since = world.sent_at[send.message], author.since.get(send.conv)
+        lasted = author.link is link and since is not None and since <= sent and self.admits(link.client, send.conv)
+        excused = any(off >= sent for _, off in world.outages) or world.clock.now < sent + ANSWER_NS
+        return {"I43"} if lasted and not excused and not author.answers[send.counter] else set()
 
     # membership
 

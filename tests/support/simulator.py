@@ -26,6 +26,7 @@ from checks.roster import Roster
 LOAD_NS = 700 * MS
 OUTAGE_NS = 30 * MS
 BOUND_S = 0.15
+ANSWER_BOUND_S = 1.0
 Sequencing = Literal["contiguous", "increasing", "none"]
 
 
@@ -141,8 +142,12 @@ class World:
         for _ in range(restarts):
             clock.at(start + rng.randrange(LOAD_NS // 4, LOAD_NS), self.restart)
 
-    def finish(self) -> None:
-        """All is quiet: end the drain, close the sockets (in either order), read the final state."""
+    def finish(self, waits: bool) -> None:
+        """All is quiet: end the drain, close the sockets (in either order), read the final state.
+
+        `waits`: no answer is awaited any more; else the run ends so soon that bounds of time have not passed."""
+        if waits:
+            self.clock.now += int(ANSWER_BOUND_S * 1e9) + MS
         for journal in self.journals:
             closes_first = self.rng.random() < 0.5
             if not closes_first:
@@ -180,6 +185,7 @@ def simulate(
     idempotent: bool = True,
     echo: bool = True,
     journals: int = 3,
+    waits: bool = True,
 ) -> SimulatedRun:
     """One run. `rate`: probability of each defect per opportunity. The last journal is the collector's."""
     resume = resume if hold_back else "none"
@@ -188,7 +194,7 @@ def simulate(
     platform = world.platform = Defective(world, defects, rate)
     world.plan(messages=messages, cuts=cuts, restarts=restarts)
     world.clock.run()
-    world.finish()
+    world.finish(waits)
     contract = Contract(
         name="simulated",
         sequence=sequence,
@@ -199,6 +205,7 @@ def simulate(
         at_most_once="device" if rules.resume == "live" else "connection",
         resume=rules.resume != "none",
         delivery_bound_s=BOUND_S,
+        answer_bound_s=ANSWER_BOUND_S,
     )
     roster = Roster(user_of=tuple(world.user_of), conversations=tuple(tuple(sorted(r)) for r in world.rooms))
     everything = [*world.journals, world.collector]
