@@ -27,6 +27,7 @@ from checks.order import TOTAL_ORDER
 from checks.outages import OUTAGE
 from checks.presence import PRESENCE
 from checks.reads import MONOTONIC_READS, READ_YOUR_WRITES
+from checks.recent import RECENT_READS
 from checks.resume import RESUME_WITHOUT_GAP, SESSION_CONTINUITY, WATERMARK_HONESTY
 from checks.retry import RETRY_AFTER
 from checks.revoked import REVOKED
@@ -64,6 +65,7 @@ ALL: tuple[Check, ...] = (
     IDENTITY,
     READ_YOUR_WRITES,
     MONOTONIC_READS,
+    RECENT_READS,
     MONOTONIC_WRITES,
     SESSION_CONTINUITY,
     RESUME_WITHOUT_GAP,

@@ -28,6 +28,7 @@ class Contract:
     unchanged         bodies arrive as they were sent (I10)
     names_sender      each delivery states its sender (I15)
     history           the final state of a conversation can be read completely
+    recent_reads      a history read shows what anybody had been acknowledged before it was asked for (I44)
     resume            reconnecting with the last sequence seen continues without gap
     delivery_bound_s  acknowledged to heard, for a member connected throughout (I25); None: no bound
     sync_bound_s      account changes reach the main database within this (I41); None: no bound
@@ -78,6 +79,7 @@ class Contract:
     unchanged: bool = True
     names_sender: bool = True
     history: bool = True
+    recent_reads: bool = False
     resume: bool = False
     delivery_bound_s: float | None = None
     sync_bound_s: float | None = None

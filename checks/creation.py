@@ -8,7 +8,7 @@ from checks.compiled import kernel
 from checks.contract import Contract
 from checks.fold import FINDINGS, MID, REC, WHAT, Described, End, Folding, X, Y, finding
 from checks.heard import note
-from checks.kinds import K_DELIVER, K_INVOKE, K_STORED
+from checks.kinds import CORRUPT, K_DELIVER, K_INVOKE, K_STORED
 from checks.record import AGENT, NOBODY, Flag, Kind
 from checks.roster import Roster
 from checks.tables import COUNTER_MAX, DELIVERED, DISPUTED, INVOKED, MISPLACED, PAGE_BITS, REC_BITS, STORED, Array, Int
@@ -18,7 +18,6 @@ from checks.world import View, World, grown
 K_CONNECT = int(Kind.CONNECT)
 SPEAKING = 1 << K_INVOKE | 1 << K_CONNECT
 EFFECTS = 1 << K_DELIVER | 1 << K_STORED
-CORRUPT = int(Flag.CORRUPT)
 FOREIGN_RUN = int(Flag.FOREIGN_RUN)
 
 

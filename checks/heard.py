@@ -26,6 +26,7 @@ from checks.fold import (
 )
 from checks.kinds import (
     CONTENT,
+    CORRUPT,
     HEARD_OR_READ,
     K_DELIVER,
     K_INVOKE,
@@ -38,7 +39,7 @@ from checks.kinds import (
     PUSHED,
     UNTRUSTED,
 )
-from checks.record import Flag, Kind
+from checks.record import Kind
 from checks.resolve import AGAIN_HERE, AGAIN_ON_DEVICE
 from checks.roster import Roster
 from checks.tables import INVOKED, REC_BITS, RETRIED, Array, Int, Tables
@@ -46,7 +47,6 @@ from checks.verdict import Finding, Verdict
 from checks.world import View, World, grown
 
 K_IDENTITY = int(Kind.IDENTITY)
-CORRUPT = int(Flag.CORRUPT)
 STRANGER = -2
 
 

@@ -38,3 +38,4 @@ PUSHED = 1 << K_RUN | 1 << K_PRESENCE | 1 << K_SEEN
 """Sets of kinds, as bits. PUSHED: what a platform sends to a device beside messages, about a conversation."""
 UNTRUSTED = int(Flag.CORRUPT | Flag.FOREIGN_RUN)
 MISROUTED = int(Flag.MISROUTED)
+CORRUPT = int(Flag.CORRUPT)

@@ -7,12 +7,13 @@ import numpy as np
 
 from checks.compiled import helper, kernel
 from checks.contract import Contract
-from checks.fold import REC, REC2, Described, X, Y, finding
+from checks.fold import REC, REC2, WHAT, Described, X, Y, finding
 from checks.heard import PerRecord, note
 from checks.kinds import K_DELIVER, K_OK, K_READ, MISROUTED, UNTRUSTED
+from checks.pages import DIGEST, HOLE, ORDER, REPEATED, Pages
 from checks.roster import Roster
 from checks.tables import REC_BITS, Array, Int
-from checks.verdict import Finding
+from checks.verdict import Finding, Verdict
 from checks.world import View, World, grown
 
 STEPS = 16
@@ -137,9 +138,34 @@ class ReadYourWrites(Reads):
 class MonotonicReads(Reads):
     """A history read does not fall behind what the same device had read or heard live before it asked.
 
-    Not a violation: what was heard while the read was on its way; history replayed on joining."""
+    Where numbers have no gaps, it shows each number behind which it started once, in its order (`checks.pages`).
+
+    Not a violation: what was heard while the read was on its way; history replayed on joining; a page whose beginning
+    is not on record."""
 
     pushes = True
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._pages = Pages(contract.sequence == "contiguous")
+
+    def step(self, view: View) -> None:
+        super().step(view)
+        self._pages.step(view)
+
+    def peek(self, world: World) -> Verdict:
+        both = self.suspects.merged(self._pages.suspects)
+        return self.conclude(
+            [self.describe(world, row) for row in both.rows],
+            examined=self.examined + self._pages.examined,
+            violations=both.total,
+        )
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        if not row[WHAT]:
+            return super().describe(world, row)
+        what = {HOLE: "hole", REPEATED: "repeated", ORDER: "order", DIGEST: "digest"}[row[WHAT]]
+        return finding(world, what, row, row[REC], low=row[X] + 1, rows=row[Y])
 
 
 READ_YOUR_WRITES = Described(

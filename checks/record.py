@@ -98,7 +98,7 @@ class Kind(IntEnum):
 
 
 class Flag(IntFlag):
-    """Bits of `flags`. CORRUPT: the body's own digest does not fit, its identity cannot be trusted."""
+    """Bits of `flags`. CORRUPT: the body's own digest does not fit, its identity cannot be trusted; READ: see there."""
 
     CORRUPT = 1
     MISROUTED = 2  # DELIVER, STORED: the envelope names another conversation than the body
@@ -308,6 +308,9 @@ SLOTS: dict[Kind, dict[str, str]] = {
         "counter": "rows read",
         "seq": "highest number that it showed, or after which it showed nothing; NONE: an empty conversation",
         "aux": "microseconds from asking to the answer: what happened in between need not be in it",
+        "author": "number behind which it started, 0: from the beginning; NOBODY: not recorded",
+        "digest": "CRC-32 of the numbers that it showed in their order, 8 bytes each; 0: not recorded",
+        "flags": "CORRUPT: the platform's own digest of what it showed does not fit",
     },
     Kind.KICK: {"client": "who lost the membership", "conv": "where; written when the platform had confirmed it"},
 }

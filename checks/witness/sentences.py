@@ -79,6 +79,17 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I16", "behind"): "{who} read {where} up to number {seq} after number {other_seq}, an own message, had been"
     " acknowledged",
     ("I17", "behind"): "{who} read {where} up to number {seq} after having seen number {other_seq}",
+    ("I17", "hole"): "{who} read {where} from number {low} on, and numbers were missing between the {rows} messages"
+    " shown",
+    ("I17", "repeated"): "{who} read {where} from number {low} on, and the {rows} messages shown are more than there"
+    " are numbers",
+    ("I17", "order"): "{who} read {where} from number {low} on, and the {rows} messages shown do not follow each other",
+    ("I17", "digest"): "{who} read {where} from number {low} on, and the {rows} messages shown do not fit the digest"
+    " that the platform gave of them",
+    (
+        "I44",
+        "old",
+    ): "{who} read {where} up to number {seq}; number {other_seq}, {message}, had been acknowledged before",
     ("I18", "undone"): "{place} showed {who} an old text of {message}, after a later one had been accepted",
     (
         "I18",

@@ -176,11 +176,11 @@ class Part:
 
     def note(
         self, kind: Kind, client: int, *, conv: int = NOBODY, author: int = NOBODY, counter: int = 0, seq: int = NONE,
-        aux: int = NONE,
+        aux: int = NONE, digest: int = 0, flags: int = 0,
     ) -> None:  # fmt: skip
         """A record outside any connection: a login, a probe, an identity, a history read."""
         now = time.monotonic_ns()
-        self.journal.write(now, kind, 0, 0, 0, client, 0, conv, author, counter, seq, aux, 0, 0)
+        self.journal.write(now, kind, flags, 0, 0, client, 0, conv, author, counter, seq, aux, 0, digest)
 
     # -- the end --------------------------------------------------------------------------------------------------
 

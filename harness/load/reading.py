@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from checks.record import NONE, Kind
+import numpy as np
+
+from checks.pages import digest_of
+from checks.record import FOREIGN, NOBODY, NONE, Flag, Kind
 from harness.client.flow import FlowError
 from harness.load.users import ChatUser
+from harness.target.capabilities import HistoryPart
 from harness.target.protocol import Room
 
 OVERLAP = 5
@@ -31,12 +35,22 @@ class Reading(ChatUser):
         after = max(0, known - OVERLAP)
         asked_ns = time.monotonic_ns()
         try:
-            rows = self._flow(history_after(self._credentials(), room, after))
+            part: HistoryPart = self._flow(history_after(self._credentials(), room, after))
         except FlowError:
             return
         took_us = -(-(time.monotonic_ns() - asked_ns) // 1000)
-        shown = max((row.seq for row in rows), default=after or NONE)
-        self.part.note(Kind.READ, self.number, conv=room.number, counter=len(rows), seq=shown, aux=took_us + 1)
+        numbers = [row.seq for row in part.rows]
+        self.part.note(
+            Kind.READ,
+            self.number,
+            conv=room.number,
+            counter=len(numbers),
+            seq=max(numbers, default=after or NONE),
+            aux=took_us + 1,
+            author=after if after < FOREIGN else NOBODY,
+            digest=digest_of(np.array(numbers, np.int64)) if numbers else 0,
+            flags=0 if part.fits else int(Flag.CORRUPT),
+        )
 
     @staticmethod
     def _known(points: dict[str, int], room: Room) -> int:

@@ -57,7 +57,7 @@ OWN: Final[dict[Kind, dict[str, str]]] = {
     Kind.CONNECT: {"author": "replica", "size": "duration_us"},
     Kind.DISCONNECT: {"counter": "code", "author": "reason"},
     Kind.IDENTITY: {"counter": "place", "aux": "sender"},
-    Kind.READ: {"counter": "rows", "aux": "duration_us"},
+    Kind.READ: {"counter": "rows", "aux": "duration_us", "author": "after"},
     Kind.READ_END: {"counter": "rows"},
     Kind.PROBE: {"author": "name", **_TIMED},
     Kind.FAULT: {"author": "name", "counter": "fault", "attempt": "place"},
@@ -94,7 +94,7 @@ COLUMNS: Final = (
     *("counter", "attempt", "author_connection", "seq", "sender", "sender_id", "seen_seq", "size", "digest", "code"),
     *("status", "duration_us", "replica", "name", "place", "phase", "rows", "run", "chunk", "event", "aux"),
     *("artefact", "forgery", "deadline_ns", "made_from", "sent_ns", "way", "retry_after_ms", "remaining"),
-    *("state", "version", "value", "online", "devices", "breaker", "called", "fault", "reason"),
+    *("state", "version", "value", "online", "devices", "breaker", "called", "fault", "reason", "after"),
 )
 NUMBERS: Final = frozenset(COLUMNS) - {"flags", *STRINGS}
 _FLAG_LISTS: Final = [[name for bit, name in FLAG_NAMES.items() if value & bit] for value in range(256)]

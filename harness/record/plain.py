@@ -149,6 +149,8 @@ class Rows:
             _fill_run(slots, row)
         elif kind in _STATEFUL:
             self._fill_state(slots, row)
+        elif kind is Kind.READ and "after" not in row:
+            slots["author"] = 0  # from the beginning
         elif kind in (Kind.JOIN, Kind.LEAVE) and slots["conv"] == NOBODY:
             raise RowError(f"'conversation' is missing: expected which one the {kind.name.lower()} is about")
         if kind is Kind.JOIN:

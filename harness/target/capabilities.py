@@ -4,6 +4,7 @@ cannot use it exercises less, and the checks that needed it say so."""
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from harness.client.events import Heard
@@ -11,8 +12,16 @@ from harness.client.flow import Flow
 from harness.target.protocol import Credentials, Person, Room, StoredRow
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryPart:
+    """What a read showed, row by row. `fits`: false if the platform's own digest of a page is not that of its rows."""
+
+    rows: list[StoredRow]
+    fits: bool = True
+
+
 class ReadsHistoryAfter(Protocol):
-    def history_after(self, credentials: Credentials, room: Room, after: int) -> Flow[list[StoredRow]]:
+    def history_after(self, credentials: Credentials, room: Room, after: int) -> Flow[HistoryPart]:
         """The messages of a room with a number above `after`, up to its end, oldest first."""
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import orjson
 
 from harness.client.events import ACK, NACK, Heard
 from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from harness.target.capabilities import HistoryPart
 from harness.target.protocol import Credentials, Person, Room, StoredRow
 
 HISTORY_PAGE = 1000
@@ -25,11 +27,12 @@ class ReferenceRooms:
     _edge: str
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
-        return (yield from self.history_after(credentials, room, 0))
+        return (yield from self.history_after(credentials, room, 0)).rows
 
-    def history_after(self, credentials: Credentials, room: Room, after: int) -> Flow[list[StoredRow]]:
+    def history_after(self, credentials: Credentials, room: Room, after: int) -> Flow[HistoryPart]:
         """Pages of `HISTORY_PAGE` messages after the last number seen, up to the head."""
         rows: list[StoredRow] = []
+        fits = True
         step = f"reading the history of {room.label}"
         while True:
             url = f"{self.conversation_url(room)}/messages?after={after}&limit={HISTORY_PAGE}"
@@ -38,17 +41,18 @@ class ReferenceRooms:
             try:
                 messages = [_stored(message) for message in page["messages"]]
                 head = int(page["head"])
+                fits &= page["digest"] == page_digest(page["messages"])
             except (KeyError, TypeError, ValueError) as error:
-                raise FlowError(step, "messages with seq, id, sender, text, and head", response) from error
+                raise FlowError(step, "messages with seq, id, sender, text; head and digest", response) from error
             if not messages:
-                return rows
+                return HistoryPart(rows, fits)
             rows += messages
             last = max(row.seq for row in messages)
             if last <= after:
                 raise FlowError(step, f"messages after {after}", response)
             after = last
             if after >= head:
-                return rows
+                return HistoryPart(rows, fits)
 
     def remove_member(self, credentials: Credentials, room: Room, person: Person) -> Flow[None]:
         url = f"{self.conversation_url(room)}/members/{quote(person.email, safe='')}"
@@ -79,6 +83,15 @@ class ReferenceRooms:
 
 def bearer(credentials: Credentials) -> dict[str, str]:
     return {"authorization": f"Bearer {credentials.token}"}
+
+
+def page_digest(messages: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 (hex) of what a page shows of each message, a JSON line each: what the platform states as its digest."""
+    digest = hashlib.sha256()
+    for message in messages:
+        row = [message["seq"], message["id"], message["sender"], message["text"]]
+        digest.update(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+    return digest.hexdigest()
 
 
 def seq_of(value: Any) -> int:

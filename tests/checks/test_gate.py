@@ -42,6 +42,7 @@ ONLY: dict[str, str] = {
     "I24": "Z31",
     "I25": "Z34",
     "I43": "Z70",
+    "I44": "Z71",
 }
 """Check → a defect that in some runs only this check finds."""
 
@@ -50,8 +51,9 @@ PLATFORM: dict[str, dict[str, Any]] = {
     "I3": {"sequence": "increasing", "hold_back": True},
     "I4": {"sequence": "contiguous"},
     "I7": {"history": True, "idempotent": True, "retries": True},
-    "I16": {"sequence": "contiguous", "history": True, "echo": False},
-    "I17": {"sequence": "contiguous", "history": True},
+    "I16": {"sequence": "contiguous", "history": True, "echo": False, "recent": False},
+    "I17": {"sequence": "contiguous", "history": True, "recent": False},
+    "I44": {"sequence": "increasing", "history": True, "recent": True},
     "I19": {"sequence": "contiguous", "resume": "live", "echo": True},
     "I20": {"sequence": "contiguous", "resume": "history"},
 }

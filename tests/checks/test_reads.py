@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 
 from checks import Kind, Outcome
+from checks.pages import digest_of
 
 ANN, BOB, BOB2, EVE = range(4)
 MS = 1_000_000
@@ -116,3 +120,107 @@ def test_steps_are_told_apart_while_there_is_room(new_history: Callable[..., Any
         history.send(ANN, n, t=MS).ack(ANN, n, n, t=n * MS)
     read(history, ANN, 16, t=17 * MS, aux=120_000).send(ANN, 17).ack(ANN, 17, 17, t=20 * MS)
     assert read(history, ANN, 15, t=25 * MS, aux=7_000).judge()["I16"].violations == 1
+
+
+def page(history: Any, shown: list[int], after: int | None = 0, **slots: int) -> Any:
+    """Bob's read as our own reader records it: `shown` in the order in which they came."""
+    known = {} if after is None else {"author": after}
+    numbers = np.array(shown, np.int64)
+    return read(
+        history, BOB, max(shown, default=after or -1), counter=len(shown), digest=digest_of(numbers), **known, **slots
+    )
+
+
+@pytest.mark.parametrize(
+    ("shown", "after", "violations"),
+    [
+        ([1, 2, 3, 4], 0, 0),
+        ([0, 1, 2, 3], 0, 0),
+        ([4, 5, 6], 3, 0),
+        ([], 3, 0),
+        ([1, 2, 4], 0, 1),
+        ([2, 3, 4], 0, 1),
+        ([5, 6], 3, 1),
+        ([1, 2, 2, 3], 0, 1),
+        ([1, 3, 2, 4], 0, 1),
+        ([1, 2, 2, 4], 0, 1),
+        ([1, 2, 4], None, 0),
+    ],
+    ids=[
+        "whole",
+        "from zero",
+        "goes on",
+        "nothing new",
+        "hole",
+        "begins late",
+        "behind",
+        "twice",
+        "order",
+        "twice for one",
+        "old record",
+    ],
+)
+def test_a_page_is_whole(new_history: Callable[..., Any], shown: list[int], after: int | None, violations: int) -> None:
+    """Each number behind which it started, once and in its order; where it started must be on record."""
+    assert page(new_history(), shown, after).judge()["I17"].violations == violations
+    assert page(new_history(sequence="increasing"), shown, after).judge()["I17"].violations == 0
+
+
+@pytest.mark.parametrize(
+    ("shown", "flags", "words"),
+    [
+        ([1, 3], 0, "bob on tab 1 read room-1 from number 1 on, and numbers were missing between the 2 messages shown"),
+        ([1, 2, 2, 2], 0, "and the 4 messages shown are more than there are numbers"),
+        ([2, 1], 0, "and the 2 messages shown do not follow each other"),
+        ([1, 2], 1, "and the 2 messages shown do not fit the digest that the platform gave of them"),
+    ],
+)
+def test_what_is_said_of_a_page(new_history: Callable[..., Any], shown: list[int], flags: int, words: str) -> None:
+    """One sentence for each way in which a page is wrong."""
+    history = page(new_history(), shown, flags=flags)
+    assert words in history.tell(history.judge()["I17"]).sentence
+
+
+def test_a_stranger_s_page(new_history: Callable[..., Any]) -> None:
+    """What somebody may see who does not belong there is nobody's promise."""
+    assert read(new_history(), EVE, 3, counter=1, author=0).judge()["I17"].examined == 0
+
+
+def recent(new_history: Callable[..., Any], seq: int, took_us: int = 0, **slots: int) -> Any:
+    """Ann's message gets number 2 at 20 ms; Bob's read is answered at 30 ms, in another journal."""
+    history = new_history(recent_reads=True).send(ANN, 1, t=10 * MS).ack(ANN, 1, 2, t=20 * MS)
+    return read(history, BOB, seq, t=30 * MS, aux=took_us, journal=1, **slots)
+
+
+@pytest.mark.parametrize(
+    ("seq", "took_us", "examined", "violations"), [(2, 0, 1, 0), (1, 0, 1, 1), (1, 10_000, 1, 1), (1, 10_001, 0, 0)]
+)
+def test_recent_reads(new_history: Callable[..., Any], seq: int, took_us: int, examined: int, violations: int) -> None:
+    """What another member was acknowledged before the read was asked for is in it; what came meanwhile need not be."""
+    history = recent(new_history, seq, took_us)
+    verdict = history.judge()["I44"]
+    assert (verdict.examined, verdict.violations) == (examined, violations)
+    if violations:
+        assert history.tell(verdict).sentence == (
+            "bob on tab 1 read room-1 up to number 1; number 2, #1 of ann, had been acknowledged before"
+        )
+
+
+def test_recency_across_hosts(new_history: Callable[..., Any]) -> None:
+    """With two hosts the clocks' bound is taken off; without one nothing can be said."""
+    history = recent(new_history, 1)
+    infos = history.infos
+
+    def on_hosts(**meta: Any) -> Any:
+        return [replace(info, meta={"host": info.name, **meta}) for info in infos()]
+
+    for meta, outcome in (({}, "UNKNOWN"), ({"clock_offset_ms": 4.0}, "FAIL"), ({"clock_offset_ms": 6.0}, "UNKNOWN")):
+        history.infos = partial(on_hosts, **meta)
+        assert history.judge()["I44"].outcome.name == outcome
+
+
+def test_recency_is_a_promise_of_its_own(new_history: Callable[..., Any]) -> None:
+    """Nobody is blamed who did not promise it."""
+    history = new_history().send(ANN, 1).ack(ANN, 1, 2)
+    verdict = read(history, BOB, 1).judge()["I44"]
+    assert (verdict.violations, verdict.promised) == (1, False)

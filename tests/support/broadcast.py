@@ -320,7 +320,7 @@ def _reads(run: Broadcast, known: Any) -> int:
 
 def records(run: Broadcast, **promises: Any) -> Any:
     """Return the trace as a history of one journal; everybody is connected and joined from the beginning to the end."""
-    promises = {"history": True, "sequence": "contiguous", "idempotent": True, **promises}
+    promises = {"history": True, "sequence": "contiguous", "idempotent": True, "recent_reads": True, **promises}
     told = Told(run.people, run.rooms, **promises)
     for who in range(run.people):
         told.write(Kind.CONNECT, client=who, conn=who + 1)

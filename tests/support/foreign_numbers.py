@@ -83,7 +83,7 @@ def main(seeds: int) -> int:
     parts += of_broadcast(seeds)
     parts += ["", "### Registers, by I18", ""]
     parts += of_logs(seeds, REGISTER_FAULTS, random_register, compare_register, "bad only together")
-    parts += ["", "### Append-only keys, by I2, I5a, I7, I8, I16, I17", ""]
+    parts += ["", "### Append-only keys, by I2, I5a, I7, I8, I16, I17, I44", ""]
     parts += of_logs(seeds, KEY_FAULTS, random_key, compare_key, "bad by the oracle alone")
     before = PAGE.read_text("utf-8").partition(NUMBERS)[0]
     PAGE.write_text(before + "\n".join(parts) + "\n", "utf-8")

@@ -5,6 +5,7 @@ As `oracle`: written from the definitions alone, sharing only the vocabulary wit
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -468,8 +469,12 @@ def read_your_writes(h: History) -> Opinion:
 
 
 def monotonic_reads(h: History) -> Opinion:
-    """I17: a read does not go back behind what the client had read or heard before it asked."""
+    """I17: a read does not go back behind what the client had read or heard before it asked; and a page is whole."""
     examined = violations = 0
+    for read in h.of(READ):
+        if h.member(read.client, read.conv) and read.author != NOBODY:
+            examined += 1
+            violations += bool(read.flags & Flag.CORRUPT) or (h.contract.sequence == "contiguous" and not _whole(read))
     for read in h.of(READ):
         if not h.member(read.client, read.conv):
             continue
@@ -478,6 +483,33 @@ def monotonic_reads(h: History) -> Opinion:
             examined += 1
             violations += read.seq < max(known)
     return Opinion(examined, violations, h.contract.history and h.contract.sequence != "none")
+
+
+def _whole(read: R) -> bool:
+    """One of the two pages that may be: numbers may begin at 0 or at 1."""
+    pages = [list(range(read.author + 1, read.seq + 1))]
+    if read.author == 0:
+        pages.append([0, *pages[0]])
+    fitting = [page for page in pages if len(page) == read.counter]
+    crc = [zlib.crc32(b"".join(n.to_bytes(8, "little") for n in page)) for page in fitting]
+    return not read.counter or (bool(fitting) and (not read.digest or read.digest in crc))
+
+
+def recent_reads(h: History) -> Opinion:
+    """I44: what anybody was acknowledged before a read was asked for is in it."""
+    acked: dict[Any, R] = {}
+    for r in sorted(h.of(Kind.OK), key=lambda r: (r.t, r.journal, r.place)):
+        if r.seq != NONE and r.conv != NOBODY:
+            acked.setdefault(r.message, r)
+    examined = violations = 0
+    for read in h.of(READ):
+        asked = read.t - 1000 * max(0, read.aux)
+        before = [r.seq for r in acked.values() if r.conv == read.conv and r.t <= asked]
+        if before and h.member(read.client, read.conv):
+            examined += 1
+            violations += read.seq < max(before)
+    promised = h.contract.recent_reads and h.contract.history and h.contract.sequence != "none"
+    return Opinion(examined, violations, promised)
 
 
 def _before(h: History, read: R, *kinds: int) -> list[R]:
@@ -522,4 +554,5 @@ SESSION_CHECKS: dict[str, Callable[[History], Opinion]] = {
     "I24": agent_streams,
     "I25": timely,
     "I43": answered,
+    "I44": recent_reads,
 }

@@ -14,7 +14,8 @@ from __future__ import annotations
 import random
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -221,14 +222,7 @@ def as_conversation(ops: Sequence[Op]) -> Any:
             kind = Kind.OK if op.outcome == "ok" else Kind.INFO
             _put(rows, STEP * op.end, kind, {**common, "seq": place_of.get(op.shown[0], -1)})
         elif op.outcome == "ok":
-            shown = len(op.shown)
-            took = STEP * (op.end - op.begin)
-            _put(
-                rows,
-                STEP * op.end,
-                Kind.READ,
-                {"client": client, "conv": 0, "counter": shown, "seq": shown or -1, "aux": took},
-            )
+            _put(rows, STEP * op.end, Kind.READ, {"client": client, "conv": 0, **_page(op, place_of)})
     final = _final(ops)
     last = STEP * max(op.end for op in ops) + STEP
     for place, item in enumerate(final or (), start=1):
@@ -238,7 +232,16 @@ def as_conversation(ops: Sequence[Op]) -> Any:
     if final is not None:
         rows[last + len(final) + 1] = Kind.READ_END, {"conv": 0, "counter": len(final), "seq": len(final)}
     people = len(clients)
-    return _history(rows, people=people, rooms=(tuple(range(people)),), history=True, sequence="contiguous")
+    rooms = (tuple(range(people)),)
+    return _history(rows, people=people, rooms=rooms, history=True, sequence="contiguous", recent_reads=True)
+
+
+def _page(op: Op, place_of: Mapping[str, int]) -> dict[str, int]:
+    """What a get showed, as a page of history from the beginning. An item of no place gets one behind all others."""
+    numbers = [place_of.get(item, len(place_of) + 1) for item in op.shown]
+    digest = zlib.crc32(b"".join(n.to_bytes(8, "little") for n in numbers)) if numbers else 0
+    took = STEP * (op.end - op.begin)
+    return {"author": 0, "counter": len(numbers), "seq": max(numbers, default=-1), "aux": took, "digest": digest}
 
 
 def _final(ops: Sequence[Op]) -> tuple[str, ...] | None:

@@ -7,7 +7,25 @@ from typing import Any
 SEQUENCES = ("contiguous", "none", "increasing")
 RESUMES = ("live", "replay", "none", "history")
 
-RARE = {"Z3", "Z4", "Z7", "Z9", "Z16", "Z17", "Z20", "Z21", "Z23", "Z24", "Z25", "Z26", "Z28", "Z30", "Z32"}
+RARE = {
+    "Z3",
+    "Z4",
+    "Z7",
+    "Z9",
+    "Z16",
+    "Z17",
+    "Z20",
+    "Z21",
+    "Z23",
+    "Z24",
+    "Z25",
+    "Z26",
+    "Z28",
+    "Z30",
+    "Z32",
+    "Z66",
+    "Z71",
+}
 """Defects with a few opportunities a run: at a restart, a retry, a reconnect, a read, where two things meet."""
 
 
@@ -30,5 +48,6 @@ def rough(seed: int, **fixed: Any) -> dict[str, Any]:
         "restarts": seed % 2,
         "journals": 2 + seed // 2 % 3,
         "waits": seed % 4 != 1,
+        "recent": seed % 3 == 1,
     }
     return options | fixed

@@ -16,8 +16,10 @@ STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR = range
 
 @dataclass(eq=False)
 class Reading:
-    """A read of a conversation's newest messages. `own`, `known`: the highest number that was acknowledged to the
-    client, and that it had read or heard, when it asked; `seq`: the highest number that it got."""
+    """A read of a conversation's newest messages.
+
+    `own`, `known`: the highest number that was acknowledged to the client, and that it had read or heard, when it
+    asked; `seq`: the highest number that it got, `numbers`: all of them, None where there are no numbers."""
 
     client: int
     conv: int
@@ -27,6 +29,7 @@ class Reading:
     done: Callable[[Reading], None]
     seq: int = -1
     answered: bool = False
+    numbers: tuple[int, ...] | None = None
 
 
 class Services(Platform):
@@ -92,10 +95,16 @@ class Services(Platform):
     def read(self, reading: Reading) -> None:
         if self.admits(reading.client, reading.conv):
             reading.seq = self.head_read(reading)
+            if self.rules.sequence != "none":
+                reading.numbers = self.page(reading)
             self.clock.at(self.clock.now + self.delay(), reading.done, reading)
 
     def head_read(self, reading: Reading) -> int:
         return self.highest(reading.conv, len(self.log[reading.conv]))
+
+    def page(self, reading: Reading) -> tuple[int, ...]:
+        """What it shows, from the beginning."""
+        return tuple(entry.seq for entry in self.log[reading.conv] if entry.seq <= reading.seq)
 
     def highest(self, conv: int, position: int) -> int:
         """The highest number up to a position."""

@@ -18,7 +18,24 @@ from checks.record import NONE
 if TYPE_CHECKING:
     from simulator import World
 
-SESSION_DEFECTS = ("Z4", "Z11", "Z13", "Z16", "Z17", "Z20", "Z21", "Z23", "Z26", "Z27", "Z31", "Z32", "Z34", "Z70")
+SESSION_DEFECTS = (
+    "Z4",
+    "Z11",
+    "Z13",
+    "Z16",
+    "Z17",
+    "Z20",
+    "Z21",
+    "Z23",
+    "Z26",
+    "Z27",
+    "Z31",
+    "Z32",
+    "Z34",
+    "Z66",
+    "Z70",
+    "Z71",
+)
 CHUNK = 5
 LATE_NS = 400 * MS
 ANSWER_NS = 1000 * MS
@@ -174,7 +191,26 @@ class SessionDefects(Dice):
             if self.fires(defect):
                 self.note(defect, lambda check=check: self.behind_of(reading, check))
                 return self.highest(reading.conv, max(0, position))
+        own_view = max(reading.own, reading.known)
+        if own_view < super().head_read(reading) and self.fires("Z71"):
+            others = [
+                message for message, t in self.world.acknowledged_at.items()
+                if t <= reading.asked_ns and message in self.known and self.known[message].send.conv == reading.conv
+                and self.known[message].seq > own_view
+            ]  # fmt: skip
+            judged = self.world.history and self.rules.sequence != "none"
+            self.note("Z71", lambda: {"I44"} if others and judged and reading.answered else set())
+            return own_view
         return super().head_read(reading)
+
+    def page(self, reading: Reading) -> tuple[int, ...]:
+        numbers = super().page(reading)
+        if len(numbers) > 2 and self.fires("Z66"):
+            hole = self.dice.randrange(1, len(numbers) - 1)
+            judged = self.world.history and self.rules.sequence == "contiguous"
+            self.note("Z66", lambda: {"I17"} if judged and reading.answered else set())
+            return numbers[:hole] + numbers[hole + 1 :]
+        return numbers
 
     def behind_of(self, reading: Reading, check: str) -> set[str]:
         bar = reading.own if check == "I16" else reading.known

@@ -186,6 +186,7 @@ def simulate(
     echo: bool = True,
     journals: int = 3,
     waits: bool = True,
+    recent: bool = False,
 ) -> SimulatedRun:
     """One run. `rate`: probability of each defect per opportunity. The last journal is the collector's."""
     resume = resume if hold_back else "none"
@@ -206,6 +207,7 @@ def simulate(
         resume=rules.resume != "none",
         delivery_bound_s=BOUND_S,
         answer_bound_s=ANSWER_BOUND_S,
+        recent_reads=recent,
     )
     roster = Roster(user_of=tuple(world.user_of), conversations=tuple(tuple(sorted(r)) for r in world.rooms))
     everything = [*world.journals, world.collector]

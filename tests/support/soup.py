@@ -73,6 +73,8 @@ class _Cook:
             resume=rng.random() < 0.7,
             durable=rng.random() < 0.7,
             delivers=rng.random() < 0.7,
+            recent_reads=seed % 2 == 0,
+            answer_bound_s=1e-7 * (seed % 3 + 1),
             unchanged=rng.random() < 0.7,
             delivery_bound_s=rng.choice((None, 1e-8, 1e-7)),
         )
@@ -184,7 +186,11 @@ class _Cook:
                 kind, t, **self.by_request(place), author=author, counter=slots["counter"], seq=rng.choice((NONE, 3))
             )
         elif what < 0.35:
-            journal.write(READ, t, client=place["client"], conv=conv, seq=rng.randint(0, self.seqs), aux=0)
+            page = {}
+            if rng.random() < 0.5:
+                flags = int(Flag.CORRUPT) if rng.random() < 0.1 else 0
+                page = {"author": rng.randint(0, 2), "counter": rng.randint(0, self.seqs), "flags": flags}
+            journal.write(READ, t, client=place["client"], conv=conv, seq=rng.randint(0, self.seqs), aux=0, **page)
         elif what < 0.5:
             journal.write(KICK, t, client=rng.randrange(self.clients), conv=conv)
         elif what < 0.55:

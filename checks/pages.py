@@ -1,0 +1,61 @@
+"""Pages of history, for I17: where numbers have no gaps, a read shows each number behind which it started once, and in
+its order."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import numpy as np
+
+from checks.fold import Suspects
+from checks.kinds import CORRUPT, K_READ
+from checks.record import NOBODY
+from checks.tables import REC_BITS, Array
+from checks.world import View
+
+HOLE, REPEATED, ORDER, DIGEST = range(1, 5)
+"""What is wrong with a page. DIGEST: the platform's own digest of it does not fit what it showed."""
+WIDEST = 1 << 20
+"""Rows of a page from here on are not compared number by number: nobody shows a million messages at once."""
+
+
+class Pages:
+    """Judges pages while stepping. `examined`: pages whose beginning is on record."""
+
+    def __init__(self, contiguous: bool) -> None:
+        self._contiguous = contiguous
+        self.examined = 0
+        self.suspects = Suspects()
+
+    def step(self, view: View) -> None:
+        """Judge the pages of a chunk that a member read."""
+        chosen = (view.records["kind"] == K_READ) & (view.sub >= 0) & (view.records["author"] != NOBODY)
+        for read in view.records[chosen]:
+            fault = DIGEST if int(read["flags"]) & CORRUPT else _fault(read) if self._contiguous else 0
+            self.examined += 1
+            if fault:
+                rec = view.journal << REC_BITS | int(read["index"])
+                rows, start = int(read["counter"]), int(read["author"])
+                row = np.array([[fault, rec, 0, read["client"], -1, -1, read["conv"], start, rows]], np.int64)
+                self.suspects.take(row, 1)
+
+
+def _fault(read: Array) -> int:
+    """What is wrong with one page, 0: nothing. Numbers may begin at 0 or at 1."""
+    start, rows, last, digest = (int(read[name]) for name in ("author", "counter", "seq", "digest"))
+    if not rows:
+        return 0
+    first = start + 1
+    if start == 0 and rows == last + 1:
+        first = 0
+    wanted = last - first + 1
+    if rows != wanted:
+        return HOLE if rows < wanted else REPEATED
+    if not digest or rows > WIDEST:
+        return 0
+    return 0 if digest == digest_of(np.arange(first, last + 1)) else ORDER
+
+
+def digest_of(numbers: Array) -> int:
+    """CRC-32 of a page's numbers in the order in which it showed them."""
+    return crc32(np.asarray(numbers, "<i8").tobytes())
