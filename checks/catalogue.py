@@ -13,6 +13,7 @@ from checks.causal import CAUSAL_ORDER
 from checks.creation import NO_CREATION
 from checks.delivered import DELIVERED_CHECK
 from checks.devices import CONVERGENCE, MONOTONIC_WRITES
+from checks.echoes import NO_ECHO
 from checks.fairness import FAIRNESS
 from checks.fifo import FIFO
 from checks.fold import Check
@@ -33,6 +34,7 @@ from checks.retry import RETRY_AFTER
 from checks.revoked import REVOKED
 from checks.runs import AGENT_STREAM
 from checks.single_use import REFRESH, SINGLE_USE
+from checks.sizes import SIZE_LIMIT
 from checks.soundness import STORY_SOUND
 from checks.stored import ONCE, STORED_CHECK
 from checks.truth import ROSTER_TRUTH
@@ -59,6 +61,8 @@ ALL: tuple[Check, ...] = (
     INTEGRITY,
     SINGLE_COMPLETION,
     ANSWERED,
+    NO_ECHO,
+    SIZE_LIMIT,
     ISOLATION,
     REVOKED,
     CONNECTION_SCOPE,

@@ -24,7 +24,7 @@ class Contract:
     delivers          every member connected throughout hears every message (I5b)
     at_most_once      scope of "no duplicates" (I6): a connection, a device across its reconnects, or no promise
     idempotent        retries with the same client id take effect once (I7)
-    echo              the sender hears its own messages
+    echo              the sender hears its own messages; without, not on the connection that sent them (I45)
     unchanged         bodies arrive as they were sent (I10)
     names_sender      each delivery states its sender (I15)
     history           the final state of a conversation can be read completely
@@ -62,7 +62,7 @@ class Contract:
     breaker_open_s    how long it then refuses before it tries again
     breaker_probes    how many calls at a time may try
     breaker_successes how many of them must succeed before it closes
-    message_bytes_max  longest body that is accepted; None: not stated
+    message_bytes_max  longest body that is accepted (I46); None: not stated
     """
 
     name: str = "unnamed"

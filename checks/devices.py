@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from checks.credentials import NEVER, SECOND, Together, rows_of
 from checks.fold import Described, End
-from checks.record import NONE, Kind, Phase, State
+from checks.record import NOBODY, NONE, Kind, Phase, State
+from checks.standing import old_standings
 from checks.states import Change, Key, Look, Patience, Shared, members_gone, still_possible, unrecorded
 from checks.tables import REC_BITS
 from checks.world import World
@@ -61,6 +62,11 @@ def _who(look: Look) -> dict[str, int]:
     return {"client": look.client, "place": look.place}
 
 
+def _reader(look: Look) -> dict[str, int]:
+    """The device that was shown it; the collector is none."""
+    return {} if look.client == NOBODY else {"client": look.client}
+
+
 class Device(NamedTuple):
     """One that is connected when all has been waited for. `quiet`: when that was; `shows`: the states it is shown."""
 
@@ -76,7 +82,10 @@ class Convergence(Together):
     A device shows the highest version or mark that it was shown, the last one if there are several. It takes part if
     it was shown something on its last connection, the bound before the end at the latest, and for a kind of state if
     it was ever shown any. A change less than the bound before the end is still on its way. Users who did not stay
-    members of the conversation are not compared: not all of their devices could learn of it."""
+    members of the conversation are not compared: not all of their devices could learn of it.
+
+    Memberships and permissions everybody may be shown: once the bound has passed after a change, whoever asks or is
+    told is shown it, or a later one (`checks.standing`)."""
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
         if self.contract.shared_state_s is None:
@@ -84,6 +93,11 @@ class Convergence(Together):
         shared = _shared(world)
         wait_ns = int(self.contract.shared_state_s * SECOND) + bound_ns
         patience = Patience(world, wait_ns)
+        for look, newest in old_standings(world, wait_ns, bound_ns, end):
+            self.examined += 1
+            if newest is not None:
+                facts = {"author": world.roster.user_of.index(look.user), "state": look.state, "conv": look.conv}
+                self.wrong("standing-old", newest.rec, look.rec, place=look.place, **facts, **_reader(look))
         devices, gone = _live(world, shared, wait_ns), members_gone(world)
         for key, looks in sorted(shared.looks.items()):
             shown, conv, changes = _shown(looks), looks[0].conv, shared.changes.get(key, [])
@@ -188,7 +202,7 @@ MONOTONIC_WRITES = Described(
 CONVERGENCE = Described(
     id="I22",
     name="convergence",
-    title="Did all devices of a person show the same edits and read marks in the end?",
+    title="Did all devices show the same in the end, and nobody an old membership or permission?",
     fold=Convergence,
     when=lambda contract: contract.shared_state_s is not None,
 )

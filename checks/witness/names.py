@@ -28,7 +28,7 @@ STATES: dict[int, str] = {
     State.READ_MARK: "read mark",
     State.EDIT: "edited message",
     State.MEMBERSHIP: "membership",
-    State.PERMISSIONS: "permissions",
+    State.PERMISSIONS: "set of permissions",
 }
 PHASES: dict[int, str] = {
     Phase.LOAD: "the load begins",

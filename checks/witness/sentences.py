@@ -65,6 +65,9 @@ SENTENCES: dict[tuple[str, str], str] = {
     ): "{message}, sent in {where}, was never answered, although its connection stayed open for more than {low} ms",
     ("I43", "late"): "{message}, sent in {where}, was answered later than {low} ms after it was sent, although its"
     " connection stayed open",
+    ("I45", "echo"): "{who} heard its own {message} in {where} on the connection that sent it",
+    ("I46", "refused"): "{message}, {low} bytes long, was refused as too long in {where}; up to {high} are promised",
+    ("I46", "accepted"): "{message}, {low} bytes long, was accepted in {where}; at most {high} are said to be",
     ("I12", "stranger"): "{who} heard {message} in {where} without being a member",
     ("I12", "stranger-run"): "{who} was sent an agent's answer in {where} without being a member",
     ("I12", "stranger-presence"): "{who} was shown who is online in {where} without being a member",
@@ -107,6 +110,8 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I22", "edit-old"): "all devices of {person} show an old text of {message}, after a later one had been accepted",
     ("I22", "mark-old"): "all devices of {person} show {where} as read up to number {low}, after number {high} had been"
     " accepted from {other_device}",
+    ("I22", "standing-old"): "{who} was shown an old {state} of {author} in {where}, longer after its change than"
+    " promised",
     ("I22", "edit-differs"): "{who} shows another text of {message} than {other_device}",
     ("I22", "mark-differs"): "{who} shows {where} as read up to number {low}, {other_device} up to number {high}",
     ("I24", "headless"): "{who} heard of an agent's run in {where} that never started",

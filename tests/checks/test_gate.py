@@ -190,7 +190,24 @@ def _shown_as_online(told: Told) -> None:
     told.write(Kind.PRESENCE, client=0, conn=1, author=1, conv=0, counter=1)
 
 
+def _heard_by_its_sender(told: Told) -> None:
+    """The sender hears its own message where no echo is promised."""
+    told.join(0, 1)
+    told.invoke(0, 1, 1)
+    told.ok(0, 1, 1)
+    told.deliver(0, 1, 0, 1)
+
+
+def _refused_as_too_long(told: Told) -> None:
+    """A message that is as long as promised."""
+    told.join(0, 1)
+    told.invoke(0, 1, 1, size=1000)
+    told.about(Kind.FAIL, 0, 1, 0, 1, aux=413, size=0)
+
+
 GOLDEN: dict[str, Callable[[Told], None]] = {
+    "I45": _heard_by_its_sender,
+    "I46": _refused_as_too_long,
     "I14": _answer_on_a_later_connection,
     "I18": _mark_that_went_back,
     "I22": _devices_that_differ,
@@ -214,7 +231,7 @@ def test_a_history_that_only_this_check_rejects(check: str) -> None:
     budget = {"rate_per_s": 1.0, "rate_burst": 3.0, "retry_after": True, "fairness_factor": 10.0}
     outages = {"unavailable_s": 1.0, "outage_answer_s": 1.0, "breaker_failures": 2}
     outages |= {"shared_state_s": 0.0, "presence_s": 0.0}
-    told = Told(8, sequence="none", **budget, **outages, **PROMISES)
+    told = Told(8, sequence="none", echo=check != "I45", message_bytes_max=1000, **budget, **outages, **PROMISES)
     GOLDEN[check](told)
     assert _rejecting(told.run()) == {check}
     assert _rejecting(told.run(), [c for c in ALL if c.id != check]) == set()

@@ -58,6 +58,9 @@ class _Cook:
     def about(self, client: int) -> dict[str, int]:
         """What is changed or seen: a mark of the client's own user, or a message."""
         rng = self.rng
+        if rng.random() < 0.2:
+            state = rng.choice((State.MEMBERSHIP, State.PERMISSIONS))
+            return {"proc": int(state), "author": rng.randrange(self.clients), "conv": 0}
         if rng.random() < 0.5:
             return {"proc": int(State.READ_MARK), "author": client, "conv": rng.randrange(2)}
         return {"proc": int(State.EDIT), "author": rng.choice((0, 0, 0, NOBODY)), "counter": 1, "conv": 0}
@@ -68,6 +71,8 @@ class _Cook:
         if about["proc"] == State.EDIT:
             key = (about["author"], 1)
             self.versions[key] = value = self.versions.get(key, 1) + 1
+        elif about["proc"] != State.READ_MARK:
+            value = rng.randint(1, 3)
         elif self.tame and not flags & Flag.REFUSED:
             mark = (self.user_of[client], about["conv"])
             self.marks[mark] = max(self.marks.get(mark, 0), value)
@@ -79,12 +84,14 @@ class _Cook:
         value = rng.randint(0, 5)
         if self.tame and about["proc"] == State.EDIT:
             value = self.versions.get((about["author"], 1), 1)
+        elif about["proc"] not in (State.READ_MARK, State.EDIT):
+            value = rng.randint(1, 3)
         elif self.tame:
             value = self.marks.get((self.user_of[client], about["conv"]), 0)
         conn = journal.open.get(client, 0) if rng.random() < 0.7 else 0
         asked = NONE if conn else t - rng.choice((0, 3, 12))
         watcher = client if rng.random() < 0.95 else NOBODY
-        digest = value if about["proc"] == State.EDIT else 0
+        digest = 0 if about["proc"] == State.READ_MARK else value
         journal.write(Kind.SEEN, t, client=watcher, conn=conn, aux=value, digest=digest, seq=asked, **about)
 
     def presence(self, journal: _Journal, t: int, client: int) -> None:

@@ -69,7 +69,27 @@ def convergence(h: History) -> Opinion:
                     continue
                 examined += 1
                 violations += differ or _outdated(h, topic, max(s for s in states if s is not None))
-    return Opinion(examined, violations, bound is not None)
+    more, old = _standings(h, ns(bound)) if bound is not None and not h.torn else (0, 0)
+    return Opinion(examined + more, violations + old, bound is not None)
+
+
+def _standings(h: History, bound: int) -> tuple[int, int]:
+    """(looks at a membership or permissions after a change was due, those that show what was replaced)."""
+    examined = old = 0
+    for look in h.of(Kind.SEEN):
+        if look.proc not in (State.MEMBERSHIP, State.PERMISSIONS):
+            continue
+        asked = look.t if look.seq == NONE else look.seq
+        writes = [w for w in h.of(Kind.WRITE) if same(h, w, look)]
+        due = [w for w in writes if yes(w) and due_after(h, w.t, bound) < asked]
+        if due:
+            possible = [
+                w for w in writes
+                if not no_effect(w) and w.seq < look.t and not (yes(w) and any(later.seq > w.t for later in due))
+            ]  # fmt: skip
+            examined += 1
+            old += (look.digest or look.aux) not in {w.digest or w.aux for w in possible}
+    return examined, old
 
 
 def _long_enough(h: History, topic: R, top: tuple[int, int], user: int, bound: int) -> bool:

@@ -224,6 +224,13 @@ def answered(h: History) -> Opinion:
     return Opinion(examined + len(late), len(late), h.contract.acknowledges, doubt)
 
 
+def no_echo(h: History) -> Opinion:
+    """I45: an author does not hear on the connection that sent."""
+    sent = sum(h.member(r.client, r.conv) for r in h.of(Kind.INVOKE))
+    own = [r for r in h.of(Kind.DELIVER) if h.in_place(r) and r.client == r.author and r.proc == r.conn % 256]
+    return Opinion(sent, sum(h.member(r.client, r.conv) for r in own), not h.contract.echo)
+
+
 def _sendings_and_answers(h: History) -> dict[Any, list[R]]:
     """By message, of those that were sent and answered in one journal only, and whose answers name what they answer."""
     events: dict[Any, list[R]] = defaultdict(list)
@@ -555,4 +562,5 @@ SESSION_CHECKS: dict[str, Callable[[History], Opinion]] = {
     "I25": timely,
     "I43": answered,
     "I44": recent_reads,
+    "I45": no_echo,
 }

@@ -1,0 +1,50 @@
+"""I45: where the platform promises no echo, nobody hears the own message on the connection that sent it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from checks.compiled import kernel
+from checks.fold import MID, REC, Described, finding, invoked
+from checks.heard import PerRecord, note
+from checks.kinds import K_DELIVER, K_INVOKE
+from checks.tables import Array, Int
+from checks.verdict import Finding
+from checks.world import View, World
+
+
+@kernel
+def echoes(records: Array, journal: Int, mids: Array, subs: Array, out: Array, totals: Array) -> None:
+    """totals: sendings, rows of `out`."""
+    for i in range(len(records)):
+        r = records[i]
+        if mids[i] < 0 or subs[i] < 0:
+            continue
+        if r["kind"] == K_INVOKE:
+            totals[0] += 1
+        elif r["kind"] == K_DELIVER and r["client"] == r["author"] and r["proc"] == r["conn"] & 255:
+            note(out[totals[1]], 0, journal, r, mids[i], r["seq"], np.int64(0))
+            totals[1] += 1
+
+
+class NoEcho(PerRecord):
+    """A sender is not sent its own message on the connection on which it was sent.
+
+    Not a violation: the same person's other devices; a later connection of the device (a platform that resumes may send
+    what was missed as it is); history replayed on joining. Examined: sendings."""
+
+    def step(self, view: View) -> None:
+        echoes(view.records, view.journal, view.mid, view.sub, view.world.out, self.totals)
+        self.counted(view.world)
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        return finding(world, "echo", row, invoked(world, row[MID]), row[REC])
+
+
+NO_ECHO = Described(
+    id="I45",
+    name="no-echo",
+    title="Did nobody hear the own message on the connection that sent it?",
+    fold=NoEcho,
+    when=lambda contract: not contract.echo,
+)
