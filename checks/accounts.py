@@ -77,6 +77,7 @@ class Sync(Together):
                     self._stale(accounts, accounts.changes.get(key, []), look, patience, unsure)
         if self.contract.account_news_s is not None and not unrecorded(end):
             self._untold(accounts, self.contract.account_news_s, bound_ns, world)
+            self._never_had(accounts)
         if unsure:
             self.doubts.append("a part of the record is missing, and with it perhaps the last changes of accounts")
             return
@@ -116,6 +117,20 @@ class Sync(Together):
                     late_ms = int(within_s * 1000)
                     self.wrong("untold", socket.rec, change.rec, client=accounts.client(socket.user), late=late_ms)
         self.facts = {"news": self.examined - before}
+
+    def _never_had(self, accounts: Accounts) -> None:
+        """What is pushed of an account is what it showed at some time. Its first value may be known by nothing else."""
+        for (user, state), looks in sorted(accounts.looks.items()):
+            if state != State.PROFILE:
+                continue
+            known = {change.digest for change in accounts.changes.get((user, state), []) if not change.no}
+            known |= {look.digest for look in looks if not look.conn}
+            pushed = sorted((look for look in looks if look.conn), key=lambda look: (look.t, look.rec))
+            strange = [look for look in pushed if look.digest not in known]
+            for look in strange:
+                if look.digest != strange[0].digest:
+                    self.examined += 1
+                    self.wrong("never-had", look.rec, client=look.client)
 
     def _agree(self, accounts: Accounts, user: int, due: int) -> None:
         """The last look at both databases."""

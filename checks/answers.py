@@ -12,7 +12,8 @@ from checks.compiled import helper, kernel
 from checks.contract import Contract
 from checks.fold import FINDINGS, MID, PENDING, REC, REC2, WHAT, Described, End, Folding, X, Y, finding, invoked
 from checks.heard import PerRecord, note
-from checks.kinds import ANSWERS, HEARD_OR_READ, K_FAIL, K_INVOKE, K_OK
+from checks.kinds import ANSWERS, HEARD_OR_READ, K_FAIL, K_INVOKE, K_OK, K_SEEN
+from checks.record import State
 from checks.resolve import ANSWERED_AGAIN
 from checks.roster import Roster
 from checks.tables import (
@@ -36,7 +37,7 @@ from checks.world import View, World, grown
 REFUSALS_KEPT = 1 << 14
 AGAIN, SURPLUS, UNASKED, OTHERS_ANSWER = range(4)
 _UNASKED = {SURPLUS: "surplus", UNASKED: "unasked", OTHERS_ANSWER: "others"}
-ELSEWHERE, OTHERS = range(2)
+ELSEWHERE, OTHERS, ACCOUNT = range(3)
 
 
 @kernel
@@ -229,9 +230,11 @@ class ConnectionScope(PerRecord):
         super().__init__(check, roster, contract)
         self._sent = np.zeros(1024, np.int32)
         self._by_device = contract.at_most_once == "device"
+        self._profiles = 0
 
     def step(self, view: View) -> None:
         world = view.world
+        self._accounts(view)
         self._sent = grown(self._sent, world.mids)
         world.reserve_hash(len(view.records))
         scope(
@@ -240,8 +243,21 @@ class ConnectionScope(PerRecord):
         )  # fmt: skip
         self.counted(world)
 
+    def _accounts(self, view: View) -> None:
+        """What an account shows is pushed to its own person only."""
+        user_of = self.roster.user_of
+        rare = view.rare
+        for seen in rare[(rare["kind"] == K_SEEN) & (rare["proc"] == int(State.PROFILE)) & (rare["conn"] > 0)]:
+            client, about = int(seen["client"]), int(seen["author"])
+            if client < len(user_of) and about < len(user_of):
+                self._profiles += 1
+                if user_of[client] != user_of[about]:
+                    rec = view.journal << REC_BITS | int(seen["index"])
+                    row = np.array([[ACCOUNT, rec, 0, client, -1, -1, -1, about, -1]], np.int64)
+                    self.suspects.take(row, 1)
+
     def peek(self, world: World) -> Verdict:
-        examined, others = self.examined, []
+        examined, others = self.examined + self._profiles, []
         for stray in world.strays():
             mid = world.mid_of(int(stray["author"]), int(stray["counter"]))
             if mid < 0:
@@ -278,6 +294,8 @@ class ConnectionScope(PerRecord):
         return {conn for conn in known if conn >= 0}
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        if row[WHAT] == ACCOUNT:
+            return finding(world, "account", row, row[REC], stated=row[X])
         what = "elsewhere" if row[WHAT] == ELSEWHERE else "other-device"
         return finding(world, what, row, invoked(world, row[MID]), row[REC])
 
@@ -298,8 +316,8 @@ SINGLE_COMPLETION = Described(
 CONNECTION_SCOPE = Described(
     id="I14",
     name="connection-scope",
-    title="Did every answer come to the connection that asked?",
+    title="Did every answer come to the connection that asked, and news of accounts to their own?",
     fold=ConnectionScope,
-    when=lambda contract: contract.acknowledges,
+    when=lambda contract: contract.acknowledges or contract.account_news_s is not None,
 )
 assert REC2 < X < Y

@@ -34,6 +34,8 @@ class NoEcho(PerRecord):
     what was missed as it is); history replayed on joining. Examined: sendings."""
 
     def step(self, view: View) -> None:
+        if self.contract.echo:
+            return
         echoes(view.records, view.journal, view.mid, view.sub, view.world.out, self.totals)
         self.counted(view.world)
 

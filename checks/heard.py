@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from checks.compiled import helper, kernel
@@ -42,7 +44,7 @@ from checks.kinds import (
 from checks.record import Kind
 from checks.resolve import AGAIN_HERE, AGAIN_ON_DEVICE
 from checks.roster import Roster
-from checks.tables import INVOKED, REC_BITS, RETRIED, Array, Int, Tables
+from checks.tables import INVOKED, REC_BITS, RETRIED, Array, Int, Tables, subscription
 from checks.verdict import Finding, Verdict
 from checks.world import View, World, grown
 
@@ -117,11 +119,17 @@ def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array
         row[4] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
 
 
+@helper
+def shows_a_stranger(r: Any, w: Tables) -> bool:
+    """A presence in a conversation of a user of the run who does not belong there."""
+    unknown: bool = r["author"] >= len(w.user_of)
+    return not unknown and subscription(w, np.int64(r["author"]), np.int64(r["conv"])) < 0
+
+
 @kernel
-def strays(
-    records: Array, journal: Int, mids: Array, subs: Array, clients: Int, convs: Int, out: Array, totals: Array
-) -> None:
-    """totals: examined, rows in `out`. What is pushed beside messages says nothing of its author: only of its room."""
+def strays(records: Array, journal: Int, mids: Array, subs: Array, w: Tables, out: Array, totals: Array) -> None:
+    """totals: examined, rows in `out`: 0 to a stranger, 1 misrouted, 2 pushed to a stranger, 3 presence of one."""
+    clients, convs = len(w.user_of), len(w.conv_next)
     for i in range(len(records)):
         r = records[i]
         kind = r["kind"]
@@ -129,6 +137,9 @@ def strays(
             totals[0] += 1
             if subs[i] < 0:
                 note(out[totals[1]], 2, journal, r, -1, -1, np.int64(kind))
+                totals[1] += 1
+            elif kind == K_PRESENCE and shows_a_stranger(r, w):
+                note(out[totals[1]], 3, journal, r, -1, np.int64(r["author"]), np.int64(kind))
                 totals[1] += 1
             continue
         if not 1 << np.int64(kind) & LISTENED or r["flags"] & UNTRUSTED or r["client"] >= clients:
@@ -276,18 +287,19 @@ _PUSHED_WHAT = {K_RUN: "stranger-run", K_PRESENCE: "stranger-presence", K_SEEN: 
 class Isolation(PerRecord):
     """Nobody is sent anything of a conversation that they do not belong to, and no message appears in another one.
 
-    Not only messages: also an agent's answer, who is online, an edit, a read mark.
+    Not only messages: also an agent's answer, who is online (and nobody is shown in a conversation that is not theirs),
+    an edit, a read mark.
     Membership is the tester's own roster. Not looked at: bodies that are corrupt (I10) or of another run (I8),
     because they do not say where they belong."""
 
     def step(self, view: View) -> None:
         world = view.world
-        clients = len(world.tables.user_of)
-        convs = len(world.tables.conv_next)
-        strays(view.records, view.journal, view.mid, view.sub, clients, convs, world.out, self.totals)
+        strays(view.records, view.journal, view.mid, view.sub, world.tables, world.out, self.totals)
         self.counted(world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        if row[WHAT] == 3:
+            return finding(world, "presence-of-stranger", row, row[REC], stated=row[X])
         if row[WHAT] == 2:
             return finding(world, _PUSHED_WHAT[row[Y]], row, row[REC])
         what = "misrouted" if row[WHAT] else "stranger"

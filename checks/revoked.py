@@ -6,8 +6,10 @@ import numpy as np
 
 from checks.compiled import kernel
 from checks.contract import Contract
+from checks.faultlog import FaultLog, overlaps
 from checks.fold import FINDINGS, PENDING, Described, End, Folding, finding
-from checks.kinds import K_DELIVER, K_JOIN, K_KICK
+from checks.health import longest_lag_ns
+from checks.kinds import K_DELIVER, K_JOIN, K_KICK, PUSHED
 from checks.roster import Roster
 from checks.tables import INVOKED, REC_BITS, SPAN, SPAN_BITS, Array, Int, Tables, heard
 from checks.verdict import Finding, Verdict
@@ -17,6 +19,7 @@ NEVER = np.iinfo(np.int64).max
 CHANGE = np.dtype([("sub", "<i4"), ("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("kick", "u1")])
 """A JOIN, or a membership that was lost. seq: head on joining."""
 KEPT = 1 << 12
+PUSH = np.dtype([("sub", "<i8"), ("t", "<i8"), ("rec", "<i8")])
 DELIVERY = np.dtype([("sub", "<i4"), ("mid", "<i4"), ("rec", "<i8")])
 
 
@@ -60,13 +63,30 @@ def was_delivered(w: Tables, sub: Int, mids: Array, result: Array) -> None:
         result[k] = page >= 0 and (w.sub_bits[page, word + 1] | w.sub_bits[page, word + 2]) & bit != 0
 
 
+@kernel
+def pushes_step(records: Array, journal: Int, subs: Array, pushed: Array, used: Array) -> None:
+    """Keep what is pushed beside messages: agents' answers, presence, shared state."""
+    for i in range(len(records)):
+        r = records[i]
+        if 1 << np.int64(r["kind"]) & PUSHED and subs[i] >= 0 and r["conn"] > 0:
+            row = pushed[used[0]]
+            used[0] += 1
+            row["sub"] = subs[i]
+            row["t"] = r["t"]
+            row["rec"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+
+
 class Revoked(Folding):
     """Who lost a membership gets no delivery of what was sent after that was confirmed, until joining again.
 
     Judged by the time of sending, not of hearing: what was sent before the confirmation may come later. Between
     the confirmation and a later JOIN only messages with a number up to that JOIN's head are judged, because others may
     have been delivered after it (which of the two came first is known in some orders of reading only). Counted are
-    messages for each device; examined: those sent while it had no membership."""
+    messages for each device; examined: those sent while it had no membership.
+
+    Of agents' answers, presence and shared state it is not known when they were sent. Where the platform promises a
+    bound of delivery they are judged too: what comes later than that after the confirmation was sent after it. A fault
+    that was on meanwhile may have held it up."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -75,11 +95,18 @@ class Revoked(Folding):
         self._used = np.zeros(2, np.int64)
         self._lost = np.zeros(0, bool)
         self._kicks = 0
+        self._pushed = np.zeros(64, PUSH)
+        self._pushes = np.zeros(1, np.int64)
+        self._faults = FaultLog()
 
     def step(self, view: View) -> None:
         before = int(self._used[0])
         self._changes = grown(self._changes, before + len(view.records))
         changes_step(view.records, view.journal, view.sub, self._changes, self._used)
+        if self.contract.delivery_bound_s is not None:
+            self._faults.step(view)
+            self._pushed = grown(self._pushed, int(self._pushes[0]) + len(view.records))
+            pushes_step(view.records, view.journal, view.sub, self._pushed, self._pushes)
         new = self._changes[before : int(self._used[0])]
         kicked = new["sub"][new["kick"] > 0]
         if not len(self._lost):
@@ -109,9 +136,34 @@ class Revoked(Folding):
             was_delivered(world.tables, int(sub), mids[while_out], delivered)
             found += [(int(sub), int(mids[k]), int(cause[k])) for k in while_out[delivered]]
         found.sort(key=lambda item: int(messages["invoke_rec"][item[1]]))
-        return self.conclude(
-            [self._finding(world, *item) for item in found[:FINDINGS]], examined=examined, violations=len(found)
-        )
+        pushes, late = self._pushed_later(end, bound or 0)
+        findings = [self._finding(world, *item) for item in found[:FINDINGS]]
+        findings += [self._push(world, *item) for item in late[:FINDINGS]]
+        return self.conclude(findings[:FINDINGS], examined=examined + pushes, violations=len(found) + len(late))
+
+    def _pushed_later(self, end: End, clocks: int) -> tuple[int, list[tuple[int, int, int]]]:
+        """(how many pushes came so late after a loss of membership, those as (sub, push, loss)): all are violations."""
+        bound_s = self.contract.delivery_bound_s
+        if bound_s is None or end.lacks_faults:
+            return 0, []
+        pushed = self._pushed[: int(self._pushes[0])]
+        pushed = pushed[self._lost[pushed["sub"]]] if len(self._lost) else pushed[:0]
+        changes = self._changes[: int(self._used[0])]
+        margin, windows = int(bound_s * 1e9) + clocks + longest_lag_ns(end), self._faults.windows()
+        late = []
+        for push in pushed[np.argsort(pushed["rec"], kind="stable")]:
+            before = changes[(changes["sub"] == push["sub"]) & (changes["t"] <= push["t"])]
+            last = before[np.lexsort((before["rec"], before["t"]))][-1:]
+            if not len(last) or not last["kick"][0] or push["t"] <= last["t"][0] + margin:
+                continue
+            if not overlaps(windows, last["t"], np.array([push["t"]]))[0]:
+                late.append((int(push["sub"]), int(push["rec"]), int(last["rec"][0])))
+        return len(late), late
+
+    def _push(self, world: World, sub: int, push: int, kick: int) -> Finding:
+        w = world.tables
+        row = [0, 0, 0, int(w.sub_client[sub]), -1, -1, int(w.sub_conv[sub]), 0, 0]
+        return finding(world, "told", row, kick, push)
 
     def _causes(self, sub: int, messages: Array, numbers: Array, bound: int) -> Array:
         """By message: the record of the loss of membership that forbids its delivery, 0 if there is none."""

@@ -71,11 +71,14 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I12", "stranger"): "{who} heard {message} in {where} without being a member",
     ("I12", "stranger-run"): "{who} was sent an agent's answer in {where} without being a member",
     ("I12", "stranger-presence"): "{who} was shown who is online in {where} without being a member",
+    ("I12", "presence-of-stranger"): "{who} was shown in {where} whether {stated} is online, who is no member of it",
     ("I12", "stranger-state"): "{who} was shown an edit or a read mark of {where} without being a member",
     ("I12", "misrouted"): "{who} heard {message} of {where} under the name of another conversation",
     ("I13", "kicked"): "{who} had lost the membership of {where}, and then heard {message}, which was sent afterwards",
+    ("I13", "told"): "{who} had lost the membership of {where}, and was then told of what goes on there",
     ("I14", "elsewhere"): "{who} got the answer to {message} in {where} on another connection than the one that sent"
     " it",
+    ("I14", "account"): "{who} was sent what the account of {stated} shows",
     ("I14", "other-device"): "{who} got the answer to {message} in {where}, which another device had sent",
     ("I15", "sender"): "the platform named {stated} as the sender of {message} in {where}",
     ("I15", "identity"): "{place} took {who} for {stated}",
@@ -185,6 +188,7 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I41", "differs"): "the two databases differ about {person} ({state})",
     ("I41", "stale"): "{place} showed an old {state} of {person}, {late} ms after it had been changed",
     ("I41", "untold"): "{person} changed the profile, and an open connection of theirs was not told within {late} ms",
+    ("I41", "never-had"): "{who} was told that the own account shows what it never showed",
     ("I42", "accounts"): "{person} has {rows} accounts",
     ("I42", "names"): "{person} logged in twice and was two different people",
 }

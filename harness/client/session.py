@@ -271,7 +271,7 @@ class ChatSession(Speaker):
         elif what == PROFILE:
             write_seen(
                 self._journal, self.client, Place.SOCKET, State.PROFILE, asked_ns=NONE, seen_ns=now_ns,
-                of=self.client, digest=digest_of(*extra), conn=self.conn,
+                of=self._intern(extra[0]), digest=digest_of(*extra), conn=self.conn,
             )  # fmt: skip
         if self.on_rare is not None and what != NACK:
             self.on_rare(now_ns, event)

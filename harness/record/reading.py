@@ -216,7 +216,7 @@ class Remap:
 
     def apply(self, number: int, records: np.ndarray) -> None:
         """Replace the interned ids of users in a batch of journal `number`, in place: in `aux`, and of those whose
-        presence is shown in `author`."""
+        presence or state is shown in `author`."""
         aux = records["aux"]
         self._about(number, records)
         foreign = aux >= FOREIGN
@@ -225,7 +225,7 @@ class Remap:
             aux[where] = self._clients(number, aux[where])
 
     def _about(self, number: int, records: np.ndarray) -> None:
-        where = np.flatnonzero(records["kind"] == Kind.PRESENCE)
+        where = np.flatnonzero((records["kind"] == Kind.PRESENCE) | (records["kind"] == Kind.SEEN))
         where = where[records["author"][where] >= FOREIGN]
         if len(where):
             clients = self._clients(number, records["author"][where].astype(np.int64))

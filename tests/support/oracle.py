@@ -309,7 +309,8 @@ def isolation(h: History) -> Opinion:
     for r in h.of(Kind.RUN, Kind.PRESENCE, Kind.SEEN):
         if r.conn > 0 and r.conv < len(h.roster.conversations) and h.user(r.client) is not None:
             examined += 1
-            violations += not h.member(r.client, r.conv)
+            strange = r.kind == Kind.PRESENCE and h.user(r.author) is not None and not h.member(r.author, r.conv)
+            violations += strange or not h.member(r.client, r.conv)
     return Opinion(examined, violations, True)
 
 

@@ -24,6 +24,8 @@ def sync(h: History) -> Opinion:
     if bound is not None and h.contract.account_news_s is not None and not h.torn:
         seen, wrong = _untold(h, ns(h.contract.account_news_s))
         examined, violations = examined + seen, violations + wrong
+        seen, wrong = _never_had(h)
+        examined, violations = examined + seen, violations + wrong
     for user in sorted({h.user(r.author) for r in h.of(Kind.SEEN) if h.user(r.author) is not None} - {None}, key=str):
         for state in (State.PROFILE, State.ACTIVE) if bound is not None else ():
             seen, wrong = _agreeing(h, user, state)
@@ -55,6 +57,20 @@ def _untold(h: History, bound: int) -> tuple[int, int]:
                 examined += 1
                 violations += not any(change.seq <= r.t <= until and r.digest in fits for r in pushed)
     return examined, violations
+
+
+def _never_had(h: History) -> tuple[int, int]:
+    """Profiles that were pushed, of a second value that nothing explains: all are wrong."""
+    profiles = [r for r in h.of(Kind.SEEN) if r.proc == State.PROFILE and h.user(r.author) is not None]
+    pushed, bad = [r for r in profiles if r.conn], 0
+    for user in {h.user(r.author) for r in pushed}:
+        ours = [r for r in profiles if h.user(r.author) == user]
+        writes = [w for w in h.of(Kind.WRITE) if w.proc == State.PROFILE and h.user(w.author) == user]
+        explained = {w.digest for w in writes if not w.flags & Flag.REFUSED} | {r.digest for r in ours if not r.conn}
+        strange = [r for r in ours if r.conn and r.digest not in explained]
+        first = min(strange, key=lambda r: (r.t, r.journal, r.place), default=None)
+        bad += sum(first is not None and r.digest != first.digest for r in strange)
+    return bad, bad
 
 
 def _same_user(h: History, one: R, other: R) -> bool:

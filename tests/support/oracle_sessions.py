@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from oracle_history import FOREVER, KICK, READ, History, Opinion, R
 
-from checks.record import NOBODY, NONE, Flag, Kind, Phase
+from checks.record import NOBODY, NONE, Flag, Kind, Phase, State
 
 STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR = range(1, 8)
 
@@ -226,6 +226,8 @@ def answered(h: History) -> Opinion:
 
 def no_echo(h: History) -> Opinion:
     """I45: an author does not hear on the connection that sent."""
+    if h.contract.echo:
+        return Opinion(0, 0, promised=False)
     sent = sum(h.member(r.client, r.conv) for r in h.of(Kind.INVOKE))
     own = [r for r in h.of(Kind.DELIVER) if h.in_place(r) and r.client == r.author and r.proc == r.conn % 256]
     return Opinion(sent, sum(h.member(r.client, r.conv) for r in own), not h.contract.echo)
@@ -452,7 +454,11 @@ def connection_scope(h: History) -> Opinion:
         if asked:
             examined += 1
             violations += not any(_in_scope(h, r, s) for s in asked)
-    return Opinion(examined, violations)
+    for r in h.of(Kind.SEEN):
+        if r.proc == State.PROFILE and r.conn and None not in (h.user(r.client), h.user(r.author)):
+            examined += 1
+            violations += h.user(r.client) != h.user(r.author)
+    return Opinion(examined, violations, h.contract.acknowledges or h.contract.account_news_s is not None)
 
 
 def _in_scope(h: History, answer: R, sending: R) -> bool:
@@ -544,7 +550,21 @@ def revoked(h: History) -> Opinion:
             seq = min(h.numbers.get(message, {FOREVER}))
             if until is None or (sent < until.t and seq <= until.seq):
                 forbidden.add((k.client, message))
-    return Opinion(len(forbidden), len(forbidden & delivered))
+    told = list(_told_later(h))
+    return Opinion(len(forbidden) + len(told), len(forbidden & delivered) + len(told))
+
+
+def _told_later(h: History) -> Iterator[R]:
+    """What was pushed of a conversation later than the bound after a membership of it was lost."""
+    bound = h.contract.delivery_bound_s
+    for r in h.of(Kind.RUN, Kind.PRESENCE, Kind.SEEN) if bound is not None and not h.torn else ():
+        if r.conn == 0 or not h.member(r.client, r.conv):
+            continue
+        same = [c for c in h.of(Kind.JOIN, KICK) if (c.client, c.conv) == (r.client, r.conv) and c.t <= r.t]
+        last = max(same, key=lambda c: (c.t, c.journal, c.place), default=None)
+        late = last is not None and last.kind == KICK and r.t > last.t + int((bound or 0) * 1e9)
+        if last is not None and late and not _disturbed(h, last.t, r.t):
+            yield r
 
 
 SESSION_CHECKS: dict[str, Callable[[History], Opinion]] = {
