@@ -85,5 +85,6 @@ DEFECTS: dict[str, Callable[[Backend, Chance], object]] = {
     "Z58": limits.RetryAfter,
     "Z59": syncing.SyncErrorSwallowed,
     "Z63": tabs.NewsForNobody,
+    "Z64": per_listener(p.SilentSocket),
     **functional.BACKEND,
 }

@@ -342,4 +342,16 @@ MESSAGES: tuple[Described, ...] = (
         one=0.05,
         also=("rate_limits",),
     ),
+    Described(
+        id="Z64",
+        name="silent-socket",
+        breaks="My app was connected and showed nothing new; it all came at once when the connection had broken.",
+        opportunity="one message of somebody else for one listener",
+        caught_by=("I25",),
+        high=0.01,
+        one=0.001,
+        needs="connections that last longer than a message may take",
+        story="baseline",
+        also=("ws_ordering",),
+    ),
 )
