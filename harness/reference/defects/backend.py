@@ -86,5 +86,7 @@ DEFECTS: dict[str, Callable[[Backend, Chance], object]] = {
     "Z59": syncing.SyncErrorSwallowed,
     "Z63": tabs.NewsForNobody,
     "Z64": per_listener(p.SilentSocket),
+    "Z65": asking.AnswerToStranger,
+    "Z68": asking.CutOffAnswer,
     **functional.BACKEND,
 }
