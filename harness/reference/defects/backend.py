@@ -88,5 +88,6 @@ DEFECTS: dict[str, Callable[[Backend, Chance], object]] = {
     "Z64": per_listener(p.SilentSocket),
     "Z65": asking.AnswerToStranger,
     "Z68": asking.CutOffAnswer,
+    "Z69": sockets.SenderOutlives,
     **functional.BACKEND,
 }
