@@ -87,6 +87,7 @@ DEFECTS: dict[str, Callable[[Backend, Chance], object]] = {
     "Z63": tabs.NewsForNobody,
     "Z64": per_listener(p.SilentSocket),
     "Z65": asking.AnswerToStranger,
+    "Z66": resuming.HoleInPage,
     "Z68": asking.CutOffAnswer,
     "Z69": sockets.SenderOutlives,
     **functional.BACKEND,

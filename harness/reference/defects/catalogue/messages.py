@@ -366,6 +366,16 @@ MESSAGES: tuple[Described, ...] = (
         story="chat_journey",
     ),
     Described(
+        id="Z66",
+        name="hole-in-page",
+        breaks="I scroll back, and one message in the middle of the page is not there.",
+        opportunity="one page of a history with at least three rows",
+        caught_by=("I16", "I17"),
+        high=0.3,
+        one=0.01,
+        needs="histories that are read",
+    ),
+    Described(
         id="Z68",
         name="cut-off-answer",
         breaks="The end of the assistant's answer is missing for me, and the app says that it is complete.",
