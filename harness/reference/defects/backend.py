@@ -88,6 +88,7 @@ DEFECTS: dict[str, Callable[[Backend, Chance], object]] = {
     "Z64": per_listener(p.SilentSocket),
     "Z65": asking.AnswerToStranger,
     "Z66": resuming.HoleInPage,
+    "Z67": tabs.NewsToAnother,
     "Z68": asking.CutOffAnswer,
     "Z69": sockets.SenderOutlives,
     **functional.BACKEND,
