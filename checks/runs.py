@@ -169,8 +169,8 @@ class AgentStream(Folding):
     started, one completed or error, nothing after it. Counted are runs on connections.
 
     All who listen to one run agree: who is told that it is completed has received every piece that another received
-    (*cut-off*), with the same content (*differs*), also across a reconnection after which the platform said that
-    nothing was missed (*hole*).
+    (*cut-off*), with the same content (*differs*), and where the contract has `resume_answers` also across a
+    reconnection after which the platform said that nothing was missed (*hole*).
 
     Not a violation: a missing end where the connection did not last until the run was drained; anything after the
     connection has left the conversation; a missing beginning of a run that may have begun before the connection
@@ -227,7 +227,7 @@ class AgentStream(Folding):
             compared = np.flatnonzero((broken == FINE) & (runs["slot"] >= 0) & ~left & ~torn)
             broken[compared] = _disagreement(runs[compared])
             clients = world.tables.conns["client"][runs["conn"]]
-            for k in _holes(runs, clients, self.contract.resume):
+            for k in _holes(runs, clients, self.contract.resume_answers):
                 if broken[k] == FINE and not torn[k]:
                     broken[k] = HOLE
         return self._judge(world, runs, broken)
@@ -260,9 +260,9 @@ def _disagreement(runs: Array) -> Array:
     return result
 
 
-def _holes(runs: Array, clients: Array, resume: bool) -> list[int]:
+def _holes(runs: Array, clients: Array, promised: bool) -> list[int]:
     """Return the runs that a device goes on to receive on a further connection, without what lies between."""
-    if not resume:
+    if not promised:
         return []
     found = []
     order = np.lexsort((runs["first"], runs["conv"], runs["name"], clients))

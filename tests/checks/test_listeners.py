@@ -60,7 +60,7 @@ def test_another_content(new_history: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "first", "resume", "violations"),
+    ("flags", "first", "promised", "violations"),
     [
         (CONTINUED, 5, True, 1),
         (CONTINUED, 2, True, 0),
@@ -71,10 +71,13 @@ def test_another_content(new_history: Callable[..., Any]) -> None:
     ids=["hole", "goes on", "repeats", "not continued", "not promised"],
 )
 def test_across_a_reconnection(
-    new_history: Callable[..., Any], flags: int, first: int, resume: bool, violations: int
+    new_history: Callable[..., Any], flags: int, first: int, promised: bool, violations: int
 ) -> None:
-    """Where the platform says that nothing was missed, the next piece comes next."""
-    history = tell(new_history(resume=resume).send(ANN, 1).join(BOB), BOB, [0, 1], end=False).cut(BOB)
+    """Where the platform says that nothing was missed, the next piece comes next, if answers are resumed at all: what
+    `resume` promises goes by sequence numbers, and pieces of an answer have none."""
+    history = tell(
+        new_history(resume=True, resume_answers=promised).send(ANN, 1).join(BOB), BOB, [0, 1], end=False
+    ).cut(BOB)
     history.join(BOB, conn=9, flags=flags)
     tell(history, BOB, list(range(first, 7)), start=False, conn=9)
     verdict = history.drained().judge()["I24"]

@@ -323,7 +323,7 @@ def agent_streams(h: History) -> Opinion:
         usual = max(sorted(contents), key=lambda content: contents[content]) if contents else ()
         if (told.completed and 0 <= told.chunks < reached) or (told in whole and told.content != usual):
             broken.add(told.key)
-    if h.contract.resume:
+    if h.contract.resume_answers:
         broken |= {told.key for told in _holes(h, runs) if told.key not in bad}
     return Opinion(len(runs), len(bad) + len(broken))
 

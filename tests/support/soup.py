@@ -77,6 +77,7 @@ class _Cook:
             answer_bound_s=1e-7 * (seed % 3 + 1),
             unchanged=rng.random() < 0.7,
             delivery_bound_s=rng.choice((None, 1e-8, 1e-7)),
+            resume_answers=rng.random() < 0.7,
         )
         count = rng.randint(1, 3)
         self.journals = [_Journal(n, [c for c in range(self.clients) if c % count == n]) for n in range(count)]

@@ -85,5 +85,11 @@ DEFECTS: dict[str, Callable[[Backend, Chance], object]] = {
     "Z58": limits.RetryAfter,
     "Z59": syncing.SyncErrorSwallowed,
     "Z63": tabs.NewsForNobody,
+    "Z64": per_listener(p.SilentSocket),
+    "Z65": asking.AnswerToStranger,
+    "Z66": resuming.HoleInPage,
+    "Z67": tabs.NewsToAnother,
+    "Z68": asking.CutOffAnswer,
+    "Z69": sockets.SenderOutlives,
     **functional.BACKEND,
 }

@@ -9,13 +9,16 @@ from typing import Any, TypeAlias
 
 from harness.reference.backend.app import Backend
 from harness.reference.backend.feed import Feed, Listener, Pusher
-from harness.reference.backend.session import Session
+from harness.reference.backend.session import UNKNOWN_OUTCOME, Session
 from harness.reference.backend.wire import content
 from harness.reference.defects.chance import Chance
 from harness.reference.defects.frames import changed, seq_of
 
 SWAP_WAIT_S = 2.0
 STARVED_S = 6.0
+OVERDUE_S = 6.0
+"""Within this a push should have come: the contract's bound, and a second for the acknowledgement it counts from."""
+SILENT_S = 8.0
 CUT_AT = 0.6
 CLEAN_CLOSE = 1000
 
@@ -171,6 +174,41 @@ class DeadSubscription(PerListener):
         self._dead.discard(subscription)
         if clean:
             self.chance.manifest(firing)
+
+
+class SilentSocket(PerListener):
+    """A socket is open and gets no message of any conversation any more, until the platform cuts it some seconds later:
+    a client that resumes is then given what it missed. An opportunity is one message of somebody else for one listener.
+
+    It shows if the socket is still open when the first message that was left out is overdue."""
+
+    def __init__(self, inner: Pusher, chance: Chance) -> None:
+        super().__init__(inner, chance)
+        self._silent: set[Listener] = set()
+
+    def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        if listener in self._silent:
+            return []
+        picked = list(self.chance.among(len(frames)))
+        # Nobody is promised an own message within a bound: the sender has the acknowledgement.
+        fired = [at for at in picked if content(frames[at])["sender"] != listener.user_id]
+        if not fired or not isinstance(listener, Session) or not listener.open:
+            return frames
+        firing = self.say(feed, listener, seq=seq_of(frames[fired[0]]))
+        self._silent.add(listener)
+        on_end(listener, lambda _: self._silent.discard(listener))
+        loop = asyncio.get_running_loop()
+        loop.call_later(OVERDUE_S, self._overdue, listener, firing)
+        loop.call_later(SILENT_S, self._cut, listener)
+        return frames[: fired[0]]
+
+    def _overdue(self, session: Session, firing: int) -> None:
+        if session.open:
+            self.chance.manifest(firing)
+
+    def _cut(self, session: Session) -> None:
+        if session.open:
+            session.close(UNKNOWN_OUTCOME, "the connection seems to be dead")
 
 
 class DuplicatePush(PerListener):

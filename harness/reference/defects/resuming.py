@@ -9,9 +9,11 @@ from harness.reference.backend.app import Backend
 from harness.reference.backend.feed import Feed, Numbered
 from harness.reference.backend.session import Session
 from harness.reference.backend.store import Message
+from harness.reference.defects.answered import Answered
 from harness.reference.defects.chance import Chance
 
 LAG = 3
+PAGE_WITH_A_MIDDLE = 3
 
 
 class Replay:
@@ -109,3 +111,22 @@ class AlternatingHistory(LaggingHistory):
     def lags(self) -> bool:
         self._turn = not self._turn
         return not self._turn and self.chance.fires()
+
+
+class HoleInPage:
+    """A page of a history lacks a row in its middle. Its ends are right, so is its length where more follows, and its
+    digest is that of the rows it has. An opportunity is one page of at least three rows."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._chance, self._answered = chance, Answered(backend, chance)
+        self._read_page = backend.rest.read_page
+        backend.rest.read_page = self.page
+
+    async def page(self, conversation_id: int, after: int, limit: int, up_to: int | None = None) -> list[Message]:
+        # One row more: a page that became shorter than asked for would be taken for the last one.
+        rows = await self._read_page(conversation_id, after, limit + 1, up_to)
+        shown = min(len(rows), limit)
+        if shown >= PAGE_WITH_A_MIDDLE and self._chance.fires():
+            gone = rows.pop(shown // 2)
+            self._answered.say(conversation_id=conversation_id, left_out=gone.seq)
+        return rows[:limit]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from harness.reference.backend.app import Backend
 from harness.reference.backend.feed import Feed
 from harness.reference.backend.session import Session
 from harness.reference.defects.frames import changed, seq_of
 from harness.reference.defects.pushes import PerFeed, reachable
+
+
+def strangers(backend: Backend, key: str) -> list[Session]:
+    """Return the open sockets of this replica whose users are no members of the conversation."""
+    return [one for one in backend.registry.sessions if key not in one.feeds and one.welcomed.is_set() and one.open]
 
 
 class BroadcastToAll(PerFeed):
@@ -14,24 +20,23 @@ class BroadcastToAll(PerFeed):
     def push(self, feed: Feed, frames: list[bytes]) -> None:
         self.inner.push(feed, frames)
         for at in self.chance.among(len(frames)):
-            strangers = self.strangers(feed)
-            for stranger in strangers:
+            told = self.told(feed)
+            for stranger in told:
                 stranger.push(frames[at])
-            if strangers:
-                users = [stranger.user_id for stranger in strangers]
+            if told:
+                users = [stranger.user_id for stranger in told]
                 self.chance.say(conversation=feed.key, users=users, seq=seq_of(frames[at]), manifest=True)
 
-    def strangers(self, feed: Feed) -> list[Session]:
-        sessions = self.backend.registry.sessions
-        return [s for s in sessions if feed.key not in s.feeds and s.welcomed.is_set() and s.open]
+    def told(self, feed: Feed) -> list[Session]:
+        return strangers(self.backend, feed.key)
 
 
 class LeakToOne(BroadcastToAll):
     """Somebody connected who is no member gets a message too. An opportunity is one message."""
 
-    def strangers(self, feed: Feed) -> list[Session]:
-        strangers = super().strangers(feed)
-        return [self.chance.random.choice(strangers)] if strangers else []
+    def told(self, feed: Feed) -> list[Session]:
+        found = super().told(feed)
+        return [self.chance.random.choice(found)] if found else []
 
 
 class RoomsCollide(PerFeed):

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 
 import orjson
 from aiohttp import web
 
 from harness.reference.answers import ApiError
 from harness.reference.backend.app import Backend
+from harness.reference.backend.commit import Item
 from harness.reference.backend.doorkeeper import socket_token
 from harness.reference.backend.session import Session
 from harness.reference.defects.answered import Answered
 from harness.reference.defects.chance import Chance
 from harness.reference.defects.tokens import unverified
+from harness.reference.limits import Decision
 from harness.reference.tokens import Claims, TokenRefused
 
 RACE_S = 0.3
+NO_MORE_S = 6.0
+"""So long after the end nothing may be accepted any more: the contract's bounds, and a second for the way there."""
 
 
 class DecodedOnly:
@@ -102,3 +107,30 @@ class SocketOutlives:
                 self._chance.manifest(firing)
 
         vars(session)["push"] = pushed
+
+
+class SenderOutlives(SocketOutlives):
+    """A socket whose token was revoked, or has expired, or whose account was deactivated, is taken out of its
+    conversations and never closed: it hears nothing, and what it sends goes on being acknowledged and stored. An
+    opportunity is one socket that has to end.
+
+    It shows with the first message that is stored when that is past every bound."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        super().__init__(backend, chance)
+        self._hub = backend.hub
+
+    def _spare(self, session: Session, reason: str) -> None:
+        firing = self._chance.say(user=session.user_id, token=session.claims.token_id, in_spite_of=reason)
+        for feed in session.feeds.values():
+            self._hub.leave(feed, session)
+        session.feeds.clear()
+        stored, ended = session.stored, time.monotonic()
+
+        def accepted(item: Item, seq: int, decision: Decision | None) -> None:
+            if time.monotonic() - ended > NO_MORE_S:
+                vars(session).pop("stored")
+                self._chance.manifest(firing, stored=seq)
+            stored(item, seq, decision)
+
+        vars(session)["stored"] = accepted

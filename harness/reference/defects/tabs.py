@@ -10,6 +10,7 @@ import aiohttp
 from harness.reference.backend.app import Backend
 from harness.reference.backend.session import ABUSE, TRY_AGAIN_LATER, Session
 from harness.reference.backend.store import User
+from harness.reference.backend.wire import frame
 from harness.reference.defects.chance import Chance
 
 LOOK_S = 0.25
@@ -69,6 +70,23 @@ class NewsForNobody:
         """Whoever has gone by now, or was told of a later change, misses nothing."""
         if session.open and session.user.version == user.version:
             self._chance.manifest(firing)
+
+
+class NewsToAnother:
+    """What a changed account shows is pushed on a socket of somebody else, besides those it is meant for. An
+    opportunity is one socket that is told while somebody else's is open on this replica."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._sessions, self._chance, self._tell = backend.registry.sessions, chance, backend.authority.tell
+        backend.authority.tell = self.tell
+
+    def tell(self, session: Session, user: User) -> None:
+        self._tell(session, user)
+        others = [one for one in self._sessions if one.user_id != user.id and one.welcomed.is_set() and one.open]
+        if others and self._chance.fires():
+            other = self._chance.random.choice(others)
+            other.push(frame({"type": "user", "user": {**user.public(), "is_active": user.is_active}}))
+            self._chance.say(user=user.id, told=other.user_id, version=user.version, manifest=True)
 
 
 class EndlessPatience:

@@ -170,4 +170,16 @@ AUTH: tuple[Described, ...] = (
         needs="sockets whose tokens expire or are revoked",
         story=TOKENS,
     ),
+    Described(
+        id="Z69",
+        name="sender-outlives",
+        breaks="They were banned an hour ago, and their messages still arrive.",
+        opportunity="one socket that has to end with its token, its revocation or its account",
+        caught_by=("I34",),
+        high=0.5,
+        one=0.05,
+        needs="sockets whose tokens expire or are revoked",
+        story=TOKENS,
+        also=("user_sync",),
+    ),
 )

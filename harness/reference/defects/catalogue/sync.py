@@ -65,4 +65,15 @@ SYNC: tuple[Described, ...] = (
         needs="accounts that change while a socket of theirs is open",
         story=STORY,
     ),
+    Described(
+        id="Z67",
+        name="news-to-another",
+        breaks="Somebody else's name and address appeared as mine, until I restarted the app.",
+        opportunity="one socket that is told of a changed account while somebody else's is open on the same replica",
+        caught_by=("I14",),
+        high=0.3,
+        one=0.03,
+        needs="accounts that change while sockets are open",
+        story=STORY,
+    ),
 )

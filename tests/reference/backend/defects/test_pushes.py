@@ -10,7 +10,7 @@ import pytest
 from harness.reference.backend.wire import message_frame
 from harness.reference.defects.chance import Chance
 from harness.reference.defects.frames import changed, content, seq_of
-from harness.reference.defects.pushes import STARVED_S
+from harness.reference.defects.pushes import OVERDUE_S, SILENT_S, STARVED_S
 
 
 @pytest.fixture
@@ -126,6 +126,48 @@ async def test_silent_from_some_message_on(defective: Any, truth: Any) -> None:
     await again.hear(3, key)
     assert truth(platform).manifest == []
     await platform.end()
+
+
+async def test_silent_until_it_is_cut(defective: Any, truth: Any) -> None:
+    """Z64: acknowledgements come, messages of no conversation do, until the platform closes the socket; a new one that
+    resumes gets them, and another listener had them at once."""
+    platform = defective("Z64:1")
+    user, other = await platform.log_in_many(2)
+    key, elsewhere = await platform.room([user, other]), await platform.room([user, other])
+    socket, talker = await platform.connect(user), await platform.connect(other)
+    await talker.send(key, "1")
+    await talker.hear(1, key)
+    (line,) = truth(platform).fired
+    assert (line["user"], line["conversation"], line["seq"]) == (user.id, key, 1)
+    await talker.send(elsewhere, "1")
+    await talker.hear(1, elsewhere)
+    await socket.send(key, "2")
+    await socket.hear(1, key, "ack")
+    assert await socket.closed() == 1011
+    assert socket.all("message") == []
+    (shown,) = [shown for shown in truth(platform).manifest if shown["firing"] == line["firing"]]
+    assert OVERDUE_S <= shown["at"] - line["at"] < SILENT_S
+    again = await platform.connect(user, 1, resume=True)
+    await again.say(type="resume", **{"from": {key: 0, elsewhere: 0}})
+    await again.hear(3)
+    assert (again.seqs(key), again.seqs(elsewhere)) == ([1, 2], [1])
+
+
+async def test_who_leaves_a_silent_socket_in_time_misses_nothing(defective: Any, truth: Any) -> None:
+    """Z64: it does not show when the client is gone before the message is overdue; own messages make nobody silent."""
+    platform = defective("Z64:1")
+    user, other = await platform.log_in_many(2)
+    key = await platform.room([user, other])
+    leaver, stayer = await platform.connect(user), await platform.connect(other)
+    await leaver.send(key, "1")
+    await leaver.hear(1, key)
+    await stayer.send(key, "2")
+    await stayer.hear(1, key, "ack")
+    assert {line["user"] for line in truth(platform).fired} == {user.id, other.id}
+    firing = next(line["firing"] for line in truth(platform).fired if line["user"] == other.id)
+    await leaver.end()
+    assert await stayer.closed() == 1011
+    assert [shown["firing"] for shown in truth(platform).manifest] == [firing]
 
 
 async def test_what_comes_first_after_joining(defective: Any, truth: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -55,6 +57,34 @@ async def test_a_history_that_lags(resumed: Any, truth: Any) -> None:
     assert len(truth(platform).fired) == 2
     platform, key, user, _ = await resumed("Z21:1")
     assert [len(await platform.history(user, key)) for _ in range(4)] == [7, 4, 7, 4]
+
+
+async def test_a_page_with_a_hole(defective: Any, truth: Any) -> None:
+    """Z66: a row in the middle is missing, the ends are right and the digest agrees; a page before the last one is as
+    long as was asked for, and two rows have no middle. The healthy replica shows all."""
+    platform = defective("Z66:1")
+    (user,) = await platform.log_in_many(1)
+    key = await platform.room([user])
+    socket = await platform.connect(user)
+    for n in range(6):
+        await socket.send(key, str(n))
+    await socket.hear(6, key, "ack")
+
+    async def read(backend: int = 0, **query: int) -> list[int]:
+        answer = (await platform.get(user, f"/api/conversations/{key}/messages", backend, **query)).json()
+        rows = [[m["seq"], m["id"], m["sender"], m["text"]] for m in answer["messages"]]
+        lines = b"".join(json.dumps(row, separators=(",", ":")).encode() + b"\n" for row in rows)
+        assert answer["digest"] == sha256(lines).hexdigest()
+        return [m["seq"] for m in answer["messages"]]
+
+    assert await read() == [1, 2, 3, 5, 6]
+    assert await read(limit=3) == [1, 3, 4]
+    assert await read(after=4) == [5, 6]
+    assert await read(limit=2) == [1, 2]
+    assert await read(1) == [1, 2, 3, 4, 5, 6]
+    said = truth(platform)
+    assert [line["left_out"] for line in said.fired] == [4, 2]
+    assert [shown["firing"] for shown in said.manifest] == [1, 2]
 
 
 async def test_the_agents_stream(defective: Any, truth: Any) -> None:

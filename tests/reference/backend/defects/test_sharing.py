@@ -66,6 +66,29 @@ async def test_news_that_nobody_is_told(defective: Any, truth: Any, valkey: Any,
             await asyncio.sleep(0.1)  # nobody tells when nothing has come
 
 
+async def test_news_on_the_socket_of_another(defective: Any, truth: Any, valkey: Any, database: Any) -> None:
+    """Z67: somebody else is told the new profile too, and their own is as it was; on the healthy replica nobody is."""
+    platform = defective("Z67:1")
+    user, other = await platform.log_in_many(2)
+    own, wrong, healthy = [await platform.connect(*of) for of in ((user, 0), (other, 0), (other, 1))]
+    row = await database.fetchrow("SELECT * FROM userbase WHERE id = $1::text::uuid", user.id)
+    account = {**dict(row), "name": "Another", "version": row["version"] + 1}
+    account["permissions"] = list(row["permissions"])
+    await valkey.xadd(STREAM, to_entry(account))
+    await own.hear(1, kind="user")
+    await wrong.hear(1, kind="user")
+    assert own.all("user") == wrong.all("user")
+    shown = wrong.all("user")[0]["user"]
+    assert (shown["id"], shown["email"], shown["name"]) == (user.id, user.email, "Another")
+    assert (await platform.get(other, "/api/me")).json()["id"] == other.id
+    await healthy.say(type="ping", id="now")
+    await healthy.hear(1, kind="pong")
+    assert healthy.all("user") == []
+    said = truth(platform)
+    assert [(line["user"], line["told"]) for line in said.fired] == [(user.id, other.id)]
+    assert len(said.manifest) == 1
+
+
 async def test_the_earlier_edit_stands(defective: Any, truth: Any) -> None:
     """Z22: the second edit is confirmed and told, and whoever asks is shown the first one as the last."""
     platform = defective("Z22:1")

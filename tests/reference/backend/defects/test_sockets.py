@@ -12,6 +12,8 @@ import pytest
 import websockets
 from websockets.asyncio.client import connect
 
+from harness.reference.defects.sockets import NO_MORE_S
+
 
 def edited(token: str, **changes: Any) -> str:
     """The token with other claims under the old signature."""
@@ -93,3 +95,41 @@ async def test_a_socket_without_authority(defective: Any, truth: Any, database: 
     (fired,) = truth(platform).fired
     assert fired["user"] == user.id
     assert len(truth(platform).manifest) == 1
+
+
+@pytest.mark.parametrize("end", ["logout", "deactivation"])
+async def test_a_sender_without_authority(defective: Any, truth: Any, end: str) -> None:
+    """Z69: what the socket of a revoked token sends is acknowledged, stored and heard by others, also past every bound;
+    it hears nothing itself. On the healthy replica it ends."""
+    platform = defective("Z69:1", recheck_s=0.5)
+    user, other = await platform.log_in_many(2)
+    key = await platform.room([other, user])
+    spared, control = await platform.connect(user), await platform.connect(user, 1)
+    listener = await platform.connect(other)
+    async with httpx.AsyncClient() as client:
+        if end == "logout":
+            await client.post(f"{platform.auth.url}/auth/logout", headers=user.bearer)
+        else:
+            await client.delete(f"{platform.auth.url}/auth/me", headers=user.bearer)
+    assert await control.closed() in (4401, 4403)
+    async with asyncio.timeout(20):
+        while not truth(platform).fired:
+            await asyncio.sleep(0.05)  # a log is nothing that can be waited for
+    await spared.send(key, "1")
+    await spared.hear(1, key, "ack")
+    assert truth(platform).manifest == [], "it may still have been on its way when the token ended"
+    (fired,) = truth(platform).fired
+    assert fired["user"] == user.id
+    n = 1
+    async with asyncio.timeout(2 * NO_MORE_S):
+        while not truth(platform).manifest:
+            n += 1
+            await spared.send(key, str(n))
+            await spared.hear(n, key, "ack")
+            await asyncio.sleep(0.2)  # the bound is a matter of time
+    await listener.hear(n, key)
+    assert [m["text"] for m in await platform.history(other, key)] == [str(i) for i in range(1, n + 1)]
+    assert spared.all("message") == []
+    (shown,) = truth(platform).manifest
+    assert (shown["firing"], shown["stored"]) == (1, n)
+    assert shown["at"] - fired["at"] >= NO_MORE_S
