@@ -29,6 +29,13 @@ class Budget:
     burst: float
     window_ns: int | None = None
 
+    @property
+    def refill_ns(self) -> int:
+        """After so long an empty bucket is full, or a window holds nothing of before; NEVER if it is not filled."""
+        if self.window_ns is not None:
+            return self.window_ns
+        return int(self.burst / self.per_ns) if self.per_ns else NEVER
+
     @classmethod
     def of(cls, contract: Contract) -> Budget | None:
         """What the contract promises, if that is a budget."""

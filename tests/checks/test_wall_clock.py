@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from checks import Flag, Kind, Outcome, Phase
-from checks.record import CONTROL, Artefact, FaultKind, Place, Way
+from checks.record import CONTROL, NOBODY, Artefact, FaultKind, Place, Way
 
 ANN, BOB = 0, 1
 S = 1_000_000_000
@@ -50,7 +50,7 @@ def ask(history: Any, at: float, number: int, status: int = 200, *, control: boo
     flags = int(Flag.ACCEPTED if status < 400 else Flag.REFUSED if status < 500 or status > 4000 else 0)
     known = {"author": ANN, "counter": number, "proc": int(Way.HEADER) | (CONTROL if control else 0), "size": status}
     known |= {"attempt": int(Place.BACKEND), "seq": int(at * S), "flags": flags, "t": int((at + 0.1) * S)}
-    return history.add(Kind.REQUEST, ANN, **{**known, **slots})
+    return history.add(Kind.REQUEST, **{"client": ANN, **known, **slots})
 
 
 def outcome(history: Any, check: str) -> tuple[Outcome, int]:
@@ -349,3 +349,95 @@ def test_messages_do_not_care(healthy_history: Callable[..., Any]) -> None:
     step(history, 0.01, HOUR)
     stepped = {id: v.outcome for id, v in history.judge().items()}
     assert {id for id in plain if plain[id] != stepped[id]} == {"H3"}
+
+
+BUDGET = {"rate_per_s": 1.0, "rate_burst": 4.0, "retry_after": True}
+
+
+@pytest.fixture
+def limited(new_history: Callable[..., Any]) -> Any:
+    """A bucket of four, one more a second."""
+    return new_history(**BUDGET)
+
+
+def use(history: Any, at: float, status: int = 200, *, left: int | None = None, wait: float | None = None,
+        client: int = ANN, number: int = 1) -> Any:  # fmt: skip
+    """`left`: what the answer states; `wait`: Retry-After in seconds, 1 with a refusal."""
+    wait = 1.0 if wait is None and status == 429 else wait
+    stated = {"digest": NOBODY if left is None else left, "aux": -1 if wait is None else int(1000 * wait)}
+    return ask(history, at, number, status, client=client, author=client, **stated)
+
+
+def spend(history: Any, at: float, count: int, left: int = 4, **slots: Any) -> Any:
+    """A request each tenth of a second, with what is left."""
+    for n in range(count):
+        use(history, at + n / 10, left=max(0, left - 1 - n), **slots)
+    return history
+
+
+@pytest.mark.parametrize(
+    ("by", "count", "expected"),
+    [(None, 4, Outcome.FAIL), (HOUR, 4, Outcome.UNKNOWN), (HOUR, 6, Outcome.FAIL)],
+    ids=["no step", "filled by the step", "more than a full bucket"],
+)
+@pytest.mark.parametrize("check", ["I36", "I39"])
+def test_more_than_the_budget(limited: Any, by: float | None, count: int, expected: Outcome, check: str) -> None:
+    """I36, and I39 with another token each time: a clock set forward fills the bucket, once."""
+    spend(limited, 2, 4)
+    if by is not None:
+        step(limited, 3, by)
+    spend(limited, 3.1, count, number=2 if check == "I39" else 1)
+    assert outcome(limited, check)[0] is expected
+
+
+@pytest.mark.parametrize(
+    ("by", "at", "expected"),
+    [
+        (None, 30, Outcome.FAIL),
+        (-HOUR, 30, Outcome.UNKNOWN),
+        (-HOUR, 8, Outcome.FAIL),
+        (-2.0, 15.5, Outcome.UNKNOWN),
+        (-2.0, 30, Outcome.FAIL),
+        (HOUR, 30, Outcome.FAIL),
+    ],
+    ids=["no step", "stands still", "before it", "for six seconds", "later", "forward"],
+)
+@pytest.mark.parametrize("check", ["I37", "I38", "I39"])
+def test_refused_with_budget_left(limited: Any, by: float | None, at: float, expected: Outcome, check: str) -> None:
+    """I37, I38 (*longer* and *understated*), I39 (*charged*): a clock set back fills no bucket until it has caught up,
+    and then it takes as long as an empty one takes. The step is at 10 s."""
+    use(limited, 2, left=3)
+    if check == "I39":  # Bob uses up his
+        spend(limited, 2.5, 4, client=BOB)
+        use(limited, 2.95, 429, client=BOB)
+    if by is not None:
+        step(limited, 10, by)
+    if check == "I38":
+        use(use(limited, at, left=0), at + 0.2, 429, wait=60)
+    else:
+        use(limited, at, 429)
+    verdict = limited.judge()[check]
+    assert verdict.outcome is expected, verdict.why
+    if check == "I38":
+        assert verdict.violations == (2 if expected is Outcome.FAIL else 0)
+
+
+@pytest.mark.parametrize(("by", "expected"), [(None, Outcome.FAIL), (-5.0, Outcome.UNKNOWN), (HOUR, Outcome.FAIL)])
+def test_refused_again_after_the_stated_time(limited: Any, by: float | None, expected: Outcome) -> None:
+    """I38, *broken*: the platform's clock was set back while the user waited."""
+    use(spend(limited, 2, 4), 2.5, 429)
+    if by is not None:
+        step(limited, 3, by)
+    use(limited, 8, 429)
+    assert outcome(limited, "I38")[0] is expected
+
+
+@pytest.mark.parametrize(("by", "expected"), [(None, Outcome.FAIL), (HOUR, Outcome.UNKNOWN), (-HOUR, Outcome.FAIL)])
+def test_more_stated_than_can_be_left(limited: Any, by: float | None, expected: Outcome) -> None:
+    """I38, *overstated*; what a refusal does not say, no step explains."""
+    use(use(spend(limited, 2, 4), 2.5, 429), 3.8)
+    if by is not None:
+        step(limited, 4, by)
+    use(limited, 4.1, left=3)
+    assert outcome(limited, "I38")[0] is expected
+    assert outcome(use(limited, 4.3, 429, wait=-0.001), "I38")[0] is Outcome.FAIL
