@@ -217,8 +217,7 @@ def _steps(end: End) -> list[str]:
     seen: list[tuple[Step, list[str]]] = []
     for step in wall_clock_of(end.world).steps:
         same = (
-            names for one, names in seen if one.start <= step.end and step.start <= one.end
-            and abs(one.by - step.by) < SAME_STEP_NS
+            names for one, names in seen if step.start <= one.end and abs(one.by - step.by) < SAME_STEP_NS
         )  # fmt: skip
         names = next(same, None)
         if names is None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from checks import Flag, Kind, Outcome, Phase
+from checks import Batch, Flag, Kind, Outcome, Phase
+from checks.judge import judge
 from checks.record import CONTROL, NOBODY, Artefact, FaultKind, Place, Way
 
 ANN, BOB = 0, 1
@@ -33,15 +34,15 @@ def history(new_history: Callable[..., Any]) -> Any:
 
 def step(history: Any, at: float, by: float, journal: int = 0) -> Any:
     """It was noticed at `at` seconds, and had not happened a tenth before."""
-    slots = {"counter": int(Phase.CLOCK_STEP), "seq": int((at - 0.1) * S), "aux": int(by * S)}
-    return history.add(Kind.PHASE, journal=journal, t=int(at * S), **slots)
+    slots = {"counter": int(Phase.CLOCK_STEP), "seq": round((at - 0.1) * S), "aux": round(by * S)}
+    return history.add(Kind.PHASE, journal=journal, t=round(at * S), **slots)
 
 
 def token(history: Any, at: float, number: int, ends: float | None = None, kind: Artefact = Artefact.ACCESS,
           of: int = -1, **slots: int) -> Any:  # fmt: skip
     """`ends`: its deadline in seconds."""
-    deadline = -1 if ends is None else int(ends * S)
-    known = {"counter": number, "attempt": int(kind), "seq": deadline, "aux": of, "t": int(at * S)}
+    deadline = -1 if ends is None else round(ends * S)
+    known = {"counter": number, "attempt": int(kind), "seq": deadline, "aux": of, "t": round(at * S)}
     return history.add(Kind.TOKEN, ANN, **known, **slots)
 
 
@@ -49,7 +50,7 @@ def ask(history: Any, at: float, number: int, status: int = 200, *, control: boo
     """Sent at `at` seconds, answered a tenth later."""
     flags = int(Flag.ACCEPTED if status < 400 else Flag.REFUSED if status < 500 or status > 4000 else 0)
     known = {"author": ANN, "counter": number, "proc": int(Way.HEADER) | (CONTROL if control else 0), "size": status}
-    known |= {"attempt": int(Place.BACKEND), "seq": int(at * S), "flags": flags, "t": int((at + 0.1) * S)}
+    known |= {"attempt": int(Place.BACKEND), "seq": round(at * S), "flags": flags, "t": round((at + 0.1) * S)}
     return history.add(Kind.REQUEST, **{"client": ANN, **known, **slots})
 
 
@@ -77,13 +78,31 @@ def test_h3_states_each_step(history: Any) -> None:
     assert len(verdict.facts["clock_steps"]) == 2
 
 
-def test_h3_does_not_grow_without_end(history: Any) -> None:
-    """Five steps: three in words."""
-    for n in range(5):
+@pytest.mark.parametrize(("count", "end"), [(3, "(j0)"), (5, "; the wall clock was stepped 2 times more")])
+def test_h3_does_not_grow_without_end(history: Any, count: int, end: str) -> None:
+    """Of five steps three in words."""
+    for n in range(count):
         step(history, 3 + n, 1.0)
     why = history.judge()["H3"].why
     assert why.count("the wall clock was stepped by") == 3
-    assert why.endswith("; the wall clock was stepped 2 times more")
+    assert why.endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("at", "by", "count"), [(4.1, 1.0, 1), (4.11, 1.0, 2), (4.05, 1.09, 1), (4.05, 1.1, 2), (4.05, 0.9, 2)]
+)
+def test_one_step_of_two_processes(history: Any, at: float, by: float, count: int) -> None:
+    """H3: they noticed it at times that touch, and measured it alike."""
+    step(step(history, 4, 1.0), at, by, journal=1)
+    assert len(history.judge()["H3"].facts["clock_steps"]) == count
+
+
+def test_a_step_in_a_journal_that_nobody_declared(history: Any) -> None:
+    """H3: its process has no name."""
+    step(history, 4, 1.0, journal=1)
+    batches = [Batch(journal, records) for journal, records in history.arrays().items()]
+    verdicts = {v.id: v for v in judge(history.roster, history.contract, batches, history.infos()[:1])}
+    assert verdicts["H3"].facts["clock_steps"] == ["by +1.0 s after 3.0 s (another process)"]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +222,7 @@ def outage(history: Any, begins: float, ends: float) -> Any:
     """Auth is away."""
     for at, flags in ((begins, OWN), (ends, 0)):
         slots = {"counter": int(FaultKind.KILL), "attempt": int(Place.AUTH), "author": 1 << 31}
-        history.add(Kind.FAULT, flags=flags, t=int(at * S), **slots)
+        history.add(Kind.FAULT, flags=flags, t=round(at * S), **slots)
     return history
 
 
@@ -399,8 +418,23 @@ def test_more_than_the_budget(limited: Any, by: float | None, count: int, expect
         (-2.0, 15.5, Outcome.UNKNOWN),
         (-2.0, 30, Outcome.FAIL),
         (HOUR, 30, Outcome.FAIL),
+        (0.0, 11, Outcome.FAIL),
+        (-HOUR, 9.8, Outcome.UNKNOWN),
+        (-2.0, 16.0, Outcome.UNKNOWN),
+        (-2.0, 16.1, Outcome.FAIL),
     ],
-    ids=["no step", "stands still", "before it", "for six seconds", "later", "forward"],
+    ids=[
+        "no step",
+        "stands still",
+        "before it",
+        "for six seconds",
+        "later",
+        "forward",
+        "by nothing",
+        "answered when it may have begun",
+        "the last moment",
+        "a moment later",
+    ],
 )
 @pytest.mark.parametrize("check", ["I37", "I38", "I39"])
 def test_refused_with_budget_left(limited: Any, by: float | None, at: float, expected: Outcome, check: str) -> None:
@@ -413,13 +447,29 @@ def test_refused_with_budget_left(limited: Any, by: float | None, at: float, exp
     if by is not None:
         step(limited, 10, by)
     if check == "I38":
-        use(use(limited, at, left=0), at + 0.2, 429, wait=60)
+        use(use(limited, at, left=0), at, 429, wait=60)
     else:
         use(limited, at, 429)
     verdict = limited.judge()[check]
     assert verdict.outcome is expected, verdict.why
     if check == "I38":
         assert verdict.violations == (2 if expected is Outcome.FAIL else 0)
+
+
+@pytest.mark.parametrize("begin", [9.4, 10.0, 20.0], ids=["until it", "between two", "after it"])
+def test_what_touches_a_step_is_not_between_steps(limited: Any, begin: float) -> None:
+    """I36: five within half a second, of which one touches the time of a step; four are no violation."""
+    step(step(limited, 10, HOUR), 20, HOUR)
+    spend(limited, begin, 5)
+    assert outcome(limited, "I36") == UNKNOWN
+    assert outcome(spend(limited, begin + 0.5, 1), "I36")[0] is (Outcome.UNKNOWN if begin < 10 else Outcome.FAIL)
+
+
+def test_a_full_window_with_a_step_in_it(new_history: Callable[..., Any]) -> None:
+    """I36: not more than the budget, step or not: nothing is in doubt."""
+    history = spend(new_history(rate_window_s=10.0, rate_burst=4.0), 2, 2)
+    verdict = spend(step(history, 4, HOUR), 5, 2).judge()["I36"]
+    assert (verdict.outcome, verdict.why) == (Outcome.UNKNOWN, "nothing was examined")
 
 
 @pytest.mark.parametrize(("by", "expected"), [(None, Outcome.FAIL), (-5.0, Outcome.UNKNOWN), (HOUR, Outcome.FAIL)])
@@ -432,12 +482,19 @@ def test_refused_again_after_the_stated_time(limited: Any, by: float | None, exp
     assert outcome(limited, "I38")[0] is expected
 
 
-@pytest.mark.parametrize(("by", "expected"), [(None, Outcome.FAIL), (HOUR, Outcome.UNKNOWN), (-HOUR, Outcome.FAIL)])
-def test_more_stated_than_can_be_left(limited: Any, by: float | None, expected: Outcome) -> None:
+@pytest.mark.parametrize(
+    ("at", "by", "expected"),
+    [
+        (4.1, None, Outcome.FAIL), (4.1, HOUR, Outcome.UNKNOWN), (4.1, -HOUR, Outcome.FAIL), (4.1, 0.0, Outcome.FAIL),
+        (3.8, HOUR, Outcome.UNKNOWN), (3.79, HOUR, Outcome.FAIL),
+    ],
+    ids=["no step", "forward", "back", "by nothing", "answered when it may have begun", "answered before"],
+)  # fmt: skip
+def test_more_stated_than_can_be_left(limited: Any, at: float, by: float | None, expected: Outcome) -> None:
     """I38, *overstated*; what a refusal does not say, no step explains."""
-    use(use(spend(limited, 2, 4), 2.5, 429), 3.8)
+    use(use(spend(limited, 2, 4), 2.5, 429), 3.6)
     if by is not None:
         step(limited, 4, by)
-    use(limited, 4.1, left=3)
+    use(limited, at, left=3)
     assert outcome(limited, "I38")[0] is expected
     assert outcome(use(limited, 4.3, 429, wait=-0.001), "I38")[0] is Outcome.FAIL
