@@ -322,6 +322,23 @@ def test_a_refresh_token_used_twice(
 
 
 @pytest.mark.parametrize(
+    ("by", "again", "violations", "doubt"),
+    [(None, 5.1, 0, False), (None, 5.2, 1, False), (-2.0, 7.1, 0, True), (-2.0, 7.2, 1, False)],
+)
+def test_the_last_moment_of_the_grace_time(
+    new_history: Callable[..., Any], by: float | None, again: float, violations: int, doubt: bool
+) -> None:
+    """I32: two seconds from the first answer, at 3.1 s, and by as much longer as the clock was set back."""
+    history = new_history(**PROMISES, refresh_grace_s=2.0)
+    token(history, 2, 1, kind=Artefact.REFRESH)
+    ask(history, 3, 1)
+    if by is not None:
+        step(history, 4, by)
+    verdict = ask(history, again, 1).judge()["I32"]
+    assert (verdict.violations, "stepped (H3)" in verdict.why) == (violations, doubt)
+
+
+@pytest.mark.parametrize(
     ("by", "sent", "flags", "expected"),
     [
         (None, 20.0, 0, FAIL),
@@ -330,9 +347,13 @@ def test_a_refresh_token_used_twice(
         (-2.0, 20.0, 0, FAIL),
         (HOUR, 20.0, 0, FAIL),
         (HOUR, 20.0, OWN, UNKNOWN),
+        (-2.0, 13.0, 0, UNKNOWN),
+        (-2.0, 13.1, 0, FAIL),
+        (None, 11.1, 0, FAIL),
     ],
-    ids=["no step", "back", "by two seconds", "later", "forward", "a deadline by our clock"],
-)
+    ids=["no step", "back", "by two seconds", "later", "forward", "a deadline by our clock", "the last moment",
+         "a moment later", "no step, a moment after the leeway"],
+)  # fmt: skip
 @pytest.mark.parametrize("own", [False, True], ids=["heard", "sent"])
 def test_a_socket_that_outlived_its_token(
     history: Any, by: float | None, sent: float, flags: int, expected: tuple[Outcome, int], own: bool
@@ -347,6 +368,17 @@ def test_a_socket_that_outlived_its_token(
     history.send(author, 1, t=int(sent * S)).ack(author, 1, 1, t=int((sent + 0.1) * S))
     history.hear(hearer, author, 1, 1, t=int((sent + 0.2) * S))
     assert outcome(history, "I34") == expected
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["heard", "sent"])
+def test_a_socket_at_the_last_moment(history: Any, own: bool) -> None:
+    """I34: what is sent when the leeway ends is in time."""
+    history.join(ANN, t=2 * S).join(BOB, t=2 * S)
+    token(history, 2, 1, 10)
+    ask(history, 2.5, 1, 101, attempt=int(Place.SOCKET), conn=ANN + 1)
+    author, hearer = (ANN, BOB) if own else (BOB, ANN)
+    history.send(author, 1, t=11 * S).ack(author, 1, 1, t=12 * S).hear(hearer, author, 1, 1, t=12 * S)
+    assert history.judge()["I34"].violations == 0
 
 
 @pytest.mark.parametrize(("by", "expected"), [(-HOUR, UNKNOWN), (HOUR, FAIL)])
