@@ -1,11 +1,17 @@
-"""Steps of the wall clock of this process, as H3 needs them (`checks.wall_clock`)."""
+"""The wall clock of this process against the monotonic one of the records: its steps (H3, `checks.wall_clock`), and the
+deadlines of tokens, which are the only times that come from it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import gevent
+
+from checks.record import NONE
+
+SECOND = 1_000_000_000
 
 PERIOD_S = 0.05
 STEP_NS = 250_000_000
@@ -56,3 +62,34 @@ def ahead_ns() -> tuple[int, int]:
     before = time.monotonic_ns()
     wall = time.time_ns()
     return wall - time.monotonic_ns(), wall - before
+
+
+class Deadline(NamedTuple):
+    """A deadline on the monotonic clock, and what it rests on.
+
+    ns            monotonic ns, NONE without an end
+    by_own_clock  the platform did not say when it had issued: if our wall clock is wrong, so is this deadline
+    clocks_agree  the platform's time of issue was ours, but for less than what counts as a step
+    """
+
+    ns: int
+    by_own_clock: bool = False
+    clocks_agree: bool = False
+
+
+def deadline_of(expires_at: float | None, issued_at: float | None, sent_ns: int, received_ns: int) -> Deadline:
+    """A deadline of the platform's clock on our monotonic one. It was issued between our sending and receiving: a
+    platform whose clock says otherwise is set right, as if it had issued on receiving, so that nobody is blamed for
+    what was still in time."""
+    if expires_at is None:
+        return Deadline(NONE)
+    to_monotonic_ns = time.monotonic_ns() - time.time_ns()
+    ends_ns = int(expires_at * SECOND) + to_monotonic_ns
+    if issued_at is None:
+        return Deadline(ends_ns, by_own_clock=True)
+    issued_ns = int(issued_at * SECOND) + to_monotonic_ns
+    # Whole seconds may be rounded down.
+    if sent_ns - SECOND <= issued_ns <= received_ns:
+        return Deadline(ends_ns, clocks_agree=True)
+    ahead_ns = issued_ns - received_ns
+    return Deadline(ends_ns - ahead_ns, clocks_agree=0 < ahead_ns <= STEP_NS)

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass, field, replace
 
 from checks.record import NONE, Artefact, Flag
-from harness.client.deadline import SECOND, deadline_of
 from harness.client.statements import Name, Writes, digest_of, write_token
+from harness.client.wall_clock import SECOND, deadline_of
 from harness.target.protocol import Credentials
 from harness.target.tokens import BegunLogin
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
 from harness.client import wall_clock
-from harness.client.deadline import Deadline, deadline_of
-from harness.client.wall_clock import STEP_NS, WallClock
+from harness.client.wall_clock import STEP_NS, Deadline, WallClock, deadline_of
 from harness.target.forgery import FORGERIES, TIMED, WITHOUT_KEY
 
 S = 1_000_000_000
@@ -82,14 +82,17 @@ def test_a_suspension_is_no_step(times: Times, watched: Any) -> None:
     assert [(from_ns, by_ns) for from_ns, _, by_ns in noted] == [(100 * S, 3600 * S)]
 
 
-def test_what_a_deadline_rests_on(times: Times, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_deadline_rests_on(times: Times) -> None:
     """On our wall clock alone without a time of issue; one that lies between sending and receiving shows that it is
     right, any other one that it is not, and then the deadline counts from receiving."""
-    monkeypatch.setattr("harness.client.deadline.time", times)
     wall_s, sent, received = (times.now + times.ahead) // S, 99 * S, 100 * S
     assert deadline_of(None, None, sent, received) == Deadline(-1)
     assert deadline_of(wall_s + 900, None, sent, received) == Deadline(1000 * S, by_own_clock=True)
     assert deadline_of(wall_s + 900, wall_s - 1, sent, received) == Deadline(1000 * S, clocks_agree=True)
+    ahead = received + STEP_NS, received + STEP_NS + 1
+    for issued_ns, agree in zip(ahead, (True, False), strict=True):
+        issued_s = Fraction(issued_ns + times.ahead, S)  # a float has no nanoseconds
+        assert deadline_of(issued_s + 900, issued_s, sent, received) == Deadline(1000 * S, clocks_agree=agree)
     assert deadline_of(wall_s + 4500, wall_s + 3600, sent, received) == Deadline(1000 * S)
 
 
