@@ -28,6 +28,7 @@ from checks.tables import (
     find,
     heard,
 )  # fmt: skip
+from checks.wall_clock import NEVER, WallClock, forgets, wall_clock_of
 from checks.world import View, World, grown
 
 LAST = np.dtype([("mid", "<i4"), ("rec", "<i8")])
@@ -72,7 +73,8 @@ def delivered_on(w: Tables, slot: Int, mids: Array, result: Array) -> None:
 
 class Opened(NamedTuple):
     """A connection that an artefact opened, until when that gave it authority (leeway included), and why then.
-    `cause`: a revocation's record, 0: the token's own deadline. `last`: when the connection ended."""
+    `cause`: a revocation's record, 0: the token's own deadline. `last`: when the connection ended. `surely`: as
+    `until`, if steps of the wall clock have moved its end."""
 
     conn: int
     request: Request
@@ -80,6 +82,7 @@ class Opened(NamedTuple):
     ends: int
     until: int
     cause: int
+    surely: int
     last: int
 
 
@@ -109,8 +112,6 @@ class LiveAuthority(Together):
         sent_on(view.records, view.mid, view.conn, self._sent)
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        w = world.tables
-        slots = w.slots[: world.slots]
         messages = world.messages()
         said = (messages["flags"] & INVOKED > 0) & (messages["flags"] & (ACKED | HEARD) > 0) & (messages["conv"] >= 0)
         accepted = (messages["flags"] & (ACKED | HEARD | STORED)) > 0
@@ -120,49 +121,67 @@ class LiveAuthority(Together):
             late = np.flatnonzero(said & (messages["invoke_t"] > opened.until + bound_ns))
             if not (len(late) or own.any()) or opened.last < opened.ends:
                 continue
-            convs, heard_here = messages["conv"][late], np.zeros(len(late), bool)
-            concerned = np.zeros(len(late), bool)
-            for slot in np.flatnonzero(slots["conn"] == opened.conn):
-                here = np.flatnonzero(convs == w.sub_conv[slots[slot]["sub"]])
-                concerned[here] = True
-                result = np.zeros(len(here), bool)
-                delivered_on(w, int(slot), late[here], result)
-                heard_here[here] |= result
+            concerned, heard_here = self._late_on(world, opened, messages["conv"][late], late)
+            shown, own_accepted = late[heard_here], np.flatnonzero(own & accepted)
+            doubtful = messages["invoke_t"] <= opened.surely + bound_ns
+            proven, own_proven = shown[~doubtful[shown]], own_accepted[~doubtful[own_accepted]]
+            if not len(proven) and not len(own_proven) and (len(shown) or len(own_accepted)):
+                self.not_judged += 1
+                continue
             self.examined += bool(concerned.any() or own.any())
-            if heard_here.any():
-                shown = late[heard_here]
-                self._outlived(world, opened, "outlived", int(shown[np.argmax(messages["invoke_rec"][shown])]))
-            elif (own & accepted).any():
-                self._outlived(world, opened, "accepted", int(np.flatnonzero(own & accepted)[0]))
+            if len(proven):
+                self._outlived(world, opened, "outlived", int(proven[np.argmax(messages["invoke_rec"][proven])]))
+            elif len(own_proven):
+                self._outlived(world, opened, "accepted", int(own_proven[0]))
+
+    def _late_on(self, world: World, opened: Opened, convs: Array, late: Array) -> tuple[Array, Array]:
+        """bool by message of `late`: the connection was subscribed to its conversation; it was delivered there."""
+        w, slots = world.tables, world.tables.slots[: world.slots]
+        concerned, heard_here = np.zeros(len(late), bool), np.zeros(len(late), bool)
+        for slot in np.flatnonzero(slots["conn"] == opened.conn):
+            here = np.flatnonzero(convs == w.sub_conv[slots[slot]["sub"]])
+            concerned[here] = True
+            result = np.zeros(len(here), bool)
+            delivered_on(w, int(slot), late[here], result)
+            heard_here[here] |= result
+        return concerned, heard_here
 
     def _opened(self, world: World) -> list[Opened]:
         """Connections whose authority has an end."""
-        known = credentials_of(world)
+        known, clock = credentials_of(world), wall_clock_of(world)
         ends = known.ends(self.contract)
         closed = _closings(world)
         found = []
         for request in known.requests:
             conn = world.connection(request.journal, request.conn) if request.conn else -1
             if request.place == Place.SOCKET and request.yes and conn >= 0 and request.name in known.tokens:
-                limit = self._limit(known, ends, request.name)
+                limit = self._limit(known, ends, request.name, clock)
                 if limit is not None:
                     last = closed.get((request.journal, request.conn), np.iinfo(np.int64).max)
                     found.append(Opened(conn, request, known.tokens[request.name].rec, *limit, last))
         return found
 
-    def _limit(self, known: Credentials, ends: dict[Name, Revocation], name: Name) -> tuple[int, int, int] | None:
-        """(when its authority ended, until when it may still show, the revocation's record or 0)."""
+    def _limit(
+        self, known: Credentials, ends: dict[Name, Revocation], name: Name, clock: WallClock
+    ) -> tuple[int, int, int, int] | None:
+        """(when its authority ended, until when it may still show, the revocation's record or 0, until when it may if
+        the wall clock was stepped)."""
         token = known.tokens[name]
         behind = known.tokens.get((name[0], token.belongs_to)) if token.kind == Artefact.TICKET else token
         limits = []
         if behind is not None and behind.deadline != NONE:
-            limits.append((behind.deadline, behind.deadline + int(self.contract.token_leeway_s * SECOND), 0))
+            until = behind.deadline + int(self.contract.token_leeway_s * SECOND)
+            limits.append((behind.deadline, until, 0, behind.lasts_to(clock, until, NEVER)))
         bound_s = self.contract.revocation_bound_s
         for one in (token, behind):
             if one is not None and one.name in ends and bound_s is not None:
                 gone = ends[one.name]
-                limits.append((gone.asked, gone.t + int(bound_s * SECOND), gone.rec))
-        return min(limits, key=lambda limit: limit[1], default=None)
+                until = gone.t + int(bound_s * SECOND)
+                limits.append((gone.asked, until, gone.rec, NEVER if forgets(clock, gone.asked, NEVER) else until))
+        if not limits:
+            return None
+        ended, until, cause, _ = min(limits, key=lambda limit: limit[1])
+        return ended, until, cause, min(limit[3] for limit in limits)
 
     def _outlived(self, world: World, opened: Opened, what: str, mid: int) -> None:
         author, counter = world.name_of(mid)

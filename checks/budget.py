@@ -6,6 +6,7 @@ sent and answered inside it, and possibly whatever was not answered before it an
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,13 @@ class Budget:
     per_ns: float
     burst: float
     window_ns: int | None = None
+
+    @property
+    def refill_ns(self) -> int:
+        """After so long an empty bucket is full, or a window holds nothing of before; NEVER if it is not filled."""
+        if self.window_ns is not None:
+            return self.window_ns
+        return math.ceil(self.burst / self.per_ns) if self.per_ns else NEVER
 
     @classmethod
     def of(cls, contract: Contract) -> Budget | None:

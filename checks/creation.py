@@ -19,6 +19,8 @@ K_CONNECT = int(Kind.CONNECT)
 SPEAKING = 1 << K_INVOKE | 1 << K_CONNECT
 EFFECTS = 1 << K_DELIVER | 1 << K_STORED
 FOREIGN_RUN = int(Flag.FOREIGN_RUN)
+ABSURD, FOREIGN_BODY, NOWHERE = range(3)
+"""WHAT of rows that are violations at once."""
 
 
 EARLIEST = np.dtype([("t", "<i8"), ("rec", "<i8")])
@@ -55,9 +57,15 @@ def ghosts(
             if first["rec"] == 0 or r["t"] < first["t"]:
                 first["t"] = r["t"]
                 first["rec"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
-        absurd = r["author"] >= clients or r["counter"] == 0 or r["counter"] >= COUNTER_MAX or r["conv"] >= convs
-        if foreign or absurd:
-            note(out[totals[1]], 1 if foreign else 0, journal, r, mids[i], r["author"], r["counter"])
+        what = -1
+        if foreign:
+            what = FOREIGN_BODY
+        elif r["author"] >= clients or r["counter"] == 0 or r["counter"] >= COUNTER_MAX:
+            what = ABSURD
+        elif r["conv"] >= convs:
+            what = NOWHERE
+        if what >= 0:
+            note(out[totals[1]], what, journal, r, mids[i], r["author"], r["counter"])
             totals[1] += 1
 
 
@@ -152,8 +160,8 @@ class NoCreation(Folding):
         return doubt | (end.missing > 0)
 
     def _immediate(self, world: World, row: tuple[int, ...]) -> Finding:
-        what = "foreign" if row[WHAT] else "unknown"
-        return finding(world, what, row, row[REC], author=row[X], counter=row[Y])
+        what = {FOREIGN_BODY: "foreign", ABSURD: "unknown", NOWHERE: "nowhere"}
+        return finding(world, what[row[WHAT]], row, row[REC], author=row[X], counter=row[Y])
 
 
 def _unsent(world: World, mid: int, unsent: bool) -> Finding:

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, TypeAlias
 from checks.contract import Contract
 from checks.fold import FINDINGS, Described, End, Folding
 from checks.kept import Kept
-from checks.record import CONTROL, Artefact, Flag, Kind
+from checks.record import CONTROL, NONE, Artefact, Flag, Kind
 from checks.roster import Roster
 from checks.tables import REC_BITS
 from checks.verdict import Finding, Verdict
+from checks.wall_clock import IN_FLIGHT_NS, NOT_JUDGED, WallClock
 from checks.world import View, World, unpack
 
 Name: TypeAlias = tuple[int, int]
@@ -24,6 +25,8 @@ SECOND = 1_000_000_000
 
 
 class Token(NamedTuple):
+    """`own`: it rests on the tester's wall clock alone."""
+
     name: Name
     kind: int
     forged: int
@@ -32,6 +35,27 @@ class Token(NamedTuple):
     digest: int
     t: int
     rec: int
+    own: bool
+
+    def unproven(self, clock: WallClock) -> bool:
+        """Its times were written, or read, by a clock of ours that may have been wrong."""
+        return self.own and clock.unproven(self.rec >> REC_BITS, self.t)
+
+    @property
+    def issued(self) -> int:
+        """Not before this, as far as a step of the wall clock is concerned. A genuine token without a deadline may have
+        been recorded when it was first presented."""
+        return self.t - IN_FLIGHT_NS if self.own or self.deadline != NONE else -NEVER
+
+    def lasts_to(self, clock: WallClock, limit: int, until: int) -> int:
+        """Up to when a platform whose clock was stepped may take it, if `limit` is the end by its deadline."""
+        return NEVER if self.unproven(clock) else limit + clock.backward(self.issued, until)
+
+    def may_be_refused(self, clock: WallClock, until: int, leeway: int) -> bool:
+        """Steps explain that it was refused by `until`: its deadline came earlier, or it seems to be of the future."""
+        ahead = clock.forward(self.issued, until)
+        early = ahead > 0 and (self.deadline == NONE or until + ahead >= self.deadline - leeway)
+        return self.unproven(clock) or early or clock.backward(self.issued, until) > leeway
 
 
 class Request(NamedTuple):
@@ -167,7 +191,10 @@ def rows_of(kept: Kept, kind: Kind) -> Iterator[tuple[Any, int]]:
 
 def _token(row: dict[str, int], rec: int) -> Token:
     name = (row["client"], row["counter"])
-    return Token(name, row["attempt"], row["proc"], row["seq"], row["aux"], row["digest"], row["t"], rec)
+    return Token(
+        name, row["attempt"], row["proc"], row["seq"], row["aux"], row["digest"], row["t"], rec,
+        bool(row["flags"] & Flag.OWN),
+    )  # fmt: skip
 
 
 def _request(row: dict[str, int], rec: int) -> Request:
@@ -206,6 +233,7 @@ class Together(Folding):
         self.doubts: list[str] = []
         self.found: list[Finding] = []
         self.facts: dict[str, int] = {}
+        self.not_judged = 0
 
     def step(self, view: View) -> None:
         """Nothing: the world keeps what is needed."""
@@ -220,16 +248,19 @@ class Together(Folding):
         return self._verdict(end.world, end.clock_bound_ns(), end)
 
     def _verdict(self, world: World, bound_ns: int | None, end: End | None = None) -> Verdict:
-        self.examined, self.found, self.doubts, self.facts = 0, [], [], {}
+        self.examined, self.found, self.doubts, self.facts, self.not_judged = 0, [], [], {}, 0
         if bound_ns is None:
             return self.conclude(unknown=UNCOMPARED)
         self.look(world, bound_ns, end)
+        if self.not_judged:
+            self.doubts.append(NOT_JUDGED.format(self.not_judged))
         self.found.sort(key=lambda finding: finding.records[-1:])
         doubt = "; ".join(self.doubts)
         return self.conclude(self.found[:FINDINGS], violations=len(self.found), unknown=doubt, facts=self.facts)
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Fill `examined`, `found`, `doubts`, `facts`. bound_ns: how much times of two journals may differ.
+        """Fill `examined`, `found`, `doubts`, `facts`, and `not_judged`: what would be a violation, had the wall clock
+        not been stepped. bound_ns: how much times of two journals may differ.
         end: None while more may come."""
         raise NotImplementedError
 

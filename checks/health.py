@@ -11,10 +11,11 @@ from checks.compiled import kernel
 from checks.contract import Contract
 from checks.fold import Described, End, Folding, host_of
 from checks.kinds import K_FAIL, K_INFO, K_INVOKE, K_OK
-from checks.record import Flag, Kind
+from checks.record import Flag, Kind, Phase
 from checks.roster import Roster
 from checks.tables import ACKED, DELIVERED, INVOKED, REC_BITS, Array, Int, Tables
 from checks.verdict import Outcome, Verdict
+from checks.wall_clock import Step, wall_clock_of
 from checks.world import View, World, grown
 
 K_FAULT = int(Kind.FAULT)
@@ -25,6 +26,11 @@ CLOCK_TOLERANCE_NS = 50_000_000
 """Records of different connections may be written a little later than they were stamped."""
 LAG_BOUND_MS = 100.0
 """Loop lag p99 of a load process beyond which times are not to be trusted."""
+
+SAME_STEP_NS = 100_000_000
+"""Processes of one host notice a step at the same time, and measure it with the same result but for this."""
+SAID = 3
+"""So many steps are told one by one."""
 
 RECORDS, INDEX, BREAKS, LATEST, BACKWARD, FIRST_INVOKE, LAST_INVOKE = range(7)
 
@@ -183,7 +189,8 @@ _STATES = (("sent", INVOKED), ("delivered", DELIVERED), ("acknowledged", ACKED))
 
 
 class Clock(Watching):
-    """H3: all journals were stamped by one monotonic clock, or how far their clocks are apart is known."""
+    """H3: all journals were stamped by one monotonic clock, or how far their clocks are apart is known; and the wall
+    clock, whose times tokens carry, was not stepped."""
 
     def finish(self, end: End) -> Verdict:
         faults = [
@@ -196,8 +203,29 @@ class Clock(Watching):
         if bound is None or (None in hosts and len(end.journals) > 1):
             stated = "do not all say which host they are from" if None in hosts else f"come from {len(hosts)} hosts"
             faults.append(f"the journals {stated}, and their clocks were not compared")
-        facts = {"hosts": len(hosts), "bound_ms": None if bound is None else bound / 1e6}
+        steps = _steps(end)
+        faults += [f"the wall clock was stepped {said}" for said in steps[:SAID]]
+        faults += [f"the wall clock was stepped {len(steps) - SAID} times more"] if len(steps) > SAID else []
+        facts = {"hosts": len(hosts), "bound_ms": None if bound is None else bound / 1e6, "clock_steps": steps}
         return self.healthy(len(end.journals), faults, facts)
+
+
+def _steps(end: End) -> list[str]:
+    """Each step of the wall clock in words: by how much, when, and in which processes it was noticed."""
+    loads, _ = end.world.kept.of(Kind.PHASE)
+    begun = min(loads["t"][loads["counter"] == Phase.LOAD].tolist(), default=0)
+    seen: list[tuple[Step, list[str]]] = []
+    for step in wall_clock_of(end.world).steps:
+        same = (
+            names for one, names in seen if step.start <= one.end and abs(one.by - step.by) < SAME_STEP_NS
+        )  # fmt: skip
+        names = next(same, None)
+        if names is None:
+            seen.append((step, names := []))
+        names.append(end.journals[step.journal].name if step.journal < len(end.journals) else "another process")
+    return [
+        f"by {step.by / 1e9:+.1f} s after {(step.end - begun) / 1e9:.1f} s ({', '.join(names)})" for step, names in seen
+    ]
 
 
 def lags_ms(end: End, which: str = "p99") -> list[float]:

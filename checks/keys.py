@@ -7,7 +7,7 @@ import numpy as np
 from checks.budget import Budget
 from checks.charges import CERTAIN, DISGUISED, REFUSED
 from checks.fold import Described
-from checks.limits import LACKS_CHARGES, Budgeted, device_of, overspent, plain, promises_budget, refusals, widest
+from checks.limits import Budgeted, device_of, overspent, plain, promises_budget, refusals, widest
 from checks.tables import Array
 from checks.verdict import Finding, Verdict
 from checks.world import unpack
@@ -27,11 +27,14 @@ class KeyIntegrity(Budgeted):
         findings = []
         for charges in users:
             attempts += _in_disguise(charges)
-            granted = charges[(charges["bits"] & CERTAIN) > 0]
-            if _exceeds(budget, granted) and not _exceeds(budget, plain(charges)):
-                excess, _, _ = overspent(budget, granted)
-                violations += int((excess > 0).sum())
-                findings.append(widest(self.roster, budget, granted, "widened"))
+            granted, beyond = charges[(charges["bits"] & CERTAIN) > 0], 0
+            for part in self.between_steps(granted):
+                if _exceeds(budget, part) and not _exceeds(budget, plain(part)):
+                    excess, _, _ = overspent(budget, part)
+                    beyond += int((excess > 0).sum())
+                    findings.append(widest(self.roster, budget, part, "widened"))
+            violations += beyond
+            self.not_judged += not beyond and _exceeds(budget, granted) and not _exceeds(budget, plain(charges))
         neighbours, charged = self._neighbours(budget, users)
         doubtful = len(charged) if self.partial else 0
         charged = [] if doubtful else charged
@@ -39,7 +42,7 @@ class KeyIntegrity(Budgeted):
             self.found([*findings, *charged]),
             examined=attempts + neighbours,
             violations=violations + len(charged),
-            unknown=LACKS_CHARGES.format(doubtful) if doubtful else "",
+            unknown=self.doubts(doubtful),
             facts={"disguised": attempts, "neighbours": neighbours},
         )
 
@@ -57,7 +60,8 @@ class KeyIntegrity(Budgeted):
             if n not in abusers:
                 answered = (charges["bits"] & (CERTAIN | REFUSED)) > 0
                 examined += int((answered & (charges["start"] > since)).sum())
-            for k in np.flatnonzero((left >= 1) & (refused["start"] > since)):
+            wrong = np.flatnonzero((left >= 1) & (refused["start"] > since))
+            for k in self.spare(wrong, self.stood_still(refused["start"][wrong], refused["end"][wrong])):
                 facts = {"client": device_of(self.roster, refused[k]), "left": int(left[k])}
                 findings.append(Finding(what="charged", records=(unpack(int(refused[k]["rec"])),), facts=facts))
         return examined, findings

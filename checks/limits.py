@@ -13,6 +13,7 @@ from checks.fold import FINDINGS, PENDING, Described, End, Folding
 from checks.roster import Roster
 from checks.tables import Array
 from checks.verdict import Finding, Verdict
+from checks.wall_clock import NEVER, NOT_JUDGED, Step, wall_clock_of
 from checks.world import View, World, unpack
 
 MS = 1_000_000
@@ -26,6 +27,8 @@ class Budgeted(Folding):
         super().__init__(check, roster, contract)
         self.budget = Budget.of(contract)
         self.partial = False
+        self.not_judged = 0
+        self._steps: list[Step] = []
 
     def step(self, view: View) -> None:
         if self.budget is not None:
@@ -41,10 +44,47 @@ class Budgeted(Folding):
         if clocks is None:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
         self.partial = end.partial
+        self.not_judged, self._steps = 0, wall_clock_of(end.world).steps
         return self.judge(self.budget, list(by_user(ledger_of(end.world).charges(end.world, clocks))))
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
         raise NotImplementedError
+
+    def between_steps(self, charges: Array) -> Iterator[Array]:
+        """Split charges at the steps of the wall clock, and leave out those during which it was stepped: a bucket may
+        have been filled then. Without a step these are all charges."""
+        begin = -NEVER
+        for step in self._steps:
+            yield charges[(charges["start"] > begin) & (charges["end"] < step.start)]
+            begin = max(begin, step.end)
+        yield charges[charges["start"] > begin]
+
+    def stood_still(self, start: Array, end: Array) -> Array:
+        """bool by row: between these times the platform may have filled no bucket, because its clock was set back:
+        until that is where it was before, and the bucket is full again."""
+        found = np.zeros(len(start), bool)
+        assert self.budget is not None
+        for step in self._steps:
+            if step.by < 0:
+                found |= (end >= step.start) & (start <= step.end - step.by + self.budget.refill_ns)
+        return found
+
+    def was_filled(self, end: Array) -> Array:
+        """bool by row: a clock that was set forward may have filled the bucket by then."""
+        first = min((step.start for step in self._steps if step.by > 0), default=NEVER)
+        filled: Array = end >= first
+        return filled
+
+    def spare(self, rows: Array, stepped: Array) -> Array:
+        """The rows that no step of the wall clock explains; the others are counted."""
+        self.not_judged += int(stepped.sum())
+        rest: Array = rows[~stepped]
+        return rest
+
+    def doubts(self, doubtful: int) -> str:
+        """What a missing part of the record, or a step of the wall clock, may explain."""
+        why = [LACKS_CHARGES.format(doubtful)] if doubtful else []
+        return "; ".join([*why, *([NOT_JUDGED.format(self.not_judged)] if self.not_judged else [])])
 
     def found(self, findings: list[Finding]) -> list[Finding]:
         return sorted(findings, key=lambda finding: finding.records)[:FINDINGS]
@@ -101,14 +141,16 @@ class NeverMore(Budgeted):
         examined, violations, findings = 0, 0, []
         for charges in users:
             granted = plain(charges)
-            if not len(granted):
-                continue
-            excess, _, _ = overspent(budget, granted)
-            examined += int((excess > -budget.burst / 2).sum())
-            violations += int((excess > 0).sum())
-            if (excess > 0).any():
-                findings.append(widest(self.roster, budget, granted, "more"))
-        return self.conclude(self.found(findings), examined=examined, violations=violations)
+            beyond = 0
+            for part in self.between_steps(granted):
+                excess, _, _ = overspent(budget, part)
+                examined += int((excess > -budget.burst / 2).sum())
+                beyond += int((excess > 0).sum())
+                if (excess > 0).any():
+                    findings.append(widest(self.roster, budget, part, "more"))
+            violations += beyond
+            self.not_judged += max(0, int((overspent(budget, granted)[0] > 0).sum()) - beyond)
+        return self.conclude(self.found(findings), examined=examined, violations=violations, unknown=self.doubts(0))
 
 
 def refusals(budget: Budget, charges: Array) -> tuple[Array, Array]:
@@ -130,18 +172,21 @@ class NeverLess(Budgeted):
         for charges in users:
             refused, left = refusals(budget, charges)
             examined += len(refused)
-            doubtful += int((left >= 1).sum()) if self.partial else 0
-            left = np.zeros_like(left) if self.partial else left
-            violations += int((left >= 1).sum())
+            wrong = np.flatnonzero(left >= 1)
+            if self.partial:
+                doubtful += len(wrong)
+                continue
+            wrong = self.spare(wrong, self.stood_still(refused["start"][wrong], refused["end"][wrong]))
+            violations += len(wrong)
             findings += [
                 Finding(
                     what="less",
                     records=(unpack(int(refused[k]["rec"])),),
                     facts={"client": device_of(self.roster, refused[k]), "left": int(left[k])},
                 )
-                for k in np.flatnonzero(left >= 1)[:FINDINGS]
+                for k in wrong[:FINDINGS]
             ]
-        unknown = LACKS_CHARGES.format(doubtful) if doubtful else ""
+        unknown = self.doubts(doubtful)
         return self.conclude(self.found(findings), examined=examined, violations=violations, unknown=unknown)
 
 

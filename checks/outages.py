@@ -10,12 +10,14 @@ from checks.contract import Contract
 from checks.credentials import Credentials, credentials_of
 from checks.faultlog import FaultLog, Window
 from checks.fold import FINDINGS, LACKS_FAULTS, Described, End, Folding
+from checks.forgery import holds_by_a_step
 from checks.health import LAG_BOUND_MS, lag_p99_ms
 from checks.kinds import K_DISCONNECT, K_REQUEST, K_WRITE
 from checks.record import CONTROL, NONE, Artefact, Flag, Place, State
 from checks.roster import Roster
 from checks.tables import Array
 from checks.verdict import Finding, Verdict
+from checks.wall_clock import NEVER, NOT_JUDGED, WallClock, wall_clock_of
 from checks.world import View, World
 
 JUDGED = np.zeros(256, bool)
@@ -89,34 +91,43 @@ class OutageBehaviour(Folding):
             self._faults.windows(lambda w: w.place != Place.AUTH),
             int(self.contract.recovery_s * 1e9),
         )
-        sitting = _Sitting(self.contract, outages, _Tokens(rows, self.contract, credentials_of(end.world)))
+        tokens = _Tokens(rows, self.contract, credentials_of(end.world), wall_clock_of(end.world))
+        sitting = _Sitting(self.contract, outages, tokens)
         for journal, index, record in rows:
             if record["kind"] == K_REQUEST:
                 sitting.request(journal, index, record)
             elif record["kind"] == K_DISCONNECT:
                 sitting.disconnect(journal, index, record)
-        found, why, lag = sitting.found, "", lag_p99_ms(end)
-        slow = [finding for finding in found if finding.what == "slow"]
-        if end.partial:
-            proven = [finding for finding in found if finding.what == "believed"]
-            if len(found) > len(proven):
-                why = LACKS_FAULTS.format(f"{len(found) - len(proven)} refusals and errors")
-            return self.conclude(
-                proven[:FINDINGS], examined=sitting.examined, violations=len(proven), unknown=why, facts=sitting.counts
-            )
-        lag_bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
-        if slow and lag is not None and lag > lag_bound:
-            why = f"loop lag p99 was {lag:.0f} ms (bound {lag_bound:.0f} ms); {len(slow)} refusals seem slow"
-            found = [finding for finding in found if finding.what != "slow"]
+        found, doubts = _proven(sitting.found, end)
+        if sitting.not_judged:
+            doubts.append(NOT_JUDGED.format(sitting.not_judged))
         return self.conclude(
-            found[:FINDINGS], examined=sitting.examined, violations=len(found), unknown=why, facts=sitting.counts
-        )
+            found[:FINDINGS], examined=sitting.examined, violations=len(found), unknown="; ".join(doubts),
+            facts=sitting.counts,
+        )  # fmt: skip
+
+
+def _proven(found: list[Finding], end: End) -> tuple[list[Finding], list[str]]:
+    """Findings that neither a missing part of the record nor a late event loop explains; what the others were."""
+    if end.partial:
+        proven = [finding for finding in found if finding.what == "believed"]
+        rest = len(found) - len(proven)
+        return proven, [LACKS_FAULTS.format(f"{rest} refusals and errors")] if rest else []
+    slow, lag = sum(finding.what == "slow" for finding in found), lag_p99_ms(end)
+    lag_bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
+    if not slow or lag is None or lag <= lag_bound:
+        return found, []
+    why = f"loop lag p99 was {lag:.0f} ms (bound {lag_bound:.0f} ms); {slow} refusals seem slow"
+    return [finding for finding in found if finding.what != "slow"], [why]
 
 
 class _Tokens:
     """Which access tokens hold when, from what was issued and revoked."""
 
-    def __init__(self, rows: list[tuple[int, int, Array]], contract: Contract, known: Credentials) -> None:
+    def __init__(
+        self, rows: list[tuple[int, int, Array]], contract: Contract, known: Credentials, clock: WallClock
+    ) -> None:
+        self._clock = clock
         self._leeway = int(contract.token_leeway_s * 1e9)
         self._known, self._doubted = known, known.doubted()
         self._changed = {int(r["author"]) for _, _, r in rows if r["kind"] == K_WRITE and r["proc"] == State.ACTIVE}
@@ -134,6 +145,15 @@ class _Tokens:
         ended = token.deadline != NONE and until >= token.deadline - self._leeway
         return not ended and self._doubted.get(token.name, until + 1) > until
 
+    def stepped(self, owner: int, number: int, until: int) -> bool:
+        """Steps of the wall clock explain that a token was refused that holds, or that a forgery was believed."""
+        token = self._known.tokens.get((owner, number))
+        if token is None:
+            return self._clock.moved(-NEVER, until)
+        if token.forged:
+            return holds_by_a_step(token, until, self._clock)
+        return token.may_be_refused(self._clock, until, self._leeway)
+
 
 class _Sitting:
     """Each request and each lost connection against the promises."""
@@ -141,7 +161,7 @@ class _Sitting:
     def __init__(self, contract: Contract, outages: Outages, tokens: _Tokens) -> None:
         self._contract, self._outages, self._tokens = contract, outages, tokens
         self.found: list[Finding] = []
-        self.examined = 0
+        self.examined = self.not_judged = 0
         self.counts = {"valid_tokens": 0, "in_outages": 0, "logins_in_outages": 0}
 
     def request(self, journal: int, index: int, r: Array) -> None:
@@ -155,7 +175,10 @@ class _Sitting:
             what = self._login(r, start, end, status)
         else:
             return
-        if what:
+        by_its_times = what in ("rejected", "shut-out", "believed")
+        if by_its_times and self._tokens.stepped(int(r["author"]), int(r["counter"]), end):
+            self.not_judged += 1
+        elif what:
             took = (end - start) // 1_000_000
             facts = {"client": int(r["client"]), "low": took, "high": status}
             self.found.append(Finding(what=what, records=((journal, index),), facts=facts))

@@ -171,6 +171,7 @@ class Phase(IntEnum):
     LOAD = 1
     DRAIN = 2
     DRAINED = 3
+    CLOCK_STEP = 4  # the wall clock of this process jumped against the monotonic one
 
 
 class Place(IntEnum):
@@ -225,7 +226,12 @@ SLOTS: dict[Kind, dict[str, str]] = {
         "counter": "FaultKind; 0: not said",
         "attempt": "Place that suffers from it (a service; the callee of a link); 0: another, or not said",
     },
-    Kind.PHASE: {"counter": "Phase", "flags": "TIMEOUT of DRAINED: the deadline passed while messages still arrived"},
+    Kind.PHASE: {
+        "counter": "Phase",
+        "flags": "TIMEOUT of DRAINED: the deadline passed while messages still arrived",
+        "seq": "of CLOCK_STEP: ns before which the wall clock had not jumped yet; it had by `t`",
+        "aux": "of CLOCK_STEP: by how many ns, positive: forward",
+    },
     Kind.LOGIN: {"aux": "microseconds", "counter": "status"},
     Kind.TOKEN: {
         "client": "whose it is",
@@ -237,6 +243,9 @@ SLOTS: dict[Kind, dict[str, str]] = {
         " it, of a REFRESH token the one that it replaces, of a TICKET its ACCESS token, of a CODE its STATE; NONE."
         " What hangs together is one family (a session)",
         "digest": "CRC-32 of whom it names and what it permits",
+        "flags": "OWN: it rests on the tester's wall clock alone: a deadline of a platform that does not say when it"
+        " issued, or a token that the tester made, and that is right or wrong only by its times. ACCEPTED: when it was"
+        " issued, the clocks of platform and tester agreed",
     },
     Kind.REQUEST: {
         "": "one request and its answer, written when the answer was there, or when it was given up",

@@ -10,7 +10,7 @@ from checks.budget import CLOCK_RATE, Budget, Uses
 from checks.charges import CERTAIN, NEVER, POSSIBLE, REFUSED, STATES
 from checks.contract import Contract
 from checks.fold import FINDINGS, Described
-from checks.limits import LACKS_CHARGES, Budgeted, device_of
+from checks.limits import Budgeted, device_of
 from checks.record import NONE
 from checks.tables import Array
 from checks.verdict import Finding, Verdict
@@ -34,19 +34,22 @@ class RetryAfter(Budgeted):
         findings: list[Finding] = []
         for charges in users:
             bad, returns = _broken(budget, charges)
-            if self.partial:
-                doubtful += len(bad)
-                bad = []
             asked = charges[(charges["bits"] & STATES) > 0]
             over, under, judged = _misstated(budget, charges)
             if self.partial:
-                doubtful += len(under)
-                under = under[:0]
+                doubtful += len(bad) + len(under)
+                bad, under = bad[:0], under[:0]
+            early = np.array([refused["start"] for refused, _ in bad], np.int64)
+            late = np.array([again["end"] for _, again in bad], np.int64)
+            stepped = self.stood_still(early, late)
+            self.not_judged += int(stepped.sum())
+            bad = [pair for pair, spared in zip(bad, stepped, strict=True) if not spared]
+            longer = asked[asked["wait"] > longest_ms(budget)]
             for what, rows in (
                 ("missing", asked[asked["wait"] == NONE]),
-                ("longer", asked[asked["wait"] > longest_ms(budget)]),
-                ("overstated", over),
-                ("understated", under),
+                ("longer", self.spare(longer, self.stood_still(longer["start"], longer["end"]))),
+                ("overstated", self.spare(over, self.was_filled(over["end"]))),
+                ("understated", self.spare(under, self.stood_still(under["start"], under["end"]))),
             ):
                 violations += len(rows)
                 findings += [self._one(what, row) for row in rows[:FINDINGS]]
@@ -55,15 +58,12 @@ class RetryAfter(Budgeted):
             examined += len(asked) + returns
             came_back += returns
             stated += judged
+        silent = "nobody came back after the stated time" if examined and not came_back else ""
         return self.conclude(
             self.found(findings),
             examined=examined,
             violations=violations,
-            unknown=LACKS_CHARGES.format(doubtful)
-            if doubtful
-            else "nobody came back after the stated time"
-            if examined and not came_back
-            else "",
+            unknown=self.doubts(doubtful) or silent,
             facts={"returns": came_back, "stated": stated},
         )
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from checks.credentials import ONE_USE, SECOND, Credentials, Name, Request, Together, Token, credentials_of
 from checks.fold import Described, End
 from checks.record import NONE, Artefact, Kind, State
+from checks.wall_clock import IN_FLIGHT_NS, WallClock, wall_clock_of
 from checks.world import World
 
 
 class Uses(Together):
     """What both checks share: the presentations of one artefact, of which one may be accepted."""
 
-    def once(self, token: Token, requests: Sequence[Request], grace_ns: int) -> Request | None:
+    def once(self, token: Token, requests: Sequence[Request], grace_ns: int, clock: WallClock) -> Request | None:
         """The accepted use; every further accepted one is a violation. Examined: presentations besides it that were
         answered. Two that were on their way at once count like two in a row: one of them has to lose."""
         accepted = sorted((r for r in requests if r.yes), key=lambda r: (r.t, r.rec))
@@ -22,6 +23,9 @@ class Uses(Together):
         first = accepted[0]
         for request in accepted[1:]:
             if request.sent > first.t + grace_ns or grace_ns == 0:
+                if grace_ns and request.sent <= first.t + grace_ns + clock.backward(first.sent, request.t):
+                    self.not_judged += 1
+                    continue
                 self.wrong("twice", token.rec, first.rec, request.rec, client=request.client, artefact=token.kind)
                 self.examined += 1
         self.examined += sum(r.no for r in requests)
@@ -36,13 +40,13 @@ class Refresh(Uses):
     the revocation bound. Not judged: names and permissions of users whose permissions somebody changed in the run."""
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        known = credentials_of(world)
+        known, clock = credentials_of(world), wall_clock_of(world)
         grace_ns = int(self.contract.refresh_grace_s * SECOND)
         reused: dict[Name, Request] = {}
         for token, requests in known.genuine():
             if token.kind != Artefact.REFRESH:
                 continue
-            if self.contract.refresh_single_use and (first := self.once(token, requests, grace_ns)):
+            if self.contract.refresh_single_use and (first := self.once(token, requests, grace_ns, clock)):
                 for request in requests:
                     if self._is_reuse(token, first, request, grace_ns):
                         family = known.families[token.name]
@@ -51,7 +55,7 @@ class Refresh(Uses):
         if self.contract.refresh_reuse_revokes and self.contract.revocation_bound_s is not None:
             bound_ns += int(self.contract.revocation_bound_s * SECOND)
             for family, reuse in reused.items():
-                self._punished(known, family, reuse, bound_ns)
+                self._punished(world, family, reuse, bound_ns)
         self._same_person(world, known)
 
     @staticmethod
@@ -60,10 +64,15 @@ class Refresh(Uses):
         in_time = request.t > first.sent and (token.deadline == NONE or request.t < token.deadline)
         return request.no and in_time and (grace_ns == 0 or request.sent > first.t + grace_ns)
 
-    def _punished(self, known: Credentials, family: Name, reuse: Request, bound_ns: int) -> None:
+    def _punished(self, world: World, family: Name, reuse: Request, bound_ns: int) -> None:
+        known, clock = credentials_of(world), wall_clock_of(world)
+        issued = known.tokens[reuse.name].t - IN_FLIGHT_NS
         for token in known.members[family]:
             for request in known.of.get(token.name, ()) if not token.forged else ():
                 if request.sent <= reuse.t + bound_ns:
+                    continue
+                if request.yes and clock.moved(issued, request.t):  # it may have been refused for its age
+                    self.not_judged += 1
                     continue
                 held = token.deadline == NONE or request.t < token.deadline
                 self.examined += request.yes or (request.no and held)
@@ -91,12 +100,12 @@ class SingleUse(Uses):
     nothing."""
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        known = credentials_of(world)
+        known, clock = credentials_of(world), wall_clock_of(world)
         for token, requests in known.genuine():
             if token.kind not in ONE_USE or token.kind == Artefact.REFRESH:
                 continue
             through = known.of.get((token.name[0], token.belongs_to), ()) if token.kind == Artefact.CODE else ()
-            self.once(token, [*requests, *(r for r in through if r.yes)], 0)
+            self.once(token, [*requests, *(r for r in through if r.yes)], 0, clock)
             for request in requests if token.kind == Artefact.STATE else ():
                 if request.client != token.name[0]:
                     self.examined += request.yes or request.no

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from checks.credentials import ONE_USE, SECOND, Credentials, Request, Revocation, Together, Token, credentials_of
+from checks.credentials import ONE_USE, SECOND, Request, Revocation, Together, Token, credentials_of
 from checks.fold import Described, End
 from checks.record import NONE
+from checks.wall_clock import forgets, wall_clock_of
 from checks.world import World
 
 
@@ -22,7 +23,7 @@ class Deadline(Together):
     if it was not revoked."""
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        known = credentials_of(world)
+        known, clock = credentials_of(world), wall_clock_of(world)
         ends = known.ends(self.contract)
         leeway_ns = int(self.contract.token_leeway_s * SECOND) + bound_ns
         for token, requests in known.genuine():
@@ -32,6 +33,9 @@ class Deadline(Together):
                 if request.sent <= token.deadline + leeway_ns:
                     continue
                 if request.yes:
+                    if request.sent <= token.lasts_to(clock, token.deadline + leeway_ns, request.t):
+                        self.not_judged += 1
+                        continue
                     self.examined += 1
                     late_ms = (request.sent - token.deadline) // 1_000_000
                     self.wrong("late", token.rec, request.rec, client=request.client, late=late_ms,
@@ -52,14 +56,18 @@ class RevocationBound(Together):
         for name, revocation in known.ends(self.contract).items():
             token = known.tokens[name]
             if not token.forged:
-                self._judge(known, token, revocation, revocation.t + int(bound_s * SECOND) + bound_ns)
+                self._judge(world, token, revocation, revocation.t + int(bound_s * SECOND) + bound_ns)
 
-    def _judge(self, known: Credentials, token: Token, revocation: Revocation, from_ns: int) -> None:
+    def _judge(self, world: World, token: Token, revocation: Revocation, from_ns: int) -> None:
+        known, clock = credentials_of(world), wall_clock_of(world)
         requests = known.of.get(token.name, [])
         for request in requests:
             if request.sent <= from_ns:
                 continue
             if request.yes:
+                if forgets(clock, revocation.asked, request.t):
+                    self.not_judged += 1
+                    continue
                 self.examined += 1
                 late_ms = (request.sent - revocation.t) // 1_000_000
                 self.wrong(

@@ -34,6 +34,7 @@ PHASES: dict[int, str] = {
     Phase.LOAD: "the load begins",
     Phase.DRAIN: "sending has ended",
     Phase.DRAINED: "all was waited for",
+    Phase.CLOCK_STEP: "the wall clock of the tester was stepped",
 }
 EVENTS = ("something", "start", "thinking", "tool started", "tool completed", "piece", "completion", "error")
 """Of an agent's run, by the number in a RUN record."""

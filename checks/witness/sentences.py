@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from checks.record import FOREIGN, Kind
+from checks.record import FOREIGN, NOBODY, Kind
 from checks.roster import Roster
 from checks.verdict import Finding, Verdict
 from checks.witness.lines import Lookup, NameOf, Told, line
@@ -46,6 +46,7 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I7", "rows"): "{message} is stored {rows} times in {where}",
     ("I8", "foreign"): "{who} got a message in {where} that nobody had sent in this run",
     ("I8", "unknown"): "{who} got a message in {where} of an author or counter that cannot be: {raw}",
+    ("I8", "nowhere"): "{who} got {message} in a conversation that this run does not have",
     ("I8", "unsent"): "{message} appeared in {where}, but nobody sent it",
     ("I8", "early"): "{message} was delivered in {where} {ms} ms before it was sent",
     ("I8", "elsewhere"): "{message} appeared in another conversation than {where}, where it was sent",
@@ -237,7 +238,7 @@ def _words(facts: Mapping[str, int], roster: Roster) -> dict[str, object]:
     author, counter = facts.get("author", -1), facts.get("counter", 0)
     return {
         **facts,
-        "who": device(roster, facts["client"]) if "client" in facts else "the final read",
+        "who": device(roster, facts["client"]) if facts.get("client", NOBODY) != NOBODY else "the final read",
         "message": message(roster, author, counter),
         "other": message(roster, facts.get("other_author", -1), facts.get("other_counter", 0)),
         "author": person(roster, author),

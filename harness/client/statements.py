@@ -47,12 +47,12 @@ def digest_of(*values: object) -> int:
 
 def write_token(
     journal: Writes, kind: Artefact, client: int, number: int, *, deadline_ns: int = NONE, belongs_to: int = NONE,
-    digest: int = 0, forged: int = 0,
+    digest: int = 0, forged: int = 0, flags: int = 0,
 ) -> int:  # fmt: skip
-    """An artefact that was issued, or forged (`forged`: how, from 1)."""
+    """An artefact that was issued, or forged (`forged`: how, from 1). flags: on which clock it rests, see TOKEN."""
     return journal.write(
-        time.monotonic_ns(), Kind.TOKEN, 0, kind, forged, client, 0, NOBODY, NOBODY, number, deadline_ns, belongs_to, 0,
-        digest,
+        time.monotonic_ns(), Kind.TOKEN, flags, kind, forged, client, 0, NOBODY, NOBODY, number, deadline_ns,
+        belongs_to, 0, digest,
     )  # fmt: skip
 
 

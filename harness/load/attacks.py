@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import gevent
 from locust.exception import StopUser
 
-from checks.record import Artefact, Place, Way
+from checks.record import Artefact, Flag, Place, Way
 from harness.client.flow import Browser, FlowError
 from harness.load.leaving import Leaver
-from harness.load.wallet import Login
-from harness.target.forgery import NUMBERS
+from harness.load.wallet import Held, Login
+from harness.target.forgery import NUMBERS, TIMED
 from harness.target.protocol import Credentials
 from harness.target.tokens import SigningKey
 
@@ -34,11 +35,17 @@ class Attacker(Leaver):
             return
         place, way = self.rng.choice(self.tokens.places)
         for name in self.rng.sample(list(self.tokens.forgeries(key)), count):
-            secret = self.tokens.forge(name, login.credentials, other.user_id, key)
-            held = self.wallet.add(Artefact.ACCESS, secret, forged=NUMBERS[name])
-            self.show(held, place, way)
-        control = self.wallet.add(Artefact.ACCESS, self.tokens.control(login.credentials, key))
+            self.show(self._forged(name, login, other, key), place, way)
+        secret = self.tokens.control(login.credentials, key)
+        made = secret != login.credentials.token
+        control = self.wallet.add(Artefact.ACCESS, secret, flags=Flag.OWN) if made else login.access
         self.show(control, place, way, control=True)
+
+    def _forged(self, name: str, login: Login, other: Credentials, key: SigningKey) -> Held:
+        """A forgery of this name, recorded."""
+        secret = self.tokens.forge(name, login.credentials, other.user_id, key)
+        flags = Flag.OWN if name in TIMED else 0
+        return self.wallet.add(Artefact.ACCESS, secret, forged=NUMBERS[name], flags=flags)
 
     def _show_as_valid(self, login: Login) -> list[int]:
         """As TokenUser, each as the control of a forgery: a place that refuses it cannot pass I31."""
@@ -46,8 +53,7 @@ class Attacker(Leaver):
         for place, way in self.tokens.places:
             if other is not None:
                 name = self.rng.choice(list(self.tokens.forgeries(key)))
-                secret = self.tokens.forge(name, login.credentials, other.user_id, key)
-                self.show(self.wallet.add(Artefact.ACCESS, secret, forged=NUMBERS[name]), place, way)
+                self.show(self._forged(name, login, other, key), place, way)
             statuses.append(self.show(login.access, place, way, control=True))
         return statuses
 
@@ -110,10 +116,10 @@ class Attacker(Leaver):
     def _present_refresh(self, login: Login) -> None:
         """A refresh whose tokens nobody will use; they are told, because they belong to the session."""
         assert login.refresh is not None
-        flow = self.tokens.refresh(login.credentials)
+        flow, sent_ns = self.tokens.refresh(login.credentials), time.monotonic_ns()
         credentials, _ = self.told(flow, Place.AUTH, Way.BODY, login.refresh)
         if credentials is not None:
-            self.wallet.add_login(credentials, 0, login)
+            self.wallet.add_login(credentials, sent_ns, login)
 
     def _somebody_else(self) -> Credentials | None:
         """The credentials of another user of this process, None if there is none."""

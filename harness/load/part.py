@@ -18,6 +18,7 @@ from harness.client.keeping import KeepingSession
 from harness.client.recall import hearing
 from harness.client.session import ChatSession
 from harness.client.tally import Tally
+from harness.client.wall_clock import WallClock
 from harness.load.attained import Attained
 from harness.load.sampler import SelfSampler
 from harness.load.soundness import Soundness
@@ -106,6 +107,7 @@ class Part:
         self.phase(Phase.LOAD)
         self._publisher = Publisher(environment, self.tally)
         self._lag = LoopLag()
+        self._wall = WallClock(self._clock_stepped)
         self._sampler = SelfSampler(self.run_dir / "tables" / "services.jsonl", self.journal.name)
 
     @property
@@ -173,6 +175,11 @@ class Part:
         """Record that a phase of the run begins."""
         now = time.monotonic_ns()
         self.journal.write(now, Kind.PHASE, flags, 0, 0, NOBODY, 0, NOBODY, NOBODY, int(phase), NONE, NONE, 0, 0)
+
+    def _clock_stepped(self, from_ns: int, to_ns: int, by_ns: int) -> None:
+        """Record that the wall clock was stepped: what tokens say of their times is doubtful then (H3)."""
+        step = int(Phase.CLOCK_STEP)
+        self.journal.write(to_ns, Kind.PHASE, 0, 0, 0, NOBODY, 0, NOBODY, NOBODY, step, from_ns, by_ns, 0, 0)
 
     def note(
         self, kind: Kind, client: int, *, conv: int = NOBODY, author: int = NOBODY, counter: int = 0, seq: int = NONE,
@@ -266,6 +273,7 @@ class Part:
         if self._settled:
             self.phase(Phase.DRAINED, int(Flag.TIMEOUT) if self._cut_short else 0)
         gevent.joinall([gevent.spawn(user.disconnect) for user in self.users], timeout=10)
+        self._wall.close()
         latencies = self._publisher.close()
         self._sampler.close()
         footer = {**TRANSPORT.since(self._transport_before), "lag_ms": self._lag.close()}

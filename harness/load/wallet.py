@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
-from checks.record import NONE, Artefact
-from harness.client.deadline import SECOND, deadline_of
+from checks.record import NONE, Artefact, Flag
 from harness.client.statements import Name, Writes, digest_of, write_token
+from harness.client.wall_clock import SECOND, deadline_of
 from harness.target.protocol import Credentials
 from harness.target.tokens import BegunLogin
 
@@ -56,12 +56,13 @@ class Wallet:
 
     def add(
         self, kind: Artefact, secret: str, *, deadline_ns: int = NONE, belongs_to: Held | None = None, digest: int = 0,
-        forged: int = 0,
+        forged: int = 0, flags: int = 0,
     ) -> Held:  # fmt: skip
+        """flags: on which clock the artefact rests, see TOKEN."""
         self._count += 1
         write_token(
             self._journal, kind, self._client, self._count, deadline_ns=deadline_ns, digest=digest, forged=forged,
-            belongs_to=NONE if belongs_to is None else belongs_to.name[1],
+            belongs_to=NONE if belongs_to is None else belongs_to.name[1], flags=flags,
         )  # fmt: skip
         return Held((self._client, self._count), secret, deadline_ns)
 
@@ -77,5 +78,8 @@ class Wallet:
                 belongs_to=None if before is None else before.refresh,
             )
         deadline = deadline_of(credentials.expires_at, claims.get("iat"), sent_ns, time.monotonic_ns())
-        access = self.add(Artefact.ACCESS, credentials.token, deadline_ns=deadline, belongs_to=refresh, digest=person)
+        access = self.add(
+            Artefact.ACCESS, credentials.token, deadline_ns=deadline.ns, belongs_to=refresh, digest=person,
+            flags=(Flag.OWN if deadline.by_own_clock else 0) | (Flag.ACCEPTED if deadline.clocks_agree else 0),
+        )  # fmt: skip
         return Login(credentials, access, refresh)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from checks.record import FOREIGN, Kind
+from checks.record import FOREIGN, Flag, Kind
 from checks.verdict import Finding
 from checks.witness import Told
 from checks.witness.lines import MESSAGE_KINDS
@@ -28,6 +28,7 @@ _OF_MESSAGES = np.zeros(256, dtype=bool)
 _OF_MESSAGES[[int(kind) for kind in MESSAGE_KINDS]] = True
 _OF_TOKENS = np.zeros(256, dtype=bool)
 _OF_TOKENS[[Kind.REQUEST, Kind.REVOKE]] = True
+_AGAIN = frozenset(("repeated", "repeated-later"))
 _JOINING = frozenset((Kind.JOIN, Kind.READ))
 
 Keys = npt.NDArray[np.uint64]
@@ -42,6 +43,7 @@ class Wanted:
     artefacts: set[int] = field(default_factory=set)
     runs: set[tuple[int, int, int]] = field(default_factory=set)
     reads: set[int] = field(default_factory=set)
+    joins: set[tuple[int, int, int]] = field(default_factory=set)
     found: list[Told] = field(default_factory=list)
 
     def take(self, told: Told) -> None:
@@ -61,6 +63,8 @@ def wanted_of(finding: Finding, proof: Sequence[Told]) -> Wanted:
         author, counter = int(r["author"]), int(r["counter"])
         if told.kind in MESSAGE_KINDS and author < FOREIGN and counter:
             wanted.messages.add(_pair(author, counter))
+            if finding.what in _AGAIN and told.kind is Kind.DELIVER:
+                wanted.joins.add((told.journal, int(r["conn"]), int(r["conv"])))
         elif told.kind in (Kind.REQUEST, Kind.REVOKE) and counter:
             wanted.artefacts.add(_pair(author, counter))
         elif told.kind is Kind.TOKEN:
@@ -89,7 +93,9 @@ def _pass(history: History, asked: Sequence[Wanted], answer: Sequence[Wanted]) -
         np.array(sorted(set().union(*(getattr(one, name) for one in asked))), dtype=np.uint64)
         for name in ("messages", "numbers", "artefacts")
     )
-    others = any(one.runs or one.reads for one in asked)
+    others = np.zeros(256, dtype=bool)
+    others[[Kind.RUN, Kind.READ_END]] = any(one.runs or one.reads for one in asked)
+    others[Kind.JOIN] = any(one.joins for one in asked)
     for number, view in enumerate(history.journals):
         records = view.records
         for start in range(0, len(records), CHUNK):
@@ -98,9 +104,12 @@ def _pass(history: History, asked: Sequence[Wanted], answer: Sequence[Wanted]) -
                 _deal(Told(number, start + int(at) + 1, chunk[at].copy()), asked, answer)
 
 
-def _hits(chunk: npt.NDArray[Any], messages: Keys, numbers: Keys, artefacts: Keys, others: bool) -> npt.NDArray[Any]:
+def _hits(
+    chunk: npt.NDArray[Any], messages: Keys, numbers: Keys, artefacts: Keys, others: npt.NDArray[np.bool_]
+) -> npt.NDArray[Any]:
+    """others: kinds of which all are hits."""
     kind = chunk["kind"]
-    hit = np.zeros(len(chunk), dtype=bool)
+    hit: npt.NDArray[np.bool_] = others[kind]
     if len(messages) or len(artefacts):
         keys = _keys(chunk["author"], chunk["counter"])
         hit |= np.isin(keys, messages) & _OF_MESSAGES[kind]
@@ -109,8 +118,6 @@ def _hits(chunk: npt.NDArray[Any], messages: Keys, numbers: Keys, artefacts: Key
         hit |= (kind == Kind.TOKEN) & np.isin(_keys(chunk["client"], chunk["counter"]), artefacts)
     if len(numbers):
         hit |= np.isin(_keys(chunk["conv"], chunk["seq"]), numbers) & _OF_MESSAGES[kind]
-    if others:
-        hit |= (kind == Kind.RUN) | (kind == Kind.READ_END)
     return np.flatnonzero(hit)
 
 
@@ -137,6 +144,9 @@ def _deal(told: Told, asked: Sequence[Wanted], answer: Sequence[Wanted]) -> None
         elif kind is Kind.READ_END:
             if int(r["conv"]) in one.reads:
                 into.take(told)
+        elif kind is Kind.JOIN:
+            if (told.journal, int(r["conn"]), int(r["conv"])) in one.joins:
+                into.take(told)
         elif owned in one.artefacts:
             into.take(told)
 
@@ -150,6 +160,11 @@ def _when(told: Told) -> tuple[int, int, int]:
     return int(told.record["t"]), told.journal, told.index
 
 
+def _goes_on(told: Told) -> bool:
+    """A JOIN that asked to go on behind a number, or was told that nothing was missed."""
+    return int(told.record["aux"]) >= 0 or bool(told.record["flags"] & Flag.CONTINUED)
+
+
 PROOF_MAX, CONTEXT_MAX, HEARERS = 6, 6, 2
 
 
@@ -160,13 +175,15 @@ class _Choice:
         self._known = {(told.journal, told.index) for told in proof}
         self._listeners = {int(t.record["client"]) for t in proof if t.kind in (Kind.DELIVER, Kind.REPLAY, Kind.JOIN)}
         self._listeners |= {finding.facts["client"]} if "client" in finding.facts else set()
-        again = finding.what in ("repeated", "repeated-later")
-        self._attempts = {int(t.record["attempt"]) for t in proof if t.kind is Kind.DELIVER} if again else set()
-        """Of a duplicate: sendings of which no copy came twice did not make it."""
+        self._again = finding.what in _AGAIN
+        self._attempts: set[int] = set()
+        """Of a duplicate: which sendings its copies are of. Another sending did not make it."""
         self._final = "client" not in finding.facts  # then it is about what became of a message, not of a listener
 
     def made(self, found: Iterable[Told]) -> tuple[list[Told], list[Told]]:
         left = sorted((t for t in found if (t.journal, t.index) not in self._known), key=_when)
+        if self._again:
+            left = self._made_by(left)
         belongs = [t for t in left if self._belongs(t)]
         proof = sorted(self._proof + belongs[: max(0, PROOF_MAX - len(self._proof))], key=_when)
         heard: dict[tuple[int, int], int] = {}
@@ -181,6 +198,23 @@ class _Choice:
                 context.append(told)
         mine = {(told.journal, told.index) for told in proof}
         return proof, [t for t in context if (t.journal, t.index) not in mine][:CONTEXT_MAX]
+
+    def _made_by(self, left: list[Told]) -> list[Told]:
+        """Tell what made a duplicate, and return what is left to choose from.
+
+        Copies of several sendings come of the sender's retry. Copies of one sending are the platform's, perhaps
+        because the device went on from where it had been."""
+        copies = [t for t in (*self._proof, *left) if t.kind is Kind.DELIVER]
+        copies = sorted((t for t in copies if int(t.record["client"]) in self._listeners), key=_when)
+        self._attempts = {int(t.record["attempt"]) for t in copies}
+        sent = [t for t in self._proof if t.kind is Kind.INVOKE and int(t.record["attempt"]) not in self._attempts]
+        if any(t.kind is Kind.INVOKE and int(t.record["attempt"]) in self._attempts for t in left):
+            self._proof = [t for t in self._proof if t not in sent]
+            left = sorted([*left, *sent], key=_when)
+        if len(self._attempts) > 1 or not copies:
+            return [t for t in left if t.kind is not Kind.JOIN]
+        first, last = copies[0], copies[-1]
+        return [t for t in left if t.kind is not Kind.JOIN or (_goes_on(t) and _when(first) < _when(t) < _when(last))]
 
     def _belongs(self, told: Told) -> bool:
         """What the sentence speaks of: how the message was sent and answered, whatever the listener heard of it, what

@@ -222,6 +222,8 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
 }  # fmt: skip
 """Every way by which a token can be wrong, by name."""
 
+TIMED: frozenset[str] = frozenset(("issued_in_the_future", "not_yet_valid", "expired"))
+"""Those that are wrong only by their times: a tester whose wall clock is an hour off makes valid tokens of them."""
 WITHOUT_KEY: tuple[str, ...] = (
     "bad_signature", "no_signature", "algorithm_none", "hmac_with_public_pem", "hmac_with_public_jwk",
     "other_algorithm_of_the_key", "foreign_key", "key_in_the_header", "edited_payload", "more_permissions",

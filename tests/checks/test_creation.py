@@ -100,12 +100,14 @@ def test_a_journal_that_nobody_declared_may_lack_its_end(new_history: Callable[.
     assert verdicts["I8"].outcome is Outcome.UNKNOWN
 
 
-@pytest.mark.parametrize(("author", "n", "conv"), [(4, 1, 0), (ANN, COUNTER_MAX, 0), (ANN, 1, 2)])
-def test_what_cannot_be(new_history: Callable[..., Any], author: int, n: int, conv: int) -> None:
+@pytest.mark.parametrize(
+    ("author", "n", "conv", "what"), [(4, 1, 0, "unknown"), (ANN, COUNTER_MAX, 0, "unknown"), (ANN, 1, 2, "nowhere")]
+)
+def test_what_cannot_be(new_history: Callable[..., Any], author: int, n: int, conv: int, what: str) -> None:
     """The first author, counter and conversation beyond all that there are."""
     history = new_history().add(Kind.CONNECT, 4, conn=9).hear(BOB, author, n, 1, conv=conv)
     verdict = history.judge()["I8"]
-    assert (verdict.violations, [finding.what for finding in verdict.findings]) == (1, ["unknown"])
+    assert (verdict.violations, [finding.what for finding in verdict.findings]) == (1, [what])
 
 
 def test_messages_of_the_platform_itself(new_history: Callable[..., Any]) -> None:

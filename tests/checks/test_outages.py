@@ -299,3 +299,15 @@ def test_as_much_lag_as_is_allowed(outage: Callable[..., Any]) -> None:
     slow = login(outage(), 16, 503, 1.5)
     slow.facts = {"lag_bound_ms": 1.0}
     assert findings(slow) == ["slow"]
+
+
+def test_what_a_torn_journal_leaves_proven(outage: Callable[..., Any]) -> None:
+    """A fault that is not on record may explain a refusal; no fault explains a forgery that was believed."""
+    history = ask(outage(), 5, 401)
+    history.add(Kind.TOKEN, ANN, attempt=int(Artefact.ACCESS), counter=2, proc=3)
+    history.add(Kind.PROBE, journal=2)
+    history.torn = {2}
+    said = verdict(history)
+    assert (said.outcome, said.violations) == (Outcome.UNKNOWN, 0)
+    assert "the faults that explain 1 refusals and errors" in said.why
+    assert findings(ask(history, 16, 200, counter=2)) == ["believed"]

@@ -101,6 +101,114 @@ def test_a_retry_did_not_make_the_duplicate_of_the_first_sending() -> None:
     assert ([t.index for t in proof], [t.index for t in context]) == ([1, 3, 4], [2])
 
 
+@pytest.mark.parametrize(
+    ("copies", "again", "proven"),
+    [
+        ((2, 2), {"conn": 9, "aux": 0}, ["invoke 2", "ok 2", "deliver 2", "join", "deliver 2"]),
+        ((2, 2), {"conn": 9}, ["invoke 2", "ok 2", "deliver 2", "deliver 2"]),
+        ((2, 2), {"conn": 2, "flags": int(Flag.CONTINUED)}, ["invoke 2", "ok 2", "deliver 2", "join", "deliver 2"]),
+        ((1, 2), {"conn": 9, "aux": 0}, ["invoke 1", "invoke 2", "ok 2", "deliver 1", "deliver 2"]),
+        ((2, 1), {"conn": 9, "aux": 0}, ["invoke 1", "invoke 2", "ok 2", "deliver 2", "deliver 1"]),
+        ((1, 1), {"conn": 9, "aux": 0}, ["invoke 1", "deliver 1", "join", "deliver 1"]),
+    ],
+    ids=["resumed", "joined anew", "resumed on the same connection", "retried", "retried, the other way round",
+         "the first sending, resumed"],
+)  # fmt: skip
+def test_what_made_a_duplicate(
+    new_history: Callable[..., Any], copies: tuple[int, int], again: dict[str, int], proven: list[str]
+) -> None:
+    """Ann sent twice. Copies of one sending are not the retry's doing: it is no proof, and where the device resumed
+    that is shown; copies of two sendings are, and a reconnection in between is no proof."""
+    history = new_history(at_most_once="device").join(0).join(1)
+    history.send(0, 1).send(0, 1, attempt=2).ack(0, 1, 1, attempt=2)
+    history.hear(1, 0, 1, 1, attempt=copies[0]).join(1, head=1, **again)
+    history.hear(1, 0, 1, 1, attempt=copies[1], conn=again["conn"])
+    verdict = history.judge()["I6"]
+    (finding,), rows = verdict.findings, history.arrays()[0]
+    records = {n: Told(0, n, row) for n, row in enumerate(rows, start=1)}
+    proof = [records[index] for _, index in finding.records]
+    chosen, context = choose(finding, proof, [t for t in records.values() if t.index > 2])
+    names = {Kind.JOIN: "join"}
+    assert [names.get(t.kind, f"{t.kind.name.lower()} {int(t.record['attempt'])}") for t in chosen] == proven
+    assert not {t.index for t in chosen} & {t.index for t in context}
+    words = history.tell(verdict).sentence
+    assert words.endswith(
+        "again on a later connection, after it had been delivered to this device already"
+        if again["conn"] == 9
+        else "again, after it had been delivered there already"
+    )
+
+
+TAGGED = {"flags": int(Flag.FOREIGN_RUN)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "slots", "words"),
+    [
+        (Kind.DELIVER, TAGGED, "bob on tab 1 got a message in room-1 that nobody had sent in this run"),
+        (Kind.STORED, TAGGED, "the final read got a message in room-1 that nobody had sent in this run"),
+        (Kind.DELIVER, TAGGED | {"author": NOBODY, "counter": 0, "aux": 0},
+         "bob on tab 1 got a message in room-1 that nobody had sent in this run"),
+        (Kind.DELIVER, {"author": 9},
+         "bob on tab 1 got a message in room-1 of an author or counter that cannot be: author 9, counter 7"),
+        (Kind.DELIVER, {"conv": 5}, "bob on tab 1 got #7 of ann in a conversation that this run does not have"),
+        (Kind.DELIVER, {}, "#7 of ann appeared in room-1, but nobody sent it"),
+        (Kind.STORED, {}, "#7 of ann appeared in room-1, but nobody sent it"),
+    ],
+)  # fmt: skip
+def test_words_of_messages_that_nobody_sent(
+    new_history: Callable[..., Any], kind: Kind, slots: dict[str, int], words: str
+) -> None:
+    """I8: of another run, of none, of nobody, of nowhere, or of a user who did not send it."""
+    history = new_history().add(Kind.CONNECT, 0, conn=1).join(1)
+    listener = NOBODY if kind is Kind.STORED else 1
+    known = {"author": 0, "counter": 7, "conv": 0, "attempt": 1, "conn": 0 if kind is Kind.STORED else 2, "seq": 1}
+    verdict = history.add(kind, listener, **known | slots).judge()["I8"]
+    assert history.tell(verdict).sentence == words
+
+
+@pytest.mark.parametrize("heard_first", [False, True])
+def test_words_of_a_message_in_another_conversation(new_history: Callable[..., Any], heard_first: bool) -> None:
+    """I8: the room where it was sent is the one that its sending names, in whatever order journals are read."""
+    history = new_history().join(1).join(0, conv=1, journal=1).join(3, conv=1, journal=1)
+    if heard_first:
+        history.hear(3, 0, 1, 1, conv=1, journal=0, conn=9, t=20_000_000).send(0, 1, conv=0, journal=1, t=10_000_000)
+    else:
+        history.send(0, 1, conv=0).hear(3, 0, 1, 1, conv=1, journal=1, conn=9)
+    verdict = history.judge()["I8"]
+    assert verdict.violations == 1
+    assert history.tell(verdict).sentence == "#1 of ann appeared in another conversation than room-1, where it was sent"
+
+
+@pytest.mark.parametrize(
+    ("kind", "slots", "words"),
+    [
+        (Kind.DELIVER, {}, "eve heard #1 of ann in room-1 without being a member"),
+        (Kind.REPLAY, {}, "eve heard #1 of ann in room-1 without being a member"),
+        (Kind.DELIVER, {"conv": 1, "flags": int(Flag.MISROUTED)},
+         "eve heard #1 of ann of room-2 under the name of another conversation"),
+        (Kind.RUN, {"author": FOREIGN, "attempt": 1},
+         "eve was sent an agent's answer in room-1 without being a member"),
+        (Kind.PRESENCE, {"counter": 1}, "eve was shown who is online in room-1 without being a member"),
+        (Kind.SEEN, {"proc": int(State.READ_MARK)},
+         "eve was shown an edit or a read mark of room-1 without being a member"),
+        (Kind.DELIVER, TAGGED, None),
+        (Kind.DELIVER, TAGGED | {"author": AGENT, "counter": 0}, None),
+        (Kind.DELIVER, {"flags": int(Flag.CORRUPT)}, None),
+    ],
+)  # fmt: skip
+def test_words_of_what_strangers_were_sent(
+    new_history: Callable[..., Any], kind: Kind, slots: dict[str, int], words: str | None
+) -> None:
+    """I12: each thing by its name. A body of another run does not say where it belongs: that is I8's."""
+    known = {"author": 0, "counter": 1, "conv": 0, "attempt": 1, "conn": 4, "seq": 1, "digest": 1, "size": 10}
+    history = new_history().send(0, 1).add(Kind.CONNECT, 3, conn=4).add(kind, 3, **known | slots)
+    verdict = history.judge()["I12"]
+    assert bool(verdict.violations) == (words is not None)
+    if words is not None:
+        assert history.tell(verdict).sentence == words
+
+
 def test_a_forgotten_fact_costs_no_verdict() -> None:
     """A finding without the facts that its sentence needs is told all the same."""
     words = sentence(Finding(what="number", facts={"conv": 0}), verdict("I2"), ROSTER)

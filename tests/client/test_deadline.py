@@ -7,7 +7,7 @@ import time
 import pytest
 
 from checks.record import NONE
-from harness.client.deadline import SECOND, deadline_of
+from harness.client.wall_clock import SECOND, deadline_of
 
 LIVES_S = 60
 JITTER_NS = SECOND // 10
@@ -20,7 +20,7 @@ def deadline(skew_s: float, rounded: bool = False) -> tuple[int, int]:
     issued_at = time.time() + skew_s
     issued_at = float(int(issued_at)) if rounded else issued_at
     received_ns = time.monotonic_ns()
-    return deadline_of(issued_at + LIVES_S, issued_at, sent_ns, received_ns), sent_ns + LIVES_S * SECOND
+    return deadline_of(issued_at + LIVES_S, issued_at, sent_ns, received_ns).ns, sent_ns + LIVES_S * SECOND
 
 
 @pytest.mark.parametrize("skew_s", [0.0, 3600.0, -3600.0])
@@ -39,17 +39,17 @@ def test_whole_seconds_are_no_wrong_clock() -> None:
 def test_without_a_time_of_issue_the_deadline_is_taken_as_said() -> None:
     """Nothing is known of the platform's clock."""
     now_ns = time.monotonic_ns()
-    assert abs(deadline_of(time.time() + 5, None, now_ns, now_ns) - now_ns - 5 * SECOND) <= JITTER_NS
+    assert abs(deadline_of(time.time() + 5, None, now_ns, now_ns).ns - now_ns - 5 * SECOND) <= JITTER_NS
 
 
 def test_what_has_no_end_has_no_deadline() -> None:
     """NONE, whenever it was issued."""
-    assert deadline_of(None, time.time(), 0, 1) == NONE
+    assert deadline_of(None, time.time(), 0, 1).ns == NONE
 
 
 def test_a_slow_answer_blames_nobody() -> None:
     """When exactly a platform with a wrong clock issued is not known: then it was at the last moment that can be."""
     received_ns = time.monotonic_ns()
     issued_at = time.time() - 3600
-    found = deadline_of(issued_at + LIVES_S, issued_at, received_ns - 3 * SECOND, received_ns)
+    found = deadline_of(issued_at + LIVES_S, issued_at, received_ns - 3 * SECOND, received_ns).ns
     assert abs(found - received_ns - LIVES_S * SECOND) <= JITTER_NS

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from checks.record import Kind
@@ -83,6 +85,42 @@ def test_two_runs_from_the_web_ui(
     described = [json.loads((run / "run.json").read_text()) for run in seen]
     assert len({run["tag"] for run in described}) == 2
     assert [json.loads((run / "verdict.json").read_text())["outcome"] for run in seen] == ["PASS", "PASS"]
+
+
+@pytest.mark.parametrize(
+    ("autostart", "workers"), [(True, ()), (False, ("--processes", "2"))], ids=["autostart", "form, two workers"]
+)
+def test_a_stop_before_the_planned_end(
+    command: Callable[..., list[str]],
+    runs: Path,
+    platform: Any,
+    environment: Callable[..., dict[str, str]],
+    port: int,
+    tmp_path: Path,
+    autostart: bool,
+    workers: tuple[str, ...],
+) -> None:
+    """Stop is pressed after some seconds of 60: never PASS, whatever was seen. The first line says it, what was
+    recorded is judged, and the process ends with the code of that run."""
+    options = ("--autostart", "-u", "6", "-r", "6", "-t", "60s") if autostart else ()
+    arguments = command(*options, *workers, story="tests/load/stories/talking.py")
+    log = tmp_path / "locust.log"
+    with web_ui(arguments, environment(platform), port, log, 3) as ui:
+        if not autostart:
+            started = ui.post("/swarm", data={"user_count": 6, "spawn_rate": 6, "run_time": "60s"})
+            assert started.json()["success"] is True, started.text
+        _until(lambda: _live(ui, lambda told: told["messages"]["heard"] > 0), 60)
+        assert ui.post("/stop").json()["success"] is True
+        live = _until(lambda: _live(ui, lambda told: told["state"] == "finished"), 60)
+        assert (live["outcome"], live["exit_code"]) == ("UNKNOWN", 3)
+    verdict = json.loads((runs / "latest" / "verdict.json").read_text())
+    assert re.fullmatch(r"UNKNOWN \(stopped after \d+ of 60 s\)", verdict["headline"])
+    assert verdict["exit_code"] == 3
+    checks = {check["id"]: check for check in verdict["checks"] + verdict["harness"]}
+    assert checks["H4"]["outcome"] == "UNKNOWN"
+    assert checks["H4"]["why"].startswith("stopped after ")
+    assert (checks["H1"]["outcome"], checks["I12"]["outcome"]) == ("PASS", "PASS")
+    assert verdict["headline"] in log.read_text()
 
 
 def test_what_breaks_stands_in_the_tab(

@@ -142,7 +142,10 @@ def connected(row: dict[str, Any]) -> list[Any]:
         (connected({"kind": "connect", "flags": "own"}), r"2: 'flags' is 'own': expected a list of corrupt, misrouted"),
         (connected({"kind": "join", "client": 3}), r"2: client 3 is a number, but earlier rows give names"),
         (connected({"kind": "connect", "client": None}), r"2: client is None: expected a number or a name"),
-        (connected({"kind": "phase", "phase": "over"}), r"2: 'phase' is 'over': choose one of load, drain, drained\."),
+        (
+            connected({"kind": "phase", "phase": "over"}),
+            r"2: 'phase' is 'over': choose one of load, drain, drained, clock_step\.",
+        ),
         (connected({"kind": "connect", "time_ns": 1.5}), r"2: 'time_ns' is 1\.5: expected a whole number\."),
         (connected({"kind": "connect", "journal": 3}), r"2: 'journal' is 3: expected a name\."),
         ([{"kind": "deliver", "client": 1, "time_ns": 1}], r"1: a deliver needs a 'connect' row of its client before"),

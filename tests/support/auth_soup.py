@@ -48,6 +48,8 @@ class _Cook:
         self.tame = rng.random() < 0.5
         self.over: set[tuple[int, int]] = set()
         self.t = 1_000
+        self.stepped: dict[int, int] = {}
+        self.steps = rng.choice((0, 0.3))
 
     def tick(self) -> int:
         self.t += self.rng.randint(1, 6)
@@ -71,9 +73,10 @@ class _Cook:
         rng = self.rng
         client = rng.randrange(self.clients)
         act = rng.choices(
-            (self.token, self.request, self.revoke, self.change, self.see, self.login, self.fault, self.talk),
-            (5, 12, 1, 3, 5, 1, 0.5, 8),
-        )[0]
+            (self.token, self.request, self.revoke, self.change, self.see, self.login, self.fault, self.talk,
+             self.clock_step),
+            (5, 12, 1, 3, 5, 1, 0.5, 8, self.steps),
+        )[0]  # fmt: skip
         act(self.home[client], self.tick(), client)
 
     def token(self, journal: _Journal, t: int, client: int) -> None:
@@ -87,6 +90,7 @@ class _Cook:
             Kind.TOKEN, t, client=client, counter=number, attempt=int(rng.choice(list(Artefact))),
             proc=forged, seq=rng.choice((NONE, t + rng.randint(1, 80))),
             aux=rng.choice((NONE, rng.randint(1, 6))), digest=rng.choice((1, 1, 1, 2)),
+            flags=int(rng.choice((0, 0, Flag.OWN, Flag.ACCEPTED))),
         )  # fmt: skip
 
     def request(self, journal: _Journal, t: int, client: int) -> None:
@@ -141,6 +145,13 @@ class _Cook:
     def fault(self, journal: _Journal, t: int, client: int) -> None:
         rng = self.rng
         journal.write(Kind.FAULT, t, author=FOREIGN + rng.randint(0, 1), flags=rng.choice((0, int(Flag.OWN))))
+
+    def clock_step(self, journal: _Journal, t: int, client: int) -> None:
+        """Of the process of this journal; before the last look before it nothing had happened since the step before."""
+        begun = max(self.stepped.get(journal.number, 0) + 1, self.before())
+        self.stepped[journal.number] = t
+        by = self.rng.choice((-80, -20, 20, 80))
+        journal.write(Kind.PHASE, t, counter=int(Phase.CLOCK_STEP), seq=min(begun, t), aux=by)
 
     def talk(self, journal: _Journal, t: int, client: int) -> None:
         """Connections that come and go, messages said and heard."""

@@ -51,10 +51,11 @@ TESTS = {
     "I7": "stored", "I8": "creation", "I9": "answers", "I10": "heard", "I11": "answers", "I12": "heard",
     "I13": "revoked", "I14": "answers", "I15": "heard", "I16": "reads", "I17": "reads", "I18": "shared_writes",
     "I19": "resume", "I20": "resume", "I21": "resume", "I22": "devices", "I24": "runs", "I25": "liveness",
-    "I26": "fairness", "I27": "presence", "I28": "availability", "I29": "validity", "I30": "validity",
-    "I31": "forgery", "I32": "single_use", "I33": "single_use", "I34": "authority", "I35": "outages",
-    "I36": "limits budget", "I37": "limits budget", "I38": "limits budget", "I39": "limits budget",
-    "I40": "breakers", "I41": "accounts news", "I42": "accounts", "H6": "truth",
+    "I26": "fairness", "I27": "presence", "I28": "availability", "I29": "validity wall_clock",
+    "I30": "validity wall_clock", "I31": "forgery wall_clock", "I32": "single_use wall_clock", "I33": "single_use",
+    "I34": "authority wall_clock", "I35": "outages wall_clock", "I36": "limits budget wall_clock",
+    "I37": "limits budget wall_clock", "I38": "limits budget wall_clock", "I39": "limits budget wall_clock",
+    "I40": "breakers", "I41": "accounts news", "I42": "accounts", "H3": "health wall_clock", "H6": "truth",
 }  # fmt: skip
 """Check → the files of its literal histories; those of the record itself are in test_health."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from oracle_history import History, Opinion, R
+from oracle_history import FOREVER, History, Opinion, R
 
-from checks.record import CONTROL, NONE, Artefact, Flag, Kind, Place, State
+from checks.record import CONTROL, NONE, Artefact, Flag, Kind, Phase, Place, State
 
 Name = tuple[int, int]
+NS = 1_000_000_000
 ONE_USE = (Artefact.REFRESH, Artefact.TICKET, Artefact.STATE, Artefact.CODE)
 
 
@@ -84,52 +85,102 @@ def proven(h: History, token: R, request: R) -> bool:
     return token.attempt in ONE_USE or bool(before)
 
 
+def steps(h: History, since: int, until: int) -> list[R]:
+    """Steps of the wall clock that may have happened between two times; `seq` to `t`, by `aux`."""
+    found = [r for r in h.of(Kind.PHASE) if r.counter == Phase.CLOCK_STEP]
+    return [r for r in found if not (r.t < since or r.seq > until)]
+
+
+def back(h: History, since: int, until: int) -> int:
+    return sum(max(0, -r.aux) for r in steps(h, since, until))
+
+
+def ahead(h: History, since: int, until: int) -> int:
+    return sum(max(0, r.aux) for r in steps(h, since, until))
+
+
+def under_way(token: R) -> int:
+    """It may have been issued a second before it was recorded."""
+    return token.t - NS
+
+
+def by_a_doubtful_clock(h: History, token: R) -> bool:
+    """It rests on the clock of a process that was stepped, at a time when nobody saw that it was right: on the same
+    side of each step as a token by which the clocks agreed."""
+    if not token.flags & Flag.OWN:
+        return False
+    own = [r for r in steps(h, -FOREVER, FOREVER) if r.journal == token.journal]
+    good = [r for r in h.of(Kind.TOKEN) if r.flags & Flag.ACCEPTED and r.journal == token.journal]
+    beside = [
+        r for r in good if all(max(r.t, token.t) < s.seq or min(r.t, token.t) > s.t for s in own)
+    ]  # fmt: skip
+    return bool(own) and not beside
+
+
+def valid_by_a_step(h: History, token: R, until: int) -> bool:
+    """A forgery that is wrong by its times alone."""
+    ours = bool(token.flags & Flag.OWN)
+    return ours and (by_a_doubtful_clock(h, token) or bool(steps(h, under_way(token), until)))
+
+
+def stepped(count: int) -> str:
+    return f"{count} rest on the wall clock" if count else ""
+
+
 def deadline(h: History) -> Opinion:
     """I29: nothing is accepted that was sent after its deadline and the leeway."""
-    examined = violations = 0
+    examined = violations = doubtful = 0
     for token in genuine(h):
         for r in presenting(h, name_of(token)) if token.seq != NONE else []:
-            if r.seq > token.seq + ns(h.contract.token_leeway_s):
+            ended = token.seq + ns(h.contract.token_leeway_s)
+            later = r.seq <= ended + back(h, under_way(token), r.t)
+            if r.seq > ended and yes(r) and (later or by_a_doubtful_clock(h, token)):
+                doubtful += 1
+            elif r.seq > ended:
                 violations += yes(r)
                 still_held = revocation(h, name_of(token)) is None
                 examined += yes(r) or (no(r) and still_held and proven(h, token, r))
-    return Opinion(examined, violations)
+    return Opinion(examined, violations, True, stepped(doubtful))
 
 
 def revocation_bound(h: History) -> Opinion:
     """I30: nothing is accepted that was sent later than the bound after its revocation was confirmed."""
-    bound, examined, violations = h.contract.revocation_bound_s, 0, 0
+    bound, examined, violations, doubtful = h.contract.revocation_bound_s, 0, 0, 0
     for token in genuine(h) if bound is not None else ():
         revoked = revocation(h, name_of(token))
         for r in presenting(h, name_of(token)) if revoked else []:
             assert revoked is not None
             assert bound is not None
-            if r.seq > revoked.t + ns(bound):
+            if r.seq > revoked.t + ns(bound) and yes(r) and back(h, revoked.seq, r.t):
+                doubtful += 1
+            elif r.seq > revoked.t + ns(bound):
                 violations += yes(r)
                 fresh = token.seq == NONE or r.t < token.seq
                 examined += yes(r) or (no(r) and fresh and proven(h, token, r))
-    return Opinion(examined, violations, bound is not None)
+    return Opinion(examined, violations, bound is not None, stepped(doubtful))
 
 
 def forgery(h: History) -> Opinion:
     """I31: no forgery is accepted; its refusal counts beside an accepted control."""
-    examined = violations = doubts = 0
+    examined = violations = doubtful = 0
     known = tokens(h)
     shown = [r for r in h.of(Kind.REQUEST) if r.proc & CONTROL or (r.message in known and known[r.message].proc)]
     refused_controls = set()
     for r in shown:
         if r.message not in known or not known[r.message].proc:
             continue
-        violations += yes(r)
-        examined += yes(r)
+        spared = yes(r) and valid_by_a_step(h, known[r.message], r.t)
+        doubtful += spared
+        violations += yes(r) and not spared
+        examined += yes(r) and not spared
         if no(r) and not yes(r):
             same = [o for o in shown if _beside(o, r) and not (o.message in known and known[o.message].proc)]
             after = min((o for o in same if o.place > r.place), key=lambda o: o.place, default=None)
             examined += after is not None and yes(after)
             if after is not None and no(after):
                 refused_controls.add(after)
-    doubts = len(refused_controls)
-    return Opinion(examined, violations, True, f"{doubts} controls refused" if doubts else "")
+    doubts = f"{len(refused_controls)} controls refused" if refused_controls else ""
+    return Opinion(examined, violations, True, doubts + stepped(doubtful))
 
 
 def _beside(one: R, other: R) -> bool:
@@ -142,26 +193,28 @@ def _beside(one: R, other: R) -> bool:
     )  # fmt: skip
 
 
-def _second_uses(token: R, shown: list[R], grace: int) -> tuple[int, int]:
-    """(examined, violations) of a use after the first accepted one."""
+def _second_uses(h: History, shown: list[R], grace: int) -> tuple[int, int, int]:
+    """(examined, violations, not judged) of a use after the first accepted one."""
     accepted = sorted((r for r in shown if yes(r)), key=lambda r: (r.t, r))
     if not accepted:
-        return 0, 0
-    twice = [r for r in accepted[1:] if not grace or r.seq > accepted[0].t + grace]
-    return len(twice) + sum(no(r) for r in shown), len(twice)
+        return 0, 0, 0
+    first = accepted[0]
+    twice = [r for r in accepted[1:] if not grace or r.seq > first.t + grace]
+    sure = [r for r in twice if not grace or r.seq > first.t + grace + back(h, first.seq, r.t)]
+    return len(sure) + sum(no(r) for r in shown), len(sure), len(twice) - len(sure)
 
 
 def refresh(h: History) -> Opinion:
     """I32: one use, punished reuse, the same person."""
-    c, examined, violations = h.contract, 0, 0
+    c, examined, violations, doubtful = h.contract, 0, 0, 0
     grace = ns(c.refresh_grace_s)
     reuses: dict[frozenset[Name], R] = {}
     for token in genuine(h) if c.refresh_single_use else ():
         if token.attempt != Artefact.REFRESH:
             continue
         shown = presenting(h, name_of(token))
-        seen, wrong = _second_uses(token, shown, grace)
-        examined, violations = examined + seen, violations + wrong
+        seen, wrong, open_ = _second_uses(h, shown, grace)
+        examined, violations, doubtful = examined + seen, violations + wrong, doubtful + open_
         first = min((r for r in shown if yes(r)), key=lambda r: (r.t, r), default=None)
         for r in shown if first else []:
             assert first is not None
@@ -173,11 +226,14 @@ def refresh(h: History) -> Opinion:
         for group, reuse in reuses.items():
             for token in genuine(h):
                 for r in presenting(h, name_of(token)) if name_of(token) in group else []:
-                    if r.seq > reuse.t + ns(c.revocation_bound_s):
+                    late = r.seq > reuse.t + ns(c.revocation_bound_s)
+                    if late and yes(r) and steps(h, under_way(tokens(h)[reuse.message]), r.t):
+                        doubtful += 1
+                    elif late:
                         violations += yes(r)
                         examined += yes(r) or (no(r) and (token.seq == NONE or r.t < token.seq))
     seen, wrong = _same_person(h)
-    return Opinion(examined + seen, violations + wrong, c.refresh_single_use)
+    return Opinion(examined + seen, violations + wrong, c.refresh_single_use, stepped(doubtful))
 
 
 def _same_person(h: History) -> tuple[int, int]:
@@ -201,7 +257,7 @@ def single_use(h: History) -> Opinion:
             continue
         shown = presenting(h, name_of(token))
         by_state = presenting(h, (token.client, token.aux)) if token.attempt == Artefact.CODE else []
-        seen, wrong = _second_uses(token, shown + [r for r in by_state if yes(r)], 0)
+        seen, wrong, _ = _second_uses(h, shown + [r for r in by_state if yes(r)], 0)
         examined, violations = examined + seen, violations + wrong
         for r in shown:
             if token.attempt == Artefact.STATE and r.client != token.client:
@@ -212,7 +268,7 @@ def single_use(h: History) -> Opinion:
 
 def live_authority(h: History) -> Opinion:
     """I34: on a connection nothing is delivered that was sent after its token ended, and nothing accepted from it."""
-    examined = violations = 0
+    examined = violations = doubtful = 0
     for r in h.of(Kind.REQUEST):
         if r.attempt != Place.SOCKET or not yes(r) or not r.conn or r.message not in tokens(h):
             continue
@@ -220,7 +276,8 @@ def live_authority(h: History) -> Opinion:
         closed = [d.t for d in h.of(Kind.DISCONNECT) if d.process == r.process][-1:]
         if not limits:
             continue
-        ended, until = min(limits, key=lambda limit: limit[1])
+        ended, until = min(limits, key=lambda limit: limit[1])[:2]
+        surely = min(limit[2] for limit in limits)
         if closed and closed[0] < ended:
             continue
         mine = [o for o in h.records if o.process == r.process and o.conv < len(h.roster.conversations)]
@@ -233,9 +290,14 @@ def live_authority(h: History) -> Opinion:
         own = {m for m, sent in h.invokes.items() if sent[0].t > until and {s.process for s in sent} == {r.process}}
         own = {m for m in own if h.invokes[m][0].conv < len(h.roster.conversations)}
         kept = {o.message for o in h.of(Kind.STORED) if o.regular}
+        wrong = (late & heard) | {m for m in own if m in kept or _known_to_others(h, m)}
+        proven_wrong = {m for m in wrong if h.invokes[m][0].t > surely}
+        if wrong and not proven_wrong:
+            doubtful += 1
+            continue
         examined += bool(late | own)
-        violations += bool((late & heard) | {m for m in own if m in kept or _known_to_others(h, m)})
-    return Opinion(examined, violations, h.contract.sockets_end_with_token)
+        violations += bool(wrong)
+    return Opinion(examined, violations, h.contract.sockets_end_with_token, stepped(doubtful))
 
 
 def _known_to_others(h: History, message: Name) -> bool:
@@ -243,18 +305,21 @@ def _known_to_others(h: History, message: Name) -> bool:
     return heard or any(r.message == message for r in h.of(Kind.OK))
 
 
-def _limits(h: History, token: R) -> list[tuple[int, int]]:
-    """(end, end and leeway) for each reason."""
+def _limits(h: History, token: R) -> list[tuple[int, int, int]]:
+    """(end, end and leeway, the same if steps of the wall clock have moved it) for each reason."""
     behind: R | None = token
     if token.attempt == Artefact.TICKET:
         behind = tokens(h).get((token.client, token.aux))
     limits = []
     if behind is not None and behind.seq != NONE:
-        limits.append((behind.seq, behind.seq + ns(h.contract.token_leeway_s)))
+        end = behind.seq + ns(h.contract.token_leeway_s)
+        surely = FOREVER if by_a_doubtful_clock(h, behind) else end + back(h, under_way(behind), FOREVER)
+        limits.append((behind.seq, end, surely))
     for one in (token, behind):
         revoked = revocation(h, name_of(one)) if one is not None else None
         if revoked is not None and h.contract.revocation_bound_s is not None:
-            limits.append((revoked.seq, revoked.t + ns(h.contract.revocation_bound_s)))
+            end = revoked.t + ns(h.contract.revocation_bound_s)
+            limits.append((revoked.seq, end, FOREVER if back(h, revoked.seq, FOREVER) else end))
     return limits
 
 

@@ -6,7 +6,20 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
-from oracle_auth import family, genuine, name_of, presenting, tokens
+from oracle_auth import (
+    ahead,
+    back,
+    by_a_doubtful_clock,
+    family,
+    genuine,
+    name_of,
+    presenting,
+    stepped,
+    steps,
+    tokens,
+    under_way,
+    valid_by_a_step,
+)
 from oracle_history import FOREVER, History, Opinion, R
 
 from checks.record import CONTROL, NONE, Artefact, FaultKind, Flag, Kind, Phase, Place, State
@@ -109,7 +122,7 @@ def outage(h: History) -> Opinion:
     auth = [w for w in faults(h) if w[3] == Place.AUTH]
     others = [w for w in faults(h) if w[3] != Place.AUTH]
     recovery = int(c.recovery_s * NS)
-    examined = violations = 0
+    examined = violations = doubtful = 0
 
     def only_auth(start: int, end: int) -> int | None:
         inside = [w for w in sorted(auth) if w[0] <= start and end <= w[1]]
@@ -123,12 +136,17 @@ def outage(h: History) -> Opinion:
         if r.counter and (r.proc & CONTROL or valid(h, r)):
             examined += 1
             if begun is not None and place in (Place.BACKEND, Place.SOCKET, Place.FRONTEND):
-                violations += (rejected or failed) and r.seq - begun < c.outage_session_s * NS
+                wrong = (rejected or failed) and r.seq - begun < c.outage_session_s * NS
+                doubtful += wrong and refused_by_a_step(h, r)
+                violations += wrong and not refused_by_a_step(h, r)
             elif quiet:
-                violations += rejected or failed
+                doubtful += rejected and refused_by_a_step(h, r)
+                violations += failed or (rejected and not refused_by_a_step(h, r))
         elif any(w[0] <= r.seq and r.t <= w[1] for w in auth) and forged(h, r):
             examined += 1
-            violations += bool(r.flags & Flag.ACCEPTED)
+            spared = bool(r.flags & Flag.ACCEPTED) and valid_by_a_step(h, tokens(h)[r.message], r.t)
+            doubtful += spared
+            violations += bool(r.flags & Flag.ACCEPTED) and not spared
         elif not r.counter and not r.proc & 63 and place in (Place.AUTH, Place.FRONTEND):
             if begun is None and quiet:
                 examined += 1
@@ -141,7 +159,21 @@ def outage(h: History) -> Opinion:
         begun = only_auth(r.t, r.t)
         ours = r.flags & Flag.OWN or r.counter not in (1006, 1011, 1012, 1014)
         violations += begun is not None and not ours and r.t - begun < c.outage_session_s * NS
-    return Opinion(examined, violations, True)
+    return Opinion(examined, violations, True, stepped(doubtful))
+
+
+def refused_by_a_step(h: History, r: R) -> bool:
+    """Steps of the wall clock may have ended this token early, or made it one of the future."""
+    token, leeway = tokens(h).get(r.message), int(h.contract.token_leeway_s * NS)
+    if token is None:
+        return bool(steps(h, -FOREVER, r.t))
+    if token.proc:
+        return valid_by_a_step(h, token, r.t)
+    # Without a deadline it may have been recorded long after its issue, unless the tester made it.
+    since = under_way(token) if token.seq != NONE or token.flags & Flag.OWN else -FOREVER
+    sooner = ahead(h, since, r.t)
+    ended = sooner > 0 and (token.seq == NONE or r.t + sooner >= token.seq - leeway)
+    return by_a_doubtful_clock(h, token) or ended or back(h, since, r.t) > leeway
 
 
 def forged(h: History, r: R) -> bool:

@@ -44,11 +44,13 @@ class _Cook:
         self.rows: list[list[dict[str, int]]] = [[], []]
         self.counter = 0
         self.calls = 0
+        self.stepping = rng.random() < 0.3
+        self.stepped = [0, 0]
 
     def cook(self, count: int) -> Soup:
         weights = {
             self.fault: 1, self.talk: 6, self.connection: 3, self.request: 0 if self.calm else 4, self.token: 2,
-            self.call: 3, self.probe: 2,
+            self.call: 3, self.probe: 2, self.clock_step: 0.5 if self.stepping else 0,
         }  # fmt: skip
         for _ in range(count):
             self.t += self.rng.choice((1, 10**7, 10**8, 3 * 10**8))
@@ -121,7 +123,9 @@ class _Cook:
             deadline = rng.choice((NONE, self.t + S, self.t + 100 * S))
             kind, forged = rng.choice((Artefact.ACCESS, Artefact.ACCESS, Artefact.REFRESH)), rng.choice((0, 0, 0, 2))
             number = rng.choice((1, 2))
-            self.write(0, Kind.TOKEN, client=owner, counter=number, attempt=int(kind), proc=forged, seq=deadline)
+            flags = int(rng.choice((0, 0, Flag.OWN, Flag.ACCEPTED)))
+            known = {"counter": number, "attempt": int(kind), "proc": forged, "seq": deadline, "flags": flags}
+            self.write(0, Kind.TOKEN, client=owner, **known)
         elif which < 0.9:
             flags = rng.choice((0, int(Flag.ACCEPTED), int(Flag.REFUSED)))
             self.write(
@@ -130,6 +134,14 @@ class _Cook:
         else:
             state = rng.choice((State.ACTIVE, State.PROFILE))
             self.write(1, Kind.WRITE, client=0, author=owner, proc=int(state), seq=self.t - 5)
+
+    def clock_step(self) -> None:
+        """Of one of the two processes; steps of one do not overlap."""
+        rng, journal = self.rng, self.rng.randrange(2)
+        begun = max(self.stepped[journal] + 1, self.t - rng.choice((0, S // 10)))
+        self.stepped[journal] = self.t
+        by = int(rng.choice((-3600, -0.4, 0.4, 90, 3600)) * S)
+        self.write(journal, Kind.PHASE, counter=int(Phase.CLOCK_STEP), seq=min(begun, self.t), aux=by)
 
     def call(self) -> None:
         if self.calls >= 16:
