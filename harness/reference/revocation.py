@@ -5,9 +5,10 @@
 | one token | key `revoked:jti:JTI` = "1", lives as long as the token would |
 | all tokens of a person up to a moment | key `revoked:sub:SUB` = epoch seconds; a token with `iat` <= it is refused |
 | live connections | channel `revocations`: JSON `{"jti": …, "at": epoch}` or `{"sub": …, "at": epoch}` |
+| that all of these are there | key `revocations:known` |
 
 The keys are set before the message is published. Auth keeps a durable copy in its database and writes all of it again
-when Redis has lost its memory.
+when Redis has lost its memory. Until it has, nobody knows what is revoked, and nobody is believed.
 """
 
 from __future__ import annotations
@@ -18,12 +19,18 @@ from dataclasses import dataclass
 
 import orjson
 import redis.asyncio
+import redis.exceptions
 
 from harness.reference import clock
 from harness.reference.tokens import LEEWAY_S, Claims
 
 CHANNEL = "revocations"
+KNOWN = "revocations:known"
 MARGIN_S = 60
+
+
+class RevocationsUnknown(redis.exceptions.ConnectionError):
+    """Redis has lost its memory, and auth has not told it yet what is revoked: as if Redis were away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +57,11 @@ async def is_revoked(client: redis.asyncio.Redis, claims: Claims) -> bool:
 
 
 async def revoked_among(client: redis.asyncio.Redis, tokens: Sequence[Claims]) -> list[bool]:
-    """The same for several tokens, one or more, in one question."""
+    """The same for several tokens in one question. Raises RevocationsUnknown."""
     keys = [key for one in tokens for key in (f"revoked:jti:{one.token_id}", f"revoked:sub:{one.subject}")]
-    found = await client.mget(keys)
+    known, *found = await client.mget([KNOWN, *keys])
+    if known is None:
+        raise RevocationsUnknown("Redis does not know yet what is revoked.")
     return [
         by_token is not None or (by_subject is not None and one.issued_at <= float(by_subject))
         for one, by_token, by_subject in zip(tokens, found[::2], found[1::2], strict=True)
@@ -75,6 +84,14 @@ async def publish(client: redis.asyncio.Redis, revocations: Iterable[Revocation]
         await pipe.execute()
 
 
+async def all_told(client: redis.asyncio.Redis, run_id: str) -> None:
+    """Say that everything revoked is there, unless Redis is another process by now than the one that was told."""
+    await client.eval(_ALL_TOLD, 1, KNOWN, run_id)
+
+
+_ALL_TOLD = """
+if string.find(redis.call('INFO', 'server'), 'run_id:' .. ARGV[1], 1, true) then redis.call('SET', KEYS[1], '1') end
+"""
 _LATER = """
 local old = tonumber(redis.call('GET', KEYS[1]) or '0')
 if tonumber(ARGV[1]) >= old then redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) end

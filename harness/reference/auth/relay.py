@@ -15,7 +15,7 @@ import redis.asyncio
 
 from harness.reference.auth.database import Connection, Pool, Row
 from harness.reference.auth.sessions import revocation_of
-from harness.reference.revocation import publish
+from harness.reference.revocation import all_told, publish
 from harness.reference.service import DEPENDENCY_DOWN
 from harness.reference.userstream import STREAM, to_entry
 
@@ -67,6 +67,8 @@ class Relay:
             if revoked:
                 await publish(self._redis, [revocation_of(row) for row in revoked])
                 await self._mark(connection, "revoked", revoked)
+            if len(revoked) < BATCH:
+                await all_told(self._redis, self._run_id)
             if users:
                 await self.send_users(users)
                 await self._mark(connection, "outbox", users)

@@ -26,6 +26,7 @@ from harness.reference.auth.signing import SigningKeys
 from harness.reference.auth.users import public
 from harness.reference.pkce import s256
 from harness.reference.redis_client import make_redis
+from harness.reference.revocation import revoked_among
 from harness.reference.service import DEPENDENCY_DOWN, Service
 from harness.reference.tokens import Claims, KeySet, Verifier
 
@@ -89,7 +90,7 @@ class Auth(Service):
 
     async def waiting_for(self) -> str | None:
         await self.pool.fetchval("SELECT 1")
-        await self.redis.ping()
+        await revoked_among(self.redis, [])
         try:
             await self.provider.discovery()
         except ProviderDown as error:

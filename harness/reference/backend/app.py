@@ -140,7 +140,7 @@ class Backend(Service):
 
     async def waiting_for(self) -> str | None:
         await self.pool.fetchval("SELECT 1")
-        await self.redis.ping()
+        await revoked_among(self.redis, [])
         if not self.bus.connected:
             return "the subscription to Redis"
         return await self._waiting_for_keys()

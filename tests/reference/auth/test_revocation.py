@@ -9,6 +9,7 @@ from typing import Any
 import jwt
 
 from harness.reference.auth.relay import RELAY_LOCK
+from harness.reference.revocation import KNOWN, all_told
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -106,3 +107,32 @@ async def test_a_deactivation_in_the_database_counts(world: Any, database: Any, 
     assert (await world.me(tokens["access_token"])).status_code == 403
     assert (await world.call("POST", "/auth/ticket", tokens["access_token"])).status_code == 403
     assert (await world.refresh(tokens["refresh_token"])).status_code == 403
+
+
+async def test_nobody_is_believed_until_revocations_are_known(
+    world: Any, valkey: Any, database: Any, email: str, eventually: Any
+) -> None:
+    """A Redis that has lost its memory knows of no revocation: until auth has told it all, tokens are not judged."""
+    token = (await world.log_in(email))["access_token"]
+    async with database.transaction():  # the relay waits for the end of this transaction
+        await database.execute("SELECT pg_advisory_xact_lock($1)", RELAY_LOCK)
+        await valkey.delete(KNOWN)
+        assert (await world.me(token)).status_code == 503
+
+    async def believed() -> bool:
+        return bool((await world.me(token)).status_code == 200)
+
+    await eventually(believed)
+
+
+async def test_what_was_told_to_another_redis_does_not_count(valkey: Any) -> None:
+    """It may have been replaced by an empty one after it had been told."""
+    client = valkey
+    kept = await client.get(KNOWN)
+    try:
+        await client.delete(KNOWN)
+        await all_told(client, "another")
+        assert await client.get(KNOWN) is None
+    finally:
+        await all_told(client, str((await client.info("server"))["run_id"]))
+    assert await client.get(KNOWN) == kept == b"1"
