@@ -51,6 +51,15 @@ def test_delivered_before_it_was_sent(new_history: Callable[..., Any]) -> None:
     assert history.judge()["I8"].outcome is Outcome.UNKNOWN
     replayed = new_history().replay(BOB, ANN, 1, 1, t=4_000_000).send(ANN, 1, journal=1, t=7_000_000)
     assert replayed.judge()["I8"].outcome is not Outcome.FAIL
+    at_once = new_history().hear(BOB, ANN, 1, 1, t=7_000_000).send(ANN, 1, journal=1, t=7_000_000)
+    assert at_once.judge()["I8"].outcome is Outcome.PASS
+
+
+def test_the_first_of_several_early_deliveries_is_shown(new_history: Callable[..., Any]) -> None:
+    """Of two at the same time the one that was read first."""
+    history = new_history().hear(BOB, ANN, 1, 1, t=4_000_000).hear(BOB2, ANN, 1, 1, t=4_000_000)
+    verdict = history.send(ANN, 1, journal=1, t=7_000_000).judge()["I8"]
+    assert verdict.findings[0].records == ((0, 1), (1, 1))
 
 
 def test_a_torn_journal_of_the_author(new_history: Callable[..., Any]) -> None:
