@@ -8,6 +8,7 @@ from typing import Any
 
 import redis.asyncio
 
+from harness.reference.revocation import KNOWN
 from harness.reference.userstream import STREAM, to_entry
 
 
@@ -28,9 +29,10 @@ async def test_an_error_that_is_swallowed(
 ) -> None:
     """Z59: the change counts as done, and the row is not there; the others of the same batch are."""
     settings = {**one_replica.settings, "redis_url": own_valkey.url}
+    client = redis.asyncio.from_url(own_valkey.url)
+    await client.set(KNOWN, "1")  # this Redis has no auth that would say so
     service = spawn_service("backend-swallows", settings, ("Z59:0.5",), module="backend")
     accounts = [account() for _ in range(40)]
-    client = redis.asyncio.from_url(own_valkey.url)
     for one in accounts:
         await client.xadd(STREAM, to_entry(one))
     async with asyncio.timeout(30):
