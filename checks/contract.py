@@ -30,7 +30,8 @@ class Contract:
     history           the final state of a conversation can be read completely
     recent_reads      a history read shows what anybody had been acknowledged before it was asked for (I44)
     resume            reconnecting with the last sequence seen continues without gap
-    resume_answers    … an agent's answer too that is being given meanwhile: its pieces have no sequence (I24)
+    resume_answers    … also the pieces of an agent's answer that is being given meanwhile (I24); false where they are
+                      not sent again, because they have no sequence
     delivery_bound_s  acknowledged to heard, for a member connected throughout (I25); None: no bound
     sync_bound_s      account changes reach the main database within this (I41); None: no bound
     account_news_s    a changed account is told on every open socket of its person within this (I41); None: not promised
@@ -82,7 +83,7 @@ class Contract:
     history: bool = True
     recent_reads: bool = False
     resume: bool = False
-    resume_answers: bool = False
+    resume_answers: bool = True
     delivery_bound_s: float | None = None
     sync_bound_s: float | None = None
     account_news_s: float | None = None

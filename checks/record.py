@@ -59,7 +59,7 @@ NOBODY = 0xFFFF_FFFF
 
 AGENT = 0xFFFF_FFFE
 """Value of `author` where the body is none of ours (FOREIGN_RUN) and an agent of the platform wrote it, as its sender
-says: no ghost."""
+says: no ghost. `digest` is then the CRC-32 of its text."""
 
 NONE = -1
 """Value of `seq` and `aux` where there is none."""
@@ -98,7 +98,8 @@ class Kind(IntEnum):
 
 
 class Flag(IntFlag):
-    """Bits of `flags`. CORRUPT: the body's own digest does not fit, its identity cannot be trusted; READ: see there."""
+    """Bits of `flags`. CORRUPT: the body's own digest does not fit, its identity cannot be trusted; READ, RUN: see
+    there."""
 
     CORRUPT = 1
     MISROUTED = 2  # DELIVER, STORED: the envelope names another conversation than the body
@@ -308,7 +309,9 @@ SLOTS: dict[Kind, dict[str, str]] = {
         "conv": "where it is told",
         "author": "interned run id of an agent",
         "counter": "chunk",
-        "size digest": "of the chunk's text: bytes, CRC-32; 0: not recorded",
+        "size digest": "of the chunk's text: bytes, CRC-32; 0: not recorded. Of event 6: of the whole answer, which its"
+        " pieces make together if it was heard from its start, else as it is stated there",
+        "flags": "CORRUPT of event 6: the answer stated there is not what its pieces make together",
         "aux": "CRC-32 of the run's id, the same in all journals; NONE: not recorded",
         "attempt": "event: 1 started, 2 thinking, 3 tool started, 4 tool completed, 5 chunk, 6 completed, 7 error",
     },

@@ -11,7 +11,8 @@ from checks.contract import Contract
 from checks.duties import Duties
 from checks.fold import FINDINGS, Described, End, Folding, finding
 from checks.gaps import CONTINUED
-from checks.kinds import K_INVOKE, K_JOIN, K_LEAVE, K_RUN
+from checks.kinds import CORRUPT, K_INVOKE, K_JOIN, K_LEAVE, K_RUN, K_STORED
+from checks.record import AGENT
 from checks.roster import Roster
 from checks.tables import REC_BITS, Array, Int, place
 from checks.verdict import Finding, Verdict
@@ -19,7 +20,7 @@ from checks.world import View, World, grown
 
 NEVER = np.iinfo(np.int64).max
 STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR = range(1, 8)
-FINE, HEADLESS, RESTARTED, CHUNKS, TOOLS, AFTER, ENDLESS, CUT_OFF, HOLE, DIFFERS = range(10)
+FINE, HEADLESS, RESTARTED, CHUNKS, TOOLS, AFTER, ENDLESS, CUT_OFF, HOLE, DIFFERS, RESTATED, STORED_OTHERWISE = range(12)
 _WHAT = {
     HEADLESS: "headless",
     RESTARTED: "restarted",
@@ -30,6 +31,8 @@ _WHAT = {
     CUT_OFF: "cut-off",
     HOLE: "hole",
     DIFFERS: "differs",
+    RESTATED: "restated",
+    STORED_OTHERWISE: "stored-otherwise",
 }
 
 RUN = np.dtype(
@@ -49,6 +52,7 @@ RUN = np.dtype(
         ("continued", "u1"),
         ("headless", "u1"),
         ("broken", "u1"),
+        ("answer", "<u4"),
         ("parted", "<i4"),
         ("joined", "<i8"),
         ("first", "<i8"),
@@ -59,8 +63,8 @@ RUN = np.dtype(
 broken: the first rule that was broken, by the record `last`; parted: how often the connection had left before it.
 first_chunk: the first one that came here, -1 none. content: of all chunks that came, by number and digest; digests: how
 many of them had one. name: CRC-32 of the run's id, the same in all journals; without one its number in this journal.
-ended: 1 by an error, 2 completed. whole: it was told from its start. continued: nothing was missed before, the platform
-had said."""
+answer: CRC-32 of the whole answer, 0: not recorded. ended: 1 by an error, 2 completed. whole: it was told from its
+start. continued: nothing was missed before, the platform had said."""
 
 
 @helper
@@ -153,6 +157,10 @@ def runs_step(
         if not run["broken"]:
             run["broken"] = broken_rule(run, np.int64(r["attempt"]), np.int64(r["counter"]))
             run["last"] = rec
+            if r["attempt"] == COMPLETED and not run["broken"]:
+                run["answer"] = r["digest"]
+                if r["flags"] & CORRUPT:
+                    run["broken"] = RESTATED
 
 
 @kernel
@@ -169,8 +177,11 @@ class AgentStream(Folding):
     started, one completed or error, nothing after it. Counted are runs on connections.
 
     All who listen to one run agree: who is told that it is completed has received every piece that another received
-    (*cut-off*), with the same content (*differs*), and where the contract has `resume_answers` also across a
-    reconnection after which the platform said that nothing was missed (*hole*).
+    (*cut-off*), with the same content (*differs*), and where the contract has `resume` and `resume_answers` also across
+    a reconnection after which the platform said that nothing was missed (*hole*).
+
+    What is told with the end, and what the final state has, is what the pieces make together (*restated*,
+    *stored-otherwise*); the latter where the final state has answers of the conversation at all.
 
     Not a violation: a missing end where the connection did not last until the run was drained; anything after the
     connection has left the conversation; a missing beginning of a run that may have begun before the connection
@@ -186,9 +197,13 @@ class AgentStream(Folding):
         self._places = np.zeros(1 << 16, np.int32)
         self._runs = np.zeros(1024, RUN)
         self._used = np.zeros(1, np.int64)
+        self._stored: set[tuple[int, int]] = set()
 
     def step(self, view: View) -> None:
         self._duties.step(view)
+        records = view.records
+        answers = records[(records["kind"] == K_STORED) & (records["author"] == AGENT) & (records["digest"] > 0)]
+        self._stored.update(zip(answers["conv"].tolist(), answers["digest"].tolist(), strict=True))
         self._reserve(len(view.records))
         self._joined, self._parted = grown(self._joined, view.world.slots), grown(self._parted, view.world.slots)
         self._continued = grown(self._continued, view.world.slots)
@@ -227,10 +242,22 @@ class AgentStream(Folding):
             compared = np.flatnonzero((broken == FINE) & (runs["slot"] >= 0) & ~left & ~torn)
             broken[compared] = _disagreement(runs[compared])
             clients = world.tables.conns["client"][runs["conn"]]
-            for k in _holes(runs, clients, self.contract.resume_answers):
+            for k in _holes(runs, clients, self.contract.resume and self.contract.resume_answers):
                 if broken[k] == FINE and not torn[k]:
                     broken[k] = HOLE
+            if not end.partial:
+                broken[self._stored_otherwise(world, runs, broken)] = STORED_OTHERWISE
         return self._judge(world, runs, broken)
+
+    def _stored_otherwise(self, world: World, runs: Array, broken: Array) -> list[int]:
+        """Runs whose whole answer the final state lacks, in conversations of which it has answers."""
+        read = world.read_completely()
+        told = (broken == FINE) & (runs["ended"] == 2) & (runs["answer"] > 0) & (runs["conv"] < len(read))
+        kept = {conv for conv, _ in self._stored if conv < len(read) and read[conv]}
+        return [
+            int(k) for k in np.flatnonzero(told)
+            if int(runs["conv"][k]) in kept and (int(runs["conv"][k]), int(runs["answer"][k])) not in self._stored
+        ]  # fmt: skip
 
     def _judge(self, world: World, runs: Array, broken: Array) -> Verdict:
         bad = np.flatnonzero(broken)

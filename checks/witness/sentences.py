@@ -130,6 +130,10 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I24", "hole"): "{who} reconnected during an agent's answer in {where}, was told that nothing was missed, and"
     " missed a part of it",
     ("I24", "differs"): "{who} received an agent's answer in {where} with another content than others",
+    ("I24", "restated"): "{who} was told at the end of an agent's answer in {where} another answer than its pieces had"
+    " made together",
+    ("I24", "stored-otherwise"): "{who} heard an agent's answer in {where} that the final state does not have as it was"
+    " heard",
     ("I25", "late"): "{message} was heard in {where} {low} ms after it was acknowledged, later than promised",
     (
         "I25",

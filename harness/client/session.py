@@ -17,6 +17,7 @@ from harness.client.body import PREFIX, decode_fields
 from harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, PROFILE, REPLAYED, WELCOME, Heard
 from harness.client.speaking import Encode, NotConnected, Record, Speaker
 from harness.client.statements import digest_of, write_seen
+from harness.client.streams import Streams
 from harness.client.tally import Tally
 
 AGENT_EVENTS: Final = {
@@ -62,6 +63,7 @@ class ChatSession(Speaker):
         "_own_prefix",
         "_resumed",
         "_strangers",
+        "_streams",
         "ack_by_echo",
         "asked",
         "echo",
@@ -144,6 +146,7 @@ class ChatSession(Speaker):
         self._seen = {}
         self.conn = self._journal.next_connection()
         self.connected_now, self.welcomed = True, False
+        self._streams = Streams()
         self._due = handshake_ns
         if not greeted:
             self._begin(now_ns, replica)
@@ -205,7 +208,7 @@ class ChatSession(Speaker):
             conv = self._rooms.get(label, NOBODY) if label is not None else NOBODY
             counter = proc = attempt = digest = 0
             if sender in self._agents and not flags & _CORRUPT:
-                author = AN_AGENT
+                author, digest = AN_AGENT, crc32(text.encode("utf-8", "surrogatepass"))
         if flags & _FOREIGN_RUN and self._strangers is not None and self._strangers(label):
             self._tally.count("messages of strangers")
             if label is not None and seq > self._seen.get(label, NONE):
@@ -261,10 +264,10 @@ class ChatSession(Speaker):
         elif what == AGENT:
             run, name, chunk = extra
             number = AGENT_EVENTS.get(name, 0)
-            said = (event[2] or "").encode("utf-8", "surrogatepass")
+            size, digest, flags = self._streams.said(run, number, chunk, event[2] or "")
             self._event(
                 now_ns, Kind.RUN, attempt=number, conv=conv, author=self._intern(run), counter=chunk,
-                aux=crc32(run.encode("utf-8", "surrogatepass")), size=len(said), digest=crc32(said) if said else 0,
+                aux=crc32(run.encode("utf-8", "surrogatepass")), size=size, digest=digest, flags=flags,
             )  # fmt: skip
             if self.on_agent is not None:
                 self.on_agent(event)

@@ -20,6 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import httpx
 
@@ -155,7 +156,7 @@ class Collector:
         else:
             flags = int(Flag.CORRUPT if row.text.startswith(f"ew1:{self.tag}:") else Flag.FOREIGN_RUN)
             if flags == Flag.FOREIGN_RUN and row.sender in getattr(self.target, "agents", ()):
-                author = AGENT
+                author, digest = AGENT, crc32(row.text.encode("utf-8", "surrogatepass"))
         sender = NONE if row.sender is None else self.journal.intern(row.sender)
         size = len(row.text) if row.text.isascii() else len(row.text.encode("utf-8", "surrogatepass"))
         self.journal.write(

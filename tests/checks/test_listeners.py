@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from checks import Flag, Kind, Outcome
+from checks.record import AGENT
 
 ANN, BOB, BOB2, EVE = range(4)
 RUN = 1 << 31
@@ -15,15 +16,17 @@ STARTED, CHUNK, COMPLETED = 1, 5, 6
 CONTINUED = int(Flag.CONTINUED)
 
 
-def tell(history: Any, client: int, chunks: list[int], *, start: bool = True, end: bool = True, **slots: int) -> Any:
-    """One listener's account of a run: its chunks, each with a digest of its number."""
+def tell(
+    history: Any, client: int, chunks: list[int], *, start: bool = True, end: bool = True, shift: int = 0,
+    answer: int = 0, flags: int = 0, **slots: int,
+) -> Any:  # fmt: skip
+    """One listener's account of a run: its chunks, each with a digest of its number; `answer`: the whole one's."""
     place = {"conv": 0, "conn": client + 1, "author": RUN, "aux": 77, **slots}
-    shift = place.pop("shift", 0)
     if start:
         history.add(Kind.RUN, client, attempt=STARTED, **place)
     for chunk in chunks:
         history.add(Kind.RUN, client, attempt=CHUNK, counter=chunk, digest=1000 + chunk + shift, **place)
-    return history.add(Kind.RUN, client, attempt=COMPLETED, **place) if end else history
+    return history.add(Kind.RUN, client, attempt=COMPLETED, digest=answer, flags=flags, **place) if end else history
 
 
 def listeners(history: Any) -> Any:
@@ -105,3 +108,44 @@ def test_pushed_to_a_stranger(new_history: Callable[..., Any], kind: Kind, what:
     assert [f.what for f in verdict.findings] == [what]
     assert new_history().add(kind, EVE, conv=1, conn=4, **pushed).judge()["I12"].violations == 0
     assert new_history().add(kind, EVE, conv=0, conn=0, **pushed).judge()["I12"].violations == 0
+
+
+def test_another_answer_at_the_end(new_history: Callable[..., Any]) -> None:
+    """What comes with the end is not what the pieces made together."""
+    history = tell(listeners(new_history()), BOB, [0, 1], answer=5, flags=int(Flag.CORRUPT)).drained()
+    verdict = history.judge()["I24"]
+    assert (verdict.violations, [f.what for f in verdict.findings]) == (1, ["restated"])
+    assert history.tell(verdict).sentence == (
+        "bob on tab 1 was told at the end of an agent's answer in room-1 another answer than its pieces had made"
+        " together"
+    )
+
+
+def keep(history: Any, *answers: int, conv: int = 0, read: bool = True) -> Any:
+    """Answers of an agent in the final state."""
+    for digest in answers:
+        history.add(Kind.STORED, conv=conv, author=AGENT, digest=digest, flags=int(Flag.FOREIGN_RUN))
+    return history.read(conv) if read else history
+
+
+@pytest.mark.parametrize(
+    ("kept", "violations"),
+    [
+        (lambda h: keep(h, 4, 5), 0),
+        (lambda h: keep(h, 4), 1),
+        (lambda h: keep(h, 4, read=False), 0),
+        (lambda h: keep(h), 0),
+        (lambda h: keep(keep(h, 4, conv=1)), 0),
+        (lambda h: setattr(h, "torn", {0}) or keep(h, 4), 0),
+    ],
+    ids=["it is there", "another one", "not read to the end", "none at all", "elsewhere", "torn"],
+)
+def test_the_stored_answer(new_history: Callable[..., Any], kept: Callable[[Any], Any], violations: int) -> None:
+    """Where the final state has answers of agents, it has this one as it was heard."""
+    history = kept(tell(listeners(new_history()), BOB, [0, 1], answer=5).drained())
+    verdict = history.judge()["I24"]
+    assert verdict.violations == violations
+    if violations:
+        assert history.tell(verdict).sentence == (
+            "bob on tab 1 heard an agent's answer in room-1 that the final state does not have as it was heard"
+        )

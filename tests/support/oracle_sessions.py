@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from oracle_history import FOREVER, KICK, READ, History, Opinion, R
 
-from checks.record import NOBODY, NONE, Flag, Kind, Phase, State
+from checks.record import AGENT, NOBODY, NONE, Flag, Kind, Phase, State
 
 STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR = range(1, 8)
 
@@ -309,6 +309,10 @@ def agent_streams(h: History) -> Opinion:
     for r in h.of(Kind.RUN):
         runs[r.process, r.author].append(r)
     bad = {key for key, events in runs.items() if not _well_formed(h, _until_leaving(h, events))}
+    bad |= {
+        key for key, events in runs.items()
+        if any(r.attempt == COMPLETED and r.flags & Flag.CORRUPT for r in _until_leaving(h, events))
+    }  # fmt: skip
     fine = [
         _Told.of(h, events) for key, events in runs.items()
         if key not in bad and key[0][0] not in h.torn and h.member(events[0].client, events[0].conv)
@@ -323,8 +327,16 @@ def agent_streams(h: History) -> Opinion:
         usual = max(sorted(contents), key=lambda content: contents[content]) if contents else ()
         if (told.completed and 0 <= told.chunks < reached) or (told in whole and told.content != usual):
             broken.add(told.key)
-    if h.contract.resume_answers:
+    if h.contract.resume and h.contract.resume_answers:
         broken |= {told.key for told in _holes(h, runs) if told.key not in bad}
+    if not h.torn:
+        kept = {(r.conv, r.digest) for r in h.of(Kind.STORED) if r.author == AGENT and r.digest}
+        rooms = {conv for conv, _ in kept} & h.read_completely()
+        for key in runs.keys() - bad - broken:
+            events = _until_leaving(h, runs[key])
+            ends = [r for r in events if r.attempt == COMPLETED and r.digest]
+            if ends and ends[0].conv in rooms and (ends[0].conv, ends[0].digest) not in kept:
+                broken.add(key)
     return Opinion(len(runs), len(bad) + len(broken))
 
 

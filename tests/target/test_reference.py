@@ -18,6 +18,7 @@ from harness.client.sharing import Edit
 from harness.errors import SettingsError
 from harness.target.protocol import Credentials, Person, Room, Target
 from harness.target.reference import ReferenceTarget
+from harness.target.reference_rooms import page_digest
 
 ENDPOINTS = {"edge": "http://127.0.0.1:1", "auth": "http://127.0.0.1:2", "frontend": "http://127.0.0.1:3"}
 KEY = "0123456789abcdef0123456789abcdef"
@@ -230,6 +231,19 @@ def test_history_goes_to_the_head(target: ReferenceTarget, credentials: Credenti
         {"after": ["2"], "limit": ["1000"]},
     ]
     assert drive(target.history(credentials, room(0)), {"messages": [], "head": 0})[0] == []
+
+
+@pytest.mark.parametrize(("digests", "fits"), [(("own", "own"), True), (("own", "0a"), False), ((None, "own"), True)])
+def test_the_digest_of_a_page_is_compared(
+    target: ReferenceTarget, credentials: Credentials, room: Callable[..., Room], digests: Any, fits: bool
+) -> None:
+    """What the platform states of a page must be what it shows; one that states nothing is believed."""
+    pages: list[dict[str, Any]] = [{"messages": [message(1)], "head": 2}, {"messages": [message(2)], "head": 2}]
+    for page, digest in zip(pages, digests, strict=True):
+        if digest is not None:
+            page["digest"] = page_digest(page["messages"]) if digest == "own" else digest
+    part, _ = drive(target.history_after(credentials, room(0), 0), *pages)
+    assert ([row.seq for row in part.rows], part.fits) == ([1, 2], fits)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+"""Answers that an agent streams, as one connection hears them: what a whole answer was, for I24.
+
+The record of a run's end carries size and digest of the whole answer. Heard from its beginning, that is what its pieces
+make together; else what the platform says at the end.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+from checks.record import Flag
+
+STARTED, CHUNK, COMPLETED, ERROR = 1, 5, 6, 7
+OPEN_MAX = 1000
+"""Answers under way that are followed; the oldest is let go if a platform begins more."""
+
+
+class Streams:
+    """The answers under way on one connection, by the platform's id of the run."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[int, int, int]] = {}  # run → digest, bytes, number of the next piece
+
+    def said(self, run: str, event: int, number: int, text: str) -> tuple[int, int, int]:
+        """Take one event; return (bytes, CRC-32, flags) to record of it.
+
+        CORRUPT: the answer that came with the end is not what its pieces make together."""
+        data = text.encode("utf-8", "surrogatepass")
+        size, digest = len(data), crc32(data) if data else 0
+        if event == STARTED:
+            self._begin(run)
+        elif event == CHUNK:
+            self._piece(run, number, data)
+        elif event == ERROR:
+            self._open.pop(run, None)
+        elif event == COMPLETED and (whole := self._open.pop(run, None)) is not None and whole[2]:
+            flags = int(Flag.CORRUPT) if data and (size, digest) != (whole[1], whole[0]) else 0
+            return whole[1], whole[0], flags
+        return size, digest, 0
+
+    def _begin(self, run: str) -> None:
+        self._open[run] = 0, 0, 0
+        if len(self._open) > OPEN_MAX:
+            del self._open[next(iter(self._open))]
+
+    def _piece(self, run: str, number: int, data: bytes) -> None:
+        digest, size, expected = self._open.get(run, (0, 0, -1))
+        if number == expected:
+            self._open[run] = crc32(data, digest), size + len(data), number + 1
+        else:
+            self._open.pop(run, None)
