@@ -91,5 +91,7 @@ DEFECTS: dict[str, Callable[[Backend, Chance], object]] = {
     "Z67": tabs.NewsToAnother,
     "Z68": asking.CutOffAnswer,
     "Z69": sockets.SenderOutlives,
+    "Z70": intake.lost_ack,
+    "Z71": resuming.LateHistory,
     **functional.BACKEND,
 }

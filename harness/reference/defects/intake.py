@@ -15,6 +15,8 @@ from harness.reference.defects.chance import Chance
 from harness.reference.limits import Decision
 
 SWAP_WAIT_S = 0.3
+OVERDUE_S = 9.0
+"""The contract's bound of an answer, and a second for the way."""
 NO_NUMBER = -1
 
 
@@ -160,6 +162,24 @@ class NackThenAck(Relay):
         self.inner.stored(item, seq, decision)
 
 
+class LostAck(Relay):
+    """A message is stored and pushed, and its sender is never told. An opportunity is one stored message.
+
+    It shows if the sender's socket is still open when the answer is overdue."""
+
+    def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
+        session = self.inner
+        if not isinstance(session, Session) or not self.chance.fires():
+            self.inner.stored(item, seq, decision)
+            return
+        firing = self.chance.say(conversation=item.key, user=item.user_id, id=item.client_id)
+        asyncio.get_running_loop().call_later(OVERDUE_S, self._overdue, session, firing)
+
+    def _overdue(self, session: Session, firing: int) -> None:
+        if session.open:
+            self.chance.manifest(firing)
+
+
 class ReplyByUser(Relay):
     """The answer goes to another connection of the same user. An opportunity is one answer of a user who has two."""
 
@@ -240,6 +260,10 @@ class MixedUpContext:
 
 def nack_then_ack(backend: Backend, chance: Chance) -> None:
     Answered(backend, chance, lambda answer: NackThenAck(answer, chance))
+
+
+def lost_ack(backend: Backend, chance: Chance) -> None:
+    Answered(backend, chance, lambda answer: LostAck(answer, chance))
 
 
 def reply_by_user(backend: Backend, chance: Chance) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from harness.reference.backend.app import Backend
@@ -13,6 +14,7 @@ from harness.reference.defects.answered import Answered
 from harness.reference.defects.chance import Chance
 
 LAG = 3
+LATE = timedelta(seconds=0.5)
 PAGE_WITH_A_MIDDLE = 3
 
 
@@ -111,6 +113,20 @@ class AlternatingHistory(LaggingHistory):
     def lags(self) -> bool:
         self._turn = not self._turn
         return not self._turn and self.chance.fires()
+
+
+class LateHistory(LaggingHistory):
+    """History is read from a replica of the database that is a moment behind: it lacks what is younger. An opportunity
+    is one page that has something so young."""
+
+    async def page(self, conversation_id: int, after: int, limit: int, up_to: int | None = None) -> list[Message]:
+        page = await self.read_page(conversation_id, after, limit, up_to)
+        since = datetime.now(UTC) - LATE
+        old = [message for message in page if message.at < since]
+        if len(page) >= limit or len(old) == len(page) or not self.lags():
+            return page
+        self.chance.say(conversation_id=conversation_id, left_out=[m.seq for m in page[len(old) :]], manifest=True)
+        return old
 
 
 class HoleInPage:

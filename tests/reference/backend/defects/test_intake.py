@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 
@@ -96,6 +97,24 @@ async def test_refused_and_accepted(defective: Any, truth: Any) -> None:
     answers = [(f["type"], f["id"]) for f in socket.frames if f["type"] in ("ack", "nack")]
     assert answers == [("nack", message), ("ack", message)]
     assert len(truth(platform).manifest) == 1
+
+
+async def test_a_message_without_an_answer(defective: Any, truth: Any) -> None:
+    """Z70: stored and pushed, and never acknowledged; it shows if the socket is open when the answer is overdue."""
+    platform = defective("Z70:1")
+    (user,) = await platform.log_in_many(1)
+    key = await platform.room([user])
+    stays, goes = await platform.connect(user), await platform.connect(user)
+    messages = {await stays.send(key, "one"), await goes.send(key, "two")}
+    assert {f["id"] for f in await stays.hear(2, key)} == messages
+    assert stays.all("ack") == goes.all("ack") == []
+    await goes.connection.close()
+    said = truth(platform)
+    async with asyncio.timeout(20):
+        while not said.manifest:
+            await asyncio.sleep(0.2)  # nobody tells that nothing comes
+            said = truth(platform)
+    assert (len(said.fired), len(said.manifest)) == (2, 1)
 
 
 async def test_refused_and_done(defective: Any, truth: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from hashlib import sha256
 from typing import Any
@@ -57,6 +58,22 @@ async def test_a_history_that_lags(resumed: Any, truth: Any) -> None:
     assert len(truth(platform).fired) == 2
     platform, key, user, _ = await resumed("Z21:1")
     assert [len(await platform.history(user, key)) for _ in range(4)] == [7, 4, 7, 4]
+
+
+async def test_a_history_that_is_a_moment_behind(defective: Any, truth: Any) -> None:
+    """Z71: what is younger than half a second is not in it; what is older is."""
+    platform = defective("Z71:1")
+    (user,) = await platform.log_in_many(1)
+    key = await platform.room([user])
+    socket = await platform.connect(user)
+    await socket.send(key, "young")
+    await socket.hear(1, key, "ack")
+    assert await platform.history(user, key) == []
+    async with asyncio.timeout(10):
+        while not (rows := await platform.history(user, key)):
+            await asyncio.sleep(0.1)  # it shows when it is old enough
+    assert len(rows) == 1
+    assert truth(platform).fired[0]["left_out"] == [1]
 
 
 async def test_a_page_with_a_hole(defective: Any, truth: Any) -> None:
