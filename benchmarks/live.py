@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from harness.errors import EXIT_FAIL
+from harness.errors import Exit
 from harness.record.history import open_history
 from harness.record.rundir import read_json
 from harness.report.live_file import read_live
@@ -75,7 +75,7 @@ def watch(command: list[str], runs: Path) -> Seen:
     finally:
         process.kill()
         process.wait()
-    if process.returncode != EXIT_FAIL:
+    if process.returncode != Exit.FAIL:
         said = (runs / "locust.log").read_text(encoding="utf-8")
         raise SystemExit(f"{said}\nthe run ended with {process.returncode}, without a violation: no measurement.")
     seen.whole_judge_cpu_s = read_json(run_dir / "live.json")["judge_cpu_s"]

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from harness.errors import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, EarwitnessError
+from harness.errors import EarwitnessError, Exit
 from harness.progress import printable
 
 RUN = "run"
@@ -53,14 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _ended_like_an_interrupt():
             return int(module.run(args))
     except (BrokenPipeError, KeyboardInterrupt) as end:
-        return EXIT_CANNOT_RUN if isinstance(end, BrokenPipeError) else EXIT_INTERRUPTED
+        return Exit.CANNOT_RUN if isinstance(end, BrokenPipeError) else Exit.INTERRUPTED
     except EarwitnessError as error:
         print(f"earwitness: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except Exception:  # ours, not the user's; and exit code 1 would say that a promise was broken
         traceback.print_exc()
         print("earwitness: this is a defect of earwitness; please report it with the lines above.", file=sys.stderr)
-        return EXIT_CANNOT_RUN
+        return Exit.CANNOT_RUN
 
 
 @contextmanager

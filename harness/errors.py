@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-EXIT_PASS = 0
-EXIT_FAIL = 1
-EXIT_CANNOT_RUN = 2
-EXIT_UNKNOWN = 3
-EXIT_THRESHOLD = 4
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
+from enum import IntEnum
 
-RANKED = (EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN, EXIT_TERMINATED, EXIT_INTERRUPTED, EXIT_FAIL, EXIT_CANNOT_RUN)
-"""Exit codes, the one that tells most last: it stands where several hold."""
+
+class Exit(IntEnum):
+    """Exit codes of every command. FAIL means that a promise was broken, and nothing else."""
+
+    PASS = 0
+    FAIL = 1
+    CANNOT_RUN = 2
+    UNKNOWN = 3
+    THRESHOLD = 4
+    INTERRUPTED = 130  # by Ctrl-C
+    TERMINATED = 143  # by SIGTERM
+
+
+RANKED = (Exit.PASS, Exit.THRESHOLD, Exit.UNKNOWN, Exit.TERMINATED, Exit.INTERRUPTED, Exit.FAIL, Exit.CANNOT_RUN)
+"""The one that tells most comes last: it stands where several hold."""
 
 
 def worse(one: int, other: int) -> int:
@@ -22,7 +29,7 @@ def worse(one: int, other: int) -> int:
 class EarwitnessError(Exception):
     """Base of every error meant for the user. `str(error)` is one or two whole sentences."""
 
-    exit_code = EXIT_CANNOT_RUN
+    exit_code: int = Exit.CANNOT_RUN
 
 
 class SettingsError(EarwitnessError):

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_UNKNOWN
+from harness.errors import Exit
 from harness.platform.tether import module_environment
 from harness.report.listing import all_defects
 from harness.report.published import publish
@@ -108,8 +108,8 @@ class Proof:
         states: Mapping[str, int] = self.findings.count(self.rows)
         _say(", ".join(f"{n} {state}" for state, n in states.items()))
         if states.get("not red"):
-            return EXIT_FAIL
-        return EXIT_PASS if states.get("red") and not states.get("not run") else EXIT_UNKNOWN
+            return Exit.FAIL
+        return Exit.PASS if states.get("red") and not states.get("not run") else Exit.UNKNOWN
 
 
 def _end(session: subprocess.Popen[bytes]) -> None:

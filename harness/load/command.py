@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.described import near
-from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EarwitnessError, SettingsError
+from harness.errors import EarwitnessError, Exit, SettingsError
 
 HELP = "run a story: Locust with its options, and an exit code that says what the verdict says"
 FOLDER = Path("locustfiles")
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if not arguments:
             print(USAGE, file=sys.stderr)
-            return EXIT_CANNOT_RUN
+            return Exit.CANNOT_RUN
         if arguments[0] in ("-h", "--help"):
             return _help(None)
         story = find_story(arguments[0])
@@ -80,15 +80,15 @@ def _locust(story: Path, options: Sequence[str]) -> int:
         raise SettingsError(
             str(story), [f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"]
         ) from error
-    return EXIT_PASS
+    return Exit.PASS
 
 
 def _code(code: Any, environments: Sequence[Any]) -> int:
     """Return our exit code. Locust exits with 1 for many mistakes; only a verdict may."""
     judged = bool(environments) and environments[-1].process_exit_code == code
-    if code is None or code == EXIT_PASS or (isinstance(code, int) and (judged or code > 1)):
+    if code is None or code == Exit.PASS or (isinstance(code, int) and (judged or code > 1)):
         return int(code or 0)
-    return EXIT_CANNOT_RUN
+    return Exit.CANNOT_RUN
 
 
 def _help(story: Path | None) -> int:
@@ -108,4 +108,4 @@ def _help(story: Path | None) -> int:
     parser.usage = "earwitness run STORY [options]"
     print(USAGE)
     parser.print_help()
-    return EXIT_PASS
+    return Exit.PASS

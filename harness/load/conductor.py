@@ -17,7 +17,7 @@ from gevent import subprocess
 from gevent.event import Event
 from locust.runners import MasterRunner
 
-from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, worse
+from harness.errors import Exit, worse
 from harness.load.arguments import read_faults, read_thresholds, seed_of
 from harness.load.contradictions import (
     refuse_contradictions,
@@ -318,7 +318,7 @@ class Conductor:
     def exit_code(self) -> int:
         """The worst run's. Without any run: a web UI that was only opened is well, a headless process could not run."""
         if self.worst is None:
-            return EXIT_CANNOT_RUN if self.options.headless else EXIT_PASS
+            return Exit.CANNOT_RUN if self.options.headless else Exit.PASS
         return self.worst
 
     def close(self) -> None:

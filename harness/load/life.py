@@ -20,7 +20,7 @@ import gevent
 import locust
 from locust.runners import MasterRunner, WorkerRunner
 
-from harness.errors import EXIT_CANNOT_RUN, EarwitnessError
+from harness.errors import EarwitnessError, Exit
 from harness.load.conductor import Conductor
 from harness.load.metrics import report_lag
 from harness.load.part import Part
@@ -259,4 +259,4 @@ def _finish(conductor: Conductor) -> None:
         conductor.worst = error.exit_code
     except Exception:
         traceback.print_exc()
-        conductor.worst = EXIT_CANNOT_RUN
+        conductor.worst = Exit.CANNOT_RUN

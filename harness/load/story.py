@@ -10,7 +10,7 @@ from typing import Any
 
 import locust
 
-from harness.errors import EXIT_CANNOT_RUN
+from harness.errors import Exit
 from harness.load.users import ChatUser
 
 events: Any = locust.events
@@ -80,7 +80,7 @@ def _refuse_without_story(environment: Any, **_: Any) -> None:
     if ours and not _told:
         example = 'story(__file__, judged_by=["I1", "I5b"])'
         print(f"earwitness: {', '.join(ours)}: the locustfile calls no story(); add {example}.", file=sys.stderr)
-        sys.exit(EXIT_CANNOT_RUN)
+        sys.exit(Exit.CANNOT_RUN)
 
 
 events.init.add_listener(_refuse_without_story)

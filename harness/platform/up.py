@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EarwitnessError, PlatformError, SettingsError
+from harness.errors import EarwitnessError, Exit, PlatformError, SettingsError
 from harness.platform.control import ControlServer
 from harness.platform.environment import with_settings
 from harness.platform.offer import STATE_FILE, remove_state, write_state
@@ -165,7 +165,7 @@ async def _up(args: argparse.Namespace, options: StackOptions, report: _Report) 
                 await supervisor.shut_down()
             if directory.path.exists():
                 say(f"the platform's directory is kept: {directory.path}")
-        return EXIT_CANNOT_RUN if supervisor.deaths else EXIT_PASS
+        return Exit.CANNOT_RUN if supervisor.deaths else Exit.PASS
 
 
 async def _serve(

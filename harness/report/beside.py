@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from checks import ALL
-from harness.errors import EXIT_CANNOT_RUN, EarwitnessError
+from harness.errors import EarwitnessError, Exit
 from harness.progress import printable
 from harness.report.follow import TURN_S, Following
 from harness.report.warm import warm_up
@@ -41,14 +41,14 @@ def _work() -> int:
     print("warm", *(name for check in ALL for name in (check.id, check.name)), flush=True)
     order = sys.stdin.readline().split(maxsplit=1)
     if len(order) != 2 or order[0] != "follow":
-        return EXIT_CANNOT_RUN
+        return Exit.CANNOT_RUN
     following = Following(Path(order[1].strip()), _say, publish=True)
     due = time.monotonic()
     while not _told_within(due - time.monotonic()):
         following.turn()
         due = max(due + TURN_S, time.monotonic())
     if sys.stdin.readline().strip() != "judge":
-        return EXIT_CANNOT_RUN  # the load process is gone: nobody waits for a verdict
+        return Exit.CANNOT_RUN  # the load process is gone: nobody waits for a verdict
     return int(following.finish()["exit_code"])
 
 

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_THRESHOLD, EXIT_UNKNOWN, RecordError
+from harness.errors import Exit, RecordError
 from harness.report.listing import Defect, Power
 from harness.report.stages import ROUGH, stories_of
 
 HEALTHY = "healthy"
 """What stands for the defect where there is none; `HEALTHY STORY` where the story is not the rough one."""
-JUDGED = (EXIT_PASS, EXIT_FAIL, EXIT_UNKNOWN, EXIT_THRESHOLD)
+JUDGED = (Exit.PASS, Exit.FAIL, Exit.UNKNOWN, Exit.THRESHOLD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Result:
 
     @property
     def detected(self) -> bool:
-        return self.exit_code == EXIT_FAIL
+        return self.exit_code == Exit.FAIL
 
     def attributed(self, defect: Defect) -> bool:
         return self.detected and bool(set(self.failed) & set(defect.caught_by))

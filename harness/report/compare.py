@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import EXIT_PASS, EXIT_THRESHOLD, SettingsError
+from harness.errors import Exit, SettingsError
 from harness.record.history import History, open_history
 from harness.report.measures import Times
 from harness.report.series import Series, latency_series, memory_series
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         for what in differences(before, after):
             print(f"not alike: {what}")
         print("\n".join(_line(row) for row in rows))
-    return EXIT_THRESHOLD if any(row["word"] == "slower" for row in rows) else EXIT_PASS
+    return Exit.THRESHOLD if any(row["word"] == "slower" for row in rows) else Exit.PASS
 
 
 def series_of(history: History) -> dict[str, Series]:

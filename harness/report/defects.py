@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.errors import EXIT_FAIL, EXIT_PASS, EXIT_UNKNOWN, SettingsError
+from harness.errors import Exit, SettingsError
 from harness.report.cells import HEALTHY, Cell, Results, cells_of, reserved
 from harness.report.evidence import evidence_text
 from harness.report.listing import Defect, Power, all_defects, chosen, listing_text
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if args.matrix:
         return _matrix(args, defects, _of_story(staged(picked), args.story))
     print(json.dumps([asdict(one) for one in picked], indent=1) if args.json else listing_text(picked))
-    return EXIT_PASS
+    return Exit.PASS
 
 
 def _of_story(picked: list[Defect], story: str | None) -> list[Defect]:
@@ -107,12 +107,12 @@ def _exit_code(cells: list[Cell], results: Results, picked: list[Defect], comple
     made = [results.by_cell[cell] for cell in cells if cell in results.by_cell]
     alarms = [r for r in made if r.detected and (r.cell.healthy or not r.fired)]
     missed = [r for r in made if not r.cell.healthy and r.judged and r.manifest and not r.attributed(by_id[r.defect])]
-    told = [r for r in made if r.judged and r.exit_code != EXIT_UNKNOWN]
+    told = [r for r in made if r.judged and r.exit_code != Exit.UNKNOWN]
     _say(f"{len(made)} runs, {len(alarms)} false alarms, {len(missed)} misses")
     if alarms or missed:
-        return EXIT_FAIL
+        return Exit.FAIL
     # Without a run that was judged nothing was shown, however complete that is.
-    return EXIT_PASS if complete and told else EXIT_UNKNOWN
+    return Exit.PASS if complete and told else Exit.UNKNOWN
 
 
 def _benches(work: Path, picked: list[Defect]) -> Callable[[Cell], Bench]:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from harness.errors import EXIT_UNKNOWN
+from harness.errors import Exit
 from harness.report.cells import HEALTHY, Result, Results
 from harness.report.intervals import none_seen_95, wilson_95
 from harness.report.listing import Defect, Power
@@ -97,7 +97,7 @@ def _alarm_row(which: str, runs: Sequence[Result]) -> str:
         return f"| {which} | {NOT_RUN} | {NOT_RUN} | {NOT_RUN} | {NOT_RUN} | {NOT_RUN} |"
     alarms = sum(r.detected for r in runs)
     rate = _interval(alarms, len(runs)) if alarms else f"below {none_seen_95(len(runs)):.1%} a run (95 %)"
-    unknown = sum(r.exit_code == EXIT_UNKNOWN for r in runs)
+    unknown = sum(r.exit_code == Exit.UNKNOWN for r in runs)
     return f"| {which} | {len(runs)} | {sum(r.messages for r in runs):,} | {alarms} | {rate} | {unknown} |"
 
 

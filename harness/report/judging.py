@@ -15,15 +15,7 @@ from checks.judge import Judge, Watcher
 from checks.outcome import counts, outcome_of_run
 from checks.record import Kind
 from checks.verdict import Outcome, Verdict, upper_bound_95
-from harness.errors import (
-    EXIT_FAIL,
-    EXIT_INTERRUPTED,
-    EXIT_PASS,
-    EXIT_TERMINATED,
-    EXIT_THRESHOLD,
-    EXIT_UNKNOWN,
-    worse,
-)
+from harness.errors import Exit, worse
 from harness.progress import Progress
 from harness.record.history import History, open_history
 from harness.record.rundir import write_whole
@@ -38,8 +30,8 @@ from harness.report.swim_svg import witness_svg
 from harness.report.thresholds import judge_thresholds, missed, parse_all
 from harness.report.witnesses import Teller
 
-EXIT_OF_SIGNAL = {"SIGINT": EXIT_INTERRUPTED, "SIGTERM": EXIT_TERMINATED}
-EXIT_OF = {Outcome.PASS: EXIT_PASS, Outcome.FAIL: EXIT_FAIL, Outcome.UNKNOWN: EXIT_UNKNOWN}
+EXIT_OF_SIGNAL = {"SIGINT": Exit.INTERRUPTED, "SIGTERM": Exit.TERMINATED}
+EXIT_OF = {Outcome.PASS: Exit.PASS, Outcome.FAIL: Exit.FAIL, Outcome.UNKNOWN: Exit.UNKNOWN}
 
 
 def judge_run(run_dir: Path, *, only: Sequence[Check] = ()) -> dict[str, Any]:
@@ -79,9 +71,9 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
     if "imported_from" in run:  # an export has no table of services
         wanted = [threshold for threshold in wanted if threshold.metric != "memory"]
     thresholds = judge_thresholds(wanted, measured)
-    exit_code = EXIT_OF[outcome]
+    exit_code: int = EXIT_OF[outcome]
     if outcome is Outcome.PASS and (over := missed(thresholds)):
-        exit_code, why = EXIT_THRESHOLD, f"threshold: {over}"
+        exit_code, why = Exit.THRESHOLD, f"threshold: {over}"
     if by := (run.get("interrupted") or {}).get("by"):
         exit_code = worse(exit_code, EXIT_OF_SIGNAL[by])
     witnesses = Teller(history).witnesses(verdicts)
@@ -117,7 +109,7 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
 
 def headline(outcome: Outcome, exit_code: int, run: Mapping[str, Any]) -> str:
     """Return the first words about a run: its outcome, a missed threshold, and that it did not last as planned."""
-    words = "THRESHOLD MISSED" if exit_code == EXIT_THRESHOLD else outcome.name
+    words = "THRESHOLD MISSED" if exit_code == Exit.THRESHOLD else outcome.name
     interrupted = run.get("interrupted")
     return f"{words} ({interruption(interrupted)})" if interrupted else words
 

@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.errors import EXIT_CANNOT_RUN, PlatformError
+from harness.errors import Exit, PlatformError
 from harness.platform.launch import Platform, launch
 from harness.platform.tether import dies_with_parent, module_environment
 from harness.report.cells import Cell, Result, Results
@@ -73,7 +73,7 @@ class RealBench:
         begin = time.time()
         code = self._locust(cell)
         run_dir = (self._runs / "latest").resolve()
-        verdict = _read(run_dir / "verdict.json") if code != EXIT_CANNOT_RUN else {}
+        verdict = _read(run_dir / "verdict.json") if code != Exit.CANNOT_RUN else {}
         told = _read(run_dir / "run.json") if verdict else {}
         checks = [*verdict.get("checks", ()), *verdict.get("harness", ())]
         failed = tuple(c["id"] for c in checks if c["outcome"] == "FAIL" and c["promised"])
@@ -100,7 +100,7 @@ class RealBench:
         return result
 
     def _locust(self, cell: Cell) -> int:
-        """Exit code of the run; EXIT_CANNOT_RUN also when it did not end in time."""
+        """Exit code of the run; Exit.CANNOT_RUN also when it did not end in time."""
         assert self._platform is not None
         stage = self._stage
         command = [sys.executable, "-m", "locust", "-f", str(self._story), "--headless", "-u", str(stage.users)]
@@ -117,12 +117,12 @@ class RealBench:
             try:
                 code = run.wait(CELL_S)
             except subprocess.TimeoutExpired:
-                return EXIT_CANNOT_RUN
+                return Exit.CANNOT_RUN
             finally:
                 self.interrupt()
                 run.wait()
         # A run that broke down by itself (a signal, a usage error of Locust) was not judged.
-        return code if code in (0, 1, 3, 4) else EXIT_CANNOT_RUN
+        return code if code in (0, 1, 3, 4) else Exit.CANNOT_RUN
 
     def interrupt(self) -> None:
         if self._running is not None:
@@ -211,7 +211,8 @@ def silent_checks(wanted: Sequence[str], checks: Sequence[Mapping[str, Any]]) ->
 
 
 def _told(result: Result) -> str:
-    outcome = {0: "PASS", 1: "FAIL", 2: "could not run", 3: "UNKNOWN", 4: "threshold missed"}[result.exit_code]
+    outcome = Exit(result.exit_code).name.lower().replace("_", " ")
+    outcome = outcome.upper() if result.exit_code in (Exit.PASS, Exit.FAIL, Exit.UNKNOWN) else outcome
     checks = f" ({', '.join(result.failed)})" if result.failed else ""
     name = f"{result.defect} {result.power}".strip()
     truth = "" if result.cell.healthy else f", fired {result.fired}, manifest {result.manifest}"

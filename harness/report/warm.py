@@ -36,7 +36,7 @@ def warm_up(say: Callable[[str], None]) -> None:
     roster, records = Roster(user_of=(0, 1), conversations=((0, 1),)), _a_bit_of_everything()
     info = JournalInfo(name="warm", records=len(records), footer={"records": len(records)}, torn=False, meta={})
     with compiling_is_said(say):
-        for contract in (EVERYTHING, Contract()):
+        for contract in (EVERYTHING, Contract(echo=False)):
             judge = Judge(roster, contract, ALL, [Traffic(roster, BUCKETS)])
             judge.step(Batch(0, records))
             judge.peek()

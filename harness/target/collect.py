@@ -29,7 +29,7 @@ from checks.roster import Roster
 from harness.client.body import Body, decode
 from harness.client.flow import FlowError, run_flow_async
 from harness.client.statements import digest_of, write_seen
-from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EXIT_UNKNOWN, EarwitnessError, RecordError, TargetError
+from harness.errors import EarwitnessError, Exit, RecordError, TargetError
 from harness.record.journal import Journal
 from harness.record.meta import process_meta
 from harness.record.rundir import RunDirectory, read_json
@@ -302,7 +302,7 @@ async def collect(run_dir: Path, *, deadline_s: float = DEADLINE_S, parallel: in
         f"  {collector.rooms_read} of {len(collector.rooms_used)} rooms read, {collector.rows_read} messages",
         flush=True,
     )
-    return EXIT_UNKNOWN if collector.missing else EXIT_PASS
+    return Exit.UNKNOWN if collector.missing else Exit.PASS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -317,7 +317,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except EarwitnessError as error:
         print(f"earwitness: {error}", file=sys.stderr)
-        return EXIT_CANNOT_RUN
+        return Exit.CANNOT_RUN
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness.errors import EXIT_INTERRUPTED, EarwitnessError, TargetError
+from harness.errors import EarwitnessError, Exit, TargetError
 from harness.target.load import load_target
 from harness.target.rehearsal import Unfit, cast, rehearse
 
@@ -50,7 +50,7 @@ def main() -> int:
     except EarwitnessError as error:
         print(json.dumps({"fault": str(error), "notes": []}))
     except KeyboardInterrupt:  # the load says so
-        return EXIT_INTERRUPTED
+        return Exit.INTERRUPTED
     return 0
 
 

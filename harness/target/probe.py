@@ -23,7 +23,7 @@ from harness.client.events import (
     WELCOME,
     Heard,
 )
-from harness.errors import EXIT_PASS, EXIT_UNKNOWN
+from harness.errors import Exit
 from harness.progress import printable
 from harness.target.load import load_target
 from harness.target.proposals import proposals
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     for line in report(rehearsal):
         print(printable(line))
     unknown = [row for row in judgeable(rehearsal) if row[2].startswith(UNKNOWN)]
-    return EXIT_UNKNOWN if unknown or rehearsal.notes or rehearsal.misfits() else EXIT_PASS
+    return Exit.UNKNOWN if unknown or rehearsal.notes or rehearsal.misfits() else Exit.PASS
 
 
 def report(rehearsal: Rehearsal) -> Iterator[str]:

@@ -16,7 +16,7 @@ import sys
 import asyncpg
 from cryptography.hazmat.primitives import serialization
 
-from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS
+from harness.errors import Exit
 from harness.target.forgery import read_key
 from harness.target.load import SECRETS_VARIABLE
 from harness.target.reference_tokens import KEY_QUERY
@@ -45,9 +45,9 @@ def main() -> int:
         key = asyncio.run(read_signing_key(endpoints["auth_dsn"]))
     except (KeyError, OSError, ValueError, asyncpg.PostgresError) as error:
         print(f"earwitness: the signing key cannot be read: {type(error).__name__}: {error}", file=sys.stderr)
-        return EXIT_CANNOT_RUN
+        return Exit.CANNOT_RUN
     print(json.dumps(key), flush=True)
-    return EXIT_PASS
+    return Exit.PASS
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from checks.record import NOBODY, Kind
 from harness.cli import main
-from harness.errors import EXIT_INTERRUPTED, RecordError
+from harness.errors import Exit, RecordError
 from harness.platform.tether import module_environment
 from harness.record.history import open_history
 from harness.record.transfer_in import import_history
@@ -322,7 +322,7 @@ def test_ended_in_its_midst(tmp_path: Path) -> None:
             while not list(run.glob("journals/*")) and time.monotonic() < end:
                 time.sleep(0.01)
             importing.send_signal(signal.SIGTERM)
-            assert importing.wait(DEADLINE_S) == EXIT_INTERRUPTED
+            assert importing.wait(DEADLINE_S) == Exit.INTERRUPTED
         assert importing.stderr is not None
         assert importing.stderr.read() == b""
     assert not run.exists()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from checks.record import Place
-from harness.errors import EXIT_CANNOT_RUN, SettingsError, TargetError
+from harness.errors import Exit, SettingsError, TargetError
 from harness.target.load import check_users, is_loopback, load_target, open_target
 from harness.target.protocol import Person
 from harness.target.reference import ReferenceTarget
@@ -48,7 +48,7 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
 def faults_of(path: Path) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         load_target(path)
-    assert caught.value.exit_code == EXIT_CANNOT_RUN
+    assert caught.value.exit_code == Exit.CANNOT_RUN
     return caught.value.faults
 
 
@@ -215,7 +215,7 @@ def test_load_on_others_needs_consent(write: Callable[[str], Path], lines: str, 
         with pytest.raises(TargetError) as caught:
             load_target(write(lines + SMALL.replace(old, new)))
         assert missing in str(caught.value)
-        assert caught.value.exit_code == EXIT_CANNOT_RUN
+        assert caught.value.exit_code == Exit.CANNOT_RUN
     text = "allow_load = true\nmax_users = 10\n" + SMALL.replace("127.0.0.1", "chat.example.org")
     assert load_target(write(text)).max_users == 10
 

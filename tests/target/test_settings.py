@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import EXIT_CANNOT_RUN, SettingsError
+from harness.errors import Exit, SettingsError
 from harness.settings import AuthServiceSettings, BackendSettings, FrontendSettings, Settings, load_settings
 
 
@@ -24,7 +24,7 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
 def faults_of(path: Path | None, **environ: str) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         load_settings(path, environ)
-    assert caught.value.exit_code == EXIT_CANNOT_RUN
+    assert caught.value.exit_code == Exit.CANNOT_RUN
     return caught.value.faults
 
 
