@@ -34,8 +34,9 @@ def recent_step(
         rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
         if kind == K_OK and mids[i] >= 0 and r["seq"] >= 0:
             a = acked[mids[i]]
-            if a["t"] == 0 or r["t"] + 1 < a["t"] or (r["t"] + 1 == a["t"] and rec < a["rec"]):
-                a["t"] = r["t"] + 1
+            t = r["t"] + 1
+            if a["t"] == 0 or t < a["t"] or (t == a["t"] and r["seq"] < a["seq"]):
+                a["t"] = t
                 a["seq"] = r["seq"]
                 a["rec"] = rec
         elif kind == K_READ and subs[i] >= 0:

@@ -41,7 +41,7 @@ def test_answered_later_than_promised(new_history: Callable[..., Any], at: int, 
     """An answer at the bound is good; one after it is late."""
     history = asked(new_history(answer_bound_s=0.1), 0).ack(ANN, 1, 1, t=at * MS).drained(t=500 * MS)
     verdict = history.judge()["I43"]
-    assert verdict.violations == violations
+    assert (verdict.examined, verdict.violations) == (1, violations)
     if violations:
         assert "was answered later than 100 ms" in history.tell(verdict).sentence
 

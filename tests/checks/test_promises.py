@@ -69,6 +69,16 @@ def test_refused_as_too_long(
         )
 
 
+def test_every_message_is_looked_at(new_history: Callable[..., Any]) -> None:
+    """Whatever its number; and nothing is known of the length of one whose sending is not on record."""
+    history = new_history(message_bytes_max=100).send(ANN, 64, size=100)
+    history.add(Kind.FAIL, ANN, conn=1, conv=0, author=ANN, counter=64, attempt=1, aux=413)
+    assert history.judge()["I46"].violations == 1
+    unsent = new_history(message_bytes_max=100)
+    unsent.add(Kind.FAIL, ANN, conn=1, conv=0, author=ANN, counter=1, attempt=1, aux=413)
+    assert (unsent.judge()["I46"].examined, unsent.judge()["I46"].violations) == (0, 0)
+
+
 @pytest.mark.parametrize(("size", "examined", "violations"), [(101, 1, 1), (100, 1, 0), (90, 1, 0), (89, 0, 0)])
 def test_accepted(new_history: Callable[..., Any], size: int, examined: int, violations: int) -> None:
     """More than what is said to be accepted is not; a message far from the limit says nothing of it."""

@@ -224,3 +224,31 @@ def test_recency_is_a_promise_of_its_own(new_history: Callable[..., Any]) -> Non
     history = new_history().send(ANN, 1).ack(ANN, 1, 2)
     verdict = read(history, BOB, 1).judge()["I44"]
     assert (verdict.violations, verdict.promised) == (1, False)
+
+
+def acked_twice(new_history: Callable[..., Any], first: tuple[int, int], second: tuple[int, int], read_seq: int) -> Any:
+    """Two acknowledgements (ms, number) of Ann's message; Bob's read was asked for at 22 ms."""
+    history = new_history(recent_reads=True).send(ANN, 1, t=10 * MS)
+    for ms, seq in (first, second):
+        history.ack(ANN, 1, seq, t=ms * MS)
+    return read(history, BOB, read_seq, t=30 * MS, aux=8_000, journal=1).judge()["I44"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "examined", "violations"),
+    [((20, 2), (25, 1), 1, 1), ((25, 1), (20, 2), 1, 1), ((20, 1), (20, 2), 1, 0), ((20, 2), (20, 1), 1, 0)],
+)
+def test_the_first_acknowledgement_counts(
+    new_history: Callable[..., Any], first: Any, second: Any, examined: int, violations: int
+) -> None:
+    """In whatever order they were written down; of two at the same moment the lower number."""
+    verdict = acked_twice(new_history, first, second, 1)
+    assert (verdict.examined, verdict.violations) == (examined, violations)
+
+
+def test_the_moment_of_asking(new_history: Callable[..., Any]) -> None:
+    """What was acknowledged a nanosecond later need not be there; number 0 is a number."""
+    for later_ns, examined in ((0, 1), (1, 0)):
+        history = new_history(recent_reads=True).send(ANN, 1, t=10 * MS).ack(ANN, 1, 0, t=20 * MS + later_ns)
+        verdict = read(history, BOB, -1, t=30 * MS, aux=10_000, journal=1).judge()["I44"]
+        assert (verdict.examined, verdict.violations) == (examined, examined)

@@ -36,6 +36,10 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
     "checks/reads.py": {
         'reads_step: took = 1000 * r["aux"] if r["aux"] >= 0 else 0': "no time is none either way",
     },
+    "checks/recent.py": {
+        'recent_step: if a["t"] == 0 or t < a["t"] or (t == a["t"] and r["seq"] <= a["seq"]):': EQUAL,
+        'recent_step: row["t"] = r["t"] - (1000 * r["aux"] if r["aux"] >= 0 else 0)': "no time is none either way",
+    },
     "checks/liveness.py": {
         "LivenessBound.step: if self._used[0] >= self._settle_at:": SOONER,
         'heard_at: if t > h["t"] or (t == h["t"] and rec >= h["rec"]):': ONCE,
