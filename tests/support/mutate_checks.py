@@ -47,18 +47,17 @@ from same_anyway import SAME_ANYWAY  # noqa: E402
 from checks import catalogue, judge  # noqa: E402
 
 TESTS = {
-    "I1": "fifo", "I2": "order", "I3": "causal", "I4": "gaps", "I5a": "stored", "I5b": "delivered", "I6": "heard",
-    "I7": "stored", "I8": "creation", "I9": "answers", "I10": "heard", "I11": "answers", "I12": "heard pushed listeners",
-    "I13": "revoked pushed", "I14": "answers pushed", "I15": "heard", "I16": "reads", "I17": "reads", "I18": "shared_writes",
-    "I19": "resume", "I20": "resume", "I21": "resume", "I22": "devices standing", "I24": "runs listeners",
-    "I25": "liveness missed",
-    "I26": "fairness", "I27": "presence", "I28": "availability", "I29": "validity wall_clock",
-    "I30": "validity wall_clock", "I31": "forgery wall_clock", "I32": "single_use wall_clock", "I33": "single_use",
+    "I1": "fifo", "I2": "order", "I3": "causal", "I4": "gaps", "I5a": "stored", "I5b": "delivered",
+    "I6": "heard", "I7": "stored", "I8": "creation", "I9": "answers", "I10": "heard", "I11": "answers",
+    "I12": "heard pushed listeners", "I13": "revoked pushed", "I14": "answers pushed", "I15": "heard",
+    "I16": "reads", "I17": "reads", "I18": "shared_writes", "I19": "resume", "I20": "resume", "I21": "resume",
+    "I22": "devices standing", "I24": "runs listeners", "I25": "liveness missed", "I26": "fairness",
+    "I27": "presence", "I28": "availability", "I29": "validity wall_clock", "I30": "validity wall_clock",
+    "I31": "forgery wall_clock", "I32": "single_use wall_clock", "I33": "single_use",
     "I34": "authority wall_clock", "I35": "outages wall_clock", "I36": "limits budget wall_clock",
     "I37": "limits budget wall_clock", "I38": "limits budget wall_clock", "I39": "limits budget wall_clock",
-    "I40": "breakers", "I41": "accounts news pushed", "I43": "answered",
-    "I44": "reads", "I45": "promises", "I46": "promises",
-    "I42": "accounts", "H3": "health wall_clock", "H6": "truth",
+    "I40": "breakers", "I41": "accounts news pushed", "I43": "answered", "I44": "reads", "I45": "promises",
+    "I46": "promises", "I42": "accounts", "H3": "health wall_clock", "H6": "truth",
 }  # fmt: skip
 """Check → the files of its literal histories; those of the record itself are in test_health."""
 
