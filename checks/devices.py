@@ -33,7 +33,9 @@ class MonotonicWrites(Together):
 
     Of two changes the later one is that which was sent after the other was answered; of two that overlapped either
     may be the last. An edit is known by its text; a read mark only goes forward. What was pushed is not judged here,
-    nor a text whose edit may yet come on record, or was lost with the end of a journal."""
+    nor a text whose edit may yet come on record, or was lost with the end of a journal.
+
+    Nor are two edits accepted as the same version of a message (*same-version*)."""
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
         shared, unsure = _shared(world), unrecorded(end)
@@ -45,6 +47,21 @@ class MonotonicWrites(Together):
                 if done and not (unsure and look.state == State.EDIT and look.digest not in texts):
                     self.examined += 1
                     self._judge(key, changes, done, look, bound_ns)
+
+        for key, changes in sorted(shared.changes.items()):
+            self._versions(key, [change for change in changes if change.yes and change.value != NONE])
+
+    def _versions(self, key: Key, accepted: list[Change]) -> None:
+        """Two edits that were accepted as the same version: one was made in spite of the other."""
+        if key[0] != State.EDIT:
+            return
+        first: dict[int, Change] = {}
+        for change in sorted(accepted, key=lambda c: (c.t, c.rec)):
+            before = first.setdefault(change.value, change)
+            if before is not change and before.digest != change.digest:
+                self.examined += 1
+                facts = {"author": key[1], "counter": key[2], "low": change.value}
+                self.wrong("same-version", before.rec, change.rec, client=change.client, stated=before.client, **facts)
 
     def _judge(self, key: Key, changes: list[Change], done: list[Change], look: Look, bound_ns: int) -> None:
         if look.state == State.EDIT:

@@ -97,6 +97,8 @@ SENTENCES: dict[tuple[str, str], str] = {
         "I44",
         "old",
     ): "{who} read {where} up to number {seq}; number {other_seq}, {message}, had been acknowledged before",
+    ("I18", "same-version"): "{who} had an edit of {message} accepted as version {low}, which an edit of {other_device}"
+    " had been before",
     ("I18", "undone"): "{place} showed {who} an old text of {message}, after a later one had been accepted",
     (
         "I18",

@@ -10,6 +10,7 @@ from shared import edit, read_up_to, shown_mark, shown_text
 
 from checks import Batch, Outcome
 from checks.judge import Judge
+from checks.record import NONE
 
 ANN, BOB, BOB2, EVE = range(4)
 OLD, NEW, NEWER = 5, 6, 7
@@ -148,3 +149,29 @@ def test_without_a_promise_it_is_an_observation(new_history: Callable[..., Any])
     assert not verdicts["I18"].promised
     assert not verdicts["I22"].promised
     assert verdicts["I22"].examined == 0
+
+
+@pytest.mark.parametrize(
+    ("texts", "versions", "statuses", "violations"),
+    [
+        ((5, 6), (2, 3), (200, 200), 0),
+        ((5, 6), (2, 2), (200, 200), 1),
+        ((5, 5), (2, 2), (200, 200), 0),
+        ((5, 6), (2, 2), (200, 409), 0),
+        ((5, 6), (NONE, NONE), (200, 200), 0),
+    ],
+    ids=["one after the other", "the same", "the same text", "refused", "no versions"],
+)
+def test_no_two_edits_are_one_version(
+    new_history: Callable[..., Any], texts: Any, versions: Any, statuses: Any, violations: int
+) -> None:
+    """An edit that was accepted in spite of another one has undone it."""
+    history = new_history(shared_state_s=0.0)
+    for client, text, version, status in zip((BOB, BOB2), texts, versions, statuses, strict=True):
+        edit(history, client, text, status, version=version)
+    verdict = history.judge()["I18"]
+    assert verdict.violations == violations
+    if violations:
+        assert history.tell(verdict).sentence == (
+            "bob on tab 2 had an edit of #1 of bob accepted as version 2, which an edit of bob on tab 1 had been before"
+        )

@@ -70,7 +70,8 @@ class _Cook:
         flags, value = rng.choice(FLAGS), rng.randint(0, 5)
         if about["proc"] == State.EDIT:
             key = (about["author"], 1)
-            self.versions[key] = value = self.versions.get(key, 1) + 1
+            again = not self.tame and rng.random() < 0.1
+            self.versions[key] = value = self.versions.get(key, 1) + (not again)
         elif about["proc"] != State.READ_MARK:
             value = rng.randint(1, 3)
         elif self.tame and not flags & Flag.REFUSED:

@@ -42,6 +42,12 @@ def monotonic_writes(h: History) -> Opinion:
             others = [w for w in writes if w not in done and not no_effect(w) and w.seq < look.t]
             others = [w for w in others if not (yes(w) and any(later.seq > w.t for later in done))]
             violations += look.digest not in {w.digest for w in [*last, *others]}
+    edits = [w for w in h.of(Kind.WRITE) if w.proc == State.EDIT and yes(w) and w.aux != NONE]
+    edits.sort(key=lambda w: (w.t, w.journal, w.place))
+    for at, edit in enumerate(edits):
+        before = [w for w in edits[:at] if same(h, w, edit) and w.aux == edit.aux]
+        if before and before[0].digest != edit.digest:
+            examined, violations = examined + 1, violations + 1
     return Opinion(examined, violations, h.contract.shared_state_s is not None)
 
 
