@@ -31,6 +31,8 @@ class Contract:
     recent_reads      a history read shows what anybody had been acknowledged before it was asked for (I44)
     resume            reconnecting with the last sequence seen continues without gap
     resume_answers    … an agent's answer too that is being given meanwhile: its pieces have no sequence (I24)
+    misses_nothing    a device that stays a member gets each message in the end: live, by a replay, or by reading the
+                      history where it was told to (I47)
     delivery_bound_s  acknowledged to heard, for a member connected throughout (I25); None: no bound
     sync_bound_s      account changes reach the main database within this (I41); None: no bound
     account_news_s    a changed account is told on every open socket of its person within this (I41); None: not promised
@@ -83,6 +85,7 @@ class Contract:
     recent_reads: bool = False
     resume: bool = False
     resume_answers: bool = False
+    misses_nothing: bool = False
     delivery_bound_s: float | None = None
     sync_bound_s: float | None = None
     account_news_s: float | None = None

@@ -55,7 +55,8 @@ TESTS = {
     "I30": "validity wall_clock", "I31": "forgery wall_clock", "I32": "single_use wall_clock", "I33": "single_use",
     "I34": "authority wall_clock", "I35": "outages wall_clock", "I36": "limits budget wall_clock",
     "I37": "limits budget wall_clock", "I38": "limits budget wall_clock", "I39": "limits budget wall_clock",
-    "I40": "breakers", "I41": "accounts news", "I42": "accounts", "H3": "health wall_clock", "H6": "truth",
+    "I40": "breakers", "I41": "accounts news", "I42": "accounts", "I47": "unreceived",
+    "H3": "health wall_clock", "H6": "truth",
 }  # fmt: skip
 """Check → the files of its literal histories; those of the record itself are in test_health."""
 
