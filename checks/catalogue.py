@@ -38,6 +38,7 @@ from checks.sizes import SIZE_LIMIT
 from checks.soundness import STORY_SOUND
 from checks.stored import ONCE, STORED_CHECK
 from checks.truth import ROSTER_TRUTH
+from checks.unreceived import MISSES_NOTHING
 from checks.validity import DEADLINE, REVOCATION_BOUND
 
 ALL: tuple[Check, ...] = (
@@ -77,6 +78,7 @@ ALL: tuple[Check, ...] = (
     CONVERGENCE,
     AGENT_STREAM,
     LIVENESS_BOUND,
+    MISSES_NOTHING,
     FAIRNESS,
     PRESENCE,
     NEVER_MORE,

@@ -32,6 +32,8 @@ class Contract:
     resume            reconnecting with the last sequence seen continues without gap
     resume_answers    … also the pieces of an agent's answer that is being given meanwhile (I24); false where they are
                       not sent again, because they have no sequence
+    misses_nothing    a device that stays a member gets each message in the end: live, by a replay, or by reading the
+                      history where it was told to (I47)
     delivery_bound_s  acknowledged to heard, for a member connected throughout (I25); None: no bound
     sync_bound_s      account changes reach the main database within this (I41); None: no bound
     account_news_s    a changed account is told on every open socket of its person within this (I41); None: not promised
@@ -84,6 +86,7 @@ class Contract:
     recent_reads: bool = False
     resume: bool = False
     resume_answers: bool = True
+    misses_nothing: bool = False
     delivery_bound_s: float | None = None
     sync_bound_s: float | None = None
     account_news_s: float | None = None

@@ -127,15 +127,8 @@ class Delivered(Folding):
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
         world = end.world
         duties = self._duties.of(end, self.contract.resume, bound)
-        messages, w = world.messages(), world.tables
-        first = np.concatenate([[0], np.cumsum(w.conv_next)]).astype(np.int64)
-        known = np.flatnonzero(messages["conv"] >= 0)
-        mids = np.full(int(first[-1]), -1, np.int64)
-        mids[first[messages["conv"][known]] + messages["pos"][known]] = known
-        due = np.where(self._effective(messages[mids]), messages["invoke_t"][mids], NEVER)
-        due[mids < 0] = NEVER
-        own = messages["author_sub"][mids]
-        author = np.where(own >= 0, w.sub_client[np.maximum(own, 0)], -1) if len(w.sub_client) else own
+        first, mids, due, author = by_conversation(world, self.contract)
+        w = world.tables
         totals = np.zeros(4, np.int64)
         absences(w, first, due, author, mids, duties, self.contract.echo, self._latest, world.out, totals)
         self.suspects.take(world.out, min(int(totals[1]), len(world.out)), int(totals[1]))
@@ -144,19 +137,6 @@ class Delivered(Folding):
             examined=int(totals[0]),
             unknown="; ".join(filter(None, (self._doubts(end, int(totals[2])), self._cut(end, int(totals[3]))))),
         )
-
-    def _effective(self, messages: Array) -> Array:
-        flags = messages["flags"]
-        acked = (flags & ACKED) > 0
-        if not self.contract.history:
-            result: Array = acked if self.contract.acknowledges else (flags & HEARD) > 0
-        elif not self.contract.acknowledges:
-            result = (flags & STORED) > 0
-        elif self.contract.sequence == "none":
-            result = ((flags & STORED) > 0) & (acked | ((flags & HEARD) > 0))
-        else:
-            result = ((flags & STORED) > 0) & (acked | below_acked(messages))
-        return result & ((flags & INVOKED) > 0)
 
     def _cut(self, end: End, missing: int) -> str:
         """Say that our own deadline ended the run too soon for a platform that was still delivering."""
@@ -173,13 +153,47 @@ class Delivered(Folding):
             doubts.append("a journal lacks its end")
         if pending:
             doubts.append(f"{pending} deliveries had not come when the record ends before the run was drained")
-        if self.contract.history:
-            messages = world.messages()
-            acked = (messages["flags"] & (ACKED | STORED)) == ACKED
-            unread = acked & ~world.read_completely()[np.maximum(0, messages["conv"])] if len(messages) else acked
-            if unread.any():
-                doubts.append(f"whether {int(unread.sum())} acknowledged messages are stored was not read")
+        if self.contract.history and (number := unread(world)):
+            doubts.append(f"whether {number} acknowledged messages are stored was not read")
         return "; ".join(doubts)
+
+
+def by_conversation(world: World, contract: Contract) -> tuple[Array, Array, Array, Array]:
+    """Return (first, mids, due, author): messages by conversation and position, as `absences` reads them."""
+    messages, w = world.messages(), world.tables
+    first = np.concatenate([[0], np.cumsum(w.conv_next)]).astype(np.int64)
+    known = np.flatnonzero(messages["conv"] >= 0)
+    mids = np.full(int(first[-1]), -1, np.int64)
+    mids[first[messages["conv"][known]] + messages["pos"][known]] = known
+    due = np.where(_effective(messages[mids], contract), messages["invoke_t"][mids], NEVER)
+    due[mids < 0] = NEVER
+    own = messages["author_sub"][mids]
+    author = np.where(own >= 0, w.sub_client[np.maximum(own, 0)], -1) if len(w.sub_client) else own
+    return first, mids, due, author
+
+
+def _effective(messages: Array, contract: Contract) -> Array:
+    """bool by message: it took effect, see `Delivered`."""
+    flags = messages["flags"]
+    acked = (flags & ACKED) > 0
+    if not contract.history:
+        result: Array = acked if contract.acknowledges else (flags & HEARD) > 0
+    elif not contract.acknowledges:
+        result = (flags & STORED) > 0
+    elif contract.sequence == "none":
+        result = ((flags & STORED) > 0) & (acked | ((flags & HEARD) > 0))
+    else:
+        result = ((flags & STORED) > 0) & (acked | below_acked(messages))
+    return result & ((flags & INVOKED) > 0)
+
+
+def unread(world: World) -> int:
+    """Return how many acknowledged messages may be stored or not, because their conversation was not read to its
+    end."""
+    messages = world.messages()
+    acked = (messages["flags"] & (ACKED | STORED)) == ACKED
+    whole = world.read_completely()[np.maximum(0, messages["conv"])] if len(messages) else ~acked
+    return int((acked & ~whole).sum())
 
 
 def below_acked(messages: Array) -> Array:

@@ -31,7 +31,7 @@ class Pages:
         """Judge the pages of a chunk that a member read."""
         chosen = (view.records["kind"] == K_READ) & (view.sub >= 0) & (view.records["author"] != NOBODY)
         for read in view.records[chosen]:
-            fault = DIGEST if int(read["flags"]) & CORRUPT else _fault(read) if self._contiguous else 0
+            fault = DIGEST if int(read["flags"]) & CORRUPT else fault_of(read) if self._contiguous else 0
             self.examined += 1
             if fault:
                 rec = view.journal << REC_BITS | int(read["index"])
@@ -40,7 +40,7 @@ class Pages:
                 self.suspects.take(row, 1)
 
 
-def _fault(read: Array) -> int:
+def fault_of(read: Array) -> int:
     """What is wrong with one page, 0: nothing. Numbers may begin at 0 or at 1."""
     start, rows, last, digest = (int(read[name]) for name in ("author", "counter", "seq", "digest"))
     if not rows:

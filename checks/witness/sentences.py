@@ -142,6 +142,8 @@ SENTENCES: dict[tuple[str, str], str] = {
         "missed",
     ): "{who} was connected to {where} until after the deadline of {message}, and it did not come on"
     " that connection in time",
+    ("I47", "missed"): "{who} belonged to {where} from before {message} was sent until the end, and never got it:"
+    " neither live, nor by a replay, nor by reading the history",
     ("I26", "hears"): "{who} heard messages up to {ms} ms after they were sent, where {usual_ms} ms are usual",
     ("I26", "answered"): "{who} was answered after up to {ms} ms, where {usual_ms} ms are usual",
     ("I26", "unanswered"): "{who} had {low} of {high} messages acknowledged, far fewer than others",

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from checks.record import RECORD, Kind
+from checks.unreceived import MISSES_NOTHING
+from checks.verdict import Verdict
 from harness.record.reading import JournalView
 
 Records = npt.NDArray[Any]
@@ -28,6 +30,17 @@ def load_figures(views: Iterable[Records]) -> dict[str, int]:
         sent += int((kind == Kind.INVOKE).sum())
         delivered += int((kind == Kind.DELIVER).sum())
     return {"users": len(users), "connections": connections, "messages_sent": sent, "messages_delivered": delivered}
+
+
+def missed_live(verdicts: Iterable[Verdict]) -> dict[str, int]:
+    """Return what devices that stayed members never got: deliveries missed, of how many owed, on how many devices, and
+    of how many that is not known. Told of every run; a violation only where the contract promises it (I47)."""
+    for verdict in verdicts:
+        if verdict.id == MISSES_NOTHING.id:
+            facts = verdict.facts
+            known = {"devices": facts.get("devices", 0), "not_known": facts.get("not_known", 0)}
+            return {"missed": verdict.violations, "owed": verdict.examined, **known}
+    return {}
 
 
 def to_first_message_s(journals: Iterable[JournalView], started: float | None) -> float | None:

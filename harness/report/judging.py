@@ -92,6 +92,7 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         "thresholds": thresholds,
         "warnings": warnings_of(history, views),
         "load": figures.load_figures(views),
+        "missed_live": figures.missed_live(verdicts),
         "endings": endings((view.records, view.names) for view in history.journals),
         "stopped": stopped(views),
         "replicas": figures.replicas((view.records, view.names) for view in history.journals),

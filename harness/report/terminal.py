@@ -32,6 +32,7 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
             lines.append(f"  {name}: {figures} ({row['samples']:,})")
     if verdict["to_first_message_s"] is not None:
         lines.append(f"  from the command to the first message: {verdict['to_first_message_s']} s")
+    lines += _missed_lines(verdict.get("missed_live") or {})
     if ended := ending_line(verdict.get("endings", ())):
         lines.append(f"  {ended}")
     for burst in verdict["bursts"]:
@@ -60,6 +61,18 @@ def _platform_lines(checks: Sequence[Mapping[str, Any]]) -> list[str]:
     """Say how many messages were none of ours: they are not judged, but they keep their numbers."""
     count = sum(check.get("facts", {}).get("of_the_platform", 0) for check in checks)
     return [f"  {count:,} messages of the platform itself (of no user of this run) were received"] if count else []
+
+
+def _missed_lines(row: Mapping[str, int]) -> list[str]:
+    """Say how many messages never reached a device whose user was a member all the time, however it asked for them."""
+    if not row.get("owed"):
+        return []
+    line = f"  missed live: {row['missed']:,} of {row['owed']:,} messages due to members' devices never came"
+    if row["missed"]:
+        line += f" ({row['devices']:,} device{'s' if row['devices'] != 1 else ''})"
+    if row["not_known"]:
+        line += f"; of {row['not_known']:,} more it is not known"
+    return [line]
 
 
 def _load_line(verdict: Mapping[str, Any]) -> str:

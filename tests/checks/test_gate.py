@@ -205,7 +205,20 @@ def _refused_as_too_long(told: Told) -> None:
     told.about(Kind.FAIL, 0, 1, 0, 1, aux=413, size=0)
 
 
+def _never_came_again(told: Told) -> None:
+    """A message was sent between two connections of a listener, and nothing brings it."""
+    told.join(0, 1)
+    told.join(1, 2)
+    told.write(Kind.DISCONNECT, client=1, conn=2, counter=1000)
+    told.invoke(0, 1, 1)
+    told.ok(0, 1, 1)
+    told.deliver(0, 1, 0, 1)
+    told.join(1, 3, head=1)
+    told.drained()
+
+
 GOLDEN: dict[str, Callable[[Told], None]] = {
+    "I47": _never_came_again,
     "I45": _heard_by_its_sender,
     "I46": _refused_as_too_long,
     "I14": _answer_on_a_later_connection,
@@ -230,7 +243,7 @@ def test_a_history_that_only_this_check_rejects(check: str) -> None:
     """Without this check it would pass."""
     budget = {"rate_per_s": 1.0, "rate_burst": 3.0, "retry_after": True, "fairness_factor": 10.0}
     outages = {"unavailable_s": 1.0, "outage_answer_s": 1.0, "breaker_failures": 2}
-    outages |= {"shared_state_s": 0.0, "presence_s": 0.0}
+    outages |= {"shared_state_s": 0.0, "presence_s": 0.0, "misses_nothing": True}
     told = Told(8, sequence="none", echo=check != "I45", message_bytes_max=1000, **budget, **outages, **PROMISES)
     GOLDEN[check](told)
     assert _rejecting(told.run()) == {check}

@@ -57,7 +57,8 @@ TESTS = {
     "I34": "authority wall_clock", "I35": "outages wall_clock", "I36": "limits budget wall_clock",
     "I37": "limits budget wall_clock", "I38": "limits budget wall_clock", "I39": "limits budget wall_clock",
     "I40": "breakers", "I41": "accounts news pushed", "I43": "answered", "I44": "reads", "I45": "promises",
-    "I46": "promises", "I42": "accounts", "H3": "health wall_clock", "H6": "truth",
+    "I46": "promises", "I47": "unreceived",
+    "I42": "accounts", "H3": "health wall_clock", "H6": "truth",
 }  # fmt: skip
 """Check → the files of its literal histories; those of the record itself are in test_health."""
 

@@ -12,8 +12,8 @@ from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from oracle_history import FOREVER, KICK, History, JournalFacts, Opinion, R
-from oracle_sessions import SESSION_CHECKS
+from oracle_history import FOREVER, KICK, READ, History, JournalFacts, Opinion, R
+from oracle_sessions import SESSION_CHECKS, whole_page
 
 from checks.contract import Contract
 from checks.record import AGENT, NOBODY, NONE, Flag, Kind, Phase
@@ -193,12 +193,24 @@ def _still_coming(h: History, held: Held, message: tuple[int, int]) -> bool:
     return not numbers or numbers[0] > max(r.seq for r in came)
 
 
-def delivered(h: History) -> Opinion:
-    """I5b: who was subscribed from before a message was sent until the end of the drain has heard it."""
+def _accepted(h: History) -> set[tuple[int, tuple[int, int]]]:
+    """(conversation, message) of all that took effect."""
     effect = Kind.STORED if h.contract.history else Kind.OK
     accepted = {(r.conv, r.message) for r in h.of(effect) if r.regular and r.message in h.invokes}
     if h.contract.history and h.contract.acknowledges:
         accepted = {(conv, message) for conv, message in accepted if before_the_end(h, conv, message)}
+    return accepted
+
+
+def _unread(h: History) -> set[tuple[int, int]]:
+    """Acknowledged messages of which nobody knows whether they are stored."""
+    stored = {r.message for r in h.of(Kind.STORED) if r.regular}
+    return {r.message for r in h.of(Kind.OK) if r.regular and r.conv not in h.read_completely()} - stored
+
+
+def delivered(h: History) -> Opinion:
+    """I5b: who was subscribed from before a message was sent until the end of the drain has heard it."""
+    accepted = _accepted(h)
     heard = {(r.client, r.message) for r in h.of(Kind.DELIVER, Kind.REPLAY) if r.sound}
     held = held_to_the_end(h)
     owed: set[Any] = set()
@@ -214,10 +226,80 @@ def delivered(h: History) -> Opinion:
                     cut.add((subscription.client, message))
     doubt = "the end of the drain is not on record" if (unfinished | cut) - heard else ""
     if h.contract.history:
-        stored = {r.message for r in h.of(Kind.STORED) if r.regular}
-        unread = {r.message for r in h.of(Kind.OK) if r.regular and r.conv not in h.read_completely()} - stored
-        doubt = doubt or ("some acknowledged messages were not read" if unread else "")
+        doubt = doubt or ("some acknowledged messages were not read" if _unread(h) else "")
     return Opinion(len(owed) + len(unfinished), len(owed - heard - cut), h.contract.delivers, doubt)
+
+
+def misses_nothing(h: History) -> Opinion:
+    """I47: who joined before a message was sent, lost no membership since and is there at the end has got it: live,
+    by a replay, or in a page of the history. Told to read and not having read is not known."""
+    accepted = _accepted(h)
+    got = {(r.client, r.message) for r in h.of(Kind.DELIVER, Kind.REPLAY) if r.sound}
+    missed, examined, doubts = 0, 0, set()
+    for held in held_to_the_end(h):
+        mine = [r for r in h.of(Kind.JOIN, Kind.LEAVE) if (r.client, r.conv) == (held.client, held.conv)]
+        kicks = [r.t for r in h.of(KICK) if r.conv == held.conv and h.user(r.client) == h.user(held.client)]
+        since = _since(mine, max(kicks, default=-1))
+        told = max((r.t for r in _sent_to_read(mine)), default=-1)
+        for _, message in (one for one in accepted if one[0] == held.conv and one[1][0] != held.client):
+            sent = min(r.t for r in h.invokes[message])
+            if not since < sent < held.end_ns:
+                continue
+            examined += 1
+            shown = {_shown(h, read, message, sent) for read in h.of(READ) if _reads(read, held)}
+            if (held.client, message) in got or "yes" in shown:
+                continue
+            if not held.drained:
+                doubts.add("the end of the drain is not on record")
+            elif _still_coming(h, held, message):
+                doubts.add("our deadline")
+            elif "perhaps" in shown or sent <= told:
+                doubts.add("not read, or not known")
+            else:
+                missed += 1
+    if h.contract.history and _unread(h):
+        doubts.add("some acknowledged messages were not read")
+    return Opinion(examined, missed, h.contract.misses_nothing, "; ".join(sorted(doubts)))
+
+
+def _since(mine: list[R], kicked: int) -> int:
+    """The first joining; of who lost the membership the first later one, of those that each connection kept."""
+    first = min(r.t for r in mine if r.kind == Kind.JOIN)
+    if first > kicked:
+        return first
+    last: dict[tuple[int, int], int] = {}
+    joined: dict[tuple[int, int], bool] = {}
+    for r in mine:
+        if r.kind == Kind.JOIN and not (joined.get(r.process) and r.flags & Flag.CONTINUED):
+            last[r.process] = r.t
+        joined[r.process] = r.kind == Kind.JOIN
+    return min((t for t in last.values() if t > kicked), default=FOREVER)
+
+
+def _sent_to_read(mine: list[R]) -> Iterator[R]:
+    """Joinings at which the device was told that it cannot go on, or after the platform had put it out."""
+    for before, r in zip([None, *mine], mine, strict=False):
+        out = before is not None and before.kind == Kind.LEAVE and not r.flags & Flag.CONTINUED
+        if r.kind == Kind.JOIN and (out or r.flags & Flag.REFUSED):
+            yield r
+
+
+def _reads(read: R, held: Held) -> bool:
+    return (read.client, read.conv) == (held.client, held.conv)
+
+
+def _shown(h: History, read: R, message: tuple[int, int], sent: int) -> str:
+    """Whether a page of the history showed a message: yes, perhaps, no."""
+    named = h.of(Kind.OK, Kind.DELIVER, Kind.REPLAY, Kind.STORED)
+    numbers = [r.seq for r in named if r.regular and r.message == message and r.seq != NONE]
+    if not numbers:
+        return "perhaps" if read.t > sent else "no"
+    begun = read.author != NOBODY
+    low = read.author + 1 if begun and read.author else 0
+    if not read.counter or not low <= numbers[0] <= read.seq:
+        return "no"
+    holed = h.contract.sequence == "contiguous" and begun and not whole_page(read)
+    return "yes" if begun and not holed and not read.flags & Flag.CORRUPT else "perhaps"
 
 
 def before_the_end(h: History, conv: int, message: Any) -> bool:
@@ -337,6 +419,7 @@ CHECKS: dict[str, Callable[[History], Opinion]] = {
     "I10": integrity,
     "I12": isolation,
     "I15": identity,
+    "I47": misses_nothing,
     **SESSION_CHECKS,
 }
 

@@ -499,7 +499,9 @@ def monotonic_reads(h: History) -> Opinion:
     for read in h.of(READ):
         if h.member(read.client, read.conv) and read.author != NOBODY:
             examined += 1
-            violations += bool(read.flags & Flag.CORRUPT) or (h.contract.sequence == "contiguous" and not _whole(read))
+            violations += bool(read.flags & Flag.CORRUPT) or (
+                h.contract.sequence == "contiguous" and not whole_page(read)
+            )
     for read in h.of(READ):
         if not h.member(read.client, read.conv):
             continue
@@ -510,7 +512,7 @@ def monotonic_reads(h: History) -> Opinion:
     return Opinion(examined, violations, h.contract.history and h.contract.sequence != "none")
 
 
-def _whole(read: R) -> bool:
+def whole_page(read: R) -> bool:
     """One of the two pages that may be: numbers may begin at 0 or at 1."""
     pages = [list(range(read.author + 1, read.seq + 1))]
     if read.author == 0:

@@ -74,6 +74,7 @@ class _Cook:
             durable=rng.random() < 0.7,
             delivers=rng.random() < 0.7,
             recent_reads=seed % 2 == 0,
+            misses_nothing=seed % 3 == 0,
             answer_bound_s=1e-7 * (seed % 3 + 1),
             unchanged=rng.random() < 0.7,
             delivery_bound_s=rng.choice((None, 1e-8, 1e-7)),
