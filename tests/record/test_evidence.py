@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from checks.record import RECORD_BYTES
-from harness.errors import RecordError
+from harness.cli import main
+from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EXIT_UNKNOWN, RecordError
 from harness.record.evidence import conclude
 from harness.record.history import Follower, History, open_history
 from harness.record.journal import BLOCK_RECORDS, STEP_RECORDS, Journal
@@ -263,3 +264,38 @@ def test_damaged_after_it_was_followed(whole: RunDirectory) -> None:
     assert list(follower.sweep(last=True)) == []
     assert follower.revised
     assert [info.records for info in follower.history.infos()] == [2 * BLOCK_RECORDS, COUNT]
+
+
+def test_verify(whole: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`earwitness verify` says what is damaged, each in a line, and that nothing is."""
+    assert main(["verify", str(whole.path)]) == EXIT_PASS
+    assert capsys.readouterr().out == "whole: 2 journals, 6 blocks, 8,212 sound records, 2 other files\n"
+    flip(whole.journals / "w1.ewj", 10)
+    (whole.path / "tables" / "services.jsonl").unlink()
+    assert main(["verify", str(whole.path)]) == EXIT_UNKNOWN
+    assert capsys.readouterr().out.splitlines() == [
+        "damaged: w1.ewj, block 1 (records 1 to 2,048) is not what was written",
+        "damaged: tables/services.jsonl is missing or not what was written",
+        "not known to be whole: 2 journals, 6 blocks, 4,106 sound records, 2 other files",
+    ]
+    _cut(whole.path / "run.json", 100)
+    assert main(["verify", str(whole.path)]) == EXIT_UNKNOWN
+    assert "run.json is damaged" in capsys.readouterr().out
+    assert main(["verify", str(tmp_path)]) == EXIT_CANNOT_RUN
+    assert "is no run directory" in capsys.readouterr().err
+
+
+def test_verify_what_is_not_sealed(run: RunDirectory, record: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a run that was never concluded, and of processes that died, nobody knows whether it is whole."""
+    for name, count in (("w1", 3), ("w2", 0)):
+        journal = Journal.create(run.journals, name, meta={})
+        for n in range(count):
+            journal.write(*record(n))
+        journal.close(None)
+    assert main(["verify", str(run.path)]) == EXIT_UNKNOWN
+    assert capsys.readouterr().out.splitlines() == [
+        "not sealed: 3 records of w1.ewj, its process died before it sealed them",
+        "not closed: w2.ewj, its process died",
+        "not concluded: run.json has no last hashes, its process died or still runs",
+        "not known to be whole: 2 journals, 0 blocks, 3 sound records, 0 other files",
+    ]
