@@ -19,7 +19,7 @@ from checks.fifo import FIFO
 from checks.fold import Check
 from checks.forgery import FORGERY
 from checks.gaps import GAP_FREE
-from checks.health import CLOCK, NOT_VACUOUS, OWN_ORDER, RECORD_COMPLETE
+from checks.health import CLOCK, EVIDENCE_WHOLE, NOT_VACUOUS, OWN_ORDER, RECORD_COMPLETE
 from checks.heard import IDENTITY, INTEGRITY, ISOLATION, NO_DUPLICATION
 from checks.keys import KEY_INTEGRITY
 from checks.limits import NEVER_LESS, NEVER_MORE
@@ -49,6 +49,7 @@ ALL: tuple[Check, ...] = (
     OWN_ORDER,
     ROSTER_TRUTH,
     STORY_SOUND,
+    EVIDENCE_WHOLE,
     FIFO,
     TOTAL_ORDER,
     CAUSAL_ORDER,

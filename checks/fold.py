@@ -28,7 +28,8 @@ WHAT, REC, REC2, CLIENT, MID, MID2, CONV, X, Y = range(9)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalInfo:
-    """What is known of a journal besides its records. `footer` None: it was never closed."""
+    """What is known of a journal besides its records. `footer` None: it was never closed. `gaps`: records that are
+    missing or damaged; `damage` says in words where. `unsealed`: records that no checksum covers."""
 
     name: str
     records: int
@@ -36,6 +37,8 @@ class JournalInfo:
     torn: bool
     meta: Mapping[str, Any]
     gaps: int = 0
+    damage: Sequence[str] = ()
+    unsealed: int = 0
 
     @property
     def complete(self) -> bool:

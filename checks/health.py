@@ -1,4 +1,4 @@
-"""H1–H3 and H5: is the record itself fit to judge by? They answer PASS or UNKNOWN, never FAIL: the fault is ours."""
+"""H1–H3, H5, H8: is the record itself fit to judge by? They answer PASS or UNKNOWN, never FAIL: the fault is ours."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ LAG_BOUND_MS = 100.0
 
 SAME_STEP_NS = 100_000_000
 """Processes of one host notice a step at the same time, and measure it with the same result but for this."""
+MOST_FAULTS = 8
+"""So many damaged parts are named; `earwitness verify` names all of them."""
 SAID = 3
 """So many steps are told one by one."""
 
@@ -266,7 +268,27 @@ class OwnOrder(Health):
         return self.healthy(examined, faults)
 
 
+class EvidenceWhole(Health):
+    """H8: what is judged is what was written: every block of every journal has its checksum, every file that a verdict
+    rests on has the hash that the run stated when it was concluded.
+
+    `facts["damage"]` says what is wrong beyond the journals. Damaged blocks are not judged: a journal ends before
+    them, as if its process had died."""
+
+    def finish(self, end: End) -> Verdict:
+        faults = [fault for journal in end.journals for fault in journal.damage]
+        faults += end.facts.get("damage", ())
+        bare = [journal for journal in end.journals if journal.unsealed]
+        faults += [f"{journal.unsealed} records of journal {journal.name} are not sealed" for journal in bare]
+        more = [f"{len(faults) - MOST_FAULTS} faults more"] if len(faults) > MOST_FAULTS else []
+        unsealed = sum(journal.unsealed for journal in bare)
+        examined = sum(journal.records for journal in end.journals) - unsealed
+        facts = {"damage": faults[:MOST_FAULTS], "unsealed": unsealed}
+        return self.healthy(examined, faults[:MOST_FAULTS] + more, facts)
+
+
 RECORD_COMPLETE = Described(id="H1", name="record-complete", title="Is the record complete?", fold=RecordComplete)
 NOT_VACUOUS = Described(id="H2", name="not-vacuous", title="Was there anything to judge?", fold=NotVacuous)
 CLOCK = Described(id="H3", name="clock", title="Can times be compared?", fold=Clock)
 OWN_ORDER = Described(id="H5", name="own-order", title="Did the tester record in order?", fold=OwnOrder)
+EVIDENCE_WHOLE = Described(id="H8", name="evidence-whole", title="Is the evidence whole?", fold=EvidenceWhole)

@@ -38,11 +38,11 @@ def own_roster(roster: Roster, journals: Sequence[JournalInfo]) -> bool:
     return not stated or stated == {roster.digest()}
 
 
-def _by_other_roster(verdict: Verdict) -> Verdict:
+def _unproven(verdict: Verdict, why: str) -> Verdict:
     """Return the verdict without its violations: a member whom the roster has lost looks like a stranger."""
     if verdict.outcome is not Outcome.FAIL:
         return verdict
-    why = f"{verdict.violations} violations by a roster that is not the one of the recording (H6)"
+    why = f"{verdict.violations} violations {why}"
     return replace(verdict, outcome=Outcome.UNKNOWN, violations=0, findings=(), why=why)
 
 
@@ -86,13 +86,16 @@ class Judge:
 
     def finish(self, journals: Sequence[JournalInfo], facts: Mapping[str, Any] = NO_FACTS) -> list[Verdict]:
         """The verdict. `journals[n]` tells about the journal that batches call n; `facts` are the run's own
-        (see the H-checks): journals_expected, planned_faults, faults_without_effect, messages_offered, messages_sent,
-        load_attained_min, lag_bound_ms."""
+        (see the H-checks): journals_expected, damage, roster_damaged, planned_faults, faults_without_effect,
+        messages_offered, messages_sent, load_attained_min, lag_bound_ms."""
         end = End(self._world, tuple(journals), facts)
         verdicts = [self._verdict(number, lambda fold: fold.finish(end)) for number in range(len(self._checks))]
+        if facts.get("roster_damaged"):
+            return [_unproven(verdict, "by a damaged roster (H8)") for verdict in verdicts]
         if own_roster(self._world.roster, end.journals):
             return verdicts
-        return [_by_other_roster(verdict) if verdict.id in BY_ROSTER else verdict for verdict in verdicts]
+        other = "by a roster that is not the one of the recording (H6)"
+        return [_unproven(verdict, other) if verdict.id in BY_ROSTER else verdict for verdict in verdicts]
 
     def _step(self, number: int, fold: Fold, view: View) -> None:
         self._tried(number, lambda: fold.step(view))

@@ -20,6 +20,7 @@ VERBS = {
     RUN: ("harness.load.command", "run a story under load and judge it (Locust with all its options)"),
     "up": ("harness.platform.up", "start the whole platform in the foreground and print its endpoints"),
     "check": ("harness.report.check", "judge a run directory again"),
+    "verify": ("harness.record.verify", "say whether the evidence of a run is whole"),
     "compare": ("harness.report.compare", "say whether one run is slower than another, beyond noise"),
     "probe": ("harness.target.probe", "run two users against a target file and say what can be judged"),
     "defects": ("harness.report.defects", "list the platform's defects; with --matrix show that they are found"),

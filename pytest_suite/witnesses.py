@@ -22,6 +22,7 @@ import httpx
 from checks.record import NOBODY, NONE, Flag, Kind, Phase
 from harness.client.link import Transport
 from harness.client.tally import Histogram, Tally
+from harness.record.evidence import conclude
 from harness.record.journal import Journal
 from harness.record.meta import process_meta
 from harness.record.rundir import RunDirectory
@@ -206,7 +207,7 @@ class Witnesses:
         )  # fmt: skip
         out, _ = await process.communicate()
         assert process.returncode == 0, f"the final state could not be read: {out.decode()}"
-        self.directory.update(state="collected")
+        conclude(self.directory, state="collected")
         self.verdict = await asyncio.to_thread(judge_run, self.directory.path)
 
     def _phase(self, phase: Phase) -> None:

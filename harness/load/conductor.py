@@ -32,6 +32,7 @@ from harness.load.shapes import Foreseen, foreseen_of, shape_of
 from harness.load.signals import Interruption
 from harness.load.under_test import UnderTest
 from harness.platform.faults.orders import links_needed
+from harness.record.evidence import conclude
 from harness.record.rundir import RunDirectory
 from harness.target.faulting import JOURNALS, Faults
 from harness.target.plan import Plan
@@ -237,7 +238,7 @@ class Conductor:
         run.update(state="drained")
         print("earwitness: reading the final state ...", flush=True)
         self._collect(run)
-        run.update(state="collected", **self._story_errors())
+        conclude(run, state="collected", **self._story_errors())
         self._note(self._verdict(run))
 
     @property

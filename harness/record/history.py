@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from checks.contract import Contract
 from checks.roster import Roster
 from harness.errors import RecordError
+from harness.record.evidence import KEY, ROSTER, damaged_files, examine
 from harness.record.journal import DATA_SUFFIX, NAMES_SUFFIX
-from harness.record.reading import DataFile, JournalView, Remap, disown, measure, read_batches
-from harness.record.rundir import fault_of_run, read_json
+from harness.record.reading import DataFile, JournalView, Remap, measure, read_batches
+from harness.record.rundir import CHECKSUM, RUN_FILE, fault_of_run, read_json, read_run
 from harness.record.sidecar import Sidecar
 
 if TYPE_CHECKING:
@@ -27,12 +28,41 @@ BATCH_RECORDS: Final = 1 << 14
 
 @dataclass(slots=True)
 class History:
-    """A run: its description, its plan and its journals: the expected ones in their order, then others by name."""
+    """A run: its description, its plan and its journals: the expected ones in their order, then others by name.
+
+    damage         what is damaged or missing, in words, beyond the `faults` of the journals
+    damaged_files  names of files beside the journals that are damaged or missing
+    """
 
     path: Path
     run: dict[str, Any]
     roster: Roster
     journals: list[JournalView] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
+    damaged_files: list[str] = field(default_factory=list)
+
+    @property
+    def concluded(self) -> bool:
+        """`run.json` has the last hashes of all files (a run of an earlier version never has)."""
+        return KEY in self.run or not any(view.sidecar.sealed for view in self.journals)
+
+    @property
+    def roster_damaged(self) -> bool:
+        return ROSTER in self.damaged_files
+
+    def table(self, name: str) -> Path:
+        """The file of a table. A damaged one counts as a table that nobody wrote: a path where nothing is."""
+        known = f"tables/{name}.jsonl"
+        return self.path / (known if known not in self.damaged_files else f"{known}.damaged")
+
+    def examine(self) -> None:
+        """Compare everything with its seals and hashes: once, when nobody writes any more. RecordError: `run.json`
+        has lost its checksum."""
+        if CHECKSUM not in self.run and any(view.sidecar.sealed for view in self.journals):
+            raise RecordError(f"{self.path / RUN_FILE} is damaged: it has no checksum, and the journals have theirs.")
+        self.damage = examine(self.journals, self.run)
+        self.damaged_files = damaged_files(self.path, self.run)
+        self.damage += [f"{name} is missing or not what was written" for name in self.damaged_files]
 
     @property
     def contract(self) -> Contract:
@@ -46,8 +76,9 @@ class History:
         docs/architecture.md). Each batch is a fresh array that the receiver may keep."""
         remap = Remap(self.journals)
         for number, view in enumerate(self.journals):
-            with DataFile(view.path) as data:
-                yield from read_batches(number, view, data, 0, size, remap)
+            if view.count:
+                with DataFile(view.path) as data:
+                    yield from read_batches(number, view, data, 0, size, remap)
 
     def infos(self) -> list[JournalInfo]:
         """For the judge, in the order of `journals`. Damaged records are counted once `batches` has been read."""
@@ -55,16 +86,15 @@ class History:
 
 
 def open_history(run_dir: Path | str) -> History:
-    """Read a run directory. RecordError in one sentence: it is none, a file is missing or damaged."""
+    """Read a run directory as far as it is sound; `faults` of its journals and its `damage` say what is not.
+    RecordError in one sentence: it is no run directory, or what describes it cannot be read."""
     history = _describe(Path(run_dir))
     _find_journals(history, live=False)
     if not history.journals:
         raise RecordError(f"{history.path} has no journals: nothing was recorded.")
     for view in history.journals:
         _settle(view)
-        if view.count and not view.sidecar.header:
-            raise RecordError(f"{view.sidecar.path} is damaged: its first line is missing.")
-    disown(history.journals)
+    history.examine()
     return history
 
 
@@ -79,7 +109,8 @@ class Follower:
     there, at the latest in the last sweep.
 
     revised  an account that stood for a stranger, or for one user, in what was yielded has turned out to be (another)
-             user's: whoever needs the truth reads `history` again
+             user's; or a part of what was yielded has turned out to be damaged: whoever needs the truth reads `history`
+             again
     """
 
     def __init__(self, run_dir: Path | str, *, poll_s: float = 0.1, stop: Callable[[], bool] = lambda: False) -> None:
@@ -113,6 +144,8 @@ class Follower:
             live = [view for view in views if view.torn]
             self._count(uncounted)
             uncounted = [view for view in live if not view.torn]  # closed meanwhile: the footer says how many there are
+        if last:
+            self._examine()
         self._read_names()
         for number, view in enumerate(views):
             start = self._done.get(view.name, 0)
@@ -123,12 +156,17 @@ class Follower:
 
     def _count(self, views: Sequence[JournalView]) -> None:
         for view in views:
-            with DataFile(view.path) as data:
-                measure(view, data, self._done.get(view.name, 0))
+            measure(view, self._done.get(view.name, 0))
         for view in self.history.journals:
             # After the records were counted: a name is written before the first record that uses it, in whatever
             # journal, so all that these records need is there now.
             view.sidecar.read()
+
+    def _examine(self) -> None:
+        """What was damaged after it was read is judged again, without it."""
+        self.history.run = read_run(self.history.path)
+        self.history.examine()
+        self.revised = self.revised or any(self._done.get(v.name, 0) > v.count for v in self.history.journals)
 
     def _read_names(self) -> None:
         """A new remapping if any sidecar has grown."""
@@ -149,7 +187,7 @@ class Follower:
 
     def closed(self) -> bool:
         """Every expected journal has its footer."""
-        self.history.run = read_json(self.history.path / "run.json")
+        self.history.run = read_run(self.history.path)
         expected = self.history.run.get("journals")
         closed = {view.name for view in self.history.journals if view.footer is not None}
         if isinstance(expected, int):
@@ -169,7 +207,7 @@ def follow(
 
 
 def _describe(path: Path) -> History:
-    run = read_json(path / "run.json")
+    run = read_run(path)
     if fault := fault_of_run(run):
         raise RecordError(f"In {path / 'run.json'} {fault}.")
     try:
@@ -181,8 +219,7 @@ def _describe(path: Path) -> History:
 
 def _settle(view: JournalView) -> None:
     for _ in range(2):
-        with DataFile(view.path) as data:
-            measure(view, data)
+        measure(view)
         if view.torn:
             # The writer may live. What these records need was written before them, so it is there now; and if the
             # journal was closed meanwhile, count again.

@@ -5,7 +5,12 @@ Two files in the directory `journals/` of a run:
     NAME.ewj          an array of `checks.record.RECORD` without any header, so `numpy.memmap(path, RECORD)` reads it.
                       While it is being written its tail is reserved zeros; `close` cuts them off.
     NAME.names.jsonl  {"journal": NAME, "meta": {…}}, then {"name": [id, "text"]} and {"identity": [client, "user id"]}
-                      as they come, and last {"footer": {"records": n, …}}.
+                      as they come, {"block": {…}} for each block of records, and last {"footer": {"records": n, …}}.
+                      Each line ends with a hash of all before it (see `harness.record.sidecar`).
+
+Blocks: each BLOCK_RECORDS records are sealed when they are full, the rest when the journal is closed. A seal names the
+journal, the block's number, its first record and its count, their CRC-32, and the hash of the block before. The names
+that a block uses stand before its seal, so a block can be trusted as far as the side file is sound up to its seal.
 
 Record i is complete if its `index` holds i + 1, which is written last. The data file lives in shared memory pages, so
 what `write` has returned survives the death of the process (not of the machine: nothing is synced).
@@ -18,18 +23,19 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
-import json
 import mmap
 import os
 import re
 import struct
 import weakref
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
 from checks.record import FOREIGN, RECORD_BYTES, RECORD_STRUCT
 from harness.errors import RecordError
+from harness.record.sidecar import Chain
 
 DATA_SUFFIX: Final = ".ewj"
 NAMES_SUFFIX: Final = ".names.jsonl"
@@ -41,6 +47,10 @@ STEPS_AHEAD: Final = 4
 """Space reserved beyond the mapped step. A full disk is noticed this early, and the run can still end in order."""
 
 STEP_RECORDS: Final = STEP_BYTES // RECORD_BYTES
+
+BLOCK_RECORDS: Final = 2048
+"""128 KB. Small, because what stands behind a damaged block is lost to the judge; and sealed while it is in the
+processor's cache. A step holds a whole number of blocks."""
 
 NAME_CHARS: Final = 1024
 """A longer name is kept as its beginning and its digest."""
@@ -91,7 +101,11 @@ class Journal:
         self._connections = itertools.count(1)
         self._names_fd = names_fd
         self._data = Pages(path, data_fd)
-        self.write, self._count, self._halt = _bind(self)
+        self._chain = Chain()
+        self._blocks, self._block_chain = 0, ""
+        """Blocks sealed so far, and the hash of the last one; of the first line while there is none."""
+        self._unsealed: list[tuple[int, int, int]] = []
+        self.write, self._count, self._halt, self._checksum = _bind(self)
 
     @classmethod
     def create(cls, directory: Path, name: str, *, meta: Mapping[str, Any]) -> Self:
@@ -157,18 +171,31 @@ class Journal:
             return
         self._check()
         self._closed = True
+        if footer is not None:
+            self._checksum()
         lost = self._halt()
         self._data.close(self.records * RECORD_BYTES)
         extra = {"lost": lost} if lost else {}
         try:
             if footer is not None:
-                self._line({"footer": {**footer, "records": self.records, **extra}})
+                self._seal()
+                last = {"blocks": self._blocks, "before": self._block_chain}
+                self._line({"footer": {**footer, "records": self.records, **extra}, **last})
         finally:
             os.close(self._names_fd)
 
+    def _seal(self) -> None:
+        """Write the seals whose checksums were taken. RecordError if the disk is full: they are kept for later."""
+        while self._unsealed:
+            first, count, crc32 = self._unsealed[0]
+            seal = {"journal": self.name, "number": self._blocks + 1, "first": first, "count": count, "crc32": crc32}
+            self._line({"block": {**seal, "before": self._block_chain}})
+            self._blocks, self._block_chain = self._blocks + 1, self._chain.last
+            del self._unsealed[0]
+
     def _line(self, value: Mapping[str, Any]) -> None:
         # One system call a line: after it the line survives SIGKILL, and a reader sees no interleaving.
-        data = json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+        data = self._chain.line(value)
         start = os.lseek(self._names_fd, 0, os.SEEK_CUR)
         try:
             written = os.write(self._names_fd, data)
@@ -180,6 +207,8 @@ class Journal:
             raise RecordError(
                 f"{self.names_path} cannot grow: {error.strerror}. Free some space and run again."
             ) from error
+        self._chain.commit()
+        self._block_chain = self._block_chain or self._chain.last
 
     def _check(self) -> None:
         if os.getpid() != self._pid:
@@ -229,14 +258,15 @@ class Pages:
         os.close(self._fd)
 
 
-def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int]]:
-    """`write` and the two functions that share its variables: records so far; stop writing and tell how many were lost.
+def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int], Callable[[], None]]:
+    """`write` and the functions that share its variables: records so far; stop writing and return how many were lost;
+    take the checksum of the records that have none yet.
 
     A closure, because its cells are the cheapest state that a Python function can keep.
     """
     pack_into, pages, check = struct.Struct(RECORD_STRUCT).pack_into, journal._data, journal._check
     view = pages.map_next() or memoryview(b"")
-    count, limit, base, lost, warned = 0, STEP_RECORDS, 0, 0, False
+    count, limit, base, lost, warned, summed = 0, BLOCK_RECORDS, 0, 0, False, 0
 
     def write(
         t: int,
@@ -258,7 +288,7 @@ def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int]
         nonlocal count
         n = count + 1
         if n > limit:
-            return turn_page(t, kind, flags, attempt, proc, client, conn, conv, author, counter, seq, aux, size, digest)
+            return new_block(t, kind, flags, attempt, proc, client, conn, conv, author, counter, seq, aux, size, digest)
         pack_into(
             view, count * 64 - base, t, kind, flags, attempt, proc, client, conn, conv, author, counter, seq, aux, size,
             digest, n,
@@ -266,9 +296,27 @@ def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int]
         count = n
         return n
 
-    def turn_page(*record: int) -> int:
-        nonlocal view, limit, base, lost, warned
+    def new_block(*record: int) -> int:
+        nonlocal limit, warned
         check()
+        trouble: RecordError | None = None
+        try:
+            checksum()
+            journal._seal()
+        except RecordError as error:
+            trouble = error
+        if count * RECORD_BYTES - base == STEP_BYTES:
+            trouble = turn_page() or trouble
+        limit = count + BLOCK_RECORDS
+        n = write(*record)
+        if trouble and not warned:
+            warned = True
+            raise trouble
+        return n
+
+    def turn_page() -> RecordError | None:
+        """Map the next step. Returns what went wrong with reserving one more; raises it if none is left."""
+        nonlocal view, base, lost
         trouble: RecordError | None = None
         try:
             pages.reserve()
@@ -278,19 +326,23 @@ def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int]
         if page is None:
             lost += 1
             raise trouble or RecordError(f"{journal.path} has no room left.")
-        view, base, limit = page, count * RECORD_BYTES, count + STEP_RECORDS
-        n = write(*record)
-        if trouble and not warned:
-            warned = True
-            raise trouble
-        return n
+        view, base = page, count * RECORD_BYTES
+        return trouble
+
+    def checksum() -> None:
+        """Blocks never cross a step, so what has no checksum yet is in `view`."""
+        nonlocal summed
+        if summed < count:
+            block = view[summed * RECORD_BYTES - base : count * RECORD_BYTES - base]
+            journal._unsealed.append((summed + 1, count - summed, zlib.crc32(block)))
+            summed = count
 
     def halt() -> int:
         nonlocal view, limit
-        view, limit = memoryview(b""), count  # the next write turns the page, and is refused there
+        view, limit = memoryview(b""), count  # the next write asks for a block, and is refused there
         return lost
 
-    return write, lambda: count, halt
+    return write, lambda: count, halt, checksum
 
 
 _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()

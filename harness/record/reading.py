@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -34,15 +35,17 @@ _NAMES_A_USER[[Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY]] = True
 
 @dataclass(slots=True)
 class JournalView:
-    """One journal as far as it is complete.
+    """One journal as far as it is complete and sound.
 
-    count    complete records: all before the first one whose `index` does not hold its position + 1. Of a closed
-             journal that is known once it was read; until then as many as the file has
+    count    records that can be judged: those before the first one whose `index` does not hold its position + 1, and
+             before the first damaged block. Of a closed journal that is known once it was read; until then as many as
+             the file has
     missing  records that the footer counts but the file does not have
     surplus  records that the file has beyond those that the footer counts
-    damaged  records from the first wrong one on, found while `batches` reads. What was among them nobody knows, so the
-             journal ends there, as if its process had died: else their absence would be held against the platform
+    damaged  records from the first wrong one on. What was among them nobody knows, so the journal ends there, as if
+             its process had died: else their absence would be held against the platform
     dropped  1 if a record was begun and not finished
+    faults   what is damaged, in words, with file and block
     """
 
     name: str
@@ -53,6 +56,7 @@ class JournalView:
     surplus: int = 0
     damaged: int = 0
     dropped: int = 0
+    faults: list[str] = field(default_factory=list)
 
     @property
     def names(self) -> dict[int, str]:
@@ -95,7 +99,15 @@ class JournalView:
             torn=self.torn,
             meta=self.sidecar.meta,
             gaps=self.missing + self.damaged,
+            damage=tuple(self.faults),
+            unsealed=max(0, self.count - self.sidecar.sealed_records),
         )
+
+    def condemn(self, fault: str, left: int = 0) -> None:
+        """End the journal after `left` records because of a fault, which is said in words."""
+        self.faults.append(fault)
+        self.damaged += max(1, self.count + self.missing - left)
+        self.count, self.missing = left, 0
 
 
 class DataFile:
@@ -105,8 +117,6 @@ class DataFile:
     def __init__(self, path: Path) -> None:
         try:
             self._file = path.open("rb", buffering=0)
-        except FileNotFoundError:
-            raise RecordError(f"{path} is missing: a journal is two files, copy both.") from None
         except OSError as error:
             raise RecordError(f"Cannot read {path}: {error.strerror}.") from error
         self.bytes = self._file.seek(0, 2)
@@ -134,17 +144,30 @@ class DataFile:
         return len(index) == _INDEX.itemsize and int.from_bytes(index, "little") == position + 1
 
 
-def measure(view: JournalView, data: DataFile, start: int = 0) -> None:
-    """Count the complete records, of which `start` are known."""
+def measure(view: JournalView, start: int = 0) -> None:
+    """Count the complete records, of which `start` are known. A missing data file is a fault of the journal."""
     if view.damaged:
         return
+    try:
+        data = DataFile(view.path)
+    except RecordError:
+        if view.path.exists():
+            raise
+        view.condemn(f"{view.path.name} is missing")
+        return
+    with data:
+        _measure(view, data, start)
+
+
+def _measure(view: JournalView, data: DataFile, start: int) -> None:
     total = data.bytes // RECORD_BYTES
     if view.footer is not None:
         view.count = min(view.footer["records"], total)
         view.missing, view.dropped = view.footer["records"] - view.count, 0
-        view.surplus = total - view.count
+        view.surplus = -(-data.bytes // RECORD_BYTES) - view.footer["records"]
         return
-    low, high = start, total  # complete records come first: halve
+    # Complete records come first, and those that have a seal are complete: halve the rest.
+    low, high = min(max(start, view.sidecar.sealed_records), total), total
     while low < high:
         middle = (low + high) // 2
         if data.complete(middle):
@@ -156,15 +179,43 @@ def measure(view: JournalView, data: DataFile, start: int = 0) -> None:
     view.dropped = int(begun or (low == total and data.bytes % RECORD_BYTES != 0))
 
 
+def verify(view: JournalView) -> None:
+    """Compare each sealed block with its seal; the journal ends before the first one that differs. Behind the last
+    seal are records only of a journal that was not closed: they are left as they are."""
+    side = view.sidecar
+    if view.damaged or not side.blocks:
+        return
+    with DataFile(view.path) as data:
+        for block in side.blocks:
+            records = data.read(block.first - 1, block.count)
+            where = f"{view.path.name}, block {block.number} (records {block.first:,} to {block.last:,})"
+            if len(records) < block.count:
+                view.condemn(f"{where} is cut off", block.first - 1)
+                return
+            if zlib.crc32(records.view(np.uint8).data) != block.crc32:
+                view.condemn(f"{where} is not what was written", block.first - 1)
+                return
+
+
 def disown(views: Sequence[JournalView]) -> None:
     """Take data files that are not of their side files for damaged as a whole.
 
-    A closed journal has as many records as its footer says. Where a file has more, it is another journal's; then one
-    that has fewer may be its counterpart. Their ids would be looked up in each other's names."""
-    mixed = any(view.surplus for view in views)
+    A side file says of which journal it is. For data files the seals say it; without seals, a closed journal has as
+    many records as its footer says. Where a file has more, it is another journal's; then one that has fewer may be its
+    counterpart. Their ids would be looked up in each other's names."""
+    mixed = any(view.surplus > 0 and not view.sidecar.sealed for view in views)
     for view in views:
-        if view.sidecar.name not in ("", view.name) or view.surplus or (mixed and view.missing):
-            view.damaged, view.count, view.missing = max(view.count, 1), 0, 0
+        side = view.sidecar
+        if not side.header:
+            view.condemn(side.damage or f"{side.path.name} has no first line")
+        elif side.name != view.name:
+            view.condemn(f"{side.path.name} belongs to journal {side.name}")
+        elif side.sealed:
+            continue
+        elif side.damage:
+            view.condemn(side.damage)
+        elif view.surplus > 0 or (mixed and view.missing):
+            view.condemn(f"{view.path.name} belongs to another journal: it has not as many records as its footer says")
 
 
 def read_batches(
@@ -180,7 +231,8 @@ def read_batches(
         sound &= _KNOWN[records["kind"]] & (records["conn"] < CONN_MAX)
         if not sound.all():
             records = records[: int(np.argmin(sound))]
-            view.damaged, view.count = view.count - start - len(records), start + len(records)
+            bad = start + len(records)
+            view.condemn(f"{view.path.name}, record {bad + 1:,} cannot be: unknown kind, index or connection", bad)
         start += len(records)
         if not len(records):
             return

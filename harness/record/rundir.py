@@ -1,11 +1,12 @@
 """The directory of one run: made, described and filled. See docs/architecture.md for what lies where.
 
 `run.json`, `roster.json` and the tables have one writing process each; `run.json` is replaced atomically, so a reader
-sees the old or the new one, whole.
+sees the old or the new one, whole. It ends with a `checksum` of the rest of its content.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -23,6 +24,8 @@ FREE_MB_MIN: Final = 64
 """Below this a run is refused before it starts: a full disk in its midst would cost the verdict."""
 
 LATEST: Final = "latest"
+RUN_FILE: Final = "run.json"
+CHECKSUM: Final = "checksum"
 _SOUND_TABLE = re.compile(r"[a-z][a-z0-9_-]*")
 
 
@@ -80,7 +83,7 @@ class RunDirectory:
     @classmethod
     def open(cls, path: Path) -> Self:
         """An existing run directory. RecordError if it is none."""
-        return cls(path, read_json(path / "run.json"))
+        return cls(path, read_run(path))
 
     @property
     def journals(self) -> Path:
@@ -90,7 +93,8 @@ class RunDirectory:
     def update(self, **values: Any) -> None:
         """Merge `values` into `run.json`, all or nothing."""
         self.run = {**self.run, **values}
-        write_json(self.path / "run.json", self.run)
+        self.run.pop(CHECKSUM, None)
+        write_json(self.path / RUN_FILE, {**self.run, CHECKSUM: checksum(self.run)})
 
     def write_roster(self, roster: Roster, origin: Origin | None = None) -> None:
         """Before anything is recorded; `run.json` says whose word it is, and its digest (H6). None: nobody knows."""
@@ -132,7 +136,7 @@ class RunDirectory:
 
 _TYPES: Final[dict[str, tuple[type | tuple[type, ...], str]]] = {
     **dict.fromkeys(("judged_by", "thresholds", "planned_faults"), (list, "a list")),
-    **dict.fromkeys(("contract", "planned", "plan", "target", "roster"), (dict, "an object")),
+    **dict.fromkeys(("contract", "planned", "plan", "target", "roster", "evidence"), (dict, "an object")),
     "journals": ((list, int), "a list of names or a number"),
 }
 
@@ -152,6 +156,24 @@ def fault_of_run(run: Any) -> str:
     except ContractError as error:
         return f"'contract' is not understood: {error}"
     return ""
+
+
+def checksum(run: Mapping[str, Any]) -> str:
+    """SHA-256 of the content of a `run.json` besides its checksum; blanks and the order of keys do not matter."""
+    content = json.loads(json.dumps({key: run[key] for key in run if key != CHECKSUM}, default=str))
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The content of the `run.json` in `path`. RecordError: no run directory, unreadable, or damaged. Every verdict
+    rests on its contract and its plan, so nothing is judged by a damaged one."""
+    run = read_json(path / RUN_FILE)
+    if CHECKSUM in run and run[CHECKSUM] != checksum(run):
+        raise RecordError(
+            f"{path / RUN_FILE} is damaged: its content is not the one that its checksum was made of. "
+            "Nothing can be judged by it; restore it from a copy."
+        )
+    return run
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -1,14 +1,63 @@
-"""Reading a journal's sidecar: interned names, identities, footer."""
+"""The lines of a journal's side file: how they are chained when written, and what they say when read.
+
+Each line is a JSON object whose last key is `chain`: the SHA-256 of the chain of the line before it and of its own
+text. So a line that was changed, left out, repeated or exchanged breaks the chain there, and the last `chain` stands
+for the whole file. `block` lines are the seals of the data file (see `harness.record.journal`).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from checks.record import FOREIGN
 from harness.errors import RecordError
+
+_CHAIN: Final = b',"chain":"'
+_CHAIN_BYTES: Final = len(_CHAIN) + 64 + len(b'"}')
+_START: Final = ""
+
+
+def link(before: str, text: bytes) -> str:
+    """Return the chain of a line: `before` is the chain of the line before it, `text` the line without its own."""
+    return hashlib.sha256(before.encode() + text).hexdigest()
+
+
+class Chain:
+    """The writing side: turns values into chained lines.
+
+    `last` is the chain of the last line that was committed: a line that did not reach the disk does not count."""
+
+    def __init__(self) -> None:
+        self.last = _START
+        self._next = _START
+
+    def line(self, value: Mapping[str, Any]) -> bytes:
+        """Return the line of `value`, which must not be empty. Call `commit` once it is written."""
+        text = json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode()
+        self._next = link(self.last, text)
+        return text[:-1] + _CHAIN + self._next.encode() + b'"}\n'
+
+    def commit(self) -> None:
+        self.last = self._next
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The seal of one block: records `first` (from 1) to `last` of the data file, and the CRC-32 of their bytes."""
+
+    number: int
+    first: int
+    count: int
+    crc32: int
+
+    @property
+    def last(self) -> int:
+        return self.first + self.count - 1
 
 
 @dataclass(slots=True)
@@ -18,8 +67,12 @@ class Sidecar:
     name        the journal that it says to be of
     names       id → text; ids run from `FOREIGN` without gaps
     identities  (client, platform's user id) in the order in which they were stated
+    blocks      seals of the data file, from its first record on without gaps
     footer      None: the journal was not closed, or not yet
     lines       how many lines were read
+    sealed      its lines are chained; False: an earlier version wrote it
+    begin, end  the chain of its first line and of the last one that was read
+    damage      what is wrong, in words; nothing is read from there on, so there is no footer
     """
 
     path: Path
@@ -28,30 +81,67 @@ class Sidecar:
     meta: dict[str, Any] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     identities: list[tuple[int, str]] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
     footer: dict[str, Any] | None = None
     lines: int = 0
+    sealed: bool = False
+    begin: str = _START
+    end: str = _START
+    damage: str = ""
     _offset: int = 0
+    _block_chain: str = _START
 
     def read(self) -> None:
         """Take in the whole lines that have been added. A last line without its end is a torn one: left for later.
-        RecordError names the first line that makes no sense."""
+        RecordError if the file cannot be read."""
+        if self.damage:
+            return
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
-            raise RecordError(f"{self.path} is missing: a journal is two files, copy both.") from None
+            self.damage = f"{self.path.name} is missing"
+            return
         except OSError as error:
             raise RecordError(f"Cannot read {self.path}: {error.strerror}.") from error
         end = data.rfind(b"\n") + 1
         self._offset += end
-        for line in data[:end].splitlines():
+        for line in data[:end].split(b"\n")[:-1]:
             self.lines += 1
             try:
-                self._take(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError):
+                self._take(self._checked(line))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 said = line[:60].decode(errors="replace")
-                raise RecordError(f"{self.path}:{self.lines} is damaged: {said!r} is no line of a sidecar.") from None
+                self.damage = f"{self.path.name}, line {self.lines}: {said!r} is not what was written"
+                self.footer = None
+                return
+
+    @property
+    def sealed_records(self) -> int:
+        """How many records have a seal."""
+        return self.blocks[-1].last if self.blocks else 0
+
+    def _checked(self, line: bytes) -> dict[str, Any]:
+        """Return what the line says if the chain holds. Raises ValueError."""
+        chained = line[-_CHAIN_BYTES:].startswith(_CHAIN)
+        if self.lines == 1:
+            self.sealed = chained
+        if not chained:
+            value = json.loads(line)
+            # An earlier version chained no line at all; one without a chain among others was put there.
+            if self.sealed or "chain" in value or (self.lines == 1 and value.keys() != {"journal", "meta"}):
+                raise ValueError("no chain")
+            return dict(value)
+        text, chain = line[:-_CHAIN_BYTES] + b"}", line[-66:-2].decode()
+        if not self.sealed or line[-2:] != b'"}' or chain != link(self.end, text) or self.footer is not None:
+            raise ValueError("the chain is broken")
+        value = json.loads(text)
+        if "block" in value and value["block"]["before"] != (self._block_chain or self.begin):
+            raise ValueError("another block stood before")
+        self.end = chain
+        self.begin = self.begin or chain
+        return dict(value)
 
     def _take(self, value: dict[str, Any]) -> None:
         if not self.header:
@@ -65,6 +155,17 @@ class Sidecar:
         elif "identity" in value:
             client, user_id = value["identity"]
             self.identities.append((int(client), str(user_id)))
+        elif "block" in value:
+            self._take_block(value["block"])
         else:
-            self.footer = dict(value["footer"])
-            self.footer["records"] = int(self.footer["records"])
+            footer = dict(value["footer"])
+            footer["records"] = int(footer["records"])
+            self.footer = footer
+
+    def _take_block(self, seal: dict[str, Any]) -> None:
+        block = Block(*(int(seal[name]) for name in ("number", "first", "count", "crc32")))
+        expected = self.name, len(self.blocks) + 1, self.sealed_records + 1
+        if (seal["journal"], block.number, block.first) != expected or block.count < 1:
+            raise ValueError(block.number)
+        self.blocks.append(block)
+        self._block_chain = self.end

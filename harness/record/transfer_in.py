@@ -19,9 +19,10 @@ from harness.errors import RecordError
 from harness.progress import Progress
 from harness.record.columns import SCHEMA
 from harness.record.derived import Members, derived_roster, members_of
+from harness.record.evidence import KEY, conclude
 from harness.record.journal import Journal
 from harness.record.plain import RowError, Rows
-from harness.record.rundir import RunDirectory, fault_of_run
+from harness.record.rundir import CHECKSUM, RunDirectory, fault_of_run
 from harness.record.transfer_out import require_pyarrow
 
 HELP = "make a run directory of a history recorded by any client"
@@ -122,7 +123,7 @@ class _Import:
         run["contract"] = contract or run.get("contract") or Contract(name=file.stem).to_dict()
         if not (self._rows.exact and "roster" in self._run):  # an export says whose word its roster is
             run["roster"] = self._directory.run["roster"]
-        self._directory.update(**{"journals": list(self._journals), **run, "imported_from": str(file)})
+        conclude(self._directory, **{"journals": list(self._journals), **run, "imported_from": str(file)})
 
     def _derived(self) -> Roster:
         first = next(iter(self._journals.values()))
@@ -146,7 +147,7 @@ class _Import:
     def _take_run(self, run: Mapping[str, Any]) -> None:
         if fault := fault_of_run(run):
             raise RowError(f"in the header 'run' {fault}")
-        self._run = dict(run)
+        self._run = {key: value for key, value in run.items() if key not in (CHECKSUM, KEY)}  # of other files
 
     def _take_roster(self, roster: Mapping[str, Any]) -> None:
         self._origin = Origin.LATE if self.count else Origin.STATED

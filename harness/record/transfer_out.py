@@ -39,6 +39,11 @@ def export(run_dir: Path, output: Path) -> int:
     if writer is None:
         raise RecordError(f"{output}: give the file the ending .parquet or .jsonl.")
     history = open_history(run_dir)
+    damage = [*history.damage, *(fault for view in history.journals for fault in view.faults)]
+    if damage:  # an import would seal what is left of it as if it were whole
+        raise RecordError(
+            f"{run_dir} is damaged, it cannot be exported; `earwitness check` reads what it can: {damage[0]}."
+        )
     draft = output.with_name(f".{output.name}.part")
     try:
         count = writer(history, draft)

@@ -62,7 +62,7 @@ def series_of(history: History) -> dict[str, Series]:
     """Of logins and the like there are too few seconds; they fall out by themselves."""
     sizes = [len(members) for members in history.roster.conversations]
     found = latency_series([view.records for view in history.journals], sizes)
-    return found | memory_series(history.path / "tables" / "services.jsonl")
+    return found | memory_series(history.table("services"))
 
 
 def differences(a: History, b: History) -> list[str]:

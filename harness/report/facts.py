@@ -9,6 +9,8 @@ from checks.roster import Origin, Roster
 from harness.record.history import History
 from harness.target.plan import Plan
 
+UNCONCLUDED = "run.json has no last hashes: the run was not concluded"
+
 
 def facts_of(history: History) -> dict[str, Any]:
     """Facts for `Judge.finish`."""
@@ -20,6 +22,8 @@ def facts_of(history: History) -> dict[str, Any]:
         "story_errors": run.get("story_errors"),
         "journals_expected": run.get("journals", 0),
         "state": run.get("state"),
+        "damage": [*history.damage, *([] if history.concluded else [UNCONCLUDED])],
+        "roster_damaged": history.roster_damaged,
         **{name: run[name] for name in ("planned_faults", "faults_without_effect") if name in run},
         **_load(history),
         "roster_origin": origin,

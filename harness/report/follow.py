@@ -12,6 +12,7 @@ from typing import Any, Final
 import psutil
 
 from harness.errors import RecordError
+from harness.record.evidence import KEY
 from harness.record.history import Follower
 from harness.record.rundir import write_whole
 from harness.report.judging import verdict_of, write_verdict
@@ -51,8 +52,9 @@ class Following:
         return document
 
     def over(self) -> bool:
-        """Nobody writes any more: all journals are closed, or the process that led the run has ended."""
-        if self._follower.closed():
+        """Nobody writes any more: all journals are closed and `run.json` has their last hashes, or the process that
+        led the run has ended."""
+        if self._follower.closed() and KEY in self._history.run:
             return True
         run = self._history.run
         return run.get("state") not in ("running", "drained") or _gone(run.get("process"), run.get("process_started"))

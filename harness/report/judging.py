@@ -66,7 +66,7 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
     verdicts = judge.finish(history.infos(), facts_of(history))
     outcome, why = outcome_of_run(verdicts, judged_by)
     views = [view.records for view in history.journals]
-    measured = measure(history, run_dir)
+    measured = measure(history)
     wanted = parse_all(f"{run_dir}/run.json", run.get("thresholds") or ())
     if "imported_from" in run:  # an export has no table of services
         wanted = [threshold for threshold in wanted if threshold.metric != "memory"]
@@ -98,11 +98,9 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         "replicas": figures.replicas((view.records, view.names) for view in history.journals),
         "latency_ms": measured.latencies(),
         "to_first_message_s": figures.to_first_message_s(history.journals, run.get("process_started")),
-        "bursts": figures.bursts(views, run_dir / "tables" / "bursts.jsonl"),
-        "flood": flood(views, run_dir / "tables" / "floods.jsonl", run_dir / "tables" / "bursts.jsonl"),
-        "drift": drift(
-            views, [len(room) for room in history.roster.conversations], run_dir / "tables" / "services.jsonl"
-        ),
+        "bursts": figures.bursts(views, history.table("bursts")),
+        "flood": flood(views, history.table("floods"), history.table("bursts")),
+        "drift": drift(views, [len(room) for room in history.roster.conversations], history.table("services")),
         "opportunities": opportunities.told(history),
         "records": sum(len(records) for records in views),
     }
@@ -125,11 +123,11 @@ def warnings_of(history: History, views: Sequence[figures.Records]) -> list[str]
     return found
 
 
-def measure(history: History, run_dir: Path) -> Measured:
+def measure(history: History) -> Measured:
     """Everything of a run that thresholds and comparisons are about."""
     sizes = [len(members) for members in history.roster.conversations]
     footers = [view.footer or {} for view in history.journals]
-    return Measured([v.records for v in history.journals], sizes, footers, run_dir / "tables" / "services.jsonl")
+    return Measured([v.records for v in history.journals], sizes, footers, history.table("services"))
 
 
 def row_of(verdict: Verdict, judged_by: Collection[str] | None) -> dict[str, Any]:

@@ -284,6 +284,10 @@ def _tasks_that_crash(run: SimulatedRun, facts: dict[str, Any]) -> None:
     run.infos[0] = replace(run.infos[0], footer={**(run.infos[0].footer or {}), "story": story})
 
 
+def _a_damaged_table(run: SimulatedRun, facts: dict[str, Any]) -> None:
+    facts["damage"] = ["tables/services.jsonl is missing or not what was written"]
+
+
 SPOILT: dict[str, Callable[[SimulatedRun, dict[str, Any]], None]] = {
     "H1": _torn,
     "H2": _fault_that_never_happened,
@@ -292,6 +296,7 @@ SPOILT: dict[str, Callable[[SimulatedRun, dict[str, Any]], None]] = {
     "H5": _recorded_out_of_order,
     "H6": _a_member_whom_nobody_planned,
     "H7": _tasks_that_crash,
+    "H8": _a_damaged_table,
 }
 """Check of the record itself → how a good record is spoilt so that only this one doubts it."""
 

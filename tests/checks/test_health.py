@@ -1,4 +1,4 @@
-"""H1–H5: the record itself. They are never FAIL."""
+"""H1–H5, H8: the record itself. They are never FAIL."""
 
 from __future__ import annotations
 
@@ -129,3 +129,27 @@ def test_own_order(new_history: Callable[..., Any]) -> None:
     assert history.judge()["H5"].outcome is Outcome.PASS
     assert "no sending before" in new_history().ack(ANN, 1, 1).send(ANN, 1).judge()["H5"].why
     assert "went backward" in history.hear(ANN, ANN, 1, 1, t=5).judge()["H5"].why
+
+
+def test_evidence_whole(healthy_history: Callable[..., Any]) -> None:
+    """What is damaged is named, and so are records without a checksum; many faults are counted."""
+    history = healthy_history()
+    (info,) = history.infos()
+    verdict = judged(history, [info])["H8"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, info.records)
+    verdict = judged(history, [replace(info, damage=("load-0.ewj, block 3 is cut off",), unsealed=2)], damage=["x"])[
+        "H8"
+    ]
+    assert (verdict.outcome, verdict.examined) == (Outcome.UNKNOWN, info.records - 2)
+    assert verdict.why == "load-0.ewj, block 3 is cut off; x; 2 records of journal j0 are not sealed"
+    assert "; 2 faults more" in judged(history, [info], damage=[str(n) for n in range(10)])["H8"].why
+
+
+def test_nothing_fails_by_a_damaged_roster(new_history: Callable[..., Any]) -> None:
+    """What a damaged roster makes of good records is no violation."""
+    history = new_history(history=False).join(ANN).send(ANN, 1).ack(ANN, 1, 1).hear(ANN, ANN, 1, 1, digest=7)
+    assert history.judge()["I10"].outcome is Outcome.FAIL
+    history.facts["roster_damaged"] = True
+    verdict = history.judge()["I10"]
+    assert (verdict.outcome, verdict.violations) == (Outcome.UNKNOWN, 0)
+    assert verdict.why == "1 violations by a damaged roster (H8)"

@@ -14,6 +14,7 @@ from checks.catalogue import ALL
 from checks.contract import Contract
 from checks.record import NOBODY, NONE, Kind, Phase
 from harness.cli import main
+from harness.record.evidence import conclude
 from harness.record.frames import FrameStore
 from harness.record.journal import Journal
 from harness.record.rundir import RunDirectory
@@ -72,6 +73,7 @@ def spoilt_run(path: Path) -> Path:
     w.event(Kind.PHASE, counter=int(Phase.DRAINED))
     w.frames.close()
     w.journal.close({"lag_ms": {"p99": 1.0}})
+    conclude(directory)
     return path
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from checks.record import RECORD
+from harness.record.evidence import conclude
 from harness.record.journal import Journal
 from harness.record.rundir import RunDirectory
 
@@ -58,4 +59,4 @@ class Journaled:
             journal = self._journals[number]
             assert journal is not None
             journal.close(None if number in torn else dict(self._footers[number] or {}))
-        self.directory.update(state="collected")
+        conclude(self.directory, state="collected")

@@ -1,0 +1,96 @@
+"""The evidence of a run as a whole: what `run.json` states of its files when the run is concluded, and comparing it.
+
+`run.json` carries a checksum of its own content (`harness.record.rundir`), and in `evidence`:
+
+    journals  name → {"records", "blocks", "begin", "end"}: the chain of the side file's first and last line; None for a
+              journal that was not closed by then
+    files     path → SHA-256 of each other file that a verdict rests on: roster, tables, raw frames
+
+Guards against damage and mix-ups, not against a forger who rewrites all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from harness.errors import RecordError
+from harness.record.frames import SUFFIX as FRAMES_SUFFIX
+from harness.record.journal import NAMES_SUFFIX
+from harness.record.reading import JournalView, disown, verify
+from harness.record.rundir import RunDirectory
+from harness.record.sidecar import Sidecar
+
+KEY: Final = "evidence"
+ROSTER: Final = "roster.json"
+
+
+def conclude(run: RunDirectory, **values: Any) -> None:
+    """Merge `values` into `run.json`, and the last hashes of all files: nobody writes them any more."""
+    journals = {
+        path.name.removesuffix(NAMES_SUFFIX): _claim(path) for path in sorted(run.journals.glob(f"*{NAMES_SUFFIX}"))
+    }
+    files = {path.relative_to(run.path).as_posix(): _sha256(path) for path in _others(run.path)}
+    run.update(**values, **{KEY: {"journals": journals, "files": files}})
+
+
+def _others(path: Path) -> list[Path]:
+    tables, frames = (path / "tables").glob("*.jsonl"), (path / "journals").glob(f"*{FRAMES_SUFFIX}")
+    return [path / ROSTER, *sorted(tables), *sorted(frames)]
+
+
+def _claim(path: Path) -> dict[str, Any] | None:
+    side = Sidecar(path)
+    side.read()
+    if side.footer is None:
+        return None
+    return {"records": side.footer["records"], "blocks": len(side.blocks), "begin": side.begin, "end": side.end}
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise RecordError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def examine(views: Sequence[JournalView], run: Mapping[str, Any]) -> list[str]:
+    """Compare the journals of a run with their seals and with the last hashes in `run.json`, and end each where it is
+    damaged. Returns what is wrong beyond those journals, in words."""
+    disown(views)
+    claims = run.get(KEY, {}).get("journals")
+    for view in views:
+        verify(view)
+        if claims is not None and view.name not in claims:
+            view.condemn(f"{view.path.name} is no journal of this run")
+        elif view.sidecar.sealed or (claims or {}).get(view.name):
+            _compare_end(view, (claims or {}).get(view.name))
+    if claims is None:
+        return []
+    expected = run.get("journals")
+    names = dict.fromkeys([*claims, *(expected if isinstance(expected, list) else ())])
+    there = {view.name for view in views}
+    return [f"journal {name} is missing" for name in names if name not in there]
+
+
+def _compare_end(view: JournalView, claim: Mapping[str, Any] | None) -> None:
+    """End a journal behind its last seal if what should follow is damaged or missing; where it does not begin as
+    `run.json` states, nothing of it counts."""
+    side, names, left = view.sidecar, view.sidecar.path.name, min(view.sidecar.sealed_records, view.count)
+    if claim is not None and side.begin != claim["begin"]:
+        view.condemn(f"{names} is not this run's: it does not begin with the hash in run.json")
+    elif side.damage:
+        view.condemn(side.damage, left)
+    elif claim is not None and side.end != claim["end"]:
+        view.condemn(f"{names} is cut off: {len(side.blocks)} of {claim['blocks']} blocks have a seal", left)
+    elif view.surplus > 0:
+        view.condemn(f"{view.path.name} is longer than its footer says", left)
+
+
+def damaged_files(path: Path, run: Mapping[str, Any]) -> list[str]:
+    """Return the names of the files beside the journals that are missing or not what `run.json` states."""
+    stated = run.get(KEY, {}).get("files", {})
+    return [name for name, digest in stated.items() if not (path / name).is_file() or _sha256(path / name) != digest]
