@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import EXIT_PASS, EXIT_UNKNOWN, RecordError
+from harness.errors import Exit, RecordError
 from harness.record.evidence import KEY
 from harness.record.history import History, open_history
 from harness.record.rundir import RUN_FILE, read_json
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
             pass  # unknown kinds come up here
     except RecordError as error:
         print(f"damaged: {error}")
-        return EXIT_UNKNOWN
+        return Exit.UNKNOWN
     faults = list(_faults(history))
     for fault in faults:
         print(fault)
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     files = len(history.run.get(KEY, {}).get("files", ()))
     told = f"{len(history.journals)} journals, {blocks:,} blocks, {records:,} sound records, {files} other files"
     print(f"{'not known to be whole' if faults else 'whole'}: {told}")
-    return EXIT_UNKNOWN if faults else EXIT_PASS
+    return Exit.UNKNOWN if faults else Exit.PASS
 
 
 def _faults(history: History) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from checks.record import RECORD_BYTES
 from harness.cli import main
-from harness.errors import EXIT_CANNOT_RUN, EXIT_PASS, EXIT_UNKNOWN, RecordError
+from harness.errors import Exit, RecordError
 from harness.record.evidence import conclude
 from harness.record.history import Follower, History, open_history
 from harness.record.journal import BLOCK_RECORDS, STEP_RECORDS, Journal
@@ -268,20 +268,20 @@ def test_damaged_after_it_was_followed(whole: RunDirectory) -> None:
 
 def test_verify(whole: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`earwitness verify` says what is damaged, each in a line, and that nothing is."""
-    assert main(["verify", str(whole.path)]) == EXIT_PASS
+    assert main(["verify", str(whole.path)]) == Exit.PASS
     assert capsys.readouterr().out == "whole: 2 journals, 6 blocks, 8,212 sound records, 2 other files\n"
     flip(whole.journals / "w1.ewj", 10)
     (whole.path / "tables" / "services.jsonl").unlink()
-    assert main(["verify", str(whole.path)]) == EXIT_UNKNOWN
+    assert main(["verify", str(whole.path)]) == Exit.UNKNOWN
     assert capsys.readouterr().out.splitlines() == [
         "damaged: w1.ewj, block 1 (records 1 to 2,048) is not what was written",
         "damaged: tables/services.jsonl is missing or not what was written",
         "not known to be whole: 2 journals, 6 blocks, 4,106 sound records, 2 other files",
     ]
     _cut(whole.path / "run.json", 100)
-    assert main(["verify", str(whole.path)]) == EXIT_UNKNOWN
+    assert main(["verify", str(whole.path)]) == Exit.UNKNOWN
     assert "run.json is damaged" in capsys.readouterr().out
-    assert main(["verify", str(tmp_path)]) == EXIT_CANNOT_RUN
+    assert main(["verify", str(tmp_path)]) == Exit.CANNOT_RUN
     assert "is no run directory" in capsys.readouterr().err
 
 
@@ -292,7 +292,7 @@ def test_verify_what_is_not_sealed(run: RunDirectory, record: Make, capsys: pyte
         for n in range(count):
             journal.write(*record(n))
         journal.close(None)
-    assert main(["verify", str(run.path)]) == EXIT_UNKNOWN
+    assert main(["verify", str(run.path)]) == Exit.UNKNOWN
     assert capsys.readouterr().out.splitlines() == [
         "not sealed: 3 records of w1.ewj, its process died before it sealed them",
         "not closed: w2.ewj, its process died",
