@@ -188,8 +188,7 @@ def _still_coming(h: History, held: Held, message: tuple[int, int]) -> bool:
     came = [r for r in h.of(Kind.DELIVER, Kind.REPLAY) if r.client == held.client and r.conv == held.conv]
     if not cut or max((r.t for r in came), default=-1) <= min(cut) - 2 * 10**9:
         return False
-    named = h.of(Kind.OK, Kind.DELIVER, Kind.REPLAY, Kind.STORED)
-    numbers = [r.seq for r in named if r.regular and r.message == message and r.seq != NONE]
+    numbers = h.stated.get(message, [])
     return not numbers or numbers[0] > max(r.seq for r in came)
 
 
@@ -246,8 +245,10 @@ def misses_nothing(h: History) -> Opinion:
             if not since < sent < held.end_ns:
                 continue
             examined += 1
+            if (held.client, message) in got:
+                continue
             shown = {_shown(h, read, message, sent) for read in h.of(READ) if _reads(read, held)}
-            if (held.client, message) in got or "yes" in shown:
+            if "yes" in shown:
                 continue
             if not held.drained:
                 doubts.add("the end of the drain is not on record")
@@ -290,8 +291,7 @@ def _reads(read: R, held: Held) -> bool:
 
 def _shown(h: History, read: R, message: tuple[int, int], sent: int) -> str:
     """Whether a page of the history showed a message: yes, perhaps, no."""
-    named = h.of(Kind.OK, Kind.DELIVER, Kind.REPLAY, Kind.STORED)
-    numbers = [r.seq for r in named if r.regular and r.message == message and r.seq != NONE]
+    numbers = h.stated.get(message, [])
     if not numbers:
         return "perhaps" if read.t > sent else "no"
     begun = read.author != NOBODY

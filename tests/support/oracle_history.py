@@ -99,6 +99,7 @@ class History:
     ) -> None:
         self.roster, self.contract = roster, contract
         self.torn = {number for number, fact in enumerate(facts) if fact.torn}
+        self._chosen: dict[tuple[int, ...], list[R]] = {}  # what was asked for once is asked for again
         self.records = [R(number, *row) for number, journal in enumerate(journals) for row in journal.tolist()]
         self.invokes: dict[tuple[int, int], list[R]] = {}
         for r in self.of(Kind.INVOKE):
@@ -110,7 +111,9 @@ class History:
         self.retried = {r.message for r in self.records if r.kind in SAYING and r.sound and r.attempt > 1}
 
     def of(self, *kinds: int) -> Iterator[R]:
-        return (r for r in self.records if r.kind in kinds)
+        if kinds not in self._chosen:
+            self._chosen[kinds] = [r for r in self.records if r.kind in kinds]
+        return iter(self._chosen[kinds])
 
     def user(self, client: int) -> int | None:
         return self.roster.user_of[client] if 0 <= client < len(self.roster.user_of) else None
@@ -145,6 +148,15 @@ class History:
                 if r.regular and r.seq != NONE:
                     numbers[r.message].add(r.seq)
         return numbers
+
+    @cached_property
+    def stated(self) -> dict[tuple[int, int], list[int]]:
+        """The numbers of each message as they were stated, in the order of the record."""
+        stated: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for r in self.of(Kind.OK, Kind.DELIVER, Kind.REPLAY, Kind.STORED):
+            if r.regular and r.seq != NONE:
+                stated[r.message].append(r.seq)
+        return stated
 
     def missing(self, client: int, conv: int, first: int, end: int) -> set[int]:
         """Numbers from `first` to before `end` that a client should have heard: without echo its own messages (and as

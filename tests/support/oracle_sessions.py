@@ -175,11 +175,12 @@ def timely(h: History) -> Opinion:
             examined += 1
             if t > deadline:
                 late.add(message)
+    connections = _held(h)
     for message in acknowledged:
         sent, deadline = min(s.t for s in h.invokes[message]), acknowledged[message] + bound
         if not _disturbed(h, sent, deadline) and any(
             begin < sent and deadline < end and _missed(h, process, client, conv, message, deadline)
-            for (process, client, conv), (begin, end) in _held(h).items()
+            for (process, client, conv), (begin, end) in connections.items()
             if conv == h.invokes[message][0].conv and client != message[0]
         ):
             late.add(message)
