@@ -185,12 +185,13 @@ def _still_coming(h: History, held: Held, message: tuple[int, int]) -> bool:
     cut = [
         r.t for r in h.of(Kind.PHASE) if (r.journal, r.counter) == (held.journal, Phase.DRAINED) and r.flags & TIMEOUT
     ]
-    came = [r for r in h.of(Kind.DELIVER, Kind.REPLAY) if r.client == held.client and r.conv == held.conv]
-    if not cut or max((r.t for r in came), default=-1) <= min(cut) - 2 * 10**9:
+    received = [r for r in h.of(Kind.DELIVER, Kind.REPLAY) if r.client == held.client and h.member(r.client, r.conv)]
+    if not cut or max((r.t for r in received), default=-1) <= min(cut) - 2 * 10**9:
         return False
+    came = [r for r in received if r.conv == held.conv]
     named = h.of(Kind.OK, Kind.DELIVER, Kind.REPLAY, Kind.STORED)
     numbers = [r.seq for r in named if r.regular and r.message == message and r.seq != NONE]
-    return not numbers or numbers[0] > max(r.seq for r in came)
+    return not numbers or numbers[0] > max((r.seq for r in came), default=NONE)
 
 
 def _accepted(h: History) -> set[tuple[int, tuple[int, int]]]:
