@@ -32,6 +32,14 @@ def latest_step(records: Array, subs: Array, latest: Array) -> None:
             row[1] = max(row[1], r["seq"])
 
 
+def latest_by_device(latest: Array, sub_client: Array) -> Array:
+    """Return `latest` with the time at which the device last received anything, in whatever conversation: what waits
+    for it waits in one queue, so a busy conversation delays the others."""
+    times = np.full(int(sub_client.max(initial=-1)) + 1, -1, np.int64)
+    np.maximum.at(times, sub_client, latest[:, 0])
+    return np.stack([times[sub_client], latest[:, 1]], axis=1)
+
+
 @kernel
 def absences(
     w: Tables,
@@ -48,7 +56,7 @@ def absences(
     """For each subscription each message of its conversation that it had to hear.
 
     first: by conversation, + 1, where its messages stand in `due` (time of sending, NEVER if it has no effect),
-    `author`, `mids`. latest: by subscription, time and number of its latest delivery. totals: examined, missing,
+    `author`, `mids`. latest: by subscription, see `latest_by_device`. totals: examined, missing,
     missing where the end of the run is not on record, missing where our own deadline cut off what still arrived."""
     for sub in range(len(duties)):
         duty = duties[sub]
@@ -99,8 +107,9 @@ class Delivered(Folding):
     everybody had gone: it counts if its number is below an acknowledged one of its conversation (the drain waits for
     those), or without numbers if anybody heard it.
 
-    If the deadline of the drain passed while messages still arrived, a connection that was still receiving is not
-    known to have lost what has a higher number than its latest delivery: UNKNOWN. One that was silent is.
+    If the deadline of the drain passed while messages still arrived, a connection that was still receiving (in any
+    conversation) is not known to have lost what has a higher number than its latest delivery in the conversation:
+    UNKNOWN. One that was silent is.
 
     Not a violation: anything on a subscription that the platform cut
     (unless it promises to resume and said that nothing was missed); absences in a run whose end is not on record
@@ -130,7 +139,8 @@ class Delivered(Folding):
         first, mids, due, author = by_conversation(world, self.contract)
         w = world.tables
         totals = np.zeros(4, np.int64)
-        absences(w, first, due, author, mids, duties, self.contract.echo, self._latest, world.out, totals)
+        latest = latest_by_device(self._latest, w.sub_client)
+        absences(w, first, due, author, mids, duties, self.contract.echo, latest, world.out, totals)
         self.suspects.take(world.out, min(int(totals[1]), len(world.out)), int(totals[1]))
         return self.conclude(
             [_absence(world, row) for row in self.suspects.rows[:FINDINGS]],

@@ -11,7 +11,7 @@ import numpy as np
 
 from checks.compiled import kernel
 from checks.contract import Contract
-from checks.delivered import RECEIVING_NS, by_conversation, latest_step, unread
+from checks.delivered import RECEIVING_NS, by_conversation, latest_by_device, latest_step, unread
 from checks.duties import CONTINUED, NEVER, Duties
 from checks.fold import CLIENT, CONV, FINDINGS, MID, MID2, PENDING, REC, REC2, WHAT, Described, End, Folding, X, Y
 from checks.fold import finding as make_finding
@@ -168,7 +168,8 @@ class Unreceived(Folding):
         reads = reads[np.argsort(reads["sub"], kind="stable")]
         read_from = np.searchsorted(reads["sub"], np.arange(world.members + 1))
         by_sub, totals = np.zeros(world.members, np.int64), np.zeros(6, np.int64)
-        columns = first, due, author, mids, duties, told, reads, read_from, self._latest
+        latest = latest_by_device(self._latest, world.tables.sub_client)
+        columns = first, due, author, mids, duties, told, reads, read_from, latest
         misses_step(world.tables, *columns, world.out, by_sub, totals)
         count = int(totals[MISSED])
         self.suspects.take(world.out, min(count, len(world.out)), count)

@@ -25,7 +25,7 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 NO_CLOSE = 1006
 INVALID_DATA = 1007
 TOO_BIG = 1009
-WAIT_BYTES = 65536  # a cut frame up to this size is kept until it is whole; a longer one goes to the library
+WAIT_BYTES = 65536  # a cut frame up to this size is read again when more has come; a longer one is gathered in pieces
 UPGRADE_BYTES = 65536  # a response head longer than this is the library's to refuse
 
 _TEXT, _BINARY = 0x81, 0x82
@@ -57,6 +57,7 @@ class Wire:
         "_closing",
         "_left",
         "_library",
+        "_long",
         "_max_bytes",
         "_not_upgraded",
         "_opcode",
@@ -86,7 +87,8 @@ class Wire:
         self.output: list[bytes] = client.data_to_send()
         self._max_bytes = max_bytes
         self._rest = b""
-        self._left = 0  # bytes to come of a frame that the library has begun
+        self._left = 0  # bytes to come of a frame that has begun: in `_long`, or if that is None, in the library
+        self._long: list[bytes] | None = None  # pieces of a long whole frame: the library would copy it four times
         self._parts: list[bytes] | None = None  # fragments of a message so far
         self._opcode = Opcode.TEXT
         self._closing = False
@@ -153,6 +155,10 @@ class Wire:
                 at = stop
             elif usual and size <= WAIT_BYTES:
                 break  # only cut by the network
+            elif usual:
+                self._opcode = Opcode(head & 15)
+                self._long, self._left = [data[start:end]], stop - end
+                at = end
             else:
                 self._left = max(stop - end, 0)
                 self._feed(data[at:stop], messages)
@@ -193,7 +199,13 @@ class Wire:
         if self.opened:
             taken = min(self._left, len(data))
             self._left -= taken
-            self._feed(data[:taken], messages)
+            if self._long is None:
+                self._feed(data[:taken], messages)
+            else:
+                self._long.append(data[:taken])
+                if not self._left:
+                    pieces, self._long = self._long, None
+                    self._whole(pieces, messages)
             return taken
         return self._upgrade(data)
 
@@ -259,15 +271,21 @@ class Wire:
         assert self._parts is not None
         self._parts.append(bytes(frame.data))
         if frame.fin:
-            whole = b"".join(self._parts)
-            self._parts = None
-            if self._opcode is Opcode.BINARY:
-                messages.append(whole)
-                return
-            try:
-                messages.append(whole.decode())
-            except UnicodeDecodeError as error:
-                self._fail_text(error)
+            pieces, self._parts = self._parts, None
+            self._whole(pieces, messages)
+
+    def _whole(self, pieces: list[bytes], messages: list[str | bytes]) -> None:
+        """A message has come to its end. `pieces` is emptied, so that a long one is not held twice for longer than
+        needed."""
+        whole = b"".join(pieces)
+        pieces.clear()
+        if self._opcode is Opcode.BINARY:
+            messages.append(whole)
+            return
+        try:
+            messages.append(whole.decode())
+        except UnicodeDecodeError as error:
+            self._fail_text(error)
 
     def _fail_text(self, error: UnicodeDecodeError) -> None:
         library = self._the_library()

@@ -105,10 +105,10 @@ def since_sending(views: list[Records], kind: Kind) -> tuple[npt.NDArray[Any], R
     later = _joined(views, kind)
     if not len(invoke) or not len(later):
         return np.empty(0), later[:0], np.empty(0, np.int64)
-    keys = _message_keys(invoke)
+    keys = message_keys(invoke)
     order = np.argsort(keys, kind="stable")
     keys, sent_at = keys[order], invoke["t"][order]
-    wanted = _message_keys(later)
+    wanted = message_keys(later)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     known = keys[at] == wanted
     later, sent_ns = later[known], sent_at[at[known]]
@@ -182,6 +182,7 @@ def _joined(views: list[Records], kind: Kind, *, first_attempt: bool = False) ->
     return np.concatenate(parts) if parts else np.empty(0, RECORD)
 
 
-def _message_keys(records: Records) -> npt.NDArray[Any]:
+def message_keys(records: Records) -> npt.NDArray[Any]:
+    """Return author and counter of each record as one number."""
     keys: npt.NDArray[Any] = (records["author"].astype(np.uint64) << np.uint64(32)) | records["counter"]
     return keys

@@ -15,10 +15,12 @@ import numpy.typing as npt
 from checks.faultlog import FaultLog, Window
 from checks.record import Flag, Kind, Phase
 from harness.record.latencies import read_latencies
-from harness.report.figures import Records, fan_out_ms, read_table
+from harness.report.figures import Records, fan_out_ms, message_keys, read_table
 
 Times = npt.NDArray[Any]
 ANSWERED = int(Flag.ACCEPTED | Flag.REFUSED)
+ANSWER_NS = 10_000_000_000
+"""So long a user waits for an answer at least, see `harness.load.connected`."""
 
 
 class Measured:
@@ -61,11 +63,15 @@ class Measured:
 
     @cached_property
     def unanswered(self) -> int:
-        """Messages that were not answered in time while no fault was on; cut connections do not count."""
+        """Messages that were not answered in time while no fault was on; cut connections do not count.
+
+        A run that ends closes its connections itself: what had waited for an answer as long as a user waits counts."""
         number = 0
         for view in self._views:
             given_up = view[(view["kind"] == Kind.INFO) & (view["flags"] & int(Flag.TIMEOUT) > 0)]
             number += int(self._undisturbed(given_up["t"], given_up["t"]).sum())
+            begun, ended = waited_in_vain(view)
+            number += int((self._undisturbed(begun, ended) & (ended - begun >= ANSWER_NS)).sum())
         return number
 
     def times_ms(self, metric: str, of: str = "") -> Times:
@@ -176,6 +182,20 @@ def quantile(values: Times, statistic: str) -> tuple[float | None, int]:
         return None, 0
     share = 100.0 if statistic == "max" else float(statistic[1:])
     return float(np.percentile(values, share)), len(values)
+
+
+def waited_in_vain(view: Records) -> tuple[Times, Times]:
+    """(sending, end) in ns of what still waited for an answer when the drained run closed its connections."""
+    drained = np.flatnonzero((view["kind"] == Kind.PHASE) & (view["counter"] == Phase.DRAINED))
+    after = view[drained[0] :] if len(drained) else view[:0]
+    ended = after[(after["kind"] == Kind.INFO) & (after["flags"] & int(Flag.TIMEOUT) == 0)]
+    sent = view[view["kind"] == Kind.INVOKE] if len(ended) else view[:0]
+    sent = sent[np.isin(message_keys(sent), message_keys(ended))]
+    names = ["author", "counter", "attempt"]
+    begun = {tuple(row): t for row, t in zip(sent[names].tolist(), sent["t"].tolist(), strict=True)}
+    known = [(begun[tuple(row)], t) for row, t in zip(ended[names].tolist(), ended["t"], strict=True) if row in begun]
+    pairs = np.array(known, np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
 
 
 def reconnects_ms(records: Records) -> Times:

@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from checks.record import Place
 from harness.client.body import PREFIX, decode, encode
-from harness.client.events import ACK, JOINED, MESSAGE, NACK, WELCOME, Handshake, Heard
+from harness.client.events import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
 from harness.client.flow import Flow, FlowError, T, run_flow_async
 from harness.client.wire import MAX_MESSAGE_BYTES, NO_CLOSE, TOO_BIG
 from harness.errors import TargetError
@@ -27,9 +27,11 @@ from harness.target.misfits import Misfit, Sent, misfits
 from harness.target.protocol import Credentials, Person, Room, Statement, StoredRow
 
 MESSAGES_EACH = 3
-KEPT_BYTES = 32 * 2**20
-"""Of a user's frames; later ones are only counted."""
-QUEUE = 2
+KEPT_BYTES = 8 * 2**20
+"""Of a user's frames, and of the texts read from them; of later ones only what is short is kept."""
+SHORT_CHARS = 1000
+KEPT_FRAMES = 10_000
+QUEUE = 1
 """Frames that wait to be read: each may have MAX_MESSAGE_BYTES."""
 PASSING = (408, 425, 429)
 """Statuses below 500 that say nothing about the request."""
@@ -42,12 +44,16 @@ class Unfit(TargetError):
 
 @dataclass(slots=True)
 class Frame:
-    """One frame as it came, and what the target file makes of it. `answer`: it was the answer to a request."""
+    """One frame as it came, and what the target file makes of it.
+
+    answer  it was the answer to a request
+    whole   False: `data` is its beginning, because too much had come before"""
 
     person: Person
     data: str | bytes
     heard: tuple[Heard, ...]
     answer: bool = False
+    whole: bool = True
 
 
 @dataclass(slots=True)
@@ -55,7 +61,7 @@ class Voice:
     """One of the two: credentials, socket and all that it received.
 
     sent    texts by client message id
-    received  frames that came; `frames`: those that were kept
+    received  frames that came; `frames`: those that were kept, of `kept` bytes and characters
     closed  how the connection ended, "" while it is open; `cut`: the same, if we did not ask for the end
     """
 
@@ -68,10 +74,28 @@ class Voice:
     closed: str = ""
     cut: str = ""
     received: int = 0
+    kept: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def keep(self, data: str | bytes, heard: Sequence[Heard]) -> None:
+        """Keep a frame and what was read from it, as far as there is room; a platform may send frames for ever."""
+        texts = sum(_weight(event, len(data)) for event in heard)
+        whole = self.kept + len(data) + texts <= KEPT_BYTES
+        if whole or (texts <= SHORT_CHARS and len(self.frames) < KEPT_FRAMES):
+            short = data if whole else data[:SHORT_CHARS]
+            self.frames.append(Frame(self.person, short, tuple(heard), whole=whole))
+            self.kept += len(short) + texts
 
     def heard(self, what: int) -> list[Heard]:
         return [heard for frame in self.frames for heard in frame.heard if heard[0] == what]
+
+
+def _weight(event: Heard, size: int) -> int:
+    """Characters that an event holds; of a frame of `size` that no rule knows it holds all."""
+    if event[0] == OTHER:
+        return size
+    extra = event[6].values() if isinstance(event[6], dict) else ()
+    return sum(len(text) for text in (*event[1:6], *extra) if isinstance(text, str))
 
 
 @dataclass(slots=True)
@@ -88,7 +112,7 @@ class Rehearsal:
 
     def misfits(self) -> list[Misfit]:
         """What of the file does not fit what came, the fatal faults first."""
-        frames = [frame.data for voice in self.voices for frame in voice.frames if not frame.answer]
+        frames = [frame.data for voice in self.voices for frame in voice.frames if frame.whole and not frame.answer]
         found = misfits(self.target.frame_rules, self.target.contract, frames, self._sent()) if frames else []
         found += [one for voice in self.voices for one in _statement_misfits(voice)] + self._history_misfits()
         return sorted(dict.fromkeys(found), key=lambda one: not one.fatal)
@@ -181,6 +205,8 @@ async def _ask(http: httpx.AsyncClient, flow: Flow[T], doing: str) -> T:
         raise (TargetError if passing else Unfit)(f"When {doing}, the answer did not fit. {error}") from error
     except (UnicodeError, httpx.LocalProtocolError, httpx.InvalidURL):
         raise Unfit(f"When {doing}, a header or the address had a character that no request can have.") from None
+    except httpx.RemoteProtocolError as error:
+        raise TargetError(f"When {doing}, an answer came that cannot be read ({_words(error)}).") from error
     except httpx.HTTPError as error:
         raise TargetError(f"When {doing}, nobody answered ({_words(error)}). Is the platform running?") from error
 
@@ -247,12 +273,10 @@ async def _connect(handshake: Handshake, person: Person, timeout_s: float) -> Cl
 async def _listen(target: GenericTarget, voice: Voice) -> None:
     assert voice.socket is not None
     with contextlib.suppress(ConnectionClosed):
-        kept = 0
         async for data in voice.socket:
             voice.received += 1
-            kept += len(data)
-            if kept <= KEPT_BYTES:  # a few messages of two users are far less
-                voice.frames.append(Frame(voice.person, data, tuple(target.hear(data))))
+            voice.keep(data, target.hear(data))
+            del data  # else it stays until the next one is whole
             voice.news.set()
     voice.closed = ending(voice.socket)
     voice.news.set()

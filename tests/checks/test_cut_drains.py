@@ -47,6 +47,24 @@ def test_what_is_lost_all_the_same(new_history: Callable[..., Any], cut: bool, b
     assert slow(new_history(history=False), cut=cut, bob=bob).judge()["I5b"].violations == 2
 
 
+@pytest.mark.parametrize(("heard", "violations"), [(29.9, 0), (27.9, 2)], ids=["receiving", "silent"])
+def test_another_conversation_on_the_same_connection(
+    new_history: Callable[..., Any], heard: float, violations: int
+) -> None:
+    """What waits for a connection waits in one queue: while it receives in one room, the other room is delayed."""
+    history = new_history(history=False, sequence="none")
+    rooms = (ANN, BOB), (ANN, BOB)
+    history.roster = replace(history.roster, user_of=(0, 1), conversations=rooms, user_names=("ann", "bob"))
+    for client, conv in ((ANN, 0), (ANN, 1), (BOB, 0), (BOB, 1)):
+        history.join(client, conv, -1, t=S)
+    for n, conv in ((1, 1), (2, 0), (3, 1)):
+        history.send(ANN, n, conv, t=2 * S + n).ack(ANN, n, conv=conv, t=3 * S + n).hear(
+            ANN, ANN, n, conv=conv, t=4 * S
+        )
+    drained(history.hear(BOB, ANN, 1, conv=1, t=int(heard * S)), True)
+    assert history.judge()["I5b"].violations == violations
+
+
 def test_a_hole_below_what_came(new_history: Callable[..., Any]) -> None:
     """A message with a lower number than the latest delivery is not on its way any more."""
     history = slow(new_history(history=False)).hear(BOB, ANN, 3, 3, t=int(29.95 * S))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from dataclasses import dataclass, field
 
 import pytest
@@ -328,7 +329,7 @@ def test_a_close_code_that_is_not_allowed_is_refused() -> None:
 @pytest.mark.parametrize("size", [65535, 65536, 65537, 200_000])
 @pytest.mark.parametrize("step", [1000, 65536, 1 << 20])
 def test_long_messages_are_heard_whole_however_they_are_cut(size: int, step: int) -> None:
-    """Around the length that is kept and the one that goes to the library, and behind them a short message."""
+    """Around the length that is read again and the one that is gathered in pieces, and behind them a short message."""
     wire = Wire(HANDSHAKE)
     wire.receive(accept(wire, ServerProtocol()))
     stream = server_frame(0x82, bytes(range(256)) * (size // 256) + b"x" * (size % 256)) + server_frame(0x81, b"after")
@@ -338,3 +339,39 @@ def test_long_messages_are_heard_whole_however_they_are_cut(size: int, step: int
     assert [len(message) for message in heard] == [size, 5]
     assert heard[0] == stream[-size - 7 : -7]
     assert wire._library is None
+
+
+@pytest.mark.parametrize("opcode", [0x81, 0x82], ids=["text", "binary"])
+def test_a_long_message_is_not_copied_again_and_again(opcode: int) -> None:
+    """At any time memory holds a message twice at most: its pieces and the whole, or the bytes and the text."""
+    wire = Wire(HANDSHAKE)
+    wire.receive(accept(wire, ServerProtocol()))
+    size = 4 * 2**20
+    stream = server_frame(opcode, b"x" * size)
+    tracemalloc.start()
+    try:
+        for at in range(0, len(stream), 65536):
+            heard = wire.receive(stream[at : at + 65536])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(heard[0]) == size
+    assert peak < 2.2 * size
+
+
+def test_a_long_message_that_is_no_text() -> None:
+    """It fails the connection at its end, as a short one does."""
+    wire = Wire(HANDSHAKE)
+    wire.receive(accept(wire, ServerProtocol()))
+    stream = server_frame(0x81, b"x" * 70_000 + b"\xff")
+    assert [message for at in range(0, len(stream), 999) for message in wire.receive(stream[at : at + 999])] == []
+    assert (wire.over, wire.close_code) == (True, 1007)
+
+
+def test_the_stream_ends_in_a_long_message() -> None:
+    """No close frame came: 1006, and nothing is heard of the message."""
+    wire = Wire(HANDSHAKE)
+    wire.receive(accept(wire, ServerProtocol()))
+    assert wire.receive(server_frame(0x81, b"x" * 100_000)[:90_000]) == []
+    wire.receive_eof()
+    assert (wire.over, wire.close_code) == (True, NO_CLOSE)

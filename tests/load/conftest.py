@@ -62,6 +62,11 @@ class Run:
         journals = open_history(self.directory).journals
         return sum(int((view.records["kind"] == Kind[kind]).sum()) for view in journals)
 
+    @property
+    def broken(self) -> list[str]:
+        """Ids of the checks whose promise was broken."""
+        return [c["id"] for c in self.verdict["checks"] if c["outcome"] == "FAIL" and c["promised"]]
+
     def check(self, id: str) -> dict[str, Any]:
         return next(c for c in self.verdict["checks"] + self.verdict["harness"] if c["id"] == id)
 

@@ -206,3 +206,16 @@ def test_an_answer_that_never_came(tmp_path: Path, never: int, text: str, outcom
     row = seen.latencies()["ack"]
     assert row.get("unanswered", 0) == never
     json.dumps(row, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "drained", "never"), [(10, True, 1), (9, True, 0), (10, False, 0)], ids=["long", "short", "cut"]
+)
+def test_an_answer_that_the_end_of_the_run_cut_off(tmp_path: Path, waited_s: int, drained: bool, never: int) -> None:
+    """The run closed the connection itself, after a wait as long as any other. A connection that was cut is none."""
+    message = {"author": 3, "counter": 7, "attempt": 1}
+    rows = [{"kind": Kind.INVOKE, "t": MS, **message}, {"kind": Kind.INVOKE, "t": MS, **message, "attempt": 2}]
+    rows += [{"kind": Kind.PHASE, "counter": Phase.DRAINED, "t": 2 * MS}] if drained else []
+    rows.append({"kind": Kind.INFO, "t": MS + waited_s * 1000 * MS, **message})
+    footers = [{FOOTER_KEY: {"ack": encoded([(10 * MS, 1)])}}]
+    assert measured(tmp_path, *rows, footers=footers).unanswered == never

@@ -185,11 +185,12 @@ def _still_coming(h: History, held: Held, message: tuple[int, int]) -> bool:
     cut = [
         r.t for r in h.of(Kind.PHASE) if (r.journal, r.counter) == (held.journal, Phase.DRAINED) and r.flags & TIMEOUT
     ]
-    came = [r for r in h.of(Kind.DELIVER, Kind.REPLAY) if r.client == held.client and r.conv == held.conv]
-    if not cut or max((r.t for r in came), default=-1) <= min(cut) - 2 * 10**9:
+    received = [r for r in h.of(Kind.DELIVER, Kind.REPLAY) if r.client == held.client and h.member(r.client, r.conv)]
+    if not cut or max((r.t for r in received), default=-1) <= min(cut) - 2 * 10**9:
         return False
+    came = [r for r in received if r.conv == held.conv]
     numbers = h.stated.get(message, [])
-    return not numbers or numbers[0] > max(r.seq for r in came)
+    return not numbers or numbers[0] > max((r.seq for r in came), default=NONE)
 
 
 def _accepted(h: History) -> set[tuple[int, tuple[int, int]]]:

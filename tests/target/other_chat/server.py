@@ -1,6 +1,7 @@
 """Somebody else's chat: another envelope, another login, no sequence numbers, nothing shared with our platform.
 
-    python tests/target/other_chat/server.py --port 8765 [--lose N] [--stumble N] [--tire N] [--die N]
+    python tests/target/other_chat/server.py --port 8765 [--lose N] [--stumble N] [--tire N] [--die N] [--slow S]
+        [--lag S] [--silent N] [--mute N]
 
 A form login answers with an opaque session cookie; the socket is opened with its value in the first frame. Circles are
 entered one by one. What waits for a member leaves as one JSON list per frame. `--lose N` silently drops the Nth
@@ -9,6 +10,10 @@ delivery to somebody other than its author, once. Prints {"port": N} when it lis
 There is a circle "lobby" for everybody, in which an old hand talks all day. One may also speak by HTTP; `--stumble N`
 answers the Nth such request with 503, after the message was taken. `--tire N` closes each socket with 4002 after its
 Nth message, `--die N` ends the server in the middle of the Nth message of all.
+
+`--slow S` writes one event per frame and S seconds to each socket, `--lag S` waits so long between acknowledging a
+message and delivering it, `--silent N` never acknowledges each Nth message. `--mute N` lets the first socket of each
+visitor fall silent after N messages, and cuts it three seconds later.
 """
 
 from __future__ import annotations
@@ -43,10 +48,11 @@ class Circle:
 class Visitor:
     """One open socket. A writer sends what has gathered in `outbox` as one list."""
 
-    def __init__(self, socket: web.WebSocketResponse, handle: str) -> None:
+    def __init__(self, socket: web.WebSocketResponse, handle: str, slow: float) -> None:
         self.socket = socket
         self.handle = handle
-        self.said = 0
+        self.slow = slow
+        self.said = self.heard = 0
         self.outbox: list[dict[str, Any]] = []
         self.news = asyncio.Event()
 
@@ -59,13 +65,17 @@ class Visitor:
             await self.news.wait()
             self.news.clear()
             batch, self.outbox = self.outbox, []
-            if batch:
-                await self.socket.send_str(json.dumps(batch, ensure_ascii=False))
+            for events in [[event] for event in batch] if self.slow else [batch] if batch else []:
+                await self.socket.send_str(json.dumps(events, ensure_ascii=False))
+                await asyncio.sleep(self.slow)
 
 
 class Chat:
-    def __init__(self, lose: int, stumble: int, tire: int, die: int) -> None:
-        self.lose, self.stumble, self.tire, self.die = lose, stumble, tire, die
+    def __init__(self, habits: argparse.Namespace) -> None:
+        self.lose, self.stumble, self.tire, self.die = habits.lose, habits.stumble, habits.tire, habits.die
+        self.slow, self.lag, self.silent, self.mute = habits.slow, habits.lag, habits.silent, habits.mute
+        self.met: set[str] = set()
+        self.muted: dict[Visitor, asyncio.Transport] = {}
         self.deliveries = self.posts = self.messages = 0
         self.passwords: dict[str, str] = {}
         self.sessions: dict[str, str] = {}
@@ -140,7 +150,10 @@ class Chat:
         if handle is None:
             await socket.close(code=4001, message=b"say hello with your session")
             return socket
-        visitor = Visitor(socket, handle)
+        visitor = Visitor(socket, handle, self.slow)
+        if self.mute and handle not in self.met and isinstance(request.transport, asyncio.Transport):
+            self.muted[visitor] = request.transport
+        self.met.add(handle)
         visitor.tell({"ev": "ready", "me": handle})
         writer = asyncio.create_task(visitor.write())
         try:
@@ -174,8 +187,12 @@ class Chat:
         self.messages += 1
         if self.messages == self.die:
             os._exit(0)
-        visitor.tell({"ev": "ok", "ref": ref})
-        self.publish(circle, visitor.handle, body)
+        if not self.silent or self.messages % self.silent:
+            visitor.tell({"ev": "ok", "ref": ref})
+        if self.lag:
+            asyncio.get_running_loop().call_later(self.lag, self.publish, circle, visitor.handle, body)
+        else:
+            self.publish(circle, visitor.handle, body)
 
     def publish(self, circle: Circle, author: str, body: str) -> int:
         entry = {"by": author, "body": body, "n": len(circle.log)}
@@ -185,6 +202,11 @@ class Chat:
                 self.deliveries += 1
                 if self.deliveries == self.lose:
                     continue
+            listener.heard += 1
+            if listener in self.muted and listener.heard > self.mute:
+                if listener.heard == self.mute + 1:
+                    asyncio.get_running_loop().call_later(3.0, self.muted[listener].abort)
+                continue
             listener.tell({"ev": "said", "circle": circle.name, "what": entry})
         return int(entry["n"])
 
@@ -218,8 +240,12 @@ def main() -> None:
     parser.add_argument("--stumble", type=int, default=0, metavar="N", help="answer the Nth post with 503; 0: none")
     parser.add_argument("--tire", type=int, default=0, metavar="N", help="hang up after N messages; 0: never")
     parser.add_argument("--die", type=int, default=0, metavar="N", help="end at the Nth message of all; 0: never")
+    parser.add_argument("--slow", type=float, default=0.0, metavar="S", help="one event per S seconds and socket")
+    parser.add_argument("--lag", type=float, default=0.0, metavar="S", help="deliver S seconds after acknowledging")
+    parser.add_argument("--silent", type=int, default=0, metavar="N", help="never acknowledge each Nth; 0: all")
+    parser.add_argument("--mute", type=int, default=0, metavar="N", help="fall silent after N messages; 0: never")
     given = parser.parse_args()
-    asyncio.run(serve(given.port, Chat(given.lose, given.stumble, given.tire, given.die)))
+    asyncio.run(serve(given.port, Chat(given)))
 
 
 if __name__ == "__main__":
