@@ -132,26 +132,33 @@ class GapFree(Folding):
         return self._judge(world)
 
     def finish(self, end: End) -> Verdict:
-        return self._judge(end.world)
+        return self._judge(end.world, partial=end.partial)
 
-    def _judge(self, world: World) -> Verdict:
+    def _judge(self, world: World, partial: bool = False) -> Verdict:
         if not self._judged:
             return self.conclude(unknown="the platform's numbers need not be contiguous")
         gaps = self._gaps[: int(self._used[0])]
+        unsure = 0
         if not self.contract.echo and len(gaps):
             gaps = gaps[~_explained_by_own(world, gaps)]
+            if partial:  # an own message may have a further number, of which another journal knew
+                unsure = len(gaps)
+                gaps = gaps[~_explained_by_own(world, gaps, numbers_unknown=True)]
+                unsure -= len(gaps)
         first = gaps[np.argsort(gaps["after"])[:FINDINGS]]
         still_open = int((gaps["left"] > 0).sum())
         return self.conclude(
             [_gap_finding(world, gap) for gap in first],
             examined=int(self._used[1]),
             violations=len(gaps),
+            unknown=f"{unsure} holes may be own messages whose numbers are not on record" if unsure else "",
             facts={"open": still_open, "reorder": len(gaps) - still_open} if len(gaps) else None,
         )
 
 
-def _explained_by_own(world: World, gaps: Array) -> Array:
-    """Gaps whose missing numbers are the listener's own messages, or may be those of its unnumbered ones."""
+def _explained_by_own(world: World, gaps: Array, *, numbers_unknown: bool = False) -> Array:
+    """Gaps whose missing numbers are the listener's own messages, or may be those of its unnumbered ones;
+    `numbers_unknown`: of any of its messages."""
     messages, tables = world.messages(), world.tables
     own = messages["author_sub"].astype(np.int64)
     numbered = (own >= 0) & (messages["seq"] >= 0)
@@ -159,7 +166,7 @@ def _explained_by_own(world: World, gaps: Array) -> Array:
     again = extra[own[extra[:, 0]] >= 0]
     keys = np.concatenate([own[numbered] << 40 | messages["seq"][numbered], own[again[:, 0]] << 40 | again[:, 1]])
     keys = np.unique(keys)
-    unnumbered = (own >= 0) & (messages["seq"] < 0) & ((messages["flags"] & INVOKED) > 0)
+    unnumbered = (own >= 0) & ((messages["seq"] < 0) | numbers_unknown) & ((messages["flags"] & INVOKED) > 0)
     possible = np.bincount(own[unnumbered], minlength=world.members)
     sub = tables.slots["sub"][gaps["slot"]].astype(np.int64)
     inside = np.searchsorted(keys, sub << 40 | gaps["high"], "right") - np.searchsorted(keys, sub << 40 | gaps["low"])

@@ -18,7 +18,7 @@ import pytest
 from checks.record import FOREIGN, RECORD, RECORD_BYTES, Kind
 from harness.errors import RecordError
 from harness.record.history import open_history
-from harness.record.journal import STEP_BYTES, STEP_RECORDS, STEPS_AHEAD, Journal
+from harness.record.journal import BLOCK_RECORDS, STEP_BYTES, STEP_RECORDS, STEPS_AHEAD, Journal
 from harness.record.rundir import RunDirectory
 
 Make = Callable[..., tuple[int, ...]]
@@ -80,6 +80,8 @@ def test_sigkill_loses_no_completed_record(run: RunDirectory, seed: int) -> None
     records = view.records
     assert view.torn
     assert told <= view.count
+    assert view.faults == []
+    assert 0 <= view.count - view.sidecar.sealed_records <= BLOCK_RECORDS
     numbers = np.arange(1, view.count + 1)
     for column in ("t", "seq", "index"):
         assert np.array_equal(records[column], numbers)

@@ -1,0 +1,276 @@
+"""Damages copies of run directories, and compares the verdict with that of the whole run.
+
+    python tests/support/damage.py [--copies 3000] [--seed 0] [--run RUN …]
+
+Without --run, runs of the simulated platform are taken: some that pass, some that fail. Prints a table; each copy that
+changed a verdict from PASS to FAIL or back, or that ended in a traceback, is named by its seed (exit status 1).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests/support")]
+
+from journaled import Journaled  # noqa: E402
+from rough import rough  # noqa: E402
+from simulator import simulate  # noqa: E402
+
+from checks.record import RECORD_BYTES  # noqa: E402
+from checks.roster import Origin  # noqa: E402
+from harness.errors import EarwitnessError  # noqa: E402
+from harness.record import journal as writing  # noqa: E402
+from harness.record.history import open_history  # noqa: E402
+from harness.report.judging import judge_run  # noqa: E402
+
+SMALL_BLOCK = 32
+"""Records of a block in simulated runs, which have some hundred: so that there are blocks before the damaged one."""
+FOOTER = {"lag_ms": {"p99": 1.0}, "messages_sent": 1, "messages_unsaid": 0}
+FAILING = ("Z3", "Z8", "Z12", "Z14")
+"""Defects of the simulated platform that break a promise in most runs."""
+
+REFUSED = "refused"
+
+
+def simulated_run(path: Path, seed: int, defect: str = "") -> Path:
+    """Write a run of the simulated platform, sealed in small blocks; all checks of the record itself pass."""
+    defects, options = ((defect,) if defect else ()), rough(seed, journals=4, sequence="contiguous")
+    run = simulate(seed, **options, defects=defects, rate=0.5)
+    run.infos[:] = [replace(info, footer={**(info.footer or {}), **FOOTER}) for info in run.infos]
+    size, writing.BLOCK_RECORDS = writing.BLOCK_RECORDS, SMALL_BLOCK  # type: ignore[misc]
+    try:
+        written = Journaled(path, run, judged_by=["I1"])
+        for number in range(len(run.journals)):
+            written.write(number, len(run.journals[number]))
+    finally:
+        writing.BLOCK_RECORDS = size  # type: ignore[misc]
+    written.directory.write_roster(run.roster, Origin.STATED)
+    written.directory.append("services", {"service": "backend-1", "rss_mb": 60.0})
+    written.close()
+    return path
+
+
+def evidence_of(run: Path) -> list[Path]:
+    """Every file that a verdict rests on."""
+    folders = (run / "journals", run / "tables")
+    return [run / "run.json", run / "roster.json", *sorted(p for folder in folders for p in folder.iterdir())]
+
+
+def _bits(rng: random.Random, data: bytearray) -> None:
+    for _ in range(rng.choice((1, 1, 1, 2, 8))):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+
+
+def _bytes(rng: random.Random, data: bytearray) -> None:
+    at, length = rng.randrange(len(data)), rng.choice((1, 4, 64, 512))
+    data[at : at + length] = rng.choice((bytes(length), rng.randbytes(length)))[: len(data) - at]
+
+
+def _left_out(rng: random.Random, data: bytearray) -> None:
+    at = rng.randrange(len(data))
+    del data[at : at + rng.choice((1, RECORD_BYTES, 300))]
+
+
+def _put_in(rng: random.Random, data: bytearray) -> None:
+    at, start = rng.randrange(len(data) + 1), rng.randrange(len(data))
+    data[at:at] = data[start : start + rng.choice((1, RECORD_BYTES, 300))]
+
+
+def _cut(rng: random.Random, data: bytearray) -> None:
+    del data[rng.randrange(len(data)) :]
+
+
+def _records_exchanged(rng: random.Random, data: bytearray) -> None:
+    count = len(data) // RECORD_BYTES
+    one, other = (rng.randrange(count) * RECORD_BYTES for _ in range(2)) if count else (0, 0)
+    a, b = bytes(data[one : one + RECORD_BYTES]), bytes(data[other : other + RECORD_BYTES])
+    data[one : one + RECORD_BYTES], data[other : other + RECORD_BYTES] = b, a
+
+
+def _line_left_out(rng: random.Random, data: bytearray) -> None:
+    lines = bytes(data).splitlines(keepends=True)
+    del lines[rng.randrange(len(lines))]
+    data[:] = b"".join(lines)
+
+
+INSIDE: tuple[Callable[[random.Random, bytearray], None], ...] = (
+    _bits, _bits, _bits, _bits, _bytes, _left_out, _put_in, _cut, _records_exchanged, _line_left_out,
+)  # fmt: skip
+
+
+def damage(run: Path, seed: int) -> str:
+    """Damage a run directory in one way that the seed draws; returns in words how."""
+    rng, files = random.Random(seed), evidence_of(run)
+    if rng.random() < 0.5:  # any file, or any byte
+        file = rng.choice(files)
+    else:
+        file = rng.choices(files, [path.stat().st_size for path in files])[0]
+    name = file.relative_to(run).as_posix()
+    way = rng.random()
+    if way < 0.05:
+        file.unlink()
+        return f"{name} removed"
+    if way < 0.15:
+        other = rng.choice([path for path in files if path.suffixes == file.suffixes])
+        one, two = file.read_bytes(), other.read_bytes()
+        file.write_bytes(two)
+        other.write_bytes(one)
+        return f"{name} and {other.relative_to(run).as_posix()} exchanged"
+    act, data = rng.choice(INSIDE), bytearray(file.read_bytes())
+    if data:
+        act(rng, data)
+        file.write_bytes(bytes(data))
+    return f"{name} {act.__name__.strip('_')}"
+
+
+def content(run: Path) -> dict[str, Any]:
+    """What the files say: bytes, and of `run.json` its value (its layout is no evidence)."""
+    said: dict[str, Any] = {path.relative_to(run).as_posix(): path.read_bytes() for path in evidence_of(run)
+                            if path.exists()}  # fmt: skip
+    with contextlib.suppress(KeyError, ValueError):
+        said["run.json"] = json.loads(said["run.json"])
+    return said
+
+
+def outcomes(run: Path) -> dict[str, str]:
+    """Check → outcome; `run` → that of the run, or that it was refused in a sentence."""
+    try:
+        verdict = judge_run(run)
+    except EarwitnessError:
+        return {"run": REFUSED}
+    return {"run": verdict["outcome"]} | {c["id"]: c["outcome"] for c in [*verdict["checks"], *verdict["harness"]]}
+
+
+@dataclass
+class Whole:
+    """A run before it is damaged: its outcomes, and the records of each finding of a broken promise."""
+
+    path: Path
+    outcomes: dict[str, str] = field(init=False)
+    proofs: list[list[tuple[str, int]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        verdict = judge_run(self.path)
+        self.outcomes = outcomes(self.path)
+        self.proofs = [
+            [(record["journal"], record["index"]) for record in witness["records"]]
+            for check in verdict["checks"]
+            if check["outcome"] == "FAIL" and check["promised"]
+            for witness in check["witnesses"]
+        ]
+        self.blocks = {view.name: view.sidecar.blocks for view in open_history(self.path).journals}
+
+    def proven_in(self, copy: Path) -> bool:
+        """Return whether all records of some finding lie in blocks of data files that are as they were."""
+        whole: dict[tuple[str, int], bool] = {}
+        for name, blocks in self.blocks.items():
+            file = copy / "journals" / f"{name}.ewj"
+            before, after = (self.path / "journals" / f"{name}.ewj").read_bytes(), b""
+            if file.exists():
+                after = file.read_bytes()
+            for block in blocks:
+                span = slice((block.first - 1) * RECORD_BYTES, block.last * RECORD_BYTES)
+                sound = before[span] == after[span]
+                whole |= {(name, index): sound for index in range(block.first, block.last + 1)}
+        return any(all(whole[record] for record in proof) for proof in self.proofs)
+
+
+@dataclass
+class Tally:
+    """What a campaign counted. `wrong`: sentences about copies that changed a verdict.
+
+    provable  copies of failing runs with a counterexample in whole blocks; `kept`: those that still failed
+    plan      of them those whose `run.json` or `roster.json` was damaged: their contract cannot be trusted"""
+
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    provable: int = 0
+    kept: int = 0
+    plan: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def take(self, whole: Whole, copy: Path, seed: int) -> None:
+        """Damage a copy and judge it."""
+        how = f"seed {seed}, {whole.path.name}: {damage(copy, seed)}"
+        try:
+            after = outcomes(copy)
+        except Exception as error:
+            self.wrong.append(f"{how}: {type(error).__name__}: {error}")
+            return
+        before = whole.outcomes
+        self.outcomes[before["run"], after["run"]] += 1
+        failed = [id for id, outcome in after.items() if outcome == "FAIL" and before[id] != "FAIL"]
+        if failed:
+            self.wrong.append(f"{how}: {', '.join(failed)} failed that did not before")
+        if after["run"] == "PASS" and content(whole.path) != content(copy):
+            self.wrong.append(f"{how}: not noticed")
+        if before["run"] == "FAIL" and whole.proven_in(copy):
+            self.provable += 1
+            self.kept += after["run"] == "FAIL"
+            self.plan += any(
+                content(whole.path)[name] != content(copy).get(name) for name in ("run.json", "roster.json")
+            )
+
+
+def campaign(runs: list[Whole], seeds: Iterator[int] | range, folder: Path) -> Tally:
+    """Damage a fresh copy of one of the runs for each seed."""
+    tally = Tally()
+    for seed in seeds:
+        whole, copy = runs[seed % len(runs)], folder / "copy"
+        shutil.copytree(whole.path, copy)
+        try:
+            tally.take(whole, copy, seed)
+        finally:
+            shutil.rmtree(copy)
+    return tally
+
+
+def simulated_runs(folder: Path, count: int) -> list[Whole]:
+    """So many runs that pass, and so many that fail."""
+    runs: list[Whole] = []
+    for defects in (("",), FAILING):
+        wanted, seed = len(runs) + count, 0
+        while len(runs) < wanted:
+            defect = defects[seed % len(defects)]
+            one = Whole(simulated_run(folder / f"run-{seed}{defect}", seed, defect))
+            if one.outcomes["run"] == ("FAIL" if defect else "PASS"):
+                runs.append(one)
+            seed += 1
+    return runs
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Damage copies of runs and compare their verdicts.")
+    parser.add_argument("--copies", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=0, help="of the first copy")
+    parser.add_argument(
+        "--run", type=Path, action="append", default=[], help="a run directory instead of simulated ones"
+    )
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        runs = [Whole(path.resolve()) for path in options.run] or simulated_runs(folder, 8)
+        tally = campaign(runs, range(options.seed, options.seed + options.copies), folder)
+    print("| whole | damaged | copies |\n|---|---|---|")
+    for (before, after), count in sorted(tally.outcomes.items()):
+        print(f"| {before} | {after} | {count:,} |")
+    print(f"a counterexample lies in whole blocks: {tally.provable}, of these still FAIL {tally.kept}; "
+          f"run.json or roster.json damaged: {tally.plan}")  # fmt: skip
+    print(*tally.wrong, sep="\n")
+    return bool(tally.wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
