@@ -51,7 +51,6 @@ def story(
     opportunities: Sequence[str] = (),
 ) -> Story:
     """Call once in a locustfile as `story(__file__, judged_by=("I1", …))`: from then on its runs are judged."""
-    from harness.load.arguments import add_arguments
     from harness.load.life import attach
 
     told = Story(
@@ -65,13 +64,20 @@ def story(
         opportunities=tuple(opportunities),
     )
     _told.append(told)
-    events.init_command_line_parser.add_listener(add_arguments)
 
     def on_init(environment: Any, **_: Any) -> None:
         attach(environment, told)
 
     events.init.add_listener(on_init)
     return told
+
+
+def _add_options(parser: Any) -> None:
+    """Listener of Locust's `init_command_line_parser`. Without a story too: else Locust refuses the options before
+    anybody can say what is missing."""
+    from harness.load.arguments import add_arguments
+
+    add_arguments(parser)
 
 
 def _refuse_without_story(environment: Any, **_: Any) -> None:
@@ -83,4 +89,5 @@ def _refuse_without_story(environment: Any, **_: Any) -> None:
         sys.exit(Exit.CANNOT_RUN)
 
 
+events.init_command_line_parser.add_listener(_add_options)
 events.init.add_listener(_refuse_without_story)

@@ -55,6 +55,7 @@ def story_of(*, call: str = CALL, body: str = "", more: str = "") -> str:
         ("import no_such_module\n", (), "ModuleNotFoundError: No module named 'no_such_module' (mine.py:1)"),
         (story_of(), ("Tolker",), "there is no class 'Tolker' (did you mean Talker?)"),
         (story_of(call=""), (), "the locustfile calls no story()"),
+        (story_of(call=""), ("--target", "x.toml", "--seed", "1"), "the locustfile calls no story()"),
         (story_of(call=CALL.replace("I1", "I99")), (), "there is no check 'I99'; there are I1, I2"),
         (story_of(body="    wait_time = constant(1)"), ("--arrivals", "5/s"), "but Talker sets wait_time"),
         (story_of(body="    def on_start(self): pass"), (), "Talker.on_start: it does not call super().on_start()"),
@@ -67,7 +68,8 @@ def story_of(*, call: str = CALL, body: str = "", more: str = "") -> str:
         ),
     ],
     ids=[
-        "no file", "syntax", "import", "class", "no story", "check", "wait_time", "super", "defect and target", "late",
+        "no file", "syntax", "import", "class", "no story", "options without story", "check", "wait_time", "super",
+        "defect and target", "late",
         "shape",
     ],
 )  # fmt: skip

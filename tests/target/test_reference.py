@@ -230,7 +230,7 @@ def test_history_goes_to_the_head(target: ReferenceTarget, credentials: Credenti
         {"after": ["0"], "limit": ["1000"]},
         {"after": ["2"], "limit": ["1000"]},
     ]
-    assert drive(target.history(credentials, room(0)), {"messages": [], "head": 0})[0] == []
+    assert drive(target.history(credentials, room(0)), {"messages": [], "head": 0, "digest": ""})[0] == []
 
 
 @pytest.mark.parametrize(("digests", "fits"), [(("own", "own"), True), (("own", "0a"), False), ((None, "own"), True)])
@@ -249,10 +249,11 @@ def test_the_digest_of_a_page_is_compared(
 @pytest.mark.parametrize(
     "page",
     [
-        {"messages": [message(0)], "head": 3},
-        {"messages": [{"seq": 1}], "head": 3},
-        {"head": 3},
-        {"messages": [message(1)]},
+        {"messages": [message(0)], "head": 3, "digest": ""},
+        {"messages": [{"seq": 1}], "head": 3, "digest": ""},
+        {"head": 3, "digest": ""},
+        {"messages": [message(1)], "digest": ""},
+        {"messages": [message(1)], "head": 3},
         HttpResponse(500, {}, b""),
         HttpResponse(200, {}, b"["),
     ],
