@@ -35,7 +35,7 @@ from typing import Any, Final, Protocol, Self
 
 from checks.record import FOREIGN, RECORD_BYTES, RECORD_STRUCT
 from harness.errors import RecordError
-from harness.record.sidecar import Chain
+from harness.record.sidecar import Block, Chain
 
 DATA_SUFFIX: Final = ".ewj"
 NAMES_SUFFIX: Final = ".names.jsonl"
@@ -48,8 +48,8 @@ STEPS_AHEAD: Final = 4
 
 STEP_RECORDS: Final = STEP_BYTES // RECORD_BYTES
 
-BLOCK_RECORDS: Final = 2048
-"""128 KB. Small, because what stands behind a damaged block is lost to the judge; and sealed while it is in the
+BLOCK_RECORDS: Final = 4096
+"""256 KB. Small, because what stands behind a damaged block is lost to the judge; and sealed while it is in the
 processor's cache. A step holds a whole number of blocks."""
 
 NAME_CHARS: Final = 1024
@@ -188,14 +188,16 @@ class Journal:
         """Write the seals whose checksums were taken. RecordError if the disk is full: they are kept for later."""
         while self._unsealed:
             first, count, crc32 = self._unsealed[0]
-            seal = {"journal": self.name, "number": self._blocks + 1, "first": first, "count": count, "crc32": crc32}
-            self._line({"block": {**seal, "before": self._block_chain}})
+            block = Block(self._blocks + 1, first, count, crc32)
+            self._append(self._chain.seal(self.name, block, self._block_chain))
             self._blocks, self._block_chain = self._blocks + 1, self._chain.last
             del self._unsealed[0]
 
     def _line(self, value: Mapping[str, Any]) -> None:
+        self._append(self._chain.line(value))
+
+    def _append(self, data: bytes) -> None:
         # One system call a line: after it the line survives SIGKILL, and a reader sees no interleaving.
-        data = self._chain.line(value)
         start = os.lseek(self._names_fd, 0, os.SEEK_CUR)
         try:
             written = os.write(self._names_fd, data)

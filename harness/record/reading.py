@@ -130,12 +130,15 @@ class DataFile:
     def read(self, start: int, count: int) -> np.ndarray:
         """Records `start` (from 0) to `start + count`, fewer at the end of the file."""
         records = np.empty(count, dtype=RECORD)
-        room = records.view(np.uint8).data
+        return records[: self.read_into(records.view(np.uint8).data, start) // RECORD_BYTES]
+
+    def read_into(self, room: memoryview, start: int) -> int:
+        """Fill `room` with the bytes of the records from `start` on. Returns how many there were."""
         self._file.seek(start * RECORD_BYTES)
         done = 0
         while done < len(room) and (got := self._file.readinto(room[done:])):
             done += got
-        return records[: done // RECORD_BYTES]
+        return done
 
     def complete(self, position: int) -> bool:
         """Record `position` is there and its `index` says so. One call of the system: a live journal is asked twenty
@@ -185,15 +188,14 @@ def verify(view: JournalView) -> None:
     side = view.sidecar
     if view.damaged or not side.blocks:
         return
+    room = memoryview(bytearray(max(block.count for block in side.blocks) * RECORD_BYTES))
     with DataFile(view.path) as data:
         for block in side.blocks:
-            records = data.read(block.first - 1, block.count)
-            where = f"{view.path.name}, block {block.number} (records {block.first:,} to {block.last:,})"
-            if len(records) < block.count:
-                view.condemn(f"{where} is cut off", block.first - 1)
-                return
-            if zlib.crc32(records.view(np.uint8).data) != block.crc32:
-                view.condemn(f"{where} is not what was written", block.first - 1)
+            part = room[: block.count * RECORD_BYTES]
+            cut = data.read_into(part, block.first - 1) < len(part)
+            if cut or zlib.crc32(part) != block.crc32:
+                where = f"{view.path.name}, block {block.number} (records {block.first:,} to {block.last:,})"
+                view.condemn(f"{where} is {'cut off' if cut else 'not what was written'}", block.first - 1)
                 return
 
 

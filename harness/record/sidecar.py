@@ -20,30 +20,12 @@ from harness.errors import RecordError
 _CHAIN: Final = b',"chain":"'
 _CHAIN_BYTES: Final = len(_CHAIN) + 64 + len(b'"}')
 _START: Final = ""
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
 def link(before: str, text: bytes) -> str:
     """Return the chain of a line: `before` is the chain of the line before it, `text` the line without its own."""
     return hashlib.sha256(before.encode() + text).hexdigest()
-
-
-class Chain:
-    """The writing side: turns values into chained lines.
-
-    `last` is the chain of the last line that was committed: a line that did not reach the disk does not count."""
-
-    def __init__(self) -> None:
-        self.last = _START
-        self._next = _START
-
-    def line(self, value: Mapping[str, Any]) -> bytes:
-        """Return the line of `value`, which must not be empty. Call `commit` once it is written."""
-        text = json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode()
-        self._next = link(self.last, text)
-        return text[:-1] + _CHAIN + self._next.encode() + b'"}\n'
-
-    def commit(self) -> None:
-        self.last = self._next
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +40,35 @@ class Block:
     @property
     def last(self) -> int:
         return self.first + self.count - 1
+
+
+class Chain:
+    """The writing side: turns values into chained lines.
+
+    `last` is the chain of the last line that was committed: a line that did not reach the disk does not count."""
+
+    def __init__(self) -> None:
+        self.last = _START
+        self._next = _START
+
+    def line(self, value: Mapping[str, Any]) -> bytes:
+        """Return the line of `value`, which must not be empty. Call `commit` once it is written."""
+        return self.chained(_ENCODE(value).encode())
+
+    def seal(self, journal: str, block: Block, before: str) -> bytes:
+        """Return the line of a block. Written out, because it is made beside the hot path, with cold caches, where a
+        JSON encoder costs as much as the checksum of the block."""
+        b = block
+        head = f'"journal":"{journal}","number":{b.number},"first":{b.first},"count":{b.count},"crc32":{b.crc32}'
+        return self.chained(f'{{"block":{{{head},"before":"{before}"}}}}'.encode())
+
+    def chained(self, text: bytes) -> bytes:
+        """Return the line of a JSON object that is not empty."""
+        self._next = link(self.last, text)
+        return text[:-1] + _CHAIN + self._next.encode() + b'"}\n'
+
+    def commit(self) -> None:
+        self.last = self._next
 
 
 @dataclass(slots=True)

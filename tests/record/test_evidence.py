@@ -28,7 +28,7 @@ def whole(run: RunDirectory, record: Make) -> RunDirectory:
     for name in ("w1", "w2"):
         journal = Journal.create(run.journals, name, meta={"host": name})
         for n in range(1, COUNT + 1):
-            journal.write(*record(n, seq=int(name[1:]), aux=journal.intern(f"{name} {n}") if n % 1000 == 0 else -1))
+            journal.write(*record(n, seq=int(name[1:]), aux=journal.intern(f"{name} {n}") if n % 2000 == 0 else -1))
         journal.identity(0, f"ann of {name}")
         journal.close({})
     run.update(journals=["w1", "w2"])
@@ -130,7 +130,7 @@ def _older(path: Path) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "data missing": (lambda j: (j / "w1.ewj").unlink(), 0, "w1.ewj is missing"),
-    "data shortened": (lambda j: _cut(j / "w1.ewj", 9000), 0, "w1.ewj, block 1 (records 1 to 2,048) is cut off"),
+    "data shortened": (lambda j: _cut(j / "w1.ewj", 9000), 0, "w1.ewj, block 1 (records 1 to 4,096) is cut off"),
     "data cut by one record": (lambda j: _cut(j / "w1.ewj", (COUNT - 1) * RECORD_BYTES), 2, "w1.ewj, block 3"),
     "data lengthened": (lambda j: _append(j / "w1.ewj", b"x"), 3, "w1.ewj is longer than its footer says"),
     "names missing": (lambda j: (j / "w1.names.jsonl").unlink(), 0, "w1.names.jsonl is missing"),
@@ -269,14 +269,14 @@ def test_damaged_after_it_was_followed(whole: RunDirectory) -> None:
 def test_verify(whole: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`earwitness verify` says what is damaged, each in a line, and that nothing is."""
     assert main(["verify", str(whole.path)]) == Exit.PASS
-    assert capsys.readouterr().out == "whole: 2 journals, 6 blocks, 8,212 sound records, 2 other files\n"
+    assert capsys.readouterr().out == "whole: 2 journals, 6 blocks, 16,404 sound records, 2 other files\n"
     flip(whole.journals / "w1.ewj", 10)
     (whole.path / "tables" / "services.jsonl").unlink()
     assert main(["verify", str(whole.path)]) == Exit.UNKNOWN
     assert capsys.readouterr().out.splitlines() == [
-        "damaged: w1.ewj, block 1 (records 1 to 2,048) is not what was written",
+        "damaged: w1.ewj, block 1 (records 1 to 4,096) is not what was written",
         "damaged: tables/services.jsonl is missing or not what was written",
-        "not known to be whole: 2 journals, 6 blocks, 4,106 sound records, 2 other files",
+        "not known to be whole: 2 journals, 6 blocks, 8,202 sound records, 2 other files",
     ]
     _cut(whole.path / "run.json", 100)
     assert main(["verify", str(whole.path)]) == Exit.UNKNOWN
