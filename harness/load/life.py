@@ -79,9 +79,10 @@ class Life:
             self.part.attained.see_others(sum(others))
 
     def end_part(self) -> None:
-        part, self.part = self.part, None
-        if part is not None:
-            part.close()
+        """Close the part, or wait until another greenlet has."""
+        self.part = None
+        if self.latest_part is not None:
+            self.latest_part.close()
 
 
 def attach(environment: Any, told: Story) -> None:
@@ -155,12 +156,11 @@ class _Leaving:
                 signal.signal(number, self._came)
 
     def _came(self, number: int, frame: Any) -> None:
-        part, before = self._life.part, self._before[number]
-        if part is not None:
+        part, before = self._life.latest_part, self._before[number]
+        if part is not None and (number == signal.SIGINT or not part.ended):
+            # A part that is being closed is on its way out; between runs the master, which got a SIGINT too, leads.
             if number == signal.SIGTERM:
                 gevent.spawn(self._leave, part)
-        elif number == signal.SIGINT and self._life.latest_part is not None:
-            return  # between runs the master, which got it too, tells its workers to quit
         elif callable(before):
             before(number, frame)
         else:

@@ -44,6 +44,7 @@ STALL_S = 0.5
 POLL_S = 0.02
 CROWD_WAIT_S = 60.0
 STOP_S = 10.0
+CLOSE_S = 60.0
 
 
 class Part:
@@ -97,6 +98,7 @@ class Part:
         self._spawned = False
         self._on_all_here: Callable[[Part], None] | None = on_all_here
         self._closed = self._cut_short = self._settled = False
+        self._footer_written = Event()
         self._last_frame_at = 0.0
         self._transport_before = TRANSPORT.snapshot()
         # Before its first record this process says by which roster it records: the one that it planned itself (H6).
@@ -262,8 +264,20 @@ class Part:
 
         Without `settle` before it this process leaves a run that goes on, or whose master is gone: no DRAINED."""
         if self._closed:
+            self._footer_written.wait(CLOSE_S)  # by another greenlet: whoever closes may end the process next
             return
         self._closed = True
+        try:
+            self._close()
+        finally:
+            self._footer_written.set()
+
+    @property
+    def ended(self) -> bool:
+        """The footer is written: nothing of this part can be lost any more."""
+        return self._footer_written.is_set()
+
+    def _close(self) -> None:
         if not self._settled:
             self.attained.leave()
         self.over.set()

@@ -32,7 +32,9 @@ def test_a_wrong_platform_is_caught_by_its_story(locust: Callable[..., Any], def
 def test_people_with_five_tabs(locust: Callable[..., Any]) -> None:
     """In two load processes, with a replica that is killed and people who go home: what tabs share is judged."""
     run = locust(
-        *("-u", "20", "-r", "20", "-t", "20s", "--seed", "7", "--processes", "2"), story="locustfiles/multi_session.py"
+        *("-u", "20", "-r", "20", "-t", "20s", "--seed", "7", "--processes", "2"),
+        *("--faults", "kill:backend-1@8s+2s"),  # when everybody is there for sure
+        story="locustfiles/multi_session.py",
     )
     assert run.code == 0, run.out
     for id in ("I14", "I18", "I22", "I27"):
