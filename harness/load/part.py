@@ -275,7 +275,8 @@ class Part:
     @property
     def ended(self) -> bool:
         """The footer is written: nothing of this part can be lost any more."""
-        return self._footer_written.is_set()
+        written: bool = self._footer_written.is_set()
+        return written
 
     def _close(self) -> None:
         if not self._settled:
