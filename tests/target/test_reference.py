@@ -253,7 +253,6 @@ def test_the_digest_of_a_page_is_compared(
         {"messages": [{"seq": 1}], "head": 3, "digest": ""},
         {"head": 3, "digest": ""},
         {"messages": [message(1)], "digest": ""},
-        {"messages": [message(1)], "head": 3},
         HttpResponse(500, {}, b""),
         HttpResponse(200, {}, b"["),
     ],

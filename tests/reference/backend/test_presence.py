@@ -28,6 +28,12 @@ async def told(socket: Any, user: Any, expected: list[bool]) -> None:
     assert changes(socket, user) == expected
 
 
+async def all_there(socket: Any, key: str, *users: Any) -> None:
+    """Wait, on a socket for nothing else, until all are shown: a lease is written after the welcome."""
+    there = await watch(socket, key)
+    await socket.until(lambda: all(u.id in there or changes(socket, u)[-1:] == [True] for u in users), "all online")
+
+
 async def test_coming_and_going(platform: Any) -> None:
     """Members on the other replica are seen to come and to go; who does not watch is told nothing."""
     user, other = await platform.log_in_many(2)
@@ -77,6 +83,7 @@ async def test_who_is_not_there_is_not_shown(start_platform: Any) -> None:
     key = await platform.room([user, other, third])
     watching, _ = await platform.connect(user), await platform.connect(third)
     await platform.connect(other, 1)
+    await all_there(await platform.connect(user), key, user, other, third)
     assert await watch(watching, key) == {user.id, other.id, third.id}
     platform.backends[1].kill()
     await told(watching, other, [False])
