@@ -189,9 +189,8 @@ def timely(h: History) -> Opinion:
 
 
 def answered(h: History) -> Opinion:
-    """I43: who sends on a connection that goes on is answered within the bound. Counted are sendings that were.
-
-    A sending waits for any answer to its message; a later one waits too if the earlier one's connection was cut."""
+    """I43: a sending on a connection that goes on is answered within the bound, by any answer to its message; a later
+    one waits too if the earlier one's connection was cut. Counted are sendings that were answered."""
     bound = int(h.contract.answer_bound_s * 1e9)
     if h.torn:
         return Opinion(0, 0, h.contract.acknowledges, "faults may be missing")
