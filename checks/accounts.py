@@ -119,7 +119,7 @@ class Sync(Together):
         self.facts = {"news": self.examined - before}
 
     def _never_had(self, accounts: Accounts) -> None:
-        """What is pushed of an account is what it showed at some time. Its first value may be known by nothing else."""
+        """Find pushed profiles that the account never had. One unexplained value may be its first."""
         for (user, state), looks in sorted(accounts.looks.items()):
             if state != State.PROFILE:
                 continue

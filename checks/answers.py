@@ -244,7 +244,7 @@ class ConnectionScope(PerRecord):
         self.counted(world)
 
     def _accounts(self, view: View) -> None:
-        """What an account shows is pushed to its own person only."""
+        """Find profiles that were pushed to somebody else than their owner."""
         user_of = self.roster.user_of
         rare = view.rare
         for seen in rare[(rare["kind"] == K_SEEN) & (rare["proc"] == int(State.PROFILE)) & (rare["conn"] > 0)]:

@@ -101,8 +101,8 @@ class Convergence(Together):
     it was ever shown any. A change less than the bound before the end is still on its way. Users who did not stay
     members of the conversation are not compared: not all of their devices could learn of it.
 
-    Memberships and permissions everybody may be shown: once the bound has passed after a change, whoever asks or is
-    told is shown it, or a later one (`checks.standing`)."""
+    Memberships and permissions concern everybody: once the bound has passed after a change, each answer and each push
+    shows that change or a later one (`checks.standing`)."""
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
         if self.contract.shared_state_s is None:

@@ -14,7 +14,7 @@ from checks.tables import REC_BITS, Array
 from checks.world import View
 
 HOLE, REPEATED, ORDER, DIGEST = range(1, 5)
-"""What is wrong with a page. DIGEST: the platform's own digest of it does not fit what it showed."""
+"""Faults of a page. DIGEST: the platform's own digest of the page does not fit its rows."""
 WIDEST = 1 << 20
 """Rows of a page from here on are not compared number by number: nobody shows a million messages at once."""
 
@@ -41,7 +41,7 @@ class Pages:
 
 
 def fault_of(read: Array) -> int:
-    """What is wrong with one page, 0: nothing. Numbers may begin at 0 or at 1."""
+    """Return the fault of one page, 0 if there is none. Numbers may begin at 0 or at 1."""
     start, rows, last, digest = (int(read[name]) for name in ("author", "counter", "seq", "digest"))
     if not rows:
         return 0
