@@ -7,7 +7,7 @@ ARGS ?=
 # Some images set it for everybody. Without bytecode each of our processes would compile a thousand files at its start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: load test suite setup up check lint types bench lock clean help
+.PHONY: load test suite setup up check lint types bench campaign lock clean help
 
 load: setup ## start the whole platform, run 100 users, print the verdict
 	@$(BIN)/locust -f locustfiles/ws_ordering.py --headless $(ARGS)
@@ -45,6 +45,16 @@ types: setup
 
 bench: setup ## the table of benchmarks (takes some minutes)
 	@$(BIN)/python -m benchmarks
+
+# `make campaign NAME`: the word behind it is the name of a campaign, and no target of its own.
+ifeq (campaign,$(firstword $(MAKECMDGOALS)))
+CAMPAIGN := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+.PHONY: $(CAMPAIGN)
+$(CAMPAIGN): ; @:
+endif
+
+campaign: setup ## thousands of seeded trials: make campaign NAME [ARGS="…"]; without a name, what there is
+	@nice -n 19 $(BIN)/python tests/support/campaigns.py $(CAMPAIGN) $(ARGS)
 
 lock: setup ## resolve the dependencies anew
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-strip-extras --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.lock
