@@ -7,6 +7,7 @@ example, so that nobody mends a file one restart at a time.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -165,7 +166,39 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise SettingsError(str(path), ["there is no such file; check the path"]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(str(path), [f"cannot be read: {error}"]) from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(str(path), [f"is no valid TOML: {error}"]) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(str(path), [f"is no text in UTF-8 ({error.reason} at byte {error.start})"]) from error
+    except OSError as error:
+        raise SettingsError(str(path), [f"cannot be read: {error.strerror}"]) from error
+    except RecursionError:
+        raise SettingsError(str(path), [f"is no valid TOML: {TOO_DEEP}"]) from None
+    except ValueError as error:  # of TOML, or of a number with thousands of digits
+        raise SettingsError(str(path), [f"is no valid TOML: {first_sentence(error)}"]) from None
+
+
+TOO_DEEP = "it is nested too deeply"
+
+
+def from_json(text: str | bytes) -> Any:
+    """The JSON value in a text that somebody else wrote. Raises ValueError that says in words what is wrong."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 ({error.reason} at byte {error.start})") from None
+    except ValueError as error:
+        raise ValueError(first_sentence(error)) from None
+
+
+def whole_number(text: str, most: int) -> int | None:
+    """The number that decimal digits say, None for any other text and above `most`. `str.isdigit` takes ² for one."""
+    if not (text.isascii() and text.isdigit()) or len(text) > len(str(most)):
+        return None
+    number = int(text)
+    return number if number <= most else None
+
+
+def first_sentence(error: Exception) -> str:
+    """What a library says is wrong, without its advice to programmers and line breaks."""
+    return str(error).strip().partition("\n")[0].partition("; use ")[0].rstrip(".")

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
+from typing import Final
+
+WORD_CHARS: Final = 400
+"""Longer than any word of ours, paths included: a value that somebody wrote, whose beginning is enough."""
+SENTENCE_CHARS: Final = 2000
+_LONG_WORD: Final = re.compile(rf"\S{{{WORD_CHARS},}}")
 
 
 class Exit(IntEnum):
@@ -26,10 +33,24 @@ def worse(one: int, other: int) -> int:
     return max(one, other, key=lambda code: RANKED.index(code) if code in RANKED else len(RANKED))
 
 
+def brief(text: str) -> str:
+    """Return `text` as somebody can read it: of overlong words, and of all, the beginning and the end."""
+    text = _LONG_WORD.sub(lambda found: _cut(found[0], WORD_CHARS // 4), text)
+    return text if len(text) <= SENTENCE_CHARS else _cut(text, SENTENCE_CHARS // 2)
+
+
+def _cut(text: str, kept: int) -> str:
+    return f"{text[:kept]} … {len(text) - 2 * kept:,} characters … {text[-kept:]}"
+
+
 class EarwitnessError(Exception):
-    """Base of every error meant for the user. `str(error)` is one or two whole sentences."""
+    """Base of every error meant for the user. `str(error)` is one or two whole sentences, however long the values are
+    that they quote."""
 
     exit_code: int = Exit.CANNOT_RUN
+
+    def __str__(self) -> str:
+        return brief(super().__str__())
 
 
 class SettingsError(EarwitnessError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.described import Faults, Table, near, read_toml
+from harness.described import Faults, Table, near, read_toml, whole_number
 
 DEFAULT_FILE = "earwitness.toml"
 ENV_PREFIX = "EARWITNESS_"
@@ -152,8 +152,8 @@ def _setting(service: str, key: str, table: Table | None, environ: Mapping[str, 
 def _port(raw: Any, name: str, faults: Faults) -> int | None:
     if raw is None or raw == "dynamic":
         return None
-    if isinstance(raw, str) and raw.strip().isdigit():
-        raw = int(raw)
+    if isinstance(raw, str):
+        raw = whole_number(raw.strip(), 65535) or raw
     if isinstance(raw, int) and not isinstance(raw, bool) and 1 <= raw <= 65535:
         return raw
     faults.add(name, f"= {raw!r} is neither dynamic nor a port from 1 to 65535", f"{name} = dynamic")

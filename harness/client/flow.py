@@ -16,6 +16,8 @@ from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import quote, quote_plus, urljoin, urlsplit
 
+import orjson
+
 if TYPE_CHECKING:
     import httpx
 
@@ -51,7 +53,8 @@ class HttpResponse:
     set_cookies: tuple[str, ...] = ()
 
     def json(self) -> Any:
-        return json.loads(self.body)
+        """Raises ValueError. Deep nesting, half characters and numbers of thousands of digits are none."""
+        return orjson.loads(self.body)
 
 
 Flow: TypeAlias = Generator[HttpRequest, HttpResponse, T]

@@ -10,6 +10,7 @@ from checks.record import NOBODY, NONE, Flag, Kind
 from harness.client.body import encode
 from harness.client.events import ACK, NACK, Heard
 from harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN, Tally
+from harness.described import whole_number
 
 KEPT: Final = 1000
 """Messages without (or with a refusing) answer that a session keeps for `retry`; older ones are forgotten."""
@@ -258,7 +259,8 @@ class Speaker:
         tag, _, rest = (message_id or "").rpartition("-")
         tag, _, author = tag.rpartition("-")
         self._tally.count("answers to nothing asked")
-        if tag == self.tag and author.isdecimal() and rest.isdecimal() and int(rest) < NOBODY and int(author) < NOBODY:
+        writer, counter = whole_number(author, NOBODY - 1), whole_number(rest, NOBODY - 1)
+        if tag == self.tag and writer is not None and counter is not None:
             self._write(
                 now_ns,
                 kind,
@@ -268,8 +270,8 @@ class Speaker:
                 self.client,
                 self._answer_conn(message_id),
                 NOBODY,
-                int(author),
-                int(rest),
+                writer,
+                counter,
                 seq,
                 aux,
                 0,

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 from zlib import crc32
 
 from checks.record import NOBODY, NONE, Artefact, Flag, Kind, Place, State, Way
 from harness.client.exchange import Exchange
+from harness.described import whole_number
+
+WAIT_MAX_S: Final = 10**9
+"""A platform's `Retry-After` beyond thirty years is taken for none."""
 
 
 class Writes(Protocol):
@@ -84,7 +88,8 @@ def write_exchange(
 def stated_budget(headers: Mapping[str, str]) -> tuple[int, int]:
     """(Retry-After in ms or NONE, remaining requests or NOBODY); what cannot be read was not stated."""
     wait, remaining = headers.get("retry-after", ""), headers.get("x-ratelimit-remaining", "")
-    return int(wait) * 1000 if wait.isdecimal() else NONE, int(remaining) if remaining.isdecimal() else NOBODY
+    wait_s, left = whole_number(wait, WAIT_MAX_S), whole_number(remaining, NOBODY)
+    return NONE if wait_s is None else wait_s * 1000, NOBODY if left is None else left
 
 
 def write_revoke(

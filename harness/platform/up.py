@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.described import whole_number
 from harness.errors import EarwitnessError, Exit, PlatformError, SettingsError
 from harness.platform.control import ControlServer
 from harness.platform.environment import with_settings
@@ -87,7 +88,7 @@ def options_of(args: argparse.Namespace) -> StackOptions:
         settings.setdefault(service, {})[key] = _value(value)
     ports: dict[str, int] = {}
     for service, number in _pairs("--port", args.port, faults):
-        if not number.isdecimal() or not 0 < int(number) < 65536:
+        if not whole_number(number, 65535):
             faults.append(f"--port {service}={number} must name a port from 1 to 65535")
         else:
             ports[service] = int(number)

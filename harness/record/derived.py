@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from checks.record import FOREIGN
 from checks.roster import Roster
+from harness.described import whole_number
 from harness.errors import RecordError
 from harness.record.plain import RowError, Rows
 
@@ -78,8 +79,9 @@ class Users:
 def _conversation(rows: Rows, label: str) -> int:
     if not rows.conversations.numbered:
         return rows.conversations.number(label)
-    if label.isdecimal():
-        return int(label)
+    number = whole_number(label, NUMBERS_MAX)
+    if number is not None:
+        return number
     raise RecordError(f"The roster names a conversation {label!r}, the rows give numbers: use one of the two.")
 
 

@@ -13,9 +13,10 @@ from checks.contract import Contract
 from checks.roster import Roster
 from harness.errors import RecordError
 from harness.record.evidence import KEY, ROSTER, damaged_files, examine
+from harness.record.forms import fault_of_run
 from harness.record.journal import DATA_SUFFIX, NAMES_SUFFIX
 from harness.record.reading import DataFile, JournalView, Remap, measure, read_batches
-from harness.record.rundir import CHECKSUM, RUN_FILE, fault_of_run, read_json, read_run
+from harness.record.rundir import CHECKSUM, RUN_FILE, read_json, read_run
 from harness.record.sidecar import Sidecar
 
 if TYPE_CHECKING:

@@ -29,6 +29,15 @@ def encoded(counts_ns: Iterable[tuple[int, int]]) -> str:
     return str(found.encode().decode())
 
 
+def fault_of_latencies(footer: Mapping[str, Any]) -> str:
+    """What is wrong with the histograms of a footer in words, "" if they can be read."""
+    try:
+        read_latencies([footer])
+    except Exception:  # whatever the decoder of another library raises for a text that is none
+        return f"{FOOTER_KEY!r} is no object of histograms as hdrhistogram writes them"
+    return ""
+
+
 def read_latencies(footers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """By name, the sum of all footers' histograms."""
     found: dict[str, Any] = {}

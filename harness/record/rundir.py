@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
-from checks.contract import Contract, ContractError
 from checks.roster import Origin, Roster
+from harness.described import from_json
 from harness.errors import RecordError
 
 FREE_MB_MIN: Final = 64
@@ -124,7 +124,7 @@ class RunDirectory:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 try:
-                    yield json.loads(line)
+                    yield from_json(line)
                 except ValueError as error:
                     raise RecordError(f"{path}:{number} is no JSON: {error}.") from None
 
@@ -132,30 +132,6 @@ class RunDirectory:
         if not _SOUND_TABLE.fullmatch(name):
             raise RecordError(f"{name!r} is no name for a table: use lower-case letters, digits, '_' and '-'.")
         return self.path / "tables" / f"{name}.jsonl"
-
-
-_TYPES: Final[dict[str, tuple[type | tuple[type, ...], str]]] = {
-    **dict.fromkeys(("judged_by", "thresholds", "planned_faults"), (list, "a list")),
-    **dict.fromkeys(("contract", "planned", "plan", "target", "roster", "evidence"), (dict, "an object")),
-    "journals": ((list, int), "a list of names or a number"),
-}
-
-
-def fault_of_run(run: Any) -> str:
-    """What is wrong with the content of a `run.json` in words, "" if a judge can read it. People write it too: by hand,
-    or as a header of what they import."""
-    if not isinstance(run, dict):
-        return f"the run is {run!r}: expected an object"
-    for key, (kinds, words) in _TYPES.items():
-        if run.get(key) is not None and not isinstance(run[key], kinds):
-            return f"{key!r} is {run[key]!r}: expected {words}"
-    if not all(isinstance(check, str) for check in run.get("judged_by") or ()):
-        return f"'judged_by' is {run['judged_by']!r}: expected ids of checks"
-    try:
-        Contract.from_dict(run.get("contract") or {})
-    except ContractError as error:
-        return f"'contract' is not understood: {error}"
-    return ""
 
 
 def checksum(run: Mapping[str, Any]) -> str:
@@ -195,7 +171,7 @@ def write_whole(path: Path, data: bytes) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in `path`. RecordError in one sentence: missing, unreadable, no JSON object."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = from_json(path.read_bytes())
     except FileNotFoundError:
         raise RecordError(f"{path.parent} is no run directory: it has no {path.name}.") from None
     except OSError as error:

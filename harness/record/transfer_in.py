@@ -6,30 +6,29 @@ Reads what `earwitness export` writes, and JSON lines with only the needed field
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from checks.contract import Contract, ContractError
 from checks.roster import Origin, Roster
-from harness.errors import RecordError
+from harness.described import first_sentence, from_json, read_toml
+from harness.errors import RecordError, SettingsError
 from harness.progress import Progress
 from harness.record.columns import SCHEMA
 from harness.record.derived import Members, derived_roster, members_of
 from harness.record.evidence import KEY, conclude
+from harness.record.forms import JOURNAL, fault_of_run
 from harness.record.journal import Journal
+from harness.record.latencies import fault_of_latencies
 from harness.record.plain import RowError, Rows
-from harness.record.rundir import CHECKSUM, RunDirectory, fault_of_run
+from harness.record.rundir import CHECKSUM, RunDirectory
 from harness.record.transfer_out import require_pyarrow
 
 HELP = "make a run directory of a history recorded by any client"
 
 _HEADERS: Final = ("earwitness", "run", "roster", "journal")
-_FOOTER_NUMBERS: Final = ("records", "frames_in", "recorded_frames_in", "messages_sent", "messages_unsaid")
-_FOOTER_OBJECTS: Final = ("load", "story", "opportunities")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,13 +69,14 @@ def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> i
 
 def read_contract(path: Path) -> Contract:
     """The contract in a TOML file, at its top level or under `[contract]`."""
+    data = read_toml(path)
+    promises = data.get("contract", data)
+    if not isinstance(promises, dict):
+        raise SettingsError(str(path), [f"contract = {promises!r} is not a table of promises"])
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-        return Contract.from_dict(data.get("contract", data))
-    except OSError as error:
-        raise RecordError(f"Cannot read {path}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, ContractError) as error:
-        raise RecordError(f"{path}: {error}.") from None
+        return Contract.from_dict(promises)
+    except ContractError as error:
+        raise SettingsError(str(path), [str(error)]) from None
 
 
 class _Import:
@@ -157,15 +157,14 @@ class _Import:
             self._members = members_of(roster.get("members"))
 
     def _take_journal(self, said: Mapping[str, Any]) -> None:
+        if fault := JOURNAL.inside(said) or fault_of_latencies(said.get("footer") or {}):
+            raise RowError(f"in the header 'journal' {fault}")
         journal = self._journal(said["name"], said.get("meta", {}))
         for text in said.get("names", ()):  # in this order they get the ids that they had
             journal.intern(text)
         for client, user_id in said.get("identities", ()):
             journal.identity(client, user_id)
-        footer = None if said.get("footer") is None else dict(said["footer"])
-        if footer and (fault := _fault_of_footer(footer)):
-            raise RowError(f"in the header 'journal' {fault}")
-        self._footers[journal.name] = footer
+        self._footers[journal.name] = said.get("footer")
 
     def _journal(self, name: Any, meta: Mapping[str, Any] | None = None) -> Journal:
         if not isinstance(name, str):
@@ -173,24 +172,6 @@ class _Import:
         if name not in self._journals:
             self._journals[name] = Journal.create(self._directory.journals, name, meta=meta or {})
         return self._journals[name]
-
-
-def _fault_of_footer(footer: Mapping[str, Any]) -> str:
-    """Return in words what checks and figures cannot read in a journal's footer, "" if nothing."""
-    lags = footer.get("lag_ms")
-    if lags is not None and not (isinstance(lags, Mapping) and all(_is_number(value) for value in lags.values())):
-        return f"'lag_ms' is {lags!r}: expected an object of numbers, like {{\"p99\": 0.2}}"
-    for key in _FOOTER_NUMBERS:
-        if footer.get(key) is not None and not _is_number(footer[key]):
-            return f"{key!r} is {footer[key]!r}: expected a number"
-    for key in _FOOTER_OBJECTS:
-        if footer.get(key) is not None and not isinstance(footer[key], Mapping):
-            return f"{key!r} is {footer[key]!r}: expected an object"
-    return ""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -201,7 +182,7 @@ def _rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, Any]]
     try:
         yield from reader(file, progress)
     except OSError as error:
-        raise RecordError(f"Cannot read {file}: {error.strerror or error}.") from error
+        raise RecordError(f"Cannot read {file}: {error.strerror or first_sentence(error)}.") from error
 
 
 def _line_rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -214,7 +195,7 @@ def _line_rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, 
                 continue
             where = f"{file}:{number}"
             try:
-                row = json.loads(line)
+                row = from_json(line)
             except ValueError as error:
                 raise RecordError(f"{where}: expected a JSON object, this is no JSON ({error}).") from None
             if not isinstance(row, dict):
@@ -238,16 +219,16 @@ def _parquet_rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[st
                     progress.at(number * size // table.metadata.num_rows)
                     yield f"{file}: row {number}", {name: value for name, value in row.items() if value is not None}
     except pa.ArrowException as error:
-        raise RecordError(f"{file} is damaged, or no Parquet file: {str(error).splitlines()[0].rstrip('.')}.") from None
+        raise RecordError(f"{file} is damaged, or no Parquet file: {first_sentence(error)}.") from None
     except UnicodeDecodeError as error:
         raise RecordError(f"{file} is damaged: a text in it is not UTF-8 ({error.reason}).") from None
 
 
 def _parquet_headers(file: Path, metadata: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
     try:
-        headers = json.loads(metadata.get(b"earwitness", b"[]"))
-    except ValueError:
-        raise RecordError(f"{file} is damaged: its metadata 'earwitness' is no JSON.") from None
+        headers = from_json(metadata.get(b"earwitness", b"[]"))
+    except ValueError as error:
+        raise RecordError(f"{file} is damaged: its metadata 'earwitness' is no JSON ({error}).") from None
     if not isinstance(headers, list) or not all(isinstance(header, dict) for header in headers):
         raise RecordError(f"{file} is damaged: its metadata 'earwitness' is no list of objects.")
     return headers

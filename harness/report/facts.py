@@ -9,13 +9,14 @@ from checks.roster import Origin, Roster
 from harness.record.history import History
 from harness.target.plan import Plan
 
+SAID = {"messages_sent", "messages_unsaid"}
 UNCONCLUDED = "run.json has no last hashes: the run was not concluded"
 
 
 def facts_of(history: History) -> dict[str, Any]:
     """Facts for `Judge.finish`."""
     run = history.run
-    planned, origin = planned_roster(run)
+    planned, origin = planned_roster(run, len(history.roster.user_of))
     return {
         "users_planned": (run.get("planned") or {}).get("users"),
         "interrupted": run.get("interrupted"),
@@ -34,21 +35,24 @@ def facts_of(history: History) -> dict[str, Any]:
 
 def _load(history: History) -> dict[str, int]:
     """What users wanted to say and what they said. Where faults were planned they may well have been hindered."""
-    footers = [view.footer for view in history.journals if view.footer and "messages_unsaid" in view.footer]
+    footers = [footer for view in history.journals if (footer := view.footer) and footer.keys() >= SAID]
     if not footers or history.run.get("planned_faults"):
         return {}
     sent = sum(int(footer["messages_sent"]) for footer in footers)
     return {"messages_sent": sent, "messages_offered": sent + sum(int(footer["messages_unsaid"]) for footer in footers)}
 
 
-def planned_roster(run: Mapping[str, Any]) -> tuple[Roster | None, str | None]:
+def planned_roster(run: Mapping[str, Any], clients: int) -> tuple[Roster | None, str | None]:
     """The roster made again from the plan in `run.json`, and whose word it is. A plan with rooms or accounts that were
-    given is the target file's word only where there is such a file."""
+    given is the target file's word only where there is such a file. One for other than the `clients` that there are is
+    not made: a wrong number could be any."""
     origin = (run.get("roster") or {}).get("origin")
     if origin not in (Origin.PLAN, Origin.TARGET):
         return None, origin
     try:
         plan = Plan.from_dict(run["plan"])
+        if plan.clients != clients:
+            return None, origin
         planned = plan.roster()
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         return None, origin

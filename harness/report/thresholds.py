@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.described import near
+from harness.described import near, whole_number
 from harness.errors import SettingsError
 from harness.report.measures import Measured
 
@@ -82,7 +82,7 @@ def parse(text: str) -> Threshold:
     if bool(of) != (metric == "memory") and metric != "fan-out":
         what = "say of which service, like memory of backend" if metric == "memory" else f"leave out of {of}"
         raise ValueError(f"{text!r}: {what}")
-    if metric == "fan-out" and of and not of.isdecimal():
+    if metric == "fan-out" and of and whole_number(of, 10**9) is None:
         raise ValueError(f"{text!r}: {of} is no room size; write fan-out of 100 p99, or fan-out p99 for all rooms")
     if metric == "lag" and statistic not in ("p50", "p99", "max"):
         raise ValueError(f"{text!r}: of lag there are only p50, p99 and max")

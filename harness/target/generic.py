@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,9 @@ from harness.target.paths import text_or_none
 from harness.target.protocol import Credentials, DatabaseQuery, FaultCommands, Person, Room, Statement, StoredRow
 from harness.target.requests import RequestTemplate, address
 from harness.target.sections import Presentation
+
+WAIT = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
+"""`Retry-After` in seconds."""
 
 
 class GenericTarget:
@@ -183,7 +187,7 @@ class GenericTarget:
             error.hide(credentials.secrets())
             raise error
         retry = response.headers.get("retry-after", "")
-        wait_s = float(retry) if retry.replace(".", "", 1).isdigit() else None
+        wait_s = float(retry) if WAIT.fullmatch(retry) else None
         return ((NACK, label, None, -1, None, message_id, (response.status, wait_s)),)
 
     # -- the socket ---------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from http.cookies import SimpleCookie
+from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -117,7 +117,10 @@ class PasswordLogin:
 
 def _cookie(response: HttpResponse, name: str) -> str | None:
     for line in response.set_cookies:
-        jar = SimpleCookie(line)
+        try:
+            jar = SimpleCookie(line)
+        except CookieError:
+            continue
         if name in jar:
             return jar[name].value
     return None

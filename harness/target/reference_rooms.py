@@ -12,6 +12,8 @@ import orjson
 
 from harness.client.events import ACK, NACK, Heard
 from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from harness.client.statements import WAIT_MAX_S
+from harness.described import whole_number
 from harness.target.capabilities import HistoryPart
 from harness.target.protocol import Credentials, Person, Room, StoredRow
 
@@ -75,7 +77,7 @@ class ReferenceRooms:
         if response.status >= 500:
             raise FlowError("sending by HTTP", "201", response)
         retry = response.headers.get("retry-after", "")
-        wait_s = float(retry) if retry.isdigit() else None
+        wait_s = whole_number(retry, WAIT_MAX_S)
         return ((NACK, label, None, -1, None, message_id, (response.status, wait_s)),)
 
     def conversation_url(self, room: Room) -> str:

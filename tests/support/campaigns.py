@@ -1,7 +1,7 @@
 """`make campaign NAME`: trials too many for every `make test`, each seeded, so that each can be repeated.
 
-A campaign is a script of this folder with a `main` of its own; its exit code is 0 if nothing was wrong. `make test` runs
-a small sample of the same trials.
+A campaign is a script of this folder with a `main` of its own; its exit code is 0 if nothing was wrong. `make test`
+runs a small sample of the same trials.
 """
 
 from __future__ import annotations

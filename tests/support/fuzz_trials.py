@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import json
 import os
 import random
 import shutil
@@ -26,7 +27,7 @@ from harness.errors import EarwitnessError
 from harness.platform.faults.orders import faults_of
 from harness.platform.faults.schedule import read_schedule
 from harness.record.evidence import KEY
-from harness.record.rundir import CHECKSUM, read_json
+from harness.record.rundir import CHECKSUM, checksum, read_json
 from harness.report.thresholds import parse_all
 from harness.settings import load_settings
 from harness.target.load import load_target
@@ -34,6 +35,7 @@ from harness.target.pace import Arrivals, Shape
 
 LONGEST: Final = 3000
 """Characters that a refusal may have: more is no sentence any more."""
+COUNTS: Final = (1, 1, 1, 2, 2, 3)
 REFUSED: Final = "refused"
 SERVICES: Final = ("auth", "backend-1", "backend-2", "frontend", "postgres", "valkey", "links")
 ENDPOINTS: Final = {
@@ -128,7 +130,7 @@ class Trials:
         for name in ("export.jsonl", "export.parquet"):
             with contextlib.redirect_stdout(io.StringIO()):
                 assert main(["export", str(self.place / "simulated"), "-o", str(self.place / name)]) == 0
-        self.exported = [mutations_of(line) for line in (self.place / "export.jsonl").read_text().splitlines()]
+        self.exported = [json.loads(line) for line in (self.place / "export.jsonl").read_text().splitlines()]
         self.table = pq.read_table(self.place / "export.parquet")
         self.parquet_bytes = (self.place / "export.parquet").read_bytes()
         with contextlib.redirect_stdout(io.StringIO()):
@@ -150,7 +152,7 @@ class Trials:
 
     def _lines(self, rng: random.Random) -> Path:
         rows = copy.deepcopy(self.plain if rng.random() < 0.7 else self.exported)
-        file, count = self.place / "h.jsonl", rng.randint(1, 3)
+        file, count = self.place / "h.jsonl", rng.choice(COUNTS)
         if rng.random() < 0.2:
             text = "\n".join(map(mutations.as_json, rows)).encode()
             for _ in range(count):
@@ -174,12 +176,12 @@ class Trials:
         file, way = self.place / "h.parquet", rng.random()
         if way < 0.3:
             content = self.parquet_bytes
-            for _ in range(rng.randint(1, 3)):
+            for _ in range(rng.choice(COUNTS)):
                 content = mutations.data(rng, content)
             file.write_bytes(content)
             return file
         table = self.table
-        for _ in range(rng.randint(1, 3)):
+        for _ in range(rng.choice(COUNTS)):
             table = _other_headers(rng, table) if rng.random() < 0.4 else _other_column(rng, table)
         pq.write_table(table, file)
         return file
@@ -200,15 +202,17 @@ class Trials:
         return self._judged(file, rng, "--contract", self._promises(rng))
 
     def _run_directory(self, rng: random.Random) -> Trial:
-        """A run directory whose `run.json` and roster somebody wrote, with no seal against that."""
+        """A run directory whose `run.json` and roster somebody wrote, with a checksum of that."""
         run = self.place / "copy"
         shutil.copytree(self.place / rng.choice(("imported", "simulated")), run)
         for name in rng.choice((("run.json",), ("run.json",), ("roster.json", "run.json"))):
             value: Any = read_json(run / name)
-            for key in (CHECKSUM, KEY):
-                value.pop(key, None)
-            for _ in range(rng.randint(1, 2)):
+            if rng.random() < 0.5:
+                value.pop(KEY, None)
+            for _ in range(rng.choice(COUNTS)):
                 value = mutations.tree(rng, value)
+            if CHECKSUM in value and "@" not in json.dumps(value):  # no mark to write out
+                value[CHECKSUM] = checksum(value)
             (run / name).write_text(mutations.as_json(value))
         for verb in ("verify", "export", "check"):
             trial = command(verb, run, *(("-o", self.place / "again.jsonl") if verb == "export" else ()))
@@ -231,7 +235,8 @@ class Trials:
         if rng.random() < 0.5:
             variables = {}
         elif rng.random() < 0.7:
-            variables = {str(k): str(v) for k, v in mutations.tree(rng, variables).items()}
+            changed = mutations.tree(rng, variables)
+            variables = {str(k): str(v) for k, v in changed.items()} if isinstance(changed, dict) else {}
         _write_toml(rng, file, valid.settings())
         try:
             load_settings(file, variables)
@@ -247,12 +252,6 @@ class Trials:
         return _text(rng, valid.SCHEDULES, plan)
 
 
-def mutations_of(line: str) -> Any:
-    import json
-
-    return json.loads(line)
-
-
 def _other_headers(rng: random.Random, table: pa.Table) -> pa.Table:
     metadata = dict(table.schema.metadata or {})
     key = b"earwitness" if b"earwitness" in metadata else b"pandas"
@@ -261,7 +260,7 @@ def _other_headers(rng: random.Random, table: pa.Table) -> pa.Table:
         metadata[key] = mutations.data(rng, text)
     else:
         try:
-            metadata[key] = mutations.as_json(mutations.tree(rng, mutations_of(text.decode()))).encode()
+            metadata[key] = mutations.as_json(mutations.tree(rng, json.loads(text.decode()))).encode()
         except ValueError:
             metadata[key] = b"{"
     return table.replace_schema_metadata(metadata)
@@ -291,7 +290,7 @@ def _other_column(rng: random.Random, table: pa.Table) -> pa.Table:
 
 def _write_toml(rng: random.Random, file: Path, value: Any) -> None:
     """Write the tables with mistakes; now and then with mistakes of their text."""
-    count = rng.randint(1, 3)
+    count = rng.choice(COUNTS)
     if rng.random() < 0.2:
         content = mutations.as_toml(value).encode()
         for _ in range(count):
@@ -305,7 +304,7 @@ def _write_toml(rng: random.Random, file: Path, value: Any) -> None:
 
 def _text(rng: random.Random, texts: tuple[str, ...], take: Callable[[str], object]) -> Trial:
     value = rng.choice(texts)
-    for _ in range(rng.randint(1, 3)):
+    for _ in range(rng.choice(COUNTS)):
         value = mutations.text(rng, value)
     take(value)
     return Trial("", "accepted")

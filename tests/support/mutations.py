@@ -19,14 +19,16 @@ NUMBERS: Final = (
     *(math.nan, 1_764_379_000, 1_764_379_000_123),
 )
 WORDS: Final = (
-    *("", " ", ".", "..", "/", "~", "\0", "a\0b", "\n", "x\r\ny: z", "\x1b[31mred", "²", "٣", "é", "日本語", "🧵", "\u202e"),
+    *("", " ", ".", "..", "/", "~", "\0", "a\0b", "\n", "x\r\ny: z", "\x1b[31mred", "²", "٣", "é", "日本語", "🧵"),
     *("\ud800", "\x85", "\u2028", "-", "--", "None", "null", "true", "nan", "inf", "1e400", "0", "-1", "1" * 400),
-    *("9" * 20, "dynamic", "all", "message", "connect", "invoke", "deliver", "read_end", "run", "roster", "kind", "I99"),
+    *("9" * 20, "dynamic", "all", "message", "connect", "invoke", "deliver", "read_end", "run", "roster", "kind"),
+    *("I99", "\u202e"),
     *("http://[::1", "http://", "http://127.0.0.1:99999/", "http://127.0.0.1:0", "http://a b/", "ws://[zz]/", "//x"),
     *("http://127.0.0.1:9/", "ws://127.0.0.1:9", "http://127.0.0.1:²/", "http://ex\u2100mple.com", "/x y", "?a=b#c"),
-    *("{token}", "{secret}", "{nothing}", "{text:hex}", "{", "}{", "{}", "{label}{label}", "env:NOT_SET", "env:", "env:\0"),
-    *("env:a=b", "file:", "file:/", "file:../..", "file:\0", "a.b.c", "a..b", "-1", "0.0.0", "x" * 300_000),
-    *("%s%n%x", "'; --", "$(true)", "`", "\\", '"', "@", "@1s", "+", "=", ":", ",", "~", "#", "[", "]", "[[", "1s", "s"),
+    *("{token}", "{secret}", "{nothing}", "{text:hex}", "{", "}{", "{}", "{label}{label}", "env:NOT_SET", "env:"),
+    *("env:\0", "env:a=b", "file:", "file:/", "file:../..", "file:\0", "a.b.c", "a..b", "-1", "0.0.0", "x" * 300_000),
+    *("%s%n%x", "'; --", "$(true)", "`", "\\", '"', "@", "@1s", "+", "=", ":", ",", "~", "#", "[", "]", "[[", "1s"),
+    "s",
 )
 MARKS: Final = ("@deep 90@", "@deep 3000@", "@deep 200000@", "@digits 5000@")
 _MARK: Final = re.compile(r'"@(deep|digits) (\d+)@"')

@@ -1,0 +1,191 @@
+"""What `run.json`, footers and metadata of journals may hold: of everything that somebody reads, its form.
+
+A run writes them itself. People write them too: by hand, or as headers of what they import. What nobody reads may have
+any form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from checks.contract import Contract, ContractError
+
+WHOLE_MAX: Final = 2**63 - 1
+"""What a record can hold."""
+
+
+class Form(Protocol):
+    """`fault`: in words what is wrong with a value that is called `name`, "" if nothing."""
+
+    def fault(self, name: str, value: Any) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A value without parts."""
+
+    kind: type
+    words: str
+
+    def fault(self, name: str, value: Any) -> str:
+        fits = isinstance(value, self.kind) and not (isinstance(value, bool) and self.kind is not bool)
+        return "" if fits else f"{name!r} is {value!r}: expected {self.words}"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number that can be counted with."""
+
+    whole: bool = False
+
+    def fault(self, name: str, value: Any) -> str:
+        kinds = int if self.whole else (int, float)
+        if isinstance(value, kinds) and not isinstance(value, bool) and abs(value) <= WHOLE_MAX:
+            return ""
+        return f"{name!r} is {value!r}: expected a {'whole ' if self.whole else ''}number"
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """One of a few texts."""
+
+    texts: tuple[str, ...]
+
+    def fault(self, name: str, value: Any) -> str:
+        fits = isinstance(value, str) and value in self.texts
+        return "" if fits else f"{name!r} is {value!r}: expected one of {', '.join(self.texts)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A list whose items have one form."""
+
+    item: Form
+    words: str = "a list"
+
+    def fault(self, name: str, value: Any) -> str:
+        if not isinstance(value, list | tuple):
+            return f"{name!r} is {value!r}: expected {self.words}"
+        return next((fault for one in value if (fault := self.item.fault(name, one))), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """An object whose values have one form, under whatever keys. `absent`: they may be null."""
+
+    value: Form
+    words: str = "an object"
+    absent: bool = False
+
+    def fault(self, name: str, value: Any) -> str:
+        if not isinstance(value, Mapping):
+            return f"{name!r} is {value!r}: expected {self.words}"
+        given = ((f"{name}.{key}", one) for key, one in value.items() if not (one is None and self.absent))
+        return next((fault for key, one in given if (fault := self.value.fault(key, one))), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """An object: forms of the keys that are read; `needed`: those that must be there. Null is as absent."""
+
+    keys: Mapping[str, Form]
+    needed: tuple[str, ...] = ()
+
+    def fault(self, name: str, value: Any) -> str:
+        if not isinstance(value, Mapping):
+            return f"{name!r} is {value!r}: expected an object"
+        return self.inside(value, f"{name}.")
+
+    def inside(self, value: Mapping[str, Any], prefix: str = "") -> str:
+        """What is wrong with a value of the keys."""
+        for key in self.needed:
+            if value.get(key) is None:
+                return f"{prefix + key!r} is missing"
+        for key, form in self.keys.items():
+            if value.get(key) is not None and (fault := form.fault(prefix + key, value[key])):
+                return fault
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """A list of names or their number."""
+
+    def fault(self, name: str, value: Any) -> str:
+        form: Form = Listed(TEXT) if isinstance(value, list | tuple) else WHOLE
+        return f"{name!r} is {value!r}: expected a list of names or a number" if form.fault(name, value) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Promises:
+    """A contract."""
+
+    def fault(self, name: str, value: Any) -> str:
+        if not isinstance(value, Mapping):
+            return f"{name!r} is {value!r}: expected an object"
+        try:
+            Contract.from_dict(value)
+        except ContractError as error:
+            return f"{name!r} is not understood: {error}"
+        return ""
+
+
+TEXT, WHOLE, NUMBER = Plain(str, "a text"), Number(whole=True), Number()
+TEXTS, ANYTHING = Listed(TEXT, "a list of texts"), Keys({})
+_COUNTED = Keys({"where": TEXT, "error": TEXT, "count": WHOLE}, ("where", "error", "count"))
+STORY: Final = Keys(
+    {"errors": Listed(_COUNTED), "failed_requests": Listed(_COUNTED), "requests": WHOLE},
+    ("errors", "failed_requests", "requests"),
+)
+_CLAIM = Keys({"records": WHOLE, "blocks": WHOLE, "begin": TEXT, "end": TEXT}, ("records", "blocks", "begin", "end"))
+
+RUN: Final = Keys(
+    {
+        "story": TEXT,
+        "seed": WHOLE,
+        "tag": TEXT,
+        "state": TEXT,
+        "judged_by": Listed(TEXT, "a list of ids of checks"),
+        "thresholds": TEXTS,
+        "warnings": TEXTS,
+        "opportunities": TEXTS,
+        "planned_faults": TEXTS,
+        "faults_without_effect": TEXTS,
+        "contract": Promises(),
+        "planned": Keys({"users": WHOLE, "seconds": NUMBER}),
+        "plan": ANYTHING,
+        "target": Keys({"kind": TEXT}),
+        "roster": Keys({"origin": TEXT}),
+        "journals": Either(),
+        "process": WHOLE,
+        "process_started": NUMBER,
+        "interrupted": Keys(
+            {"after_s": NUMBER, "of_s": NUMBER, "by": OneOf(("SIGINT", "SIGTERM"))}, ("after_s", "of_s")
+        ),
+        "story_errors": STORY,
+        "evidence": Keys({"journals": Every(_CLAIM, absent=True), "files": Every(TEXT)}),
+    }
+)
+FOOTER: Final = Keys(
+    {
+        "lag_ms": Every(NUMBER, 'an object of numbers, like {"p99": 0.2}'),
+        **dict.fromkeys(("records", "frames_in", "recorded_frames_in", "messages_sent", "messages_unsaid"), WHOLE),
+        "load": Every(NUMBER, "an object of numbers", absent=True),
+        "story": STORY,
+        "opportunities": Every(WHOLE),
+        "latencies_us": Every(TEXT),
+    }
+)
+META: Final = Keys(
+    {"host": TEXT, "boot_id": TEXT, "roster": TEXT, "wall_minus_monotonic_ns": WHOLE, "clock_offset_ms": NUMBER}
+)
+JOURNAL: Final = Keys({"name": TEXT, "footer": FOOTER, "meta": META, "names": TEXTS}, ("name",))
+
+
+def fault_of_run(run: Any) -> str:
+    """What is wrong with the content of a `run.json` in words, "" if a judge can read it."""
+    if not isinstance(run, dict):
+        return f"the run is {run!r}: expected an object"
+    return RUN.inside(run)
