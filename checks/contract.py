@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
 
+MOST = 1e12
+"""More than any bound of a platform, in seconds, bytes or messages."""
+
 
 class ContractError(ValueError):
     """A contract that cannot be understood: which key, what is wrong, what is possible."""
@@ -142,8 +145,10 @@ def _type_fault(key: str, value: Any, hint: Any) -> str | None:
     kinds = choices or (hint,)
     if isinstance(value, bool):
         return None if bool in kinds else f"{key} = {value!r}: expected a number or text, not true/false"
-    if isinstance(value, int) and float in kinds:
-        return None
+    if isinstance(value, int | float) and (isinstance(value, kinds) or float in kinds):
+        if 0 <= value <= MOST:  # not of NaN, with which every bound would be kept
+            return None
+        return f"{key} = {value!r}: expected a number from 0 to {MOST:g}"
     if isinstance(value, kinds):
         return None
     wanted = " or ".join(getattr(k, "__name__", str(k)) for k in kinds if k is not type(None))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from harness.errors import EarwitnessError, Exit
-from harness.progress import printable
+from harness.progress import complain, write_anything
 
 RUN = "run"
 """This verb passes its options on to Locust, and so parses none of them here."""
@@ -34,6 +34,7 @@ EPILOG = """exit codes: 0 PASS, 1 FAIL (a promise was broken), 2 could not run, 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run one verb; a user's mistake is one sentence and exit code 2, never a traceback."""
+    write_anything()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == [RUN]:
         return int(importlib.import_module(VERBS[RUN][0]).main(arguments[1:]))
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BrokenPipeError, KeyboardInterrupt) as end:
         return Exit.CANNOT_RUN if isinstance(end, BrokenPipeError) else Exit.INTERRUPTED
     except EarwitnessError as error:
-        print(f"earwitness: {printable(str(error))}", file=sys.stderr)
+        complain(error)
         return error.exit_code
     except Exception:  # ours, not the user's; and exit code 1 would say that a promise was broken
         traceback.print_exc()

@@ -16,6 +16,9 @@ from typing import Any
 
 from harness.errors import SettingsError
 
+NUMBER_MOST = 1e15
+"""More than anybody means who writes a number into a file."""
+
 
 class Faults:
     """Collects faults of one file; `raise_any` raises them together."""
@@ -118,15 +121,15 @@ class Table:
         value = self.value(name, (int, float), "a number", example)
         if value is None:
             return default
-        if value < least:
-            self.fault(name, f"= {value} is below {least}", f"{name} = {example}")
+        if not least <= value <= NUMBER_MOST:  # of NaN too
+            self.fault(name, f"= {value} is not between {least:g} and {NUMBER_MOST:g}", f"{name} = {example}")
             return default
         return float(value)
 
     def whole(self, name: str, default: int | None = None, *, example: str, least: int = 0) -> int | None:
         value = self.value(name, int, "a whole number", example)
-        if value is not None and value < least:
-            self.fault(name, f"= {value} is below {least}", f"{name} = {example}")
+        if value is not None and not least <= value <= NUMBER_MOST:
+            self.fault(name, f"= {value} is not between {least} and {NUMBER_MOST:g}", f"{name} = {example}")
             value = None
         return default if value is None else int(value)
 

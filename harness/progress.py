@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from types import TracebackType
@@ -20,6 +21,18 @@ _CONTROLS: Final = {
 def printable(text: str) -> str:
     """Return `text` with control characters written out: a platform's words must not drive the terminal."""
     return text.translate(_CONTROLS)
+
+
+def complain(error: object) -> None:
+    """Say on stderr, in one line of ours, what somebody can mend."""
+    print(f"earwitness: {printable(str(error))}", file=sys.stderr, flush=True)
+
+
+def write_anything() -> None:
+    """Let stdout take every character: what its encoding has none for is written out, as stderr does it anyway. Names
+    and texts of a platform are printed, and a terminal may be ASCII."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class Progress:

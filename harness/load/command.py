@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.described import near
 from harness.errors import EarwitnessError, Exit, SettingsError
+from harness.progress import complain
 
 HELP = "run a story: Locust with its options, and an exit code that says what the verdict says"
 FOLDER = Path("locustfiles")
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
             return _help(story)
         return _locust(story, arguments[1:])
     except EarwitnessError as error:
-        print(f"earwitness: {error}", file=sys.stderr)
+        complain(error)
         return error.exit_code
 
 

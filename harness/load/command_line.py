@@ -13,6 +13,7 @@ from locust import User
 
 from harness.described import near
 from harness.errors import EarwitnessError, SettingsError
+from harness.progress import complain, write_anything
 
 DEFAULT_MASTER_PORT: Final = 5557
 _checked: list[bool] = []
@@ -22,6 +23,7 @@ def check_when_parsed(parser: Any) -> None:
     """Check the options as soon as `parser` has read them. Locust has no event between reading them and forking."""
     if _checked:  # Locust's web UI reads the options again for each page
         return
+    write_anything()
     parse: Callable[..., Any] = parser.parse_args
 
     def parse_args(*args: Any, **options: Any) -> Any:
@@ -30,7 +32,7 @@ def check_when_parsed(parser: Any) -> None:
         try:
             settle(parsed)
         except EarwitnessError as error:
-            print(f"earwitness: {error}", file=sys.stderr)
+            complain(error)
             sys.exit(error.exit_code)
         return parsed
 

@@ -29,6 +29,7 @@ from harness.load.soundness import Soundness
 from harness.load.story import Story
 from harness.load.users import ChatUser
 from harness.load.web import extend
+from harness.progress import complain
 
 events: Any = locust.events
 MASTER_LEADS_S = 3.0
@@ -201,7 +202,7 @@ def _attach_conductor(life: Life) -> None:
         with _interruptible():
             life.conductor = conductor = Conductor(life, environment.parsed_options)
     except EarwitnessError as error:
-        print(f"earwitness: {error}", file=sys.stderr)
+        complain(error)
         sys.exit(error.exit_code)
     if isinstance(runner, MasterRunner):
         runner.register_message(HERE, lambda msg, **_: conductor.part_is_here(msg.node_id, msg.data["users"]))
@@ -217,7 +218,7 @@ def _attach_conductor(life: Life) -> None:
             interruption.install()
             conductor.begin()
         except EarwitnessError as error:
-            print(f"earwitness: {error}", file=sys.stderr)
+            complain(error)
             conductor.worst = error.exit_code
             if environment.parsed_options.headless:
                 gevent.spawn(runner.quit)
@@ -255,7 +256,7 @@ def _finish(conductor: Conductor) -> None:
     try:
         conductor.finish()
     except EarwitnessError as error:
-        print(f"earwitness: {error}", file=sys.stderr)
+        complain(error)
         conductor.worst = error.exit_code
     except Exception:
         traceback.print_exc()

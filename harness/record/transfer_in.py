@@ -213,6 +213,8 @@ def _parquet_rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[st
             for header in _parquet_headers(file, table.schema_arrow.metadata or {}):
                 yield f"{file}: header", header
             number, size = 0, file.stat().st_size
+            if times := [field.name for field in table.schema_arrow if pa.types.is_temporal(field.type)]:
+                raise RecordError(f"{file}: column {times[0]!r} holds times: expected numbers (time_ns: nanoseconds).")
             for batch in table.iter_batches():
                 for row in batch.to_pylist():
                     number += 1

@@ -44,6 +44,7 @@ FORM = re.compile(
     r"(?P<metric>[a-z][a-z -]*?)(?: of (?P<of>[\w-]+))?(?: (?P<statistic>p\d{1,2}(?:\.\d+)?|max))?"
     r"\s*<=?\s*(?P<limit>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z%]+)"
 )
+LIMIT_MOST = 1e12
 EXAMPLE = "fan-out p99 < 250 ms"
 
 
@@ -86,6 +87,8 @@ def parse(text: str) -> Threshold:
         raise ValueError(f"{text!r}: {of} is no room size; write fan-out of 100 p99, or fan-out p99 for all rooms")
     if metric == "lag" and statistic not in ("p50", "p99", "max"):
         raise ValueError(f"{text!r}: of lag there are only p50, p99 and max")
+    if float(limit) > LIMIT_MOST:
+        raise ValueError(f"{text!r}: every run is below that; give a limit like {EXAMPLE}")
     return Threshold(text.strip(), metric, of, statistic, float(limit), unit)
 
 

@@ -30,6 +30,7 @@ from harness.client.body import Body, decode
 from harness.client.flow import FlowError, run_flow_async
 from harness.client.statements import digest_of, write_seen
 from harness.errors import EarwitnessError, Exit, RecordError, TargetError
+from harness.progress import complain
 from harness.record.journal import Journal
 from harness.record.meta import process_meta
 from harness.record.rundir import RunDirectory, read_json
@@ -297,7 +298,7 @@ async def collect(run_dir: Path, *, deadline_s: float = DEADLINE_S, parallel: in
     finally:
         journal.close({"rows": collector.rows_read, "rooms": collector.rooms_read, "missing": collector.missing})
     for sentence in collector.missing:
-        print(f"earwitness: {sentence}", file=sys.stderr)
+        complain(sentence)
     print(
         f"  {collector.rooms_read} of {len(collector.rooms_used)} rooms read, {collector.rows_read} messages",
         flush=True,
@@ -316,7 +317,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             collect(arguments.run_dir, deadline_s=arguments.deadline, parallel=max(1, arguments.parallel))
         )
     except EarwitnessError as error:
-        print(f"earwitness: {error}", file=sys.stderr)
+        complain(error)
         return Exit.CANNOT_RUN
 
 

@@ -10,7 +10,9 @@ from random import Random
 from harness.described import near
 from harness.errors import SettingsError
 
-RATE = re.compile(r"(?P<poisson>poisson\s+)?(?P<rate>\d+(?:\.\d+)?)\s*/\s*s")
+RATE = re.compile(r"(?P<poisson>poisson\s+)?(?P<rate>\d+(?:\.\d+)?)\s*/\s*s", re.ASCII)
+RATE_LEAST, RATE_MOST = 0.001, 100_000.0
+"""Actions a second: one in a quarter of an hour, and more than a machine can begin."""
 RAMP_END, SOAK_RAMP = 0.8, 0.1
 
 
@@ -27,9 +29,13 @@ class Arrivals:
         if not text.strip():
             return None
         found = RATE.fullmatch(text.strip())
-        if found is None or not float(found["rate"]):
+        if found is None:
             raise SettingsError("--arrivals", [f'{text!r} is no rate; write 50/s, or "poisson 50/s"'])
-        return cls(float(found["rate"]), bool(found["poisson"]))
+        rate = float(found["rate"])
+        if not RATE_LEAST <= rate <= RATE_MOST:
+            bounds = f"from {RATE_LEAST:g} to {RATE_MOST:,.0f} actions a second"
+            raise SettingsError("--arrivals", [f"{text!r} is not possible; write a rate {bounds}, like 50/s"])
+        return cls(rate, bool(found["poisson"]))
 
     def times_s(self, number: int, users: int, rng: Random) -> Iterator[float]:
         """Planned starts of one user, in seconds from the beginning, for ever. Even ones of all users interleave; and

@@ -26,6 +26,7 @@ from harness.cli import main
 from harness.errors import EarwitnessError
 from harness.platform.faults.orders import faults_of
 from harness.platform.faults.schedule import read_schedule
+from harness.progress import printable
 from harness.record.evidence import KEY
 from harness.record.rundir import CHECKSUM, checksum, read_json
 from harness.report.thresholds import parse_all
@@ -56,22 +57,23 @@ class Trial:
 
 def command(*arguments: str | Path) -> Trial:
     """Run a verb of `earwitness` here, as its exit code and its words."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    said = io.TextIOWrapper(io.BytesIO(), "ascii", newline="\n")  # a terminal that knows no other letters
+    errors = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(errors):
         try:
             code = main([str(argument) for argument in arguments])
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
         except BaseException:
-            traceback.print_exc(file=said)
+            traceback.print_exc(file=errors)
             code = -1
-    text = said.getvalue()
+    said.flush()
+    text = errors.getvalue() + (said.buffer.getvalue().decode() if code != 2 else "")
     outcome = REFUSED if code == 2 else f"{arguments[0]} {code}"
     if "Traceback" in text or not 0 <= code <= 4:
         return Trial("", "wrong", f"{arguments[0]}: exit {code}: {text[-1500:]}")
     if code == 2:
         return Trial("", outcome, _no_sentence(text))
-    text.encode()  # what is printed must be text that can be written
     return Trial("", outcome)
 
 
@@ -113,7 +115,7 @@ class Trials:
         try:
             trial = self.kinds[kind](rng)
         except EarwitnessError as error:
-            sentence = f"earwitness: {error}"
+            sentence = printable(f"earwitness: {error}")
             trial = Trial("", REFUSED, _no_sentence(sentence))
         except Exception:
             trial = Trial("", "wrong", traceback.format_exc()[-1500:])
@@ -183,7 +185,10 @@ class Trials:
         table = self.table
         for _ in range(rng.choice(COUNTS)):
             table = _other_headers(rng, table) if rng.random() < 0.4 else _other_column(rng, table)
-        pq.write_table(table, file)
+        try:
+            pq.write_table(table, file)
+        except pa.ArrowException:
+            file.write_bytes(b"")
         return file
 
     def _parquet(self, rng: random.Random) -> Trial:
@@ -211,7 +216,7 @@ class Trials:
                 value.pop(KEY, None)
             for _ in range(rng.choice(COUNTS)):
                 value = mutations.tree(rng, value)
-            if CHECKSUM in value and "@" not in json.dumps(value):  # no mark to write out
+            if isinstance(value, dict) and CHECKSUM in value and "@" not in json.dumps(value):  # no mark to write out
                 value[CHECKSUM] = checksum(value)
             (run / name).write_text(mutations.as_json(value))
         for verb in ("verify", "export", "check"):

@@ -93,7 +93,7 @@ def _nudge(rng: random.Random, holder: Tree, key: Any) -> None:
     elif isinstance(value, int):
         holder[key] = rng.choice((value + 1, value - 1, -value, value * 2, value << 20, float(value), str(value)))
     elif isinstance(value, float):
-        holder[key] = rng.choice((-value, value * 1e9, int(value), str(value)))
+        holder[key] = rng.choice((-value, value * 1e9, value // 1, str(value)))
     elif isinstance(value, str):
         holder[key] = text(rng, value)
     else:

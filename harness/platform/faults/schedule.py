@@ -34,6 +34,8 @@ OF_LINKS = frozenset({"cut", "delay", "blackhole", "bandwidth", "cut-after"})
 OVER_AT_ONCE = frozenset({"restart", "crash", "replace", "wipe"})
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _UNITS_BYTES = {"B": 1, "kB": 1000, "MB": 1_000_000}
+_LONGEST_S = 7 * 86_400.0
+_MOST_BYTES = 1e12
 _ENTRY = re.compile(r"(?P<what>[^@+=]+)@(?P<start>[^@+=]+)(\+(?P<duration>[^@+=]+))?(=(?P<value>[^@=]+))?")
 
 
@@ -82,9 +84,10 @@ def _entries(text: str, where: str) -> list[str]:
     if "@" not in text and text:
         try:
             text = Path(text).read_text(encoding="utf-8")
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: no UTF-8, or no name that a file can have
+            why = error.strerror if isinstance(error, OSError) else "no text"
             raise SettingsError(
-                where, [f"{text!r} is neither a fault like {EXAMPLES['kill']} nor a readable file ({error.strerror})"]
+                where, [f"{text!r} is neither a fault like {EXAMPLES['kill']} nor a readable file ({why})"]
             ) from None
     lines = [line.partition("#")[0] for line in text.splitlines()]
     return [entry.strip() for line in lines for entry in line.split(",") if entry.strip()]
@@ -95,7 +98,7 @@ def _read(entry: str, named: bool) -> Planned:
     if match is None:
         raise _Mistake(f"is not KIND:WHERE@START[+DURATION][=VALUE], like {EXAMPLES['delay']}")
     kind, colon, where = match["what"].strip().partition(":")
-    start_s, duration_s = _seconds(match["start"]), _seconds(match["duration"]) if match["duration"] else None
+    start_s, duration_s = _span(match["start"]), _span(match["duration"]) if match["duration"] else None
     if named:
         if match["value"]:
             raise _Mistake("has a value, but a command of the target's file takes none")
@@ -126,19 +129,30 @@ def _seconds(text: str) -> float:
     match = re.fullmatch(r"([+-]?\d+(?:\.\d+)?)(ms|s|m)", text.strip())
     if match is None:
         raise _Mistake(f"has {text!r} where a time is needed, like 20s or 200ms")
-    return float(match[1]) * _UNITS_S[match[2]]
+    seconds = float(match[1]) * _UNITS_S[match[2]]
+    if abs(seconds) > _LONGEST_S:
+        raise _Mistake(f"has {text!r}, which is more than a week")
+    return seconds
+
+
+def _span(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds < 0:
+        raise _Mistake(f"has {text!r}, but nothing begins or ends before the load")
+    return seconds
 
 
 def _delay(text: str) -> dict[str, float]:
     amount, _, jitter = text.partition("~")
-    return {"amount": _seconds(amount), "jitter_s": _seconds(jitter) if jitter else 0.0}
+    return {"amount": _span(amount), "jitter_s": _span(jitter) if jitter else 0.0}
 
 
 def _bytes(text: str) -> dict[str, float]:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(B|kB|MB)", text.strip())
-    if match is None or float(match[1]) == 0:
+    amount = float(match[1]) * _UNITS_BYTES[match[2]] if match else 0.0
+    if not 1 <= amount <= _MOST_BYTES:
         raise _Mistake(f"has {text!r} where a number of bytes is needed, like 64kB")
-    return {"amount": float(match[1]) * _UNITS_BYTES[match[2]]}
+    return {"amount": amount}
 
 
 _VALUES: dict[str, Callable[[str], dict[str, float]]] = {
