@@ -16,6 +16,10 @@ from harness.errors import EarwitnessError, SettingsError
 from harness.progress import complain, write_anything
 
 DEFAULT_MASTER_PORT: Final = 5557
+USERS_MOST: Final = 1_000_000
+"""Each has a name, a plan and a greenlet; a machine has memory for some tenth of them."""
+DRAIN_MOST_S: Final = 86_400.0
+PORT_MOST: Final = 65_535
 _checked: list[bool] = []
 
 
@@ -41,6 +45,7 @@ def check_when_parsed(parser: Any) -> None:
 
 def settle(options: Any) -> None:
     """Choose a port of their own for a master and its forked workers; raise SettingsError for what cannot work."""
+    _refuse_impossible(options)
     known = {kind.__name__ for kind in _concrete(User)}
     unknown = [name for name in options.user_classes if name not in known]
     if unknown and known:
@@ -54,6 +59,26 @@ def settle(options: Any) -> None:
         _refuse_taken(options.master_bind_host, options.master_bind_port, "--master-bind-port")
     if not options.headless:
         _refuse_taken(options.web_host, options.web_port, "--web-port")
+
+
+def _refuse_impossible(options: Any) -> None:
+    """Raise SettingsError for every number that would only come up after the platform has started, or never end."""
+    given: tuple[tuple[str, float | None, float, float], ...] = (
+        ("--users", options.num_users, 1, USERS_MOST),
+        ("--spawn-rate", options.spawn_rate, 0.001, USERS_MOST),
+        ("--drain-s", options.drain_s, 0, DRAIN_MOST_S),
+        ("--metrics-port", options.metrics_port, 0, PORT_MOST),
+        ("--web-port", options.web_port, 1, PORT_MOST),
+        ("--master-port", options.master_port, 1, PORT_MOST),
+        ("--master-bind-port", options.master_bind_port, 1, PORT_MOST),
+    )
+    faults = [
+        f"{option} {value:g} is not possible: give a number from {least:g} to {most:,.0f}"
+        for option, value, least, most in given
+        if value is not None and not least <= value <= most  # of NaN too
+    ]
+    if faults:
+        raise SettingsError("options", faults)
 
 
 def _concrete(kind: type[User]) -> Iterator[type[User]]:

@@ -20,6 +20,8 @@ from checks.roster import Origin, Roster
 from harness.described import from_json
 from harness.errors import RecordError
 
+PRIVATE: Final = 0o700
+"""Messages, names and the passwords of made people are nobody else's business."""
 FREE_MB_MIN: Final = 64
 """Below this a run is refused before it starts: a full disk in its midst would cost the verdict."""
 
@@ -71,7 +73,8 @@ class RunDirectory:
     def at(cls, path: Path) -> Self:
         """A run directory in exactly this place, which must be free or an empty directory."""
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
+            path.chmod(PRIVATE)
             if any(path.iterdir()):
                 raise RecordError(f"{path} is not empty: a run needs a directory of its own.")
             for folder in ("journals", "tables"):
@@ -196,7 +199,7 @@ def _make_unique(root: Path, stem: str) -> Path:
     for attempt in range(1, 1000):
         path = root / (stem if attempt == 1 else f"{stem}-{attempt}")
         try:
-            path.mkdir()
+            path.mkdir(mode=PRIVATE)
         except FileExistsError:
             continue
         return path

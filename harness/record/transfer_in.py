@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -48,6 +49,7 @@ def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> i
     and line, what was expected; then nothing is left behind."""
     promises = read_contract(contract).to_dict() if contract is not None else None
     existed = run_dir.exists()
+    mode = stat.S_IMODE(run_dir.stat().st_mode) if existed else 0
     directory = RunDirectory.at(run_dir)
     importer = _Import(directory)
     try:
@@ -62,7 +64,7 @@ def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> i
         importer.abandon()
         shutil.rmtree(run_dir)
         if existed:
-            run_dir.mkdir()
+            run_dir.mkdir(mode=mode)
         raise
     return importer.count
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ def export(run_dir: Path, output: Path) -> int:
         )
     draft = output.with_name(f".{output.name}.part")
     try:
+        draft.touch(mode=0o600)  # what people said
         count = writer(history, draft)
         draft.replace(output)
     except OSError as error:
@@ -70,9 +71,21 @@ def headers(history: History) -> list[dict[str, Any]]:
     return [
         {"earwitness": SCHEMA},
         {"run": history.run},
-        {"roster": history.roster.to_dict()},
+        {"roster": without_secrets(history.roster.to_dict())},
         *({"journal": journal} for journal in journals),
     ]
+
+
+def without_secrets(roster: Mapping[str, Any]) -> dict[str, Any]:
+    """A roster without the passwords of its people: an export is given away, and nobody logs in by it."""
+    extra = dict(roster["extra"])
+    people = extra.get("people")
+    if isinstance(people, list):
+        extra["people"] = [
+            {key: value for key, value in person.items() if key != "secret"} if isinstance(person, dict) else {}
+            for person in people
+        ]
+    return {**roster, "extra": extra}
 
 
 def batches(history: History) -> Iterator[Columns]:
