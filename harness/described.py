@@ -20,6 +20,13 @@ NUMBER_MOST = 1e15
 """More than anybody means who writes a number into a file."""
 
 
+def _beyond(value: float, least: float) -> str:
+    """What is wrong with a number in words; NaN is above everything."""
+    if value < least:
+        return f"is below {least}"
+    return "" if value <= NUMBER_MOST else f"is above {NUMBER_MOST:g}"
+
+
 class Faults:
     """Collects faults of one file; `raise_any` raises them together."""
 
@@ -121,15 +128,15 @@ class Table:
         value = self.value(name, (int, float), "a number", example)
         if value is None:
             return default
-        if not least <= value <= NUMBER_MOST:  # of NaN too
-            self.fault(name, f"= {value} is not between {least:g} and {NUMBER_MOST:g}", f"{name} = {example}")
+        if wrong := _beyond(value, least):
+            self.fault(name, f"= {value} {wrong}", f"{name} = {example}")
             return default
         return float(value)
 
     def whole(self, name: str, default: int | None = None, *, example: str, least: int = 0) -> int | None:
         value = self.value(name, int, "a whole number", example)
-        if value is not None and not least <= value <= NUMBER_MOST:
-            self.fault(name, f"= {value} is not between {least} and {NUMBER_MOST:g}", f"{name} = {example}")
+        if value is not None and (wrong := _beyond(value, least)):
+            self.fault(name, f"= {value} {wrong}", f"{name} = {example}")
             value = None
         return default if value is None else int(value)
 

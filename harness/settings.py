@@ -153,7 +153,8 @@ def _port(raw: Any, name: str, faults: Faults) -> int | None:
     if raw is None or raw == "dynamic":
         return None
     if isinstance(raw, str):
-        raw = whole_number(raw.strip(), 65535) or raw
+        number = whole_number(raw.strip(), 10**9)
+        raw = raw if number is None else number
     if isinstance(raw, int) and not isinstance(raw, bool) and 1 <= raw <= 65535:
         return raw
     faults.add(name, f"= {raw!r} is neither dynamic nor a port from 1 to 65535", f"{name} = dynamic")

@@ -99,7 +99,10 @@ class Template:
             except _NoCache:
                 await self._build(data)
                 return
-        await to_its_end(shutil.copytree, kept, data, symlinks=True)
+        try:
+            await to_its_end(shutil.copytree, kept, data, symlinks=True)
+        except shutil.Error as error:  # one line for each of a thousand files
+            raise PlatformError(f"The database's template cannot be copied: {error.args[0][0][2]}.") from None
 
     async def rename(self, data: Path, databases: Mapping[str, str]) -> None:
         """Give the databases in `data`, which no server uses yet, other names (by role)."""
@@ -143,6 +146,7 @@ async def to_its_end(write: Callable[..., object], *arguments: object, **options
         await asyncio.shield(working)
     except asyncio.CancelledError:
         await asyncio.wait({working})
+        working.exception()  # it failed too: nobody is left to be told
         raise
 
 

@@ -16,12 +16,16 @@ from pathlib import Path
 
 import psutil
 
+from harness.errors import PlatformError
+
 PREFIX = "earwitness-"
 _UNBORN = ".earwitness-new-"
 KEPT = "kept"
 LOCK = "lock"
 DIRECTORY_VARIABLE = "EARWITNESS_PLATFORM_DIRECTORY"
 """In the environment of every process of a platform."""
+FREE_MB_MIN = 128
+"""Its databases have 60 MB when it starts."""
 _IPC_RMID = 0
 
 
@@ -29,6 +33,8 @@ class PlatformDirectory:
     """A directory of its own under the system's temporary folder, 0700, locked while its owner lives."""
 
     def __init__(self) -> None:
+        """Raises PlatformError if there is no room: a database that finds the disk full says so in a hundred lines."""
+        _require_space(Path(tempfile.gettempdir()))
         # Locked under another name first: a cleaner must never see it unlocked.
         unborn = Path(tempfile.mkdtemp(prefix=_UNBORN))
         self._lock = os.open(unborn / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -44,6 +50,15 @@ class PlatformDirectory:
         """End what still runs in it, and remove it unless it is kept."""
         clean_up(self.path)
         os.close(self._lock)
+
+
+def _require_space(folder: Path) -> None:
+    free_mb = shutil.disk_usage(folder).free // 1_000_000
+    if free_mb < FREE_MB_MIN:
+        raise PlatformError(
+            f"Only {free_mb} MB are free at {folder}, a platform needs {FREE_MB_MIN} MB: free some space, or name "
+            "another place by the environment variable TMPDIR."
+        )
 
 
 def remove_stale(folder: Path | None = None) -> list[Path]:

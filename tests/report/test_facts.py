@@ -63,14 +63,14 @@ def test_the_plan_gives_the_roster_again(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_roster_that_no_plan_gives(run: dict[str, Any], origin: str | None) -> None:
     """Without a plan, with one that makes no sense, or with rooms that no target file states, there is none."""
-    assert planned_roster(run) == (None, origin)
+    assert planned_roster(run, PLAN.clients) == (None, origin)
 
 
 def test_rooms_of_a_target_file() -> None:
     """Rooms that the platform's owner wrote into the target's file are the tester's word."""
     plan = {**PLAN.to_dict(), "rooms": [["lobby", [0, 1]]]}
     run = {"roster": {"origin": Origin.TARGET}, "plan": plan, "target": {"kind": "file", "path": "chat.toml"}}
-    planned, origin = planned_roster(run)
+    planned, origin = planned_roster(run, PLAN.clients)
     assert origin == Origin.TARGET
     assert planned is not None
     assert planned.conversations == ((0, 1),)
