@@ -58,7 +58,8 @@ class SettingsError(EarwitnessError):
 
     def __init__(self, where: str, faults: list[str]) -> None:
         self.where, self.faults = where, faults
-        super().__init__(f"{where}: " + "; ".join(faults) + ".")
+        # What somebody wrote may have line breaks in it, a sentence has none.
+        super().__init__(f"{where}: {'; '.join(faults)}.".replace("\n", "\\n"))
 
 
 class TargetError(EarwitnessError):

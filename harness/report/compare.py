@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import Exit, SettingsError
+from harness.errors import Exit, RecordError, SettingsError
 from harness.record.history import History, open_history
+from harness.record.rundir import read_json
 from harness.report.measures import Times
 from harness.report.series import Series, latency_series, memory_series
 
@@ -81,9 +82,8 @@ def differences(a: History, b: History) -> list[str]:
 
 def _outcome(history: History) -> str | None:
     try:
-        verdict: Mapping[str, Any] = json.loads((history.path / "verdict.json").read_text())
-        return str(verdict["outcome"])
-    except (OSError, ValueError, KeyError):
+        return str(read_json(history.path / "verdict.json")["outcome"])
+    except (RecordError, KeyError):
         return None
 
 

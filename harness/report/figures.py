@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from checks.record import RECORD, Kind
 from checks.unreceived import MISSES_NOTHING
 from checks.verdict import Verdict
+from harness.described import from_json
 from harness.record.reading import JournalView
 
 Records = npt.NDArray[Any]
@@ -167,9 +167,11 @@ def read_table(path: Path) -> Iterator[dict[str, Any]]:
     with open(path, encoding="utf-8") as file:
         for line in file:
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
+                row = from_json(line)
+            except ValueError:
                 return
+            if isinstance(row, dict):
+                yield row
 
 
 def _joined(views: list[Records], kind: Kind, *, first_attempt: bool = False) -> Records:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import jwt
 
 from harness.client.flow import Browser, Flow, FlowError, HttpResponse
-from harness.described import Table
+from harness.described import Table, from_json
 from harness.target.paths import Getter, compile_path, path_fault, text_or_none
 from harness.target.protocol import Credentials, Person
 from harness.target.requests import PERSON, RequestTemplate, checked, read_path, read_request
@@ -214,7 +214,7 @@ def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[st
         if path.suffix.lower() == ".csv":
             rows = list(csv.DictReader(text.splitlines(), strict=True, skipinitialspace=True))
         elif text.lstrip().startswith("["):
-            rows = json.loads(text)
+            rows = from_json(text)
         else:
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             commas = {line.count(",") for line in lines if not line.startswith("{")}
@@ -222,7 +222,7 @@ def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[st
                 # Else headers and passwords would become names, and names are shown.
                 table.fault(key, f"looks like CSV; name it *.csv and give it a header ({path})", "email,secret")
                 return None
-            rows = [json.loads(line) if line.startswith("{") else {plain: line} for line in lines]
+            rows = [from_json(line) if line.startswith("{") else {plain: line} for line in lines]
         rows = [{plain: row} if isinstance(row, str) else row for row in rows]
     except (OSError, ValueError, csv.Error) as error:
         # the error's text may quote the file, which holds secrets: only its kind is told

@@ -51,6 +51,24 @@ def test_a_seed_that_is_no_number(locust: Callable[..., Any]) -> None:
     assert "--seed 42" in sentence(run.out)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--drain-s", "nan", "--metrics-port", "99999"), ("--drain-s nan", "--metrics-port 99999")),
+        (("-u", "99999999999"), ("--users 1e+11",)),
+        (("--web-port", "70000"), ("--web-port 70000",)),
+        (("--arrivals", "1" * 400 + "/s"), ("--arrivals", "100,000")),
+    ],
+)
+def test_numbers_that_cannot_be(locust: Callable[..., Any], options: tuple[str, ...], words: tuple[str, ...]) -> None:
+    """All of them are named, before anything is started or planned; a short sentence for a long number."""
+    run = locust(*FEW, *options)
+    assert run.code == 2, run.out
+    assert all(word in sentence(run.out) for word in words)
+    assert len(sentence(run.out)) < 600
+    assert "starting the platform" not in run.out
+
+
 def test_faults_that_are_not_understood(locust: Callable[..., Any]) -> None:
     """Every entry with a mistake has its sentence, before anything is started."""
     run = locust(*FEW, "--faults", "kill@5s,delay:edge@1s")
@@ -128,6 +146,27 @@ def test_no_space_for_the_run(tmp_path: Path, command: Callable[..., list[str]])
     )
     assert done.returncode == 2, done.stdout + done.stderr
     assert "MB are free" in sentence(done.stdout + done.stderr)
+
+
+def test_no_space_for_the_platform(
+    tmp_path: Path, command: Callable[..., list[str]], environment: Callable[..., dict[str, str]]
+) -> None:
+    """A full TMPDIR is one sentence that names it; nothing is left in it."""
+    place = tmp_path / "tiny"
+    place.mkdir()
+    # A mount namespace of its own, as above.
+    mount = f'mount -t tmpfs -o size=8m tmpfs {place} && TMPDIR={place} "$@"; code=$?; ls {place}; exit $code'
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", *command("--headless", *FEW)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert f"MB are free at {place}" in sentence(done.stdout + done.stderr)
+    assert done.stdout == ""
 
 
 def test_killed_in_mid_run(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,12 +21,14 @@ from checks.roster import Roster
 from checks.tables import CONN_MAX
 from harness.errors import RecordError
 from harness.record.columns import COLUMNS, KINDS
+from harness.record.evidence import conclude
 from harness.record.history import open_history
 from harness.record.journal import Journal
 from harness.record.reading import STRANGER
 from harness.record.rundir import RunDirectory
 from harness.record.transfer_in import import_history
 from harness.record.transfer_out import export
+from harness.target.plan import Plan
 
 NAMES = ["u-ann", "u-bob", "stranger", "replica 1"]
 INTERNED = st.integers(FOREIGN, FOREIGN + len(NAMES) - 1)
@@ -145,6 +149,25 @@ def test_exported_lines_are_readable(tmp_path: Path) -> None:
     assert (close["kind"], close["code"], close["flags"]) == ("disconnect", 1012, ["own"])
     assert (identity["place"], identity["sender"], identity["sender_id"]) == ("backend", 1, "u-bob")
     assert phase["phase"] == "drained"
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_an_export_is_given_away(tmp_path: Path, ending: str) -> None:
+    """No password of a person of the plan is in it, and only its owner may read it."""
+    records = [{name: row[name] for name in NUMBERS} for row in of_every_kind()]
+    run = record_run(tmp_path, records, {"lag_ms": {"p99": 1.0}})
+    plan = Plan(seed=1, tag="t", users=2, sizes=(2,))
+    run.write_roster(plan.roster(), plan.origin)
+    conclude(run)
+    file = tmp_path / f"out.{ending}"
+    export(run.path, file)
+    assert all(person.secret.encode() in (run.path / "roster.json").read_bytes() for person in plan.people)
+    headers = pq.read_schema(file).metadata[b"earwitness"] if ending == "parquet" else file.read_bytes()
+    assert plan.people[0].email.encode() in headers
+    assert not [person for person in plan.people if person.secret.encode() in headers]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    import_history(file, tmp_path / "copy")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (run.path, tmp_path / "copy")] == [0o700, 0o700]
 
 
 def test_parquet_is_for_other_tools(tmp_path: Path) -> None:

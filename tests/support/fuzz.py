@@ -77,6 +77,8 @@ def campaign(first: int, count: int, kind: str = "", *, told: bool = False) -> T
         for said in _lines(seed, first + count - seed, kind):
             tally.take(said)
             seed = int(str(said.get("seed", seed - 1))) + 1
+            if told and said.get("wrong"):
+                print(tally.wrong[-1], file=sys.stderr, flush=True)
             if told and seed % 500 == 0:
                 print(f"{seed - first:,} of {count:,}, {time.monotonic() - began:.0f} s, wrong: {len(tally.wrong)}",
                       file=sys.stderr, flush=True)  # fmt: skip

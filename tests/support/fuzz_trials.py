@@ -23,6 +23,7 @@ from damage import simulated_run
 from spoken_target import speak
 
 from harness.cli import main
+from harness.described import from_json
 from harness.errors import EarwitnessError
 from harness.platform.faults.orders import faults_of
 from harness.platform.faults.schedule import read_schedule
@@ -265,7 +266,7 @@ def _other_headers(rng: random.Random, table: pa.Table) -> pa.Table:
         metadata[key] = mutations.data(rng, text)
     else:
         try:
-            metadata[key] = mutations.as_json(mutations.tree(rng, json.loads(text.decode()))).encode()
+            metadata[key] = mutations.as_json(mutations.tree(rng, from_json(text))).encode()
         except ValueError:
             metadata[key] = b"{"
     return table.replace_schema_metadata(metadata)
