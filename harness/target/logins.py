@@ -23,6 +23,7 @@ from harness.target.requests import PERSON, RequestTemplate, checked, read_path,
 from harness.target.template import Template
 
 WAYS = ("password", "tokens", "mint", "function")
+CSV_SEPARATORS = ",;\t"
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384")
 
 
@@ -212,13 +213,14 @@ def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[st
     try:
         text = path.read_text("utf-8-sig")
         if path.suffix.lower() == ".csv":
-            rows = list(csv.DictReader(text.splitlines(), strict=True, skipinitialspace=True))
+            lines = text.splitlines()
+            between = max(CSV_SEPARATORS, key=lines[0].count) if lines else ","
+            rows = list(csv.DictReader(lines, strict=True, skipinitialspace=True, delimiter=between))
         elif text.lstrip().startswith("["):
             rows = from_json(text)
         else:
             lines = [line.strip() for line in text.splitlines() if line.strip()]
-            commas = {line.count(",") for line in lines if not line.startswith("{")}
-            if len(lines) > 1 and len(commas) == 1 and commas != {0}:
+            if _looks_like_csv(lines, plain):
                 # Else headers and passwords would become names, and names are shown.
                 table.fault(key, f"looks like CSV; name it *.csv and give it a header ({path})", "email,secret")
                 return None
@@ -231,10 +233,28 @@ def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[st
     if not rows or not all(isinstance(row, dict) for row in rows):
         table.fault(key, f"holds no rows ({path})", 'one token a line, or [{"token": "…", "user_id": "…"}]')
         return None
+    if plain == "name" and (nameless := _nameless(rows)):
+        # its columns are not told: where the header is missing they are somebody's name and password
+        problem = f"has neither a name nor an email in row {nameless}; a CSV file names its columns in its first line"
+        table.fault(key, f"{problem} ({path})", "name,email,secret")
+        return None
     if path.suffix.lower() == ".csv" and (ragged := _ragged(rows)):
         table.fault(key, f"has another number of fields than its header in row {ragged} ({path})", "name,email,secret")
         return None
     return list(rows)
+
+
+def _looks_like_csv(lines: Sequence[str], plain: str) -> bool:
+    """Every line has equally many of some separator. A token may have colons, a name has none."""
+    texts = [line for line in lines if not line.startswith("{")]
+    separators = CSV_SEPARATORS + "|" + (":" if plain == "name" else "")
+    counts = ({line.count(separator) for line in texts} for separator in separators)
+    return len(texts) > 1 and any(len(count) == 1 and count != {0} for count in counts)
+
+
+def _nameless(rows: Sequence[Mapping[str | None, Any]]) -> int:
+    """The first row, counted from 1, that names nobody; 0: none."""
+    return next((n for n, row in enumerate(rows, 1) if not (row.get("name") or row.get("email"))), 0)
 
 
 def _ragged(rows: Sequence[Mapping[str | None, Any]]) -> int:

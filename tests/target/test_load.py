@@ -79,6 +79,13 @@ def test_accounts_in_csv(write: Callable[[str], Path], tmp_path: Path, header: s
         ("people.csv", "email,password\n", "holds no rows"),
         ("people.csv", 'email,password\n"a,b\n', "cannot be read"),
         ("people.txt", "email,password\na@x,pw-1\n", "looks like CSV; name it *.csv"),
+        ("people.txt", "a@x;pw-1\nb@x;pw-2\n", "looks like CSV; name it *.csv"),
+        ("people.txt", "a@x\tpw-1\nb@x\tpw-2\n", "looks like CSV; name it *.csv"),
+        ("people.txt", "ann:pw-1\nbob:pw-2\n", "looks like CSV; name it *.csv"),
+        ("people.csv", "a@x,pw-1\nb@x,pw-2\n", "has neither a name nor an email in row 1"),
+        ("people.csv", "user,password\nann,pw-1\n", "has neither a name nor an email in row 1"),
+        ("people.json", '[{"user": "ann", "password": "pw-1"}]', "has neither a name nor an email in row 1"),
+        ("people.json", "[" * 100_000, "cannot be read"),
     ],
 )
 def test_accounts_that_are_not_understood(
