@@ -101,8 +101,8 @@ class Convergence(Together):
     it was ever shown any. A change less than the bound before the end is still on its way. Users who did not stay
     members of the conversation are not compared: not all of their devices could learn of it.
 
-    Memberships and permissions concern everybody: once the bound has passed after a change, each answer and each push
-    shows that change or a later one (`checks.standing`)."""
+    Memberships, permissions and names of conversations concern everybody: once the bound has passed after a change,
+    each answer and each push shows that change or a later one (`checks.standing`)."""
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
         if self.contract.shared_state_s is None:
@@ -113,8 +113,12 @@ class Convergence(Together):
         for look, newest in old_standings(world, wait_ns, bound_ns, end):
             self.examined += 1
             if newest is not None:
-                facts = {"author": world.roster.user_of.index(look.user), "state": look.state, "conv": look.conv}
-                self.wrong("standing-old", newest.rec, look.rec, place=look.place, **facts, **_reader(look))
+                facts = {"state": look.state, "conv": look.conv, "place": look.place, **_reader(look)}
+                if look.state == State.TITLE:
+                    self.wrong("title-old", newest.rec, look.rec, **facts)
+                else:
+                    author = world.roster.user_of.index(look.user)
+                    self.wrong("standing-old", newest.rec, look.rec, author=author, **facts)
         devices, gone = _live(world, shared, wait_ns), members_gone(world)
         for key, looks in sorted(shared.looks.items()):
             shown, conv, changes = _shown(looks), looks[0].conv, shared.changes.get(key, [])

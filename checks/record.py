@@ -147,6 +147,7 @@ class State(IntEnum):
     EDIT = 4  # the text of a message after an edit
     MEMBERSHIP = 5
     PERMISSIONS = 6
+    TITLE = 7  # what a conversation is called; it has no author
 
 
 class FaultKind(IntEnum):

@@ -59,8 +59,8 @@ class _Cook:
         """What is changed or seen: a mark of the client's own user, or a message."""
         rng = self.rng
         if rng.random() < 0.2:
-            state = rng.choice((State.MEMBERSHIP, State.PERMISSIONS))
-            return {"proc": int(state), "author": rng.randrange(self.clients), "conv": 0}
+            state = rng.choice((State.MEMBERSHIP, State.PERMISSIONS, State.TITLE))
+            return {"proc": int(state), "author": rng.randrange(self.clients), "conv": rng.randrange(2)}
         if rng.random() < 0.5:
             return {"proc": int(State.READ_MARK), "author": client, "conv": rng.randrange(2)}
         return {"proc": int(State.EDIT), "author": rng.choice((0, 0, 0, NOBODY)), "counter": 1, "conv": 0}
