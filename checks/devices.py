@@ -35,7 +35,8 @@ class MonotonicWrites(Together):
     may be the last. An edit is known by its text; a read mark only goes forward. What was pushed is not judged here,
     nor a text whose edit may yet come on record, or was lost with the end of a journal.
 
-    Nor are two edits accepted as the same version of a message (*same-version*)."""
+    Nor are two edits accepted as the same version of a message (*same-version*), nor is one that was said to be of one
+    version accepted after another edit of that version had been (*overwrote*)."""
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
         shared, unsure = _shared(world), unrecorded(end)
@@ -62,6 +63,17 @@ class MonotonicWrites(Together):
                 self.examined += 1
                 facts = {"author": key[1], "counter": key[2], "low": change.value}
                 self.wrong("same-version", before.rec, change.rec, client=change.client, stated=before.client, **facts)
+        self._bases(key, sorted(accepted, key=lambda c: (c.value, c.rec)))
+
+    def _bases(self, key: Key, accepted: list[Change]) -> None:
+        """An edit of one version, with another one accepted between that version and its own."""
+        for at, change in enumerate(accepted):
+            if change.base:
+                self.examined += 1
+                between = [c for c in accepted[:at] if change.base < c.value < change.value]
+                if between:
+                    facts = {"author": key[1], "counter": key[2], "low": change.base, "high": between[0].value}
+                    self.wrong("overwrote", between[0].rec, change.rec, client=change.client, **facts)
 
     def _judge(self, key: Key, changes: list[Change], done: list[Change], look: Look, bound_ns: int) -> None:
         if look.state == State.EDIT:

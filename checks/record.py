@@ -272,6 +272,7 @@ SLOTS: dict[Kind, dict[str, str]] = {
     Kind.WRITE: {
         "": "a change of shared state, written when the answer was there, or when it was given up",
         "client": "who changed it",
+        "conn": "EDIT: the version that it was an edit of and no other, if that was said; 0: of any",
         "proc": "State",
         "author": "whose state (any client of that user; EDIT: the author of the message)",
         "counter": "what: EDIT: the message's counter; else the version the platform stated, 0: none",

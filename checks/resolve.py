@@ -15,6 +15,7 @@ from checks.kinds import (
     K_INVOKE,
     K_READ_END,
     K_REPLAY,
+    K_WRITE,
     LISTENED,
     MISROUTED,
     OF_MESSAGES,
@@ -208,7 +209,7 @@ def resolve(
         conv = np.int64(r["conv"])
         mids[i] = subs[i] = slots[i] = conns[i] = -1
         seen[i] = 0
-        if 0 < r["conn"] < CONN_MAX:
+        if 0 < r["conn"] < CONN_MAX and kind != K_WRITE:
             if r["conn"] >= len(connections):
                 return i
             conns[i] = connection_of(w, connections, np.int64(r["conn"]), journal, client)

@@ -16,13 +16,15 @@ Key: TypeAlias = tuple[int, ...]
 
 
 class Change(NamedTuple):
-    """A WRITE. `yes`: accepted; `no`: refused without effect; neither: nobody knows."""
+    """A WRITE. `yes`: accepted; `no`: refused without effect; neither: nobody knows. `base`: the version that an edit
+    was of and no other; 0: of any."""
 
     user: int
     client: int
     state: int
     digest: int
     value: int
+    base: int
     sent: int
     t: int
     yes: bool
@@ -80,7 +82,8 @@ class Shared:
 
 def _change(row: dict[str, int], user: int, rec: int) -> Change:
     yes, no = bool(row["flags"] & Flag.ACCEPTED), bool(row["flags"] & Flag.REFUSED)
-    return Change(user, row["client"], row["proc"], row["digest"], row["aux"], row["seq"], row["t"], yes, no, rec)
+    what = row["client"], row["proc"], row["digest"], row["aux"], row["conn"]
+    return Change(user, *what, row["seq"], row["t"], yes, no, rec)
 
 
 def _look(row: dict[str, int], user: int, rec: int) -> Look:

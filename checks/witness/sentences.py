@@ -99,6 +99,10 @@ SENTENCES: dict[tuple[str, str], str] = {
     ): "{who} read {where} up to number {seq}; number {other_seq}, {message}, had been acknowledged before",
     ("I18", "same-version"): "{who} had an edit of {message} accepted as version {low}, which an edit of {other_device}"
     " had been before",
+    (
+        "I18",
+        "overwrote",
+    ): "{who} had an edit of version {low} of {message} accepted, although version {high} had replaced it",
     ("I18", "undone"): "{place} showed {who} an old text of {message}, after a later one had been accepted",
     (
         "I18",

@@ -72,6 +72,7 @@ class _Cook:
             key = (about["author"], 1)
             again = not self.tame and rng.random() < 0.1
             self.versions[key] = value = self.versions.get(key, 1) + (not again)
+            about["conn"] = rng.choice((0, value - 1, value - 1 if self.tame else max(0, value - 2)))
         elif about["proc"] != State.READ_MARK:
             value = rng.randint(1, 3)
         elif self.tame and not flags & Flag.REFUSED:

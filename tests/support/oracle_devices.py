@@ -50,6 +50,9 @@ def monotonic_writes(h: History) -> Opinion:
         before = [w for w in edits[:at] if same(h, w, edit) and w.aux == edit.aux]
         if before and before[0].digest != edit.digest:
             examined, violations = examined + 1, violations + 1
+        if edit.conn and h.user(edit.author) is not None:
+            examined += 1
+            violations += any(same(h, w, edit) and edit.conn < w.aux < edit.aux for w in edits)
     return Opinion(examined, violations, h.contract.shared_state_s is not None)
 
 
