@@ -29,6 +29,7 @@ from harness.load.soundness import Soundness
 from harness.load.story import Story
 from harness.load.users import ChatUser
 from harness.load.web import extend
+from harness.load.web_guard import guard
 
 events: Any = locust.events
 MASTER_LEADS_S = 3.0
@@ -230,6 +231,7 @@ def _attach_conductor(life: Life) -> None:
         environment.process_exit_code = conductor.exit_code()
 
     if environment.web_ui is not None:
+        guard(environment.web_ui, environment.parsed_options)
         extend(environment.web_ui, conductor, environment.parsed_options.web_base_path)
     events.test_start.add_listener(on_start)
     events.test_stopping.add_listener(lambda **_: _finish(conductor))
