@@ -54,14 +54,14 @@ async def test_an_unknown_service_is_a_sentence_with_the_known_ones(standins: An
 
 
 @pytest.mark.parametrize("logs", ["removed", "kept", "elsewhere"])
-async def test_a_directory_is_kept_only_when_asked(standins: Any, temporary: Path, tmp_path: Path, logs: str) -> None:
+async def test_a_directory_is_kept_only_when_asked(standins: Any, temporary: Path, logs: str) -> None:
     """An ordinary end leaves nothing; neither does a service's death, unless the user wants it or its logs: then the
     error says where they are."""
     for spec in (standins.spec("fine"), standins.spec("broken", last_words="ouch")):
         directory = PlatformDirectory()
         if logs == "kept":
             directory.keep()
-        supervisor = Supervisor((spec,), directory, log_dir=tmp_path if logs == "elsewhere" else None)
+        supervisor = Supervisor((spec,), directory, log_dir=temporary / "logs" if logs == "elsewhere" else None)
         try:
             await supervisor.start()
         except ServiceDied as died:
