@@ -25,6 +25,7 @@ VERBS = {
     "probe": ("harness.target.probe", "run two users against a target file and say what can be judged"),
     "defects": ("harness.report.defects", "list the platform's defects; with --matrix show that they are found"),
     "export": ("harness.record.transfer_out", "write a run's history as Parquet or JSON lines"),
+    "clean": ("harness.report.clean", "list and remove what runs left behind on disk"),
     "import": ("harness.record.transfer_in", "make a run directory of a history recorded by any client"),
 }
 

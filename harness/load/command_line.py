@@ -13,6 +13,7 @@ from locust import User
 
 from harness.described import near
 from harness.errors import EarwitnessError, SettingsError
+from harness.load.master_watch import tie_forks
 
 DEFAULT_MASTER_PORT: Final = 5557
 _checked: list[bool] = []
@@ -43,6 +44,8 @@ def settle(options: Any) -> None:
     unknown = [name for name in options.user_classes if name not in known]
     if unknown and known:
         raise SettingsError("user classes", [f"there is no class {name!r}{near(name, known)}" for name in unknown])
+    if options.processes:
+        tie_forks()
     if options.worker:
         return
     if options.processes and options.master_port == options.master_bind_port == DEFAULT_MASTER_PORT:

@@ -22,6 +22,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from harness.errors import EarwitnessError, Exit
 from harness.load.conductor import Conductor
+from harness.load.master_watch import MasterWatch
 from harness.load.metrics import report_lag
 from harness.load.part import Part
 from harness.load.signals import SIGNALS, Interruption
@@ -29,12 +30,15 @@ from harness.load.soundness import Soundness
 from harness.load.story import Story
 from harness.load.users import ChatUser
 from harness.load.web import extend
+from harness.load.web_guard import guard
 
 events: Any = locust.events
 MASTER_LEADS_S = 3.0
 """How long a worker that got SIGTERM waits for its master to end the run."""
 LEAVE_S = 10.0
 """How long a worker that leaves alone waits for the answers of its users."""
+ORPHANED_S = 0.5
+"""The same for a worker whose master is dead: its platform has gone with the master, or nobody will judge the run."""
 
 BEGIN, HERE, EVERYONE, DRAIN, ACKED, SETTLE, DRAINED = (
     f"earwitness-{step}" for step in ("begin", "here", "everyone", "drain", "acked", "settle", "drained")
@@ -135,8 +139,22 @@ def _attach_worker(life: Life) -> None:
     runner.register_message(SETTLE, settle, concurrent=True)
     leave = _Leaving(life)
     leave.install()
-    events.quitting.add_listener(lambda **_: life.end_part())
+    watch = MasterWatch(runner, lambda: _abandon(life))
+
+    def on_quitting(**_: Any) -> None:
+        watch.close()
+        life.end_part()
+
+    events.quitting.add_listener(on_quitting)
     report_lag(life)
+
+
+def _abandon(life: Life) -> None:
+    """End a worker whose master is dead: its journal says that it left."""
+    if life.part is not None:
+        life.part.leave(ORPHANED_S)
+        life.end_part()
+    life.runner.quit()
 
 
 class _Leaving:
@@ -230,6 +248,7 @@ def _attach_conductor(life: Life) -> None:
         environment.process_exit_code = conductor.exit_code()
 
     if environment.web_ui is not None:
+        guard(environment.web_ui, environment.parsed_options)
         extend(environment.web_ui, conductor, environment.parsed_options.web_base_path)
     events.test_start.add_listener(on_start)
     events.test_stopping.add_listener(lambda **_: _finish(conductor))

@@ -64,6 +64,15 @@ def find_offer(folder: Path | None = None) -> str | None:
     return address if _answers(address) else None
 
 
+def stale_state(folder: Path) -> Path | None:
+    """Return the state file in `folder` if its platform does not answer."""
+    path = folder / STATE_FILE
+    try:
+        return path if path.exists() and not _answers(_read(path)) else None
+    except PlatformError:
+        return None  # somebody else's, or none at all
+
+
 def address_of(place: str) -> str:
     """Control address of what somebody named: an address, or the path of a state file."""
     return place if place.startswith(_SCHEME) else _read(Path(place))

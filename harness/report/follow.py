@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,8 @@ TURN_S: Final = 1.8
 """What breaks is to be told within two seconds; each turn costs some milliseconds, whether much happened or little."""
 LOOKING_SHARE: Final = 0.05
 """Of one core, at most: a verdict so far costs some milliseconds, in a run of millions of messages more."""
+GOING_ON: Final = ("running", "drained")
+"""States of a run whose process has more to write."""
 
 
 class Following:
@@ -56,8 +58,7 @@ class Following:
         led the run has ended."""
         if self._follower.closed() and KEY in self._history.run:
             return True
-        run = self._history.run
-        return run.get("state") not in ("running", "drained") or _gone(run.get("process"), run.get("process_started"))
+        return not is_going_on(self._history.run)
 
     def finish(self) -> dict[str, Any]:
         """Judge the rest; the verdict, written into the run's directory. Its folds have seen all but the end."""
@@ -107,6 +108,11 @@ def follow_by_hand(run_dir: Path) -> dict[str, Any]:
         time.sleep(TURN_S)
     print(clear, end="", file=sys.stderr, flush=True)
     return following.finish()
+
+
+def is_going_on(run: Mapping[str, Any]) -> bool:
+    """Return whether the process that leads a run lives and has not ended it yet."""
+    return run.get("state") in GOING_ON and not _gone(run.get("process"), run.get("process_started"))
 
 
 def _gone(pid: int | None, started: float | None) -> bool:

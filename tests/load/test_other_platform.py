@@ -2,40 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
-
-OTHER = Path(__file__).parents[1] / "target" / "other_chat"
-
-
-@pytest.fixture
-def other_chat(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Start the other server; gives its target file."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*args: str, file: str = "target.toml") -> Path:
-        server = subprocess.Popen(
-            [sys.executable, str(OTHER / "server.py"), "--port", "0", *args], stdout=subprocess.PIPE, text=True
-        )
-        started.append(server)
-        assert server.stdout is not None
-        port = json.loads(server.stdout.readline())["port"]
-        chat = tmp_path / "chat.toml"
-        chat.write_text((OTHER / file).read_text().replace("127.0.0.1:8765", f"127.0.0.1:{port}"))
-        shutil.copy(OTHER / "people.json", tmp_path)
-        return chat
-
-    yield start
-    for server in started:
-        server.terminate()
-        server.communicate(timeout=10)
 
 
 def test_it_passes(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
