@@ -129,10 +129,11 @@ def is_loopback(host: str) -> bool:
 
 def shown(url: str) -> str:
     """An address without what may be secret in it: user, password, query."""
-    head, separator, rest = url.partition("://")
-    place = rest.partition("?")[0].partition("#")[0]
-    host, slash, path = place.partition("/")
-    return f"{head}{separator}{host.rpartition('@')[2]}{slash}{path}"
+    head, separator, rest = url.partition("?")[0].partition("#")[0].partition("://")
+    if not separator:
+        return head
+    host, slash, path = rest.partition("/")
+    return f"{head}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def place_of(url: str) -> tuple[str, int]:
