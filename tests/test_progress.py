@@ -24,7 +24,7 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *,
 def test_words_of_others_do_not_drive_the_terminal() -> None:
     """Control characters are written out; lines and other writing stay."""
     assert progress.printable("a\x1b[2J\x07\x9b\x7f\r\u2028b\n\tnaïve 🧵") == (
-        "a\\x1b[2J\\x07\\x9b\\x7f\\x0d\\x2028b\n\tnaïve 🧵"
+        "a\\x1b[2J\\x07\\x9b\\x7f\\x0d\\u2028b\n\tnaïve 🧵"
     )
 
 

@@ -14,6 +14,7 @@ from locust import User
 from harness.described import near
 from harness.errors import EarwitnessError, SettingsError
 from harness.load.master_watch import tie_forks
+from harness.progress import say
 
 DEFAULT_MASTER_PORT: Final = 5557
 _checked: list[bool] = []
@@ -31,7 +32,7 @@ def check_when_parsed(parser: Any) -> None:
         try:
             settle(parsed)
         except EarwitnessError as error:
-            print(f"earwitness: {error}", file=sys.stderr)
+            say(str(error))
             sys.exit(error.exit_code)
         return parsed
 

@@ -25,12 +25,14 @@ from harness.load.conductor import Conductor
 from harness.load.master_watch import MasterWatch
 from harness.load.metrics import report_lag
 from harness.load.part import Part
+from harness.load.shapes import limited_to
 from harness.load.signals import SIGNALS, Interruption
 from harness.load.soundness import Soundness
 from harness.load.story import Story
 from harness.load.users import ChatUser
 from harness.load.web import extend
 from harness.load.web_guard import guard
+from harness.progress import say, show_logs
 
 events: Any = locust.events
 MASTER_LEADS_S = 3.0
@@ -91,6 +93,7 @@ class Life:
 
 def attach(environment: Any, told: Story) -> None:
     """Listener of Locust's `init`: take the role that this process has. Faults end with a sentence and exit 2."""
+    show_logs()
     life = Life(environment, told)
     environment.earwitness = life
     life.soundness.attach(environment)
@@ -199,7 +202,7 @@ def _interruptible() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def on_interrupt(number: int, frame: Any) -> None:
-        print("earwitness: interrupted before the run began.", file=sys.stderr)
+        say("interrupted before the run began.")
         sys.exit(128 + number)
 
     # nohup, or a shell's background job, meant that a signal is to be ignored
@@ -219,8 +222,11 @@ def _attach_conductor(life: Life) -> None:
         with _interruptible():
             life.conductor = conductor = Conductor(life, environment.parsed_options)
     except EarwitnessError as error:
-        print(f"earwitness: {error}", file=sys.stderr)
+        say(str(error))
         sys.exit(error.exit_code)
+    target = conductor.under_test.target
+    if target.max_users is not None:
+        environment.dispatcher_class = limited_to(target.max_users, target.name)
     if isinstance(runner, MasterRunner):
         runner.register_message(HERE, lambda msg, **_: conductor.part_is_here(msg.node_id, msg.data["users"]))
         runner.register_message(ACKED, lambda msg, **_: conductor.heard_back(ACKED, msg.node_id, msg.data))
@@ -235,7 +241,7 @@ def _attach_conductor(life: Life) -> None:
             interruption.install()
             conductor.begin()
         except EarwitnessError as error:
-            print(f"earwitness: {error}", file=sys.stderr)
+            say(str(error))
             conductor.worst = error.exit_code
             if environment.parsed_options.headless:
                 gevent.spawn(runner.quit)
@@ -259,7 +265,7 @@ def _attach_conductor(life: Life) -> None:
 def _end_all(conductor: Conductor, environment: Any) -> None:
     """End this process in order after a signal: with a verdict if a run is on, with a sentence if none has begun."""
     if conductor.run is None and not conductor.runs and environment.parsed_options.headless:
-        print("earwitness: interrupted before the run began.", file=sys.stderr)
+        say("interrupted before the run began.")
         conductor.close()
         # Locust's main greenlet may be waiting for workers, and has no other way out.
         gevent.kill(gevent.get_hub().parent, SystemExit(128 + int(conductor.interrupted_by or signal.SIGINT)))
@@ -274,7 +280,7 @@ def _finish(conductor: Conductor) -> None:
     try:
         conductor.finish()
     except EarwitnessError as error:
-        print(f"earwitness: {error}", file=sys.stderr)
+        say(str(error))
         conductor.worst = error.exit_code
     except Exception:
         traceback.print_exc()

@@ -16,7 +16,7 @@ from typing import Any, Final
 from checks.contract import Contract, ContractError
 from checks.roster import Origin, Roster
 from harness.errors import RecordError
-from harness.progress import Progress
+from harness.progress import Progress, show
 from harness.record.columns import SCHEMA
 from harness.record.derived import Members, derived_roster, members_of
 from harness.record.drafts import IMPORT, drafted, remove
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     count = import_history(args.file, args.output, args.contract)
-    print(f"{count:,} records of {args.file} → {args.output}. Judge them: earwitness check {args.output}")
+    show(f"{count:,} records of {args.file} → {args.output}. Judge them: earwitness check {args.output}")
     return 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from harness.errors import RecordError
-from harness.progress import Progress
+from harness.progress import Progress, show
 from harness.record.columns import COLUMNS, NUMBERS, SCHEMA, Columns
 from harness.record.drafts import drafted
 from harness.record.history import BATCH_RECORDS, History, open_history
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     count = export(args.run, args.output)
-    print(f"{count:,} records of {args.run} → {args.output}")
+    show(f"{count:,} records of {args.run} → {args.output}")
     return 0
 
 

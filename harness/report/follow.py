@@ -12,6 +12,7 @@ from typing import Any, Final
 import psutil
 
 from harness.errors import RecordError
+from harness.progress import printable
 from harness.record.evidence import KEY
 from harness.record.history import Follower
 from harness.record.rundir import write_whole
@@ -95,7 +96,7 @@ def follow_by_hand(run_dir: Path) -> dict[str, Any]:
     clear = "\r\033[K" if screen else ""
 
     def say(line: str) -> None:
-        print(f"{clear}earwitness: {line}", file=sys.stderr, flush=True)
+        print(f"{clear}earwitness: {printable(line)}", file=sys.stderr, flush=True)  # noqa: T201
 
     following = Following(run_dir, say, publish=False)
     told, next_line = -1, 0.0
@@ -104,9 +105,9 @@ def follow_by_hand(run_dir: Path) -> dict[str, Any]:
         if following.live.records != told and time.monotonic() >= next_line:
             told, next_line = following.live.records, time.monotonic() + (0 if screen else 5)
             end = "" if screen else "\n"
-            print(f"{clear}earwitness: {following.live.summary()}", end=end, file=sys.stderr, flush=True)
+            print(f"{clear}earwitness: {printable(following.live.summary())}", end=end, file=sys.stderr, flush=True)  # noqa: T201
         time.sleep(TURN_S)
-    print(clear, end="", file=sys.stderr, flush=True)
+    print(clear, end="", file=sys.stderr, flush=True)  # noqa: T201
     return following.finish()
 
 

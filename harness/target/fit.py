@@ -46,9 +46,9 @@ def fit(path: Path, step_s: float = STEP_S) -> dict[str, Any]:
 
 def main() -> int:
     try:
-        print(json.dumps(fit(Path(sys.argv[1]))))
+        print(json.dumps(fit(Path(sys.argv[1]))))  # noqa: T201 (for a program)
     except EarwitnessError as error:
-        print(json.dumps({"fault": str(error), "notes": []}))
+        print(json.dumps({"fault": str(error), "notes": []}))  # noqa: T201 (for a program)
     except KeyboardInterrupt:  # the load says so
         return Exit.INTERRUPTED
     return 0

@@ -48,7 +48,7 @@ class GenericTarget:
         self.says_joined = description.frames.joins
         self.rooms_exist = bool(description.rooms.existing)
         self.names_rooms = description.rooms.room_id is not None
-        self.ca_file = description.ca_file
+        self.network = description.network
         self.databases: Mapping[Place, DatabaseQuery] = description.databases
         self.faults: Mapping[str, FaultCommands] = description.faults
         self._accounts = tuple(
@@ -202,7 +202,7 @@ class GenericTarget:
             headers=self._shown(credentials, shown),
             subprotocols=tuple(template.render(values) for template in shown.subprotocols),
             first_frames=tuple(first),
-            ca_file=self.ca_file,
+            network=self.network,
             welcome=self._d.frames.welcomes,
         )
 

@@ -95,12 +95,14 @@ import sys, time; sys.path.insert(0, {str(__file__.rpartition("/")[0])!r})
 from conftest import ListJournal, encode, hear
 from harness.client.blocking import Connection
 from harness.client.events import Handshake
+from harness.client.network import Network
 from harness.client.session import ChatSession
 from harness.client.tally import Tally
+network = Network(ca_file={certificates.authority!r})
 for url in ({server.url + "/echo"!r}, {server.secure_url + "/echo"!r}):
     session = ChatSession(client=1, tag="run1", journal=ListJournal(), hear=hear, encode=encode, rooms={{"a": 0}},
                           tally=Tally(), ack_by_echo=True)
-    connection = Connection(session, Handshake(url=url, welcome=False, ca_file={certificates.authority!r}))
+    connection = Connection(session, Handshake(url=url, welcome=False, network=network))
     connection.open()
     for _ in range(10):
         connection.send(session.send(time.monotonic_ns(), "a", "hello" * 1000))
