@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -22,6 +21,7 @@ from gevent.event import Event
 from zmq.utils.monitor import parse_monitor_message
 
 from harness.errors import Exit
+from harness.progress import say
 
 LOOK_S: Final = 0.25
 RETURN_S: Final = 1.5
@@ -70,7 +70,7 @@ class MasterWatch:
 
     def _await_end(self) -> None:
         self._gone.wait()
-        print("earwitness: the master has ended without a word, so this load process ends too.", file=sys.stderr)
+        say("the master has ended without a word, so this load process ends too.")
         signal.setitimer(signal.ITIMER_REAL, END_S)
         self._end()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.errors import EarwitnessError, Exit, RecordError
 from harness.platform import offer, pgtemplate, remains
-from harness.progress import printable
+from harness.progress import printable, show
 from harness.record import drafts
 from harness.record.rundir import LATEST, RUN_FILE, read_json
 from harness.report.follow import GOING_ON, is_going_on
@@ -60,18 +60,18 @@ def run(args: argparse.Namespace) -> int:
     removed, failed, freed = 0, 0, 0
     for left in found(args.runs, args.exports, unfinished=args.unfinished):
         size = size_of(left.path)
-        print(f"{left.path}: {left.what}, {size / 1e6:.1f} MB")
+        show(f"{left.path}: {left.what}, {size / 1e6:.1f} MB")
         if args.dry_run or left.remove is None:
             continue
         if trouble := _removed(left):
             failed += 1
-            print(f"  could not be removed: {trouble}")
+            show(f"  could not be removed: {trouble}")
         else:
             removed, freed = removed + 1, freed + size
     if args.dry_run:
-        print("nothing was removed (--dry-run)")
+        show("nothing was removed (--dry-run)")
     else:
-        print(f"removed: {removed}, {freed / 1e6:.1f} MB" if removed or failed else "nothing to remove")
+        show(f"removed: {removed}, {freed / 1e6:.1f} MB" if removed or failed else "nothing to remove")
     return Exit.CANNOT_RUN if failed else Exit.PASS
 
 
