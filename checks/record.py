@@ -25,6 +25,7 @@ Strings nobody planned are interned per journal to ids from `FOREIGN` upwards (s
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
+from zlib import crc32
 
 import numpy as np
 
@@ -50,6 +51,9 @@ RECORD = np.dtype(
 RECORD_STRUCT = "<qBBBBIIIIIqqIIQ"
 RECORD_BYTES = 64
 assert RECORD.itemsize == RECORD_BYTES
+
+CONN_MAX = 1 << 24
+"""Connection numbers from here on are taken for none: a stray number must not make a table grow without bound."""
 
 FOREIGN = 1 << 31
 """Ids from here on are journal-local strings, not numbers of the plan."""
@@ -339,3 +343,8 @@ def empty(n: int) -> np.ndarray:
     records["aux"] = NONE
     records["index"] = np.arange(1, n + 1)
     return records
+
+
+def page_digest(numbers: np.ndarray) -> int:
+    """Return the CRC-32 of a page's numbers in the order in which it showed them, as `digest` of READ keeps it."""
+    return crc32(np.asarray(numbers, "<i8").tobytes())

@@ -22,8 +22,8 @@ from checks.kinds import (
     UNTRUSTED,
 )
 from checks.learn import learn, learn_content, learn_sequence
+from checks.record import CONN_MAX
 from checks.tables import (
-    CONN_MAX,
     COUNTER_MAX,
     DISPUTED,
     MISPLACED,

@@ -12,8 +12,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from checks import record
-from checks.record import NOBODY, NONE, RECORD, Flag, Kind, State
-from checks.tables import CONN_MAX
+from checks.record import CONN_MAX, NOBODY, NONE, RECORD, Flag, Kind, State
 from harness.record.columns import ABSENT, ENUMS, FLAG_BITS, GENERIC, KINDS, MESSAGE_KINDS, OWN, TEXTS
 from harness.record.journal import Journal
 
