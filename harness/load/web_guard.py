@@ -75,7 +75,8 @@ class Names:
             name = _host_of(f"//{host}") or "an empty Host"
             return f"This server is not known as {name}. Ask it as 127.0.0.1, or start it with --web-names {name}."
         if origin is not None and not self.allow(origin, host):
-            return f"A page of {origin} may not ask this server. A proxy's name is allowed with --web-names NAME."
+            page = "without an address" if origin in ("", "null") else f"of {origin}"
+            return f"A page {page} may not ask this server. A proxy's name is allowed with --web-names NAME."
         return ""
 
 

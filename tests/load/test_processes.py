@@ -111,6 +111,35 @@ Event().wait(60)
     assert time.monotonic() - begin < 30
 
 
+def test_a_master_and_its_forked_workers_agree_on_where_they_meet(port: int) -> None:
+    """On a free port of their own, or where either of them was told to."""
+    code = f"""
+import locust
+from argparse import Namespace
+from harness.errors import SettingsError
+from harness.load.command_line import settle
+
+def settled(**given):
+    options = dict(user_classes=[], worker=False, master=False, processes=2, headless=True, master_host="127.0.0.1",
+                   master_bind_host="127.0.0.1", master_port=5557, master_bind_port=5557)
+    settle(found := Namespace(**(options | given)))
+    return found.master_host, found.master_port, found.master_bind_port
+
+one, other = settled(), settled()
+assert one[1] == one[2] != other[1] == other[2] and 5557 not in one + other
+assert settled(master_bind_port={port}) == settled(master_port={port}) == ("127.0.0.1", {port}, {port})
+assert settled(master_bind_host="127.0.0.2", master_port={port}) == ("127.0.0.2", {port}, {port})
+assert settled(master_bind_host="*", master_port={port})[0] == "127.0.0.1"
+try:
+    settled(master_bind_port={port}, master_port=9)
+except SettingsError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert f"{port} is not the port of its forked workers, --master-port 9; name one of the two" in done.stdout
+
+
 def test_two_runs_side_by_side_share_no_worker(
     command: Callable[..., list[str]],
     environment: Callable[..., dict[str, str]],
