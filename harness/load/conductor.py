@@ -32,6 +32,7 @@ from harness.load.shapes import Foreseen, foreseen_of, shape_of
 from harness.load.signals import Interruption
 from harness.load.under_test import UnderTest
 from harness.platform.faults.orders import links_needed
+from harness.platform.tether import dies_with_parent
 from harness.progress import say, show
 from harness.record.evidence import conclude
 from harness.record.rundir import RunDirectory
@@ -296,7 +297,10 @@ class Conductor:
         command = [sys.executable, "-m", "harness.target.collect", str(run.path)]
         try:
             environment = {**os.environ, **self.under_test.environment()}
-            subprocess.run(command, timeout=COLLECT_DEADLINE_S, check=False, start_new_session=True, env=environment)
+            subprocess.run(
+                command, timeout=COLLECT_DEADLINE_S, check=False, start_new_session=True, env=environment,
+                preexec_fn=dies_with_parent(),
+            )  # fmt: skip
         except subprocess.TimeoutExpired:
             say("the final state could not be read in time")
 

@@ -21,6 +21,7 @@ from harness.platform.faults import Planned
 from harness.platform.faults.orders import faults_of
 from harness.platform.launch import Platform, launch, offered
 from harness.platform.links import matching
+from harness.platform.tether import dies_with_parent
 from harness.progress import say
 from harness.settings import load_settings
 from harness.target.addresses import check_here
@@ -90,7 +91,9 @@ class UnderTest:
         path = self.description["path"]
         command = [sys.executable, "-m", "harness.target.fit", path]
         try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, timeout=REHEARSAL_S, check=False)
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, timeout=REHEARSAL_S, check=False, preexec_fn=dies_with_parent()
+            )
             found = json.loads(done.stdout)
         except (subprocess.TimeoutExpired, ValueError):
             found = {"fault": "", "notes": ["The target file could not be tried before the load."]}
