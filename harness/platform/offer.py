@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.errors import PlatformError
+from harness.platform.ports import HOST
 
 VARIABLE = "EARWITNESS_PLATFORM"
 STATE_FILE = ".earwitness-platform.json"
@@ -93,8 +94,10 @@ def _read(path: Path) -> str:
 
 def _answers(address: str) -> bool:
     parts = urlsplit(address)
+    if parts.hostname != HOST:  # a variable must not make this machine connect to another one
+        return False
     try:
-        socket.create_connection((parts.hostname, parts.port), timeout=2).close()
+        socket.create_connection((HOST, parts.port), timeout=2).close()
     except (OSError, ValueError):
         return False
     return True

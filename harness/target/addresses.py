@@ -16,6 +16,7 @@ from harness.errors import TargetError
 from harness.target.protocol import DatabaseQuery
 from harness.target.requests import RequestTemplate, address_fault, is_absolute
 
+DATABASE = "postgres"
 KEPT_HOSTS = 5
 """Hosts that a sentence names; a file may have many."""
 
@@ -90,7 +91,7 @@ def all_addresses(
     found += [Address(one.where, one.url.prefix) for one in requests if is_absolute(one.url.prefix)]
     for place, query in databases.items():
         key = f"databases.{place.name.lower().removesuffix('_database')}.dsn"
-        found += [Address(key, f"postgres://{host}") for host in _database_hosts(query.dsn)]
+        found += [Address(key, f"{DATABASE}://{host}") for host in _database_hosts(query.dsn)]
     return tuple(address for address in found if address.url)
 
 
@@ -124,7 +125,7 @@ def check_addresses(
         scheme, host = urlsplit(address.url).scheme, host_of(address.url)
         if not is_loopback(host):
             away.setdefault(host, address.key)
-        if scheme != "postgres":
+        if scheme != DATABASE:
             secure = secure or scheme in SECURE
             proxy_of(address.url)
     missing = [
@@ -142,6 +143,14 @@ def _named(away: Mapping[str, str]) -> str:
     hosts = [f"{host} ({key})" for host, key in list(away.items())[:KEPT_HOSTS]]
     more = f" and {len(away) - KEPT_HOSTS} more" if len(away) > KEPT_HOSTS else ""
     return f"{', '.join(hosts)}{more} {'is' if len(away) == 1 else 'are'} not this machine"
+
+
+def proxied(addresses: Iterable[Address]) -> list[str]:
+    """A sentence about each host that is reached through a proxy: it is measured together with the platform."""
+    ways = {host_of(one.url): proxy_of(one.url) for one in addresses if urlsplit(one.url).scheme != DATABASE}
+    return [
+        f"{host} is reached through {way}: what it does counts as the platform's." for host, way in ways.items() if way
+    ]
 
 
 def check_here(named: Mapping[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -14,6 +15,8 @@ from gevent.exceptions import BlockingSwitchOutError
 from harness.client.blocking import Connection
 from harness.client.events import Handshake
 from harness.client.link import Transport
+
+HERE = Path(__file__).parent
 
 
 def connect(stage: Any, url: str, **options: Any) -> Connection:
@@ -91,7 +94,7 @@ def test_it_works_under_locusts_monkey_patch(server: Any, certificates: Any) -> 
     """In a patched process, with and without TLS: the same callbacks, nothing switches inside them."""
     program = f"""
 from gevent import monkey; monkey.patch_all()
-import sys, time; sys.path.insert(0, {str(__file__.rpartition("/")[0])!r})
+import sys, time; sys.path[:0] = {[str(HERE), str(HERE.parent / "support")]!r}
 from conftest import ListJournal, encode, hear
 from harness.client.blocking import Connection
 from harness.client.events import Handshake

@@ -189,6 +189,27 @@ def test_a_stop_before_the_planned_end(
     assert verdict["headline"] in log.read_text()
 
 
+def test_more_users_than_allowed(
+    command: Callable[..., list[str]],
+    environment: Callable[..., dict[str, str]],
+    other_chat: Callable[..., Path],
+    port: int,
+    tmp_path: Path,
+) -> None:
+    """`max_users` holds also for whoever raises their number later: the form is refused and changes nothing."""
+    file = other_chat()
+    file.write_text("max_users = 3\n" + file.read_text())
+    arguments = command("--target", str(file), story="tests/load/stories/talking.py")
+    with web_ui(arguments, environment(), port, tmp_path / "locust.log", 0) as ui:
+        for users, allowed in ((4, False), (3, True), (4, False)):
+            answer = ui.post("/swarm", data={"user_count": users, "spawn_rate": 10}).json()
+            assert answer["success"] is allowed
+            assert allowed or "other chat allows 3 users (max_users), 4 were asked for" in answer["message"]
+        _until(lambda: _live(ui, lambda told: told["messages"]["heard"] > 0), 60)
+        assert ui.get("/stats/requests").json()["user_count"] == 3
+        assert ui.post("/stop").json()["success"] is True
+
+
 def test_what_breaks_stands_in_the_tab(
     command: Callable[..., list[str]],
     runs: Path,
