@@ -6,8 +6,7 @@ Reads what `earwitness export` writes, and JSON lines with only the needed field
 from __future__ import annotations
 
 import argparse
-import shutil
-import stat
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,15 +15,16 @@ from checks.contract import Contract, ContractError
 from checks.roster import Origin, Roster
 from harness.described import first_sentence, from_json, read_toml
 from harness.errors import RecordError, SettingsError
-from harness.progress import Progress
+from harness.progress import Progress, show
 from harness.record.columns import SCHEMA
 from harness.record.derived import Members, derived_roster, members_of
+from harness.record.drafts import IMPORT, drafted, remove
 from harness.record.evidence import KEY, conclude
 from harness.record.forms import JOURNAL, fault_of_run
 from harness.record.journal import Journal
 from harness.record.latencies import fault_of_latencies
 from harness.record.plain import RowError, Rows
-from harness.record.rundir import CHECKSUM, RunDirectory
+from harness.record.rundir import CHECKSUM, RUN_FILE, RunDirectory
 from harness.record.transfer_out import require_pyarrow
 
 HELP = "make a run directory of a history recorded by any client"
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     count = import_history(args.file, args.output, args.contract)
-    print(f"{count:,} records of {args.file} → {args.output}. Judge them: earwitness check {args.output}")
+    show(f"{count:,} records of {args.file} → {args.output}. Judge them: earwitness check {args.output}")
     return 0
 
 
@@ -49,8 +49,27 @@ def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> i
     and line, what was expected; then nothing is left behind."""
     promises = read_contract(contract).to_dict() if contract is not None else None
     existed = run_dir.exists()
-    mode = stat.S_IMODE(run_dir.stat().st_mode) if existed else 0
-    directory = RunDirectory.at(run_dir)
+    RunDirectory.require_free(run_dir)
+    moved: list[Path] = []
+    try:
+        with drafted(run_dir / IMPORT, folder=True) as draft:
+            count = _read(file, RunDirectory.at(draft), promises)
+            for path in sorted(draft.iterdir(), key=lambda path: path.name == RUN_FILE):  # which makes it a run: last
+                moved.append(path.rename(run_dir / path.name))
+    except BaseException as error:
+        for path in moved:
+            remove(path)
+        if not existed:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                run_dir.rmdir()
+        if isinstance(error, OSError):
+            raise RecordError(f"Cannot make the run directory {run_dir}: {error.strerror or error}.") from error
+        raise
+    return count
+
+
+def _read(file: Path, directory: RunDirectory, promises: dict[str, Any] | None) -> int:
+    """Fill `directory` with the history in `file`; returns the number of records. RecordError."""
     importer = _Import(directory)
     try:
         with Progress(f"reading {file}", file.stat().st_size if file.is_file() else 0) as progress:
@@ -62,9 +81,6 @@ def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> i
         importer.finish(file, promises)
     except BaseException:
         importer.abandon()
-        shutil.rmtree(run_dir)
-        if existed:
-            run_dir.mkdir(mode=mode)
         raise
     return importer.count
 

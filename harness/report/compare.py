@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import Exit, RecordError, SettingsError
+from harness.progress import show, show_json
 from harness.record.history import History, open_history
 from harness.record.rundir import read_json
 from harness.report.measures import Times
@@ -51,11 +51,11 @@ def run(args: argparse.Namespace) -> int:
     if not rows:
         raise SettingsError("compare", [f"the runs have no figure in common that lasted {ENOUGH} s in both"])
     if args.json:
-        print(json.dumps({"differ": differences(before, after), "rows": rows}, indent=1))
+        show_json({"differ": differences(before, after), "rows": rows})
     else:
         for what in differences(before, after):
-            print(f"not alike: {what}")
-        print("\n".join(_line(row) for row in rows))
+            show(f"not alike: {what}")
+        show("\n".join(_line(row) for row in rows))
     return Exit.THRESHOLD if any(row["word"] == "slower" for row in rows) else Exit.PASS
 
 
