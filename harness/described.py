@@ -106,7 +106,7 @@ class Table:
         elif source == "file":
             try:
                 value = (Path(self.faults.where).parent / place).read_text("utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
+            except (OSError, ValueError) as error:  # no text, or no name that a file can have
                 self.fault(name, f"cannot be read ({place}: {type(error).__name__})", f'{name} = "{example}"')
         else:
             self.fault(name, "is written out; secrets come from the environment or a file", f'{name} = "{example}"')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,7 @@ def test_promises_that_no_platform_can_break(value: float) -> None:
 def test_a_terminal_that_knows_only_ascii(tmp_path: Path) -> None:
     """Names and texts of a platform are written out, and the verdict is the same."""
     rows = plain_history()
+    rows[1]["run"]["story"] = "half a character: \ud800"
     rows[0]["roster"]["members"]["g\u00e9n\u00e9ral \U0001f9f5"] = rows[0]["roster"]["members"].pop("general")
     text = "\n".join(map(as_json, rows)).replace('"general"', '"g\\u00e9n\\u00e9ral \\ud83e\\uddf5"')
     (tmp_path / "h.jsonl").write_text(text)
@@ -101,4 +103,5 @@ def test_a_terminal_that_knows_only_ascii(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     assert done.returncode in (0, 1, 3), done.stderr
     assert done.stdout.isascii()
+    assert "\ud800" in json.loads((tmp_path / "run" / "verdict.json").read_bytes())["story"]
     assert "\\u" in done.stdout or "\\x" in done.stdout

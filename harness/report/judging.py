@@ -159,12 +159,13 @@ def told_of(
 
 
 def write_verdict(run_dir: Path, verdict: Mapping[str, Any], text: str) -> None:
-    """verdict.txt, junit.xml, verdict.json and the drawn witnesses, each whole or not at all."""
+    """verdict.txt, junit.xml, verdict.json and the drawn witnesses, each whole or not at all. Halves of characters,
+    which UTF-8 has no bytes for, are written out as JSON has them."""
     _draw(run_dir, verdict)
     files = {
-        "verdict.txt": text.encode() + b"\n",
+        "verdict.txt": text.encode(errors="backslashreplace") + b"\n",
         "junit.xml": junit_xml(verdict),
-        "verdict.json": json.dumps(verdict, indent=1, ensure_ascii=False).encode() + b"\n",
+        "verdict.json": json.dumps(verdict, indent=1, ensure_ascii=False).encode(errors="backslashreplace") + b"\n",
     }
     for name, data in files.items():
         write_whole(run_dir / name, data)
