@@ -14,7 +14,7 @@ from checks.roster import Roster
 from harness.errors import RecordError
 from harness.record.evidence import KEY, ROSTER, damaged_files, examine
 from harness.record.journal import DATA_SUFFIX, NAMES_SUFFIX
-from harness.record.reading import DataFile, JournalView, Remap, measure, read_batches
+from harness.record.reading import DataFile, JournalView, Remap, measure, read_batches, read_beyond
 from harness.record.rundir import CHECKSUM, RUN_FILE, fault_of_run, read_json, read_run
 from harness.record.sidecar import Sidecar
 
@@ -79,6 +79,18 @@ class History:
             if view.count:
                 with DataFile(view.path) as data:
                     yield from read_batches(number, view, data, 0, size, remap)
+
+    @property
+    def stretches(self) -> list[tuple[int, int, int]]:
+        """Journal, first and last index of each row of sound blocks behind damage. In `beyond` they are journals of
+        their own, numbered behind `journals` in this order."""
+        return [(n, *rows) for n, view in enumerate(self.journals) for rows in view.stretches()]
+
+    def beyond(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
+        """The records of all `stretches`."""
+        remap = Remap(self.journals)
+        for number, (owner, first, last) in enumerate(self.stretches, len(self.journals)):
+            yield from read_beyond(number, owner, self.journals[owner], (first, last), size, remap)
 
     def infos(self) -> list[JournalInfo]:
         """For the judge, in the order of `journals`. Damaged records are counted once `batches` has been read."""

@@ -7,6 +7,7 @@ for the whole file. `block` lines are the seals of the data file (see `harness.r
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -71,6 +72,10 @@ class Chain:
         self.last = self._next
 
 
+def _block(seal: Mapping[str, Any]) -> Block:
+    return Block(*(int(seal[name]) for name in ("number", "first", "count", "crc32")))
+
+
 @dataclass(slots=True)
 class Sidecar:
     """What the lines of one `NAME.names.jsonl` say so far. `read` may be called again while the file grows.
@@ -128,6 +133,30 @@ class Sidecar:
                 self.footer = None
                 return
 
+    def behind_damage(self, end: str) -> list[Block]:
+        """Seals that stand behind the damage, where the file ends with the chain `end`. Read from the last line
+        back, each chain vouches for the one before it. RecordError if the file cannot be read."""
+        try:
+            lines = self.path.read_bytes().split(b"\n")[:-1]
+        except OSError as error:
+            raise RecordError(f"Cannot read {self.path}: {error.strerror}.") from error
+        blocks: list[Block] = []
+        expected = end
+        for line in reversed(lines):
+            head, mark, chain = line[:-_CHAIN_BYTES], line[-_CHAIN_BYTES:].startswith(_CHAIN), line[-66:-2]
+            if not mark or chain != expected.encode():
+                break
+            number = len(lines)
+            lines.pop()
+            before = lines[-1][-66:-2].decode(errors="replace") if lines else _START
+            if number <= self.lines or link(before, head + b"}") != expected:
+                break
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                seal = json.loads(head + b"}").get("block")
+                blocks += [] if seal is None else [_block(seal)]
+            expected = before
+        return blocks[::-1]
+
     @property
     def sealed_records(self) -> int:
         """How many records have a seal."""
@@ -174,7 +203,7 @@ class Sidecar:
             self.footer = footer
 
     def _take_block(self, seal: dict[str, Any]) -> None:
-        block = Block(*(int(seal[name]) for name in ("number", "first", "count", "crc32")))
+        block = _block(seal)
         expected = self.name, len(self.blocks) + 1, self.sealed_records + 1
         if (seal["journal"], block.number, block.first) != expected or block.count < 1:
             raise ValueError(block.number)
