@@ -20,11 +20,10 @@ from harness.errors import RecordError
 from harness.record.frames import SUFFIX as FRAMES_SUFFIX
 from harness.record.journal import NAMES_SUFFIX
 from harness.record.reading import JournalView, compared, disown, verify
-from harness.record.rundir import RunDirectory
+from harness.record.rundir import ROSTER_FILE, RunDirectory
 from harness.record.sidecar import Sidecar
 
 KEY: Final = "evidence"
-ROSTER: Final = "roster.json"
 
 
 def conclude(run: RunDirectory, **values: Any) -> None:
@@ -38,7 +37,7 @@ def conclude(run: RunDirectory, **values: Any) -> None:
 
 def _others(path: Path) -> list[Path]:
     tables, frames = (path / "tables").glob("*.jsonl"), (path / "journals").glob(f"*{FRAMES_SUFFIX}")
-    return [path / ROSTER, *sorted(tables), *sorted(frames)]
+    return [path / ROSTER_FILE, *sorted(tables), *sorted(frames)]
 
 
 def _claim(path: Path) -> dict[str, Any] | None:
@@ -108,4 +107,10 @@ def _find_beyond(view: JournalView, end: str, left: int) -> None:
 def damaged_files(path: Path, run: Mapping[str, Any]) -> list[str]:
     """Return the names of the files beside the journals that are missing or not what `run.json` states."""
     stated = run.get(KEY, {}).get("files", {})
-    return [name for name, digest in stated.items() if not (path / name).is_file() or _sha256(path / name) != digest]
+    return [name for name in stated if not as_stated(path / name, run, name)]
+
+
+def as_stated(file: Path, run: Mapping[str, Any], name: str) -> bool:
+    """Return whether a file is what `run.json` states of the one called `name`; True if it states nothing."""
+    stated = run.get(KEY, {}).get("files", {}).get(name)
+    return stated is None or (file.is_file() and _sha256(file) == stated)

@@ -189,24 +189,46 @@ def test_a_journal_of_another_run(whole: RunDirectory, record: Make, tmp_path: P
     assert said(history)[1] == "w3.ewj is no journal of this run"
 
 
-@pytest.mark.parametrize("name", ["roster.json", "tables/services.jsonl"])
-@pytest.mark.parametrize("gone", [False, True])
-def test_other_files(whole: RunDirectory, name: str, gone: bool) -> None:
-    """The roster and the tables are compared with their hashes; a damaged table counts as none."""
-    path = whole.path / name
-    if gone and name != "roster.json":  # without a roster it is no run directory
+def _change(path: Path, *, gone: bool = False) -> None:
+    if gone:
         path.unlink()
     else:
         path.write_text(path.read_text().replace("1", "2") + "\n")
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_table(whole: RunDirectory, gone: bool) -> None:
+    """Tables are compared with their hashes; a damaged one counts as none."""
+    _change(whole.path / "tables" / "services.jsonl", gone=gone)
     history = opened(whole)
-    assert said(history) == [f"{name} is missing or not what was written"]
-    assert history.roster_damaged == (name == "roster.json")
-    assert history.table("services").exists() == (name == "roster.json")
+    assert said(history) == ["tables/services.jsonl is missing or not what was written"]
+    assert not history.table("services").exists()
+
+
+@pytest.mark.parametrize("name", ["roster.json", "run.json"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_copy_stands_in(whole: RunDirectory, name: str, gone: bool) -> None:
+    """What every verdict rests on is there twice: a damaged one is named, and its copy is judged by."""
+    before = opened(whole)
+    _change(whole.path / name, gone=gone)
+    history = opened(whole)
+    assert said(history) == [f"{name} is missing or not what was written; its copy in spare/ is whole"]
+    assert (history.run, history.roster, history.roster_damaged) == (before.run, before.roster, False)
+
+
+def test_a_damaged_copy(whole: RunDirectory) -> None:
+    """Nothing rests on a copy while the file itself is whole; of a roster that is damaged twice no check fails."""
+    for name in ("roster.json", "run.json"):
+        _change(whole.path / "spare" / name)
+    assert said(opened(whole)) == []
+    _change(whole.path / "roster.json")
+    assert opened(whole).roster_damaged
 
 
 def test_a_changed_description(whole: RunDirectory) -> None:
-    """Nothing is judged by a `run.json` that somebody or something changed; its layout does not matter."""
+    """Nothing is judged by a `run.json` that was changed as its copy was; its layout does not matter."""
     path = whole.path / "run.json"
+    (whole.path / "spare" / "run.json").unlink()
     text = path.read_text()
     path.write_text(json.dumps(json.loads(text)))
     assert said(opened(whole)) == []
@@ -278,7 +300,8 @@ def test_verify(whole: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixtu
         "damaged: tables/services.jsonl is missing or not what was written",
         "not known to be whole: 2 journals, 6 blocks, 8,202 sound records, 2 other files",
     ]
-    _cut(whole.path / "run.json", 100)
+    for path in whole.path.rglob("run.json"):
+        _cut(path, 100)
     assert main(["verify", str(whole.path)]) == Exit.UNKNOWN
     assert "run.json is damaged" in capsys.readouterr().out
     assert main(["verify", str(tmp_path)]) == Exit.CANNOT_RUN
