@@ -18,10 +18,10 @@ from websockets.protocol import CLIENT, Protocol, State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
+from harness.client.bounds import bounds
 from harness.client.events import Handshake
 from harness.errors import TargetError
 
-MAX_MESSAGE_BYTES = 16 * 2**20
 NO_CLOSE = 1006
 INVALID_DATA = 1007
 TOO_BIG = 1009
@@ -77,10 +77,11 @@ class Wire:
         self,
         handshake: Handshake,
         *,
-        max_bytes: int = MAX_MESSAGE_BYTES,
+        max_bytes: int | None = None,
         extensions: Sequence[ClientExtensionFactory] | None = None,
     ) -> None:
         """Raises TargetError if the handshake's URL is none of a WebSocket."""
+        max_bytes = bounds().message_bytes if max_bytes is None else max_bytes
         client = _client_protocol(handshake, extensions, max_bytes)
         self._client: ClientProtocol | None = client
         self._library: Protocol | None = None
@@ -269,6 +270,9 @@ class Wire:
         elif frame.opcode is not Opcode.CONT:
             return
         assert self._parts is not None
+        if len(self._parts) >= bounds().fragments:  # empty ones too: the library bounds only their bytes
+            self._fail(TOO_BIG, f"a message of more than {bounds().fragments:,} fragments")
+            return
         self._parts.append(bytes(frame.data))
         if frame.fin:
             pieces, self._parts = self._parts, None
@@ -288,8 +292,13 @@ class Wire:
             self._fail_text(error)
 
     def _fail_text(self, error: UnicodeDecodeError) -> None:
+        self._fail(INVALID_DATA, f"{error.reason} at position {error.start}")
+
+    def _fail(self, code: int, reason: str) -> None:
+        if self.over:
+            return
         library = self._the_library()
-        library.fail(INVALID_DATA, f"{error.reason} at position {error.start}")
+        library.fail(code, reason)
         self.over = True
         self._collect(library, [])
 

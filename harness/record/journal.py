@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
 from checks.record import FOREIGN, RECORD_BYTES, RECORD_STRUCT
-from harness.errors import RecordError
+from harness.errors import Exceeded, RecordError
 from harness.record.sidecar import Block, Chain
 
 DATA_SUFFIX: Final = ".ewj"
@@ -51,6 +51,9 @@ STEP_RECORDS: Final = STEP_BYTES // RECORD_BYTES
 BLOCK_RECORDS: Final = 4096
 """256 KB. Small, because what stands behind a damaged block is lost to the judge; and sealed while it is in the
 processor's cache. A step holds a whole number of blocks."""
+
+NAMES_MAX: Final = 100_000
+"""Names of one journal; each stays in memory to the end of the run, here and with the judge."""
 
 NAME_CHARS: Final = 1024
 """A longer name is kept as its beginning and its digest."""
@@ -98,6 +101,7 @@ class Journal:
         self._pid = os.getpid()
         self._closed = False
         self._ids: dict[str, int] = {}
+        self.names_max = NAMES_MAX
         self._connections = itertools.count(1)
         self._names_fd = names_fd
         self._data = Pages(path, data_fd)
@@ -142,7 +146,7 @@ class Journal:
 
     def intern(self, text: str) -> int:
         """The number of a string nobody planned, ≥ `FOREIGN`; the same text always has the same one. Its line is in
-        the sidecar before this returns."""
+        the sidecar before this returns. Exceeded if there are `names_max` others."""
         known = self._ids.get(text)
         if known is None and len(text) > NAME_CHARS:
             text = _short(text)
@@ -150,6 +154,8 @@ class Journal:
         if known is not None:
             return known
         self._check()
+        if len(self._ids) >= self.names_max:
+            raise Exceeded(f"more than {self.names_max:,} names that nobody planned")
         number = FOREIGN + len(self._ids)
         self._line({"name": [number, text]})
         self._ids[text] = number

@@ -202,13 +202,15 @@ def verify(view: JournalView) -> None:
     they are."""
     if view.damaged or not view.sidecar.blocks:
         return
+    ended = False
     for block, fault in compared(view, view.sidecar.blocks):
-        if not fault and view.damaged:
-            view.beyond.append(block)
-        elif fault and not view.damaged:
-            view.condemn(f"{view.path.name}, {fault}", block.first - 1)
-        elif fault:
+        if fault and ended:
             view.faults.append(f"{view.path.name}, {fault}")
+        elif fault:
+            view.condemn(f"{view.path.name}, {fault}", block.first - 1)
+            ended = True
+        elif ended:
+            view.beyond.append(block)
 
 
 def compared(view: JournalView, blocks: Sequence[Block]) -> Iterator[tuple[Block, str]]:

@@ -1,8 +1,8 @@
 """The directory of one run: made, described and filled. See docs/architecture.md for what lies where.
 
 `run.json`, `roster.json` and the tables have one writing process each; `run.json` is replaced atomically, so a reader
-sees the old or the new one, whole. It ends with a `checksum` of the rest of its content. Every verdict rests on it and on
-the roster, so both have a copy in `spare/`, which is read where they are damaged.
+sees the old or the new one, whole. It ends with a `checksum` of the rest of its content. Every verdict rests on it and
+on the roster, so both have a copy in `spare/`, which is read where they are damaged.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What sound blocks behind a damaged one prove.
 
-A journal is judged to its first damaged block, because most checks need to know all that came before. Some violations are
-proven by the records that show them (`checks.judge.certain_alone`): for these all sound records are looked at
-once more, each row of blocks without a hole as a journal of its own whose beginning and end are missing. A violation that
+A journal is judged to its first damaged block, because most checks need to know all that came before. Some violations
+are proven by the records that show them (`checks.judge.certain_alone`): for these all sound records are looked at once
+more, each row of blocks without a hole as a journal of its own whose beginning and end are missing. A violation that
 only this second look shows is FAIL; it never makes anything better than it was.
 """
 

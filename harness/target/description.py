@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from checks.contract import Contract, ContractError
 from checks.record import Place
+from harness.client.bounds import Bounds, read_bounds
 from harness.described import Faults, Table, read_toml
 from harness.target.frames import FrameRules, read_frame_rules
 from harness.target.history import HistoryRules, read_history
@@ -60,6 +61,7 @@ class Description:
     faults: Mapping[str, FaultCommands]
     contract: Contract
     unjudged: Mapping[str, str]
+    bounds: Bounds
 
 
 def read_description(path: Path) -> Description:
@@ -94,6 +96,7 @@ def read_description(path: Path) -> Description:
         "databases": read_databases(top),
         "faults": read_fault_commands(top),
         "contract": _contract(top, path),
+        "bounds": read_bounds(top),
     }
     _consistency(top, description["contract"], history, description["resume"], description["send"], frames)
     description["unjudged"] = dict(_unjudged(top, description, frames))

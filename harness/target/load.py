@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from harness.client.bounds import use
 from harness.errors import TargetError
 from harness.target.description import read_description
 from harness.target.generic import GenericTarget
@@ -44,9 +45,11 @@ def open_target(description: Mapping[str, Any]) -> Target:
 
 
 def load_target(path: Path | str) -> GenericTarget:
-    """The target that a target.toml describes. Raises SettingsError naming every fault, TargetError if unsafe."""
+    """The target that a target.toml describes; its bounds are those of this process from now on. Raises SettingsError
+    naming every fault, TargetError if unsafe."""
     description = read_description(Path(path))
     target = GenericTarget(description)
+    use(description.bounds)
     away = [url for url in (description.http, description.socket) if url and not is_loopback(url)]
     for url in away:
         _guard(target, url, str(path))

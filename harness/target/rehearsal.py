@@ -18,9 +18,10 @@ from websockets.typing import Subprotocol
 
 from checks.record import Place
 from harness.client.body import PREFIX, decode, encode
+from harness.client.bounds import bounds
 from harness.client.events import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
 from harness.client.flow import Flow, FlowError, T, run_flow_async
-from harness.client.wire import MAX_MESSAGE_BYTES, NO_CLOSE, TOO_BIG
+from harness.client.wire import NO_CLOSE, TOO_BIG
 from harness.errors import TargetError
 from harness.target.generic import GenericTarget
 from harness.target.misfits import Misfit, Sent, misfits
@@ -32,7 +33,7 @@ KEPT_BYTES = 8 * 2**20
 SHORT_CHARS = 1000
 KEPT_FRAMES = 10_000
 QUEUE = 1
-"""Frames that wait to be read: each may have MAX_MESSAGE_BYTES."""
+"""Frames that wait to be read: each may have the `message_mb` of the bounds."""
 PASSING = (408, 425, 429)
 """Statuses below 500 that say nothing about the request."""
 AWKWARD = ' "quotes" <b>&amp;</b> naïve 🧵'
@@ -256,7 +257,7 @@ async def _connect(handshake: Handshake, person: Person, timeout_s: float) -> Cl
             ssl=context,
             open_timeout=timeout_s,
             close_timeout=timeout_s,
-            max_size=MAX_MESSAGE_BYTES,
+            max_size=bounds().message_bytes,
             max_queue=QUEUE,
             proxy=None,
         )
@@ -289,7 +290,7 @@ def ending(socket: ClientConnection) -> str:
         return f"the platform closed the connection with {_code(received)}"
     if sent is None:
         return f"the connection ended without a close frame ({NO_CLOSE})"
-    why = f": a frame was longer than {MAX_MESSAGE_BYTES:,} bytes" if sent.code == TOO_BIG else ""
+    why = f": a frame was longer than {bounds().message_bytes:,} bytes" if sent.code == TOO_BIG else ""
     return f"earwitness closed the connection with {_code(sent)}{why}"
 
 
