@@ -9,7 +9,7 @@ Two files in the directory `journals/` of a run:
                       Each line ends with a hash of all before it (see `harness.record.sidecar`).
 
 Blocks: each BLOCK_RECORDS records are sealed when they are full, the rest when the journal is closed. A seal names the
-journal, the block's number, its first record and its count, their CRC-32, and the hash of the block before. The names
+journal, the block's number, its first record and its count, their checksum, and the hash of the block before. The names
 that a block uses stand before its seal, so a block can be trusted as far as the side file is sound up to its seal.
 
 Record i is complete if its `index` holds i + 1, which is written last. The data file lives in shared memory pages, so
@@ -28,7 +28,6 @@ import os
 import re
 import struct
 import weakref
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -36,6 +35,7 @@ from typing import Any, Final, Protocol, Self
 from checks.record import FOREIGN, RECORD_BYTES, RECORD_STRUCT
 from harness.errors import Exceeded, RecordError
 from harness.record.sidecar import Block, Chain
+from harness.record.tag import tag_of
 
 DATA_SUFFIX: Final = ".ewj"
 NAMES_SUFFIX: Final = ".names.jsonl"
@@ -108,7 +108,7 @@ class Journal:
         self._chain = Chain()
         self._blocks, self._block_chain = 0, ""
         """Blocks sealed so far, and the hash of the last one; of the first line while there is none."""
-        self._unsealed: list[tuple[int, int, int]] = []
+        self._unsealed: list[tuple[int, int, str]] = []
         self.write, self._count, self._halt, self._checksum = _bind(self)
 
     @classmethod
@@ -193,8 +193,7 @@ class Journal:
     def _seal(self) -> None:
         """Write the seals whose checksums were taken. RecordError if the disk is full: they are kept for later."""
         while self._unsealed:
-            first, count, crc32 = self._unsealed[0]
-            block = Block(self._blocks + 1, first, count, crc32)
+            block = Block(self._blocks + 1, *self._unsealed[0])
             self._append(self._chain.seal(self.name, block, self._block_chain))
             self._blocks, self._block_chain = self._blocks + 1, self._chain.last
             del self._unsealed[0]
@@ -342,7 +341,7 @@ def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int]
         nonlocal summed
         if summed < count:
             block = view[summed * RECORD_BYTES - base : count * RECORD_BYTES - base]
-            journal._unsealed.append((summed + 1, count - summed, zlib.crc32(block)))
+            journal._unsealed.append((summed + 1, count - summed, tag_of(block)))
             summed = count
 
     def halt() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from checks.record import FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Kind
 from checks.tables import CONN_MAX
 from harness.errors import RecordError
 from harness.record.sidecar import Block, Sidecar
+from harness.record.tag import tag_of
 
 if TYPE_CHECKING:
     from checks.fold import JournalInfo
@@ -220,7 +220,7 @@ def compared(view: JournalView, blocks: Sequence[Block]) -> Iterator[tuple[Block
         for block in blocks:
             part = room[: block.count * RECORD_BYTES]
             cut = data.read_into(part, block.first - 1) < len(part)
-            sound = not cut and zlib.crc32(part) == block.crc32
+            sound = not cut and tag_of(part) == block.tag
             where = f"block {block.number} (records {block.first:,} to {block.last:,})"
             yield block, "" if sound else f"{where} is {'cut off' if cut else 'not what was written'}"
             if cut:

@@ -31,12 +31,13 @@ def link(before: str, text: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The seal of one block: records `first` (from 1) to `last` of the data file, and the CRC-32 of their bytes."""
+    """The seal of one block: records `first` (from 1) to `last` of the data file, and the checksum of their bytes
+    (`harness.record.tag`)."""
 
     number: int
     first: int
     count: int
-    crc32: int
+    tag: str
 
     @property
     def last(self) -> int:
@@ -60,7 +61,7 @@ class Chain:
         """Return the line of a block. Written out, because it is made beside the hot path, with cold caches, where a
         JSON encoder costs as much as the checksum of the block."""
         b = block
-        head = f'"journal":"{journal}","number":{b.number},"first":{b.first},"count":{b.count},"crc32":{b.crc32}'
+        head = f'"journal":"{journal}","number":{b.number},"first":{b.first},"count":{b.count},"tag":"{b.tag}"'
         return self.chained(f'{{"block":{{{head},"before":"{before}"}}}}'.encode())
 
     def chained(self, text: bytes) -> bytes:
@@ -73,7 +74,7 @@ class Chain:
 
 
 def _block(seal: Mapping[str, Any]) -> Block:
-    return Block(*(int(seal[name]) for name in ("number", "first", "count", "crc32")))
+    return Block(int(seal["number"]), int(seal["first"]), int(seal["count"]), str(seal["tag"]))
 
 
 @dataclass(slots=True)
