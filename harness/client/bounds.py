@@ -36,7 +36,7 @@ class Bounds:
     fragments: int = 10_000
     unsent_mb: int = 32
     names: int = 100_000
-    history_pages: int = 10_000
+    history_pages: int = 5_000
     history_rows: int = 1_000_000
 
     @property

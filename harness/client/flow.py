@@ -82,6 +82,11 @@ class FlowError(Exception):
         self.args = (text,)
 
 
+class Unbounded(FlowError):
+    """An answer, or all answers of a step together, exceed what is taken in (`harness.client.bounds`): asking somebody
+    else will not help."""
+
+
 def _spellings(secret: str) -> set[str]:
     """How a secret may stand in an answer, and in the bytes of it that we show."""
     plain = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
@@ -172,7 +177,7 @@ def _joined(request: HttpRequest, body: bytearray, part: bytes, since_s: float) 
     body += part
     most = bounds()
     if len(body) > most.body_bytes:
-        raise FlowError(request.name or "a request", f"at most {most.body_bytes:,} bytes", detail="a longer answer")
+        raise Unbounded(request.name or "a request", f"at most {most.body_bytes:,} bytes", detail="a longer answer")
     if time.monotonic() - since_s > most.answer_s:
         raise _too_slow(request)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -57,11 +57,13 @@ class Chain:
         """Return the line of `value`, which must not be empty. Call `commit` once it is written."""
         return self.chained(_ENCODE(value).encode())
 
-    def seal(self, journal: str, block: Block, before: str) -> bytes:
-        """Return the line of a block. Written out, because it is made beside the hot path, with cold caches, where a
-        JSON encoder costs as much as the checksum of the block."""
-        b = block
-        head = f'"journal":"{journal}","number":{b.number},"first":{b.first},"count":{b.count},"tag":"{b.tag}"'
+    def seal(self, journal: str, blocks: Sequence[Block], before: str) -> bytes:
+        """Return the line of blocks that follow each other, of the same size except for the last. Written out, because
+        it is made beside the hot path, with cold caches, where a JSON encoder costs as much as a checksum."""
+        one, count = blocks[0], blocks[-1].last - blocks[0].first + 1
+        tags = '","'.join(block.tag for block in blocks)
+        head = f'"journal":"{journal}","number":{one.number},"first":{one.first},"count":{count},"size":{one.count}'
+        head += f',"tags":["{tags}"]'
         return self.chained(f'{{"block":{{{head},"before":"{before}"}}}}'.encode())
 
     def chained(self, text: bytes) -> bytes:
@@ -73,8 +75,13 @@ class Chain:
         self.last = self._next
 
 
-def _block(seal: Mapping[str, Any]) -> Block:
-    return Block(int(seal["number"]), int(seal["first"]), int(seal["count"]), str(seal["tag"]))
+def _blocks(seal: Mapping[str, Any]) -> list[Block]:
+    """The blocks of a seal. ValueError if they do not make up what it is for."""
+    number, first, count, size = (int(seal[key]) for key in ("number", "first", "count", "size"))
+    tags = [str(tag) for tag in seal["tags"]]
+    if size < 1 or not (len(tags) - 1) * size < count <= len(tags) * size:
+        raise ValueError(number)
+    return [Block(number + n, first + n * size, min(size, count - n * size), tag) for n, tag in enumerate(tags)]
 
 
 @dataclass(slots=True)
@@ -154,9 +161,9 @@ class Sidecar:
                 break
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 seal = json.loads(head + b"}").get("block")
-                blocks += [] if seal is None else [_block(seal)]
+                blocks[:0] = [] if seal is None else _blocks(seal)
             expected = before
-        return blocks[::-1]
+        return blocks
 
     @property
     def sealed_records(self) -> int:
@@ -204,9 +211,9 @@ class Sidecar:
             self.footer = footer
 
     def _take_block(self, seal: dict[str, Any]) -> None:
-        block = _block(seal)
+        blocks = _blocks(seal)
         expected = self.name, len(self.blocks) + 1, self.sealed_records + 1
-        if (seal["journal"], block.number, block.first) != expected or block.count < 1:
-            raise ValueError(block.number)
-        self.blocks.append(block)
+        if (seal["journal"], blocks[0].number, blocks[0].first) != expected:
+            raise ValueError(blocks[0].number)
+        self.blocks += blocks
         self._block_chain = self.end

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from harness.client.bounds import bounds
-from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, Unbounded
 from harness.described import Table
 from harness.target.paths import Getter, compile_path, seq_or_none, text_or_none
 from harness.target.protocol import StoredRow
@@ -64,10 +64,10 @@ class HistoryRules:
             page = self._page(response)
             rows += [row for row, _ in page]
             if len(rows) > most.history_rows:
-                raise FlowError("history", f"at most {most.history_rows:,} rows", detail="more")
+                raise Unbounded("history", f"at most {most.history_rows:,} rows", detail="more")
             digest = sha256(response.body).digest()
             if page and digest in known:
-                raise FlowError("history", "other rows on each page", detail="the same page a second time")
+                raise Unbounded("history", "other rows on each page", detail="the same page a second time")
             known.add(digest)
             if self.paging == "none" or not page:
                 break
@@ -77,7 +77,7 @@ class HistoryRules:
                     raise FlowError("history", "a new cursor in each page (history.cursor)", response)
                 after = last
         else:
-            raise FlowError("history", f"at most {most.history_pages:,} pages", detail="one more")
+            raise Unbounded("history", f"at most {most.history_pages:,} pages", detail="one more")
         return rows[::-1] if self.newest_first else rows
 
     def _page(self, response: HttpResponse) -> list[tuple[StoredRow, Any]]:

@@ -21,6 +21,12 @@ COUNT = 2 * BLOCK_RECORDS + 10
 """Records of each journal: two full blocks and a last one of ten."""
 
 
+@pytest.fixture(autouse=True)
+def a_seal_for_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that damage of one is told from damage of another."""
+    monkeypatch.setattr("harness.record.journal.SEAL_BLOCKS", 1)
+
+
 @pytest.fixture
 def whole(run: RunDirectory, record: Make) -> RunDirectory:
     """A concluded run of two journals and one table."""
@@ -28,7 +34,7 @@ def whole(run: RunDirectory, record: Make) -> RunDirectory:
     for name in ("w1", "w2"):
         journal = Journal.create(run.journals, name, meta={"host": name})
         for n in range(1, COUNT + 1):
-            journal.write(*record(n, seq=int(name[1:]), aux=journal.intern(f"{name} {n}") if n % 2000 == 0 else -1))
+            journal.write(*record(n, seq=int(name[1:]), aux=journal.intern(f"{name} {n}") if n % 1000 == 0 else -1))
         journal.identity(0, f"ann of {name}")
         journal.close({})
     run.update(journals=["w1", "w2"])
@@ -130,7 +136,7 @@ def _older(path: Path) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "data missing": (lambda j: (j / "w1.ewj").unlink(), 0, "w1.ewj is missing"),
-    "data shortened": (lambda j: _cut(j / "w1.ewj", 9000), 0, "w1.ewj, block 1 (records 1 to 4,096) is cut off"),
+    "data shortened": (lambda j: _cut(j / "w1.ewj", 9000), 0, "w1.ewj, block 1 (records 1 to 2,048) is cut off"),
     "data cut by one record": (lambda j: _cut(j / "w1.ewj", (COUNT - 1) * RECORD_BYTES), 2, "w1.ewj, block 3"),
     "data lengthened": (lambda j: _append(j / "w1.ewj", b"x"), 3, "w1.ewj is longer than its footer says"),
     "names missing": (lambda j: (j / "w1.names.jsonl").unlink(), 0, "w1.names.jsonl is missing"),
@@ -291,14 +297,14 @@ def test_damaged_after_it_was_followed(whole: RunDirectory) -> None:
 def test_verify(whole: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`earwitness verify` says what is damaged, each in a line, and that nothing is."""
     assert main(["verify", str(whole.path)]) == Exit.PASS
-    assert capsys.readouterr().out == "whole: 2 journals, 6 blocks, 16,404 sound records, 2 other files\n"
+    assert capsys.readouterr().out == "whole: 2 journals, 6 blocks, 8,212 sound records, 2 other files\n"
     flip(whole.journals / "w1.ewj", 10)
     (whole.path / "tables" / "services.jsonl").unlink()
     assert main(["verify", str(whole.path)]) == Exit.UNKNOWN
     assert capsys.readouterr().out.splitlines() == [
-        "damaged: w1.ewj, block 1 (records 1 to 4,096) is not what was written",
+        "damaged: w1.ewj, block 1 (records 1 to 2,048) is not what was written",
         "damaged: tables/services.jsonl is missing or not what was written",
-        "not known to be whole: 2 journals, 6 blocks, 8,202 sound records, 2 other files",
+        "not known to be whole: 2 journals, 6 blocks, 4,106 sound records, 2 other files",
     ]
     for path in whole.path.rglob("run.json"):
         _cut(path, 100)
@@ -322,3 +328,33 @@ def test_verify_what_is_not_sealed(run: RunDirectory, record: Make, capsys: pyte
         "not concluded: run.json has no last hashes, its process died or still runs",
         "not known to be whole: 2 journals, 0 blocks, 3 sound records, 0 other files",
     ]
+
+
+@pytest.mark.parametrize("count", [1, BLOCK_RECORDS, 5 * BLOCK_RECORDS, 5 * BLOCK_RECORDS + 7])
+def test_one_seal_for_several_blocks(
+    run: RunDirectory, record: Make, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Blocks are as small as without; what was not sealed when full is sealed at the end."""
+    monkeypatch.setattr("harness.record.journal.SEAL_BLOCKS", 2)
+    journal = Journal.create(run.journals, "w1", meta={})
+    for n in range(1, count + 1):
+        journal.write(*record(n))
+    journal.close({})
+    blocks = opened(run).journals[0].sidecar.blocks
+    assert [block.first for block in blocks] == list(range(1, count + 1, BLOCK_RECORDS))
+    assert blocks[-1].last == count
+    flip(journal.path, (count - 1) * RECORD_BYTES)
+    assert said(opened(run))[0].startswith(f"w1.ewj, block {len(blocks)} ")
+
+
+def test_what_stands_behind_damage(whole: RunDirectory) -> None:
+    """Blocks behind a damaged one, and behind a damaged line of the side file, are sound all the same."""
+    flip(whole.journals / "w1.ewj", 10)
+    _line_out(whole.journals / "w2.names.jsonl", 3)
+    history = opened(whole)
+    assert history.stretches == [(0, BLOCK_RECORDS + 1, COUNT), (1, BLOCK_RECORDS + 1, COUNT)]
+    (first, *_), (second, *_) = ([b for b in history.beyond() if b.journal == n] for n in (2, 3))
+    assert first.records["index"][0] == second.records["index"][0] == BLOCK_RECORDS + 1
+    assert history.journals[0].record(COUNT) is not None
+    assert history.journals[0].record(1) is None
+    assert (second.records["aux"] < 0).all()  # a name may be missing
