@@ -301,6 +301,7 @@ class Wire:
         library.fail(code, reason)
         self.over = True
         self._collect(library, [])
+        self.close_reason = self.close_reason or reason
 
 
 def _client_protocol(

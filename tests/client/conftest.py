@@ -9,8 +9,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from cryptography.x509.oid import NameOID
 from checks.record import FOREIGN, RECORD, Kind
 from harness.client.aio import AsyncConnection
 from harness.client.blocking import Connection
+from harness.client.bounds import bounds, use
 from harness.client.events import (
     ACK,
     AGENT,
@@ -99,6 +100,14 @@ def hear(data: str | bytes) -> Sequence[Heard]:
 
 def encode(label: str, message_id: str, text: str) -> str:
     return json.dumps({"c": label, "i": message_id, "t": text})
+
+
+@pytest.fixture
+def bounded() -> Iterator[Callable[..., None]]:
+    """Set some bounds of this process; afterwards they are as they were."""
+    before = bounds()
+    yield lambda **some: use(replace(before, **some))
+    use(before)
 
 
 @dataclass

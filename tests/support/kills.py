@@ -120,7 +120,7 @@ class Run:
         if kind in ("load", "master"):
             return psutil.Process(self.process.pid)
         if kind == "worker":
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
                 first = (self.journals / f"load-1{NAMES_SUFFIX}").open().readline()
                 return psutil.Process(json.loads(first)["meta"]["pid"])
             return None
@@ -158,7 +158,7 @@ def _until(done: Callable[[], bool], timeout_s: float) -> bool:
 def kill_once(place: Path, seed: int, options: argparse.Namespace) -> Killed:
     """One run, one kill."""
     rng, kind = random.Random(seed), VICTIMS[seed % len(VICTIMS)]
-    killed = Killed(kind, rng.uniform(0.0, options.seconds * 0.8))
+    killed = Killed(kind, rng.uniform(0.0, options.seconds * 0.6))
     run = Run(place, seed, options, processes=2 if kind in ("worker", "master") else 1)
     try:
         _kill(run, killed)

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from harness.cli import main
-from harness.client import wire as wire_module
+from harness.client.bounds import Bounds
 from harness.client.events import MESSAGE
-from harness.target import rehearsal as rehearsal_module
 from harness.target.fit import fit
 from harness.target.load import load_target
 from harness.target.probe import judgeable
@@ -180,8 +179,7 @@ def test_a_frame_over_the_limit(
     other_chat: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit, which is that of the load, is named with 1009: it was ours."""
-    assert rehearsal_module.MAX_MESSAGE_BYTES == wire_module.MAX_MESSAGE_BYTES == 16 * 2**20
-    monkeypatch.setattr(rehearsal_module, "MAX_MESSAGE_BYTES", 120)
+    monkeypatch.setattr(Bounds, "message_bytes", 120)
     assert main(["probe", str(other_chat.target_file), "--timeout", "5"]) == 3
     out = capsys.readouterr().out
     assert "when earwitness closed the connection with 1009" in out
