@@ -1,12 +1,12 @@
 """Kills a process of a run with SIGKILL, at a random moment in mid-run, and looks at what is left.
 
-    python tests/support/kills.py [--kills 20] [--seed 0] [--users 10] [--seconds 6]
+    python tests/support/kills.py [--kills 20] [--seed 0] [--users 10] [--seconds 10]
 
 The victims take turns: load (a run of one process), worker and master (of three), judge, supervisor of the platform.
-Prints a table with a line for each kill: its moment, the verdict (of the run itself or, if that died, of `earwitness
-check`), complete records at the moment of the kill and of these those that were lost, processes that still ran some
-seconds after the end, and temporary directories that were left. Exit status 1 if a record was lost, a verdict was FAIL,
-something was left, a run did not end, or somebody printed a traceback.
+Prints a table with a line for each kill: its moment ("too late": the load was over), the verdict (of the run itself or,
+if that died, of `earwitness check`), complete records at the moment of the kill and of these those that were lost,
+processes that still ran some seconds after the end, and temporary directories that were left. Exit status 1 if a record
+was lost, a verdict was FAIL, something was left, a run did not end, or somebody printed a traceback.
 """
 
 from __future__ import annotations
@@ -127,6 +127,10 @@ class Run:
         words = {"judge": "harness.report.beside", "supervisor": "harness.cli up"}[kind]
         return next((p for p in self.members() if words in " ".join(p.cmdline())), None)
 
+    def closed(self) -> bool:
+        """A load process has closed its journal: the load is over."""
+        return any(b'"footer"' in path.read_bytes() for path in self.journals.glob(f"load-*{NAMES_SUFFIX}"))
+
     def complete(self) -> dict[str, bytes]:
         """The complete records of each journal."""
         found = {}
@@ -185,6 +189,7 @@ def _kill(run: Run, killed: Killed) -> None:
         return
     time.sleep(killed.after_s)  # the moment is what is drawn; nothing is waited for
     before = run.complete()
+    killed.victim += ", too late" if run.closed() else ""
     victim.send_signal(signal.SIGKILL)
     killed.records = sum(map(len, before.values())) // RECORD_BYTES
     run.process.wait(END_S)
@@ -232,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the first kill")
     parser.add_argument("--users", type=int, default=10)
-    parser.add_argument("--seconds", type=int, default=6, help="length of each run")
+    parser.add_argument("--seconds", type=int, default=10, help="length of each run")
     parser.add_argument("--keep", type=Path, default=None, help="a folder that keeps the runs")
     options = parser.parse_args(argv)
     wrong = []
