@@ -23,13 +23,13 @@ suite: setup ## the ten functional scenarios on the real platform
 
 setup: $(READY)
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock requirements-uv.lock pyproject.toml
 	@echo "earwitness: setting up $(VENV) (once; about a minute) ..."
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else f"earwitness needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=python3.12 load")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-uv.lock
 	@UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
-	@UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q checks harness locustfiles
 	@$(BIN)/python -m harness.report.warm
 	@touch $(READY)
@@ -46,7 +46,8 @@ types: setup
 bench: setup ## the table of benchmarks (takes some minutes)
 	@$(BIN)/python -m benchmarks
 
-lock: setup ## resolve the dependencies anew
+lock: setup ## resolve the dependencies anew, and the uv that installs them
+	@echo uv | $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-annotate --custom-compile-command "make lock" - -o requirements-uv.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-strip-extras --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 clean: ## remove the environment, caches and runs

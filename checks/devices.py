@@ -35,7 +35,8 @@ class MonotonicWrites(Together):
     may be the last. An edit is known by its text; a read mark only goes forward. What was pushed is not judged here,
     nor a text whose edit may yet come on record, or was lost with the end of a journal.
 
-    Nor are two edits accepted as the same version of a message (*same-version*)."""
+    Nor are two edits accepted as the same version of a message (*same-version*), nor is one that was said to be of one
+    version accepted after another edit of that version had been (*overwrote*)."""
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
         shared, unsure = _shared(world), unrecorded(end)
@@ -62,6 +63,17 @@ class MonotonicWrites(Together):
                 self.examined += 1
                 facts = {"author": key[1], "counter": key[2], "low": change.value}
                 self.wrong("same-version", before.rec, change.rec, client=change.client, stated=before.client, **facts)
+        self._bases(key, sorted(accepted, key=lambda c: (c.value, c.rec)))
+
+    def _bases(self, key: Key, accepted: list[Change]) -> None:
+        """An edit of one version, with another one accepted between that version and its own."""
+        for at, change in enumerate(accepted):
+            if change.base:
+                self.examined += 1
+                between = [c for c in accepted[:at] if change.base < c.value < change.value]
+                if between:
+                    facts = {"author": key[1], "counter": key[2], "low": change.base, "high": between[0].value}
+                    self.wrong("overwrote", between[0].rec, change.rec, client=change.client, **facts)
 
     def _judge(self, key: Key, changes: list[Change], done: list[Change], look: Look, bound_ns: int) -> None:
         if look.state == State.EDIT:
@@ -101,8 +113,8 @@ class Convergence(Together):
     it was ever shown any. A change less than the bound before the end is still on its way. Users who did not stay
     members of the conversation are not compared: not all of their devices could learn of it.
 
-    Memberships and permissions concern everybody: once the bound has passed after a change, each answer and each push
-    shows that change or a later one (`checks.standing`)."""
+    Memberships, permissions and names of conversations concern everybody: once the bound has passed after a change,
+    each answer and each push shows that change or a later one (`checks.standing`)."""
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
         if self.contract.shared_state_s is None:
@@ -113,8 +125,12 @@ class Convergence(Together):
         for look, newest in old_standings(world, wait_ns, bound_ns, end):
             self.examined += 1
             if newest is not None:
-                facts = {"author": world.roster.user_of.index(look.user), "state": look.state, "conv": look.conv}
-                self.wrong("standing-old", newest.rec, look.rec, place=look.place, **facts, **_reader(look))
+                facts = {"state": look.state, "conv": look.conv, "place": look.place, **_reader(look)}
+                if look.state == State.TITLE:
+                    self.wrong("title-old", newest.rec, look.rec, **facts)
+                else:
+                    author = world.roster.user_of.index(look.user)
+                    self.wrong("standing-old", newest.rec, look.rec, author=author, **facts)
         devices, gone = _live(world, shared, wait_ns), members_gone(world)
         for key, looks in sorted(shared.looks.items()):
             shown, conv, changes = _shown(looks), looks[0].conv, shared.changes.get(key, [])

@@ -3,13 +3,11 @@ its order."""
 
 from __future__ import annotations
 
-from zlib import crc32
-
 import numpy as np
 
 from checks.fold import Suspects
 from checks.kinds import CORRUPT, K_READ
-from checks.record import NOBODY
+from checks.record import NOBODY, page_digest
 from checks.tables import REC_BITS, Array
 from checks.world import View
 
@@ -53,9 +51,4 @@ def fault_of(read: Array) -> int:
         return HOLE if rows < wanted else REPEATED
     if not digest or rows > WIDEST:
         return 0
-    return 0 if digest == digest_of(np.arange(first, last + 1)) else ORDER
-
-
-def digest_of(numbers: Array) -> int:
-    """CRC-32 of a page's numbers in the order in which it showed them."""
-    return crc32(np.asarray(numbers, "<i8").tobytes())
+    return 0 if digest == page_digest(np.arange(first, last + 1)) else ORDER

@@ -25,6 +25,7 @@ Strings nobody planned are interned per journal to ids from `FOREIGN` upwards (s
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
+from zlib import crc32
 
 import numpy as np
 
@@ -50,6 +51,9 @@ RECORD = np.dtype(
 RECORD_STRUCT = "<qBBBBIIIIIqqIIQ"
 RECORD_BYTES = 64
 assert RECORD.itemsize == RECORD_BYTES
+
+CONN_MAX = 1 << 24
+"""Connection numbers from here on are taken for none: a stray number must not make a table grow without bound."""
 
 FOREIGN = 1 << 31
 """Ids from here on are journal-local strings, not numbers of the plan."""
@@ -147,6 +151,7 @@ class State(IntEnum):
     EDIT = 4  # the text of a message after an edit
     MEMBERSHIP = 5
     PERMISSIONS = 6
+    TITLE = 7  # what a conversation is called; it has no author
 
 
 class FaultKind(IntEnum):
@@ -271,6 +276,7 @@ SLOTS: dict[Kind, dict[str, str]] = {
     Kind.WRITE: {
         "": "a change of shared state, written when the answer was there, or when it was given up",
         "client": "who changed it",
+        "conn": "EDIT: the version that it was an edit of and no other, if that was said; 0: of any",
         "proc": "State",
         "author": "whose state (any client of that user; EDIT: the author of the message)",
         "counter": "what: EDIT: the message's counter; else the version the platform stated, 0: none",
@@ -337,3 +343,8 @@ def empty(n: int) -> np.ndarray:
     records["aux"] = NONE
     records["index"] = np.arange(1, n + 1)
     return records
+
+
+def page_digest(numbers: np.ndarray) -> int:
+    """Return the CRC-32 of a page's numbers in the order in which it showed them, as `digest` of READ keeps it."""
+    return crc32(np.asarray(numbers, "<i8").tobytes())

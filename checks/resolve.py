@@ -15,14 +15,15 @@ from checks.kinds import (
     K_INVOKE,
     K_READ_END,
     K_REPLAY,
+    K_WRITE,
     LISTENED,
     MISROUTED,
     OF_MESSAGES,
     UNTRUSTED,
 )
 from checks.learn import learn, learn_content, learn_sequence
+from checks.record import CONN_MAX
 from checks.tables import (
-    CONN_MAX,
     COUNTER_MAX,
     DISPUTED,
     MISPLACED,
@@ -208,7 +209,7 @@ def resolve(
         conv = np.int64(r["conv"])
         mids[i] = subs[i] = slots[i] = conns[i] = -1
         seen[i] = 0
-        if 0 < r["conn"] < CONN_MAX:
+        if 0 < r["conn"] < CONN_MAX and kind != K_WRITE:
             if r["conn"] >= len(connections):
                 return i
             conns[i] = connection_of(w, connections, np.int64(r["conn"]), journal, client)

@@ -1,4 +1,5 @@
-"""Membership and permissions as shared state, for I22: when the bound has passed, nobody is shown what was replaced."""
+"""Membership, permissions and names of conversations as shared state, for I22: when the bound has passed, nobody is
+shown what was replaced."""
 
 from __future__ import annotations
 
@@ -10,13 +11,13 @@ from checks.record import NONE, State
 from checks.states import Change, Key, Look, Patience, Shared, still_possible, unrecorded
 from checks.world import World
 
-STANDING = (State.MEMBERSHIP, State.PERMISSIONS)
+STANDING = (State.MEMBERSHIP, State.PERMISSIONS, State.TITLE)
 T = TypeVar("T", Change, Look)
 
 
 def old_standings(world: World, wait_ns: int, bound_ns: int, end: End | None) -> Iterator[tuple[Look, Change | None]]:
-    """Every look at a membership or permissions that had been changed long enough before, with the change that had
-    replaced what it shows (None: it shows what it may).
+    """Every look at a membership, permissions or a name that had been changed long enough before, with the change that
+    had replaced what it shows (None: it shows what it may).
 
     A look that was asked for is compared with the moment of asking, a pushed one with the moment in which it came.
     Nothing is judged where a change may be missing from the record: it may have restored what is shown."""
@@ -36,7 +37,7 @@ def old_standings(world: World, wait_ns: int, bound_ns: int, end: End | None) ->
 
 
 def _key(row: dict[str, int], user: int) -> Key:
-    """Somebody's standing in a conversation, or everywhere."""
+    """Somebody's standing in a conversation, or everywhere; or what a conversation is called."""
     return row["proc"], user, row["conv"]
 
 

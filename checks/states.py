@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from checks.credentials import NEVER, rows_of
 from checks.fold import End
-from checks.record import Flag, Kind
+from checks.record import Flag, Kind, State
 from checks.tables import REC_BITS
 from checks.world import World
 
@@ -16,13 +16,15 @@ Key: TypeAlias = tuple[int, ...]
 
 
 class Change(NamedTuple):
-    """A WRITE. `yes`: accepted; `no`: refused without effect; neither: nobody knows."""
+    """A WRITE. `yes`: accepted; `no`: refused without effect; neither: nobody knows. `base`: the version that an edit
+    was of and no other; 0: of any."""
 
     user: int
     client: int
     state: int
     digest: int
     value: int
+    base: int
     sent: int
     t: int
     yes: bool
@@ -48,22 +50,30 @@ class Look(NamedTuple):
 
 
 class Shared:
-    """What was changed and seen of some kinds of state, by `key_of(row, user)`; users of the roster only."""
+    """What was changed and seen of some kinds of state, by `key_of(row, user)`; users of the roster only. A
+    conversation's name is nobody's: its user is -1."""
 
     def __init__(self, world: World, states: Collection[int], key_of: Callable[[dict[str, int], int], Key]) -> None:
         self.user_of = [int(user) for user in world.roster.user_of]
         self.changes: defaultdict[Key, list[Change]] = defaultdict(list)
         self.looks: defaultdict[Key, list[Look]] = defaultdict(list)
         for row, rec in rows_of(world.kept, Kind.WRITE):
-            if row["proc"] in states and (user := self.user(row["author"])) >= 0:
+            if row["proc"] in states and (user := self._owner(row)) is not None:
                 self.changes[key_of(row, user)].append(_change(row, user, rec))
         for row, rec in rows_of(world.kept, Kind.SEEN):
-            if row["proc"] in states and (user := self.user(row["author"])) >= 0:
+            if row["proc"] in states and (user := self._owner(row)) is not None:
                 self.looks[key_of(row, user)].append(_look(row, user, rec))
 
     def user(self, client: int) -> int:
         """-1: nobody of the roster."""
         return self.user_of[client] if client < len(self.user_of) else -1
+
+    def _owner(self, row: dict[str, int]) -> int | None:
+        """Whose state a row is about; None: somebody's whom the roster does not know."""
+        if row["proc"] == State.TITLE:
+            return -1
+        user = self.user(row["author"])
+        return None if user < 0 else user
 
     def client(self, user: int) -> int:
         """The first device of a user."""
@@ -72,7 +82,8 @@ class Shared:
 
 def _change(row: dict[str, int], user: int, rec: int) -> Change:
     yes, no = bool(row["flags"] & Flag.ACCEPTED), bool(row["flags"] & Flag.REFUSED)
-    return Change(user, row["client"], row["proc"], row["digest"], row["aux"], row["seq"], row["t"], yes, no, rec)
+    what = row["client"], row["proc"], row["digest"], row["aux"], row["conn"]
+    return Change(user, *what, row["seq"], row["t"], yes, no, rec)
 
 
 def _look(row: dict[str, int], user: int, rec: int) -> Look:

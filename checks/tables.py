@@ -28,8 +28,6 @@ PAGE_BITS = 6
 PAGE = 1 << PAGE_BITS
 COUNTER_MAX = 1 << 28
 """Counters from here on are nobody's: a stray number must not make the directory grow without bound."""
-CONN_MAX = 1 << 24
-"""Connection numbers from here on are taken for none, for the same reason."""
 
 REC_BITS = 40
 REC_MASK = (1 << REC_BITS) - 1

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from harness.errors import EarwitnessError, Exit
-from harness.progress import printable
+from harness.progress import say
 
 RUN = "run"
 """This verb passes its options on to Locust, and so parses none of them here."""
@@ -25,6 +25,7 @@ VERBS = {
     "probe": ("harness.target.probe", "run two users against a target file and say what can be judged"),
     "defects": ("harness.report.defects", "list the platform's defects; with --matrix show that they are found"),
     "export": ("harness.record.transfer_out", "write a run's history as Parquet or JSON lines"),
+    "clean": ("harness.report.clean", "list and remove what runs left behind on disk"),
     "import": ("harness.record.transfer_in", "make a run directory of a history recorded by any client"),
 }
 
@@ -56,11 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BrokenPipeError, KeyboardInterrupt) as end:
         return Exit.CANNOT_RUN if isinstance(end, BrokenPipeError) else Exit.INTERRUPTED
     except EarwitnessError as error:
-        print(f"earwitness: {printable(str(error))}", file=sys.stderr)
+        say(str(error))
         return error.exit_code
     except Exception:  # ours, not the user's; and exit code 1 would say that a promise was broken
         traceback.print_exc()
-        print("earwitness: this is a defect of earwitness; please report it with the lines above.", file=sys.stderr)
+        say("this is a defect of earwitness; please report it with the lines above.")
         return Exit.CANNOT_RUN
 
 

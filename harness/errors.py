@@ -49,12 +49,12 @@ class PlatformError(EarwitnessError):
 
 
 class ServiceDied(PlatformError):
-    """A service ended by itself: its exit status, its last words and where its log is."""
+    """A service ended by itself: its exit status, its last words, and a sentence about where its whole log is."""
 
-    def __init__(self, service: str, status: str, last_words: str, log_path: str) -> None:
-        self.service, self.status, self.last_words, self.log_path = service, status, last_words, log_path
+    def __init__(self, service: str, status: str, last_words: str, whole_log: str) -> None:
+        self.service, self.status, self.last_words = service, status, last_words
         words = last_words.strip() or "(it said nothing)"
-        super().__init__(f"{service} ended with {status}. Its last words:\n{words}\nIts whole log: {log_path}")
+        super().__init__(f"{service} ended with {status}. Its last words:\n{words}\n{whole_log}")
 
 
 class Exceeded(Exception):

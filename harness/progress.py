@@ -2,24 +2,74 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import sys
 import time
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 FIRST_S: Final = 2.0
 SCREEN_S: Final = 0.5
 LOG_S: Final = 5.0
 
 
-_CONTROLS: Final = {
-    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029) if chr(code) not in "\n\t"
-}
+_SHOWN: Final = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (
+        *range(0x20), *range(0x7F, 0xA0),  # C0, DEL, C1: they begin escapes
+        0x2028, 0x2029,  # separators of lines
+        0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # which let text run backwards
+        *range(0xD800, 0xE000), 0xFFFE, 0xFFFF,  # halves of characters, and none: no stream or XML file has them
+    )
+}  # fmt: skip
+_SHOWN_IN_TEXT: Final = {code: how for code, how in _SHOWN.items() if chr(code) not in "\n\t"}
 
 
 def printable(text: str) -> str:
     """Return `text` with control characters written out: a platform's words must not drive the terminal."""
-    return text.translate(_CONTROLS)
+    return text.translate(_SHOWN_IN_TEXT)
+
+
+def one_line(text: str) -> str:
+    """The same for text that stands in a line of ours: line breaks are written out too, so that it makes no other."""
+    return text.translate(_SHOWN)
+
+
+def say(sentence: str) -> None:
+    """Tell the user a sentence on stderr, whoever's words are in it."""
+    print(f"earwitness: {printable(sentence)}", file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Print text of one or many lines on stdout, whoever's words are in it."""
+    print(printable(text), flush=True)
+
+
+def show_json(value: Any) -> None:
+    """Print JSON on stdout, readable and with every control character escaped as JSON has it."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    print(text.translate({code: f"\\u{code:04x}" for code in _SHOWN_IN_TEXT}), flush=True)
+
+
+class ShownLog(logging.Formatter):
+    """A log handler's own format, with control characters written out: Locust logs what stories raise, and that may
+    quote the platform."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(self._inner.format(record))
+
+
+def show_logs() -> None:
+    """Let every handler of the root logger, and of those that do not pass on to it, write controls out. Idempotent."""
+    named = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    for handler in [handler for logger in (logging.root, *named) for handler in logger.handlers]:
+        if not isinstance(handler.formatter, ShownLog):
+            handler.setFormatter(ShownLog(handler.formatter or logging.Formatter()))
 
 
 class Progress:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import logging
 import time
 
 import pytest
@@ -24,8 +27,42 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *,
 def test_words_of_others_do_not_drive_the_terminal() -> None:
     """Control characters are written out; lines and other writing stay."""
     assert progress.printable("a\x1b[2J\x07\x9b\x7f\r\u2028b\n\tnaïve 🧵") == (
-        "a\\x1b[2J\\x07\\x9b\\x7f\\x0d\\x2028b\n\tnaïve 🧵"
+        "a\\x1b[2J\\x07\\x9b\\x7f\\x0d\\u2028b\n\tnaïve 🧵"
     )
+
+
+def test_words_of_others_in_a_line_make_no_other() -> None:
+    """A line break would forge a sentence of ours; what lets text run backwards is written out too."""
+    assert progress.one_line("left\nearwitness: PASS\t\u202e\ud800") == r"left\x0aearwitness: PASS\x09\u202e\ud800"
+
+
+def test_everything_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Sentences, texts, and JSON, which stays what it is for a program."""
+    progress.say("gone: \x9b31m")
+    progress.show("a\x1b[2J\nb")
+    progress.show_json({"by": "é\x1b\x9b"})
+    out, err = capsys.readouterr()
+    assert err == "earwitness: gone: \\x9b31m\n"
+    assert out.startswith("a\\x1b[2J\nb\n")
+    assert "é" in out
+    assert not {"\x1b", "\x9b"} & set(out)
+    assert json.loads(out.removeprefix("a\\x1b[2J\nb\n")) == {"by": "é\x1b\x9b"}
+
+
+def test_logs_write_controls_out() -> None:
+    """What a story raises may quote the platform, and Locust logs it with its traceback."""
+    written = io.StringIO()
+    logger = logging.getLogger("a logger of its own")
+    handler = logging.StreamHandler(written)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        progress.show_logs()
+        progress.show_logs()
+        logger.error("it said %s", "\x1b[2J")
+        assert written.getvalue() == "it said \\x1b[2J\n"
+    finally:
+        logger.removeHandler(handler)
 
 
 def test_in_a_log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
-from checks.record import CONTROL, FOREIGN, NOBODY, NONE, SPOOFED, Flag, Kind, Way
+from checks.record import CONTROL, FOREIGN, NOBODY, NONE, SPOOFED, Flag, Kind, State, Way
 from checks.roster import Roster
 from checks.witness.names import EVENTS, PHASES, artefact, device, message, person, place, room, state
 
@@ -78,10 +78,8 @@ MANNERS: dict[Kind, Manner] = {
         OUT, "asks {place} to revoke {artefact_of}: {outcome}{status}", "revokes {artefact_of}: {outcome}"
     ),
     Kind.TOKEN: Manner(IN, "{gets} {artefact} {counter}{made_from}", "{gets} {artefact} {counter}"),
-    Kind.WRITE: Manner(
-        OUT, "changes the {state} of {author}{inside}{value} at {place}: {outcome}", "changes {state}{value}: {outcome}"
-    ),
-    Kind.SEEN: Manner(IN, "is shown the {state} of {author}{inside}{value} by {place}", "{state} of {author}{value}"),
+    Kind.WRITE: Manner(OUT, "changes the {whose}{value} at {place}: {outcome}", "changes {state}{value}: {outcome}"),
+    Kind.SEEN: Manner(IN, "is shown the {whose}{value} by {place}", "{whose}{value}"),
     Kind.PRESENCE: Manner(IN, "is told that {author} is {online}", "{author} is {online}"),
     Kind.CALL: Manner(THERE, "a service calls {name}: {outcome}{status}{breaker}", "calls {name}: {outcome}{breaker}"),
     Kind.RUN: Manner(IN, "hears of the agent's run {name} in {where}: {event}", "agent: {event}"),
@@ -169,6 +167,14 @@ def _event(r: dict[str, int]) -> str:
     return f"{name} {r['counter']}" if name == "piece" else name
 
 
+def _whose(r: dict[str, int], roster: Roster) -> str:
+    """Which shared state a row is about."""
+    if r["proc"] == State.TITLE:
+        return f"{state(r['proc'])} of {room(roster, r['conv'])}"
+    inside = f" in {room(roster, r['conv'])}" if r["conv"] < FOREIGN else ""
+    return f"{state(r['proc'])} of {person(roster, r['author'])}{inside}"
+
+
 def _exchange(r: dict[str, int], flags: int, roster: Roster) -> dict[str, object]:
     """Of requests, tokens, shared state and calls between services."""
     way = r["proc"] & ~(SPOOFED | CONTROL)
@@ -187,7 +193,7 @@ def _exchange(r: dict[str, int], flags: int, roster: Roster) -> dict[str, object
         "outcome": outcome,
         "status": f" ({r['size']})" if r["size"] else "",
         "state": state(r["proc"]),
-        "inside": f" in {room(roster, r['conv'])}" if r["conv"] < FOREIGN else "",
+        "whose": _whose(r, roster),
         "value": f" = {r['aux']}" if r["aux"] != NONE else "",
         "breaker": f", breaker {breaker}" if breaker else "",
     }

@@ -29,6 +29,7 @@ STATES: dict[int, str] = {
     State.EDIT: "edited message",
     State.MEMBERSHIP: "membership",
     State.PERMISSIONS: "set of permissions",
+    State.TITLE: "name",
 }
 PHASES: dict[int, str] = {
     Phase.LOAD: "the load begins",

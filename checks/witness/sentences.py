@@ -73,7 +73,7 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I12", "stranger-run"): "{who} was sent an agent's answer in {where} without being a member",
     ("I12", "stranger-presence"): "{who} was shown who is online in {where} without being a member",
     ("I12", "presence-of-stranger"): "{who} was shown in {where} whether {stated} is online, who is no member of it",
-    ("I12", "stranger-state"): "{who} was shown an edit or a read mark of {where} without being a member",
+    ("I12", "stranger-state"): "{who} was shown an edit, a read mark or the name of {where} without being a member",
     ("I12", "misrouted"): "{who} heard {message} of {where} under the name of another conversation",
     ("I13", "kicked"): "{who} had lost the membership of {where}, and then heard {message}, which was sent afterwards",
     ("I13", "told"): "{who} had lost the membership of {where}, and was then told of what goes on there",
@@ -99,6 +99,10 @@ SENTENCES: dict[tuple[str, str], str] = {
     ): "{who} read {where} up to number {seq}; number {other_seq}, {message}, had been acknowledged before",
     ("I18", "same-version"): "{who} had an edit of {message} accepted as version {low}, which an edit of {other_device}"
     " had been before",
+    (
+        "I18",
+        "overwrote",
+    ): "{who} had an edit of version {low} of {message} accepted, although version {high} had replaced it",
     ("I18", "undone"): "{place} showed {who} an old text of {message}, after a later one had been accepted",
     (
         "I18",
@@ -118,6 +122,7 @@ SENTENCES: dict[tuple[str, str], str] = {
     " accepted from {other_device}",
     ("I22", "standing-old"): "{who} was shown an old {state} of {author} in {where}, longer after its change than"
     " promised",
+    ("I22", "title-old"): "{who} was shown an old name of {where}, longer after its change than promised",
     ("I22", "edit-differs"): "{who} shows another text of {message} than {other_device}",
     ("I22", "mark-differs"): "{who} shows {where} as read up to number {low}, {other_device} up to number {high}",
     ("I24", "headless"): "{who} heard of an agent's run in {where} that never started",

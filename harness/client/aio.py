@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from time import monotonic_ns
 from typing import cast
@@ -12,9 +13,11 @@ from websockets.uri import parse_uri
 from harness.client.events import Handshake
 from harness.client.frames import data_frame
 from harness.client.link import TRANSPORT, Link, Transport
+from harness.client.network import ProxyError, Tunnel, place_of, proxy_of
 from harness.client.session import ChatSession
-from harness.client.tls import context
 from harness.client.wire import Refused
+
+RECV_BYTES = 65536
 
 
 class AsyncConnection(Link, asyncio.Protocol):
@@ -35,7 +38,9 @@ class AsyncConnection(Link, asyncio.Protocol):
     async def open(self) -> None:
         """Connect, upgrade, send the first frames, and wait for the greeting if there is one, all within
         `timeout_s`. Raises Refused, or OSError where there was no answer at all (a TLS fault is one too)."""
-        uri = parse_uri(self.handshake.url)
+        url, network = self.handshake.url, self.handshake.network
+        network.check(url)
+        tls = network.tls() if parse_uri(url).secure else None
         self._loop = asyncio.get_running_loop()
         self._begun_ns = monotonic_ns()
         end_ns = self._begun_ns + int(self.timeout_s * 1e9)
@@ -43,10 +48,9 @@ class AsyncConnection(Link, asyncio.Protocol):
             async with asyncio.timeout(self.timeout_s):
                 await self._loop.create_connection(
                     lambda: self,
-                    uri.host,
-                    uri.port,
-                    ssl=context(self.handshake.ca_file) if uri.secure else None,
-                    server_hostname=uri.host if uri.secure else None,
+                    sock=await reach(url),
+                    ssl=tls,
+                    server_hostname=place_of(url)[0] if tls else None,
                 )
             if not await self.wait(self._decided, (end_ns - monotonic_ns()) / 1e9):
                 raise self._late(self.timeout_s)
@@ -153,4 +157,44 @@ class AsyncConnection(Link, asyncio.Protocol):
         self._changed.set()
 
 
-__all__ = ["AsyncConnection", "Refused"]
+async def reach(url: str) -> socket.socket:
+    """A TCP connection to the host of `url`, through its proxy if it has one. Raises OSError."""
+    loop, proxy = asyncio.get_running_loop(), proxy_of(url)
+    if proxy is None:
+        return await _connected(place_of(url))
+    try:
+        sock = await _connected((proxy.host, proxy.port))
+    except OSError as error:
+        raise ProxyError(f"{error}; it goes through {proxy}") from error
+    try:
+        tunnel = Tunnel(proxy, url)
+        await loop.sock_sendall(sock, tunnel.request)
+        while not tunnel.answered(await loop.sock_recv(sock, RECV_BYTES)):
+            pass
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _connected(place: tuple[str, int]) -> socket.socket:
+    """A socket connected to the first address of `place` that takes it. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    failed: OSError | None = None
+    for family, kind, protocol, _, address in await loop.getaddrinfo(*place, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        sock.setblocking(False)
+        try:
+            await loop.sock_connect(sock, address)
+        except OSError as error:
+            sock.close()
+            failed = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise failed or OSError(f"no address of {place[0]}")
+
+
+__all__ = ["AsyncConnection", "Refused", "reach"]

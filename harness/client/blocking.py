@@ -24,6 +24,7 @@ from harness.client.bounds import bounds
 from harness.client.events import Handshake
 from harness.client.frames import data_frame
 from harness.client.link import TRANSPORT, Hears, Link, Transport
+from harness.client.network import ProxyError, Tunnel, proxy_of
 from harness.client.tls import Tls
 from harness.client.wire import Refused
 
@@ -130,12 +131,14 @@ class Connection(Link):
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _connect(self, end_ns: int) -> None:
-        uri = parse_uri(self.handshake.url)
+        url, network = self.handshake.url, self.handshake.network
+        network.check(url)
+        uri = parse_uri(url)
         left_s = max((end_ns - monotonic_ns()) / 1e9, 0.001)
-        sock = gevent.socket.create_connection((uri.host, uri.port), timeout=left_s)
+        sock = _reach(url, (uri.host, uri.port), left_s)
         try:
             if uri.secure:
-                self._tls = Tls(uri.host, self.handshake.ca_file)
+                self._tls = Tls(uri.host, network)
                 self._tls_handshake(sock, self._tls)
             sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
             # From here on it is read and written without gevent: its sockets would switch inside a callback.
@@ -270,6 +273,30 @@ class Connection(Link):
                 self._backlog.clear()
             sock.close()
         self._wake()
+
+
+def _reach(url: str, place: tuple[str, int], timeout_s: float) -> gevent.socket.socket:
+    """A TCP connection to `place`, through the proxy of `url` if it has one. Raises OSError."""
+    proxy = proxy_of(url)
+    if proxy is None:
+        return gevent.socket.create_connection(place, timeout=timeout_s)
+    try:
+        sock = gevent.socket.create_connection((proxy.host, proxy.port), timeout=timeout_s)
+    except OSError as error:
+        raise ProxyError(f"{error}; it goes through {proxy}") from error
+    try:
+        open_tunnel(sock, Tunnel(proxy, url))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def open_tunnel(sock: gevent.socket.socket, tunnel: Tunnel) -> None:
+    """Let a proxy connect `sock` to its target. Raises OSError."""
+    sock.sendall(tunnel.request)
+    while not tunnel.answered(sock.recv(RECV_BYTES)):
+        pass
 
 
 def _drop(watcher: Any) -> None:

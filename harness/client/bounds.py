@@ -21,8 +21,7 @@ class Bounds:
     body_mb        of an HTTP answer
     head_kb        of its status line and headers
     answer_s       for a whole answer, however steadily it drips
-    message_mb     of a WebSocket message
-    fragments      of one message
+    fragments      of one WebSocket message (`urls.frame_bytes_max` bounds its bytes)
     unsent_mb      that wait because the server does not read
     names          that nobody planned (users, rooms, reasons), in one process
     history_pages  of one read of a conversation
@@ -32,7 +31,6 @@ class Bounds:
     body_mb: int = 64
     head_kb: int = 1024
     answer_s: int = 20
-    message_mb: int = 16
     fragments: int = 10_000
     unsent_mb: int = 32
     names: int = 100_000
@@ -46,10 +44,6 @@ class Bounds:
     @property
     def head_bytes(self) -> int:
         return self.head_kb << 10
-
-    @property
-    def message_bytes(self) -> int:
-        return self.message_mb << 20
 
 
 DEFAULTS: Final = Bounds()

@@ -31,6 +31,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from harness.client.network import ANY, Network
+
 MESSAGE = 1
 ACK = 2
 NACK = 3
@@ -56,5 +58,5 @@ class Handshake:
     headers: Mapping[str, str] = field(default_factory=dict)
     subprotocols: tuple[str, ...] = ()
     first_frames: tuple[str | bytes, ...] = ()
-    ca_file: str | None = None
+    network: Network = ANY
     welcome: bool = True  # the platform greets: the connection is usable only after WELCOME was heard

@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import quote, quote_plus, urljoin, urlsplit
 
 from harness.client.bounds import bounds
+from harness.client.network import shown
+from harness.progress import one_line
 
 if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
 MAX_REDIRECTS = 10
+REDIRECTS = (301, 302, 303, 307, 308)
 HIDDEN = "(hidden)"
 SHORTEST_SECRET = 4
 
@@ -66,8 +69,10 @@ class FlowError(Exception):
 
     def __init__(self, step: str, expected: str, response: HttpResponse | None = None, detail: str = "") -> None:
         self.step, self.expected, self.response = step, expected, response
-        got = f"{response.status} {response.body[:200]!r}" if response is not None else detail
-        super().__init__(f"{step}: expected {expected}, got {got}")
+        if response is not None:
+            to = redirect_of(response.status, response.headers.get("location", ""))
+            detail = f"{response.status} {response.body[:200]!r}{to}"
+        super().__init__(one_line(f"{step}: expected {expected}, got {detail}"))
 
     @property
     def status(self) -> int:
@@ -85,6 +90,13 @@ class FlowError(Exception):
 class Unbounded(FlowError):
     """An answer, or all answers of a step together, exceed what is taken in (`harness.client.bounds`): asking somebody
     else will not help."""
+
+
+def redirect_of(status: int, location: str) -> str:
+    """What an error adds where a redirect came; the transport follows none. "" for another answer."""
+    if status not in REDIRECTS or not location:
+        return ""
+    return f", a redirect to {shown(location)}, which is not followed"
 
 
 def _spellings(secret: str) -> set[str]:
@@ -130,7 +142,7 @@ class Browser:
         """GET and follow redirects across hosts, as a browser; `stop(url)` ends before visiting that url."""
         for _ in range(MAX_REDIRECTS):
             response = yield from self.request("GET", url, name=name)
-            if response.status not in (301, 302, 303, 307, 308):
+            if response.status not in REDIRECTS:
                 return response
             url = urljoin(url, response.headers.get("location", ""))
             if stop is not None and stop(url):

@@ -8,12 +8,15 @@ from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 import gevent.socket
-from geventhttpclient.connectionpool import ConnectionPool, SSLConnectionPool
+import gevent.ssl
+from geventhttpclient.connectionpool import ConnectionPool
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTPSocketPoolResponse
 from geventhttpclient.url import URL
 
+from harness.client.blocking import open_tunnel
 from harness.client.bounds import bounds
 from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from harness.client.network import ANY, PORTS, SECURE, Network, Proxy, Tunnel, Unlisted, by_way_of, place_of, proxy_of
 
 T = TypeVar("T")
 
@@ -33,24 +36,25 @@ class Unsendable(ValueError):
 class Pool:
     """Kept connections by origin, shared by all users of a process.
 
+    network      hosts, TLS and proxies
     timeout_s    to connect, and for each silence of the server
     per_origin   connections to one origin at the same time; more requests wait
-    ca_file      own certificate authority for https
 
     geventhttpclient's own client is not used: it repeats GET, PUT and DELETE silently up to a hundred times when the
     server closes without an answer, which is just what a tester must see.
     """
 
-    def __init__(self, *, timeout_s: float = 10.0, per_origin: int = 100, ca_file: str | None = None) -> None:
-        self._timeout_s, self._per_origin, self._ca_file = timeout_s, per_origin, ca_file
-        self._pools: dict[tuple[str, str, int], ConnectionPool] = {}
+    def __init__(self, network: Network = ANY, *, timeout_s: float = 10.0, per_origin: int = 100) -> None:
+        self._network = network
+        self._timeout_s, self._per_origin = timeout_s, per_origin
+        self._pools: dict[tuple[str, str, int], _Origin] = {}
         self._used: WeakSet[gevent.socket.socket] = WeakSet()
 
     def request(self, request: HttpRequest) -> HttpResponse:
         """One request, one response; redirects are the flow's business. Raises OSError or HTTPParseError."""
         url = URL(request.url)
         pool = self._pool(url)
-        data = _request_bytes(request, url)
+        data = _request_bytes(request, url, pool.forwarder)
         while True:
             sock = pool.get_socket()
             kept = sock in self._used
@@ -69,33 +73,49 @@ class Pool:
             pool.close()
         self._pools.clear()
 
-    def _pool(self, url: URL) -> ConnectionPool:
-        port = url.port or (443 if url.scheme == "https" else 80)
+    def _pool(self, url: URL) -> _Origin:
+        port = url.port or PORTS.get(url.scheme, 80)
         key = (url.scheme, url.host, port)
         found = self._pools.get(key)
         if found is None:
-            options: dict[str, Any] = {
-                "size": self._per_origin,
-                "connection_timeout": self._timeout_s,
-                "network_timeout": self._timeout_s,
-            }
-            if url.scheme == "https":
-                if self._ca_file is not None:
-                    options["ssl_options"] = {"ca_certs": self._ca_file}
-                found = SSLConnectionPool(url.host, port, url.host, port, **options)
-            else:
-                found = ConnectionPool(url.host, port, url.host, port, **options)
-            self._pools[key] = found
+            self._network.check(str(url))
+            options = {"size": self._per_origin, "connection_timeout": self._timeout_s}
+            tls = self._network.tls(gevent.ssl.create_default_context) if url.scheme in SECURE else None
+            found = self._pools[key] = _Origin(str(url), tls, **options, network_timeout=self._timeout_s)
         return found
 
 
-def _request_bytes(request: HttpRequest, url: URL) -> bytes:
+class _Origin(ConnectionPool):
+    """Connections to one origin, by themselves or through a proxy. `forwarder`: the proxy that requests are given to
+    as they are; those over TLS have a tunnel instead."""
+
+    def __init__(self, url: str, tls: Any, **options: Any) -> None:
+        self._tls, self._proxy = tls, proxy_of(url)
+        self.forwarder = None if tls else self._proxy
+        self._url, self._host = url, place_of(url)[0]
+        target = place_of(url)
+        peer = (self._proxy.host, self._proxy.port) if self._proxy else target
+        super().__init__(*peer, *target, **options)
+
+    def _connect_socket(self, sock: gevent.socket.socket, address: Any) -> gevent.socket.socket:
+        sock.connect(address)
+        if self._tls is None:
+            return sock
+        if self._proxy is not None:
+            open_tunnel(sock, Tunnel(self._proxy, self._url))
+        return self._tls.wrap_socket(sock, server_hostname=self._host)
+
+
+def _request_bytes(request: HttpRequest, url: URL, forwarder: Proxy | None) -> bytes:
     headers = {"host": url.netloc, "user-agent": "earwitness", "accept-encoding": "identity"}
     if request.body or request.method not in ("GET", "HEAD", "DELETE"):
         headers["content-length"] = str(len(request.body))
     headers.update((name.lower(), value) for name, value in request.headers.items())
     # An address may end with its host; a request line may not (RFC 9112 §3.2.1).
     where = url.request_uri if url.request_uri.startswith("/") else f"/{url.request_uri}"
+    if forwarder is not None:  # RFC 9112 §3.2.2
+        where = f"{url.scheme}://{url.netloc}{where}"
+        headers |= forwarder.headers
     head = [f"{request.method} {where} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     if any("\r" in line or "\n" in line for line in head):
         raise Unsendable(f"a line break in the request {request.method} {url.path}")
@@ -143,18 +163,14 @@ def _exchange(pool: ConnectionPool, sock: gevent.socket.socket, request: HttpReq
     return HttpResponse(raw.status_code, headers, body, request.url, tuple(cookies))
 
 
-_shared = Pool()
-
-
-def run_flow_gevent(flow: Flow[T], *, pool: Pool | None = None, on_request: OnRequest | None = None) -> T:
+def run_flow_gevent(flow: Flow[T], *, pool: Pool, on_request: OnRequest | None = None) -> T:
     """Run a flow to its end. A request without an answer becomes a FlowError that names it, thrown into the flow so
     that the flow may handle it."""
-    used = pool or _shared
     try:
         request = next(flow)
         while True:
             try:
-                response = _timed(used, request, on_request)
+                response = _timed(pool, request, on_request)
             except FlowError as error:
                 request = flow.throw(error)
             else:
@@ -169,15 +185,20 @@ def _timed(pool: Pool, request: HttpRequest, on_request: OnRequest | None) -> Ht
     begin = perf_counter()
     try:
         response = pool.request(request)
-    except Unsendable as error:
+    except (Unsendable, OSError, HTTPParseError) as error:
         if on_request is not None:
             on_request(name, request.method, (perf_counter() - begin) * 1e3, 0, 0, error)
-        raise FlowError(name, "a request that can be sent", detail=str(error)) from error
-    except (OSError, HTTPParseError) as error:
-        if on_request is not None:
-            on_request(name, request.method, (perf_counter() - begin) * 1e3, 0, 0, error)
-        what = "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
-        raise FlowError(name, f"an answer from {URL(request.url).netloc}", detail=what) from error
+        raise _unanswered(name, request, error) from error
     if on_request is not None:
         on_request(name, request.method, (perf_counter() - begin) * 1e3, response.status, len(response.body), None)
     return response
+
+
+def _unanswered(name: str, request: HttpRequest, error: Exception) -> FlowError:
+    if isinstance(error, Unsendable):
+        return FlowError(name, "a request that can be sent", detail=str(error))
+    if isinstance(error, Unlisted):
+        return FlowError(name, "an address that the target file names", detail=str(error))
+    what = "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+    expected = f"an answer from {URL(request.url).netloc}"
+    return FlowError(name, expected, detail=f"{what}{by_way_of(request.url)}")

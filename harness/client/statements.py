@@ -99,11 +99,12 @@ def write_revoke(
 
 def write_change(
     journal: Writes, client: int, place: Place, state: State, *, sent_ns: int, received_ns: int, status: int,
-    of: int, digest: int, value: int = NONE, what: int = 0, conv: int = NOBODY,
+    of: int, digest: int, value: int = NONE, what: int = 0, conv: int = NOBODY, base: int = 0,
 ) -> int:  # fmt: skip
-    """A change of shared state, as WRITE. `of`: whose (a client); `what`: the message's counter, or a version."""
+    """A change of shared state, as WRITE. `of`: whose (a client); `what`: the message's counter, or a version; `base`:
+    the version that an edit was of, if it said so."""
     return journal.write(
-        received_ns, Kind.WRITE, outcome(status), place, state, client, 0, conv, of, what, sent_ns, value, status,
+        received_ns, Kind.WRITE, outcome(status), place, state, client, base, conv, of, what, sent_ns, value, status,
         digest,
     )  # fmt: skip
 

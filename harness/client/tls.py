@@ -3,20 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from functools import lru_cache
 
-from harness.errors import TargetError
-
-
-@lru_cache(maxsize=8)
-def context(ca_file: str | None) -> ssl.SSLContext:
-    """Verifying client context, with an own certificate authority if `ca_file` names one. Raises TargetError."""
-    try:
-        made = ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise TargetError(f"The certificate authority file {ca_file!r} cannot be used: {error}.") from error
-    made.set_alpn_protocols(["http/1.1"])
-    return made
+from harness.client.network import Network
 
 
 class Tls:
@@ -24,9 +12,9 @@ class Tls:
 
     __slots__ = ("_incoming", "_object", "_outgoing", "ended")
 
-    def __init__(self, server_name: str, ca_file: str | None) -> None:
+    def __init__(self, server_name: str, network: Network) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._object = context(ca_file).wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+        self._object = network.tls().wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
         self.ended = False
 
     def handshake(self, received: bytes) -> bool:

@@ -20,7 +20,9 @@ from websockets.uri import parse_uri
 
 from harness.client.bounds import bounds
 from harness.client.events import Handshake
+from harness.client.flow import redirect_of
 from harness.errors import TargetError
+from harness.progress import one_line
 
 NO_CLOSE = 1006
 INVALID_DATA = 1007
@@ -36,6 +38,7 @@ class Refused(ConnectionError):
     """The platform did not let us in: HTTP status before the upgrade, or close code after it (never both 0)."""
 
     def __init__(self, reason: str, *, status: int = 0, code: int = 0) -> None:
+        reason = one_line(reason)
         self.reason, self.status, self.code = reason, status, code
         how = f"HTTP status {status}" if status else f"close code {code}"
         super().__init__(f"connection refused with {how}" + (f": {reason}" if reason else ""))
@@ -77,16 +80,14 @@ class Wire:
         self,
         handshake: Handshake,
         *,
-        max_bytes: int | None = None,
         extensions: Sequence[ClientExtensionFactory] | None = None,
     ) -> None:
         """Raises TargetError if the handshake's URL is none of a WebSocket."""
-        max_bytes = bounds().message_bytes if max_bytes is None else max_bytes
-        client = _client_protocol(handshake, extensions, max_bytes)
+        client = _client_protocol(handshake, extensions)
         self._client: ClientProtocol | None = client
         self._library: Protocol | None = None
         self.output: list[bytes] = client.data_to_send()
-        self._max_bytes = max_bytes
+        self._max_bytes = handshake.network.frame_bytes
         self._rest = b""
         self._left = 0  # bytes to come of a frame that has begun: in `_long`, or if that is None, in the library
         self._long: list[bytes] | None = None  # pieces of a long whole frame: the library would copy it four times
@@ -304,15 +305,14 @@ class Wire:
         self.close_reason = self.close_reason or reason
 
 
-def _client_protocol(
-    handshake: Handshake, extensions: Sequence[ClientExtensionFactory] | None, max_bytes: int
-) -> ClientProtocol:
+def _client_protocol(handshake: Handshake, extensions: Sequence[ClientExtensionFactory] | None) -> ClientProtocol:
     try:
         uri = parse_uri(handshake.url)
     except (InvalidURI, ValueError) as error:
         raise TargetError(f"{handshake.url.split('?')[0]!r} is no WebSocket address: {error}") from error
     subprotocols = [Subprotocol(name) for name in handshake.subprotocols] or None
-    client = ClientProtocol(uri, subprotocols=subprotocols, extensions=extensions, max_size=max_bytes)
+    most = handshake.network.frame_bytes
+    client = ClientProtocol(uri, subprotocols=subprotocols, extensions=extensions, max_size=most)
     request = client.connect()
     try:
         for name, value in handshake.headers.items():
@@ -329,5 +329,7 @@ def _client_protocol(
 def _refusal(error: Exception | None) -> Refused:
     if isinstance(error, InvalidStatus):
         body = bytes(error.response.body or b"")[:200].decode(errors="replace")
-        return Refused(body or error.response.reason_phrase, status=error.response.status_code)
+        status = error.response.status_code
+        to = redirect_of(status, error.response.headers.get("Location", ""))
+        return Refused((body or error.response.reason_phrase) + to, status=status)
     return Refused(str(error) if error is not None else "the connection ended before the upgrade", code=NO_CLOSE)

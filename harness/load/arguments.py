@@ -66,6 +66,14 @@ def add_arguments(parser: Any, **_: Any) -> None:
         help="answer Prometheus at http://127.0.0.1:PORT/metrics; the web UI does so at its own /metrics too",
     )
     group.add_argument(
+        "--web-names",
+        env_var="EARWITNESS_WEB_NAMES",
+        default="",
+        metavar="NAME,…",
+        help="host names by which a proxy or another machine may ask the web UI, beside those of this machine; "
+        "requests with other names, and those of pages from elsewhere, are refused",
+    )
+    group.add_argument(
         "--threshold",
         action="append",
         default=[],

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.described import near
 from harness.errors import EarwitnessError, Exit, SettingsError
+from harness.progress import say, show
 
 HELP = "run a story: Locust with its options, and an exit code that says what the verdict says"
 FOLDER = Path("locustfiles")
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run a story and return its exit code. A mistake is one sentence and exit code 2."""
     try:
         if not arguments:
-            print(USAGE, file=sys.stderr)
+            print(USAGE, file=sys.stderr)  # noqa: T201 (no words of others)
             return Exit.CANNOT_RUN
         if arguments[0] in ("-h", "--help"):
             return _help(None)
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
             return _help(story)
         return _locust(story, arguments[1:])
     except EarwitnessError as error:
-        print(f"earwitness: {error}", file=sys.stderr)
+        say(str(error))
         return error.exit_code
 
 
@@ -106,6 +107,6 @@ def _help(story: Path | None) -> int:
         load_locustfile(str(story))
         parser = argument_parser.get_parser()
     parser.usage = "earwitness run STORY [options]"
-    print(USAGE)
+    show(USAGE)
     parser.print_help()
     return Exit.PASS

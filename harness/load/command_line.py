@@ -13,8 +13,11 @@ from locust import User
 
 from harness.described import near
 from harness.errors import EarwitnessError, SettingsError
+from harness.load.master_watch import tie_forks
+from harness.progress import say
 
 DEFAULT_MASTER_PORT: Final = 5557
+LOOPBACK: Final = "127.0.0.1"
 _checked: list[bool] = []
 
 
@@ -30,7 +33,7 @@ def check_when_parsed(parser: Any) -> None:
         try:
             settle(parsed)
         except EarwitnessError as error:
-            print(f"earwitness: {error}", file=sys.stderr)
+            say(str(error))
             sys.exit(error.exit_code)
         return parsed
 
@@ -43,15 +46,29 @@ def settle(options: Any) -> None:
     unknown = [name for name in options.user_classes if name not in known]
     if unknown and known:
         raise SettingsError("user classes", [f"there is no class {name!r}{near(name, known)}" for name in unknown])
+    if options.processes:
+        tie_forks()
     if options.worker:
         return
-    if options.processes and options.master_port == options.master_bind_port == DEFAULT_MASTER_PORT:
-        # Locust's default is one port for all masters of a machine: workers of two runs would join each other's master.
-        options.master_port = options.master_bind_port = _free_port()
-    elif options.processes or options.master:
+    named = _meet(options) if options.processes else True
+    if named and (options.processes or options.master):
         _refuse_taken(options.master_bind_host, options.master_bind_port, "--master-bind-port")
     if not options.headless:
         _refuse_taken(options.web_host, options.web_port, "--web-port")
+
+
+def _meet(options: Any) -> bool:
+    """Let a master and the workers that are forked from it meet; return whether the user has named the port. Locust's
+    default is one port for all masters of a machine: workers of two runs would join each other's master."""
+    ports = {options.master_port, options.master_bind_port} - {DEFAULT_MASTER_PORT}
+    if len(ports) > 1:
+        fault = f"{options.master_bind_port} is not the port of its forked workers, --master-port {options.master_port}"
+        raise SettingsError("--master-bind-port", [f"{fault}; name one of the two"])
+    named = bool(ports)
+    options.master_port = options.master_bind_port = ports.pop() if named else _free_port()
+    if options.master_bind_host not in ("*", "0.0.0.0", "::") and options.master_host == LOOPBACK:
+        options.master_host = options.master_bind_host
+    return named
 
 
 def _concrete(kind: type[User]) -> Iterator[type[User]]:
@@ -63,7 +80,7 @@ def _concrete(kind: type[User]) -> Iterator[type[User]]:
 
 def _free_port() -> int:
     with get_original("socket", "socket")(socket.AF_INET, socket.SOCK_STREAM) as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((LOOPBACK, 0))
         return int(free.getsockname()[1])
 
 

@@ -32,6 +32,8 @@ from harness.load.shapes import Foreseen, foreseen_of, shape_of
 from harness.load.signals import Interruption
 from harness.load.under_test import UnderTest
 from harness.platform.faults.orders import links_needed
+from harness.platform.tether import dies_with_parent
+from harness.progress import say, show
 from harness.record.evidence import conclude
 from harness.record.rundir import RunDirectory
 from harness.target.faulting import JOURNALS, Faults
@@ -129,7 +131,7 @@ class Conductor:
             self._judge = JudgeBeside()
         self._judge.follow(run.path)
         self._sampler = Sampler(run.path / "tables" / "services.jsonl", self.under_test)
-        print(f"earwitness: run {run.path} · seed {seed} · {wanted} users", flush=True)
+        show(f"earwitness: run {run.path} · seed {seed} · {wanted} users")
         self._expected, self._here = set(workers), {}
         if isinstance(runner, MasterRunner):
             for worker in workers:
@@ -225,7 +227,7 @@ class Conductor:
         if self._faults is not None:
             run.update(faults_without_effect=self._faults.end())
             self._faults = None
-        print("earwitness: waiting for what is still on its way ...", flush=True)
+        show("earwitness: waiting for what is still on its way ...")
         if isinstance(self.life.runner, MasterRunner):
             self._drain_workers(deadline_s)
         elif self.life.part is not None:
@@ -236,7 +238,7 @@ class Conductor:
             self._sampler.close()
         self.under_test.save_logs(run.path / "services")
         run.update(state="drained")
-        print("earwitness: reading the final state ...", flush=True)
+        show("earwitness: reading the final state ...")
         self._collect(run)
         conclude(run, state="collected", **self._story_errors())
         self._note(self._verdict(run))
@@ -284,7 +286,7 @@ class Conductor:
             self._reply_came.clear()
             self._reply_came.wait(0.2)
         for worker in self._missing(answer):
-            print(f"earwitness: load process {worker} did not answer to {question}", file=sys.stderr)
+            say(f"load process {worker} did not answer to {question}")
         return self._replies[answer]
 
     def _missing(self, answer: str) -> set[str]:
@@ -295,9 +297,12 @@ class Conductor:
         command = [sys.executable, "-m", "harness.target.collect", str(run.path)]
         try:
             environment = {**os.environ, **self.under_test.environment()}
-            subprocess.run(command, timeout=COLLECT_DEADLINE_S, check=False, start_new_session=True, env=environment)
+            subprocess.run(
+                command, timeout=COLLECT_DEADLINE_S, check=False, start_new_session=True, env=environment,
+                preexec_fn=dies_with_parent(),
+            )  # fmt: skip
         except subprocess.TimeoutExpired:
-            print("earwitness: the final state could not be read in time", file=sys.stderr)
+            say("the final state could not be read in time")
 
     def _verdict(self, run: RunDirectory) -> int:
         code = self._judge.verdict(run.path)
@@ -310,7 +315,7 @@ class Conductor:
     def tell(self) -> None:
         """Print the verdicts that were not printed yet: without a web UI after Locust's own tables, as last words."""
         for text in self._told:
-            print(text, flush=True)
+            show(text)
         self._told.clear()
 
     def _note(self, code: int) -> None:

@@ -228,7 +228,7 @@ class Connected(Recording):
         return self.credentials
 
     def _flow(self, flow: Any) -> Any:
-        return run_flow_gevent(flow, on_request=self._requested)
+        return run_flow_gevent(flow, pool=self.part.http, on_request=self._requested)
 
     def _requested(self, name: str, method: str, ms: float, status: int, length: int, error: Exception | None) -> None:
         if error is None and status >= 400:

@@ -46,6 +46,7 @@ class Device(Cutting):
         self.tab = self.number % plan.devices
         self.shown = Shown(self.part.journal, self.number, plan.tag, plan.numbers)
         self._own: dict[str, tuple[int, int, int]] = {}  # by room the person's newest message: seq, author, counter
+        self._drafts: dict[str, tuple[tuple[int, int, int], int]] = {}  # by room: the message, and its version
         self._behind: dict[str, gevent.Greenlet] = {}  # rooms whose edits are being asked for
         self._untold: list[Callable[[], None]] = []  # writes down a change that is not answered yet
         self._settled_at = 0.0
@@ -68,20 +69,29 @@ class Device(Cutting):
             self.shown.answered_marks({room.label: mark}, asked.sent_ns, asked.received_ns)
 
     def edit(self, room: Room, *, careful: bool = False) -> None:
-        """Give the person's newest message there another text. `careful`: unless another device has done so."""
+        """Give the person's newest message there another text. `careful`: what was the newest message at the careful
+        edit before this one, unless another device has edited it since."""
         self._go_on_or_stop()
         if self._sharing is None or room.label not in self._own:
             return
-        seq, author, counter = self._own[room.label]
+        (seq, author, counter), version = self._draft(room.label) if careful else (self._own[room.label], None)
         self._edits += 1
         payload = f"edit {self._edits} of tab {self.number}"
         text, digest = encode(self.part.plan.tag, author, room.number, counter, 0, 1, payload)
-        version = self.shown.versions.get((author, counter), 1) if careful else None
         self._changed(
             self._sharing.edit(self._credentials(), room, seq, text, version),
             lambda edit: edit.version if edit else NONE,
             state=State.EDIT, of=author, what=counter, conv=room.number, digest=digest,
+            base=version or 0,
         )  # fmt: skip
+
+    def _draft(self, label: str) -> tuple[tuple[int, int, int], int]:
+        """The message and the version of it that the person began to edit at the careful edit before; it has been on
+        the screen since, and another one takes its place."""
+        message = self._own[label]
+        opened = message, self.shown.versions.get(message[1:], 1)
+        draft, self._drafts[label] = self._drafts.get(label, opened), opened
+        return draft
 
     def look_at_edits(self, room: Room) -> None:
         """Ask for the newest edits."""

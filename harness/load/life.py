@@ -22,19 +22,25 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from harness.errors import EarwitnessError, Exit
 from harness.load.conductor import Conductor
+from harness.load.master_watch import MasterWatch
 from harness.load.metrics import report_lag
 from harness.load.part import Part
+from harness.load.shapes import limited_to
 from harness.load.signals import SIGNALS, Interruption
 from harness.load.soundness import Soundness
 from harness.load.story import Story
 from harness.load.users import ChatUser
 from harness.load.web import extend
+from harness.load.web_guard import guard
+from harness.progress import say, show_logs
 
 events: Any = locust.events
 MASTER_LEADS_S = 3.0
 """How long a worker that got SIGTERM waits for its master to end the run."""
 LEAVE_S = 10.0
 """How long a worker that leaves alone waits for the answers of its users."""
+ORPHANED_S = 0.5
+"""The same for a worker whose master is dead: its platform has gone with the master, or nobody will judge the run."""
 
 BEGIN, HERE, EVERYONE, DRAIN, ACKED, SETTLE, DRAINED = (
     f"earwitness-{step}" for step in ("begin", "here", "everyone", "drain", "acked", "settle", "drained")
@@ -87,6 +93,7 @@ class Life:
 
 def attach(environment: Any, told: Story) -> None:
     """Listener of Locust's `init`: take the role that this process has. Faults end with a sentence and exit 2."""
+    show_logs()
     life = Life(environment, told)
     environment.earwitness = life
     life.soundness.attach(environment)
@@ -135,8 +142,22 @@ def _attach_worker(life: Life) -> None:
     runner.register_message(SETTLE, settle, concurrent=True)
     leave = _Leaving(life)
     leave.install()
-    events.quitting.add_listener(lambda **_: life.end_part())
+    watch = MasterWatch(runner, lambda: _abandon(life))
+
+    def on_quitting(**_: Any) -> None:
+        watch.close()
+        life.end_part()
+
+    events.quitting.add_listener(on_quitting)
     report_lag(life)
+
+
+def _abandon(life: Life) -> None:
+    """End a worker whose master is dead: its journal says that it left."""
+    if life.part is not None:
+        life.part.leave(ORPHANED_S)
+        life.end_part()
+    life.runner.quit()
 
 
 class _Leaving:
@@ -181,7 +202,7 @@ def _interruptible() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def on_interrupt(number: int, frame: Any) -> None:
-        print("earwitness: interrupted before the run began.", file=sys.stderr)
+        say("interrupted before the run began.")
         sys.exit(128 + number)
 
     # nohup, or a shell's background job, meant that a signal is to be ignored
@@ -201,8 +222,11 @@ def _attach_conductor(life: Life) -> None:
         with _interruptible():
             life.conductor = conductor = Conductor(life, environment.parsed_options)
     except EarwitnessError as error:
-        print(f"earwitness: {error}", file=sys.stderr)
+        say(str(error))
         sys.exit(error.exit_code)
+    target = conductor.under_test.target
+    if target.max_users is not None:
+        environment.dispatcher_class = limited_to(target.max_users, target.name)
     if isinstance(runner, MasterRunner):
         runner.register_message(HERE, lambda msg, **_: conductor.part_is_here(msg.node_id, msg.data["users"]))
         runner.register_message(ACKED, lambda msg, **_: conductor.heard_back(ACKED, msg.node_id, msg.data))
@@ -217,7 +241,7 @@ def _attach_conductor(life: Life) -> None:
             interruption.install()
             conductor.begin()
         except EarwitnessError as error:
-            print(f"earwitness: {error}", file=sys.stderr)
+            say(str(error))
             conductor.worst = error.exit_code
             if environment.parsed_options.headless:
                 gevent.spawn(runner.quit)
@@ -230,6 +254,7 @@ def _attach_conductor(life: Life) -> None:
         environment.process_exit_code = conductor.exit_code()
 
     if environment.web_ui is not None:
+        guard(environment.web_ui, environment.parsed_options)
         extend(environment.web_ui, conductor, environment.parsed_options.web_base_path)
     events.test_start.add_listener(on_start)
     events.test_stopping.add_listener(lambda **_: _finish(conductor))
@@ -240,7 +265,7 @@ def _attach_conductor(life: Life) -> None:
 def _end_all(conductor: Conductor, environment: Any) -> None:
     """End this process in order after a signal: with a verdict if a run is on, with a sentence if none has begun."""
     if conductor.run is None and not conductor.runs and environment.parsed_options.headless:
-        print("earwitness: interrupted before the run began.", file=sys.stderr)
+        say("interrupted before the run began.")
         conductor.close()
         # Locust's main greenlet may be waiting for workers, and has no other way out.
         gevent.kill(gevent.get_hub().parent, SystemExit(128 + int(conductor.interrupted_by or signal.SIGINT)))
@@ -255,7 +280,7 @@ def _finish(conductor: Conductor) -> None:
     try:
         conductor.finish()
     except EarwitnessError as error:
-        print(f"earwitness: {error}", file=sys.stderr)
+        say(str(error))
         conductor.worst = error.exit_code
     except Exception:
         traceback.print_exc()

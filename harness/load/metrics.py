@@ -18,6 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from checks.verdict import Outcome
 from harness.client.tally import ACKNOWLEDGED
 from harness.errors import SettingsError
+from harness.load.web_guard import Names
 from harness.report.live_file import LADDER_S, read_live
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Metrics:
 
     def serve(self, port: int) -> None:
         """Answer on 127.0.0.1:port too, for runs without web UI. Raises SettingsError if the port is taken."""
-        self._server = pywsgi.WSGIServer(("127.0.0.1", port), make_wsgi_app(self.registry), log=None)
+        app = Names().wsgi(make_wsgi_app(self.registry))
+        self._server = pywsgi.WSGIServer(("127.0.0.1", port), app, log=None)
         try:
             self._server.start()
         except OSError as error:

@@ -15,6 +15,7 @@ from gevent.event import Event
 from checks.record import NOBODY, NONE, Flag, Kind, Phase
 from harness.client.blocking import TRANSPORT
 from harness.client.bounds import bounds
+from harness.client.http_gevent import Pool
 from harness.client.keeping import KeepingSession
 from harness.client.recall import hearing
 from harness.client.session import ChatSession
@@ -56,6 +57,7 @@ class Part:
     on_all_here  called once, when all users of this process were spawned and have finished starting, well or not
     story  counts of the story's own errors in this process, for the footer
     occurred  how often each opportunity (`harness.report.opportunities`) occurred here, for the footer
+    http  connections for requests, shared by all users of this process
     asking  users of this process with an open question to the agent, by room label
     turns  numbers by which the users of this process take turns at what only some of them need to do
     shared_ids  users of this process who had a message acknowledged, by room label and client id that several use
@@ -78,6 +80,7 @@ class Part:
         self.index, self.count = index, count
         self.plan = Plan.from_dict(assignment["plan"])
         self.target = open_target(assignment["target"])
+        self.http = Pool(self.target.network)
         self.hear = hearing(self.target.hear, self.plan.heard_often(count))
         self.run_dir = Path(assignment["run_dir"])
         self.secrets: Mapping[str, Any] = assignment.get("secrets", {})
@@ -291,6 +294,7 @@ class Part:
         if self._settled:
             self.phase(Phase.DRAINED, int(Flag.TIMEOUT) if self._cut_short else 0)
         gevent.joinall([gevent.spawn(user.disconnect) for user in self.users], timeout=10)
+        self.http.close()
         self._wall.close()
         latencies = self._publisher.close()
         self._sampler.close()

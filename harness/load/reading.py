@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from checks.pages import digest_of
-from checks.record import FOREIGN, NOBODY, NONE, Flag, Kind
+from checks.record import FOREIGN, NOBODY, NONE, Flag, Kind, page_digest
 from harness.client.flow import FlowError
 from harness.load.users import ChatUser
 from harness.target.capabilities import HistoryPart
@@ -48,7 +47,7 @@ class Reading(ChatUser):
             seq=max(numbers, default=after or NONE),
             aux=took_us + 1,
             author=after if after < FOREIGN else NOBODY,
-            digest=digest_of(np.array(numbers, np.int64)) if numbers else 0,
+            digest=page_digest(np.array(numbers, np.int64)) if numbers else 0,
             flags=0 if part.fits else int(Flag.CORRUPT),
         )
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.client.http_gevent import run_flow_gevent
+
+if TYPE_CHECKING:
+    from harness.load.part import Part
 
 
 class Recording:
     """Part of `ChatUser`, by `Connected`."""
 
     _under_way = 0
+    part: Part
 
     def _requested(self, name: str, method: str, ms: float, status: int, length: int, error: Exception | None) -> None:
         raise NotImplementedError
@@ -32,4 +36,4 @@ class Recording:
         def requested(name: str, method: str, ms: float, status: int, length: int, error: Exception | None) -> None:
             self._requested(name, method, ms, min(status, 399), length, error)
 
-        return run_flow_gevent(flow, on_request=requested)
+        return run_flow_gevent(flow, pool=self.part.http, on_request=requested)

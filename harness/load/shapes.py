@@ -1,13 +1,15 @@
-"""`--shape`: how many users there are over the time of a run, for any story."""
+"""How many users there are over the time of a run: `--shape`, for any story, and the most that a target allows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from locust import LoadTestShape
+from locust import LoadTestShape, User
+from locust.dispatch import UsersDispatcher
 
 from harness.errors import SettingsError
+from harness.progress import say
 from harness.target.pace import Shape
 
 
@@ -75,3 +77,18 @@ def foreseen_of(shape: LoadTestShape) -> Foreseen:
     if not users:
         raise SettingsError(type(shape).__name__, ["it never starts a user; let tick() return (users, spawn_rate)"])
     return Foreseen(users, float(second) if second < FORESEEN_S else None, grows=True)
+
+
+def limited_to(most: int, name: str) -> type[UsersDispatcher]:
+    """Make a dispatcher that never has more than `most` users, whoever raises their number: the web UI, a key pressed
+    in the terminal, a shape that exceeds what it foretold. A run that begins with more is refused before (`allow`)."""
+
+    class Limited(UsersDispatcher):
+        def new_dispatch(
+            self, target_user_count: int, spawn_rate: float, user_classes: list[type[User]] | None = None
+        ) -> None:
+            if target_user_count > most:
+                say(f"{name} allows {most} users (max_users), {target_user_count} were asked for; it stays at {most}.")
+            super().new_dispatch(min(target_user_count, most), spawn_rate, user_classes)
+
+    return Limited

@@ -12,6 +12,7 @@ import locust
 
 from harness.errors import Exit
 from harness.load.users import ChatUser
+from harness.progress import say
 
 events: Any = locust.events
 _told: list[Story] = []
@@ -85,7 +86,7 @@ def _refuse_without_story(environment: Any, **_: Any) -> None:
     ours = [kind.__name__ for kind in environment.user_classes if issubclass(kind, ChatUser)]
     if ours and not _told:
         example = 'story(__file__, judged_by=["I1", "I5b"])'
-        print(f"earwitness: {', '.join(ours)}: the locustfile calls no story(); add {example}.", file=sys.stderr)
+        say(f"{', '.join(ours)}: the locustfile calls no story(); add {example}.")
         sys.exit(Exit.CANNOT_RUN)
 
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import httpx
 from gevent import subprocess
 
-from harness.client.flow import FlowError, run_flow
+from harness.client.flow import FlowError
+from harness.client.http_gevent import Pool, run_flow_gevent
 from harness.errors import PlatformError, SettingsError, TargetError
 from harness.platform.control import ControlClient
 from harness.platform.environment import settings_missing
@@ -21,10 +21,12 @@ from harness.platform.faults import Planned
 from harness.platform.faults.orders import faults_of
 from harness.platform.launch import Platform, launch, offered
 from harness.platform.links import matching
-from harness.progress import printable
+from harness.platform.tether import dies_with_parent
+from harness.progress import say
 from harness.settings import load_settings
+from harness.target.addresses import check_here
 from harness.target.faults import command_faults
-from harness.target.load import open_target, secrets_environment, without_secrets
+from harness.target.load import check_users, open_target, secrets_environment, without_secrets
 from harness.target.plan import Plan, existing
 from harness.target.protocol import Target
 
@@ -58,14 +60,16 @@ class UnderTest:
             under_test._reach()
             under_test._rehearse()
             return under_test
-        load_settings()  # its faults are told before anything is begun
+        settings = load_settings()  # its faults are told before anything is begun
+        check_here({"frontend.api_url": settings.frontend.api_url or "", "backend.redis": settings.backend.redis})
         defects = _defects(options.defect)
         platform = None if defects else _fitting(offered(), wanted or {}, links)
         if platform is None:
             begin = time.monotonic()
-            print("earwitness: starting the platform ...", file=sys.stderr, flush=True)
+            say("starting the platform ...")
             platform = launch(defects=defects, settings=wanted, links=links)
-            print(f"earwitness: the platform is up ({time.monotonic() - begin:.1f} s)", file=sys.stderr, flush=True)
+            say(f"the platform is up ({time.monotonic() - begin:.1f} s)")
+        check_here({key: value for key, value in platform.endpoints.items() if isinstance(value, str)})
         has = platform.endpoints.get("settings", {}).get("backend", {})
         promises = {promise: has[name] for name, promise in PROMISED_BY.items() if name in has}
         description = {"kind": "reference", "endpoints": without_secrets(platform.endpoints)}
@@ -73,14 +77,13 @@ class UnderTest:
 
     def _reach(self) -> None:
         name = self.description.get("path", "the target")
+        pool = Pool(self.target.network, timeout_s=REACH_S)
         try:
-            with httpx.Client(timeout=REACH_S) as client:
-                run_flow(self.target.reachable(), client)
-        except httpx.RequestError as error:
-            where = error.request.url
-            raise TargetError(f"{name}: nobody answers at {where}: {error}. Is the platform running?") from error
+            run_flow_gevent(self.target.reachable(), pool=pool)
         except FlowError as error:
-            raise TargetError(f"{name}: the platform does not answer as it should: {error}.") from error
+            raise TargetError(f"{name}: {error}. Is the platform running?") from error
+        finally:
+            pool.close()
 
     def _rehearse(self) -> None:
         """Let two users talk before the load. Raises TargetError if the target file does not fit what comes: what
@@ -88,7 +91,9 @@ class UnderTest:
         path = self.description["path"]
         command = [sys.executable, "-m", "harness.target.fit", path]
         try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, timeout=REHEARSAL_S, check=False)
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, timeout=REHEARSAL_S, check=False, preexec_fn=dies_with_parent()
+            )
             found = json.loads(done.stdout)
         except (subprocess.TimeoutExpired, ValueError):
             found = {"fault": "", "notes": ["The target file could not be tried before the load."]}
@@ -96,15 +101,11 @@ class UnderTest:
             raise TargetError(f"{path} does not fit the platform: {found['fault']} Try: earwitness probe {path}")
         self.warnings += [*getattr(self.target, "unjudged", {}).values(), *found["notes"]]
         for warning in self.warnings:
-            print(f"earwitness: {Path(path).name}: {printable(warning)}", file=sys.stderr, flush=True)
+            say(f"{Path(path).name}: {warning}")
 
     def allow(self, users: int) -> None:
         """Raises TargetError if the target's owner has not allowed so many users."""
-        most = self.target.max_users
-        if not self.target.allow_load:
-            raise TargetError(f"{self.target.name} does not allow load: set allow_load = true in its file.")
-        if most is not None and users > most:
-            raise TargetError(f"{self.target.name} allows {most} users, {users} were asked for: -u {most}.")
+        check_users(self.target, users)
 
     def plan(
         self, *, seed: int, tag: str, clients: int, sizes: tuple[int, ...], devices: int = 1, reserve: int = 0
@@ -168,7 +169,7 @@ class UnderTest:
             for name in self._platform.control.stats():
                 (folder / f"{name}.log").write_text(self._platform.control.logs(name, LOG_LINES))
         except (PlatformError, OSError) as error:  # the run is judged without them
-            print(f"earwitness: the services' logs could not be kept: {error}", file=sys.stderr)
+            say(f"the services' logs could not be kept: {error}")
 
     def close(self) -> None:
         """Stop the platform if we started it."""
@@ -184,10 +185,9 @@ def _fitting(platform: Platform | None, wanted: Wanted, links: Sequence[str]) ->
     missing += [f"--link {link}" for link in links if not matching(link, platform.endpoints.get("links", ()))]
     if missing:
         orders = " ".join(missing)
-        print(
-            f"earwitness: this run needs what the platform that is up does not have, so it starts its own; "
-            f"to use one that is up: earwitness up {orders}",
-            file=sys.stderr,
+        say(
+            f"this run needs what the platform that is up does not have, so it starts its own; "
+            f"to use one that is up: earwitness up {orders}"
         )
         return None
     return platform

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, abort, jsonify, request, send_from_directory
 from locust.util.timespan import parse_timespan
 
+from harness.errors import TargetError
 from harness.report.live_file import read_live
 
 if TYPE_CHECKING:
@@ -56,6 +57,17 @@ def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
         pages.add_url_rule(rule, view.__name__, web_ui.auth_required_if_enabled(view))
 
     @pages.before_app_request
+    def refuse_too_many() -> Response | None:
+        """The form, or whoever posts it, asks for more users than the target's owner allows: nothing is changed."""
+        if request.endpoint != "locust.swarm" or (users := _whole(request.form.get("user_count", ""))) is None:
+            return None
+        try:
+            conductor.under_test.allow(users)
+        except TargetError as error:
+            return jsonify({"success": False, "message": str(error), "host": ""})
+        return None
+
+    @pages.before_app_request
     def note_run_time() -> None:
         """The form's run time limits the run that it starts; Locust keeps it nowhere apart from its own options."""
         if request.endpoint == "locust.swarm" and conductor.run is None:
@@ -68,6 +80,14 @@ def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
         return response
 
     web_ui.app.register_blueprint(pages)
+
+
+def _whole(text: str) -> int | None:
+    """The number of users of a form; None for one that Locust will refuse."""
+    try:
+        return int(text)
+    except ValueError:
+        return None
 
 
 def _seconds(text: str) -> float | None:

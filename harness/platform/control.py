@@ -21,6 +21,7 @@ from harness.errors import EarwitnessError, PlatformError
 from harness.platform.links import Links
 from harness.platform.ports import HOST
 from harness.platform.supervisor import Supervisor
+from harness.progress import say, show
 
 SCHEME = "earwitness"
 REQUEST_TIMEOUT_S = 60.0
@@ -253,10 +254,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         result = ControlClient(address).ask(args.do, service=args.service)
     except EarwitnessError as error:
-        print(f"earwitness: {error}", file=sys.stderr)
+        say(str(error))
         return error.exit_code
     if result is not None:
-        print(result if isinstance(result, str) else json.dumps(result, indent=2))
+        show(result if isinstance(result, str) else json.dumps(result, indent=2))
     return 0
 
 

@@ -22,6 +22,7 @@ from harness.platform.control import ControlClient
 from harness.platform.environment import check_fits
 from harness.platform.offer import address_of, find_offer
 from harness.platform.tether import module_environment
+from harness.progress import say
 from harness.settings import load_settings
 
 START_TIMEOUT_S = 180.0
@@ -114,7 +115,7 @@ def launch(
         arguments.append("--keep")
     if postgres_user is not None:
         arguments += ["--postgres-user", postgres_user]
-    return _spawn(arguments, timeout_s, progress or _to_stderr)
+    return _spawn(arguments, timeout_s, progress or say)
 
 
 def attach(place: str) -> Platform:
@@ -196,10 +197,6 @@ def _lines(fd: int, deadline: float) -> Iterator[bytes]:
             held += data
             *whole, held = held.split(b"\n")
             yield from whole
-
-
-def _to_stderr(text: str) -> None:
-    print(f"earwitness: {text}", file=sys.stderr, flush=True)
 
 
 def _forget_all() -> None:

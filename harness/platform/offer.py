@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.errors import PlatformError
+from harness.platform.ports import HOST
 
 VARIABLE = "EARWITNESS_PLATFORM"
 STATE_FILE = ".earwitness-platform.json"
@@ -64,6 +65,15 @@ def find_offer(folder: Path | None = None) -> str | None:
     return address if _answers(address) else None
 
 
+def stale_state(folder: Path) -> Path | None:
+    """Return the state file in `folder` if its platform does not answer."""
+    path = folder / STATE_FILE
+    try:
+        return path if path.exists() and not _answers(_read(path)) else None
+    except PlatformError:
+        return None  # somebody else's, or none at all
+
+
 def address_of(place: str) -> str:
     """Control address of what somebody named: an address, or the path of a state file."""
     return place if place.startswith(_SCHEME) else _read(Path(place))
@@ -84,8 +94,10 @@ def _read(path: Path) -> str:
 
 def _answers(address: str) -> bool:
     parts = urlsplit(address)
+    if parts.hostname != HOST:  # a variable must not make this machine connect to another one
+        return False
     try:
-        socket.create_connection((parts.hostname, parts.port), timeout=2).close()
+        socket.create_connection((HOST, parts.port), timeout=2).close()
     except (OSError, ValueError):
         return False
     return True

@@ -17,7 +17,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,9 @@ DATABASES: Mapping[str, str] = {"auth": "test_auth_db", "main": "test_main_db"}
 """Names of the databases in the template, by the role that owns each."""
 _LAYOUT = "2"
 """Part of the cache key: raise it when what the template contains changes."""
+_LOCK, _BUILDING, _PASSWORD = ".lock", ".building-", ".password-"
+YOUNG_S = 60.0
+"""A password is written without the lock, within moments."""
 _LOCK_TIMEOUT_S = 120.0
 _LOCK_PAUSE_S = 0.05
 
@@ -54,7 +57,7 @@ def password() -> str:
     path = folder / f"postgres-password-{_LAYOUT}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".password-") as fresh:
+        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=_PASSWORD) as fresh:
             fresh.write(secrets.token_urlsafe(24))
             fresh.flush()
             with contextlib.suppress(FileExistsError):  # atomic: who comes second reads the first one's
@@ -91,7 +94,7 @@ class Template:
         kept = cache_folder() / self._name
         if not kept.exists():
             try:
-                async with _locked(cache_folder() / ".lock"):
+                async with _locked(cache_folder() / _LOCK):
                     if not kept.exists():
                         await self._build(data)
                         await to_its_end(_publish, data, kept)
@@ -158,9 +161,42 @@ def _setup_sql(secret: str) -> str:
     return "".join(line + ";\n" for line in lines)
 
 
+def left_behind() -> list[Path]:
+    """Return what a dead process was building in the cache folder."""
+    with _cache_held() as held:
+        drafts = [*cache_folder().glob(f"{_BUILDING}*"), *cache_folder().glob(f"{_PASSWORD}*")] if held else []
+    return sorted(path for path in drafts if time.time() - path.lstat().st_mtime > YOUNG_S)
+
+
+def remove(path: Path) -> None:
+    """Remove what `left_behind` has found, unless a template is being built now."""
+    with _cache_held() as held:
+        if held and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif held:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _cache_held() -> Iterator[bool]:
+    """Hold the lock of the cache folder; False if a template is being built, or where there is none."""
+    lock = None
+    try:
+        lock = os.open(cache_folder() / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = True
+    except OSError:
+        held = False
+    try:
+        yield held
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
 def _publish(data: Path, kept: Path) -> None:
     """Copy a fresh data directory into the cache, under its name only when it is complete."""
-    staging = Path(tempfile.mkdtemp(dir=kept.parent, prefix=".building-"))
+    staging = Path(tempfile.mkdtemp(dir=kept.parent, prefix=_BUILDING))
     try:
         shutil.copytree(data, staging / "data", symlinks=True)
         (staging / "data").rename(kept)

@@ -33,7 +33,7 @@ from harness.platform.children import (
 from harness.platform.forking import Nursery
 from harness.platform.ports import bound_socket
 from harness.platform.readiness import wait_ready
-from harness.platform.remains import DIRECTORY_VARIABLE
+from harness.platform.remains import DIRECTORY_VARIABLE, KEPT
 from harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, TAKEOVER_VARIABLE, ServiceSpec
 
 Started: TypeAlias = tuple[Child, "asyncio.Future[int]"]
@@ -142,7 +142,13 @@ class ServiceProcess:
             self._on_death(self.death)
 
     def _died(self, returncode: int) -> ServiceDied:
-        return ServiceDied(self.spec.name, describe_status(returncode), self.last_words(), str(self.log_path))
+        return ServiceDied(self.spec.name, describe_status(returncode), self.last_words(), self._whole_log())
+
+    def _whole_log(self) -> str:
+        """Return where the whole log will be when the platform has ended, or how to keep it the next time."""
+        if self.log_path.is_relative_to(self._root) and not (self._root / KEPT).exists():
+            return "Its whole log goes with the platform. To keep it: earwitness up --keep, or --log-dir DIR."
+        return f"Its whole log: {self.log_path}"
 
     async def wait_ready(self) -> None:
         """Until its probes are satisfied. ServiceDied if it ends first, PlatformError at its deadline."""
@@ -159,7 +165,7 @@ class ServiceProcess:
                 words = self.last_words().strip() or "(it said nothing)"
                 raise PlatformError(
                     f"{self.spec.name} was not ready within {self.spec.ready_timeout_s:g} s: {waiting_for[0]}. "
-                    f"Its last words:\n{words}\nIts whole log: {self.log_path}"
+                    f"Its last words:\n{words}\n{self._whole_log()}"
                 )
             probing.result()
             self.state = READY

@@ -10,8 +10,10 @@ import ctypes
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -22,6 +24,8 @@ KEPT = "kept"
 LOCK = "lock"
 DIRECTORY_VARIABLE = "EARWITNESS_PLATFORM_DIRECTORY"
 """In the environment of every process of a platform."""
+BIRTH_S = 60.0
+"""A directory that has no name yet may be so young that it is not locked yet."""
 _IPC_RMID = 0
 
 
@@ -48,23 +52,46 @@ class PlatformDirectory:
 
 def remove_stale(folder: Path | None = None) -> list[Path]:
     """Clean up after platforms whose owner is dead; returns their directories. Kept ones stay."""
-    removed = []
-    for path in (folder or Path(tempfile.gettempdir())).glob(PREFIX + "*"):
-        try:
-            if path.is_symlink() or path.stat().st_uid != os.geteuid() or (path / KEPT).exists():
-                continue
-            lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
-            continue  # not a platform's directory, or somebody else has just removed it
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return [path for path in left_behind(folder) if not (path / KEPT).exists() and remove(path)]
+
+
+def left_behind(folder: Path | None = None) -> list[Path]:
+    """Return the directories of platforms whose owner is dead, kept ones too."""
+    place = folder or Path(tempfile.gettempdir())
+    found = []
+    for path in sorted([*place.glob(f"{PREFIX}*"), *place.glob(f"{_UNBORN}*")]):
+        with _held(path) as held:
+            if held:
+                found.append(path)
+    return found
+
+
+def remove(path: Path) -> bool:
+    """End what still runs in a directory that `left_behind` has found, and remove it; False if somebody else does."""
+    with _held(path) as held:
+        if held:
+            (path / KEPT).unlink(missing_ok=True)
             clean_up(path)
-            removed.append(path)
-        except BlockingIOError:
-            pass  # its owner is alive
-        finally:
+    return held and not path.exists()
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Hold the lock of a platform's directory; False if it is none of ours, or if its owner lives."""
+    lock = None
+    try:
+        lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        described = path.lstat()
+        young = path.name.startswith(_UNBORN) and time.time() - described.st_mtime < BIRTH_S
+        held = stat.S_ISDIR(described.st_mode) and described.st_uid == os.geteuid() and not young
+    except OSError:  # BlockingIOError: its owner is alive; else no platform's directory, or it was just removed
+        held = False
+    try:
+        yield held
+    finally:
+        if lock is not None:
             os.close(lock)
-    return removed
 
 
 def clean_up(path: Path) -> None:

@@ -86,11 +86,9 @@ class Supervisor:
         finally:
             telling.cancel()
         if failed is not None:
-            self._directory.keep()
             raise _worst(failed) from None
         self._starting = False
         if self.deaths:  # one that was ready ended while others were starting
-            self._directory.keep()
             raise self.deaths[0]
 
     async def _tell(self, waiting: set[str]) -> None:
@@ -175,10 +173,8 @@ class Supervisor:
         return tail(self.service(name).log_path, lines)
 
     async def shut_down(self) -> None:
-        """End everything within a few seconds and remove the directory, unless a service died or it is kept."""
+        """End everything within a few seconds and remove the directory, unless it is to be kept."""
         self._ending = True
-        if self.deaths:
-            self._directory.keep()
         for layer in _top_down(self.services):
             await asyncio.gather(
                 *(service.stop(discard=True, timeout_s=DOWN_TIMEOUT_S) for service in layer), return_exceptions=True

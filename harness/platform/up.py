@@ -9,7 +9,6 @@ import json
 import os
 import resource
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from harness.platform.postgres import UserMode
 from harness.platform.remains import PlatformDirectory, remove_stale
 from harness.platform.stack import REPLICAS, Stack, StackOptions
 from harness.platform.supervisor import Supervisor
+from harness.progress import say, show
 from harness.settings import load_settings
 
 HELP = "start the whole platform in the foreground and print its endpoints"
@@ -141,9 +141,9 @@ async def _up(args: argparse.Namespace, options: StackOptions, report: _Report) 
     _end_on_signals(ending)
     _end_with_owner(args.owner_fd, args.owner_pid, ending)
 
-    def say(text: str) -> None:
+    def tell(text: str) -> None:
         if not report.send({"say": text}):
-            print(f"earwitness: {text}", file=sys.stderr, flush=True)
+            say(text)
 
     remove_stale()
     with contextlib.ExitStack() as leaving:
@@ -155,7 +155,7 @@ async def _up(args: argparse.Namespace, options: StackOptions, report: _Report) 
             stack = Stack(options, directory.path)
             leaving.callback(stack.close)
             await stack.check_outside()
-            supervisor = Supervisor(stack.specs(), directory, log_dir=_absolute(args.log_dir), say=say)
+            supervisor = Supervisor(stack.specs(), directory, log_dir=_absolute(args.log_dir), say=tell)
             if await _unless(ending, supervisor.start()):
                 await _serve(args, supervisor, stack, ending, report)
         finally:
@@ -164,7 +164,7 @@ async def _up(args: argparse.Namespace, options: StackOptions, report: _Report) 
             else:
                 await supervisor.shut_down()
             if directory.path.exists():
-                say(f"the platform's directory is kept: {directory.path}")
+                tell(f"the platform's directory is kept: {directory.path}")
         return Exit.CANNOT_RUN if supervisor.deaths else Exit.PASS
 
 
@@ -184,7 +184,7 @@ async def _serve(
         if state is not None:
             write_state(state, endpoints)
         if not report.send({"ready": endpoints}):
-            print(json.dumps(endpoints) if args.json else _table(endpoints, state), flush=True)
+            show(json.dumps(endpoints) if args.json else _table(endpoints, state))
         await ending.wait()
     finally:
         control.close()

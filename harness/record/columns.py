@@ -66,7 +66,7 @@ OWN: Final[dict[Kind, dict[str, str]]] = {
     Kind.TOKEN: {"attempt": "artefact", "proc": "forgery", "seq": "deadline_ns", "aux": "made_from"},
     Kind.REQUEST: {**_ASKED, "proc": "way", "aux": "retry_after_ms", "digest": "remaining"},
     Kind.REVOKE: _ASKED,
-    Kind.WRITE: {**_ASKED, "proc": "state", "counter": "version", "aux": "value"},
+    Kind.WRITE: {**_ASKED, "proc": "state", "counter": "version", "aux": "value", "conn": "base"},
     Kind.SEEN: {**_ASKED, "proc": "state", "counter": "version", "aux": "value"},
     Kind.PRESENCE: {"counter": "online", "aux": "devices"},
     Kind.CALL: {"author": "name", "counter": "breaker", "seq": "sent_ns", "size": "status", "aux": "called"},
@@ -94,7 +94,7 @@ COLUMNS: Final = (
     *("counter", "attempt", "author_connection", "seq", "sender", "sender_id", "seen_seq", "size", "digest", "code"),
     *("status", "duration_us", "replica", "name", "place", "phase", "rows", "run", "chunk", "event", "aux"),
     *("artefact", "forgery", "deadline_ns", "made_from", "sent_ns", "way", "retry_after_ms", "remaining"),
-    *("state", "version", "value", "online", "devices", "breaker", "called", "fault", "reason", "after"),
+    *("state", "version", "value", "online", "devices", "breaker", "called", "fault", "reason", "after", "base"),
 )
 NUMBERS: Final = frozenset(COLUMNS) - {"flags", *STRINGS}
 _FLAG_LISTS: Final = [[name for bit, name in FLAG_NAMES.items() if value & bit] for value in range(256)]

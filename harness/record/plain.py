@@ -12,8 +12,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from checks import record
-from checks.record import NOBODY, NONE, RECORD, Flag, Kind, State
-from checks.tables import CONN_MAX
+from checks.record import CONN_MAX, NOBODY, NONE, RECORD, Flag, Kind, State
 from harness.record.columns import ABSENT, ENUMS, FLAG_BITS, GENERIC, KINDS, MESSAGE_KINDS, OWN, TEXTS
 from harness.record.journal import Journal
 
@@ -119,7 +118,8 @@ class Rows:
         _known_columns(row, kind, self.exact)
         slots = {**ABSENT, "flags": _flags(row), **self._named_slots(row, kind, journal)}
         if slots["conn"] >= CONN_MAX:
-            raise RowError(f"'connection' is {slots['conn']}: expected less than {CONN_MAX}, they count from 1")
+            column = "base" if "base" in row else "connection"
+            raise RowError(f"{column!r} is {slots['conn']}: expected less than {CONN_MAX}, they count from 1")
         if not self.exact:
             self._derive(slots, row, kind, journal)
         journal.write(
@@ -138,6 +138,8 @@ class Rows:
         if client != NOBODY:
             self.user_of.setdefault(client, self.users.number(row["user"]) if "user" in row else None)
         self._fill_connection(slots, kind, journal)
+        if kind is Kind.WRITE and "base" not in row:
+            slots["conn"] = 0  # a change is of no connection
         edit = kind in _STATEFUL and slots["proc"] == State.EDIT
         if kind in MESSAGE_KINDS or (edit and "message" not in row):  # beside a message stands its version
             self._fold_counter(slots, kind)

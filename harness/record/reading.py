@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
-from checks.record import FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Kind
-from checks.tables import CONN_MAX
+from checks.record import CONN_MAX, FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Kind
 from harness.errors import RecordError
 from harness.record.sidecar import Block, Sidecar
 from harness.record.tag import tag_of

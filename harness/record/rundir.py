@@ -73,15 +73,23 @@ class RunDirectory:
     @classmethod
     def at(cls, path: Path) -> Self:
         """A run directory in exactly this place, which must be free or an empty directory."""
+        cls.require_free(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise RecordError(f"{path} is not empty: a run needs a directory of its own.")
             for folder in ("journals", "tables", SPARE):
                 (path / folder).mkdir()
         except OSError as error:
             raise RecordError(f"Cannot make the run directory {path}: {error.strerror}.") from error
         return cls(path, {})
+
+    @classmethod
+    def require_free(cls, path: Path) -> None:
+        """Make the directory `path`, if there is none. RecordError: it is not empty, or cannot be made."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise RecordError(f"{path} is not empty: a run needs a directory of its own.")
+        except OSError as error:
+            raise RecordError(f"Cannot make the run directory {path}: {error.strerror}.") from error
 
     @classmethod
     def open(cls, path: Path) -> Self:

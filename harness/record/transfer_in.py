@@ -6,8 +6,8 @@ Reads what `earwitness export` writes, and JSON lines with only the needed field
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,13 +16,14 @@ from typing import Any, Final
 from checks.contract import Contract, ContractError
 from checks.roster import Origin, Roster
 from harness.errors import RecordError
-from harness.progress import Progress
+from harness.progress import Progress, show
 from harness.record.columns import SCHEMA
 from harness.record.derived import Members, derived_roster, members_of
+from harness.record.drafts import IMPORT, drafted, remove
 from harness.record.evidence import KEY, conclude
 from harness.record.journal import Journal
 from harness.record.plain import RowError, Rows
-from harness.record.rundir import CHECKSUM, RunDirectory, fault_of_run
+from harness.record.rundir import CHECKSUM, RUN_FILE, RunDirectory, fault_of_run
 from harness.record.transfer_out import require_pyarrow
 
 HELP = "make a run directory of a history recorded by any client"
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     count = import_history(args.file, args.output, args.contract)
-    print(f"{count:,} records of {args.file} → {args.output}. Judge them: earwitness check {args.output}")
+    show(f"{count:,} records of {args.file} → {args.output}. Judge them: earwitness check {args.output}")
     return 0
 
 
@@ -49,7 +50,27 @@ def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> i
     and line, what was expected; then nothing is left behind."""
     promises = read_contract(contract).to_dict() if contract is not None else None
     existed = run_dir.exists()
-    directory = RunDirectory.at(run_dir)
+    RunDirectory.require_free(run_dir)
+    moved: list[Path] = []
+    try:
+        with drafted(run_dir / IMPORT, folder=True) as draft:
+            count = _read(file, RunDirectory.at(draft), promises)
+            for path in sorted(draft.iterdir(), key=lambda path: path.name == RUN_FILE):  # which makes it a run: last
+                moved.append(path.rename(run_dir / path.name))
+    except BaseException as error:
+        for path in moved:
+            remove(path)
+        if not existed:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                run_dir.rmdir()
+        if isinstance(error, OSError):
+            raise RecordError(f"Cannot make the run directory {run_dir}: {error.strerror or error}.") from error
+        raise
+    return count
+
+
+def _read(file: Path, directory: RunDirectory, promises: dict[str, Any] | None) -> int:
+    """Fill `directory` with the history in `file`; returns the number of records. RecordError."""
     importer = _Import(directory)
     try:
         with Progress(f"reading {file}", file.stat().st_size if file.is_file() else 0) as progress:
@@ -61,9 +82,6 @@ def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> i
         importer.finish(file, promises)
     except BaseException:
         importer.abandon()
-        shutil.rmtree(run_dir)
-        if existed:
-            run_dir.mkdir()
         raise
     return importer.count
 

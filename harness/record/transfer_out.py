@@ -12,8 +12,9 @@ import numpy as np
 import orjson
 
 from harness.errors import RecordError
-from harness.progress import Progress
+from harness.progress import Progress, show
 from harness.record.columns import COLUMNS, NUMBERS, SCHEMA, Columns
+from harness.record.drafts import drafted
 from harness.record.history import BATCH_RECORDS, History, open_history
 from harness.record.reading import JournalView, first_clients
 
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     count = export(args.run, args.output)
-    print(f"{count:,} records of {args.run} → {args.output}")
+    show(f"{count:,} records of {args.run} → {args.output}")
     return 0
 
 
@@ -44,14 +45,12 @@ def export(run_dir: Path, output: Path) -> int:
         raise RecordError(
             f"{run_dir} is damaged, it cannot be exported; `earwitness check` reads what it can: {damage[0]}."
         )
-    draft = output.with_name(f".{output.name}.part")
     try:
-        count = writer(history, draft)
-        draft.replace(output)
+        with drafted(output) as draft:
+            count = writer(history, draft)
+            draft.replace(output)
     except OSError as error:
         raise RecordError(f"Cannot write {output}: {error.strerror or error}.") from error
-    finally:
-        draft.unlink(missing_ok=True)
     return count
 
 

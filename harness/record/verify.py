@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import Exit, RecordError
+from harness.progress import show
 from harness.record.evidence import KEY
 from harness.record.history import History, open_history
 from harness.record.rundir import RUN_FILE, read_json
@@ -34,16 +35,16 @@ def run(args: argparse.Namespace) -> int:
         for _ in history.batches():
             pass  # unknown kinds come up here
     except RecordError as error:
-        print(f"damaged: {error}")
+        show(f"damaged: {error}")
         return Exit.UNKNOWN
     faults = list(_faults(history))
     for fault in faults:
-        print(fault)
+        show(fault)
     blocks = sum(len(view.sidecar.blocks) for view in history.journals)
     records = sum(view.count for view in history.journals)
     files = len(history.run.get(KEY, {}).get("files", ()))
     told = f"{len(history.journals)} journals, {blocks:,} blocks, {records:,} sound records, {files} other files"
-    print(f"{'not known to be whole' if faults else 'whole'}: {told}")
+    show(f"{'not known to be whole' if faults else 'whole'}: {told}")
     return Exit.UNKNOWN if faults else Exit.PASS
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from checks import ALL
 from harness.errors import EarwitnessError, Exit
-from harness.progress import printable
+from harness.progress import say
 from harness.report.follow import TURN_S, Following
 from harness.report.warm import warm_up
 
@@ -31,18 +31,18 @@ def main() -> int:
     try:
         return _work()
     except EarwitnessError as error:
-        _say(str(error))
+        say(str(error))
         return error.exit_code
 
 
 def _work() -> int:
-    warm_up(_say)
+    warm_up(say)
     gc.freeze()  # the compiled loops stay: looking through them once costs as much as ten turns
-    print("warm", *(name for check in ALL for name in (check.id, check.name)), flush=True)
+    print("warm", *(name for check in ALL for name in (check.id, check.name)), flush=True)  # noqa: T201 (for a program)
     order = sys.stdin.readline().split(maxsplit=1)
     if len(order) != 2 or order[0] != "follow":
         return Exit.CANNOT_RUN
-    following = Following(Path(order[1].strip()), _say, publish=True)
+    following = Following(Path(order[1].strip()), say, publish=True)
     due = time.monotonic()
     while not _told_within(due - time.monotonic()):
         following.turn()
@@ -54,10 +54,6 @@ def _work() -> int:
 
 def _told_within(seconds: float) -> bool:
     return bool(select.select([sys.stdin], [], [], max(0.0, seconds))[0])
-
-
-def _say(line: str) -> None:
-    print(f"earwitness: {printable(line)}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

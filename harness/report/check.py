@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from checks.catalogue import ALL
 from checks.fold import Check
 from harness.errors import SettingsError
+from harness.progress import say, show, show_json
 from harness.record.rundir import write_whole
 from harness.report.follow import follow_by_hand
 from harness.report.judging import judge_run, write_verdict
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     only = chosen(args.only)
     _refuse_contradictions(args, only)
     run_dir = args.run.resolve()
-    with compiling_is_said(_say):
+    with compiling_is_said(say):
         verdict = _followed(run_dir) if args.follow else judge_run(run_dir, only=only)
     if args.witness is not None:
         _tell(verdict, only[0], args)
@@ -63,17 +62,13 @@ def run(args: argparse.Namespace) -> int:
     text = verdict_text(verdict)
     if not only and not args.follow:  # who follows has written it already
         write_verdict(run_dir, verdict, text)
-    print(json.dumps(verdict, indent=1, ensure_ascii=False) if args.json else text, flush=True)
+    show_json(verdict) if args.json else show(text)
     return int(verdict["exit_code"])
 
 
 def _followed(run_dir: Path) -> dict[str, Any]:
-    warm_up(_say)
+    warm_up(say)
     return follow_by_hand(run_dir)
-
-
-def _say(line: str) -> None:
-    print(f"earwitness: {line}", file=sys.stderr, flush=True)
 
 
 def _refuse_contradictions(args: argparse.Namespace, only: Sequence[Check]) -> None:
@@ -108,9 +103,9 @@ def _tell(verdict: Mapping[str, Any], check: Check, args: argparse.Namespace) ->
         raise SettingsError("--witness", [f"{check.id} has no finding {args.witness}: {kept}"])
     witness = witnesses[args.witness - 1]
     if args.json:
-        print(json.dumps(witness, indent=1, ensure_ascii=False), flush=True)
+        show_json(witness)
     else:
-        print(witness_text(witness, row, shutil.get_terminal_size((120, 24)).columns), flush=True)
+        show(witness_text(witness, row, shutil.get_terminal_size((120, 24)).columns))
     if args.svg is not None:
         write_whole(args.svg, witness_svg(witness, row))
-        print(f"drawn: {args.svg}", file=sys.stderr)
+        say(f"drawn: {args.svg}")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import Exit, SettingsError
+from harness.progress import show, show_json
 from harness.record.history import History, open_history
 from harness.report.measures import Times
 from harness.report.series import Series, latency_series, memory_series
@@ -50,11 +51,11 @@ def run(args: argparse.Namespace) -> int:
     if not rows:
         raise SettingsError("compare", [f"the runs have no figure in common that lasted {ENOUGH} s in both"])
     if args.json:
-        print(json.dumps({"differ": differences(before, after), "rows": rows}, indent=1))
+        show_json({"differ": differences(before, after), "rows": rows})
     else:
         for what in differences(before, after):
-            print(f"not alike: {what}")
-        print("\n".join(_line(row) for row in rows))
+            show(f"not alike: {what}")
+        show("\n".join(_line(row) for row in rows))
     return Exit.THRESHOLD if any(row["word"] == "slower" for row in rows) else Exit.PASS
 
 

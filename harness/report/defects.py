@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from harness.errors import Exit, SettingsError
+from harness.progress import say, show, show_json
 from harness.report.cells import HEALTHY, Cell, Results, cells_of, reserved
 from harness.report.evidence import evidence_text
 from harness.report.listing import Defect, Power, all_defects, chosen, listing_text
@@ -60,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     picked = chosen(defects, args.only.split(","))
     if args.matrix:
         return _matrix(args, defects, _of_story(staged(picked), args.story))
-    print(json.dumps([asdict(one) for one in picked], indent=1) if args.json else listing_text(picked))
+    show_json([asdict(one) for one in picked]) if args.json else show(listing_text(picked))
     return Exit.PASS
 
 
@@ -96,10 +95,10 @@ def _made(
     budget_s = None if args.budget is None else args.budget * 60
     try:
         benches = _benches(args.work, picked)
-        return run_matrix(cells, results, benches, jobs=args.jobs, budget_s=budget_s, say=_say)
+        return run_matrix(cells, results, benches, jobs=args.jobs, budget_s=budget_s, say=say)
     finally:
         # Also what an interrupted matrix has found is worth reading.
-        _say(publish(args.evidence, evidence_text(defects, results), args.work / ASIDE))
+        say(publish(args.evidence, evidence_text(defects, results), args.work / ASIDE))
 
 
 def _exit_code(cells: list[Cell], results: Results, picked: list[Defect], complete: bool) -> int:
@@ -108,7 +107,7 @@ def _exit_code(cells: list[Cell], results: Results, picked: list[Defect], comple
     alarms = [r for r in made if r.detected and (r.cell.healthy or not r.fired)]
     missed = [r for r in made if not r.cell.healthy and r.judged and r.manifest and not r.attributed(by_id[r.defect])]
     told = [r for r in made if r.judged and r.exit_code != Exit.UNKNOWN]
-    _say(f"{len(made)} runs, {len(alarms)} false alarms, {len(missed)} misses")
+    say(f"{len(made)} runs, {len(alarms)} false alarms, {len(missed)} misses")
     if alarms or missed:
         return Exit.FAIL
     # Without a run that was judged nothing was shown, however complete that is.
@@ -135,7 +134,3 @@ def _commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return done.stdout.strip() if done.returncode == 0 else "unknown"
-
-
-def _say(text: str) -> None:
-    print(f"earwitness: {text}", file=sys.stderr, flush=True)

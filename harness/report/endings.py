@@ -12,6 +12,7 @@ from checks.record import NOBODY, Flag, Kind, Phase
 from harness.report.figures import Records
 
 NO_CLOSE, NORMAL, TOO_BIG = 1006, 1000, 1009
+LIMIT_KEY = "urls.frame_bytes_max"
 ROWS = 50
 """Different endings that are listed; some platforms put an id into every reason."""
 SILENCE_S = 2.0
@@ -50,15 +51,15 @@ def _unique(keys: Any) -> tuple[Any, Any]:
 def ending_line(rows: Sequence[Mapping[str, Any]]) -> str:
     """One line about the endings that are worth knowing; "" if there are none. Our own hanging up is not."""
     theirs = [row for row in rows if row["by"] == "platform"]
-    too_big = sum(row["count"] for row in rows if row["by"] == "earwitness" and row["code"] == TOO_BIG)
+    too_big = [row for row in rows if row["by"] == "earwitness" and row["code"] == TOO_BIG]
     parts = [_words(row) for row in theirs[:5]]
     if len(theirs) > 5:
         parts.append(f"{sum(row['count'] for row in theirs[5:]):,} others")
     line = f"connections ended by the platform: {', '.join(parts)}" if parts else ""
     if too_big:
-        limit = (
-            f"connections ended by earwitness: {too_big:,} with {TOO_BIG}, a frame was longer than its limit of 16 MiB"
-        )
+        count, reason = sum(row["count"] for row in too_big), too_big[0]["reason"]
+        why = f" {reason!r}" if reason else ""
+        limit = f"connections ended by earwitness: {count:,} with {TOO_BIG}{why} ({LIMIT_KEY})"
         line = f"{line}; {limit}" if line else limit
     return line
 

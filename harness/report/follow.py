@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
 from harness.errors import RecordError
+from harness.progress import printable
 from harness.record.evidence import KEY
 from harness.record.history import Follower
 from harness.record.rundir import write_whole
@@ -24,6 +25,8 @@ TURN_S: Final = 1.8
 """What breaks is to be told within two seconds; each turn costs some milliseconds, whether much happened or little."""
 LOOKING_SHARE: Final = 0.05
 """Of one core, at most: a verdict so far costs some milliseconds, in a run of millions of messages more."""
+GOING_ON: Final = ("running", "drained")
+"""States of a run whose process has more to write."""
 
 
 class Following:
@@ -56,8 +59,7 @@ class Following:
         led the run has ended."""
         if self._follower.closed() and KEY in self._history.run:
             return True
-        run = self._history.run
-        return run.get("state") not in ("running", "drained") or _gone(run.get("process"), run.get("process_started"))
+        return not is_going_on(self._history.run)
 
     def finish(self) -> dict[str, Any]:
         """Judge the rest; the verdict, written into the run's directory. Its folds have seen all but the end."""
@@ -94,7 +96,7 @@ def follow_by_hand(run_dir: Path) -> dict[str, Any]:
     clear = "\r\033[K" if screen else ""
 
     def say(line: str) -> None:
-        print(f"{clear}earwitness: {line}", file=sys.stderr, flush=True)
+        print(f"{clear}earwitness: {printable(line)}", file=sys.stderr, flush=True)  # noqa: T201
 
     following = Following(run_dir, say, publish=False)
     told, next_line = -1, 0.0
@@ -103,10 +105,15 @@ def follow_by_hand(run_dir: Path) -> dict[str, Any]:
         if following.live.records != told and time.monotonic() >= next_line:
             told, next_line = following.live.records, time.monotonic() + (0 if screen else 5)
             end = "" if screen else "\n"
-            print(f"{clear}earwitness: {following.live.summary()}", end=end, file=sys.stderr, flush=True)
+            print(f"{clear}earwitness: {printable(following.live.summary())}", end=end, file=sys.stderr, flush=True)  # noqa: T201
         time.sleep(TURN_S)
-    print(clear, end="", file=sys.stderr, flush=True)
+    print(clear, end="", file=sys.stderr, flush=True)  # noqa: T201
     return following.finish()
+
+
+def is_going_on(run: Mapping[str, Any]) -> bool:
+    """Return whether the process that leads a run lives and has not ended it yet."""
+    return run.get("state") in GOING_ON and not _gone(run.get("process"), run.get("process_started"))
 
 
 def _gone(pid: int | None, started: float | None) -> bool:

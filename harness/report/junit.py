@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from harness.progress import printable
+
 
 def junit_xml(verdict: Mapping[str, Any]) -> bytes:
     cases = [*verdict["harness"], *verdict["checks"]]
@@ -23,11 +25,12 @@ def junit_xml(verdict: Mapping[str, Any]) -> bytes:
     )
     for check in counted:
         case = ET.SubElement(suite, "testcase", classname="earwitness", name=f"{check['id']} {check['name']}")
-        words = "\n".join(f"{w['sentence']}\n    {w['command']}" for w in check["witnesses"]) or check["why"]
+        found = "\n".join(f"{w['sentence']}\n    {w['command']}" for w in check["witnesses"])
+        words, why = printable(found or check["why"]), printable(check["why"])  # XML 1.0 has no control characters
         if check["outcome"] == "FAIL":
             ET.SubElement(case, "failure", message=f"{check['violations']} violations").text = words
         elif check["outcome"] == "UNKNOWN":
-            ET.SubElement(case, "error", message="unknown").text = check["why"]
+            ET.SubElement(case, "error", message="unknown").text = why
     for row in verdict["thresholds"]:
         case = ET.SubElement(suite, "testcase", classname="earwitness.thresholds", name=row["name"])
         if row["met"] is False:

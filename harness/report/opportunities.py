@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from checks.record import Flag, Kind
+from harness.progress import say
 from harness.record.history import History
 from harness.report.stages import FOLDERS
 
@@ -235,7 +236,7 @@ def page(by_story: Mapping[str, Sequence[str]]) -> str:
 def main() -> int:
     """Write the page and say where."""
     PAGE.write_text(page(stories()), "utf-8")
-    print(f"earwitness: written: {PAGE}", file=sys.stderr)
+    say(f"written: {PAGE}")
     return 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from harness.progress import printable
 from harness.report.swim_text import clock
 from harness.report.witnesses import promise_words
 
@@ -59,7 +60,7 @@ def witness_svg(witness: Mapping[str, Any], check: Mapping[str, Any]) -> bytes:
     height = top + TOP + ROW * len(steps) + 74
     size = {"viewBox": f"0 0 {width} {height}", "width": str(width), "height": str(height)}
     svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, "role": "img"})
-    ET.SubElement(svg, "title").text = _sound(witness["sentence"])
+    ET.SubElement(svg, "title").text = printable(witness["sentence"])
     ET.SubElement(svg, "style").text = STYLE
     ET.SubElement(
         svg, "rect", {"class": "card"}, x="0.5", y="0.5", width=str(width - 1), height=str(height - 1), rx="8"
@@ -78,12 +79,12 @@ def witness_svg(witness: Mapping[str, Any], check: Mapping[str, Any]) -> bytes:
 def _head(witness: Mapping[str, Any], check: Mapping[str, Any], width: int) -> list[tuple[str, str, int]]:
     """Lines above the lanes: (text, class, height)."""
     letters = int((width - 2 * MARGIN) / TITLE_LETTER)
-    told = [(line, "title", 21) for line in textwrap.wrap(_sound(witness["sentence"]), letters)]
+    told = [(line, "title", 21) for line in textwrap.wrap(printable(witness["sentence"]), letters)]
     made = "Promise broken" if check["promised"] else "Never promised, an observation"
     where = f"{check['id']} {check['name']}, finding {witness['number']} of {check['violations']:,}"
     small = [f"{made}: {promise_words(witness['promise'])}", where, witness["command"]]
     letters = int((width - 2 * MARGIN) / LETTER)
-    return told + [(line, "dim", 18) for text in small for line in textwrap.wrap(_sound(text), letters)]
+    return told + [(line, "dim", 18) for text in small for line in textwrap.wrap(printable(text), letters)]
 
 
 def _centre(lane: int) -> float:
@@ -163,7 +164,7 @@ def _line(svg: ET.Element, kind: str, x1: float, y1: float, x2: float, y2: float
 def _text(
     svg: ET.Element, x: float, y: float, text: str, kind: str = "", anchor: str = "start", room: float = 0.0
 ) -> None:
-    text = _sound(text)
+    text = printable(text)
     element = ET.SubElement(svg, "text", {"class": kind} if kind else {}, x=f"{x:g}", y=f"{y:g}")
     if anchor != "start":
         element.set("text-anchor", anchor)
@@ -173,9 +174,3 @@ def _text(
         element.text = text[: letters - 1] + "…"
         if kind != "halo":
             ET.SubElement(element, "title").text = text
-
-
-def _sound(text: str) -> str:
-    """Characters that XML cannot hold are shown as their numbers."""
-    return "".join(c if c in "\t\n" or 32 <= ord(c) < 0xD800 or 0xDFFF < ord(c) < 0xFFFE or ord(c) > 0xFFFF
-                   else f"\\x{ord(c):02x}" for c in text)  # fmt: skip

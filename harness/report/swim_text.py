@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.progress import one_line
 from harness.report.witnesses import promise_words
 
 TIME = 14
@@ -38,7 +39,7 @@ def record_lines(record: Mapping[str, Any], width: int) -> list[str]:
     lines = [f"  {record['journal']}:{record['index']}  {clock(record['at_ms'])}  {record['words']}"]
     frame = record.get("frame")
     if frame is not None:
-        shown = _printable(frame if len(frame) <= FRAME_MAX else frame[:FRAME_MAX] + " …")
+        shown = one_line(frame if len(frame) <= FRAME_MAX else frame[:FRAME_MAX] + " …")
         lines += [f"      {part}" for part in _pieces(shown, max(40, width - 6))]
     return lines
 
@@ -46,11 +47,6 @@ def record_lines(record: Mapping[str, Any], width: int) -> list[str]:
 def _pieces(text: str, size: int) -> list[str]:
     """Cut anywhere: a frame is no prose."""
     return [text[at : at + size] for at in range(0, len(text), size)]
-
-
-def _printable(text: str) -> str:
-    """A frame may hold anything; a terminal must not obey it."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}" for c in text)
 
 
 def clock(at_ms: float | None) -> str:
@@ -61,15 +57,15 @@ def clock(at_ms: float | None) -> str:
 
 def swim_lines(witness: Mapping[str, Any], width: int) -> list[str]:
     """Lanes side by side, one row a step, its label at the right."""
-    lanes: Sequence[str] = [_printable(name) for name in witness["lanes"]]
-    widest = max(len(_printable(step["label"])) for step in witness["steps"]) if witness["steps"] else 0
+    lanes: Sequence[str] = [one_line(name) for name in witness["lanes"]]
+    widest = max(len(one_line(step["label"])) for step in witness["steps"]) if witness["steps"] else 0
     free = (width - TIME - min(widest, 30) - 2) // max(1, len(lanes))
     lane = max(LANE_MIN, min(LANE_MAX, free))
     heads = "".join(_cut(name, lane - 1).center(lane) for name in lanes)
     rows = [" " * TIME + heads.rstrip()]
     for step in witness["steps"]:
         drawn = _row(step, len(lanes), lane)
-        rows.append(f"{clock(step['at_ms']):>{TIME - 2}}  {drawn}  {_printable(step['label'])}")
+        rows.append(f"{clock(step['at_ms']):>{TIME - 2}}  {drawn}  {one_line(step['label'])}")
     return rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.progress import printable
+from harness.progress import one_line
 from harness.report import opportunities
 from harness.report.endings import ending_line, stopped_line
 from harness.report.swim_text import record_lines
@@ -54,7 +54,7 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
     lines += ["", *(f"Note: {note}" for note in (*notes, *verdict.get("warnings", ())))]
     lines += [f"{verdict['headline']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()]
     lines.append(f"judged from {verdict['records']:,} records; again: earwitness check {verdict['run']}")
-    return printable("\n".join(lines))
+    return "\n".join(map(one_line, lines))
 
 
 def _platform_lines(checks: Sequence[Mapping[str, Any]]) -> list[str]:

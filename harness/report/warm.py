@@ -5,7 +5,6 @@ python -m harness.report.warm    compile them now, so that no run has to wait fo
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -23,6 +22,7 @@ from checks.roster import Roster
 from checks.tables import Array
 from checks.traffic import Traffic
 from harness.client.tally import BUCKETS
+from harness.progress import say
 
 _BOUNDS: dict[str, Any] = {field.name: 1 for field in fields(Contract) if field.default is None}
 EVERYTHING = Contract(**_BOUNDS, sequence="contiguous", idempotent=True, resume=True, retry_after=True)
@@ -84,4 +84,4 @@ def compiling_is_said(say: Callable[[str], None]) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    warm_up(lambda line: print(f"earwitness: {line}", file=sys.stderr, flush=True))
+    warm_up(say)

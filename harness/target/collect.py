@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ssl
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -28,8 +27,11 @@ from checks.record import AGENT, NOBODY, NONE, Flag, Kind, Place, State
 from checks.roster import Roster
 from harness.client.body import Body, decode
 from harness.client.flow import FlowError, Unbounded, run_flow_async
+from harness.client.http_asyncio import http_client
+from harness.client.network import Unlisted
 from harness.client.statements import digest_of, write_seen
 from harness.errors import EarwitnessError, Exit, RecordError, TargetError
+from harness.progress import say, show
 from harness.record.journal import Journal
 from harness.record.meta import process_meta
 from harness.record.rundir import RunDirectory, read_json
@@ -106,7 +108,7 @@ class Collector:
             except Unbounded as error:
                 trouble = str(error)
                 break
-            except (FlowError, httpx.HTTPError) as error:
+            except (FlowError, Unlisted, httpx.HTTPError) as error:
                 trouble = f"{type(error).__name__}: {error}"
                 continue
             self._write_down(room, person, rows)
@@ -188,7 +190,7 @@ class Collector:
         try:
             async with self._turn:
                 statements = await run_flow_async(self.target.identity(credentials), self.http)
-        except (FlowError, httpx.HTTPError) as error:
+        except (FlowError, Unlisted, httpx.HTTPError) as error:
             self.missing.append(f"nobody said who {credentials.person.name} is: {type(error).__name__}: {error}")
             return
         for statement in statements:
@@ -255,7 +257,7 @@ class Collector:
     async def _progress(self) -> None:
         while True:
             await asyncio.sleep(PROGRESS_S)
-            print(f"  {self.said()}", flush=True)
+            show(f"  {self.said()}")
 
     def said(self) -> str:
         """Return how far the reading is."""
@@ -287,12 +289,10 @@ async def collect(run_dir: Path, *, deadline_s: float = DEADLINE_S, parallel: in
     target = open_target(directory.run["target"])
     journal = Journal.create(directory.journals, NAME, meta=process_meta(role=NAME, roster=roster.digest()))
     collector = Collector(directory, target, roster, journal, parallel)
-    ca_file: Any = getattr(target, "ca_file", None)
-    verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=ca_file) if ca_file else True
     try:
         async with (
             asyncio.timeout(deadline_s),
-            httpx.AsyncClient(timeout=REQUEST_S, verify=verify, trust_env=False) as http,
+            http_client(target.network, timeout_s=REQUEST_S) as http,
         ):
             await collector.collect(http)
     except TimeoutError:
@@ -300,11 +300,8 @@ async def collect(run_dir: Path, *, deadline_s: float = DEADLINE_S, parallel: in
     finally:
         journal.close({"rows": collector.rows_read, "rooms": collector.rooms_read, "missing": collector.missing})
     for sentence in collector.missing:
-        print(f"earwitness: {sentence}", file=sys.stderr)
-    print(
-        f"  {collector.rooms_read} of {len(collector.rooms_used)} rooms read, {collector.rows_read} messages",
-        flush=True,
-    )
+        say(sentence)
+    show(f"  {collector.said()}")
     return Exit.UNKNOWN if collector.missing else Exit.PASS
 
 
@@ -319,7 +316,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             collect(arguments.run_dir, deadline_s=arguments.deadline, parallel=max(1, arguments.parallel))
         )
     except EarwitnessError as error:
-        print(f"earwitness: {error}", file=sys.stderr)
+        say(str(error))
         return Exit.CANNOT_RUN
 
 

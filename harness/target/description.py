@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from checks.contract import Contract, ContractError
 from checks.record import Place
 from harness.client.bounds import Bounds, read_bounds
+from harness.client.network import Network
 from harness.described import Faults, Table, read_toml
+from harness.target.addresses import Address, all_addresses, network_of, read_urls
 from harness.target.frames import FrameRules, read_frame_rules
 from harness.target.history import HistoryRules, read_history
 from harness.target.logins import Login, read_login
 from harness.target.paths import Getter
 from harness.target.protocol import DatabaseQuery, FaultCommands
-from harness.target.requests import (
-    RequestTemplate,
-)
+from harness.target.requests import RequestTemplate
 from harness.target.sections import (
     Presentation,
     Resume,
@@ -40,12 +38,15 @@ from harness.target.sections import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
+    """Everything that a target file says. `addresses`: all that a run could speak to, `network`: how."""
+
     name: str
     allow_load: bool
     max_users: int | None
     http: str
     socket: str
-    ca_file: str | None
+    addresses: tuple[Address, ...]
+    network: Network
     accounts: tuple[Mapping[str, Any], ...]
     login: Login
     to_socket: Presentation
@@ -77,14 +78,13 @@ def read_description(path: Path) -> Description:
     frames_table = top.table("frames", example='{ kind = "type" }', required=True)
     frames = read_frame_rules(frames_table) if frames_table else None
     probe_table = top.table("probe", example='{ url = "/me" }')
-    address, socket_address, ca_file = _urls(top)
+    urls = read_urls(top)
     description: dict[str, Any] = {
         "name": top.text("name", path.stem, example="our chat"),
         "allow_load": top.flag("allow_load"),
         "max_users": top.whole("max_users", example="100", least=1),
-        "http": address,
-        "socket": socket_address,
-        "ca_file": str(path.parent / ca_file) if ca_file else None,
+        "http": urls.http,
+        "socket": urls.socket,
         "accounts": accounts,
         "to_socket": socket,
         "to_http": http_presentation,
@@ -104,36 +104,13 @@ def read_description(path: Path) -> Description:
     faults.raise_any()
     assert login is not None, "a login without faults"
     assert frames is not None, "frames without faults"
-    return Description(login=login, history=history, frames=frames, **description)
-
-
-def _urls(top: Table) -> tuple[str, str, str]:
-    urls = top.table("urls", example='{ http = "http://127.0.0.1:8000" }', required=True)
-    if urls is None:
-        return "", "", ""
-    http = urls.text("http", example="http://127.0.0.1:8000")
-    socket = urls.text("socket", example="ws://127.0.0.1:8000/ws", required=True)
-    if http and not re.match(r"https?://[^/\s]+", http):
-        urls.fault("http", f"= {http!r} is no http address", 'http = "http://127.0.0.1:8000"')
-    if socket and not re.match(r"wss?://[^/\s]+", socket):
-        urls.fault("socket", f"= {socket!r} is no ws address", 'socket = "ws://127.0.0.1:8000/ws"')
-    for key, url in (("http", http), ("socket", socket)):
-        if url and (problem := _address_fault(url)):
-            urls.fault(key, f"= {url!r} {problem}", f'{key} = "{"http" if key == "http" else "ws"}://127.0.0.1:8000"')
-    ca_file = urls.text("ca_file", example="ca.pem")
-    if ca_file and not (Path(top.faults.where).parent / ca_file).is_file():
-        urls.fault("ca_file", f"= {ca_file!r}: there is no such file", 'ca_file = "ca.pem"')
-    urls.finish()
-    return http, socket, ca_file
-
-
-def _address_fault(url: str) -> str:
-    """What is wrong with the host or the port of an address; "" if nothing."""
-    try:
-        parts = urlsplit(url)
-        return "" if parts.hostname and parts.port != 0 else "names no host and port"
-    except ValueError as error:
-        return f"is no address ({error})"
+    requests = [*login.requests, *description["rooms"].requests, *(one[1] for one in description["identity"])]
+    single = (description["send"].request, description["probe"], history.request if history else None)
+    addresses = all_addresses(urls, [*requests, *filter(None, single)], description["databases"])
+    return Description(
+        login=login, history=history, frames=frames, addresses=addresses, network=network_of(urls, addresses),
+        **description,
+    )  # fmt: skip
 
 
 def _contract(top: Table, path: Path) -> Contract:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from gevent.lock import BoundedSemaphore
 from checks.record import NOBODY, NONE, FaultKind, Flag, Kind, Place
 from harness.errors import EarwitnessError
 from harness.platform.faults import Planned
+from harness.progress import say
 from harness.record.journal import Journal
 from harness.record.meta import process_meta
 from harness.record.rundir import RunDirectory
@@ -119,4 +119,4 @@ class Faults:
 
     @staticmethod
     def _tell(words: str) -> None:
-        print(f"earwitness: fault {words}", file=sys.stderr, flush=True)
+        say(f"fault {words}")

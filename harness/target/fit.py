@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import EarwitnessError, Exit, TargetError
+from harness.target.addresses import proxied
 from harness.target.load import load_target
 from harness.target.rehearsal import Unfit, cast, rehearse
 
@@ -25,30 +26,31 @@ STEP_S = 5.0
 def fit(path: Path, step_s: float = STEP_S) -> dict[str, Any]:
     """Let two users send one message each. Raises SettingsError for a file with faults."""
     target = load_target(path)
+    notes = proxied(target.addresses)
     try:
         cast(target, "")
     except TargetError as error:
-        return {"fault": "", "notes": [f"The target file was not tried before the load. {error}"]}
+        return {"fault": "", "notes": [*notes, f"The target file was not tried before the load. {error}"]}
     try:
         # The history of a room that was there before may be long.
         rehearsal = asyncio.run(rehearse(target, step_s, each=1, history=not target.rooms_exist))
     except Unfit as error:
         return {"fault": str(error), "notes": []}
     except TargetError as error:
-        return {"fault": "", "notes": [f"Before the load, two users tried to talk and could not. {error}"]}
+        return {"fault": "", "notes": [*notes, f"Before the load, two users tried to talk and could not. {error}"]}
     found = rehearsal.misfits()
     fatal = [one.sentence for one in found if one.fatal]
     return {
         "fault": " ".join(fatal),
-        "notes": [*(one.sentence for one in found if not one.fatal), *rehearsal.notes],
+        "notes": [*notes, *(one.sentence for one in found if not one.fatal), *rehearsal.notes],
     }
 
 
 def main() -> int:
     try:
-        print(json.dumps(fit(Path(sys.argv[1]))))
+        print(json.dumps(fit(Path(sys.argv[1]))))  # noqa: T201 (for a program)
     except EarwitnessError as error:
-        print(json.dumps({"fault": str(error), "notes": []}))
+        print(json.dumps({"fault": str(error), "notes": []}))  # noqa: T201 (for a program)
     except KeyboardInterrupt:  # the load says so
         return Exit.INTERRUPTED
     return 0

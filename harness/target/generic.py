@@ -31,6 +31,7 @@ class GenericTarget:
     logins         how many people the file can log in; None: as many as there are to be
     frame_rules    how frames are read; `history_paths`: what of a row of history is read
     unjudged       by promise: a sentence about what the file describes and [contract] does not mention
+    addresses      all that a run could speak to
     databases      read-only looks at users tables, by Place
     faults         commands by the name of a fault
     """
@@ -49,7 +50,8 @@ class GenericTarget:
         self.says_joined = description.frames.joins
         self.rooms_exist = bool(description.rooms.existing)
         self.names_rooms = description.rooms.room_id is not None
-        self.ca_file = description.ca_file
+        self.network = description.network
+        self.addresses = description.addresses
         self.databases: Mapping[Place, DatabaseQuery] = description.databases
         self.faults: Mapping[str, FaultCommands] = description.faults
         self._accounts = tuple(
@@ -203,7 +205,7 @@ class GenericTarget:
             headers=self._shown(credentials, shown),
             subprotocols=tuple(template.render(values) for template in shown.subprotocols),
             first_frames=tuple(first),
-            ca_file=self.ca_file,
+            network=self.network,
             welcome=self._d.frames.welcomes,
         )
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from harness.client.bounds import use
 from harness.errors import TargetError
+from harness.target.addresses import check_addresses
 from harness.target.description import read_description
 from harness.target.generic import GenericTarget
 from harness.target.protocol import Target
@@ -50,41 +49,18 @@ def load_target(path: Path | str) -> GenericTarget:
     description = read_description(Path(path))
     target = GenericTarget(description)
     use(description.bounds)
-    away = [url for url in (description.http, description.socket) if url and not is_loopback(url)]
-    for url in away:
-        _guard(target, url, str(path))
-    target.allow_load = target.allow_load or not away
+    here = check_addresses(
+        description.addresses, target.network, allow_load=target.allow_load, max_users=target.max_users, path=str(path)
+    )
+    target.allow_load = target.allow_load or here
     return target
 
 
-def is_loopback(url: str) -> bool:
-    """The address is this machine by its own words; names other than localhost are not looked up."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _guard(target: Target, url: str, path: str) -> None:
-    if target.allow_load and target.max_users is not None:
-        return
-    missing = [
-        *(["allow_load = true"] if not target.allow_load else []),
-        *(["max_users = 100"] if target.max_users is None else []),
-    ]
-    raise TargetError(
-        f"{path}: {urlsplit(url).hostname} is not this machine; if its owner agrees to the load, "
-        f"write {' and '.join(missing)} into the file."
-    )
-
-
 def check_users(target: Target, users: int) -> None:
-    """Raises TargetError if a run has more users than the target allows."""
+    """Raises TargetError if a run has more users than the target's owner allows."""
+    if not target.allow_load:
+        raise TargetError(f"{target.name} does not allow load: set allow_load = true in its file.")
     if target.max_users is not None and users > target.max_users:
         raise TargetError(
-            f"{target.name} allows at most {target.max_users} users (max_users), but {users} were asked for; "
-            f"use --users {target.max_users}."
+            f"{target.name} allows {target.max_users} users (max_users), {users} were asked for: -u {target.max_users}."
         )

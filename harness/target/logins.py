@@ -27,6 +27,10 @@ ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES
 
 
 class Login(Protocol):
+    """A way to get credentials. `requests`: those that it makes, as far as the file says them."""
+
+    requests: Sequence[RequestTemplate]
+
     def flow(self, person: Person, values: Mapping[str, Any], base: str) -> Flow[Credentials]:
         """`values`: the placeholders of the person; `base`: what relative addresses are relative to."""
         ...
@@ -126,6 +130,8 @@ def _cookie(response: HttpResponse, name: str) -> str | None:
 class TokenLogin:
     """Ready tokens, one a user by user number."""
 
+    requests: Sequence[RequestTemplate] = ()
+
     def __init__(self, rows: Sequence[Mapping[str, Any]], claim: Claim) -> None:
         self.rows, self.claim = rows, claim
 
@@ -143,6 +149,8 @@ class TokenLogin:
 class MintLogin:
     """Tokens signed here with a test key of the platform."""
 
+    requests: Sequence[RequestTemplate] = ()
+
     def __init__(self, algorithm: str, key: str, headers: dict[str, Any], claims: Template, ttl_s: float, claim: Claim):
         self.algorithm, self.key, self.headers = algorithm, key, headers
         self.claims, self.ttl_s, self.claim = claims, ttl_s, claim
@@ -157,6 +165,8 @@ class MintLogin:
 
 class FunctionLogin:
     """A Python function of the user: `(person) -> {"token", "user_id", …}`, or a flow that returns such a mapping."""
+
+    requests: Sequence[RequestTemplate] = ()
 
     def __init__(self, name: str, function: Callable[[Person], Any], claim: Claim) -> None:
         self.name, self.function, self.claim = name, function, claim

@@ -24,7 +24,7 @@ from harness.client.events import (
     Heard,
 )
 from harness.errors import Exit
-from harness.progress import printable
+from harness.progress import show
 from harness.target.load import load_target
 from harness.target.proposals import proposals
 from harness.target.rehearsal import Rehearsal, Voice, own_messages, own_rows, rehearse, unheard
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     target = load_target(args.file)
     rehearsal = asyncio.run(rehearse(target, args.timeout))
     for line in report(rehearsal):
-        print(printable(line))
+        show(line)
     unknown = [row for row in judgeable(rehearsal) if row[2].startswith(UNKNOWN)]
     return Exit.UNKNOWN if unknown or rehearsal.notes or rehearsal.misfits() else Exit.PASS
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from checks.contract import Contract
 from harness.client.events import Handshake, Heard
 from harness.client.flow import Flow
+from harness.client.network import Network
 
 SECRET_MIN = 12
 """A shorter text of the credentials (a word, a number) is no secret."""
@@ -106,12 +107,14 @@ class FaultCommands:
 
 
 class Target(Protocol):
-    """A platform under test. `allow_load`/`max_users` guard targets that are not on this machine."""
+    """A platform under test. `allow_load`/`max_users` guard targets that are not on this machine; `network` has the
+    hosts that were checked for it."""
 
     name: str
     contract: Contract
     allow_load: bool
     max_users: int | None
+    network: Network
 
     def reachable(self) -> Flow[None]:
         """Prove by a real answer (not a health page) that the platform is there; raises FlowError."""

@@ -16,6 +16,7 @@ from checks.contract import Contract
 from checks.record import Place
 from harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
 from harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
+from harness.client.network import Network, hosts_of
 from harness.errors import SettingsError
 from harness.target.accounts import ReferenceAccounts
 from harness.target.protocol import Credentials, DatabaseQuery, Person, Room, Statement
@@ -59,7 +60,6 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         via: Presentation = "header",
         audience: str | None = AUDIENCE,
         promises: Mapping[str, Any] | None = None,
-        ca_file: str | None = None,
     ) -> None:
         faults = [f"endpoint {key!r} is missing" for key in ("edge", "auth", "frontend") if not endpoints.get(key)]
         if via not in get_args(Presentation):
@@ -69,7 +69,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         self.endpoints = dict(endpoints)
         self.via: Presentation = via
         self.audience = audience
-        self.ca_file = ca_file
+        self.network = Network(hosts=hosts_of(text for text in endpoints.values() if isinstance(text, str)))
         self.contract = reference_contract(**(promises or {}))
         self._edge = str(endpoints["edge"]).rstrip("/")
         self._auth = str(endpoints["auth"]).rstrip("/")
@@ -183,7 +183,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
             headers=headers,
             subprotocols=subprotocols,
             first_frames=first_frames,
-            ca_file=self.ca_file,
+            network=self.network,
         )
 
     def rooms_on_connect(self, credentials: Credentials, rooms: Sequence[Room]) -> Iterable[str | bytes]:

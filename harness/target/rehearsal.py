@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +16,12 @@ from websockets.frames import Close
 from websockets.typing import Subprotocol
 
 from checks.record import Place
+from harness.client.aio import reach
 from harness.client.body import PREFIX, decode, encode
-from harness.client.bounds import bounds
 from harness.client.events import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
-from harness.client.flow import Flow, FlowError, T, run_flow_async
+from harness.client.flow import Flow, FlowError, T, redirect_of, run_flow_async
+from harness.client.http_asyncio import http_client
+from harness.client.network import SECURE, Unlisted, shown
 from harness.client.wire import NO_CLOSE, TOO_BIG
 from harness.errors import TargetError
 from harness.target.generic import GenericTarget
@@ -33,7 +34,7 @@ KEPT_BYTES = 8 * 2**20
 SHORT_CHARS = 1000
 KEPT_FRAMES = 10_000
 QUEUE = 1
-"""Frames that wait to be read: each may have the `message_mb` of the bounds."""
+"""Frames that wait to be read: each may have Network.frame_bytes."""
 PASSING = (408, 425, 429)
 """Statuses below 500 that say nothing about the request."""
 AWKWARD = ' "quotes" <b>&amp;</b> naïve 🧵'
@@ -177,8 +178,7 @@ async def rehearse(
     room = cast(target, tag)
     people = room.members
     rehearsal = Rehearsal(target=target, room=room, tag=tag)
-    verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=target.ca_file) if target.ca_file else True
-    async with httpx.AsyncClient(timeout=timeout_s, verify=verify, trust_env=False) as http:
+    async with http_client(target.network, timeout_s=timeout_s) as http:
         await _ask(http, target.reachable(), f"{target.name} was asked for a sign of life")
         for person in people:
             credentials = await _ask(http, target.login(person), f"{person.name} tried to log in")
@@ -204,6 +204,8 @@ async def _ask(http: httpx.AsyncClient, flow: Flow[T], doing: str) -> T:
     except FlowError as error:
         passing = error.status >= 500 or error.status in PASSING
         raise (TargetError if passing else Unfit)(f"When {doing}, the answer did not fit. {error}") from error
+    except Unlisted as error:
+        raise Unfit(f"When {doing}: {error}") from error
     except (UnicodeError, httpx.LocalProtocolError, httpx.InvalidURL):
         raise Unfit(f"When {doing}, a header or the address had a character that no request can have.") from None
     except httpx.RemoteProtocolError as error:
@@ -247,28 +249,40 @@ async def _talk(rehearsal: Rehearsal, http: httpx.AsyncClient, timeout_s: float,
 
 
 async def _connect(handshake: Handshake, person: Person, timeout_s: float) -> ClientConnection:
-    secure = handshake.url.startswith("wss:")
-    context = ssl.create_default_context(cafile=handshake.ca_file) if secure else None
+    url, network = handshake.url, handshake.network
+    tls = network.tls() if url.partition(":")[0] in SECURE else None
     try:
-        return await connect(
-            handshake.url,
+        network.check(url)
+        async with asyncio.timeout(timeout_s):
+            sock = await reach(url)
+        return await _Connect(
+            url,
+            sock=sock,
             additional_headers=dict(handshake.headers),
             subprotocols=[Subprotocol(name) for name in handshake.subprotocols] or None,
-            ssl=context,
+            ssl=tls,
             open_timeout=timeout_s,
             close_timeout=timeout_s,
-            max_size=bounds().message_bytes,
+            max_size=network.frame_bytes,
             max_queue=QUEUE,
             proxy=None,
         )
     except InvalidHeader as error:  # its value may be a secret
         raise Unfit(f"The header {error.name} of {person.name} has a character that no request can have.") from None
     except (OSError, TimeoutError, InvalidHandshake) as error:
-        where = handshake.url.partition("?")[0]
+        where = shown(url)
         status = error.response.status_code if isinstance(error, InvalidStatus) else 500
         passing = status >= 500 or status in PASSING
-        sentence = f"{person.name} could not open a socket at {where} ({_words(error)})."
+        to = redirect_of(status, error.response.headers.get("location", "")) if isinstance(error, InvalidStatus) else ""
+        sentence = f"{person.name} could not open a socket at {where} ({_words(error)}{to})."
         raise (TargetError if passing else Unfit)(sentence) from error
+
+
+class _Connect(connect):
+    """A client that goes to no other address than the one it was told: the load does not either."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
 
 
 async def _listen(target: GenericTarget, voice: Voice) -> None:
@@ -290,8 +304,8 @@ def ending(socket: ClientConnection) -> str:
         return f"the platform closed the connection with {_code(received)}"
     if sent is None:
         return f"the connection ended without a close frame ({NO_CLOSE})"
-    why = f": a frame was longer than {bounds().message_bytes:,} bytes" if sent.code == TOO_BIG else ""
-    return f"earwitness closed the connection with {_code(sent)}{why}"
+    key = " (urls.frame_bytes_max)" if sent.code == TOO_BIG else ""
+    return f"earwitness closed the connection with {_code(sent)}{key}"
 
 
 def _code(close: Close) -> str:

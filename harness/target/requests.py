@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, urljoin, urlsplit
 
 from harness.client.flow import HttpRequest
 from harness.described import Table
@@ -18,6 +18,7 @@ LOGGED_IN = PERSON | {"token", "user_id"}
 ROOM = frozenset({"label", "room", "members.number", "members.name", "members.email"})
 MEMBER = frozenset({"member.number", "member.name", "member.email"})
 BRACES = "{}:."
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")
 """RFC 9110 §5.1, §5.5."""
@@ -25,7 +26,8 @@ _VALUE = re.compile(r"[\t -~\x80-\xff]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestTemplate:
-    """One HTTP request to fill in. `accept`: statuses that mean that it worked; `each_member`: once a member."""
+    """One HTTP request to fill in. `accept`: statuses that mean that it worked; `each_member`: once a member; `where`:
+    the key of the target file that has its address."""
 
     name: str
     method: str
@@ -35,6 +37,7 @@ class RequestTemplate:
     content_type: str
     accept: tuple[int, ...]
     each_member: bool = False
+    where: str = ""
 
     def fill(self, base: str, values: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> HttpRequest:
         """`base`: what relative addresses are relative to; `headers`: those that show who asks."""
@@ -48,7 +51,34 @@ class RequestTemplate:
 
 def address(base: str, url: str) -> str:
     """`url` itself if absolute, else below `base` (whose own path stays)."""
-    return url if "://" in url else urljoin(base.rstrip("/") + "/", url.lstrip("/"))
+    return url if is_absolute(url) else urljoin(base.rstrip("/") + "/", url.lstrip("/"))
+
+
+def is_absolute(url: str) -> bool:
+    """The address names its own host, instead of being below another one."""
+    return _ABSOLUTE.match(url) is not None
+
+
+def address_fault(url: str) -> str:
+    """What is wrong with the host or the port of an address; "" if nothing."""
+    try:
+        parts = urlsplit(url)
+        return "" if parts.hostname and parts.port != 0 else "names no host and port"
+    except ValueError as error:
+        return f"is no address ({error})"
+
+
+def _url_fault(template: Template) -> str:
+    """What is wrong with the address of a request; "" if nothing. Its host is checked before the first request, so it
+    must be known by then."""
+    if not is_absolute(template.prefix):
+        return ""
+    scheme, _, rest = template.prefix.partition("://")
+    if scheme.lower() not in ("http", "https"):
+        return f"begins with {scheme}://, which is no http address"
+    if template.names and not re.search(r"[/?#]", rest):
+        return "has a placeholder in its host; write the host out"
+    return address_fault(template.prefix)
 
 
 def read_template(
@@ -126,6 +156,8 @@ def read_request(table: Table, name: str, known: Collection[str], *, url: str = 
     if each_member:
         known = set(known) | MEMBER
     address_template = read_template(table, "url", known, example=f'"{url}"', quoting="url", required=True)
+    if address_template is not None and (problem := _url_fault(address_template)):
+        table.fault("url", problem, f'url = "{url}"')
     body, content_type = _read_body(table, known)
     method = table.text("method", "GET" if body is None else "POST", example="POST").upper()
     accept = table.value("accept", (int, list), "a list of HTTP statuses", "[200, 201]")
@@ -141,6 +173,7 @@ def read_request(table: Table, name: str, known: Collection[str], *, url: str = 
         content_type=content_type,
         accept=tuple(accepted),
         each_member=each_member,
+        where=table.key("url"),
     )
 
 

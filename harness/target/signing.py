@@ -17,6 +17,7 @@ import asyncpg
 from cryptography.hazmat.primitives import serialization
 
 from harness.errors import Exit
+from harness.progress import say
 from harness.target.forgery import read_key
 from harness.target.load import SECRETS_VARIABLE
 from harness.target.reference_tokens import KEY_QUERY
@@ -44,9 +45,9 @@ def main() -> int:
     try:
         key = asyncio.run(read_signing_key(endpoints["auth_dsn"]))
     except (KeyError, OSError, ValueError, asyncpg.PostgresError) as error:
-        print(f"earwitness: the signing key cannot be read: {type(error).__name__}: {error}", file=sys.stderr)
+        say(f"the signing key cannot be read: {type(error).__name__}: {error}")
         return Exit.CANNOT_RUN
-    print(json.dumps(key), flush=True)
+    print(json.dumps(key), flush=True)  # noqa: T201 (for a program)
     return Exit.PASS
 
 

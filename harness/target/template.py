@@ -60,6 +60,12 @@ class Template:
         """The text without its placeholders."""
         return "".join(part for part in self._parts if isinstance(part, str))
 
+    @property
+    def prefix(self) -> str:
+        """The text before the first placeholder."""
+        first = self._parts[0]
+        return first if isinstance(first, str) else ""
+
     def render(self, values: Mapping[str, Any]) -> str:
         """The text. KeyError for a placeholder without a value."""
         return "".join([part if isinstance(part, str) else part[1](values[part[0]]) for part in self._parts])

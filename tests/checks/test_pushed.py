@@ -31,6 +31,18 @@ def test_who_is_shown_as_online(new_history: Callable[..., Any], about: int, vio
         )
 
 
+@pytest.mark.parametrize(("client", "violations"), [(BOB, 0), (EVE, 1)])
+def test_the_name_of_a_conversation(new_history: Callable[..., Any], client: int, violations: int) -> None:
+    """What a conversation is called is told to its members only."""
+    history = pushed(new_history(), Kind.SEEN, client, proc=int(State.TITLE), digest=7, seq=NONE)
+    verdict = history.judge()["I12"]
+    assert (verdict.examined, verdict.violations) == (1, violations)
+    if violations:
+        assert history.tell(verdict).sentence == (
+            "eve was shown an edit, a read mark or the name of room-1 without being a member"
+        )
+
+
 def kicked(new_history: Callable[..., Any], **promises: Any) -> Any:
     """Bob's membership is lost at 10 ms."""
     return new_history(**{"delivery_bound_s": 0.005, **promises}).join(BOB, t=MS).add(Kind.KICK, BOB, conv=0, t=10 * MS)
@@ -42,8 +54,9 @@ def kicked(new_history: Callable[..., Any], **promises: Any) -> Any:
         (Kind.RUN, RUN),
         (Kind.PRESENCE, {"author": ANN, "counter": 1}),
         (Kind.SEEN, {"author": ANN, "counter": 1, "proc": int(State.EDIT), "seq": NONE}),
+        (Kind.SEEN, {"proc": int(State.TITLE), "digest": 7, "seq": NONE}),
     ],
-    ids=["agent", "presence", "edit"],
+    ids=["agent", "presence", "edit", "name"],
 )
 @pytest.mark.parametrize(("t", "violations"), [(15, 0), (16, 1)])
 def test_told_after_a_removal(

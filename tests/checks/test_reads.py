@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from checks import Kind, Outcome
-from checks.pages import digest_of
+from checks.record import page_digest
 
 ANN, BOB, BOB2, EVE = range(4)
 MS = 1_000_000
@@ -127,7 +127,7 @@ def page(history: Any, shown: list[int], after: int | None = 0, **slots: int) ->
     known = {} if after is None else {"author": after}
     numbers = np.array(shown, np.int64)
     return read(
-        history, BOB, max(shown, default=after or -1), counter=len(shown), digest=digest_of(numbers), **known, **slots
+        history, BOB, max(shown, default=after or -1), counter=len(shown), digest=page_digest(numbers), **known, **slots
     )
 
 

@@ -175,3 +175,24 @@ def test_no_two_edits_are_one_version(
         assert history.tell(verdict).sentence == (
             "bob on tab 2 had an edit of #1 of bob accepted as version 2, which an edit of bob on tab 1 had been before"
         )
+
+
+@pytest.mark.parametrize(
+    ("base", "version", "status", "violations"),
+    [(1, 2, 200, 0), (2, 4, 200, 1), (3, 4, 200, 0), (2, 4, 409, 0), (2, 4, 0, 0), (0, 4, 200, 0), (2, NONE, 200, 0)],
+    ids="the-first overwrites of-the-newest refused no-answer of-any no-version".split(),
+)
+def test_an_edit_of_a_version_that_was_replaced(
+    new_history: Callable[..., Any], base: int, version: int, status: int, violations: int
+) -> None:
+    """Who edits a version and no other is refused once another edit of it was accepted, wherever it was recorded."""
+    history = new_history(shared_state_s=0.0)
+    edit(history, BOB, 7, version=3, took_ms=1)
+    edit(history, BOB2, 8, status, version=version, conn=base)
+    verdict = history.judge()["I18"]
+    assert verdict.violations == violations
+    if violations:
+        told = history.tell(verdict)
+        assert told.sentence == (
+            "bob on tab 2 had an edit of version 2 of #1 of bob accepted, although version 3 had replaced it"
+        )

@@ -80,3 +80,19 @@ def test_permissions_are_compared_by_content(new_history: Callable[..., Any]) ->
     assert history.tell(verdict).sentence == (
         "bob on tab 1 was shown an old set of permissions of eve in room-1, longer after its change than promised"
     )
+
+
+@pytest.mark.parametrize(("digest", "conv", "violations"), [(7, 0, 1), (8, 0, 0), (7, 1, 0)])
+def test_an_old_name(new_history: Callable[..., Any], digest: int, conv: int, violations: int) -> None:
+    """A conversation's name is nobody's: it needs no author. Another conversation may be called so."""
+    history = new_history(shared_state_s=0.004)
+    what = {"proc": int(State.TITLE), "of": NOBODY, "value": NONE}
+    removed(history, digest=7, t=5, **what)
+    removed(history, digest=8, t=10, **what)
+    shown(history, NONE, digest=digest, conv=conv, proc=what["proc"], author=NOBODY)
+    verdict = history.judge()["I22"]
+    assert verdict.violations == violations
+    if violations:
+        told = history.tell(verdict)
+        assert told.sentence == "bob on tab 1 was shown an old name of room-1, longer after its change than promised"
+        assert "bob on tab 1 is shown the name of room-1 by the backend" in told.lines[-1]

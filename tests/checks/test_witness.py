@@ -191,7 +191,7 @@ def test_words_of_a_message_in_another_conversation(new_history: Callable[..., A
          "eve was sent an agent's answer in room-1 without being a member"),
         (Kind.PRESENCE, {"counter": 1}, "eve was shown who is online in room-1 without being a member"),
         (Kind.SEEN, {"proc": int(State.READ_MARK)},
-         "eve was shown an edit or a read mark of room-1 without being a member"),
+         "eve was shown an edit, a read mark or the name of room-1 without being a member"),
         (Kind.DELIVER, TAGGED, None),
         (Kind.DELIVER, TAGGED | {"author": AGENT, "counter": 0}, None),
         (Kind.DELIVER, {"flags": int(Flag.CORRUPT)}, None),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import json
 import subprocess
 import sys
@@ -16,10 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import Certificates, make_certificates
 
 from checks.record import FOREIGN, RECORD, Kind
 from harness.client.aio import AsyncConnection
@@ -151,61 +146,9 @@ def stage(make_stage: Any) -> Stage:
     return made
 
 
-@dataclass(frozen=True)
-class Certificates:
-    """Files of an own authority and of a server certificate for 127.0.0.1 and localhost."""
-
-    authority: str
-    certificate: str
-    key: str
-
-
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    # Python 3.13 verifies strictly (RFC 5280): a certificate must name its issuer's key, an authority its key's usage.
-    directory = tmp_path_factory.mktemp("tls")
-    now = datetime.datetime.now(datetime.UTC)
-
-    def name(text: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-    def builder(subject: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(name(subject))
-            .issuer_name(name("Test authority"))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-        )
-
-    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    others = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
-    others += ("crl_sign", "encipher_only", "decipher_only")
-    usage = x509.KeyUsage(key_cert_sign=True, **dict.fromkeys(others, False))
-    authority = (
-        builder("Test authority", authority_key)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
-        .add_extension(usage, critical=True)
-        .sign(authority_key, hashes.SHA256())
-    )
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
-    leaf = (
-        builder("localhost", key)
-        .add_extension(names, critical=False)
-        .add_extension(issuer, critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    files = Certificates(*(str(directory / file) for file in ("ca.pem", "server.pem", "server.key")))
-    Path(files.authority).write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    Path(files.certificate).write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
-    Path(files.key).write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return files
+    return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -17,6 +18,8 @@ from harness.client.events import Handshake
 from harness.client.link import Transport
 from harness.errors import Exceeded
 from tests.client.spoken import last
+
+HERE = Path(__file__).parent
 
 
 def connect(stage: Any, url: str, **options: Any) -> Connection:
@@ -120,16 +123,18 @@ def test_it_works_under_locusts_monkey_patch(server: Any, certificates: Any) -> 
     """In a patched process, with and without TLS: the same callbacks, nothing switches inside them."""
     program = f"""
 from gevent import monkey; monkey.patch_all()
-import sys, time; sys.path.insert(0, {str(__file__.rpartition("/")[0])!r})
+import sys, time; sys.path[:0] = {[str(HERE), str(HERE.parent / "support")]!r}
 from conftest import ListJournal, encode, hear
 from harness.client.blocking import Connection
 from harness.client.events import Handshake
+from harness.client.network import Network
 from harness.client.session import ChatSession
 from harness.client.tally import Tally
+network = Network(ca_file={certificates.authority!r})
 for url in ({server.url + "/echo"!r}, {server.secure_url + "/echo"!r}):
     session = ChatSession(client=1, tag="run1", journal=ListJournal(), hear=hear, encode=encode, rooms={{"a": 0}},
                           tally=Tally(), ack_by_echo=True)
-    connection = Connection(session, Handshake(url=url, welcome=False, ca_file={certificates.authority!r}))
+    connection = Connection(session, Handshake(url=url, welcome=False, network=network))
     connection.open()
     for _ in range(10):
         connection.send(session.send(time.monotonic_ns(), "a", "hello" * 1000))

@@ -15,6 +15,7 @@ import pytest
 
 from harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse, hiding, run_flow, run_flow_async
 from harness.client.http_gevent import Pool, run_flow_gevent
+from harness.client.network import Network
 
 
 @pytest.fixture
@@ -222,7 +223,7 @@ def test_https_with_an_own_authority(certificates: Any) -> None:
     assert process.stdout is not None
     try:
         url = f"https://localhost:{int(process.stdout.readline())}/"
-        trusting, strict = Pool(timeout_s=3, ca_file=certificates.authority), Pool(timeout_s=3)
+        trusting, strict = Pool(Network(ca_file=certificates.authority), timeout_s=3), Pool(timeout_s=3)
         assert run_flow_gevent(one(url), pool=trusting).status == 501
         with pytest.raises(FlowError, match="certificate verify failed"):
             run_flow_gevent(one(url), pool=strict)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from checks.record import NOBODY, Flag, Kind
+from harness.client.network import Network
 from harness.client.wire import NO_CLOSE, TOO_BIG, Refused, Wire
 from harness.errors import TargetError
 
@@ -117,7 +119,7 @@ def test_a_close_by_the_platform_is_recorded_with_its_code(dial: Any, server: An
 def test_a_frame_over_our_own_limit_is_our_ending(dial: Any, server: Any) -> None:
     """1009 with the limit's reason, and the flag that says that the platform did not do it."""
     line = dial(f"{server.url}/echo")
-    line.connection.wire = Wire(line.connection.handshake, max_bytes=100)
+    line.connection.wire = Wire(replace(line.connection.handshake, network=Network(frame_bytes=100)))
     line.open()
     line.say("x" * 200)
     assert line.wait(lambda: not line.connection.open_now)
@@ -223,7 +225,10 @@ def test_a_fault_in_a_callback_ends_the_connection_and_is_kept(dial: Any, server
 def test_wss_with_an_own_authority(dial: Any, server: Any, certificates: Any) -> None:
     """TLS with SNI and an own CA: greeting, a burst, fragments of TLS records, and the closing handshake."""
     line = dial(
-        f"{server.secure_url}/welcome", welcome=True, ca_file=certificates.authority, session={"ack_by_echo": True}
+        f"{server.secure_url}/welcome",
+        welcome=True,
+        network=Network(ca_file=certificates.authority),
+        session={"ack_by_echo": True},
     ).open()
     for n in range(200):
         line.say(f"secret {n} " + "z" * 2000)
@@ -234,7 +239,7 @@ def test_wss_with_an_own_authority(dial: Any, server: Any, certificates: Any) ->
 
 def test_more_than_the_kernel_takes_is_sent_over_tls_too(dial: Any, server: Any, certificates: Any) -> None:
     """Partial sends under encryption keep the stream whole."""
-    line = dial(f"{server.secure_url}/slow/200", ca_file=certificates.authority).open()
+    line = dial(f"{server.secure_url}/slow/200", network=Network(ca_file=certificates.authority)).open()
     for _ in range(200):
         line.say("x" * 20_000)
     assert line.wait(lambda: line.stage.session.frames_recorded == 1)
@@ -252,7 +257,7 @@ def test_wss_without_the_authority_is_refused_by_us(dial: Any, server: Any) -> N
 def test_a_wrong_authority_file_is_the_users_mistake(dial: Any, server: Any, tmp_path: Any) -> None:
     """One sentence that names the file."""
     path = tmp_path / "no.pem"
-    line = dial(f"{server.secure_url}/echo", ca_file=str(path))
+    line = dial(f"{server.secure_url}/echo", network=Network(ca_file=str(path)))
     with pytest.raises(TargetError, match=r"no\.pem"):
         line.open()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -21,6 +21,7 @@ from websockets.server import ServerProtocol
 from harness.client import wire as wire_module
 from harness.client.events import Handshake
 from harness.client.frames import data_frame
+from harness.client.network import Network
 from harness.client.wire import NO_CLOSE, WAIT_BYTES, Wire
 from harness.errors import TargetError
 
@@ -38,7 +39,7 @@ def accept(wire: Wire, server: ServerProtocol) -> bytes:
 
 
 def open_wire() -> Wire:
-    wire = Wire(HANDSHAKE, max_bytes=MAX_BYTES)
+    wire = Wire(replace(HANDSHAKE, network=Network(frame_bytes=MAX_BYTES)))
     assert wire.receive(accept(wire, ServerProtocol())) == []
     assert wire.opened
     assert not wire.over
@@ -289,7 +290,7 @@ def test_our_close_without_an_answer_is_no_clean_end() -> None:
 
 def test_compressed_messages_go_by_the_library_if_negotiated() -> None:
     """With permessage-deflate on, compressed and plain frames mix in one stream."""
-    wire = Wire(HANDSHAKE, extensions=[ClientPerMessageDeflateFactory()], max_bytes=2000)
+    wire = Wire(replace(HANDSHAKE, network=Network(frame_bytes=2000)), extensions=[ClientPerMessageDeflateFactory()])
     server = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()])
     stream = accept(wire, server)
     expected: list[str | bytes] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from checks.record import Kind
 from harness.record.history import open_history
 
 ROOT = Path(__file__).resolve().parents[2]
+OTHER = ROOT / "tests" / "target" / "other_chat"
 RUN_S = 150
 
 
@@ -163,6 +165,29 @@ def platform_of_short_tokens() -> Iterator[Any]:
     """Its access tokens end after eight seconds, and with them the sockets that they opened."""
     with launched(settings={"auth": {"access_ttl_s": 8}}) as running:
         yield running
+
+
+@pytest.fixture
+def other_chat(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Start the other server; gives its target file."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*args: str, file: str = "target.toml") -> Path:
+        server = subprocess.Popen(
+            [sys.executable, str(OTHER / "server.py"), "--port", "0", *args], stdout=subprocess.PIPE, text=True
+        )
+        started.append(server)
+        assert server.stdout is not None
+        port = json.loads(server.stdout.readline())["port"]
+        chat = tmp_path / "chat.toml"
+        chat.write_text((OTHER / file).read_text().replace("127.0.0.1:8765", f"127.0.0.1:{port}"))
+        shutil.copy(OTHER / "people.json", tmp_path)
+        return chat
+
+    yield start
+    for server in started:
+        server.terminate()
+        server.communicate(timeout=10)
 
 
 class Family:

@@ -1,4 +1,4 @@
-"""The end of a load process: whoever closes its part may end the process next."""
+"""What a load process loads, and its end: whoever closes its part may end the process next."""
 
 from __future__ import annotations
 
@@ -39,3 +39,10 @@ def test_who_comes_second_waits_for_the_footer() -> None:
     process of its own, because Locust patches the one that imports it."""
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout.split("\n")[:2], done.returncode) == (["written", "may leave"], 0), done.stderr
+
+
+def test_a_load_process_loads_no_compiler() -> None:
+    """It judges nothing; the compiler of the checks would cost each one half a second and 70 MB."""
+    code = "import sys, harness.load; print('numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr

@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import re
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
-
-OTHER = Path(__file__).parents[1] / "target" / "other_chat"
-
-
-@pytest.fixture
-def other_chat(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Start the other server; gives its target file."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*args: str, file: str = "target.toml") -> Path:
-        server = subprocess.Popen(
-            [sys.executable, str(OTHER / "server.py"), "--port", "0", *args], stdout=subprocess.PIPE, text=True
-        )
-        started.append(server)
-        assert server.stdout is not None
-        port = json.loads(server.stdout.readline())["port"]
-        chat = tmp_path / "chat.toml"
-        chat.write_text((OTHER / file).read_text().replace("127.0.0.1:8765", f"127.0.0.1:{port}"))
-        shutil.copy(OTHER / "people.json", tmp_path)
-        return chat
-
-    yield start
-    for server in started:
-        server.terminate()
-        server.communicate(timeout=10)
+from certificates import NAMED, make_certificates
+from forward_proxy import ForwardProxy
 
 
 def test_it_passes(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
@@ -113,18 +89,26 @@ def test_more_users_than_its_owner_allows(locust: Callable[..., Any], other_chat
     file.write_text(file.read_text().replace('name = "other chat"', 'name = "other chat"\nmax_users = 2'))
     run = locust("-u", "5", "-t", "10m", "--target", str(file))
     assert run.code == 2, run.out
-    assert "other chat allows 2 users, 5 were asked for" in run.out
+    assert "other chat allows 2 users (max_users), 5 were asked for" in run.out
     assert not (run.runs / "latest").exists()
 
 
 def test_how_connections_ended(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
-    """Close code and reason of the platform with their count, in the verdict's text and in verdict.json."""
-    file = other_chat("--tire", "3")
+    """Close code and reason of the platform with their count, in the verdict's text and in verdict.json. Escapes in
+    them, and in names, are shown: no terminal obeys them, and they forge no line of ours."""
+    file = other_chat("--tire", "3", "--rude")
+    file.write_text(file.read_text().replace('user = "me"', 'user = "me", replica = "node"'))
     run = locust("-u", "4", "-r", "4", "-t", "5s", "--target", str(file), story=TALKING)
     row = next(row for row in run.verdict["endings"] if row["by"] == "platform")
-    assert (row["code"], row["reason"]) == (4002, "that was enough")
+    reason = "\x1b[2J\x1b[31mEVIL\x07\x9b\nearwitness: PASS"
+    assert (row["code"], row["reason"]) == (4002, reason)
     assert row["count"] == sum(row["count"] for row in run.verdict["endings"] if row["by"] == "platform") > 3
-    assert f"connections ended by the platform: {row['count']} with 4002 'that was enough'" in run.out
+    assert f"connections ended by the platform: {row['count']} with 4002 {reason!r}" in run.out
+    assert r"node\x1b[2J\x1b[31mEVIL\x07\x9b\x0aearwitness: PASS" in run.out
+    for text in (run.out, (run.directory / "verdict.txt").read_text()):
+        assert not re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
+        assert "\nearwitness: PASS" not in text
+    ET.fromstring((run.directory / "junit.xml").read_bytes())
 
 
 def test_a_platform_that_dies_in_mid_run(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
@@ -217,3 +201,29 @@ def test_acknowledgements_that_never_come(locust: Callable[..., Any], other_chat
     sent = run.recorded("INVOKE") + 2  # two before the load
     assert run.check("I43")["violations"] == sent // 10
     assert f"MISSED  ack p99: no end, {sent // 10} were never answered, at most 1 s" in run.out
+
+
+def test_tls_with_certificates_of_both_sides_through_a_proxy(
+    locust: Callable[..., Any], other_chat: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One configuration for the rehearsal, the load and the final read: the host can be found by the proxy only, its
+    authority is known to `ca_file` only, and it wants to see a certificate."""
+    files = make_certificates(tmp_path)
+    file = other_chat("--tls", files.certificate, files.key, files.authority)
+    text = file.read_text().replace("http://127.0.0.1", f"https://{NAMED}").replace("ws://127.0.0.1", f"wss://{NAMED}")
+    names = (("ca_file", files.authority), ("certificate_file", files.certificate), ("key_file", files.key))
+    shown = "\n".join(["[urls]", *(f'{key} = "{Path(path).name}"' for key, path in names)])
+    file.write_text("allow_load = true\nmax_users = 4\n" + text.replace("[urls]", shown))
+    proxy = ForwardProxy()
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    try:
+        run = locust("-u", "4", "-r", "4", "-t", "3s", "--target", str(file), story=TALKING)
+    finally:
+        proxy.close()
+    assert run.code == 0, run.out
+    way = f"{NAMED} is reached through the proxy {proxy.url} named by HTTPS_PROXY"
+    assert run.verdict["warnings"] == [f"{way}: what it does counts as the platform's."]
+    assert run.check("I5a")["examined"] > 0
+    [(way, count)] = Counter(proxy.asked).items()
+    assert re.fullmatch(rf"CONNECT {NAMED}:\d+", way)
+    assert count >= 8

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -42,3 +44,25 @@ def test_a_run_that_outlasts_its_tokens(locust: Callable[..., Any], platform_of_
     assert run.verdict["load"]["users"] == 6
     assert run.verdict["load"]["connections"] >= 12
     assert run.recorded("LOGIN") >= 12
+
+
+def test_no_more_users_than_the_target_allows() -> None:
+    """Whoever asks Locust for more, by a key or by a shape that exceeds what it foretold, gets as many as are allowed,
+    and a sentence."""
+    program = """
+import locust
+from locust.runners import WorkerNode
+from harness.load.shapes import limited_to
+
+class Some(locust.User):
+    pass
+
+dispatcher = limited_to(3, "our chat")(worker_nodes=[WorkerNode("one")], user_classes=[Some])
+for asked in (2, 5, 1):
+    dispatcher.new_dispatch(asked, 10.0)
+    *_, last = dispatcher
+    print(asked, sum(last["one"].values()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split("\n") == ["2 2", "5 3", "1 1", ""]
+    assert done.stderr == "earwitness: our chat allows 3 users (max_users), 5 were asked for; it stays at 3.\n"

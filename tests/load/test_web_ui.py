@@ -24,6 +24,27 @@ from prometheus_client.parser import text_string_to_metric_families
 from checks.record import Kind
 from harness.record.history import open_history
 
+PLAIN = """
+from locust import events, task
+from harness.load import ChatUser, story
+
+
+@events.init_command_line_parser.add_listener
+def options(parser):
+    parser.add_argument("--colour", default="red")  # the story's own: for the form too
+
+
+class Plain(ChatUser):
+    host = "http://127.0.0.1:9"
+
+    @task
+    def talk(self):
+        self.say()
+
+
+story(__file__, judged_by=("I1",))
+"""
+
 
 @contextmanager
 def web_ui(
@@ -87,6 +108,51 @@ def test_two_runs_from_the_web_ui(
     assert [json.loads((run / "verdict.json").read_text())["outcome"] for run in seen] == ["PASS", "PASS"]
 
 
+def test_foreign_pages_and_fixed_options_are_refused(
+    command: Callable[..., list[str]],
+    runs: Path,
+    platform: Any,
+    environment: Callable[..., dict[str, str]],
+    port: int,
+    tmp_path: Path,
+) -> None:
+    """A foreign Host or Origin gets 403 from Locust's routes and from ours; the form changes how much load there is
+    and nothing else: no option that names a file, a host or a command."""
+    (plain := tmp_path / "plain.py").write_text(PLAIN)
+    arguments = command("--web-names", "load.example.test", story=str(plain))
+    own, load = f"http://127.0.0.1:{port}", {"user_count": "1", "spawn_rate": "1"}
+    with web_ui(arguments, environment(platform), port, tmp_path / "locust.log", 0) as ui:
+        foreign = [
+            {"Host": "evil.example"}, {"Host": f"evil.example:{port}"}, {"Host": "127.0.0.1.evil.example"},
+            {"Host": "[::1"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": ""},
+            {"Origin": f"http://127.0.0.1:{port + 1}"}, {"Origin": f"http://127.0.0.1:{port}.evil.example"},
+            {"Origin": f"ftp://127.0.0.1:{port}"},
+        ]  # fmt: skip
+        for headers in foreign:
+            for route in ("/", "/verdict/live", "/metrics", "/stats/requests"):
+                assert ui.get(route, headers=headers).status_code == 403, (route, headers)
+            for route in ("/swarm", "/stop", "/stats/reset", "/user"):
+                answer = ui.post(route, data=load, headers=headers)
+                assert answer.status_code == 403, (route, headers)
+                assert "--web-names" in answer.text
+        for headers in ({"Origin": own}, {"Host": f"localhost:{port}"}, {"Origin": "https://load.example.test"},
+                        {"Host": "Load.example.test", "Origin": "https://load.example.test"}):  # fmt: skip
+            assert ui.post("/stats/reset", headers=headers).status_code == 200, headers
+        for field in ("html_file", "json_file", "csv_prefix", "logfile", "tls_key", "locustfile", "host", "master_host",
+                      "config_users", "runs", "target", "faults", "defect", "metrics_port", "threshold"):  # fmt: skip
+            answer = ui.post("/swarm", data={**load, field: "written"}).json()
+            assert (answer["success"], answer["message"].partition(":")[0]) == (False, field)
+        for settings in ({"host": "http://evil.example"}, {"wait_time": 1}, {"start": None}):
+            answer = ui.post("/user", json={"user_class_name": "Plain", "weight": 2, **settings})
+            assert (answer.status_code, *settings) == (400, answer.json()["message"].partition(":")[0])
+        assert ui.post("/user", content=b"[").status_code == ui.post("/user", json={}).status_code == 400
+        assert ui.post("/user", json={"user_class_name": "Plain", "host": "http://127.0.0.1:9", "weight": 2}).is_success
+        unchanged = {"host": "http://127.0.0.1:9", "headless": "false", "html_file": "", "colour": "blue"}
+        answer = ui.post("/swarm", data={**unchanged, "user_count": "many"}, headers={"Origin": own}).json()
+        assert answer["message"].startswith("Invalid user_count value")  # Locust's word: it was asked
+    assert _runs(runs) == set()
+
+
 @pytest.mark.parametrize(
     ("autostart", "workers"), [(True, ()), (False, ("--processes", "2"))], ids=["autostart", "form, two workers"]
 )
@@ -121,6 +187,27 @@ def test_a_stop_before_the_planned_end(
     assert checks["H4"]["why"].startswith("stopped after ")
     assert (checks["H1"]["outcome"], checks["I12"]["outcome"]) == ("PASS", "PASS")
     assert verdict["headline"] in log.read_text()
+
+
+def test_more_users_than_allowed(
+    command: Callable[..., list[str]],
+    environment: Callable[..., dict[str, str]],
+    other_chat: Callable[..., Path],
+    port: int,
+    tmp_path: Path,
+) -> None:
+    """`max_users` holds also for whoever raises their number later: the form is refused and changes nothing."""
+    file = other_chat()
+    file.write_text("max_users = 3\n" + file.read_text())
+    arguments = command("--target", str(file), story="tests/load/stories/talking.py")
+    with web_ui(arguments, environment(), port, tmp_path / "locust.log", 0) as ui:
+        for users, allowed in ((4, False), (3, True), (4, False)):
+            answer = ui.post("/swarm", data={"user_count": users, "spawn_rate": 10}).json()
+            assert answer["success"] is allowed
+            assert allowed or "other chat allows 3 users (max_users), 4 were asked for" in answer["message"]
+        _until(lambda: _live(ui, lambda told: told["messages"]["heard"] > 0), 60)
+        assert ui.get("/stats/requests").json()["user_count"] == 3
+        assert ui.post("/stop").json()["success"] is True
 
 
 def test_what_breaks_stands_in_the_tab(

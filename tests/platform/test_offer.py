@@ -48,6 +48,13 @@ def test_the_environment_stands_over_the_folder(tmp_path: Path, address: str, mo
         find_offer(tmp_path)
 
 
+def test_an_address_that_is_not_of_this_machine_is_not_tried(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control addresses are 127.0.0.1; the environment leads nowhere else, not even to see who answers."""
+    monkeypatch.setenv("EARWITNESS_PLATFORM", address.replace("127.0.0.1", "localhost"))
+    with pytest.raises(PlatformError, match="names a platform that does not answer"):
+        find_offer()
+
+
 def test_a_file_left_behind_is_no_offer_and_is_written_over(tmp_path: Path, address: str) -> None:
     """A stale file is replaced; a living platform's is not."""
     path = tmp_path / STATE_FILE

@@ -16,7 +16,8 @@ import pytest
 
 from harness.errors import PlatformError, ServiceDied
 from harness.platform.children import family_of
-from harness.platform.remains import remove_stale
+from harness.platform.remains import PREFIX, PlatformDirectory, left_behind, remove_stale
+from harness.platform.supervisor import Supervisor
 
 pytestmark = pytest.mark.usefixtures("temporary")
 LITTLE = Path(__file__).with_name("little.py")
@@ -52,19 +53,27 @@ async def test_an_unknown_service_is_a_sentence_with_the_known_ones(standins: An
             await supervisor.kill("three")
 
 
-async def test_a_directory_is_removed_at_an_ordinary_end_and_kept_after_a_death(
-    standins: Any, supervised: Any, temporary: Path
-) -> None:
-    """What is left in the temporary folder: nothing, or the directory of the platform whose service died."""
-    async with supervised(standins.spec("fine")):
-        assert len(list(temporary.iterdir())) == 1
-    assert list(temporary.iterdir()) == []
-    with contextlib.suppress(ServiceDied):
-        async with supervised(standins.spec("broken", last_words="ouch")):
-            pass
-    (kept,) = temporary.iterdir()
+@pytest.mark.parametrize("logs", ["removed", "kept", "elsewhere"])
+async def test_a_directory_is_kept_only_when_asked(standins: Any, temporary: Path, logs: str) -> None:
+    """An ordinary end leaves nothing; neither does a service's death, unless the user wants it or its logs: then the
+    error says where they are."""
+    for spec in (standins.spec("fine"), standins.spec("broken", last_words="ouch")):
+        directory = PlatformDirectory()
+        if logs == "kept":
+            directory.keep()
+        supervisor = Supervisor((spec,), directory, log_dir=temporary / "logs" if logs == "elsewhere" else None)
+        try:
+            await supervisor.start()
+        except ServiceDied as died:
+            told = str(died)
+        await supervisor.shut_down()
+        assert directory.path.exists() == (logs == "kept")
+    assert sorted(temporary.glob(f"{PREFIX}*")) == left_behind(temporary)
     assert remove_stale(temporary) == []
-    assert "ouch" in (kept / "logs" / "broken.log").read_text()
+    if logs == "removed":
+        assert "To keep it: earwitness up --keep" in told
+    else:
+        assert "ouch" in Path(told.partition("Its whole log: ")[2]).read_text()
 
 
 async def test_a_slow_start_is_told_and_a_quick_one_is_not(

@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checks.record import FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Flag, Kind, Phase, Place, empty
+from checks.record import CONN_MAX, FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Flag, Kind, Phase, Place, empty
 from checks.roster import Roster
-from checks.tables import CONN_MAX
 from harness.errors import RecordError
 from harness.record.columns import COLUMNS, KINDS
 from harness.record.history import open_history

@@ -45,8 +45,9 @@ def test_our_own_endings_are_not_worth_a_line() -> None:
     """Except where our own limit ended them. Many different reasons are one number in the line."""
     assert ending_line(endings([(records(closed(1000, flags=OWN)), {})])) == ""
     assert ending_line(endings([])) == ""
-    too_big = ending_line(endings([(records(closed(1009, flags=OWN)), {})]))
-    assert too_big == "connections ended by earwitness: 1 with 1009, a frame was longer than its limit of 16 MiB"
+    why = "frame with 21 bytes exceeds limit of 20 bytes"
+    too_big = ending_line(endings([(records(closed(1009, FOREIGN, flags=OWN)), {FOREIGN: why})]))
+    assert too_big == f"connections ended by earwitness: 1 with 1009 {why!r} (urls.frame_bytes_max)"
     many = records(*(closed(4001, FOREIGN + n) for n in range(200)))
     rows = endings([(many, {FOREIGN + n: f"session {n}" for n in range(200)})])
     assert len(rows) == 50

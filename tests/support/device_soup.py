@@ -59,8 +59,8 @@ class _Cook:
         """What is changed or seen: a mark of the client's own user, or a message."""
         rng = self.rng
         if rng.random() < 0.2:
-            state = rng.choice((State.MEMBERSHIP, State.PERMISSIONS))
-            return {"proc": int(state), "author": rng.randrange(self.clients), "conv": 0}
+            state = rng.choice((State.MEMBERSHIP, State.PERMISSIONS, State.TITLE))
+            return {"proc": int(state), "author": rng.randrange(self.clients), "conv": rng.randrange(2)}
         if rng.random() < 0.5:
             return {"proc": int(State.READ_MARK), "author": client, "conv": rng.randrange(2)}
         return {"proc": int(State.EDIT), "author": rng.choice((0, 0, 0, NOBODY)), "counter": 1, "conv": 0}
@@ -72,6 +72,7 @@ class _Cook:
             key = (about["author"], 1)
             again = not self.tame and rng.random() < 0.1
             self.versions[key] = value = self.versions.get(key, 1) + (not again)
+            about["conn"] = rng.choice((0, value - 1, value - 1 if self.tame else max(0, value - 2)))
         elif about["proc"] != State.READ_MARK:
             value = rng.randint(1, 3)
         elif self.tame and not flags & Flag.REFUSED:

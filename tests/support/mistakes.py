@@ -22,6 +22,9 @@ FLIPPED = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=",
 WORDS = ("find", "describe", "peek", "absence", "reason", "sentence", "refill", "reserve")
 """Parts of names of functions that decide nothing: they word a finding, look early, or make room."""
 
+PARTS = ("pages", "standing", "wall_clock", "states")
+"""Files whose functions belong to the few checks that import them."""
+
 
 @cache
 def source_of(path: str) -> str:
@@ -78,23 +81,40 @@ def _code_of(function: str, code: CodeType) -> CodeType:
 
 
 def _used_functions(check: Check) -> Iterator[tuple[str, str, ast.FunctionDef]]:
-    """(file, outermost function, function) of everything in its module that the check's fold uses."""
-    path = Path(inspect.getfile(check.fold)).relative_to(ROOT)  # type: ignore[attr-defined]
-    body = ast.parse(source_of(str(path))).body
-    top = {node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    wanted, seen = [check.fold.__name__], set()  # type: ignore[attr-defined]
+    """(file, outermost function, function) of everything in its module, and in `PARTS`, that the check's fold uses."""
+    fold: Any = check.fold
+    wanted, seen = [(str(Path(inspect.getfile(fold)).relative_to(ROOT)), fold.__name__)], set()
     while wanted:
-        name = wanted.pop()
-        if name in seen or name not in top:
+        path, name = wanted.pop()
+        top, parts = _names(path)
+        if name in parts:
+            path, (top, _) = parts[name], _names(parts[name])
+        if (path, name) in seen or name not in top:
             continue
-        seen.add(name)
+        seen.add((path, name))
         node = top[name]
-        wanted += [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
+        wanted += [(path, n.id) for n in ast.walk(node) if isinstance(n, ast.Name)]
         outermost = [(name, node)] if isinstance(node, ast.FunctionDef) else _methods(node)
         for qualified, outer in outermost:
             for function in ast.walk(outer):
                 if isinstance(function, ast.FunctionDef) and not any(word in function.name for word in WORDS):
-                    yield str(path), qualified, function
+                    yield path, qualified, function
+
+
+@cache
+def _names(path: str) -> tuple[dict[str, ast.FunctionDef | ast.ClassDef], dict[str, str]]:
+    """(what a file defines by name, name → file of `PARTS` that it imports it from)"""
+    body = ast.parse(source_of(path)).body
+    files = {f"checks.{part}": f"checks/{part}.py" for part in PARTS}
+    return (
+        {node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)},
+        {
+            alias.name: files[node.module]
+            for node in body
+            if isinstance(node, ast.ImportFrom) and node.module in files
+            for alias in node.names
+        },
+    )
 
 
 def _methods(node: ast.ClassDef) -> list[tuple[str, ast.FunctionDef]]:

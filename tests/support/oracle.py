@@ -310,7 +310,7 @@ def before_the_end(h: History, conv: int, message: Any) -> bool:
     if message in acked:
         return True
     if h.contract.sequence == "none":
-        return any(r.message == message and r.sound for r in h.of(Kind.DELIVER, Kind.REPLAY))
+        return any(r.message == message and r.regular for r in h.of(Kind.DELIVER, Kind.REPLAY))
     numbers: dict[Any, set[int]] = defaultdict(set)
     for r in h.of(Kind.OK, Kind.DELIVER, Kind.REPLAY, Kind.STORED):
         if r.regular and r.seq != NONE:

@@ -16,6 +16,8 @@ SHARED = (State.READ_MARK, State.EDIT)
 
 def same(h: History, one: R, other: R) -> bool:
     """Both are about the same message, or about the same person's mark in the same conversation."""
+    if one.proc == other.proc == State.TITLE:
+        return one.conv == other.conv
     if one.proc != other.proc or h.user(one.author) is None or h.user(other.author) is None:
         return False
     if one.proc == State.EDIT:
@@ -48,6 +50,9 @@ def monotonic_writes(h: History) -> Opinion:
         before = [w for w in edits[:at] if same(h, w, edit) and w.aux == edit.aux]
         if before and before[0].digest != edit.digest:
             examined, violations = examined + 1, violations + 1
+        if edit.conn and h.user(edit.author) is not None:
+            examined += 1
+            violations += any(same(h, w, edit) and edit.conn < w.aux < edit.aux for w in edits)
     return Opinion(examined, violations, h.contract.shared_state_s is not None)
 
 
@@ -80,10 +85,10 @@ def convergence(h: History) -> Opinion:
 
 
 def _standings(h: History, bound: int) -> tuple[int, int]:
-    """(looks at a membership or permissions after a change was due, those that show what was replaced)."""
+    """(looks at a membership, permissions or a name after a change was due, those that show what was replaced)."""
     examined = old = 0
     for look in h.of(Kind.SEEN):
-        if look.proc not in (State.MEMBERSHIP, State.PERMISSIONS):
+        if look.proc not in (State.MEMBERSHIP, State.PERMISSIONS, State.TITLE):
             continue
         asked = look.t if look.seq == NONE else look.seq
         writes = [w for w in h.of(Kind.WRITE) if same(h, w, look)]

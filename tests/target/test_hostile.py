@@ -97,3 +97,47 @@ def test_short_frames_without_an_end() -> None:
     for _ in range(KEPT_FRAMES + 10):
         ann.keep(data, [said("hi")])
     assert len(ann.frames) == KEPT_FRAMES
+
+
+ELSEWHERE = """
+[urls]
+socket = "ws://127.0.0.1:{port}/live"
+[login]
+by = "tokens"
+file = "tokens.json"
+[send]
+frame = {{ text = "{{text}}" }}
+[frames]
+kind = "type"
+message = {{ is = "message", text = "text" }}
+[contract]
+history = false
+sequence = "none"
+acknowledges = false
+names_sender = false
+"""
+
+
+def test_a_socket_that_is_redirected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The library would follow it to any host, with the first frames of the login; it is named, without its query."""
+    with socket.create_server(("127.0.0.1", 0)) as here, socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        there = f"ws://127.0.0.1:{elsewhere.getsockname()[1]}/other"
+        answer = f"HTTP/1.1 302 Found\r\nlocation: {there}?code=1\r\ncontent-length: 0\r\n\r\n".encode()
+
+        def redirect() -> None:
+            client, _ = here.accept()
+            with client:
+                client.recv(65536)
+                client.sendall(answer)
+
+        thread = threading.Thread(target=redirect)
+        thread.start()
+        file = tmp_path / "target.toml"
+        file.write_text(ELSEWHERE.format(port=here.getsockname()[1]))
+        (tmp_path / "tokens.json").write_text('[{"token": "a", "user_id": "a"}, {"token": "b", "user_id": "b"}]')
+        assert main(["probe", str(file), "--timeout", "5"]) == 2
+        thread.join()
+        elsewhere.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
+    assert f"HTTP 302, a redirect to {there}, which is not followed" in capsys.readouterr().err

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from harness.cli import main
-from harness.client.bounds import Bounds
 from harness.client.events import MESSAGE
 from harness.target.fit import fit
 from harness.target.load import load_target
@@ -175,15 +174,14 @@ def test_a_platform_that_hangs_up(tired_chat: Any, capsys: pytest.CaptureFixture
         assert re.search(f"{name} had sent .* when the platform closed the connection with 4002 'that was enough'", out)
 
 
-def test_a_frame_over_the_limit(
-    other_chat: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_frame_over_the_limit(other_chat: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The limit, which is that of the load, is named with 1009: it was ours."""
-    monkeypatch.setattr(Bounds, "message_bytes", 120)
-    assert main(["probe", str(other_chat.target_file), "--timeout", "5"]) == 3
+    file = tmp_path / "target.toml"
+    file.write_text(other_chat.target_file.read_text().replace("[urls]", "[urls]\nframe_bytes_max = 120"))
+    assert main(["probe", str(file), "--timeout", "5"]) == 3
     out = capsys.readouterr().out
-    assert "when earwitness closed the connection with 1009" in out
-    assert "a frame was longer than 120 bytes" in out
+    ending = r"when earwitness closed the connection with 1009 'frame with \d+ bytes exceeds limit of 120 bytes'"
+    assert re.search(ending + r" \(urls\.frame_bytes_max\)", out)
 
 
 def test_nobody_answers(tmp_path: Path, other_chat: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -181,9 +181,9 @@ def test_handshakes(credentials: Credentials) -> None:
     resumed = ReferenceTarget(ENDPOINTS).handshake(credentials, {"a": 5})
     assert resumed.url == "ws://127.0.0.1:1/ws?resume=1"
     assert [json.loads(frame) for frame in resumed.first_frames] == [{"type": "resume", "from": {"a": 5}}]
-    secure = ReferenceTarget({**ENDPOINTS, "edge": "https://chat.example/base/"}, ca_file="ca.pem")
+    secure = ReferenceTarget({**ENDPOINTS, "edge": "https://chat.example/base/"})
     assert secure.handshake(credentials).url == "wss://chat.example/base/ws"
-    assert secure.handshake(credentials).ca_file == "ca.pem"
+    assert secure.handshake(credentials).network.hosts == {"chat.example", "localhost"}
 
 
 def test_identity(target: ReferenceTarget, credentials: Credentials) -> None:

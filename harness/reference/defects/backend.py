@@ -93,5 +93,6 @@ DEFECTS: dict[str, Callable[[Backend, Chance], object]] = {
     "Z69": sockets.SenderOutlives,
     "Z70": intake.lost_ack,
     "Z71": resuming.LateHistory,
+    "Z72": sharing.BlindEdit,
     **functional.BACKEND,
 }

@@ -6,12 +6,31 @@ from collections.abc import Sequence
 from zlib import crc32
 
 from harness.reference.backend.app import Backend
-from harness.reference.backend.edits import Edit
+from harness.reference.backend.edits import Edit, EditRefused
 from harness.reference.backend.presence import key_of
 from harness.reference.backend.session import Session
 from harness.reference.defects.chance import Chance
 
 _FOR_EVER = "for i, key in ipairs(KEYS) do redis.call('ZADD', key, '+inf', ARGV[i]) redis.call('PERSIST', key) end"
+
+
+class BlindEdit:
+    """An edit that was of one version only is made although another edit has replaced it. An opportunity is one such
+    edit of a version that is not the newest."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._add, self._chance = backend.edit_rows.add, chance
+        vars(backend.edit_rows)["add"] = self.add
+
+    async def add(self, conversation_id: int, seq: int, sender: str, text: str, base: int | None) -> tuple[Edit, int]:
+        try:
+            return await self._add(conversation_id, seq, sender, text, base)
+        except EditRefused as refused:
+            if refused.code != 409 or not self._chance.fires():
+                raise
+        edit, removals = await self._add(conversation_id, seq, sender, text, None)
+        self._chance.say(message=seq, base=base, version=edit.version, manifest=True)
+        return edit, removals
 
 
 class EarlierWriterWins:

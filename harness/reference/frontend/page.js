@@ -230,6 +230,8 @@ function listen() {
     if (event.key === "Enter") open(inOrder($("find").value)[0] ?? null);
   };
   $("new").onclick = () => { $("make").querySelector("form").reset(); $("make").returnValue = ""; $("make").showModal(); };
+  // No submit button: Enter presses the first of those, and that has to be the one which begins the conversation.
+  $("make-cancel").onclick = () => $("make").close();
   $("make").onclose = () => make().catch(trouble);
   $("retry").onclick = () => connection.retryNow();
   addEventListener("keydown", onKey);

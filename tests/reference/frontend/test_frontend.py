@@ -8,11 +8,14 @@ import re
 import secrets
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+
+from pytest_suite import browser as chrome
 
 AUDIENCE = "earwitness-tests"
 SECRET = "a secret of the tests"
@@ -121,3 +124,42 @@ async def test_a_backend_that_is_away(spawn_service: Any, services: dict[str, An
         answer = await client.get("/api/me")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert (await client.get("/")).status_code == 200
+
+
+async def test_the_keyboard_begins_a_conversation(services: dict[str, Any], tmp_path: Path) -> None:
+    """In a real browser: Enter in the title begins it, Cancel and Escape do not; list and conversation have a main
+    landmark and one heading of the first level, on a phone too."""
+    if missing := chrome.missing():
+        pytest.skip(missing)
+    size = chrome.PHONE
+    async with (
+        chrome.chromium() as browser,
+        chrome.visitor(browser, services["frontend"].url, tmp_path, size) as person,
+    ):
+        page = await person.log_in(f"keys-{uuid.uuid4().hex[:8]}@example.test")
+        listed = page.locator("#conversations a")
+
+        async def landmarks() -> tuple[int, int]:
+            main = page.get_by_role("main")
+            return await main.count(), await main.get_by_role("heading", level=1).count()
+
+        assert await landmarks() == (1, 1)
+        for way in ("Cancel", "Escape"):
+            await page.click("#new")
+            await page.fill("#make-name", f"not by {way}")
+            if way == "Cancel":
+                await page.get_by_role("button", name="Cancel").click()
+            else:
+                await page.press("#make-name", "Escape")
+            await page.locator("#make").wait_for(state="hidden")
+        await page.click("#new")
+        await page.press("#make-name", "Enter")  # without a title: nothing begins, nothing closes
+        assert await page.locator("#make").is_visible()
+        await page.fill("#make-name", "By keyboard")
+        await page.press("#make-name", "Enter")
+        await page.get_by_role("heading", name="By keyboard", level=2).wait_for()
+        assert await landmarks() == (1, 1)
+        await page.click("#back")
+        await listed.first.wait_for()
+        assert await listed.locator("b").all_text_contents() == ["By keyboard"]
+        assert person.complaints == []

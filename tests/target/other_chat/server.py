@@ -1,7 +1,7 @@
 """Somebody else's chat: another envelope, another login, no sequence numbers, nothing shared with our platform.
 
     python tests/target/other_chat/server.py --port 8765 [--lose N] [--stumble N] [--tire N] [--die N] [--slow S]
-        [--lag S] [--silent N] [--mute N]
+        [--lag S] [--silent N] [--mute N] [--tls CERTIFICATE KEY AUTHORITY]
 
 A form login answers with an opaque session cookie; the socket is opened with its value in the first frame. Circles are
 entered one by one. What waits for a member leaves as one JSON list per frame. `--lose N` silently drops the Nth
@@ -13,7 +13,8 @@ Nth message, `--die N` ends the server in the middle of the Nth message of all.
 
 `--slow S` writes one event per frame and S seconds to each socket, `--lag S` waits so long between acknowledging a
 message and delivering it, `--silent N` never acknowledges each Nth message. `--mute N` lets the first socket of each
-visitor fall silent after N messages, and cuts it three seconds later.
+visitor fall silent after N messages, and cuts it three seconds later. With `--tls` clients need a
+certificate of the authority. `--rude` writes terminal escapes into its words.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ import json
 import os
 import secrets
 import signal
+import ssl
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
 PAGE = 50
+RUDE = "\x1b[2J\x1b[31mEVIL\x07\x9b\nearwitness: PASS"
 OLD_HAND = "old.hand"  # what he says is never lost: the one loss is to be a guest's
 
 
@@ -74,6 +77,7 @@ class Chat:
     def __init__(self, habits: argparse.Namespace) -> None:
         self.lose, self.stumble, self.tire, self.die = habits.lose, habits.stumble, habits.tire, habits.die
         self.slow, self.lag, self.silent, self.mute = habits.slow, habits.lag, habits.silent, habits.mute
+        self.rude = habits.rude
         self.met: set[str] = set()
         self.muted: dict[Visitor, asyncio.Transport] = {}
         self.deliveries = self.posts = self.messages = 0
@@ -154,14 +158,14 @@ class Chat:
         if self.mute and handle not in self.met and isinstance(request.transport, asyncio.Transport):
             self.muted[visitor] = request.transport
         self.met.add(handle)
-        visitor.tell({"ev": "ready", "me": handle})
+        visitor.tell({"ev": "ready", "me": handle} | ({"node": f"node{RUDE}"} if self.rude else {}))
         writer = asyncio.create_task(visitor.write())
         try:
             async for message in socket:
                 if message.type == WSMsgType.TEXT:
                     self.take(visitor, json.loads(message.data))
                     if visitor.said == self.tire > 0:
-                        await socket.close(code=4002, message=b"that was enough")
+                        await socket.close(code=4002, message=RUDE.encode() if self.rude else b"that was enough")
         finally:
             for circle in self.circles.values():
                 circle.present.discard(visitor)
@@ -211,7 +215,17 @@ class Chat:
         return int(entry["n"])
 
 
-async def serve(port: int, chat: Chat) -> None:
+def tls_context(files: list[str] | None) -> ssl.SSLContext | None:
+    """Of certificate, key and the authority of the clients."""
+    if files is None:
+        return None
+    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files[2])
+    made.verify_mode = ssl.CERT_REQUIRED
+    made.load_cert_chain(files[0], files[1])
+    return made
+
+
+async def serve(port: int, chat: Chat, tls: ssl.SSLContext | None) -> None:
     app = web.Application()
     app.router.add_post("/session", chat.log_in)
     app.router.add_get("/me", chat.me)
@@ -221,7 +235,7 @@ async def serve(port: int, chat: Chat) -> None:
     app.router.add_get("/live", chat.live)
     runner = web.AppRunner(app, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
+    site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls)
     await site.start()
     print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
     ended = asyncio.Event()
@@ -244,8 +258,10 @@ def main() -> None:
     parser.add_argument("--lag", type=float, default=0.0, metavar="S", help="deliver S seconds after acknowledging")
     parser.add_argument("--silent", type=int, default=0, metavar="N", help="never acknowledge each Nth; 0: all")
     parser.add_argument("--mute", type=int, default=0, metavar="N", help="fall silent after N messages; 0: never")
+    parser.add_argument("--rude", action="store_true", help="write escapes into names and reasons")
+    parser.add_argument("--tls", nargs=3, metavar="FILE", help="certificate, key, and authority of the clients")
     given = parser.parse_args()
-    asyncio.run(serve(given.port, Chat(given)))
+    asyncio.run(serve(given.port, Chat(given), tls_context(given.tls)))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,17 @@ DEVICES: tuple[Described, ...] = (
         story=STORY,
     ),
     Described(
+        id="Z72",
+        name="blind-edit",
+        breaks="I saved my correction, and what I had written on the phone meanwhile was overwritten without a word.",
+        opportunity="one edit of a version that another edit has replaced",
+        caught_by=("I18",),
+        high=1.0,
+        one=0.5,
+        needs="edits of one message by several devices, some of which name the version that they are of",
+        story=STORY,
+    ),
+    Described(
         id="Z29",
         name="missed-mark",
         breaks="I read everything on the phone, and the laptop still shows it as unread.",

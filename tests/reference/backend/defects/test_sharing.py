@@ -105,6 +105,21 @@ async def test_the_earlier_edit_stands(defective: Any, truth: Any) -> None:
     assert len(told.fired) == len(told.manifest) == 1
 
 
+async def test_an_edit_of_an_old_version(defective: Any, truth: Any) -> None:
+    """Z72: an edit of the first version is accepted after another one was. Healthy: refused with 409."""
+    platform = defective("Z72:1")
+    (user,) = await platform.log_in_many(1)
+    key = await said(platform, user, 1)
+    await ask(platform, user, "PATCH", f"/{key}/messages/1", text="first", version=1)
+    answer = await ask(platform, user, "PATCH", f"/{key}/messages/1", text="second", version=1)
+    assert (answer["text"], answer["version"]) == ("second", 3)
+    assert len(truth(platform).manifest) == 1
+    url = f"{platform.backends[1].url}/api/conversations/{key}/messages/1"
+    async with httpx.AsyncClient(timeout=10) as client:
+        refused = await client.patch(url, json={"text": "third", "version": 1}, headers=user.bearer)
+    assert refused.status_code == 409
+
+
 async def test_a_mark_goes_back(defective: Any, truth: Any) -> None:
     """Z22: a mark below the one that stands takes its place."""
     platform = defective("Z22:1")

@@ -1,0 +1,44 @@
+"""An httpx client that reaches a platform as its `Network` says: for the rehearsal and the final read."""
+
+from __future__ import annotations
+
+import httpx
+
+from harness.client.network import Network, Proxy, proxy_of
+
+
+def http_client(network: Network, *, timeout_s: float) -> httpx.AsyncClient:
+    """A client for `run_flow_async`. Raises TargetError if a file of the network cannot be used."""
+    network.tls()
+    return httpx.AsyncClient(transport=_Transport(network), timeout=timeout_s, trust_env=False)
+
+
+class _Transport(httpx.AsyncBaseTransport):
+    """Checks each request's host, and sends it by itself or through the proxy of its address."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._ways: dict[Proxy | None, httpx.AsyncHTTPTransport] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = str(request.url)
+        self._network.check(url)
+        proxy = proxy_of(url)
+        try:
+            return await self._way(proxy).handle_async_request(request)
+        except httpx.TransportError as error:
+            if proxy is not None:
+                error.args = (f"{error}; it goes through {proxy}",)
+            raise
+
+    async def aclose(self) -> None:
+        for way in self._ways.values():
+            await way.aclose()
+
+    def _way(self, proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
+        if proxy not in self._ways:
+            through = None if proxy is None else httpx.Proxy(proxy.url, headers=proxy.headers)
+            self._ways[proxy] = httpx.AsyncHTTPTransport(
+                verify=self._network.tls(), trust_env=False, proxy=through, limits=httpx.Limits(max_connections=100)
+            )
+        return self._ways[proxy]

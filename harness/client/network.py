@@ -1,0 +1,231 @@
+"""The network of a run: the hosts it may reach, TLS, proxies and the longest frame.
+
+Each target has one `Network`, and the rehearsal, the load and the final read open all their connections by it: what
+holds for one of them holds for all.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import ssl
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
+
+from harness.errors import TargetError
+
+FRAME_MAX = 16 * 2**20
+"""Bytes of a WebSocket message, if nothing else is said; a longer one ends the connection with 1009."""
+PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+SECURE = ("https", "wss")
+HERE = "localhost"
+ANSWER_MAX = 65536
+"""Bytes of a proxy's answer that are read."""
+
+
+class Unlisted(TargetError, ConnectionError):
+    """A host that was not checked before the run: nothing was sent to it."""
+
+
+class ProxyError(ConnectionError):
+    """The proxy that the environment names does not answer, or does not let the connection through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy. `variable`: the environment variable that names it; `login`: user and password, as they are sent."""
+
+    host: str
+    port: int
+    variable: str
+    login: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return f"the proxy {self.url} named by {self.variable}"
+
+    @property
+    def url(self) -> str:
+        """Its address, without the password."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request to it carries beside the target's own headers."""
+        return {"proxy-authorization": f"Basic {self.login}"} if self.login else {}
+
+    @classmethod
+    def parse(cls, text: str, variable: str) -> Proxy:
+        """Read `http://[USER:PASSWORD@]HOST:PORT`, or HOST:PORT. Raises TargetError; the text may hold a password."""
+        way_out = f"set {variable}=http://HOST:PORT, or NO_PROXY to the hosts that need no proxy"
+        try:
+            parts = urlsplit(text if "://" in text else f"http://{text}")
+            port = parts.port or 80
+        except ValueError:
+            raise TargetError(f"{variable} names no proxy's address; {way_out}.") from None
+        if parts.scheme != "http" or not parts.hostname:
+            raise TargetError(f"{variable} names a proxy that is not spoken to by http; {way_out}.")
+        user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        login = base64.b64encode(user.encode()).decode() if parts.username else ""
+        return cls(parts.hostname, port, variable, login)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """How a target is reached.
+
+    hosts             names of `host_of` that were checked before the first request; None: any
+    ca_file           certificate authority of our own; None: SSL_CERT_FILE and SSL_CERT_DIR, else the system's
+    certificate_file  client certificate, and `key_file` its key; None: the key is in the same file
+    frame_bytes       the longest WebSocket message
+    """
+
+    hosts: frozenset[str] | None = None
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    frame_bytes: int = FRAME_MAX
+
+    def check(self, url: str) -> None:
+        """Raises Unlisted for an address of a host that was not checked before the run."""
+        if self.hosts is not None and (host := host_of(url)) not in self.hosts:
+            raise Unlisted(
+                f"{shown(url)} is an address of {host or 'no host'}, which the target file does not name, so nothing "
+                f'was sent there; if it belongs to the platform: [urls] hosts = ["{host}"].'
+            )
+
+    def tls(self, create: Callable[..., Any] = ssl.create_default_context) -> Any:
+        """A context that verifies servers and shows the client certificate. `create`: gevent's where gevent's sockets
+        are wrapped. Raises TargetError."""
+        return _context(create, self.ca_file, self.certificate_file, self.key_file, os.environ.get("SSL_CERT_FILE"))
+
+
+ANY = Network()
+"""Any host, with what the system trusts."""
+
+
+def host_of(url: str) -> str:
+    """The host of an address as `Network.hosts` has it; all addresses of this machine are one. "" if there is none."""
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+    return HERE if is_loopback(host) else host
+
+
+def is_loopback(host: str) -> bool:
+    """The host is this machine by its own words; names other than localhost are not looked up."""
+    if host == HERE or host.endswith(f".{HERE}"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def shown(url: str) -> str:
+    """An address without what may be secret in it: user, password, query."""
+    head, separator, rest = url.partition("?")[0].partition("#")[0].partition("://")
+    if not separator:
+        return head
+    host, slash, path = rest.partition("/")
+    return f"{head}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def place_of(url: str) -> tuple[str, int]:
+    """Host and port of an address. Raises ValueError."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
+
+
+def proxy_of(url: str) -> Proxy | None:
+    """The proxy that the environment names for an address, none for this machine. Raises TargetError."""
+    host, port = place_of(url)
+    if is_loopback(host):
+        return None
+    kind = "https" if urlsplit(url).scheme in SECURE else "http"
+    names = (f"{kind}_proxy", f"{kind}_proxy".upper(), "all_proxy", "ALL_PROXY")
+    variable = next((name for name in names if os.environ.get(name)), None)
+    if variable is None or _passed_by(host, port, os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""):
+        return None
+    return Proxy.parse(os.environ[variable], variable)
+
+
+def _passed_by(host: str, port: int, no_proxy: str) -> bool:
+    """NO_PROXY: hosts and the domains below them, with or without a port; `*` is all."""
+    for entry in filter(None, (part.strip().lower() for part in no_proxy.split(","))):
+        name, colon, number = entry.rpartition(":")
+        if not (colon and number.isdigit()):
+            name, number = entry, str(port)
+        name = name.strip("[]").lstrip("*").lstrip(".")
+        if number == str(port) and (not name or host == name or host.endswith(f".{name}")):
+            return True
+    return False
+
+
+def by_way_of(url: str) -> str:
+    """What an error adds where a request went through a proxy; "" where it did not."""
+    proxy = proxy_of(url)
+    return f"; it goes through {proxy}" if proxy else ""
+
+
+class Tunnel:
+    """A CONNECT through a proxy (RFC 9110 §9.3.6), as bytes: `request` is sent, then `answered` told what came."""
+
+    def __init__(self, proxy: Proxy, url: str) -> None:
+        host, port = place_of(url)
+        self._proxy = proxy
+        self._received = b""
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [f"CONNECT {where} HTTP/1.1", f"host: {where}", *(f"{k}: {v}" for k, v in proxy.headers.items())]
+        self.request = "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+    def answered(self, received: bytes) -> bool:
+        """Whether the tunnel is open. Raises ProxyError if it will not be; b"" is the end of the stream."""
+        self._received += received
+        head, end, _ = self._received.partition(b"\r\n\r\n")
+        if not end and received and len(head) <= ANSWER_MAX:
+            return False
+        status = head.split(b"\r\n", 1)[0].decode("latin-1")[:100]
+        if not end or status.split(" ")[1:2] != ["200"]:
+            raise ProxyError(f"{self._proxy} answered {status!r} instead of opening a tunnel")
+        return True
+
+
+@lru_cache(maxsize=8)
+def _context(
+    create: Callable[..., Any], ca_file: str | None, certificate: str | None, key: str | None, environment: str | None
+) -> Any:
+    if environment and ca_file is None and not Path(environment).is_file():
+        raise TargetError(f"SSL_CERT_FILE names {environment!r}, and there is no such file.")  # OpenSSL would be silent
+    try:
+        made = create(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise TargetError(f"The certificate authority file {ca_file!r} cannot be used: {error}.") from error
+    if certificate is not None:
+        files = f"The client certificate {certificate!r}" + (f" with the key {key!r}" if key else "")
+        try:
+            made.load_cert_chain(certificate, key, password=_refuse_password)
+        except (OSError, ssl.SSLError) as error:
+            raise TargetError(f"{files} cannot be used: {error}.") from error
+        except _Encrypted:
+            raise TargetError(f"{files} cannot be used: the key is encrypted; give one without a password.") from None
+    made.set_alpn_protocols(["http/1.1"])
+    return made
+
+
+class _Encrypted(Exception):
+    """The key needs a password, which OpenSSL would ask the terminal for."""
+
+
+def _refuse_password() -> NoReturn:
+    raise _Encrypted
+
+
+def hosts_of(urls: Iterable[str]) -> frozenset[str]:
+    """The hosts of addresses, for `Network.hosts`."""
+    return frozenset(host for url in urls if (host := host_of(url)))

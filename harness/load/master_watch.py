@@ -1,0 +1,101 @@
+"""Watch of a worker over its master: without one it closes its journal and ends, within five seconds.
+
+Locust's own worker notices after 60 s without a heartbeat, and loads the platform until then. Two signs are quicker:
+
+parent  a worker that Locust forked (`--processes`) has another parent as soon as the process that forked it is dead
+connection  the kernel closes a dead process's sockets, so ZeroMQ reports the disconnection at once; a connection that
+            comes back within `RETURN_S` was only broken. A master's host that vanishes says nothing: that takes 60 s
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import gevent
+import zmq
+from gevent.event import Event
+from zmq.utils.monitor import parse_monitor_message
+
+from harness.errors import Exit
+from harness.progress import say
+
+LOOK_S: Final = 0.25
+RETURN_S: Final = 1.5
+END_S: Final = 3.0
+"""An end that takes longer, because a user of the story does not let go, is cut off: its journal is then torn."""
+WATCHED: Final = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | zmq.Event.MONITOR_STOPPED
+LOADED_BY: Final = os.getpid()
+"""The process that imported this module: in a worker that Locust forked, its parent."""
+_early: list[gevent.Greenlet] = []
+
+
+def tie_forks() -> None:
+    """Let what this process forks from now on end with it, also before a `MasterWatch` is made there: a worker that
+    Locust has forked waits up to five minutes for the first word of its master."""
+    os.register_at_fork(after_in_child=lambda: _early.append(gevent.spawn(_end_with_parent)))
+
+
+def _end_with_parent() -> None:
+    _await_parents_end()
+    os._exit(Exit.CANNOT_RUN)  # nothing has begun that would have to be closed
+
+
+def _await_parents_end() -> None:
+    while os.getppid() == LOADED_BY:
+        gevent.sleep(LOOK_S)
+
+
+class MasterWatch:
+    """Calls `end` once, in a greenlet of its own, when the master is gone; `end` has to end this process.
+
+    runner  Locust's worker runner, which replaces its `client` when it resets the connection
+    """
+
+    def __init__(self, runner: Any, end: Callable[[], None]) -> None:
+        self._runner = runner
+        self._end = end
+        self._gone = Event()
+        gevent.killall(_early, block=False)
+        self._watchers = [gevent.spawn(self._await_end), gevent.spawn(self._watch_connection)]
+        if os.getpid() != LOADED_BY:
+            self._watchers.append(gevent.spawn(self._watch_parent))
+
+    def close(self) -> None:
+        """Stop watching: this process is ending already."""
+        gevent.killall([watcher for watcher in self._watchers if watcher is not gevent.getcurrent()], block=False)
+
+    def _await_end(self) -> None:
+        self._gone.wait()
+        say("the master has ended without a word, so this load process ends too.")
+        signal.setitimer(signal.ITIMER_REAL, END_S)
+        self._end()
+
+    def _watch_parent(self) -> None:
+        _await_parents_end()
+        self._gone.set()
+
+    def _watch_connection(self) -> None:
+        while not self._gone.is_set():
+            client = self._runner.client
+            if _lost_for_good(client.socket.get_monitor_socket(WATCHED)):
+                self._gone.set()
+            while self._runner.client is client and not self._gone.is_set():
+                gevent.sleep(LOOK_S)
+
+
+def _lost_for_good(monitor: Any) -> bool:
+    """Wait until a lost connection does not come back (True), or until Locust has closed it (False)."""
+    deadline: float | None = None
+    while monitor.poll(None if deadline is None else max(0, int((deadline - time.monotonic()) * 1e3))):
+        event = zmq.Event(parse_monitor_message(monitor.recv_multipart())["event"])
+        if event is zmq.Event.MONITOR_STOPPED:
+            return False
+        if event is zmq.Event.HANDSHAKE_SUCCEEDED:
+            deadline = None
+        elif deadline is None:
+            deadline = time.monotonic() + RETURN_S
+    return True

@@ -1,0 +1,155 @@
+"""`earwitness clean`: list and remove what runs left behind on this machine's disk."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import EarwitnessError, Exit, RecordError
+from harness.platform import offer, pgtemplate, remains
+from harness.progress import printable, show
+from harness.record import drafts
+from harness.record.rundir import LATEST, RUN_FILE, read_json
+from harness.report.follow import GOING_ON, is_going_on
+
+HELP = "list and remove what runs left behind on disk"
+DESCRIPTION = """List what runs left behind on this machine's disk, and remove it: directories of platforms whose owner
+is dead (those that were kept on purpose too), half-written imports and exports, drafts of files, state files of
+platforms that do not answer. Runs that were killed are listed, but they are evidence: only --unfinished removes them.
+What a living run, platform, import or export uses is never touched."""
+EPILOG = """exit codes: 0 nothing is left (with --dry-run: it was listed), 2 something could not be removed
+example: earwitness clean --dry-run"""
+YOUNG_S = 60.0
+_RUN_NAME = re.compile(r"\d{8}-\d{6}-.+")
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """One thing that was left behind, in words, and how it is removed; None: only listed."""
+
+    path: Path
+    what: str
+    remove: Callable[[Path], object] | None = drafts.remove
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--dry-run", action="store_true", help="list what would be removed, and change nothing")
+    parser.add_argument("--unfinished", action="store_true", help="remove run directories of killed runs too")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where run directories lie (default runs)"
+    )
+    parser.add_argument(
+        "--exports", type=Path, default=Path(), metavar="DIR",
+        help="where imports and exports were written (default: this folder)",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print each thing, remove it unless only listing was asked for, and return the exit code."""
+    for folder in (args.runs, args.exports):
+        if folder.exists() and not folder.is_dir():
+            raise RecordError(f"{folder} is no folder; name the one where runs lie (--runs) or exports (--exports).")
+    removed, failed, freed = 0, 0, 0
+    for left in found(args.runs, args.exports, unfinished=args.unfinished):
+        size = size_of(left.path)
+        show(f"{left.path}: {left.what}, {size / 1e6:.1f} MB")
+        if args.dry_run or left.remove is None:
+            continue
+        if trouble := _removed(left):
+            failed += 1
+            show(f"  could not be removed: {trouble}")
+        else:
+            removed, freed = removed + 1, freed + size
+    if args.dry_run:
+        show("nothing was removed (--dry-run)")
+    else:
+        show(f"removed: {removed}, {freed / 1e6:.1f} MB" if removed or failed else "nothing to remove")
+    return Exit.CANNOT_RUN if failed else Exit.PASS
+
+
+def found(runs: Path, exports: Path, *, unfinished: bool) -> Iterator[Left]:
+    """Yield what was left behind."""
+    for path in remains.left_behind():
+        kept = "kept on purpose" if (path / remains.KEPT).exists() else "its owner is dead"
+        yield Left(path, f"directory of a platform, {kept}", remains.remove)
+    for path in pgtemplate.left_behind():
+        yield Left(path, "half-built template of a database", pgtemplate.remove)
+    if (state := offer.stale_state(Path())) is not None:
+        yield Left(state, "state file of a platform that does not answer")
+    for folder in dict.fromkeys(path.absolute() for path in (exports, runs, *_folders(exports), *_folders(runs))):
+        for path in drafts.abandoned(folder, is_run=(folder / RUN_FILE).exists()):
+            yield Left(_shown(path), "half-written, its process is dead", _remove_draft)
+    for path in _folders(runs):
+        yield from _dead_run(path, unfinished)
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes that a file or folder takes on disk."""
+    sizes = []
+    for each in (path, *path.rglob("*")) if path.is_dir() else (path,):
+        try:
+            sizes.append(each.lstat().st_blocks * 512)
+        except OSError:
+            continue
+    return sum(sizes)
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+
+
+def _dead_run(path: Path, unfinished: bool) -> Iterator[Left]:
+    if _is_young(path):  # a worker may be closing its journal, or a process of another machine may write here
+        return
+    if not (path / RUN_FILE).exists():
+        if _RUN_NAME.fullmatch(path.name) and not any(path.glob("journals/*")):
+            yield Left(path, "run that has recorded nothing")
+        return
+    try:
+        described = read_json(path / RUN_FILE)
+    except EarwitnessError:
+        return  # `earwitness verify` says what became of it
+    if described.get("state") in GOING_ON and not is_going_on(described):
+        how = "" if unfinished else f"; judge it with `earwitness check {path}`, or remove it with --unfinished"
+        yield Left(path, f"run that was killed{how}", drafts.remove if unfinished else None)
+
+
+def _is_young(run: Path) -> bool:
+    """Return whether something of a run was written a moment ago; samples of resources are each second."""
+    written = (each.lstat().st_mtime for each in (run, *run.glob("*"), *run.glob("tables/*"), *run.glob("journals/*")))
+    return time.time() - max(written) < YOUNG_S
+
+
+def _removed(left: Left) -> str:
+    """Remove it; return in words why that failed, or ""."""
+    assert left.remove is not None
+    try:
+        left.remove(left.path)
+    except OSError as error:
+        return printable(error.strerror or str(error))
+    if left.path.parent.joinpath(LATEST).is_symlink() and not left.path.parent.joinpath(LATEST).exists():
+        left.path.parent.joinpath(LATEST).unlink(missing_ok=True)
+    return "it is still there" if os.path.lexists(left.path) else ""
+
+
+def _remove_draft(path: Path) -> None:
+    """Remove a draft; of an import also the run directory that it would have filled, if nothing else is in there."""
+    imported = path.is_dir()
+    drafts.remove(path)
+    if imported and path.absolute().parent != Path.cwd():
+        with contextlib.suppress(OSError):  # it holds something
+            path.parent.rmdir()
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
