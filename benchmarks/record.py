@@ -1,9 +1,10 @@
 """Microseconds of CPU to record one event, over a loop that records nothing.
 
-python -m benchmarks.record journal|frames|lines|read [--events N]
+python -m benchmarks.record journal|bare|frames|lines|read [--events N]
 
 journal   `Journal.write`: 64 bytes into a memory-mapped file; nothing is lost at SIGKILL
-frames    the same, and the raw frame of each event beside it (--keep-frames)
+bare      the same without sealing: no checksums, no seals
+frames    the first, and the raw frame of each event beside it (--keep-frames)
 lines     orjson lines with the same fields into a buffered file; its tail is lost at SIGKILL
 read      reading a journal back in batches, ids remapped, as the judge does
 """
@@ -22,12 +23,13 @@ import orjson
 
 import checks.judge  # noqa: F401  # its import is not what is measured
 from checks.roster import Roster
+from harness.record import journal as writing
 from harness.record.frames import FrameStore
 from harness.record.history import open_history
 from harness.record.journal import Journal, Write
 from harness.record.rundir import RunDirectory
 
-MODES = ("journal", "frames", "lines", "read")
+MODES = ("journal", "bare", "frames", "lines", "read")
 FRAME = '{"type":"message","conversation":"a0c5701d-r2-of-10","seq":15,"text":"' + "x" * 55 + '"}'
 """128 bytes, as the frames of `benchmarks.client`."""
 
@@ -44,6 +46,16 @@ def _cpu_s(write: Write, events: int, aux: int = -1) -> float:
     for n in range(events):
         write(time.monotonic_ns(), 5, 0, 1, 1, 17, 4, 12, 88, n, 1000 + n, aux, 128, 0xDEADBEEF)
     return time.process_time() - begin
+
+
+def _seal_nothing() -> None:
+    """Journals of this process get no seals from now on."""
+
+    def forget(journal: Journal) -> None:
+        journal._unsealed.clear()
+
+    writing.tag_of = lambda records: ""
+    Journal._seal = forget  # type: ignore[method-assign]
 
 
 def _keeping(folder: Path) -> tuple[Write, Callable[[], None]]:
@@ -100,7 +112,9 @@ def measure(mode: str, events: int = 500_000) -> dict[str, Any]:
             cpu_s = _read_cpu_s(Path(folder), events)
         else:
             empty_s = _cpu_s(nothing, events)
-            if mode == "journal":
+            if mode in ("journal", "bare"):
+                if mode == "bare":
+                    _seal_nothing()
                 journal = Journal.create(Path(folder), "bench", meta={})
                 write: Write = journal.write
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from checks.fold import Described, End
-from checks.health import LAG_BOUND_MS, Health, lags_ms
+from checks.health import LAG_BOUND_MS, Health, behind_ms, lags_ms
 from checks.record import Kind
 from checks.verdict import Verdict
 
@@ -103,6 +103,9 @@ def _standstills(end: End) -> Iterator[str]:
         longest = float(lag.get("max", 0.0)) if isinstance(lag, Mapping) else 0.0
         if longest > bound:
             yield f"load process {journal.name} stood still for {longest / 1e3:.1f} s"
+        if behind_ms(journal) > bound:
+            late = f"was up to {behind_ms(journal) / 1e3:.1f} s behind in reading what came"
+            yield f"load process {journal.name} {late}: answers may have waited for it"
 
 
 def _remark(end: End, lags: list[float]) -> str:

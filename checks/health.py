@@ -9,7 +9,7 @@ import numpy as np
 
 from checks.compiled import kernel
 from checks.contract import Contract
-from checks.fold import Described, End, Folding, host_of
+from checks.fold import Described, End, Folding, JournalInfo, host_of
 from checks.kinds import K_FAIL, K_INFO, K_INVOKE, K_OK
 from checks.record import Flag, Kind, Phase
 from checks.roster import Roster
@@ -137,6 +137,8 @@ class RecordComplete(Watching):
             state = self.states.get(number, np.zeros(7, np.int64))
             footer = journal.footer or {}
             here = []
+            if cut := footer.get("exceeded"):
+                here.append(f"ended {cut:,} connections that sent more than is taken in (bounds)")
             if journal.torn or journal.footer is None:
                 here.append("was never closed (its process died?)")
             elif footer.get("records") not in (None, journal.records):
@@ -242,8 +244,15 @@ def lag_p99_ms(end: End) -> float | None:
 
 
 def longest_lag_ns(end: End) -> int:
-    """By how much something may have been written down late, as far as a journal tells."""
-    return int(max(lags_ms(end, "max"), default=0.0) * 1e6)
+    """By how much something may have been written down late, as far as a journal tells: its process stood still, or a
+    socket always had more to read."""
+    return int((max(lags_ms(end, "max"), default=0.0) + max(map(behind_ms, end.journals), default=0.0)) * 1e6)
+
+
+def behind_ms(journal: JournalInfo) -> float:
+    """The longest time in which a socket of a load process always had more to read than it had read."""
+    behind = (journal.footer or {}).get("behind_ms", 0.0)
+    return float(behind) if isinstance(behind, int | float) else 0.0
 
 
 class OwnOrder(Health):

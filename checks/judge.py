@@ -32,6 +32,17 @@ BY_ROSTER = frozenset(("I8", "I12", "I13", "I15", "I22", "I27", "I34", "I36", "I
 """Checks whose violations follow from who is who and who belongs where."""
 
 
+def certain_alone(contract: Contract) -> frozenset[str]:
+    """Checks whose violations are proven by the records that they show, whatever else may have been recorded: they
+    may look at what stands behind a damaged block. Where a message may be told twice, an order that looks wrong may be
+    that of a repetition whose first telling is missing; where sending again may make another message, so may a second
+    one."""
+    known = {"I4", "I5a", "I10", "I12", "I15"}
+    known |= {"I1", "I2"} if contract.at_most_once != "no" else set()
+    known |= {"I6", "I7"} if contract.idempotent else set()
+    return frozenset(known)
+
+
 def own_roster(roster: Roster, journals: Sequence[JournalInfo]) -> bool:
     """Return whether every journal that names its roster was recorded by this one (H6 says which was not)."""
     stated = {str(journal.meta["roster"]) for journal in journals if "roster" in journal.meta}

@@ -79,5 +79,9 @@ class ServiceDied(PlatformError):
         super().__init__(f"{service} ended with {status}. Its last words:\n{words}\n{whole_log}")
 
 
+class Exceeded(Exception):
+    """A server sent more than we take in (`harness.client.bounds`). `str(error)` says more than what of what."""
+
+
 class RecordError(EarwitnessError):
     """A run directory or journal cannot be written or read."""

@@ -20,6 +20,7 @@ import gevent.socket
 from gevent.event import Event
 from websockets.uri import parse_uri
 
+from harness.client.bounds import bounds
 from harness.client.events import Handshake
 from harness.client.frames import data_frame
 from harness.client.link import TRANSPORT, Hears, Link, Transport
@@ -34,7 +35,19 @@ RECV_BYTES = 65536
 class Connection(Link):
     """One WebSocket of a session, opened once. `error`: what went wrong in a callback of ours, if anything did."""
 
-    __slots__ = ("_backlog", "_reader", "_recv", "_send", "_sock", "_soon", "_tls", "_waiters", "_writer", "timeout_s")
+    __slots__ = (
+        "_backlog",
+        "_behind_since",
+        "_reader",
+        "_recv",
+        "_send",
+        "_sock",
+        "_soon",
+        "_tls",
+        "_waiters",
+        "_writer",
+        "timeout_s",
+    )
 
     def __init__(
         self, session: Hears, handshake: Handshake, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
@@ -46,6 +59,7 @@ class Connection(Link):
         self._reader: Any = None
         self._writer: Any = None
         self._backlog = bytearray()
+        self._behind_since = 0
         self._soon: list[str | bytes] = []
         self._waiters: tuple[Event, ...] = ()
 
@@ -164,6 +178,8 @@ class Connection(Link):
             except OSError:
                 data = b""
             now_ns = monotonic_ns()
+            if len(data) == RECV_BYTES or self._behind_since:
+                self._lag_behind(now_ns, len(data) == RECV_BYTES)
             tls = self._tls
             if tls is not None and data:
                 data = tls.decrypt(data)
@@ -184,6 +200,13 @@ class Connection(Link):
         if self._waiters:
             self._wake()
 
+    def _lag_behind(self, now_ns: int, more: bool) -> None:
+        """A read that filled its room has left something: from the first such read to the next that has not, what
+        came may have waited for us, and not we for it."""
+        if self._behind_since:
+            self.transport.behind_ns = max(self.transport.behind_ns, now_ns - self._behind_since)
+        self._behind_since = (self._behind_since or now_ns) if more else 0
+
     def _wake(self) -> None:
         for waiter in self._waiters:
             waiter.set()
@@ -197,6 +220,9 @@ class Connection(Link):
             return
         if self._backlog:
             self._backlog += data
+            if len(self._backlog) > bounds().unsent_mb << 20:
+                self._backlog.clear()
+                self._exceed(f"it reads nothing while more than {bounds().unsent_mb} MB wait for it")
             return
         try:
             sent = self._send(data)

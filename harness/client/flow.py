@@ -9,7 +9,9 @@ The same flow then runs on httpx in pytest and tools (`run_flow`, `run_flow_asyn
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
@@ -18,6 +20,7 @@ from urllib.parse import quote, quote_plus, urljoin, urlsplit
 
 import orjson
 
+from harness.client.bounds import bounds
 from harness.client.network import shown
 from harness.progress import one_line
 
@@ -27,10 +30,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MAX_REDIRECTS = 10
 REDIRECTS = (301, 302, 303, 307, 308)
-BODY_MAX = 64 * 2**20
-"""Bytes of a body that are read; a longer answer is an error of its step. A history may come in one page."""
-HEAD_MAX = 2**20
-"""Bytes of status line and headers that are read."""
 HIDDEN = "(hidden)"
 SHORTEST_SECRET = 4
 
@@ -85,6 +84,11 @@ class FlowError(Exception):
             for form in sorted(_spellings(secret), key=len, reverse=True):
                 text = text.replace(form, HIDDEN)
         self.args = (text,)
+
+
+class Unbounded(FlowError):
+    """An answer, or all answers of a step together, exceed what is taken in (`harness.client.bounds`): asking somebody
+    else will not help."""
 
 
 def redirect_of(status: int, location: str) -> str:
@@ -180,10 +184,18 @@ def from_httpx(response: httpx.Response, body: bytes) -> HttpResponse:
     )
 
 
-def _joined(request: HttpRequest, body: bytearray, part: bytes) -> None:
+def _joined(request: HttpRequest, body: bytearray, part: bytes, since_s: float) -> None:
     body += part
-    if len(body) > BODY_MAX:
-        raise FlowError(request.name or "a request", f"at most {BODY_MAX:,} bytes", detail="a longer answer")
+    most = bounds()
+    if len(body) > most.body_bytes:
+        raise Unbounded(request.name or "a request", f"at most {most.body_bytes:,} bytes", detail="a longer answer")
+    if time.monotonic() - since_s > most.answer_s:
+        raise _too_slow(request)
+
+
+def _too_slow(request: HttpRequest) -> FlowError:
+    expected = f"the whole answer within {bounds().answer_s} s"
+    return FlowError(request.name or "a request", expected, detail="an answer that had not ended by then")
 
 
 def run_flow(flow: Flow[T], client: httpx.Client) -> T:
@@ -192,10 +204,10 @@ def run_flow(flow: Flow[T], client: httpx.Client) -> T:
         request = next(flow)
         while True:
             client.cookies.clear()
-            body = bytearray()
+            body, since_s = bytearray(), time.monotonic()
             with client.stream(**_request_arguments(request)) as response:
                 for part in response.iter_bytes():
-                    _joined(request, body, part)
+                    _joined(request, body, part, since_s)
             request = flow.send(from_httpx(response, bytes(body)))
     except StopIteration as end:
         result: T = end.value
@@ -207,12 +219,24 @@ async def run_flow_async(flow: Flow[T], client: httpx.AsyncClient) -> T:
     try:
         request = next(flow)
         while True:
-            client.cookies.clear()
-            body = bytearray()
-            async with client.stream(**_request_arguments(request)) as response:
-                async for part in response.aiter_bytes():
-                    _joined(request, body, part)
-            request = flow.send(from_httpx(response, bytes(body)))
+            request = flow.send(await _answer(request, client))
     except StopIteration as end:
         result: T = end.value
         return result
+
+
+async def _answer(request: HttpRequest, client: httpx.AsyncClient) -> HttpResponse:
+    client.cookies.clear()
+    body, since_s = bytearray(), time.monotonic()
+    try:
+        async with (
+            asyncio.timeout(bounds().answer_s) as deadline,
+            client.stream(**_request_arguments(request)) as response,
+        ):
+            async for part in response.aiter_bytes():
+                _joined(request, body, part, since_s)
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        raise _too_slow(request) from None
+    return from_httpx(response, bytes(body))

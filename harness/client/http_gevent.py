@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
@@ -13,7 +14,8 @@ from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTP
 from geventhttpclient.url import URL
 
 from harness.client.blocking import open_tunnel
-from harness.client.flow import BODY_MAX, HEAD_MAX, Flow, FlowError, HttpRequest, HttpResponse
+from harness.client.bounds import bounds
+from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
 from harness.client.network import ANY, PORTS, SECURE, Network, Proxy, Tunnel, Unlisted, by_way_of, place_of, proxy_of
 
 T = TypeVar("T")
@@ -128,11 +130,17 @@ class _Bounded(HTTPSocketPoolResponse):
 
     _fed = 0
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._since_s = time.monotonic()
+        super().__init__(*args, **options)
+
     def feed(self, data: str | bytes) -> None:
         self._fed += len(data)
-        if self._fed > (BODY_MAX if self.headers_complete else HEAD_MAX):
-            what = f"body longer than {BODY_MAX:,}" if self.headers_complete else f"head longer than {HEAD_MAX:,}"
-            raise HTTPParseError(f"a {what} bytes")
+        most = bounds().body_bytes if self.headers_complete else bounds().head_bytes
+        if self._fed > most:
+            raise HTTPParseError(f"a {'body' if self.headers_complete else 'head'} longer than {most:,} bytes")
+        if time.monotonic() - self._since_s > bounds().answer_s:
+            raise HTTPParseError(f"an answer that had not ended after {bounds().answer_s} s")
         super().feed(data)
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 from harness.client.events import Handshake
 from harness.client.frames import data_frame
 from harness.client.wire import NO_CLOSE, TOO_BIG, Refused, Wire
+from harness.errors import Exceeded
 
 
 class Transport:
@@ -21,16 +22,20 @@ class Transport:
     bytes_in, bytes_out    of the WebSocket stream, before TLS, upgrade and control frames included
     opened, refused        upgrades that came about and that did not, for whatever reason
     failed                 connections ended by an error of the tester
+    exceeded               connections that we ended because they exceeded a bound (`harness.client.bounds`)
+    behind_ns              the longest time in which a socket always had more to read than we had read; no count, so set
+                           it to 0 where a new run begins
     """
 
-    __slots__ = ("bytes_in", "bytes_out", "failed", "frames_in", "frames_out", "opened", "refused")
+    COUNTS = ("bytes_in", "bytes_out", "exceeded", "failed", "frames_in", "frames_out", "opened", "refused")
+    __slots__ = (*COUNTS, "behind_ns")
 
     def __init__(self) -> None:
         self.bytes_in = self.bytes_out = self.frames_in = self.frames_out = 0
-        self.opened = self.refused = self.failed = 0
+        self.opened = self.refused = self.failed = self.exceeded = self.behind_ns = 0
 
     def snapshot(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.COUNTS}
 
     def since(self, before: dict[str, int]) -> dict[str, int]:
         """Counts since a `snapshot`."""
@@ -122,10 +127,14 @@ class Link:
         if not opened and wire.opened:
             self._opened(now_ns)
         if messages:
-            transport.frames_in += len(messages)
             heard = self.session.heard
-            for message in messages:
-                heard(now_ns, message)
+            try:
+                for message in messages:
+                    transport.frames_in += 1
+                    heard(now_ns, message)
+            except Exceeded as error:
+                transport.frames_in -= 1  # it is not on record, and the verdict says why
+                self._exceed(str(error))
         if wire.output:
             self._write(wire.take_output())
         if wire.over:
@@ -151,7 +160,9 @@ class Link:
         if self._epoch:
             wire = self.wire
             # A frame over our own limit is no fault of the platform's.
-            own = self._own or (wire.close_code == TOO_BIG and wire.close_received is None)
+            too_big = wire.close_code == TOO_BIG and wire.close_received is None
+            self.transport.exceeded += too_big
+            own = self._own or too_big
             self.session.closed(now_ns, wire.close_code, own, wire.close_reason)
 
     def _eof(self) -> None:
@@ -166,6 +177,13 @@ class Link:
         self._own = True
         self.wire.over = True
         self._ended(monotonic_ns())
+
+    def _exceed(self, what: str) -> None:
+        """It sent more than we take in: end it here and now, and say what of. Idempotent."""
+        if not self.over:
+            self.transport.exceeded += 1
+            self.wire.close_reason = what
+            self._give_up()
 
     def _give_up(self) -> None:
         """End it here and now, from our side. Idempotent."""

@@ -8,6 +8,7 @@ a hook hears of a frame.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 from zlib import crc32
 
@@ -19,6 +20,7 @@ from harness.client.speaking import Encode, NotConnected, Record, Speaker
 from harness.client.statements import digest_of, write_seen
 from harness.client.streams import Streams
 from harness.client.tally import Tally
+from harness.errors import Exceeded
 
 AGENT_EVENTS: Final = {
     name: number
@@ -182,7 +184,9 @@ class ChatSession(Speaker):
                 self._no_answer(now_ns, message_id, 0)
         self.connected_now = self.welcomed = False
         flags = int(Flag.OWN) if own else 0
-        said = self._intern(reason) if reason else NOBODY
+        said = NOBODY
+        with suppress(Exceeded):  # a reason more or less: that it is over must be on record
+            said = self._intern(reason) if reason else NOBODY
         self._event(now_ns, Kind.DISCONNECT, flags=flags, author=said, counter=code)
         if self.on_closed is not None:
             self.on_closed()
@@ -211,8 +215,7 @@ class ChatSession(Speaker):
                 author, digest = AN_AGENT, crc32(text.encode("utf-8", "surrogatepass"))
         if flags & _FOREIGN_RUN and self._strangers is not None and self._strangers(label):
             self._tally.count("messages of strangers")
-            if label is not None and seq > self._seen.get(label, NONE):
-                self._seen[label] = seq
+            self._note_seen(label, seq)
             return
         self._write(
             now_ns,
@@ -232,7 +235,7 @@ class ChatSession(Speaker):
         )
         self.heard_count += 1
         if label is not None and seq > self._seen.get(label, NONE):
-            self._seen[label] = seq
+            self._note_seen(label, seq)
         if author == self.client and not flags:
             self._own_heard += 1
             if label is not None and seq > self._acked_seq.get(label, NONE):
@@ -241,6 +244,11 @@ class ChatSession(Speaker):
                 self._echoed(now_ns, label, seq, counter)
         if self.on_message is not None:
             self.on_message(event)
+
+    def _note_seen(self, label: str | None, seq: int) -> None:
+        """For resuming; of planned rooms only, because a platform may name as many others as it likes."""
+        if label is not None and label in self._rooms and seq > self._seen.get(label, NONE):
+            self._seen[label] = seq
 
     def _echoed(self, now_ns: int, label: str | None, seq: int, counter: int) -> None:
         message_id = f"{self.tag}-{self.client}-{counter}"
@@ -288,11 +296,12 @@ class ChatSession(Speaker):
             return
         flags = int(Flag.REFUSED) if continued is False else 0
         self._event(now_ns, Kind.JOIN, flags=flags, conv=conv, seq=head, aux=asked)
-        if head > self._last.get(label, NONE):
+        if label in self._rooms and head > self._last.get(label, NONE):
             self._last[label] = head  # what comes from here on is owed, also if the connection ends before
 
     def _forget(self, label: str) -> None:
-        self.outside.add(label)
+        if label in self._rooms:
+            self.outside.add(label)
         for points in (self._seen, self._last, self.asked):
             points.pop(label, None)
         if self.on_left is not None:

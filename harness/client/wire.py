@@ -18,6 +18,7 @@ from websockets.protocol import CLIENT, Protocol, State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
+from harness.client.bounds import bounds
 from harness.client.events import Handshake
 from harness.client.flow import redirect_of
 from harness.errors import TargetError
@@ -270,6 +271,9 @@ class Wire:
         elif frame.opcode is not Opcode.CONT:
             return
         assert self._parts is not None
+        if len(self._parts) >= bounds().fragments:  # empty ones too: the library bounds only their bytes
+            self._fail(TOO_BIG, f"a message of more than {bounds().fragments:,} fragments")
+            return
         self._parts.append(bytes(frame.data))
         if frame.fin:
             pieces, self._parts = self._parts, None
@@ -289,10 +293,16 @@ class Wire:
             self._fail_text(error)
 
     def _fail_text(self, error: UnicodeDecodeError) -> None:
+        self._fail(INVALID_DATA, f"{error.reason} at position {error.start}")
+
+    def _fail(self, code: int, reason: str) -> None:
+        if self.over:
+            return
         library = self._the_library()
-        library.fail(INVALID_DATA, f"{error.reason} at position {error.start}")
+        library.fail(code, reason)
         self.over = True
         self._collect(library, [])
+        self.close_reason = self.close_reason or reason
 
 
 def _client_protocol(handshake: Handshake, extensions: Sequence[ClientExtensionFactory] | None) -> ClientProtocol:

@@ -14,6 +14,7 @@ from gevent.event import Event
 
 from checks.record import NOBODY, NONE, Flag, Kind, Phase
 from harness.client.blocking import TRANSPORT
+from harness.client.bounds import bounds
 from harness.client.http_gevent import Pool
 from harness.client.keeping import KeepingSession
 from harness.client.recall import hearing
@@ -104,10 +105,12 @@ class Part:
         self._footer_written = Event()
         self._last_frame_at = 0.0
         self._transport_before = TRANSPORT.snapshot()
+        TRANSPORT.behind_ns = 0
         # Before its first record this process says by which roster it records: the one that it planned itself (H6).
         meta = process_meta(index=index, roster=self.plan.roster().digest())
         journals, name = self.run_dir / "journals", f"load-{index}"
         self.journal = Journal.create(journals, name, meta=meta)
+        self.journal.names_max = bounds().names
         self.frames = FrameStore.create(journals, name) if assignment.get("keep_frames") else None
         self.phase(Phase.LOAD)
         self._publisher = Publisher(environment, self.tally)
@@ -296,6 +299,7 @@ class Part:
         latencies = self._publisher.close()
         self._sampler.close()
         footer = {**TRANSPORT.since(self._transport_before), "lag_ms": self._lag.close()}
+        footer["behind_ms"] = TRANSPORT.behind_ns / 1e6
         footer["recorded_frames_in"] = sum(user.session.frames_recorded for user in self._talking())
         footer["messages_sent"] = sum(user.session.counter for user in self._talking())
         footer |= {"messages_unsaid": self.unsaid, "users": len(self.users), FOOTER_KEY: latencies}

@@ -19,12 +19,11 @@ from typing import Any, Final
 from harness.errors import RecordError
 from harness.record.frames import SUFFIX as FRAMES_SUFFIX
 from harness.record.journal import NAMES_SUFFIX
-from harness.record.reading import JournalView, disown, verify
-from harness.record.rundir import RunDirectory
+from harness.record.reading import JournalView, compared, disown, verify
+from harness.record.rundir import ROSTER_FILE, RunDirectory
 from harness.record.sidecar import Sidecar
 
 KEY: Final = "evidence"
-ROSTER: Final = "roster.json"
 
 
 def conclude(run: RunDirectory, **values: Any) -> None:
@@ -38,7 +37,7 @@ def conclude(run: RunDirectory, **values: Any) -> None:
 
 def _others(path: Path) -> list[Path]:
     tables, frames = (path / "tables").glob("*.jsonl"), (path / "journals").glob(f"*{FRAMES_SUFFIX}")
-    return [path / ROSTER, *sorted(tables), *sorted(frames)]
+    return [path / ROSTER_FILE, *sorted(tables), *sorted(frames)]
 
 
 def _claim(path: Path) -> dict[str, Any] | None:
@@ -80,17 +79,38 @@ def _compare_end(view: JournalView, claim: Mapping[str, Any] | None) -> None:
     """End a journal behind its last seal if what should follow is damaged or missing; where it does not begin as
     `run.json` states, nothing of it counts."""
     side, names, left = view.sidecar, view.sidecar.path.name, min(view.sidecar.sealed_records, view.count)
-    if claim is not None and side.begin != claim["begin"]:
+    if claim is not None and side.begin != claim["begin"] and side.header:
         view.condemn(f"{names} is not this run's: it does not begin with the hash in run.json")
+        view.beyond.clear()
     elif side.damage:
-        view.condemn(side.damage, left)
+        if side.damage not in view.faults:
+            view.condemn(side.damage, left)
+        if claim is not None and view.path.exists() and side.path.exists():
+            _find_beyond(view, claim["end"], left)
     elif claim is not None and side.end != claim["end"]:
         view.condemn(f"{names} is cut off: {len(side.blocks)} of {claim['blocks']} blocks have a seal", left)
     elif view.surplus > 0:
         view.condemn(f"{view.path.name} is longer than its footer says", left)
 
 
+def _find_beyond(view: JournalView, end: str, left: int) -> None:
+    """Behind a damaged line of the side file the last hash in `run.json` vouches for what follows."""
+    view.unnamed = True
+    seals = [block for block in view.sidecar.behind_damage(end) if block.first > left]
+    for block, fault in compared(view, seals):
+        if fault:
+            view.faults.append(f"{view.path.name}, {fault}")
+        else:
+            view.beyond.append(block)
+
+
 def damaged_files(path: Path, run: Mapping[str, Any]) -> list[str]:
     """Return the names of the files beside the journals that are missing or not what `run.json` states."""
     stated = run.get(KEY, {}).get("files", {})
-    return [name for name, digest in stated.items() if not (path / name).is_file() or _sha256(path / name) != digest]
+    return [name for name in stated if not as_stated(path / name, run, name)]
+
+
+def as_stated(file: Path, run: Mapping[str, Any], name: str) -> bool:
+    """Return whether a file is what `run.json` states of the one called `name`; True if it states nothing."""
+    stated = run.get(KEY, {}).get("files", {}).get(name)
+    return stated is None or (file.is_file() and _sha256(file) == stated)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from checks.contract import Contract
 from checks.roster import Roster
 from harness.errors import RecordError
-from harness.record.evidence import KEY, ROSTER, damaged_files, examine
+from harness.record.evidence import KEY, as_stated, damaged_files, examine
 from harness.record.forms import fault_of_run
 from harness.record.journal import DATA_SUFFIX, NAMES_SUFFIX
-from harness.record.reading import DataFile, JournalView, Remap, measure, read_batches
-from harness.record.rundir import CHECKSUM, RUN_FILE, read_json, read_run
+from harness.record.reading import DataFile, JournalView, Remap, measure, read_batches, read_beyond
+from harness.record.rundir import CHECKSUM, ROSTER_FILE, RUN_FILE, SPARE, read_json, read_run
 from harness.record.sidecar import Sidecar
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class History:
 
     damage         what is damaged or missing, in words, beyond the `faults` of the journals
     damaged_files  names of files beside the journals that are damaged or missing
+    run_damage     what is wrong with `run.json`, in words: `run` is its copy then
+    spare_roster   `roster` is the copy of a damaged `roster.json`
     """
 
     path: Path
@@ -41,6 +43,8 @@ class History:
     journals: list[JournalView] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
     damaged_files: list[str] = field(default_factory=list)
+    run_damage: str = ""
+    spare_roster: bool = False
 
     @property
     def concluded(self) -> bool:
@@ -49,7 +53,7 @@ class History:
 
     @property
     def roster_damaged(self) -> bool:
-        return ROSTER in self.damaged_files
+        return ROSTER_FILE in self.damaged_files and not self.spare_roster
 
     def table(self, name: str) -> Path:
         """The file of a table. A damaged one counts as a table that nobody wrote: a path where nothing is."""
@@ -61,9 +65,13 @@ class History:
         has lost its checksum."""
         if CHECKSUM not in self.run and any(view.sidecar.sealed for view in self.journals):
             raise RecordError(f"{self.path / RUN_FILE} is damaged: it has no checksum, and the journals have theirs.")
-        self.damage = examine(self.journals, self.run)
+        self.damage = [*([self.run_damage] if self.run_damage else []), *examine(self.journals, self.run)]
         self.damaged_files = damaged_files(self.path, self.run)
-        self.damage += [f"{name} is missing or not what was written" for name in self.damaged_files]
+        self.damage += [self._said_of(name) for name in self.damaged_files]
+
+    def _said_of(self, name: str) -> str:
+        spared = "; its copy in spare/ is whole" if name == ROSTER_FILE and self.spare_roster else ""
+        return f"{name} is missing or not what was written{spared}"
 
     @property
     def contract(self) -> Contract:
@@ -80,6 +88,18 @@ class History:
             if view.count:
                 with DataFile(view.path) as data:
                     yield from read_batches(number, view, data, 0, size, remap)
+
+    @property
+    def stretches(self) -> list[tuple[int, int, int]]:
+        """Journal, first and last index of each row of sound blocks behind damage. In `beyond` they are journals of
+        their own, numbered behind `journals` in this order."""
+        return [(n, *rows) for n, view in enumerate(self.journals) for rows in view.stretches()]
+
+    def beyond(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
+        """The records of all `stretches`."""
+        remap = Remap(self.journals)
+        for number, (owner, first, last) in enumerate(self.stretches, len(self.journals)):
+            yield from read_beyond(number, owner, self.journals[owner], (first, last), size, remap)
 
     def infos(self) -> list[JournalInfo]:
         """For the judge, in the order of `journals`. Damaged records are counted once `batches` has been read."""
@@ -165,7 +185,7 @@ class Follower:
 
     def _examine(self) -> None:
         """What was damaged after it was read is judged again, without it."""
-        self.history.run = read_run(self.history.path)
+        self.history.run, self.history.run_damage = read_run(self.history.path)
         self.history.examine()
         self.revised = self.revised or any(self._done.get(v.name, 0) > v.count for v in self.history.journals)
 
@@ -188,7 +208,7 @@ class Follower:
 
     def closed(self) -> bool:
         """Every expected journal has its footer."""
-        self.history.run = read_run(self.history.path)
+        self.history.run, _ = read_run(self.history.path)
         expected = self.history.run.get("journals")
         closed = {view.name for view in self.history.journals if view.footer is not None}
         if isinstance(expected, int):
@@ -208,14 +228,17 @@ def follow(
 
 
 def _describe(path: Path) -> History:
-    run = read_run(path)
+    run, damage = read_run(path)
     if fault := fault_of_run(run):
         raise RecordError(f"In {path / 'run.json'} {fault}.")
+    own, copy = path / ROSTER_FILE, path / SPARE / ROSTER_FILE
+    spare = not as_stated(own, run, ROSTER_FILE) and as_stated(copy, run, ROSTER_FILE)
+    where = copy if spare else own
     try:
-        roster = Roster.from_dict(read_json(path / "roster.json"))
+        roster = Roster.from_dict(read_json(where))
     except (KeyError, TypeError, ValueError) as error:
-        raise RecordError(f"{path / 'roster.json'} is damaged: {error!r}.") from None
-    return History(path, run, roster)
+        raise RecordError(f"{where} is damaged: {error!r}.") from None
+    return History(path, run, roster, run_damage=damage, spare_roster=spare)
 
 
 def _settle(view: JournalView) -> None:

@@ -8,9 +8,10 @@ Two files in the directory `journals/` of a run:
                       as they come, {"block": {…}} for each block of records, and last {"footer": {"records": n, …}}.
                       Each line ends with a hash of all before it (see `harness.record.sidecar`).
 
-Blocks: each BLOCK_RECORDS records are sealed when they are full, the rest when the journal is closed. A seal names the
-journal, the block's number, its first record and its count, their CRC-32, and the hash of the block before. The names
-that a block uses stand before its seal, so a block can be trusted as far as the side file is sound up to its seal.
+Blocks: of each BLOCK_RECORDS records a checksum is taken, and each SEAL_BLOCKS of them get a seal; the rest when the
+journal is closed. A seal names the journal, its first block and first record, how many records it is for, their
+checksums, and the hash of the seal before. The names that a block uses stand before its seal, so a block can be trusted
+as far as the side file is sound up to its seal.
 
 Record i is complete if its `index` holds i + 1, which is written last. The data file lives in shared memory pages, so
 what `write` has returned survives the death of the process (not of the machine: nothing is synced).
@@ -28,14 +29,14 @@ import os
 import re
 import struct
 import weakref
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
 from checks.record import FOREIGN, RECORD_BYTES, RECORD_STRUCT
-from harness.errors import RecordError
+from harness.errors import Exceeded, RecordError
 from harness.record.sidecar import Block, Chain
+from harness.record.tag import tag_of
 
 DATA_SUFFIX: Final = ".ewj"
 NAMES_SUFFIX: Final = ".names.jsonl"
@@ -48,9 +49,15 @@ STEPS_AHEAD: Final = 4
 
 STEP_RECORDS: Final = STEP_BYTES // RECORD_BYTES
 
-BLOCK_RECORDS: Final = 4096
-"""256 KB. Small, because what stands behind a damaged block is lost to the judge; and sealed while it is in the
-processor's cache. A step holds a whole number of blocks."""
+BLOCK_RECORDS: Final = 2048
+"""128 KB. Small, because a damaged block is lost to the judge; and its checksum is taken while it is in the processor's
+cache. A step holds a whole number of blocks."""
+
+SEAL_BLOCKS: Final = 8
+"""Blocks of one seal: its line in the side file costs as much as a checksum."""
+
+NAMES_MAX: Final = 100_000
+"""Names of one journal; each stays in memory to the end of the run, here and with the judge."""
 
 NAME_CHARS: Final = 1024
 """A longer name is kept as its beginning and its digest."""
@@ -98,13 +105,14 @@ class Journal:
         self._pid = os.getpid()
         self._closed = False
         self._ids: dict[str, int] = {}
+        self.names_max = NAMES_MAX
         self._connections = itertools.count(1)
         self._names_fd = names_fd
         self._data = Pages(path, data_fd)
         self._chain = Chain()
         self._blocks, self._block_chain = 0, ""
         """Blocks sealed so far, and the hash of the last one; of the first line while there is none."""
-        self._unsealed: list[tuple[int, int, int]] = []
+        self._unsealed: list[tuple[int, int, str]] = []
         self.write, self._count, self._halt, self._checksum = _bind(self)
 
     @classmethod
@@ -142,7 +150,7 @@ class Journal:
 
     def intern(self, text: str) -> int:
         """The number of a string nobody planned, ≥ `FOREIGN`; the same text always has the same one. Its line is in
-        the sidecar before this returns."""
+        the sidecar before this returns. Exceeded if there are `names_max` others."""
         known = self._ids.get(text)
         if known is None and len(text) > NAME_CHARS:
             text = _short(text)
@@ -150,6 +158,8 @@ class Journal:
         if known is not None:
             return known
         self._check()
+        if len(self._ids) >= self.names_max:
+            raise Exceeded(f"more than {self.names_max:,} names that nobody planned")
         number = FOREIGN + len(self._ids)
         self._line({"name": [number, text]})
         self._ids[text] = number
@@ -185,13 +195,12 @@ class Journal:
             os.close(self._names_fd)
 
     def _seal(self) -> None:
-        """Write the seals whose checksums were taken. RecordError if the disk is full: they are kept for later."""
-        while self._unsealed:
-            first, count, crc32 = self._unsealed[0]
-            block = Block(self._blocks + 1, first, count, crc32)
-            self._append(self._chain.seal(self.name, block, self._block_chain))
-            self._blocks, self._block_chain = self._blocks + 1, self._chain.last
-            del self._unsealed[0]
+        """Write one seal for all checksums that were taken. RecordError if the disk is full: they are kept."""
+        if self._unsealed:
+            blocks = [Block(self._blocks + n, *block) for n, block in enumerate(self._unsealed, 1)]
+            self._append(self._chain.seal(self.name, blocks, self._block_chain))
+            self._blocks, self._block_chain = self._blocks + len(blocks), self._chain.last
+            self._unsealed.clear()
 
     def _line(self, value: Mapping[str, Any]) -> None:
         self._append(self._chain.line(value))
@@ -304,7 +313,8 @@ def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int]
         trouble: RecordError | None = None
         try:
             checksum()
-            journal._seal()
+            if len(journal._unsealed) >= SEAL_BLOCKS:
+                journal._seal()
         except RecordError as error:
             trouble = error
         if count * RECORD_BYTES - base == STEP_BYTES:
@@ -336,7 +346,7 @@ def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int]
         nonlocal summed
         if summed < count:
             block = view[summed * RECORD_BYTES - base : count * RECORD_BYTES - base]
-            journal._unsealed.append((summed + 1, count - summed, zlib.crc32(block)))
+            journal._unsealed.append((summed + 1, count - summed, tag_of(block)))
             summed = count
 
     def halt() -> int:

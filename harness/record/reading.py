@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
-from checks.record import CONN_MAX, FOREIGN, NOBODY, RECORD, RECORD_BYTES, Kind
+from checks.record import CONN_MAX, FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Kind
 from harness.errors import RecordError
-from harness.record.sidecar import Sidecar
+from harness.record.sidecar import Block, Sidecar
+from harness.record.tag import tag_of
 
 if TYPE_CHECKING:
     from checks.fold import JournalInfo
@@ -45,6 +45,8 @@ class JournalView:
              its process had died: else their absence would be held against the platform
     dropped  1 if a record was begun and not finished
     faults   what is damaged, in words, with file and block
+    beyond   sound blocks behind the damage: what they hold happened, but not what stands before them (see `stretches`)
+    unnamed  the side file is damaged, so a name that these blocks use may be missing
     """
 
     name: str
@@ -56,6 +58,8 @@ class JournalView:
     damaged: int = 0
     dropped: int = 0
     faults: list[str] = field(default_factory=list)
+    beyond: list[Block] = field(default_factory=list)
+    unnamed: bool = False
 
     @property
     def names(self) -> dict[int, str]:
@@ -79,9 +83,9 @@ class JournalView:
         return np.memmap(self.path, dtype=RECORD, mode="r", shape=(self.count,))
 
     def record(self, index: int) -> np.void | None:
-        """The complete record with this index (from 1), as it was written; None if there is none. For a few of them: a
-        map costs ten times as much."""
-        if not 0 < index <= self.count:
+        """The complete and sound record with this index (from 1), as it was written; None if there is none. For a few
+        of them: a map costs ten times as much."""
+        if not (0 < index <= self.count or any(block.first <= index <= block.last for block in self.beyond)):
             return None
         with DataFile(self.path) as data:
             found = data.read(index - 1, 1)
@@ -101,6 +105,16 @@ class JournalView:
             damage=tuple(self.faults),
             unsealed=max(0, self.count - self.sidecar.sealed_records),
         )
+
+    def stretches(self) -> list[tuple[int, int]]:
+        """First and last index of each row of blocks without a hole in `beyond`."""
+        rows: list[tuple[int, int]] = []
+        for block in self.beyond:
+            if rows and rows[-1][1] + 1 == block.first:
+                rows[-1] = rows[-1][0], block.last
+            else:
+                rows.append((block.first, block.last))
+        return rows
 
     def condemn(self, fault: str, left: int = 0) -> None:
         """End the journal after `left` records because of a fault, which is said in words."""
@@ -182,19 +196,33 @@ def _measure(view: JournalView, data: DataFile, start: int) -> None:
 
 
 def verify(view: JournalView) -> None:
-    """Compare each sealed block with its seal; the journal ends before the first one that differs. Behind the last
-    seal are records only of a journal that was not closed: they are left as they are."""
-    side = view.sidecar
-    if view.damaged or not side.blocks:
+    """Compare each sealed block with its seal; the journal ends before the first one that differs, and sound ones
+    behind it are `beyond`. Behind the last seal are records only of a journal that was not closed: they are left as
+    they are."""
+    if view.damaged or not view.sidecar.blocks:
         return
-    room = memoryview(bytearray(max(block.count for block in side.blocks) * RECORD_BYTES))
+    ended = False
+    for block, fault in compared(view, view.sidecar.blocks):
+        if fault and ended:
+            view.faults.append(f"{view.path.name}, {fault}")
+        elif fault:
+            view.condemn(f"{view.path.name}, {fault}", block.first - 1)
+            ended = True
+        elif ended:
+            view.beyond.append(block)
+
+
+def compared(view: JournalView, blocks: Sequence[Block]) -> Iterator[tuple[Block, str]]:
+    """Each block with what is wrong with its records, "" if they are what was sealed; none behind the file's end."""
+    room = memoryview(bytearray(max((block.count for block in blocks), default=0) * RECORD_BYTES))
     with DataFile(view.path) as data:
-        for block in side.blocks:
+        for block in blocks:
             part = room[: block.count * RECORD_BYTES]
             cut = data.read_into(part, block.first - 1) < len(part)
-            if cut or zlib.crc32(part) != block.crc32:
-                where = f"{view.path.name}, block {block.number} (records {block.first:,} to {block.last:,})"
-                view.condemn(f"{where} is {'cut off' if cut else 'not what was written'}", block.first - 1)
+            sound = not cut and tag_of(part) == block.tag
+            where = f"block {block.number} (records {block.first:,} to {block.last:,})"
+            yield block, "" if sound else f"{where} is {'cut off' if cut else 'not what was written'}"
+            if cut:
                 return
 
 
@@ -239,6 +267,26 @@ def read_batches(
             return
         remap.apply(number, records)
         yield Batch(number, records)
+
+
+def read_beyond(
+    number: int, owner: int, view: JournalView, stretch: tuple[int, int], size: int, remap: Remap
+) -> Iterator[Batch]:
+    """The records of one stretch of journal `owner`, as journal `number`: what is known of it is only what these
+    records say. Without READ_END, because rows of the same read may be missing, and, where a name may be missing,
+    without names."""
+    from checks.judge import Batch
+
+    first, last = stretch
+    with DataFile(view.path) as data:
+        for start in range(first - 1, last, size):
+            records = data.read(start, min(size, last - start))
+            sound = _KNOWN[records["kind"]] & (records["conn"] < CONN_MAX) & (records["kind"] != Kind.READ_END)
+            records = records[sound]
+            if view.unnamed:
+                records["aux"][records["aux"] >= FOREIGN] = NONE
+            remap.apply(owner, records)
+            yield Batch(number, records)
 
 
 def first_clients(views: Sequence[JournalView]) -> dict[str, int]:

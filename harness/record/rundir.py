@@ -1,7 +1,8 @@
 """The directory of one run: made, described and filled. See docs/architecture.md for what lies where.
 
 `run.json`, `roster.json` and the tables have one writing process each; `run.json` is replaced atomically, so a reader
-sees the old or the new one, whole. It ends with a `checksum` of the rest of its content.
+sees the old or the new one, whole. It ends with a `checksum` of the rest of its content. Every verdict rests on it and
+on the roster, so both have a copy in `spare/`, which is read where they are damaged.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ FREE_MB_MIN: Final = 64
 
 LATEST: Final = "latest"
 RUN_FILE: Final = "run.json"
+ROSTER_FILE: Final = "roster.json"
 CHECKSUM: Final = "checksum"
+SPARE: Final = "spare"
 _SOUND_TABLE = re.compile(r"[a-z][a-z0-9_-]*")
 
 
@@ -74,7 +77,7 @@ class RunDirectory:
         """A run directory in exactly this place, which must be free or an empty directory."""
         cls.require_free(path)
         try:
-            for folder in ("journals", "tables"):
+            for folder in ("journals", "tables", SPARE):
                 (path / folder).mkdir()
         except OSError as error:
             raise RecordError(f"Cannot make the run directory {path}: {error.strerror}.") from error
@@ -94,7 +97,7 @@ class RunDirectory:
     @classmethod
     def open(cls, path: Path) -> Self:
         """An existing run directory. RecordError if it is none."""
-        return cls(path, read_run(path))
+        return cls(path, read_run(path)[0])
 
     @property
     def journals(self) -> Path:
@@ -105,12 +108,21 @@ class RunDirectory:
         """Merge `values` into `run.json`, all or nothing."""
         self.run = {**self.run, **values}
         self.run.pop(CHECKSUM, None)
-        write_json(self.path / RUN_FILE, {**self.run, CHECKSUM: checksum(self.run)})
+        self._write(RUN_FILE, {**self.run, CHECKSUM: checksum(self.run)})
 
     def write_roster(self, roster: Roster, origin: Origin | None = None) -> None:
         """Before anything is recorded; `run.json` says whose word it is, and its digest (H6). None: nobody knows."""
-        write_json(self.path / "roster.json", roster.to_dict())
+        self._write(ROSTER_FILE, roster.to_dict())
         self.update(roster={"origin": origin, "sha256": roster.digest()})
+
+    def _write(self, name: str, value: Mapping[str, Any]) -> None:
+        """The file and its copy; the copy first, so that it is never the older one."""
+        try:
+            (self.path / SPARE).mkdir(exist_ok=True)  # an earlier version made none
+        except OSError as error:
+            raise RecordError(f"Cannot write {self.path / SPARE}: {error.strerror}.") from error
+        write_json(self.path / SPARE / name, value)
+        write_json(self.path / name, value)
 
     def append(self, table: str, row: Mapping[str, Any]) -> None:
         """Add one line to `tables/TABLE.jsonl`; it is on its way to the disk when this returns."""
@@ -151,16 +163,35 @@ def checksum(run: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def read_run(path: Path) -> dict[str, Any]:
-    """The content of the `run.json` in `path`. RecordError: no run directory, unreadable, or damaged. Every verdict
-    rests on its contract and its plan, so nothing is judged by a damaged one."""
-    run = read_json(path / RUN_FILE)
-    if CHECKSUM in run and run[CHECKSUM] != checksum(run):
+def read_run(path: Path) -> tuple[dict[str, Any], str]:
+    """The content of the `run.json` in `path`, and what is wrong with that file in words: then the content is that of
+    its copy. RecordError: no run directory, unreadable, or damaged like its copy. Every verdict rests on its contract
+    and its plan, so nothing is judged by a damaged one."""
+    try:
+        run, trouble = read_json(path / RUN_FILE), None
+    except RecordError as error:
+        run, trouble = {}, error
+    if run.get(CHECKSUM) == checksum(run):
+        return run, ""
+    if (spare := _spare_run(path)) is not None:
+        return spare, f"{RUN_FILE} is missing or not what was written; its copy in {SPARE}/ is whole"
+    if trouble is not None:
+        raise trouble
+    if CHECKSUM in run:
         raise RecordError(
             f"{path / RUN_FILE} is damaged: its content is not the one that its checksum was made of. "
             "Nothing can be judged by it; restore it from a copy."
         )
-    return run
+    return run, ""
+
+
+def _spare_run(path: Path) -> dict[str, Any] | None:
+    """The content of the copy, None unless it is whole."""
+    try:
+        run = read_json(path / SPARE / RUN_FILE)
+    except RecordError:
+        return None
+    return run if run.get(CHECKSUM) == checksum(run) else None
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

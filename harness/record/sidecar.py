@@ -7,9 +7,10 @@ for the whole file. `block` lines are the seals of the data file (see `harness.r
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -30,12 +31,13 @@ def link(before: str, text: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The seal of one block: records `first` (from 1) to `last` of the data file, and the CRC-32 of their bytes."""
+    """The seal of one block: records `first` (from 1) to `last` of the data file, and the checksum of their bytes
+    (`harness.record.tag`)."""
 
     number: int
     first: int
     count: int
-    crc32: int
+    tag: str
 
     @property
     def last(self) -> int:
@@ -55,11 +57,13 @@ class Chain:
         """Return the line of `value`, which must not be empty. Call `commit` once it is written."""
         return self.chained(_ENCODE(value).encode())
 
-    def seal(self, journal: str, block: Block, before: str) -> bytes:
-        """Return the line of a block. Written out, because it is made beside the hot path, with cold caches, where a
-        JSON encoder costs as much as the checksum of the block."""
-        b = block
-        head = f'"journal":"{journal}","number":{b.number},"first":{b.first},"count":{b.count},"crc32":{b.crc32}'
+    def seal(self, journal: str, blocks: Sequence[Block], before: str) -> bytes:
+        """Return the line of blocks that follow each other, of the same size except for the last. Written out, because
+        it is made beside the hot path, with cold caches, where a JSON encoder costs as much as a checksum."""
+        one, count = blocks[0], blocks[-1].last - blocks[0].first + 1
+        tags = '","'.join(block.tag for block in blocks)
+        head = f'"journal":"{journal}","number":{one.number},"first":{one.first},"count":{count},"size":{one.count}'
+        head += f',"tags":["{tags}"]'
         return self.chained(f'{{"block":{{{head},"before":"{before}"}}}}'.encode())
 
     def chained(self, text: bytes) -> bytes:
@@ -69,6 +73,15 @@ class Chain:
 
     def commit(self) -> None:
         self.last = self._next
+
+
+def _blocks(seal: Mapping[str, Any]) -> list[Block]:
+    """The blocks of a seal. ValueError if they do not make up what it is for."""
+    number, first, count, size = (int(seal[key]) for key in ("number", "first", "count", "size"))
+    tags = [str(tag) for tag in seal["tags"]]
+    if size < 1 or not (len(tags) - 1) * size < count <= len(tags) * size:
+        raise ValueError(number)
+    return [Block(number + n, first + n * size, min(size, count - n * size), tag) for n, tag in enumerate(tags)]
 
 
 @dataclass(slots=True)
@@ -128,6 +141,30 @@ class Sidecar:
                 self.footer = None
                 return
 
+    def behind_damage(self, end: str) -> list[Block]:
+        """Seals that stand behind the damage, where the file ends with the chain `end`. Read from the last line
+        back, each chain vouches for the one before it. RecordError if the file cannot be read."""
+        try:
+            lines = self.path.read_bytes().split(b"\n")[:-1]
+        except OSError as error:
+            raise RecordError(f"Cannot read {self.path}: {error.strerror}.") from error
+        blocks: list[Block] = []
+        expected = end
+        for line in reversed(lines):
+            head, mark, chain = line[:-_CHAIN_BYTES], line[-_CHAIN_BYTES:].startswith(_CHAIN), line[-66:-2]
+            if not mark or chain != expected.encode():
+                break
+            number = len(lines)
+            lines.pop()
+            before = lines[-1][-66:-2].decode(errors="replace") if lines else _START
+            if number <= self.lines or link(before, head + b"}") != expected:
+                break
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                seal = json.loads(head + b"}").get("block")
+                blocks[:0] = [] if seal is None else _blocks(seal)
+            expected = before
+        return blocks
+
     @property
     def sealed_records(self) -> int:
         """How many records have a seal."""
@@ -174,9 +211,9 @@ class Sidecar:
             self.footer = footer
 
     def _take_block(self, seal: dict[str, Any]) -> None:
-        block = Block(*(int(seal[name]) for name in ("number", "first", "count", "crc32")))
+        blocks = _blocks(seal)
         expected = self.name, len(self.blocks) + 1, self.sealed_records + 1
-        if (seal["journal"], block.number, block.first) != expected or block.count < 1:
-            raise ValueError(block.number)
-        self.blocks.append(block)
+        if (seal["journal"], blocks[0].number, blocks[0].first) != expected:
+            raise ValueError(blocks[0].number)
+        self.blocks += blocks
         self._block_chain = self.end

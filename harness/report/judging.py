@@ -20,6 +20,7 @@ from harness.progress import Progress
 from harness.record.history import History, open_history
 from harness.record.rundir import write_whole
 from harness.report import figures, opportunities
+from harness.report.behind import with_blocks_behind
 from harness.report.drift import drift
 from harness.report.endings import endings, stopped
 from harness.report.facts import facts_of
@@ -63,7 +64,8 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
     """The verdict of a history that the judge has seen to its end, with what else is told of a run."""
     run_dir, run = history.path, history.run
     judged_by = run.get("judged_by")
-    verdicts = judge.finish(history.infos(), facts_of(history))
+    facts = facts_of(history)
+    verdicts = with_blocks_behind(history, judge.finish(history.infos(), facts), facts)
     outcome, why = outcome_of_run(verdicts, judged_by)
     views = [view.records for view in history.journals]
     measured = measure(history)

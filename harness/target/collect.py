@@ -26,7 +26,7 @@ import httpx
 from checks.record import AGENT, NOBODY, NONE, Flag, Kind, Place, State
 from checks.roster import Roster
 from harness.client.body import Body, decode
-from harness.client.flow import FlowError, run_flow_async
+from harness.client.flow import FlowError, Unbounded, run_flow_async
 from harness.client.http_asyncio import http_client
 from harness.client.network import Unlisted
 from harness.client.statements import digest_of, write_seen
@@ -105,6 +105,9 @@ class Collector:
                     if getattr(self.target, "names_rooms", False):
                         await run_flow_async(self.target.open_room(credentials, room), self.http)
                     rows = await run_flow_async(self.target.history(credentials, room), self.http)
+            except Unbounded as error:
+                trouble = str(error)
+                break
             except (FlowError, Unlisted, httpx.HTTPError) as error:
                 trouble = f"{type(error).__name__}: {error}"
                 continue

@@ -9,6 +9,7 @@ from typing import Any
 
 from checks.contract import Contract, ContractError
 from checks.record import Place
+from harness.client.bounds import Bounds, read_bounds
 from harness.client.network import Network
 from harness.described import Faults, Table, read_toml
 from harness.target.addresses import Address, all_addresses, network_of, read_urls
@@ -61,6 +62,7 @@ class Description:
     faults: Mapping[str, FaultCommands]
     contract: Contract
     unjudged: Mapping[str, str]
+    bounds: Bounds
 
 
 def read_description(path: Path) -> Description:
@@ -94,6 +96,7 @@ def read_description(path: Path) -> Description:
         "databases": read_databases(top),
         "faults": read_fault_commands(top),
         "contract": _contract(top, path),
+        "bounds": read_bounds(top),
     }
     _consistency(top, description["contract"], history, description["resume"], description["send"], frames)
     description["unjudged"] = dict(_unjudged(top, description, frames))

@@ -44,6 +44,7 @@ class GenericTarget:
         self._d = description
         self.name = description.name
         self.contract = description.contract
+        self.bounds = description.bounds
         if description.rooms.existing and self.contract.sequence == "contiguous":
             # What others say there takes numbers too, and is not recorded: gaps would be nobody's fault.
             self.contract = replace(self.contract, sequence="increasing")

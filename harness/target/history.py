@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
-from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from harness.client.bounds import bounds
+from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, Unbounded
 from harness.described import Table
 from harness.target.paths import Getter, compile_path, seq_or_none, text_or_none
 from harness.target.protocol import StoredRow
 from harness.target.requests import LOGGED_IN, ROOM, RequestTemplate, read_path, read_request
 
 PAGINGS = ("none", "after", "offset")
-MAX_PAGES = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +58,17 @@ class HistoryRules:
         """All rows, oldest first. `ask` makes the request for {after} and {offset}."""
         rows: list[StoredRow] = []
         after: Any = self.first
-        for _ in range(MAX_PAGES):
+        most, known = bounds(), set[bytes]()
+        for _ in range(most.history_pages):
             response: HttpResponse = yield ask({"after": after, "offset": len(rows)})
             page = self._page(response)
             rows += [row for row, _ in page]
+            if len(rows) > most.history_rows:
+                raise Unbounded("history", f"at most {most.history_rows:,} rows", detail="more")
+            digest = sha256(response.body).digest()
+            if page and digest in known:
+                raise Unbounded("history", "other rows on each page", detail="the same page a second time")
+            known.add(digest)
             if self.paging == "none" or not page:
                 break
             if self.paging == "after":
@@ -69,7 +77,7 @@ class HistoryRules:
                     raise FlowError("history", "a new cursor in each page (history.cursor)", response)
                 after = last
         else:
-            raise FlowError("history", f"at most {MAX_PAGES} pages", detail="one more")
+            raise Unbounded("history", f"at most {most.history_pages:,} pages", detail="one more")
         return rows[::-1] if self.newest_first else rows
 
     def _page(self, response: HttpResponse) -> list[tuple[StoredRow, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.client.bounds import use
 from harness.errors import TargetError
 from harness.target.addresses import check_addresses
 from harness.target.description import read_description
@@ -43,9 +44,11 @@ def open_target(description: Mapping[str, Any]) -> Target:
 
 
 def load_target(path: Path | str) -> GenericTarget:
-    """The target that a target.toml describes. Raises SettingsError naming every fault, TargetError if unsafe."""
+    """The target that a target.toml describes; its bounds are those of this process from now on. Raises SettingsError
+    naming every fault, TargetError if unsafe."""
     description = read_description(Path(path))
     target = GenericTarget(description)
+    use(description.bounds)
     here = check_addresses(
         description.addresses, target.network, allow_load=target.allow_load, max_users=target.max_users, path=str(path)
     )

@@ -26,10 +26,14 @@ ALL_DONE = {
 def attained(healthy_history: Callable[..., Any]) -> Callable[..., Verdict]:
     """`attained({"acted": 90}, users_planned=100)`: H4 about one load process whose counts differ in this."""
 
-    def judged(load: dict[str, Any] | None = None, lag_ms: Any = None, **facts: Any) -> Verdict:
+    def judged(load: dict[str, Any] | None = None, lag_ms: Any = None, behind_ms: float = 0.0, **facts: Any) -> Verdict:
         history = healthy_history()
         (info,) = history.infos()
-        footer = {"lag_ms": lag_ms or {"p99": 1.0, "max": 9.0}, "load": {**ALL_DONE, **(load or {})}}
+        footer = {
+            "lag_ms": lag_ms or {"p99": 1.0, "max": 9.0},
+            "load": {**ALL_DONE, **(load or {})},
+            "behind_ms": behind_ms,
+        }
         judge = Judge(history.roster, history.contract)
         judge.step(Batch(0, history.arrays()[0]))
         verdicts = judge.finish([replace(info, name="load-1", footer=footer)], facts)
@@ -123,3 +127,11 @@ def test_a_record_without_counts(new_history: Callable[..., Any]) -> None:
     assert judged(footer, users_planned=4, load_attained_min=0.5).outcome is Outcome.PASS
     assert "2 of 100 users came on" in judged(footer, users_planned=100).why
     assert judged({}).outcome is Outcome.UNKNOWN
+
+
+def test_behind_in_reading(attained: Callable[..., Verdict]) -> None:
+    """A tester that could not read as fast as the platform sent says so: late answers may be its own fault."""
+    assert attained(behind_ms=1_900.0).outcome is Outcome.PASS
+    verdict = attained(behind_ms=19_200.0)
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert "was up to 19.2 s behind in reading what came" in verdict.why

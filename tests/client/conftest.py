@@ -7,8 +7,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from certificates import Certificates, make_certificates
 from checks.record import FOREIGN, RECORD, Kind
 from harness.client.aio import AsyncConnection
 from harness.client.blocking import Connection
+from harness.client.bounds import bounds, use
 from harness.client.events import (
     ACK,
     AGENT,
@@ -94,6 +95,14 @@ def hear(data: str | bytes) -> Sequence[Heard]:
 
 def encode(label: str, message_id: str, text: str) -> str:
     return json.dumps({"c": label, "i": message_id, "t": text})
+
+
+@pytest.fixture
+def bounded() -> Iterator[Callable[..., None]]:
+    """Set some bounds of this process; afterwards they are as they were."""
+    before = bounds()
+    yield lambda **some: use(replace(before, **some))
+    use(before)
 
 
 @dataclass

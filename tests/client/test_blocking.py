@@ -12,9 +12,12 @@ import gevent
 import pytest
 from gevent.exceptions import BlockingSwitchOutError
 
+from checks.record import Flag, Kind
 from harness.client.blocking import Connection
 from harness.client.events import Handshake
 from harness.client.link import Transport
+from harness.errors import Exceeded
+from tests.client.spoken import last
 
 HERE = Path(__file__).parent
 
@@ -36,6 +39,32 @@ def test_a_hook_that_blocks_is_noticed(stage: Any, server: Any) -> None:
     say(stage, connection, "x")
     assert connection.wait(lambda: connection.over, 5)
     assert isinstance(connection.error, BlockingSwitchOutError)
+
+
+def test_more_than_is_taken_in(stage: Any, server: Any) -> None:
+    """The connection ends from our side, with the bound as its reason; it is counted, and no error of the tester."""
+    connection = connect(stage, f"{server.url}/echo")
+
+    def too_many(_: Any) -> None:
+        raise Exceeded("more than 3 names that nobody planned")
+
+    stage.session.on_message = too_many
+    say(stage, connection, "x")
+    assert connection.wait(lambda: connection.over, 5)
+    assert connection.error is None
+    row = last(stage)
+    assert (row["kind"], row["flags"]) == (Kind.DISCONNECT, Flag.OWN)
+    assert stage.journal.names["more than 3 names that nobody planned"] == row["author"]
+    assert (connection.transport.exceeded, connection.transport.failed) == (1, 0)
+    assert connection.transport.frames_in == stage.session.frames_recorded
+
+
+def test_how_far_reading_was_behind(stage: Any) -> None:
+    """From the first read that filled its room to the next that has not."""
+    connection = Connection(stage.session, Handshake(url="ws://127.0.0.1:1/", welcome=False), transport=Transport())
+    for now_ns, more in ((5, True), (9, True), (14, False), (20, True), (22, False)):
+        connection._lag_behind(now_ns, more)
+    assert connection.transport.behind_ns == 9
 
 
 def test_several_greenlets_wait_on_one_connection(make_stage: Any, server: Any) -> None:

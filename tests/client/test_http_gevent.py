@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -12,8 +13,7 @@ from urllib.parse import quote, quote_plus
 import httpx
 import pytest
 
-from harness.client import flow, http_gevent
-from harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse, hiding, run_flow
+from harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse, hiding, run_flow, run_flow_async
 from harness.client.http_gevent import Pool, run_flow_gevent
 from harness.client.network import Network
 
@@ -100,14 +100,35 @@ def test_no_whole_answer_is_a_flow_error_with_the_steps_name(server: Any, pool: 
 @pytest.mark.parametrize(
     ("path", "words"), [("/endless", "a body longer than"), ("/endless-head", "a head longer than")]
 )
-def test_an_answer_without_end(server: Any, pool: Pool, monkeypatch: pytest.MonkeyPatch, path: str, words: str) -> None:
+def test_an_answer_without_end(server: Any, pool: Pool, bounded: Any, path: str, words: str) -> None:
     """It is given up at a limit, on both clients: a platform must not use up the tester's memory."""
-    monkeypatch.setattr(http_gevent, "BODY_MAX", 2_000_000)
-    monkeypatch.setattr(flow, "BODY_MAX", 2_000_000)
+    bounded(body_mb=2)
     with pytest.raises(FlowError, match=words):
         run_flow_gevent(one(f"{server.http_url}{path}"), pool=pool)
     with httpx.Client(timeout=5) as client, pytest.raises((FlowError, httpx.RemoteProtocolError)):
         run_flow(one(f"{server.http_url}{path}"), client)
+
+
+def test_an_answer_that_takes_too_long(server: Any, pool: Pool, bounded: Any) -> None:
+    """However steadily it drips: its time is over, on all clients."""
+    bounded(answer_s=0)
+    with pytest.raises(FlowError, match="had not ended after 0 s"):
+        run_flow_gevent(one(f"{server.http_url}/endless"), pool=pool)
+    with httpx.Client(timeout=5) as client, pytest.raises(FlowError, match="whole answer within 0 s"):
+        run_flow(one(f"{server.http_url}/endless"), client)
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(timeout=5) as client:
+            await run_flow_async(one(f"{server.http_url}/endless"), client)
+
+    with pytest.raises(FlowError, match="whole answer within 0 s"):
+        asyncio.run(ask())
+
+
+def test_an_answer_nested_too_deeply() -> None:
+    """As any other that is no JSON."""
+    with pytest.raises(ValueError, match="nested too deeply"):
+        HttpResponse(200, {}, b"[" * 100_000).json()
 
 
 def test_what_was_sent_is_hidden(server: Any, pool: Pool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -376,3 +377,16 @@ def test_the_stream_ends_in_a_long_message() -> None:
     assert wire.receive(server_frame(0x81, b"x" * 100_000)[:90_000]) == []
     wire.receive_eof()
     assert (wire.over, wire.close_code) == (True, NO_CLOSE)
+
+
+@pytest.mark.parametrize("part", [b"", b"a"])
+def test_fragments_without_an_end(bounded: Callable[..., None], part: bytes) -> None:
+    """Their number is bounded, of empty ones too, which have no bytes that could be."""
+    bounded(fragments=5)
+    wire = open_wire()
+    more = bytes((0x00, len(part))) + part
+    assert wire.receive(b"\x01\x01x" + 4 * more) == []
+    assert not wire.over
+    assert wire.receive(3 * more) == []
+    assert (wire.over, wire.close_code, wire.close_received) == (True, 1009, None)
+    assert wire.close_reason == "a message of more than 5 fragments"

@@ -21,6 +21,12 @@ COUNT = 2 * BLOCK_RECORDS + 10
 """Records of each journal: two full blocks and a last one of ten."""
 
 
+@pytest.fixture(autouse=True)
+def a_seal_for_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that damage of one is told from damage of another."""
+    monkeypatch.setattr("harness.record.journal.SEAL_BLOCKS", 1)
+
+
 @pytest.fixture
 def whole(run: RunDirectory, record: Make) -> RunDirectory:
     """A concluded run of two journals and one table."""
@@ -28,7 +34,7 @@ def whole(run: RunDirectory, record: Make) -> RunDirectory:
     for name in ("w1", "w2"):
         journal = Journal.create(run.journals, name, meta={"host": name})
         for n in range(1, COUNT + 1):
-            journal.write(*record(n, seq=int(name[1:]), aux=journal.intern(f"{name} {n}") if n % 2000 == 0 else -1))
+            journal.write(*record(n, seq=int(name[1:]), aux=journal.intern(f"{name} {n}") if n % 1000 == 0 else -1))
         journal.identity(0, f"ann of {name}")
         journal.close({})
     run.update(journals=["w1", "w2"])
@@ -130,7 +136,7 @@ def _older(path: Path) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "data missing": (lambda j: (j / "w1.ewj").unlink(), 0, "w1.ewj is missing"),
-    "data shortened": (lambda j: _cut(j / "w1.ewj", 9000), 0, "w1.ewj, block 1 (records 1 to 4,096) is cut off"),
+    "data shortened": (lambda j: _cut(j / "w1.ewj", 9000), 0, "w1.ewj, block 1 (records 1 to 2,048) is cut off"),
     "data cut by one record": (lambda j: _cut(j / "w1.ewj", (COUNT - 1) * RECORD_BYTES), 2, "w1.ewj, block 3"),
     "data lengthened": (lambda j: _append(j / "w1.ewj", b"x"), 3, "w1.ewj is longer than its footer says"),
     "names missing": (lambda j: (j / "w1.names.jsonl").unlink(), 0, "w1.names.jsonl is missing"),
@@ -189,24 +195,46 @@ def test_a_journal_of_another_run(whole: RunDirectory, record: Make, tmp_path: P
     assert said(history)[1] == "w3.ewj is no journal of this run"
 
 
-@pytest.mark.parametrize("name", ["roster.json", "tables/services.jsonl"])
-@pytest.mark.parametrize("gone", [False, True])
-def test_other_files(whole: RunDirectory, name: str, gone: bool) -> None:
-    """The roster and the tables are compared with their hashes; a damaged table counts as none."""
-    path = whole.path / name
-    if gone and name != "roster.json":  # without a roster it is no run directory
+def _change(path: Path, *, gone: bool = False) -> None:
+    if gone:
         path.unlink()
     else:
         path.write_text(path.read_text().replace("1", "2") + "\n")
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_table(whole: RunDirectory, gone: bool) -> None:
+    """Tables are compared with their hashes; a damaged one counts as none."""
+    _change(whole.path / "tables" / "services.jsonl", gone=gone)
     history = opened(whole)
-    assert said(history) == [f"{name} is missing or not what was written"]
-    assert history.roster_damaged == (name == "roster.json")
-    assert history.table("services").exists() == (name == "roster.json")
+    assert said(history) == ["tables/services.jsonl is missing or not what was written"]
+    assert not history.table("services").exists()
+
+
+@pytest.mark.parametrize("name", ["roster.json", "run.json"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_copy_stands_in(whole: RunDirectory, name: str, gone: bool) -> None:
+    """What every verdict rests on is there twice: a damaged one is named, and its copy is judged by."""
+    before = opened(whole)
+    _change(whole.path / name, gone=gone)
+    history = opened(whole)
+    assert said(history) == [f"{name} is missing or not what was written; its copy in spare/ is whole"]
+    assert (history.run, history.roster, history.roster_damaged) == (before.run, before.roster, False)
+
+
+def test_a_damaged_copy(whole: RunDirectory) -> None:
+    """Nothing rests on a copy while the file itself is whole; of a roster that is damaged twice no check fails."""
+    for name in ("roster.json", "run.json"):
+        _change(whole.path / "spare" / name)
+    assert said(opened(whole)) == []
+    _change(whole.path / "roster.json")
+    assert opened(whole).roster_damaged
 
 
 def test_a_changed_description(whole: RunDirectory) -> None:
-    """Nothing is judged by a `run.json` that somebody or something changed; its layout does not matter."""
+    """Nothing is judged by a `run.json` that was changed as its copy was; its layout does not matter."""
     path = whole.path / "run.json"
+    (whole.path / "spare" / "run.json").unlink()
     text = path.read_text()
     path.write_text(json.dumps(json.loads(text)))
     assert said(opened(whole)) == []
@@ -269,16 +297,17 @@ def test_damaged_after_it_was_followed(whole: RunDirectory) -> None:
 def test_verify(whole: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`earwitness verify` says what is damaged, each in a line, and that nothing is."""
     assert main(["verify", str(whole.path)]) == Exit.PASS
-    assert capsys.readouterr().out == "whole: 2 journals, 6 blocks, 16,404 sound records, 2 other files\n"
+    assert capsys.readouterr().out == "whole: 2 journals, 6 blocks, 8,212 sound records, 2 other files\n"
     flip(whole.journals / "w1.ewj", 10)
     (whole.path / "tables" / "services.jsonl").unlink()
     assert main(["verify", str(whole.path)]) == Exit.UNKNOWN
     assert capsys.readouterr().out.splitlines() == [
-        "damaged: w1.ewj, block 1 (records 1 to 4,096) is not what was written",
+        "damaged: w1.ewj, block 1 (records 1 to 2,048) is not what was written",
         "damaged: tables/services.jsonl is missing or not what was written",
-        "not known to be whole: 2 journals, 6 blocks, 8,202 sound records, 2 other files",
+        "not known to be whole: 2 journals, 6 blocks, 4,106 sound records, 2 other files",
     ]
-    _cut(whole.path / "run.json", 100)
+    for path in whole.path.rglob("run.json"):
+        _cut(path, 100)
     assert main(["verify", str(whole.path)]) == Exit.UNKNOWN
     assert "run.json is damaged" in capsys.readouterr().out
     assert main(["verify", str(tmp_path)]) == Exit.CANNOT_RUN
@@ -299,3 +328,33 @@ def test_verify_what_is_not_sealed(run: RunDirectory, record: Make, capsys: pyte
         "not concluded: run.json has no last hashes, its process died or still runs",
         "not known to be whole: 2 journals, 0 blocks, 3 sound records, 0 other files",
     ]
+
+
+@pytest.mark.parametrize("count", [1, BLOCK_RECORDS, 5 * BLOCK_RECORDS, 5 * BLOCK_RECORDS + 7])
+def test_one_seal_for_several_blocks(
+    run: RunDirectory, record: Make, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Blocks are as small as without; what was not sealed when full is sealed at the end."""
+    monkeypatch.setattr("harness.record.journal.SEAL_BLOCKS", 2)
+    journal = Journal.create(run.journals, "w1", meta={})
+    for n in range(1, count + 1):
+        journal.write(*record(n))
+    journal.close({})
+    blocks = opened(run).journals[0].sidecar.blocks
+    assert [block.first for block in blocks] == list(range(1, count + 1, BLOCK_RECORDS))
+    assert blocks[-1].last == count
+    flip(journal.path, (count - 1) * RECORD_BYTES)
+    assert said(opened(run))[0].startswith(f"w1.ewj, block {len(blocks)} ")
+
+
+def test_what_stands_behind_damage(whole: RunDirectory) -> None:
+    """Blocks behind a damaged one, and behind a damaged line of the side file, are sound all the same."""
+    flip(whole.journals / "w1.ewj", 10)
+    _line_out(whole.journals / "w2.names.jsonl", 3)
+    history = opened(whole)
+    assert history.stretches == [(0, BLOCK_RECORDS + 1, COUNT), (1, BLOCK_RECORDS + 1, COUNT)]
+    (first, *_), (second, *_) = ([b for b in history.beyond() if b.journal == n] for n in (2, 3))
+    assert first.records["index"][0] == second.records["index"][0] == BLOCK_RECORDS + 1
+    assert history.journals[0].record(COUNT) is not None
+    assert history.journals[0].record(1) is None
+    assert (second.records["aux"] < 0).all()  # a name may be missing

@@ -203,11 +203,13 @@ def delete_all(run: RunDirectory) -> None:
 
 
 def delete_description(run: RunDirectory) -> None:
-    (run.path / "run.json").unlink()
+    for path in run.path.rglob("run.json"):
+        path.unlink()
 
 
 def spoil_description(run: RunDirectory) -> None:
-    (run.path / "run.json").write_text("{")
+    for path in run.path.rglob("run.json"):
+        path.write_text("{")
 
 
 def spoil_contract(run: RunDirectory) -> None:

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from checks.record import FOREIGN, RECORD, RECORD_BYTES, Kind
-from harness.errors import RecordError
+from harness.errors import Exceeded, RecordError
 from harness.record.history import open_history
-from harness.record.journal import BLOCK_RECORDS, STEP_BYTES, STEP_RECORDS, STEPS_AHEAD, Journal
+from harness.record.journal import BLOCK_RECORDS, SEAL_BLOCKS, STEP_BYTES, STEP_RECORDS, STEPS_AHEAD, Journal
 from harness.record.rundir import RunDirectory
 
 Make = Callable[..., tuple[int, ...]]
@@ -81,7 +81,7 @@ def test_sigkill_loses_no_completed_record(run: RunDirectory, seed: int) -> None
     assert view.torn
     assert told <= view.count
     assert view.faults == []
-    assert 0 <= view.count - view.sidecar.sealed_records <= BLOCK_RECORDS
+    assert 0 <= view.count - view.sidecar.sealed_records <= SEAL_BLOCKS * BLOCK_RECORDS
     numbers = np.arange(1, view.count + 1)
     for column in ("t", "seq", "index"):
         assert np.array_equal(records[column], numbers)
@@ -274,3 +274,15 @@ def test_unwritable_place(tmp_path: Path) -> None:
 def test_kinds_fit_their_byte() -> None:
     """Every kind can be written."""
     assert max(Kind) < 256
+
+
+def test_names_without_an_end(run: RunDirectory) -> None:
+    """They have an end here; those that are known already stay."""
+    journal = Journal.create(run.journals, "w1", meta={})
+    journal.names_max = 2
+    first = journal.intern("a")
+    journal.intern("b")
+    with pytest.raises(Exceeded, match="more than 2 names that nobody planned"):
+        journal.intern("c")
+    assert journal.intern("a") == first
+    journal.close({})

@@ -63,7 +63,7 @@ def test_update_merges_and_is_whole_at_any_time(run: RunDirectory) -> None:
     content = json.loads((run.path / "run.json").read_text())
     assert (content["story"], content["seed"], content["n"]) == ("story", 7, 99)
     assert RunDirectory.open(run.path).run == content
-    assert sorted(p.name for p in run.path.iterdir()) == ["journals", "roster.json", "run.json", "tables"]
+    assert sorted(p.name for p in run.path.iterdir()) == ["journals", "roster.json", "run.json", "spare", "tables"]
 
 
 def test_tables_keep_their_lines(run: RunDirectory) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import jwt
 import pytest
 
+from harness.client.bounds import DEFAULTS, use
 from harness.client.events import ACK, NACK
-from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, Unbounded
+from harness.errors import SettingsError
 from harness.target.generic import GenericTarget
 from harness.target.load import load_target
 from harness.target.protocol import Credentials, Person, Room
@@ -368,6 +370,30 @@ def test_history_that_cannot_be_trusted(
     made = target(TOKENS, SEND, history)
     with pytest.raises(FlowError):
         drive(made.history(logged_in(made, person(0)), room(0)), *pages)
+
+
+def test_history_without_an_end(
+    target: Callable[..., GenericTarget], person: Callable[..., Person], room: Callable[..., Room]
+) -> None:
+    """Pages in circles, too many pages, too many rows: an error that nobody else needs to ask for again."""
+    history = '[history]\npaging = "offset"\nurl = "/h?skip={offset}"\nitems = "data"\ntext = "t"\n'
+    made = target(TOKENS, SEND, history, "[bounds]\nhistory_pages = 3\nhistory_rows = 5\n")
+    assert (made.bounds.history_pages, made.bounds.body_mb) == (3, 64)
+
+    def read(*pages: int) -> None:
+        use(made.bounds)
+        answers = [{"data": [{"t": f"{n} of {page}"} for n in range(2)]} for page in pages]
+        try:
+            drive(made.history(logged_in(made, person(0)), room(0)), *answers)
+        finally:
+            use(DEFAULTS)
+
+    with pytest.raises(Unbounded, match="the same page a second time"):
+        read(1, 1)
+    with pytest.raises(Unbounded, match="at most 5 rows"):
+        read(1, 2, 3)
+    with pytest.raises(SettingsError, match=r"bounds\.names"):
+        target(TOKENS, SEND, "[bounds]\nnames = 0\n")
 
 
 def test_reachable(target: Callable[..., GenericTarget]) -> None:

@@ -1,0 +1,54 @@
+"""What sound blocks behind a damaged one prove.
+
+A journal is judged to its first damaged block, because most checks need to know all that came before. Some violations
+are proven by the records that show them (`checks.judge.certain_alone`): for these all sound records are looked at once
+more, each row of blocks without a hole as a journal of its own whose beginning and end are missing. A violation that
+only this second look shows is FAIL; it never makes anything better than it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+from checks.catalogue import ALL
+from checks.fold import JournalInfo
+from checks.judge import Judge, certain_alone
+from checks.verdict import Finding, Outcome, Verdict
+from harness.record.history import History
+
+WHY = "found also in sound blocks behind damage (H8)"
+
+
+def with_blocks_behind(history: History, verdicts: Sequence[Verdict], facts: Mapping[str, Any]) -> list[Verdict]:
+    """Return the verdicts; those of a second look where only that found a violation."""
+    stretches = history.stretches
+    passed = {verdict.id for verdict in verdicts if verdict.outcome is not Outcome.FAIL}
+    checks = [check for check in ALL if check.id in certain_alone(history.contract) & passed]
+    if not stretches or not checks:
+        return list(verdicts)
+    judge = Judge(history.roster, history.contract, checks)
+    for batch in chain(history.batches(), history.beyond()):
+        judge.step(batch)
+    owners = [*range(len(history.journals)), *(owner for owner, _, _ in stretches)]
+    infos = [*history.infos(), *(_part(history, owner, last - first + 1) for owner, first, last in stretches)]
+    again = {verdict.id: _told(verdict, owners) for verdict in judge.finish(infos, facts)}
+    failed = {id for id, verdict in again.items() if verdict.outcome is Outcome.FAIL}
+    return [again[verdict.id] if verdict.id in failed else verdict for verdict in verdicts]
+
+
+def _part(history: History, owner: int, records: int) -> JournalInfo:
+    """A row of blocks as a journal of which more is missing than is there."""
+    return replace(history.journals[owner].info(), records=records, footer=None, torn=True, gaps=1, unsealed=0)
+
+
+def _told(verdict: Verdict, owners: Sequence[int]) -> Verdict:
+    """The verdict with the records of its findings by the journals that they stand in."""
+    findings = tuple(_moved(finding, owners) for finding in verdict.findings)
+    return replace(verdict, findings=findings, why=f"{verdict.why}; {WHY}" if verdict.why else WHY)
+
+
+def _moved(finding: Finding, owners: Sequence[int]) -> Finding:
+    return replace(finding, records=tuple((owners[journal], index) for journal, index in finding.records))
