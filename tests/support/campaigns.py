@@ -1,7 +1,7 @@
 """`make campaign NAME`: trials too many for every `make test`, each seeded, so that each can be repeated.
 
-A campaign is a script of this folder with a `main` of its own; its exit code is 0 if nothing was wrong. `make test`
-runs a small sample of the same trials.
+A campaign is a script of this folder or a command of ours; its exit code is 0 if nothing was wrong. `make test` runs a
+small sample of the same trials.
 """
 
 from __future__ import annotations
@@ -15,17 +15,27 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
+def _script(name: str) -> str:
+    return str(HERE / f"{name}.py")
+
+
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """`script` of this folder with `options`; those of the command line follow, and win."""
+    """Arguments of Python; those of the command line follow, and win."""
 
-    script: str
+    command: tuple[str, ...]
     says: str
-    options: tuple[str, ...] = ()
 
 
 CAMPAIGNS = {
-    "fuzz": Campaign("fuzz.py", "valid inputs with one to three mistakes: a sentence, or a run that is judged"),
+    "fuzz": Campaign(
+        (_script("fuzz"),), "valid inputs with one to three mistakes: a sentence, or a run that is judged"
+    ),
+    "damage": Campaign((_script("damage"),), "damaged copies of runs: no verdict changes sides, nothing crashes"),
+    "kills": Campaign((_script("kills"),), "processes of runs killed at random moments: no completed record is lost"),
+    "mutations": Campaign((_script("mutate_checks"),), "small mistakes in the checks: each turns a test red"),
+    "foreign": Campaign((_script("foreign_numbers"),), "histories that others publish, beside oracles of their own"),
+    "matrix": Campaign(("-m", "harness.cli", "defects", "--matrix"), "every defect on the real platform; takes hours"),
 }
 
 
@@ -47,8 +57,7 @@ def main(arguments: list[str]) -> int:
         hint = f" (did you mean {close[0]}?)" if close else ""
         print(f"there is no campaign {name!r}{hint}\n{listed()}", file=sys.stderr)
         return 2
-    campaign = CAMPAIGNS[name]
-    command = [sys.executable, str(HERE / campaign.script), *campaign.options, *options]
+    command = [sys.executable, *CAMPAIGNS[name].command, *options]
     sys.stdout.flush()
     os.execv(command[0], command)
 
