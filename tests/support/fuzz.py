@@ -34,6 +34,9 @@ def worker(first: int, count: int, kind: str) -> None:
     sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
     from fuzz_trials import Trials
 
+    from harness.report.warm import warm_up
+
+    warm_up(lambda sentence: print(sentence, file=sys.stderr))  # no input pays for compiling
     out = os.fdopen(os.dup(1), "w")
     with tempfile.TemporaryDirectory() as place:
         os.chdir(place)
@@ -105,7 +108,7 @@ def _lines(first: int, count: int, kind: str) -> Iterator[dict[str, object]]:
 
         reader = threading.Thread(target=read, daemon=True)
         reader.start()
-        patience = 4 * DEADLINE_S  # the first one waits for checks that are compiled
+        patience = 4 * DEADLINE_S  # the first one waits until the checks are compiled
         try:
             while line := said.get(timeout=patience):
                 yield json.loads(line)
