@@ -9,6 +9,7 @@ import pytest
 from compare import fold
 from oracle_faults import FAULT_CHECKS
 from oracle_history import History
+from seeds import blocks
 from soup_faults import soup_of_faults
 
 from checks.catalogue import ALL
@@ -18,7 +19,7 @@ CHECKS = [check for check in ALL if check.id in FAULT_CHECKS]
 COUNTED = ("I28", "I35")
 
 
-@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize("block", blocks(4))
 def test_the_fold_and_the_oracle_agree(block: int) -> None:
     """Outcome, promise and number of violations; both outcomes are met often enough to mean something."""
     met: Counter[tuple[str, str]] = Counter()

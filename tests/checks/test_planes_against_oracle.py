@@ -15,6 +15,7 @@ from oracle_accounts import ACCOUNT_CHECKS
 from oracle_auth import AUTH_CHECKS
 from oracle_devices import DEVICE_CHECKS
 from oracle_history import History, Opinion
+from seeds import blocks
 from soup import Soup
 
 from checks.catalogue import ALL
@@ -44,7 +45,7 @@ def plane(request: pytest.FixtureRequest) -> Plane:
     return PLANES[request.param]
 
 
-@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize("block", blocks(4))
 def test_nonsense(plane: Plane, block: int) -> None:
     """In any order of batches the same outcome, violations and opportunities as the oracle's."""
     for seed in range(block * 60, block * 60 + 60):

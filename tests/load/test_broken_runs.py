@@ -112,6 +112,7 @@ def test_the_disk_becomes_full(
     wait_for(lambda: run.family.alive() == [], 5)
 
 
+@pytest.mark.campaign  # as one of `make campaign kills`
 def test_the_supervisor_is_killed(
     command: Callable[..., list[str]],
     runs: Path,

@@ -14,7 +14,10 @@ STORY = "tests/load/stories/stepped.py"
 SIZE = ("-u", "6", "-r", "6", "-t", "12s", "--seed", "7")
 
 
-@pytest.mark.parametrize("step_s", [3600.0, -3600.0], ids=["an hour forward", "an hour back"])
+@pytest.mark.parametrize(
+    "step_s",
+    [pytest.param(3600.0, id="an hour forward", marks=pytest.mark.campaign), pytest.param(-3600.0, id="an hour back")],
+)
 def test_a_right_platform_does_not_fail(locust: Callable[..., Any], platform: Any, step_s: float) -> None:
     """Forgeries that are wrong by their times become valid tokens, or controls are refused: UNKNOWN, with the step."""
     run = locust(*SIZE, "--step-s", str(step_s), platform=platform, story=STORY)

@@ -78,13 +78,14 @@ def going(
 @pytest.mark.parametrize(
     ("signals", "group", "args", "code"),
     [
-        ((INT,), False, (), 130),
-        ((TERM,), False, (), 143),
-        ((INT, INT), True, ("--processes", "2"), 130),
-        ((TERM, TERM), True, ("--processes", "2"), 143),
-        ((TERM,), False, ("--shape", "ramp"), 143),
+        pytest.param((INT,), False, (), 130, id="SIGINT"),
+        pytest.param((TERM,), False, (), 143, id="SIGTERM", marks=pytest.mark.campaign),
+        pytest.param((INT, INT), True, ("--processes", "2"), 130, id="SIGINT twice to all"),
+        pytest.param(
+            (TERM, TERM), True, ("--processes", "2"), 143, id="SIGTERM twice to all", marks=pytest.mark.campaign
+        ),
+        pytest.param((TERM,), False, ("--shape", "ramp"), 143, id="SIGTERM during a shape"),
     ],
-    ids=["SIGINT", "SIGTERM", "SIGINT twice to all", "SIGTERM twice to all", "SIGTERM during a shape"],
 )
 def test_a_signal_before_the_planned_end(
     going: Callable[..., Goes], signals: tuple[int, ...], group: bool, args: tuple[str, ...], code: int

@@ -45,9 +45,9 @@ def test_two_processes_give_one_verdict(locust: Callable[..., Any], platform: An
 @pytest.mark.parametrize(
     ("defect", "check"),
     [
-        ("swap-pushes:0.01", "I4"),
-        ("drop-push:0.01", "I5b"),
-        ("duplicate-push:0.01", "I6"),
+        pytest.param("swap-pushes:0.01", "I4", marks=pytest.mark.campaign),
+        pytest.param("drop-push:0.01", "I5b", marks=pytest.mark.campaign),
+        pytest.param("duplicate-push:0.01", "I6", marks=pytest.mark.campaign),
         ("lose-after-ack:0.01", "I5a"),
         ("leak:0.01", "I12"),
     ],

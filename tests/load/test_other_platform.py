@@ -67,6 +67,7 @@ def test_the_main_story_with_messages_by_http(locust: Callable[..., Any], other_
     assert run.check("I4")["outcome"] != "PASS"
 
 
+@pytest.mark.campaign
 def test_the_same_room_with_one_lost_delivery(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
     """Among strangers a lost message of ours is still found."""
     file = other_chat("--lose", "200", file="by_http.toml")

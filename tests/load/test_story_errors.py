@@ -17,7 +17,13 @@ KINDS = (
 )
 
 
-@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one process", "two processes"])
+@pytest.mark.parametrize(
+    "processes",
+    [
+        pytest.param((), id="one process", marks=pytest.mark.campaign),
+        pytest.param(("--processes", "2"), id="two processes"),
+    ],
+)
 def test_a_crashing_story(locust: Callable[..., Any], platform: Any, processes: tuple[str, ...]) -> None:
     """Every kind of mistake is counted by its place; the run is UNKNOWN and its first line says so."""
     run = locust("-u", "12", "-r", "12", "-t", "3s", *processes, story=CRASHING, platform=platform)

@@ -154,7 +154,11 @@ def test_foreign_pages_and_fixed_options_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("autostart", "workers"), [(True, ()), (False, ("--processes", "2"))], ids=["autostart", "form, two workers"]
+    ("autostart", "workers"),
+    [
+        pytest.param(True, (), id="autostart", marks=pytest.mark.campaign),
+        pytest.param(False, ("--processes", "2"), id="form, two workers"),
+    ],
 )
 def test_a_stop_before_the_planned_end(
     command: Callable[..., list[str]],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from damage import KEPT_MIN, Tally, campaign, simulated_runs
 
-COPIES = 240
+COPIES = 120
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ class Campaign:
 
 
 CAMPAIGNS = {
+    "tests": Campaign(("-m", "pytest", "tests", "-q", "-m", "campaign"), "the tests that every `make test` leaves out"),
     "fuzz": Campaign(
         (_script("fuzz"),), "valid inputs with one to three mistakes: a sentence, or a run that is judged"
     ),

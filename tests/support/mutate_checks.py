@@ -109,7 +109,7 @@ class Reds:
 
 def first_red(arguments: Sequence[str]) -> str:
     """The first test that is red, run in this process; empty if none is."""
-    options = ["-x", "-q", "--no-header", "--tb=no", "-W", "ignore", "--timeout=0", f"--rootdir={ROOT}"]
+    options = ["-x", "-q", "--no-header", "--tb=no", "-W", "ignore", "--timeout=0", f"--rootdir={ROOT}", "-m", ""]
     without = [part for name in ("randomly", "cacheprovider", "xdist", "cov") for part in ("-p", f"no:{name}")]
     reds = Reds()
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
