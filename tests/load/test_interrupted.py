@@ -79,12 +79,12 @@ def going(
     ("signals", "group", "args", "code"),
     [
         pytest.param((INT,), False, (), 130, id="SIGINT"),
-        pytest.param((TERM,), False, (), 143, id="SIGTERM", marks=pytest.mark.campaign),
+        pytest.param((TERM,), False, (), 143, id="SIGTERM"),
         pytest.param((INT, INT), True, ("--processes", "2"), 130, id="SIGINT twice to all"),
         pytest.param(
             (TERM, TERM), True, ("--processes", "2"), 143, id="SIGTERM twice to all", marks=pytest.mark.campaign
         ),
-        pytest.param((TERM,), False, ("--shape", "ramp"), 143, id="SIGTERM during a shape"),
+        pytest.param((TERM,), False, ("--shape", "ramp"), 143, id="SIGTERM during a shape", marks=pytest.mark.campaign),
     ],
 )
 def test_a_signal_before_the_planned_end(

@@ -48,7 +48,7 @@ def test_two_processes_give_one_verdict(locust: Callable[..., Any], platform: An
         pytest.param("swap-pushes:0.01", "I4", marks=pytest.mark.campaign),
         pytest.param("drop-push:0.01", "I5b", marks=pytest.mark.campaign),
         pytest.param("duplicate-push:0.01", "I6", marks=pytest.mark.campaign),
-        ("lose-after-ack:0.01", "I5a"),
+        pytest.param("lose-after-ack:0.01", "I5a", marks=pytest.mark.campaign),
         ("leak:0.01", "I12"),
     ],
 )

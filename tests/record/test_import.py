@@ -349,7 +349,8 @@ def test_ended_in_its_midst(tmp_path: Path) -> None:
             rows.write(json.dumps(SIMPLE[1]) + "\n")
             rows.flush()
             end = time.monotonic() + DEADLINE_S
-            while not list(run.glob("journals/*")) and time.monotonic() < end:
+            while not list(run.rglob("journals/*")):
+                assert time.monotonic() < end
                 time.sleep(0.01)
             importing.send_signal(signal.SIGTERM)
             assert importing.wait(DEADLINE_S) == Exit.INTERRUPTED

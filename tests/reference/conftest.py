@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from forked import Forked, Forker
 
 DEADLINE_S = 60.0
 
@@ -49,7 +49,7 @@ class Running:
     name: str
     url: str
     listener: Listener
-    process: subprocess.Popen[bytes]
+    process: Forked
     log: Path
     settings: Mapping[str, Any] = field(repr=False)
 
@@ -85,15 +85,16 @@ def _popen(log: Path, command: Sequence[str], **more: Any) -> subprocess.Popen[b
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_die_with_parent, **more)
 
 
-def _ended(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
+def _ended(process: subprocess.Popen[bytes] | Forked, number: signal.Signals) -> int:
     if process.poll() is None:
         process.send_signal(number)
         try:
             process.wait(DEADLINE_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            process.wait(DEADLINE_S)
             pytest.fail(f"{process.args!r} did not end within {DEADLINE_S} s of {number.name}")
+    assert process.returncode is not None
     return process.returncode
 
 
@@ -245,7 +246,15 @@ def truth_of() -> Callable[[Running], Truth]:
 Spawn = Callable[..., Running]
 
 
-def _spawner(folder: Path) -> Iterator[Spawn]:
+@pytest.fixture(scope="session")
+def forker() -> Iterator[Forker]:
+    """What services are forked from."""
+    forker = Forker(_die_with_parent)
+    yield forker
+    forker.close()
+
+
+def _spawner(folder: Path, forker: Forker) -> Iterator[Spawn]:
     running: list[Running] = []
 
     def spawn(
@@ -262,12 +271,11 @@ def _spawner(folder: Path) -> Iterator[Spawn]:
         whole = {**settings, "name": name, "fd": fd}
         log = folder / f"{name}-{len(running)}.log"
         orders = [part for order in defects for part in ("--defect", order)]
-        process = _popen(
-            log,
-            [sys.executable, "-m", f"harness.reference.{module or name}", *orders],
-            env={**os.environ, "EARWITNESS_SERVICE": json.dumps(whole)},
-            pass_fds=(fd,),
-        )
+        env = {**os.environ, "EARWITNESS_SERVICE": json.dumps(whole)}
+        with log.open("wb") as output:
+            process = forker.fork(
+                f"harness.reference.{module or name}", orders, env=env, output=output.fileno(), pass_fds=(fd,)
+            )
         service = Running(name, listener.url, listener, process, log, whole)
         running.append(service)
         return service.wait_ready() if wait else service
@@ -282,25 +290,26 @@ def _spawner(folder: Path) -> Iterator[Spawn]:
 
 
 @pytest.fixture
-def spawn_service(tmp_path: Path) -> Iterator[Spawn]:
+def spawn_service(tmp_path: Path, forker: Forker) -> Iterator[Spawn]:
     """`spawn_service(name, settings, defects=(), module="", listener=None, wait=True) -> Running`, for one test.
 
-    Starts `python -m harness.reference.MODULE` (MODULE is `name` unless given) with the settings; `name` and `fd` are
-    filled in. A listener made beforehand gives the address before the service exists, and keeps it over a restart.
+    Starts what `python -m harness.reference.MODULE` does (MODULE is `name` unless given), forked from a process that
+    has imported it, with the settings; `name` and `fd` are filled in. A listener made beforehand
+    gives the address before the service exists, and keeps it over a restart.
     """
-    yield from _spawner(tmp_path)
+    yield from _spawner(tmp_path, forker)
 
 
 @pytest.fixture(scope="module")
-def spawn_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spawn]:
+def spawn_shared(tmp_path_factory: pytest.TempPathFactory, forker: Forker) -> Iterator[Spawn]:
     """The same for all tests of one module."""
-    yield from _spawner(tmp_path_factory.mktemp("services"))
+    yield from _spawner(tmp_path_factory.mktemp("services"), forker)
 
 
 @pytest.fixture(scope="session")
-def spawn_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spawn]:
+def spawn_session(tmp_path_factory: pytest.TempPathFactory, forker: Forker) -> Iterator[Spawn]:
     """The same for all tests of the session."""
-    yield from _spawner(tmp_path_factory.mktemp("services"))
+    yield from _spawner(tmp_path_factory.mktemp("services"), forker)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,106 @@
+"""Services as forks of a process that has imported them (`harness.platform.nursery`), without an event loop.
+
+Importing is nearly all of a service's start. `Forker` is the owner of a nursery, as `harness.platform.forking` is in
+the supervisor; tests wait by themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+SERVICES = ("provider", "auth", "backend", "frontend")
+ANSWER_S = 60.0
+
+
+class Forked:
+    """What of `subprocess.Popen` a test needs of a forked service."""
+
+    def __init__(self, forker: Forker, pid: int, args: Sequence[str]) -> None:
+        self._forker, self.pid, self.args = forker, pid, args
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return how it ended, None while it runs."""
+        self._forker.hear(0)
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        """Return how it ended. subprocess.TimeoutExpired if it does not."""
+        end = time.monotonic() + timeout
+        while self.poll() is None:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise subprocess.TimeoutExpired(list(self.args), timeout)
+            self._forker.hear(left)
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """To it, if it is still there."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Forker:
+    """A nursery of our own; its children die with it, and it with us."""
+
+    def __init__(self, die_with_parent: Callable[[], None]) -> None:
+        self._channel, theirs = socket.socketpair()
+        self._running: dict[int, Forked] = {}
+        self._told: list[dict[str, int]] = []
+        self._held = b""
+        modules = [f"harness.reference.{name}" for name in SERVICES]
+        command = [sys.executable, "-m", "harness.platform.nursery", str(theirs.fileno()), *modules]
+        with theirs:
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], preexec_fn=die_with_parent)
+
+    def fork(
+        self, module: str, arguments: Sequence[str], *, env: Mapping[str, str], output: int, pass_fds: Sequence[int]
+    ) -> Forked:
+        """Start `python -m MODULE ARGUMENTS…`; it inherits `pass_fds` under the same numbers."""
+        order: dict[str, Any] = {"name": module.rpartition(".")[2], "module": module, "arguments": list(arguments)}
+        order |= {"env": dict(env), "cwd": os.getcwd(), "fds": [1, 2, *pass_fds]}
+        with tempfile.TemporaryFile() as paper:
+            paper.write(json.dumps(order).encode())
+            paper.seek(0)
+            socket.send_fds(self._channel, [b"\n"], [paper.fileno(), output, output, *pass_fds])
+        end = time.monotonic() + ANSWER_S
+        while not self._told:
+            assert time.monotonic() < end, "the nursery does not answer"
+            self.hear(end - time.monotonic())
+        service = Forked(self, self._told.pop()["forked"], [module, *arguments])
+        self._running[service.pid] = service
+        return service
+
+    def hear(self, timeout: float) -> None:
+        """Take in what the nursery says within `timeout` seconds: who was forked, who has ended."""
+        if not select.select([self._channel], [], [], max(timeout, 0))[0]:
+            return
+        data = self._channel.recv(65536)
+        assert data, "the nursery has ended"
+        *lines, self._held = (self._held + data).split(b"\n")
+        for line in lines:
+            event: dict[str, int] = json.loads(line)
+            if "ended" in event:
+                self._running.pop(event["ended"]).returncode = event["status"]
+            else:
+                self._told.append(event)
+
+    def close(self) -> None:
+        self._channel.close()
+        self._process.wait()
