@@ -30,6 +30,7 @@ def test_a_healthy_platform_passes(locust: Callable[..., Any]) -> None:
     assert run.left_behind == []
 
 
+@pytest.mark.campaign
 def test_two_processes_give_one_verdict(locust: Callable[..., Any], platform: Any) -> None:
     """`--processes 2`: both workers' journals are judged together, once."""
     run = locust(*SMALL, "--processes", "2", platform=platform)

@@ -94,6 +94,7 @@ def test_more_users_than_its_owner_allows(locust: Callable[..., Any], other_chat
     assert not (run.runs / "latest").exists()
 
 
+@pytest.mark.campaign
 def test_how_connections_ended(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
     """Close code and reason of the platform with their count, in the verdict's text and in verdict.json. Escapes in
     them, and in names, are shown: no terminal obeys them, and they forge no line of ours."""

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 
 def test_who_leaves_comes_back_as_the_same_person(locust: Callable[..., Any], platform: Any) -> None:
     """Six of ten stop and start again: no person is there twice, nothing is missed, counters go on."""
@@ -17,6 +19,7 @@ def test_who_leaves_comes_back_as_the_same_person(locust: Callable[..., Any], pl
     assert run.verdict["load"]["connections"] == 16
 
 
+@pytest.mark.campaign
 def test_a_spike_of_planned_arrivals_passes(locust: Callable[..., Any], platform: Any) -> None:
     """Any story takes a shape and a rate; both are in run.json, and the planned start has its own latency."""
     shaped = ("--shape", "spike:0.5", "--arrivals", "poisson 40/s")
