@@ -1,4 +1,4 @@
-"""What sealing costs the hot path, in per cent of a journal that seals nothing.
+"""Measure how much slower the hot path is with sealing, in per cent of a journal that seals nothing.
 
 python -m benchmarks.sealing [--rounds N]
 
@@ -34,7 +34,7 @@ def _turn_s(write: Write) -> float:
 
 
 def _seals(on: bool) -> None:
-    """Whether journals of this process get seals from now on."""
+    """Switch sealing on or off for all journals of this process."""
     writing.tag_of = TAG if on else lambda records: ""
     Journal._seal = SEAL if on else lambda journal: journal._unsealed.clear()  # type: ignore[method-assign]
 

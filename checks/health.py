@@ -244,8 +244,8 @@ def lag_p99_ms(end: End) -> float | None:
 
 
 def longest_lag_ns(end: End) -> int:
-    """By how much something may have been written down late, as far as a journal tells: its process stood still, or a
-    socket always had more to read."""
+    """Return the longest delay, in ns, between an event and its record that the journals admit: a process stood still,
+    or a socket always had more to read."""
     return int((max(lags_ms(end, "max"), default=0.0) + max(map(behind_ms, end.journals), default=0.0)) * 1e6)
 
 

@@ -50,8 +50,9 @@ class Look(NamedTuple):
 
 
 class Shared:
-    """What was changed and seen of some kinds of state, by `key_of(row, user)`; users of the roster only. A
-    conversation's name is nobody's: its user is -1."""
+    """The changes and the looks of some kinds of shared state, grouped by `key_of(row, user)`.
+
+    State of users that the roster does not know is left out. The name of a conversation has no user: -1."""
 
     def __init__(self, world: World, states: Collection[int], key_of: Callable[[dict[str, int], int], Key]) -> None:
         self.user_of = [int(user) for user in world.roster.user_of]
@@ -69,7 +70,8 @@ class Shared:
         return self.user_of[client] if client < len(self.user_of) else -1
 
     def _owner(self, row: dict[str, int]) -> int | None:
-        """Whose state a row is about; None: somebody's whom the roster does not know."""
+        """Return the user whose state a row is about, -1 for the name of a conversation. None: the roster does not know
+        that user."""
         if row["proc"] == State.TITLE:
             return -1
         user = self.user(row["author"])

@@ -21,7 +21,7 @@ NUMBER_MOST = 1e15
 
 
 def _beyond(value: float, least: float) -> str:
-    """What is wrong with a number in words; NaN is above everything."""
+    """Return in words what is wrong with a number, "" if nothing is. NaN counts as too large."""
     if value < least:
         return f"is below {least}"
     return "" if value <= NUMBER_MOST else f"is above {NUMBER_MOST:g}"

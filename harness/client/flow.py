@@ -92,7 +92,7 @@ class Unbounded(FlowError):
 
 
 def redirect_of(status: int, location: str) -> str:
-    """What an error adds where a redirect came; the transport follows none. "" for another answer."""
+    """Return the words about a redirect for an error message, "" if the answer is none. Redirects are not followed."""
     if status not in REDIRECTS or not location:
         return ""
     return f", a redirect to {shown(location)}, which is not followed"

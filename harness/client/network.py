@@ -55,7 +55,7 @@ class Proxy:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What a request to it carries beside the target's own headers."""
+        """Return the headers that log in to the proxy; empty if it asks for no login."""
         return {"proxy-authorization": f"Basic {self.login}"} if self.login else {}
 
     @classmethod
@@ -168,7 +168,7 @@ def _passed_by(host: str, port: int, no_proxy: str) -> bool:
 
 
 def by_way_of(url: str) -> str:
-    """What an error adds where a request went through a proxy; "" where it did not."""
+    """Return the words that name the proxy of `url` for an error message, "" if it is reached directly."""
     proxy = proxy_of(url)
     return f"; it goes through {proxy}" if proxy else ""
 
@@ -185,7 +185,7 @@ class Tunnel:
         self.request = "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def answered(self, received: bytes) -> bool:
-        """Whether the tunnel is open. Raises ProxyError if it will not be; b"" is the end of the stream."""
+        """Take what the proxy sent, b"" if it hung up; return whether the tunnel is open. ProxyError if refused."""
         self._received += received
         head, end, _ = self._received.partition(b"\r\n\r\n")
         if not end and received and len(head) <= ANSWER_MAX:

@@ -35,8 +35,7 @@ from typing import Any, Final, Protocol, Self
 
 from checks.record import FOREIGN, RECORD_BYTES, RECORD_STRUCT
 from harness.errors import Exceeded, RecordError
-from harness.record.sidecar import Block, Chain
-from harness.record.tag import tag_of
+from harness.record.sidecar import Block, Chain, tag_of
 
 DATA_SUFFIX: Final = ".ewj"
 NAMES_SUFFIX: Final = ".names.jsonl"

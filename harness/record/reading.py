@@ -13,8 +13,7 @@ import numpy as np
 
 from checks.record import CONN_MAX, FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Kind
 from harness.errors import RecordError
-from harness.record.sidecar import Block, Sidecar
-from harness.record.tag import tag_of
+from harness.record.sidecar import Block, Sidecar, tag_of
 
 if TYPE_CHECKING:
     from checks.fold import JournalInfo

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from xxhash import xxh3_128_hexdigest
+
 from checks.record import FOREIGN
 from harness.errors import RecordError
 
@@ -29,10 +31,18 @@ def link(before: str, text: bytes) -> str:
     return hashlib.sha256(before.encode() + text).hexdigest()
 
 
+def tag_of(records: bytes | bytearray | memoryview) -> str:
+    """Return the checksum of the bytes of a block: XXH3 of 128 bits, 32 hexadecimal digits.
+
+    It is taken on the hot path, in a fifteenth of the time of zlib's CRC-32. No proof against forgers: the hashes that
+    join the lines are SHA-256."""
+    return xxh3_128_hexdigest(records)
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """The seal of one block: records `first` (from 1) to `last` of the data file, and the checksum of their bytes
-    (`harness.record.tag`)."""
+    (`tag_of`)."""
 
     number: int
     first: int
