@@ -504,3 +504,20 @@ def test_a_removal_without_a_leave_row(tmp_path: Path) -> None:
         {"kind": "deliver", "client": "ann", "message": "m2", "sender": "ann", "seq": 2},
     )
     assert checks["I5b"]["outcome"] == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("base", "outcome"), [({"base": 1}, "FAIL"), ({"base": 2}, "PASS"), ({"connection": 1}, "PASS")]
+)
+def test_the_version_that_an_edit_was_of(tmp_path: Path, base: dict[str, int], outcome: str) -> None:
+    """`base` is what the edit replaces and no other; a connection says nothing about it."""
+    edit = {"kind": "write", "state": "edit", "message": "m1", "place": "backend", "flags": ["accepted"]}
+    checks = judged(
+        tmp_path,
+        {**edit, "client": "ann", "sent_ns": 9_000_000, "version": 2, "text": "hello"},
+        {**edit, "client": "ann", "sent_ns": 10_000_000, "version": 3, "text": "hallo", **base},
+        {"kind": "seen", "client": "bob", "state": "edit", "message": "m1", "place": "backend", "version": 3,
+         "text": "hallo", "sent_ns": 30_000_000, "time_ns": 31_000_000},
+        contract="history = false\nshared_state_s = 2.0",
+    )  # fmt: skip
+    assert checks["I18"]["outcome"] == outcome
