@@ -16,7 +16,7 @@ from harness.load import Attacker, story
 
 story(__file__, judged_by=("I5b", "I29", "I31", "I35"), rooms=(5,))
 
-BEFORE_S = 4.0
+BEFORE_S = 2.0
 NOW, NOW_NS = time.time, time.time_ns
 
 
@@ -44,8 +44,9 @@ class Forger(Attacker):
         self.part.everyone_here.wait()
         with suppress(StopUser, FlowError):
             self.forge_all()
-        if not self.part.over.wait(BEFORE_S):
-            step(self.environment.parsed_options.step_s)
+            if not self.part.over.wait(BEFORE_S):
+                step(self.environment.parsed_options.step_s)
+                self.forge_all()  # at once: on a busy machine little of the run is left
 
     @task(3)
     def chat(self):
