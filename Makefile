@@ -31,7 +31,7 @@ $(READY): requirements.lock requirements-uv.lock pyproject.toml
 	@UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q checks harness locustfiles
-	@$(BIN)/python -m harness.report.warm
+	@$(BIN)/python -m earwitness.harness.report.warm
 	@touch $(READY)
 
 up: setup ## start the platform in the foreground and print its endpoints

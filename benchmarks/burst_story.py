@@ -4,7 +4,7 @@ import os
 
 from locust import task
 
-from harness.load import ChatUser, story
+from earwitness import ChatUser, story
 
 ROOM = int(os.environ.get("EARWITNESS_BURST_ROOM", "10"))
 SMALL, BURSTED = 0, 1

@@ -26,15 +26,15 @@ import gevent
 import orjson
 from gevent.event import Event
 
-from harness.client.blocking import TRANSPORT, Connection
-from harness.client.events import MESSAGE, Handshake, Heard
-from harness.client.keeping import KeepingSession
-from harness.client.recall import hearing
-from harness.client.session import ChatSession
-from harness.client.tally import Tally
-from harness.record.frames import FrameStore
-from harness.record.journal import Journal
-from harness.target.protocol import Credentials, Person
+from earwitness.harness.client.blocking import TRANSPORT, Connection
+from earwitness.harness.client.events import MESSAGE, Handshake, Heard
+from earwitness.harness.client.keeping import KeepingSession
+from earwitness.harness.client.recall import hearing
+from earwitness.harness.client.session import ChatSession
+from earwitness.harness.client.tally import Tally
+from earwitness.harness.record.frames import FrameStore
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.target.protocol import Credentials, Person
 
 MODES = ("request-response", "burst", "burst-coalesced", "idle")
 BURST = 1000

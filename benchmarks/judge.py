@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from checks import ALL, Batch, Contract, JournalInfo, Judge, Kind, Outcome, Phase, Roster
-from checks.fold import Check
-from checks.record import empty
-from checks.tables import Array
-from checks.verdict import Verdict
+from earwitness.checks import ALL, Batch, Contract, JournalInfo, Judge, Kind, Outcome, Phase, Roster
+from earwitness.checks.fold import Check
+from earwitness.checks.record import empty
+from earwitness.checks.tables import Array
+from earwitness.checks.verdict import Verdict
 
 T = TypeVar("T")
 BATCH = 1 << 20

@@ -24,10 +24,10 @@ from typing import Any
 
 import psutil
 
-from harness.errors import Exit
-from harness.record.history import open_history
-from harness.record.rundir import read_json
-from harness.report.live_file import read_live
+from earwitness.harness.errors import Exit
+from earwitness.harness.record.history import open_history
+from earwitness.harness.record.rundir import read_json
+from earwitness.harness.report.live_file import read_live
 
 ROOT = Path(__file__).parents[1]
 STORY = ROOT / "locustfiles" / "ws_ordering.py"

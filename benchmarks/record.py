@@ -21,13 +21,13 @@ from typing import Any
 
 import orjson
 
-import checks.judge  # noqa: F401  # its import is not what is measured
-from checks.roster import Roster
-from harness.record import journal as writing
-from harness.record.frames import FrameStore
-from harness.record.history import open_history
-from harness.record.journal import Journal, Write
-from harness.record.rundir import RunDirectory
+import earwitness.checks.judge  # noqa: F401  # its import is not what is measured
+from earwitness.checks.roster import Roster
+from earwitness.harness.record import journal as writing
+from earwitness.harness.record.frames import FrameStore
+from earwitness.harness.record.history import open_history
+from earwitness.harness.record.journal import Journal, Write
+from earwitness.harness.record.rundir import RunDirectory
 
 MODES = ("journal", "bare", "frames", "lines", "read")
 FRAME = '{"type":"message","conversation":"a0c5701d-r2-of-10","seq":15,"text":"' + "x" * 55 + '"}'

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.record import nothing
-from harness.record import journal as writing
-from harness.record.journal import Journal, Write
+from earwitness.harness.record import journal as writing
+from earwitness.harness.record.journal import Journal, Write
 
 TURN = 16_384
 WARM_ROUNDS = 20

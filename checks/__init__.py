@@ -6,16 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from checks.catalogue import ALL
-    from checks.contract import Contract, ContractError
-    from checks.fold import Check, End, Fold, JournalInfo
-    from checks.judge import Batch, Judge
-    from checks.outcome import exercised, outcome_of_run
-    from checks.record import RECORD, Flag, Kind, Phase, Place
-    from checks.roster import Roster
-    from checks.verdict import Finding, Outcome, Verdict, conclude, upper_bound_95
-    from checks.witness import Telling, tell
-    from checks.world import View, World
+    from earwitness.checks.catalogue import ALL
+    from earwitness.checks.contract import Contract, ContractError
+    from earwitness.checks.fold import Check, End, Fold, JournalInfo
+    from earwitness.checks.judge import Batch, Judge
+    from earwitness.checks.outcome import exercised, outcome_of_run
+    from earwitness.checks.record import RECORD, Flag, Kind, Phase, Place
+    from earwitness.checks.roster import Roster
+    from earwitness.checks.verdict import Finding, Outcome, Verdict, conclude, upper_bound_95
+    from earwitness.checks.witness import Telling, tell
+    from earwitness.checks.world import View, World
+
+if __name__ != "earwitness.checks":
+    raise ImportError(f"the package is called earwitness.checks; it was imported as {__name__}")
 
 __all__ = [
     "ALL",
@@ -50,32 +53,32 @@ __all__ = [
 # Names are looked up when they are used: load processes need the vocabulary only, and the compiler behind the folds
 # takes most of a second to import.
 _WHERE = {
-    "ALL": "checks.catalogue",
-    "Batch": "checks.judge",
-    "Check": "checks.fold",
-    "Contract": "checks.contract",
-    "ContractError": "checks.contract",
-    "End": "checks.fold",
-    "Finding": "checks.verdict",
-    "Flag": "checks.record",
-    "Fold": "checks.fold",
-    "JournalInfo": "checks.fold",
-    "Judge": "checks.judge",
-    "Kind": "checks.record",
-    "Outcome": "checks.verdict",
-    "Phase": "checks.record",
-    "Place": "checks.record",
-    "RECORD": "checks.record",
-    "Roster": "checks.roster",
-    "Telling": "checks.witness",
-    "Verdict": "checks.verdict",
-    "View": "checks.world",
-    "World": "checks.world",
-    "conclude": "checks.verdict",
-    "exercised": "checks.outcome",
-    "outcome_of_run": "checks.outcome",
-    "tell": "checks.witness",
-    "upper_bound_95": "checks.verdict",
+    "ALL": "earwitness.checks.catalogue",
+    "Batch": "earwitness.checks.judge",
+    "Check": "earwitness.checks.fold",
+    "Contract": "earwitness.checks.contract",
+    "ContractError": "earwitness.checks.contract",
+    "End": "earwitness.checks.fold",
+    "Finding": "earwitness.checks.verdict",
+    "Flag": "earwitness.checks.record",
+    "Fold": "earwitness.checks.fold",
+    "JournalInfo": "earwitness.checks.fold",
+    "Judge": "earwitness.checks.judge",
+    "Kind": "earwitness.checks.record",
+    "Outcome": "earwitness.checks.verdict",
+    "Phase": "earwitness.checks.record",
+    "Place": "earwitness.checks.record",
+    "RECORD": "earwitness.checks.record",
+    "Roster": "earwitness.checks.roster",
+    "Telling": "earwitness.checks.witness",
+    "Verdict": "earwitness.checks.verdict",
+    "View": "earwitness.checks.world",
+    "World": "earwitness.checks.world",
+    "conclude": "earwitness.checks.verdict",
+    "exercised": "earwitness.checks.outcome",
+    "outcome_of_run": "earwitness.checks.outcome",
+    "tell": "earwitness.checks.witness",
+    "upper_bound_95": "earwitness.checks.verdict",
 }
 
 

@@ -6,12 +6,12 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import NamedTuple
 
-from checks.credentials import SECOND, Together, rows_of
-from checks.fold import Described, End
-from checks.record import NONE, Kind, Phase, Place, State
-from checks.states import Change, Look, Patience, Shared, still_possible, unrecorded
-from checks.tables import REC_BITS
-from checks.world import World
+from earwitness.checks.credentials import SECOND, Together, rows_of
+from earwitness.checks.fold import Described, End
+from earwitness.checks.record import NONE, Kind, Phase, Place, State
+from earwitness.checks.states import Change, Look, Patience, Shared, still_possible, unrecorded
+from earwitness.checks.tables import REC_BITS
+from earwitness.checks.world import World
 
 UNEXPLAINED = -1
 """Stands for a user whom the platform names by an id that no login on record explains."""

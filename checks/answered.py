@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.contract import Contract
-from checks.duties import Duties
-from checks.faultlog import FaultLog, overlaps
-from checks.fold import FINDINGS, LACKS_FAULTS, PENDING, Described, End, Folding, finding
-from checks.health import longest_lag_ns
-from checks.kinds import ANSWERS, K_INFO, K_INVOKE, K_PHASE
-from checks.record import Flag, Phase
-from checks.roster import Roster
-from checks.tables import REC_BITS, Array, Int
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown
+from earwitness.checks.compiled import kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.duties import Duties
+from earwitness.checks.faultlog import FaultLog, overlaps
+from earwitness.checks.fold import FINDINGS, LACKS_FAULTS, PENDING, Described, End, Folding, finding
+from earwitness.checks.health import longest_lag_ns
+from earwitness.checks.kinds import ANSWERS, K_INFO, K_INVOKE, K_PHASE
+from earwitness.checks.record import Flag, Phase
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import REC_BITS, Array, Int
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown
 
 TIMEOUT = int(Flag.TIMEOUT)
 DRAINED = int(Phase.DRAINED)

@@ -8,15 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from checks.compiled import helper, kernel
-from checks.contract import Contract
-from checks.fold import FINDINGS, MID, PENDING, REC, REC2, WHAT, Described, End, Folding, X, Y, finding, invoked
-from checks.heard import PerRecord, note
-from checks.kinds import ANSWERS, HEARD_OR_READ, K_FAIL, K_INVOKE, K_OK, K_SEEN
-from checks.record import State
-from checks.resolve import ANSWERED_AGAIN
-from checks.roster import Roster
-from checks.tables import (
+from earwitness.checks.compiled import helper, kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import (
+    FINDINGS,
+    MID,
+    PENDING,
+    REC,
+    REC2,
+    WHAT,
+    Described,
+    End,
+    Folding,
+    X,
+    Y,
+    finding,
+    invoked,
+)
+from earwitness.checks.heard import PerRecord, note
+from earwitness.checks.kinds import ANSWERS, HEARD_OR_READ, K_FAIL, K_INVOKE, K_OK, K_SEEN
+from earwitness.checks.record import State
+from earwitness.checks.resolve import ANSWERED_AGAIN
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import (
     ACKED,
     ATTEMPTS,
     HEARD,
@@ -31,8 +45,8 @@ from checks.tables import (
     place,
     put,
 )
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown
 
 REFUSALS_KEPT = 1 << 14
 AGAIN, SURPLUS, UNASKED, OTHERS_ANSWER = range(4)

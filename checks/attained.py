@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from checks.fold import Described, End
-from checks.health import LAG_BOUND_MS, Health, behind_ms, lags_ms
-from checks.record import Kind
-from checks.verdict import Verdict
+from earwitness.checks.fold import Described, End
+from earwitness.checks.health import LAG_BOUND_MS, Health, behind_ms, lags_ms
+from earwitness.checks.record import Kind
+from earwitness.checks.verdict import Verdict
 
 STANDSTILL_MS = 2_000.0
 """A load process whose loop did not run for so long sent nothing and received nothing meanwhile."""

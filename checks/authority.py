@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.contract import Contract
-from checks.credentials import SECOND, Credentials, Name, Request, Revocation, Together, credentials_of
-from checks.fold import Described, End
-from checks.kinds import K_DELIVER, K_INVOKE
-from checks.record import NONE, Artefact, Kind, Place
-from checks.roster import Roster
-from checks.tables import (
+from earwitness.checks.compiled import kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.credentials import SECOND, Credentials, Name, Request, Revocation, Together, credentials_of
+from earwitness.checks.fold import Described, End
+from earwitness.checks.kinds import K_DELIVER, K_INVOKE
+from earwitness.checks.record import NONE, Artefact, Kind, Place
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import (  # fmt: skip
     ACKED,
     HEARD,
     INVOKED,
@@ -27,9 +27,9 @@ from checks.tables import (
     Tables,
     find,
     heard,
-)  # fmt: skip
-from checks.wall_clock import NEVER, WallClock, forgets, wall_clock_of
-from checks.world import View, World, grown
+)
+from earwitness.checks.wall_clock import NEVER, WallClock, forgets, wall_clock_of
+from earwitness.checks.world import View, World, grown
 
 LAST = np.dtype([("mid", "<i4"), ("rec", "<i8")])
 

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import helper, kernel
-from checks.contract import Contract
-from checks.faultlog import NEVER, FaultLog, Window, overlaps
-from checks.fold import FINDINGS, Described, End, Folding
-from checks.health import LAG_BOUND_MS, lag_p99_ms
-from checks.kinds import (
-    K_CONNECT,
-    K_DISCONNECT,
-    K_FAIL,
-    K_INFO,
-    K_INVOKE,
-    K_OK,
-    K_PHASE,
-    K_PROBE,
-    K_REQUEST,
-)
-from checks.record import FaultKind, Flag, Phase
-from checks.roster import Roster
-from checks.tables import REC_BITS, Array, Int
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown, unpack
+from earwitness.checks.compiled import helper, kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.faultlog import NEVER, FaultLog, Window, overlaps
+from earwitness.checks.fold import FINDINGS, Described, End, Folding
+from earwitness.checks.health import LAG_BOUND_MS, lag_p99_ms
+from earwitness.checks.kinds import K_CONNECT, K_DISCONNECT, K_FAIL, K_INFO, K_INVOKE, K_OK, K_PHASE, K_PROBE, K_REQUEST
+from earwitness.checks.record import FaultKind, Flag, Phase
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import REC_BITS, Array, Int
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown, unpack
 
 DEPLOYMENT = (int(FaultKind.RESTART), int(FaultKind.REPLACE))
 OWN = int(Flag.OWN)

@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from checks.contract import Contract
-from checks.fold import FINDINGS, Described, End, Folding
-from checks.kinds import K_CALL
-from checks.record import Flag
-from checks.roster import Roster
-from checks.tables import Array
-from checks.verdict import Finding, Verdict
-from checks.world import View, World
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import FINDINGS, Described, End, Folding
+from earwitness.checks.kinds import K_CALL
+from earwitness.checks.record import Flag
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import Array
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World
 
 ANSWERED = int(Flag.ACCEPTED | Flag.REFUSED)
 CLOSED, OPEN, HALF = 1, 2, 3

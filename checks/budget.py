@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from checks.charges import NEVER, POSSIBLE
-from checks.contract import Contract
-from checks.record import NONE
-from checks.tables import Array
+from earwitness.checks.charges import NEVER, POSSIBLE
+from earwitness.checks.contract import Contract
+from earwitness.checks.record import NONE
+from earwitness.checks.tables import Array
 
 CLOCK_RATE = 1e-3
 """The limiter's clock and ours may run so far apart."""

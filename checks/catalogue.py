@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-from checks.accounts import SYNC, UNIQUE_ACCOUNT
-from checks.answered import ANSWERED
-from checks.answers import CONNECTION_SCOPE, FAILED_NO_EFFECT, SINGLE_COMPLETION
-from checks.attained import LOAD_ATTAINED
-from checks.authority import LIVE_AUTHORITY
-from checks.availability import AVAILABILITY
-from checks.breakers import BREAKERS
-from checks.causal import CAUSAL_ORDER
-from checks.creation import NO_CREATION
-from checks.delivered import DELIVERED_CHECK
-from checks.devices import CONVERGENCE, MONOTONIC_WRITES
-from checks.echoes import NO_ECHO
-from checks.fairness import FAIRNESS
-from checks.fifo import FIFO
-from checks.fold import Check
-from checks.forgery import FORGERY
-from checks.gaps import GAP_FREE
-from checks.health import CLOCK, EVIDENCE_WHOLE, NOT_VACUOUS, OWN_ORDER, RECORD_COMPLETE
-from checks.heard import IDENTITY, INTEGRITY, ISOLATION, NO_DUPLICATION
-from checks.keys import KEY_INTEGRITY
-from checks.limits import NEVER_LESS, NEVER_MORE
-from checks.liveness import LIVENESS_BOUND
-from checks.order import TOTAL_ORDER
-from checks.outages import OUTAGE
-from checks.presence import PRESENCE
-from checks.reads import MONOTONIC_READS, READ_YOUR_WRITES
-from checks.recent import RECENT_READS
-from checks.resume import RESUME_WITHOUT_GAP, SESSION_CONTINUITY, WATERMARK_HONESTY
-from checks.retry import RETRY_AFTER
-from checks.revoked import REVOKED
-from checks.runs import AGENT_STREAM
-from checks.single_use import REFRESH, SINGLE_USE
-from checks.sizes import SIZE_LIMIT
-from checks.soundness import STORY_SOUND
-from checks.stored import ONCE, STORED_CHECK
-from checks.truth import ROSTER_TRUTH
-from checks.unreceived import MISSES_NOTHING
-from checks.validity import DEADLINE, REVOCATION_BOUND
+from earwitness.checks.accounts import SYNC, UNIQUE_ACCOUNT
+from earwitness.checks.answered import ANSWERED
+from earwitness.checks.answers import CONNECTION_SCOPE, FAILED_NO_EFFECT, SINGLE_COMPLETION
+from earwitness.checks.attained import LOAD_ATTAINED
+from earwitness.checks.authority import LIVE_AUTHORITY
+from earwitness.checks.availability import AVAILABILITY
+from earwitness.checks.breakers import BREAKERS
+from earwitness.checks.causal import CAUSAL_ORDER
+from earwitness.checks.creation import NO_CREATION
+from earwitness.checks.delivered import DELIVERED_CHECK
+from earwitness.checks.devices import CONVERGENCE, MONOTONIC_WRITES
+from earwitness.checks.echoes import NO_ECHO
+from earwitness.checks.fairness import FAIRNESS
+from earwitness.checks.fifo import FIFO
+from earwitness.checks.fold import Check
+from earwitness.checks.forgery import FORGERY
+from earwitness.checks.gaps import GAP_FREE
+from earwitness.checks.health import CLOCK, EVIDENCE_WHOLE, NOT_VACUOUS, OWN_ORDER, RECORD_COMPLETE
+from earwitness.checks.heard import IDENTITY, INTEGRITY, ISOLATION, NO_DUPLICATION
+from earwitness.checks.keys import KEY_INTEGRITY
+from earwitness.checks.limits import NEVER_LESS, NEVER_MORE
+from earwitness.checks.liveness import LIVENESS_BOUND
+from earwitness.checks.order import TOTAL_ORDER
+from earwitness.checks.outages import OUTAGE
+from earwitness.checks.presence import PRESENCE
+from earwitness.checks.reads import MONOTONIC_READS, READ_YOUR_WRITES
+from earwitness.checks.recent import RECENT_READS
+from earwitness.checks.resume import RESUME_WITHOUT_GAP, SESSION_CONTINUITY, WATERMARK_HONESTY
+from earwitness.checks.retry import RETRY_AFTER
+from earwitness.checks.revoked import REVOKED
+from earwitness.checks.runs import AGENT_STREAM
+from earwitness.checks.single_use import REFRESH, SINGLE_USE
+from earwitness.checks.sizes import SIZE_LIMIT
+from earwitness.checks.soundness import STORY_SOUND
+from earwitness.checks.stored import ONCE, STORED_CHECK
+from earwitness.checks.truth import ROSTER_TRUTH
+from earwitness.checks.unreceived import MISSES_NOTHING
+from earwitness.checks.validity import DEADLINE, REVOCATION_BOUND
 
 ALL: tuple[Check, ...] = (
     RECORD_COMPLETE,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.contract import Contract
-from checks.fold import FINDINGS, Described, End, Folding, finding
-from checks.kinds import K_INVOKE
-from checks.roster import Roster
-from checks.tables import DISPUTED, NUMBERED, Array
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown
+from earwitness.checks.compiled import kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import FINDINGS, Described, End, Folding, finding
+from earwitness.checks.kinds import K_INVOKE
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import DISPUTED, NUMBERED, Array
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown
 
 UNKNOWN = np.iinfo(np.int64).max
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.kinds import K_FAIL, K_JOIN, K_OK, K_READ, K_REQUEST, K_REVOKE, K_SEEN, K_WRITE
-from checks.record import NOBODY, NONE, RECORD, SPOOFED, Kind, Place
-from checks.tables import ACKED, ATTEMPTS, INVOKED, PAGE_BITS, REC_BITS, Array, Int
-from checks.world import View, World, grown
+from earwitness.checks.compiled import kernel
+from earwitness.checks.kinds import K_FAIL, K_JOIN, K_OK, K_READ, K_REQUEST, K_REVOKE, K_SEEN, K_WRITE
+from earwitness.checks.record import NOBODY, NONE, RECORD, SPOOFED, Kind, Place
+from earwitness.checks.tables import ACKED, ATTEMPTS, INVOKED, PAGE_BITS, REC_BITS, Array, Int
+from earwitness.checks.world import View, World, grown
 
 K_PROBE, K_IDENTITY = int(Kind.PROBE), int(Kind.IDENTITY)
 OTHERS = (

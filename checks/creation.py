@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.contract import Contract
-from checks.fold import FINDINGS, MID, REC, WHAT, Described, End, Folding, X, Y, finding
-from checks.heard import note
-from checks.kinds import CORRUPT, K_DELIVER, K_INVOKE, K_STORED
-from checks.record import AGENT, NOBODY, Flag, Kind
-from checks.roster import Roster
-from checks.tables import COUNTER_MAX, DELIVERED, DISPUTED, INVOKED, MISPLACED, PAGE_BITS, REC_BITS, STORED, Array, Int
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown
+from earwitness.checks.compiled import kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import FINDINGS, MID, REC, WHAT, Described, End, Folding, X, Y, finding
+from earwitness.checks.heard import note
+from earwitness.checks.kinds import CORRUPT, K_DELIVER, K_INVOKE, K_STORED
+from earwitness.checks.record import AGENT, NOBODY, Flag, Kind
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import (
+    COUNTER_MAX,
+    DELIVERED,
+    DISPUTED,
+    INVOKED,
+    MISPLACED,
+    PAGE_BITS,
+    REC_BITS,
+    STORED,
+    Array,
+    Int,
+)
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown
 
 K_CONNECT = int(Kind.CONNECT)
 SPEAKING = 1 << K_INVOKE | 1 << K_CONNECT

@@ -6,15 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-from checks.contract import Contract
-from checks.fold import FINDINGS, Described, End, Folding
-from checks.kept import Kept
-from checks.record import CONTROL, NONE, Artefact, Flag, Kind
-from checks.roster import Roster
-from checks.tables import REC_BITS
-from checks.verdict import Finding, Verdict
-from checks.wall_clock import IN_FLIGHT_NS, NOT_JUDGED, WallClock
-from checks.world import View, World, unpack
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import FINDINGS, Described, End, Folding
+from earwitness.checks.kept import Kept
+from earwitness.checks.record import CONTROL, NONE, Artefact, Flag, Kind
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import REC_BITS
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.wall_clock import IN_FLIGHT_NS, NOT_JUDGED, WallClock
+from earwitness.checks.world import View, World, unpack
 
 Name: TypeAlias = tuple[int, int]
 """An artefact: client number of its owner, its number there."""

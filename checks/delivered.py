@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.contract import Contract
-from checks.duties import Duties
-from checks.fold import CLIENT, CONV, FINDINGS, MID, MID2, PENDING, REC, REC2, WHAT, Described, End, Folding, X, Y
-from checks.fold import finding as make_finding
-from checks.kinds import LISTENED
-from checks.roster import Roster
-from checks.tables import ACKED, HEARD, INVOKED, RENUMBERED, SPAN, SPAN_BITS, STORED, Array, Tables
-from checks.tables import heard as heard_page
-from checks.verdict import Finding, Verdict
-from checks.world import View, World
+from earwitness.checks.compiled import kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.duties import Duties
+from earwitness.checks.fold import (
+    CLIENT,
+    CONV,
+    FINDINGS,
+    MID,
+    MID2,
+    PENDING,
+    REC,
+    REC2,
+    WHAT,
+    Described,
+    End,
+    Folding,
+    X,
+    Y,
+)
+from earwitness.checks.fold import finding as make_finding
+from earwitness.checks.kinds import LISTENED
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import ACKED, HEARD, INVOKED, RENUMBERED, SPAN, SPAN_BITS, STORED, Array, Tables
+from earwitness.checks.tables import heard as heard_page
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World
 
 NEVER = np.iinfo(np.int64).max
 RECEIVING_NS = 2_000_000_000

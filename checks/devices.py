@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from checks.credentials import NEVER, SECOND, Together, rows_of
-from checks.fold import Described, End
-from checks.record import NOBODY, NONE, Kind, Phase, State
-from checks.standing import old_standings
-from checks.states import Change, Key, Look, Patience, Shared, members_gone, still_possible, unrecorded
-from checks.tables import REC_BITS
-from checks.world import World
+from earwitness.checks.credentials import NEVER, SECOND, Together, rows_of
+from earwitness.checks.fold import Described, End
+from earwitness.checks.record import NOBODY, NONE, Kind, Phase, State
+from earwitness.checks.standing import old_standings
+from earwitness.checks.states import Change, Key, Look, Patience, Shared, members_gone, still_possible, unrecorded
+from earwitness.checks.tables import REC_BITS
+from earwitness.checks.world import World
 
 SHARED = (State.READ_MARK, State.EDIT)
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.fold import End, JournalInfo
-from checks.record import Flag, Kind, Phase
-from checks.tables import REC_BITS, Array, Int
-from checks.world import View, grown
+from earwitness.checks.compiled import kernel
+from earwitness.checks.fold import End, JournalInfo
+from earwitness.checks.record import Flag, Kind, Phase
+from earwitness.checks.tables import REC_BITS, Array, Int
+from earwitness.checks.world import View, grown
 
 K_JOIN = int(Kind.JOIN)
 K_LEAVE = int(Kind.LEAVE)

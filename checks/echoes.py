@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.fold import MID, REC, Described, finding, invoked
-from checks.heard import PerRecord, note
-from checks.kinds import K_DELIVER, K_INVOKE
-from checks.tables import Array, Int
-from checks.verdict import Finding
-from checks.world import View, World
+from earwitness.checks.compiled import kernel
+from earwitness.checks.fold import MID, REC, Described, finding, invoked
+from earwitness.checks.heard import PerRecord, note
+from earwitness.checks.kinds import K_DELIVER, K_INVOKE
+from earwitness.checks.tables import Array, Int
+from earwitness.checks.verdict import Finding
+from earwitness.checks.world import View, World
 
 
 @kernel

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import helper, kernel
-from checks.contract import Contract
-from checks.fold import FINDINGS, PENDING, Described, End, Folding
-from checks.health import longest_lag_ns
-from checks.kinds import K_DELIVER, K_FAULT, K_JOIN, K_LEAVE, K_OK
-from checks.liveness import CONTINUED
-from checks.roster import Roster
-from checks.tables import ACKED, INVOKED, PAGE_BITS, REC_BITS, Array, Int
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown, unpack
+from earwitness.checks.compiled import helper, kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import FINDINGS, PENDING, Described, End, Folding
+from earwitness.checks.health import longest_lag_ns
+from earwitness.checks.kinds import K_DELIVER, K_FAULT, K_JOIN, K_LEAVE, K_OK
+from earwitness.checks.liveness import CONTINUED
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import ACKED, INVOKED, PAGE_BITS, REC_BITS, Array, Int
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown, unpack
 
 FINEST_BITS = 16
 OCTAVE = 8

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from checks.kinds import K_FAULT
-from checks.record import Flag
-from checks.tables import Array
-from checks.world import View
+from earwitness.checks.kinds import K_FAULT
+from earwitness.checks.record import Flag
+from earwitness.checks.tables import Array
+from earwitness.checks.world import View
 
 NEVER = int(np.iinfo(np.int64).max)
 OWN = int(Flag.OWN)

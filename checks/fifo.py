@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import helper, kernel
-from checks.contract import Contract
-from checks.fold import (
+from earwitness.checks.compiled import helper, kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import (
     CLIENT,
     CONV,
     MID,
@@ -23,10 +23,10 @@ from checks.fold import (
     finding,
     invoked,
 )
-from checks.kinds import K_DELIVER
-from checks.resolve import AGAIN_HERE
-from checks.roster import Roster
-from checks.tables import (
+from earwitness.checks.kinds import K_DELIVER
+from earwitness.checks.resolve import AGAIN_HERE
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import (
     PAGE,
     PAGE_BITS,
     REC_BITS,
@@ -41,8 +41,8 @@ from checks.tables import (
     find,
     put,
 )
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown
 
 UNORDERED = RETRIED | RENUMBERED
 ENTRY = np.dtype([("slot", "<i4"), ("mid", "<i4"), ("counter", "<u4"), ("index", "<u4")])

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from checks.contract import Contract
-from checks.record import Flag, Kind
-from checks.roster import Roster
-from checks.tables import Array
-from checks.verdict import Finding, Verdict, conclude
-from checks.world import View, World, unpack
+from earwitness.checks.contract import Contract
+from earwitness.checks.record import Flag, Kind
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import Array
+from earwitness.checks.verdict import Finding, Verdict, conclude
+from earwitness.checks.world import View, World, unpack
 
 FINDINGS = 8
 """How many findings a verdict keeps."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from checks.credentials import Request, Together, Token, credentials_of
-from checks.fold import Described, End
-from checks.wall_clock import WallClock, wall_clock_of
-from checks.world import World
+from earwitness.checks.credentials import Request, Together, Token, credentials_of
+from earwitness.checks.fold import Described, End
+from earwitness.checks.wall_clock import WallClock, wall_clock_of
+from earwitness.checks.world import World
 
 
 def holds_by_a_step(token: Token, until: int, clock: WallClock) -> bool:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import helper, kernel
-from checks.contract import Contract
-from checks.fold import FINDINGS, Described, End, Folding, finding
-from checks.kinds import K_DELIVER, K_REPLAY, LISTENED, MISROUTED
-from checks.record import Flag, Kind
-from checks.resolve import AGAIN_HERE
-from checks.roster import Roster
-from checks.tables import INVOKED, REC_BITS, Array, Int, Tables
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown
+from earwitness.checks.compiled import helper, kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import FINDINGS, Described, End, Folding, finding
+from earwitness.checks.kinds import K_DELIVER, K_REPLAY, LISTENED, MISROUTED
+from earwitness.checks.record import Flag, Kind
+from earwitness.checks.resolve import AGAIN_HERE
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import INVOKED, REC_BITS, Array, Int, Tables
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown
 
 K_JOIN = int(Kind.JOIN)
 K_LEAVE = int(Kind.LEAVE)

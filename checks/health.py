@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.contract import Contract
-from checks.fold import Described, End, Folding, JournalInfo, host_of
-from checks.kinds import K_FAIL, K_INFO, K_INVOKE, K_OK
-from checks.record import Flag, Kind, Phase
-from checks.roster import Roster
-from checks.tables import ACKED, DELIVERED, INVOKED, REC_BITS, Array, Int, Tables
-from checks.verdict import Outcome, Verdict
-from checks.wall_clock import Step, wall_clock_of
-from checks.world import View, World, grown
+from earwitness.checks.compiled import kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import Described, End, Folding, JournalInfo, host_of
+from earwitness.checks.kinds import K_FAIL, K_INFO, K_INVOKE, K_OK
+from earwitness.checks.record import Flag, Kind, Phase
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import ACKED, DELIVERED, INVOKED, REC_BITS, Array, Int, Tables
+from earwitness.checks.verdict import Outcome, Verdict
+from earwitness.checks.wall_clock import Step, wall_clock_of
+from earwitness.checks.world import View, World, grown
 
 K_FAULT = int(Kind.FAULT)
 ANSWERS = 1 << K_OK | 1 << K_FAIL | 1 << K_INFO

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from checks.compiled import helper, kernel
-from checks.contract import Contract
-from checks.fold import (
+from earwitness.checks.compiled import helper, kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import (
     CLIENT,
     CONV,
     FINDINGS,
@@ -26,7 +26,7 @@ from checks.fold import (
     finding,
     invoked,
 )
-from checks.kinds import (
+from earwitness.checks.kinds import (
     CONTENT,
     CORRUPT,
     HEARD_OR_READ,
@@ -41,12 +41,12 @@ from checks.kinds import (
     PUSHED,
     UNTRUSTED,
 )
-from checks.record import Kind
-from checks.resolve import AGAIN_HERE, AGAIN_ON_DEVICE
-from checks.roster import Roster
-from checks.tables import INVOKED, REC_BITS, RETRIED, Array, Int, Tables, subscription
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown
+from earwitness.checks.record import Kind
+from earwitness.checks.resolve import AGAIN_HERE, AGAIN_ON_DEVICE
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import INVOKED, REC_BITS, RETRIED, Array, Int, Tables, subscription
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown
 
 K_IDENTITY = int(Kind.IDENTITY)
 STRANGER = -2

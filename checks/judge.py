@@ -8,13 +8,13 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
-from checks.catalogue import ALL
-from checks.contract import Contract
-from checks.fold import Check, End, Fold, JournalInfo
-from checks.roster import Roster
-from checks.tables import Array
-from checks.verdict import Outcome, Verdict
-from checks.world import CHUNK, View, World
+from earwitness.checks.catalogue import ALL
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import Check, End, Fold, JournalInfo
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import Array
+from earwitness.checks.verdict import Outcome, Verdict
+from earwitness.checks.world import CHUNK, View, World
 
 T = TypeVar("T")
 NO_FACTS: Mapping[str, Any] = MappingProxyType({})

@@ -7,8 +7,8 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from checks.record import RECORD, Kind
-from checks.tables import REC_BITS, Array
+from earwitness.checks.record import RECORD, Kind
+from earwitness.checks.tables import REC_BITS, Array
 
 T = TypeVar("T")
 RARE = (

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.budget import Budget
-from checks.charges import CERTAIN, DISGUISED, REFUSED
-from checks.fold import Described
-from checks.limits import Budgeted, device_of, overspent, plain, promises_budget, refusals, widest
-from checks.tables import Array
-from checks.verdict import Finding, Verdict
-from checks.world import unpack
+from earwitness.checks.budget import Budget
+from earwitness.checks.charges import CERTAIN, DISGUISED, REFUSED
+from earwitness.checks.fold import Described
+from earwitness.checks.limits import Budgeted, device_of, overspent, plain, promises_budget, refusals, widest
+from earwitness.checks.tables import Array
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import unpack
 
 
 class KeyIntegrity(Budgeted):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from checks.record import Flag, Kind
+from earwitness.checks.record import Flag, Kind
 
 K_INVOKE = int(Kind.INVOKE)
 K_OK = int(Kind.OK)

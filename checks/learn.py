@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from checks.compiled import helper
-from checks.kinds import K_DELIVER, K_FAIL, K_INFO, K_INVOKE, K_OK, K_REPLAY, K_STORED
-from checks.tables import (
+from earwitness.checks.compiled import helper
+from earwitness.checks.kinds import K_DELIVER, K_FAIL, K_INFO, K_INVOKE, K_OK, K_REPLAY, K_STORED
+from earwitness.checks.tables import (
     ACKED,
     ATTEMPTS,
     DELIVERED,

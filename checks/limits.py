@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from checks.budget import Budget, Uses
-from checks.charges import CERTAIN, DISGUISED, POSSIBLE, REFUSED, ledger_of
-from checks.contract import Contract
-from checks.fold import FINDINGS, PENDING, Described, End, Folding
-from checks.roster import Roster
-from checks.tables import Array
-from checks.verdict import Finding, Verdict
-from checks.wall_clock import NEVER, NOT_JUDGED, Step, wall_clock_of
-from checks.world import View, World, unpack
+from earwitness.checks.budget import Budget, Uses
+from earwitness.checks.charges import CERTAIN, DISGUISED, POSSIBLE, REFUSED, ledger_of
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import FINDINGS, PENDING, Described, End, Folding
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import Array
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.wall_clock import NEVER, NOT_JUDGED, Step, wall_clock_of
+from earwitness.checks.world import View, World, unpack
 
 MS = 1_000_000
 LACKS_CHARGES = "a part of the record is missing, and with it perhaps what {} refusals were charged for"

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import helper, kernel
-from checks.contract import Contract
-from checks.duties import Duties
-from checks.faultlog import FaultLog, overlaps
-from checks.fold import FINDINGS, LACKS_FAULTS, Described, End, Folding, finding
-from checks.health import LAG_BOUND_MS, lag_p99_ms, longest_lag_ns
-from checks.kinds import K_JOIN, K_LEAVE, K_OK, K_PHASE, LISTENED
-from checks.missed import Resumed, missed_by_slot
-from checks.record import Flag, Phase
-from checks.resolve import HEARD_BEFORE
-from checks.roster import Roster
-from checks.tables import INVOKED, REC_BITS, Array, Int
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown
+from earwitness.checks.compiled import helper, kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.duties import Duties
+from earwitness.checks.faultlog import FaultLog, overlaps
+from earwitness.checks.fold import FINDINGS, LACKS_FAULTS, Described, End, Folding, finding
+from earwitness.checks.health import LAG_BOUND_MS, lag_p99_ms, longest_lag_ns
+from earwitness.checks.kinds import K_JOIN, K_LEAVE, K_OK, K_PHASE, LISTENED
+from earwitness.checks.missed import Resumed, missed_by_slot
+from earwitness.checks.record import Flag, Phase
+from earwitness.checks.resolve import HEARD_BEFORE
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import INVOKED, REC_BITS, Array, Int
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown
 
 NEVER = np.iinfo(np.int64).max
 CONTINUED = int(Flag.CONTINUED)

@@ -13,22 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from checks.compiled import helper, kernel
-from checks.fold import FINDINGS
-from checks.kinds import LISTENED
-from checks.resolve import HEARD_BEFORE
-from checks.tables import (
-    REC_BITS,
-    SPAN,
-    SPAN_BITS,
-    TAG_SLOT_PAGE,
-    Array,
-    Int,
-    Tables,
-    find,
-    heard,
-)
-from checks.world import View, World, grown
+from earwitness.checks.compiled import helper, kernel
+from earwitness.checks.fold import FINDINGS
+from earwitness.checks.kinds import LISTENED
+from earwitness.checks.resolve import HEARD_BEFORE
+from earwitness.checks.tables import REC_BITS, SPAN, SPAN_BITS, TAG_SLOT_PAGE, Array, Int, Tables, find, heard
+from earwitness.checks.world import View, World, grown
 
 MISSED = np.dtype([("slot", "<i8"), ("mid", "<i8"), ("rec", "<i8")])
 """rec: the record of a delivery that came after the deadline on a later connection, 0: none came."""

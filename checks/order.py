@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.contract import Contract
-from checks.fold import Described, End, Folding, finding
-from checks.kinds import K_DELIVER
-from checks.precedence import cycles
-from checks.resolve import AGAIN_HERE
-from checks.roster import Roster
-from checks.tables import REC_BITS, Array, Int, place
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown
+from earwitness.checks.compiled import kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import Described, End, Folding, finding
+from earwitness.checks.kinds import K_DELIVER
+from earwitness.checks.precedence import cycles
+from earwitness.checks.resolve import AGAIN_HERE
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import REC_BITS, Array, Int, place
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown
 
 EDGE = np.dtype([("before", "<i4"), ("after", "<i4"), ("before_rec", "<i8"), ("after_rec", "<i8")])
 LAST = np.dtype([("mid", "<i4"), ("rec", "<i8")])

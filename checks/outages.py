@@ -6,19 +6,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from checks.contract import Contract
-from checks.credentials import Credentials, credentials_of
-from checks.faultlog import FaultLog, Window
-from checks.fold import FINDINGS, LACKS_FAULTS, Described, End, Folding
-from checks.forgery import holds_by_a_step
-from checks.health import LAG_BOUND_MS, lag_p99_ms
-from checks.kinds import K_DISCONNECT, K_REQUEST, K_WRITE
-from checks.record import CONTROL, NONE, Artefact, Flag, Place, State
-from checks.roster import Roster
-from checks.tables import Array
-from checks.verdict import Finding, Verdict
-from checks.wall_clock import NEVER, NOT_JUDGED, WallClock, wall_clock_of
-from checks.world import View, World
+from earwitness.checks.contract import Contract
+from earwitness.checks.credentials import Credentials, credentials_of
+from earwitness.checks.faultlog import FaultLog, Window
+from earwitness.checks.fold import FINDINGS, LACKS_FAULTS, Described, End, Folding
+from earwitness.checks.forgery import holds_by_a_step
+from earwitness.checks.health import LAG_BOUND_MS, lag_p99_ms
+from earwitness.checks.kinds import K_DISCONNECT, K_REQUEST, K_WRITE
+from earwitness.checks.record import CONTROL, NONE, Artefact, Flag, Place, State
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import Array
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.wall_clock import NEVER, NOT_JUDGED, WallClock, wall_clock_of
+from earwitness.checks.world import View, World
 
 JUDGED = np.zeros(256, bool)
 JUDGED[[K_DISCONNECT, K_REQUEST, K_WRITE]] = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from checks.verdict import Outcome, Verdict
+from earwitness.checks.verdict import Outcome, Verdict
 
 
 def outcome_of_run(verdicts: Sequence[Verdict], judged_by: Collection[str] | None) -> tuple[Outcome, str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.fold import Suspects
-from checks.kinds import CORRUPT, K_READ
-from checks.record import NOBODY, page_digest
-from checks.tables import REC_BITS, Array
-from checks.world import View
+from earwitness.checks.fold import Suspects
+from earwitness.checks.kinds import CORRUPT, K_READ
+from earwitness.checks.record import NOBODY, page_digest
+from earwitness.checks.tables import REC_BITS, Array
+from earwitness.checks.world import View
 
 HOLE, REPEATED, ORDER, DIGEST = range(1, 5)
 """Faults of a page. DIGEST: the platform's own digest of the page does not fit its rows."""

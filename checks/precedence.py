@@ -6,8 +6,8 @@ from collections import deque
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.tables import Array
+from earwitness.checks.compiled import kernel
+from earwitness.checks.tables import Array
 
 
 @kernel

@@ -6,13 +6,13 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
-from checks.credentials import NEVER, SECOND, Together, rows_of
-from checks.fold import Described, End
-from checks.health import longest_lag_ns
-from checks.record import FaultKind, Flag, Kind, Phase, Place
-from checks.states import members_gone
-from checks.tables import REC_BITS
-from checks.world import World
+from earwitness.checks.credentials import NEVER, SECOND, Together, rows_of
+from earwitness.checks.fold import Described, End
+from earwitness.checks.health import longest_lag_ns
+from earwitness.checks.record import FaultKind, Flag, Kind, Phase, Place
+from earwitness.checks.states import members_gone
+from earwitness.checks.tables import REC_BITS
+from earwitness.checks.world import World
 
 NOTICED_SOONER = 4
 """A device writes down its own coming or going this part of the bound later than others are told, at most."""

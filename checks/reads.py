@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import helper, kernel
-from checks.contract import Contract
-from checks.fold import REC, REC2, WHAT, Described, X, Y, finding
-from checks.heard import PerRecord, note
-from checks.kinds import K_DELIVER, K_OK, K_READ, MISROUTED, UNTRUSTED
-from checks.pages import DIGEST, HOLE, ORDER, REPEATED, Pages
-from checks.roster import Roster
-from checks.tables import REC_BITS, Array, Int
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown
+from earwitness.checks.compiled import helper, kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import REC, REC2, WHAT, Described, X, Y, finding
+from earwitness.checks.heard import PerRecord, note
+from earwitness.checks.kinds import K_DELIVER, K_OK, K_READ, MISROUTED, UNTRUSTED
+from earwitness.checks.pages import DIGEST, HOLE, ORDER, REPEATED, Pages
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import REC_BITS, Array, Int
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown
 
 STEPS = 16
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.contract import Contract
-from checks.fold import FINDINGS, PENDING, Described, End, Folding, finding
-from checks.kinds import K_OK, K_READ
-from checks.roster import Roster
-from checks.tables import REC_BITS, Array, Int
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown
+from earwitness.checks.compiled import kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import FINDINGS, PENDING, Described, End, Folding, finding
+from earwitness.checks.kinds import K_OK, K_READ
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import REC_BITS, Array, Int
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown
 
 ACKED = np.dtype([("t", "<i8"), ("seq", "<i8"), ("rec", "<i8")])
 """The first acknowledgement of a message that states a number. t + 1; 0: none."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from checks.compiled import helper, kernel
-from checks.kinds import (
+from earwitness.checks.compiled import helper, kernel
+from earwitness.checks.kinds import (
     ANSWERS,
     CONTENT,
     K_DELIVER,
@@ -21,9 +21,9 @@ from checks.kinds import (
     OF_MESSAGES,
     UNTRUSTED,
 )
-from checks.learn import learn, learn_content, learn_sequence
-from checks.record import CONN_MAX
-from checks.tables import (
+from earwitness.checks.learn import learn, learn_content, learn_sequence
+from earwitness.checks.record import CONN_MAX
+from earwitness.checks.tables import (
     COUNTER_MAX,
     DISPUTED,
     MISPLACED,

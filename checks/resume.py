@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.contract import Contract
-from checks.fold import REC, REC2, WHAT, Described, X, Y, finding
-from checks.gaps import CONTINUED, K_JOIN, K_LEAVE
-from checks.heard import PerRecord, note
-from checks.kinds import K_DELIVER, LISTENED, MISROUTED, UNTRUSTED
-from checks.record import Flag
-from checks.resolve import HEARD_BEFORE
-from checks.roster import Roster
-from checks.tables import REC_BITS, Array, Int
-from checks.verdict import Finding
-from checks.world import View, World, grown
+from earwitness.checks.compiled import kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import REC, REC2, WHAT, Described, X, Y, finding
+from earwitness.checks.gaps import CONTINUED, K_JOIN, K_LEAVE
+from earwitness.checks.heard import PerRecord, note
+from earwitness.checks.kinds import K_DELIVER, LISTENED, MISROUTED, UNTRUSTED
+from earwitness.checks.record import Flag
+from earwitness.checks.resolve import HEARD_BEFORE
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import REC_BITS, Array, Int
+from earwitness.checks.verdict import Finding
+from earwitness.checks.world import View, World, grown
 
 MARK = np.dtype([("seq", "<i8"), ("rec", "<i8"), ("asked", "<i8")])
 """Of one slot: the number told on joining, and that record; no record: nothing to keep to. asked: behind which number

@@ -6,15 +6,15 @@ import math
 
 import numpy as np
 
-from checks.budget import CLOCK_RATE, Budget, Uses
-from checks.charges import CERTAIN, NEVER, POSSIBLE, REFUSED, STATES
-from checks.contract import Contract
-from checks.fold import FINDINGS, Described
-from checks.limits import Budgeted, device_of
-from checks.record import NONE
-from checks.tables import Array
-from checks.verdict import Finding, Verdict
-from checks.world import unpack
+from earwitness.checks.budget import CLOCK_RATE, Budget, Uses
+from earwitness.checks.charges import CERTAIN, NEVER, POSSIBLE, REFUSED, STATES
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import FINDINGS, Described
+from earwitness.checks.limits import Budgeted, device_of
+from earwitness.checks.record import NONE
+from earwitness.checks.tables import Array
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import unpack
 
 SLACK_MS = 2
 """Retry-After and the times of sending are rounded."""

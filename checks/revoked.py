@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.contract import Contract
-from checks.faultlog import FaultLog, overlaps
-from checks.fold import FINDINGS, PENDING, Described, End, Folding, finding
-from checks.health import longest_lag_ns
-from checks.kinds import K_DELIVER, K_JOIN, K_KICK, PUSHED
-from checks.roster import Roster
-from checks.tables import INVOKED, REC_BITS, SPAN, SPAN_BITS, Array, Int, Tables, heard
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown
+from earwitness.checks.compiled import kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.faultlog import FaultLog, overlaps
+from earwitness.checks.fold import FINDINGS, PENDING, Described, End, Folding, finding
+from earwitness.checks.health import longest_lag_ns
+from earwitness.checks.kinds import K_DELIVER, K_JOIN, K_KICK, PUSHED
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import INVOKED, REC_BITS, SPAN, SPAN_BITS, Array, Int, Tables, heard
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown
 
 NEVER = np.iinfo(np.int64).max
 CHANGE = np.dtype([("sub", "<i4"), ("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("kick", "u1")])

@@ -6,17 +6,17 @@ from itertools import pairwise
 
 import numpy as np
 
-from checks.compiled import helper, kernel
-from checks.contract import Contract
-from checks.duties import Duties
-from checks.fold import FINDINGS, Described, End, Folding, finding
-from checks.gaps import CONTINUED
-from checks.kinds import CORRUPT, K_INVOKE, K_JOIN, K_LEAVE, K_RUN, K_STORED
-from checks.record import AGENT
-from checks.roster import Roster
-from checks.tables import REC_BITS, Array, Int, place
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown
+from earwitness.checks.compiled import helper, kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.duties import Duties
+from earwitness.checks.fold import FINDINGS, Described, End, Folding, finding
+from earwitness.checks.gaps import CONTINUED
+from earwitness.checks.kinds import CORRUPT, K_INVOKE, K_JOIN, K_LEAVE, K_RUN, K_STORED
+from earwitness.checks.record import AGENT
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import REC_BITS, Array, Int, place
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown
 
 NEVER = np.iinfo(np.int64).max
 STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR = range(1, 8)

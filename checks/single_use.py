@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from checks.credentials import ONE_USE, SECOND, Credentials, Name, Request, Together, Token, credentials_of
-from checks.fold import Described, End
-from checks.record import NONE, Artefact, Kind, State
-from checks.wall_clock import IN_FLIGHT_NS, WallClock, wall_clock_of
-from checks.world import World
+from earwitness.checks.credentials import ONE_USE, SECOND, Credentials, Name, Request, Together, Token, credentials_of
+from earwitness.checks.fold import Described, End
+from earwitness.checks.record import NONE, Artefact, Kind, State
+from earwitness.checks.wall_clock import IN_FLIGHT_NS, WallClock, wall_clock_of
+from earwitness.checks.world import World
 
 
 class Uses(Together):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.contract import Contract
-from checks.fold import FINDINGS, PENDING, Described, End, Folding, finding, invoked
-from checks.kinds import K_FAIL
-from checks.roster import Roster
-from checks.tables import ACKED, INVOKED, REC_BITS, Array
-from checks.verdict import Verdict
-from checks.world import View, World
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import FINDINGS, PENDING, Described, End, Folding, finding, invoked
+from earwitness.checks.kinds import K_FAIL
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import ACKED, INVOKED, REC_BITS, Array
+from earwitness.checks.verdict import Verdict
+from earwitness.checks.world import View, World
 
 TOO_LONG = 413
 NEAR = 0.9

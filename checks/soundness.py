@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from checks.fold import Described, End
-from checks.health import Health
-from checks.verdict import Verdict
+from earwitness.checks.fold import Described, End
+from earwitness.checks.health import Health
+from earwitness.checks.verdict import Verdict
 
 NAMED = 3
 """So many different errors are named in the sentence."""

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeVar
 
-from checks.fold import End
-from checks.record import NONE, State
-from checks.states import Change, Key, Look, Patience, Shared, still_possible, unrecorded
-from checks.world import World
+from earwitness.checks.fold import End
+from earwitness.checks.record import NONE, State
+from earwitness.checks.states import Change, Key, Look, Patience, Shared, still_possible, unrecorded
+from earwitness.checks.world import World
 
 STANDING = (State.MEMBERSHIP, State.PERMISSIONS, State.TITLE)
 T = TypeVar("T", Change, Look)

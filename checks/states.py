@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple, TypeAlias
 
-from checks.credentials import NEVER, rows_of
-from checks.fold import End
-from checks.record import Flag, Kind, State
-from checks.tables import REC_BITS
-from checks.world import World
+from earwitness.checks.credentials import NEVER, rows_of
+from earwitness.checks.fold import End
+from earwitness.checks.record import Flag, Kind, State
+from earwitness.checks.tables import REC_BITS
+from earwitness.checks.world import World
 
 Key: TypeAlias = tuple[int, ...]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.fold import FINDINGS, PENDING, Described, End, Folding, finding
-from checks.tables import ACKED, NUMBERED, RETRIED, STORED, Array
-from checks.verdict import Verdict
-from checks.world import View, World
+from earwitness.checks.fold import FINDINGS, PENDING, Described, End, Folding, finding
+from earwitness.checks.tables import ACKED, NUMBERED, RETRIED, STORED, Array
+from earwitness.checks.verdict import Verdict
+from earwitness.checks.world import View, World
 
 
 class Stored(Folding):

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from checks.compiled import helper, kernel
+from earwitness.checks.compiled import helper, kernel
 
 Array: TypeAlias = NDArray[Any]
 Int: TypeAlias = Any

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.kinds import K_DELIVER
-from checks.record import Kind
-from checks.roster import Roster
-from checks.tables import INVOKED, REC_BITS, Array, Int
-from checks.world import View
+from earwitness.checks.compiled import kernel
+from earwitness.checks.kinds import K_DELIVER
+from earwitness.checks.record import Kind
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import INVOKED, REC_BITS, Array, Int
+from earwitness.checks.world import View
 
 
 @kernel

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 
-from checks.fold import Described, End
-from checks.health import Health
-from checks.roster import Origin, Roster
-from checks.verdict import Verdict
-from checks.world import World
+from earwitness.checks.fold import Described, End
+from earwitness.checks.health import Health
+from earwitness.checks.roster import Origin, Roster
+from earwitness.checks.verdict import Verdict
+from earwitness.checks.world import World
 
 DOUBTS: Mapping[str, str] = {
     Origin.LATE: "the roster was stated after records had been written",

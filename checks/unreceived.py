@@ -9,19 +9,34 @@ from __future__ import annotations
 
 import numpy as np
 
-from checks.compiled import kernel
-from checks.contract import Contract
-from checks.delivered import RECEIVING_NS, by_conversation, latest_by_device, latest_step, unread
-from checks.duties import CONTINUED, NEVER, Duties
-from checks.fold import CLIENT, CONV, FINDINGS, MID, MID2, PENDING, REC, REC2, WHAT, Described, End, Folding, X, Y
-from checks.fold import finding as make_finding
-from checks.kinds import CORRUPT, K_JOIN, K_LEAVE, K_READ
-from checks.pages import fault_of
-from checks.record import NOBODY, Flag, Kind
-from checks.roster import Roster
-from checks.tables import SPAN, SPAN_BITS, Array, Tables, heard
-from checks.verdict import Finding, Verdict
-from checks.world import View, World, grown
+from earwitness.checks.compiled import kernel
+from earwitness.checks.contract import Contract
+from earwitness.checks.delivered import RECEIVING_NS, by_conversation, latest_by_device, latest_step, unread
+from earwitness.checks.duties import CONTINUED, NEVER, Duties
+from earwitness.checks.fold import (
+    CLIENT,
+    CONV,
+    FINDINGS,
+    MID,
+    MID2,
+    PENDING,
+    REC,
+    REC2,
+    WHAT,
+    Described,
+    End,
+    Folding,
+    X,
+    Y,
+)
+from earwitness.checks.fold import finding as make_finding
+from earwitness.checks.kinds import CORRUPT, K_JOIN, K_LEAVE, K_READ
+from earwitness.checks.pages import fault_of
+from earwitness.checks.record import NOBODY, Flag, Kind
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import SPAN, SPAN_BITS, Array, Tables, heard
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.world import View, World, grown
 
 REFUSED = int(Flag.REFUSED)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from checks.credentials import ONE_USE, SECOND, Request, Revocation, Together, Token, credentials_of
-from checks.fold import Described, End
-from checks.record import NONE
-from checks.wall_clock import forgets, wall_clock_of
-from checks.world import World
+from earwitness.checks.credentials import ONE_USE, SECOND, Request, Revocation, Together, Token, credentials_of
+from earwitness.checks.fold import Described, End
+from earwitness.checks.record import NONE
+from earwitness.checks.wall_clock import forgets, wall_clock_of
+from earwitness.checks.world import World
 
 
 def proven(token: Token, request: Request, requests: Sequence[Request]) -> bool:

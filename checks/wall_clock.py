@@ -15,10 +15,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from checks.kept import Kept
-from checks.record import Flag, Kind, Phase
-from checks.tables import REC_BITS
-from checks.world import World
+from earwitness.checks.kept import Kept
+from earwitness.checks.record import Flag, Kind, Phase
+from earwitness.checks.tables import REC_BITS
+from earwitness.checks.world import World
 
 NEVER = 1 << 62
 IN_FLIGHT_NS = 1_000_000_000

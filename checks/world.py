@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from checks.kept import Kept
-from checks.record import FOREIGN
-from checks.resolve import resolve
-from checks.roster import Roster
-from checks.tables import (
+from earwitness.checks.kept import Kept
+from earwitness.checks.record import FOREIGN
+from earwitness.checks.resolve import resolve
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import (
     CONN,
     MESSAGE,
     PAGE,
@@ -56,12 +56,12 @@ class View:
 
     journal: int
     records: Array  # RECORD
-    rare: Array  # RECORD: those of kinds in checks.kept.RARE
+    rare: Array  # RECORD: those of kinds in earwitness.checks.kept.RARE
     mid: Array  # i4
     sub: Array  # i4
     slot: Array  # i4
     conn: Array  # i4
-    seen: Array  # u1, see checks.resolve
+    seen: Array  # u1, see earwitness.checks.resolve
     world: World
 
 

@@ -11,22 +11,25 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from harness.errors import EarwitnessError, Exit
-from harness.progress import say, write_anything
+from earwitness.harness.errors import EarwitnessError, Exit
+from earwitness.harness.progress import say, write_anything
 
 RUN = "run"
 """This verb passes its options on to Locust, and so parses none of them here."""
 VERBS = {
-    RUN: ("harness.load.command", "run a story under load and judge it (Locust with all its options)"),
-    "up": ("harness.platform.up", "start the whole platform in the foreground and print its endpoints"),
-    "check": ("harness.report.check", "judge a run directory again"),
-    "verify": ("harness.record.verify", "say whether the evidence of a run is whole"),
-    "compare": ("harness.report.compare", "say whether one run is slower than another, beyond noise"),
-    "probe": ("harness.target.probe", "run two users against a target file and say what can be judged"),
-    "defects": ("harness.report.defects", "list the platform's defects; with --matrix show that they are found"),
-    "export": ("harness.record.transfer_out", "write a run's history as Parquet or JSON lines"),
-    "clean": ("harness.report.clean", "list and remove what runs left behind on disk"),
-    "import": ("harness.record.transfer_in", "make a run directory of a history recorded by any client"),
+    RUN: ("earwitness.harness.load.command", "run a story under load and judge it (Locust with all its options)"),
+    "up": ("earwitness.harness.platform.up", "start the whole platform in the foreground and print its endpoints"),
+    "check": ("earwitness.harness.report.check", "judge a run directory again"),
+    "verify": ("earwitness.harness.record.verify", "say whether the evidence of a run is whole"),
+    "compare": ("earwitness.harness.report.compare", "say whether one run is slower than another, beyond noise"),
+    "probe": ("earwitness.harness.target.probe", "run two users against a target file and say what can be judged"),
+    "defects": (
+        "earwitness.harness.report.defects",
+        "list the platform's defects; with --matrix show that they are found",
+    ),
+    "export": ("earwitness.harness.record.transfer_out", "write a run's history as Parquet or JSON lines"),
+    "clean": ("earwitness.harness.report.clean", "list and remove what runs left behind on disk"),
+    "import": ("earwitness.harness.record.transfer_in", "make a run directory of a history recorded by any client"),
 }
 
 EPILOG = """exit codes: 0 PASS, 1 FAIL (a promise was broken), 2 could not run, 3 UNKNOWN (too little was seen),

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import SettingsError
+from earwitness.harness.errors import SettingsError
 
 NUMBER_MOST = 1e15
 """More than anybody means who writes a number into a file."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.described import Faults, Table, near, read_toml, whole_number
+from earwitness.harness.described import Faults, Table, near, read_toml, whole_number
 
 DEFAULT_FILE = "earwitness.toml"
 ENV_PREFIX = "EARWITNESS_"

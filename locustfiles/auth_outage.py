@@ -7,7 +7,7 @@ open, try and close as they promise (I40). What nobody can judge meanwhile is no
 
 from locust import task
 
-from harness.load import Visitor, story
+from earwitness import Visitor, story
 
 SMALL, LARGE = 0, 1
 

@@ -7,7 +7,7 @@ fault. What is said is judged as ever (I1, I2, I5a, I5b, I6, I12). For a load th
 
 from locust import task
 
-from harness.load import ChatUser, story
+from earwitness import ChatUser, story
 
 SMALL, MIDDLE = 0, 1
 

@@ -9,7 +9,7 @@ still the same person's (I15, I32); messages are stored (I5a) and heard (I5b) on
 
 from locust import task
 
-from harness.load import Asking, Reading, Returning, story
+from earwitness import Asking, Reading, Returning, story
 
 SMALL, MIDDLE = 0, 1
 

@@ -10,7 +10,7 @@ or reordered (I1, I5a, I5b, I6).
 
 from locust import task
 
-from harness.load import Attacker, story
+from earwitness import Attacker, story
 
 SMALL, MIDDLE = 0, 1
 

@@ -10,7 +10,7 @@ nobody else (I12), from whom they are (I15).
 
 from locust import task
 
-from harness.load import Device, story
+from earwitness import Device, story
 
 TABS, LEAVE_S, AWAY_S = 5, 4.0, 13.0
 

@@ -7,7 +7,7 @@ for who they are (I15).
 
 from locust import task
 
-from harness.load import Racer, story
+from earwitness import Racer, story
 
 story(__file__, judged_by="I5a I5b I12 I15 I33 I41 I42".split(), rooms=(5, 10))
 

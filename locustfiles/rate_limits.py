@@ -8,7 +8,7 @@ is lost (I1, I5a, I5b) and nobody is starved (I26); how the others fared is in t
 
 from locust import task
 
-from harness.load import ChatUser, Flooder, story
+from earwitness import ChatUser, Flooder, story
 
 BUDGET = {"rate_per_s": 20, "rate_burst": 1000}
 CALM_S, SMALL, MIDDLE = 5.0, 0, 1

@@ -7,7 +7,7 @@ is lost (I5a), no number is given twice (I2), nothing is missed (I4, I5b, I20) o
 
 from locust import task
 
-from harness.load import ChatUser, story
+from earwitness import ChatUser, story
 
 SMALL, LARGE = 0, 1
 

@@ -7,7 +7,7 @@ memory and waiting times: their slope an hour, with its interval, after a fifth 
 
 from locust import task
 
-from harness.load import ChatUser, story
+from earwitness import ChatUser, story
 
 SMALL, MIDDLE = 0, 1
 

@@ -8,7 +8,7 @@ are untouched (I5a, I5b).
 
 from locust import task
 
-from harness.load import AccountUser, Removing, story
+from earwitness import AccountUser, Removing, story
 
 DEVICES, FORGETTING_S, OUT_S = 2, 9.0, 3.0
 

@@ -12,7 +12,7 @@ too, and some go by HTTP between two by socket.
 
 from locust import task
 
-from harness.load import ChatUser, story
+from earwitness import ChatUser, story
 
 SMALL, MIDDLE, LARGE = 0, 1, 2
 

@@ -11,7 +11,7 @@ everybody (I5b), in order (I1, I2), by nobody else (I12); nothing else is heard 
 
 from locust import task
 
-from harness.load import Cutting, story
+from earwitness import Cutting, story
 
 SMALL, MIDDLE = 0, 1
 

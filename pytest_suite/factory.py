@@ -15,8 +15,8 @@ import httpx
 import jwt
 import pytest
 
-from harness.client.flow import Browser, HttpResponse, run_flow_async
-from harness.target.forgery import Forger, read_key
+from earwitness.harness.client.flow import Browser, HttpResponse, run_flow_async
+from earwitness.harness.target.forgery import Forger, read_key
 from pytest_suite.chat import Socket, Way, open_socket
 from pytest_suite.under_test import UnderTest
 

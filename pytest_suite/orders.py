@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.report.listing import Defect
+from earwitness.harness.report.listing import Defect
 
 HERE = Path(__file__).resolve().parent
 MARKER = "fails_with"

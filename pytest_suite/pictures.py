@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from harness.platform.launch import launch
+from earwitness.harness.platform.launch import launch
 from pytest_suite import browser as b
 from pytest_suite.factory import Factory, User
 from pytest_suite.under_test import UnderTest, new_tag

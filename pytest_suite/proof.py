@@ -19,11 +19,11 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from harness.errors import Exit
-from harness.platform.tether import module_environment
-from harness.report.listing import all_defects
-from harness.report.published import publish
-from harness.report.truth import GroundTruth
+from earwitness.harness.errors import Exit
+from earwitness.harness.platform.tether import module_environment
+from earwitness.harness.report.listing import all_defects
+from earwitness.harness.report.published import publish
+from earwitness.harness.report.truth import GroundTruth
 from pytest_suite.orders import HERE, collect, faults, orders_of
 from pytest_suite.proof_table import HEALTHY, Findings, Row, table
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.report.listing import Defect
+from earwitness.harness.report.listing import Defect
 from pytest_suite.orders import Order
 
 HEALTHY = "no defect"

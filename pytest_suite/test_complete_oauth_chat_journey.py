@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from harness.client.flow import Browser, run_flow_async
+from earwitness.harness.client.flow import Browser, run_flow_async
 from pytest_suite.chat import Socket, open_socket
 from pytest_suite.factory import Databases, Factory, User, eventually
 from pytest_suite.under_test import UnderTest

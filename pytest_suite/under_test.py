@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from harness.errors import PlatformError
-from harness.platform.control import ControlClient
-from harness.platform.launch import Platform, offered
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.control import ControlClient
+from earwitness.harness.platform.launch import Platform, offered
 
 NEEDED = ("edge", "auth", "frontend", "provider")
 KEEP_START_S = 180.0
@@ -133,7 +133,7 @@ def start_and_keep() -> dict[str, Any]:
     """`earwitness up` as a process of its own, which outlives this session and offers itself to the next one."""
     environment = {key: value for key, value in os.environ.items() if key != "EARWITNESS_PLATFORM"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", "up", "--json"],
+        [sys.executable, "-m", "earwitness.harness.cli", "up", "--json"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         env=environment,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from checks.record import NONE, Kind
-from harness.client.aio import AsyncConnection, Refused
-from harness.client.flow import run_flow_async
-from harness.client.session import ChatSession
-from harness.target.protocol import Credentials, Person, Room
+from earwitness.checks.record import NONE, Kind
+from earwitness.harness.client.aio import AsyncConnection, Refused
+from earwitness.harness.client.flow import run_flow_async
+from earwitness.harness.client.session import ChatSession
+from earwitness.harness.target.protocol import Credentials, Person, Room
 
 if TYPE_CHECKING:
     from pytest_suite.witnesses import Witnesses

@@ -14,12 +14,12 @@ from fuzz import campaign
 from mutations import as_json
 from valid_inputs import plain_history
 
-from checks.contract import Contract, ContractError
-from checks.record import NOBODY, NONE
-from harness.cli import main
-from harness.client.statements import stated_budget
-from harness.described import from_json, read_toml, whole_number
-from harness.errors import SENTENCE_CHARS, RecordError, SettingsError
+from earwitness.checks.contract import Contract, ContractError
+from earwitness.checks.record import NOBODY, NONE
+from earwitness.harness.cli import main
+from earwitness.harness.client.statements import stated_budget
+from earwitness.harness.described import from_json, read_toml, whole_number
+from earwitness.harness.errors import SENTENCE_CHARS, RecordError, SettingsError
 
 INPUTS = 220
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -93,7 +93,7 @@ def test_a_terminal_that_knows_only_ascii(tmp_path: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         assert main(["import", str(tmp_path / "h.jsonl"), "-o", str(tmp_path / "run")]) == 0
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", "check", str(tmp_path / "run")],
+        [sys.executable, "-m", "earwitness.harness.cli", "check", str(tmp_path / "run")],
         env={"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PATH": ""},
         capture_output=True,
         text=True,

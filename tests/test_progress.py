@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from harness import progress
-from harness.progress import Progress
+from earwitness.harness import progress
+from earwitness.harness.progress import Progress
 
 
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, screen: bool, total: int) -> str:

@@ -3,10 +3,10 @@
 Files of this folder are words only: editing them makes no compiled loop stale (see `checks.compiled`).
 """
 
-from checks.witness.lines import Lookup, NameOf, Told, line
-from checks.witness.names import device, message, person, room
-from checks.witness.scene import Scene, Step, scene
-from checks.witness.sentences import Telling, said_by, sentence, tell
+from earwitness.checks.witness.lines import Lookup, NameOf, Told, line
+from earwitness.checks.witness.names import device, message, person, room
+from earwitness.checks.witness.scene import Scene, Step, scene
+from earwitness.checks.witness.sentences import Telling, said_by, sentence, tell
 
 __all__ = [
     "Lookup",

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
-from checks.record import CONTROL, FOREIGN, NOBODY, NONE, SPOOFED, Flag, Kind, State, Way
-from checks.roster import Roster
-from checks.witness.names import EVENTS, PHASES, artefact, device, message, person, place, room, state
+from earwitness.checks.record import CONTROL, FOREIGN, NOBODY, NONE, SPOOFED, Flag, Kind, State, Way
+from earwitness.checks.roster import Roster
+from earwitness.checks.witness.names import EVENTS, PHASES, artefact, device, message, person, place, room, state
 
 Lookup: TypeAlias = Callable[[int, int], Any]
 """(journal number, record index from 1) → the record (a RECORD scalar or a mapping), or None if it is not there."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from checks.record import AGENT, NOBODY, Artefact, Phase, Place, State
-from checks.roster import Roster
+from earwitness.checks.record import AGENT, NOBODY, Artefact, Phase, Place, State
+from earwitness.checks.roster import Roster
 
 NOBODY_KNOWN = "somebody unknown"
 

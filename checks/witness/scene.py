@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from checks.record import FOREIGN
-from checks.roster import Roster
-from checks.verdict import Finding
-from checks.witness.lines import HERE, IN, MANNERS, OUT, THERE, Direction, NameOf, Told, label
-from checks.witness.names import device, message, numbers
+from earwitness.checks.record import FOREIGN
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding
+from earwitness.checks.witness.lines import HERE, IN, MANNERS, OUT, THERE, Direction, NameOf, Told, label
+from earwitness.checks.witness.names import device, message, numbers
 
 PLATFORM = "platform"
 LANES_MAX = 6

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from checks.record import FOREIGN, NOBODY, Kind
-from checks.roster import Roster
-from checks.verdict import Finding, Verdict
-from checks.witness.lines import Lookup, NameOf, Told, line
-from checks.witness.names import artefact, device, forgery, message, numbers, person, place, room, state
+from earwitness.checks.record import FOREIGN, NOBODY, Kind
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.witness.lines import Lookup, NameOf, Told, line
+from earwitness.checks.witness.names import artefact, device, forgery, message, numbers, person, place, room, state
 
 
 @dataclass(frozen=True, slots=True)

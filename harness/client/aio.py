@@ -10,12 +10,12 @@ from typing import cast
 
 from websockets.uri import parse_uri
 
-from harness.client.events import Handshake
-from harness.client.frames import data_frame
-from harness.client.link import TRANSPORT, Link, Transport
-from harness.client.network import ProxyError, Tunnel, place_of, proxy_of
-from harness.client.session import ChatSession
-from harness.client.wire import Refused
+from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.frames import data_frame
+from earwitness.harness.client.link import TRANSPORT, Link, Transport
+from earwitness.harness.client.network import ProxyError, Tunnel, place_of, proxy_of
+from earwitness.harness.client.session import ChatSession
+from earwitness.harness.client.wire import Refused
 
 RECV_BYTES = 65536
 

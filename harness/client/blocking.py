@@ -20,13 +20,13 @@ import gevent.socket
 from gevent.event import Event
 from websockets.uri import parse_uri
 
-from harness.client.bounds import bounds
-from harness.client.events import Handshake
-from harness.client.frames import data_frame
-from harness.client.link import TRANSPORT, Hears, Link, Transport
-from harness.client.network import ProxyError, Tunnel, proxy_of
-from harness.client.tls import Tls
-from harness.client.wire import Refused
+from earwitness.harness.client.bounds import bounds
+from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.frames import data_frame
+from earwitness.harness.client.link import TRANSPORT, Hears, Link, Transport
+from earwitness.harness.client.network import ProxyError, Tunnel, proxy_of
+from earwitness.harness.client.tls import Tls
+from earwitness.harness.client.wire import Refused
 
 READ, WRITE = 1, 2
 RECV_BYTES = 65536

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Final
 
-from harness.described import Table
+from earwitness.harness.described import Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from harness.client.network import ANY, Network
+from earwitness.harness.client.network import ANY, Network
 
 MESSAGE = 1
 ACK = 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic_ns
 from typing import TypeVar
 
-from harness.client.flow import Flow, FlowError, HttpRequest
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest
 
 T = TypeVar("T")
 

@@ -20,9 +20,9 @@ from urllib.parse import quote, quote_plus, urljoin, urlsplit
 
 import orjson
 
-from harness.client.bounds import bounds
-from harness.client.network import shown
-from harness.progress import one_line
+from earwitness.harness.client.bounds import bounds
+from earwitness.harness.client.network import shown
+from earwitness.harness.progress import one_line
 
 if TYPE_CHECKING:
     import httpx

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from harness.client.network import Network, Proxy, proxy_of
+from earwitness.harness.client.network import Network, Proxy, proxy_of
 
 
 def http_client(network: Network, *, timeout_s: float) -> httpx.AsyncClient:

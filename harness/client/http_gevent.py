@@ -13,10 +13,21 @@ from geventhttpclient.connectionpool import ConnectionPool
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTPSocketPoolResponse
 from geventhttpclient.url import URL
 
-from harness.client.blocking import open_tunnel
-from harness.client.bounds import bounds
-from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
-from harness.client.network import ANY, PORTS, SECURE, Network, Proxy, Tunnel, Unlisted, by_way_of, place_of, proxy_of
+from earwitness.harness.client.blocking import open_tunnel
+from earwitness.harness.client.bounds import bounds
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.network import (
+    ANY,
+    PORTS,
+    SECURE,
+    Network,
+    Proxy,
+    Tunnel,
+    Unlisted,
+    by_way_of,
+    place_of,
+    proxy_of,
+)
 
 T = TypeVar("T")
 

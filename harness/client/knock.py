@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from harness.client.blocking import Connection, Refused
-from harness.client.events import WELCOME, Handshake, Heard
-from harness.client.link import Transport
+from earwitness.harness.client.blocking import Connection, Refused
+from earwitness.harness.client.events import WELCOME, Handshake, Heard
+from earwitness.harness.client.link import Transport
 
 OPENED = 101
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from time import monotonic_ns
 from typing import Protocol
 
-from harness.client.events import Handshake
-from harness.client.frames import data_frame
-from harness.client.wire import NO_CLOSE, TOO_BIG, Refused, Wire
-from harness.errors import Exceeded
+from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.frames import data_frame
+from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, Refused, Wire
+from earwitness.harness.errors import Exceeded
 
 
 class Transport:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
-from harness.errors import TargetError
+from earwitness.harness.errors import TargetError
 
 FRAME_MAX = 16 * 2**20
 """Bytes of a WebSocket message, if nothing else is said; a longer one ends the connection with 1009."""

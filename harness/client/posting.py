@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 from gevent.lock import BoundedSemaphore
 
-from harness.client.events import Heard
-from harness.client.flow import FlowError
-from harness.client.session import ChatSession
+from earwitness.harness.client.events import Heard
+from earwitness.harness.client.flow import FlowError
+from earwitness.harness.client.session import ChatSession
 
 
 class Poster:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeAlias
 
-from harness.client.body import decode_fields
-from harness.client.events import MESSAGE, Heard
+from earwitness.harness.client.body import decode_fields
+from earwitness.harness.client.events import MESSAGE, Heard
 
 Hear: TypeAlias = Callable[[str | bytes], Sequence[Heard]]
 

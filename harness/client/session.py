@@ -12,15 +12,15 @@ from contextlib import suppress
 from typing import Any, Final
 from zlib import crc32
 
-from checks.record import AGENT as AN_AGENT
-from checks.record import NOBODY, NONE, Flag, Kind, Place, State
-from harness.client.body import PREFIX, decode_fields
-from harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, PROFILE, REPLAYED, WELCOME, Heard
-from harness.client.speaking import Encode, NotConnected, Record, Speaker
-from harness.client.statements import digest_of, write_seen
-from harness.client.streams import Streams
-from harness.client.tally import Tally
-from harness.errors import Exceeded
+from earwitness.checks.record import AGENT as AN_AGENT
+from earwitness.checks.record import NOBODY, NONE, Flag, Kind, Place, State
+from earwitness.harness.client.body import PREFIX, decode_fields
+from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, PROFILE, REPLAYED, WELCOME, Heard
+from earwitness.harness.client.speaking import Encode, NotConnected, Record, Speaker
+from earwitness.harness.client.statements import digest_of, write_seen
+from earwitness.harness.client.streams import Streams
+from earwitness.harness.client.tally import Tally
+from earwitness.harness.errors import Exceeded
 
 AGENT_EVENTS: Final = {
     name: number

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
-from checks.record import NONE, Place, State
-from harness.client.body import decode_fields
-from harness.client.events import EDITED, MARKED, PRESENCE, WELCOME, Heard
-from harness.client.statements import Writes, digest_of, write_presence, write_seen
+from earwitness.checks.record import NONE, Place, State
+from earwitness.harness.client.body import decode_fields
+from earwitness.harness.client.events import EDITED, MARKED, PRESENCE, WELCOME, Heard
+from earwitness.harness.client.statements import Writes, digest_of, write_presence, write_seen
 
 
 class SharedJournal(Writes, Protocol):

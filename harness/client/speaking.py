@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any, Final, Protocol, TypeAlias
 
-from checks.record import NOBODY, NONE, Flag, Kind
-from harness.client.body import encode
-from harness.client.events import ACK, NACK, Heard
-from harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN, Tally
-from harness.described import whole_number
+from earwitness.checks.record import NOBODY, NONE, Flag, Kind
+from earwitness.harness.client.body import encode
+from earwitness.harness.client.events import ACK, NACK, Heard
+from earwitness.harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN, Tally
+from earwitness.harness.described import whole_number
 
 KEPT: Final = 1000
 """Messages without (or with a refusing) answer that a session keeps for `retry`; older ones are forgotten."""

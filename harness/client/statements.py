@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 from zlib import crc32
 
-from checks.record import NOBODY, NONE, Artefact, Flag, Kind, Place, State, Way
-from harness.client.exchange import Exchange
-from harness.described import whole_number
+from earwitness.checks.record import NOBODY, NONE, Artefact, Flag, Kind, Place, State, Way
+from earwitness.harness.client.exchange import Exchange
+from earwitness.harness.described import whole_number
 
 WAIT_MAX_S: Final = 10**9
 """A platform's `Retry-After` beyond thirty years is taken for none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from harness.client.network import Network
+from earwitness.harness.client.network import Network
 
 
 class Tls:

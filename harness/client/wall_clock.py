@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import gevent
 
-from checks.record import NONE
+from earwitness.checks.record import NONE
 
 SECOND = 1_000_000_000
 

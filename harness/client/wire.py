@@ -18,11 +18,11 @@ from websockets.protocol import CLIENT, Protocol, State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from harness.client.bounds import bounds
-from harness.client.events import Handshake
-from harness.client.flow import redirect_of
-from harness.errors import TargetError
-from harness.progress import one_line
+from earwitness.harness.client.bounds import bounds
+from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.flow import redirect_of
+from earwitness.harness.errors import TargetError
+from earwitness.harness.progress import one_line
 
 NO_CLOSE = 1006
 INVALID_DATA = 1007

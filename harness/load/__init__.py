@@ -1,18 +1,18 @@
 """Locust users whose every frame is recorded, and the life of a run from start to verdict."""
 
-from harness.load.accounts import AccountUser
-from harness.load.asking import Asking
-from harness.load.attacks import Attacker
-from harness.load.cutting import Cutting
-from harness.load.devices import Device
-from harness.load.flooding import Flooder
-from harness.load.racing import Racer
-from harness.load.reading import Reading
-from harness.load.removing import Removing
-from harness.load.returning import Returning
-from harness.load.story import Story, story
-from harness.load.users import ChatUser
-from harness.load.visitors import Visitor
+from earwitness.harness.load.accounts import AccountUser
+from earwitness.harness.load.asking import Asking
+from earwitness.harness.load.attacks import Attacker
+from earwitness.harness.load.cutting import Cutting
+from earwitness.harness.load.devices import Device
+from earwitness.harness.load.flooding import Flooder
+from earwitness.harness.load.racing import Racer
+from earwitness.harness.load.reading import Reading
+from earwitness.harness.load.removing import Removing
+from earwitness.harness.load.returning import Returning
+from earwitness.harness.load.story import Story, story
+from earwitness.harness.load.users import ChatUser
+from earwitness.harness.load.visitors import Visitor
 
 __all__ = [
     "AccountUser",

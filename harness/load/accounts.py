@@ -8,12 +8,12 @@ from contextlib import suppress
 import gevent
 from locust.exception import StopUser
 
-from checks.record import NONE, Place, State
-from harness.client.exchange import Exchange, observed
-from harness.client.flow import FlowError
-from harness.client.statements import digest_of, write_change, write_seen
-from harness.load.leaving import LATER_S, Leaver
-from harness.target.accounts import Accounts, accounts_of
+from earwitness.checks.record import NONE, Place, State
+from earwitness.harness.client.exchange import Exchange, observed
+from earwitness.harness.client.flow import FlowError
+from earwitness.harness.client.statements import digest_of, write_change, write_seen
+from earwitness.harness.load.leaving import LATER_S, Leaver
+from earwitness.harness.target.accounts import Accounts, accounts_of
 
 AGAIN_S = 0.2
 """Pause of a client that asks again."""

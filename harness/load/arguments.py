@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.described import near, read_toml
-from harness.errors import SettingsError
-from harness.load.command_line import check_when_parsed
-from harness.platform.faults import Planned, read_schedule
-from harness.report.thresholds import EXAMPLE, METRICS, Threshold, merged, parse_all
-from harness.settings import DEFAULT_FILE
-from harness.target.pace import FORMS
+from earwitness.harness.described import near, read_toml
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.load.command_line import check_when_parsed
+from earwitness.harness.platform.faults import Planned, read_schedule
+from earwitness.harness.report.thresholds import EXAMPLE, METRICS, Threshold, merged, parse_all
+from earwitness.harness.settings import DEFAULT_FILE
+from earwitness.harness.target.pace import FORMS
 
 if TYPE_CHECKING:
-    from harness.load.story import Story
+    from earwitness.harness.load.story import Story
 
 
 def add_arguments(parser: Any, **_: Any) -> None:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from harness.client.events import Heard
-from harness.load.part import CROWD_WAIT_S
-from harness.load.users import ChatUser
-from harness.target.protocol import Room
+from earwitness.harness.client.events import Heard
+from earwitness.harness.load.part import CROWD_WAIT_S
+from earwitness.harness.load.users import ChatUser
+from earwitness.harness.target.protocol import Room
 
 
 class Asking(ChatUser):

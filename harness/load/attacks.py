@@ -8,13 +8,13 @@ from collections.abc import Callable
 import gevent
 from locust.exception import StopUser
 
-from checks.record import Artefact, Flag, Place, Way
-from harness.client.flow import Browser, FlowError
-from harness.load.leaving import Leaver
-from harness.load.wallet import Held, Login
-from harness.target.forgery import NUMBERS, TIMED
-from harness.target.protocol import Credentials
-from harness.target.tokens import SigningKey
+from earwitness.checks.record import Artefact, Flag, Place, Way
+from earwitness.harness.client.flow import Browser, FlowError
+from earwitness.harness.load.leaving import Leaver
+from earwitness.harness.load.wallet import Held, Login
+from earwitness.harness.target.forgery import NUMBERS, TIMED
+from earwitness.harness.target.protocol import Credentials
+from earwitness.harness.target.tokens import SigningKey
 
 
 class Attacker(Leaver):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.load.pacing import Paced
+    from earwitness.harness.load.pacing import Paced
 
 
 class Attained:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.described import near
-from harness.errors import EarwitnessError, Exit, SettingsError
-from harness.progress import say, show
+from earwitness.harness.described import near
+from earwitness.harness.errors import EarwitnessError, Exit, SettingsError
+from earwitness.harness.progress import say, show
 
 HELP = "run a story: Locust with its options, and an exit code that says what the verdict says"
 FOLDER = Path("locustfiles")
@@ -97,7 +97,7 @@ def _help(story: Path | None) -> int:
     from locust import argument_parser
 
     if story is None:
-        from harness.load.arguments import add_arguments  # a story adds them itself
+        from earwitness.harness.load.arguments import add_arguments  # a story adds them itself
 
         parser = argument_parser.get_parser()
         add_arguments(parser)

@@ -11,10 +11,10 @@ from typing import Any, Final
 from gevent.monkey import get_original
 from locust import User
 
-from harness.described import near
-from harness.errors import EarwitnessError, SettingsError
-from harness.load.master_watch import tie_forks
-from harness.progress import say, write_anything
+from earwitness.harness.described import near
+from earwitness.harness.errors import EarwitnessError, SettingsError
+from earwitness.harness.load.master_watch import tie_forks
+from earwitness.harness.progress import say, write_anything
 
 DEFAULT_MASTER_PORT: Final = 5557
 LOOPBACK: Final = "127.0.0.1"

@@ -17,31 +17,31 @@ from gevent import subprocess
 from gevent.event import Event
 from locust.runners import MasterRunner
 
-from harness.errors import Exit, worse
-from harness.load.arguments import read_faults, read_thresholds, seed_of
-from harness.load.contradictions import (
+from earwitness.harness.errors import Exit, worse
+from earwitness.harness.load.arguments import read_faults, read_thresholds, seed_of
+from earwitness.harness.load.contradictions import (
     refuse_contradictions,
     refuse_late_faults,
     refuse_unknown_checks,
     refuse_unknown_opportunities,
 )
-from harness.load.judge import JUDGE_DEADLINE_S, JudgeBeside
-from harness.load.metrics import Metrics
-from harness.load.sampler import Sampler
-from harness.load.shapes import Foreseen, foreseen_of, shape_of
-from harness.load.signals import Interruption
-from harness.load.under_test import UnderTest
-from harness.platform.faults.orders import links_needed
-from harness.platform.tether import dies_with_parent
-from harness.progress import say, show
-from harness.record.evidence import conclude
-from harness.record.rundir import RunDirectory
-from harness.target.faulting import JOURNALS, Faults
-from harness.target.plan import Plan
+from earwitness.harness.load.judge import JUDGE_DEADLINE_S, JudgeBeside
+from earwitness.harness.load.metrics import Metrics
+from earwitness.harness.load.sampler import Sampler
+from earwitness.harness.load.shapes import Foreseen, foreseen_of, shape_of
+from earwitness.harness.load.signals import Interruption
+from earwitness.harness.load.under_test import UnderTest
+from earwitness.harness.platform.faults.orders import links_needed
+from earwitness.harness.platform.tether import dies_with_parent
+from earwitness.harness.progress import say, show
+from earwitness.harness.record.evidence import conclude
+from earwitness.harness.record.rundir import RunDirectory
+from earwitness.harness.target.faulting import JOURNALS, Faults
+from earwitness.harness.target.plan import Plan
 
 if TYPE_CHECKING:
-    from harness.load.life import Life
-    from harness.load.part import Part
+    from earwitness.harness.load.life import Life
+    from earwitness.harness.load.part import Part
 
 COLLECT_DEADLINE_S = 120.0
 EARLY_S = 1.0
@@ -294,7 +294,7 @@ class Conductor:
         return (self._expected & set(self.life.runner.clients)) - set(self._replies[answer]) - missing_nodes
 
     def _collect(self, run: RunDirectory) -> None:
-        command = [sys.executable, "-m", "harness.target.collect", str(run.path)]
+        command = [sys.executable, "-m", "earwitness.harness.target.collect", str(run.path)]
         try:
             environment = {**os.environ, **self.under_test.environment()}
             subprocess.run(

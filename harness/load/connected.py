@@ -12,16 +12,16 @@ from gevent.event import Event
 from gevent.lock import RLock
 from locust.exception import LocustError
 
-from harness.client.blocking import Connection, Refused
-from harness.client.events import Handshake
-from harness.client.flow import FlowError
-from harness.client.http_gevent import run_flow_gevent
-from harness.client.posting import Poster
-from harness.client.session import ChatSession
-from harness.load.part import Part
-from harness.load.recording import Recording
-from harness.load.soundness import OURS
-from harness.target.protocol import Credentials, Room
+from earwitness.harness.client.blocking import Connection, Refused
+from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.flow import FlowError
+from earwitness.harness.client.http_gevent import run_flow_gevent
+from earwitness.harness.client.posting import Poster
+from earwitness.harness.client.session import ChatSession
+from earwitness.harness.load.part import Part
+from earwitness.harness.load.recording import Recording
+from earwitness.harness.load.soundness import OURS
+from earwitness.harness.target.protocol import Credentials, Room
 
 ANSWER_S = 10.0
 """So long a user waits for an answer, or longer where the contract gives the platform longer (I43)."""

@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterable, Sequence
 from types import FunctionType
 from typing import Any
 
-from harness.errors import SettingsError
-from harness.load.pacing import Paced
-from harness.load.story import Story
-from harness.load.users import ChatUser
-from harness.platform.faults import Planned
-from harness.report.opportunities import BY_ID
-from harness.target.pace import Arrivals
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.load.pacing import Paced
+from earwitness.harness.load.story import Story
+from earwitness.harness.load.users import ChatUser
+from earwitness.harness.platform.faults import Planned
+from earwitness.harness.report.opportunities import BY_ID
+from earwitness.harness.target.pace import Arrivals
 
 MUST_CALL = ("on_start", "on_stop")
 """Methods of ChatUser that do something: one that replaces them has to call them."""
@@ -41,7 +41,7 @@ def refuse_contradictions(options: Any, classes: Iterable[type]) -> None:
 
 def _refuse_forgotten_super(kind: type, name: str) -> None:
     for owner in kind.__mro__:
-        if owner.__module__.startswith("harness."):
+        if owner.__module__.startswith("earwitness."):
             return
         method = vars(owner).get(name)
         if isinstance(method, FunctionType) and name not in method.__code__.co_names:

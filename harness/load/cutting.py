@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from harness.load.users import ChatUser
-from harness.target.protocol import Room
+from earwitness.harness.load.users import ChatUser
+from earwitness.harness.target.protocol import Room
 
 
 class Cutting(ChatUser):

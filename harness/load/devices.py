@@ -9,17 +9,17 @@ from typing import Any
 
 import gevent
 
-from checks.record import NONE, Place, State
-from harness.client.body import PREFIX, decode_fields, encode
-from harness.client.events import JOINED, Heard
-from harness.client.exchange import Exchange, observed
-from harness.client.flow import Flow, FlowError
-from harness.client.sharing import Shown
-from harness.client.statements import digest_of, write_change
-from harness.load.cutting import Cutting
-from harness.load.part import CROWD_WAIT_S
-from harness.target.protocol import Room
-from harness.target.sharing import Sharing, sharing_of
+from earwitness.checks.record import NONE, Place, State
+from earwitness.harness.client.body import PREFIX, decode_fields, encode
+from earwitness.harness.client.events import JOINED, Heard
+from earwitness.harness.client.exchange import Exchange, observed
+from earwitness.harness.client.flow import Flow, FlowError
+from earwitness.harness.client.sharing import Shown
+from earwitness.harness.client.statements import digest_of, write_change
+from earwitness.harness.load.cutting import Cutting
+from earwitness.harness.load.part import CROWD_WAIT_S
+from earwitness.harness.target.protocol import Room
+from earwitness.harness.target.sharing import Sharing, sharing_of
 
 AGAIN_S = 0.2
 """Pause of a client that asks again."""

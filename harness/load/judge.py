@@ -10,9 +10,9 @@ from typing import Any
 import gevent
 from gevent import subprocess
 
-from harness.errors import PlatformError
-from harness.platform.tether import module_environment
-from harness.record.rundir import read_json
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.tether import module_environment
+from earwitness.harness.record.rundir import read_json
 
 WARM_DEADLINE_S = 300.0
 """The first time on a machine all checks are compiled, which takes half a minute on an idle core."""
@@ -25,7 +25,7 @@ class JudgeBeside:
     def __init__(self) -> None:
         self.used = False
         self._process: Any = subprocess.Popen(
-            [sys.executable, "-m", "harness.report.beside"],
+            [sys.executable, "-m", "earwitness.harness.report.beside"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,

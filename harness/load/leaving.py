@@ -6,12 +6,12 @@ from contextlib import suppress
 
 import gevent
 
-from checks.record import Place, Way
-from harness.client.exchange import Exchange, observed
-from harness.client.flow import FlowError
-from harness.client.statements import write_revoke
-from harness.load.tokens import TokenUser
-from harness.load.wallet import Login
+from earwitness.checks.record import Place, Way
+from earwitness.harness.client.exchange import Exchange, observed
+from earwitness.harness.client.flow import FlowError
+from earwitness.harness.client.statements import write_revoke
+from earwitness.harness.load.tokens import TokenUser
+from earwitness.harness.load.wallet import Login
 
 LATER_S = 0.2
 HOLDS_S = 60.0

@@ -20,19 +20,19 @@ import gevent
 import locust
 from locust.runners import MasterRunner, WorkerRunner
 
-from harness.errors import EarwitnessError, Exit
-from harness.load.conductor import Conductor
-from harness.load.master_watch import MasterWatch
-from harness.load.metrics import report_lag
-from harness.load.part import Part
-from harness.load.shapes import limited_to
-from harness.load.signals import SIGNALS, Interruption
-from harness.load.soundness import Soundness
-from harness.load.story import Story
-from harness.load.users import ChatUser
-from harness.load.web import extend
-from harness.load.web_guard import guard
-from harness.progress import say, show_logs
+from earwitness.harness.errors import EarwitnessError, Exit
+from earwitness.harness.load.conductor import Conductor
+from earwitness.harness.load.master_watch import MasterWatch
+from earwitness.harness.load.metrics import report_lag
+from earwitness.harness.load.part import Part
+from earwitness.harness.load.shapes import limited_to
+from earwitness.harness.load.signals import SIGNALS, Interruption
+from earwitness.harness.load.soundness import Soundness
+from earwitness.harness.load.story import Story
+from earwitness.harness.load.users import ChatUser
+from earwitness.harness.load.web import extend
+from earwitness.harness.load.web_guard import guard
+from earwitness.harness.progress import say, show_logs
 
 events: Any = locust.events
 MASTER_LEADS_S = 3.0

@@ -20,8 +20,8 @@ import zmq
 from gevent.event import Event
 from zmq.utils.monitor import parse_monitor_message
 
-from harness.errors import Exit
-from harness.progress import say
+from earwitness.harness.errors import Exit
+from earwitness.harness.progress import say
 
 LOOK_S: Final = 0.25
 RETURN_S: Final = 1.5

@@ -15,15 +15,15 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from checks.verdict import Outcome
-from harness.client.tally import ACKNOWLEDGED
-from harness.errors import SettingsError
-from harness.load.web_guard import Names
-from harness.report.live_file import LADDER_S, read_live
+from earwitness.checks.verdict import Outcome
+from earwitness.harness.client.tally import ACKNOWLEDGED
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.load.web_guard import Names
+from earwitness.harness.report.live_file import LADDER_S, read_live
 
 if TYPE_CHECKING:
-    from harness.load.conductor import Conductor
-    from harness.load.life import Life
+    from earwitness.harness.load.conductor import Conductor
+    from earwitness.harness.load.life import Life
 
 events: Any = locust.events
 LAG = "earwitness-lag-ms"

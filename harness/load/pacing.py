@@ -9,7 +9,7 @@ from random import Random
 
 import gevent
 
-from harness.target.pace import Arrivals
+from earwitness.harness.target.pace import Arrivals
 
 
 class Paced:

@@ -12,31 +12,31 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.event import Event
 
-from checks.record import NOBODY, NONE, Flag, Kind, Phase
-from harness.client.blocking import TRANSPORT
-from harness.client.bounds import bounds
-from harness.client.http_gevent import Pool
-from harness.client.keeping import KeepingSession
-from harness.client.recall import hearing
-from harness.client.session import ChatSession
-from harness.client.tally import Tally
-from harness.client.wall_clock import WallClock
-from harness.load.attained import Attained
-from harness.load.sampler import SelfSampler
-from harness.load.soundness import Soundness
-from harness.load.statistics import LoopLag, Publisher
-from harness.record.frames import FrameStore
-from harness.record.journal import Journal
-from harness.record.latencies import FOOTER_KEY
-from harness.record.meta import process_meta
-from harness.report.opportunities import FOOTER_KEY as OPPORTUNITIES
-from harness.target.load import open_target
-from harness.target.pace import Arrivals
-from harness.target.plan import Plan
-from harness.target.protocol import Credentials
+from earwitness.checks.record import NOBODY, NONE, Flag, Kind, Phase
+from earwitness.harness.client.blocking import TRANSPORT
+from earwitness.harness.client.bounds import bounds
+from earwitness.harness.client.http_gevent import Pool
+from earwitness.harness.client.keeping import KeepingSession
+from earwitness.harness.client.recall import hearing
+from earwitness.harness.client.session import ChatSession
+from earwitness.harness.client.tally import Tally
+from earwitness.harness.client.wall_clock import WallClock
+from earwitness.harness.load.attained import Attained
+from earwitness.harness.load.sampler import SelfSampler
+from earwitness.harness.load.soundness import Soundness
+from earwitness.harness.load.statistics import LoopLag, Publisher
+from earwitness.harness.record.frames import FrameStore
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.record.latencies import FOOTER_KEY
+from earwitness.harness.record.meta import process_meta
+from earwitness.harness.report.opportunities import FOOTER_KEY as OPPORTUNITIES
+from earwitness.harness.target.load import open_target
+from earwitness.harness.target.pace import Arrivals
+from earwitness.harness.target.plan import Plan
+from earwitness.harness.target.protocol import Credentials
 
 if TYPE_CHECKING:
-    from harness.load.users import ChatUser
+    from earwitness.harness.load.users import ChatUser
 
 QUIET_S = 2.0
 """Without sequence numbers the end of deliveries is known only by silence: this long with nothing received."""

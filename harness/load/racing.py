@@ -6,9 +6,9 @@ import time
 
 import gevent
 
-from checks.record import Kind, Place
-from harness.client.flow import FlowError
-from harness.load.attacks import Attacker
+from earwitness.checks.record import Kind, Place
+from earwitness.harness.client.flow import FlowError
+from earwitness.harness.load.attacks import Attacker
 
 
 class Racer(Attacker):

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from checks.record import FOREIGN, NOBODY, NONE, Flag, Kind, page_digest
-from harness.client.flow import FlowError
-from harness.load.users import ChatUser
-from harness.target.capabilities import HistoryPart
-from harness.target.protocol import Room
+from earwitness.checks.record import FOREIGN, NOBODY, NONE, Flag, Kind, page_digest
+from earwitness.harness.client.flow import FlowError
+from earwitness.harness.load.users import ChatUser
+from earwitness.harness.target.capabilities import HistoryPart
+from earwitness.harness.target.protocol import Room
 
 OVERLAP = 5
 """A read begins so many numbers before what its reader knows: a history that lags behind that must show."""

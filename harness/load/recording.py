@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from harness.client.http_gevent import run_flow_gevent
+from earwitness.harness.client.http_gevent import run_flow_gevent
 
 if TYPE_CHECKING:
-    from harness.load.part import Part
+    from earwitness.harness.load.part import Part
 
 
 class Recording:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from checks.record import Kind
-from harness.client.flow import FlowError
-from harness.load.users import ChatUser
-from harness.target.protocol import Person, Room
+from earwitness.checks.record import Kind
+from earwitness.harness.client.flow import FlowError
+from earwitness.harness.load.users import ChatUser
+from earwitness.harness.target.protocol import Person, Room
 
 
 class Removing(ChatUser):

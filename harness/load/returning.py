@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gevent
 
-from harness.load.leaving import Leaver
-from harness.load.wallet import Login
+from earwitness.harness.load.leaving import Leaver
+from earwitness.harness.load.wallet import Login
 
 
 class Returning(Leaver):

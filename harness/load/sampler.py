@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import gevent
 import psutil
 
-from harness.errors import EarwitnessError
+from earwitness.harness.errors import EarwitnessError
 
 if TYPE_CHECKING:
-    from harness.load.under_test import UnderTest
+    from earwitness.harness.load.under_test import UnderTest
 
 PERIOD_S = 1.0
 

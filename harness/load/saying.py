@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.client.body import overhead
-from harness.client.events import Heard
-from harness.client.flow import FlowError
-from harness.load.connected import Connected
-from harness.target.plan import LONG_BYTES
-from harness.target.protocol import Room
+from earwitness.harness.client.body import overhead
+from earwitness.harness.client.events import Heard
+from earwitness.harness.client.flow import FlowError
+from earwitness.harness.load.connected import Connected
+from earwitness.harness.target.plan import LONG_BYTES
+from earwitness.harness.target.protocol import Room
 
 UNSTATED_BYTES = 4000
 """Longest body where the contract states no limit."""

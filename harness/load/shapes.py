@@ -8,9 +8,9 @@ from typing import Any
 from locust import LoadTestShape, User
 from locust.dispatch import UsersDispatcher
 
-from harness.errors import SettingsError
-from harness.progress import say
-from harness.target.pace import Shape
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.progress import say
+from earwitness.harness.target.pace import Shape
 
 
 class ScaledShape(LoadTestShape):

@@ -7,8 +7,15 @@ from typing import Any
 
 import gevent
 
-from harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN, Histogram, Summary, Tally, bucket_middle
-from harness.record.latencies import encoded
+from earwitness.harness.client.tally import (
+    ACKNOWLEDGED,
+    ACKNOWLEDGED_FROM_PLAN,
+    Histogram,
+    Summary,
+    Tally,
+    bucket_middle,
+)
+from earwitness.harness.record.latencies import encoded
 
 PERIOD_S = 1.0
 LAG_PERIOD_S = 0.02

@@ -10,9 +10,9 @@ from typing import Any
 
 import locust
 
-from harness.errors import Exit
-from harness.load.users import ChatUser
-from harness.progress import say
+from earwitness.harness.errors import Exit
+from earwitness.harness.load.users import ChatUser
+from earwitness.harness.progress import say
 
 events: Any = locust.events
 _told: list[Story] = []
@@ -24,7 +24,7 @@ class Story:
 
     devices      sockets of each person; Locust's users are these
     room_sizes   every user is a member of one room of each of these sizes
-    thresholds   like "fan-out p99 < 250 ms" (see harness.report.thresholds); options and files go before them
+    thresholds   like "fan-out p99 < 250 ms" (`harness.report.thresholds`); options and files go before them
     faults       what goes wrong during the run, as --faults, which replaces it
     platform     settings by service that our own platform must be started with, else the story has no point
     opportunities  ids of `harness.report.opportunities` that every run of it creates; the verdict names those missing
@@ -52,7 +52,7 @@ def story(
     opportunities: Sequence[str] = (),
 ) -> Story:
     """Call once in a locustfile as `story(__file__, judged_by=("I1", …))`: from then on its runs are judged."""
-    from harness.load.life import attach
+    from earwitness.harness.load.life import attach
 
     told = Story(
         name=Path(file).stem,
@@ -76,7 +76,7 @@ def story(
 def _add_options(parser: Any) -> None:
     """Listener of Locust's `init_command_line_parser`. Without a story too: else Locust refuses the options before
     anybody can say what is missing."""
-    from harness.load.arguments import add_arguments
+    from earwitness.harness.load.arguments import add_arguments
 
     add_arguments(parser)
 

@@ -11,18 +11,18 @@ import gevent
 from gevent.lock import RLock
 from locust.exception import StopUser
 
-from checks.record import CONTROL, Artefact, Place, Way
-from harness.client.blocking import Refused
-from harness.client.events import Handshake
-from harness.client.exchange import Exchange, observed
-from harness.client.flow import Browser, FlowError
-from harness.client.knock import OPENED, knock
-from harness.client.statements import Name, write_exchange, write_request
-from harness.load.part import CROWD_WAIT_S
-from harness.load.users import ChatUser
-from harness.load.wallet import Begun, Held, Login, Wallet
-from harness.target.protocol import Credentials
-from harness.target.tokens import Tokens, tokens_of
+from earwitness.checks.record import CONTROL, Artefact, Place, Way
+from earwitness.harness.client.blocking import Refused
+from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.exchange import Exchange, observed
+from earwitness.harness.client.flow import Browser, FlowError
+from earwitness.harness.client.knock import OPENED, knock
+from earwitness.harness.client.statements import Name, write_exchange, write_request
+from earwitness.harness.load.part import CROWD_WAIT_S
+from earwitness.harness.load.users import ChatUser
+from earwitness.harness.load.wallet import Begun, Held, Login, Wallet
+from earwitness.harness.target.protocol import Credentials
+from earwitness.harness.target.tokens import Tokens, tokens_of
 
 KEPT = 4
 """Logins of the past that a user still knows."""

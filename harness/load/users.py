@@ -12,14 +12,14 @@ from locust import User
 from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from checks.record import NOBODY, NONE, Kind, Place
-from harness.client.blocking import Refused
-from harness.client.flow import FlowError
-from harness.load.connected import may_pass, unauthorized
-from harness.load.pacing import Paced
-from harness.load.part import CROWD_WAIT_S, Part
-from harness.load.saying import Saying
-from harness.target.protocol import Credentials, Room
+from earwitness.checks.record import NOBODY, NONE, Kind, Place
+from earwitness.harness.client.blocking import Refused
+from earwitness.harness.client.flow import FlowError
+from earwitness.harness.load.connected import may_pass, unauthorized
+from earwitness.harness.load.pacing import Paced
+from earwitness.harness.load.part import CROWD_WAIT_S, Part
+from earwitness.harness.load.saying import Saying
+from earwitness.harness.target.protocol import Credentials, Room
 
 BURST_SLICE_S = 0.01
 

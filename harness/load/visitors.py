@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from checks.record import CONTROL, Artefact, Place, Way
-from harness.client.exchange import Exchange, observed
-from harness.client.flow import FlowError
-from harness.client.statements import NOTHING, Name, write_exchange
-from harness.load.users import ChatUser
-from harness.load.wallet import Held, Wallet
-from harness.target.entrance import Entrance
-from harness.target.forgery import NUMBERS
+from earwitness.checks.record import CONTROL, Artefact, Place, Way
+from earwitness.harness.client.exchange import Exchange, observed
+from earwitness.harness.client.flow import FlowError
+from earwitness.harness.client.statements import NOTHING, Name, write_exchange
+from earwitness.harness.load.users import ChatUser
+from earwitness.harness.load.wallet import Held, Wallet
+from earwitness.harness.target.entrance import Entrance
+from earwitness.harness.target.forgery import NUMBERS
 
 
 class Visitor(ChatUser):

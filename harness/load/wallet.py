@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
-from checks.record import NONE, Artefact, Flag
-from harness.client.statements import Name, Writes, digest_of, write_token
-from harness.client.wall_clock import SECOND, deadline_of
-from harness.target.protocol import Credentials
-from harness.target.tokens import BegunLogin
+from earwitness.checks.record import NONE, Artefact, Flag
+from earwitness.harness.client.statements import Name, Writes, digest_of, write_token
+from earwitness.harness.client.wall_clock import SECOND, deadline_of
+from earwitness.harness.target.protocol import Credentials
+from earwitness.harness.target.tokens import BegunLogin
 
 
 @dataclass(frozen=True, slots=True)

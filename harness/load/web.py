@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, abort, jsonify, request, send_from_directory
 from locust.util.timespan import parse_timespan
 
-from harness.errors import TargetError
-from harness.report.live_file import read_live
+from earwitness.harness.errors import TargetError
+from earwitness.harness.report.live_file import read_live
 
 if TYPE_CHECKING:
-    from harness.load.conductor import Conductor
+    from earwitness.harness.load.conductor import Conductor
 
 HERE = Path(__file__).parent
 SCRIPT = b'<script src="./verdict/tab.js"></script></body>'

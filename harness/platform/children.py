@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 import psutil
 
-from harness.errors import PlatformError
-from harness.platform.remains import DIRECTORY_VARIABLE, is_alive
-from harness.platform.tether import dies_with_parent
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.remains import DIRECTORY_VARIABLE, is_alive
+from earwitness.harness.platform.tether import dies_with_parent
 
 LAST_LINES = 12
 GONE_TIMEOUT_S = 10.0

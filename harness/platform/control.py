@@ -17,11 +17,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from harness.errors import EarwitnessError, PlatformError
-from harness.platform.links import Links
-from harness.platform.ports import HOST
-from harness.platform.supervisor import Supervisor
-from harness.progress import say, show
+from earwitness.harness.errors import EarwitnessError, PlatformError
+from earwitness.harness.platform.links import Links
+from earwitness.harness.platform.ports import HOST
+from earwitness.harness.platform.supervisor import Supervisor
+from earwitness.harness.progress import say, show
 
 SCHEME = "earwitness"
 REQUEST_TIMEOUT_S = 60.0
@@ -233,10 +233,10 @@ def _read_line(connection: socket.socket) -> bytes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m harness.platform.control VERB [SERVICE]` speaks to the platform that is offered here."""
-    from harness.platform.offer import address_of, find_offer
+    """`python -m earwitness.harness.platform.control VERB [SERVICE]` speaks to the platform that is offered here."""
+    from earwitness.harness.platform.offer import address_of, find_offer
 
-    parser = argparse.ArgumentParser(prog="python -m harness.platform.control", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m earwitness.harness.platform.control", description=main.__doc__)
     parser.add_argument("--platform", metavar="ADDRESS", help="state file or control address of the platform")
     parser.add_argument(
         "do",

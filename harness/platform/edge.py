@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import PlatformError
-from harness.platform.ports import ReservedPort
-from harness.platform.readiness import HttpAnswers
-from harness.platform.spec import FD_VARIABLE, ServiceSpec
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.ports import ReservedPort
+from earwitness.harness.platform.readiness import HttpAnswers
+from earwitness.harness.platform.spec import FD_VARIABLE, ServiceSpec
 
 PROGRAM_VARIABLE = "EARWITNESS_CADDY"
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from harness.errors import SettingsError
-from harness.platform.stack import BACKEND, StackOptions
-from harness.settings import Settings, how_to_set
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.platform.stack import BACKEND, StackOptions
+from earwitness.harness.settings import Settings, how_to_set
 
 SERVICE_OF = {"auth": "auth_service", "edge": "backend", "frontend": "frontend"}
 """Settings by the service that has the port: the backends' one address is the edge in front of them."""

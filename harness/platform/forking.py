@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from harness.errors import PlatformError
-from harness.platform.children import LAST_LINES, popen, tail
-from harness.platform.remains import DIRECTORY_VARIABLE
-from harness.platform.tether import module_environment
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.children import LAST_LINES, popen, tail
+from earwitness.harness.platform.remains import DIRECTORY_VARIABLE
+from earwitness.harness.platform.tether import module_environment
 
 LOG = "nursery.log"
 ANSWER_S = 60.0
@@ -56,7 +56,13 @@ class Nursery:
         self._ends: dict[int, asyncio.Future[int]] = {}
         self._held = b""
         self._channel, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "harness.platform.nursery", str(theirs.fileno()), *dict.fromkeys(modules)]
+        command = [
+            sys.executable,
+            "-m",
+            "earwitness.harness.platform.nursery",
+            str(theirs.fileno()),
+            *dict.fromkeys(modules),
+        ]
         env = {**module_environment(), DIRECTORY_VARIABLE: str(directory)}
         try:
             with theirs, open(self._log_path, "ab") as log:

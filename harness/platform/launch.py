@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import PlatformError
-from harness.platform.control import ControlClient
-from harness.platform.environment import check_fits
-from harness.platform.offer import address_of, find_offer
-from harness.platform.tether import module_environment
-from harness.progress import say
-from harness.settings import load_settings
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.control import ControlClient
+from earwitness.harness.platform.environment import check_fits
+from earwitness.harness.platform.offer import address_of, find_offer
+from earwitness.harness.platform.tether import module_environment
+from earwitness.harness.progress import say
+from earwitness.harness.settings import load_settings
 
 START_TIMEOUT_S = 180.0
 """Long enough for a first start on a slow machine; each service has a shorter deadline of its own."""
@@ -141,7 +141,7 @@ def _spawn(arguments: list[str], timeout_s: float, progress: Callable[[str], Non
     try:
         process = subprocess.Popen(
             [
-                sys.executable, "-m", "harness.cli", "up", *arguments, "--owner-fd", str(owner_end),
+                sys.executable, "-m", "earwitness.harness.cli", "up", *arguments, "--owner-fd", str(owner_end),
                 "--owner-pid", str(os.getpid()), "--report-fd", str(report_end),
             ],
             stdin=subprocess.DEVNULL,

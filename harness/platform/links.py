@@ -15,10 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import PlatformError
-from harness.platform.ports import HOST, ReservedPort
-from harness.platform.spec import ServiceSpec
-from harness.platform.tether import module_environment
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.ports import HOST, ReservedPort
+from earwitness.harness.platform.spec import ServiceSpec
+from earwitness.harness.platform.tether import module_environment
 
 NAME = "links"
 """Of the service that is the proxy."""
@@ -96,7 +96,7 @@ class Links:
         }
         return ServiceSpec(
             name=NAME,
-            argv=(sys.executable, "-m", "harness.platform.proxy"),
+            argv=(sys.executable, "-m", "earwitness.harness.platform.proxy"),
             env=module_environment(),
             settings={"token": self._token, "ways": ways},
             port=self._control.number,

@@ -1,6 +1,7 @@
-"""`python -m harness.platform.nursery FD MODULE…`: import once what the services import, then fork each of them.
+"""Fork server of the services: `python -m earwitness.harness.platform.nursery FD MODULE…`.
 
-Nearly all of a Python service's start is importing, and all services import the same. Each is still a process of its
+It imports once what the services import, then forks each of them. Nearly all of a Python service's start is importing,
+and all services import the same. Each is still a process of its
 own, with its own log, socket and signals; only the work before `__main__` is shared. Orders come from
 `harness.platform.forking` over the Unix socket FD: one byte each, and descriptors: first of a file with the order as
 JSON (a socket's buffer does not hold every environment), then those that the service inherits.
@@ -21,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.platform.tether import dies_with_parent, name_process
+from earwitness.harness.platform.tether import dies_with_parent, name_process
 
 MAX_FDS = 16
 

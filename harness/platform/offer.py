@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from harness.errors import PlatformError
-from harness.platform.ports import HOST
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.ports import HOST
 
 VARIABLE = "EARWITNESS_PLATFORM"
 STATE_FILE = ".earwitness-platform.json"

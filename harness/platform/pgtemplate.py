@@ -21,8 +21,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.errors import PlatformError
-from harness.platform.children import run_tool
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.children import run_tool
 
 DATABASES: Mapping[str, str] = {"auth": "test_auth_db", "main": "test_main_db"}
 """Names of the databases in the template, by the role that owns each."""

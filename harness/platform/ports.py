@@ -14,7 +14,7 @@ import sys
 
 import psutil
 
-from harness.errors import PlatformError
+from earwitness.harness.errors import PlatformError
 
 HOST = "127.0.0.1"
 BACKLOG = 4096

@@ -13,11 +13,11 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
-from harness.errors import PlatformError
-from harness.platform import pgtemplate
-from harness.platform.ports import HOST, ReservedPort
-from harness.platform.readiness import PostgresAnswers
-from harness.platform.spec import ServiceSpec
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform import pgtemplate
+from earwitness.harness.platform.ports import HOST, ReservedPort
+from earwitness.harness.platform.readiness import PostgresAnswers
+from earwitness.harness.platform.spec import ServiceSpec
 
 DATABASES = pgtemplate.DATABASES
 _UNSHARE = ("unshare", "--user", "--map-user=65534", "--map-group=65534")

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 
 import psutil
 
-from harness.errors import PlatformError, ServiceDied
-from harness.platform.children import (
+from earwitness.harness.errors import PlatformError, ServiceDied
+from earwitness.harness.platform.children import (
     LAST_LINES,
     Child,
     descendants,
@@ -30,11 +30,11 @@ from harness.platform.children import (
     tail,
     when_ended,
 )
-from harness.platform.forking import Nursery
-from harness.platform.ports import bound_socket
-from harness.platform.readiness import wait_ready
-from harness.platform.remains import DIRECTORY_VARIABLE, KEPT
-from harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, TAKEOVER_VARIABLE, ServiceSpec
+from earwitness.harness.platform.forking import Nursery
+from earwitness.harness.platform.ports import bound_socket
+from earwitness.harness.platform.readiness import wait_ready
+from earwitness.harness.platform.remains import DIRECTORY_VARIABLE, KEPT
+from earwitness.harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, TAKEOVER_VARIABLE, ServiceSpec
 
 Started: TypeAlias = tuple[Child, "asyncio.Future[int]"]
 """A process, and its end."""

@@ -1,4 +1,4 @@
-"""`python -m harness.platform.proxy`: passes bytes between the parties of the platform's links, and disturbs them.
+"""`python -m earwitness.harness.platform.proxy`: pass bytes over the platform's links, and disturb them.
 
 One process for all links of a platform, started and ended by its supervisor like a service. Requests are lines of JSON
 on the inherited socket: `{"token", "do": "set", "link", "conditions": {…}}`, `cut` (reset every connection of a link),
@@ -22,9 +22,9 @@ from typing import Any
 
 import uvloop
 
-from harness.platform.links import Conditions
-from harness.platform.ports import BACKLOG, HOST, bound_socket
-from harness.platform.spec import SETTINGS_VARIABLE
+from earwitness.harness.platform.links import Conditions
+from earwitness.harness.platform.ports import BACKLOG, HOST, bound_socket
+from earwitness.harness.platform.spec import SETTINGS_VARIABLE
 
 FREE = Conditions()
 HIGH_WATER = 1 << 18

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from harness.errors import PlatformError
+from earwitness.harness.errors import PlatformError
 
 PREFIX = "earwitness-"
 _UNBORN = ".earwitness-new-"

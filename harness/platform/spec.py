@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.platform.readiness import Probe
+from earwitness.harness.platform.readiness import Probe
 
 FD_VARIABLE = "EARWITNESS_FD"
 """Number of the inherited listening socket, for services that take no JSON settings."""

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from harness.errors import PlatformError, SettingsError
-from harness.platform import links, pgtemplate
-from harness.platform.edge import Edge
-from harness.platform.links import USERS, Links, matching, possible_links
-from harness.platform.ports import ReservedPort
-from harness.platform.postgres import Postgres, UserMode
-from harness.platform.readiness import HttpAnswers, RedisAnswers
-from harness.platform.spec import ServiceSpec
-from harness.platform.tether import module_environment
-from harness.platform.valkey import Valkey
+from earwitness.harness.errors import PlatformError, SettingsError
+from earwitness.harness.platform import links, pgtemplate
+from earwitness.harness.platform.edge import Edge
+from earwitness.harness.platform.links import USERS, Links, matching, possible_links
+from earwitness.harness.platform.ports import ReservedPort
+from earwitness.harness.platform.postgres import Postgres, UserMode
+from earwitness.harness.platform.readiness import HttpAnswers, RedisAnswers
+from earwitness.harness.platform.spec import ServiceSpec
+from earwitness.harness.platform.tether import module_environment
+from earwitness.harness.platform.valkey import Valkey
 
 CLIENT_ID = "earwitness"
 AUDIENCE = "earwitness-chat"
@@ -228,7 +228,7 @@ class Stack:
             argv=(
                 sys.executable,
                 "-m",
-                f"harness.reference.{kind}",
+                f"earwitness.harness.reference.{kind}",
                 *(part for order in orders for part in ("--defect", order)),
             ),
             env=module_environment(),

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import PlatformError, ServiceDied
-from harness.platform.children import tail
-from harness.platform.forking import Nursery
-from harness.platform.process import ServiceProcess
-from harness.platform.remains import PlatformDirectory
-from harness.platform.spec import ServiceSpec
-from harness.platform.tether import Warden
+from earwitness.harness.errors import PlatformError, ServiceDied
+from earwitness.harness.platform.children import tail
+from earwitness.harness.platform.forking import Nursery
+from earwitness.harness.platform.process import ServiceProcess
+from earwitness.harness.platform.remains import PlatformDirectory
+from earwitness.harness.platform.spec import ServiceSpec
+from earwitness.harness.platform.tether import Warden
 
 QUIET_S = 2.0
 """Nothing is said about a start that takes no longer."""

@@ -13,7 +13,8 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _LIBC = ctypes.CDLL(None)
-PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+PACKAGE_ROOT = str(Path(__file__).absolute().parents[3])
+"""The folder from which `earwitness` is imported. Unresolved: in a checkout `earwitness/harness` is a link."""
 
 
 def dies_with_parent() -> Callable[[], None] | None:
@@ -50,7 +51,7 @@ class Warden:
 
     def __init__(self, directory: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "harness.platform.warden", str(directory)],
+            [sys.executable, "-m", "earwitness.harness.platform.warden", str(directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env=module_environment(),

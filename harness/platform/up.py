@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.described import whole_number
-from harness.errors import EarwitnessError, Exit, PlatformError, SettingsError
-from harness.platform.control import ControlServer
-from harness.platform.environment import with_settings
-from harness.platform.offer import STATE_FILE, remove_state, write_state
-from harness.platform.postgres import UserMode
-from harness.platform.remains import PlatformDirectory, remove_stale
-from harness.platform.stack import REPLICAS, Stack, StackOptions
-from harness.platform.supervisor import Supervisor
-from harness.progress import say, show
-from harness.settings import load_settings
+from earwitness.harness.described import whole_number
+from earwitness.harness.errors import EarwitnessError, Exit, PlatformError, SettingsError
+from earwitness.harness.platform.control import ControlServer
+from earwitness.harness.platform.environment import with_settings
+from earwitness.harness.platform.offer import STATE_FILE, remove_state, write_state
+from earwitness.harness.platform.postgres import UserMode
+from earwitness.harness.platform.remains import PlatformDirectory, remove_stale
+from earwitness.harness.platform.stack import REPLICAS, Stack, StackOptions
+from earwitness.harness.platform.supervisor import Supervisor
+from earwitness.harness.progress import say, show
+from earwitness.harness.settings import load_settings
 
 HELP = "start the whole platform in the foreground and print its endpoints"
 

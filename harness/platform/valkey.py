@@ -8,10 +8,10 @@ import secrets
 import shutil
 from pathlib import Path
 
-from harness.errors import PlatformError
-from harness.platform.ports import HOST, ReservedPort
-from harness.platform.readiness import RedisAnswers
-from harness.platform.spec import ServiceSpec
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.ports import HOST, ReservedPort
+from earwitness.harness.platform.readiness import RedisAnswers
+from earwitness.harness.platform.spec import ServiceSpec
 
 PROGRAM_VARIABLE = "EARWITNESS_VALKEY"
 _PROGRAMS = ("valkey-server", "redis-server")

@@ -1,4 +1,4 @@
-"""`python -m harness.platform.warden DIRECTORY`: wait for the end of standard input, then clean the directory up."""
+"""`python -m earwitness.harness.platform.warden DIRECTORY`: clean up when standard input ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ def main() -> None:
     while os.read(0, 1024):
         pass
     if directory.exists():
-        from harness.platform.remains import clean_up  # not before it is needed: it stays small while it waits
+        from earwitness.harness.platform.remains import (
+            clean_up,  # not before it is needed: it stays small while it waits
+        )
 
         clean_up(directory)
 

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from checks.record import FOREIGN, NOBODY, NONE, Artefact, FaultKind, Flag, Kind, Phase, Place, State
-from harness.errors import RecordError
-from harness.record.reading import STRANGER
+from earwitness.checks.record import FOREIGN, NOBODY, NONE, Artefact, FaultKind, Flag, Kind, Phase, Place, State
+from earwitness.harness.errors import RecordError
+from earwitness.harness.record.reading import STRANGER
 
 SCHEMA: Final = 1
 

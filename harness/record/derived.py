@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-from checks.record import FOREIGN
-from checks.roster import Roster
-from harness.described import whole_number
-from harness.errors import RecordError
-from harness.record.plain import RowError, Rows
+from earwitness.checks.record import FOREIGN
+from earwitness.checks.roster import Roster
+from earwitness.harness.described import whole_number
+from earwitness.harness.errors import RecordError
+from earwitness.harness.record.plain import RowError, Rows
 
 NUMBERS_MAX: Final = 10_000_000
 """Numbers are indexes: a larger one is taken for somebody's database id."""

@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from harness.errors import RecordError
-from harness.record.frames import SUFFIX as FRAMES_SUFFIX
-from harness.record.journal import NAMES_SUFFIX
-from harness.record.reading import JournalView, compared, disown, verify
-from harness.record.rundir import ROSTER_FILE, RunDirectory
-from harness.record.sidecar import Sidecar
+from earwitness.harness.errors import RecordError
+from earwitness.harness.record.frames import SUFFIX as FRAMES_SUFFIX
+from earwitness.harness.record.journal import NAMES_SUFFIX
+from earwitness.harness.record.reading import JournalView, compared, disown, verify
+from earwitness.harness.record.rundir import ROSTER_FILE, RunDirectory
+from earwitness.harness.record.sidecar import Sidecar
 
 KEY: Final = "evidence"
 

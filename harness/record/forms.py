@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from checks.contract import Contract, ContractError
+from earwitness.checks.contract import Contract, ContractError
 
 WHOLE_MAX: Final = 2**63 - 1
 """What a record can hold."""

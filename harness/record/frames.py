@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from harness.errors import RecordError
-from harness.record.journal import STEP_BYTES, Pages
+from earwitness.harness.errors import RecordError
+from earwitness.harness.record.journal import STEP_BYTES, Pages
 
 SUFFIX: Final = ".frames"
 HEAD: Final = struct.Struct("<QIHH")

@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from checks.contract import Contract
-from checks.roster import Roster
-from harness.errors import RecordError
-from harness.record.evidence import KEY, as_stated, damaged_files, examine
-from harness.record.forms import fault_of_run
-from harness.record.journal import DATA_SUFFIX, NAMES_SUFFIX
-from harness.record.reading import DataFile, JournalView, Remap, measure, read_batches, read_beyond
-from harness.record.rundir import CHECKSUM, ROSTER_FILE, RUN_FILE, SPARE, read_json, read_run
-from harness.record.sidecar import Sidecar
+from earwitness.checks.contract import Contract
+from earwitness.checks.roster import Roster
+from earwitness.harness.errors import RecordError
+from earwitness.harness.record.evidence import KEY, as_stated, damaged_files, examine
+from earwitness.harness.record.forms import fault_of_run
+from earwitness.harness.record.journal import DATA_SUFFIX, NAMES_SUFFIX
+from earwitness.harness.record.reading import DataFile, JournalView, Remap, measure, read_batches, read_beyond
+from earwitness.harness.record.rundir import CHECKSUM, ROSTER_FILE, RUN_FILE, SPARE, read_json, read_run
+from earwitness.harness.record.sidecar import Sidecar
 
 if TYPE_CHECKING:
-    from checks.fold import JournalInfo
-    from checks.judge import Batch
+    from earwitness.checks.fold import JournalInfo
+    from earwitness.checks.judge import Batch
 
 BATCH_RECORDS: Final = 1 << 14
 """1 MB: a batch is read, checked and remapped while it is in the processor's cache."""

@@ -33,9 +33,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
-from checks.record import FOREIGN, RECORD_BYTES, RECORD_STRUCT
-from harness.errors import Exceeded, RecordError
-from harness.record.sidecar import Block, Chain, tag_of
+from earwitness.checks.record import FOREIGN, RECORD_BYTES, RECORD_STRUCT
+from earwitness.harness.errors import Exceeded, RecordError
+from earwitness.harness.record.sidecar import Block, Chain, tag_of
 
 DATA_SUFFIX: Final = ".ewj"
 NAMES_SUFFIX: Final = ".names.jsonl"

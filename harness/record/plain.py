@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from zlib import crc32
 
-from checks import record
-from checks.record import CONN_MAX, NOBODY, NONE, RECORD, Flag, Kind, State
-from harness.record.columns import ABSENT, ENUMS, FLAG_BITS, GENERIC, KINDS, MESSAGE_KINDS, OWN, TEXTS
-from harness.record.journal import Journal
+from earwitness.checks import record
+from earwitness.checks.record import CONN_MAX, NOBODY, NONE, RECORD, Flag, Kind, State
+from earwitness.harness.record.columns import ABSENT, ENUMS, FLAG_BITS, GENERIC, KINDS, MESSAGE_KINDS, OWN, TEXTS
+from earwitness.harness.record.journal import Journal
 
 SLOTS: Final = ("client", "conn", "conv", "author", "counter", "seq", "aux", "size", "digest")
 _ANY_KIND: Final = frozenset(("journal", "index", "time_ns", "kind", "flags", "user"))

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
-from checks.record import CONN_MAX, FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Kind
-from harness.errors import RecordError
-from harness.record.sidecar import Block, Sidecar, tag_of
+from earwitness.checks.record import CONN_MAX, FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Kind
+from earwitness.harness.errors import RecordError
+from earwitness.harness.record.sidecar import Block, Sidecar, tag_of
 
 if TYPE_CHECKING:
-    from checks.fold import JournalInfo
-    from checks.judge import Batch
+    from earwitness.checks.fold import JournalInfo
+    from earwitness.checks.judge import Batch
 
 STRANGER: Final = -2
 """`aux` of a record whose platform user id nobody's login explains."""
@@ -92,7 +92,7 @@ class JournalView:
 
     def info(self) -> JournalInfo:
         """What the judge must know of this journal beside its records."""
-        from checks.fold import JournalInfo
+        from earwitness.checks.fold import JournalInfo
 
         return JournalInfo(
             name=self.name,
@@ -249,7 +249,7 @@ def disown(views: Sequence[JournalView]) -> None:
 def read_batches(
     number: int, view: JournalView, data: DataFile, start: int, size: int, remap: Remap
 ) -> Iterator[Batch]:
-    from checks.judge import Batch
+    from earwitness.checks.judge import Batch
 
     while start < view.count:
         records = data.read(start, min(size, view.count - start))
@@ -274,7 +274,7 @@ def read_beyond(
     """The records of one stretch of journal `owner`, as journal `number`: what is known of it is only what these
     records say. Without READ_END, because rows of the same read may be missing, and, where a name may be missing,
     without names."""
-    from checks.judge import Batch
+    from earwitness.checks.judge import Batch
 
     first, last = stretch
     with DataFile(view.path) as data:

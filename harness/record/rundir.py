@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
-from checks.roster import Origin, Roster
-from harness.described import from_json
-from harness.errors import RecordError
+from earwitness.checks.roster import Origin, Roster
+from earwitness.harness.described import from_json
+from earwitness.harness.errors import RecordError
 
 PRIVATE: Final = 0o700
 """Messages, names and the passwords of made people are nobody else's business."""

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from xxhash import xxh3_128_hexdigest
 
-from checks.record import FOREIGN
-from harness.errors import RecordError
+from earwitness.checks.record import FOREIGN
+from earwitness.harness.errors import RecordError
 
 _CHAIN: Final = b',"chain":"'
 _CHAIN_BYTES: Final = len(_CHAIN) + 64 + len(b'"}')

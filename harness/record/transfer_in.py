@@ -11,21 +11,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from checks.contract import Contract, ContractError
-from checks.roster import Origin, Roster
-from harness.described import first_sentence, from_json, read_toml
-from harness.errors import RecordError, SettingsError
-from harness.progress import Progress, show
-from harness.record.columns import SCHEMA
-from harness.record.derived import Members, derived_roster, members_of
-from harness.record.drafts import IMPORT, drafted, remove
-from harness.record.evidence import KEY, conclude
-from harness.record.forms import JOURNAL, fault_of_run
-from harness.record.journal import Journal
-from harness.record.latencies import fault_of_latencies
-from harness.record.plain import RowError, Rows
-from harness.record.rundir import CHECKSUM, RUN_FILE, RunDirectory
-from harness.record.transfer_out import require_pyarrow
+from earwitness.checks.contract import Contract, ContractError
+from earwitness.checks.roster import Origin, Roster
+from earwitness.harness.described import first_sentence, from_json, read_toml
+from earwitness.harness.errors import RecordError, SettingsError
+from earwitness.harness.progress import Progress, show
+from earwitness.harness.record.columns import SCHEMA
+from earwitness.harness.record.derived import Members, derived_roster, members_of
+from earwitness.harness.record.drafts import IMPORT, drafted, remove
+from earwitness.harness.record.evidence import KEY, conclude
+from earwitness.harness.record.forms import JOURNAL, fault_of_run
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.record.latencies import fault_of_latencies
+from earwitness.harness.record.plain import RowError, Rows
+from earwitness.harness.record.rundir import CHECKSUM, RUN_FILE, RunDirectory
+from earwitness.harness.record.transfer_out import require_pyarrow
 
 HELP = "make a run directory of a history recorded by any client"
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import orjson
 
-from harness.errors import RecordError
-from harness.progress import Progress, show
-from harness.record.columns import COLUMNS, NUMBERS, SCHEMA, Columns
-from harness.record.drafts import drafted
-from harness.record.history import BATCH_RECORDS, History, open_history
-from harness.record.reading import JournalView, first_clients
+from earwitness.harness.errors import RecordError
+from earwitness.harness.progress import Progress, show
+from earwitness.harness.record.columns import COLUMNS, NUMBERS, SCHEMA, Columns
+from earwitness.harness.record.drafts import drafted
+from earwitness.harness.record.history import BATCH_RECORDS, History, open_history
+from earwitness.harness.record.reading import JournalView, first_clients
 
 HELP = "write a run's history as Parquet or JSON lines"
 

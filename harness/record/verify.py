@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import Exit, RecordError
-from harness.progress import show
-from harness.record.evidence import KEY
-from harness.record.history import History, open_history
-from harness.record.rundir import RUN_FILE, read_json
+from earwitness.harness.errors import Exit, RecordError
+from earwitness.harness.progress import show
+from earwitness.harness.record.evidence import KEY
+from earwitness.harness.record.history import History, open_history
+from earwitness.harness.record.rundir import RUN_FILE, read_json
 
 HELP = "say whether the evidence of a run is whole: nothing damaged, missing or exchanged"
 DESCRIPTION = """Compare every block of every journal with its checksum, and every file that a verdict rests on with the

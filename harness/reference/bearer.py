@@ -6,8 +6,8 @@ from typing import Protocol
 
 from aiohttp import web
 
-from harness.reference.answers import ApiError
-from harness.reference.tokens import Claims, KeysUnavailable, TokenRefused
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.tokens import Claims, KeysUnavailable, TokenRefused
 
 
 class Verifies(Protocol):

@@ -21,8 +21,8 @@ import orjson
 import redis.asyncio
 import redis.exceptions
 
-from harness.reference import clock
-from harness.reference.tokens import LEEWAY_S, Claims
+from earwitness.harness.reference import clock
+from earwitness.harness.reference.tokens import LEEWAY_S, Claims
 
 CHANNEL = "revocations"
 KNOWN = "revocations:known"

@@ -39,10 +39,10 @@ import redis.exceptions
 import uvloop
 from aiohttp import WSCloseCode, web
 
-from harness.errors import EarwitnessError, SettingsError
-from harness.reference import clock, handover
-from harness.reference.answers import ApiError, error_response, json_response
-from harness.reference.settings import SETTINGS_VARIABLE, read_settings
+from earwitness.harness.errors import EarwitnessError, SettingsError
+from earwitness.harness.reference import clock, handover
+from earwitness.harness.reference.answers import ApiError, error_response, json_response
+from earwitness.harness.reference.settings import SETTINGS_VARIABLE, read_settings
 
 SERVICE_RESTART = WSCloseCode.SERVICE_RESTART
 """1012: what a WebSocket is closed with when its service goes down for a restart."""
@@ -266,7 +266,7 @@ async def _main(make: Callable[[S], Service], settings: S, orders: list[DefectOr
     service = make(settings)
     if orders:
         # Only a process that was asked for a defect ever loads one.
-        import_module("harness.reference.defects").install(service, orders)
+        import_module("earwitness.harness.reference.defects").install(service, orders)
     await service.run_until_stopped(listener, stopped)
     service.log.info("stopped")
 

@@ -7,7 +7,7 @@ import json
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from harness.errors import SettingsError
+from earwitness.harness.errors import SettingsError
 
 SETTINGS_VARIABLE = "EARWITNESS_SERVICE"
 

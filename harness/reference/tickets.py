@@ -10,7 +10,7 @@ import secrets
 import orjson
 import redis.asyncio
 
-from harness.reference.tokens import Claims
+from earwitness.harness.reference.tokens import Claims
 
 TICKET_TTL_S = 30
 

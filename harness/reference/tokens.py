@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 import jwt
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from harness.reference import clock
+from earwitness.harness.reference import clock
 
 ALGORITHMS = ("ES256", "RS256")
 LEEWAY_S = 5.0

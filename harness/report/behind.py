@@ -13,11 +13,11 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from checks.catalogue import ALL
-from checks.fold import JournalInfo
-from checks.judge import Judge, certain_alone
-from checks.verdict import Finding, Outcome, Verdict
-from harness.record.history import History
+from earwitness.checks.catalogue import ALL
+from earwitness.checks.fold import JournalInfo
+from earwitness.checks.judge import Judge, certain_alone
+from earwitness.checks.verdict import Finding, Outcome, Verdict
+from earwitness.harness.record.history import History
 
 WHY = "found also in sound blocks behind damage (H8)"
 

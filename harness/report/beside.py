@@ -1,6 +1,6 @@
 """The judge beside the load: a process that is warm before the run begins.
 
-python -m harness.report.beside
+python -m earwitness.harness.report.beside
 
 Standard input tells it what to do and is its leash (its end, without a word before, ends the process):
 `follow DIR` once, and later `judge`, when all journals are closed. Standard output says `warm`, once it is, and the ids
@@ -16,11 +16,11 @@ import sys
 import time
 from pathlib import Path
 
-from checks import ALL
-from harness.errors import EarwitnessError, Exit
-from harness.progress import say
-from harness.report.follow import TURN_S, Following
-from harness.report.warm import warm_up
+from earwitness.checks import ALL
+from earwitness.harness.errors import EarwitnessError, Exit
+from earwitness.harness.progress import say
+from earwitness.harness.report.follow import TURN_S, Following
+from earwitness.harness.report.warm import warm_up
 
 NICENESS = 10
 """The load goes first: the judge takes what time is left, and may be late when there is none."""

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import Exit, RecordError
-from harness.report.listing import Defect, Power
-from harness.report.stages import ROUGH, stories_of
+from earwitness.harness.errors import Exit, RecordError
+from earwitness.harness.report.listing import Defect, Power
+from earwitness.harness.report.stages import ROUGH, stories_of
 
 HEALTHY = "healthy"
 """What stands for the defect where there is none; `HEALTHY STORY` where the story is not the rough one."""

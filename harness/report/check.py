@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from checks.catalogue import ALL
-from checks.fold import Check
-from harness.errors import SettingsError
-from harness.progress import say, show, show_json
-from harness.record.rundir import write_whole
-from harness.report.follow import follow_by_hand
-from harness.report.judging import judge_run, write_verdict
-from harness.report.swim_svg import witness_svg
-from harness.report.swim_text import witness_text
-from harness.report.terminal import verdict_text
-from harness.report.warm import compiling_is_said, warm_up
+from earwitness.checks.catalogue import ALL
+from earwitness.checks.fold import Check
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.progress import say, show, show_json
+from earwitness.harness.record.rundir import write_whole
+from earwitness.harness.report.follow import follow_by_hand
+from earwitness.harness.report.judging import judge_run, write_verdict
+from earwitness.harness.report.swim_svg import witness_svg
+from earwitness.harness.report.swim_text import witness_text
+from earwitness.harness.report.terminal import verdict_text
+from earwitness.harness.report.warm import compiling_is_said, warm_up
 
 HELP = "judge a run directory again"
 DESCRIPTION = """Judge what a run recorded: all checks, with the verdict written into its directory; with --only some of

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import EarwitnessError, Exit, RecordError
-from harness.platform import offer, pgtemplate, remains
-from harness.progress import printable, show
-from harness.record import drafts
-from harness.record.rundir import LATEST, RUN_FILE, read_json
-from harness.report.follow import GOING_ON, is_going_on
+from earwitness.harness.errors import EarwitnessError, Exit, RecordError
+from earwitness.harness.platform import offer, pgtemplate, remains
+from earwitness.harness.progress import printable, show
+from earwitness.harness.record import drafts
+from earwitness.harness.record.rundir import LATEST, RUN_FILE, read_json
+from earwitness.harness.report.follow import GOING_ON, is_going_on
 
 HELP = "list and remove what runs left behind on disk"
 DESCRIPTION = """List what runs left behind on this machine's disk, and remove it: directories of platforms whose owner

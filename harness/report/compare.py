@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import Exit, RecordError, SettingsError
-from harness.progress import show, show_json
-from harness.record.history import History, open_history
-from harness.record.rundir import read_json
-from harness.report.measures import Times
-from harness.report.series import Series, latency_series, memory_series
+from earwitness.harness.errors import Exit, RecordError, SettingsError
+from earwitness.harness.progress import show, show_json
+from earwitness.harness.record.history import History, open_history
+from earwitness.harness.record.rundir import read_json
+from earwitness.harness.report.measures import Times
+from earwitness.harness.report.series import Series, latency_series, memory_series
 
 BLOCK_NS = 1_000_000_000
 """What happens within a second hangs together: seconds are drawn, not single samples."""

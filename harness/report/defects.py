@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.errors import Exit, SettingsError
-from harness.progress import say, show, show_json
-from harness.report.cells import HEALTHY, Cell, Results, cells_of, reserved
-from harness.report.evidence import evidence_text
-from harness.report.listing import Defect, Power, all_defects, chosen, listing_text
-from harness.report.matrix import Bench, RealBench, run_matrix
-from harness.report.published import publish
-from harness.report.stages import ROUGH, staged, stories_of
+from earwitness.harness.errors import Exit, SettingsError
+from earwitness.harness.progress import say, show, show_json
+from earwitness.harness.report.cells import HEALTHY, Cell, Results, cells_of, reserved
+from earwitness.harness.report.evidence import evidence_text
+from earwitness.harness.report.listing import Defect, Power, all_defects, chosen, listing_text
+from earwitness.harness.report.matrix import Bench, RealBench, run_matrix
+from earwitness.harness.report.published import publish
+from earwitness.harness.report.stages import ROUGH, staged, stories_of
 
 HELP = "list the defects of the reference platform; with --matrix show that they are found"
 WORK = Path("runs/matrix")

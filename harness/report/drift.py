@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.report.figures import Records
-from harness.report.measures import Times
-from harness.report.series import Series, latency_series, load_span_ns, memory_series
+from earwitness.harness.report.figures import Records
+from earwitness.harness.report.measures import Times
+from earwitness.harness.report.series import Series, latency_series, load_span_ns, memory_series
 
 LEAST_S = 120.0
 """Shorter runs say nothing of drift."""

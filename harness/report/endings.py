@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from checks.record import NOBODY, Flag, Kind, Phase
-from harness.report.figures import Records
+from earwitness.checks.record import NOBODY, Flag, Kind, Phase
+from earwitness.harness.report.figures import Records
 
 NO_CLOSE, NORMAL, TOO_BIG = 1006, 1000, 1009
 LIMIT_KEY = "urls.frame_bytes_max"

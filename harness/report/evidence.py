@@ -7,11 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from harness.errors import Exit
-from harness.report.cells import HEALTHY, Result, Results
-from harness.report.intervals import none_seen_95, wilson_95
-from harness.report.listing import Defect, Power
-from harness.report.stages import ROUGH, stage_of, staged, stories_of
+from earwitness.harness.errors import Exit
+from earwitness.harness.report.cells import HEALTHY, Result, Results
+from earwitness.harness.report.intervals import none_seen_95, wilson_95
+from earwitness.harness.report.listing import Defect, Power
+from earwitness.harness.report.stages import ROUGH, stage_of, staged, stories_of
 
 NOT_RUN = "not run"
 POWERS: dict[Power, str] = {"high": "many firings a run", "one": "about one firing a run"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from checks.roster import Origin, Roster
-from harness.record.history import History
-from harness.target.plan import Plan
+from earwitness.checks.roster import Origin, Roster
+from earwitness.harness.record.history import History
+from earwitness.harness.target.plan import Plan
 
 SAID = {"messages_sent", "messages_unsaid"}
 UNCONCLUDED = "run.json has no last hashes: the run was not concluded"

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from checks.record import RECORD, Kind
-from checks.unreceived import MISSES_NOTHING
-from checks.verdict import Verdict
-from harness.described import from_json
-from harness.record.reading import JournalView
+from earwitness.checks.record import RECORD, Kind
+from earwitness.checks.unreceived import MISSES_NOTHING
+from earwitness.checks.verdict import Verdict
+from earwitness.harness.described import from_json
+from earwitness.harness.record.reading import JournalView
 
 Records = npt.NDArray[Any]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from checks.record import Flag, Kind
-from harness.report.figures import Records, percentiles, read_table, since_sending
+from earwitness.checks.record import Flag, Kind
+from earwitness.harness.report.figures import Records, percentiles, read_table, since_sending
 
 ABUSE = 4429
 """The close code that says: too many."""

@@ -11,15 +11,15 @@ from typing import Any, Final
 
 import psutil
 
-from harness.errors import RecordError
-from harness.progress import printable
-from harness.record.evidence import KEY
-from harness.record.history import Follower
-from harness.record.rundir import write_whole
-from harness.report.judging import verdict_of, write_verdict
-from harness.report.live import LiveVerdict
-from harness.report.live_file import LIVE
-from harness.report.terminal import verdict_text
+from earwitness.harness.errors import RecordError
+from earwitness.harness.progress import printable
+from earwitness.harness.record.evidence import KEY
+from earwitness.harness.record.history import Follower
+from earwitness.harness.record.rundir import write_whole
+from earwitness.harness.report.judging import verdict_of, write_verdict
+from earwitness.harness.report.live import LiveVerdict
+from earwitness.harness.report.live_file import LIVE
+from earwitness.harness.report.terminal import verdict_text
 
 TURN_S: Final = 1.8
 """What breaks is to be told within two seconds; each turn costs some milliseconds, whether much happened or little."""

@@ -8,28 +8,28 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from checks.attained import interruption
-from checks.catalogue import ALL
-from checks.fold import Check
-from checks.judge import Judge, Watcher
-from checks.outcome import counts, outcome_of_run
-from checks.record import Kind
-from checks.verdict import Outcome, Verdict, upper_bound_95
-from harness.errors import Exit, worse
-from harness.progress import Progress
-from harness.record.history import History, open_history
-from harness.record.rundir import write_whole
-from harness.report import figures, opportunities
-from harness.report.behind import with_blocks_behind
-from harness.report.drift import drift
-from harness.report.endings import endings, stopped
-from harness.report.facts import facts_of
-from harness.report.flood import flood
-from harness.report.junit import junit_xml
-from harness.report.measures import Measured
-from harness.report.swim_svg import witness_svg
-from harness.report.thresholds import judge_thresholds, missed, parse_all
-from harness.report.witnesses import Teller
+from earwitness.checks.attained import interruption
+from earwitness.checks.catalogue import ALL
+from earwitness.checks.fold import Check
+from earwitness.checks.judge import Judge, Watcher
+from earwitness.checks.outcome import counts, outcome_of_run
+from earwitness.checks.record import Kind
+from earwitness.checks.verdict import Outcome, Verdict, upper_bound_95
+from earwitness.harness.errors import Exit, worse
+from earwitness.harness.progress import Progress
+from earwitness.harness.record.history import History, open_history
+from earwitness.harness.record.rundir import write_whole
+from earwitness.harness.report import figures, opportunities
+from earwitness.harness.report.behind import with_blocks_behind
+from earwitness.harness.report.drift import drift
+from earwitness.harness.report.endings import endings, stopped
+from earwitness.harness.report.facts import facts_of
+from earwitness.harness.report.flood import flood
+from earwitness.harness.report.junit import junit_xml
+from earwitness.harness.report.measures import Measured
+from earwitness.harness.report.swim_svg import witness_svg
+from earwitness.harness.report.thresholds import judge_thresholds, missed, parse_all
+from earwitness.harness.report.witnesses import Teller
 
 EXIT_OF_SIGNAL = {"SIGINT": Exit.INTERRUPTED, "SIGTERM": Exit.TERMINATED}
 EXIT_OF = {Outcome.PASS: Exit.PASS, Outcome.FAIL: Exit.FAIL, Outcome.UNKNOWN: Exit.UNKNOWN}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from harness.progress import printable
+from earwitness.harness.progress import printable
 
 
 def junit_xml(verdict: Mapping[str, Any]) -> bytes:

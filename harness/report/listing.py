@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.errors import PlatformError, SettingsError
+from earwitness.harness.errors import PlatformError, SettingsError
 
 Power = Literal["high", "one"]
 LIST_S = 30.0
@@ -46,7 +46,7 @@ class Defect:
 
 def all_defects() -> list[Defect]:
     """In the order of the catalogue. PlatformError if the list cannot be had."""
-    command = [sys.executable, "-m", "harness.reference.defects"]
+    command = [sys.executable, "-m", "earwitness.harness.reference.defects"]
     try:
         done = subprocess.run(command, capture_output=True, timeout=LIST_S, check=True)
     except (OSError, subprocess.SubprocessError) as error:

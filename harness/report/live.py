@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from checks import ALL
-from checks.judge import Judge
-from checks.outcome import outcome_of_run
-from checks.record import Kind
-from checks.tables import Array
-from checks.traffic import Traffic
-from checks.verdict import Finding, Verdict
-from harness.client.tally import BUCKETS, bucket_middle
-from harness.record.history import History
-from harness.report.judging import judge_of, row_of
-from harness.report.live_file import LADDER_S
-from harness.report.witnesses import in_lines, in_short
+from earwitness.checks import ALL
+from earwitness.checks.judge import Judge
+from earwitness.checks.outcome import outcome_of_run
+from earwitness.checks.record import Kind
+from earwitness.checks.tables import Array
+from earwitness.checks.traffic import Traffic
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.harness.client.tally import BUCKETS, bucket_middle
+from earwitness.harness.record.history import History
+from earwitness.harness.report.judging import judge_of, row_of
+from earwitness.harness.report.live_file import LADDER_S
+from earwitness.harness.report.witnesses import in_lines, in_short
 
 MOST_FINDINGS = 20
 _MIDDLES_S = np.array([bucket_middle(bucket) for bucket in range(BUCKETS)]) / 1e9

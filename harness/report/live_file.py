@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from harness.errors import RecordError
-from harness.record.rundir import read_json
+from earwitness.harness.errors import RecordError
+from earwitness.harness.record.rundir import read_json
 
 LIVE: Final = "live.json"
 LADDER_S: Final = tuple(step * 10.0**power for power in range(-4, 2) for step in (1, 2.5, 5))

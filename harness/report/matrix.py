@@ -15,13 +15,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.errors import Exit, PlatformError
-from harness.platform.launch import Platform, launch
-from harness.platform.tether import dies_with_parent, module_environment
-from harness.report.cells import Cell, Result, Results
-from harness.report.listing import Defect
-from harness.report.stages import file_of, stage_of
-from harness.report.truth import GroundTruth
+from earwitness.harness.errors import Exit, PlatformError
+from earwitness.harness.platform.launch import Platform, launch
+from earwitness.harness.platform.tether import dies_with_parent, module_environment
+from earwitness.harness.report.cells import Cell, Result, Results
+from earwitness.harness.report.listing import Defect
+from earwitness.harness.report.stages import file_of, stage_of
+from earwitness.harness.report.truth import GroundTruth
 
 SPAWN_RATE = 50
 CELL_S = 240.0

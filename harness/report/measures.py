@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from checks.faultlog import FaultLog, Window
-from checks.record import Flag, Kind, Phase
-from harness.record.latencies import read_latencies
-from harness.report.figures import Records, fan_out_ms, message_keys, read_table
+from earwitness.checks.faultlog import FaultLog, Window
+from earwitness.checks.record import Flag, Kind, Phase
+from earwitness.harness.record.latencies import read_latencies
+from earwitness.harness.report.figures import Records, fan_out_ms, message_keys, read_table
 
 Times = npt.NDArray[Any]
 ANSWERED = int(Flag.ACCEPTED | Flag.REFUSED)

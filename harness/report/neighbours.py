@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from checks.record import FOREIGN, Flag, Kind
-from checks.verdict import Finding
-from checks.witness import Told
-from checks.witness.lines import MESSAGE_KINDS
-from harness.record.history import History
+from earwitness.checks.record import FOREIGN, Flag, Kind
+from earwitness.checks.verdict import Finding
+from earwitness.checks.witness import Told
+from earwitness.checks.witness.lines import MESSAGE_KINDS
+from earwitness.harness.record.history import History
 
 CHUNK = 1 << 16
 KEPT = 1000

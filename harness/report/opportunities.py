@@ -2,7 +2,7 @@
 
 A check that passes says nothing about a situation that never came up. A story names those that it creates
 (`story(…, opportunities=…)`), its users count each that occurred, and the verdict names those that did not.
-`python -m harness.report.opportunities` writes the page `docs/opportunities.md`.
+`python -m earwitness.harness.report.opportunities` writes the page `docs/opportunities.md`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from checks.record import Flag, Kind
-from harness.progress import say
-from harness.record.history import History
-from harness.report.stages import FOLDERS
+from earwitness.checks.record import Flag, Kind
+from earwitness.harness.progress import say
+from earwitness.harness.record.history import History
+from earwitness.harness.report.stages import FOLDERS
 
-PAGE = Path(__file__).parents[2] / "docs" / "opportunities.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "opportunities.md"
 FOOTER_KEY = "opportunities"
 """In the footer of a journal how often each occurred among the users of that process; in run.json what the story
 names."""
@@ -209,10 +209,10 @@ def _story_call(tree: ast.Module) -> ast.Call | None:
 
 INTRO = """# Opportunities
 
-Written by `python -m harness.report.opportunities`; do not edit. An opportunity is a situation in which platforms go
-wrong. A story names those that it creates; its users count each that occurred. The verdict names those that did not
-occur, because a check says nothing about what never came up. ● means that the story creates it in every run on a
-platform that offers what it needs."""
+Written by `python -m earwitness.harness.report.opportunities`; do not edit. An opportunity is a situation in which
+platforms go wrong. A story names those that it creates; its users count each that occurred. The verdict names those
+that did not occur, because a check says nothing about what never came up. ● means that the story creates it in every
+run on a platform that offers what it needs."""
 
 
 def page(by_story: Mapping[str, Sequence[str]]) -> str:

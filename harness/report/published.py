@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from harness.record.rundir import write_whole
+from earwitness.harness.record.rundir import write_whole
 
 MEASURES = ("armed", "runs", "outcome")
 """Headers of the columns that say how much a row of a page rests on, the first that a table has."""

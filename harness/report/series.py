@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from checks.record import Kind, Phase
-from harness.report.figures import Records, read_table, since_sending
-from harness.report.measures import Times, joined
+from earwitness.checks.record import Kind, Phase
+from earwitness.harness.report.figures import Records, read_table, since_sending
+from earwitness.harness.report.measures import Times, joined
 
 Series = tuple[Times, Times]
 """Nanoseconds (when) and values, of equal length."""

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.report.listing import Defect
+from earwitness.harness.report.listing import Defect
 
 ROUGH = "rough"
-ROOT = Path(__file__).parents[2]
-FOLDERS = (ROOT / "harness" / "load" / "stories", ROOT / "locustfiles")
+PACKAGE = Path(__file__).absolute().parents[2]
+"""`earwitness`: in a checkout its parts are links."""
+FOLDERS = (PACKAGE / "harness" / "load" / "stories", PACKAGE / "locustfiles")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from harness.progress import printable
-from harness.report.swim_text import clock
-from harness.report.witnesses import promise_words
+from earwitness.harness.progress import printable
+from earwitness.harness.report.swim_text import clock
+from earwitness.harness.report.witnesses import promise_words
 
 TIME, LANE, ROW, TOP, MARGIN = 96, 190, 40, 34, 20
 LETTER = 7.4

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.progress import one_line
-from harness.report.witnesses import promise_words
+from earwitness.harness.progress import one_line
+from earwitness.harness.report.witnesses import promise_words
 
 TIME = 14
 LANE_MIN, LANE_MAX = 11, 22

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.progress import one_line
-from harness.report import opportunities
-from harness.report.endings import ending_line, stopped_line
-from harness.report.swim_text import record_lines
-from harness.report.witnesses import DRAWN
+from earwitness.harness.progress import one_line
+from earwitness.harness.report import opportunities
+from earwitness.harness.report.endings import ending_line, stopped_line
+from earwitness.harness.report.swim_text import record_lines
+from earwitness.harness.report.witnesses import DRAWN
 
 MARK = {"PASS": "PASS   ", "FAIL": "FAIL   ", "UNKNOWN": "UNKNOWN"}
 

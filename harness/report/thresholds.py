@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.described import near, whole_number
-from harness.errors import SettingsError
-from harness.report.measures import Measured
+from earwitness.harness.described import near, whole_number
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.report.measures import Measured
 
 TIMES = {"us": 1e-3, "ms": 1.0, "s": 1e3, "min": 6e4}
 SIZES = {"kB": 1e-3, "MB": 1.0, "GB": 1e3}

@@ -1,6 +1,6 @@
 """Loading every check before it is needed, and saying so where it must be compiled first.
 
-python -m harness.report.warm    compile them now, so that no run has to wait for it
+python -m earwitness.harness.report.warm    compile them now, so that no run has to wait for it
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from numba.core import event
 
-from checks import ALL
-from checks.contract import Contract
-from checks.fold import JournalInfo
-from checks.judge import Batch, Judge
-from checks.record import NONE, Artefact, Flag, Kind, Place, empty
-from checks.roster import Roster
-from checks.tables import Array
-from checks.traffic import Traffic
-from harness.client.tally import BUCKETS
-from harness.progress import say
+from earwitness.checks import ALL
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import JournalInfo
+from earwitness.checks.judge import Batch, Judge
+from earwitness.checks.record import NONE, Artefact, Flag, Kind, Place, empty
+from earwitness.checks.roster import Roster
+from earwitness.checks.tables import Array
+from earwitness.checks.traffic import Traffic
+from earwitness.harness.client.tally import BUCKETS
+from earwitness.harness.progress import say
 
 _BOUNDS: dict[str, Any] = {field.name: 1 for field in fields(Contract) if field.default is None}
 EVERYTHING = Contract(**_BOUNDS, sequence="contiguous", idempotent=True, resume=True, retry_after=True)

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from checks.catalogue import ALL
-from checks.contract import Contract
-from checks.fold import Check
-from checks.verdict import Finding, Verdict
-from checks.witness import Scene, Told, line, person, said_by, scene, sentence, tell
-from harness.record.columns import Columns
-from harness.record.frames import frames_of
-from harness.record.history import History
-from harness.record.reading import first_clients
-from harness.report.neighbours import Wanted, choose, gather, wanted_of
+from earwitness.checks.catalogue import ALL
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import Check
+from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.witness import Scene, Told, line, person, said_by, scene, sentence, tell
+from earwitness.harness.record.columns import Columns
+from earwitness.harness.record.frames import frames_of
+from earwitness.harness.record.history import History
+from earwitness.harness.record.reading import first_clients
+from earwitness.harness.report.neighbours import Wanted, choose, gather, wanted_of
 
 MOST = 10
 """Of each check so many findings are told."""

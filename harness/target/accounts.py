@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from checks.record import Place
-from harness.client.flow import Flow, HttpRequest
-from harness.target.protocol import Credentials
+from earwitness.checks.record import Place
+from earwitness.harness.client.flow import Flow, HttpRequest
+from earwitness.harness.target.protocol import Credentials
 
 
 @dataclass(frozen=True, slots=True)

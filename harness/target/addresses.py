@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from checks.record import Place
-from harness.client.network import ANY, FRAME_MAX, SECURE, Network, host_of, hosts_of, is_loopback, proxy_of
-from harness.described import Table
-from harness.errors import TargetError
-from harness.target.protocol import DatabaseQuery
-from harness.target.requests import RequestTemplate, address_fault, is_absolute
+from earwitness.checks.record import Place
+from earwitness.harness.client.network import ANY, FRAME_MAX, SECURE, Network, host_of, hosts_of, is_loopback, proxy_of
+from earwitness.harness.described import Table
+from earwitness.harness.errors import TargetError
+from earwitness.harness.target.protocol import DatabaseQuery
+from earwitness.harness.target.requests import RequestTemplate, address_fault, is_absolute
 
 DATABASE = "postgres"
 KEPT_HOSTS = 5

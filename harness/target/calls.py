@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from checks.record import NOBODY, Flag, Kind
-from harness.record.journal import Journal
-from harness.record.meta import process_meta
-from harness.record.rundir import RunDirectory
+from earwitness.checks.record import NOBODY, Flag, Kind
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.record.meta import process_meta
+from earwitness.harness.record.rundir import RunDirectory
 
 JOURNAL = "calls"
 _MARK = b" call {"

@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.client.events import Heard
-from harness.client.flow import Flow
-from harness.target.protocol import Credentials, Person, Room, StoredRow
+from earwitness.harness.client.events import Heard
+from earwitness.harness.client.flow import Flow
+from earwitness.harness.target.protocol import Credentials, Person, Room, StoredRow
 
 
 @dataclass(frozen=True, slots=True)

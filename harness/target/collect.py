@@ -1,6 +1,6 @@
 """The collector: the final reads between drain and judging, as one process.
 
-    python -m harness.target.collect RUN_DIR [--deadline SECONDS] [--parallel N]
+    python -m earwitness.harness.target.collect RUN_DIR [--deadline SECONDS] [--parallel N]
 
 Reads run.json (`tag`, `target`) and roster.json (`extra.people`, `extra.rooms`). One member of each conversation logs
 in again and reads its whole history: STORED records and one READ_END into the journal `collector`. Identities as the
@@ -23,22 +23,22 @@ from zlib import crc32
 
 import httpx
 
-from checks.record import AGENT, NOBODY, NONE, Flag, Kind, Place, State
-from checks.roster import Roster
-from harness.client.body import Body, decode
-from harness.client.flow import FlowError, Unbounded, run_flow_async
-from harness.client.http_asyncio import http_client
-from harness.client.network import Unlisted
-from harness.client.statements import digest_of, write_seen
-from harness.errors import EarwitnessError, Exit, RecordError, TargetError
-from harness.progress import say, show
-from harness.record.journal import Journal
-from harness.record.meta import process_meta
-from harness.record.rundir import RunDirectory, read_json
-from harness.record.sidecar import Sidecar
-from harness.target.databases import Row, UserTables, as_json, differing, place_name, read_tables
-from harness.target.load import open_target
-from harness.target.protocol import Credentials, DatabaseQuery, Person, Room, StoredRow, Target
+from earwitness.checks.record import AGENT, NOBODY, NONE, Flag, Kind, Place, State
+from earwitness.checks.roster import Roster
+from earwitness.harness.client.body import Body, decode
+from earwitness.harness.client.flow import FlowError, Unbounded, run_flow_async
+from earwitness.harness.client.http_asyncio import http_client
+from earwitness.harness.client.network import Unlisted
+from earwitness.harness.client.statements import digest_of, write_seen
+from earwitness.harness.errors import EarwitnessError, Exit, RecordError, TargetError
+from earwitness.harness.progress import say, show
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.record.meta import process_meta
+from earwitness.harness.record.rundir import RunDirectory, read_json
+from earwitness.harness.record.sidecar import Sidecar
+from earwitness.harness.target.databases import Row, UserTables, as_json, differing, place_name, read_tables
+from earwitness.harness.target.load import open_target
+from earwitness.harness.target.protocol import Credentials, DatabaseQuery, Person, Room, StoredRow, Target
 
 NAME = "collector"
 DEADLINE_S = 110.0
@@ -306,7 +306,9 @@ async def collect(run_dir: Path, *, deadline_s: float = DEADLINE_S, parallel: in
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m harness.target.collect", description="Read a run's final state.")
+    parser = argparse.ArgumentParser(
+        prog="python -m earwitness.harness.target.collect", description="Read a run's final state."
+    )
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     parser.add_argument("--deadline", type=float, default=DEADLINE_S, metavar="SECONDS")
     parser.add_argument("--parallel", type=int, default=PARALLEL, metavar="N", help="requests under way at once")

@@ -10,9 +10,9 @@ from typing import Any
 
 import asyncpg
 
-from checks.record import Place
-from harness.errors import TargetError
-from harness.target.protocol import DatabaseQuery, Person
+from earwitness.checks.record import Place
+from earwitness.harness.errors import TargetError
+from earwitness.harness.target.protocol import DatabaseQuery, Person
 
 CONNECT_S = 10.0
 LOOK_AGAIN_S = 0.2

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from checks.contract import Contract, ContractError
-from checks.record import Place
-from harness.client.bounds import Bounds, read_bounds
-from harness.client.network import Network
-from harness.described import Faults, Table, read_toml
-from harness.target.addresses import Address, all_addresses, network_of, read_urls
-from harness.target.frames import FrameRules, read_frame_rules
-from harness.target.history import HistoryRules, read_history
-from harness.target.logins import Login, read_login
-from harness.target.paths import Getter
-from harness.target.protocol import DatabaseQuery, FaultCommands
-from harness.target.requests import RequestTemplate
-from harness.target.sections import (
+from earwitness.checks.contract import Contract, ContractError
+from earwitness.checks.record import Place
+from earwitness.harness.client.bounds import Bounds, read_bounds
+from earwitness.harness.client.network import Network
+from earwitness.harness.described import Faults, Table, read_toml
+from earwitness.harness.target.addresses import Address, all_addresses, network_of, read_urls
+from earwitness.harness.target.frames import FrameRules, read_frame_rules
+from earwitness.harness.target.history import HistoryRules, read_history
+from earwitness.harness.target.logins import Login, read_login
+from earwitness.harness.target.paths import Getter
+from earwitness.harness.target.protocol import DatabaseQuery, FaultCommands
+from earwitness.harness.target.requests import RequestTemplate
+from earwitness.harness.target.sections import (
     Presentation,
     Resume,
     Rooms,

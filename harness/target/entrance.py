@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from harness.client.flow import Flow
-from harness.target.protocol import Credentials
+from earwitness.harness.client.flow import Flow
+from earwitness.harness.target.protocol import Credentials
 
 
 @runtime_checkable

@@ -11,15 +11,15 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from checks.record import NOBODY, NONE, FaultKind, Flag, Kind, Place
-from harness.errors import EarwitnessError
-from harness.platform.faults import Planned
-from harness.progress import say
-from harness.record.journal import Journal
-from harness.record.meta import process_meta
-from harness.record.rundir import RunDirectory
-from harness.target import calls
-from harness.target.calls import CallLog
+from earwitness.checks.record import NOBODY, NONE, FaultKind, Flag, Kind, Place
+from earwitness.harness.errors import EarwitnessError
+from earwitness.harness.platform.faults import Planned
+from earwitness.harness.progress import say
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.record.meta import process_meta
+from earwitness.harness.record.rundir import RunDirectory
+from earwitness.harness.target import calls
+from earwitness.harness.target.calls import CallLog
 
 JOURNAL = "conductor"
 JOURNALS = (JOURNAL, calls.JOURNAL)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import SettingsError, TargetError
-from harness.target.protocol import FaultCommands
+from earwitness.harness.errors import SettingsError, TargetError
+from earwitness.harness.target.protocol import FaultCommands
 
 COMMAND_S = 60.0
 

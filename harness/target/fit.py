@@ -1,4 +1,4 @@
-"""Fit of a target file to its platform, found out before a load: `python -m harness.target.fit FILE`.
+"""Fit of a target file to its platform, found out before a load: `python -m earwitness.harness.target.fit FILE`.
 
 A process of its own, because the rehearsal needs asyncio and the load has gevent. Prints one JSON object:
 
@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness.errors import EarwitnessError, Exit, TargetError
-from harness.target.addresses import proxied
-from harness.target.load import load_target
-from harness.target.rehearsal import Unfit, cast, rehearse
+from earwitness.harness.errors import EarwitnessError, Exit, TargetError
+from earwitness.harness.target.addresses import proxied
+from earwitness.harness.target.load import load_target
+from earwitness.harness.target.rehearsal import Unfit, cast, rehearse
 
 STEP_S = 5.0
 """A slower answer is the platform's business, and the load's to judge."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
-from harness.client.events import ACK, JOINED, LEFT, MESSAGE, NACK, OTHER, REPLAYED, WELCOME, Heard
-from harness.described import Table
-from harness.target.paths import Getter, seq_or_none, text_or_none
-from harness.target.requests import read_path
+from earwitness.harness.client.events import ACK, JOINED, LEFT, MESSAGE, NACK, OTHER, REPLAYED, WELCOME, Heard
+from earwitness.harness.described import Table
+from earwitness.harness.target.paths import Getter, seq_or_none, text_or_none
+from earwitness.harness.target.requests import read_path
 
 KINDS = {
     "message": MESSAGE,

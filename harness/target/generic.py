@@ -10,16 +10,24 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import orjson
 
-from checks.record import Place
-from harness.client.events import ACK, NACK, Handshake, Heard
-from harness.client.flow import Flow, FlowError, HttpRequest, hiding
-from harness.target.description import Description
-from harness.target.frames import listener
-from harness.target.logins import shape
-from harness.target.paths import text_or_none
-from harness.target.protocol import Credentials, DatabaseQuery, FaultCommands, Person, Room, Statement, StoredRow
-from harness.target.requests import RequestTemplate, address
-from harness.target.sections import Presentation
+from earwitness.checks.record import Place
+from earwitness.harness.client.events import ACK, NACK, Handshake, Heard
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, hiding
+from earwitness.harness.target.description import Description
+from earwitness.harness.target.frames import listener
+from earwitness.harness.target.logins import shape
+from earwitness.harness.target.paths import text_or_none
+from earwitness.harness.target.protocol import (
+    Credentials,
+    DatabaseQuery,
+    FaultCommands,
+    Person,
+    Room,
+    Statement,
+    StoredRow,
+)
+from earwitness.harness.target.requests import RequestTemplate, address
+from earwitness.harness.target.sections import Presentation
 
 WAIT = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 """`Retry-After` in seconds."""

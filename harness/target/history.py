@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from harness.client.bounds import bounds
-from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, Unbounded
-from harness.described import Table
-from harness.target.paths import Getter, compile_path, seq_or_none, text_or_none
-from harness.target.protocol import StoredRow
-from harness.target.requests import LOGGED_IN, ROOM, RequestTemplate, read_path, read_request
+from earwitness.harness.client.bounds import bounds
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, Unbounded
+from earwitness.harness.described import Table
+from earwitness.harness.target.paths import Getter, compile_path, seq_or_none, text_or_none
+from earwitness.harness.target.protocol import StoredRow
+from earwitness.harness.target.requests import LOGGED_IN, ROOM, RequestTemplate, read_path, read_request
 
 PAGINGS = ("none", "after", "offset")
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.client.bounds import use
-from harness.errors import TargetError
-from harness.target.addresses import check_addresses
-from harness.target.description import read_description
-from harness.target.generic import GenericTarget
-from harness.target.protocol import Target
-from harness.target.reference import ReferenceTarget
+from earwitness.harness.client.bounds import use
+from earwitness.harness.errors import TargetError
+from earwitness.harness.target.addresses import check_addresses
+from earwitness.harness.target.description import read_description
+from earwitness.harness.target.generic import GenericTarget
+from earwitness.harness.target.protocol import Target
+from earwitness.harness.target.reference import ReferenceTarget
 
 SECRET_ENDPOINTS = frozenset({"auth_dsn", "main_dsn", "redis", "control"})
 SECRETS_VARIABLE = "EARWITNESS_ENDPOINTS"

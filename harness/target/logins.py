@@ -15,12 +15,12 @@ from typing import Any, Protocol
 
 import jwt
 
-from harness.client.flow import Browser, Flow, FlowError, HttpResponse
-from harness.described import Table, from_json
-from harness.target.paths import Getter, compile_path, path_fault, text_or_none
-from harness.target.protocol import Credentials, Person
-from harness.target.requests import PERSON, RequestTemplate, checked, read_path, read_request
-from harness.target.template import Template
+from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpResponse
+from earwitness.harness.described import Table, from_json
+from earwitness.harness.target.paths import Getter, compile_path, path_fault, text_or_none
+from earwitness.harness.target.protocol import Credentials, Person
+from earwitness.harness.target.requests import PERSON, RequestTemplate, checked, read_path, read_request
+from earwitness.harness.target.template import Template
 
 WAYS = ("password", "tokens", "mint", "function")
 CSV_SEPARATORS = ",;\t"

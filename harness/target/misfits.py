@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from checks.contract import Contract
-from harness.client.body import PREFIX
-from harness.target.frames import FrameRules, Rule
-from harness.target.paths import compile_path, seq_or_none, text_or_none
+from earwitness.checks.contract import Contract
+from earwitness.harness.client.body import PREFIX
+from earwitness.harness.target.frames import FrameRules, Rule
+from earwitness.harness.target.paths import compile_path, seq_or_none, text_or_none
 
 DEPTH = 12
 """Levels of nesting that are searched for where a value stands."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-from harness.described import near
-from harness.errors import SettingsError
+from earwitness.harness.described import near
+from earwitness.harness.errors import SettingsError
 
 RATE = re.compile(r"(?P<poisson>poisson\s+)?(?P<rate>\d+(?:\.\d+)?)\s*/\s*s", re.ASCII)
 RATE_LEAST, RATE_MOST = 0.001, 100_000.0

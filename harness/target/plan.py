@@ -9,10 +9,10 @@ from functools import cached_property
 from random import Random
 from typing import Any
 
-from checks.roster import Origin, Roster
-from harness.errors import TargetError
-from harness.target.forgery import NUMBERS
-from harness.target.protocol import Person, Room, Target
+from earwitness.checks.roster import Origin, Roster
+from earwitness.harness.errors import TargetError
+from earwitness.harness.target.forgery import NUMBERS
+from earwitness.harness.target.protocol import Person, Room, Target
 
 FIRST_NAMES = (
     "ann bob cleo dan eve finn gus hana ivo jun kai lena mo nils ola pia quin rosa sam tess ugo vera wim xena yan zoe"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.client.events import (
+from earwitness.harness.client.events import (
     ACK,
     AGENT,
     EDITED,
@@ -23,11 +23,11 @@ from harness.client.events import (
     WELCOME,
     Heard,
 )
-from harness.errors import Exit
-from harness.progress import show
-from harness.target.load import load_target
-from harness.target.proposals import proposals
-from harness.target.rehearsal import Rehearsal, Voice, own_messages, own_rows, rehearse, unheard
+from earwitness.harness.errors import Exit
+from earwitness.harness.progress import show
+from earwitness.harness.target.load import load_target
+from earwitness.harness.target.proposals import proposals
+from earwitness.harness.target.rehearsal import Rehearsal, Voice, own_messages, own_rows, rehearse, unheard
 
 HELP = "run two users against a target file and say what can be judged"
 TIMEOUT_S = 10.0

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
-from harness.client.events import ACK, Heard
-from harness.target.rehearsal import Rehearsal, Voice, own_messages, own_rows, unheard
+from earwitness.harness.client.events import ACK, Heard
+from earwitness.harness.target.rehearsal import Rehearsal, Voice, own_messages, own_rows, unheard
 
 
 def proposals(rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from checks.contract import Contract
-from harness.client.events import Handshake, Heard
-from harness.client.flow import Flow
-from harness.client.network import Network
+from earwitness.checks.contract import Contract
+from earwitness.harness.client.events import Handshake, Heard
+from earwitness.harness.client.flow import Flow
+from earwitness.harness.client.network import Network
 
 SECRET_MIN = 12
 """A shorter text of the credentials (a word, a number) is no secret."""
@@ -80,8 +80,8 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """What one place says about a logged-in person's identity: `place` is a checks.record.Place, `shape` describes the
-    answer without its values."""
+    """What one place says about a logged-in person's identity: `place` is a `checks.record.Place`, `shape` describes
+    the answer without its values."""
 
     place: int
     user_id: str | None

@@ -12,18 +12,18 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import jwt
 import orjson
 
-from checks.contract import Contract
-from checks.record import Place
-from harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
-from harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
-from harness.client.network import Network, hosts_of
-from harness.errors import SettingsError
-from harness.target.accounts import ReferenceAccounts
-from harness.target.protocol import Credentials, DatabaseQuery, Person, Room, Statement
-from harness.target.reference_entrance import ReferenceEntrance
-from harness.target.reference_rooms import SEQ_LIMIT, ReferenceRooms, answer_object, bearer, seq_of
-from harness.target.reference_sharing import ReferenceSharing, greeted_marks, hear_sharing
-from harness.target.reference_tokens import ReferenceTokens
+from earwitness.checks.contract import Contract
+from earwitness.checks.record import Place
+from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
+from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.network import Network, hosts_of
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.target.accounts import ReferenceAccounts
+from earwitness.harness.target.protocol import Credentials, DatabaseQuery, Person, Room, Statement
+from earwitness.harness.target.reference_entrance import ReferenceEntrance
+from earwitness.harness.target.reference_rooms import SEQ_LIMIT, ReferenceRooms, answer_object, bearer, seq_of
+from earwitness.harness.target.reference_sharing import ReferenceSharing, greeted_marks, hear_sharing
+from earwitness.harness.target.reference_tokens import ReferenceTokens
 
 Presentation = Literal["header", "subprotocol", "query", "ticket"]
 AUDIENCE = "earwitness-chat"
@@ -35,7 +35,7 @@ _dumps = orjson.dumps
 
 def reference_contract(**changes: Any) -> Contract:
     """What the reference platform promises; `changes` replace single promises (e.g. a smaller rate)."""
-    text = files("harness.target").joinpath("reference.contract.toml").read_text("utf-8")
+    text = files("earwitness.harness.target").joinpath("reference.contract.toml").read_text("utf-8")
     return Contract.from_dict({**tomllib.loads(text), **changes})
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from harness.client.flow import Flow, HttpRequest
-from harness.target.protocol import Credentials
+from earwitness.harness.client.flow import Flow, HttpRequest
+from earwitness.harness.target.protocol import Credentials
 
 
 class ReferenceEntrance:

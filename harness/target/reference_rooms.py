@@ -10,12 +10,12 @@ from urllib.parse import quote
 
 import orjson
 
-from harness.client.events import ACK, NACK, Heard
-from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
-from harness.client.statements import WAIT_MAX_S
-from harness.described import whole_number
-from harness.target.capabilities import HistoryPart
-from harness.target.protocol import Credentials, Person, Room, StoredRow
+from earwitness.harness.client.events import ACK, NACK, Heard
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.statements import WAIT_MAX_S
+from earwitness.harness.described import whole_number
+from earwitness.harness.target.capabilities import HistoryPart
+from earwitness.harness.target.protocol import Credentials, Person, Room, StoredRow
 
 HISTORY_PAGE = 1000
 SEQ_LIMIT = 1 << 62

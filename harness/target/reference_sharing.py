@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import orjson
 
-from harness.client.events import EDITED, MARKED, OTHER, PRESENCE, PROFILE, Heard
-from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
-from harness.client.sharing import Edit
-from harness.target.protocol import Credentials, Room
-from harness.target.reference_rooms import answer_object, bearer, seq_of
+from earwitness.harness.client.events import EDITED, MARKED, OTHER, PRESENCE, PROFILE, Heard
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.sharing import Edit
+from earwitness.harness.target.protocol import Credentials, Room
+from earwitness.harness.target.reference_rooms import answer_object, bearer, seq_of
 
 T = TypeVar("T")
 REFUSED = (400, 403, 404, 409)

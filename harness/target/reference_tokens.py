@@ -12,15 +12,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from checks.record import Place, Way
-from harness.client.events import Handshake
-from harness.client.flow import Browser, Flow, FlowError, HttpRequest
-from harness.target.forgery import FORGERIES, WITHOUT_KEY, Forger, read_key
-from harness.target.protocol import Credentials, Person
-from harness.target.tokens import BegunLogin, SigningKey
+from earwitness.checks.record import Place, Way
+from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpRequest
+from earwitness.harness.target.forgery import FORGERIES, WITHOUT_KEY, Forger, read_key
+from earwitness.harness.target.protocol import Credentials, Person
+from earwitness.harness.target.tokens import BegunLogin, SigningKey
 
 if TYPE_CHECKING:
-    from harness.target.reference import Presentation, ReferenceTarget
+    from earwitness.harness.target.reference import Presentation, ReferenceTarget
 
 KEY_QUERY = "select kid, private_pem from signing_keys where retires_at is null order by created_at desc limit 1"
 """On the auth database: the key that signs now."""

@@ -15,18 +15,18 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidHea
 from websockets.frames import Close
 from websockets.typing import Subprotocol
 
-from checks.record import Place
-from harness.client.aio import reach
-from harness.client.body import PREFIX, decode, encode
-from harness.client.events import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
-from harness.client.flow import Flow, FlowError, T, redirect_of, run_flow_async
-from harness.client.http_asyncio import http_client
-from harness.client.network import SECURE, Unlisted, shown
-from harness.client.wire import NO_CLOSE, TOO_BIG
-from harness.errors import TargetError
-from harness.target.generic import GenericTarget
-from harness.target.misfits import Misfit, Sent, misfits
-from harness.target.protocol import Credentials, Person, Room, Statement, StoredRow
+from earwitness.checks.record import Place
+from earwitness.harness.client.aio import reach
+from earwitness.harness.client.body import PREFIX, decode, encode
+from earwitness.harness.client.events import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
+from earwitness.harness.client.flow import Flow, FlowError, T, redirect_of, run_flow_async
+from earwitness.harness.client.http_asyncio import http_client
+from earwitness.harness.client.network import SECURE, Unlisted, shown
+from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG
+from earwitness.harness.errors import TargetError
+from earwitness.harness.target.generic import GenericTarget
+from earwitness.harness.target.misfits import Misfit, Sent, misfits
+from earwitness.harness.target.protocol import Credentials, Person, Room, Statement, StoredRow
 
 MESSAGES_EACH = 3
 KEPT_BYTES = 8 * 2**20

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from harness.client.flow import HttpRequest
-from harness.described import Table
-from harness.target.paths import Getter, compile_path, path_fault
-from harness.target.template import Template
+from earwitness.harness.client.flow import HttpRequest
+from earwitness.harness.described import Table
+from earwitness.harness.target.paths import Getter, compile_path, path_fault
+from earwitness.harness.target.template import Template
 
 PERSON = frozenset({"number", "name", "email", "secret"})
 LOGGED_IN = PERSON | {"token", "user_id"}

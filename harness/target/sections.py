@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from checks.record import Place
-from harness.described import Table
-from harness.target.logins import read_rows
-from harness.target.paths import Getter, compile_path
-from harness.target.protocol import DatabaseQuery, FaultCommands
-from harness.target.requests import (
+from earwitness.checks.record import Place
+from earwitness.harness.described import Table
+from earwitness.harness.target.logins import read_rows
+from earwitness.harness.target.paths import Getter, compile_path
+from earwitness.harness.target.protocol import DatabaseQuery, FaultCommands
+from earwitness.harness.target.requests import (
     LOGGED_IN,
     ROOM,
     RequestTemplate,
@@ -24,7 +24,7 @@ from harness.target.requests import (
     read_template,
     read_texts,
 )
-from harness.target.template import Template
+from earwitness.harness.target.template import Template
 
 PLACES = {"auth": Place.AUTH, "backend": Place.BACKEND, "frontend": Place.FRONTEND}
 SEND = frozenset({"label", "room", "id", "text"})

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from harness.client.flow import Flow
-from harness.client.sharing import Edit
-from harness.target.protocol import Credentials, Room
+from earwitness.harness.client.flow import Flow
+from earwitness.harness.client.sharing import Edit
+from earwitness.harness.target.protocol import Credentials, Room
 
 
 class Sharing(Protocol):

@@ -1,6 +1,6 @@
 """The signing key of a platform of our own, as one process, because asyncio and gevent do not live together.
 
-    python -m harness.target.signing         # the auth database's address comes by EARWITNESS_ENDPOINTS
+    python -m earwitness.harness.target.signing         # the auth database's address comes by EARWITNESS_ENDPOINTS
 
 Prints one line of JSON for the pipe of whoever started it: kid, public_pem, private_pem. The key is only for forging
 tokens that differ from good ones in a single claim, and is written down nowhere.
@@ -16,11 +16,11 @@ import sys
 import asyncpg
 from cryptography.hazmat.primitives import serialization
 
-from harness.errors import Exit
-from harness.progress import say
-from harness.target.forgery import read_key
-from harness.target.load import SECRETS_VARIABLE
-from harness.target.reference_tokens import KEY_QUERY
+from earwitness.harness.errors import Exit
+from earwitness.harness.progress import say
+from earwitness.harness.target.forgery import read_key
+from earwitness.harness.target.load import SECRETS_VARIABLE
+from earwitness.harness.target.reference_tokens import KEY_QUERY
 
 DEADLINE_S = 10.0
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from checks.record import Place, Way
-from harness.client.events import Handshake
-from harness.client.flow import Browser, Flow
-from harness.target.protocol import Credentials, Person
+from earwitness.checks.record import Place, Way
+from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.flow import Browser, Flow
+from earwitness.harness.target.protocol import Credentials, Person
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from words import assert_told
 
-from checks import Batch, Contract, Finding, Flag, JournalInfo, Kind, Phase, Roster, Telling, Verdict, tell
-from checks.judge import judge
-from checks.record import empty
+from earwitness.checks import Batch, Contract, Finding, Flag, JournalInfo, Kind, Phase, Roster, Telling, Verdict, tell
+from earwitness.checks.judge import judge
+from earwitness.checks.record import empty
 
 ANN, BOB, BOB2, EVE = range(4)
 ROOM, OTHER = range(2)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from presented import change, login, pause, see, tables
 
-from checks import Flag, Kind, Outcome, Place
-from checks.record import FOREIGN, State
+from earwitness.checks import Flag, Kind, Outcome, Place
+from earwitness.checks.record import FOREIGN, State
 
 ANN, BOB, BOB2, EVE = range(4)
 OLD, NEW, NEWER = 5, 6, 7

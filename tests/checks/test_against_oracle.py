@@ -13,7 +13,7 @@ from simulated_defects import DEFECTS
 from simulator import simulate
 from soup import soup
 
-from checks.verdict import Outcome
+from earwitness.checks.verdict import Outcome
 
 
 @pytest.mark.parametrize("block", blocks(3))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from checks import Kind, Outcome
+from earwitness.checks import Kind, Outcome
 
 ANN, BOB, BOB2, EVE = range(4)
 NOWHERE = 0xFFFF_FFFF

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from checks import Batch, Judge, Kind, Outcome, Verdict
+from earwitness.checks import Batch, Judge, Kind, Outcome, Verdict
 
 ANN, BOB = 0, 1
 ALL_DONE = {

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from presented import MS, ask, pause, revoke, token
 
-from checks import Batch, Judge, Outcome
-from checks.record import Artefact, Place, Way
+from earwitness.checks import Batch, Judge, Outcome
+from earwitness.checks.record import Artefact, Place, Way
 
 ANN, BOB, BOB2, EVE = range(4)
 ROOM, OTHER = range(2)

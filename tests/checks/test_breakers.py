@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from checks import Flag, Kind, Outcome
+from earwitness.checks import Flag, Kind, Outcome
 
 S = 1_000_000_000
 OK, FAILED = int(Flag.ACCEPTED), 0

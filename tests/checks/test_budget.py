@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from limiters import BROKEN, HEALTHY, Network, simulate, verdicts
 
-from checks import Outcome
-from checks.budget import Budget, Uses
-from checks.charges import NEVER
-from checks.keys import KEY_INTEGRITY
-from checks.limits import NEVER_LESS, NEVER_MORE
-from checks.retry import RETRY_AFTER
+from earwitness.checks import Outcome
+from earwitness.checks.budget import Budget, Uses
+from earwitness.checks.charges import NEVER
+from earwitness.checks.keys import KEY_INTEGRITY
+from earwitness.checks.limits import NEVER_LESS, NEVER_MORE
+from earwitness.checks.retry import RETRY_AFTER
 
 MS = 1_000_000
 CHECKS = (NEVER_MORE, NEVER_LESS, RETRY_AFTER, KEY_INTEGRITY)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from checks import Outcome
+from earwitness.checks import Outcome
 
 ANN, BOB, BOB2, EVE = range(4)
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from checks import Batch, Flag, Kind, Outcome
-from checks.creation import COUNTER_MAX
-from checks.judge import judge
-from checks.record import AGENT
+from earwitness.checks import Batch, Flag, Kind, Outcome
+from earwitness.checks.creation import COUNTER_MAX
+from earwitness.checks.judge import judge
+from earwitness.checks.record import AGENT
 
 ANN, BOB, BOB2, EVE = range(4)
 

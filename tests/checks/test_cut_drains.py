@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from checks import Flag, Kind, Outcome, Phase
+from earwitness.checks import Flag, Kind, Outcome, Phase
 
 ANN, BOB, BOB2, EVE = range(4)
 S = 1_000_000_000

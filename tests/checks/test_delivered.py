@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from checks import Contract, Flag, Kind, Outcome, Phase
+from earwitness.checks import Contract, Flag, Kind, Outcome, Phase
 
 ANN, BOB, BOB2, EVE = range(4)
 CONTINUED = int(Flag.CONTINUED)

@@ -10,8 +10,8 @@ import pytest
 from presented import MS, now, pause
 from shared import edit, read_up_to, shown_mark, shown_text
 
-from checks import Flag, Kind, Outcome
-from checks.record import FOREIGN, NOBODY
+from earwitness.checks import Flag, Kind, Outcome
+from earwitness.checks.record import FOREIGN, NOBODY
 
 ANN, BOB, BOB2, EVE = range(4)
 OLD, NEW, NEWER = 5, 6, 7

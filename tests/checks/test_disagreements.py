@@ -5,8 +5,8 @@ from __future__ import annotations
 from compare import differences, fold
 from literal import Told
 
-from checks.record import FOREIGN, Flag, Kind
-from checks.verdict import Outcome
+from earwitness.checks.record import FOREIGN, Flag, Kind
+from earwitness.checks.verdict import Outcome
 
 
 def _failed(told: Told) -> set[str]:

@@ -11,9 +11,9 @@ import pytest
 from compare import fold
 from literal import Told
 
-from checks.fairness import BUCKETS, FAIRNESS, WORST, _quantile_ns, bucket_of, jain, waited
-from checks.record import FOREIGN, Flag, Kind
-from checks.verdict import Outcome, Verdict
+from earwitness.checks.fairness import BUCKETS, FAIRNESS, WORST, _quantile_ns, bucket_of, jain, waited
+from earwitness.checks.record import FOREIGN, Flag, Kind
+from earwitness.checks.verdict import Outcome, Verdict
 
 MS = 1_000_000
 S = 1000 * MS

@@ -12,8 +12,8 @@ from oracle_history import History
 from seeds import blocks
 from soup_faults import soup_of_faults
 
-from checks.catalogue import ALL
-from checks.verdict import Outcome
+from earwitness.checks.catalogue import ALL
+from earwitness.checks.verdict import Outcome
 
 CHECKS = [check for check in ALL if check.id in FAULT_CHECKS]
 COUNTED = ("I28", "I35")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from checks import Batch, Flag, Outcome, Roster
-from checks.fifo import FIFO
-from checks.fold import End
-from checks.world import World
+from earwitness.checks import Batch, Flag, Outcome, Roster
+from earwitness.checks.fifo import FIFO
+from earwitness.checks.fold import End
+from earwitness.checks.world import World
 
 ANN, BOB, BOB2, EVE = range(4)
 

@@ -29,7 +29,7 @@ from registers import (
     read_register_log,
 )
 
-from checks.verdict import Outcome
+from earwitness.checks.verdict import Outcome
 
 SEEDS = 40
 SHOWS = {

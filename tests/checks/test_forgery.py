@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from presented import ask, token
 
-from checks import Outcome
-from checks.record import Place, Way
+from earwitness.checks import Outcome
+from earwitness.checks.record import Place, Way
 
 ANN, BOB, BOB2, EVE = range(4)
 

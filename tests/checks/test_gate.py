@@ -14,9 +14,9 @@ from literal import Told
 from rough import rate, rough
 from simulator import SimulatedRun, simulate
 
-from checks.catalogue import ALL
-from checks.record import CONTROL, FaultKind, Flag, Kind, Place, State, Way
-from checks.verdict import Outcome
+from earwitness.checks.catalogue import ALL
+from earwitness.checks.record import CONTROL, FaultKind, Flag, Kind, Place, State, Way
+from earwitness.checks.verdict import Outcome
 
 ONLY: dict[str, str] = {
     "I1": "Z2",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from checks import Batch, Flag, JournalInfo, Judge, Kind, Outcome
+from earwitness.checks import Batch, Flag, JournalInfo, Judge, Kind, Outcome
 
 ANN, BOB, BOB2, EVE = range(4)
 

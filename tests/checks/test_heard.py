@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from checks import Flag, Kind, Outcome, Place
+from earwitness.checks import Flag, Kind, Outcome, Place
 
 ANN, BOB, BOB2, EVE = range(4)
 ROOM, OTHER = range(2)

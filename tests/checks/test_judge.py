@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from checks import ALL, Batch, Contract, Judge, Kind, Outcome, View, World
-from checks.verdict import Verdict
+from earwitness.checks import ALL, Batch, Contract, Judge, Kind, Outcome, View, World
+from earwitness.checks.verdict import Verdict
 
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PROMISES = [
@@ -202,7 +202,7 @@ def test_many_authors_connections_and_pages(new_history: Callable[..., Any]) -> 
 
 def test_big_rooms_are_not_quadratic(new_history: Callable[..., Any]) -> None:
     """A room of 10,000 members costs memory by its members, not by their square."""
-    from checks import Roster
+    from earwitness.checks import Roster
 
     members = 10_000
     history = new_history()
@@ -216,7 +216,7 @@ def test_big_rooms_are_not_quadratic(new_history: Callable[..., Any]) -> None:
 def test_plain_python_agrees(healthy_history: Callable[..., Any]) -> None:
     """With NUMBA_DISABLE_JIT=1 the same functions run as plain Python, without a warning, to the same verdict."""
     script = (
-        "import sys, pickle\nfrom checks.judge import Batch, judge\n"
+        "import sys, pickle\nfrom earwitness.checks.judge import Batch, judge\n"
         "history = pickle.load(sys.stdin.buffer)\n"
         "verdicts = judge(history[0], history[1], [Batch(*b) for b in history[2]], history[3])\n"
         "print({v.id: (v.outcome.name, v.examined, v.violations) for v in verdicts})\n"

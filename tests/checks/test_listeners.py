@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from checks import Flag, Kind, Outcome
-from checks.record import AGENT
+from earwitness.checks import Flag, Kind, Outcome
+from earwitness.checks.record import AGENT
 
 ANN, BOB, BOB2, EVE = range(4)
 RUN = 1 << 31

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from checks import Batch, Flag, Kind, Outcome, Phase
+from earwitness.checks import Batch, Flag, Kind, Outcome, Phase
 
 ANN, BOB, BOB2, EVE = range(4)
 MS = 1_000_000

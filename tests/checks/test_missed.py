@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from checks import Flag, Kind, Outcome
+from earwitness.checks import Flag, Kind, Outcome
 
 ANN, BOB, BOB2, EVE = range(4)
 MS = 1_000_000

@@ -13,11 +13,11 @@ from rough import rough
 from simulator import simulate
 from soup_faults import soup_of_faults
 
-from checks.fold import JournalInfo
-from checks.judge import Batch, judge
-from checks.record import Flag, Kind
-from checks.roster import Roster
-from checks.verdict import Outcome, Verdict
+from earwitness.checks.fold import JournalInfo
+from earwitness.checks.judge import Batch, judge
+from earwitness.checks.record import Flag, Kind
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Outcome, Verdict
 
 ANN, BOB, BOB2 = range(3)
 ROOM = 0

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checks import Outcome, Roster
-from checks.order import EDGE
-from checks.precedence import cycles
+from earwitness.checks import Outcome, Roster
+from earwitness.checks.order import EDGE
+from earwitness.checks.precedence import cycles
 
 ANN, BOB, BOB2, EVE = range(4)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from checks import Outcome, Verdict, exercised, outcome_of_run
-from checks.outcome import counts
+from earwitness.checks import Outcome, Verdict, exercised, outcome_of_run
+from earwitness.checks.outcome import counts
 
 PASS, UNKNOWN, FAIL = Outcome.PASS, Outcome.UNKNOWN, Outcome.FAIL
 

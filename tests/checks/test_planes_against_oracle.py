@@ -18,8 +18,8 @@ from oracle_history import History, Opinion
 from seeds import blocks
 from soup import Soup
 
-from checks.catalogue import ALL
-from checks.fold import Check
+from earwitness.checks.catalogue import ALL
+from earwitness.checks.fold import Check
 
 
 @dataclass(frozen=True)

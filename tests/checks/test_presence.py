@@ -10,9 +10,9 @@ import pytest
 from presented import MS, now, pause
 from shared import connect, told_of
 
-from checks import Batch, Flag, Kind, Outcome
-from checks.judge import judge
-from checks.record import FOREIGN, FaultKind, Place
+from earwitness.checks import Batch, Flag, Kind, Outcome
+from earwitness.checks.judge import judge
+from earwitness.checks.record import FOREIGN, FaultKind, Place
 
 ANN, BOB, BOB2, EVE = range(4)
 

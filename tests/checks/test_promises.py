@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import checks
-from checks import Contract, Kind, Outcome
+from earwitness import checks
+from earwitness.checks import Contract, Kind, Outcome
 
 ANN, BOB, BOB2, EVE = range(4)
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from presented import MS
 
-from checks import Flag, Kind, Outcome
-from checks.record import FOREIGN, NONE, Place, State
+from earwitness.checks import Flag, Kind, Outcome
+from earwitness.checks.record import FOREIGN, NONE, Place, State
 
 ANN, BOB, BOB2, EVE = range(4)
 RUN = {"author": FOREIGN + 5, "attempt": 1}

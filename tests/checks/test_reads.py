@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from checks import Kind, Outcome
-from checks.record import page_digest
+from earwitness.checks import Kind, Outcome
+from earwitness.checks.record import page_digest
 
 ANN, BOB, BOB2, EVE = range(4)
 MS = 1_000_000

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from checks import Flag, Outcome
+from earwitness.checks import Flag, Outcome
 
 ANN, BOB, BOB2, EVE = range(4)
 CONTINUED = int(Flag.CONTINUED)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from checks import Batch, Judge, Outcome, Verdict
+from earwitness.checks import Batch, Judge, Outcome, Verdict
 
 CRASH = {"where": "chat (story.py:8)", "error": "AttributeError: 'U' object has no attribute 'sya'", "count": 6}
 FAILED = {"where": "GET /me", "error": "HTTPError: 500", "count": 2}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from presented import MS
 
-from checks import Flag, Kind
-from checks.record import NOBODY, NONE, Place, State
+from earwitness.checks import Flag, Kind
+from earwitness.checks.record import NOBODY, NONE, Place, State
 
 ANN, BOB, BOB2, EVE = range(4)
 YES, NO = int(Flag.ACCEPTED), int(Flag.REFUSED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from checks import Outcome
+from earwitness.checks import Outcome
 
 ANN, BOB, BOB2, EVE = range(4)
 ROOM, OTHER = range(2)

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from checks import Batch, Judge, Kind, Outcome
-from checks.roster import Origin
+from earwitness.checks import Batch, Judge, Kind, Outcome
+from earwitness.checks.roster import Origin
 
 ANN, BOB = 0, 1
 TEN_THOUSAND = 840

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from checks import Batch, Judge, Outcome, Roster, Verdict
-from checks.roster import Origin
-from checks.truth import difference
+from earwitness.checks import Batch, Judge, Outcome, Roster, Verdict
+from earwitness.checks.roster import Origin
+from earwitness.checks.truth import difference
 
 ANN, BOB, BOB2, EVE = range(4)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from checks import Batch, Flag, Kind, Outcome, Phase
-from checks.judge import judge
-from checks.record import CONTROL, NOBODY, Artefact, FaultKind, Place, Way
+from earwitness.checks import Batch, Flag, Kind, Outcome, Phase
+from earwitness.checks.judge import judge
+from earwitness.checks.record import CONTROL, NOBODY, Artefact, FaultKind, Place, Way
 
 ANN, BOB = 0, 1
 S = 1_000_000_000

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from certificates import Certificates, make_certificates
 
-from checks.record import FOREIGN, RECORD, Kind
-from harness.client.aio import AsyncConnection
-from harness.client.blocking import Connection
-from harness.client.bounds import bounds, use
-from harness.client.events import (
+from earwitness.checks.record import FOREIGN, RECORD, Kind
+from earwitness.harness.client.aio import AsyncConnection
+from earwitness.harness.client.blocking import Connection
+from earwitness.harness.client.bounds import bounds, use
+from earwitness.harness.client.events import (
     ACK,
     AGENT,
     JOINED,
@@ -34,9 +34,9 @@ from harness.client.events import (
     Handshake,
     Heard,
 )
-from harness.client.link import Transport
-from harness.client.session import ChatSession
-from harness.client.tally import Tally
+from earwitness.harness.client.link import Transport
+from earwitness.harness.client.session import ChatSession
+from earwitness.harness.client.tally import Tally
 
 KINDS = {
     "ack": ACK,
@@ -50,7 +50,7 @@ KINDS = {
 
 
 class ListJournal:
-    """The journal's interface; what was written is `rows()`, in checks.record's own layout."""
+    """The journal's interface; what was written is `rows()`, in earwitness.checks.record's own layout."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[int, ...]] = []

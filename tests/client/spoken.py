@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from checks.record import Kind
-from harness.client.body import encode
+from earwitness.checks.record import Kind
+from earwitness.harness.client.body import encode
 
 
 def frame(**fields: Any) -> str:

@@ -12,11 +12,11 @@ import gevent
 import pytest
 from gevent.exceptions import BlockingSwitchOutError
 
-from checks.record import Flag, Kind
-from harness.client.blocking import Connection
-from harness.client.events import Handshake
-from harness.client.link import Transport
-from harness.errors import Exceeded
+from earwitness.checks.record import Flag, Kind
+from earwitness.harness.client.blocking import Connection
+from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.link import Transport
+from earwitness.harness.errors import Exceeded
 from tests.client.spoken import last
 
 HERE = Path(__file__).parent
@@ -109,13 +109,19 @@ def test_coalesced_frames_leave_together_before_the_close(stage: Any, server: An
 @pytest.mark.parametrize(
     ("modules", "forbidden"),
     [
-        ("harness.client.blocking, harness.client.http_gevent, harness.client.session", "locust"),
-        ("harness.client.aio, harness.client.session, harness.client.flow, harness.client.tally", "gevent"),
+        (
+            "blocking, http_gevent, session",
+            "locust",
+        ),
+        (
+            "aio, session, flow, tally",
+            "gevent",
+        ),
     ],
 )
 def test_imports_do_not_spread(modules: str, forbidden: str) -> None:
     """The client never imports locust; what pytest uses never imports gevent."""
-    program = f"import sys, {modules}; sys.exit('{forbidden}' in sys.modules)"
+    program = f"import sys; from earwitness.harness.client import {modules}; sys.exit('{forbidden}' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
@@ -125,11 +131,11 @@ def test_it_works_under_locusts_monkey_patch(server: Any, certificates: Any) -> 
 from gevent import monkey; monkey.patch_all()
 import sys, time; sys.path[:0] = {[str(HERE), str(HERE.parent / "support")]!r}
 from conftest import ListJournal, encode, hear
-from harness.client.blocking import Connection
-from harness.client.events import Handshake
-from harness.client.network import Network
-from harness.client.session import ChatSession
-from harness.client.tally import Tally
+from earwitness.harness.client.blocking import Connection
+from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.network import Network
+from earwitness.harness.client.session import ChatSession
+from earwitness.harness.client.tally import Tally
 network = Network(ca_file={certificates.authority!r})
 for url in ({server.url + "/echo"!r}, {server.secure_url + "/echo"!r}):
     session = ChatSession(client=1, tag="run1", journal=ListJournal(), hear=hear, encode=encode, rooms={{"a": 0}},

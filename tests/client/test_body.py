@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.client.body import Body, decode, decode_fields, encode, overhead
+from earwitness.harness.client.body import Body, decode, decode_fields, encode, overhead
 
 numbers = st.integers(0, (1 << 31) - 1)
 payload = st.text(max_size=60)

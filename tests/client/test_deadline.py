@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from checks.record import NONE
-from harness.client.wall_clock import SECOND, deadline_of
+from earwitness.checks.record import NONE
+from earwitness.harness.client.wall_clock import SECOND, deadline_of
 
 LIVES_S = 60
 JITTER_NS = SECOND // 10

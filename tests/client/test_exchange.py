@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.client.exchange import Exchange, observed
-from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.exchange import Exchange, observed
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
 
 
 def two_steps() -> Flow[int]:

@@ -13,9 +13,18 @@ from urllib.parse import quote, quote_plus
 import httpx
 import pytest
 
-from harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse, hiding, run_flow, run_flow_async
-from harness.client.http_gevent import Pool, run_flow_gevent
-from harness.client.network import Network
+from earwitness.harness.client.flow import (
+    Browser,
+    Flow,
+    FlowError,
+    HttpRequest,
+    HttpResponse,
+    hiding,
+    run_flow,
+    run_flow_async,
+)
+from earwitness.harness.client.http_gevent import Pool, run_flow_gevent
+from earwitness.harness.client.network import Network
 
 
 @pytest.fixture

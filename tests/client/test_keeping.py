@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from checks.record import Kind
-from harness.client.body import encode
-from harness.client.keeping import KeepingSession
-from harness.record.frames import FrameStore, frames_of
-from harness.record.journal import Journal
-from harness.target.protocol import Credentials, Person
+from earwitness.checks.record import Kind
+from earwitness.harness.client.body import encode
+from earwitness.harness.client.keeping import KeepingSession
+from earwitness.harness.record.frames import FrameStore, frames_of
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.target.protocol import Credentials, Person
 
 PERSON = Person(number=3, name="ann", email="ann@people.example", secret="correct-horse-battery")
 

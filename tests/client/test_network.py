@@ -12,12 +12,22 @@ from certificates import NAMED, Certificates
 from cryptography.hazmat.primitives import serialization
 from forward_proxy import ForwardProxy
 
-from checks.record import Kind
-from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, run_flow_async
-from harness.client.http_asyncio import http_client
-from harness.client.http_gevent import Pool, run_flow_gevent
-from harness.client.network import Network, Proxy, ProxyError, Tunnel, Unlisted, host_of, hosts_of, proxy_of, shown
-from harness.errors import TargetError
+from earwitness.checks.record import Kind
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, run_flow_async
+from earwitness.harness.client.http_asyncio import http_client
+from earwitness.harness.client.http_gevent import Pool, run_flow_gevent
+from earwitness.harness.client.network import (
+    Network,
+    Proxy,
+    ProxyError,
+    Tunnel,
+    Unlisted,
+    host_of,
+    hosts_of,
+    proxy_of,
+    shown,
+)
+from earwitness.harness.errors import TargetError
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from checks.record import Kind
-from harness.client.body import decode
-from harness.client.events import ACK
-from harness.client.flow import FlowError
-from harness.client.posting import Poster
+from earwitness.checks.record import Kind
+from earwitness.harness.client.body import decode
+from earwitness.harness.client.events import ACK
+from earwitness.harness.client.flow import FlowError
+from earwitness.harness.client.posting import Poster
 
 
 class Office:

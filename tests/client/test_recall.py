@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from harness.client.body import decode_fields, encode
-from harness.client.events import ACK, MESSAGE, Heard
-from harness.client.recall import KEPT, LONGEST, hearing
+from earwitness.harness.client.body import decode_fields, encode
+from earwitness.harness.client.events import ACK, MESSAGE, Heard
+from earwitness.harness.client.recall import KEPT, LONGEST, hearing
 from tests.client.spoken import last, message, start
 
 

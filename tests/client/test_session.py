@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from checks.record import AGENT as AN_AGENT
-from checks.record import FOREIGN, NOBODY, NONE, Flag, Kind
-from harness.client.body import decode, encode
-from harness.client.events import ACK, JOINED, MESSAGE, OTHER
-from harness.client.session import AGENT_EVENTS
-from harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN
+from earwitness.checks.record import AGENT as AN_AGENT
+from earwitness.checks.record import FOREIGN, NOBODY, NONE, Flag, Kind
+from earwitness.harness.client.body import decode, encode
+from earwitness.harness.client.events import ACK, JOINED, MESSAGE, OTHER
+from earwitness.harness.client.session import AGENT_EVENTS
+from earwitness.harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN
 from tests.client.spoken import frame, kinds, last, message, start
 
 

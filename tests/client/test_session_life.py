@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from checks.record import NOBODY, NONE, Flag, Kind, Place, State
-from harness.client.body import decode, encode
-from harness.client.events import ACK, NACK
-from harness.client.session import NotConnected
-from harness.client.speaking import KEPT
-from harness.client.statements import digest_of
-from harness.client.tally import ACKNOWLEDGED
+from earwitness.checks.record import NOBODY, NONE, Flag, Kind, Place, State
+from earwitness.harness.client.body import decode, encode
+from earwitness.harness.client.events import ACK, NACK
+from earwitness.harness.client.session import NotConnected
+from earwitness.harness.client.speaking import KEPT
+from earwitness.harness.client.statements import digest_of
+from earwitness.harness.client.tally import ACKNOWLEDGED
 from tests.client.spoken import frame, kinds, last, message, start
 
 

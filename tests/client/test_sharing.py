@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from checks.record import NOBODY, NONE, Kind, Place, State
-from harness.client.body import decode, encode
-from harness.client.events import EDITED, JOINED, MARKED, PRESENCE, WELCOME, Heard
-from harness.client.sharing import Edit, Shown
-from harness.client.statements import digest_of
+from earwitness.checks.record import NOBODY, NONE, Kind, Place, State
+from earwitness.harness.client.body import decode, encode
+from earwitness.harness.client.events import EDITED, JOINED, MARKED, PRESENCE, WELCOME, Heard
+from earwitness.harness.client.sharing import Edit, Shown
+from earwitness.harness.client.statements import digest_of
 
 
 @pytest.fixture

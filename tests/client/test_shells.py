@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from checks.record import NOBODY, Flag, Kind
-from harness.client.network import Network
-from harness.client.wire import NO_CLOSE, TOO_BIG, Refused, Wire
-from harness.errors import TargetError
+from earwitness.checks.record import NOBODY, Flag, Kind
+from earwitness.harness.client.network import Network
+from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, Refused, Wire
+from earwitness.harness.errors import TargetError
 
 
 def test_a_message_goes_out_and_is_heard(dial: Any, server: Any) -> None:

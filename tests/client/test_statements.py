@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from checks.record import CONTROL, NOBODY, NONE, RECORD, SLOTS, Artefact, Flag, Kind, Place, State, Way
-from harness.client import statements
-from harness.client.exchange import Exchange
-from harness.client.flow import HttpRequest
+from earwitness.checks.record import CONTROL, NOBODY, NONE, RECORD, SLOTS, Artefact, Flag, Kind, Place, State, Way
+from earwitness.harness.client import statements
+from earwitness.harness.client.exchange import Exchange
+from earwitness.harness.client.flow import HttpRequest
 
 FIELDS = "t kind flags attempt proc client conn conv author counter seq aux size digest".split()
 

@@ -6,8 +6,8 @@ from zlib import crc32
 
 import pytest
 
-from checks.record import Flag
-from harness.client.streams import CHUNK, COMPLETED, ERROR, OPEN_MAX, STARTED, Streams
+from earwitness.checks.record import Flag
+from earwitness.harness.client.streams import CHUNK, COMPLETED, ERROR, OPEN_MAX, STARTED, Streams
 
 WHOLE = "An answer with an é"
 PIECES = ["An ", "answer with", " an é"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.client.tally import Histogram, Summary, Tally, bucket_bounds, bucket_middle
+from earwitness.harness.client.tally import Histogram, Summary, Tally, bucket_bounds, bucket_middle
 
 
 @given(st.integers(10_000, 60_000_000_000))

@@ -18,12 +18,12 @@ from websockets.http11 import Request, Response
 from websockets.protocol import CLIENT, Protocol, State
 from websockets.server import ServerProtocol
 
-from harness.client import wire as wire_module
-from harness.client.events import Handshake
-from harness.client.frames import data_frame
-from harness.client.network import Network
-from harness.client.wire import NO_CLOSE, WAIT_BYTES, Wire
-from harness.errors import TargetError
+from earwitness.harness.client import wire as wire_module
+from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.frames import data_frame
+from earwitness.harness.client.network import Network
+from earwitness.harness.client.wire import NO_CLOSE, WAIT_BYTES, Wire
+from earwitness.harness.errors import TargetError
 
 MAX_BYTES = 300
 HANDSHAKE = Handshake(url="ws://127.0.0.1:1/chat?x=1", headers={"Authorization": "Bearer t"})

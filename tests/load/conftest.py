@@ -18,8 +18,8 @@ from typing import Any
 import psutil
 import pytest
 
-from checks.record import Kind
-from harness.record.history import open_history
+from earwitness.checks.record import Kind
+from earwitness.harness.record.history import open_history
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER = ROOT / "tests" / "target" / "other_chat"
@@ -146,7 +146,7 @@ def environment() -> Callable[..., dict[str, str]]:
 
 @contextlib.contextmanager
 def launched(**options: Any) -> Iterator[Any]:
-    from harness.platform.launch import launch
+    from earwitness.harness.platform.launch import launch
 
     platform = launch(**options)
     yield platform

@@ -191,7 +191,7 @@ def test_killed_in_mid_run(
         process.wait()
     assert any("postgres" in line for line in family.alive())
     wait_for(lambda: family.alive() == [], 5)
-    earwitness = [command()[0], "-m", "harness.cli", "check", str(runs / "latest")]
+    earwitness = [command()[0], "-m", "earwitness.harness.cli", "check", str(runs / "latest")]
     done = subprocess.run(earwitness, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 3, done.stdout + done.stderr
     verdict = json.loads((runs / "latest" / "verdict.json").read_text())
@@ -200,8 +200,8 @@ def test_killed_in_mid_run(
 
 
 def recorded_messages(run_dir: Path) -> int:
-    from checks.record import Kind
-    from harness.record.history import open_history
+    from earwitness.checks.record import Kind
+    from earwitness.harness.record.history import open_history
 
     return sum(int((view.records["kind"] == Kind.INVOKE).sum()) for view in open_history(run_dir).journals)
 
@@ -217,7 +217,10 @@ def test_check_of_no_run(tmp_path: Path, command: Callable[..., list[str]]) -> N
     """`earwitness check` of a folder that is no run says so."""
     shutil.rmtree(tmp_path / "x", ignore_errors=True)
     done = subprocess.run(
-        [command()[0], "-m", "harness.cli", "check", str(tmp_path / "x")], capture_output=True, text=True, check=False
+        [command()[0], "-m", "earwitness.harness.cli", "check", str(tmp_path / "x")],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert "no run directory" in sentence(done.stderr)

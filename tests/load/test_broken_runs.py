@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from checks.record import Kind
-from harness.record.history import open_history
+from earwitness.checks.record import Kind
+from earwitness.harness.record.history import open_history
 
 pytestmark = pytest.mark.timeout(300)
 TALK = "tests/load/stories/talking.py"
@@ -127,7 +127,7 @@ def test_the_supervisor_is_killed(
         wait_for(lambda: any(runs.glob("latest/journals/load-0.ewj")), 90)
         wait_for(lambda: messages(runs / "latest") > 20, 60)
         run.family.look()
-        (supervisor,) = [p for p in run.family.members() if "harness.cli up" in " ".join(p.cmdline())]
+        (supervisor,) = [p for p in run.family.members() if "earwitness.harness.cli up" in " ".join(p.cmdline())]
         supervisor.kill()
     finally:
         code = run.end()
@@ -150,7 +150,7 @@ def test_ctrl_c_while_the_platform_starts(
     """One sentence, the exit code that shells know, and nothing is left."""
     run = Started(command("--headless", "-u", "10", story=TALK), environment(), family_of, tmp_path / "locust.log")
     try:
-        wait_for(lambda: any("harness.platform.nursery" in line for line in run.family.alive()), 90)
+        wait_for(lambda: any("earwitness.harness.platform.nursery" in line for line in run.family.alive()), 90)
         run.process.send_signal(signal.SIGINT)
     finally:
         code = run.end()

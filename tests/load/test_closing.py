@@ -10,7 +10,7 @@ import gevent.monkey
 gevent.monkey.patch_all()
 import gevent
 from gevent.event import Event
-from harness.load.part import Part
+from earwitness.harness.load.part import Part
 
 part = object.__new__(Part)
 part._closed, part._footer_written = False, Event()
@@ -43,6 +43,6 @@ def test_who_comes_second_waits_for_the_footer() -> None:
 
 def test_a_load_process_loads_no_compiler() -> None:
     """It judges nothing; the compiler of the checks would cost each one half a second and 70 MB."""
-    code = "import sys, harness.load; print('numba' in sys.modules)"
+    code = "import sys, earwitness.harness.load; print('numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 STORY = """
 from locust import LoadTestShape, constant, task
-from harness.load import ChatUser, story
+from earwitness import ChatUser, story
 {story}
 class Talker(ChatUser):
 {body}
@@ -34,7 +34,7 @@ def told(tmp_path: Path, environment: Callable[..., dict[str, str]]) -> Callable
         file = tmp_path / "mine.py"
         if text is not None:
             file.write_text(text)
-        command = [sys.executable, "-m", "harness.cli", "run", str(file), *args]
+        command = [sys.executable, "-m", "earwitness.harness.cli", "run", str(file), *args]
         done = subprocess.run(
             command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60, check=False
         )

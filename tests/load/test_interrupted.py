@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from checks.record import Kind, Phase
-from harness.record.history import open_history
+from earwitness.checks.record import Kind, Phase
+from earwitness.harness.record.history import open_history
 
 TALK = "tests/load/stories/talking.py"
 INT, TERM = signal.SIGINT, signal.SIGTERM

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.record.history import open_history
+from earwitness.harness.record.history import open_history
 
 TALK = "tests/load/stories/talking.py"
 ENDS_WITHIN_S = 5.0
@@ -98,7 +98,7 @@ import gevent.monkey
 gevent.monkey.patch_all()
 import os, signal, gevent
 from gevent.event import Event
-from harness.load.master_watch import tie_forks
+from earwitness.harness.load.master_watch import tie_forks
 
 tie_forks()
 if gevent.fork():
@@ -116,8 +116,8 @@ def test_a_master_and_its_forked_workers_agree_on_where_they_meet(port: int) -> 
     code = f"""
 import locust
 from argparse import Namespace
-from harness.errors import SettingsError
-from harness.load.command_line import settle
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.load.command_line import settle
 
 def settled(**given):
     options = dict(user_classes=[], worker=False, master=False, processes=2, headless=True, master_host="127.0.0.1",

@@ -55,7 +55,7 @@ def test_no_more_users_than_the_target_allows() -> None:
     program = """
 import locust
 from locust.runners import WorkerNode
-from harness.load.shapes import limited_to
+from earwitness.harness.load.shapes import limited_to
 
 class Some(locust.User):
     pass

@@ -8,8 +8,8 @@ import sys
 STORY = """
 from types import SimpleNamespace
 from locust import task
-from harness.client.flow import FlowError
-from harness.load import ChatUser
+from earwitness.harness.client.flow import FlowError
+from earwitness import ChatUser
 
 class Base(ChatUser):
     abstract = True
@@ -46,8 +46,8 @@ def test_a_request_that_fails_is_a_failed_task() -> None:
 
 RACE = """
 from types import SimpleNamespace
-from checks.record import Kind
-from harness.load import Racer
+from earwitness.checks.record import Kind
+from earwitness import Racer
 
 told = []
 
@@ -79,11 +79,11 @@ DEVICE = """
 import time
 from types import SimpleNamespace
 import gevent
-from checks.record import FOREIGN, NOBODY, Flag, Kind, State
-from harness.client.body import encode
-from harness.client.flow import HttpRequest, HttpResponse
-from harness.client.sharing import Edit, Shown
-from harness.load import Device
+from earwitness.checks.record import FOREIGN, NOBODY, Flag, Kind, State
+from earwitness.harness.client.body import encode
+from earwitness.harness.client.flow import HttpRequest, HttpResponse
+from earwitness.harness.client.sharing import Edit, Shown
+from earwitness import Device
 
 written = []
 
@@ -156,7 +156,7 @@ HOME = (
     DEVICE
     + """
 from gevent.event import Event
-from harness.load.connected import Connected
+from earwitness.harness.load.connected import Connected
 
 opened, resent = [], []
 
@@ -213,7 +213,7 @@ import time
 from types import SimpleNamespace
 import gevent
 from gevent.lock import RLock
-from harness.load import ChatUser
+from earwitness import ChatUser
 
 said = []
 
@@ -249,9 +249,9 @@ def test_the_end_of_a_run_waits_for_a_login_and_nothing_is_said_after_it() -> No
 
 
 FIRST_SOCKET = """
-from harness.client.blocking import Refused
-from harness.client.flow import FlowError
-from harness.load import ChatUser
+from earwitness.harness.client.blocking import Refused
+from earwitness.harness.client.flow import FlowError
+from earwitness import ChatUser
 
 class Person(ChatUser):
     def connect(self):
@@ -277,7 +277,8 @@ def test_the_first_socket_is_tried_again_like_every_later_one() -> None:
 PATIENCE = """
 from contextlib import nullcontext
 from types import SimpleNamespace
-from harness.load import Flooder, flooding
+from earwitness import Flooder
+    from earwitness.harness.load import flooding
 
 class Person(Flooder):
     def ask(self, *_):

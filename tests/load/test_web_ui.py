@@ -21,12 +21,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from checks.record import Kind
-from harness.record.history import open_history
+from earwitness.checks.record import Kind
+from earwitness.harness.record.history import open_history
 
 PLAIN = """
 from locust import events, task
-from harness.load import ChatUser, story
+from earwitness import ChatUser, story
 
 
 @events.init_command_line_parser.add_listener

@@ -10,13 +10,13 @@ import json
 import sys
 from pathlib import Path
 
-from harness.platform.children import family_of
-from harness.platform.ports import ReservedPort
-from harness.platform.postgres import Postgres
-from harness.platform.readiness import HttpAnswers
-from harness.platform.remains import PlatformDirectory
-from harness.platform.spec import ServiceSpec
-from harness.platform.supervisor import Supervisor
+from earwitness.harness.platform.children import family_of
+from earwitness.harness.platform.ports import ReservedPort
+from earwitness.harness.platform.postgres import Postgres
+from earwitness.harness.platform.readiness import HttpAnswers
+from earwitness.harness.platform.remains import PlatformDirectory
+from earwitness.harness.platform.spec import ServiceSpec
+from earwitness.harness.platform.supervisor import Supervisor
 
 STANDIN = str(Path(__file__).with_name("standin.py"))
 

@@ -28,7 +28,7 @@ import json
 import os
 import time
 
-from harness.platform.launch import launch
+from earwitness.harness.platform.launch import launch
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.errors import PlatformError
-from harness.platform.control import ControlClient, ControlServer
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.control import ControlClient, ControlServer
 
 pytestmark = pytest.mark.usefixtures("temporary")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.platform.edge import Edge
-from harness.platform.ports import ReservedPort
+from earwitness.harness.platform.edge import Edge
+from earwitness.harness.platform.ports import ReservedPort
 
 pytestmark = pytest.mark.usefixtures("temporary")
 

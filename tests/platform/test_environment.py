@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from harness.errors import PlatformError, SettingsError
-from harness.platform.environment import check_fits, settings_missing, with_settings
-from harness.platform.stack import Stack, StackOptions
-from harness.settings import AuthServiceSettings, BackendSettings, FrontendSettings, Settings
+from earwitness.harness.errors import PlatformError, SettingsError
+from earwitness.harness.platform.environment import check_fits, settings_missing, with_settings
+from earwitness.harness.platform.stack import Stack, StackOptions
+from earwitness.harness.settings import AuthServiceSettings, BackendSettings, FrontendSettings, Settings
 
 ALL = Settings(
     auth_service=AuthServiceSettings(port=7001, database="a", test_mode=False),

@@ -11,11 +11,22 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.errors import PlatformError
-from harness.platform.control import ControlClient, ControlServer
-from harness.platform.faults.kinds import Cut, Disturb, Fault, Kill, NoEffect, Pause, Replace, Restart, Skew, Wipe
-from harness.platform.links import Links
-from harness.platform.ports import HOST
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.control import ControlClient, ControlServer
+from earwitness.harness.platform.faults.kinds import (
+    Cut,
+    Disturb,
+    Fault,
+    Kill,
+    NoEffect,
+    Pause,
+    Replace,
+    Restart,
+    Skew,
+    Wipe,
+)
+from earwitness.harness.platform.links import Links
+from earwitness.harness.platform.ports import HOST
 
 pytestmark = pytest.mark.usefixtures("temporary")
 LINK = "users/edge"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from harness.errors import PlatformError
-from harness.platform.links import Links, matching, possible_links
-from harness.platform.ports import HOST, ReservedPort
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.links import Links, matching, possible_links
+from earwitness.harness.platform.ports import HOST, ReservedPort
 
 pytestmark = pytest.mark.usefixtures("temporary")
 LINK = "users/edge"

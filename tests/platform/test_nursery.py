@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.errors import PlatformError
-from harness.platform import forking
-from harness.platform.supervisor import Supervisor
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform import forking
+from earwitness.harness.platform.supervisor import Supervisor
 
 pytestmark = [
     pytest.mark.usefixtures("temporary"),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import PlatformError
-from harness.platform.offer import STATE_FILE, VARIABLE, find_offer, remove_state, write_state
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.offer import STATE_FILE, VARIABLE, find_offer, remove_state, write_state
 
 
 @pytest.fixture

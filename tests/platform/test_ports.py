@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from harness.errors import PlatformError
-from harness.platform import ports
-from harness.platform.ports import ReservedPort
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform import ports
+from earwitness.harness.platform.ports import ReservedPort
 
 BIND_AND_LISTEN = """
 import socket, sys

@@ -11,10 +11,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from harness.errors import PlatformError
-from harness.platform.pgtemplate import cache_folder
-from harness.platform.ports import ReservedPort
-from harness.platform.postgres import Postgres, UserMode, resolve_mode
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.pgtemplate import cache_folder
+from earwitness.harness.platform.ports import ReservedPort
+from earwitness.harness.platform.postgres import Postgres, UserMode, resolve_mode
 
 pytestmark = pytest.mark.usefixtures("temporary")
 ROOT = os.geteuid() == 0
@@ -93,10 +93,10 @@ async def test_a_killed_platform_leaves_no_shared_memory(
 
 COLD_START = """
 import asyncio, pathlib, sys
-from harness.platform.ports import ReservedPort
-from harness.platform.postgres import Postgres
-from harness.platform.remains import PlatformDirectory
-from harness.platform.supervisor import Supervisor
+from earwitness.harness.platform.ports import ReservedPort
+from earwitness.harness.platform.postgres import Postgres
+from earwitness.harness.platform.remains import PlatformDirectory
+from earwitness.harness.platform.supervisor import Supervisor
 
 async def main():
     directory = PlatformDirectory()
@@ -145,7 +145,7 @@ async def test_nobody_gets_a_copy_of_binaries_that_it_cannot_reach(
     port: ReservedPort, supervised: Any, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the environment under a 0700 folder the server runs from copied binaries."""
-    from harness.platform import postgres as module
+    from earwitness.harness.platform import postgres as module
 
     monkeypatch.setattr(module, "_everybody_may_enter", lambda folder: False)
     (temporary / "scratch").mkdir()

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.errors import PlatformError, ServiceDied
+from earwitness.harness.errors import PlatformError, ServiceDied
 
 pytestmark = pytest.mark.usefixtures("temporary")
 either_way = pytest.mark.parametrize("standins", ["own program", "forked"], indirect=True)

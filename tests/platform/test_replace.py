@@ -9,8 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.errors import PlatformError
-from harness.platform.process import ServiceProcess
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.process import ServiceProcess
 
 pytestmark = pytest.mark.usefixtures("temporary")
 either_way = pytest.mark.parametrize("standins", ["own program", "forked"], indirect=True)

@@ -19,11 +19,11 @@ import psutil
 import pytest
 import redis
 
-from harness.errors import PlatformError, SettingsError
-from harness.platform.launch import Platform, attach, launch, offered
-from harness.platform.ports import ReservedPort
-from harness.platform.remains import PREFIX, processes_in
-from harness.platform.stack import Stack, StackOptions
+from earwitness.harness.errors import PlatformError, SettingsError
+from earwitness.harness.platform.launch import Platform, attach, launch, offered
+from earwitness.harness.platform.ports import ReservedPort
+from earwitness.harness.platform.remains import PREFIX, processes_in
+from earwitness.harness.platform.stack import Stack, StackOptions
 
 OWNER = Path(__file__).with_name("owner.py")
 
@@ -132,7 +132,7 @@ def test_up_prints_json_is_found_and_ends_on_ctrl_c(
         "[test_environment.backend]\nport = 1\n"
     )
     monkeypatch.setenv("EARWITNESS_BACKEND_PORT", str(edge))
-    command = [sys.executable, "-m", "harness.cli", "up", "--json", "--replicas", "1"]
+    command = [sys.executable, "-m", "earwitness.harness.cli", "up", "--json", "--replicas", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
         assert up.stdout is not None
         endpoints = json.loads(up.stdout.readline())

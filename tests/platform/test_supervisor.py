@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from harness.errors import PlatformError, ServiceDied
-from harness.platform.children import family_of
-from harness.platform.remains import PREFIX, PlatformDirectory, left_behind, remove_stale
-from harness.platform.supervisor import Supervisor
+from earwitness.harness.errors import PlatformError, ServiceDied
+from earwitness.harness.platform.children import family_of
+from earwitness.harness.platform.remains import PREFIX, PlatformDirectory, left_behind, remove_stale
+from earwitness.harness.platform.supervisor import Supervisor
 
 pytestmark = pytest.mark.usefixtures("temporary")
 LITTLE = Path(__file__).with_name("little.py")
@@ -80,13 +80,13 @@ async def test_a_slow_start_is_told_and_a_quick_one_is_not(
     standins: Any, supervised: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Progress names who is still waited for."""
-    monkeypatch.setattr("harness.platform.supervisor.QUIET_S", 0.2)
+    monkeypatch.setattr("earwitness.harness.platform.supervisor.QUIET_S", 0.2)
     told: list[str] = []
     with pytest.raises(PlatformError):
         async with supervised(standins.spec("lazy", unready=True, timeout_s=0.5), say=told.append):
             pass
     assert told[0] == "starting: waiting for lazy ..."
-    monkeypatch.setattr("harness.platform.supervisor.QUIET_S", 20)
+    monkeypatch.setattr("earwitness.harness.platform.supervisor.QUIET_S", 20)
     told.clear()
     async with supervised(standins.spec("quick"), say=told.append):
         assert told == []

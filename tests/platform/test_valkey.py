@@ -9,9 +9,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from harness.errors import PlatformError
-from harness.platform.ports import ReservedPort
-from harness.platform.valkey import Valkey, find_program
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.ports import ReservedPort
+from earwitness.harness.platform.valkey import Valkey, find_program
 
 pytestmark = pytest.mark.usefixtures("temporary")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from checks.record import NOBODY, NONE, Kind
-from checks.roster import Roster
-from harness.record.rundir import RunDirectory
+from earwitness.checks.record import NOBODY, NONE, Kind
+from earwitness.checks.roster import Roster
+from earwitness.harness.record.rundir import RunDirectory
 
 Record = tuple[int, ...]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from checks.record import RECORD_BYTES
-from harness.cli import main
-from harness.errors import Exit, RecordError
-from harness.record.evidence import conclude
-from harness.record.history import Follower, History, open_history
-from harness.record.journal import BLOCK_RECORDS, STEP_RECORDS, Journal
-from harness.record.rundir import RunDirectory
+from earwitness.checks.record import RECORD_BYTES
+from earwitness.harness.cli import main
+from earwitness.harness.errors import Exit, RecordError
+from earwitness.harness.record.evidence import conclude
+from earwitness.harness.record.history import Follower, History, open_history
+from earwitness.harness.record.journal import BLOCK_RECORDS, STEP_RECORDS, Journal
+from earwitness.harness.record.rundir import RunDirectory
 
 Make = Callable[..., tuple[int, ...]]
 COUNT = 2 * BLOCK_RECORDS + 10
@@ -24,7 +24,7 @@ COUNT = 2 * BLOCK_RECORDS + 10
 @pytest.fixture(autouse=True)
 def a_seal_for_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that damage of one is told from damage of another."""
-    monkeypatch.setattr("harness.record.journal.SEAL_BLOCKS", 1)
+    monkeypatch.setattr("earwitness.harness.record.journal.SEAL_BLOCKS", 1)
 
 
 @pytest.fixture
@@ -335,7 +335,7 @@ def test_one_seal_for_several_blocks(
     run: RunDirectory, record: Make, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     """Blocks are as small as without; what was not sealed when full is sealed at the end."""
-    monkeypatch.setattr("harness.record.journal.SEAL_BLOCKS", 2)
+    monkeypatch.setattr("earwitness.harness.record.journal.SEAL_BLOCKS", 2)
     journal = Journal.create(run.journals, "w1", meta={})
     for n in range(1, count + 1):
         journal.write(*record(n))

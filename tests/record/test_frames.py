@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import RecordError
-from harness.record.frames import BLOT, FRAME_MAX, Frames, FrameStore, frames_of
-from harness.record.journal import STEP_BYTES
+from earwitness.harness.errors import RecordError
+from earwitness.harness.record.frames import BLOT, FRAME_MAX, Frames, FrameStore, frames_of
+from earwitness.harness.record.journal import STEP_BYTES
 
 
 def test_a_frame_is_found_by_each_of_its_records(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_secrets_are_blotted_out(tmp_path: Path) -> None:
 def test_what_was_kept_survives_the_death_of_the_process(tmp_path: Path) -> None:
     """After SIGKILL every frame that was kept is there; what follows is zeros, not an error."""
     code = (
-        "import os, signal, sys; from pathlib import Path; from harness.record.frames import FrameStore\n"
+        "import os, signal, sys; from pathlib import Path; from earwitness.harness.record.frames import FrameStore\n"
         "store = FrameStore.create(Path(sys.argv[1]), 'j')\n"
         "for n in range(1, 20001): store.said(n, f'frame {n} ' + 'x' * 100)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from checks.record import FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Kind
-from harness.errors import RecordError
-from harness.record.history import Follower, follow, open_history
-from harness.record.journal import Journal
-from harness.record.reading import STRANGER
-from harness.record.rundir import RunDirectory
+from earwitness.checks.record import FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Kind
+from earwitness.harness.errors import RecordError
+from earwitness.harness.record.history import Follower, follow, open_history
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.record.reading import STRANGER
+from earwitness.harness.record.rundir import RunDirectory
 
 Make = Callable[..., tuple[int, ...]]
 

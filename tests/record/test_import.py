@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checks.record import NOBODY, Kind
-from harness.cli import main
-from harness.errors import Exit, RecordError
-from harness.platform.tether import module_environment
-from harness.record.history import open_history
-from harness.record.transfer_in import import_history
-from harness.report.judging import judge_run
-from harness.report.terminal import verdict_text
+from earwitness.checks.record import NOBODY, Kind
+from earwitness.harness.cli import main
+from earwitness.harness.errors import Exit, RecordError
+from earwitness.harness.platform.tether import module_environment
+from earwitness.harness.record.history import open_history
+from earwitness.harness.record.transfer_in import import_history
+from earwitness.harness.report.judging import judge_run
+from earwitness.harness.report.terminal import verdict_text
 
 DEADLINE_S = 30.0
 
@@ -343,7 +343,7 @@ def test_ended_in_its_midst(tmp_path: Path) -> None:
     """SIGTERM leaves nothing half-made behind, as Ctrl-C does."""
     pipe, run = tmp_path / "h.jsonl", tmp_path / "run"
     os.mkfifo(pipe)
-    command = [sys.executable, "-m", "harness.cli", "import", str(pipe), "-o", str(run)]
+    command = [sys.executable, "-m", "earwitness.harness.cli", "import", str(pipe), "-o", str(run)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=module_environment()) as importing:
         with pipe.open("w") as rows:
             rows.write(json.dumps(SIMPLE[1]) + "\n")

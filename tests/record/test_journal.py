@@ -15,18 +15,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from checks.record import FOREIGN, RECORD, RECORD_BYTES, Kind
-from harness.errors import Exceeded, RecordError
-from harness.record.history import open_history
-from harness.record.journal import BLOCK_RECORDS, SEAL_BLOCKS, STEP_BYTES, STEP_RECORDS, STEPS_AHEAD, Journal
-from harness.record.rundir import RunDirectory
+from earwitness.checks.record import FOREIGN, RECORD, RECORD_BYTES, Kind
+from earwitness.harness.errors import Exceeded, RecordError
+from earwitness.harness.record.history import open_history
+from earwitness.harness.record.journal import BLOCK_RECORDS, SEAL_BLOCKS, STEP_BYTES, STEP_RECORDS, STEPS_AHEAD, Journal
+from earwitness.harness.record.rundir import RunDirectory
 
 Make = Callable[..., tuple[int, ...]]
 
 WRITER = """
 import itertools, os, sys
 from pathlib import Path
-from harness.record.journal import Journal
+from earwitness.harness.record.journal import Journal
 journal = Journal.create(Path(sys.argv[1]), "victim", meta={})
 for n in itertools.count(1):
     aux = journal.intern(f"user {n}") if n % 500 == 0 else -1
@@ -38,8 +38,8 @@ for n in itertools.count(1):
 FILLER = """
 import json, resource, sys
 from pathlib import Path
-from harness.errors import RecordError
-from harness.record.journal import Journal
+from earwitness.harness.errors import RecordError
+from earwitness.harness.record.journal import Journal
 limit = int(sys.argv[2])
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import RecordError
-from harness.record.rundir import RunDirectory, write_json
+from earwitness.harness.errors import RecordError
+from earwitness.harness.record.rundir import RunDirectory, write_json
 
 
 def test_two_runs_in_one_second_differ(tmp_path: Path) -> None:

@@ -16,18 +16,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checks.record import CONN_MAX, FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Flag, Kind, Phase, Place, empty
-from checks.roster import Roster
-from harness.errors import RecordError
-from harness.record.columns import COLUMNS, KINDS
-from harness.record.evidence import conclude
-from harness.record.history import open_history
-from harness.record.journal import Journal
-from harness.record.reading import STRANGER
-from harness.record.rundir import RunDirectory
-from harness.record.transfer_in import import_history
-from harness.record.transfer_out import export
-from harness.target.plan import Plan
+from earwitness.checks.record import (
+    CONN_MAX,
+    FOREIGN,
+    NOBODY,
+    NONE,
+    RECORD,
+    RECORD_BYTES,
+    Flag,
+    Kind,
+    Phase,
+    Place,
+    empty,
+)
+from earwitness.checks.roster import Roster
+from earwitness.harness.errors import RecordError
+from earwitness.harness.record.columns import COLUMNS, KINDS
+from earwitness.harness.record.evidence import conclude
+from earwitness.harness.record.history import open_history
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.record.reading import STRANGER
+from earwitness.harness.record.rundir import RunDirectory
+from earwitness.harness.record.transfer_in import import_history
+from earwitness.harness.record.transfer_out import export
+from earwitness.harness.target.plan import Plan
 
 NAMES = ["u-ann", "u-bob", "stranger", "replica 1"]
 INTERNED = st.integers(FOREIGN, FOREIGN + len(NAMES) - 1)
@@ -200,7 +212,7 @@ def test_unknown_kind_is_refused(tmp_path: Path) -> None:
 
 def test_defaults_are_those_of_the_record() -> None:
     """What the schema leaves out is what `checks.record.empty` says is absent."""
-    from harness.record.columns import ABSENT
+    from earwitness.harness.record.columns import ABSENT
 
     nothing = empty(1)[0]
     assert {name: int(nothing[name]) for name in ABSENT} == ABSENT

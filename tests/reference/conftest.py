@@ -274,7 +274,11 @@ def _spawner(folder: Path, forker: Forker) -> Iterator[Spawn]:
         env = {**os.environ, "EARWITNESS_SERVICE": json.dumps(whole)}
         with log.open("wb") as output:
             process = forker.fork(
-                f"harness.reference.{module or name}", orders, env=env, output=output.fileno(), pass_fds=(fd,)
+                f"earwitness.harness.reference.{module or name}",
+                orders,
+                env=env,
+                output=output.fileno(),
+                pass_fds=(fd,),
             )
         service = Running(name, listener.url, listener, process, log, whole)
         running.append(service)
@@ -293,8 +297,8 @@ def _spawner(folder: Path, forker: Forker) -> Iterator[Spawn]:
 def spawn_service(tmp_path: Path, forker: Forker) -> Iterator[Spawn]:
     """`spawn_service(name, settings, defects=(), module="", listener=None, wait=True) -> Running`, for one test.
 
-    Starts what `python -m harness.reference.MODULE` does (MODULE is `name` unless given), forked from a process that
-    has imported it, with the settings; `name` and `fd` are filled in. A listener made beforehand
+    Starts what `python -m earwitness.harness.reference.MODULE` does (MODULE is `name` unless given), forked from a
+    process that has imported it, with the settings; `name` and `fd` are filled in. A listener made beforehand
     gives the address before the service exists, and keeps it over a restart.
     """
     yield from _spawner(tmp_path, forker)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.reference.breaker import CircuitBreaker, CircuitOpen, State
+from earwitness.harness.reference.breaker import CircuitBreaker, CircuitOpen, State
 
 
 class Dependency:

@@ -8,10 +8,10 @@ from typing import Any
 import jwt
 import pytest
 
-from harness.reference.breaker import CircuitBreaker, CircuitOpen, State
-from harness.reference.defects.chance import Chance
-from harness.reference.defects.outages import FailOpen, HalfOpenForAll, StuckOpen
-from harness.reference.tokens import KeysUnavailable
+from earwitness.harness.reference.breaker import CircuitBreaker, CircuitOpen, State
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.defects.outages import FailOpen, HalfOpenForAll, StuckOpen
+from earwitness.harness.reference.tokens import KeysUnavailable
 
 
 class Bench:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import uvloop
 
-from harness.reference.redis_client import make_redis
+from earwitness.harness.reference.redis_client import make_redis
 
 RESET = struct.pack("ii", 1, 0)
 

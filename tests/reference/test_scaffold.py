@@ -16,10 +16,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from harness.errors import SettingsError
-from harness.reference.answers import ApiError, json_response
-from harness.reference.service import DefectOrder, Service, defect_orders
-from harness.reference.settings import read_settings
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.reference.answers import ApiError, json_response
+from earwitness.harness.reference.service import DefectOrder, Service, defect_orders
+from earwitness.harness.reference.settings import read_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,9 @@ def test_defects_on_the_command_line() -> None:
 def test_a_process_with_wrong_settings_says_so(settings: str | None, words: bytes) -> None:
     """Exit code 2, one sentence, no traceback."""
     env = {**os.environ, **({"EARWITNESS_SERVICE": settings} if settings else {})}
-    ended = subprocess.run([sys.executable, "-m", "harness.reference.provider"], env=env, capture_output=True)
+    ended = subprocess.run(
+        [sys.executable, "-m", "earwitness.harness.reference.provider"], env=env, capture_output=True
+    )
     assert ended.returncode == 2
     assert words in ended.stderr
     assert b"Traceback" not in ended.stderr

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from harness.reference.tokens import Claims, KeySet, KeysUnavailable, TokenRefused, Verifier, public_keys
+from earwitness.harness.reference.tokens import Claims, KeySet, KeysUnavailable, TokenRefused, Verifier, public_keys
 
 ISSUER, AUDIENCE = "http://auth", "chat"
 EC, OTHER_EC = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))

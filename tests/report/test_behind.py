@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from checks.record import RECORD_BYTES
-from harness.record.journal import BLOCK_RECORDS
-from harness.record.transfer_in import import_history
-from harness.report.judging import judge_run
+from earwitness.checks.record import RECORD_BYTES
+from earwitness.harness.record.journal import BLOCK_RECORDS
+from earwitness.harness.record.transfer_in import import_history
+from earwitness.harness.report.judging import judge_run
 
 NAME = "import"
 

@@ -18,8 +18,8 @@ import pytest
 from journaled import Journaled
 from literal import Told
 
-from harness.platform.tether import module_environment
-from harness.record.rundir import read_json
+from earwitness.harness.platform.tether import module_environment
+from earwitness.harness.record.rundir import read_json
 
 DEADLINE_S = 60.0
 
@@ -53,7 +53,7 @@ class Beside:
         self._log = log
         with log.open("w") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "harness.report.beside"],
+                [sys.executable, "-m", "earwitness.harness.report.beside"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=err,
@@ -168,7 +168,7 @@ def test_it_goes_after_the_load(beside: Beside) -> None:
 
 @contextmanager
 def by_hand(run: Journaled, *more: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "harness.cli", "check", "--follow", str(run.directory.path), *more]
+    command = [sys.executable, "-m", "earwitness.harness.cli", "check", "--follow", str(run.directory.path), *more]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=module_environment()
     ) as process:

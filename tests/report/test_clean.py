@@ -13,18 +13,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness import cli
-from harness.platform.offer import STATE_FILE
-from harness.platform.remains import DIRECTORY_VARIABLE, KEPT, PlatformDirectory, is_alive
-from harness.record.drafts import drafted
-from harness.record.rundir import RunDirectory
-from harness.report import clean
+from earwitness.harness import cli
+from earwitness.harness.platform.offer import STATE_FILE
+from earwitness.harness.platform.remains import DIRECTORY_VARIABLE, KEPT, PlatformDirectory, is_alive
+from earwitness.harness.record.drafts import drafted
+from earwitness.harness.record.rundir import RunDirectory
+from earwitness.harness.report import clean
 
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from harness.platform.remains import PlatformDirectory
-from harness.record.drafts import drafted
+from earwitness.harness.platform.remains import PlatformDirectory
+from earwitness.harness.record.drafts import drafted
 
 Path("runs").mkdir()
 directory = PlatformDirectory()

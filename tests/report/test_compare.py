@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.report.compare import compare, word
-from harness.report.drift import slope_with_interval, windows
-from harness.report.series import Series
+from earwitness.harness.report.compare import compare, word
+from earwitness.harness.report.drift import slope_with_interval, windows
+from earwitness.harness.report.series import Series
 
 S = 1_000_000_000
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from checks.record import FOREIGN, NOBODY, Flag, Kind, Phase, empty
-from harness.report.endings import ending_line, endings, stopped, stopped_line
+from earwitness.checks.record import FOREIGN, NOBODY, Flag, Kind, Phase, empty
+from earwitness.harness.report.endings import ending_line, endings, stopped, stopped_line
 
 S = 1_000_000_000
 OWN = int(Flag.OWN)

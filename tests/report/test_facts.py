@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from checks.roster import Origin
-from harness.record.history import open_history
-from harness.record.journal import Journal
-from harness.record.rundir import RunDirectory
-from harness.record.transfer_in import import_history
-from harness.record.transfer_out import export
-from harness.report.facts import facts_of, planned_roster
-from harness.target.plan import Plan
+from earwitness.checks.roster import Origin
+from earwitness.harness.record.history import open_history
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.record.rundir import RunDirectory
+from earwitness.harness.record.transfer_in import import_history
+from earwitness.harness.record.transfer_out import export
+from earwitness.harness.report.facts import facts_of, planned_roster
+from earwitness.harness.target.plan import Plan
 
 PLAN = Plan(seed=7, tag="golden", users=12, sizes=(5, 12))
 

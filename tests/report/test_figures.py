@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from checks.record import NOBODY, Flag, Kind, empty
-from harness.report import figures
-from harness.report.flood import flood
+from earwitness.checks.record import NOBODY, Flag, Kind, empty
+from earwitness.harness.report import figures
+from earwitness.harness.report.flood import flood
 
 
 def records(*rows: dict[str, Any]) -> np.ndarray:

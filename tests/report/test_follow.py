@@ -21,18 +21,18 @@ from simulated_defects import DEFECTS
 from simulator import simulate
 from soup import Soup, soup
 
-from checks.compiled import COMPILED
-from checks.judge import Batch, Judge
-from checks.record import FOREIGN, RECORD_BYTES, Kind, Place
-from checks.traffic import Traffic
-from harness.client.tally import BUCKETS, Histogram, bucket_bounds, bucket_middle
-from harness.errors import RecordError
-from harness.platform.tether import module_environment
-from harness.record.reading import measure
-from harness.record.transfer_out import export
-from harness.report.follow import Following
-from harness.report.judging import judge_run
-from harness.report.live import spread
+from earwitness.checks.compiled import COMPILED
+from earwitness.checks.judge import Batch, Judge
+from earwitness.checks.record import FOREIGN, RECORD_BYTES, Kind, Place
+from earwitness.checks.traffic import Traffic
+from earwitness.harness.client.tally import BUCKETS, Histogram, bucket_bounds, bucket_middle
+from earwitness.harness.errors import RecordError
+from earwitness.harness.platform.tether import module_environment
+from earwitness.harness.record.reading import measure
+from earwitness.harness.record.transfer_out import export
+from earwitness.harness.report.follow import Following
+from earwitness.harness.report.judging import judge_run
+from earwitness.harness.report.live import spread
 
 DEADLINE_S = 60.0
 
@@ -206,7 +206,7 @@ def test_a_journal_that_is_closed_while_it_is_counted(tmp_path: Path, monkeypatc
         run.write(0, 100)
         run.close()
 
-    monkeypatch.setattr("harness.record.history.measure", measured)
+    monkeypatch.setattr("earwitness.harness.record.history.measure", measured)
     verdict = following.finish()
     assert without_witnesses(verdict) == without_witnesses(judge_run(run.directory.path))
     assert verdict["records"] == len(chat().rows)
@@ -266,11 +266,12 @@ def test_delays_fall_into_the_tally_s_buckets() -> None:
 def test_a_warm_judge_compiles_nothing_any_more() -> None:
     """After the warm-up every compiled loop is loaded, except those that only make tables larger."""
     code = """
-import pkgutil, importlib, checks
-from harness.report.warm import warm_up
+import pkgutil, importlib
+from earwitness import checks
+from earwitness.harness.report.warm import warm_up
 from numba.core.registry import CPUDispatcher
 warm_up(print)
-modules = [importlib.import_module(f"checks.{m.name}") for m in pkgutil.iter_modules(checks.__path__)]
+modules = [importlib.import_module(f"earwitness.checks.{m.name}") for m in pkgutil.iter_modules(checks.__path__)]
 loops = {v for m in modules for v in vars(m).values() if isinstance(v, CPUDispatcher)}
 print(*sorted(v.__name__ for v in loops if not v.signatures and not v.targetoptions.get("forceinline")))
 """

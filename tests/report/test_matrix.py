@@ -15,16 +15,16 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.cli import main
-from harness.errors import PlatformError, RecordError, SettingsError
-from harness.report.cells import HEALTHY, Cell, Result, Results, cells_of, reserved
-from harness.report.evidence import evidence_text
-from harness.report.intervals import none_seen_95, wilson_95
-from harness.report.listing import Defect, all_defects, chosen, listing_text
-from harness.report.matrix import run_matrix, silent_checks
-from harness.report.published import lost, shown
-from harness.report.stages import STAGES, file_of, staged
-from harness.report.truth import GroundTruth
+from earwitness.harness.cli import main
+from earwitness.harness.errors import PlatformError, RecordError, SettingsError
+from earwitness.harness.report.cells import HEALTHY, Cell, Result, Results, cells_of, reserved
+from earwitness.harness.report.evidence import evidence_text
+from earwitness.harness.report.intervals import none_seen_95, wilson_95
+from earwitness.harness.report.listing import Defect, all_defects, chosen, listing_text
+from earwitness.harness.report.matrix import run_matrix, silent_checks
+from earwitness.harness.report.published import lost, shown
+from earwitness.harness.report.stages import STAGES, file_of, staged
+from earwitness.harness.report.truth import GroundTruth
 
 LOSS = Defect(
     id="Z5", name="drop-push", breaks="One is missing.", opportunity="a push", caught_by=("I4", "I5b"),
@@ -344,8 +344,8 @@ KILLED = """
 import sys, threading
 from pathlib import Path
 from types import SimpleNamespace
-from harness.report.cells import Cell
-from harness.report.matrix import RealBench
+from earwitness.harness.report.cells import Cell
+from earwitness.harness.report.matrix import RealBench
 
 work, sys.executable = Path(sys.argv[1]), sys.argv[2]
 bench = RealBench(work, "rough", None, 0.0, "none")
@@ -380,14 +380,14 @@ def awaited(condition: Callable[[], bool]) -> None:
 
 ASKED = """
 import json, runpy, sys
-import harness.load
-from harness.platform.faults.orders import links_needed
-from harness.platform.faults.schedule import read_schedule
+import earwitness.harness.load
+from earwitness.harness.platform.faults.orders import links_needed
+from earwitness.harness.platform.faults.schedule import read_schedule
 
 def told(file, *, platform=None, faults="", **_):
     print(json.dumps([platform or {}, links_needed(read_schedule(faults, named=False)) if faults else ()]))
 
-harness.load.story = told
+earwitness.harness.load.story = told
 runpy.run_path(sys.argv[1])
 """
 

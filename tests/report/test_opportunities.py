@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from checks.record import NOBODY, NONE, FaultKind, Flag, Kind
-from checks.roster import Roster
-from harness.record.history import open_history
-from harness.record.journal import Journal
-from harness.record.rundir import RunDirectory
-from harness.report import opportunities
-from harness.report.opportunities import ALL, BY_ID, PAGE, page, stories
-from harness.report.stages import file_of
+from earwitness.checks.record import NOBODY, NONE, FaultKind, Flag, Kind
+from earwitness.checks.roster import Roster
+from earwitness.harness.record.history import open_history
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.record.rundir import RunDirectory
+from earwitness.harness.report import opportunities
+from earwitness.harness.report.opportunities import ALL, BY_ID, PAGE, page, stories
+from earwitness.harness.report.stages import file_of
 
 TWO_OF_ANN = Roster(user_of=(0, 0, 1), conversations=((0, 1),))
 
@@ -37,7 +37,7 @@ def ban(journal: Journal, client: int, asked: int, flags: int = Flag.ACCEPTED) -
 
 
 def test_the_page_is_current() -> None:
-    """What stands in docs/ is what the code says; `python -m harness.report.opportunities` writes it."""
+    """What stands in docs/ is what the code says; `python -m earwitness.harness.report.opportunities` writes it."""
     assert PAGE.read_text("utf-8") == page(stories())
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from checks.record import Flag, Kind, Phase, empty
-from harness.errors import SettingsError
-from harness.record.latencies import FOOTER_KEY, encoded
-from harness.report.measures import Measured, reconnects_ms
-from harness.report.thresholds import judge_thresholds, merged, missed, parse, parse_all
+from earwitness.checks.record import Flag, Kind, Phase, empty
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.record.latencies import FOOTER_KEY, encoded
+from earwitness.harness.report.measures import Measured, reconnects_ms
+from earwitness.harness.report.thresholds import judge_thresholds, merged, missed, parse, parse_all
 
 MS = 1_000_000
 

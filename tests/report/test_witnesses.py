@@ -10,19 +10,19 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from checks.catalogue import ALL
-from checks.contract import Contract
-from checks.record import NOBODY, NONE, Kind, Phase
-from harness.cli import main
-from harness.record.evidence import conclude
-from harness.record.frames import FrameStore
-from harness.record.journal import Journal
-from harness.record.rundir import RunDirectory
-from harness.report.judging import judge_run
-from harness.report.swim_svg import MARGIN, witness_svg
-from harness.report.swim_text import swim_lines, witness_text
-from harness.report.witnesses import promise
-from harness.target.plan import Plan
+from earwitness.checks.catalogue import ALL
+from earwitness.checks.contract import Contract
+from earwitness.checks.record import NOBODY, NONE, Kind, Phase
+from earwitness.harness.cli import main
+from earwitness.harness.record.evidence import conclude
+from earwitness.harness.record.frames import FrameStore
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.record.rundir import RunDirectory
+from earwitness.harness.report.judging import judge_run
+from earwitness.harness.report.swim_svg import MARGIN, witness_svg
+from earwitness.harness.report.swim_text import swim_lines, witness_text
+from earwitness.harness.report.witnesses import promise
+from earwitness.harness.target.plan import Plan
 
 PLAN = Plan(seed=1, tag="t4g", users=3, sizes=(3,))
 ANN, BOB, CLEO = range(3)

@@ -11,9 +11,9 @@ import random
 from simulated_clients import Info
 from soup import Soup, _Journal
 
-from checks.contract import Contract
-from checks.record import CONTROL, FOREIGN, NOBODY, NONE, Artefact, Flag, Kind, Phase, Place, State
-from checks.roster import Roster
+from earwitness.checks.contract import Contract
+from earwitness.checks.record import CONTROL, FOREIGN, NOBODY, NONE, Artefact, Flag, Kind, Phase, Place, State
+from earwitness.checks.roster import Roster
 
 STATUS = (200, 200, 200, 401, 401, 429, 503, 0)
 FLAGS = {200: Flag.ACCEPTED, 401: Flag.REFUSED, 429: Flag.REFUSED}

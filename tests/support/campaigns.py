@@ -36,7 +36,9 @@ CAMPAIGNS = {
     "kills": Campaign((_script("kills"),), "processes of runs killed at random moments: no completed record is lost"),
     "mutations": Campaign((_script("mutate_checks"),), "small mistakes in the checks: each turns a test red"),
     "foreign": Campaign((_script("foreign_numbers"),), "histories that others publish, beside oracles of their own"),
-    "matrix": Campaign(("-m", "harness.cli", "defects", "--matrix"), "every defect on the real platform; takes hours"),
+    "matrix": Campaign(
+        ("-m", "earwitness.harness.cli", "defects", "--matrix"), "every defect on the real platform; takes hours"
+    ),
 }
 
 

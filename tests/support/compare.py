@@ -11,9 +11,9 @@ import oracle
 from oracle_history import Opinion
 from words import assert_told
 
-from checks.fold import JournalInfo
-from checks.judge import Batch, judge
-from checks.verdict import Outcome, Verdict
+from earwitness.checks.fold import JournalInfo
+from earwitness.checks.judge import Batch, judge
+from earwitness.checks.verdict import Outcome, Verdict
 
 
 def batches(journals: Sequence[np.ndarray], rng: random.Random | None) -> Iterator[Batch]:

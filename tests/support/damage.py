@@ -31,13 +31,13 @@ from journaled import Journaled  # noqa: E402
 from rough import rough  # noqa: E402
 from simulator import simulate  # noqa: E402
 
-from checks.record import RECORD_BYTES  # noqa: E402
-from checks.roster import Origin  # noqa: E402
-from harness.errors import EarwitnessError  # noqa: E402
-from harness.progress import Progress  # noqa: E402
-from harness.record import journal as writing  # noqa: E402
-from harness.record.history import open_history  # noqa: E402
-from harness.report.judging import judge_run  # noqa: E402
+from earwitness.checks.record import RECORD_BYTES  # noqa: E402
+from earwitness.checks.roster import Origin  # noqa: E402
+from earwitness.harness.errors import EarwitnessError  # noqa: E402
+from earwitness.harness.progress import Progress  # noqa: E402
+from earwitness.harness.record import journal as writing  # noqa: E402
+from earwitness.harness.record.history import open_history  # noqa: E402
+from earwitness.harness.report.judging import judge_run  # noqa: E402
 
 SMALL_BLOCK = 32
 """Records of a block in simulated runs, which have some hundred: so that there are blocks before the damaged one."""

@@ -7,9 +7,9 @@ import random
 from simulated_clients import Info
 from soup import Soup, _Journal
 
-from checks.contract import Contract
-from checks.record import FOREIGN, NOBODY, NONE, FaultKind, Flag, Kind, Phase, Place, State
-from checks.roster import Roster
+from earwitness.checks.contract import Contract
+from earwitness.checks.record import FOREIGN, NOBODY, NONE, FaultKind, Flag, Kind, Phase, Place, State
+from earwitness.checks.roster import Roster
 
 FLAGS = (int(Flag.ACCEPTED), int(Flag.ACCEPTED), int(Flag.ACCEPTED), int(Flag.REFUSED), 0)
 FAULTS = (FaultKind.KILL, FaultKind.PAUSE)

@@ -25,7 +25,7 @@ from registers import (  # noqa: E402
     random_register,
 )
 
-from checks.verdict import Outcome  # noqa: E402
+from earwitness.checks.verdict import Outcome  # noqa: E402
 
 PAGE = ROOT / "docs" / "foreign-corpora.md"
 NUMBERS = "## Numbers"

@@ -64,8 +64,8 @@ class Forker:
         self._running: dict[int, Forked] = {}
         self._told: list[dict[str, int]] = []
         self._held = b""
-        modules = [f"harness.reference.{name}" for name in SERVICES]
-        command = [sys.executable, "-m", "harness.platform.nursery", str(theirs.fileno()), *modules]
+        modules = [f"earwitness.harness.reference.{name}" for name in SERVICES]
+        command = [sys.executable, "-m", "earwitness.harness.platform.nursery", str(theirs.fileno()), *modules]
         with theirs:
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], preexec_fn=die_with_parent)
 

@@ -34,7 +34,7 @@ def worker(first: int, count: int, kind: str) -> None:
     sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
     from fuzz_trials import Trials
 
-    from harness.report.warm import warm_up
+    from earwitness.harness.report.warm import warm_up
 
     warm_up(lambda sentence: print(sentence, file=sys.stderr))  # no input pays for compiling
     out = os.fdopen(os.dup(1), "w")

@@ -22,18 +22,18 @@ import valid_inputs as valid
 from damage import simulated_run
 from spoken_target import speak
 
-from harness.cli import main
-from harness.described import from_json
-from harness.errors import EarwitnessError
-from harness.platform.faults.orders import faults_of
-from harness.platform.faults.schedule import read_schedule
-from harness.progress import printable
-from harness.record.evidence import KEY
-from harness.record.rundir import CHECKSUM, checksum, read_json
-from harness.report.thresholds import parse_all
-from harness.settings import load_settings
-from harness.target.load import load_target
-from harness.target.pace import Arrivals, Shape
+from earwitness.harness.cli import main
+from earwitness.harness.described import from_json
+from earwitness.harness.errors import EarwitnessError
+from earwitness.harness.platform.faults.orders import faults_of
+from earwitness.harness.platform.faults.schedule import read_schedule
+from earwitness.harness.progress import printable
+from earwitness.harness.record.evidence import KEY
+from earwitness.harness.record.rundir import CHECKSUM, checksum, read_json
+from earwitness.harness.report.thresholds import parse_all
+from earwitness.harness.settings import load_settings
+from earwitness.harness.target.load import load_target
+from earwitness.harness.target.pace import Arrivals, Shape
 
 LONGEST: Final = 3000
 """Characters that a refusal may have: more is no sentence any more."""

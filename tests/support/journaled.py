@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from checks.record import RECORD
-from harness.record.evidence import conclude
-from harness.record.journal import Journal
-from harness.record.rundir import RunDirectory
+from earwitness.checks.record import RECORD
+from earwitness.harness.record.evidence import conclude
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.record.rundir import RunDirectory
 
 SLOTS = [name for name in RECORD.names or () if name != "index"]
 

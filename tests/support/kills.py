@@ -34,11 +34,11 @@ ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT)]
 
-from checks.record import RECORD_BYTES  # noqa: E402
-from harness.errors import Exit  # noqa: E402
-from harness.record.journal import DATA_SUFFIX, NAMES_SUFFIX  # noqa: E402
-from harness.record.reading import JournalView, measure  # noqa: E402
-from harness.record.sidecar import Sidecar  # noqa: E402
+from earwitness.checks.record import RECORD_BYTES  # noqa: E402
+from earwitness.harness.errors import Exit  # noqa: E402
+from earwitness.harness.record.journal import DATA_SUFFIX, NAMES_SUFFIX  # noqa: E402
+from earwitness.harness.record.reading import JournalView, measure  # noqa: E402
+from earwitness.harness.record.sidecar import Sidecar  # noqa: E402
 
 VICTIMS = ("load", "worker", "judge", "supervisor", "master")
 MID_RUN = 60
@@ -124,7 +124,7 @@ class Run:
                 first = (self.journals / f"load-1{NAMES_SUFFIX}").open().readline()
                 return psutil.Process(json.loads(first)["meta"]["pid"])
             return None
-        words = {"judge": "harness.report.beside", "supervisor": "harness.cli up"}[kind]
+        words = {"judge": "earwitness.harness.report.beside", "supervisor": "earwitness.harness.cli up"}[kind]
         return next((p for p in self.members() if words in " ".join(p.cmdline())), None)
 
     def closed(self) -> bool:
@@ -211,7 +211,7 @@ def _look(run: Run, killed: Killed) -> None:
     killed.running = [" ".join(process.cmdline()) for process in run.members()]
     killed.directories = sorted(path.name for path in run.temporary.iterdir())
     if not verdict.exists():
-        command = [sys.executable, "-m", "harness.cli", "check", str((run.runs / "latest").resolve())]
+        command = [sys.executable, "-m", "earwitness.harness.cli", "check", str((run.runs / "latest").resolve())]
         done = subprocess.run(command, capture_output=True, text=True, env=run.environment, cwd=ROOT)
         said += done.stdout + done.stderr
     if verdict.exists():

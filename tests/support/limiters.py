@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from checks.contract import Contract
-from checks.fold import JournalInfo
-from checks.judge import Batch, judge
-from checks.record import NOBODY, NONE, SPOOFED, Flag, Kind, Place, Way, empty
-from checks.roster import Roster
-from checks.verdict import Verdict
+from earwitness.checks.contract import Contract
+from earwitness.checks.fold import JournalInfo
+from earwitness.checks.judge import Batch, judge
+from earwitness.checks.record import NOBODY, NONE, SPOOFED, Flag, Kind, Place, Way, empty
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Verdict
 
 S = 1_000_000_000
 RATE, BURST = 10.0, 40

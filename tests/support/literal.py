@@ -8,9 +8,9 @@ import numpy as np
 from simulated_clients import ABSENT, Info
 from soup import Soup
 
-from checks.contract import Contract
-from checks.record import RECORD, Kind, Phase
-from checks.roster import Roster
+from earwitness.checks.contract import Contract
+from earwitness.checks.record import RECORD, Kind, Phase
+from earwitness.checks.roster import Roster
 
 
 class Told:

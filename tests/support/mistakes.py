@@ -13,8 +13,8 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
-from checks import catalogue
-from checks.fold import Check
+from earwitness.checks import catalogue
+from earwitness.checks.fold import Check
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -105,7 +105,7 @@ def _used_functions(check: Check) -> Iterator[tuple[str, str, ast.FunctionDef]]:
 def _names(path: str) -> tuple[dict[str, ast.FunctionDef | ast.ClassDef], dict[str, str]]:
     """(what a file defines by name, name → file of `PARTS` that it imports it from)"""
     body = ast.parse(source_of(path)).body
-    files = {f"checks.{part}": f"checks/{part}.py" for part in PARTS}
+    files = {f"earwitness.checks.{part}": f"checks/{part}.py" for part in PARTS}
     return (
         {node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)},
         {

@@ -44,7 +44,7 @@ import soup_faults  # noqa: E402
 from mistakes import Mistake, mistakes  # noqa: E402
 from same_anyway import SAME_ANYWAY  # noqa: E402
 
-from checks import catalogue, judge  # noqa: E402
+from earwitness.checks import catalogue, judge  # noqa: E402
 
 TESTS = {
     "I1": "fifo", "I2": "order", "I3": "causal", "I4": "gaps", "I5a": "stored", "I5b": "delivered",

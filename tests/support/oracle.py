@@ -15,9 +15,9 @@ import numpy as np
 from oracle_history import FOREVER, KICK, READ, History, JournalFacts, Opinion, R
 from oracle_sessions import SESSION_CHECKS, whole_page
 
-from checks.contract import Contract
-from checks.record import AGENT, NOBODY, NONE, Flag, Kind, Phase
-from checks.roster import Roster
+from earwitness.checks.contract import Contract
+from earwitness.checks.record import AGENT, NOBODY, NONE, Flag, Kind, Phase
+from earwitness.checks.roster import Roster
 
 TIMEOUT = Flag.TIMEOUT
 

@@ -19,9 +19,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from checks.contract import Contract
-from checks.record import NOBODY, NONE, Flag, Kind, Phase
-from checks.roster import Roster
+from earwitness.checks.contract import Contract
+from earwitness.checks.record import NOBODY, NONE, Flag, Kind, Phase
+from earwitness.checks.roster import Roster
 
 FOREVER = 1 << 62
 READ, KICK = 21, 22

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from compare import batches
 
-from checks.catalogue import ALL
-from checks.fold import Check, JournalInfo
-from checks.judge import judge
-from checks.record import Kind
-from checks.verdict import Outcome, Verdict
+from earwitness.checks.catalogue import ALL
+from earwitness.checks.fold import Check, JournalInfo
+from earwitness.checks.judge import judge
+from earwitness.checks.record import Kind
+from earwitness.checks.verdict import Outcome, Verdict
 
 STRANGER = -2
 NAMING = (Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY)

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from literal import Told
 
-from checks.record import Flag, Kind, Place, State
+from earwitness.checks.record import Flag, Kind, Place, State
 
 Outcome = Literal["ok", "fail", "unknown"]
 NOTHING = -1
@@ -409,7 +409,7 @@ def main(folder: Path) -> int:
     """Judge every log of a folder and print a line for each."""
     from compare import fold
 
-    from checks.verdict import Outcome as Verdict
+    from earwitness.checks.verdict import Outcome as Verdict
 
     def failed(run: Any) -> set[str]:
         return {id for id, verdict in fold(run).items() if verdict.outcome == Verdict.FAIL}

@@ -19,9 +19,9 @@ from simulated_platform import MS, REPLICAS, Clock, Platform, Rules
 from simulated_services import Services
 from simulated_session_defects import Fired
 
-from checks.contract import Contract
-from checks.record import FOREIGN, Flag, Kind, Phase, Place
-from checks.roster import Roster
+from earwitness.checks.contract import Contract
+from earwitness.checks.record import FOREIGN, Flag, Kind, Phase, Place
+from earwitness.checks.roster import Roster
 
 LOAD_NS = 700 * MS
 OUTAGE_NS = 30 * MS

@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 from simulated_clients import KICK, READ, Info
 
-from checks.contract import Contract
-from checks.record import FOREIGN, NOBODY, NONE, RECORD, Flag, Kind, Phase, Place
-from checks.roster import Roster
+from earwitness.checks.contract import Contract
+from earwitness.checks.record import FOREIGN, NOBODY, NONE, RECORD, Flag, Kind, Phase, Place
+from earwitness.checks.roster import Roster
 
 SEQUENCES: tuple[Literal["contiguous", "increasing", "none"], ...] = ("contiguous", "increasing", "none")
 SCOPES: tuple[Literal["connection", "device", "no"], ...] = ("connection", "device", "no")

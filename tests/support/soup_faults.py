@@ -11,9 +11,9 @@ import numpy as np
 from simulated_clients import Info
 from soup import Soup
 
-from checks.contract import Contract
-from checks.record import CONTROL, NOBODY, NONE, RECORD, Artefact, FaultKind, Flag, Kind, Phase, Place, State
-from checks.roster import Roster
+from earwitness.checks.contract import Contract
+from earwitness.checks.record import CONTROL, NOBODY, NONE, RECORD, Artefact, FaultKind, Flag, Kind, Phase, Place, State
+from earwitness.checks.roster import Roster
 
 S = 1_000_000_000
 FAULT_NAMES, BREAKERS = (1 << 31, (1 << 31) + 1), ((1 << 31) + 5, (1 << 31) + 6)

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import mutations
 
-from harness.client.flow import Flow, FlowError, HttpResponse
-from harness.errors import EarwitnessError
-from harness.target.generic import GenericTarget
-from harness.target.plan import Plan, existing
-from harness.target.protocol import Credentials, Person
+from earwitness.harness.client.flow import Flow, FlowError, HttpResponse
+from earwitness.harness.errors import EarwitnessError
+from earwitness.harness.target.generic import GenericTarget
+from earwitness.harness.target.plan import Plan, existing
+from earwitness.harness.target.protocol import Credentials, Person
 
 ANSWER: Final = {
     "session": {"token": "T", "ttl": 60},

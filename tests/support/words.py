@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from checks.catalogue import ALL
-from checks.roster import Roster
-from checks.verdict import Verdict
-from checks.witness import Told, scene, tell
-from checks.witness.sentences import SENTENCES
+from earwitness.checks.catalogue import ALL
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Verdict
+from earwitness.checks.witness import Told, scene, tell
+from earwitness.checks.witness.sentences import SENTENCES
 
 OURS = frozenset(check.id for check in ALL)
 OF_MANY = {("I26", "unanswered"), ("I28", "errors")}

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.client.flow import FlowError, HttpRequest, HttpResponse
-from harness.errors import SettingsError, TargetError
-from harness.target.addresses import check_here
-from harness.target.load import load_target
-from harness.target.protocol import Person
-from harness.target.requests import address
+from earwitness.harness.client.flow import FlowError, HttpRequest, HttpResponse
+from earwitness.harness.errors import SettingsError, TargetError
+from earwitness.harness.target.addresses import check_here
+from earwitness.harness.target.load import load_target
+from earwitness.harness.target.protocol import Person
+from earwitness.harness.target.requests import address
 
 WHOLE = """
 [urls]
@@ -164,7 +164,7 @@ def test_a_redirect_is_named() -> None:
 def test_a_login_function_that_asks_somebody_else(write: Callable[..., Path], tmp_path: Path) -> None:
     """Its addresses are not known before: the network refuses those that `hosts` does not name."""
     (tmp_path / "away.py").write_text(
-        "from harness.client.flow import HttpRequest\n"
+        "from earwitness.harness.client.flow import HttpRequest\n"
         "def log_in(person):\n"
         "    answer = yield HttpRequest('GET', 'http://away.example/')\n"
         "    return answer.json()\n"

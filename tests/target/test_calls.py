@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from checks.record import Flag
-from harness.record.history import JournalView
-from harness.record.reading import DataFile, measure
-from harness.record.rundir import RunDirectory
-from harness.record.sidecar import Sidecar
-from harness.target.calls import CallLog
+from earwitness.checks.record import Flag
+from earwitness.harness.record.history import JournalView
+from earwitness.harness.record.reading import DataFile, measure
+from earwitness.harness.record.rundir import RunDirectory
+from earwitness.harness.record.sidecar import Sidecar
+from earwitness.harness.target.calls import CallLog
 
 
 def line(begun: int, ended: int, state: str, *, called: bool = True, answered: bool = False) -> str:
     told: dict[str, object] = {"dependency": "auth", "begun_ns": begun, "ended_ns": ended, "state": state}
     told |= {"called": called, "answered": answered}
-    return f"12:00:00.000 INFO harness.reference.breaker call {json.dumps(told)}\n"
+    return f"12:00:00.000 INFO earwitness.harness.reference.breaker call {json.dumps(told)}\n"
 
 
 def test_calls_since_the_beginning_of_the_run(tmp_path: Path) -> None:

@@ -12,15 +12,15 @@ import httpx
 import numpy as np
 import pytest
 
-from checks.record import FOREIGN, NOBODY, NONE, RECORD, Flag, Kind, Place
-from checks.roster import Roster
-from harness.client.body import encode
-from harness.client.flow import run_flow
-from harness.record.rundir import RunDirectory
-from harness.record.sidecar import Sidecar
-from harness.target.collect import main
-from harness.target.load import load_target
-from harness.target.protocol import Person, Room
+from earwitness.checks.record import FOREIGN, NOBODY, NONE, RECORD, Flag, Kind, Place
+from earwitness.checks.roster import Roster
+from earwitness.harness.client.body import encode
+from earwitness.harness.client.flow import run_flow
+from earwitness.harness.record.rundir import RunDirectory
+from earwitness.harness.record.sidecar import Sidecar
+from earwitness.harness.target.collect import main
+from earwitness.harness.target.load import load_target
+from earwitness.harness.target.protocol import Person, Room
 
 PersonOf = Callable[..., Person]
 RoomOf = Callable[..., Room]

@@ -8,13 +8,13 @@ from typing import Any
 import gevent
 import pytest
 
-from checks.record import FaultKind, Flag, Place
-from harness.errors import PlatformError
-from harness.platform.faults import read_schedule
-from harness.record.history import JournalView
-from harness.record.rundir import RunDirectory
-from harness.record.sidecar import Sidecar
-from harness.target.faulting import Faults, kind_of, place_of
+from earwitness.checks.record import FaultKind, Flag, Place
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.faults import read_schedule
+from earwitness.harness.record.history import JournalView
+from earwitness.harness.record.rundir import RunDirectory
+from earwitness.harness.record.sidecar import Sidecar
+from earwitness.harness.target.faulting import Faults, kind_of, place_of
 
 ON = int(Flag.OWN)
 
@@ -38,7 +38,7 @@ class Script:
 
 
 def recorded(run: RunDirectory) -> list[tuple[str, int, int, int]]:
-    from harness.record.reading import DataFile, measure
+    from earwitness.harness.record.reading import DataFile, measure
 
     sidecar = Sidecar(run.journals / "conductor.names.jsonl")
     sidecar.read()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import SettingsError, TargetError
-from harness.target.faults import CommandFault, command_faults
-from harness.target.protocol import FaultCommands
+from earwitness.harness.errors import SettingsError, TargetError
+from earwitness.harness.target.faults import CommandFault, command_faults
+from earwitness.harness.target.protocol import FaultCommands
 
 
 def commands(tmp_path: Path, **changed: str) -> FaultCommands:

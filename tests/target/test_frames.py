@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.client.events import ACK, JOINED, LEFT, MESSAGE, NACK, OTHER, REPLAYED, WELCOME
-from harness.described import Faults, Table
-from harness.errors import SettingsError
-from harness.target.frames import listener, read_frame_rules
+from earwitness.harness.client.events import ACK, JOINED, LEFT, MESSAGE, NACK, OTHER, REPLAYED, WELCOME
+from earwitness.harness.described import Faults, Table
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.target.frames import listener, read_frame_rules
 
 RULES: dict[str, Any] = {
     "kind": "type",

@@ -11,13 +11,13 @@ from typing import Any
 import jwt
 import pytest
 
-from harness.client.bounds import DEFAULTS, use
-from harness.client.events import ACK, NACK
-from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, Unbounded
-from harness.errors import SettingsError
-from harness.target.generic import GenericTarget
-from harness.target.load import load_target
-from harness.target.protocol import Credentials, Person, Room
+from earwitness.harness.client.bounds import DEFAULTS, use
+from earwitness.harness.client.events import ACK, NACK
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, Unbounded
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.target.generic import GenericTarget
+from earwitness.harness.target.load import load_target
+from earwitness.harness.target.protocol import Credentials, Person, Room
 
 BASE = """
 [urls]
@@ -166,7 +166,7 @@ def test_minted_tokens(
 def test_login_by_function(target: Callable[..., GenericTarget], person: Callable[..., Person], tmp_path: Path) -> None:
     """A function beside the file: plain, or a flow that makes requests."""
     (tmp_path / "my_login.py").write_text(
-        "from harness.client.flow import HttpRequest\n"
+        "from earwitness.harness.client.flow import HttpRequest\n"
         "def plain(person):\n    return {'token': 'P' + person.name, 'user_id': person.email}\n"
         "def flow(person):\n"
         "    answer = yield HttpRequest('GET', 'http://127.0.0.1:9/x')\n"

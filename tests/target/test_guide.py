@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from checks import ALL
-from checks.record import Place
-from harness.settings import Settings, load_settings
-from harness.target.load import load_target
-from harness.target.protocol import Credentials, Person
+from earwitness.checks import ALL
+from earwitness.checks.record import Place
+from earwitness.harness.settings import Settings, load_settings
+from earwitness.harness.target.load import load_target
+from earwitness.harness.target.protocol import Credentials, Person
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide"
 

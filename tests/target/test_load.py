@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from checks.record import Place
-from harness.client.network import HERE, host_of
-from harness.errors import Exit, SettingsError, TargetError
-from harness.target.load import check_users, load_target, open_target
-from harness.target.protocol import Person
-from harness.target.reference import ReferenceTarget
+from earwitness.checks.record import Place
+from earwitness.harness.client.network import HERE, host_of
+from earwitness.harness.errors import Exit, SettingsError, TargetError
+from earwitness.harness.target.load import check_users, load_target, open_target
+from earwitness.harness.target.protocol import Person
+from earwitness.harness.target.reference import ReferenceTarget
 
 SMALL = """
 [urls]

@@ -8,8 +8,8 @@ from random import Random
 import numpy as np
 import pytest
 
-from harness.errors import SettingsError
-from harness.target.pace import Arrivals, Shape
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.target.pace import Arrivals, Shape
 
 USERS = 20
 

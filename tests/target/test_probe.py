@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from harness.cli import main
-from harness.client.events import MESSAGE
-from harness.target.fit import fit
-from harness.target.load import load_target
-from harness.target.probe import judgeable
-from harness.target.rehearsal import Frame, rehearse
+from earwitness.harness.cli import main
+from earwitness.harness.client.events import MESSAGE
+from earwitness.harness.target.fit import fit
+from earwitness.harness.target.load import load_target
+from earwitness.harness.target.probe import judgeable
+from earwitness.harness.target.rehearsal import Frame, rehearse
 
 OTHER = Path(__file__).parent / "other_chat"
 
@@ -222,7 +222,7 @@ def test_each_step_has_its_sentence(
 
 def test_arguments() -> None:
     """The verb takes a file and a timeout."""
-    from harness.target import probe
+    from earwitness.harness.target import probe
 
     parser = argparse.ArgumentParser()
     probe.add_arguments(parser)

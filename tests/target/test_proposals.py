@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from harness.client.body import encode
-from harness.client.events import ACK, MESSAGE
-from harness.target.load import load_target
-from harness.target.proposals import proposals
-from harness.target.protocol import Credentials
-from harness.target.rehearsal import Frame, Rehearsal, Voice
+from earwitness.harness.client.body import encode
+from earwitness.harness.client.events import ACK, MESSAGE
+from earwitness.harness.target.load import load_target
+from earwitness.harness.target.proposals import proposals
+from earwitness.harness.target.protocol import Credentials
+from earwitness.harness.target.rehearsal import Frame, Rehearsal, Voice
 
 OTHER = Path(__file__).parent / "other_chat"
 

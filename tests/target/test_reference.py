@@ -11,14 +11,14 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import pytest
 
-from checks.contract import Contract
-from checks.record import Place
-from harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
-from harness.client.sharing import Edit
-from harness.errors import SettingsError
-from harness.target.protocol import Credentials, Person, Room, Target
-from harness.target.reference import ReferenceTarget
-from harness.target.reference_rooms import page_digest
+from earwitness.checks.contract import Contract
+from earwitness.checks.record import Place
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.sharing import Edit
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.target.protocol import Credentials, Person, Room, Target
+from earwitness.harness.target.reference import ReferenceTarget
+from earwitness.harness.target.reference_rooms import page_digest
 
 ENDPOINTS = {"edge": "http://127.0.0.1:1", "auth": "http://127.0.0.1:2", "frontend": "http://127.0.0.1:3"}
 KEY = "0123456789abcdef0123456789abcdef"

@@ -7,8 +7,20 @@ from typing import Any
 
 import pytest
 
-from harness.client.events import ACK, AGENT, EDITED, JOINED, MARKED, MESSAGE, NACK, OTHER, PRESENCE, PROFILE, WELCOME
-from harness.target.reference import ReferenceTarget
+from earwitness.harness.client.events import (
+    ACK,
+    AGENT,
+    EDITED,
+    JOINED,
+    MARKED,
+    MESSAGE,
+    NACK,
+    OTHER,
+    PRESENCE,
+    PROFILE,
+    WELCOME,
+)
+from earwitness.harness.target.reference import ReferenceTarget
 
 
 @pytest.fixture

@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect
 
-from checks.record import RECORD, Kind, Place
-from checks.roster import Roster
-from harness.client.body import encode
-from harness.client.events import ACK, JOINED, MESSAGE, WELCOME, Heard
-from harness.client.flow import run_flow
-from harness.platform.launch import launch
-from harness.record.rundir import RunDirectory
-from harness.record.sidecar import Sidecar
-from harness.target.collect import main
-from harness.target.load import secrets_environment, without_secrets
-from harness.target.protocol import Credentials, Person, Room
-from harness.target.reference import ReferenceTarget
+from earwitness.checks.record import RECORD, Kind, Place
+from earwitness.checks.roster import Roster
+from earwitness.harness.client.body import encode
+from earwitness.harness.client.events import ACK, JOINED, MESSAGE, WELCOME, Heard
+from earwitness.harness.client.flow import run_flow
+from earwitness.harness.platform.launch import launch
+from earwitness.harness.record.rundir import RunDirectory
+from earwitness.harness.record.sidecar import Sidecar
+from earwitness.harness.target.collect import main
+from earwitness.harness.target.load import secrets_environment, without_secrets
+from earwitness.harness.target.protocol import Credentials, Person, Room
+from earwitness.harness.target.reference import ReferenceTarget
 
 ANSWER_S = 15.0
 

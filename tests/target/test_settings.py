@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import Exit, SettingsError
-from harness.settings import AuthServiceSettings, BackendSettings, FrontendSettings, Settings, load_settings
+from earwitness.harness.errors import Exit, SettingsError
+from earwitness.harness.settings import AuthServiceSettings, BackendSettings, FrontendSettings, Settings, load_settings
 
 
 @pytest.fixture

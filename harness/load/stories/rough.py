@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from locust import task
 
-from harness.load import Asking, Cutting, Reading, Removing, story
-from harness.platform.launch import offered
+from earwitness import Asking, Cutting, Reading, Removing, story
+from earwitness.harness.platform.launch import offered
 
 # Not by I25: in a run of a few seconds nobody is connected for as long as the platform may take to deliver.
 JUDGED_BY = "I1 I2 I3 I4 I5a I5b I6 I7 I8 I9 I10 I11 I12 I13 I14 I15 I16 I17 I19 I20 I21 I24 I43"

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import psutil
 
-from harness.errors import PlatformError
-from harness.platform.control import ControlClient
+from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.control import ControlClient
 
 CLOCK_TOLERANCE_S = 0.5
 ANSWERING_S = 10.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.errors import SettingsError
-from harness.platform.faults.kinds import Cut, Disturb, Fault, Kill, Pause, Replace, Restart, Skew, Wipe
-from harness.platform.faults.schedule import OF_LINKS, Planned
-from harness.platform.links import matching
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.platform.faults.kinds import Cut, Disturb, Fault, Kill, Pause, Replace, Restart, Skew, Wipe
+from earwitness.harness.platform.faults.schedule import OF_LINKS, Planned
+from earwitness.harness.platform.links import matching
 
 
 def links_needed(plan: Iterable[Planned]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import SettingsError
+from earwitness.harness.errors import SettingsError
 
 ALIASES = {"database": "postgres", "redis": "valkey"}
 EXAMPLES = {

@@ -1,10 +1,10 @@
-"""`python -m harness.reference.auth`"""
+"""`python -m earwitness.harness.reference.auth`"""
 
 from __future__ import annotations
 
-from harness.reference.auth.service import Auth
-from harness.reference.auth.settings import Settings
-from harness.reference.service import run
+from earwitness.harness.reference.auth.service import Auth
+from earwitness.harness.reference.auth.settings import Settings
+from earwitness.harness.reference.service import run
 
 if __name__ == "__main__":
     run(Settings, Auth)

@@ -9,16 +9,16 @@ from typing import Any
 
 import redis.asyncio
 
-from harness.reference import clock
-from harness.reference.answers import ApiError
-from harness.reference.auth.database import Connection, Pool, Row
-from harness.reference.auth.identity import Identity
-from harness.reference.auth.sessions import Opened, RefreshRefused, Sessions
-from harness.reference.auth.settings import Settings
-from harness.reference.auth.signing import SigningKeys
-from harness.reference.auth.users import Users
-from harness.reference.revocation import Revocation, publish
-from harness.reference.tokens import Claims
+from earwitness.harness.reference import clock
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.auth.database import Connection, Pool, Row
+from earwitness.harness.reference.auth.identity import Identity
+from earwitness.harness.reference.auth.sessions import Opened, RefreshRefused, Sessions
+from earwitness.harness.reference.auth.settings import Settings
+from earwitness.harness.reference.auth.signing import SigningKeys
+from earwitness.harness.reference.auth.users import Users
+from earwitness.harness.reference.revocation import Revocation, publish
+from earwitness.harness.reference.tokens import Claims
 
 
 class Accounts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.reference.answers import ApiError
+from earwitness.harness.reference.answers import ApiError
 
 NAME_CHARS_MAX = 100
 

@@ -10,12 +10,12 @@ from typing import TypeAlias
 import redis.asyncio
 from aiohttp import web
 
-from harness.reference.answers import ApiError
-from harness.reference.auth.settings import Settings
-from harness.reference.bearer import bearer_token, unauthorized, verified
-from harness.reference.limits import Decision, Limiter, payer
-from harness.reference.revocation import is_revoked
-from harness.reference.tokens import Claims, Verifier
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.auth.settings import Settings
+from earwitness.harness.reference.bearer import bearer_token, unauthorized, verified
+from earwitness.harness.reference.limits import Decision, Limiter, payer
+from earwitness.harness.reference.revocation import is_revoked
+from earwitness.harness.reference.tokens import Claims, Verifier
 
 Authenticated: TypeAlias = Callable[[web.Request, Claims], Awaitable[web.Response]]
 Plain: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]

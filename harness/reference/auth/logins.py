@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import redis.asyncio
 
-from harness.reference.answers import ApiError
+from earwitness.harness.reference.answers import ApiError
 
 LOGIN_TTL_S = 600
 EXCHANGE_TTL_S = 60

@@ -12,11 +12,11 @@ from urllib.parse import urlencode
 import aiohttp
 import orjson
 
-from harness.reference import clock
-from harness.reference.answers import ApiError
-from harness.reference.auth.identity import PROVIDER, Identity
-from harness.reference.pkce import s256
-from harness.reference.tokens import KeySet, KeysUnavailable, TokenRefused, jose_header, verified_payload
+from earwitness.harness.reference import clock
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.auth.identity import PROVIDER, Identity
+from earwitness.harness.reference.pkce import s256
+from earwitness.harness.reference.tokens import KeySet, KeysUnavailable, TokenRefused, jose_header, verified_payload
 
 DISCOVERY_MAX_AGE_S = 5.0
 DISCOVERY_TIMEOUT = aiohttp.ClientTimeout(total=1.0)

@@ -13,11 +13,11 @@ import logging
 
 import redis.asyncio
 
-from harness.reference.auth.database import Connection, Pool, Row
-from harness.reference.auth.sessions import revocation_of
-from harness.reference.revocation import all_told, publish
-from harness.reference.service import DEPENDENCY_DOWN
-from harness.reference.userstream import STREAM, to_entry
+from earwitness.harness.reference.auth.database import Connection, Pool, Row
+from earwitness.harness.reference.auth.sessions import revocation_of
+from earwitness.harness.reference.revocation import all_told, publish
+from earwitness.harness.reference.service import DEPENDENCY_DOWN
+from earwitness.harness.reference.userstream import STREAM, to_entry
 
 BATCH = 500
 POLL_S = 1.0

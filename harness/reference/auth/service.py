@@ -12,23 +12,23 @@ import aiohttp
 import redis.exceptions
 from aiohttp import web
 
-from harness.reference import clock, tickets
-from harness.reference.answers import ApiError, json_response, read_json, text_field
-from harness.reference.auth.accounts import Accounts
-from harness.reference.auth.changes import admin_changes, own_changes
-from harness.reference.auth.database import Row, ensure_schema, make_pool
-from harness.reference.auth.guard import Guard
-from harness.reference.auth.logins import LOGIN_TTL_S, Logins, PendingLogin, cookie_name
-from harness.reference.auth.provider_client import ProviderClient, ProviderDown
-from harness.reference.auth.relay import Relay
-from harness.reference.auth.settings import Settings
-from harness.reference.auth.signing import SigningKeys
-from harness.reference.auth.users import public
-from harness.reference.pkce import s256
-from harness.reference.redis_client import make_redis
-from harness.reference.revocation import revoked_among
-from harness.reference.service import DEPENDENCY_DOWN, Service
-from harness.reference.tokens import Claims, KeySet, Verifier
+from earwitness.harness.reference import clock, tickets
+from earwitness.harness.reference.answers import ApiError, json_response, read_json, text_field
+from earwitness.harness.reference.auth.accounts import Accounts
+from earwitness.harness.reference.auth.changes import admin_changes, own_changes
+from earwitness.harness.reference.auth.database import Row, ensure_schema, make_pool
+from earwitness.harness.reference.auth.guard import Guard
+from earwitness.harness.reference.auth.logins import LOGIN_TTL_S, Logins, PendingLogin, cookie_name
+from earwitness.harness.reference.auth.provider_client import ProviderClient, ProviderDown
+from earwitness.harness.reference.auth.relay import Relay
+from earwitness.harness.reference.auth.settings import Settings
+from earwitness.harness.reference.auth.signing import SigningKeys
+from earwitness.harness.reference.auth.users import public
+from earwitness.harness.reference.pkce import s256
+from earwitness.harness.reference.redis_client import make_redis
+from earwitness.harness.reference.revocation import revoked_among
+from earwitness.harness.reference.service import DEPENDENCY_DOWN, Service
+from earwitness.harness.reference.tokens import Claims, KeySet, Verifier
 
 KEEP_HOUSE_S = 5.0
 RETIRE_MARGIN_S = 60.0

@@ -11,9 +11,9 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from harness.reference import clock
-from harness.reference.auth.database import Connection, Row
-from harness.reference.revocation import Revocation
+from earwitness.harness.reference import clock
+from earwitness.harness.reference.auth.database import Connection, Row
+from earwitness.harness.reference.revocation import Revocation
 
 
 class RefreshRefused(Exception):

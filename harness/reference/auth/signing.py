@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from harness.reference.auth.database import Connection, Pool
+from earwitness.harness.reference.auth.database import Connection, Pool
 
 _KEY_LOCK = 0x6B65_7973
 ALGORITHM = "ES256"

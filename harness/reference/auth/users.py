@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.reference.auth.database import Connection, Row
-from harness.reference.auth.identity import Identity
+from earwitness.harness.reference.auth.database import Connection, Row
+from earwitness.harness.reference.auth.identity import Identity
 
 COLUMNS = "id, provider, subject, email, name, is_active, permissions, version, created_at, updated_at"
 

@@ -1,10 +1,10 @@
-"""`python -m harness.reference.backend`, settings in EARWITNESS_SERVICE (harness.reference.backend.settings)."""
+"""`python -m earwitness.harness.reference.backend`, settings in EARWITNESS_SERVICE (`settings`)."""
 
 from __future__ import annotations
 
-from harness.reference.backend.app import Backend
-from harness.reference.backend.settings import BackendSettings
-from harness.reference.service import run
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.settings import BackendSettings
+from earwitness.harness.reference.service import run
 
 if __name__ == "__main__":
     run(BackendSettings, Backend)

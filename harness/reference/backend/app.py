@@ -13,34 +13,34 @@ import aiohttp
 import asyncpg
 import redis.exceptions
 
-from harness.reference.backend import store
-from harness.reference.backend.asking import Asking
-from harness.reference.backend.authority import Authority
-from harness.reference.backend.bus import EDITS, MARKS, PRESENCE, Bus
-from harness.reference.backend.commit import Committer, Steps
-from harness.reference.backend.doorkeeper import Arrivals, Doorkeeper
-from harness.reference.backend.edits import EditRows, Edits
-from harness.reference.backend.feed import Feed, Numbered
-from harness.reference.backend.gateway import Gateway
-from harness.reference.backend.hub import FILL_PAGE, Hub
-from harness.reference.backend.invitations import Invitations
-from harness.reference.backend.marks import MarkRows, Marks
-from harness.reference.backend.memberships import Memberships
-from harness.reference.backend.news import News
-from harness.reference.backend.presence import Leases, Presence
-from harness.reference.backend.registry import Registry
-from harness.reference.backend.rest import Rest
-from harness.reference.backend.rest_state import StateRest
-from harness.reference.backend.resume import Resumer
-from harness.reference.backend.settings import BackendSettings
-from harness.reference.backend.sync import UserSync
-from harness.reference.backend.wire import message_frame
-from harness.reference.breaker import CircuitBreaker
-from harness.reference.limits import Limiter, Unlimited
-from harness.reference.redis_client import make_redis
-from harness.reference.revocation import revoked_among
-from harness.reference.service import DEPENDENCY_DOWN, SERVICE_RESTART, Service
-from harness.reference.tokens import KeySet, KeysUnavailable, Verifier
+from earwitness.harness.reference.backend import store
+from earwitness.harness.reference.backend.asking import Asking
+from earwitness.harness.reference.backend.authority import Authority
+from earwitness.harness.reference.backend.bus import EDITS, MARKS, PRESENCE, Bus
+from earwitness.harness.reference.backend.commit import Committer, Steps
+from earwitness.harness.reference.backend.doorkeeper import Arrivals, Doorkeeper
+from earwitness.harness.reference.backend.edits import EditRows, Edits
+from earwitness.harness.reference.backend.feed import Feed, Numbered
+from earwitness.harness.reference.backend.gateway import Gateway
+from earwitness.harness.reference.backend.hub import FILL_PAGE, Hub
+from earwitness.harness.reference.backend.invitations import Invitations
+from earwitness.harness.reference.backend.marks import MarkRows, Marks
+from earwitness.harness.reference.backend.memberships import Memberships
+from earwitness.harness.reference.backend.news import News
+from earwitness.harness.reference.backend.presence import Leases, Presence
+from earwitness.harness.reference.backend.registry import Registry
+from earwitness.harness.reference.backend.rest import Rest
+from earwitness.harness.reference.backend.rest_state import StateRest
+from earwitness.harness.reference.backend.resume import Resumer
+from earwitness.harness.reference.backend.settings import BackendSettings
+from earwitness.harness.reference.backend.sync import UserSync
+from earwitness.harness.reference.backend.wire import message_frame
+from earwitness.harness.reference.breaker import CircuitBreaker
+from earwitness.harness.reference.limits import Limiter, Unlimited
+from earwitness.harness.reference.redis_client import make_redis
+from earwitness.harness.reference.revocation import revoked_among
+from earwitness.harness.reference.service import DEPENDENCY_DOWN, SERVICE_RESTART, Service
+from earwitness.harness.reference.tokens import KeySet, KeysUnavailable, Verifier
 
 AUTH_TIMEOUT_S = 1.5
 REDIS_CONNECTIONS = 50

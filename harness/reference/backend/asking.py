@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from harness.reference.agent import AGENT_ID, AgentEvent, answer, stream
-from harness.reference.backend.commit import Committer, Fresh, Item
-from harness.reference.backend.wire import agent_frame
-from harness.reference.limits import Decision
+from earwitness.harness.reference.agent import AGENT_ID, AgentEvent, answer, stream
+from earwitness.harness.reference.backend.commit import Committer, Fresh, Item
+from earwitness.harness.reference.backend.wire import agent_frame
+from earwitness.harness.reference.limits import Decision
 
 RUNS_MAX = 1000
 log = logging.getLogger(__name__)

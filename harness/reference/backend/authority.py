@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import orjson
 
-from harness.reference import clock
-from harness.reference.backend.registry import Registry
-from harness.reference.backend.session import FORBIDDEN, UNAUTHORIZED, Session
-from harness.reference.backend.store import User
-from harness.reference.tokens import Claims
+from earwitness.harness.reference import clock
+from earwitness.harness.reference.backend.registry import Registry
+from earwitness.harness.reference.backend.session import FORBIDDEN, UNAUTHORIZED, Session
+from earwitness.harness.reference.backend.store import User
+from earwitness.harness.reference.tokens import Claims
 
 AT_ONCE = 500
 

@@ -11,8 +11,8 @@ import orjson
 import redis.asyncio
 import redis.exceptions
 
-from harness.reference.backend.feed import Numbered
-from harness.reference.service import DEPENDENCY_DOWN
+from earwitness.harness.reference.backend.feed import Numbered
+from earwitness.harness.reference.service import DEPENDENCY_DOWN
 
 MESSAGES = "backend:messages"
 AGENT = "backend:agent"

@@ -17,9 +17,9 @@ from typing import Protocol, TypeAlias
 import asyncpg
 import redis.exceptions
 
-from harness.reference.backend.store import Stored, iso
-from harness.reference.limits import Decision
-from harness.reference.service import DEPENDENCY_DOWN
+from earwitness.harness.reference.backend.store import Stored, iso
+from earwitness.harness.reference.limits import Decision
+from earwitness.harness.reference.service import DEPENDENCY_DOWN
 
 BATCH_MAX = 1000
 QUEUE_MAX = 20_000

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from harness.reference import clock, tickets
-from harness.reference.answers import ApiError
-from harness.reference.backend.store import User
-from harness.reference.bearer import Verifies, bearer_token, unauthorized, verified
-from harness.reference.revocation import is_revoked
-from harness.reference.tokens import Claims
+from earwitness.harness.reference import clock, tickets
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.backend.store import User
+from earwitness.harness.reference.bearer import Verifies, bearer_token, unauthorized, verified
+from earwitness.harness.reference.revocation import is_revoked
+from earwitness.harness.reference.tokens import Claims
 
 SUBPROTOCOL = "earwitness.v1"
 BEARER_PREFIX = "bearer."

@@ -17,12 +17,12 @@ import asyncpg
 import orjson
 import redis.exceptions
 
-from harness.reference.backend.bus import EDITS, Bus
-from harness.reference.backend.feed import Feed
-from harness.reference.backend.hub import Hub
-from harness.reference.backend.store import iso
-from harness.reference.backend.wire import frame
-from harness.reference.service import DEPENDENCY_DOWN
+from earwitness.harness.reference.backend.bus import EDITS, Bus
+from earwitness.harness.reference.backend.feed import Feed
+from earwitness.harness.reference.backend.hub import Hub
+from earwitness.harness.reference.backend.store import iso
+from earwitness.harness.reference.backend.wire import frame
+from earwitness.harness.reference.service import DEPENDENCY_DOWN
 
 PAGE = 1000
 log = logging.getLogger(__name__)

@@ -10,21 +10,21 @@ from typing import Any
 import orjson
 from aiohttp import WSMsgType, web
 
-from harness.reference.answers import ApiError
-from harness.reference.backend.authority import Authority
-from harness.reference.backend.checked import message_fault
-from harness.reference.backend.commit import Committer, Item
-from harness.reference.backend.doorkeeper import SUBPROTOCOL, Doorkeeper
-from harness.reference.backend.feed import Feed
-from harness.reference.backend.hub import Hub
-from harness.reference.backend.memberships import Memberships
-from harness.reference.backend.registry import Registry
-from harness.reference.backend.resume import Resumer
-from harness.reference.backend.session import UNKNOWN_OUTCOME, Session
-from harness.reference.backend.settings import BackendSettings
-from harness.reference.backend.store import Rooms
-from harness.reference.backend.wire import frame, joined_frame
-from harness.reference.service import DEPENDENCY_DOWN
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.backend.authority import Authority
+from earwitness.harness.reference.backend.checked import message_fault
+from earwitness.harness.reference.backend.commit import Committer, Item
+from earwitness.harness.reference.backend.doorkeeper import SUBPROTOCOL, Doorkeeper
+from earwitness.harness.reference.backend.feed import Feed
+from earwitness.harness.reference.backend.hub import Hub
+from earwitness.harness.reference.backend.memberships import Memberships
+from earwitness.harness.reference.backend.registry import Registry
+from earwitness.harness.reference.backend.resume import Resumer
+from earwitness.harness.reference.backend.session import UNKNOWN_OUTCOME, Session
+from earwitness.harness.reference.backend.settings import BackendSettings
+from earwitness.harness.reference.backend.store import Rooms
+from earwitness.harness.reference.backend.wire import frame, joined_frame
+from earwitness.harness.reference.service import DEPENDENCY_DOWN
 
 FRAME_BYTES_MAX = 1 << 20
 HEARTBEAT_S = 30.0

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from harness.reference.backend.feed import Feed, Listener, Numbered, Pusher
+from earwitness.harness.reference.backend.feed import Feed, Listener, Numbered, Pusher
 
 ReadHeads: TypeAlias = Callable[[Iterable[int]], Awaitable[Mapping[int, int]]]
 ReadFrames: TypeAlias = Callable[[Feed, int, int], Awaitable[list[Numbered]]]

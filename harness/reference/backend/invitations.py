@@ -7,8 +7,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from harness.reference.answers import ApiError
-from harness.reference.backend.store import Conversation, Rooms, User
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.backend.store import Conversation, Rooms, User
 
 Holders: TypeAlias = dict[str, str | None]
 

@@ -12,10 +12,10 @@ from typing import TypeAlias
 import asyncpg
 import orjson
 
-from harness.reference.backend.bus import MARKS, Bus
-from harness.reference.backend.registry import Registry
-from harness.reference.backend.session import Session
-from harness.reference.backend.wire import frame
+from earwitness.harness.reference.backend.bus import MARKS, Bus
+from earwitness.harness.reference.backend.registry import Registry
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.backend.wire import frame
 
 AT_ONCE = 500
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.reference.backend.feed import Feed
-from harness.reference.backend.hub import Hub
-from harness.reference.backend.registry import Registry
-from harness.reference.backend.session import Session
-from harness.reference.backend.store import Conversation, Rooms
-from harness.reference.backend.wire import left_frame
+from earwitness.harness.reference.backend.feed import Feed
+from earwitness.harness.reference.backend.hub import Hub
+from earwitness.harness.reference.backend.registry import Registry
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.backend.store import Conversation, Rooms
+from earwitness.harness.reference.backend.wire import left_frame
 
 
 class Memberships:

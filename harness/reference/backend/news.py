@@ -10,22 +10,33 @@ from typing import Any
 
 import orjson
 
-from harness.reference import revocation
-from harness.reference.agent import AgentEvent
-from harness.reference.backend.asking import Asking
-from harness.reference.backend.authority import Authority
-from harness.reference.backend.bus import AGENT, MEMBERS, MESSAGES, REMOVALS, USERS, Batch, Bus, Handler, pack, unpack
-from harness.reference.backend.commit import Fresh
-from harness.reference.backend.doorkeeper import Arrivals
-from harness.reference.backend.feed import Numbered
-from harness.reference.backend.gateway import Gateway
-from harness.reference.backend.hub import Hub
-from harness.reference.backend.memberships import Memberships
-from harness.reference.backend.open_runs import OpenRuns
-from harness.reference.backend.registry import Registry
-from harness.reference.backend.session import Session
-from harness.reference.backend.store import Conversation, User
-from harness.reference.backend.wire import agent_frame, content, message_frame
+from earwitness.harness.reference import revocation
+from earwitness.harness.reference.agent import AgentEvent
+from earwitness.harness.reference.backend.asking import Asking
+from earwitness.harness.reference.backend.authority import Authority
+from earwitness.harness.reference.backend.bus import (
+    AGENT,
+    MEMBERS,
+    MESSAGES,
+    REMOVALS,
+    USERS,
+    Batch,
+    Bus,
+    Handler,
+    pack,
+    unpack,
+)
+from earwitness.harness.reference.backend.commit import Fresh
+from earwitness.harness.reference.backend.doorkeeper import Arrivals
+from earwitness.harness.reference.backend.feed import Numbered
+from earwitness.harness.reference.backend.gateway import Gateway
+from earwitness.harness.reference.backend.hub import Hub
+from earwitness.harness.reference.backend.memberships import Memberships
+from earwitness.harness.reference.backend.open_runs import OpenRuns
+from earwitness.harness.reference.backend.registry import Registry
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.backend.store import Conversation, User
+from earwitness.harness.reference.backend.wire import agent_frame, content, message_frame
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.reference.agent import AgentEvent
+from earwitness.harness.reference.agent import AgentEvent
 
 ENDED_KEPT = 1000
 TERMINAL = ("completed", "error")

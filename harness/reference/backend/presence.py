@@ -18,10 +18,10 @@ import orjson
 import redis.asyncio
 import redis.exceptions
 
-from harness.reference.backend.bus import PRESENCE, Bus
-from harness.reference.backend.session import Session
-from harness.reference.backend.wire import frame
-from harness.reference.service import DEPENDENCY_DOWN
+from earwitness.harness.reference.backend.bus import PRESENCE, Bus
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.backend.wire import frame
+from earwitness.harness.reference.service import DEPENDENCY_DOWN
 
 # KEYS: one user each. Leases are scored by when they end, in ms of the clock of Redis.
 _NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from harness.reference.backend.session import Session
+from earwitness.harness.reference.backend.session import Session
 
 
 class Registry:

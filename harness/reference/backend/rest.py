@@ -10,16 +10,16 @@ from typing import Any, TypeAlias
 import orjson
 from aiohttp import web
 
-from harness.reference.answers import ApiError, json_response, read_json
-from harness.reference.backend.checked import ID_CHARS_MAX, message_fault
-from harness.reference.backend.commit import Committer, Item
-from harness.reference.backend.doorkeeper import Caller, Doorkeeper
-from harness.reference.backend.edits import EditRows
-from harness.reference.backend.invitations import Invitations, is_member
-from harness.reference.backend.memberships import Memberships
-from harness.reference.backend.session import retry_after
-from harness.reference.backend.store import Conversation, Message, Messages, Rooms, iso
-from harness.reference.limits import Decision, Limiter, payer
+from earwitness.harness.reference.answers import ApiError, json_response, read_json
+from earwitness.harness.reference.backend.checked import ID_CHARS_MAX, message_fault
+from earwitness.harness.reference.backend.commit import Committer, Item
+from earwitness.harness.reference.backend.doorkeeper import Caller, Doorkeeper
+from earwitness.harness.reference.backend.edits import EditRows
+from earwitness.harness.reference.backend.invitations import Invitations, is_member
+from earwitness.harness.reference.backend.memberships import Memberships
+from earwitness.harness.reference.backend.session import retry_after
+from earwitness.harness.reference.backend.store import Conversation, Message, Messages, Rooms, iso
+from earwitness.harness.reference.limits import Decision, Limiter, payer
 
 PAGE_MAX = 1000
 MEMBERS_MAX = 5000

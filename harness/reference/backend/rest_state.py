@@ -6,12 +6,12 @@ from typing import Any
 
 from aiohttp import web
 
-from harness.reference.answers import ApiError, json_response, read_json
-from harness.reference.backend.checked import message_fault
-from harness.reference.backend.doorkeeper import Caller
-from harness.reference.backend.edits import EditRefused, Edits
-from harness.reference.backend.marks import Marks
-from harness.reference.backend.rest import Rest, refusal
+from earwitness.harness.reference.answers import ApiError, json_response, read_json
+from earwitness.harness.reference.backend.checked import message_fault
+from earwitness.harness.reference.backend.doorkeeper import Caller
+from earwitness.harness.reference.backend.edits import EditRefused, Edits
+from earwitness.harness.reference.backend.marks import Marks
+from earwitness.harness.reference.backend.rest import Rest, refusal
 
 ROOM = "/api/conversations/{key}"
 NUMBER_MAX = 1 << 62

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.reference.backend.feed import Feed, Numbered
-from harness.reference.backend.hub import FILL_PAGE, Hub, ReadFrames
-from harness.reference.backend.session import TRY_AGAIN_LATER, Session
-from harness.reference.backend.settings import BackendSettings
-from harness.reference.backend.wire import joined_frame, left_frame
+from earwitness.harness.reference.backend.feed import Feed, Numbered
+from earwitness.harness.reference.backend.hub import FILL_PAGE, Hub, ReadFrames
+from earwitness.harness.reference.backend.session import TRY_AGAIN_LATER, Session
+from earwitness.harness.reference.backend.settings import BackendSettings
+from earwitness.harness.reference.backend.wire import joined_frame, left_frame
 
 
 class Resumer:

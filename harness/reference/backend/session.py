@@ -12,13 +12,13 @@ from typing import Any
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from harness.reference.backend.commit import Item
-from harness.reference.backend.feed import Feed
-from harness.reference.backend.settings import BackendSettings
-from harness.reference.backend.store import User
-from harness.reference.backend.wire import ack_frame, frame, nack_frame
-from harness.reference.limits import Decision
-from harness.reference.tokens import Claims
+from earwitness.harness.reference.backend.commit import Item
+from earwitness.harness.reference.backend.feed import Feed
+from earwitness.harness.reference.backend.settings import BackendSettings
+from earwitness.harness.reference.backend.store import User
+from earwitness.harness.reference.backend.wire import ack_frame, frame, nack_frame
+from earwitness.harness.reference.limits import Decision
+from earwitness.harness.reference.tokens import Claims
 
 UNAUTHORIZED, FORBIDDEN, ABUSE = 4401, 4403, 4429
 UNKNOWN_OUTCOME, TRY_AGAIN_LATER = 1011, 1013

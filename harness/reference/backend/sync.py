@@ -13,9 +13,9 @@ import orjson
 import redis.asyncio
 import redis.exceptions
 
-from harness.reference.backend.store import Users
-from harness.reference.service import DEPENDENCY_DOWN
-from harness.reference.userstream import STREAM
+from earwitness.harness.reference.backend.store import Users
+from earwitness.harness.reference.service import DEPENDENCY_DOWN
+from earwitness.harness.reference.userstream import STREAM
 
 GROUP = "backend"
 READ_MAX = 500

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from harness.reference.agent import AgentEvent
+from earwitness.harness.reference.agent import AgentEvent
 
 _TEXT = 0x81
 

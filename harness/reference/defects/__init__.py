@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import SettingsError
-from harness.reference.defects.catalogue import BY_NAME, CATALOGUE
-from harness.reference.defects.chance import Chance
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.reference.defects.catalogue import BY_NAME, CATALOGUE
+from earwitness.harness.reference.defects.chance import Chance
 
 if TYPE_CHECKING:
-    from harness.reference.service import DefectOrder, Service
+    from earwitness.harness.reference.service import DefectOrder, Service
 
 #: Which module knows the defects of which service. Each has `DEFECTS: dict[id, Callable[[service, Chance], object]]`.
-MODULES = {kind: f"harness.reference.defects.{kind}" for kind in ("auth", "backend", "frontend", "provider")}
+MODULES = {kind: f"earwitness.harness.reference.defects.{kind}" for kind in ("auth", "backend", "frontend", "provider")}
 
 
 def known(kind: str) -> dict[str, Any]:

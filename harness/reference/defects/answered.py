@@ -7,8 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
-from harness.reference.defects.chance import Chance
-from harness.reference.service import Service
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.service import Service
 
 REFUSED_FROM = 400
 

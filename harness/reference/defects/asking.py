@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from harness.reference.backend.app import Backend
-from harness.reference.backend.feed import Listener
-from harness.reference.backend.session import Session
-from harness.reference.backend.wire import content
-from harness.reference.defects.chance import Chance
-from harness.reference.defects.frames import changed
-from harness.reference.defects.pushes import reachable
-from harness.reference.defects.rooms import strangers
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.feed import Listener
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.backend.wire import content
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.defects.frames import changed
+from earwitness.harness.reference.defects.pushes import reachable
+from earwitness.harness.reference.defects.rooms import strangers
 
 TERMINAL = ("completed", "error")
 RUNS_REMEMBERED = 100

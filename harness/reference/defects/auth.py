@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.reference.auth.service import Auth
-from harness.reference.defects import functional, limits, logging_in, refreshing, syncing, tokens
-from harness.reference.defects.chance import Chance
+from earwitness.harness.reference.auth.service import Auth
+from earwitness.harness.reference.defects import functional, limits, logging_in, refreshing, syncing, tokens
+from earwitness.harness.reference.defects.chance import Chance
 
 DEFECTS: dict[str, Callable[[Auth, Chance], object]] = {
     "Z39": tokens.ExpiredAccepted,

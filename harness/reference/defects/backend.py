@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.reference.backend.app import Backend
-from harness.reference.defects import (
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.defects import (
     asking,
     functional,
     intake,
@@ -21,9 +21,9 @@ from harness.reference.defects import (
     tabs,
     tokens,
 )
-from harness.reference.defects import pushes as p
-from harness.reference.defects.chance import Chance
-from harness.reference.defects.pushes import per_feed, per_listener
+from earwitness.harness.reference.defects import pushes as p
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.defects.pushes import per_feed, per_listener
 
 DEFECTS: dict[str, Callable[[Backend, Chance], object]] = {
     "Z1": per_listener(p.SwapPushes),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.reference.answers import ApiError
-from harness.reference.auth.database import Row
-from harness.reference.auth.service import Auth
-from harness.reference.backend.app import Backend
-from harness.reference.backend.sync import GROUP
-from harness.reference.defects.chance import Chance
-from harness.reference.service import DEPENDENCY_DOWN
-from harness.reference.userstream import STREAM
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.auth.database import Row
+from earwitness.harness.reference.auth.service import Auth
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.sync import GROUP
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.service import DEPENDENCY_DOWN
+from earwitness.harness.reference.userstream import STREAM
 
 
 class StaleChange:

@@ -10,14 +10,14 @@ from typing import Any
 
 import jwt
 
-from harness.reference.answers import ApiError
-from harness.reference.auth.identity import Identity
-from harness.reference.auth.logins import Begun
-from harness.reference.auth.provider_client import ProviderDown
-from harness.reference.auth.service import Auth
-from harness.reference.auth.settings import Settings
-from harness.reference.defects.chance import Chance
-from harness.reference.tokens import Claims
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.auth.identity import Identity
+from earwitness.harness.reference.auth.logins import Begun
+from earwitness.harness.reference.auth.provider_client import ProviderDown
+from earwitness.harness.reference.auth.service import Auth
+from earwitness.harness.reference.auth.settings import Settings
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.tokens import Claims
 
 
 class ProviderTakenForUp:

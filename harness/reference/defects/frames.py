@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.reference.backend.wire import content, frame
+from earwitness.harness.reference.backend.wire import content, frame
 
 
 def seq_of(data: bytes) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.reference.defects import outages
-from harness.reference.defects.chance import Chance
-from harness.reference.frontend.app import Frontend
+from earwitness.harness.reference.defects import outages
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.frontend.app import Frontend
 
 DEFECTS: dict[str, Callable[[Frontend, Chance], object]] = {
     "Z53": outages.StuckOpen,

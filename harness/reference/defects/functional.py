@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.reference.auth.service import Auth
-from harness.reference.backend.app import Backend
-from harness.reference.defects import changing, entrance, people, stingy, tabs
-from harness.reference.defects.chance import Chance
+from earwitness.harness.reference.auth.service import Auth
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.defects import changing, entrance, people, stingy, tabs
+from earwitness.harness.reference.defects.chance import Chance
 
 AUTH: dict[str, Callable[[Auth, Chance], object]] = {
     "S3": entrance.ProviderTakenForUp,

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
-from harness.reference.backend.app import Backend
-from harness.reference.backend.commit import Answer, Fresh, Item
-from harness.reference.backend.session import Session
-from harness.reference.backend.wire import ack_frame, nack_frame
-from harness.reference.defects.chance import Chance
-from harness.reference.limits import Decision
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.commit import Answer, Fresh, Item
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.backend.wire import ack_frame, nack_frame
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.limits import Decision
 
 SWAP_WAIT_S = 0.3
 OVERDUE_S = 9.0

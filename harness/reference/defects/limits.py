@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 
 from aiohttp import web
 
-from harness.errors import SettingsError
-from harness.reference.auth.service import Auth
-from harness.reference.backend.app import Backend
-from harness.reference.defects.chance import Chance
-from harness.reference.limits import Decision, Limiter, Unlimited
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.reference.auth.service import Auth
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.limits import Decision, Limiter, Unlimited
 
 FROM = " from "
 WINDOW_S = 10.0

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
-from harness.reference.answers import ApiError
-from harness.reference.auth.database import Connection, Row
-from harness.reference.auth.identity import Identity
-from harness.reference.auth.logins import PendingLogin
-from harness.reference.auth.service import Auth
-from harness.reference.auth.users import COLUMNS
-from harness.reference.defects.answered import Answered
-from harness.reference.defects.chance import Chance
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.auth.database import Connection, Row
+from earwitness.harness.reference.auth.identity import Identity
+from earwitness.harness.reference.auth.logins import PendingLogin
+from earwitness.harness.reference.auth.service import Auth
+from earwitness.harness.reference.auth.users import COLUMNS
+from earwitness.harness.reference.defects.answered import Answered
+from earwitness.harness.reference.defects.chance import Chance
 
 LOGINS_REMEMBERED = 20_000
 RACE_S = 0.3

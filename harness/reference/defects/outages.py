@@ -8,13 +8,13 @@ from typing import Any
 import jwt
 from aiohttp import web
 
-from harness.reference.answers import ApiError
-from harness.reference.backend.app import Backend
-from harness.reference.backend.session import Session
-from harness.reference.breaker import CircuitBreaker, CircuitOpen, State
-from harness.reference.defects.chance import Chance
-from harness.reference.frontend.app import Frontend
-from harness.reference.tokens import Claims, KeysUnavailable
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.breaker import CircuitBreaker, CircuitOpen, State
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.frontend.app import Frontend
+from earwitness.harness.reference.tokens import Claims, KeysUnavailable
 
 
 class NoDrain:

@@ -7,11 +7,11 @@ from typing import Any
 
 from aiohttp import web
 
-from harness.reference.backend.app import Backend
-from harness.reference.backend.doorkeeper import Caller
-from harness.reference.backend.store import User
-from harness.reference.defects.chance import Chance
-from harness.reference.tokens import Claims, KeysUnavailable
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.doorkeeper import Caller
+from earwitness.harness.reference.backend.store import User
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.tokens import Claims, KeysUnavailable
 
 
 class AsAnother:

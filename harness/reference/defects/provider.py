@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.reference.defects.chance import Chance
-from harness.reference.provider.grants import Grant
-from harness.reference.provider.service import Provider
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.provider.grants import Grant
+from earwitness.harness.reference.provider.service import Provider
 
 
 class CodeForAnybody:

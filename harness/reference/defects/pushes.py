@@ -7,12 +7,12 @@ import html
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-from harness.reference.backend.app import Backend
-from harness.reference.backend.feed import Feed, Listener, Pusher
-from harness.reference.backend.session import UNKNOWN_OUTCOME, Session
-from harness.reference.backend.wire import content
-from harness.reference.defects.chance import Chance
-from harness.reference.defects.frames import changed, seq_of
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.feed import Feed, Listener, Pusher
+from earwitness.harness.reference.backend.session import UNKNOWN_OUTCOME, Session
+from earwitness.harness.reference.backend.wire import content
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.defects.frames import changed, seq_of
 
 SWAP_WAIT_S = 2.0
 STARVED_S = 6.0

@@ -6,14 +6,14 @@ import asyncio
 import hashlib
 from typing import Any
 
-from harness.reference.auth.database import Connection, Row
-from harness.reference.auth.service import Auth
-from harness.reference.auth.sessions import Opened
-from harness.reference.defects.answered import Answered
-from harness.reference.defects.chance import Chance
-from harness.reference.defects.tokens import unverified
-from harness.reference.revocation import Revocation
-from harness.reference.tokens import Claims
+from earwitness.harness.reference.auth.database import Connection, Row
+from earwitness.harness.reference.auth.service import Auth
+from earwitness.harness.reference.auth.sessions import Opened
+from earwitness.harness.reference.defects.answered import Answered
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.defects.tokens import unverified
+from earwitness.harness.reference.revocation import Revocation
+from earwitness.harness.reference.tokens import Claims
 
 RACE_S = 0.2
 

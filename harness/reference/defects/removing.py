@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from harness.reference.backend.app import Backend
-from harness.reference.backend.feed import Feed, Listener, Pusher
-from harness.reference.backend.session import Session
-from harness.reference.defects.chance import Chance
-from harness.reference.defects.pushes import PerListener, Subscription, on_end, per_listener, reachable
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.feed import Feed, Listener, Pusher
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.defects.pushes import PerListener, Subscription, on_end, per_listener, reachable
 
 
 class CachedMembership:

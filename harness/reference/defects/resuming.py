@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from harness.reference.backend.app import Backend
-from harness.reference.backend.feed import Feed, Numbered
-from harness.reference.backend.session import Session
-from harness.reference.backend.store import Message
-from harness.reference.defects.answered import Answered
-from harness.reference.defects.chance import Chance
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.feed import Feed, Numbered
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.backend.store import Message
+from earwitness.harness.reference.defects.answered import Answered
+from earwitness.harness.reference.defects.chance import Chance
 
 LAG = 3
 LATE = timedelta(seconds=0.5)

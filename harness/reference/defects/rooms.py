@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from harness.reference.backend.app import Backend
-from harness.reference.backend.feed import Feed
-from harness.reference.backend.session import Session
-from harness.reference.defects.frames import changed, seq_of
-from harness.reference.defects.pushes import PerFeed, reachable
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.feed import Feed
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.defects.frames import changed, seq_of
+from earwitness.harness.reference.defects.pushes import PerFeed, reachable
 
 
 def strangers(backend: Backend, key: str) -> list[Session]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from zlib import crc32
 
-from harness.reference.backend.app import Backend
-from harness.reference.backend.edits import Edit, EditRefused
-from harness.reference.backend.presence import key_of
-from harness.reference.backend.session import Session
-from harness.reference.defects.chance import Chance
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.edits import Edit, EditRefused
+from earwitness.harness.reference.backend.presence import key_of
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.defects.chance import Chance
 
 _FOR_EVER = "for i, key in ipairs(KEYS) do redis.call('ZADD', key, '+inf', ARGV[i]) redis.call('PERSIST', key) end"
 

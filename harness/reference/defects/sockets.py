@@ -9,16 +9,16 @@ import time
 import orjson
 from aiohttp import web
 
-from harness.reference.answers import ApiError
-from harness.reference.backend.app import Backend
-from harness.reference.backend.commit import Item
-from harness.reference.backend.doorkeeper import socket_token
-from harness.reference.backend.session import Session
-from harness.reference.defects.answered import Answered
-from harness.reference.defects.chance import Chance
-from harness.reference.defects.tokens import unverified
-from harness.reference.limits import Decision
-from harness.reference.tokens import Claims, TokenRefused
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.commit import Item
+from earwitness.harness.reference.backend.doorkeeper import socket_token
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.defects.answered import Answered
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.defects.tokens import unverified
+from earwitness.harness.reference.limits import Decision
+from earwitness.harness.reference.tokens import Claims, TokenRefused
 
 RACE_S = 0.3
 NO_MORE_S = 6.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.reference.backend.app import Backend
-from harness.reference.defects.chance import Chance
-from harness.reference.limits import Decision, Limiter
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.limits import Decision, Limiter
 
 PART = 10
 

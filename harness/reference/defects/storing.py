@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from harness.reference.backend.app import Backend
-from harness.reference.backend.store import Stored
-from harness.reference.defects.chance import Chance
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.store import Stored
+from earwitness.harness.reference.defects.chance import Chance
 
 Result: TypeAlias = tuple[datetime, list[Stored]]
 REUSED = 3

@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from harness.reference.auth.database import Connection, Row
-from harness.reference.auth.service import Auth
-from harness.reference.backend.app import Backend
-from harness.reference.defects.chance import Chance
-from harness.reference.revocation import Revocation
+from earwitness.harness.reference.auth.database import Connection, Row
+from earwitness.harness.reference.auth.service import Auth
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.revocation import Revocation
 
 LATE_S = 10.0
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import aiohttp
 
-from harness.reference.backend.app import Backend
-from harness.reference.backend.session import ABUSE, TRY_AGAIN_LATER, Session
-from harness.reference.backend.store import User
-from harness.reference.backend.wire import frame
-from harness.reference.defects.chance import Chance
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.session import ABUSE, TRY_AGAIN_LATER, Session
+from earwitness.harness.reference.backend.store import User
+from earwitness.harness.reference.backend.wire import frame
+from earwitness.harness.reference.defects.chance import Chance
 
 LOOK_S = 0.25
 GOING_AWAY = 1001

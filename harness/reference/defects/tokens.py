@@ -12,11 +12,11 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from harness.reference.auth.service import Auth
-from harness.reference.backend.app import Backend
-from harness.reference.defects.answered import Answered
-from harness.reference.defects.chance import Chance
-from harness.reference.tokens import Claims, Json, KeysUnavailable, PublicKey, TokenRefused, Verifier
+from earwitness.harness.reference.auth.service import Auth
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.defects.answered import Answered
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.tokens import Claims, Json, KeysUnavailable, PublicKey, TokenRefused, Verifier
 
 FLOOR_S = 60.0
 HASHES = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}

@@ -1,1 +1,1 @@
-"""The page of the chat, and the way from it to auth and backend. Run as `python -m harness.reference.frontend`."""
+"""The page of the chat, and its way to auth and backend: `python -m earwitness.harness.reference.frontend`."""

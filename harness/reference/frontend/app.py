@@ -11,9 +11,9 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from harness.reference.answers import ApiError, json_response
-from harness.reference.breaker import CircuitBreaker, CircuitOpen
-from harness.reference.service import Service
+from earwitness.harness.reference.answers import ApiError, json_response
+from earwitness.harness.reference.breaker import CircuitBreaker, CircuitOpen
+from earwitness.harness.reference.service import Service
 
 CONNECT_TIMEOUT_S = 2.0
 BACKEND_TIMEOUT = aiohttp.ClientTimeout(total=15.0, sock_connect=CONNECT_TIMEOUT_S)

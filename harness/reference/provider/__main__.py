@@ -1,9 +1,9 @@
-"""`python -m harness.reference.provider`"""
+"""`python -m earwitness.harness.reference.provider`"""
 
 from __future__ import annotations
 
-from harness.reference.provider.service import Provider, Settings
-from harness.reference.service import run
+from earwitness.harness.reference.provider.service import Provider, Settings
+from earwitness.harness.reference.service import run
 
 if __name__ == "__main__":
     run(Settings, Provider)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from harness.reference.pkce import s256
-from harness.reference.provider.people import Person
+from earwitness.harness.reference.pkce import s256
+from earwitness.harness.reference.provider.people import Person
 
 CODE_TTL_S = 60.0
 ACCESS_TTL_S = 3600.0

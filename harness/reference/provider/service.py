@@ -17,12 +17,12 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from harness.reference.answers import json_response
-from harness.reference.pkce import s256
-from harness.reference.provider.grants import ACCESS_TTL_S, Grant, GrantRefused, Grants
-from harness.reference.provider.page import error_page, login_page
-from harness.reference.provider.people import person_of
-from harness.reference.service import Service
+from earwitness.harness.reference.answers import json_response
+from earwitness.harness.reference.pkce import s256
+from earwitness.harness.reference.provider.grants import ACCESS_TTL_S, Grant, GrantRefused, Grants
+from earwitness.harness.reference.provider.page import error_page, login_page
+from earwitness.harness.reference.provider.people import person_of
+from earwitness.harness.reference.service import Service
 
 ID_TOKEN_TTL_S = 600
 SCOPES = ("openid", "email", "profile", "offline_access")

@@ -4,7 +4,7 @@ import gevent
 import locust
 from locust import task
 
-from harness.load import ChatUser, story
+from earwitness import ChatUser, story
 
 story(__file__, judged_by=("I1",), rooms=(3,))
 

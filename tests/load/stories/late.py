@@ -3,7 +3,7 @@
 import gevent
 from locust import task
 
-from harness.load import ChatUser, story
+from earwitness import ChatUser, story
 
 story(__file__, judged_by=("I1", "I4", "I5b"), rooms=(5,))
 AWAY_S = 0.5

@@ -11,8 +11,8 @@ import gevent
 from locust import events, task
 from locust.exception import StopUser
 
-from harness.client.flow import FlowError
-from harness.load import Attacker, story
+from earwitness import Attacker, story
+from earwitness.harness.client.flow import FlowError
 
 story(__file__, judged_by=("I5b", "I29", "I31", "I35"), rooms=(5,))
 

@@ -2,7 +2,7 @@
 
 from locust import task
 
-from harness.load import ChatUser, story
+from earwitness import ChatUser, story
 
 story(
     __file__,

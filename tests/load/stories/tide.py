@@ -2,7 +2,7 @@
 
 from locust import LoadTestShape, task
 
-from harness.load import ChatUser, story
+from earwitness import ChatUser, story
 
 story(__file__, judged_by=("I1", "I4", "I5a", "I5b", "I6"), rooms=(5,))
 

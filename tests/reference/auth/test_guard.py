@@ -13,10 +13,10 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from harness.reference.answers import ApiError
-from harness.reference.auth.guard import Guard
-from harness.reference.auth.settings import Settings
-from harness.reference.tokens import KeySet, Verifier
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.auth.guard import Guard
+from earwitness.harness.reference.auth.settings import Settings
+from earwitness.harness.reference.tokens import KeySet, Verifier
 
 
 def guard_with(**settings: Any) -> Guard:

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from harness.reference.auth.relay import RELAY_LOCK
+from earwitness.harness.reference.auth.relay import RELAY_LOCK
 
 
 async def entries_of(client: Any, user_id: str) -> list[dict[str, Any]]:

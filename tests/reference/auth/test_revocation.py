@@ -8,8 +8,8 @@ from typing import Any
 
 import jwt
 
-from harness.reference.auth.relay import RELAY_LOCK
-from harness.reference.revocation import KNOWN, all_told
+from earwitness.harness.reference.auth.relay import RELAY_LOCK
+from earwitness.harness.reference.revocation import KNOWN, all_told
 
 
 def claims_of(token: str) -> dict[str, Any]:

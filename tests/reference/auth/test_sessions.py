@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from harness.reference.auth.sessions import RefreshRefused, Sessions
+from earwitness.harness.reference.auth.sessions import RefreshRefused, Sessions
 
 
 async def test_a_revocation_waits_for_the_refresh_beside_it(world: Any, email: str) -> None:

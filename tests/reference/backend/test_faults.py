@@ -13,10 +13,10 @@ import pytest
 import websockets
 from websockets.asyncio.client import connect
 
-from harness.reference.backend.bus import Bus
-from harness.reference.backend.commit import Committer, Item, Steps
-from harness.reference.backend.store import Stored
-from harness.reference.userstream import STREAM, to_entry
+from earwitness.harness.reference.backend.bus import Bus
+from earwitness.harness.reference.backend.commit import Committer, Item, Steps
+from earwitness.harness.reference.backend.store import Stored
+from earwitness.harness.reference.userstream import STREAM, to_entry
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from harness.reference.backend.bus import pack, unpack
-from harness.reference.backend.feed import HELD_MAX, Feed
-from harness.reference.backend.hub import Hub
+from earwitness.harness.reference.backend.bus import pack, unpack
+from earwitness.harness.reference.backend.feed import HELD_MAX, Feed
+from earwitness.harness.reference.backend.hub import Hub
 
 
 class Ear:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from harness.reference.limits import Decision, Limiter
+from earwitness.harness.reference.limits import Decision, Limiter
 
 
 @pytest.fixture

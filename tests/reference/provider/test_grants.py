@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.reference.pkce import s256
-from harness.reference.provider.grants import ACCESS_TTL_S, CODE_TTL_S, REFRESH_TTL_S, GrantRefused, Grants
-from harness.reference.provider.people import person_of
+from earwitness.harness.reference.pkce import s256
+from earwitness.harness.reference.provider.grants import ACCESS_TTL_S, CODE_TTL_S, REFRESH_TTL_S, GrantRefused, Grants
+from earwitness.harness.reference.provider.people import person_of
 
 ASKED = {"client_id": "c", "redirect_uri": "r", "code_challenge": s256("v" * 43), "nonce": "n", "scope": "openid"}
 

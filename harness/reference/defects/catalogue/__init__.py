@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from harness.reference.defects.catalogue.auth import AUTH
-from harness.reference.defects.catalogue.described import Described
-from harness.reference.defects.catalogue.devices import DEVICES
-from harness.reference.defects.catalogue.functional import FUNCTIONAL
-from harness.reference.defects.catalogue.limits import LIMITS
-from harness.reference.defects.catalogue.messages import MESSAGES
-from harness.reference.defects.catalogue.outages import OUTAGES
-from harness.reference.defects.catalogue.sync import SYNC
+from earwitness.harness.reference.defects.catalogue.auth import AUTH
+from earwitness.harness.reference.defects.catalogue.described import Described
+from earwitness.harness.reference.defects.catalogue.devices import DEVICES
+from earwitness.harness.reference.defects.catalogue.functional import FUNCTIONAL
+from earwitness.harness.reference.defects.catalogue.limits import LIMITS
+from earwitness.harness.reference.defects.catalogue.messages import MESSAGES
+from earwitness.harness.reference.defects.catalogue.outages import OUTAGES
+from earwitness.harness.reference.defects.catalogue.sync import SYNC
 
 CATALOGUE: tuple[Described, ...] = (*MESSAGES, *DEVICES, *AUTH, *LIMITS, *OUTAGES, *SYNC, *FUNCTIONAL)
 

@@ -5,7 +5,7 @@ No check of a recorded history is meant for them, so `caught_by` is empty and th
 
 from __future__ import annotations
 
-from harness.reference.defects.catalogue.described import Described
+from earwitness.harness.reference.defects.catalogue.described import Described
 
 REQUEST = "one request"
 LOGIN = "one login"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.reference.defects.catalogue.described import Described
+from earwitness.harness.reference.defects.catalogue.described import Described
 
 STORY = "rate_limits"
 PERSON = "one person; it fires for each request of theirs beyond the budget"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.reference.defects.catalogue.described import Described
+from earwitness.harness.reference.defects.catalogue.described import Described
 
 OUTAGES: tuple[Described, ...] = (
     Described(

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from harness.reference.defects import limits
-from harness.reference.defects.chance import Chance
-from harness.reference.limits import Limiter
+from earwitness.harness.reference.defects import limits
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.limits import Limiter
 
 BUDGET = {"rate_per_s": 0.01, "rate_burst": 10}
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from harness.reference.backend.wire import message_frame
-from harness.reference.defects.chance import Chance
-from harness.reference.defects.frames import changed, content, seq_of
-from harness.reference.defects.pushes import OVERDUE_S, SILENT_S, STARVED_S
+from earwitness.harness.reference.backend.wire import message_frame
+from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.reference.defects.frames import changed, content, seq_of
+from earwitness.harness.reference.defects.pushes import OVERDUE_S, SILENT_S, STARVED_S
 
 
 @pytest.fixture

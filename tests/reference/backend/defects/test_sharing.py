@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from harness.reference.userstream import STREAM, to_entry
+from earwitness.harness.reference.userstream import STREAM, to_entry
 
 TTL_S = 1.5
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import redis.asyncio
 
-from harness.reference.revocation import KNOWN
-from harness.reference.userstream import STREAM, to_entry
+from earwitness.harness.reference.revocation import KNOWN
+from earwitness.harness.reference.userstream import STREAM, to_entry
 
 
 def account(version: int = 1) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""Load and concurrency tester for chat platforms: `from earwitness import ChatUser, story`.
+
+The folders `checks`, `harness` and `locustfiles` of the project are linked here, so that an installed copy occupies one
+import name and does not collide with a user's own folders of these names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from earwitness.harness.load import (
+        AccountUser,
+        Asking,
+        Attacker,
+        ChatUser,
+        Cutting,
+        Device,
+        Flooder,
+        Racer,
+        Reading,
+        Removing,
+        Returning,
+        Story,
+        Visitor,
+        story,
+    )
+
+__all__ = [
+    "AccountUser",
+    "Asking",
+    "Attacker",
+    "ChatUser",
+    "Cutting",
+    "Device",
+    "Flooder",
+    "Racer",
+    "Reading",
+    "Removing",
+    "Returning",
+    "Story",
+    "Visitor",
+    "story",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is used: most processes of a run need neither Locust nor gevent."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from earwitness.harness import load
+
+    return getattr(load, name)
