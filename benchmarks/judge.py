@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from earwitness.checks import ALL, Batch, Contract, JournalInfo, Judge, Kind, Outcome, Phase, Roster
-from earwitness.checks.fold import Check
-from earwitness.checks.record import empty
-from earwitness.checks.tables import Array
+from earwitness.checks.engine.fold import Check
+from earwitness.checks.engine.tables import Array
+from earwitness.checks.history.record import empty
 from earwitness.checks.verdict import Verdict
 
 T = TypeVar("T")

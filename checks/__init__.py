@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from earwitness.checks.catalogue import ALL
     from earwitness.checks.contract import Contract, ContractError
-    from earwitness.checks.fold import Check, End, Fold, JournalInfo
+    from earwitness.checks.engine.fold import Check, End, Fold, JournalInfo
+    from earwitness.checks.engine.world import View, World
+    from earwitness.checks.findings import Telling, tell
+    from earwitness.checks.history.record import RECORD, Flag, Kind, Phase, Place
     from earwitness.checks.judge import Batch, Judge
     from earwitness.checks.outcome import exercised, outcome_of_run
-    from earwitness.checks.record import RECORD, Flag, Kind, Phase, Place
     from earwitness.checks.roster import Roster
     from earwitness.checks.verdict import Finding, Outcome, Verdict, conclude, upper_bound_95
-    from earwitness.checks.witness import Telling, tell
-    from earwitness.checks.world import View, World
 
 if __name__ != "earwitness.checks":
     raise ImportError(f"the package is called earwitness.checks; it was imported as {__name__}")
@@ -55,29 +55,29 @@ __all__ = [
 _WHERE = {
     "ALL": "earwitness.checks.catalogue",
     "Batch": "earwitness.checks.judge",
-    "Check": "earwitness.checks.fold",
+    "Check": "earwitness.checks.engine.fold",
     "Contract": "earwitness.checks.contract",
     "ContractError": "earwitness.checks.contract",
-    "End": "earwitness.checks.fold",
+    "End": "earwitness.checks.engine.fold",
     "Finding": "earwitness.checks.verdict",
-    "Flag": "earwitness.checks.record",
-    "Fold": "earwitness.checks.fold",
-    "JournalInfo": "earwitness.checks.fold",
+    "Flag": "earwitness.checks.history.record",
+    "Fold": "earwitness.checks.engine.fold",
+    "JournalInfo": "earwitness.checks.engine.fold",
     "Judge": "earwitness.checks.judge",
-    "Kind": "earwitness.checks.record",
+    "Kind": "earwitness.checks.history.record",
     "Outcome": "earwitness.checks.verdict",
-    "Phase": "earwitness.checks.record",
-    "Place": "earwitness.checks.record",
-    "RECORD": "earwitness.checks.record",
+    "Phase": "earwitness.checks.history.record",
+    "Place": "earwitness.checks.history.record",
+    "RECORD": "earwitness.checks.history.record",
     "Roster": "earwitness.checks.roster",
-    "Telling": "earwitness.checks.witness",
+    "Telling": "earwitness.checks.findings",
     "Verdict": "earwitness.checks.verdict",
-    "View": "earwitness.checks.world",
-    "World": "earwitness.checks.world",
+    "View": "earwitness.checks.engine.world",
+    "World": "earwitness.checks.engine.world",
     "conclude": "earwitness.checks.verdict",
     "exercised": "earwitness.checks.outcome",
     "outcome_of_run": "earwitness.checks.outcome",
-    "tell": "earwitness.checks.witness",
+    "tell": "earwitness.checks.findings",
     "upper_bound_95": "earwitness.checks.verdict",
 }
 

@@ -10,11 +10,11 @@ from typing import Any, Protocol, TypeVar
 
 from earwitness.checks.catalogue import ALL
 from earwitness.checks.contract import Contract
-from earwitness.checks.fold import Check, End, Fold, JournalInfo
+from earwitness.checks.engine.fold import Check, End, Fold, JournalInfo
+from earwitness.checks.engine.tables import Array
+from earwitness.checks.engine.world import CHUNK, View, World
 from earwitness.checks.roster import Roster
-from earwitness.checks.tables import Array
 from earwitness.checks.verdict import Outcome, Verdict
-from earwitness.checks.world import CHUNK, View, World
 
 T = TypeVar("T")
 NO_FACTS: Mapping[str, Any] = MappingProxyType({})

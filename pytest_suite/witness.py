@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from earwitness.checks.record import NONE, Kind
+from earwitness.checks.history.record import NONE, Kind
 from earwitness.harness.client.aio import AsyncConnection, Refused
 from earwitness.harness.client.flow import run_flow_async
 from earwitness.harness.client.session import ChatSession

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from earwitness.checks.record import NOBODY, NONE, Flag, Kind, Phase
+from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind, Phase
 from earwitness.harness.client.link import Transport
 from earwitness.harness.client.tally import Histogram, Tally
 from earwitness.harness.record.evidence import conclude

@@ -15,7 +15,7 @@ from mutations import as_json
 from valid_inputs import plain_history
 
 from earwitness.checks.contract import Contract, ContractError
-from earwitness.checks.record import NOBODY, NONE
+from earwitness.checks.history.record import NOBODY, NONE
 from earwitness.harness.cli import main
 from earwitness.harness.client.statements import stated_budget
 from earwitness.harness.described import from_json, read_toml, whole_number

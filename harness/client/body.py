@@ -2,7 +2,7 @@
 
     ew1:<run tag>:<author>:<conversation>:<counter>:<proc>.<attempt>:<crc32 hex>:<payload>
 
-author, conversation, counter are the numbers of `checks.record`; proc is the author's connection epoch modulo
+author, conversation, counter are the numbers of `checks.history.record`; proc is the author's connection epoch modulo
 256. The checksum covers run tag, author, conversation, counter and payload, not proc and attempt: a retry has
 the same digest as its first sending.
 """

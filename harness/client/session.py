@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import Any, Final
 from zlib import crc32
 
-from earwitness.checks.record import AGENT as AN_AGENT
-from earwitness.checks.record import NOBODY, NONE, Flag, Kind, Place, State
+from earwitness.checks.history.record import AGENT as AN_AGENT
+from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind, Place, State
 from earwitness.harness.client.body import PREFIX, decode_fields
 from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, PROFILE, REPLAYED, WELCOME, Heard
 from earwitness.harness.client.speaking import Encode, NotConnected, Record, Speaker

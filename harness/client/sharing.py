@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
-from earwitness.checks.record import NONE, Place, State
+from earwitness.checks.history.record import NONE, Place, State
 from earwitness.harness.client.body import decode_fields
 from earwitness.harness.client.events import EDITED, MARKED, PRESENCE, WELCOME, Heard
 from earwitness.harness.client.statements import Writes, digest_of, write_presence, write_seen

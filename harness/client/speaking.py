@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any, Final, Protocol, TypeAlias
 
-from earwitness.checks.record import NOBODY, NONE, Flag, Kind
+from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind
 from earwitness.harness.client.body import encode
 from earwitness.harness.client.events import ACK, NACK, Heard
 from earwitness.harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN, Tally

@@ -1,4 +1,4 @@
-"""Records of credentials, requests and shared state, by name instead of by position (`checks.record.SLOTS`).
+"""Records of credentials, requests and shared state, by name instead of by position (`checks.history.record.SLOTS`).
 
 Secrets never come here: an artefact is named by its owner's client number and its own number.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 from zlib import crc32
 
-from earwitness.checks.record import NOBODY, NONE, Artefact, Flag, Kind, Place, State, Way
+from earwitness.checks.history.record import NOBODY, NONE, Artefact, Flag, Kind, Place, State, Way
 from earwitness.harness.client.exchange import Exchange
 from earwitness.harness.described import whole_number
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from earwitness.checks.record import Flag
+from earwitness.checks.history.record import Flag
 
 STARTED, CHUNK, COMPLETED, ERROR = 1, 5, 6, 7
 OPEN_MAX = 1000

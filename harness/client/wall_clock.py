@@ -1,5 +1,5 @@
-"""The wall clock of this process against the monotonic one of the records: its steps (H3, `checks.wall_clock`), and the
-deadlines of tokens, which are the only times that come from it."""
+"""The wall clock of this process against the monotonic one of the records: its steps (H3, `checks.engine.wall_clock`),
+and the deadlines of tokens, which are the only times that come from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import gevent
 
-from earwitness.checks.record import NONE
+from earwitness.checks.history.record import NONE
 
 SECOND = 1_000_000_000
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import gevent
 from locust.exception import StopUser
 
-from earwitness.checks.record import NONE, Place, State
+from earwitness.checks.history.record import NONE, Place, State
 from earwitness.harness.client.exchange import Exchange, observed
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.client.statements import digest_of, write_change, write_seen

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import gevent
 from locust.exception import StopUser
 
-from earwitness.checks.record import Artefact, Flag, Place, Way
+from earwitness.checks.history.record import Artefact, Flag, Place, Way
 from earwitness.harness.client.flow import Browser, FlowError
 from earwitness.harness.load.leaving import Leaver
 from earwitness.harness.load.wallet import Held, Login

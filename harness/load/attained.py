@@ -1,4 +1,4 @@
-"""Counts of planned and started users and actions of one process, for H4 (`checks.attained`)."""
+"""Counts of planned and started users and actions of one process, for H4 (`checks.tester.attained`)."""
 
 from __future__ import annotations
 

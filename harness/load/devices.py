@@ -9,7 +9,7 @@ from typing import Any
 
 import gevent
 
-from earwitness.checks.record import NONE, Place, State
+from earwitness.checks.history.record import NONE, Place, State
 from earwitness.harness.client.body import PREFIX, decode_fields, encode
 from earwitness.harness.client.events import JOINED, Heard
 from earwitness.harness.client.exchange import Exchange, observed

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import gevent
 
-from earwitness.checks.record import NONE, SPOOFED, Place, Way
+from earwitness.checks.history.record import NONE, SPOOFED, Place, Way
 from earwitness.harness.client.exchange import Exchange
 from earwitness.harness.client.flow import Flow
 from earwitness.harness.client.statements import NOTHING, Name, stated_budget

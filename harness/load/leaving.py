@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import gevent
 
-from earwitness.checks.record import Place, Way
+from earwitness.checks.history.record import Place, Way
 from earwitness.harness.client.exchange import Exchange, observed
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.client.statements import write_revoke

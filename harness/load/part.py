@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.event import Event
 
-from earwitness.checks.record import NOBODY, NONE, Flag, Kind, Phase
+from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind, Phase
 from earwitness.harness.client.blocking import TRANSPORT
 from earwitness.harness.client.bounds import bounds
 from earwitness.harness.client.http_gevent import Pool

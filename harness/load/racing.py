@@ -6,7 +6,7 @@ import time
 
 import gevent
 
-from earwitness.checks.record import Kind, Place
+from earwitness.checks.history.record import Kind, Place
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.load.attacks import Attacker
 

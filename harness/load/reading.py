@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from earwitness.checks.record import FOREIGN, NOBODY, NONE, Flag, Kind, page_digest
+from earwitness.checks.history.record import FOREIGN, NOBODY, NONE, Flag, Kind, page_digest
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.target.capabilities import HistoryPart

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from earwitness.checks.record import Kind
+from earwitness.checks.history.record import Kind
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.target.protocol import Person, Room

@@ -11,7 +11,7 @@ import gevent
 from gevent.lock import RLock
 from locust.exception import StopUser
 
-from earwitness.checks.record import CONTROL, Artefact, Place, Way
+from earwitness.checks.history.record import CONTROL, Artefact, Place, Way
 from earwitness.harness.client.blocking import Refused
 from earwitness.harness.client.events import Handshake
 from earwitness.harness.client.exchange import Exchange, observed

@@ -12,7 +12,7 @@ from locust import User
 from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from earwitness.checks.record import NOBODY, NONE, Kind, Place
+from earwitness.checks.history.record import NOBODY, NONE, Kind, Place
 from earwitness.harness.client.blocking import Refused
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.load.connected import may_pass, unauthorized

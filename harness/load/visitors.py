@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from earwitness.checks.record import CONTROL, Artefact, Place, Way
+from earwitness.checks.history.record import CONTROL, Artefact, Place, Way
 from earwitness.harness.client.exchange import Exchange, observed
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.client.statements import NOTHING, Name, write_exchange

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
-from earwitness.checks.record import NONE, Artefact, Flag
+from earwitness.checks.history.record import NONE, Artefact, Flag
 from earwitness.harness.client.statements import Name, Writes, digest_of, write_token
 from earwitness.harness.client.wall_clock import SECOND, deadline_of
 from earwitness.harness.target.protocol import Credentials

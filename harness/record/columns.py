@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from earwitness.checks.record import FOREIGN, NOBODY, NONE, Artefact, FaultKind, Flag, Kind, Phase, Place, State
+from earwitness.checks.history.record import FOREIGN, NOBODY, NONE, Artefact, FaultKind, Flag, Kind, Phase, Place, State
 from earwitness.harness.errors import RecordError
 from earwitness.harness.record.reading import STRANGER
 

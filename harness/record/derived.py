@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-from earwitness.checks.record import FOREIGN
+from earwitness.checks.history.record import FOREIGN
 from earwitness.checks.roster import Roster
 from earwitness.harness.described import whole_number
 from earwitness.harness.errors import RecordError

@@ -20,7 +20,7 @@ from earwitness.harness.record.rundir import CHECKSUM, ROSTER_FILE, RUN_FILE, SP
 from earwitness.harness.record.sidecar import Sidecar
 
 if TYPE_CHECKING:
-    from earwitness.checks.fold import JournalInfo
+    from earwitness.checks.engine.fold import JournalInfo
     from earwitness.checks.judge import Batch
 
 BATCH_RECORDS: Final = 1 << 14

@@ -2,7 +2,8 @@
 
 Two files in the directory `journals/` of a run:
 
-    NAME.ewj          an array of `checks.record.RECORD` without any header, so `numpy.memmap(path, RECORD)` reads it.
+    NAME.ewj          an array of `checks.history.record.RECORD` without any header, so `numpy.memmap(path, RECORD)`
+    reads it.
                       While it is being written its tail is reserved zeros; `close` cuts them off.
     NAME.names.jsonl  {"journal": NAME, "meta": {…}}, then {"name": [id, "text"]} and {"identity": [client, "user id"]}
                       as they come, {"block": {…}} for each block of records, and last {"footer": {"records": n, …}}.
@@ -33,7 +34,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
-from earwitness.checks.record import FOREIGN, RECORD_BYTES, RECORD_STRUCT
+from earwitness.checks.history.record import FOREIGN, RECORD_BYTES, RECORD_STRUCT
 from earwitness.harness.errors import Exceeded, RecordError
 from earwitness.harness.record.sidecar import Block, Chain, tag_of
 
@@ -65,7 +66,8 @@ _SOUND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Write(Protocol):
-    """Append one record; all arguments are integers in the ranges of `checks.record`. Returns its index, from 1."""
+    """Append one record; all arguments are integers in the ranges of `checks.history.record`. Returns its index, from
+    1."""
 
     def __call__(
         self,

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from zlib import crc32
 
-from earwitness.checks import record
-from earwitness.checks.record import CONN_MAX, NOBODY, NONE, RECORD, Flag, Kind, State
+from earwitness.checks.history import record
+from earwitness.checks.history.record import CONN_MAX, NOBODY, NONE, RECORD, Flag, Kind, State
 from earwitness.harness.record.columns import ABSENT, ENUMS, FLAG_BITS, GENERIC, KINDS, MESSAGE_KINDS, OWN, TEXTS
 from earwitness.harness.record.journal import Journal
 
@@ -42,7 +42,8 @@ _SLOT_OF: Final = {
 
 
 def _plain_columns(kind: Kind) -> frozenset[str]:
-    """Return the columns that mean something in a row of this kind: those of the slots that `checks.record` lists."""
+    """Return the columns that mean something in a row of this kind: those of the slots that `checks.history.record`
+    lists."""
     said = Kind.DELIVER if kind is Kind.REPLAY else kind
     slots = {slot for words in record.SLOTS[said] for slot in words.split()} | {"client", "conn"}
     columns = {column for column, slot in _SLOT_OF[kind].items() if slot in slots}

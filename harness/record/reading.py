@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
-from earwitness.checks.record import CONN_MAX, FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Kind
+from earwitness.checks.history.record import CONN_MAX, FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Kind
 from earwitness.harness.errors import RecordError
 from earwitness.harness.record.sidecar import Block, Sidecar, tag_of
 
 if TYPE_CHECKING:
-    from earwitness.checks.fold import JournalInfo
+    from earwitness.checks.engine.fold import JournalInfo
     from earwitness.checks.judge import Batch
 
 STRANGER: Final = -2
@@ -76,7 +76,7 @@ class JournalView:
 
     @property
     def records(self) -> np.ndarray:
-        """The complete records as a memmap of `checks.record.RECORD`, read-only, ids as they were written."""
+        """The complete records as a memmap of `checks.history.record.RECORD`, read-only, ids as they were written."""
         if not self.count:
             return np.zeros(0, dtype=RECORD)
         return np.memmap(self.path, dtype=RECORD, mode="r", shape=(self.count,))
@@ -92,7 +92,7 @@ class JournalView:
 
     def info(self) -> JournalInfo:
         """What the judge must know of this journal beside its records."""
-        from earwitness.checks.fold import JournalInfo
+        from earwitness.checks.engine.fold import JournalInfo
 
         return JournalInfo(
             name=self.name,

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from xxhash import xxh3_128_hexdigest
 
-from earwitness.checks.record import FOREIGN
+from earwitness.checks.history.record import FOREIGN
 from earwitness.harness.errors import RecordError
 
 _CHAIN: Final = b',"chain":"'

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any
 
 from earwitness.checks.catalogue import ALL
-from earwitness.checks.fold import JournalInfo
+from earwitness.checks.engine.fold import JournalInfo
 from earwitness.checks.judge import Judge, certain_alone
 from earwitness.checks.verdict import Finding, Outcome, Verdict
 from earwitness.harness.record.history import History

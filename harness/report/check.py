@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.checks.catalogue import ALL
-from earwitness.checks.fold import Check
+from earwitness.checks.engine.fold import Check
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.progress import say, show, show_json
 from earwitness.harness.record.rundir import write_whole

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from earwitness.checks.record import NOBODY, Flag, Kind, Phase
+from earwitness.checks.history.record import NOBODY, Flag, Kind, Phase
 from earwitness.harness.report.figures import Records
 
 NO_CLOSE, NORMAL, TOO_BIG = 1006, 1000, 1009

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from earwitness.checks.record import RECORD, Kind
-from earwitness.checks.unreceived import MISSES_NOTHING
+from earwitness.checks.history.record import RECORD, Kind
+from earwitness.checks.messages.unreceived import MISSES_NOTHING
 from earwitness.checks.verdict import Verdict
 from earwitness.harness.described import from_json
 from earwitness.harness.record.reading import JournalView

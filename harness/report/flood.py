@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from earwitness.checks.record import Flag, Kind
+from earwitness.checks.history.record import Flag, Kind
 from earwitness.harness.report.figures import Records, percentiles, read_table, since_sending
 
 ABUSE = 4429

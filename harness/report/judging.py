@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from earwitness.checks.attained import interruption
 from earwitness.checks.catalogue import ALL
-from earwitness.checks.fold import Check
+from earwitness.checks.engine.fold import Check
+from earwitness.checks.history.record import Kind
 from earwitness.checks.judge import Judge, Watcher
 from earwitness.checks.outcome import counts, outcome_of_run
-from earwitness.checks.record import Kind
+from earwitness.checks.tester.attained import interruption
 from earwitness.checks.verdict import Outcome, Verdict, upper_bound_95
 from earwitness.harness.errors import Exit, worse
 from earwitness.harness.progress import Progress

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from earwitness.checks import ALL
+from earwitness.checks.engine.tables import Array
+from earwitness.checks.engine.traffic import Traffic
+from earwitness.checks.history.record import Kind
 from earwitness.checks.judge import Judge
 from earwitness.checks.outcome import outcome_of_run
-from earwitness.checks.record import Kind
-from earwitness.checks.tables import Array
-from earwitness.checks.traffic import Traffic
 from earwitness.checks.verdict import Finding, Verdict
 from earwitness.harness.client.tally import BUCKETS, bucket_middle
 from earwitness.harness.record.history import History

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from earwitness.checks.faultlog import FaultLog, Window
-from earwitness.checks.record import Flag, Kind, Phase
+from earwitness.checks.engine.fault_windows import FaultLog, Window
+from earwitness.checks.history.record import Flag, Kind, Phase
 from earwitness.harness.record.latencies import read_latencies
 from earwitness.harness.report.figures import Records, fan_out_ms, message_keys, read_table
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from earwitness.checks.record import FOREIGN, Flag, Kind
+from earwitness.checks.findings import Told
+from earwitness.checks.findings.lines import MESSAGE_KINDS
+from earwitness.checks.history.record import FOREIGN, Flag, Kind
 from earwitness.checks.verdict import Finding
-from earwitness.checks.witness import Told
-from earwitness.checks.witness.lines import MESSAGE_KINDS
 from earwitness.harness.record.history import History
 
 CHUNK = 1 << 16

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earwitness.checks.record import Flag, Kind
+from earwitness.checks.history.record import Flag, Kind
 from earwitness.harness.progress import say
 from earwitness.harness.record.history import History
 from earwitness.harness.report.stages import FOLDERS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earwitness.checks.record import Kind, Phase
+from earwitness.checks.history.record import Kind, Phase
 from earwitness.harness.report.figures import Records, read_table, since_sending
 from earwitness.harness.report.measures import Times, joined
 

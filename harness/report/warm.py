@@ -15,12 +15,12 @@ from numba.core import event
 
 from earwitness.checks import ALL
 from earwitness.checks.contract import Contract
-from earwitness.checks.fold import JournalInfo
+from earwitness.checks.engine.fold import JournalInfo
+from earwitness.checks.engine.tables import Array
+from earwitness.checks.engine.traffic import Traffic
+from earwitness.checks.history.record import NONE, Artefact, Flag, Kind, Place, empty
 from earwitness.checks.judge import Batch, Judge
-from earwitness.checks.record import NONE, Artefact, Flag, Kind, Place, empty
 from earwitness.checks.roster import Roster
-from earwitness.checks.tables import Array
-from earwitness.checks.traffic import Traffic
 from earwitness.harness.client.tally import BUCKETS
 from earwitness.harness.progress import say
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from earwitness.checks.catalogue import ALL
 from earwitness.checks.contract import Contract
-from earwitness.checks.fold import Check
+from earwitness.checks.engine.fold import Check
+from earwitness.checks.findings import Scene, Told, line, person, said_by, scene, sentence, tell
 from earwitness.checks.verdict import Finding, Verdict
-from earwitness.checks.witness import Scene, Told, line, person, said_by, scene, sentence, tell
 from earwitness.harness.record.columns import Columns
 from earwitness.harness.record.frames import frames_of
 from earwitness.harness.record.history import History

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from earwitness.checks.record import Place
+from earwitness.checks.history.record import Place
 from earwitness.harness.client.network import ANY, FRAME_MAX, SECURE, Network, host_of, hosts_of, is_loopback, proxy_of
 from earwitness.harness.described import Table
 from earwitness.harness.errors import TargetError

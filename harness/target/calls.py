@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from earwitness.checks.record import NOBODY, Flag, Kind
+from earwitness.checks.history.record import NOBODY, Flag, Kind
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.meta import process_meta
 from earwitness.harness.record.rundir import RunDirectory

@@ -23,7 +23,7 @@ from zlib import crc32
 
 import httpx
 
-from earwitness.checks.record import AGENT, NOBODY, NONE, Flag, Kind, Place, State
+from earwitness.checks.history.record import AGENT, NOBODY, NONE, Flag, Kind, Place, State
 from earwitness.checks.roster import Roster
 from earwitness.harness.client.body import Body, decode
 from earwitness.harness.client.flow import FlowError, Unbounded, run_flow_async

@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from earwitness.checks.record import Place
+from earwitness.checks.history.record import Place
 from earwitness.harness.errors import TargetError
 from earwitness.harness.target.protocol import DatabaseQuery, Person
 

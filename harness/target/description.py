@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.checks.contract import Contract, ContractError
-from earwitness.checks.record import Place
+from earwitness.checks.history.record import Place
 from earwitness.harness.client.bounds import Bounds, read_bounds
 from earwitness.harness.client.network import Network
 from earwitness.harness.described import Faults, Table, read_toml

@@ -11,7 +11,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from earwitness.checks.record import NOBODY, NONE, FaultKind, Flag, Kind, Place
+from earwitness.checks.history.record import NOBODY, NONE, FaultKind, Flag, Kind, Place
 from earwitness.harness.errors import EarwitnessError
 from earwitness.harness.platform.faults import Planned
 from earwitness.harness.progress import say

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import orjson
 
-from earwitness.checks.record import Place
+from earwitness.checks.history.record import Place
 from earwitness.harness.client.events import ACK, NACK, Handshake, Heard
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, hiding
 from earwitness.harness.target.description import Description

@@ -80,8 +80,8 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """What one place says about a logged-in person's identity: `place` is a `checks.record.Place`, `shape` describes
-    the answer without its values."""
+    """What one place says about a logged-in person's identity: `place` is a `checks.history.record.Place`, `shape`
+    describes the answer without its values."""
 
     place: int
     user_id: str | None

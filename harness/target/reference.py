@@ -13,7 +13,7 @@ import jwt
 import orjson
 
 from earwitness.checks.contract import Contract
-from earwitness.checks.record import Place
+from earwitness.checks.history.record import Place
 from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
 from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
 from earwitness.harness.client.network import Network, hosts_of

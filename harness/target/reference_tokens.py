@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from earwitness.checks.record import Place, Way
+from earwitness.checks.history.record import Place, Way
 from earwitness.harness.client.events import Handshake
 from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpRequest
 from earwitness.harness.target.forgery import FORGERIES, WITHOUT_KEY, Forger, read_key

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidHea
 from websockets.frames import Close
 from websockets.typing import Subprotocol
 
-from earwitness.checks.record import Place
+from earwitness.checks.history.record import Place
 from earwitness.harness.client.aio import reach
 from earwitness.harness.client.body import PREFIX, decode, encode
 from earwitness.harness.client.events import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earwitness.checks.record import Place
+from earwitness.checks.history.record import Place
 from earwitness.harness.described import Table
 from earwitness.harness.target.logins import read_rows
 from earwitness.harness.target.paths import Getter, compile_path

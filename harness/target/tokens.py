@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from earwitness.checks.record import Place, Way
+from earwitness.checks.history.record import Place, Way
 from earwitness.harness.client.events import Handshake
 from earwitness.harness.client.flow import Browser, Flow
 from earwitness.harness.target.protocol import Credentials, Person

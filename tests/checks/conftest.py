@@ -11,8 +11,8 @@ import pytest
 from words import assert_told
 
 from earwitness.checks import Batch, Contract, Finding, Flag, JournalInfo, Kind, Phase, Roster, Telling, Verdict, tell
+from earwitness.checks.history.record import empty
 from earwitness.checks.judge import judge
-from earwitness.checks.record import empty
 
 ANN, BOB, BOB2, EVE = range(4)
 ROOM, OTHER = range(2)

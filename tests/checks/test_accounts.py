@@ -9,7 +9,7 @@ import pytest
 from presented import change, login, pause, see, tables
 
 from earwitness.checks import Flag, Kind, Outcome, Place
-from earwitness.checks.record import FOREIGN, State
+from earwitness.checks.history.record import FOREIGN, State
 
 ANN, BOB, BOB2, EVE = range(4)
 OLD, NEW, NEWER = 5, 6, 7

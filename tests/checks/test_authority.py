@@ -9,7 +9,7 @@ import pytest
 from presented import MS, ask, pause, revoke, token
 
 from earwitness.checks import Batch, Judge, Outcome
-from earwitness.checks.record import Artefact, Place, Way
+from earwitness.checks.history.record import Artefact, Place, Way
 
 ANN, BOB, BOB2, EVE = range(4)
 ROOM, OTHER = range(2)

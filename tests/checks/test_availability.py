@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from earwitness.checks import Batch, Flag, Kind, Outcome
+from earwitness.checks.history.record import FaultKind, Place
 from earwitness.checks.judge import judge
-from earwitness.checks.record import FaultKind, Place
 
 ANN, BOB = 0, 1
 S = 1_000_000_000

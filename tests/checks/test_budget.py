@@ -10,11 +10,11 @@ import pytest
 from limiters import BROKEN, HEALTHY, Network, simulate, verdicts
 
 from earwitness.checks import Outcome
-from earwitness.checks.budget import Budget, Uses
-from earwitness.checks.charges import NEVER
-from earwitness.checks.keys import KEY_INTEGRITY
-from earwitness.checks.limits import NEVER_LESS, NEVER_MORE
-from earwitness.checks.retry import RETRY_AFTER
+from earwitness.checks.resources.budget import Budget, Uses
+from earwitness.checks.resources.charges import NEVER
+from earwitness.checks.resources.identity import KEY_INTEGRITY
+from earwitness.checks.resources.limits import NEVER_LESS, NEVER_MORE
+from earwitness.checks.resources.retry import RETRY_AFTER
 
 MS = 1_000_000
 CHECKS = (NEVER_MORE, NEVER_LESS, RETRY_AFTER, KEY_INTEGRITY)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from earwitness.checks import Batch, Flag, Kind, Outcome
-from earwitness.checks.creation import COUNTER_MAX
+from earwitness.checks.history.record import AGENT
 from earwitness.checks.judge import judge
-from earwitness.checks.record import AGENT
+from earwitness.checks.messages.creation import COUNTER_MAX
 
 ANN, BOB, BOB2, EVE = range(4)
 

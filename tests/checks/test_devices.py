@@ -11,7 +11,7 @@ from presented import MS, now, pause
 from shared import edit, read_up_to, shown_mark, shown_text
 
 from earwitness.checks import Flag, Kind, Outcome
-from earwitness.checks.record import FOREIGN, NOBODY
+from earwitness.checks.history.record import FOREIGN, NOBODY
 
 ANN, BOB, BOB2, EVE = range(4)
 OLD, NEW, NEWER = 5, 6, 7

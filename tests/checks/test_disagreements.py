@@ -5,7 +5,7 @@ from __future__ import annotations
 from compare import differences, fold
 from literal import Told
 
-from earwitness.checks.record import FOREIGN, Flag, Kind
+from earwitness.checks.history.record import FOREIGN, Flag, Kind
 from earwitness.checks.verdict import Outcome
 
 

@@ -11,8 +11,8 @@ import pytest
 from compare import fold
 from literal import Told
 
-from earwitness.checks.fairness import BUCKETS, FAIRNESS, WORST, _quantile_ns, bucket_of, jain, waited
-from earwitness.checks.record import FOREIGN, Flag, Kind
+from earwitness.checks.history.record import FOREIGN, Flag, Kind
+from earwitness.checks.resources.fairness import BUCKETS, FAIRNESS, WORST, _quantile_ns, bucket_of, jain, waited
 from earwitness.checks.verdict import Outcome, Verdict
 
 MS = 1_000_000

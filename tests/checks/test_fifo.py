@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from earwitness.checks import Batch, Flag, Outcome, Roster
-from earwitness.checks.fifo import FIFO
-from earwitness.checks.fold import End
-from earwitness.checks.world import World
+from earwitness.checks.engine.fold import End
+from earwitness.checks.engine.world import World
+from earwitness.checks.messages.fifo import FIFO
 
 ANN, BOB, BOB2, EVE = range(4)
 

@@ -9,7 +9,7 @@ import pytest
 from presented import ask, token
 
 from earwitness.checks import Outcome
-from earwitness.checks.record import Place, Way
+from earwitness.checks.history.record import Place, Way
 
 ANN, BOB, BOB2, EVE = range(4)
 

@@ -15,7 +15,7 @@ from rough import rate, rough
 from simulator import SimulatedRun, simulate
 
 from earwitness.checks.catalogue import ALL
-from earwitness.checks.record import CONTROL, FaultKind, Flag, Kind, Place, State, Way
+from earwitness.checks.history.record import CONTROL, FaultKind, Flag, Kind, Place, State, Way
 from earwitness.checks.verdict import Outcome
 
 ONLY: dict[str, str] = {

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from earwitness.checks import Kind, Outcome
-from earwitness.checks.keys import KEY_INTEGRITY
-from earwitness.checks.limits import NEVER_LESS, NEVER_MORE
-from earwitness.checks.record import NOBODY, NONE, SPOOFED, Flag, Place, Way
-from earwitness.checks.retry import RETRY_AFTER
+from earwitness.checks.history.record import NOBODY, NONE, SPOOFED, Flag, Place, Way
+from earwitness.checks.resources.identity import KEY_INTEGRITY
+from earwitness.checks.resources.limits import NEVER_LESS, NEVER_MORE
+from earwitness.checks.resources.retry import RETRY_AFTER
 
 ANN, BOB, BOB2, EVE = range(4)
 MS = 1_000_000

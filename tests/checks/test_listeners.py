@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from earwitness.checks import Flag, Kind, Outcome
-from earwitness.checks.record import AGENT
+from earwitness.checks.history.record import AGENT
 
 ANN, BOB, BOB2, EVE = range(4)
 RUN = 1 << 31

@@ -13,9 +13,9 @@ from rough import rough
 from simulator import simulate
 from soup_faults import soup_of_faults
 
-from earwitness.checks.fold import JournalInfo
+from earwitness.checks.engine.fold import JournalInfo
+from earwitness.checks.history.record import Flag, Kind
 from earwitness.checks.judge import Batch, judge
-from earwitness.checks.record import Flag, Kind
 from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Outcome, Verdict
 

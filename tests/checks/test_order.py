@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earwitness.checks import Outcome, Roster
-from earwitness.checks.order import EDGE
-from earwitness.checks.precedence import cycles
+from earwitness.checks.engine.graph import cycles
+from earwitness.checks.messages.order import EDGE
 
 ANN, BOB, BOB2, EVE = range(4)
 

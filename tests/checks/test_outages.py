@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from earwitness.checks import Flag, Kind, Outcome, Place
-from earwitness.checks.record import CONTROL, Artefact, FaultKind, State, Way
+from earwitness.checks.history.record import CONTROL, Artefact, FaultKind, State, Way
 
 ANN, BOB = 0, 1
 S = 1_000_000_000

@@ -19,7 +19,7 @@ from seeds import blocks
 from soup import Soup
 
 from earwitness.checks.catalogue import ALL
-from earwitness.checks.fold import Check
+from earwitness.checks.engine.fold import Check
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from presented import MS, now, pause
 from shared import connect, told_of
 
 from earwitness.checks import Batch, Flag, Kind, Outcome
+from earwitness.checks.history.record import FOREIGN, FaultKind, Place
 from earwitness.checks.judge import judge
-from earwitness.checks.record import FOREIGN, FaultKind, Place
 
 ANN, BOB, BOB2, EVE = range(4)
 

@@ -9,7 +9,7 @@ import pytest
 from presented import MS
 
 from earwitness.checks import Flag, Kind, Outcome
-from earwitness.checks.record import FOREIGN, NONE, Place, State
+from earwitness.checks.history.record import FOREIGN, NONE, Place, State
 
 ANN, BOB, BOB2, EVE = range(4)
 RUN = {"author": FOREIGN + 5, "attempt": 1}

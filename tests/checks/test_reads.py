@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from earwitness.checks import Kind, Outcome
-from earwitness.checks.record import page_digest
+from earwitness.checks.history.record import page_digest
 
 ANN, BOB, BOB2, EVE = range(4)
 MS = 1_000_000

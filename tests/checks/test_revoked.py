@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from earwitness.checks import Batch, Kind, Outcome
+from earwitness.checks.history.record import empty
 from earwitness.checks.judge import judge
-from earwitness.checks.record import empty
-from earwitness.checks.revoked import DELIVERY, delivered_later
+from earwitness.checks.messages.revoked import DELIVERY, delivered_later
 
 ANN, BOB, BOB2, EVE = range(4)
 MS = 1_000_000

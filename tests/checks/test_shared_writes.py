@@ -9,8 +9,8 @@ import pytest
 from shared import edit, read_up_to, shown_mark, shown_text
 
 from earwitness.checks import Batch, Outcome
+from earwitness.checks.history.record import NONE
 from earwitness.checks.judge import Judge
-from earwitness.checks.record import NONE
 
 ANN, BOB, BOB2, EVE = range(4)
 OLD, NEW, NEWER = 5, 6, 7

@@ -10,7 +10,7 @@ from simulated_clients import KICK, READ
 from simulated_defects import DEFECTS
 from simulator import SimulatedRun, simulate
 
-from earwitness.checks.record import Flag, Kind
+from earwitness.checks.history.record import Flag, Kind
 
 
 def _failed(run: SimulatedRun, *, promised_only: bool) -> set[str]:

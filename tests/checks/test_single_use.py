@@ -9,8 +9,8 @@ import pytest
 from presented import ask, change, pause, token
 
 from earwitness.checks import Outcome
-from earwitness.checks.record import Artefact, Place, State, Way
-from earwitness.checks.witness.names import ARTEFACTS
+from earwitness.checks.findings.names import ARTEFACTS
+from earwitness.checks.history.record import Artefact, Place, State, Way
 
 ANN, BOB, BOB2, EVE = range(4)
 ROTATES = {"refresh_single_use": True, "refresh_reuse_revokes": True, "revocation_bound_s": 0.003}

@@ -9,7 +9,7 @@ import pytest
 from presented import MS
 
 from earwitness.checks import Flag, Kind
-from earwitness.checks.record import NOBODY, NONE, Place, State
+from earwitness.checks.history.record import NOBODY, NONE, Place, State
 
 ANN, BOB, BOB2, EVE = range(4)
 YES, NO = int(Flag.ACCEPTED), int(Flag.REFUSED)

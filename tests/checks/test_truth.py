@@ -10,7 +10,7 @@ import pytest
 
 from earwitness.checks import Batch, Judge, Outcome, Roster, Verdict
 from earwitness.checks.roster import Origin
-from earwitness.checks.truth import difference
+from earwitness.checks.tester.truth import difference
 
 ANN, BOB, BOB2, EVE = range(4)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from earwitness.checks import Flag, Kind, Outcome, Phase
-from earwitness.checks.record import NOBODY
+from earwitness.checks.history.record import NOBODY
 
 ANN, BOB, BOB2, EVE = range(4)
 ROOM = 0

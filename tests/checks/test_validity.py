@@ -9,7 +9,7 @@ import pytest
 from presented import ask, pause, revoke, token
 
 from earwitness.checks import Outcome
-from earwitness.checks.record import Artefact, Place, Way
+from earwitness.checks.history.record import Artefact, Place, Way
 
 ANN, BOB, BOB2, EVE = range(4)
 PROMISES = {"token_leeway_s": 0.002, "revocation_bound_s": 0.003}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from earwitness.checks import Batch, Flag, Kind, Outcome, Phase
+from earwitness.checks.history.record import CONTROL, NOBODY, Artefact, FaultKind, Place, Way
 from earwitness.checks.judge import judge
-from earwitness.checks.record import CONTROL, NOBODY, Artefact, FaultKind, Place, Way
 
 ANN, BOB = 0, 1
 S = 1_000_000_000

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from earwitness.checks import ALL, Finding, Kind, Outcome, Roster, Verdict, tell
-from earwitness.checks.record import AGENT, FOREIGN, NOBODY, NONE, Artefact, Flag, Place, State, empty
-from earwitness.checks.witness import Told, device, line, scene, sentence
-from earwitness.checks.witness.lines import MANNERS, label
-from earwitness.checks.witness.scene import LANES_MAX, NEVER, PLATFORM
-from earwitness.checks.witness.sentences import SENTENCES
+from earwitness.checks.findings import Told, device, line, scene, sentence
+from earwitness.checks.findings.lines import MANNERS, label
+from earwitness.checks.findings.scene import LANES_MAX, NEVER, PLATFORM
+from earwitness.checks.findings.sentences import SENTENCES
+from earwitness.checks.history.record import AGENT, FOREIGN, NOBODY, NONE, Artefact, Flag, Place, State, empty
 from earwitness.harness.report.neighbours import choose
 
 ROSTER = Roster(user_of=(0, 1, 1), conversations=((0, 1),), user_names=("ann",))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from certificates import Certificates, make_certificates
 
-from earwitness.checks.record import FOREIGN, RECORD, Kind
+from earwitness.checks.history.record import FOREIGN, RECORD, Kind
 from earwitness.harness.client.aio import AsyncConnection
 from earwitness.harness.client.blocking import Connection
 from earwitness.harness.client.bounds import bounds, use
@@ -50,7 +50,7 @@ KINDS = {
 
 
 class ListJournal:
-    """The journal's interface; what was written is `rows()`, in earwitness.checks.record's own layout."""
+    """The journal's interface; what was written is `rows()`, in earwitness.checks.history.record's own layout."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[int, ...]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from earwitness.checks.record import Kind
+from earwitness.checks.history.record import Kind
 from earwitness.harness.client.body import encode
 
 

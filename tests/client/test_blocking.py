@@ -12,7 +12,7 @@ import gevent
 import pytest
 from gevent.exceptions import BlockingSwitchOutError
 
-from earwitness.checks.record import Flag, Kind
+from earwitness.checks.history.record import Flag, Kind
 from earwitness.harness.client.blocking import Connection
 from earwitness.harness.client.events import Handshake
 from earwitness.harness.client.link import Transport

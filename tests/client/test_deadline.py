@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from earwitness.checks.record import NONE
+from earwitness.checks.history.record import NONE
 from earwitness.harness.client.wall_clock import SECOND, deadline_of
 
 LIVES_S = 60

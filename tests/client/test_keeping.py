@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from earwitness.checks.record import Kind
+from earwitness.checks.history.record import Kind
 from earwitness.harness.client.body import encode
 from earwitness.harness.client.keeping import KeepingSession
 from earwitness.harness.record.frames import FrameStore, frames_of

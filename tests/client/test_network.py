@@ -12,7 +12,7 @@ from certificates import NAMED, Certificates
 from cryptography.hazmat.primitives import serialization
 from forward_proxy import ForwardProxy
 
-from earwitness.checks.record import Kind
+from earwitness.checks.history.record import Kind
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, run_flow_async
 from earwitness.harness.client.http_asyncio import http_client
 from earwitness.harness.client.http_gevent import Pool, run_flow_gevent

@@ -9,7 +9,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from earwitness.checks.record import Kind
+from earwitness.checks.history.record import Kind
 from earwitness.harness.client.body import decode
 from earwitness.harness.client.events import ACK
 from earwitness.harness.client.flow import FlowError

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from earwitness.checks.record import AGENT as AN_AGENT
-from earwitness.checks.record import FOREIGN, NOBODY, NONE, Flag, Kind
+from earwitness.checks.history.record import AGENT as AN_AGENT
+from earwitness.checks.history.record import FOREIGN, NOBODY, NONE, Flag, Kind
 from earwitness.harness.client.body import decode, encode
 from earwitness.harness.client.events import ACK, JOINED, MESSAGE, OTHER
 from earwitness.harness.client.session import AGENT_EVENTS

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from earwitness.checks.record import NOBODY, NONE, Flag, Kind, Place, State
+from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind, Place, State
 from earwitness.harness.client.body import decode, encode
 from earwitness.harness.client.events import ACK, NACK
 from earwitness.harness.client.session import NotConnected

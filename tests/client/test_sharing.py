@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from earwitness.checks.record import NOBODY, NONE, Kind, Place, State
+from earwitness.checks.history.record import NOBODY, NONE, Kind, Place, State
 from earwitness.harness.client.body import decode, encode
 from earwitness.harness.client.events import EDITED, JOINED, MARKED, PRESENCE, WELCOME, Heard
 from earwitness.harness.client.sharing import Edit, Shown

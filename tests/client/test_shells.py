@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from earwitness.checks.record import NOBODY, Flag, Kind
+from earwitness.checks.history.record import NOBODY, Flag, Kind
 from earwitness.harness.client.network import Network
 from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, Refused, Wire
 from earwitness.harness.errors import TargetError

@@ -7,7 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from earwitness.checks.record import CONTROL, NOBODY, NONE, RECORD, SLOTS, Artefact, Flag, Kind, Place, State, Way
+from earwitness.checks.history.record import (
+    CONTROL,
+    NOBODY,
+    NONE,
+    RECORD,
+    SLOTS,
+    Artefact,
+    Flag,
+    Kind,
+    Place,
+    State,
+    Way,
+)
 from earwitness.harness.client import statements
 from earwitness.harness.client.exchange import Exchange
 from earwitness.harness.client.flow import HttpRequest

@@ -6,7 +6,7 @@ from zlib import crc32
 
 import pytest
 
-from earwitness.checks.record import Flag
+from earwitness.checks.history.record import Flag
 from earwitness.harness.client.streams import CHUNK, COMPLETED, ERROR, OPEN_MAX, STARTED, Streams
 
 WHOLE = "An answer with an é"

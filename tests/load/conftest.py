@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from earwitness.checks.record import Kind
+from earwitness.checks.history.record import Kind
 from earwitness.harness.record.history import open_history
 
 ROOT = Path(__file__).resolve().parents[2]

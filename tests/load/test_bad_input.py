@@ -200,7 +200,7 @@ def test_killed_in_mid_run(
 
 
 def recorded_messages(run_dir: Path) -> int:
-    from earwitness.checks.record import Kind
+    from earwitness.checks.history.record import Kind
     from earwitness.harness.record.history import open_history
 
     return sum(int((view.records["kind"] == Kind.INVOKE).sum()) for view in open_history(run_dir).journals)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from earwitness.checks.record import Kind
+from earwitness.checks.history.record import Kind
 from earwitness.harness.record.history import open_history
 
 pytestmark = pytest.mark.timeout(300)

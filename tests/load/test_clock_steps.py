@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from earwitness.checks.record import Phase
+from earwitness.checks.history.record import Phase
 from earwitness.harness.target.forgery import TIMED
 
 STORY = "tests/load/stories/stepped.py"

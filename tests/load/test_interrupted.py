@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from earwitness.checks.record import Kind, Phase
+from earwitness.checks.history.record import Kind, Phase
 from earwitness.harness.record.history import open_history
 
 TALK = "tests/load/stories/talking.py"

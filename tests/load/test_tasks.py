@@ -46,7 +46,7 @@ def test_a_request_that_fails_is_a_failed_task() -> None:
 
 RACE = """
 from types import SimpleNamespace
-from earwitness.checks.record import Kind
+from earwitness.checks.history.record import Kind
 from earwitness import Racer
 
 told = []
@@ -79,7 +79,7 @@ DEVICE = """
 import time
 from types import SimpleNamespace
 import gevent
-from earwitness.checks.record import FOREIGN, NOBODY, Flag, Kind, State
+from earwitness.checks.history.record import FOREIGN, NOBODY, Flag, Kind, State
 from earwitness.harness.client.body import encode
 from earwitness.harness.client.flow import HttpRequest, HttpResponse
 from earwitness.harness.client.sharing import Edit, Shown

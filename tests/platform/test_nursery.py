@@ -54,7 +54,7 @@ def many_open_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_a_forked_service_is_a_process_of_its_own(standins: Any, supervised: Any, fetch: Any) -> None:
+async def test_a_forked_service_is_a_process_of_its_own(standins: Any, supervised: Any, fetch: Any, until: Any) -> None:
     """Own group, name, folder, log, and only its own socket beside the three standard ones."""
     one, two = standins.spec("one"), standins.spec("two")
     async with supervised(one, two) as supervisor:
@@ -67,7 +67,7 @@ async def test_a_forked_service_is_a_process_of_its_own(standins: Any, supervise
             assert process.name() == name
             assert os.getpgid(pid) == pid
             assert Path(process.cwd()).name == name
-            assert process.num_fds() == 4
+            until(lambda process=process: process.num_fds() == 4)  # the connection of `fetch` may still be closing
             assert supervisor.logs(name, 5) == f"hello from {name}"
 
 

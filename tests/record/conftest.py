@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.checks.record import NOBODY, NONE, Kind
+from earwitness.checks.history.record import NOBODY, NONE, Kind
 from earwitness.checks.roster import Roster
 from earwitness.harness.record.rundir import RunDirectory
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.checks.record import RECORD_BYTES
+from earwitness.checks.history.record import RECORD_BYTES
 from earwitness.harness.cli import main
 from earwitness.harness.errors import Exit, RecordError
 from earwitness.harness.record.evidence import conclude

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earwitness.checks.record import FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Kind
+from earwitness.checks.history.record import FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Kind
 from earwitness.harness.errors import RecordError
 from earwitness.harness.record.history import Follower, follow, open_history
 from earwitness.harness.record.journal import Journal

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earwitness.checks.record import NOBODY, Kind
+from earwitness.checks.history.record import NOBODY, Kind
 from earwitness.harness.cli import main
 from earwitness.harness.errors import Exit, RecordError
 from earwitness.harness.platform.tether import module_environment

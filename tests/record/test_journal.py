@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earwitness.checks.record import FOREIGN, RECORD, RECORD_BYTES, Kind
+from earwitness.checks.history.record import FOREIGN, RECORD, RECORD_BYTES, Kind
 from earwitness.harness.errors import Exceeded, RecordError
 from earwitness.harness.record.history import open_history
 from earwitness.harness.record.journal import BLOCK_RECORDS, SEAL_BLOCKS, STEP_BYTES, STEP_RECORDS, STEPS_AHEAD, Journal

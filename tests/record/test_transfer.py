@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earwitness.checks.record import (
+from earwitness.checks.history.record import (
     CONN_MAX,
     FOREIGN,
     NOBODY,
@@ -211,7 +211,7 @@ def test_unknown_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_defaults_are_those_of_the_record() -> None:
-    """What the schema leaves out is what `checks.record.empty` says is absent."""
+    """What the schema leaves out is what `checks.history.record.empty` says is absent."""
     from earwitness.harness.record.columns import ABSENT
 
     nothing = empty(1)[0]

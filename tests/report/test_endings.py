@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from earwitness.checks.record import FOREIGN, NOBODY, Flag, Kind, Phase, empty
+from earwitness.checks.history.record import FOREIGN, NOBODY, Flag, Kind, Phase, empty
 from earwitness.harness.report.endings import ending_line, endings, stopped, stopped_line
 
 S = 1_000_000_000

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from earwitness.checks.record import NOBODY, Flag, Kind, empty
+from earwitness.checks.history.record import NOBODY, Flag, Kind, empty
 from earwitness.harness.report import figures
 from earwitness.harness.report.flood import flood
 

@@ -21,10 +21,10 @@ from simulated_defects import DEFECTS
 from simulator import simulate
 from soup import Soup, soup
 
-from earwitness.checks.compiled import COMPILED
+from earwitness.checks.engine.compiled import COMPILED
+from earwitness.checks.engine.traffic import Traffic
+from earwitness.checks.history.record import FOREIGN, RECORD_BYTES, Kind, Place
 from earwitness.checks.judge import Batch, Judge
-from earwitness.checks.record import FOREIGN, RECORD_BYTES, Kind, Place
-from earwitness.checks.traffic import Traffic
 from earwitness.harness.client.tally import BUCKETS, Histogram, bucket_bounds, bucket_middle
 from earwitness.harness.errors import RecordError
 from earwitness.harness.platform.tether import module_environment

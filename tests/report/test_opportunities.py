@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.checks.record import NOBODY, NONE, FaultKind, Flag, Kind
+from earwitness.checks.history.record import NOBODY, NONE, FaultKind, Flag, Kind
 from earwitness.checks.roster import Roster
 from earwitness.harness.record.history import open_history
 from earwitness.harness.record.journal import Journal

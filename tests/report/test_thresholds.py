@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from earwitness.checks.record import Flag, Kind, Phase, empty
+from earwitness.checks.history.record import Flag, Kind, Phase, empty
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.record.latencies import FOOTER_KEY, encoded
 from earwitness.harness.report.measures import Measured, reconnects_ms

@@ -12,7 +12,7 @@ import pytest
 
 from earwitness.checks.catalogue import ALL
 from earwitness.checks.contract import Contract
-from earwitness.checks.record import NOBODY, NONE, Kind, Phase
+from earwitness.checks.history.record import NOBODY, NONE, Kind, Phase
 from earwitness.harness.cli import main
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.frames import FrameStore

@@ -12,7 +12,7 @@ from simulated_clients import Info
 from soup import Soup, _Journal
 
 from earwitness.checks.contract import Contract
-from earwitness.checks.record import CONTROL, FOREIGN, NOBODY, NONE, Artefact, Flag, Kind, Phase, Place, State
+from earwitness.checks.history.record import CONTROL, FOREIGN, NOBODY, NONE, Artefact, Flag, Kind, Phase, Place, State
 from earwitness.checks.roster import Roster
 
 STATUS = (200, 200, 200, 401, 401, 429, 503, 0)

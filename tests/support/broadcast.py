@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from literal import Told
 
-from earwitness.checks.record import Kind
+from earwitness.checks.history.record import Kind
 
 FAULTS = (
     "drop",  # a subscriber skips an entry of the log

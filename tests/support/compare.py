@@ -11,7 +11,7 @@ import oracle
 from oracle_history import Opinion
 from words import assert_told
 
-from earwitness.checks.fold import JournalInfo
+from earwitness.checks.engine.fold import JournalInfo
 from earwitness.checks.judge import Batch, judge
 from earwitness.checks.verdict import Outcome, Verdict
 

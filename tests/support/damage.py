@@ -31,7 +31,7 @@ from journaled import Journaled  # noqa: E402
 from rough import rough  # noqa: E402
 from simulator import simulate  # noqa: E402
 
-from earwitness.checks.record import RECORD_BYTES  # noqa: E402
+from earwitness.checks.history.record import RECORD_BYTES  # noqa: E402
 from earwitness.checks.roster import Origin  # noqa: E402
 from earwitness.harness.errors import EarwitnessError  # noqa: E402
 from earwitness.harness.progress import Progress  # noqa: E402

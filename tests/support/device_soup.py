@@ -8,7 +8,7 @@ from simulated_clients import Info
 from soup import Soup, _Journal
 
 from earwitness.checks.contract import Contract
-from earwitness.checks.record import FOREIGN, NOBODY, NONE, FaultKind, Flag, Kind, Phase, Place, State
+from earwitness.checks.history.record import FOREIGN, NOBODY, NONE, FaultKind, Flag, Kind, Phase, Place, State
 from earwitness.checks.roster import Roster
 
 FLAGS = (int(Flag.ACCEPTED), int(Flag.ACCEPTED), int(Flag.ACCEPTED), int(Flag.REFUSED), 0)

@@ -7,7 +7,7 @@ from typing import Any
 
 from literal import Told
 
-from earwitness.checks.record import NOBODY, Artefact, Flag, Kind, Place, State
+from earwitness.checks.history.record import NOBODY, Artefact, Flag, Kind, Place, State
 
 PROMISES: dict[str, Any] = {
     "token_leeway_s": 0.0,

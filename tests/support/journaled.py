@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from earwitness.checks.record import RECORD
+from earwitness.checks.history.record import RECORD
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.rundir import RunDirectory

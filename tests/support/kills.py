@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT)]
 
-from earwitness.checks.record import RECORD_BYTES  # noqa: E402
+from earwitness.checks.history.record import RECORD_BYTES  # noqa: E402
 from earwitness.harness.errors import Exit  # noqa: E402
 from earwitness.harness.record.journal import DATA_SUFFIX, NAMES_SUFFIX  # noqa: E402
 from earwitness.harness.record.reading import JournalView, measure  # noqa: E402

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from earwitness.checks.contract import Contract
-from earwitness.checks.fold import JournalInfo
+from earwitness.checks.engine.fold import JournalInfo
+from earwitness.checks.history.record import NOBODY, NONE, SPOOFED, Flag, Kind, Place, Way, empty
 from earwitness.checks.judge import Batch, judge
-from earwitness.checks.record import NOBODY, NONE, SPOOFED, Flag, Kind, Place, Way, empty
 from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Verdict
 

@@ -9,7 +9,7 @@ from simulated_clients import ABSENT, Info
 from soup import Soup
 
 from earwitness.checks.contract import Contract
-from earwitness.checks.record import RECORD, Kind, Phase
+from earwitness.checks.history.record import RECORD, Kind, Phase
 from earwitness.checks.roster import Roster
 
 

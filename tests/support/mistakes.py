@@ -14,7 +14,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from earwitness.checks import catalogue
-from earwitness.checks.fold import Check
+from earwitness.checks.engine.fold import Check
 
 ROOT = Path(__file__).resolve().parents[2]
 

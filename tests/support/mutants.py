@@ -11,7 +11,7 @@ from rough import rough
 from simulated_clients import KICK, READ
 from simulator import SimulatedRun, simulate
 
-from earwitness.checks.record import NONE, Flag, Kind
+from earwitness.checks.history.record import NONE, Flag, Kind
 
 Change = Callable[[random.Random, np.ndarray, int], np.ndarray]
 

@@ -16,7 +16,7 @@ from oracle_history import FOREVER, KICK, READ, History, JournalFacts, Opinion, 
 from oracle_sessions import SESSION_CHECKS, whole_page
 
 from earwitness.checks.contract import Contract
-from earwitness.checks.record import AGENT, NOBODY, NONE, Flag, Kind, Phase
+from earwitness.checks.history.record import AGENT, NOBODY, NONE, Flag, Kind, Phase
 from earwitness.checks.roster import Roster
 
 TIMEOUT = Flag.TIMEOUT

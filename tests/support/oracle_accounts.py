@@ -7,7 +7,7 @@ from collections.abc import Callable
 from oracle_auth import ns, yes
 from oracle_history import FOREVER, History, Opinion, R
 
-from earwitness.checks.record import NONE, Flag, Kind, Phase, Place, State
+from earwitness.checks.history.record import NONE, Flag, Kind, Phase, Place, State
 
 
 def sync(h: History) -> Opinion:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from oracle_history import FOREVER, History, Opinion, R
 
-from earwitness.checks.record import CONTROL, NONE, Artefact, Flag, Kind, Phase, Place, State
+from earwitness.checks.history.record import CONTROL, NONE, Artefact, Flag, Kind, Phase, Place, State
 
 Name = tuple[int, int]
 NS = 1_000_000_000

@@ -9,7 +9,7 @@ from oracle_accounts import due_after
 from oracle_auth import no_effect, ns, yes
 from oracle_history import FOREVER, History, Opinion, R
 
-from earwitness.checks.record import NONE, FaultKind, Flag, Kind, Phase, Place, State
+from earwitness.checks.history.record import NONE, FaultKind, Flag, Kind, Phase, Place, State
 
 SHARED = (State.READ_MARK, State.EDIT)
 

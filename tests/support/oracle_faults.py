@@ -22,7 +22,7 @@ from oracle_auth import (
 )
 from oracle_history import FOREVER, History, Opinion, R
 
-from earwitness.checks.record import CONTROL, NONE, Artefact, FaultKind, Flag, Kind, Phase, Place, State
+from earwitness.checks.history.record import CONTROL, NONE, Artefact, FaultKind, Flag, Kind, Phase, Place, State
 
 NS = 1_000_000_000
 DEPLOYS = (FaultKind.RESTART, FaultKind.REPLACE)

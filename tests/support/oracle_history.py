@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from earwitness.checks.contract import Contract
-from earwitness.checks.record import NOBODY, NONE, Flag, Kind, Phase
+from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind, Phase
 from earwitness.checks.roster import Roster
 
 FOREVER = 1 << 62

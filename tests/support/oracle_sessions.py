@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from oracle_history import FOREVER, KICK, READ, History, Opinion, R
 
-from earwitness.checks.record import AGENT, NOBODY, NONE, Flag, Kind, Phase, State
+from earwitness.checks.history.record import AGENT, NOBODY, NONE, Flag, Kind, Phase, State
 
 STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR = range(1, 8)
 

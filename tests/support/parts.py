@@ -15,9 +15,9 @@ import numpy as np
 from compare import batches
 
 from earwitness.checks.catalogue import ALL
-from earwitness.checks.fold import Check, JournalInfo
+from earwitness.checks.engine.fold import Check, JournalInfo
+from earwitness.checks.history.record import Kind
 from earwitness.checks.judge import judge
-from earwitness.checks.record import Kind
 from earwitness.checks.verdict import Outcome, Verdict
 
 STRANGER = -2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from earwitness.checks.record import CONTROL, FOREIGN, NOBODY, NONE, Artefact, Flag, Kind, Place, State, Way
+from earwitness.checks.history.record import CONTROL, FOREIGN, NOBODY, NONE, Artefact, Flag, Kind, Place, State, Way
 
 MS = 1_000_000
 ANSWERS = {200: Flag.ACCEPTED, 101: Flag.ACCEPTED, 401: Flag.REFUSED, 403: Flag.REFUSED, 429: Flag.REFUSED}

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from literal import Told
 
-from earwitness.checks.record import Flag, Kind, Place, State
+from earwitness.checks.history.record import Flag, Kind, Place, State
 
 Outcome = Literal["ok", "fail", "unknown"]
 NOTHING = -1

@@ -8,39 +8,39 @@ IN_TIME = "what was just in time is sorted out afterwards"
 EQUAL = "an equal value is the same value"
 
 SAME_ANYWAY: dict[str, dict[str, str]] = {
-    "checks/health.py": {
+    "checks/tester/health.py": {
         "own_order: if sent == 0 or sent >> REC_BITS != journal or sent >= rec:": "an answer is no sending",
     },
-    "checks/fifo.py": {
+    "checks/messages/fifo.py": {
         "stream_block: if block + size >= limit:": ROOM,
         'fifo_step: if r["counter"] <= e["counter"]:': "what comes again on a connection is skipped above",
     },
-    "checks/gaps.py": {
+    "checks/messages/gaps.py": {
         '_explained_by_own: numbered = (own >= 0) & (messages["seq"] > 0)': "a gap begins above a number, 0 at least",
     },
-    "checks/order.py": {
+    "checks/messages/order.py": {
         "TotalOrder.step: while 2 * (int(self._used[0]) + n) >= len(self._keys):": ROOM,
     },
-    "checks/delivered.py": {
+    "checks/messages/delivered.py": {
         "Delivered._effective: return result & ((flags & INVOKED) >= 0)": UNSENT,
     },
-    "checks/revoked.py": {
+    "checks/messages/revoked.py": {
         'Revoked.finish: mids = np.flatnonzero((messages["conv"] == conv) & '
         '((messages["flags"] & INVOKED) >= 0))': UNSENT,
     },
-    "checks/answers.py": {
+    "checks/messages/answers.py": {
         'scope: same = by_device and conn <= conns[i] and w.conns[conn]["client"] == w.conns[conns[i]]["client"]': (
             "the same connection is in order anyway"
         ),
     },
-    "checks/reads.py": {
+    "checks/messages/reads.py": {
         'reads_step: took = 1000 * r["aux"] if r["aux"] >= 0 else 0': "no time is none either way",
     },
-    "checks/recent.py": {
+    "checks/messages/recent.py": {
         'recent_step: if a["t"] == 0 or t < a["t"] or (t == a["t"] and r["seq"] <= a["seq"]):': EQUAL,
         'recent_step: row["t"] = r["t"] - (1000 * r["aux"] if r["aux"] >= 0 else 0)': "no time is none either way",
     },
-    "checks/liveness.py": {
+    "checks/messages/liveness.py": {
         "LivenessBound.step: if self._used[0] >= self._settle_at:": SOONER,
         'heard_at: if t > h["t"] or (t == h["t"] and rec >= h["rec"]):': ONCE,
         'LivenessBound._late: judged &= (messages["flags"] & INVOKED) >= 0': UNSENT,
@@ -48,7 +48,7 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         'hearings_step: if h["earliest"] == 0 or joined <= h["earliest"]:': EQUAL,
         'hearings_step: if h["acked"] == 0 or t <= h["acked"]:': EQUAL,
     },
-    "checks/fairness.py": {
+    "checks/resources/fairness.py": {
         "Fairness.step: if self._used[0] >= self._settle_at:": SOONER,
         'waited: if ns > w["ns"] or (ns == w["ns"] and rec <= w["rec"]):': ONCE,
         "bucket_of: while units > 2 * OCTAVE:": "16 units are 8 of the next octave, the same bucket",
@@ -56,7 +56,7 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
             "no bucket ends at half a second"
         ),
     },
-    "checks/availability.py": {
+    "checks/operations/availability.py": {
         'Availability._talkers: int(overlaps(windows, people["first"] - 1, people["last"] - 1)'
         '[people["first"] >= 0].sum())': "who sent nothing did so at -1, before every deployment",
         'Availability._all_spells: if drain < NEVER and drain + 1 - person["since"] >= self._bound:': IN_TIME,
@@ -65,17 +65,17 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         'availability_step: if person["since"] >= 0 and not person["asking"]:': "who does not wait is not served",
         'served: if person["since"] > 0 and t - person["since"] >= bound:': IN_TIME,
     },
-    "checks/authority.py": {
+    "checks/accounts/authority.py": {
         "LiveAuthority._outlived: known = self._last[opened.conn] if opened.conn <= len(self._last) else None": (
             "since the first request every connection has its row"
         ),
         'LiveAuthority.look: said = (messages["flags"] & INVOKED >= 0) & (messages["flags"] & (ACKED | HEARD) > 0) & '
         '(messages["conv"] >= 0)': UNSENT,
     },
-    "checks/devices.py": {
+    "checks/devices/convergence.py": {
         "_shown: if before is None or (look.value, look.rec) >= (before.value, before.rec):": ONCE,
     },
-    "checks/resume.py": {
+    "checks/messages/resume.py": {
         'forgotten: elif r["seq"] > 0:': "head 0 is not above what was asked for",
     },
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 from presented import ANSWERS, MS, now
 
-from earwitness.checks.record import NONE, Kind, Place, State
+from earwitness.checks.history.record import NONE, Kind, Place, State
 
 
 def edit(

@@ -12,7 +12,7 @@ import numpy as np
 from simulated_platform import MS, REPLICAS, Clock, Frame, Link, Send
 from simulated_services import Reading
 
-from earwitness.checks.record import FOREIGN, NOBODY, NONE, RECORD, Flag, Kind
+from earwitness.checks.history.record import FOREIGN, NOBODY, NONE, RECORD, Flag, Kind
 
 if TYPE_CHECKING:
     from simulator import World

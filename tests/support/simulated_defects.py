@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from simulated_platform import MS, REPLICAS, Entry, Frame, Link, Send
 from simulated_session_defects import SESSION_DEFECTS, SessionDefects
 
-from earwitness.checks.record import NOBODY, Flag
+from earwitness.checks.history.record import NOBODY, Flag
 
 if TYPE_CHECKING:
     from simulator import World

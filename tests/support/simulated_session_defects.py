@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from simulated_platform import MS, Entry, Frame, Link, Send
 from simulated_services import COMPLETED, ERROR, Reading, Services
 
-from earwitness.checks.record import NONE
+from earwitness.checks.history.record import NONE
 
 if TYPE_CHECKING:
     from simulator import World

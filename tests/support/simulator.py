@@ -20,7 +20,7 @@ from simulated_services import Services
 from simulated_session_defects import Fired
 
 from earwitness.checks.contract import Contract
-from earwitness.checks.record import FOREIGN, Flag, Kind, Phase, Place
+from earwitness.checks.history.record import FOREIGN, Flag, Kind, Phase, Place
 from earwitness.checks.roster import Roster
 
 LOAD_NS = 700 * MS

@@ -17,7 +17,7 @@ import numpy as np
 from simulated_clients import KICK, READ, Info
 
 from earwitness.checks.contract import Contract
-from earwitness.checks.record import FOREIGN, NOBODY, NONE, RECORD, Flag, Kind, Phase, Place
+from earwitness.checks.history.record import FOREIGN, NOBODY, NONE, RECORD, Flag, Kind, Phase, Place
 from earwitness.checks.roster import Roster
 
 SEQUENCES: tuple[Literal["contiguous", "increasing", "none"], ...] = ("contiguous", "increasing", "none")

@@ -12,7 +12,19 @@ from simulated_clients import Info
 from soup import Soup
 
 from earwitness.checks.contract import Contract
-from earwitness.checks.record import CONTROL, NOBODY, NONE, RECORD, Artefact, FaultKind, Flag, Kind, Phase, Place, State
+from earwitness.checks.history.record import (
+    CONTROL,
+    NOBODY,
+    NONE,
+    RECORD,
+    Artefact,
+    FaultKind,
+    Flag,
+    Kind,
+    Phase,
+    Place,
+    State,
+)
 from earwitness.checks.roster import Roster
 
 S = 1_000_000_000

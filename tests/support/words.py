@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from earwitness.checks.catalogue import ALL
+from earwitness.checks.findings import Told, scene, tell
+from earwitness.checks.findings.sentences import SENTENCES
 from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Verdict
-from earwitness.checks.witness import Told, scene, tell
-from earwitness.checks.witness.sentences import SENTENCES
 
 OURS = frozenset(check.id for check in ALL)
 OF_MANY = {("I26", "unanswered"), ("I28", "errors")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from earwitness.checks.record import Flag
+from earwitness.checks.history.record import Flag
 from earwitness.harness.record.history import JournalView
 from earwitness.harness.record.reading import DataFile, measure
 from earwitness.harness.record.rundir import RunDirectory

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from earwitness.checks.record import FOREIGN, NOBODY, NONE, RECORD, Flag, Kind, Place
+from earwitness.checks.history.record import FOREIGN, NOBODY, NONE, RECORD, Flag, Kind, Place
 from earwitness.checks.roster import Roster
 from earwitness.harness.client.body import encode
 from earwitness.harness.client.flow import run_flow

@@ -8,7 +8,7 @@ from typing import Any
 import gevent
 import pytest
 
-from earwitness.checks.record import FaultKind, Flag, Place
+from earwitness.checks.history.record import FaultKind, Flag, Place
 from earwitness.harness.errors import PlatformError
 from earwitness.harness.platform.faults import read_schedule
 from earwitness.harness.record.history import JournalView

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from earwitness.checks import ALL
-from earwitness.checks.record import Place
+from earwitness.checks.history.record import Place
 from earwitness.harness.settings import Settings, load_settings
 from earwitness.harness.target.load import load_target
 from earwitness.harness.target.protocol import Credentials, Person

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from earwitness.checks.record import Place
+from earwitness.checks.history.record import Place
 from earwitness.harness.client.network import HERE, host_of
 from earwitness.harness.errors import Exit, SettingsError, TargetError
 from earwitness.harness.target.load import check_users, load_target, open_target

@@ -12,7 +12,7 @@ import jwt
 import pytest
 
 from earwitness.checks.contract import Contract
-from earwitness.checks.record import Place
+from earwitness.checks.history.record import Place
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
 from earwitness.harness.client.sharing import Edit
 from earwitness.harness.errors import SettingsError

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect
 
-from earwitness.checks.record import RECORD, Kind, Place
+from earwitness.checks.history.record import RECORD, Kind, Place
 from earwitness.checks.roster import Roster
 from earwitness.harness.client.body import encode
 from earwitness.harness.client.events import ACK, JOINED, MESSAGE, WELCOME, Heard

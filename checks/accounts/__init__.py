@@ -1,0 +1,1 @@
+"""Checks of tokens, sessions and accounts."""

@@ -1,0 +1,220 @@
+"""I34: a live connection has no more authority than the token that opened it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from earwitness.checks.accounts.credentials import (
+    SECOND,
+    Credentials,
+    Name,
+    Request,
+    Revocation,
+    Together,
+    credentials_of,
+)
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import kernel
+from earwitness.checks.engine.fold import Described, End
+from earwitness.checks.engine.tables import (  # fmt: skip
+    ACKED,
+    HEARD,
+    INVOKED,
+    REC_BITS,
+    SPAN,
+    SPAN_BITS,
+    STORED,
+    TAG_SLOT_PAGE,
+    Array,
+    Int,
+    Tables,
+    find,
+    heard,
+)
+from earwitness.checks.engine.wall_clock import NEVER, WallClock, forgets, wall_clock_of
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import K_DELIVER, K_INVOKE
+from earwitness.checks.history.record import NONE, Artefact, Kind, Place
+from earwitness.checks.roster import Roster
+
+LAST = np.dtype([("mid", "<i4"), ("rec", "<i8")])
+
+
+@kernel
+def last_delivered(records: Array, journal: Int, mids: Array, conns: Array, last: Array) -> None:
+    """For the witness only: the latest delivery on each connection."""
+    for i in range(len(records)):
+        if records[i]["kind"] == K_DELIVER and mids[i] >= 0 and conns[i] >= 0:
+            row = last[conns[i]]
+            row["mid"] = mids[i]
+            row["rec"] = (np.int64(journal) << REC_BITS) | np.int64(records[i]["index"])
+
+
+@kernel
+def sent_on(records: Array, mids: Array, conns: Array, sent: Array) -> None:
+    """Keep by message the connection + 1 of its sendings; -1: there were several, and any of them may have counted."""
+    for i in range(len(records)):
+        if records[i]["kind"] == K_INVOKE and mids[i] >= 0:
+            conn = conns[i] + 1
+            sent[mids[i]] = conn if sent[mids[i]] in (0, conn) else -1
+
+
+@kernel
+def delivered_on(w: Tables, slot: Int, mids: Array, result: Array) -> None:
+    """bool by message of `mids`: it was delivered to this subscription on this connection."""
+    sub = np.int64(w.slots[slot]["sub"])
+    first = w.subs[sub]["first"] == slot
+    for k in range(len(mids)):
+        pos = np.int64(w.messages[mids[k]]["pos"])
+        number = pos >> SPAN_BITS
+        word = (pos & (SPAN - 1)) >> 6
+        bit = np.uint64(1) << np.uint64(pos & 63)
+        if first:
+            page = heard(w, sub, number)
+            result[k] = page >= 0 and w.sub_bits[page, 3 * word + 1] & bit != 0
+        else:
+            page = find(w, TAG_SLOT_PAGE | (slot << 28) | number)
+            result[k] = page >= 0 and w.slot_bits[page, word] & bit != 0
+
+
+class Opened(NamedTuple):
+    """A connection that an artefact opened, until when that gave it authority (leeway included), and why then.
+    `cause`: a revocation's record, 0: the token's own deadline. `last`: when the connection ended. `surely`: as
+    `until`, if steps of the wall clock have moved its end."""
+
+    conn: int
+    request: Request
+    token_rec: int
+    ends: int
+    until: int
+    cause: int
+    surely: int
+    last: int
+
+
+class LiveAuthority(Together):
+    """Nothing is delivered on a connection that was sent after its token's deadline and leeway, or after the
+    confirmed revocation and its bound; and nothing that the connection itself sends after that is accepted.
+
+    Accepted is what was acknowledged, stored, or delivered to anybody: the platform need not echo it. The time of
+    sending decides, not that of delivery: what was sent before may come later. A message that was sent again on
+    another connection is not judged.
+
+    Counted are connections; examined those that were open when their authority ended, and in whose conversations
+    something was sent and delivered afterwards, or that sent something themselves."""
+
+    KEPT_ONLY = False
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._last = np.zeros(0, LAST)
+        self._sent = np.zeros(0, np.int64)
+
+    def step(self, view: View) -> None:
+        if view.world.kept.has(Kind.REQUEST):
+            self._last = grown(self._last, len(view.world.tables.conns))
+            last_delivered(view.records, view.journal, view.mid, view.conn, self._last)
+        self._sent = grown(self._sent, view.world.mids)
+        sent_on(view.records, view.mid, view.conn, self._sent)
+
+    def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        messages = world.messages()
+        said = (messages["flags"] & INVOKED > 0) & (messages["flags"] & (ACKED | HEARD) > 0) & (messages["conv"] >= 0)
+        accepted = (messages["flags"] & (ACKED | HEARD | STORED)) > 0
+        sent = grown(self._sent, len(messages))[: len(messages)]
+        for opened in self._opened(world):
+            own = (sent == opened.conn + 1) & (messages["invoke_t"] > opened.until + bound_ns)
+            late = np.flatnonzero(said & (messages["invoke_t"] > opened.until + bound_ns))
+            if not (len(late) or own.any()) or opened.last < opened.ends:
+                continue
+            concerned, heard_here = self._late_on(world, opened, messages["conv"][late], late)
+            shown, own_accepted = late[heard_here], np.flatnonzero(own & accepted)
+            doubtful = messages["invoke_t"] <= opened.surely + bound_ns
+            proven, own_proven = shown[~doubtful[shown]], own_accepted[~doubtful[own_accepted]]
+            if not len(proven) and not len(own_proven) and (len(shown) or len(own_accepted)):
+                self.not_judged += 1
+                continue
+            self.examined += bool(concerned.any() or own.any())
+            if len(proven):
+                self._outlived(world, opened, "outlived", int(proven[np.argmax(messages["invoke_rec"][proven])]))
+            elif len(own_proven):
+                self._outlived(world, opened, "accepted", int(own_proven[0]))
+
+    def _late_on(self, world: World, opened: Opened, convs: Array, late: Array) -> tuple[Array, Array]:
+        """bool by message of `late`: the connection was subscribed to its conversation; it was delivered there."""
+        w, slots = world.tables, world.tables.slots[: world.slots]
+        concerned, heard_here = np.zeros(len(late), bool), np.zeros(len(late), bool)
+        for slot in np.flatnonzero(slots["conn"] == opened.conn):
+            here = np.flatnonzero(convs == w.sub_conv[slots[slot]["sub"]])
+            concerned[here] = True
+            result = np.zeros(len(here), bool)
+            delivered_on(w, int(slot), late[here], result)
+            heard_here[here] |= result
+        return concerned, heard_here
+
+    def _opened(self, world: World) -> list[Opened]:
+        """Connections whose authority has an end."""
+        known, clock = credentials_of(world), wall_clock_of(world)
+        ends = known.ends(self.contract)
+        closed = _closings(world)
+        found = []
+        for request in known.requests:
+            conn = world.connection(request.journal, request.conn) if request.conn else -1
+            if request.place == Place.SOCKET and request.yes and conn >= 0 and request.name in known.tokens:
+                limit = self._limit(known, ends, request.name, clock)
+                if limit is not None:
+                    last = closed.get((request.journal, request.conn), np.iinfo(np.int64).max)
+                    found.append(Opened(conn, request, known.tokens[request.name].rec, *limit, last))
+        return found
+
+    def _limit(
+        self, known: Credentials, ends: dict[Name, Revocation], name: Name, clock: WallClock
+    ) -> tuple[int, int, int, int] | None:
+        """(when its authority ended, until when it may still show, the revocation's record or 0, until when it may if
+        the wall clock was stepped)."""
+        token = known.tokens[name]
+        behind = known.tokens.get((name[0], token.belongs_to)) if token.kind == Artefact.TICKET else token
+        limits = []
+        if behind is not None and behind.deadline != NONE:
+            until = behind.deadline + int(self.contract.token_leeway_s * SECOND)
+            limits.append((behind.deadline, until, 0, behind.lasts_to(clock, until, NEVER)))
+        bound_s = self.contract.revocation_bound_s
+        for one in (token, behind):
+            if one is not None and one.name in ends and bound_s is not None:
+                gone = ends[one.name]
+                until = gone.t + int(bound_s * SECOND)
+                limits.append((gone.asked, until, gone.rec, NEVER if forgets(clock, gone.asked, NEVER) else until))
+        if not limits:
+            return None
+        ended, until, cause, _ = min(limits, key=lambda limit: limit[1])
+        return ended, until, cause, min(limit[3] for limit in limits)
+
+    def _outlived(self, world: World, opened: Opened, what: str, mid: int) -> None:
+        author, counter = world.name_of(mid)
+        message = world.tables.messages[mid]
+        known = self._last[opened.conn] if opened.conn < len(self._last) else None
+        heard_rec = int(known["rec"]) if known is not None and known["mid"] == mid else 0
+        recs = [opened.token_rec, opened.request.rec, opened.cause, int(message["invoke_rec"]), heard_rec]
+        late_ms = (int(message["invoke_t"]) - opened.ends) // 1_000_000
+        self.wrong(
+            what, *(rec for rec in recs if rec), client=opened.request.client, author=author, counter=counter,
+            conv=int(message["conv"]), late=late_ms,
+        )  # fmt: skip
+
+
+def _closings(world: World) -> dict[tuple[int, int], int]:
+    """When each connection ended, by journal and its number there."""
+    rows, recs = world.kept.of(Kind.DISCONNECT)
+    journals = (recs >> REC_BITS).tolist()
+    return dict(zip(zip(journals, rows["conn"].tolist(), strict=True), rows["t"].tolist(), strict=True))
+
+
+LIVE_AUTHORITY = Described(
+    id="I34",
+    name="live-authority",
+    title="Was nothing delivered on a connection whose token had ended?",
+    fold=LiveAuthority,
+    when=lambda contract: contract.sockets_end_with_token,
+)

@@ -1,0 +1,269 @@
+"""Tokens, requests and revocations of a history, as the checks of the auth plane see them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.fold import FINDINGS, Described, End, Folding
+from earwitness.checks.engine.rare import Kept
+from earwitness.checks.engine.tables import REC_BITS
+from earwitness.checks.engine.wall_clock import IN_FLIGHT_NS, NOT_JUDGED, WallClock
+from earwitness.checks.engine.world import View, World, unpack
+from earwitness.checks.history.record import CONTROL, NONE, Artefact, Flag, Kind
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+
+Name: TypeAlias = tuple[int, int]
+"""An artefact: client number of its owner, its number there."""
+ONE_USE = (Artefact.REFRESH, Artefact.TICKET, Artefact.STATE, Artefact.CODE)
+RATE_LIMITED = (429, 4429)
+NEVER = 1 << 62
+SECOND = 1_000_000_000
+
+
+class Token(NamedTuple):
+    """`own`: it rests on the tester's wall clock alone."""
+
+    name: Name
+    kind: int
+    forged: int
+    deadline: int
+    belongs_to: int
+    digest: int
+    t: int
+    rec: int
+    own: bool
+
+    def unproven(self, clock: WallClock) -> bool:
+        """Its times were written, or read, by a clock of ours that may have been wrong."""
+        return self.own and clock.unproven(self.rec >> REC_BITS, self.t)
+
+    @property
+    def issued(self) -> int:
+        """Not before this, as far as a step of the wall clock is concerned. A genuine token without a deadline may have
+        been recorded when it was first presented."""
+        return self.t - IN_FLIGHT_NS if self.own or self.deadline != NONE else -NEVER
+
+    def lasts_to(self, clock: WallClock, limit: int, until: int) -> int:
+        """Up to when a platform whose clock was stepped may take it, if `limit` is the end by its deadline."""
+        return NEVER if self.unproven(clock) else limit + clock.backward(self.issued, until)
+
+    def may_be_refused(self, clock: WallClock, until: int, leeway: int) -> bool:
+        """Steps explain that it was refused by `until`: its deadline came earlier, or it seems to be of the future."""
+        ahead = clock.forward(self.issued, until)
+        early = ahead > 0 and (self.deadline == NONE or until + ahead >= self.deadline - leeway)
+        return self.unproven(clock) or early or clock.backward(self.issued, until) > leeway
+
+
+class Request(NamedTuple):
+    """`yes`, `no`: accepted, or refused for what was presented. Neither: nobody knows, or the budget was used up."""
+
+    client: int
+    place: int
+    way: int
+    control: bool
+    name: Name
+    sent: int
+    t: int
+    status: int
+    yes: bool
+    no: bool
+    conn: int
+    rec: int
+
+    @property
+    def journal(self) -> int:
+        return self.rec >> REC_BITS
+
+
+class Revocation(NamedTuple):
+    """`name` with number 0: all that the owner's user holds. `done`: it was confirmed; `refused`: it has no effect."""
+
+    name: Name
+    asked: int
+    t: int
+    done: bool
+    refused: bool
+    rec: int
+
+
+class Credentials:
+    """What is on record. `families`: the name by which all artefacts of one session know each other."""
+
+    def __init__(self, kept: Kept, roster: Roster) -> None:
+        self._user_of = roster.user_of
+        self.tokens: dict[Name, Token] = {}
+        self.members: defaultdict[Name, list[Token]] = defaultdict(list)
+        self.held: defaultdict[int, list[Token]] = defaultdict(list)
+        self.requests = [_request(row, rec) for row, rec in rows_of(kept, Kind.REQUEST)]
+        self.of: defaultdict[Name, list[Request]] = defaultdict(list)
+        self.revocations = [_revocation(row, rec) for row, rec in rows_of(kept, Kind.REVOKE)]
+        for row, rec in rows_of(kept, Kind.TOKEN):
+            token = _token(row, rec)
+            self.tokens.setdefault(token.name, token)
+        self.families = self._grouped()
+        for token in self.tokens.values():
+            self.members[self.families[token.name]].append(token)
+            self.held[self.user(token.name[0])].append(token)
+        for request in self.requests:
+            self.of[request.name].append(request)
+
+    def user(self, client: int) -> int:
+        """-1: nobody of the roster."""
+        return int(self._user_of[client]) if client < len(self._user_of) else -1
+
+    def _grouped(self) -> dict[Name, Name]:
+        """By artefact the first of all that hang together with it."""
+        above = {name: name for name in self.tokens}
+
+        def top(name: Name) -> Name:
+            while above[name] != name:
+                name = above[name]
+            return name
+
+        for token in self.tokens.values():
+            other = (token.name[0], token.belongs_to)
+            if other in above:
+                one, two = sorted((top(token.name), top(other)))
+                above[two] = one
+        return {name: top(name) for name in above}
+
+    def genuine(self) -> Iterator[tuple[Token, list[Request]]]:
+        """Every artefact that the platform issued, with the requests that presented it."""
+        for token in self.tokens.values():
+            if not token.forged:
+                yield token, self.of.get(token.name, [])
+
+    def revoked(self, revocation: Revocation, contract: Contract) -> list[Token]:
+        """What a revocation takes away: of a ban all that the user held when it was asked for; of a logout the
+        artefact and the tickets bought with it, or its whole session where that is promised."""
+        owner, number = revocation.name
+        if number == 0:
+            user = self.user(owner)
+            return [token for token in self.held.get(user, ()) if user >= 0 and token.t < revocation.asked]
+        family = self._session(revocation.name)
+        if contract.logout_ends_session:
+            return family
+        return [
+            t for t in family if t.name == revocation.name or (t.kind == Artefact.TICKET and t.belongs_to == number)
+        ]
+
+    def ends(self, contract: Contract) -> dict[Name, Revocation]:
+        """By artefact: the confirmed revocation that was the first to take it away."""
+        first: dict[Name, Revocation] = {}
+        for revocation in sorted((r for r in self.revocations if r.done), key=lambda r: (r.t, r.rec)):
+            for token in self.revoked(revocation, contract):
+                first.setdefault(token.name, revocation)
+        return first
+
+    def doubted(self) -> dict[Name, int]:
+        """By artefact the moment from which it may have lost its force, however little is known: a logout or a ban
+        was asked for, of anything of its session, or a refresh token of its session was presented a second time."""
+        since: dict[Name, int] = {}
+        for revocation in self.revocations:
+            if not revocation.refused:
+                number = revocation.name[1]
+                gone = self._session(revocation.name) if number else self.held.get(self.user(revocation.name[0]), [])
+                _earliest(since, gone, revocation.asked)
+        for token, requests in self.genuine():
+            if token.kind == Artefact.REFRESH and len(requests) > 1:
+                _earliest(since, self._session(token.name), sorted(request.sent for request in requests)[1])
+        return since
+
+    def _session(self, name: Name) -> list[Token]:
+        return self.members.get(self.families.get(name, name), [])
+
+
+def _earliest(since: dict[Name, int], tokens: list[Token], t: int) -> None:
+    for token in tokens:
+        since[token.name] = min(t, since.get(token.name, t))
+
+
+def rows_of(kept: Kept, kind: Kind) -> Iterator[tuple[Any, int]]:
+    records, recs = kept.of(kind)
+    names = records.dtype.names or ()
+    for values, rec in zip(records.tolist(), recs.tolist(), strict=True):
+        yield dict(zip(names, values, strict=True)), rec
+
+
+def _token(row: dict[str, int], rec: int) -> Token:
+    name = (row["client"], row["counter"])
+    return Token(
+        name, row["attempt"], row["proc"], row["seq"], row["aux"], row["digest"], row["t"], rec,
+        bool(row["flags"] & Flag.OWN),
+    )  # fmt: skip
+
+
+def _request(row: dict[str, int], rec: int) -> Request:
+    flags, status = row["flags"], row["size"]
+    no = bool(flags & Flag.REFUSED) and status not in RATE_LIMITED
+    return Request(
+        row["client"], row["attempt"], row["proc"] & 63, bool(row["proc"] & CONTROL), (row["author"], row["counter"]),
+        row["seq"], row["t"], status, bool(flags & Flag.ACCEPTED), no, row["conn"], rec,
+    )  # fmt: skip
+
+
+def _revocation(row: dict[str, int], rec: int) -> Revocation:
+    name = (row["author"], row["counter"])
+    flags = row["flags"]
+    return Revocation(name, row["seq"], row["t"], bool(flags & Flag.ACCEPTED), bool(flags & Flag.REFUSED), rec)
+
+
+def credentials_of(world: World) -> Credentials:
+    """Of all that was read so far; shared by the checks."""
+    return world.kept.once("credentials", lambda: Credentials(world.kept, world.roster))
+
+
+UNCOMPARED = "the journals come from several hosts, and their clocks were not compared"
+
+
+class Together(Folding):
+    """Base of checks that look at the kept records together: `look` says what is examined and what is wrong.
+
+    KEPT_ONLY: it looks at nothing else, so the verdict so far stands until more is kept. That verdict takes clocks as
+    equal only where there is one journal, because only the end knows the hosts."""
+
+    KEPT_ONLY = True
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self.doubts: list[str] = []
+        self.found: list[Finding] = []
+        self.facts: dict[str, int] = {}
+        self.not_judged = 0
+
+    def step(self, view: View) -> None:
+        """Nothing: the world keeps what is needed."""
+
+    def peek(self, world: World) -> Verdict:
+        bound_ns = 0 if world.journals <= 1 else None
+        if not self.KEPT_ONLY:
+            return self._verdict(world, bound_ns)
+        return world.kept.once(f"{self.check.id} {bound_ns}", lambda: self._verdict(world, bound_ns))
+
+    def finish(self, end: End) -> Verdict:
+        return self._verdict(end.world, end.clock_bound_ns(), end)
+
+    def _verdict(self, world: World, bound_ns: int | None, end: End | None = None) -> Verdict:
+        self.examined, self.found, self.doubts, self.facts, self.not_judged = 0, [], [], {}, 0
+        if bound_ns is None:
+            return self.conclude(unknown=UNCOMPARED)
+        self.look(world, bound_ns, end)
+        if self.not_judged:
+            self.doubts.append(NOT_JUDGED.format(self.not_judged))
+        self.found.sort(key=lambda finding: finding.records[-1:])
+        doubt = "; ".join(self.doubts)
+        return self.conclude(self.found[:FINDINGS], violations=len(self.found), unknown=doubt, facts=self.facts)
+
+    def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        """Fill `examined`, `found`, `doubts`, `facts`, and `not_judged`: what would be a violation, had the wall clock
+        not been stepped. bound_ns: how much times of two journals may differ.
+        end: None while more may come."""
+        raise NotImplementedError
+
+    def wrong(self, what: str, *recs: int, **facts: int) -> None:
+        """A violation, and the records that prove it in telling order."""
+        self.found.append(Finding(what=what, records=tuple(unpack(rec) for rec in dict.fromkeys(recs)), facts=facts))

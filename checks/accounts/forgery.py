@@ -1,0 +1,60 @@
+"""I31: what the platform did not issue is accepted nowhere."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from earwitness.checks.accounts.credentials import Request, Together, Token, credentials_of
+from earwitness.checks.engine.fold import Described, End
+from earwitness.checks.engine.wall_clock import WallClock, wall_clock_of
+from earwitness.checks.engine.world import World
+
+
+def holds_by_a_step(token: Token, until: int, clock: WallClock) -> bool:
+    """A forgery that is wrong only by its times may be a valid token on the platform's clock."""
+    return token.own and (token.unproven(clock) or clock.moved(token.issued, until))
+
+
+class Forgery(Together):
+    """No forged artefact is accepted, at any place, presented in any way.
+
+    A refusal counts as examined when the next valid control that the same client presented at the same place in the
+    same way was accepted: a place that refuses everything proves nothing. A refused control is a doubt."""
+
+    def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        known, clock = credentials_of(world), wall_clock_of(world)
+        forged = {name for name, token in known.tokens.items() if token.forged}
+        beside: defaultdict[tuple[int, ...], list[Request]] = defaultdict(list)
+        for request in known.requests:
+            if request.control or request.name in forged:
+                beside[request.journal, request.client, request.place, request.way].append(request)
+        refused_controls = 0
+        for requests in beside.values():
+            waiting = 0
+            for request in requests:
+                if request.name in forged:
+                    waiting += request.no
+                    if request.yes:
+                        self._accepted(known.tokens[request.name], request, clock)
+                    continue
+                self.examined += waiting if request.yes else 0
+                refused_controls += request.no and waiting > 0
+                waiting = 0
+        if refused_controls:
+            self.doubts.append(f"{refused_controls} valid controls were refused beside forgeries")
+
+    def _accepted(self, token: Token, request: Request, clock: WallClock) -> None:
+        if holds_by_a_step(token, request.t, clock):
+            self.not_judged += 1
+            return
+        self.examined += 1
+        facts = {"forgery": token.forged, "place": request.place, "artefact": token.kind}
+        self.wrong("accepted", token.rec, request.rec, client=request.client, **facts)
+
+
+FORGERY = Described(
+    id="I31",
+    name="forgery",
+    title="Was nothing accepted that the platform had not issued?",
+    fold=Forgery,
+)

@@ -1,0 +1,143 @@
+"""I32 refresh rotation and reuse, I33 single-use artefacts: what is good for one use is used once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from earwitness.checks.accounts.credentials import (
+    ONE_USE,
+    SECOND,
+    Credentials,
+    Name,
+    Request,
+    Together,
+    Token,
+    credentials_of,
+)
+from earwitness.checks.engine.fold import Described, End
+from earwitness.checks.engine.wall_clock import IN_FLIGHT_NS, WallClock, wall_clock_of
+from earwitness.checks.engine.world import World
+from earwitness.checks.history.record import NONE, Artefact, Kind, State
+
+
+class Uses(Together):
+    """What both checks share: the presentations of one artefact, of which one may be accepted."""
+
+    def once(self, token: Token, requests: Sequence[Request], grace_ns: int, clock: WallClock) -> Request | None:
+        """The accepted use; every further accepted one is a violation. Examined: presentations besides it that were
+        answered. Two that were on their way at once count like two in a row: one of them has to lose."""
+        accepted = sorted((r for r in requests if r.yes), key=lambda r: (r.t, r.rec))
+        if not accepted:
+            return None
+        first = accepted[0]
+        for request in accepted[1:]:
+            if request.sent > first.t + grace_ns or grace_ns == 0:
+                if grace_ns and request.sent <= first.t + grace_ns + clock.backward(first.sent, request.t):
+                    self.not_judged += 1
+                    continue
+                self.wrong("twice", token.rec, first.rec, request.rec, client=request.client, artefact=token.kind)
+                self.examined += 1
+        self.examined += sum(r.no for r in requests)
+        return first
+
+
+class Refresh(Uses):
+    """A refresh token is good for one refresh; who presents it again ends its session; what is refreshed names the
+    same person with the same permissions.
+
+    The second presentation ends the session because it was refused as one: its family is refused from then on, within
+    the revocation bound. Not judged: names and permissions of users whose permissions somebody changed in the run."""
+
+    def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        known, clock = credentials_of(world), wall_clock_of(world)
+        grace_ns = int(self.contract.refresh_grace_s * SECOND)
+        reused: dict[Name, Request] = {}
+        for token, requests in known.genuine():
+            if token.kind != Artefact.REFRESH:
+                continue
+            if self.contract.refresh_single_use and (first := self.once(token, requests, grace_ns, clock)):
+                for request in requests:
+                    if self._is_reuse(token, first, request, grace_ns):
+                        family = known.families[token.name]
+                        if family not in reused or request.t < reused[family].t:
+                            reused[family] = request
+        if self.contract.refresh_reuse_revokes and self.contract.revocation_bound_s is not None:
+            bound_ns += int(self.contract.revocation_bound_s * SECOND)
+            for family, reuse in reused.items():
+                self._punished(world, family, reuse, bound_ns)
+        self._same_person(world, known)
+
+    @staticmethod
+    def _is_reuse(token: Token, first: Request, request: Request, grace_ns: int) -> bool:
+        """Refused because it had been used, as far as one can know: not before that, and not for its age."""
+        in_time = request.t > first.sent and (token.deadline == NONE or request.t < token.deadline)
+        return request.no and in_time and (grace_ns == 0 or request.sent > first.t + grace_ns)
+
+    def _punished(self, world: World, family: Name, reuse: Request, bound_ns: int) -> None:
+        known, clock = credentials_of(world), wall_clock_of(world)
+        issued = known.tokens[reuse.name].t - IN_FLIGHT_NS
+        for token in known.members[family]:
+            for request in known.of.get(token.name, ()) if not token.forged else ():
+                if request.sent <= reuse.t + bound_ns:
+                    continue
+                if request.yes and clock.moved(issued, request.t):  # it may have been refused for its age
+                    self.not_judged += 1
+                    continue
+                held = token.deadline == NONE or request.t < token.deadline
+                self.examined += request.yes or (request.no and held)
+                if request.yes:
+                    self.wrong("unpunished", reuse.rec, token.rec, request.rec, client=request.client)
+
+    def _same_person(self, world: World, known: Credentials) -> None:
+        changed = {known.user(author) for author in _authors(world, State.PERMISSIONS)}
+        for members in known.members.values():
+            access = sorted(
+                (t for t in members if t.kind == Artefact.ACCESS and not t.forged), key=lambda t: (t.t, t.rec)
+            )
+            if known.user(members[0].name[0]) in changed:
+                continue
+            for token in access[1:]:
+                self.examined += 1
+                if token.digest != access[0].digest:
+                    self.wrong("changed", access[0].rec, token.rec, client=token.name[0])
+
+
+class SingleUse(Uses):
+    """A login's state, a code and a ticket are good for one use, a state only for the browser that began the login.
+
+    An accepted state has used up the codes that came with it. Several attempts of which none was accepted prove
+    nothing."""
+
+    def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        known, clock = credentials_of(world), wall_clock_of(world)
+        for token, requests in known.genuine():
+            if token.kind not in ONE_USE or token.kind == Artefact.REFRESH:
+                continue
+            through = known.of.get((token.name[0], token.belongs_to), ()) if token.kind == Artefact.CODE else ()
+            self.once(token, [*requests, *(r for r in through if r.yes)], 0, clock)
+            for request in requests if token.kind == Artefact.STATE else ():
+                if request.client != token.name[0]:
+                    self.examined += request.yes or request.no
+                    if request.yes:
+                        self.wrong("elsewhere", token.rec, request.rec, client=request.client, owner=token.name[0])
+
+
+def _authors(world: World, state: State) -> Iterator[int]:
+    """Whose state of this kind somebody tried to change."""
+    writes, _ = world.kept.of(Kind.WRITE)
+    yield from writes["author"][writes["proc"] == int(state)].tolist()
+
+
+REFRESH = Described(
+    id="I32",
+    name="refresh-rotation",
+    title="Was every refresh token good for one refresh, for the same person, and its reuse punished?",
+    fold=Refresh,
+    when=lambda contract: contract.refresh_single_use,
+)
+SINGLE_USE = Described(
+    id="I33",
+    name="single-use",
+    title="Was every state, code and ticket used once, by whom it was made for?",
+    fold=SingleUse,
+)

@@ -1,0 +1,228 @@
+"""I41 sync, I42 unique account: what the services and their databases say about a person is one and the same."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import pairwise
+from typing import NamedTuple
+
+from earwitness.checks.accounts.credentials import SECOND, Together, rows_of
+from earwitness.checks.devices.states import Change, Look, Patience, Shared, still_possible, unrecorded
+from earwitness.checks.engine.fold import Described, End
+from earwitness.checks.engine.tables import REC_BITS
+from earwitness.checks.engine.world import World
+from earwitness.checks.history.record import NONE, Kind, Phase, Place, State
+
+UNEXPLAINED = -1
+"""Stands for a user whom the platform names by an id that no login on record explains."""
+CONCERNED = (State.PROFILE, State.ACTIVE)
+COPIES = (Place.BACKEND, Place.SOCKET)
+"""Places that learn of a change by the sync. What databases show is compared as far as both have it."""
+
+
+class Socket(NamedTuple):
+    """A connection of a user that has ended, from `begin` to `end`; rec: of its CONNECT."""
+
+    user: int
+    journal: int
+    conn: int
+    begin: int
+    end: int
+    rec: int
+
+
+class Accounts(Shared):
+    """What was changed, and what was seen, by user and state; `touched`: when last, by user; `sockets` that ended."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world, CONCERNED, lambda row, user: (user, row["proc"]))
+        self.touched: dict[int, int] = {}
+        for (user, _), changes in self.changes.items():
+            self.touched[user] = max(self.touched.get(user, 0), *(change.t for change in changes))
+        self.logins: defaultdict[int, list[dict[str, int]]] = defaultdict(list)
+        for row, _ in rows_of(world.kept, Kind.LOGIN):
+            if (who := self.user(row["client"])) >= 0 and row["counter"] == 200:
+                self.logins[who].append(row)
+                self.touched[who] = max(self.touched.get(who, 0), row["t"])
+        ended = {(rec >> REC_BITS, row["conn"]): row["t"] for row, rec in rows_of(world.kept, Kind.DISCONNECT)}
+        self.sockets = [
+            Socket(self.user(row["client"]), *which, row["t"], ended[which], rec)
+            for row, rec in rows_of(world.kept, Kind.CONNECT)
+            if (which := (rec >> REC_BITS, row["conn"])) in ended
+        ]
+
+
+def _accounts(world: World) -> Accounts:
+    return world.kept.once("accounts", lambda: Accounts(world))
+
+
+class Sync(Together):
+    """An accepted change of an account shows at every copy within the bound; when all is quiet both databases say the
+    same of every user, and none of them has somebody whom the other does not have. Where news are promised, a socket
+    of the person that was open from before the change until they were due is told this value or a later one.
+
+    A look is judged by when it was asked for: it must not show a value that was replaced by a change accepted more
+    than the bound before. A change whose outcome nobody knows may show or not, at any time. Faults that were on
+    meanwhile give the sync their time and the bound again."""
+
+    def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        if self.contract.sync_bound_s is None:
+            return
+        accounts = _accounts(world)
+        patience = Patience(world, int(self.contract.sync_bound_s * SECOND) + bound_ns)
+        unsure = end is not None and end.partial
+        for key, looks in accounts.looks.items():
+            for look in looks:
+                if look.place in COPIES and look.asked != NONE:
+                    self._stale(accounts, accounts.changes.get(key, []), look, patience, unsure)
+        if self.contract.account_news_s is not None and not unrecorded(end):
+            self._untold(accounts, self.contract.account_news_s, bound_ns, world)
+            self._never_had(accounts)
+        if unsure:
+            self.doubts.append("a part of the record is missing, and with it perhaps the last changes of accounts")
+            return
+        quiet = _load_ended(world)
+        for user in sorted({key[0] for key in accounts.looks}):
+            self._agree(accounts, user, patience.due(max(quiet, accounts.touched.get(user, 0))))
+
+    def _stale(
+        self, accounts: Accounts, changes: list[Change], look: Look, patience: Patience, unsure: bool
+    ) -> None:  # fmt: skip
+        if unsure and look.digest not in {change.digest for change in changes}:
+            return  # a change that is not on record may show
+        due = [c for c in changes if c.yes and patience.due(c.t) < look.asked]
+        if not due:
+            return
+        self.examined += 1
+        newest = max(due, key=lambda c: (c.sent, c.rec))
+        if look.digest not in still_possible(changes, due, look.t):
+            late_ms = (look.asked - newest.t) // 1_000_000
+            client = accounts.client(look.user)
+            self.wrong("stale", newest.rec, look.rec, client=client, state=look.state, place=look.place, late=late_ms)
+
+    def _untold(self, accounts: Accounts, within_s: float, bound_ns: int, world: World) -> None:
+        patience = Patience(world, int(within_s * SECOND) + bound_ns)
+        before = self.examined
+        for socket in accounts.sockets:
+            key = socket.user, int(State.PROFILE)
+            changes, told = accounts.changes.get(key, []), [look for look in accounts.looks.get(key, []) if look.conn]
+            for change in changes:
+                due = patience.due(change.t)
+                if not change.yes or socket.begin + bound_ns > change.sent or socket.end <= due:
+                    continue
+                self.examined += 1
+                newer = {c.digest for c in changes if not c.no and (c.t >= change.sent or not c.yes)}
+                here = (look for look in told if (look.rec >> REC_BITS, look.conn) == (socket.journal, socket.conn))
+                if not any(change.sent <= look.t <= due and look.digest in newer for look in here):
+                    late_ms = int(within_s * 1000)
+                    self.wrong("untold", socket.rec, change.rec, client=accounts.client(socket.user), late=late_ms)
+        self.facts = {"news": self.examined - before}
+
+    def _never_had(self, accounts: Accounts) -> None:
+        """Find pushed profiles that the account never had. One unexplained value may be its first."""
+        for (user, state), looks in sorted(accounts.looks.items()):
+            if state != State.PROFILE:
+                continue
+            known = {change.digest for change in accounts.changes.get((user, state), []) if not change.no}
+            known |= {look.digest for look in looks if not look.conn}
+            pushed = sorted((look for look in looks if look.conn), key=lambda look: (look.t, look.rec))
+            strange = [look for look in pushed if look.digest not in known]
+            for look in strange:
+                if look.digest != strange[0].digest:
+                    self.examined += 1
+                    self.wrong("never-had", look.rec, client=look.client)
+
+    def _agree(self, accounts: Accounts, user: int, due: int) -> None:
+        """The last look at both databases."""
+        for state in CONCERNED:
+            looks = accounts.looks.get((user, state), [])
+            pair = [_last(looks, place) for place in (Place.AUTH_DATABASE, Place.MAIN_DATABASE)]
+            if pair[0] is None or pair[1] is None:
+                continue
+            auth, main = pair[0], pair[1]
+            if state == State.PROFILE and not (auth.value or main.value):
+                continue
+            same = (min(auth.value, 2), auth.digest) == (min(main.value, 2), main.digest)
+            if min(auth.asked, main.asked) <= due and not same:
+                continue
+            self.examined += 1
+            if not same:
+                self.wrong(_difference(auth, main), auth.rec, main.rec, client=accounts.client(user), state=state)
+
+
+def _last(looks: list[Look], place: Place) -> Look | None:
+    here = [look for look in looks if look.place == place]
+    return max(here, key=lambda look: (look.asked, look.rec), default=None)
+
+
+def _difference(auth: Look, main: Look) -> str:
+    if auth.state == State.PROFILE and not main.value:
+        return "missing"
+    if auth.state == State.PROFILE and not auth.value:
+        return "orphan"
+    return "differs"
+
+
+def _load_ended(world: World) -> int:
+    """When the last journal stopped its users: nobody signs up afterwards. 0: it is still on."""
+    rows, _ = world.kept.of(Kind.PHASE)
+    drained = rows["t"][rows["counter"] == int(Phase.DRAIN)]
+    return int(drained.max()) if len(drained) else 0
+
+
+class UniqueAccount(Together):
+    """Everybody has one account, though their devices log in for the first time at once.
+
+    Examined: users who logged in more than once, and whose accounts somebody counted or named."""
+
+    def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        accounts = _accounts(world)
+        named = _named(world)
+        raced = 0
+        for user, logins in sorted(accounts.logins.items()):
+            counted = _last(accounts.looks.get((user, State.PROFILE), []), Place.AUTH_DATABASE)
+            several = counted is not None and counted.value > 1
+            ids = named.get(user, {})
+            if len(logins) > 1 and (counted is not None or sum(len(recs) for recs in ids.values()) > 1):
+                self.examined += 1
+                raced += _raced(logins)
+            if several and counted is not None:
+                self.wrong("accounts", counted.rec, client=accounts.client(user), rows=counted.value)
+            elif len(ids) > 1 and not (UNEXPLAINED in ids and unrecorded(end)):
+                self.wrong("names", *(recs[0] for recs in ids.values()), client=accounts.client(user))
+        self.facts = {"raced": raced}
+
+
+def _named(world: World) -> dict[int, dict[int, list[int]]]:
+    """By user: whom auth named at their logins, each with the records that say so. Devices of a user are one."""
+    user_of = world.roster.user_of
+    found: dict[int, dict[int, list[int]]] = {}
+    for row, rec in rows_of(world.kept, Kind.IDENTITY):
+        if row["counter"] == Place.AUTH and row["client"] < len(user_of) and row["aux"] != NONE:
+            stated = row["aux"]
+            user = int(user_of[row["client"]])
+            whose = int(user_of[stated]) if 0 <= stated < len(user_of) else UNEXPLAINED
+            if whose in (user, UNEXPLAINED):  # taken for somebody else of the run: I15's
+                found.setdefault(user, {}).setdefault(whose, []).append(rec)
+    return found
+
+
+def _raced(logins: list[dict[str, int]]) -> bool:
+    """Two were under way at once."""
+    spans = sorted((row["t"] - max(row["aux"], 0) * 1000, row["t"]) for row in logins)
+    return any(later[0] < earlier[1] for earlier, later in pairwise(spans))
+
+
+SYNC = Described(
+    id="I41",
+    name="sync",
+    title="Did both databases end up with the same accounts, and did changes arrive within the bound?",
+    fold=Sync,
+    when=lambda contract: contract.sync_bound_s is not None,
+)
+UNIQUE_ACCOUNT = Described(
+    id="I42",
+    name="unique-account",
+    title="Has everybody one account, although their first logins raced?",
+    fold=UniqueAccount,
+)

@@ -1,0 +1,195 @@
+"""I27 presence: who is shown as online has a connection, who is shown as offline has none."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import pairwise
+from typing import NamedTuple, TypeAlias
+
+from earwitness.checks.accounts.credentials import NEVER, SECOND, Together, rows_of
+from earwitness.checks.devices.states import members_gone
+from earwitness.checks.engine.fold import Described, End
+from earwitness.checks.engine.tables import REC_BITS
+from earwitness.checks.engine.world import World
+from earwitness.checks.history.record import FaultKind, Flag, Kind, Phase, Place
+from earwitness.checks.tester.health import longest_lag_ns
+
+NOTICED_SOONER = 4
+"""A device writes down its own coming or going this part of the bound later than others are told, at most."""
+ENDS_LEASES = (FaultKind.KILL, FaultKind.RESTART, FaultKind.CRASH, FaultKind.REPLACE)
+"""What happens to a backend that the platform must cope with within the bound; other faults give it time."""
+
+Connection: TypeAlias = tuple[int, int]
+"""Journal, and number there."""
+
+
+class Times(NamedTuple):
+    """From a moment to before another; the records at which it began and ended, 0: none."""
+
+    begin: int
+    end: int
+    begun: int
+    ended: int
+
+
+class Shown(NamedTuple):
+    """One status, as long as it was shown."""
+
+    watcher: int
+    about: int
+    user: int
+    conv: int
+    online: bool
+    begin: int
+    end: int
+    again: bool
+    rec: int
+
+
+class Presence(Together):
+    """What is shown is wrong if it was untrue during the whole bound before, and a quarter of it after: a connection
+    may be noticed by others before the device has written it down, and its end by the bound later. The longest loop
+    lag of the load comes on top of both.
+
+    A status holds until the next one about the same person on the same connection in the same conversation, or until
+    the watcher's connection or run has ended. The same status twice in a row is wrong too; it is all that is judged
+    where a part of the record is missing, because connections and faults may be missing with it."""
+
+    def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        if self.contract.presence_s is None:
+            return
+        if end is None:
+            self.doubts.append("who had a connection is known at the end")
+            return
+        if end.partial:
+            self.doubts.append("a part of the record is missing, and with it connections of some people, or faults")
+        promised_ns = int(self.contract.presence_s * SECOND)
+        tolerance_ns = bound_ns + longest_lag_ns(end)
+        late_ns, early_ns = promised_ns + tolerance_ns, promised_ns // NOTICED_SOONER + tolerance_ns
+        spans = _connected(world, end)
+        unsure = {user for user, times in spans.items() if times is None}
+        excused = _excused(world, late_ns)
+        for shown in _shown(world):
+            if not shown.again and (end.partial or shown.user in unsure):
+                continue
+            if _all_excused(shown, excused) and not shown.again:
+                continue
+            self.examined += 1
+            if shown.again:
+                facts = {"conv": shown.conv, "stated": shown.about, "online": int(shown.online)}
+                self.wrong("repeated", shown.rec, client=shown.watcher, **facts)
+            if end.partial:
+                continue
+            live = spans.get(shown.user) or []
+            self._judge(shown, _between(live) if shown.online else live, late_ns, early_ns, excused)
+
+    def _judge(
+        self, shown: Shown, untrue: list[Times], late_ns: int, early_ns: int, excused: list[tuple[int, int]]
+    ) -> None:
+        for times in untrue:
+            first = max(shown.begin, times.begin + late_ns)
+            last = min(shown.end, times.end - early_ns) - 1
+            for since, until in excused:
+                if since <= first <= until:
+                    first = until + 1
+            if first <= last:
+                what = "flap" if not shown.online else "ghost" if times.begun else "never"
+                late_ms = (first - times.begin) // 1_000_000 if times.begun else 0
+                proof = [rec for rec in (times.begun, shown.rec) if rec]
+                self.wrong(what, *proof, client=shown.watcher, stated=shown.about, late=late_ms, conv=shown.conv)
+                return
+
+
+def _connected(world: World, end: End) -> dict[int, list[Times] | None]:
+    """By user when they had a connection, without overlaps; None: the end of one, or a last one, may be missing."""
+    user_of, torn = world.roster.user_of, end.incomplete()
+    ends = {(rec >> REC_BITS, row["conn"]): (row["t"], rec) for row, rec in rows_of(world.kept, Kind.DISCONNECT)}
+    found: defaultdict[int, list[Times]] = defaultdict(list)
+    unsure: set[int] = set()
+    for row, rec in rows_of(world.kept, Kind.CONNECT):
+        if row["client"] < len(user_of):
+            user, journal = int(user_of[row["client"]]), rec >> REC_BITS
+            gone, ended = ends.get((journal, row["conn"]), (NEVER, 0))
+            if journal in torn:
+                unsure.add(user)
+            found[user].append(Times(row["t"] - row["size"] * 1000, gone, rec, ended))
+    return {user: None if user in unsure else _merged(times) for user, times in found.items()}
+
+
+def _merged(times: list[Times]) -> list[Times]:
+    merged: list[Times] = []
+    for one in sorted(times):
+        if merged and one.begin <= merged[-1].end:
+            last = max(merged[-1], one, key=lambda times: (times.end, times.ended))
+            merged[-1] = merged[-1]._replace(end=last.end, ended=last.ended)
+        else:
+            merged.append(one)
+    return merged
+
+
+def _between(live: list[Times]) -> list[Times]:
+    """When there was no connection."""
+    edges = [Times(0, -NEVER, 0, 0), *live, Times(NEVER, 0, 0, 0)]
+    return [Times(one.end, other.begin, one.ended, other.begun) for one, other in pairwise(edges)]
+
+
+def _excused(world: World, late_ns: int) -> list[tuple[int, int]]:
+    """From when to when faults, and the bound after them, excuse what is shown."""
+    on: dict[tuple[int, int], int] = {}
+    spans = []
+    for row, rec in sorted(rows_of(world.kept, Kind.FAULT), key=lambda told: (told[0]["t"], told[1])):
+        if row["attempt"] == Place.BACKEND and row["counter"] in ENDS_LEASES:
+            continue
+        fault = rec >> REC_BITS, row["author"]
+        if row["flags"] & Flag.OWN:
+            on.setdefault(fault, row["t"])
+        else:
+            spans.append((on.pop(fault, row["t"]), row["t"] + late_ns))
+    return sorted([*spans, *((begin, NEVER) for begin in on.values())])
+
+
+def _all_excused(shown: Shown, excused: list[tuple[int, int]]) -> bool:
+    """There was no moment at which it could have been wrong."""
+    first = shown.begin
+    for since, until in excused:
+        if since <= first:
+            first = max(first, until + 1)
+    return first >= shown.end
+
+
+def _shown(world: World) -> list[Shown]:
+    """Every status about somebody of the roster who, like the watcher, was in the conversation throughout."""
+    moved = members_gone(world)
+    ends: dict[Connection, int] = {
+        (rec >> REC_BITS, row["conn"]): row["t"] for row, rec in rows_of(world.kept, Kind.DISCONNECT)
+    }
+    phases = [(row, rec) for row, rec in rows_of(world.kept, Kind.PHASE) if row["counter"] == Phase.DRAINED]
+    drained = {rec >> REC_BITS: row["t"] for row, rec in phases}
+    told: defaultdict[tuple[int, ...], list[tuple[dict[str, int], int]]] = defaultdict(list)
+    for row, rec in rows_of(world.kept, Kind.PRESENCE):
+        user, conv = _user(world, row["author"]), row["conv"]
+        if user >= 0 and not {(user, conv), (_user(world, row["client"]), conv)} & moved:
+            told[rec >> REC_BITS, row["conn"], row["client"], user, conv].append((row, rec))
+    found = []
+    for (journal, conn, _, user, conv), rows in told.items():
+        until = min(ends.get((journal, conn), NEVER), drained.get(journal, NEVER))
+        times = [row["t"] for row, _ in rows]
+        for at, (row, rec) in enumerate(rows):
+            end = times[at + 1] if at + 1 < len(rows) else until if until < NEVER else row["t"]
+            again = at > 0 and bool(rows[at - 1][0]["counter"]) == bool(row["counter"])
+            who = (row["client"], row["author"], user, conv, bool(row["counter"]))
+            found.append(Shown(*who, row["t"], max(end, row["t"] + 1), again, rec))
+    return found
+
+
+def _user(world: World, client: int) -> int:
+    return int(world.roster.user_of[client]) if client < len(world.roster.user_of) else -1
+
+
+PRESENCE = Described(
+    id="I27",
+    name="presence",
+    title="Was nobody shown as online who was gone, or as offline who was there?",
+    fold=Presence,
+    when=lambda contract: contract.presence_s is not None,
+)

@@ -1,0 +1,46 @@
+"""Membership, permissions and names of conversations as shared state, for I22: when the bound has passed, nobody is
+shown what was replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from earwitness.checks.devices.states import Change, Key, Look, Patience, Shared, still_possible, unrecorded
+from earwitness.checks.engine.fold import End
+from earwitness.checks.engine.world import World
+from earwitness.checks.history.record import NONE, State
+
+STANDING = (State.MEMBERSHIP, State.PERMISSIONS, State.TITLE)
+T = TypeVar("T", Change, Look)
+
+
+def old_standings(world: World, wait_ns: int, bound_ns: int, end: End | None) -> Iterator[tuple[Look, Change | None]]:
+    """Every look at a membership, permissions or a name that had been changed long enough before, with the change that
+    had replaced what it shows (None: it shows what it may).
+
+    A look that was asked for is compared with the moment of asking, a pushed one with the moment in which it came.
+    Nothing is judged where a change may be missing from the record: it may have restored what is shown."""
+    if unrecorded(end):
+        return
+    shared = world.kept.once("standing", lambda: Shared(world, STANDING, _key))
+    patience = Patience(world, wait_ns)
+    for key, looks in sorted(shared.looks.items()):
+        changes = [_by_content(change) for change in shared.changes.get(key, [])]
+        for look in map(_by_content, looks):
+            asked = look.t if look.asked == NONE else look.asked
+            due = [change for change in changes if change.yes and patience.due(change.t) < asked]
+            if not due:
+                continue
+            newest = max(due, key=lambda change: (change.sent, change.rec))
+            yield look, None if look.digest in still_possible(changes, due, look.t, bound_ns) else newest
+
+
+def _key(row: dict[str, int], user: int) -> Key:
+    """Somebody's standing in a conversation, or everywhere; or what a conversation is called."""
+    return row["proc"], user, row["conv"]
+
+
+def _by_content(one: T) -> T:
+    """What is stated as a number (a membership: 1 or 0) gets a digest, by which contents are compared."""
+    return one if one.digest else one._replace(digest=one.value - NONE)

@@ -1,0 +1,145 @@
+"""State that is shared: what was changed and what was seen, and how long a change may take to arrive."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple, TypeAlias
+
+from earwitness.checks.accounts.credentials import NEVER, rows_of
+from earwitness.checks.engine.fold import End
+from earwitness.checks.engine.tables import REC_BITS
+from earwitness.checks.engine.world import World
+from earwitness.checks.history.record import Flag, Kind, State
+
+Key: TypeAlias = tuple[int, ...]
+
+
+class Change(NamedTuple):
+    """A WRITE. `yes`: accepted; `no`: refused without effect; neither: nobody knows. `base`: the version that an edit
+    was of and no other; 0: of any."""
+
+    user: int
+    client: int
+    state: int
+    digest: int
+    value: int
+    base: int
+    sent: int
+    t: int
+    yes: bool
+    no: bool
+    rec: int
+
+
+class Look(NamedTuple):
+    """A SEEN. asked NONE: it was pushed. `value`: rows (PROFILE), 1 or 0 (ACTIVE), a number (READ_MARK), a version
+    (EDIT)."""
+
+    user: int
+    client: int
+    conn: int
+    state: int
+    place: int
+    digest: int
+    value: int
+    conv: int
+    asked: int
+    t: int
+    rec: int
+
+
+class Shared:
+    """The changes and the looks of some kinds of shared state, grouped by `key_of(row, user)`.
+
+    State of users that the roster does not know is left out. The name of a conversation has no user: -1."""
+
+    def __init__(self, world: World, states: Collection[int], key_of: Callable[[dict[str, int], int], Key]) -> None:
+        self.user_of = [int(user) for user in world.roster.user_of]
+        self.changes: defaultdict[Key, list[Change]] = defaultdict(list)
+        self.looks: defaultdict[Key, list[Look]] = defaultdict(list)
+        for row, rec in rows_of(world.kept, Kind.WRITE):
+            if row["proc"] in states and (user := self._owner(row)) is not None:
+                self.changes[key_of(row, user)].append(_change(row, user, rec))
+        for row, rec in rows_of(world.kept, Kind.SEEN):
+            if row["proc"] in states and (user := self._owner(row)) is not None:
+                self.looks[key_of(row, user)].append(_look(row, user, rec))
+
+    def user(self, client: int) -> int:
+        """-1: nobody of the roster."""
+        return self.user_of[client] if client < len(self.user_of) else -1
+
+    def _owner(self, row: dict[str, int]) -> int | None:
+        """Return the user whose state a row is about, -1 for the name of a conversation. None: the roster does not know
+        that user."""
+        if row["proc"] == State.TITLE:
+            return -1
+        user = self.user(row["author"])
+        return None if user < 0 else user
+
+    def client(self, user: int) -> int:
+        """The first device of a user."""
+        return self.user_of.index(user)
+
+
+def _change(row: dict[str, int], user: int, rec: int) -> Change:
+    yes, no = bool(row["flags"] & Flag.ACCEPTED), bool(row["flags"] & Flag.REFUSED)
+    what = row["client"], row["proc"], row["digest"], row["aux"], row["conn"]
+    return Change(user, *what, row["seq"], row["t"], yes, no, rec)
+
+
+def _look(row: dict[str, int], user: int, rec: int) -> Look:
+    what = (row["proc"], row["attempt"], row["digest"], row["aux"], row["conv"])
+    return Look(user, row["client"], row["conn"], *what, row["seq"], row["t"], rec)
+
+
+def still_possible(changes: Iterable[Change], due: Collection[Change], until: int, bound_ns: int = 0) -> set[int]:
+    """Digests that may be shown until then: what was not refused, and not replaced by a change that is `due`. A change
+    whose outcome nobody knows may show or not, at any time. bound_ns: how much times of two journals may differ."""
+    possible = set()
+    for change in changes:
+        replaced = change.yes and any(later.sent > change.t + bound_ns for later in due)
+        if not change.no and not replaced and change.sent < until + bound_ns:
+            possible.add(change.digest)
+    return possible
+
+
+def unrecorded(end: End | None) -> bool:
+    """Changes may have been made that are not on record, because they are written down when they are answered: the run
+    goes on, or a process has died."""
+    return end is None or bool(end.missing or end.incomplete())
+
+
+def members_gone(world: World) -> set[tuple[int, int]]:
+    """(user, conversation) where a membership ended."""
+    user_of = world.roster.user_of
+    return {
+        (int(user_of[row["client"]]), row["conv"])
+        for kind in (Kind.LEAVE, Kind.KICK)
+        for row, _ in rows_of(world.kept, kind)
+        if row["client"] < len(user_of)
+    }
+
+
+class Patience:
+    """By when a change must have arrived: `bound_ns` after it, or after the last fault that was on meanwhile."""
+
+    def __init__(self, world: World, bound_ns: int) -> None:
+        self._bound_ns = bound_ns
+        self._faults: list[tuple[int, int]] = []
+        on: dict[tuple[int, int], int] = {}
+        for row, rec in sorted(rows_of(world.kept, Kind.FAULT), key=lambda told: (told[0]["t"], told[1])):
+            fault = rec >> REC_BITS, row["author"]  # names are numbered by each journal
+            if row["flags"] & Flag.OWN:
+                on.setdefault(fault, row["t"])
+            else:
+                self._faults.append((on.pop(fault, row["t"]), row["t"]))
+        self._faults = sorted([*self._faults, *((begin, NEVER) for begin in on.values())])
+
+    def due(self, t: int) -> int:
+        """NEVER: a fault that hindered it is still on."""
+        due = t + self._bound_ns
+        for begin, end in self._faults:
+            if begin <= due and end >= t:
+                due = max(due, NEVER if end == NEVER else end + self._bound_ns)
+        return due

@@ -1,0 +1,213 @@
+"""Who had to hear what: when each subscription was held without a break, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from earwitness.checks.engine.compiled import kernel
+from earwitness.checks.engine.fold import End, JournalInfo
+from earwitness.checks.engine.tables import REC_BITS, Array, Int
+from earwitness.checks.engine.world import View, grown
+from earwitness.checks.history.record import Flag, Kind, Phase
+
+K_JOIN = int(Kind.JOIN)
+K_LEAVE = int(Kind.LEAVE)
+K_DISCONNECT = int(Kind.DISCONNECT)
+K_PHASE = int(Kind.PHASE)
+CONTINUED = int(Flag.CONTINUED)
+OWN = int(Flag.OWN)
+TIMEOUT = int(Flag.TIMEOUT)
+DRAIN = int(Phase.DRAIN)
+DRAINED = int(Phase.DRAINED)
+NEVER = np.iinfo(np.int64).max
+
+PERIOD = np.dtype([("joined_t", "<i8"), ("joined_rec", "<i8"), ("left_t", "<i8"), ("state", "u1"), ("continued", "u1")])
+"""Of one slot. state: 0 never joined, 1 joined, 2 left."""
+
+CONN_END = np.dtype([("t", "<i8"), ("how", "u1")])
+"""Of one connection. how: 0 not closed, 1 by the platform, 2 by the tester."""
+
+DUTY = np.dtype(
+    [("start", "<i8"), ("end", "<i8"), ("join_rec", "<i8"), ("cut", "<i8"), ("held", "u1"), ("doubt", "u1")]
+)
+"""Of one subscription: messages sent after `start` and before `end` had to be heard. cut: when our own deadline ended
+the run while messages still arrived, NEVER: it did not."""
+
+
+@kernel
+def keep_times(
+    records: Array, journal: Int, slots: Array, conns: Array, periods: Array, ends: Array, phases: Array
+) -> None:
+    """phases: times of DRAIN and DRAINED in this journal, and of a DRAINED that cut off what still arrived."""
+    for i in range(len(records)):
+        r = records[i]
+        kind = r["kind"]
+        if kind == K_JOIN and slots[i] >= 0:
+            p = periods[slots[i]]
+            continued = r["flags"] & CONTINUED != 0
+            if p["state"] == 1 and continued:
+                continue
+            p["continued"] = 1 if continued and p["state"] == 0 else 0
+            p["joined_t"] = r["t"]
+            p["joined_rec"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+            p["state"] = 1
+        elif kind == K_LEAVE and slots[i] >= 0:
+            periods[slots[i]]["state"] = 2
+            periods[slots[i]]["left_t"] = r["t"]
+        elif kind == K_DISCONNECT and conns[i] >= 0:
+            ends[conns[i]]["t"] = r["t"]
+            ends[conns[i]]["how"] = 2 if r["flags"] & OWN else 1
+        elif kind == K_PHASE:
+            if r["counter"] == DRAIN:
+                phases[0] = min(phases[0], r["t"])
+            elif r["counter"] == DRAINED:
+                phases[1] = min(phases[1], r["t"])
+                if r["flags"] & TIMEOUT:
+                    phases[2] = min(phases[2], r["t"])
+
+
+@kernel
+def chain(
+    order: Array, slots: Array, conns: Array, periods: Array, ends: Array, phases: Array, resume: bool, duties: Array
+) -> None:
+    """Walk the joined slots of each subscription in time; `order` sorts them by subscription and time of joining.
+
+    phases: by journal, times as in `keep_times`, NEVER if they are not on record. The last period that was held
+    until the end is the duty."""
+    sub_before = -1
+    start = 0
+    unbroken = False
+    for slot in order:
+        p = periods[slot]
+        conn = slots[slot]["conn"]
+        sub = slots[slot]["sub"]
+        e = ends[conn]
+        if not (sub == sub_before and unbroken and p["continued"] and resume):
+            start = p["joined_t"]
+        sub_before = sub
+        unbroken = p["state"] == 1 and e["how"] != 0
+        drain = phases[conns[conn]["journal"], 0]
+        drained = phases[conns[conn]["journal"], 1]
+        until = NEVER
+        held = True
+        if p["state"] == 2:
+            until = p["left_t"]
+            held = until >= drained
+        elif e["how"] != 0:
+            until = e["t"]
+            held = until >= drained or (e["how"] == 2 and until >= drain)
+        if held:
+            d = duties[sub]
+            d["start"] = start
+            d["end"] = until
+            d["join_rec"] = p["joined_rec"]
+            d["held"] = 1
+            d["doubt"] = 1 if drained == NEVER else 0
+            d["cut"] = phases[conns[conn]["journal"], 2]
+
+
+class Duties:
+    """Times kept while stepping, and the duties that follow from them."""
+
+    def __init__(self) -> None:
+        self.periods: Array = np.zeros(1024, PERIOD)
+        self.ends: Array = np.zeros(1024, CONN_END)
+        self._phases: dict[int, Array] = {}
+
+    def step(self, view: View) -> None:
+        """Keep the times of a chunk."""
+        self.periods = grown(self.periods, view.world.slots)
+        self.ends = grown(self.ends, len(view.world.tables.conns))
+        columns = view.slot, view.conn, self.periods, self.ends
+        keep_times(view.records, view.journal, *columns, self.phases_of(view.journal))
+
+    def open_until(self, end: End) -> Array:
+        """Return by slot (begin, end) of the time it was held: joined, on an open connection, as a member.
+
+        (0, 0) where that is not known: never joined, a journal that lacks its end, a connection without one."""
+        world = end.world
+        w, count = world.tables, world.slots
+        periods = self._ended_by_kicks(end)
+        conns = w.slots["conn"][:count]
+        ends = self.ends[conns]
+        drained = self._all_phases(end)[w.conns["journal"][conns], 1]
+        until = np.where(ends["how"] != 0, np.minimum(ends["t"], drained), drained)
+        until = np.where(periods["state"] == 2, np.minimum(until, periods["left_t"]), until)
+        times = np.stack([periods["joined_t"], until], axis=1)
+        torn = np.isin(w.conns["journal"][conns], list(end.incomplete()))
+        times[(periods["joined_rec"] == 0) | torn | (until == NEVER)] = 0
+        return times
+
+    def _ended_by_kicks(self, end: End) -> Array:
+        """Return the periods. One in which the user lost the membership ends there, also if no device was told."""
+        world = end.world
+        w = world.tables
+        periods = self.periods[: world.slots].copy()
+        kicks, _ = world.kept.of(Kind.KICK)
+        for kick in kicks:
+            if kick["client"] >= len(w.user_of):
+                continue
+            user = w.user_of[int(kick["client"])]
+            subs = np.flatnonzero((w.sub_conv == int(kick["conv"])) & (w.user_of[w.sub_client] == user))
+            held = np.isin(w.slots["sub"][: world.slots], subs) & (periods["state"] > 0)
+            cut = held & (periods["joined_t"] < kick["t"]) & ((periods["state"] == 1) | (periods["left_t"] > kick["t"]))
+            periods["state"][cut] = 2
+            periods["left_t"][cut] = kick["t"]
+        result: Array = periods
+        return result
+
+    def phases_of(self, journal: int) -> Array:
+        if journal not in self._phases:
+            self._phases[journal] = np.full(3, NEVER, np.int64)
+        return self._phases[journal]
+
+    def of(self, end: End, resume: bool, clock_bound_ns: int) -> Array:
+        """DUTY by subscription. A complete journal without phases of its own takes the earliest of the others."""
+        world = end.world
+        w, count = world.tables, world.slots
+        duties = np.zeros(world.members, DUTY)
+        periods = self._ended_by_kicks(end)
+        joined = np.flatnonzero(periods["state"][:count] > 0)
+        order = joined[np.lexsort((periods["joined_t"][joined], w.slots["sub"][joined]))]
+        chain(order, w.slots, w.conns, periods, self.ends, self._all_phases(end), resume, duties)
+        duties["start"] += clock_bound_ns
+        return duties
+
+    def drained_after_s(self, end: End) -> float:
+        """Return how long the drain took that was cut short."""
+        phases = self._all_phases(end)
+        cut = phases[phases[:, 2] < NEVER]
+        return float((cut[:, 2] - cut[:, 0]).max()) / 1e9 if len(cut) else 0.0
+
+    def lasting(self, end: End) -> Array:
+        """bool by connection: it lasted until its journal's run was drained, or the tester closed it while draining."""
+        conns = end.world.tables.conns[: len(self.ends)]
+        phases = self._all_phases(end)[conns["journal"]]
+        ends = self.ends[: len(conns)]
+        late = (ends["t"] >= phases[:, 1]) | ((ends["how"] == 2) & (ends["t"] >= phases[:, 0]))
+        result: Array = (phases[:, 1] < NEVER) & ((ends["how"] == 0) | late)
+        return result
+
+    def _all_phases(self, end: End) -> Array:
+        number = max([len(end.journals), *(journal + 1 for journal in self._phases), 1])
+        phases = np.full((number, 3), NEVER, np.int64)
+        for journal, times in self._phases.items():
+            phases[journal] = times
+        left = [number for number, journal in enumerate(end.journals) if _left(journal)]
+        phases[left] = NEVER
+        earliest = phases.min(axis=0)
+        for journal in range(number):
+            complete = journal < len(end.journals) and end.journals[journal].complete and journal not in left
+            for which in range(2):  # that a deadline cut it off is said by a journal about itself
+                if phases[journal, which] == NEVER and complete:
+                    phases[journal, which] = earliest[which]
+        result: Array = phases
+        return result
+
+
+def _left(journal: JournalInfo) -> bool:
+    """A load process that ended before the run did: it closed connections on which messages were still to come."""
+    load = (journal.footer or {}).get("load")
+    return isinstance(load, Mapping) and load.get("left_s") is not None

@@ -1,0 +1,221 @@
+"""What a check is: a fold over chunks of records.
+
+fold = check.start(roster, contract)
+fold.step(view)            # any number of times; chunks of different journals in any interleaving
+fold.peek(world)           # the verdict so far: violations already certain, absences still pending
+fold.finish(end)           # the verdict
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.tables import Array
+from earwitness.checks.engine.world import View, World, unpack
+from earwitness.checks.history.record import Flag, Kind
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict, conclude
+
+FINDINGS = 8
+"""How many findings a verdict keeps."""
+
+WHAT, REC, REC2, CLIENT, MID, MID2, CONV, X, Y = range(9)
+"""Columns of a row that a compiled loop writes for each violation; `REC` is the record that shows it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalInfo:
+    """What is known of a journal besides its records. `footer` None: it was never closed. `gaps`: records that are
+    missing or damaged; `damage` says in words where. `unsealed`: records that no checksum covers."""
+
+    name: str
+    records: int
+    footer: Mapping[str, Any] | None
+    torn: bool
+    meta: Mapping[str, Any]
+    gaps: int = 0
+    damage: Sequence[str] = ()
+    unsealed: int = 0
+
+    @property
+    def complete(self) -> bool:
+        return not self.torn and not self.gaps
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What a check may know when no more records come."""
+
+    world: World
+    journals: Sequence[JournalInfo]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def incomplete(self) -> set[int]:
+        """Numbers of the journals whose end is missing."""
+        return {number for number, journal in enumerate(self.journals) if not journal.complete}
+
+    @property
+    def missing(self) -> int:
+        """How many journals were expected and never came (`facts["journals_expected"]`: a number or names)."""
+        expected = self.facts.get("journals_expected", 0)
+        number = expected if isinstance(expected, int) else len(expected)
+        return max(0, number - len(self.journals))
+
+    @property
+    def partial(self) -> bool:
+        """A part of the record is missing: a whole journal, or the end of one."""
+        return bool(self.missing or self.incomplete())
+
+    @property
+    def lacks_faults(self) -> bool:
+        """Faults may have been on that are not on record, and would excuse what looks wrong without them."""
+        if not self.partial:
+            return False
+        planned = self.facts.get("planned_faults")
+        if planned is None:
+            return True
+        faults, _ = self.world.kept.of(Kind.FAULT)
+        on = int(((faults["flags"] & int(Flag.OWN)) > 0).sum())
+        return on < (planned if isinstance(planned, int) else len(planned))
+
+    def clock_bound_ns(self) -> int | None:
+        """By how much times of different journals may differ: 0 on one host, None if nobody knows."""
+        hosts = {host_of(journal) for journal in self.journals}
+        if len(hosts - {None}) <= 1:
+            return 0
+        offsets = [journal.meta.get("clock_offset_ms") for journal in self.journals]
+        if not offsets or any(not isinstance(offset, int | float) for offset in offsets):
+            return None
+        return int(2e6 * max(abs(float(offset)) for offset in offsets if offset is not None))
+
+
+def host_of(journal: JournalInfo) -> str | None:
+    """Whose monotonic clock stamped it: the boot id where stated, else the host's name."""
+    value = journal.meta.get("boot_id") or journal.meta.get("host")
+    return None if value is None else str(value)
+
+
+class Fold(Protocol):
+    """The state of one check."""
+
+    def step(self, view: View) -> None: ...
+
+    def peek(self, world: World) -> Verdict: ...
+
+    def finish(self, end: End) -> Verdict: ...
+
+
+class Check(Protocol):
+    """`title` is the question in plain words; `promised` says whether the contract makes a violation a FAIL."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    def promised(self, contract: Contract) -> bool: ...
+
+    def start(self, roster: Roster, contract: Contract) -> Fold: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """A check from its parts; `fold` is the class of its state."""
+
+    id: str
+    name: str
+    title: str
+    fold: Callable[[Described, Roster, Contract], Fold]
+    when: Callable[[Contract], bool] = lambda contract: True
+
+    def promised(self, contract: Contract) -> bool:
+        return self.when(contract)
+
+    def start(self, roster: Roster, contract: Contract) -> Fold:
+        return self.fold(self, roster, contract)
+
+
+class Suspects:
+    """Counts violations and keeps the rows of the first few by record reference."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.rows: list[tuple[int, ...]] = []
+
+    def take(self, out: Array, n: int, count: int | None = None) -> None:
+        """The first `n` rows of `out`, which are `count` violations (as many as rows if not given)."""
+        self.total += n if count is None else count
+        if n == 0:
+            return
+        order = out[:n, REC].argsort(kind="stable")[:FINDINGS]
+        self.rows += [tuple(int(value) for value in out[k]) for k in order]
+        self.rows.sort(key=lambda row: row[REC])
+        del self.rows[FINDINGS:]
+
+    def merged(self, *others: Suspects) -> Suspects:
+        both = Suspects()
+        for one in (self, *others):
+            both.total += one.total
+            both.rows += one.rows
+        both.rows.sort(key=lambda row: row[REC])
+        del both.rows[FINDINGS:]
+        return both
+
+
+class Folding:
+    """Base of the folds here: concludes with the check's name and the contract's promise."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        self.check, self.roster, self.contract = check, roster, contract
+        self.suspects = Suspects()
+        self.examined = 0
+
+    def conclude(
+        self,
+        findings: Iterable[Finding] = (),
+        *,
+        unknown: str = "",
+        examined: int | None = None,
+        violations: int | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Verdict:
+        return conclude(
+            self.check.id,
+            self.check.name,
+            examined=self.examined if examined is None else examined,
+            violations=self.suspects.total if violations is None else violations,
+            findings=findings,
+            promised=self.check.promised(self.contract),
+            unknown=unknown,
+            facts=facts,
+        )
+
+
+LACKS_FAULTS = "a part of the record is missing, and with it perhaps the faults that explain {}"
+PENDING = "absences are decided at the end"
+
+
+def finding(world: World, what: str, row: Sequence[int], *records: int, **facts: int) -> Finding:
+    """A finding from a row: `records` are references in telling order (0 and repetitions are left out)."""
+    known: dict[str, int] = {}
+    if row[CLIENT] >= 0:
+        known["client"] = row[CLIENT]
+    if row[CONV] >= 0:
+        known["conv"] = row[CONV]
+    for mid, prefix in ((row[MID], ""), (row[MID2], "other_")):
+        if mid >= 0:
+            known[f"{prefix}author"], known[f"{prefix}counter"] = world.name_of(mid)
+    told = tuple(unpack(rec) for rec in dict.fromkeys(records) if rec)
+    return Finding(what=what, records=told, facts={**known, **facts})
+
+
+def invoked(world: World, mid: int) -> int:
+    """The record of a message's first sending, 0 if there is none."""
+    return int(world.tables.messages[mid]["invoke_rec"]) if mid >= 0 else 0

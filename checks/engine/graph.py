@@ -1,0 +1,121 @@
+"""Is there one order that fits all? Edges "delivered directly before" must have no cycle (Kahn's algorithm)."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from earwitness.checks.engine.compiled import kernel
+from earwitness.checks.engine.tables import Array
+
+
+@kernel
+def trim(source: Array, target: Array, starts: Array, alive: Array, degree: Array, queue: Array) -> None:
+    """Remove what nothing leads to, again and again. Edges are sorted by `source`; starts: first edge of each node,
+    + 1; degree: edges into each node from living nodes."""
+    head = 0
+    tail = 0
+    for node in range(len(alive)):
+        if alive[node] and degree[node] == 0:
+            queue[tail] = node
+            tail += 1
+    while head < tail:
+        node = queue[head]
+        head += 1
+        alive[node] = False
+        for k in range(starts[node], starts[node + 1]):
+            following = target[k]
+            if alive[following]:
+                degree[following] -= 1
+                if degree[following] == 0:
+                    queue[tail] = following
+                    tail += 1
+
+
+@kernel
+def join(source: Array, target: Array, root: Array) -> None:
+    """Connected components by union-find; every root is the smallest node of its component's path so far."""
+    for k in range(len(source)):
+        a, b = source[k], target[k]
+        while root[a] != a:
+            root[a] = root[root[a]]
+            a = root[a]
+        while root[b] != b:
+            root[b] = root[root[b]]
+            b = root[b]
+        if a < b:
+            root[b] = a
+        else:
+            root[a] = b
+    for node in range(len(root)):
+        top = node
+        while root[top] != top:
+            top = root[top]
+        root[node] = top
+
+
+def _trimmed(source: Array, target: Array, alive: Array) -> None:
+    order = np.argsort(source, kind="stable")
+    source, target = source[order], target[order]
+    inside = alive[source] & alive[target]
+    degree = np.bincount(target[inside], minlength=len(alive))
+    starts = np.searchsorted(source, np.arange(len(alive) + 1))
+    trim(source, target, starts, alive, degree, np.empty(len(alive), np.int64))
+
+
+def cycles(edges: Array, nodes: int, keep: int = 8) -> tuple[list[Array], int]:
+    """(`keep` of the tangles, each as one short cycle of edges; how many tangles there are).
+
+    A tangle is a connected part of what remains when all that lies before or after every cycle is taken away."""
+    if not len(edges):
+        return [], 0
+    alive = np.zeros(nodes, bool)
+    alive[edges["before"]] = alive[edges["after"]] = True
+    _trimmed(edges["before"].astype(np.int64), edges["after"].astype(np.int64), alive)
+    if not alive.any():
+        return [], 0
+    _trimmed(edges["after"].astype(np.int64), edges["before"].astype(np.int64), alive)
+    core = edges[alive[edges["before"]] & alive[edges["after"]]]
+    root = np.arange(nodes)
+    join(core["before"].astype(np.int64), core["after"].astype(np.int64), root)
+    tangles = np.unique(root[core["before"]])
+    leading = root[core["before"]]
+    found = [_cycle_in(core[leading == tangle]) for tangle in tangles[:keep]]
+    return found, len(tangles)
+
+
+def _cycle_in(edges: Array) -> Array:
+    """A short cycle: the shortest one through one of the first edges that lie on a cycle."""
+    following: dict[int, list[int]] = {}
+    for k, node in enumerate(edges["before"].tolist()):
+        following.setdefault(node, []).append(k)
+    afters = edges["after"].tolist()
+    best: list[int] = []
+    for first in range(len(edges)):
+        path = _path(following, afters, afters[first], int(edges["before"][first]))
+        if path is not None and (not best or len(path) + 1 < len(best)):
+            best = [first, *path]
+        if best and (len(best) == 2 or first > 64):
+            break
+    result: Array = edges[best]
+    return result
+
+
+def _path(following: dict[int, list[int]], afters: list[int], start: int, goal: int) -> list[int] | None:
+    """Edges of a shortest path, by breadth-first search; None if there is none."""
+    came: dict[int, tuple[int, int]] = {}
+    queue = deque([start])
+    while queue:
+        node = queue.popleft()
+        if node == goal:
+            path: list[int] = []
+            while node != start:
+                node, edge = came[node]
+                path.append(edge)
+            return path[::-1]
+        for edge in following.get(node, ()):
+            if afters[edge] not in came and afters[edge] != start:
+                came[afters[edge]] = (node, edge)
+                queue.append(afters[edge])
+    return None

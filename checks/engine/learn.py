@@ -1,0 +1,109 @@
+"""What the shared pass notes of a message from each record about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from earwitness.checks.engine.compiled import helper
+from earwitness.checks.engine.tables import (
+    ACKED,
+    ATTEMPTS,
+    DELIVERED,
+    DIGESTED,
+    HEARD,
+    INVOKED,
+    NUMBERED,
+    REFUSED,
+    RENUMBERED,
+    RETRIED,
+    SENT_ON,
+    SIZED,
+    STORED,
+    UNANSWERED,
+    USED_EXTRA,
+    Int,
+    Tables,
+    attempt_bit,
+)
+from earwitness.checks.history.kinds import K_DELIVER, K_FAIL, K_INFO, K_INVOKE, K_OK, K_REPLAY, K_STORED
+
+
+@helper
+def learn(w: Tables, mid: Int, r: Any, rec: Int) -> None:
+    """Add to the message's entry what this record says of it."""
+    m = w.messages[mid]
+    kind = np.int64(r["kind"])
+    flags = np.int64(m["flags"])
+    first = r["attempt"] <= 1
+    if not first:
+        flags |= RETRIED
+    if kind == K_INVOKE:
+        if not flags & INVOKED or r["t"] < m["invoke_t"]:
+            m["invoke_t"] = r["t"]
+            m["invoke_rec"] = rec
+        if first:
+            m["proc"] = r["proc"]
+            flags |= SENT_ON
+        flags |= INVOKED
+        attempt = np.int64(r["attempt"])
+        m["sent"] |= 1 << ATTEMPTS if attempt > ATTEMPTS else attempt_bit(attempt)
+    elif kind == K_OK:
+        flags |= ACKED
+        m["answered"] |= attempt_bit(np.int64(r["attempt"]))
+    elif kind == K_FAIL:
+        flags |= REFUSED
+        bit = attempt_bit(np.int64(r["attempt"]))
+        m["answered"] |= bit
+        m["refused"] |= bit
+    elif kind == K_INFO:
+        flags |= UNANSWERED
+    elif kind == K_STORED:
+        flags |= STORED
+        if m["rows"] < 255:
+            m["rows"] += 1
+    else:
+        flags |= HEARD
+        if kind == K_DELIVER:
+            flags |= DELIVERED
+            if first and not flags & (INVOKED | SENT_ON):
+                m["proc"] = r["proc"]
+                flags |= SENT_ON
+    m["flags"] = flags
+
+
+@helper
+def learn_content(w: Tables, mid: Int, r: Any, rec: Int) -> None:
+    """The reference for digest and size; sizes differ between attempts, so only the first attempt's counts."""
+    m = w.messages[mid]
+    flags = np.int64(m["flags"])
+    if not flags & DIGESTED:
+        m["digest"] = r["digest"]
+        m["first_rec"] = rec
+        flags |= DIGESTED
+    if not flags & SIZED and r["attempt"] <= 1:
+        m["size"] = r["size"]
+        flags |= SIZED
+    m["flags"] = flags
+
+
+@helper
+def learn_sequence(w: Tables, mid: Int, r: Any, rec: Int) -> None:
+    """The first number stated stays in the entry, another one is kept beside it."""
+    m = w.messages[mid]
+    seq = r["seq"]
+    live = r["kind"] != K_REPLAY
+    if m["seq"] < 0:
+        m["seq"] = seq
+        m["seq_rec"] = rec
+    if m["seq"] != seq:
+        m["flags"] |= RENUMBERED
+        row = w.extra[w.used[USED_EXTRA]]
+        row[0] = mid
+        row[1] = seq
+        row[2] = rec
+        row[3] = 1 if live else 0
+        w.used[USED_EXTRA] += 1
+    elif live:
+        m["flags"] |= NUMBERED

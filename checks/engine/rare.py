@@ -1,0 +1,75 @@
+"""Records of rare kinds, kept whole: what happens some hundred times in a run is looked at together, not folded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from earwitness.checks.engine.tables import REC_BITS, Array
+from earwitness.checks.history.record import RECORD, Kind
+
+T = TypeVar("T")
+RARE = (
+    Kind.CONNECT,
+    Kind.DISCONNECT,
+    Kind.LEAVE,
+    Kind.KICK,
+    Kind.IDENTITY,
+    Kind.FAULT,
+    Kind.PHASE,
+    Kind.LOGIN,
+    Kind.REQUEST,
+    Kind.REVOKE,
+    Kind.TOKEN,
+    Kind.WRITE,
+    Kind.SEEN,
+    Kind.PRESENCE,
+    Kind.CALL,
+)
+_IS_RARE = np.zeros(256, bool)
+_IS_RARE[list(map(int, RARE))] = True
+
+
+class Kept:
+    """All records of RARE kinds so far. What is asked for comes in the order of journals and their records, so that
+    the order of reading cannot show."""
+
+    def __init__(self) -> None:
+        self._records: list[Array] = [np.zeros(0, RECORD)]
+        self._recs: list[Array] = [np.zeros(0, np.int64)]
+        self._made: dict[str, Any] = {}
+        self._kinds: set[int] = set()
+
+    def keep(self, journal: int, records: Array) -> Array:
+        """Take the rare ones of a chunk, and give them: who looks at no others need not look at all records."""
+        chosen: Array = records[_IS_RARE[records["kind"]]]
+        if len(chosen):
+            self._kinds.update(np.unique(chosen["kind"]).tolist())
+            self._records.append(chosen)
+            self._recs.append((np.int64(journal) << REC_BITS) | chosen["index"].astype(np.int64))
+            self._made.clear()
+        return chosen
+
+    def has(self, kind: Kind) -> bool:
+        """Some record of this kind has come."""
+        return int(kind) in self._kinds
+
+    def of(self, *kinds: Kind) -> tuple[Array, Array]:
+        """Records of these kinds, and their references."""
+        records, recs = self.once("whole", self._whole)
+        chosen = np.isin(records["kind"], list(map(int, kinds)))
+        return records[chosen], recs[chosen]
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """What `make` gives, until more is kept: checks of one plane share it."""
+        if what not in self._made:
+            self._made[what] = make()
+        return cast(T, self._made[what])
+
+    def _whole(self) -> tuple[Array, Array]:
+        records, recs = np.concatenate(self._records), np.concatenate(self._recs)
+        self._records, self._recs = [records], [recs]
+        order = np.argsort(recs, kind="stable")
+        return records[order], recs[order]

@@ -1,0 +1,65 @@
+"""Counters beside the checks, for live verdicts: how much was said and heard, and how fast it spread."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.engine.compiled import kernel
+from earwitness.checks.engine.tables import INVOKED, REC_BITS, Array, Int
+from earwitness.checks.engine.world import View
+from earwitness.checks.history.kinds import K_DELIVER
+from earwitness.checks.history.record import Kind
+from earwitness.checks.roster import Roster
+
+
+@kernel
+def watch_traffic(
+    records: Array, journal: Int, mids: Array, messages: Array, class_of: Array, kinds: Array, delays: Array
+) -> Int:
+    """Count kinds, and delays by class of the conversation and bucket. Returns the latest time."""
+    latest = np.int64(0)
+    for i in range(len(records)):
+        r = records[i]
+        kinds[r["kind"]] += 1
+        latest = max(latest, np.int64(r["t"]))
+        if r["kind"] != K_DELIVER or mids[i] < 0 or r["conv"] >= len(class_of):
+            continue
+        m = messages[mids[i]]
+        if not m["flags"] & INVOKED or m["invoke_rec"] >> REC_BITS != journal:
+            continue
+        units = max(np.int64(0), np.int64(r["t"]) - m["invoke_t"]) >> 6
+        shift = 0
+        while units >> shift >= 256:
+            shift += 1
+        bucket = (shift << 7) + (units >> shift)
+        delays[class_of[r["conv"]], min(bucket, delays.shape[1] - 1)] += 1
+    return latest
+
+
+class Traffic:
+    """Watches all records of a judging (see `checks.judge.Watcher`).
+
+    kinds      records of each kind
+    sizes      the sizes of conversations that there are
+    delays     by size (row) and bucket: deliveries by the time since the sending. Buckets are 64 ns wide up to 16 µs,
+               then 128 to an octave, as in `harness.client.tally`. Only what was sent and heard in one journal: one
+               clock, and how far other journals were read decides nothing
+    latest_ns  the latest time of any record"""
+
+    def __init__(self, roster: Roster, buckets: int) -> None:
+        members = np.array([len(members) for members in roster.conversations], np.int64)
+        self.sizes, classes = np.unique(members, return_inverse=True)
+        self._class_of = classes.astype(np.int64)
+        self.kinds = np.zeros(256, np.int64)
+        self.delays = np.zeros((len(self.sizes), buckets), np.int64)
+        self.latest_ns = 0
+
+    def step(self, view: View) -> None:
+        latest = watch_traffic(
+            view.records, view.journal, view.mid, view.world.tables.messages, self._class_of, self.kinds, self.delays
+        )
+        self.latest_ns = max(self.latest_ns, int(latest))
+
+    def count(self, *kinds: Kind) -> int:
+        """How many records of these kinds there were."""
+        return int(self.kinds[list(kinds)].sum())

@@ -1,0 +1,94 @@
+"""Steps of the wall clock, and what cannot be judged because of them.
+
+Records carry the monotonic clock, which no step moves. The wall clock comes in by tokens alone: platforms and forgeries
+write its times into them. When it is stepped (NTP, an administrator, a machine that slept), two things are not known:
+
+- Whether the platform's clock moved too, because it may run on the same machine. A token that was issued before a step
+  may end earlier or later than its deadline on record says.
+- Whether the tester's clock was right before the step, or is right after it. So what the tester itself wrote into a
+  token at such a time is believed only if the platform's clock was seen to agree between this step and the next.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from earwitness.checks.engine.rare import Kept
+from earwitness.checks.engine.tables import REC_BITS
+from earwitness.checks.engine.world import World
+from earwitness.checks.history.record import Flag, Kind, Phase
+
+NEVER = 1 << 62
+IN_FLIGHT_NS = 1_000_000_000
+"""A token may have been issued so long before it was recorded: the answer that brought it was on its way."""
+NOT_JUDGED = "{} findings rest on the wall clock, which was stepped (H3)"
+
+
+class Step(NamedTuple):
+    """It happened after `start` and not after `end` (monotonic ns), and moved the clock by `by` ns."""
+
+    start: int
+    end: int
+    by: int
+    journal: int
+
+
+class WallClock:
+    """All steps on record, of all processes; without any, nothing is in doubt."""
+
+    def __init__(self, kept: Kept) -> None:
+        phases, recs = kept.of(Kind.PHASE)
+        self.steps = sorted(
+            Step(int(row["seq"]), int(row["t"]), int(row["aux"]), int(rec) >> REC_BITS)
+            for row, rec in zip(phases, recs, strict=True)
+            if row["counter"] == Phase.CLOCK_STEP
+        )
+        self._unproven = self._segments(kept) if self.steps else {}
+
+    def _segments(self, kept: Kept) -> dict[int, list[tuple[int, int]]]:
+        """By journal: times in which its process's clock is not known to be right, both ends included."""
+        tokens, recs = kept.of(Kind.TOKEN)
+        agreed = defaultdict(list)
+        for row, rec in zip(tokens, recs, strict=True):
+            if row["flags"] & Flag.ACCEPTED:
+                agreed[int(rec) >> REC_BITS].append(int(row["t"]))
+        found: dict[int, list[tuple[int, int]]] = {}
+        for journal in {step.journal for step in self.steps}:
+            own = [(step.start, step.end) for step in self.steps if step.journal == journal]
+            edges = [-NEVER, *(edge for step in own for edge in step), NEVER]
+            quiet = zip(edges[::2], edges[1::2], strict=True)
+            doubtful = [(a, b) for a, b in quiet if not any(a < t < b for t in agreed[journal])]
+            found[journal] = [*own, *doubtful]
+        return found
+
+    def forward(self, start: int, end: int) -> int:
+        """By how many ns steps may have moved it forward between two times."""
+        return sum(step.by for step in self._between(start, end) if step.by > 0)
+
+    def backward(self, start: int, end: int) -> int:
+        """By how many ns steps may have moved it backward between two times; not negative."""
+        return -sum(step.by for step in self._between(start, end) if step.by < 0)
+
+    def moved(self, start: int, end: int) -> bool:
+        """A step may lie between two times."""
+        return any(True for _ in self._between(start, end))
+
+    def unproven(self, journal: int, t: int) -> bool:
+        """What the process of this journal wrote into a token at `t` may be wrong."""
+        return any(start <= t <= end for start, end in self._unproven.get(journal, ()))
+
+    def _between(self, start: int, end: int) -> Iterable[Step]:
+        return (step for step in self.steps if step.start <= end and start <= step.end)
+
+
+def forgets(clock: WallClock, since: int, until: int) -> bool:
+    """A platform may have forgotten by `until` what it was told at `since`. It keeps a revocation until the token's
+    deadline: if its clock is then stepped back, the token holds again."""
+    return clock.backward(since, until) > 0
+
+
+def wall_clock_of(world: World) -> WallClock:
+    """Of all that was read so far; shared by the checks."""
+    return world.kept.once("wall clock", lambda: WallClock(world.kept))

@@ -1,0 +1,269 @@
+"""What all checks of one judging share: the tables, their growth, and the columns of the chunk in hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from earwitness.checks.engine.rare import Kept
+from earwitness.checks.engine.resolve import resolve
+from earwitness.checks.engine.tables import (
+    CONN,
+    MESSAGE,
+    PAGE,
+    PAGE_BITS,
+    REC_BITS,
+    REC_MASK,
+    SLOT,
+    SLOT_WORDS,
+    STRAY,
+    SUB,
+    SUB_WORDS,
+    USED_CONNS,
+    USED_DIRECTORY,
+    USED_EXTRA,
+    USED_HASH,
+    USED_PAGES,
+    USED_SLOT_PAGES,
+    USED_SLOTS,
+    USED_STRAYS,
+    USED_SUB_PAGES,
+    Array,
+    Tables,
+    rehash,
+)
+from earwitness.checks.history.record import FOREIGN
+from earwitness.checks.roster import Roster
+
+CHUNK = 1 << 14
+"""Records that all checks look at before the next ones: small enough to stay in the cache."""
+
+
+def grown(array: Array, size: int, fill: int = 0) -> Array:
+    """The array itself if it has `size` rows, else a copy of at least that size, twice as large as before."""
+    if len(array) >= size:
+        return array
+    shape = (max(size, 2 * len(array)), *array.shape[1:])
+    larger = np.zeros(shape, array.dtype) if fill == 0 else np.full(shape, fill, array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+@dataclass(slots=True)
+class View:
+    """One chunk of one journal, with what the shared pass found for each record (-1: none)."""
+
+    journal: int
+    records: Array  # RECORD
+    rare: Array  # RECORD: those of kinds in earwitness.checks.engine.rare.RARE
+    mid: Array  # i4
+    sub: Array  # i4
+    slot: Array  # i4
+    conn: Array  # i4
+    seen: Array  # u1, see earwitness.checks.engine.resolve
+    world: World
+
+
+class World:
+    """Tables for one roster. `resolved` digests a chunk; checks then read `tables` and the view's columns."""
+
+    def __init__(self, roster: Roster) -> None:
+        self.roster = roster
+        self.tables = _tables(roster)
+        self.members = len(self.tables.sub_client)
+        self.kept = Kept()
+        self._connections: dict[int, Array] = {}
+        self._columns = [np.empty(CHUNK, np.int32) for _ in range(4)]
+        self._seen = np.empty(CHUNK, np.uint8)
+        self._compacted = 0
+        self.out = np.empty((2 * CHUNK, 9), np.int64)
+        self.shared: dict[str, object] = {}
+        """What several checks read together, made by whichever comes first."""
+
+    @property
+    def journals(self) -> int:
+        """How many have been read from."""
+        return len(self._connections)
+
+    def connection(self, journal: int, number: int) -> int:
+        """The connection that a journal calls `number`, -1 if nothing is known of it."""
+        known = self._connections.get(journal)
+        return int(known[number]) if known is not None and number < len(known) else -1
+
+    @property
+    def slots(self) -> int:
+        return int(self.tables.used[USED_SLOTS])
+
+    @property
+    def mids(self) -> int:
+        return int(self.tables.used[USED_PAGES]) * PAGE
+
+    def messages(self) -> Array:
+        """MESSAGE of every message number in use (`conv` is -1 where the number names none)."""
+        return self.tables.messages[: self.mids]
+
+    def read_completely(self) -> Array:
+        """bool by conversation: a final read came to its end."""
+        result: Array = self.tables.reads > 0
+        return result
+
+    def name_of(self, mid: int) -> tuple[int, int]:
+        """(author, counter) of a message number."""
+        page = mid >> PAGE_BITS
+        return int(self.tables.page_author[page]), (int(self.tables.page_number[page]) << PAGE_BITS) | (mid & PAGE - 1)
+
+    def mid_of(self, author: int, counter: int) -> int:
+        """The message number of (author, counter), -1 if nothing is known of it."""
+        w = self.tables
+        number = counter >> PAGE_BITS
+        if author >= len(w.user_of) or number >= w.directory_room[author]:
+            return -1
+        page = int(w.directory[int(w.directory_base[author]) + number])
+        mid = page * PAGE + (counter & PAGE - 1)
+        return mid if page >= 0 and w.messages[mid]["conv"] >= 0 else -1
+
+    def strays(self) -> Array:
+        """STRAY of every answer that no sending waits for."""
+        return self.tables.strays[: int(self.tables.used[USED_STRAYS])]
+
+    def resolved(self, journal: int, records: Array) -> View:
+        """At most CHUNK records of one journal."""
+        n = len(records)
+        rare = self.kept.keep(journal, records)
+        self._reserve(n)
+        mid, sub, slot, conn = (column[:n] for column in self._columns)
+        seen = self._seen[:n]
+        connections = self._connections.setdefault(journal, np.full(64, -1, np.int32))
+        done = 0
+        while True:
+            done = resolve(records, done, journal, connections, self.tables, mid, sub, slot, conn, seen)
+            if done == n:
+                return View(journal, records, rare, mid, sub, slot, conn, seen, self)
+            wanted = int(records[done]["conn"]) + 1
+            if wanted > len(connections):
+                connections = self._connections[journal] = grown(connections, wanted, -1)
+            elif self._pages_full():
+                self._more_pages()
+            else:
+                self._list_more(int(records[done]["author"]), int(records[done]["counter"]) >> PAGE_BITS)
+
+    def _reserve(self, n: int) -> None:
+        w, used = self.tables, self.tables.used
+        self.reserve_hash(3 * n)
+        w = self.tables
+        if used[USED_EXTRA] > 2 * self._compacted + (1 << 16):
+            self._compact()
+        self.tables = w._replace(
+            conns=grown(w.conns, int(used[USED_CONNS]) + n),
+            slots=grown(w.slots, int(used[USED_SLOTS]) + n),
+            sub_bits=grown(w.sub_bits, int(used[USED_SUB_PAGES]) + n),
+            slot_bits=grown(w.slot_bits, int(used[USED_SLOT_PAGES]) + n),
+            extra=grown(w.extra, int(used[USED_EXTRA]) + n),
+            strays=grown(w.strays, int(used[USED_STRAYS]) + n),
+        )
+
+    def reserve_hash(self, n: int) -> None:
+        """Room for `n` more keys, at most half full."""
+        w = self.tables
+        size = len(w.hash_keys)
+        if 2 * (int(w.used[USED_HASH]) + n) <= size:
+            return
+        keys, values = np.full(2 * size, -1, np.int64), np.zeros(2 * size, np.int32)
+        rehash(w.hash_keys, w.hash_values, keys, values)
+        self.tables = w._replace(hash_keys=keys, hash_values=values)
+
+    def _pages_full(self) -> bool:
+        return int(self.tables.used[USED_PAGES]) == len(self.tables.page_author)
+
+    def _more_pages(self) -> None:
+        w, pages = self.tables, len(self.tables.page_author)
+        self.tables = w._replace(
+            page_author=grown(w.page_author, 2 * pages),
+            page_number=grown(w.page_number, 2 * pages),
+            messages=grown(w.messages, 2 * pages * PAGE),
+        )
+
+    def _list_more(self, author: int, number: int) -> None:
+        """Give an author twice the room for pages, at the end of the directory."""
+        w, used = self.tables, self.tables.used
+        old, room = int(w.directory_room[author]), 4
+        while room <= number:
+            room *= 2
+        base, start = int(used[USED_DIRECTORY]), int(w.directory_base[author])
+        directory = grown(w.directory, base + room, -1)
+        directory[base : base + old] = directory[start : start + old]
+        directory[base + old : base + room] = -1
+        used[USED_DIRECTORY] += room
+        w.directory_base[author], w.directory_room[author] = base, room
+        self.tables = w._replace(directory=directory)
+
+    def _compact(self) -> None:
+        """Another number of a message may be stated to every receiver: keep each once."""
+        rows = self.extras()
+        self.tables.extra[: len(rows)] = rows
+        self.tables.used[USED_EXTRA] = self._compacted = len(rows)
+
+    def extras(self) -> Array:
+        """i8 (n, 4): message, another sequence number than its entry's, a record that states it, 1 unless REPLAY."""
+        rows: Array = self.tables.extra[: int(self.tables.used[USED_EXTRA])]
+        if not len(rows):  # on a platform in order, at every look of three checks
+            return rows
+        order = np.lexsort((rows[:, 2], rows[:, 3], rows[:, 1], rows[:, 0]))
+        rows = rows[order]
+        fresh = np.ones(len(rows), bool)
+        fresh[1:] = (rows[1:, [0, 1, 3]] != rows[:-1, [0, 1, 3]]).any(axis=1)
+        result: Array = rows[fresh]
+        return result
+
+
+def _tables(roster: Roster) -> Tables:
+    user_of = np.asarray(roster.user_of, np.int32).reshape(-1)
+    clients, convs = len(user_of), len(roster.conversations)
+    by_user = np.argsort(user_of, kind="stable")
+    sorted_users = user_of[by_user]
+    parts = []
+    for conversation in roster.conversations:
+        members = np.unique(np.asarray(conversation, np.int64))
+        low, high = np.searchsorted(sorted_users, members, "left"), np.searchsorted(sorted_users, members, "right")
+        parts.append(np.concatenate([by_user[a:b] for a, b in zip(low, high, strict=True)] or [by_user[:0]]))
+    sizes = np.array([len(part) for part in parts], np.int64)
+    sub_client = np.concatenate([*parts, by_user[:0]]).astype(np.int32)
+    sub_conv = np.repeat(np.arange(convs, dtype=np.int32), sizes)
+    joined = np.lexsort((sub_conv, sub_client)).astype(np.int32)
+    subs = np.full(len(sub_client), -1, np.dtype((np.int32, 5))).astype(np.int32).view(SUB).reshape(-1)
+    return Tables(
+        user_of=user_of,
+        conv_base=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32),
+        sub_client=sub_client,
+        sub_conv=sub_conv,
+        client_base=np.searchsorted(sub_client[joined], np.arange(clients + 1)).astype(np.int32),
+        joined_conv=sub_conv[joined],
+        joined_sub=joined,
+        directory_base=np.zeros(clients, np.int64),
+        directory_room=np.zeros(clients, np.int32),
+        directory=np.full(1024, -1, np.int32),
+        page_author=np.zeros(256, np.int32),
+        page_number=np.zeros(256, np.int32),
+        messages=np.zeros(256 * PAGE, MESSAGE),
+        conv_next=np.zeros(convs, np.int32),
+        reads=np.zeros(convs, np.int64),
+        conns=np.zeros(1024, CONN),
+        subs=subs,
+        slots=np.zeros(1024, SLOT),
+        sub_bits=np.zeros((1024, SUB_WORDS), np.uint64),
+        slot_bits=np.zeros((1024, SLOT_WORDS), np.uint64),
+        hash_keys=np.full(16 * CHUNK, -1, np.int64),
+        hash_values=np.zeros(16 * CHUNK, np.int32),
+        extra=np.zeros((1024, 4), np.int64),
+        strays=np.zeros(1024, STRAY),
+        used=np.zeros(9, np.int64),
+    )
+
+
+def unpack(rec: int) -> tuple[int, int]:
+    """(journal, index) of a record reference."""
+    return rec >> REC_BITS, rec & REC_MASK
+
+
+assert FOREIGN == 1 << 31

@@ -1,0 +1,91 @@
+"""What people, devices, rooms, messages and places are called in words."""
+
+from __future__ import annotations
+
+from earwitness.checks.history.record import AGENT, NOBODY, Artefact, Phase, Place, State
+from earwitness.checks.roster import Roster
+
+NOBODY_KNOWN = "somebody unknown"
+
+PLACES: dict[int, str] = {
+    Place.AUTH: "the auth service",
+    Place.BACKEND: "the backend",
+    Place.SOCKET: "the socket",
+    Place.AUTH_DATABASE: "the auth database",
+    Place.MAIN_DATABASE: "the main database",
+    Place.FRONTEND: "a service behind the frontend",
+}
+ARTEFACTS: dict[int, str] = {
+    Artefact.ACCESS: "access token",
+    Artefact.REFRESH: "refresh token",
+    Artefact.TICKET: "ticket",
+    Artefact.STATE: "login state",
+    Artefact.CODE: "login code",
+}
+STATES: dict[int, str] = {
+    State.PROFILE: "profile",
+    State.ACTIVE: "active mark",
+    State.READ_MARK: "read mark",
+    State.EDIT: "edited message",
+    State.MEMBERSHIP: "membership",
+    State.PERMISSIONS: "set of permissions",
+    State.TITLE: "name",
+}
+PHASES: dict[int, str] = {
+    Phase.LOAD: "the load begins",
+    Phase.DRAIN: "sending has ended",
+    Phase.DRAINED: "all was waited for",
+    Phase.CLOCK_STEP: "the wall clock of the tester was stepped",
+}
+EVENTS = ("something", "start", "thinking", "tool started", "tool completed", "piece", "completion", "error")
+"""Of an agent's run, by the number in a RUN record."""
+
+
+def device(roster: Roster, client: int) -> str:
+    """The user's name, and which of their devices if they have several."""
+    if not 0 <= client < len(roster.user_of):
+        return NOBODY_KNOWN
+    user = roster.user_of[client]
+    name = roster.user_name(user)
+    if roster.user_of.count(user) == 1:
+        return name
+    return f"{name} on tab {roster.user_of[: client + 1].count(user)}"
+
+
+def person(roster: Roster, client: int) -> str:
+    """The user's name, whatever the device."""
+    return roster.user_name(roster.user_of[client]) if 0 <= client < len(roster.user_of) else NOBODY_KNOWN
+
+
+def message(roster: Roster, author: int, counter: int) -> str:
+    """`#16 of ann`: the author's sixteenth message."""
+    if author == AGENT:
+        return "an agent's message"
+    return f"#{counter} of {person(roster, author)}" if 0 <= author < NOBODY else "a message"
+
+
+def room(roster: Roster, conv: int) -> str:
+    return roster.conversation_name(conv) if 0 <= conv < len(roster.conversations) else "an unknown conversation"
+
+
+def place(number: int) -> str:
+    return PLACES.get(number, "some place")
+
+
+def artefact(number: int) -> str:
+    return ARTEFACTS.get(number, "artefact")
+
+
+def state(number: int) -> str:
+    return STATES.get(number, "state")
+
+
+def forgery(roster: Roster, number: int) -> str:
+    """How a token was forged, in the target's own word for it; numbers from 1."""
+    names = roster.extra.get("forgeries", ())
+    return str(names[number - 1]).replace("_", " ") if 0 < number <= len(names) else f"forgery {number}"
+
+
+def numbers(low: int, high: int) -> str:
+    """`number 4`, `numbers 4 to 6`: the platform's own, in a conversation."""
+    return f"number {low}" if low >= high else f"numbers {low} to {high}"

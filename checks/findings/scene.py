@@ -1,0 +1,120 @@
+"""A finding as a swim-lane: one lane a device and one for the platform, one step a record, what never came included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from earwitness.checks.findings.lines import HERE, IN, MANNERS, OUT, THERE, Direction, NameOf, Told, label
+from earwitness.checks.findings.names import device, message, numbers
+from earwitness.checks.history.record import FOREIGN
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding
+
+PLATFORM = "platform"
+LANES_MAX = 6
+"""More lanes than this nobody can follow: the platform's and those of five devices."""
+
+NEVER: dict[tuple[str, str], tuple[Direction, str]] = {
+    ("I4", "open"): (HERE, "never hears {range}"),
+    ("I5a", "lost"): (THERE, "{message} is not there"),
+    ("I5b", "absent"): (HERE, "never hears {message}"),
+    ("I20", "skipped"): (HERE, "did not hear {range} before"),
+    ("I24", "endless"): (HERE, "never hears the end"),
+}
+"""Findings about something that did not happen: in whose lane that stands, and in which words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row. `start` and `end` are lanes; equal: something at that lane. `at_ms` None: it never happened.
+
+    proof    one of the records that prove the finding; the others show who else was there
+    record   (journal number, index), None if there is none
+    """
+
+    at_ms: float | None
+    start: int
+    end: int
+    label: str
+    proof: bool
+    record: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    lanes: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+
+def scene(
+    check: str,
+    finding: Finding,
+    proof: Sequence[Told],
+    context: Sequence[Told],
+    roster: Roster,
+    name_of: NameOf = lambda journal, number: None,
+) -> Scene:
+    """`proof` and `context`: the records in any order; times in the scene count from the first of them."""
+    proven = {(told.journal, told.index) for told in proof}
+    records = sorted({(t.journal, t.index): t for t in (*context, *proof)}.values(), key=_when)
+    absent = NEVER.get((check, finding.what))
+    lanes = _lanes(records, proof, finding, absent)
+    first = int(records[0].record["t"]) if records else 0
+    steps = []
+    for told in records:
+        start, end = _between(told, lanes)
+        if start < 0 or end < 0:
+            continue  # a device whose lane had no place: only what shows others is left out
+        key = (told.journal, told.index)
+        at_ms = (int(told.record["t"]) - first) / 1e6
+        steps.append(Step(at_ms, start, end, label(told, roster, name_of), key in proven, key))
+    if absent is not None:
+        steps.append(_never(finding, *absent, lanes, roster))
+    names = tuple(PLATFORM if client is None else device(roster, client) for client in lanes)
+    return Scene(names, tuple(steps))
+
+
+def _when(told: Told) -> tuple[int, int, int]:
+    return int(told.record["t"]), told.journal, told.index
+
+
+def _client(told: Told) -> int | None:
+    client = int(told.record["client"])
+    return client if client < FOREIGN and MANNERS[told.kind].direction is not THERE else None
+
+
+def _lanes(
+    records: Sequence[Told], proof: Sequence[Told], finding: Finding, absent: tuple[Direction, str] | None
+) -> list[int | None]:
+    """Who speaks stands left of the platform, who only hears right of it, those of the proof first."""
+    own = [finding.facts["client"]] if absent and absent[0] is HERE and "client" in finding.facts else []
+    order = list(dict.fromkeys([*_clients(proof), *own, *_clients(records)]))[: LANES_MAX - 1]
+    speakers = {_client(told) for told in records if MANNERS[told.kind].direction is OUT}
+    return [*(c for c in order if c in speakers), None, *(c for c in order if c not in speakers)]
+
+
+def _clients(records: Iterable[Told]) -> list[int]:
+    return [client for client in map(_client, records) if client is not None]
+
+
+def _between(told: Told, lanes: Sequence[int | None]) -> tuple[int, int]:
+    platform = lanes.index(None)
+    client = _client(told)
+    if client is None:
+        return platform, platform
+    if client not in lanes:
+        return -1, -1
+    own, direction = lanes.index(client), MANNERS[told.kind].direction
+    if direction is OUT:
+        return own, platform
+    return (platform, own) if direction is IN else (own, own)
+
+
+def _never(finding: Finding, direction: Direction, words: str, lanes: Sequence[int | None], roster: Roster) -> Step:
+    facts = finding.facts
+    client = facts.get("client")
+    lane = lanes.index(client) if direction is HERE and client in lanes else lanes.index(None)
+    told = message(roster, facts.get("author", -1), facts.get("counter", 0))
+    text = words.format(message=told, range=numbers(facts.get("low", 0), facts.get("high", 0)))
+    return Step(None, lane, lane, text, True, None)

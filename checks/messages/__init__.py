@@ -1,0 +1,1 @@
+"""Checks of messages: order, loss, duplication, isolation, answers, reads and agents' runs."""

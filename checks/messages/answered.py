@@ -1,0 +1,165 @@
+"""I43: a platform that acknowledges answers every message that is sent on a connection that stays open.
+
+Of each message the sending is kept that waits for an answer: of several (retries) the earliest one on a connection
+that was not cut meanwhile. Any answer to the message ends the waiting; that the client gave up waiting does not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import kernel
+from earwitness.checks.engine.duties import Duties
+from earwitness.checks.engine.fault_windows import FaultLog, overlaps
+from earwitness.checks.engine.fold import FINDINGS, LACKS_FAULTS, PENDING, Described, End, Folding, finding
+from earwitness.checks.engine.tables import REC_BITS, Array, Int
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import ANSWERS, K_INFO, K_INVOKE, K_PHASE
+from earwitness.checks.history.record import Flag, Phase
+from earwitness.checks.roster import Roster
+from earwitness.checks.tester.health import longest_lag_ns
+from earwitness.checks.verdict import Finding, Verdict
+
+TIMEOUT = int(Flag.TIMEOUT)
+DRAINED = int(Phase.DRAINED)
+ASKING = 1 << K_INVOKE | ANSWERS | 1 << K_INFO
+SEVERAL = -1
+
+WAITS = np.dtype(
+    [
+        ("mid", "<i8"),
+        ("t", "<i8"),
+        ("rec", "<i8"),
+        ("answer", "<i8"),
+        ("answer_t", "<i8"),
+        ("slot", "<i4"),
+        ("home", "<i4"),
+        ("good", "<i8"),
+    ]
+)
+"""A sending. rec 0: none waits. answer, answer_t: record and time of a late answer, 0: none came. good: sendings of the
+message that were answered in time. home: its journal + 1, or SEVERAL: no order is known between sendings and answers of
+different journals."""
+
+
+@kernel
+def answers_step(
+    records: Array, journal: Int, mids: Array, slots: Array, bound: Int, waits: Array, late: Array, used: Array,
+    state: Array,
+) -> None:  # fmt: skip
+    """waits: WAITS by message. late: WAITS whose answer came after the bound, used[0] of them. state[0]: this journal
+    was drained; from then on the tester closes, and what waits is not excused by it."""
+    for i in range(len(records)):
+        r = records[i]
+        kind = np.int64(r["kind"])
+        if kind == K_PHASE and r["counter"] == DRAINED:
+            state[0] = 1
+        if mids[i] < 0 or not 1 << kind & ASKING:
+            continue
+        wait = waits[mids[i]]
+        if wait["home"] != 0 and wait["home"] != journal + 1:
+            wait["home"] = SEVERAL
+            continue
+        wait["home"] = journal + 1
+        if kind == K_INVOKE:
+            if wait["rec"] == 0 and slots[i] >= 0:
+                wait["mid"] = mids[i]
+                wait["t"] = r["t"]
+                wait["slot"] = slots[i]
+                wait["rec"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+        elif kind == K_INFO:
+            if not r["flags"] & TIMEOUT and state[0] == 0:
+                wait["rec"] = 0
+        else:
+            if wait["rec"] != 0 and r["t"] > wait["t"] + bound:
+                late[used[0]] = wait
+                late[used[0]]["answer"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+                late[used[0]]["answer_t"] = r["t"]
+                used[0] += 1
+            else:
+                wait["good"] += 1
+            wait["rec"] = 0
+
+
+class Answered(Folding):
+    """Every message sent on a connection that stayed open is answered within the contract's bound.
+
+    Not a violation: a connection that ended, or a sender that left the conversation or lost the membership, before the
+    bound had passed; a fault meanwhile; a journal that lacks its end. If the run was drained before the bound had
+    passed, what had not been answered is UNKNOWN."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._bound = int(contract.answer_bound_s * 1e9)
+        self._waits = np.zeros(64, WAITS)
+        self._late = np.zeros(64, WAITS)
+        self._used = np.zeros(1, np.int64)
+        self._states: dict[int, Array] = {}
+        self._faults = FaultLog()
+        self._times = Duties()
+
+    def step(self, view: View) -> None:
+        self._waits = grown(self._waits, view.world.mids)
+        self._late = grown(self._late, int(self._used[0]) + len(view.records))
+        state = self._states.setdefault(view.journal, np.zeros(1, np.int64))
+        tables = self._waits, self._late, self._used, state
+        answers_step(view.records, view.journal, view.mid, view.slot, self._bound, *tables)
+        self._faults.step(view)
+        self._times.step(view)
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown=PENDING)
+
+    def finish(self, end: End) -> Verdict:
+        if end.lacks_faults:
+            return self.conclude(unknown=LACKS_FAULTS.format("what seems unanswered"))
+        rows, deadlines, until = self._unanswered(end)
+        owed = rows[deadlines < until]
+        owed = owed[np.argsort(owed["rec"], kind="stable")]
+        owed = owed[np.sort(np.unique(owed["mid"], return_index=True)[1])]
+        cut = (deadlines >= until) & (rows["answer"] == 0) & self._lasting(end, rows)
+        good = int(self._waits["good"][self._waits["home"] > 0].sum())
+        return self.conclude(
+            [self._finding(end.world, row) for row in owed[:FINDINGS]],
+            examined=good + len(owed),
+            violations=len(owed),
+            unknown=f"{int(cut.sum())} messages had not been answered when the run ended" if cut.any() else "",
+        )
+
+    def _unanswered(self, end: End) -> tuple[Array, Array, Array]:
+        """Return the sendings not answered in time, their deadlines, and until when their connections stood open.
+
+        The tester itself may have been so late in writing an answer down as it was in anything else."""
+        waiting = self._waits[self._waits["rec"] > 0]
+        rows = np.concatenate([self._late[: int(self._used[0])], waiting])
+        strays = end.world.strays()  # answers that name no conversation, or no attempt, and came all the same
+        named = [end.world.mid_of(int(stray["author"]), int(stray["counter"])) for stray in strays]
+        rows = rows[(self._waits["home"][rows["mid"]] > 0) & ~np.isin(rows["mid"], named)]
+        deadlines = rows["t"] + self._bound + longest_lag_ns(end)
+        begin, until = self._times.open_until(end)[rows["slot"]].T
+        fair = (until > 0) & (begin <= rows["t"]) & ~overlaps(self._faults.windows(), rows["t"], deadlines)
+        fair &= (rows["answer"] == 0) | (rows["answer_t"] > deadlines)
+        return rows[fair], deadlines[fair], until[fair]
+
+    def _lasting(self, end: End, rows: Array) -> Array:
+        """bool by row: its connection was open until the run was drained."""
+        result: Array = self._times.lasting(end)[end.world.tables.slots["conn"][rows["slot"]]]
+        return result
+
+    def _finding(self, world: World, wait: Array) -> Finding:
+        mid, slot = int(wait["mid"]), int(wait["slot"])
+        m, sub = world.tables.messages[mid], int(world.tables.slots[slot]["sub"])
+        row = [0, 0, 0, int(world.tables.sub_client[sub]), mid, -1, int(m["conv"]), 0, 0]
+        what = "late" if wait["answer"] else "unanswered"
+        low = self._bound // 1_000_000
+        return finding(world, what, row, int(wait["rec"]), int(wait["answer"]), low=low)
+
+
+ANSWERED = Described(
+    id="I43",
+    name="answered",
+    title="Was every message answered that was sent on a connection that stayed open?",
+    fold=Answered,
+    when=lambda contract: contract.acknowledges,
+)

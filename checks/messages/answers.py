@@ -1,0 +1,337 @@
+"""Checks of answers: I9 failed has no effect, I11 single completion, I14 connection scope."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import helper, kernel
+from earwitness.checks.engine.fold import (
+    FINDINGS,
+    MID,
+    PENDING,
+    REC,
+    REC2,
+    WHAT,
+    Described,
+    End,
+    Folding,
+    X,
+    Y,
+    finding,
+    invoked,
+)
+from earwitness.checks.engine.resolve import ANSWERED_AGAIN
+from earwitness.checks.engine.tables import (
+    ACKED,
+    ATTEMPTS,
+    HEARD,
+    INVOKED,
+    REC_BITS,
+    STORED,
+    TAG_ATTEMPT,
+    UNANSWERED,
+    Array,
+    Int,
+    Tables,
+    place,
+    put,
+)
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import ANSWERS, HEARD_OR_READ, K_FAIL, K_INVOKE, K_OK, K_SEEN
+from earwitness.checks.history.record import State
+from earwitness.checks.messages.heard import PerRecord, note
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+
+REFUSALS_KEPT = 1 << 14
+AGAIN, SURPLUS, UNASKED, OTHERS_ANSWER = range(4)
+_UNASKED = {SURPLUS: "surplus", UNASKED: "unasked", OTHERS_ANSWER: "others"}
+ELSEWHERE, OTHERS, ACCOUNT = range(3)
+
+
+@kernel
+def refusals(records: Array, journal: Int, mids: Array, w: Tables, kept: Array, used: Array) -> None:
+    """For the witness only: the first refusals, and effects of messages that were refused before. kept: message,
+    kind, rec."""
+    for i in range(len(records)):
+        kind = np.int64(records[i]["kind"])
+        if mids[i] < 0 or used[0] == len(kept):
+            continue
+        if kind == K_FAIL or (1 << kind & HEARD_OR_READ and w.messages[mids[i]]["refused"]):
+            kept[used[0], 0] = mids[i]
+            kept[used[0], 1] = kind
+            kept[used[0], 2] = (np.int64(journal) << REC_BITS) | np.int64(records[i]["index"])
+            used[0] += 1
+
+
+class FailedNoEffect(Folding):
+    """What was definitely refused is neither heard nor stored: each attempt got FAIL, none INFO or OK.
+
+    Not a violation: anything of a message of which one attempt was never answered; a message that a stray OK
+    names (I11); a copy that is corrupt (I10) or in another conversation (I12). Messages whose journal lacks its end
+    are not judged, because a further attempt may be missing with it."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._kept = np.zeros((REFUSALS_KEPT, 3), np.int64)
+        self._used = np.zeros(1, np.int64)
+
+    def step(self, view: View) -> None:
+        refusals(view.records, view.journal, view.mid, view.world.tables, self._kept, self._used)
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown=PENDING)
+
+    def finish(self, end: End) -> Verdict:
+        world = end.world
+        messages = world.messages()
+        flags, sent = messages["flags"], messages["sent"]
+        refused = (sent > 0) & ((sent & ~messages["refused"]) == 0) & ((flags & (ACKED | UNANSWERED)) == 0)
+        strays = world.strays()
+        for stray in strays[strays["kind"] == K_OK]:
+            mid = world.mid_of(int(stray["author"]), int(stray["counter"]))
+            if mid >= 0:
+                refused[mid] = False
+        bad = np.flatnonzero(refused & ((flags & (HEARD | STORED)) > 0))
+        bad = bad[np.argsort(messages["invoke_rec"][bad], kind="stable")]
+        complete = [number for number, journal in enumerate(end.journals) if journal.complete]
+        known = np.isin(messages["invoke_rec"] >> REC_BITS, complete)
+        doubtful = int((~known[bad]).sum())
+        bad = bad[known[bad]]
+        return self.conclude(
+            [self._finding(world, int(mid)) for mid in bad[:FINDINGS]],
+            examined=int((refused & known).sum()),
+            violations=len(bad),
+            unknown=f"{doubtful} refused messages took effect whose author's journal lacks its end" if doubtful else "",
+        )
+
+    def _finding(self, world: World, mid: int) -> Finding:
+        m = world.tables.messages[mid]
+        kept = self._kept[: int(self._used[0])]
+        kept = kept[kept[:, 0] == mid]
+        refusal = [int(rec) for _, kind, rec in kept if kind == K_FAIL][:1]
+        effects = [int(rec) for _, kind, rec in kept if kind != K_FAIL][:2]
+        row = [0, 0, 0, -1, mid, -1, int(m["conv"]), 0, 0]
+        what = "heard" if m["flags"] & HEARD else "stored"
+        return finding(world, what, row, int(m["invoke_rec"]), *refusal, *effects, int(m["seq_rec"]), seq=int(m["seq"]))
+
+
+@kernel
+def repeated_answers(records: Array, journal: Int, mids: Array, seen: Array, out: Array, totals: Array) -> None:
+    for i in range(len(records)):
+        r = records[i]
+        if not 1 << np.int64(r["kind"]) & ANSWERS or mids[i] < 0 or r["attempt"] == 0:
+            continue
+        totals[0] += 1
+        if seen[i] & ANSWERED_AGAIN:
+            note(out[totals[1]], AGAIN, journal, r, mids[i], r["attempt"], r["kind"])
+            totals[1] += 1
+
+
+class SingleCompletion(PerRecord):
+    """Every attempt is answered by OK or FAIL at most once, and nothing is answered that was not sent.
+
+    Not a violation: a late answer after INFO; an answer without attempt to an own message, as long as that has a
+    sending that was not answered otherwise (both of two attempts may be answered, and the client knows only the last
+    one)."""
+
+    def step(self, view: View) -> None:
+        repeated_answers(view.records, view.journal, view.mid, view.seen, view.world.out, self.totals)
+        self.counted(view.world)
+
+    def peek(self, world: World) -> Verdict:
+        surplus = list(_surplus(world))
+        rows = sorted([*self.suspects.rows, *surplus], key=lambda row: row[REC])[:FINDINGS]
+        return self.conclude(
+            [self.describe(world, row) for row in rows],
+            examined=self.examined + len(world.strays()),
+            violations=self.suspects.total + len(surplus),
+        )
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        if row[WHAT] == AGAIN:
+            return finding(world, "again", row, invoked(world, row[MID]), row[REC], attempt=row[X])
+        return finding(
+            world, _UNASKED[row[WHAT]], row, invoked(world, row[MID]), row[REC], author=row[X], counter=row[Y]
+        )
+
+
+def _surplus(world: World) -> Iterable[tuple[int, ...]]:
+    """A row for each answer without attempt that a device was not to get: of another device's message, or more of
+    its own than it sent."""
+    used: Counter[tuple[int, int]] = Counter()
+    strays = world.strays()
+    for stray in strays[np.argsort(strays["rec"], kind="stable")]:
+        author, counter = int(stray["author"]), int(stray["counter"])
+        mid = world.mid_of(author, counter)
+        open_sendings, what = 0, UNASKED
+        if author != int(stray["client"]):
+            what = OTHERS_ANSWER
+        elif mid >= 0 and world.tables.messages[mid]["flags"] & INVOKED:
+            m, what = world.tables.messages[mid], SURPLUS
+            open_sendings = (int(m["sent"]) & ~int(m["answered"])).bit_count()
+            if int(m["sent"]) >> ATTEMPTS:
+                continue  # how many sendings there were is not known
+            used[author, counter] += 1
+        if used[author, counter] > open_sendings or what != SURPLUS:
+            conv = int(world.tables.messages[mid]["conv"]) if mid >= 0 else -1
+            yield what, int(stray["rec"]), 0, int(stray["client"]), mid, -1, conv, author, counter
+
+
+@helper
+def sending_of(w: Tables, sent: Array, mid: Int, attempt: Int) -> Int:
+    """Connection + 1 of an attempt's INVOKE, 0 if it is not known."""
+    if attempt <= 1:
+        return np.int64(sent[mid])
+    at = place(w.hash_keys, TAG_ATTEMPT | (mid << 8) | attempt)
+    return np.int64(w.hash_values[at]) if w.hash_keys[at] != -1 else 0
+
+
+@kernel
+def scope(
+    records: Array, journal: Int, mids: Array, conns: Array, w: Tables, sent: Array, by_device: bool, out: Array,
+    totals: Array,
+) -> None:  # fmt: skip
+    for i in range(len(records)):
+        r = records[i]
+        kind = np.int64(r["kind"])
+        attempt = np.int64(r["attempt"])
+        if mids[i] < 0 or attempt == 0:
+            continue
+        mid = np.int64(mids[i])
+        if 1 << kind & ANSWERS and r["conn"] == 0:
+            # By HTTP the answer belongs to its request: it is in scope if the device that asked made that request.
+            # Answers without conversation are strays, which `peek` judges.
+            if w.messages[mid]["flags"] & INVOKED and r["conv"] < len(w.conv_next):
+                totals[0] += 1
+                if r["client"] != r["author"]:
+                    note(out[totals[1]], OTHERS, journal, r, mid, attempt, -1)
+                    totals[1] += 1
+        elif conns[i] < 0:
+            continue
+        elif kind == K_INVOKE:
+            if attempt <= 1:
+                sent[mid] = conns[i] + 1
+            else:
+                key = TAG_ATTEMPT | (mid << 8) | attempt
+                at = place(w.hash_keys, key)
+                if w.hash_keys[at] == -1:
+                    put(w, key, 0)
+                w.hash_values[at] = conns[i] + 1
+        elif 1 << kind & ANSWERS:
+            conn = sending_of(w, sent, mid, attempt) - 1
+            if conn < 0 or w.conns[conn]["journal"] != journal:
+                continue
+            totals[0] += 1
+            same = by_device and conn < conns[i] and w.conns[conn]["client"] == w.conns[conns[i]]["client"]
+            if conn != conns[i] and not same:
+                note(out[totals[1]], ELSEWHERE, journal, r, mid, attempt, -1)
+                totals[1] += 1
+
+
+class ConnectionScope(PerRecord):
+    """Every answer comes on the connection that asked, or on a later one of that device where the contract says so.
+    By HTTP (on no connection) it comes to the device that asked.
+
+    Not looked at: answers on a connection to what was sent by HTTP."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._sent = np.zeros(1024, np.int32)
+        self._by_device = contract.at_most_once == "device"
+        self._profiles = 0
+
+    def step(self, view: View) -> None:
+        world = view.world
+        self._accounts(view)
+        self._sent = grown(self._sent, world.mids)
+        world.reserve_hash(len(view.records))
+        scope(
+            view.records, view.journal, view.mid, view.conn, world.tables, self._sent, self._by_device, world.out,
+            self.totals,
+        )  # fmt: skip
+        self.counted(world)
+
+    def _accounts(self, view: View) -> None:
+        """Find profiles that were pushed to somebody else than their owner."""
+        user_of = self.roster.user_of
+        rare = view.rare
+        for seen in rare[(rare["kind"] == K_SEEN) & (rare["proc"] == int(State.PROFILE)) & (rare["conn"] > 0)]:
+            client, about = int(seen["client"]), int(seen["author"])
+            if client < len(user_of) and about < len(user_of):
+                self._profiles += 1
+                if user_of[client] != user_of[about]:
+                    rec = view.journal << REC_BITS | int(seen["index"])
+                    row = np.array([[ACCOUNT, rec, 0, client, -1, -1, -1, about, -1]], np.int64)
+                    self.suspects.take(row, 1)
+
+    def peek(self, world: World) -> Verdict:
+        examined, others = self.examined + self._profiles, []
+        for stray in world.strays():
+            mid = world.mid_of(int(stray["author"]), int(stray["counter"]))
+            if mid < 0:
+                continue
+            if stray["conn"] < 0:
+                if world.tables.messages[mid]["flags"] & INVOKED:
+                    examined += 1
+                    if stray["client"] != stray["author"]:
+                        others.append(self._row(world, stray, mid, OTHERS))
+                continue
+            asked = self._asked_on(world, mid)
+            if not asked:
+                continue
+            examined += 1
+            own = stray["client"] == stray["author"]
+            later = own and self._by_device and min(asked) < stray["conn"]
+            if int(stray["conn"]) not in asked and not later:
+                others.append(self._row(world, stray, mid, ELSEWHERE if own else OTHERS))
+        rows = sorted([*self.suspects.rows, *others], key=lambda row: row[REC])[:FINDINGS]
+        return self.conclude(
+            [self.describe(world, row) for row in rows],
+            examined=examined,
+            violations=self.suspects.total + len(others),
+        )
+
+    def _row(self, world: World, stray: Any, mid: int, what: int) -> tuple[int, ...]:
+        conv = int(world.tables.messages[mid]["conv"])
+        return (what, int(stray["rec"]), 0, int(stray["client"]), mid, -1, conv, 0, -1)
+
+    def _asked_on(self, world: World, mid: int) -> set[int]:
+        """The connections of the message's sendings."""
+        attempts = int(world.tables.messages[mid]["sent"]).bit_length()
+        known = (int(sending_of(world.tables, self._sent, mid, attempt)) - 1 for attempt in range(1, attempts + 1))
+        return {conn for conn in known if conn >= 0}
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        if row[WHAT] == ACCOUNT:
+            return finding(world, "account", row, row[REC], stated=row[X])
+        what = "elsewhere" if row[WHAT] == ELSEWHERE else "other-device"
+        return finding(world, what, row, invoked(world, row[MID]), row[REC])
+
+
+FAILED_NO_EFFECT = Described(
+    id="I9",
+    name="failed-no-effect",
+    title="Did what was refused have no effect?",
+    fold=FailedNoEffect,
+)
+SINGLE_COMPLETION = Described(
+    id="I11",
+    name="single-completion",
+    title="Was everything that was sent answered at most once?",
+    fold=SingleCompletion,
+    when=lambda contract: contract.acknowledges,
+)
+CONNECTION_SCOPE = Described(
+    id="I14",
+    name="connection-scope",
+    title="Did every answer come to the connection that asked, and news of accounts to their own?",
+    fold=ConnectionScope,
+    when=lambda contract: contract.acknowledges or contract.account_news_s is not None,
+)
+assert REC2 < X < Y

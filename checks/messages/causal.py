@@ -1,0 +1,85 @@
+"""I3: causal order, from what a sender had heard when it spoke."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import kernel
+from earwitness.checks.engine.fold import FINDINGS, Described, End, Folding, finding
+from earwitness.checks.engine.tables import DISPUTED, NUMBERED, Array
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import K_INVOKE
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+
+UNKNOWN = np.iinfo(np.int64).max
+
+
+@kernel
+def causes_step(records: Array, mids: Array, causes: Array) -> None:
+    """causes: by message, highest number that its sender had heard, + 1; 0: none."""
+    for i in range(len(records)):
+        r = records[i]
+        if r["kind"] != K_INVOKE or mids[i] < 0 or r["attempt"] > 1:
+            continue
+        causes[mids[i]] = max(causes[mids[i]], r["aux"] + 1)
+
+
+class CausalOrder(Folding):
+    """A message gets a higher number than everything of its conversation that its sender had heard before.
+
+    Not looked at: messages whose number is not known, or known from replayed history only; messages in several
+    conversations (I8). Of several numbers (I7) the lowest counts."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._causes = np.zeros(1024, np.int64)
+
+    def step(self, view: View) -> None:
+        self._causes = grown(self._causes, view.world.mids)
+        causes_step(view.records, view.mid, self._causes)
+
+    def peek(self, world: World) -> Verdict:
+        messages = world.messages()
+        causes = self._causes[: len(messages)] - 1
+        numbers = lowest_numbers(world)
+        judged = (causes >= 0) & (numbers < UNKNOWN) & ((messages["flags"] & DISPUTED) == 0)
+        bad = np.flatnonzero(judged & (numbers <= causes))
+        bad = bad[np.argsort(messages["seq_rec"][bad], kind="stable")]
+        return self.conclude(
+            [_finding(world, int(mid), int(numbers[mid]), int(causes[mid])) for mid in bad[:FINDINGS]],
+            examined=int(judged.sum()),
+            violations=len(bad),
+        )
+
+    def finish(self, end: End) -> Verdict:
+        return self.peek(end.world)
+
+
+def lowest_numbers(world: World) -> Array:
+    """By message: the lowest number that something else than a REPLAY stated, UNKNOWN if there is none."""
+    messages, extra = world.messages(), world.extras()
+    numbers: Array = np.where((messages["flags"] & NUMBERED) > 0, messages["seq"], UNKNOWN)
+    live = extra[extra[:, 3] == 1]
+    np.minimum.at(numbers, live[:, 0], live[:, 1])
+    return numbers
+
+
+def _finding(world: World, mid: int, seq: int, cause: int) -> Finding:
+    messages = world.messages()
+    m = messages[mid]
+    same = np.flatnonzero((messages["conv"] == m["conv"]) & (messages["seq"] == cause))
+    other = int(same[0]) if len(same) else -1
+    row = [0, 0, 0, -1, mid, other, int(m["conv"]), 0, 0]
+    records = (int(messages[other]["seq_rec"]) if other >= 0 else 0, int(m["invoke_rec"]), int(m["seq_rec"]))
+    return finding(world, "below-cause", row, *records, seq=seq, other_seq=cause)
+
+
+CAUSAL_ORDER = Described(
+    id="I3",
+    name="causal-order",
+    title="Did every reply get a higher number than what its sender had heard?",
+    fold=CausalOrder,
+    when=lambda contract: contract.total_order and contract.sequence != "none",
+)

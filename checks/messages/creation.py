@@ -1,0 +1,190 @@
+"""I8: no creation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import kernel
+from earwitness.checks.engine.fold import FINDINGS, MID, REC, WHAT, Described, End, Folding, X, Y, finding
+from earwitness.checks.engine.tables import (
+    COUNTER_MAX,
+    DELIVERED,
+    DISPUTED,
+    INVOKED,
+    MISPLACED,
+    PAGE_BITS,
+    REC_BITS,
+    STORED,
+    Array,
+    Int,
+)
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import CORRUPT, K_DELIVER, K_INVOKE, K_STORED
+from earwitness.checks.history.record import AGENT, NOBODY, Flag, Kind
+from earwitness.checks.messages.heard import note
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+
+K_CONNECT = int(Kind.CONNECT)
+SPEAKING = 1 << K_INVOKE | 1 << K_CONNECT
+EFFECTS = 1 << K_DELIVER | 1 << K_STORED
+FOREIGN_RUN = int(Flag.FOREIGN_RUN)
+ABSURD, FOREIGN_BODY, NOWHERE = range(3)
+"""WHAT of rows that are violations at once."""
+
+
+EARLIEST = np.dtype([("t", "<i8"), ("rec", "<i8")])
+"""Of one message: its first delivery; rec 0: none."""
+
+
+@kernel
+def ghosts(
+    records: Array, journal: Int, mids: Array, convs: Int, here: Array, earliest: Array, out: Array, totals: Array
+) -> None:
+    """here: by client, whether it speaks in this journal. earliest: by message. totals: examined, rows, messages of the
+    platform itself.
+
+    Of the platform itself is a body of no run (it has no counter) whose sender is no user of this run: "ann joined"."""
+    clients = len(here)
+    for i in range(len(records)):
+        r = records[i]
+        kind = r["kind"]
+        if 1 << np.int64(kind) & SPEAKING:
+            if r["client"] < clients:
+                here[r["client"]] = 1
+            continue
+        if not 1 << np.int64(kind) & EFFECTS or r["flags"] & CORRUPT:
+            continue
+        foreign = r["flags"] & FOREIGN_RUN
+        if foreign and r["author"] == AGENT:
+            continue
+        if foreign and r["author"] == NOBODY and r["counter"] == 0 and not 0 <= r["aux"] < clients:
+            totals[2] += 1
+            continue
+        totals[0] += 1
+        if kind == K_DELIVER and mids[i] >= 0:
+            first = earliest[mids[i]]
+            if first["rec"] == 0 or r["t"] < first["t"]:
+                first["t"] = r["t"]
+                first["rec"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+        what = -1
+        if foreign:
+            what = FOREIGN_BODY
+        elif r["author"] >= clients or r["counter"] == 0 or r["counter"] >= COUNTER_MAX:
+            what = ABSURD
+        elif r["conv"] >= convs:
+            what = NOWHERE
+        if what >= 0:
+            note(out[totals[1]], what, journal, r, mids[i], r["author"], r["counter"])
+            totals[1] += 1
+
+
+class NoCreation(Folding):
+    """Whatever is heard or stored was sent by somebody in this run.
+
+    A body of another run, or of an author or counter that cannot be, is a violation at once. At the end a message is
+    one that nobody sent, or that was delivered before it was sent; unless its author's journal lacks its end, which
+    makes the verdict UNKNOWN.
+
+    Not a violation: a message that is none of ours and whose sender is no user of this run, as platforms post about
+    people who come and go; such messages are counted. Skipped: corrupt bodies (I10), history replayed on joining, what
+    an agent of the platform wrote."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._totals = np.zeros(3, np.int64)
+        self._here: dict[int, Array] = {}
+        self._earliest = np.zeros(64, EARLIEST)
+
+    def step(self, view: View) -> None:
+        world = view.world
+        here = self._here.setdefault(view.journal, np.zeros(len(world.tables.user_of), np.uint8))
+        self._earliest = grown(self._earliest, world.mids)
+        convs = len(world.roster.conversations)
+        ghosts(view.records, view.journal, view.mid, convs, here, self._earliest, world.out, self._totals)
+        self.suspects.take(world.out, int(self._totals[1]))
+        self._totals[1] = 0
+        self.examined = int(self._totals[0])
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude([self._immediate(world, row) for row in self.suspects.rows])
+
+    def finish(self, end: End) -> Verdict:
+        world = end.world
+        messages = world.messages()
+        flags = messages["flags"]
+        unsent = ((flags & (DELIVERED | STORED | MISPLACED)) > 0) & ((flags & INVOKED) == 0)
+        mids = np.flatnonzero(unsent | ((flags & DISPUTED) > 0))
+        authors = world.tables.page_author[mids >> PAGE_BITS]
+        doubtful = self._authors_in_doubt(end)[authors] & unsent[mids] if len(mids) else np.zeros(0, bool)
+        ghosts = mids[~doubtful]
+        ghosts = ghosts[np.argsort(messages["first_rec"][ghosts], kind="stable")]
+        found = [self._immediate(world, row) for row in self.suspects.rows]
+        found += [_unsent(world, int(mid), bool(unsent[mid])) for mid in ghosts[:FINDINGS]]
+        early = self._early(end)
+        found += [self._before_sending(world, int(mid)) for mid in early[:FINDINGS]]
+        doubt = int(doubtful.sum())
+        return self.conclude(
+            found[:FINDINGS],
+            violations=self.suspects.total + len(ghosts) + len(early),
+            unknown=self._doubt(end, doubt),
+            facts={"of_the_platform": int(self._totals[2])},
+        )
+
+    def _early(self, end: End) -> Array:
+        """Return the messages that were delivered before their first sending, by more than clocks may differ."""
+        messages, bound = end.world.messages(), end.clock_bound_ns()
+        first = self._earliest[: len(messages)]
+        if bound is None or not len(messages):
+            return np.zeros(0, np.int64)
+        sent = (messages["flags"] & (INVOKED | DISPUTED)) == INVOKED
+        early = np.flatnonzero(sent & (first["rec"] > 0) & (first["t"] + bound < messages["invoke_t"]))
+        authors = end.world.tables.page_author[early >> PAGE_BITS]
+        early = early[~self._authors_in_doubt(end)[authors]]
+        result: Array = early[np.argsort(first["rec"][early], kind="stable")]
+        return result
+
+    def _before_sending(self, world: World, mid: int) -> Finding:
+        m, first = world.tables.messages[mid], self._earliest[mid]
+        ms = int(m["invoke_t"] - first["t"]) // 1_000_000
+        row = [0, 0, 0, -1, mid, -1, int(m["conv"]), 0, 0]
+        return finding(world, "early", row, int(first["rec"]), int(m["invoke_rec"]), ms=ms)
+
+    def _doubt(self, end: End, unsent: int) -> str:
+        if unsent:
+            return f"{unsent} messages were heard whose author's journal lacks its end"
+        return "a journal lacks its end" if end.incomplete() or end.missing else ""
+
+    def _authors_in_doubt(self, end: End) -> Array:
+        """bool by client: a sending of theirs may be missing from the record."""
+        clients = len(end.world.tables.user_of)
+        everywhere = np.zeros(clients, bool)
+        doubt = np.zeros(clients, bool)
+        incomplete = end.incomplete() | {journal for journal in self._here if journal >= len(end.journals)}
+        for journal, here in self._here.items():
+            everywhere |= here > 0
+            if journal in incomplete:
+                doubt |= here > 0
+        if incomplete or end.missing:
+            doubt |= ~everywhere
+        return doubt | (end.missing > 0)
+
+    def _immediate(self, world: World, row: tuple[int, ...]) -> Finding:
+        what = {FOREIGN_BODY: "foreign", ABSURD: "unknown", NOWHERE: "nowhere"}
+        return finding(world, what[row[WHAT]], row, row[REC], author=row[X], counter=row[Y])
+
+
+def _unsent(world: World, mid: int, unsent: bool) -> Finding:
+    m = world.tables.messages[mid]
+    row = [0, 0, 0, -1, mid, -1, int(m["conv"]), 0, 0]
+    assert row[MID] == mid
+    return finding(world, "unsent" if unsent else "elsewhere", row, int(m["invoke_rec"]), int(m["first_rec"]))
+
+
+NO_CREATION = Described(
+    id="I8",
+    name="no-creation",
+    title="Was everything that was heard or stored really sent in this run?",
+    fold=NoCreation,
+)

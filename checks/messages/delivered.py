@@ -1,0 +1,246 @@
+"""I5b: what took effect is heard by everyone who was there throughout."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import kernel
+from earwitness.checks.engine.duties import Duties
+from earwitness.checks.engine.fold import (
+    CLIENT,
+    CONV,
+    FINDINGS,
+    MID,
+    MID2,
+    PENDING,
+    REC,
+    REC2,
+    WHAT,
+    Described,
+    End,
+    Folding,
+    X,
+    Y,
+)
+from earwitness.checks.engine.fold import finding as make_finding
+from earwitness.checks.engine.tables import ACKED, HEARD, INVOKED, RENUMBERED, SPAN, SPAN_BITS, STORED, Array, Tables
+from earwitness.checks.engine.tables import heard as heard_page
+from earwitness.checks.engine.world import View, World
+from earwitness.checks.history.kinds import LISTENED
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+
+NEVER = np.iinfo(np.int64).max
+RECEIVING_NS = 2_000_000_000
+"""A connection that received something so shortly before the drain was cut was still receiving."""
+
+
+@kernel
+def latest_step(records: Array, subs: Array, latest: Array) -> None:
+    """Keep by subscription when it last received something, and the highest number that it received."""
+    for i in range(len(records)):
+        r = records[i]
+        if subs[i] >= 0 and 1 << np.int64(r["kind"]) & LISTENED:
+            row = latest[subs[i]]
+            row[0] = max(row[0], r["t"])
+            row[1] = max(row[1], r["seq"])
+
+
+def latest_by_device(latest: Array, sub_client: Array) -> Array:
+    """Return `latest` with the time at which the device last received anything, in whatever conversation: what waits
+    for it waits in one queue, so a busy conversation delays the others."""
+    times = np.full(int(sub_client.max(initial=-1)) + 1, -1, np.int64)
+    np.maximum.at(times, sub_client, latest[:, 0])
+    return np.stack([times[sub_client], latest[:, 1]], axis=1)
+
+
+@kernel
+def absences(
+    w: Tables,
+    first: Array,
+    due: Array,
+    author: Array,
+    mids: Array,
+    duties: Array,
+    echo: bool,
+    latest: Array,
+    out: Array,
+    totals: Array,
+) -> None:
+    """For each subscription each message of its conversation that it had to hear.
+
+    first: by conversation, + 1, where its messages stand in `due` (time of sending, NEVER if it has no effect),
+    `author`, `mids`. latest: by subscription, see `latest_by_device`. totals: examined, missing,
+    missing where the end of the run is not on record, missing where our own deadline cut off what still arrived."""
+    for sub in range(len(duties)):
+        duty = duties[sub]
+        if duty["held"] == 0:
+            continue
+        conv = w.sub_conv[sub]
+        client = w.sub_client[sub]
+        page = -1
+        receiving = duty["cut"] < NEVER and latest[sub, 0] > duty["cut"] - RECEIVING_NS
+        begin = first[conv]
+        for k in range(begin, first[conv + 1]):
+            pos = k - begin
+            if pos & (SPAN - 1) == 0:
+                page = heard_page(w, sub, pos >> SPAN_BITS)
+            if due[k] <= duty["start"] or due[k] >= duty["end"] or (author[k] == client and not echo):
+                continue
+            totals[0] += 1
+            bit = np.uint64(1) << np.uint64(pos & 63)
+            if page >= 0 and w.sub_bits[page, 3 * ((pos & (SPAN - 1)) >> 6)] & bit:
+                continue
+            if duty["doubt"]:
+                totals[2] += 1
+                continue
+            seq = w.messages[mids[k]]["seq"]
+            if receiving and (seq < 0 or seq > latest[sub, 1]):
+                totals[3] += 1
+                continue
+            if totals[1] < len(out):
+                row = out[totals[1]]
+                row[WHAT] = 0
+                row[REC] = w.messages[mids[k]]["invoke_rec"]
+                row[REC2] = duty["join_rec"]
+                row[CLIENT] = client
+                row[MID] = mids[k]
+                row[MID2] = -1
+                row[CONV] = conv
+                row[X] = w.messages[mids[k]]["seq"]
+                row[Y] = -1
+            totals[1] += 1
+
+
+class Delivered(Folding):
+    """A message that took effect is heard on every device that was subscribed from before its sending until the
+    end of the run (until the run was drained, or until the tester itself closed the connection after DRAIN).
+
+    It took effect if it is stored; where the contract has no history, if it was acknowledged; where it has no
+    acknowledgements either, if anybody heard it. What is stored and was never acknowledged may have been stored after
+    everybody had gone: it counts if its number is below an acknowledged one of its conversation (the drain waits for
+    those), or without numbers if anybody heard it.
+
+    If the deadline of the drain passed while messages still arrived, a connection that was still receiving (in any
+    conversation) is not known to have lost what has a higher number than its latest delivery in the conversation:
+    UNKNOWN. One that was silent is.
+
+    Not a violation: anything on a subscription that the platform cut
+    (unless it promises to resume and said that nothing was missed); absences in a run whose end is not on record
+    (UNKNOWN); a message that came only under another conversation's name (I12); the author's own device where the
+    platform does not echo."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._duties = Duties()
+        self._latest = np.full((0, 2), -1, np.int64)
+
+    def step(self, view: View) -> None:
+        self._duties.step(view)
+        if not len(self._latest):
+            self._latest = np.full((view.world.members, 2), -1, np.int64)
+        latest_step(view.records, view.sub, self._latest)
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown=PENDING)
+
+    def finish(self, end: End) -> Verdict:
+        bound = end.clock_bound_ns()
+        if bound is None:
+            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        world = end.world
+        duties = self._duties.of(end, self.contract.resume, bound)
+        first, mids, due, author = by_conversation(world, self.contract)
+        w = world.tables
+        totals = np.zeros(4, np.int64)
+        latest = latest_by_device(self._latest, w.sub_client)
+        absences(w, first, due, author, mids, duties, self.contract.echo, latest, world.out, totals)
+        self.suspects.take(world.out, min(int(totals[1]), len(world.out)), int(totals[1]))
+        return self.conclude(
+            [_absence(world, row) for row in self.suspects.rows[:FINDINGS]],
+            examined=int(totals[0]),
+            unknown="; ".join(filter(None, (self._doubts(end, int(totals[2])), self._cut(end, int(totals[3]))))),
+        )
+
+    def _cut(self, end: End, missing: int) -> str:
+        """Say that our own deadline ended the run too soon for a platform that was still delivering."""
+        if not missing:
+            return ""
+        return (
+            f"{missing} deliveries had not come: the drain ended after {self._duties.drained_after_s(end):.0f} s while"
+            " messages still arrived; raise --drain-s"
+        )
+
+    def _doubts(self, end: End, pending: int) -> str:
+        world, doubts = end.world, []
+        if end.incomplete() or end.missing:
+            doubts.append("a journal lacks its end")
+        if pending:
+            doubts.append(f"{pending} deliveries had not come when the record ends before the run was drained")
+        if self.contract.history and (number := unread(world)):
+            doubts.append(f"whether {number} acknowledged messages are stored was not read")
+        return "; ".join(doubts)
+
+
+def by_conversation(world: World, contract: Contract) -> tuple[Array, Array, Array, Array]:
+    """Return (first, mids, due, author): messages by conversation and position, as `absences` reads them."""
+    messages, w = world.messages(), world.tables
+    first = np.concatenate([[0], np.cumsum(w.conv_next)]).astype(np.int64)
+    known = np.flatnonzero(messages["conv"] >= 0)
+    mids = np.full(int(first[-1]), -1, np.int64)
+    mids[first[messages["conv"][known]] + messages["pos"][known]] = known
+    due = np.where(_effective(messages[mids], contract), messages["invoke_t"][mids], NEVER)
+    due[mids < 0] = NEVER
+    own = messages["author_sub"][mids]
+    author = np.where(own >= 0, w.sub_client[np.maximum(own, 0)], -1) if len(w.sub_client) else own
+    return first, mids, due, author
+
+
+def _effective(messages: Array, contract: Contract) -> Array:
+    """bool by message: it took effect, see `Delivered`."""
+    flags = messages["flags"]
+    acked = (flags & ACKED) > 0
+    if not contract.history:
+        result: Array = acked if contract.acknowledges else (flags & HEARD) > 0
+    elif not contract.acknowledges:
+        result = (flags & STORED) > 0
+    elif contract.sequence == "none":
+        result = ((flags & STORED) > 0) & (acked | ((flags & HEARD) > 0))
+    else:
+        result = ((flags & STORED) > 0) & (acked | below_acked(messages))
+    return result & ((flags & INVOKED) > 0)
+
+
+def unread(world: World) -> int:
+    """Return how many acknowledged messages may be stored or not, because their conversation was not read to its
+    end."""
+    messages = world.messages()
+    acked = (messages["flags"] & (ACKED | STORED)) == ACKED
+    whole = world.read_completely()[np.maximum(0, messages["conv"])] if len(messages) else ~acked
+    return int((acked & ~whole).sum())
+
+
+def below_acked(messages: Array) -> Array:
+    """bool: its number is below the highest acknowledged one of its conversation. Who has two numbers has none."""
+    convs = np.maximum(messages["conv"], 0)
+    seqs = np.where(messages["flags"] & RENUMBERED, -1, messages["seq"])
+    highest = np.full(int(convs.max(initial=0)) + 1, -1, np.int64)
+    acked = (messages["flags"] & ACKED) > 0
+    np.maximum.at(highest, convs[acked], seqs[acked])
+    result: Array = (seqs >= 0) & (seqs < highest[convs])
+    return result
+
+
+def _absence(world: World, row: tuple[int, ...]) -> Finding:
+    m = world.tables.messages[row[MID]]
+    return make_finding(world, "absent", row, row[REC2], row[REC], int(m["seq_rec"]), seq=row[X])
+
+
+DELIVERED_CHECK = Described(
+    id="I5b",
+    name="delivered",
+    title="Did everyone who was there throughout hear every message?",
+    fold=Delivered,
+    when=lambda contract: contract.delivers,
+)

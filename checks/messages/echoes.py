@@ -1,0 +1,52 @@
+"""I45: where the platform promises no echo, nobody hears the own message on the connection that sent it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.engine.compiled import kernel
+from earwitness.checks.engine.fold import MID, REC, Described, finding, invoked
+from earwitness.checks.engine.tables import Array, Int
+from earwitness.checks.engine.world import View, World
+from earwitness.checks.history.kinds import K_DELIVER, K_INVOKE
+from earwitness.checks.messages.heard import PerRecord, note
+from earwitness.checks.verdict import Finding
+
+
+@kernel
+def echoes(records: Array, journal: Int, mids: Array, subs: Array, out: Array, totals: Array) -> None:
+    """totals: sendings, rows of `out`."""
+    for i in range(len(records)):
+        r = records[i]
+        if mids[i] < 0 or subs[i] < 0:
+            continue
+        if r["kind"] == K_INVOKE:
+            totals[0] += 1
+        elif r["kind"] == K_DELIVER and r["client"] == r["author"] and r["proc"] == r["conn"] & 255:
+            note(out[totals[1]], 0, journal, r, mids[i], r["seq"], np.int64(0))
+            totals[1] += 1
+
+
+class NoEcho(PerRecord):
+    """A sender is not sent its own message on the connection on which it was sent.
+
+    Not a violation: the same person's other devices; a later connection of the device (a platform that resumes may send
+    what was missed as it is); history replayed on joining. Examined: sendings."""
+
+    def step(self, view: View) -> None:
+        if self.contract.echo:
+            return
+        echoes(view.records, view.journal, view.mid, view.sub, view.world.out, self.totals)
+        self.counted(view.world)
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        return finding(world, "echo", row, invoked(world, row[MID]), row[REC])
+
+
+NO_ECHO = Described(
+    id="I45",
+    name="no-echo",
+    title="Did nobody hear the own message on the connection that sent it?",
+    fold=NoEcho,
+    when=lambda contract: not contract.echo,
+)

@@ -1,0 +1,248 @@
+"""I1: per-sender FIFO."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import helper, kernel
+from earwitness.checks.engine.fold import (
+    CLIENT,
+    CONV,
+    MID,
+    MID2,
+    REC,
+    REC2,
+    WHAT,
+    Described,
+    End,
+    Folding,
+    Suspects,
+    X,
+    Y,
+    finding,
+    invoked,
+)
+from earwitness.checks.engine.resolve import AGAIN_HERE
+from earwitness.checks.engine.tables import (
+    PAGE,
+    PAGE_BITS,
+    REC_BITS,
+    RENUMBERED,
+    RETRIED,
+    SENT_ON,
+    TAG_STREAM,
+    USED_PAGES,
+    Array,
+    Int,
+    Tables,
+    find,
+    put,
+)
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import K_DELIVER
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+
+UNORDERED = RETRIED | RENUMBERED
+ENTRY = np.dtype([("slot", "<i4"), ("mid", "<i4"), ("counter", "<u4"), ("index", "<u4")])
+"""The highest counter of one stream (author's connection, conversation) delivered on one slot."""
+
+STREAM = np.dtype([("proc", "<i4"), ("block", "<i4")])
+"""The author's latest stream in a conversation, by the author's subscription; older ones are in the hash."""
+
+HEARD_EARLIER, NUMBERED_EARLIER = 1, 2
+
+
+@helper
+def stream_block(w: Tables, streams: Array, blocks: Array, limit: Int, author_sub: Int, proc: Int, size: Int) -> Int:
+    """First entry of the stream's block, one entry for each subscription of the conversation; -1: no room."""
+    s = streams[author_sub]
+    if s["proc"] == proc:
+        return np.int64(s["block"])
+    key = TAG_STREAM | (np.int64(author_sub) << 28) | proc
+    block = find(w, key)
+    if block < 0:
+        block = blocks[0]
+        if block + size > limit:
+            return -1
+        blocks[0] += size
+        put(w, key, block)
+    s["proc"] = proc
+    s["block"] = block
+    return block
+
+
+@kernel
+def fifo_step(
+    records: Array,
+    start: Int,
+    journal: Int,
+    mids: Array,
+    slots: Array,
+    seen: Array,
+    w: Tables,
+    streams: Array,
+    entries: Array,
+    blocks: Array,
+    out: Array,
+) -> Int:
+    """blocks: entries in use, pairs examined, rows written to `out`. Returns how many records are done."""
+    for i in range(start, len(records)):
+        r = records[i]
+        if r["kind"] != K_DELIVER or mids[i] < 0 or slots[i] < 0 or seen[i] & AGAIN_HERE:
+            continue
+        if r["attempt"] > 1:
+            continue
+        author_sub = np.int64(w.messages[mids[i]]["author_sub"])
+        if author_sub < 0:
+            continue
+        conv = np.int64(r["conv"])
+        base = np.int64(w.conv_base[conv])
+        size = np.int64(w.conv_base[conv + 1]) - base
+        block = stream_block(w, streams, blocks, len(entries), author_sub, np.int64(r["proc"]), size)
+        if block < 0:
+            return i
+        e = entries[block + np.int64(w.slots[slots[i]]["sub"]) - base]
+        if e["slot"] == slots[i] + 1:
+            blocks[1] += 1
+            if r["counter"] < e["counter"]:
+                row = out[blocks[2]]
+                blocks[2] += 1
+                row[WHAT] = HEARD_EARLIER
+                row[REC] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+                row[REC2] = (np.int64(journal) << REC_BITS) | np.int64(e["index"])
+                row[CLIENT] = r["client"]
+                row[MID] = mids[i]
+                row[MID2] = e["mid"]
+                row[CONV] = conv
+                row[X] = row[Y] = -1
+                continue
+        e["slot"] = slots[i] + 1
+        e["mid"] = mids[i]
+        e["counter"] = r["counter"]
+        e["index"] = np.int64(r["index"]) & 0xFFFFFFFF
+    return len(records)
+
+
+@helper
+def author_sequences(w: Tables, highest: Array, author: Int, out: Array, totals: Array) -> None:
+    """One author's messages in the order of their counters: numbers must ascend inside conversation and proc.
+
+    highest: (conv, 3) author + 1, proc and message of the highest number so far. totals: examined, violations."""
+    base = w.directory_base[author]
+    for k in range(w.directory_room[author]):
+        page = np.int64(w.directory[base + k])
+        if page < 0:
+            continue
+        for mid in range(page * PAGE, (page + 1) * PAGE):
+            m = w.messages[mid]
+            if m["conv"] < 0 or m["seq"] < 0 or m["flags"] & UNORDERED or not m["flags"] & SENT_ON:
+                continue
+            top = highest[m["conv"]]
+            if top[0] == author + 1 and top[1] == m["proc"]:
+                totals[0] += 1
+                if m["seq"] < w.messages[top[2]]["seq"]:
+                    if totals[1] < len(out):
+                        row = out[totals[1]]
+                        row[WHAT] = NUMBERED_EARLIER
+                        row[REC] = m["seq_rec"]
+                        row[REC2] = w.messages[top[2]]["seq_rec"]
+                        row[CLIENT] = -1
+                        row[MID] = mid
+                        row[MID2] = top[2]
+                        row[CONV] = m["conv"]
+                        row[X] = m["seq"]
+                        row[Y] = w.messages[top[2]]["seq"]
+                    totals[1] += 1
+                    continue
+            top[0] = author + 1
+            top[1] = m["proc"]
+            top[2] = mid
+
+
+@kernel
+def fifo_sequences(w: Tables, highest: Array, authors: Array, out: Array, totals: Array) -> None:
+    """`author_sequences` of all of them."""
+    for i in range(len(authors)):
+        author_sequences(w, highest, authors[i], out, totals)
+
+
+class Fifo(Folding):
+    """Messages that one author sends on one connection to one conversation are heard in that order by everyone,
+    and numbered in that order by the platform.
+
+    Not a violation: a repeated delivery (I6); messages sent on different connections of the author; anything
+    about a message that was sent more than once, because a retry may overtake; messages never heard (I4, I5b); a
+    message with several numbers (I7)."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._streams = np.zeros(0, STREAM)
+        self._entries = np.zeros(1024, ENTRY)
+        self._blocks = np.zeros(3, np.int64)
+
+    def step(self, view: View) -> None:
+        world, done = view.world, 0
+        if not len(self._streams):
+            self._streams = np.zeros(world.members, STREAM)
+            self._streams["proc"] = -1
+        self._blocks[2] = 0
+        while True:
+            world.reserve_hash(len(view.records))
+            done = fifo_step(
+                view.records,
+                done,
+                view.journal,
+                view.mid,
+                view.slot,
+                view.seen,
+                world.tables,
+                self._streams,
+                self._entries,
+                self._blocks,
+                world.out,
+            )
+            if done == len(view.records):
+                break
+            self._entries = grown(self._entries, len(self._entries) + world.members)  # no conversation has more
+        self.suspects.take(world.out, int(self._blocks[2]))
+        self.examined = int(self._blocks[1])
+
+    def peek(self, world: World) -> Verdict:
+        return self._judge(world)
+
+    def finish(self, end: End) -> Verdict:
+        return self._judge(end.world)
+
+    def _judge(self, world: World) -> Verdict:
+        w, totals = world.tables, np.zeros(2, np.int64)
+        numbered = Suspects()
+        if w.used[USED_PAGES] and self.contract.sequence != "none":
+            highest = np.zeros((len(w.conv_next), 3), np.int64)
+            authors = np.unique(w.page_author[: int(w.used[USED_PAGES])])
+            fifo_sequences(w, highest, authors, world.out, totals)
+            numbered.take(world.out, min(int(totals[1]), len(world.out)), int(totals[1]))
+        both = self.suspects.merged(numbered)
+        return self.conclude(
+            [self._finding(world, row) for row in both.rows],
+            examined=self.examined + int(totals[0]),
+            violations=both.total,
+        )
+
+    def _finding(self, world: World, row: tuple[int, ...]) -> Finding:
+        sent = invoked(world, row[MID]), invoked(world, row[MID2])
+        if row[WHAT] == HEARD_EARLIER:
+            return finding(world, "heard", row, *sent, row[REC2], row[REC])
+        return finding(world, "numbered", row, *sent, row[REC2], row[REC], seq=row[X], other_seq=row[Y])
+
+
+FIFO = Described(
+    id="I1",
+    name="per-sender-fifo",
+    title="Did everyone hear each sender's messages in the order in which they were sent?",
+    fold=Fifo,
+    when=lambda contract: contract.ordered,
+)
+
+assert PAGE == 1 << PAGE_BITS

@@ -1,0 +1,192 @@
+"""I4: gap-free."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import helper, kernel
+from earwitness.checks.engine.fold import FINDINGS, Described, End, Folding, finding
+from earwitness.checks.engine.resolve import AGAIN_HERE
+from earwitness.checks.engine.tables import INVOKED, REC_BITS, Array, Int, Tables
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import K_DELIVER, K_REPLAY, LISTENED, MISROUTED
+from earwitness.checks.history.record import Flag, Kind
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+
+K_JOIN = int(Kind.JOIN)
+K_LEAVE = int(Kind.LEAVE)
+CONTINUED = int(Flag.CONTINUED)
+
+STATE = np.dtype([("last", "<i8"), ("rec", "<i8"), ("newest", "<i4"), ("started", "u1"), ("continued", "u1")])
+"""Of one slot: highest number heard and its record; newest gap + 1; whether a starting point is known."""
+
+GAP = np.dtype(
+    [
+        ("low", "<i8"),
+        ("high", "<i8"),
+        ("left", "<i8"),
+        ("slot", "<i4"),
+        ("older", "<i4"),
+        ("before", "<i8"),
+        ("after", "<i8"),
+        ("fill", "<i8"),
+    ]
+)
+"""Numbers low…high were jumped over; `left` of them were not heard since."""
+
+
+@helper
+def fill(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int) -> None:
+    """A number at or below the highest: it may fill an open gap of this slot."""
+    g = np.int64(states[slot]["newest"]) - 1
+    while g >= 0:
+        gap = gaps[g]
+        if gap["low"] <= seq:
+            if seq <= gap["high"] and gap["left"] > 0:
+                gap["left"] -= 1
+                gap["fill"] = rec
+            return
+        g = np.int64(gap["older"]) - 1
+
+
+@helper
+def jump(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int, used: Array) -> None:
+    s = states[slot]
+    gap = gaps[used[0]]
+    used[0] += 1
+    gap["low"] = s["last"] + 1
+    gap["high"] = seq - 1
+    gap["left"] = seq - 1 - s["last"]
+    gap["slot"] = slot
+    gap["older"] = s["newest"]
+    gap["before"] = s["rec"]
+    gap["after"] = rec
+    s["newest"] = used[0]
+
+
+@kernel
+def gaps_step(records: Array, journal: Int, slots: Array, seen: Array, states: Array, gaps: Array, used: Array) -> None:
+    """used: gaps, deliveries examined."""
+    for i in range(len(records)):
+        slot = np.int64(slots[i])
+        if slot < 0:
+            continue
+        r = records[i]
+        kind = r["kind"]
+        s = states[slot]
+        seq = r["seq"]
+        rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+        if 1 << np.int64(kind) & LISTENED:
+            if seq < 0 or r["flags"] & MISROUTED:
+                continue
+            if s["started"] == 0:
+                if kind == K_REPLAY:
+                    continue
+                s["started"] = 1
+            else:
+                used[1] += 1
+                if seq <= s["last"]:
+                    if not seen[i] & AGAIN_HERE:
+                        fill(states, gaps, slot, seq, rec)
+                    continue
+                if seq > s["last"] + 1 and (kind == K_DELIVER or s["continued"]):
+                    jump(states, gaps, slot, seq, rec, used)
+            s["last"] = seq
+            s["rec"] = rec
+        elif kind == K_JOIN:
+            s["started"] = 1 if seq >= 0 else 0
+            s["continued"] = 1 if r["flags"] & CONTINUED else 0
+            s["last"] = seq
+            s["rec"] = rec
+            s["newest"] = 0
+        elif kind == K_LEAVE:
+            s["started"] = 0
+            s["continued"] = 0
+            s["newest"] = 0
+
+
+class GapFree(Folding):
+    """Numbers of a conversation are heard one after the other on each connection, from the head told on joining.
+
+    Not a violation: what lies before joining; anything across LEAVE or another connection; a number again (I6);
+    numbers of own messages where the platform does not echo them. A jump counts once: *reorder* if all of it was
+    heard later, *open* if some of it never was."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._states = np.zeros(1024, STATE)
+        self._gaps = np.zeros(1024, GAP)
+        self._used = np.zeros(2, np.int64)
+        self._judged = contract.sequence == "contiguous"
+
+    def step(self, view: View) -> None:
+        if not self._judged:
+            return
+        self._states = grown(self._states, view.world.slots)
+        self._gaps = grown(self._gaps, int(self._used[0]) + len(view.records))
+        gaps_step(view.records, view.journal, view.slot, view.seen, self._states, self._gaps, self._used)
+
+    def peek(self, world: World) -> Verdict:
+        return self._judge(world)
+
+    def finish(self, end: End) -> Verdict:
+        return self._judge(end.world, partial=end.partial)
+
+    def _judge(self, world: World, partial: bool = False) -> Verdict:
+        if not self._judged:
+            return self.conclude(unknown="the platform's numbers need not be contiguous")
+        gaps = self._gaps[: int(self._used[0])]
+        unsure = 0
+        if not self.contract.echo and len(gaps):
+            gaps = gaps[~_explained_by_own(world, gaps)]
+            if partial:  # an own message may have a further number, of which another journal knew
+                unsure = len(gaps)
+                gaps = gaps[~_explained_by_own(world, gaps, numbers_unknown=True)]
+                unsure -= len(gaps)
+        first = gaps[np.argsort(gaps["after"])[:FINDINGS]]
+        still_open = int((gaps["left"] > 0).sum())
+        return self.conclude(
+            [_gap_finding(world, gap) for gap in first],
+            examined=int(self._used[1]),
+            violations=len(gaps),
+            unknown=f"{unsure} holes may be own messages whose numbers are not on record" if unsure else "",
+            facts={"open": still_open, "reorder": len(gaps) - still_open} if len(gaps) else None,
+        )
+
+
+def _explained_by_own(world: World, gaps: Array, *, numbers_unknown: bool = False) -> Array:
+    """Gaps whose missing numbers are the listener's own messages, or may be those of its unnumbered ones;
+    `numbers_unknown`: of any of its messages."""
+    messages, tables = world.messages(), world.tables
+    own = messages["author_sub"].astype(np.int64)
+    numbered = (own >= 0) & (messages["seq"] >= 0)
+    extra = world.extras()
+    again = extra[own[extra[:, 0]] >= 0]
+    keys = np.concatenate([own[numbered] << 40 | messages["seq"][numbered], own[again[:, 0]] << 40 | again[:, 1]])
+    keys = np.unique(keys)
+    unnumbered = (own >= 0) & ((messages["seq"] < 0) | numbers_unknown) & ((messages["flags"] & INVOKED) > 0)
+    possible = np.bincount(own[unnumbered], minlength=world.members)
+    sub = tables.slots["sub"][gaps["slot"]].astype(np.int64)
+    inside = np.searchsorted(keys, sub << 40 | gaps["high"], "right") - np.searchsorted(keys, sub << 40 | gaps["low"])
+    result: Array = gaps["high"] - gaps["low"] < inside + possible[sub]
+    return result
+
+
+def _gap_finding(world: World, gap: Array) -> Finding:
+    tables: Tables = world.tables
+    sub = int(tables.slots["sub"][gap["slot"]])
+    row = [0, 0, 0, int(tables.sub_client[sub]), -1, -1, int(tables.sub_conv[sub]), 0, 0]
+    what = "open" if gap["left"] else "reorder"
+    records = int(gap["before"]), int(gap["after"]), int(gap["fill"])
+    return finding(world, what, row, *records, low=int(gap["low"]), high=int(gap["high"]), left=int(gap["left"]))
+
+
+GAP_FREE = Described(
+    id="I4",
+    name="gap-free",
+    title="Did every connection hear each conversation's numbers without a hole?",
+    fold=GapFree,
+    when=lambda contract: contract.sequence == "contiguous",
+)

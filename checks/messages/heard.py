@@ -1,0 +1,401 @@
+"""Checks of each heard message by itself: I6 duplication, I10 integrity, I12 isolation, I15 identity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import helper, kernel
+from earwitness.checks.engine.fold import (
+    CLIENT,
+    CONV,
+    FINDINGS,
+    MID,
+    MID2,
+    REC,
+    REC2,
+    WHAT,
+    Described,
+    End,
+    Folding,
+    Suspects,
+    X,
+    Y,
+    finding,
+    invoked,
+)
+from earwitness.checks.engine.resolve import AGAIN_HERE, AGAIN_ON_DEVICE
+from earwitness.checks.engine.tables import INVOKED, REC_BITS, RETRIED, Array, Int, Tables, subscription
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import (
+    CONTENT,
+    CORRUPT,
+    HEARD_OR_READ,
+    K_DELIVER,
+    K_INVOKE,
+    K_PRESENCE,
+    K_RUN,
+    K_SEEN,
+    K_STORED,
+    LISTENED,
+    MISROUTED,
+    PUSHED,
+    UNTRUSTED,
+)
+from earwitness.checks.history.record import Kind
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+
+K_IDENTITY = int(Kind.IDENTITY)
+STRANGER = -2
+
+
+STATED, UNEXPLAINED = 1, 2
+"""Bits of WHAT in rows of I15: a place stated the identity; by an id that no login on record explains."""
+
+
+@helper
+def note(row: Array, what: Int, journal: Int, r: Array, mid: Int, x: Int, y: Int) -> None:
+    row[WHAT] = what
+    row[REC] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+    row[REC2] = 0
+    row[CLIENT] = r["client"]
+    row[MID] = mid
+    row[MID2] = -1
+    row[CONV] = r["conv"]
+    row[X] = x
+    row[Y] = y
+
+
+@kernel
+def repeats(
+    records: Array, journal: Int, mids: Array, slots: Array, seen: Array, bit: Int, out: Array, totals: Array
+) -> None:
+    """totals: examined, rows."""
+    for i in range(len(records)):
+        r = records[i]
+        if r["kind"] != K_DELIVER or mids[i] < 0 or slots[i] < 0:
+            continue
+        totals[0] += 1
+        if seen[i] & bit:
+            note(out[totals[1]], 0 if seen[i] & AGAIN_HERE else 1, journal, r, mids[i], r["seq"], -1)
+            totals[1] += 1
+
+
+@kernel
+def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array, out: Array, totals: Array) -> None:
+    """totals: examined, corrupt rows in `out`, rows in `changed`: message, whence (1 its sending, 2 the final state,
+    0 a delivery), digest, size (-1: not comparable), rec."""
+    for i in range(len(records)):
+        r = records[i]
+        kind = r["kind"]
+        if not 1 << np.int64(kind) & CONTENT:
+            continue
+        if kind != K_INVOKE:
+            totals[0] += 1
+            if r["flags"] & CORRUPT:
+                note(out[totals[1]], 0, journal, r, -1, -1, 2 if kind == K_STORED else -1)
+                totals[1] += 1
+                continue
+        if mids[i] < 0:
+            continue
+        m = w.messages[mids[i]]
+        first = r["attempt"] <= 1
+        if m["digest"] == r["digest"] and (not first or m["size"] == r["size"]):
+            if kind != K_INVOKE:
+                if first:
+                    m["agreed"] += 1
+                else:
+                    m["agreed_retries"] += 1
+            continue
+        row = changed[totals[2]]
+        totals[2] += 1
+        row[0] = mids[i]
+        row[1] = 1 if kind == K_INVOKE else 2 if kind == K_STORED else 0
+        row[2] = r["digest"]
+        row[3] = r["size"] if first else -1
+        row[4] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+
+
+@helper
+def shows_a_stranger(r: Any, w: Tables) -> bool:
+    """A presence in a conversation of a user of the run who does not belong there."""
+    unknown: bool = r["author"] >= len(w.user_of)
+    return not unknown and subscription(w, np.int64(r["author"]), np.int64(r["conv"])) < 0
+
+
+@kernel
+def strays(records: Array, journal: Int, mids: Array, subs: Array, w: Tables, out: Array, totals: Array) -> None:
+    """totals: examined, rows in `out`: 0 to a stranger, 1 misrouted, 2 pushed to a stranger, 3 presence of one."""
+    clients, convs = len(w.user_of), len(w.conv_next)
+    for i in range(len(records)):
+        r = records[i]
+        kind = r["kind"]
+        if 1 << np.int64(kind) & PUSHED and r["conn"] > 0 and r["conv"] < convs and r["client"] < clients:
+            totals[0] += 1
+            if subs[i] < 0:
+                note(out[totals[1]], 2, journal, r, -1, -1, np.int64(kind))
+                totals[1] += 1
+            elif kind == K_PRESENCE and shows_a_stranger(r, w):
+                note(out[totals[1]], 3, journal, r, -1, np.int64(r["author"]), np.int64(kind))
+                totals[1] += 1
+            continue
+        if not 1 << np.int64(kind) & LISTENED or r["flags"] & UNTRUSTED or r["client"] >= clients:
+            continue
+        totals[0] += 1
+        if subs[i] < 0 or r["flags"] & MISROUTED:
+            note(out[totals[1]], 0 if subs[i] < 0 else 1, journal, r, mids[i], r["author"], r["counter"])
+            totals[1] += 1
+
+
+@kernel
+def statements(records: Array, journal: Int, mids: Array, user_of: Array, out: Array, totals: Array) -> None:
+    for i in range(len(records)):
+        r = records[i]
+        kind = r["kind"]
+        if kind == K_IDENTITY:
+            truth = np.int64(r["client"])
+        elif 1 << np.int64(kind) & HEARD_OR_READ:
+            truth = np.int64(r["author"])
+            if r["flags"] & UNTRUSTED:
+                continue
+        else:
+            continue
+        said = r["aux"]
+        if said == -1 or truth >= len(user_of):
+            continue
+        totals[0] += 1
+        if said < 0 or said >= len(user_of) or user_of[said] != user_of[truth]:
+            what = (STATED if kind == K_IDENTITY else 0) | (UNEXPLAINED if said < 0 else 0)
+            note(out[totals[1]], what, journal, r, mids[i], said, r["counter"])
+            out[totals[1], MID2] = user_of[truth]
+            totals[1] += 1
+
+
+class PerRecord(Folding):
+    """Base: violations are certain at once."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self.totals = np.zeros(3, np.int64)
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude([self.describe(world, row) for row in self.suspects.rows])
+
+    def finish(self, end: End) -> Verdict:
+        return self.peek(end.world)
+
+    def counted(self, world: World) -> None:
+        self.suspects.take(world.out, int(self.totals[1]))
+        self.totals[1] = 0
+        self.examined = int(self.totals[0])
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        raise NotImplementedError
+
+
+class NoDuplication(PerRecord):
+    """One message is delivered at most once on a connection, or to a device where the contract says so.
+
+    Not a violation: history replayed on joining; a message that was sent several times to a platform that does not
+    promise idempotence; a delivery to somebody who does not belong there (I12)."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._bit = AGAIN_ON_DEVICE if contract.at_most_once == "device" else AGAIN_HERE
+        self._undecided: list[Array] = []
+
+    def step(self, view: View) -> None:
+        out = view.world.out
+        repeats(view.records, view.journal, view.mid, view.slot, view.seen, self._bit, out, self.totals)
+        if self.totals[1] and not self.contract.idempotent:  # only the end tells which messages were retried
+            self._undecided.append(out[: int(self.totals[1])].copy())
+            self.totals[1] = 0
+        self.counted(view.world)
+
+    def peek(self, world: World) -> Verdict:
+        decided, flags = Suspects(), world.messages()["flags"]
+        for rows in self._undecided:
+            once = rows[(flags[rows[:, MID]] & RETRIED) == 0]
+            decided.take(once, len(once))
+        both = self.suspects.merged(decided)
+        return self.conclude([self.describe(world, row) for row in both.rows], violations=both.total)
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        what = "repeated-later" if row[WHAT] else "repeated"
+        return finding(world, what, row, invoked(world, row[MID]), row[REC], seq=row[X])
+
+
+class Integrity(PerRecord):
+    """Bodies arrive as they were sent: the body's own checksum fits, and digest and size are the sender's.
+
+    Not a violation: another size of a retry, whose body states its attempt; anything of a message whose sending
+    is not on record (I8). What was heard before its sending was read is compared with the first record of it, and
+    set right at the end if that was the wrong one."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._changed = np.zeros((64, 5), np.int64)
+
+    def step(self, view: View) -> None:
+        world = view.world
+        self._changed = grown(self._changed, int(self.totals[2]) + len(view.records))
+        changes(view.records, view.journal, view.mid, world.tables, self._changed, world.out, self.totals)
+        self.counted(world)
+
+    def peek(self, world: World) -> Verdict:
+        messages = world.messages()
+        rows = self._changed[: int(self.totals[2])]
+        rows = rows[(messages["flags"][rows[:, 0]] & INVOKED) > 0]
+        sent: dict[int, tuple[int, int, int]] = {}
+        for mid, own, digest, size, rec in rows.tolist():
+            if own == 1:
+                sent[mid] = (digest, max(size, sent.get(mid, (0, -1, 0))[1]), rec)
+        changed, violations = [], self.suspects.total
+        for mid, (digest, size, _) in sent.items():  # the first record of it was the wrong one
+            m = messages[mid]
+            other_digest = digest != m["digest"]
+            if other_digest:
+                violations += int(m["agreed_retries"])
+            if other_digest or size not in (-1, m["size"]):
+                violations += int(m["agreed"])
+            changed.append((1, int(m["first_rec"]), 0, -1, mid, -1, -1, size, -1))
+        for mid, own, digest, size, rec in rows.tolist():
+            m = messages[mid]
+            true_digest, true_size, _ = sent.get(mid, (int(m["digest"]), int(m["size"]), 0))
+            if own != 1 and (digest != true_digest or (size != true_size and min(size, true_size) >= 0)):
+                violations += 1
+                changed.append((1, rec, 0, -1, mid, -1, -1, size, own))
+        told = sorted([*self.suspects.rows, *changed], key=lambda row: row[REC])[:FINDINGS]
+        return self.conclude([self.describe(world, row) for row in told], violations=violations)
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        stored = row[Y] == 2
+        if row[MID] < 0:
+            return finding(world, "corrupt-in-store" if stored else "corrupt", row, row[REC])
+        m = world.messages()[row[MID]]
+        whole = (*row[:CONV], int(m["conv"]), *row[X:])
+        what = "changed-in-store" if stored else "changed"
+        return finding(world, what, whole, invoked(world, row[MID]), row[REC])
+
+
+_PUSHED_WHAT = {K_RUN: "stranger-run", K_PRESENCE: "stranger-presence", K_SEEN: "stranger-state"}
+
+
+class Isolation(PerRecord):
+    """Nobody is sent anything of a conversation that they do not belong to, and no message appears in another one.
+
+    Not only messages: also an agent's answer, who is online (and nobody is shown in a conversation that is not theirs),
+    an edit, a read mark.
+    Membership is the tester's own roster. Not looked at: bodies that are corrupt (I10) or of another run (I8),
+    because they do not say where they belong."""
+
+    def step(self, view: View) -> None:
+        world = view.world
+        strays(view.records, view.journal, view.mid, view.sub, world.tables, world.out, self.totals)
+        self.counted(world)
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        if row[WHAT] == 3:
+            return finding(world, "presence-of-stranger", row, row[REC], stated=row[X])
+        if row[WHAT] == 2:
+            return finding(world, _PUSHED_WHAT[row[Y]], row, row[REC])
+        what = "misrouted" if row[WHAT] else "stranger"
+        return finding(world, what, row, invoked(world, row[MID]), row[REC], author=row[X], counter=row[Y])
+
+
+class Identity(PerRecord):
+    """The platform names the true sender with every message, and the true user wherever it states an identity.
+
+    Not looked at: places that state nobody. Where a part of the record is missing, an id that no login on record
+    explains proves something only if the true user's own id is on record, and the platform gives one id to each."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        users = max(roster.user_of, default=-1) + 1
+        self._unexplained = np.zeros(users, np.int64)
+        self._first = np.zeros((users, 9), np.int64)
+        self._strangers = Suspects()
+
+    def step(self, view: View) -> None:
+        world, out = view.world, view.world.out
+        statements(view.records, view.journal, view.mid, world.tables.user_of, out, self.totals)
+        n = int(self.totals[1])
+        if n:
+            strange = (out[:n, WHAT] & UNEXPLAINED) > 0
+            rows = out[:n][strange]
+            users, first, counts = np.unique(rows[:, MID2], return_index=True, return_counts=True)
+            new = self._unexplained[users] == 0
+            self._first[users[new]] = rows[first[new]]
+            self._unexplained[users] += counts
+            self._strangers.take(rows, len(rows))
+            certain = out[:n][~strange]
+            self.suspects.take(certain, len(certain))
+        self.totals[1] = 0
+        self.examined = int(self.totals[0])
+
+    def peek(self, world: World) -> Verdict:
+        return self._judge(world, self._unexplained > 0)
+
+    def finish(self, end: End) -> Verdict:
+        named = self._unexplained > 0
+        return self._judge(end.world, named & self._ids_known(end) if end.partial else named)
+
+    def _ids_known(self, end: End) -> Array:
+        """Return by user whether the platform's id of them is on record; of nobody, if it gives somebody two."""
+        ids: dict[int, set[str]] = {}
+        for client, text in end.facts.get("identities", ()):
+            if client < len(self.roster.user_of):
+                ids.setdefault(self.roster.user_of[client], set()).add(text)
+        known = np.zeros(len(self._unexplained), bool)
+        if all(len(texts) == 1 for texts in ids.values()):
+            known[list(ids)] = True
+        return known
+
+    def _judge(self, world: World, proven: Array) -> Verdict:
+        doubtful, strangers = int(self._unexplained[~proven].sum()), self._strangers
+        if doubtful:
+            strangers = Suspects()
+            strangers.take(self._first[proven], int(proven.sum()), int(self._unexplained[proven].sum()))
+        both = self.suspects.merged(strangers)
+        why = f"{doubtful} statements name an id that no login on record explains; a part of the record is missing"
+        return self.conclude(
+            [self.describe(world, row) for row in both.rows], violations=both.total, unknown=why if doubtful else ""
+        )
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        row = (*row[:MID2], -1, *row[CONV:])
+        if row[WHAT] & STATED:
+            return finding(world, "identity", row, row[REC], stated=row[X], place=row[Y])
+        return finding(world, "sender", row, invoked(world, row[MID]), row[REC], stated=row[X])
+
+
+NO_DUPLICATION = Described(
+    id="I6",
+    name="no-duplication",
+    title="Did everyone hear each message at most once?",
+    fold=NoDuplication,
+    when=lambda contract: contract.at_most_once != "no",
+)
+INTEGRITY = Described(
+    id="I10",
+    name="integrity",
+    title="Did every message arrive unchanged?",
+    fold=Integrity,
+    when=lambda contract: contract.unchanged,
+)
+ISOLATION = Described(
+    id="I12",
+    name="isolation",
+    title="Did only members hear a conversation's messages?",
+    fold=Isolation,
+)
+IDENTITY = Described(
+    id="I15",
+    name="identity",
+    title="Did the platform name the true sender everywhere?",
+    fold=Identity,
+    when=lambda contract: contract.names_sender,
+)

@@ -1,0 +1,239 @@
+"""I25: a time bound from acknowledged to delivered.
+
+Two ways to break it. *Late*: a device received the message after its deadline, on the connection on which it was
+waiting (counted while the records are read). *Missed*: a connection stood open until the deadline and the message did
+not come on it (found at the end, `checks.messages.missed`). What happens to the connection afterwards excuses nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import helper, kernel
+from earwitness.checks.engine.duties import Duties
+from earwitness.checks.engine.fault_windows import FaultLog, overlaps
+from earwitness.checks.engine.fold import FINDINGS, LACKS_FAULTS, Described, End, Folding, finding
+from earwitness.checks.engine.resolve import HEARD_BEFORE
+from earwitness.checks.engine.tables import INVOKED, REC_BITS, Array, Int
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import K_JOIN, K_LEAVE, K_OK, K_PHASE, LISTENED
+from earwitness.checks.history.record import Flag, Phase
+from earwitness.checks.messages.missed import Resumed, missed_by_slot
+from earwitness.checks.roster import Roster
+from earwitness.checks.tester.health import LAG_BOUND_MS, lag_p99_ms, longest_lag_ns
+from earwitness.checks.verdict import Finding, Verdict
+
+NEVER = np.iinfo(np.int64).max
+CONTINUED = int(Flag.CONTINUED)
+DRAIN = int(Phase.DRAIN)
+
+HEARING = np.dtype([("acked", "<i8"), ("earliest", "<i8"), ("t", "<i8"), ("rec", "<i8")])
+"""Of one message. acked: time of its first OK; earliest: earliest joining of those who heard it; t, rec: its latest
+hearing by one who had joined before the sending. Times are + 1, 0 is none."""
+
+WAITING = np.dtype([("mid", "<i8"), ("t", "<i8"), ("since", "<i8"), ("rec", "<i8")])
+"""A hearing whose message's sending was not read yet."""
+SETTLE = 1 << 20
+
+
+@helper
+def heard_at(h: Array, t: Int, rec: Int) -> None:
+    if t > h["t"] or (t == h["t"] and rec > h["rec"]):
+        h["t"] = t
+        h["rec"] = rec
+
+
+@kernel
+def settle(waiting: Array, messages: Array, hearings: Array, used: Array) -> None:
+    """Decide the hearings whose sending is known by now; the others stay."""
+    left = 0
+    for i in range(used[0]):
+        row = waiting[i]
+        m = messages[row["mid"]]
+        if not m["flags"] & INVOKED:
+            waiting[left] = row
+            left += 1
+        elif row["since"] < m["invoke_t"] + 1:
+            heard_at(hearings[row["mid"]], row["t"], row["rec"])
+    used[0] = left
+
+
+@kernel
+def hearings_step(
+    records: Array,
+    journal: Int,
+    mids: Array,
+    slots: Array,
+    seen: Array,
+    bound: Int,
+    since: Array,
+    messages: Array,
+    hearings: Array,
+    waiting: Array,
+    used: Array,
+    drain: Array,
+) -> None:
+    """since: by slot, time of joining + 1, 0: not subscribed. drain: earliest time of DRAIN."""
+    for i in range(len(records)):
+        r = records[i]
+        kind = np.int64(r["kind"])
+        t = r["t"] + 1
+        if 1 << kind & LISTENED:
+            if mids[i] < 0 or slots[i] < 0 or seen[i] & HEARD_BEFORE or r["client"] == r["author"]:
+                continue
+            joined = since[slots[i]]
+            if joined == 0:
+                continue
+            h = hearings[mids[i]]
+            if h["earliest"] == 0 or joined < h["earliest"]:
+                h["earliest"] = joined
+            rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+            if t - joined <= bound:
+                continue
+            m = messages[mids[i]]
+            if not m["flags"] & INVOKED:
+                row = waiting[used[0]]
+                used[0] += 1
+                row["mid"] = mids[i]
+                row["t"] = t
+                row["since"] = joined
+                row["rec"] = rec
+            elif joined < m["invoke_t"] + 1:
+                heard_at(h, t, rec)
+        elif kind == K_OK:
+            if mids[i] >= 0:
+                h = hearings[mids[i]]
+                if h["acked"] == 0 or t < h["acked"]:
+                    h["acked"] = t
+        elif kind == K_JOIN:
+            if slots[i] >= 0 and (since[slots[i]] == 0 or not r["flags"] & CONTINUED):
+                since[slots[i]] = t
+        elif kind == K_LEAVE:
+            if slots[i] >= 0:
+                since[slots[i]] = 0
+        elif kind == K_PHASE and r["counter"] == DRAIN:
+            drain[0] = min(drain[0], r["t"])
+
+
+class LivenessBound(Folding):
+    """A device that was subscribed from before the sending receives a message within the contract's bound of its
+    acknowledgement.
+
+    Not a violation: a window from sending to bound in which a fault was on or which DRAIN cut off; the author's own
+    device; a connection that ended, or left the conversation, before the bound had passed; a journal that lacks its
+    end. Counted are messages."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        bound_s = contract.delivery_bound_s
+        self._bound = None if bound_s is None else int(bound_s * 1e9)
+        self._since = np.zeros(1024, np.int64)
+        self._hearings = np.zeros(64, HEARING)
+        self._waiting = np.zeros(64, WAITING)
+        self._used = np.zeros(1, np.int64)
+        self._settle_at = SETTLE
+        self._drain = np.array([NEVER], np.int64)
+        self._faults = FaultLog()
+        self._times = Duties()
+        self._resumed = Resumed()
+
+    def step(self, view: View) -> None:
+        if self._bound is None:
+            return
+        self._since = grown(self._since, view.world.slots)
+        self._hearings = grown(self._hearings, view.world.mids)
+        columns = view.mid, view.slot, view.seen
+        messages = view.world.tables.messages
+        if self._used[0] > self._settle_at:
+            settle(self._waiting, messages, self._hearings, self._used)
+            self._settle_at = SETTLE + 2 * int(self._used[0])
+        self._waiting = grown(self._waiting, int(self._used[0]) + len(view.records))
+        state = self._since, messages, self._hearings, self._waiting, self._used, self._drain
+        hearings_step(view.records, view.journal, *columns, self._bound, *state)
+        self._faults.step(view)
+        self._times.step(view)
+        self._resumed.step(view)
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown="lateness is decided at the end")
+
+    def finish(self, end: End) -> Verdict:
+        if self._bound is None:
+            return self.conclude(unknown="the contract states no bound")
+        clocks, lag = end.clock_bound_ns(), lag_p99_ms(end)
+        if clocks is None:
+            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        if end.lacks_faults:
+            return self.conclude(unknown=LACKS_FAULTS.format("what seems late"))
+        world, bound = end.world, self._bound + clocks
+        late, judged = self._late(world, bound)
+        deadlines = self._deadlines(world, bound, longest_lag_ns(end))
+        missed = missed_by_slot(world, self._times.open_until(end), self._resumed, deadlines)
+        examined = int((judged | missed.owed).sum())
+        mids = np.unique(np.concatenate([late, missed.mids]))
+        lag_bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
+        if lag is not None and lag > lag_bound and len(late):
+            why = f"loop lag p99 was {lag:.0f} ms (bound {lag_bound:.0f} ms); {len(late)} messages seem late"
+            return self.conclude(
+                [_missed(world, row) for row in missed.rows],
+                examined=examined, violations=len(np.unique(missed.mids)), unknown=why,
+            )  # fmt: skip
+        findings = [self._finding(world, int(mid)) for mid in late[:FINDINGS]]
+        findings += [_missed(world, row) for row in missed.rows]
+        return self.conclude(findings[:FINDINGS], examined=examined, violations=len(mids))
+
+    def _deadlines(self, world: World, bound: int, lag_ns: int) -> Array:
+        """Return by message the time until which it had to come, 0 where nothing can be said of it.
+
+        `lag_ns`: so late the tester itself may have been in writing it down."""
+        messages = world.messages()
+        acked = self._hearings[: len(messages)]["acked"]
+        deadlines = np.where((acked > 0) & ((messages["flags"] & INVOKED) > 0), acked - 1 + bound + lag_ns, 0)
+        which = np.flatnonzero(deadlines)
+        disturbed = overlaps(self._faults.windows(), messages["invoke_t"][which], deadlines[which])
+        deadlines[which[disturbed]] = 0
+        result: Array = deadlines
+        return result
+
+    def _late(self, world: World, bound: int) -> tuple[Array, Array]:
+        """(late messages by the record of the delivery, bool by message: it was judged)."""
+        messages = world.messages()
+        settle(self._waiting, world.tables.messages, self._hearings, self._used)
+        h = self._hearings[: len(messages)]
+        invoked = messages["invoke_t"] + 1
+        deadline = h["acked"] + bound
+        judged = (h["acked"] > 0) & (h["earliest"] > 0) & (h["earliest"] < invoked)
+        judged &= (messages["flags"] & INVOKED) > 0
+        judged &= deadline - 1 < self._drain[0]
+        which = np.flatnonzero(judged)
+        which = which[~overlaps(self._faults.windows(), messages["invoke_t"][which], deadline[which] - 1)]
+        judged[:] = False
+        judged[which] = True
+        late = which[h["t"][which] > deadline[which]]
+        return late[np.argsort(h["rec"][late], kind="stable")], judged
+
+    def _finding(self, world: World, mid: int) -> Finding:
+        m, h = world.tables.messages[mid], self._hearings[mid]
+        row = [0, 0, 0, -1, mid, -1, int(m["conv"]), 0, 0]
+        late_ms = int(h["t"] - h["acked"]) // 1_000_000
+        return finding(world, "late", row, int(m["invoke_rec"]), int(h["rec"]), low=late_ms, seq=int(m["seq"]))
+
+
+def _missed(world: World, row: Array) -> Finding:
+    w, slot, mid = world.tables, int(row["slot"]), int(row["mid"])
+    sub = int(w.slots[slot]["sub"])
+    m = w.messages[mid]
+    told = [0, 0, 0, int(w.sub_client[sub]), mid, -1, int(w.sub_conv[sub]), 0, 0]
+    return finding(
+        world, "missed", told, int(m["invoke_rec"]), int(m["seq_rec"]), int(row["rec"]), seq=int(m["seq"])
+    )  # fmt: skip
+
+
+LIVENESS_BOUND = Described(
+    id="I25",
+    name="liveness-bound",
+    title="Did everyone who was there hear each message in time?",
+    fold=LivenessBound,
+    when=lambda contract: contract.delivery_bound_s is not None,
+)

@@ -1,0 +1,177 @@
+"""I2: total order. A number names one message; where numbers may have gaps or there are none, all deliveries fit into
+one order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import kernel
+from earwitness.checks.engine.fold import Described, End, Folding, finding
+from earwitness.checks.engine.graph import cycles
+from earwitness.checks.engine.resolve import AGAIN_HERE
+from earwitness.checks.engine.tables import REC_BITS, Array, Int, place
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import K_DELIVER
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+
+EDGE = np.dtype([("before", "<i4"), ("after", "<i4"), ("before_rec", "<i8"), ("after_rec", "<i8")])
+LAST = np.dtype([("mid", "<i4"), ("rec", "<i8")])
+
+
+@kernel
+def order_step(
+    records: Array,
+    journal: Int,
+    mids: Array,
+    slots: Array,
+    seen: Array,
+    all_deliveries: bool,
+    retries: bool,
+    last: Array,
+    edges: Array,
+    keys: Array,
+    used: Array,
+) -> None:
+    """Each pair of consecutive first deliveries on a slot is an edge, kept once. used: edges, pairs, numbered."""
+    for i in range(len(records)):
+        r = records[i]
+        if r["seq"] >= 0 and mids[i] >= 0:
+            used[2] += 1
+        if r["kind"] != K_DELIVER or mids[i] < 0 or slots[i] < 0 or seen[i] & AGAIN_HERE:
+            continue
+        if (not all_deliveries and r["seq"] >= 0) or (r["attempt"] > 1 and not retries):
+            continue
+        previous = last[slots[i]]
+        rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+        if previous["rec"] > 0:
+            used[1] += 1
+            key = (np.int64(previous["mid"]) << 32) | np.int64(mids[i])
+            at = place(keys, key)
+            if keys[at] != key:
+                keys[at] = key
+                e = edges[used[0]]
+                used[0] += 1
+                e["before"] = previous["mid"]
+                e["after"] = mids[i]
+                e["before_rec"] = previous["rec"]
+                e["after_rec"] = rec
+        previous["mid"] = mids[i]
+        previous["rec"] = rec
+
+
+@kernel
+def refill(old: Array, keys: Array) -> None:
+    for i in range(len(old)):
+        if old[i] != -1:
+            keys[place(keys, old[i])] = old[i]
+
+
+class TotalOrder(Folding):
+    """All members see the messages of a conversation in one order.
+
+    Not a violation: messages that only some have heard; retries, where each attempt may
+    take effect; the order across an own reconnect; a repeated delivery
+    (I6); history replayed on joining. A number that another conversation uses too is not looked at."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._numbered = contract.sequence != "none"
+        self._all_deliveries = contract.sequence != "contiguous"  # there another order is a gap (I4)
+        self._last = np.zeros(1024, LAST)
+        self._edges = np.zeros(1024, EDGE)
+        self._keys = np.full(16, -1, np.int64)  # so few that a warm-up makes it grow
+        self._used = np.zeros(3, np.int64)
+
+    def step(self, view: View) -> None:
+        n = len(view.records)
+        self._last = grown(self._last, view.world.slots)
+        self._edges = grown(self._edges, int(self._used[0]) + n)
+        while 2 * (int(self._used[0]) + n) > len(self._keys):
+            keys = np.full(2 * len(self._keys), -1, np.int64)
+            refill(self._keys, keys)
+            self._keys = keys
+        order_step(
+            view.records,
+            view.journal,
+            view.mid,
+            view.slot,
+            view.seen,
+            self._all_deliveries,
+            self.contract.idempotent,
+            self._last,
+            self._edges,
+            self._keys,
+            self._used,
+        )
+
+    def peek(self, world: World) -> Verdict:
+        return self._judge(world)
+
+    def finish(self, end: End) -> Verdict:
+        return self._judge(end.world)
+
+    def _judge(self, world: World) -> Verdict:
+        findings: list[Finding] = []
+        violations, examined = 0, int(self._used[1])
+        if self._numbered:
+            examined += int(self._used[2])
+            pairs = contested(world)
+            violations += len(pairs)
+            findings += [_contested_finding(world, pair) for pair in pairs[:8]]
+        found, total = cycles(self._edges[: int(self._used[0])], world.mids)
+        violations += total
+        findings += [_cycle_finding(world, cycle) for cycle in found]
+        return self.conclude(findings, examined=examined, violations=violations)
+
+
+def contested(world: World) -> list[tuple[int, ...]]:
+    """(conv, seq, mid, rec, mid, rec) for every number of a conversation that names two messages."""
+    messages, extra = world.messages(), world.extras()
+    numbered = np.flatnonzero(messages["seq"] >= 0)
+    mid = np.concatenate([numbered, extra[:, 0]])
+    seq = np.concatenate([messages["seq"][numbered], extra[:, 1]])
+    rec = np.concatenate([messages["seq_rec"][numbered], extra[:, 2]])
+    conv = messages["conv"][mid].astype(np.int64)
+    key = conv << 40 | seq  # one key of two may meet another one where numbers are huge
+    key.sort()
+    if not (key[1:] == key[:-1]).any():  # the common case needs no order by two keys
+        return []
+    order = np.lexsort((rec, mid, seq, conv))
+    conv, seq, mid, rec = conv[order], seq[order], mid[order], rec[order]
+    same = (conv[1:] == conv[:-1]) & (seq[1:] == seq[:-1]) & (mid[1:] != mid[:-1])
+    result: list[tuple[int, ...]] = []
+    for k in np.flatnonzero(same):
+        if result and result[-1][:2] == (int(conv[k]), int(seq[k])):
+            continue
+        columns = (conv[k], seq[k], mid[k], rec[k], mid[k + 1], rec[k + 1])
+        result.append(tuple(int(value) for value in columns))
+    result.sort(key=lambda pair: max(pair[3], pair[5]))
+    return result
+
+
+def _row(mid: int, other: int, conv: int) -> list[int]:
+    return [0, 0, 0, -1, mid, other, conv, 0, 0]
+
+
+def _contested_finding(world: World, pair: tuple[int, ...]) -> Finding:
+    conv, seq, mid, rec, other, other_rec = pair
+    return finding(world, "number", _row(mid, other, conv), rec, other_rec, seq=seq)
+
+
+def _cycle_finding(world: World, cycle: Array) -> Finding:
+    """`cycle`: EDGEs, each leading to the next, the last one to the first."""
+    mid, other = int(cycle["before"][0]), int(cycle["after"][0])
+    conv = int(world.tables.messages[mid]["conv"])
+    records = [int(rec) for edge in cycle[:3] for rec in (edge["before_rec"], edge["after_rec"])]
+    return finding(world, "cycle", _row(mid, other, conv), *records, length=len(cycle))
+
+
+TOTAL_ORDER = Described(
+    id="I2",
+    name="total-order",
+    title="Did all members see the messages of a conversation in one order?",
+    fold=TotalOrder,
+    when=lambda contract: contract.total_order,
+)

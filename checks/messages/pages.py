@@ -1,0 +1,54 @@
+"""Pages of history, for I17: where numbers have no gaps, a read shows each number behind which it started once, and in
+its order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.engine.fold import Suspects
+from earwitness.checks.engine.tables import REC_BITS, Array
+from earwitness.checks.engine.world import View
+from earwitness.checks.history.kinds import CORRUPT, K_READ
+from earwitness.checks.history.record import NOBODY, page_digest
+
+HOLE, REPEATED, ORDER, DIGEST = range(1, 5)
+"""Faults of a page. DIGEST: the platform's own digest of the page does not fit its rows."""
+WIDEST = 1 << 20
+"""Rows of a page from here on are not compared number by number: nobody shows a million messages at once."""
+
+
+class Pages:
+    """Judges pages while stepping. `examined`: pages whose beginning is on record."""
+
+    def __init__(self, contiguous: bool) -> None:
+        self._contiguous = contiguous
+        self.examined = 0
+        self.suspects = Suspects()
+
+    def step(self, view: View) -> None:
+        """Judge the pages of a chunk that a member read."""
+        chosen = (view.records["kind"] == K_READ) & (view.sub >= 0) & (view.records["author"] != NOBODY)
+        for read in view.records[chosen]:
+            fault = DIGEST if int(read["flags"]) & CORRUPT else fault_of(read) if self._contiguous else 0
+            self.examined += 1
+            if fault:
+                rec = view.journal << REC_BITS | int(read["index"])
+                rows, start = int(read["counter"]), int(read["author"])
+                row = np.array([[fault, rec, 0, read["client"], -1, -1, read["conv"], start, rows]], np.int64)
+                self.suspects.take(row, 1)
+
+
+def fault_of(read: Array) -> int:
+    """Return the fault of one page, 0 if there is none. Numbers may begin at 0 or at 1."""
+    start, rows, last, digest = (int(read[name]) for name in ("author", "counter", "seq", "digest"))
+    if not rows:
+        return 0
+    first = start + 1
+    if start == 0 and rows == last + 1:
+        first = 0
+    wanted = last - first + 1
+    if rows != wanted:
+        return HOLE if rows < wanted else REPEATED
+    if not digest or rows > WIDEST:
+        return 0
+    return 0 if digest == page_digest(np.arange(first, last + 1)) else ORDER

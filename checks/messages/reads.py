@@ -1,0 +1,185 @@
+"""Reads while the run goes on: I16 read your writes, I17 monotonic reads. State is kept by device, so a reconnect does
+not end the duty."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import helper, kernel
+from earwitness.checks.engine.fold import REC, REC2, WHAT, Described, X, Y, finding
+from earwitness.checks.engine.tables import REC_BITS, Array, Int
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import K_DELIVER, K_OK, K_READ, MISROUTED, UNTRUSTED
+from earwitness.checks.messages.heard import PerRecord, note
+from earwitness.checks.messages.pages import DIGEST, HOLE, ORDER, REPEATED, Pages
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+
+STEPS = 16
+
+TOLD = np.dtype([("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("begun", "<i8")])
+"""A step: from time `t` on the device knew number `seq`, from record `rec`. begun: time of its first number."""
+
+
+@helper
+def learn_number(told: Array, newest: Array, row: Int, t: Int, seq: Int, rec: Int, pace: Int) -> None:
+    """Add a number that a device was told, if it is its highest. newest: by row, steps so far."""
+    steps = newest[row]
+    last = told[row, (steps - 1) % STEPS]
+    if steps > 0 and seq <= last["seq"]:
+        return
+    if steps == 0 or t - last["begun"] > pace:
+        newest[row] += 1
+        last = told[row, steps % STEPS]
+        last["begun"] = t
+    last["t"] = t
+    last["seq"] = seq
+    last["rec"] = rec
+
+
+@helper
+def known_at(told: Array, newest: Array, row: Int, t: Int) -> Int:
+    """The step that holds the highest number told until `t`, -1 if that is not known."""
+    steps = newest[row]
+    for back in range(1, STEPS + 1):
+        if back > steps:
+            break
+        at = (steps - back) % STEPS
+        if told[row, at]["t"] <= t:
+            return at
+    return -1
+
+
+@kernel
+def reads_step(
+    records: Array,
+    journal: Int,
+    mids: Array,
+    subs: Array,
+    pushes: bool,
+    rows: Array,
+    told: Array,
+    newest: Array,
+    used: Array,
+    out: Array,
+    totals: Array,
+) -> None:
+    """pushes: what was heard and read before counts (I17); else what was acknowledged (I16). rows: by subscription, its
+    row of `told` in this journal, -1 none. used: rows, least time between two steps."""
+    for i in range(len(records)):
+        sub = np.int64(subs[i])
+        if sub < 0:
+            continue
+        r = records[i]
+        kind = r["kind"]
+        row = np.int64(rows[sub])
+        if kind == K_READ and row >= 0:
+            took = 1000 * r["aux"] if r["aux"] > 0 else 0
+            used[1] = max(used[1], took // (STEPS - 4) if newest[row] > STEPS else 0)
+            at = known_at(told, newest, row, r["t"] - took)
+            if at >= 0:
+                totals[0] += 1
+                if r["seq"] < told[row, at]["seq"]:
+                    note(out[totals[1]], 0, journal, r, -1, r["seq"], told[row, at]["seq"])
+                    out[totals[1], REC2] = told[row, at]["rec"]
+                    totals[1] += 1
+        if r["seq"] < 0:
+            continue
+        if pushes:
+            telling = kind == K_READ or (kind == K_DELIVER and not r["flags"] & (MISROUTED | UNTRUSTED))
+        else:
+            telling = kind == K_OK and mids[i] >= 0 and r["client"] == r["author"]
+        if telling:
+            if row < 0:
+                row = np.int64(used[0])
+                used[0] += 1
+                rows[sub] = row
+            rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+            learn_number(told, newest, row, r["t"], r["seq"], rec, used[1])
+
+
+class Reads(PerRecord):
+    """Base: what each device had been told of each conversation, by journal, because order holds inside one only."""
+
+    pushes = False
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._rows: dict[int, Array] = {}
+        self._paces: dict[int, int] = {}
+        self._told = np.zeros((64, STEPS), TOLD)
+        self._newest = np.zeros(64, np.int64)
+        self._used = np.zeros(2, np.int64)
+
+    def step(self, view: View) -> None:
+        world, journal = view.world, view.journal
+        rows = self._rows.setdefault(journal, np.full(world.members, -1, np.int32))
+        wanted = int(self._used[0]) + min(world.members, len(view.records))
+        self._told, self._newest = grown(self._told, wanted), grown(self._newest, wanted)
+        self._used[1] = self._paces.get(journal, 0)
+        columns = view.mid, view.sub, self.pushes
+        state = rows, self._told, self._newest, self._used
+        reads_step(view.records, journal, *columns, *state, world.out, self.totals)
+        self._paces[journal] = int(self._used[1])
+        self.counted(world)
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        return finding(world, "behind", row, row[REC2], row[REC], seq=row[X], other_seq=row[Y])
+
+
+class ReadYourWrites(Reads):
+    """A history read shows what the same device had been acknowledged before it asked.
+
+    Not a violation: an acknowledgement that came while the read was on its way; what was never acknowledged. Numbers
+    told shortly before asking may not be judged: of each device as many steps are kept as reads may take."""
+
+
+class MonotonicReads(Reads):
+    """A history read does not fall behind what the same device had read or heard live before it asked.
+
+    Where numbers have no gaps, it shows each number behind which it started once, in its order
+    (`checks.messages.pages`).
+
+    Not a violation: what was heard while the read was on its way; history replayed on joining; a page whose beginning
+    is not on record."""
+
+    pushes = True
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._pages = Pages(contract.sequence == "contiguous")
+
+    def step(self, view: View) -> None:
+        super().step(view)
+        self._pages.step(view)
+
+    def peek(self, world: World) -> Verdict:
+        both = self.suspects.merged(self._pages.suspects)
+        return self.conclude(
+            [self.describe(world, row) for row in both.rows],
+            examined=self.examined + self._pages.examined,
+            violations=both.total,
+        )
+
+    def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        if not row[WHAT]:
+            return super().describe(world, row)
+        what = {HOLE: "hole", REPEATED: "repeated", ORDER: "order", DIGEST: "digest"}[row[WHAT]]
+        return finding(world, what, row, row[REC], low=row[X] + 1, rows=row[Y])
+
+
+READ_YOUR_WRITES = Described(
+    id="I16",
+    name="read-your-writes",
+    title="Did every read show what its reader had been acknowledged?",
+    fold=ReadYourWrites,
+    when=lambda contract: contract.history and contract.sequence != "none",
+)
+MONOTONIC_READS = Described(
+    id="I17",
+    name="monotonic-reads",
+    title="Did no read fall behind what its reader had seen?",
+    fold=MonotonicReads,
+    when=lambda contract: contract.history and contract.sequence != "none",
+)

@@ -1,0 +1,124 @@
+"""I44: a read shows what anybody had been told is accepted, before the read was asked for.
+
+What others had sent is on record in other journals, so this is decided in real time: at the end, and with the bound of
+the clocks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import kernel
+from earwitness.checks.engine.fold import FINDINGS, PENDING, Described, End, Folding, finding
+from earwitness.checks.engine.tables import REC_BITS, Array, Int
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import K_OK, K_READ
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+
+ACKED = np.dtype([("t", "<i8"), ("seq", "<i8"), ("rec", "<i8")])
+"""The first acknowledgement of a message that states a number. t + 1; 0: none."""
+LOOKED = np.dtype([("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("sub", "<i8")])
+"""A read: when it was asked for, the highest number that it showed."""
+
+
+@kernel
+def recent_step(
+    records: Array, journal: Int, mids: Array, subs: Array, acked: Array, looked: Array, used: Array
+) -> None:
+    """acked: ACKED by message. looked: LOOKED, used[0] of them."""
+    for i in range(len(records)):
+        r = records[i]
+        kind = r["kind"]
+        rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+        if kind == K_OK and mids[i] >= 0 and r["seq"] >= 0:
+            a = acked[mids[i]]
+            t = r["t"] + 1
+            if a["t"] == 0 or t < a["t"] or (t == a["t"] and r["seq"] < a["seq"]):
+                a["t"] = t
+                a["seq"] = r["seq"]
+                a["rec"] = rec
+        elif kind == K_READ and subs[i] >= 0:
+            row = looked[used[0]]
+            used[0] += 1
+            row["t"] = r["t"] - (1000 * r["aux"] if r["aux"] > 0 else 0)
+            row["seq"] = r["seq"]
+            row["rec"] = rec
+            row["sub"] = subs[i]
+
+
+class RecentReads(Folding):
+    """A history read shows every message that anybody had been acknowledged before it was asked for.
+
+    Not a violation: an acknowledgement that came later, or not surely earlier by the clocks' bound; one without a
+    number. Examined: reads before which something had been acknowledged."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._acked = np.zeros(64, ACKED)
+        self._looked = np.zeros(64, LOOKED)
+        self._used = np.zeros(1, np.int64)
+
+    def step(self, view: View) -> None:
+        self._acked = grown(self._acked, view.world.mids)
+        self._looked = grown(self._looked, int(self._used[0]) + len(view.records))
+        recent_step(view.records, view.journal, view.mid, view.sub, self._acked, self._looked, self._used)
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown=PENDING)
+
+    def finish(self, end: End) -> Verdict:
+        bound = end.clock_bound_ns()
+        if bound is None:
+            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        world = end.world
+        messages = world.messages()
+        acked = self._acked[: len(messages)]
+        told = np.flatnonzero((acked["t"] > 0) & (messages["conv"] >= 0))
+        told = told[np.lexsort((acked["seq"][told], acked["t"][told], messages["conv"][told]))]
+        looked = self._looked[: int(self._used[0])]
+        convs = world.tables.sub_conv[looked["sub"]]
+        examined = 0
+        bad: list[tuple[int, int, int, int]] = []
+        for conv in np.unique(convs):
+            begin, end_ = np.searchsorted(messages["conv"][told], (conv, conv + 1))
+            reads, mids = looked[convs == conv], told[begin:end_]
+            before = np.searchsorted(acked["t"][mids], reads["t"] + 1 - bound, side="right")
+            reads, before = reads[before > 0], before[before > 0]
+            examined += len(reads)
+            bad += _behind(reads, before, acked[mids], mids)
+        findings = [self._finding(world, row) for row in sorted(bad)[:FINDINGS]]
+        return self.conclude(findings, examined=examined, violations=len(bad))
+
+    def _finding(self, world: World, bad: tuple[int, int, int, int]) -> Finding:
+        rec, mid, seq, sub = bad
+        w, a = world.tables, self._acked[mid]
+        row = [0, 0, 0, int(w.sub_client[sub]), mid, -1, int(w.sub_conv[sub]), 0, 0]
+        return finding(world, "old", row, int(a["rec"]), rec, seq=seq, other_seq=int(a["seq"]))
+
+
+def _behind(reads: Array, before: Array, acked: Array, mids: Array) -> list[tuple[int, int, int, int]]:
+    """(record, message, number shown, subscription) of reads that do not show the highest number acknowledged before.
+
+    acked, mids: the conversation's acknowledgements by time. before: how many of them precede each read."""
+    highest = np.maximum.accumulate(acked["seq"])
+    wanted = highest[before - 1] if len(before) else before
+    return [
+        (
+            int(reads[at]["rec"]),
+            int(mids[np.searchsorted(highest, wanted[at])]),
+            int(reads[at]["seq"]),
+            int(reads[at]["sub"]),
+        )
+        for at in np.flatnonzero(reads["seq"] < wanted)
+    ]
+
+
+RECENT_READS = Described(
+    id="I44",
+    name="recent-reads",
+    title="Did every read show what anybody had been acknowledged before?",
+    fold=RecentReads,
+    when=lambda contract: contract.recent_reads and contract.history and contract.sequence != "none",
+)

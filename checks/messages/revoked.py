@@ -1,0 +1,205 @@
+"""I13: isolation after revocation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import kernel
+from earwitness.checks.engine.fault_windows import FaultLog, overlaps
+from earwitness.checks.engine.fold import FINDINGS, PENDING, Described, End, Folding, finding
+from earwitness.checks.engine.tables import INVOKED, REC_BITS, SPAN, SPAN_BITS, Array, Int, Tables, heard
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import K_DELIVER, K_JOIN, K_KICK, PUSHED
+from earwitness.checks.roster import Roster
+from earwitness.checks.tester.health import longest_lag_ns
+from earwitness.checks.verdict import Finding, Verdict
+
+NEVER = np.iinfo(np.int64).max
+CHANGE = np.dtype([("sub", "<i4"), ("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("kick", "u1")])
+"""A JOIN, or a membership that was lost. seq: head on joining."""
+KEPT = 1 << 12
+PUSH = np.dtype([("sub", "<i8"), ("t", "<i8"), ("rec", "<i8")])
+DELIVERY = np.dtype([("sub", "<i4"), ("mid", "<i4"), ("rec", "<i8")])
+
+
+@kernel
+def changes_step(records: Array, journal: Int, subs: Array, changes: Array, used: Array) -> None:
+    for i in range(len(records)):
+        kind = records[i]["kind"]
+        if subs[i] >= 0 and kind in (K_JOIN, K_KICK):
+            change = changes[used[0]]
+            used[0] += 1
+            change["sub"] = subs[i]
+            change["t"] = records[i]["t"]
+            change["seq"] = records[i]["seq"]
+            change["rec"] = (np.int64(journal) << REC_BITS) | np.int64(records[i]["index"])
+            change["kick"] = 1 if kind == K_KICK else 0
+
+
+@kernel
+def delivered_later(
+    records: Array, journal: Int, mids: Array, subs: Array, lost: Array, kept: Array, used: Array
+) -> None:
+    """For the witness only: the first deliveries to those who are known to have lost a membership. lost: by
+    subscription."""
+    for i in range(len(records)):
+        if records[i]["kind"] == K_DELIVER and mids[i] >= 0 and subs[i] >= 0 and lost[subs[i]] and used[1] < len(kept):
+            row = kept[used[1]]
+            used[1] += 1
+            row["sub"] = subs[i]
+            row["mid"] = mids[i]
+            row["rec"] = (np.int64(journal) << REC_BITS) | np.int64(records[i]["index"])
+
+
+@kernel
+def was_delivered(w: Tables, sub: Int, mids: Array, result: Array) -> None:
+    """bool by message of `mids`: it was delivered to this subscription."""
+    for k in range(len(mids)):
+        pos = np.int64(w.messages[mids[k]]["pos"])
+        page = heard(w, sub, pos >> SPAN_BITS)
+        word = 3 * ((pos & (SPAN - 1)) >> 6)
+        bit = np.uint64(1) << np.uint64(pos & 63)
+        result[k] = page >= 0 and (w.sub_bits[page, word + 1] | w.sub_bits[page, word + 2]) & bit != 0
+
+
+@kernel
+def pushes_step(records: Array, journal: Int, subs: Array, pushed: Array, used: Array) -> None:
+    """Keep what is pushed beside messages: agents' answers, presence, shared state."""
+    for i in range(len(records)):
+        r = records[i]
+        if 1 << np.int64(r["kind"]) & PUSHED and subs[i] >= 0 and r["conn"] > 0:
+            row = pushed[used[0]]
+            used[0] += 1
+            row["sub"] = subs[i]
+            row["t"] = r["t"]
+            row["rec"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+
+
+class Revoked(Folding):
+    """Who lost a membership gets no delivery of what was sent after that was confirmed, until joining again.
+
+    Judged by the time of sending, not of hearing: what was sent before the confirmation may come later. Between
+    the confirmation and a later JOIN only messages with a number up to that JOIN's head are judged, because others may
+    have been delivered after it (which of the two came first is known in some orders of reading only). Counted are
+    messages for each device; examined: those sent while it had no membership.
+
+    Of agents' answers, presence and shared state it is not known when they were sent. Where the platform promises a
+    bound of delivery they are judged too: what comes later than that after the confirmation was sent after it. A fault
+    that was on meanwhile may have held it up."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._changes = np.zeros(1024, CHANGE)
+        self._kept = np.zeros(KEPT, DELIVERY)
+        self._used = np.zeros(2, np.int64)
+        self._lost = np.zeros(0, bool)
+        self._kicks = 0
+        self._pushed = np.zeros(64, PUSH)
+        self._pushes = np.zeros(1, np.int64)
+        self._faults = FaultLog()
+
+    def step(self, view: View) -> None:
+        before = int(self._used[0])
+        self._changes = grown(self._changes, before + len(view.records))
+        changes_step(view.records, view.journal, view.sub, self._changes, self._used)
+        if self.contract.delivery_bound_s is not None:
+            self._faults.step(view)
+            self._pushed = grown(self._pushed, int(self._pushes[0]) + len(view.records))
+            pushes_step(view.records, view.journal, view.sub, self._pushed, self._pushes)
+        new = self._changes[before : int(self._used[0])]
+        kicked = new["sub"][new["kick"] > 0]
+        if not len(self._lost):
+            self._lost = np.zeros(view.world.members, bool)
+        self._lost[kicked] = True
+        self._kicks += len(kicked)
+        if self._kicks:
+            delivered_later(view.records, view.journal, view.mid, view.sub, self._lost, self._kept, self._used)
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown=PENDING)
+
+    def finish(self, end: End) -> Verdict:
+        bound = end.clock_bound_ns()
+        if bound is None and self._kicks:
+            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        world, messages = end.world, end.world.messages()
+        examined, found = 0, []
+        numbers = _lowest_numbers(world)
+        for sub in np.flatnonzero(self._lost):
+            conv = int(world.tables.sub_conv[sub])
+            mids = np.flatnonzero((messages["conv"] == conv) & ((messages["flags"] & INVOKED) > 0))
+            cause = self._causes(int(sub), messages[mids], numbers[mids], bound or 0)
+            while_out = np.flatnonzero(cause)
+            examined += len(while_out)
+            delivered = np.zeros(len(while_out), bool)
+            was_delivered(world.tables, int(sub), mids[while_out], delivered)
+            found += [(int(sub), int(mids[k]), int(cause[k])) for k in while_out[delivered]]
+        found.sort(key=lambda item: int(messages["invoke_rec"][item[1]]))
+        pushes, late = self._pushed_later(end, bound or 0)
+        findings = [self._finding(world, *item) for item in found[:FINDINGS]]
+        findings += [self._push(world, *item) for item in late[:FINDINGS]]
+        return self.conclude(findings[:FINDINGS], examined=examined + pushes, violations=len(found) + len(late))
+
+    def _pushed_later(self, end: End, clocks: int) -> tuple[int, list[tuple[int, int, int]]]:
+        """(how many pushes came so late after a loss of membership, those as (sub, push, loss)): all are violations."""
+        bound_s = self.contract.delivery_bound_s
+        if bound_s is None or end.lacks_faults:
+            return 0, []
+        pushed = self._pushed[: int(self._pushes[0])]
+        pushed = pushed[self._lost[pushed["sub"]]] if len(self._lost) else pushed[:0]
+        changes = self._changes[: int(self._used[0])]
+        margin, windows = int(bound_s * 1e9) + clocks + longest_lag_ns(end), self._faults.windows()
+        late = []
+        for push in pushed[np.argsort(pushed["rec"], kind="stable")]:
+            before = changes[(changes["sub"] == push["sub"]) & (changes["t"] <= push["t"])]
+            last = before[np.lexsort((before["rec"], before["t"]))][-1:]
+            if not len(last) or not last["kick"][0] or push["t"] <= last["t"][0] + margin:
+                continue
+            if not overlaps(windows, last["t"], np.array([push["t"]]))[0]:
+                late.append((int(push["sub"]), int(push["rec"]), int(last["rec"][0])))
+        return len(late), late
+
+    def _push(self, world: World, sub: int, push: int, kick: int) -> Finding:
+        w = world.tables
+        row = [0, 0, 0, int(w.sub_client[sub]), -1, -1, int(w.sub_conv[sub]), 0, 0]
+        return finding(world, "told", row, kick, push)
+
+    def _causes(self, sub: int, messages: Array, numbers: Array, bound: int) -> Array:
+        """By message: the record of the loss of membership that forbids its delivery, 0 if there is none."""
+        changes = self._changes[: int(self._used[0])]
+        changes = changes[changes["sub"] == sub]
+        joins = changes[changes["kick"] == 0]
+        cause: Array = np.zeros(len(messages), np.int64)
+        for kick in changes[changes["kick"] > 0]:
+            later = joins[joins["t"] > kick["t"]]
+            out = messages["invoke_t"] > kick["t"] + bound
+            if len(later):
+                again = later[np.argmin(later["t"])]
+                below = (numbers >= 0) & (numbers <= again["seq"])
+                out &= (messages["invoke_t"] < again["t"] - bound) & below
+            cause[out & (cause == 0)] = kick["rec"]
+        return cause
+
+    def _finding(self, world: World, sub: int, mid: int, kick: int) -> Finding:
+        w, m = world.tables, world.tables.messages[mid]
+        kept = self._kept[: int(self._used[1])]
+        delivered = kept["rec"][(kept["sub"] == sub) & (kept["mid"] == mid)][:1].tolist()
+        row = [0, 0, 0, int(w.sub_client[sub]), mid, -1, int(m["conv"]), 0, 0]
+        return finding(world, "kicked", row, kick, int(m["invoke_rec"]), *delivered, seq=int(m["seq"]))
+
+
+def _lowest_numbers(world: World) -> Array:
+    """By message: the lowest number that was stated for it, -1 if none was."""
+    extra = world.extras()
+    numbers: Array = world.messages()["seq"].copy()
+    np.minimum.at(numbers, extra[:, 0], extra[:, 1])
+    return numbers
+
+
+REVOKED = Described(
+    id="I13",
+    name="isolation-after-revocation",
+    title="Did those who lost a membership hear nothing that was sent afterwards?",
+    fold=Revoked,
+)

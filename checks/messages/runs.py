@@ -1,0 +1,316 @@
+"""I24: the stream of events of an agent's run."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import helper, kernel
+from earwitness.checks.engine.duties import Duties
+from earwitness.checks.engine.fold import FINDINGS, Described, End, Folding, finding
+from earwitness.checks.engine.tables import REC_BITS, Array, Int, place
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import CORRUPT, K_INVOKE, K_JOIN, K_LEAVE, K_RUN, K_STORED
+from earwitness.checks.history.record import AGENT
+from earwitness.checks.messages.gaps import CONTINUED
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+
+NEVER = np.iinfo(np.int64).max
+STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR = range(1, 8)
+FINE, HEADLESS, RESTARTED, CHUNKS, TOOLS, AFTER, ENDLESS, CUT_OFF, HOLE, DIFFERS, RESTATED, STORED_OTHERWISE = range(12)
+_WHAT = {
+    HEADLESS: "headless",
+    RESTARTED: "restarted",
+    CHUNKS: "chunks",
+    TOOLS: "tools",
+    AFTER: "after-end",
+    ENDLESS: "endless",
+    CUT_OFF: "cut-off",
+    HOLE: "hole",
+    DIFFERS: "differs",
+    RESTATED: "restated",
+    STORED_OTHERWISE: "stored-otherwise",
+}
+
+RUN = np.dtype(
+    [
+        ("conn", "<i4"),
+        ("slot", "<i4"),
+        ("conv", "<u4"),
+        ("run", "<u4"),
+        ("chunk", "<i8"),
+        ("tools", "<i4"),
+        ("first_chunk", "<i8"),
+        ("content", "<u8"),
+        ("name", "<i8"),
+        ("digests", "<i8"),
+        ("ended", "u1"),
+        ("whole", "u1"),
+        ("continued", "u1"),
+        ("headless", "u1"),
+        ("broken", "u1"),
+        ("answer", "<u4"),
+        ("parted", "<i4"),
+        ("joined", "<i8"),
+        ("first", "<i8"),
+        ("last", "<i8"),
+    ]
+)
+"""One run on one connection. chunk: the next one, -1 any; joined: time of the connection's joining + 1, 0 unknown;
+broken: the first rule that was broken, by the record `last`; parted: how often the connection had left before it.
+first_chunk: the first one that came here, -1 none. content: of all chunks that came, by number and digest; digests: how
+many of them had one. name: CRC-32 of the run's id, the same in all journals; without one its number in this journal.
+answer: CRC-32 of the whole answer, 0: not recorded. ended: 1 by an error, 2 completed. whole: it was told from its
+start. continued: nothing was missed before, the platform had said."""
+
+
+@helper
+def broken_rule(run: Array, event: Int, chunk: Int) -> Int:
+    """Take one event; the rule that it breaks, or FINE."""
+    if run["ended"]:
+        return AFTER
+    if event == STARTED:
+        return RESTARTED
+    if event == CHUNK:
+        if run["chunk"] >= 0 and chunk != run["chunk"]:
+            return CHUNKS
+        if run["first_chunk"] < 0:
+            run["first_chunk"] = chunk
+        run["chunk"] = chunk + 1
+    elif event == TOOL_STARTED:
+        run["tools"] += 1
+    elif event == TOOL_COMPLETED:
+        run["tools"] -= 1
+        if run["tools"] < 0 and not run["headless"]:
+            return TOOLS
+    elif event in (COMPLETED, ERROR):
+        run["ended"] = 2 if event == COMPLETED else 1
+        if event == COMPLETED and run["tools"] > 0:
+            return TOOLS
+    return FINE
+
+
+@kernel
+def runs_step(
+    records: Array,
+    journal: Int,
+    slots: Array,
+    conns: Array,
+    joined: Array,
+    continued: Array,
+    parted: Array,
+    first_sent: Array,
+    keys: Array,
+    places: Array,
+    runs: Array,
+    used: Array,
+) -> None:
+    """joined: by slot, time of joining + 1; parted: number of LEAVEs. first_sent: by conversation, time of the first
+    sending. keys, places: from run and connection to the index in `runs`."""
+    for i in range(len(records)):
+        r = records[i]
+        if r["kind"] == K_INVOKE and r["conv"] < len(first_sent):
+            first_sent[r["conv"]] = min(first_sent[r["conv"]], r["t"])
+        elif slots[i] >= 0 and r["kind"] == K_JOIN:
+            continued[slots[i]] = 1 if r["flags"] & CONTINUED else 0
+            if joined[slots[i]] == 0 or not r["flags"] & CONTINUED:
+                joined[slots[i]] = r["t"] + 1
+        elif slots[i] >= 0 and r["kind"] == K_LEAVE:
+            joined[slots[i]] = 0
+            parted[slots[i]] += 1
+        if r["kind"] != K_RUN or conns[i] < 0 or r["attempt"] < STARTED or r["attempt"] > ERROR:
+            continue
+        rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+        key = (np.int64(conns[i]) << 32) | np.int64(r["author"])
+        at = place(keys, key)
+        if keys[at] == -1:
+            keys[at] = key
+            places[at] = used[0]
+            run = runs[used[0]]
+            used[0] += 1
+            run["conn"] = conns[i]
+            run["slot"] = slots[i]
+            run["conv"] = r["conv"]
+            run["run"] = r["author"]
+            run["first"] = rec
+            run["last"] = rec
+            run["first_chunk"] = -1
+            run["name"] = r["aux"] if r["aux"] >= 0 else (np.int64(journal) + 1 << 33) | np.int64(r["author"])
+            run["whole"] = 1 if r["attempt"] == STARTED else 0
+            if slots[i] >= 0:
+                run["continued"] = continued[slots[i]]
+                run["joined"] = joined[slots[i]]
+                run["parted"] = parted[slots[i]]
+            if r["attempt"] == STARTED:
+                continue
+            run["headless"] = 1
+            run["chunk"] = -1
+        run = runs[places[at]]
+        if run["slot"] >= 0 and run["parted"] != parted[run["slot"]]:
+            continue
+        if r["attempt"] == CHUNK and r["digest"] > 0:
+            run["content"] = (run["content"] * 1_000_003) ^ ((np.uint64(r["counter"]) << 32) | np.uint64(r["digest"]))
+            run["digests"] += 1
+        if not run["broken"]:
+            run["broken"] = broken_rule(run, np.int64(r["attempt"]), np.int64(r["counter"]))
+            run["last"] = rec
+            if r["attempt"] == COMPLETED and not run["broken"]:
+                run["answer"] = r["digest"]
+                if r["flags"] & CORRUPT:
+                    run["broken"] = RESTATED
+
+
+@kernel
+def refilled(old_keys: Array, old_places: Array, keys: Array, places: Array) -> None:
+    for i in range(len(old_keys)):
+        if old_keys[i] != -1:
+            at = place(keys, old_keys[i])
+            keys[at] = old_keys[i]
+            places[at] = old_places[i]
+
+
+class AgentStream(Folding):
+    """On each connection a run is told once and in order: started, chunks without a hole, tools completed that were
+    started, one completed or error, nothing after it. Counted are runs on connections.
+
+    All who listen to one run agree: who is told that it is completed has received every piece that another received
+    (*cut-off*), with the same content (*differs*), and where the contract has `resume` and `resume_answers` also across
+    a reconnection after which the platform said that nothing was missed (*hole*).
+
+    What is told with the end, and what the final state has, is what the pieces make together (*restated*,
+    *stored-otherwise*); the latter where the final state has answers of the conversation at all.
+
+    Not a violation: a missing end where the connection did not last until the run was drained; anything after the
+    connection has left the conversation; a missing beginning of a run that may have begun before the connection
+    listened; a tool that is still open when the run ends by an error."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._duties = Duties()
+        self._joined, self._parted = np.zeros(1024, np.int64), np.zeros(1024, np.int32)
+        self._continued = np.zeros(1024, np.uint8)
+        self._first_sent = np.full(len(roster.conversations), NEVER, np.int64)
+        self._keys = np.full(1 << 16, -1, np.int64)
+        self._places = np.zeros(1 << 16, np.int32)
+        self._runs = np.zeros(1024, RUN)
+        self._used = np.zeros(1, np.int64)
+        self._stored: set[tuple[int, int]] = set()
+
+    def step(self, view: View) -> None:
+        self._duties.step(view)
+        records = view.records
+        answers = records[(records["kind"] == K_STORED) & (records["author"] == AGENT) & (records["digest"] > 0)]
+        self._stored.update(zip(answers["conv"].tolist(), answers["digest"].tolist(), strict=True))
+        self._reserve(len(view.records))
+        self._joined, self._parted = grown(self._joined, view.world.slots), grown(self._parted, view.world.slots)
+        self._continued = grown(self._continued, view.world.slots)
+        runs_step(
+            view.records, view.journal, view.slot, view.conn, self._joined, self._continued, self._parted,
+            self._first_sent, self._keys, self._places, self._runs, self._used,
+        )  # fmt: skip
+
+    def _reserve(self, n: int) -> None:
+        wanted = int(self._used[0]) + n
+        self._runs = grown(self._runs, wanted)
+        if 2 * wanted > len(self._keys):
+            keys, places = np.full(2 * len(self._keys), -1, np.int64), np.zeros(2 * len(self._keys), np.int32)
+            refilled(self._keys, self._places, keys, places)
+            self._keys, self._places = keys, places
+
+    def peek(self, world: World) -> Verdict:
+        runs = self._runs[: int(self._used[0])]
+        return self._judge(world, runs, runs["broken"].copy())
+
+    def finish(self, end: End) -> Verdict:
+        world = end.world
+        runs = self._runs[: int(self._used[0])]
+        broken = runs["broken"].copy()
+        known = runs["conv"] < len(self._first_sent)
+        first_sent = np.full(len(runs), -NEVER, np.int64)
+        first_sent[known] = self._first_sent[runs["conv"][known]]
+        whole = not end.partial  # else a sending that is not on record may have begun it earlier
+        headless = whole & (runs["headless"] > 0) & (runs["joined"] > 0) & (runs["joined"] - 1 < first_sent)
+        broken[headless & (broken == FINE)] = HEADLESS
+        owed = self._duties.lasting(end)[runs["conn"]] if len(runs) else np.zeros(0, bool)
+        if len(runs):
+            left = (runs["slot"] >= 0) & (self._parted[runs["slot"]] != runs["parted"])
+            broken[(broken == FINE) & (runs["ended"] == 0) & owed & ~left] = ENDLESS
+            torn = np.isin(world.tables.conns["journal"][runs["conn"]], list(end.incomplete()))
+            compared = np.flatnonzero((broken == FINE) & (runs["slot"] >= 0) & ~left & ~torn)
+            broken[compared] = _disagreement(runs[compared])
+            clients = world.tables.conns["client"][runs["conn"]]
+            for k in _holes(runs, clients, self.contract.resume and self.contract.resume_answers):
+                if broken[k] == FINE and not torn[k]:
+                    broken[k] = HOLE
+            if not end.partial:
+                broken[self._stored_otherwise(world, runs, broken)] = STORED_OTHERWISE
+        return self._judge(world, runs, broken)
+
+    def _stored_otherwise(self, world: World, runs: Array, broken: Array) -> list[int]:
+        """Runs whose whole answer the final state lacks, in conversations of which it has answers."""
+        read = world.read_completely()
+        told = (broken == FINE) & (runs["ended"] == 2) & (runs["answer"] > 0) & (runs["conv"] < len(read))
+        kept = {conv for conv, _ in self._stored if conv < len(read) and read[conv]}
+        return [
+            int(k) for k in np.flatnonzero(told)
+            if int(runs["conv"][k]) in kept and (int(runs["conv"][k]), int(runs["answer"][k])) not in self._stored
+        ]  # fmt: skip
+
+    def _judge(self, world: World, runs: Array, broken: Array) -> Verdict:
+        bad = np.flatnonzero(broken)
+        bad = bad[np.argsort(runs["last"][bad], kind="stable")]
+        findings = [_finding(world, runs[k], int(broken[k])) for k in bad[:FINDINGS]]
+        return self.conclude(findings, examined=len(runs), violations=len(bad))
+
+
+def _disagreement(runs: Array) -> Array:
+    """Return by run on a connection CUT_OFF, DIFFERS or FINE: compared with the other listeners of the same run."""
+    result = np.full(len(runs), FINE, np.uint8)
+    if not len(runs):
+        return result
+    order = np.lexsort((runs["conv"], runs["name"]))
+    names, convs = runs["name"][order], runs["conv"][order].astype(np.int64)
+    new = (np.diff(names, prepend=-2) != 0) | (np.diff(convs, prepend=-2) != 0)
+    for group in np.split(order, np.flatnonzero(new)[1:]):
+        mine = runs[group]
+        completed = mine["ended"] == 2
+        reached = mine["chunk"].max()
+        result[group[completed & (mine["chunk"] >= 0) & (mine["chunk"] < reached)]] = CUT_OFF
+        same = group[completed & (mine["whole"] > 0) & (mine["chunk"] == reached) & (mine["digests"] == reached)]
+        contents, counts = np.unique(runs["content"][same], return_counts=True)
+        if len(contents) > 1:
+            usual = contents[np.argmax(counts)]
+            result[same[runs["content"][same] != usual]] = DIFFERS
+    return result
+
+
+def _holes(runs: Array, clients: Array, promised: bool) -> list[int]:
+    """Return the runs that a device goes on to receive on a further connection, without what lies between."""
+    if not promised:
+        return []
+    found = []
+    order = np.lexsort((runs["first"], runs["conv"], runs["name"], clients))
+    for before, after in pairwise(order):
+        same = clients[before] == clients[after] and all(runs[before][n] == runs[after][n] for n in ("name", "conv"))
+        goes_on = runs[after]["continued"] and not runs[before]["ended"] and runs[before]["whole"]
+        if same and goes_on and runs[after]["first_chunk"] > runs[before]["chunk"]:
+            found.append(int(after))
+    return found
+
+
+def _finding(world: World, run: Array, broken: int) -> Finding:
+    client = int(world.tables.conns[run["conn"]]["client"])
+    conv = int(run["conv"]) if run["conv"] < len(world.roster.conversations) else -1
+    row = [0, 0, 0, client, -1, -1, conv, 0, 0]
+    return finding(world, _WHAT[broken], row, int(run["first"]), int(run["last"]), run=int(run["run"]))
+
+
+AGENT_STREAM = Described(
+    id="I24",
+    name="agent-stream",
+    title="Was every run of an agent told completely, once and in order?",
+    fold=AgentStream,
+)

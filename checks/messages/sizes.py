@@ -1,0 +1,70 @@
+"""I46: the longest body that the platform accepts is as long as it says."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.fold import FINDINGS, PENDING, Described, End, Folding, finding, invoked
+from earwitness.checks.engine.tables import ACKED, INVOKED, REC_BITS, Array
+from earwitness.checks.engine.world import View, World
+from earwitness.checks.history.kinds import K_FAIL
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Verdict
+
+TOO_LONG = 413
+NEAR = 0.9
+"""Messages of at least this share of the limit are opportunities: a short message says nothing of it."""
+
+
+class SizeLimit(Folding):
+    """No message up to the stated length is refused as too long (413), and none beyond it is acknowledged.
+
+    Only first sendings are judged: a retry may be longer than what its message's record says."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._refused: dict[int, int] = {}
+
+    def step(self, view: View) -> None:
+        records: Array = view.records
+        chosen = (
+            (records["kind"] == K_FAIL) & (records["aux"] == TOO_LONG) & (records["attempt"] == 1) & (view.mid >= 0)
+        )
+        for at in np.flatnonzero(chosen):
+            rec = view.journal << REC_BITS | int(records["index"][at])
+            mid = int(view.mid[at])
+            self._refused[mid] = min(rec, self._refused.get(mid, rec))
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown=PENDING)
+
+    def finish(self, end: End) -> Verdict:
+        most = self.contract.message_bytes_max
+        if most is None:
+            return self.conclude(unknown="the contract states no limit")
+        world, messages = end.world, end.world.messages()
+        known, size = (messages["flags"] & INVOKED) > 0, messages["size"]
+        refused = np.zeros(len(messages), bool)
+        refused[list(self._refused)] = True
+        long = known & (size > most) & ((messages["flags"] & ACKED) > 0) & (messages["sent"] == 1)
+        bad = [("refused", mid) for mid in np.flatnonzero(known & (size <= most) & refused)]
+        bad += [("accepted", mid) for mid in np.flatnonzero(long)]
+        bad.sort(key=lambda one: invoked(world, int(one[1])))
+        answered = ((messages["flags"] & ACKED) > 0) | refused
+        findings = []
+        for what, mid in bad[:FINDINGS]:
+            row = [0, 0, 0, -1, int(mid), -1, int(messages["conv"][mid]), 0, 0]
+            records = invoked(world, int(mid)), self._refused.get(int(mid), 0)
+            findings.append(finding(world, what, row, *records, low=int(size[mid]), high=most))
+        examined = int((known & answered & ((size >= NEAR * most) | refused)).sum())
+        return self.conclude(findings, examined=examined, violations=len(bad))
+
+
+SIZE_LIMIT = Described(
+    id="I46",
+    name="size-limit",
+    title="Is the longest body that is accepted as long as stated?",
+    fold=SizeLimit,
+    when=lambda contract: contract.message_bytes_max is not None,
+)

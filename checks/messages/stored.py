@@ -1,0 +1,107 @@
+"""I5a: what was acknowledged is stored. I7: one message has one effect."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.engine.fold import FINDINGS, PENDING, Described, End, Folding, finding
+from earwitness.checks.engine.tables import ACKED, NUMBERED, RETRIED, STORED, Array
+from earwitness.checks.engine.world import View, World
+from earwitness.checks.verdict import Verdict
+
+
+class Stored(Folding):
+    """Every acknowledged message is in the final state of its conversation.
+
+    Not a violation: a message that was never answered, present or absent. Conversations whose final read did not
+    come to its end are not judged, and make the verdict UNKNOWN."""
+
+    def step(self, view: View) -> None:
+        """The shared pass keeps what this check needs."""
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown=PENDING)
+
+    def finish(self, end: End) -> Verdict:
+        world = end.world
+        messages = world.messages()
+        acked = np.flatnonzero((messages["flags"] & ACKED) > 0)
+        read = world.read_completely()[messages["conv"][acked]]
+        lost = acked[read & ((messages["flags"][acked] & STORED) == 0)]
+        unread = np.unique(messages["conv"][acked[~read]])
+        unknown = ""
+        if len(unread):
+            first = world.roster.conversation_name(int(unread[0]))
+            unknown = f"the final state of {len(unread)} conversations was not read completely, {first} among them"
+        findings = []
+        for mid in first_of(lost, messages):
+            m = messages[mid]
+            row = [0, 0, 0, -1, int(mid), -1, int(m["conv"]), 0, 0]
+            findings.append(finding(world, "lost", row, int(m["invoke_rec"]), int(m["seq_rec"]), seq=int(m["seq"])))
+        return self.conclude(findings, examined=int(read.sum()), violations=len(lost), unknown=unknown)
+
+
+class Once(Folding):
+    """One message, however often it was sent, has one number and one row.
+
+    Not a violation: the same row read by several final reads; history replayed under another number. Where
+    retries are not promised to be idempotent only messages sent once are looked at."""
+
+    def step(self, view: View) -> None:
+        """The shared pass keeps what this check needs."""
+
+    def peek(self, world: World) -> Verdict:
+        return self._judge(world)
+
+    def finish(self, end: End) -> Verdict:
+        return self._judge(end.world)
+
+    def _judge(self, world: World) -> Verdict:
+        messages, extra = world.messages(), world.extras()
+        flags = messages["flags"]
+        wanted = (flags & (NUMBERED | STORED)) > 0
+        extra = extra[extra[:, 3] == 1]
+        stated = (flags & NUMBERED > 0).astype(np.int64)
+        stated += np.bincount(extra[:, 0], minlength=len(messages)) if len(extra) else 0
+        wanted |= stated > 0
+        if not self.contract.idempotent:
+            wanted &= (flags & RETRIED) == 0
+        reads = np.maximum(1, world.tables.reads)
+        rows = (
+            messages["rows"] > reads[np.maximum(0, messages["conv"])] if len(reads) else np.zeros(len(messages), bool)
+        )
+        bad = np.flatnonzero(wanted & ((stated > 1) | rows))
+        others = dict(zip(extra[::-1, 0].tolist(), extra[::-1].tolist(), strict=True))
+        findings = []
+        for mid in first_of(bad, messages):
+            m = messages[mid]
+            _, other_seq, other_rec, _ = others.get(int(mid), (0, -1, 0, 0))
+            row = [0, 0, 0, -1, int(mid), -1, int(m["conv"]), 0, 0]
+            what = "numbers" if stated[mid] > 1 else "rows"
+            records = int(m["invoke_rec"]), int(m["seq_rec"]) or int(m["first_rec"]), other_rec
+            seqs = {"seq": int(m["seq"]), "other_seq": other_seq, "rows": int(m["rows"])}
+            findings.append(finding(world, what, row, *records, **seqs))
+        return self.conclude(findings, examined=int(wanted.sum()), violations=len(bad))
+
+
+def first_of(mids: Array, messages: Array) -> Array:
+    """The first few messages in the order in which they were sent."""
+    result: Array = mids[np.argsort(messages["invoke_rec"][mids], kind="stable")[:FINDINGS]]
+    return result
+
+
+STORED_CHECK = Described(
+    id="I5a",
+    name="stored",
+    title="Is every acknowledged message in the conversation's final state?",
+    fold=Stored,
+    when=lambda contract: contract.durable and contract.history and contract.acknowledges,
+)
+
+ONCE = Described(
+    id="I7",
+    name="effectively-once",
+    title="Did every message take effect once, however often it was sent?",
+    fold=Once,
+    when=lambda contract: contract.idempotent,
+)

@@ -1,0 +1,249 @@
+"""I47: a device that stays a member gets each message in the end, live, by a replay, or by reading the history itself.
+
+I5b asks this of subscriptions that nobody interrupted; here the time between two connections counts too. Three things
+are known of each device in each conversation: from when until when it belonged there (`checks.engine.duties`), what
+came (bits of `checks.engine.resolve`), and which numbers its own reads went over.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import kernel
+from earwitness.checks.engine.duties import CONTINUED, NEVER, Duties
+from earwitness.checks.engine.fold import (
+    CLIENT,
+    CONV,
+    FINDINGS,
+    MID,
+    MID2,
+    PENDING,
+    REC,
+    REC2,
+    WHAT,
+    Described,
+    End,
+    Folding,
+    X,
+    Y,
+)
+from earwitness.checks.engine.fold import finding as make_finding
+from earwitness.checks.engine.tables import SPAN, SPAN_BITS, Array, Tables, heard
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import CORRUPT, K_JOIN, K_LEAVE, K_READ
+from earwitness.checks.history.record import NOBODY, Flag, Kind
+from earwitness.checks.messages.delivered import RECEIVING_NS, by_conversation, latest_by_device, latest_step, unread
+from earwitness.checks.messages.pages import fault_of
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+
+REFUSED = int(Flag.REFUSED)
+
+STAY = np.dtype([("since", "<i8"), ("told", "<i8"), ("left", "<i8")])
+"""Of one subscription, times are + 1 and 0 is none. since: its first JOIN. told: the last JOIN at which the device knew
+that it had to read the history. left: 1 after a LEAVE, until the next JOIN."""
+
+PAGE_READ = np.dtype([("sub", "<i8"), ("low", "<i8"), ("high", "<i8"), ("t", "<i8"), ("whole", "<i8")])
+"""A read of the history by a device: the numbers that it went over. whole 0: some of them may not have been shown."""
+
+EXAMINED, MISSED, UNDRAINED, CUT, UNREAD, UNSURE = range(6)
+
+
+@kernel
+def stays_step(records: Array, subs: Array, stays: Array) -> None:
+    """Keep when devices came, and when they were told that reading is up to them: refused, or after a LEAVE."""
+    for i in range(len(records)):
+        r = records[i]
+        if subs[i] < 0:
+            continue
+        stay = stays[subs[i]]
+        if r["kind"] == K_LEAVE:
+            stay["left"] = 1
+        elif r["kind"] == K_JOIN:
+            if stay["since"] == 0 or r["t"] + 1 < stay["since"]:
+                stay["since"] = r["t"] + 1
+            if r["flags"] & REFUSED or (stay["left"] and not r["flags"] & CONTINUED):
+                stay["told"] = max(stay["told"], r["t"] + 1)
+            stay["left"] = 0
+
+
+@kernel
+def misses_step(
+    w: Tables, first: Array, due: Array, author: Array, mids: Array, duties: Array, told: Array, reads: Array,
+    read_from: Array, latest: Array, out: Array, by_sub: Array, totals: Array,
+) -> None:  # fmt: skip
+    """For each subscription each message that it had to get. first, due, author, mids, duties, latest: as in
+    `checks.messages.delivered.absences`. told: by subscription, time. reads: PAGE_READ by subscription; read_from: by
+    subscription, + 1, where its reads begin. by_sub: misses of each subscription. totals: EXAMINED and the rest."""
+    for sub in range(len(duties)):
+        duty = duties[sub]
+        if duty["held"] == 0:
+            continue
+        conv = w.sub_conv[sub]
+        client = w.sub_client[sub]
+        page = -1
+        receiving = duty["cut"] < NEVER and latest[sub, 0] > duty["cut"] - RECEIVING_NS
+        begin = first[conv]
+        for k in range(begin, first[conv + 1]):
+            pos = k - begin
+            if pos & (SPAN - 1) == 0:
+                page = heard(w, sub, pos >> SPAN_BITS)
+            if due[k] <= duty["start"] or due[k] >= duty["end"] or author[k] == client:
+                continue
+            totals[EXAMINED] += 1
+            bit = np.uint64(1) << np.uint64(pos & 63)
+            if page >= 0 and w.sub_bits[page, 3 * ((pos & (SPAN - 1)) >> 6)] & bit:
+                continue
+            seq = w.messages[mids[k]]["seq"]
+            sure, perhaps = False, False
+            for n in range(read_from[sub], read_from[sub + 1]):
+                read = reads[n]
+                if seq < 0:
+                    perhaps |= read["t"] > due[k]
+                elif read["low"] <= seq <= read["high"]:
+                    sure |= read["whole"] != 0
+                    perhaps = True
+            if sure:
+                continue
+            if duty["doubt"]:
+                totals[UNDRAINED] += 1
+            elif receiving and (seq < 0 or seq > latest[sub, 1]):
+                totals[CUT] += 1
+            elif perhaps:
+                totals[UNSURE] += 1
+            elif due[k] <= told[sub]:
+                totals[UNREAD] += 1
+            else:
+                by_sub[sub] += 1
+                if totals[MISSED] < len(out):
+                    row = out[totals[MISSED]]
+                    row[WHAT] = 0
+                    row[REC] = w.messages[mids[k]]["invoke_rec"]
+                    row[REC2] = duty["join_rec"]
+                    row[CLIENT] = client
+                    row[MID] = mids[k]
+                    row[MID2] = -1
+                    row[CONV] = conv
+                    row[X] = seq
+                    row[Y] = -1
+                totals[MISSED] += 1
+
+
+class Unreceived(Folding):
+    """A message that took effect (as in I5b) reaches every device that had joined before it was sent, is a member all
+    the time, and is there at the end, whatever happened to its connections.
+
+    It has reached a device by a delivery, by a replay, or by a page of the history that the device itself read over
+    its number. Not a violation is the author's own device. UNKNOWN is what was sent before a JOIN at which the device
+    was told that it must read the history (REFUSED, or a LEAVE before), because reading is the tester's part; what a
+    page may have shown or not; and what our own deadline, or the record's end, cut off."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._duties = Duties()
+        self._latest = np.full((0, 2), -1, np.int64)
+        self._stays = np.zeros(0, STAY)
+        self._reads = np.zeros(64, PAGE_READ)
+        self._used = 0
+
+    def step(self, view: View) -> None:
+        self._duties.step(view)
+        if not len(self._stays):
+            self._latest = np.full((view.world.members, 2), -1, np.int64)
+            self._stays = np.zeros(view.world.members, STAY)
+        latest_step(view.records, view.sub, self._latest)
+        stays_step(view.records, view.sub, self._stays)
+        self._keep_reads(view)
+
+    def _keep_reads(self, view: View) -> None:
+        chosen = (view.records["kind"] == K_READ) & (view.sub >= 0)
+        for read, sub in zip(view.records[chosen], view.sub[chosen], strict=True):
+            begun, start = int(read["author"]) != NOBODY, int(read["author"])
+            whole = begun and not int(read["flags"]) & CORRUPT
+            if self.contract.sequence == "contiguous":
+                whole = whole and not fault_of(read)
+            self._reads = grown(self._reads, self._used + 1)
+            low = start + 1 if begun and start else 0
+            high = int(read["seq"]) if int(read["counter"]) else -1
+            self._reads[self._used] = (sub, low, high, int(read["t"]), whole)
+            self._used += 1
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown=PENDING)
+
+    def finish(self, end: End) -> Verdict:
+        bound = end.clock_bound_ns()
+        if bound is None:
+            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        world = end.world
+        first, mids, due, author = by_conversation(world, self.contract)
+        duties, told = self._belonging(end, bound)
+        reads = self._reads[: self._used]
+        reads = reads[np.argsort(reads["sub"], kind="stable")]
+        read_from = np.searchsorted(reads["sub"], np.arange(world.members + 1))
+        by_sub, totals = np.zeros(world.members, np.int64), np.zeros(6, np.int64)
+        latest = latest_by_device(self._latest, world.tables.sub_client)
+        columns = first, due, author, mids, duties, told, reads, read_from, latest
+        misses_step(world.tables, *columns, world.out, by_sub, totals)
+        count = int(totals[MISSED])
+        self.suspects.take(world.out, min(count, len(world.out)), count)
+        devices = len(np.unique(world.tables.sub_client[by_sub > 0]))
+        return self.conclude(
+            [_miss(world, row) for row in self.suspects.rows[:FINDINGS]],
+            examined=int(totals[EXAMINED]),
+            unknown="; ".join(self._doubts(end, totals)),
+            facts={"devices": devices, "not_known": int(totals[UNDRAINED:].sum())},
+        )
+
+    def _belonging(self, end: End, bound: int) -> tuple[Array, Array]:
+        """Return by subscription its DUTY, from its first joining (after a loss of the membership) on, and the time up
+        to which it had been told to read."""
+        world = end.world
+        w = world.tables
+        duties = self._duties.of(end, self.contract.resume, bound)
+        stays = self._stays if len(self._stays) else np.zeros(world.members, STAY)
+        start = stays["since"] - 1
+        kicks, _ = world.kept.of(Kind.KICK)
+        joined = self._duties.periods[: world.slots]["joined_t"].copy()
+        joined[self._duties.periods[: world.slots]["state"] == 0] = -1
+        for kick in kicks[kicks["client"] < len(w.user_of)]:
+            same = (w.sub_conv == int(kick["conv"])) & (w.user_of[w.sub_client] == w.user_of[int(kick["client"])])
+            for sub in np.flatnonzero(same & (start <= int(kick["t"]))):
+                later = joined[(w.slots["sub"][: world.slots] == sub) & (joined > int(kick["t"]))]
+                start[sub] = later.min(initial=NEVER - bound)
+        duties["start"] = start + bound
+        return duties, np.where(stays["told"] > 0, stays["told"] - 1 + bound, -1)
+
+    def _doubts(self, end: End, totals: Array) -> list[str]:
+        doubts = []
+        if end.incomplete() or end.missing:
+            doubts.append("a journal lacks its end")
+        if totals[UNDRAINED]:
+            doubts.append(
+                f"{totals[UNDRAINED]} deliveries had not come when the record ends before the run was drained"
+            )
+        if totals[CUT]:
+            after = f"the drain ended after {self._duties.drained_after_s(end):.0f} s while messages still arrived"
+            doubts.append(f"{totals[CUT]} deliveries had not come: {after}; raise --drain-s")
+        if totals[UNREAD]:
+            doubts.append(f"{totals[UNREAD]} messages were to be had from the history only, and nobody read them there")
+        if totals[UNSURE]:
+            doubts.append(f"whether {totals[UNSURE]} messages stood in the pages that their devices read is not known")
+        if self.contract.history and (number := unread(end.world)):
+            doubts.append(f"whether {number} acknowledged messages are stored was not read")
+        return doubts
+
+
+def _miss(world: World, row: tuple[int, ...]) -> Finding:
+    m = world.tables.messages[row[MID]]
+    return make_finding(world, "missed", row, row[REC], row[REC2], int(m["seq_rec"]), seq=row[X])
+
+
+MISSES_NOTHING = Described(
+    id="I47",
+    name="misses-nothing",
+    title="Did every device that stayed a member get each message in the end?",
+    fold=Unreceived,
+    when=lambda contract: contract.misses_nothing,
+)

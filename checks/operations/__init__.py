@@ -1,0 +1,1 @@
+"""Checks of deployments, outages and circuit breakers."""

@@ -1,0 +1,271 @@
+"""I28: availability during a rolling deployment."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import helper, kernel
+from earwitness.checks.engine.fault_windows import NEVER, FaultLog, Window, overlaps
+from earwitness.checks.engine.fold import FINDINGS, Described, End, Folding
+from earwitness.checks.engine.tables import REC_BITS, Array, Int
+from earwitness.checks.engine.world import View, World, grown, unpack
+from earwitness.checks.history.kinds import (
+    K_CONNECT,
+    K_DISCONNECT,
+    K_FAIL,
+    K_INFO,
+    K_INVOKE,
+    K_OK,
+    K_PHASE,
+    K_PROBE,
+    K_REQUEST,
+)
+from earwitness.checks.history.record import FaultKind, Flag, Phase
+from earwitness.checks.roster import Roster
+from earwitness.checks.tester.health import LAG_BOUND_MS, lag_p99_ms
+from earwitness.checks.verdict import Finding, Verdict
+
+DEPLOYMENT = (int(FaultKind.RESTART), int(FaultKind.REPLACE))
+OWN = int(Flag.OWN)
+DECIDED = int(Flag.ACCEPTED | Flag.REFUSED)
+DRAIN = int(Phase.DRAIN)
+ABNORMAL = 1006
+"""Close code of a connection that ended without one."""
+REFUSAL, SERVER_ERROR = 400, 500
+SLICE_NS = 100_000_000
+UNSERVED, LOST = 0, 1
+
+PERSON = np.dtype(
+    [("first", "<i8"), ("last", "<i8"), ("since", "<i8"), ("rec", "<i8"), ("lost", "<i8"), ("lost_rec", "<i8"),
+     ("row", "<i8"), ("asking", "u1")]
+)  # fmt: skip
+"""Of one client in one journal. Times are + 1, 0 is none. first, last: its sendings; since: waiting to be served
+from then on; lost: its connection was cut then; row: of that in the spells, + 1; asking: it has sent since."""
+
+SPELL = np.dtype(
+    [("what", "u1"), ("client", "<u4"), ("start", "<i8"), ("end", "<i8"), ("code", "<i8"), ("rec", "<i8"),
+     ("end_rec", "<i8")]
+)  # fmt: skip
+"""UNSERVED: a wait that was longer than promised. LOST: cut off by the platform, until connected again (end NEVER: it
+was not); code: of the close."""
+
+SLICE = np.dtype([("slice", "<i8"), ("good", "<i8"), ("bad", "<i8")])
+
+
+@helper
+def served(person: Array, client: Int, t: Int, rec: Int, bound: Int, spells: Array, used: Array) -> None:
+    if person["since"] > 0 and t - person["since"] > bound:
+        spell = spells[used[0]]
+        used[0] += 1
+        spell["what"] = UNSERVED
+        spell["client"] = client
+        spell["start"] = person["since"] - 1
+        spell["end"] = t - 1
+        spell["rec"] = person["rec"]
+        spell["end_rec"] = rec
+    person["since"] = 0
+    person["asking"] = 0
+
+
+@kernel
+def availability_step(
+    records: Array, journal: Int, people: Array, bound: Int, spells: Array, slices: Array, used: Array, drain: Array
+) -> None:
+    """used: spells, slices."""
+    for i in range(len(records)):
+        r = records[i]
+        kind = np.int64(r["kind"])
+        good, bad = 0, 0
+        if kind == K_PHASE and r["counter"] == DRAIN:
+            drain[0] = min(drain[0], r["t"])
+        elif kind == K_PROBE:
+            bad = 1 if r["counter"] == 0 or r["counter"] >= SERVER_ERROR else 0
+            good = 1 - bad
+        elif kind == K_REQUEST:
+            good = 1 if r["flags"] & DECIDED else 0
+            bad = 1 - good
+        if kind in (K_INVOKE, K_OK, K_FAIL, K_INFO, K_CONNECT, K_DISCONNECT) and r["client"] < len(people):
+            client = np.int64(r["client"])
+            person = people[client]
+            t = r["t"] + 1
+            rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+            if kind == K_INVOKE:
+                person["first"] = t if person["first"] == 0 else min(person["first"], t)
+                person["last"] = max(person["last"], t)
+                person["asking"] = 1
+                if person["since"] == 0:
+                    person["since"] = t
+                    person["rec"] = rec
+            elif kind == K_OK:
+                good = 1
+                served(person, client, t, rec, bound, spells, used)
+            elif kind == K_FAIL:
+                bad = 1 if r["aux"] >= SERVER_ERROR and r["aux"] < 1000 else 0
+                good = 1 - bad
+                if r["aux"] >= REFUSAL and r["aux"] < SERVER_ERROR:
+                    served(person, client, t, rec, bound, spells, used)
+            elif kind == K_CONNECT:
+                if person["row"] > 0:
+                    spells[person["row"] - 1]["end"] = r["t"]
+                    spells[person["row"] - 1]["end_rec"] = rec
+                    person["row"] = 0
+                if person["since"] > 0 and not person["asking"]:
+                    served(person, client, t, rec, bound, spells, used)
+            elif kind == K_DISCONNECT and not r["flags"] & OWN:
+                spell = spells[used[0]]
+                used[0] += 1
+                spell["what"] = LOST
+                spell["client"] = client
+                spell["start"] = r["t"]
+                spell["end"] = NEVER
+                spell["code"] = r["counter"]
+                spell["rec"] = rec
+                person["row"] = used[0]
+                if person["since"] == 0:
+                    person["since"] = t
+                    person["rec"] = rec
+        if good + bad > 0:
+            at = r["t"] // SLICE_NS
+            if used[1] == 0 or slices[used[1] - 1]["slice"] != at:
+                slices[used[1]]["slice"] = at
+                slices[used[1]]["good"] = 0
+                slices[used[1]]["bad"] = 0
+                used[1] += 1
+            slices[used[1] - 1]["good"] += good
+            slices[used[1] - 1]["bad"] += bad
+
+
+class Availability(Folding):
+    """While a service is restarted gracefully or replaced, everybody goes on being served.
+
+    Judged only where no other fault is on. Not a violation: what DRAIN cut off; a connection that the tester closed;
+    waits of who asks for nothing. Counted are users who talked meanwhile and connections that were cut."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._bound = _ns(contract.unavailable_s)
+        self._people: dict[int, Array] = {}
+        self._spells = np.zeros(256, SPELL)
+        self._slices = np.zeros(256, SLICE)
+        self._answers: dict[int, list[int]] = {}
+        self._used = np.zeros(2, np.int64)
+        self._drain = np.array([NEVER], np.int64)
+        self._faults = FaultLog()
+
+    def step(self, view: View) -> None:
+        if self._bound is None:
+            return
+        self._faults.step(view)
+        people = self._people.setdefault(view.journal, np.zeros(len(self.roster.user_of), PERSON))
+        self._spells = grown(self._spells, int(self._used[0]) + len(view.records))
+        self._slices = grown(self._slices, len(view.records))
+        self._used[1] = 0
+        state = self._spells, self._slices, self._used, self._drain
+        availability_step(view.records, view.journal, people, self._bound, *state)
+        for at, good, bad in self._slices[: int(self._used[1])].tolist():
+            answers = self._answers.setdefault(at, [0, 0])
+            answers[0] += good
+            answers[1] += bad
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown="waits are decided at the end")
+
+    def finish(self, end: End) -> Verdict:
+        if self._bound is None:
+            return self.conclude(unknown="the contract states no bound")
+        clocks, lag = end.clock_bound_ns(), lag_p99_ms(end)
+        if clocks is None:
+            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        windows = self._faults.windows(_deployment)
+        others = self._faults.windows(lambda window: not _deployment(window))
+        spells = self._all_spells()
+        cut = spells[(spells["what"] == LOST) & ~overlaps(others, spells["start"], spells["start"])]
+        cut = cut[overlaps(windows, cut["start"], cut["start"], after=clocks, before=clocks)]
+        bare = cut[(cut["code"] == ABNORMAL) | (cut["code"] == 0)]
+        found = [_finding("cut", spell) for spell in bare]
+        lag_bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
+        late = self._late(cut, clocks) + self._unserved(spells, windows, others, clocks) if windows else []
+        examined = len(cut) + self._talkers(windows)
+        ratio, errors, answers = self._error_ratio(windows, others)
+        facts = {"deployments": len(windows), "cut": len(cut), "errors": errors, "answers": answers}
+        if errors and ratio > self.contract.deploy_error_ratio:
+            found.append(Finding(what="errors", facts={"low": errors, "high": answers}))
+        why = ""
+        if late and lag is not None and lag > lag_bound:
+            why = f"loop lag p99 was {lag:.0f} ms (bound {lag_bound:.0f} ms); {len(late)} waits seem too long"
+            late = []
+        found += late
+        return self.conclude(found[:FINDINGS], examined=examined, violations=len(found), unknown=why, facts=facts)
+
+    def _all_spells(self) -> Array:
+        """Also waits that have not ended: until DRAIN."""
+        spells = self._spells[: int(self._used[0])].copy()
+        drain = int(self._drain[0])
+        open_ones = []
+        assert self._bound is not None
+        for people in self._people.values():
+            for client in np.flatnonzero(people["since"] > 0):
+                person = people[client]
+                if drain < NEVER and drain + 1 - person["since"] > self._bound:
+                    open_ones.append((UNSERVED, client, person["since"] - 1, drain, 0, person["rec"], 0))
+        spells = np.concatenate([spells, np.array(open_ones, SPELL)])
+        return spells[np.argsort(spells["rec"], kind="stable")]
+
+    def _late(self, cut: Array, clocks: int) -> list[Finding]:
+        """Of those who were cut off: who was not back in time."""
+        bound = _ns(self.contract.reconnect_s)
+        if bound is None:
+            return []
+        ended = np.minimum(cut["end"], int(self._drain[0]))
+        slow = cut[(ended < NEVER) & (ended - cut["start"] > bound + clocks)]
+        return [_finding("away", spell) for spell in slow]
+
+    def _unserved(self, spells: Array, windows: list[Window], others: list[Window], clocks: int) -> list[Finding]:
+        assert self._bound is not None
+        waits = spells[spells["what"] == UNSERVED]
+        waits = waits[waits["end"] - waits["start"] > self._bound + clocks]
+        disturbed = overlaps(others, waits["start"], waits["end"])
+        return [
+            _finding("unserved", spell) for spell in waits[overlaps(windows, waits["start"], waits["end"]) & ~disturbed]
+        ]
+
+    def _talkers(self, windows: list[Window]) -> int:
+        """How many clients said something before the end and after the beginning of a deployment."""
+        return sum(
+            int(overlaps(windows, people["first"] - 1, people["last"] - 1)[people["first"] > 0].sum())
+            for people in self._people.values()
+        )
+
+    def _error_ratio(self, windows: list[Window], others: list[Window]) -> tuple[float, int, int]:
+        """(errors of all answers, errors, answers) while services were replaced and nothing else was wrong."""
+        starts = np.array(sorted(self._answers), np.int64) * SLICE_NS
+        ends = starts + SLICE_NS - 1
+        inside = overlaps(windows, starts, ends) & ~overlaps(others, starts, ends)
+        rows = [self._answers[int(start) // SLICE_NS] for start in starts[inside]]
+        good, bad = sum(row[0] for row in rows), sum(row[1] for row in rows)
+        return (bad / (good + bad) if good + bad else 0.0), bad, good + bad
+
+
+def _deployment(window: Window) -> bool:
+    """A service of the platform goes and comes gracefully. A database that restarts is an outage."""
+    return window.kind in DEPLOYMENT and window.place > 0
+
+
+def _ns(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * 1e9)
+
+
+def _finding(what: str, spell: Array) -> Finding:
+    records = tuple(unpack(int(spell[name])) for name in ("rec", "end_rec") if spell[name])
+    took = 0 if spell["end"] == NEVER else (int(spell["end"]) - int(spell["start"])) // 1_000_000
+    return Finding(what=what, records=records, facts={"client": int(spell["client"]), "low": took})
+
+
+AVAILABILITY = Described(
+    id="I28",
+    name="deploy-availability",
+    title="Did everybody go on being served while services were replaced?",
+    fold=Availability,
+    when=lambda contract: contract.unavailable_s is not None,
+)

@@ -1,0 +1,211 @@
+"""I40: circuit breakers do as their state machine promises."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.fold import FINDINGS, Described, End, Folding
+from earwitness.checks.engine.tables import Array
+from earwitness.checks.engine.world import View, World
+from earwitness.checks.history.kinds import K_CALL
+from earwitness.checks.history.record import Flag
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+
+ANSWERED = int(Flag.ACCEPTED | Flag.REFUSED)
+CLOSED, OPEN, HALF = 1, 2, 3
+"""As `counter` of a CALL says it."""
+TOLERANCE_NS = 100_000_000
+"""By how much a caller's own clock readings may differ from those on record."""
+LONG_AGO = -(1 << 62)
+
+
+class State(NamedTuple):
+    """One possible state of a breaker. failures: in a row (CLOSED); since: when it opened; probes: calls under way that
+    it let through to try; successes: of probes so far."""
+
+    mode: int
+    failures: int = 0
+    since: int = LONG_AGO
+    probes: frozenset[int] = frozenset()
+    successes: int = 0
+
+
+class Call(NamedTuple):
+    begun: int
+    ended: int
+    called: bool
+    answered: bool
+    said: int
+    journal: int
+    number: int
+
+
+class Rules(NamedTuple):
+    """What the contract promises: failures in a row that open it, ns that it stays open, probes at a time, successes
+    that close it."""
+
+    failures: int
+    open_ns: int
+    probes: int
+    successes: int
+
+
+def admitted(state: State, call: int, t: int, rules: Rules) -> Iterable[State]:
+    """States in which a call may have been let through at `t`."""
+    if state.mode == CLOSED:
+        yield state
+    elif state.mode == OPEN and t - state.since >= rules.open_ns - TOLERANCE_NS:
+        yield State(HALF, probes=frozenset([call]))
+    elif state.mode == HALF and len(state.probes) < rules.probes:
+        yield state._replace(probes=state.probes | {call})
+
+
+def refused(state: State, t: int, rules: Rules) -> Iterable[State]:
+    """States in which a call may have been answered without asking at `t`."""
+    waiting = state.mode == OPEN and t - state.since <= rules.open_ns + TOLERANCE_NS
+    if waiting or (state.mode == HALF and len(state.probes) >= rules.probes):
+        yield state
+
+
+def ended(state: State, call: int, answered: bool, t: int, rules: Rules) -> Iterable[State]:
+    """States after a call's end. One that began before the breaker opened says nothing, or keeps it open longer."""
+    if call in state.probes:
+        if not answered:
+            yield State(OPEN, since=t)
+        elif state.successes + 1 >= rules.successes:
+            yield State(CLOSED)
+        else:
+            yield state._replace(probes=state.probes - {call}, successes=state.successes + 1)
+    elif state.mode == CLOSED:
+        failures = 0 if answered else state.failures + 1
+        yield State(OPEN, since=t) if failures >= rules.failures else state._replace(failures=failures)
+    else:
+        yield state
+        if not answered:
+            yield State(OPEN, since=t)
+
+
+class Conformance:
+    """All states that one breaker may be in, from event to event."""
+
+    def __init__(self, rules: Rules, said: int) -> None:
+        """`said`: the state that its first record names, 0 if it names none."""
+        self.rules = rules
+        self.examined = 0
+        self.broken: list[tuple[str, int]] = []
+        closed = {State(CLOSED, failures=n) for n in range(rules.failures)}
+        others = {State(OPEN), State(HALF, probes=frozenset([-1]))}
+        self.states = {CLOSED: closed, OPEN: {State(OPEN)}, HALF: others}.get(said, closed | others)
+
+    def begin(self, call: int, t: int) -> None:
+        modes = {state.mode for state in self.states}
+        self.examined += modes != {CLOSED}
+        after = {new for state in self.states for new in admitted(state, call, t, self.rules)}
+        if not after:
+            self._break("probes" if HALF in modes else "called", call)
+            after = {State(CLOSED), State(HALF, probes=frozenset([call]))}
+        self.states = after
+
+    def fast(self, call: int, t: int) -> None:
+        self.examined += 1
+        modes = {state.mode for state in self.states}
+        after = {new for state in self.states for new in refused(state, t, self.rules)}
+        if not after:
+            self._break("stuck" if OPEN in modes else "refused", call)
+            after = {State(OPEN, since=t)}
+        self.states = after
+
+    def end(self, call: int, answered: bool, t: int) -> None:
+        self.examined += not answered
+        self.states = {new for state in self.states for new in ended(state, call, answered, t, self.rules)}
+
+    def _break(self, what: str, call: int) -> None:
+        self.broken.append((what, call))
+
+
+class Breakers(Folding):
+    """Each CALL of a dependency is followed through CLOSED, OPEN, HALF-OPEN with all states that are possible.
+
+    Not a violation: a call that is under way while the breaker changes, whatever comes of it. Examined are failures,
+    fast refusals, and calls that were made while the breaker may not have been closed."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._calls: dict[tuple[int, int], list[Call]] = defaultdict(list)
+
+    def step(self, view: View) -> None:
+        for call in view.rare[view.rare["kind"] == K_CALL]:
+            self._calls[view.journal, int(call["author"])].append(_call(call, view.journal))
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown="states are followed at the end")
+
+    def finish(self, end: End) -> Verdict:
+        contract, found, examined = self.contract, [], 0
+        if contract.breaker_failures is None:
+            return self.conclude(unknown="the contract promises no breaker")
+        rules = Rules(
+            contract.breaker_failures, int(contract.breaker_open_s * 1e9), contract.breaker_probes,
+            contract.breaker_successes,
+        )  # fmt: skip
+        seen = dict.fromkeys(("closed", "open", "half_open"), 0)
+        for _, calls in sorted(self._calls.items()):
+            breaker = follow(calls, rules)
+            examined += breaker.examined
+            found += [Finding(what=what, records=_proof(calls, at)) for what, at in breaker.broken]
+            for call in calls:
+                if 0 < call.said <= HALF:
+                    seen[("closed", "open", "half_open")[call.said - 1]] += 1
+        facts = {"breakers": len(self._calls), **seen}
+        return self.conclude(found[:FINDINGS], examined=examined, violations=len(found), facts=facts)
+
+
+def follow(calls: list[Call], rules: Rules) -> Conformance:
+    """One breaker through all of its calls."""
+    order = sorted(range(len(calls)), key=lambda n: (calls[n].begun, calls[n].number))
+    breaker = Conformance(rules, calls[order[0]].said)
+    events: list[tuple[int, int, int]] = []  # at one moment ends come first: a call may follow from them
+    for n in order:
+        call = calls[n]
+        events.append((call.begun, 1, n))
+        if call.called:
+            events.append((max(call.ended, call.begun + 1), 0, n))
+    for t, begins, n in sorted(events):
+        if not begins:
+            breaker.end(n, calls[n].answered, t)
+        elif calls[n].called:
+            breaker.begin(n, t)
+        else:
+            breaker.fast(n, t)
+    return breaker
+
+
+def _call(record: Array, journal: int) -> Call:
+    return Call(
+        begun=int(record["seq"]),
+        ended=int(record["t"]),
+        called=bool(record["aux"]),
+        answered=bool(record["flags"] & ANSWERED),
+        said=int(record["counter"]),
+        journal=journal,
+        number=int(record["index"]),
+    )
+
+
+def _proof(calls: list[Call], at: int) -> tuple[tuple[int, int], ...]:
+    """The call, and those shortly before it."""
+    before = sorted((c for c in calls if c.begun <= calls[at].begun), key=lambda call: (call.begun, call.number))
+    return tuple((call.journal, call.number) for call in before[-5:])
+
+
+BREAKERS = Described(
+    id="I40",
+    name="breaker-conformance",
+    title="Did circuit breakers open, try and close as promised?",
+    fold=Breakers,
+    when=lambda contract: contract.breaker_failures is not None,
+)

@@ -1,0 +1,235 @@
+"""I35: no false rejection, and how an outage of the auth service must look."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from earwitness.checks.accounts.credentials import Credentials, credentials_of
+from earwitness.checks.accounts.forgery import holds_by_a_step
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.fault_windows import FaultLog, Window
+from earwitness.checks.engine.fold import FINDINGS, LACKS_FAULTS, Described, End, Folding
+from earwitness.checks.engine.tables import Array
+from earwitness.checks.engine.wall_clock import NEVER, NOT_JUDGED, WallClock, wall_clock_of
+from earwitness.checks.engine.world import View, World
+from earwitness.checks.history.kinds import K_DISCONNECT, K_REQUEST, K_WRITE
+from earwitness.checks.history.record import CONTROL, NONE, Artefact, Flag, Place, State
+from earwitness.checks.roster import Roster
+from earwitness.checks.tester.health import LAG_BOUND_MS, lag_p99_ms
+from earwitness.checks.verdict import Finding, Verdict
+
+JUDGED = np.zeros(256, bool)
+JUDGED[[K_DISCONNECT, K_REQUEST, K_WRITE]] = True
+"""By kind."""
+OWN, ACCEPTED, REFUSED = int(Flag.OWN), int(Flag.ACCEPTED), int(Flag.REFUSED)
+WAY = 63
+"""Bits of `proc` of a REQUEST that are its Way; 0: nothing was to be presented."""
+UNAUTHORIZED = (401, 4401)
+BROKEN = (1006, 1011, 1012, 1014)
+"""Close codes by which a platform ends a session that it should have kept."""
+UNAVAILABLE = 503
+SERVER_ERROR = 500
+ENTRANCES = (int(Place.AUTH), int(Place.FRONTEND))
+SERVED = (int(Place.BACKEND), int(Place.SOCKET), int(Place.FRONTEND))
+
+
+class Outages(NamedTuple):
+    """Of auth, and everything else that was wrong. after: ns for which an outage may still be felt."""
+
+    auth: list[Window]
+    others: list[Window]
+    after: int
+
+    def felt(self, start: int, end: int) -> bool:
+        """Some fault is on, or its effects may be."""
+        return any(w.start <= end and start <= w.end + self.after for w in (*self.auth, *self.others))
+
+    def auth_is_away(self, start: int, end: int) -> bool:
+        """All the time, whatever else is wrong."""
+        return any(w.start <= start and end <= w.end for w in self.auth)
+
+    def only_auth(self, start: int, end: int) -> Window | None:
+        """The outage of auth that is on all the time from `start` to `end`, if nothing else is wrong."""
+        if any(w.start <= end and start <= w.end + self.after for w in self.others):
+            return None
+        return next((w for w in self.auth if w.start <= start and end <= w.end), None)
+
+
+class OutageBehaviour(Folding):
+    """A valid token is never refused; while auth is away sessions go on, new logins are refused quickly and clearly,
+    and no forgery is believed; afterwards everything is served again.
+
+    Not a violation: no answer at all (nobody knows); 429; what an outage of something else explains; the first
+    `outage_notice_s` of an outage; a token that was revoked, whose owner was deactivated, or that ends meanwhile."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._kept: list[tuple[int, Array]] = []
+        self._faults = FaultLog()
+
+    def step(self, view: View) -> None:
+        self._faults.step(view)
+        judged = view.rare[JUDGED[view.rare["kind"]]]
+        if len(judged):
+            self._kept.append((view.journal, judged))
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown="outages are judged at the end")
+
+    def finish(self, end: End) -> Verdict:
+        if self.contract.outage_answer_s is None:
+            return self.conclude(unknown="the contract promises nothing about outages")
+        if end.clock_bound_ns() is None:
+            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        rows = sorted(
+            ((journal, int(r["index"]), r) for journal, records in self._kept for r in records), key=lambda row: row[:2]
+        )
+        outages = Outages(
+            self._faults.windows(lambda w: w.place == Place.AUTH),
+            self._faults.windows(lambda w: w.place != Place.AUTH),
+            int(self.contract.recovery_s * 1e9),
+        )
+        tokens = _Tokens(rows, self.contract, credentials_of(end.world), wall_clock_of(end.world))
+        sitting = _Sitting(self.contract, outages, tokens)
+        for journal, index, record in rows:
+            if record["kind"] == K_REQUEST:
+                sitting.request(journal, index, record)
+            elif record["kind"] == K_DISCONNECT:
+                sitting.disconnect(journal, index, record)
+        found, doubts = _proven(sitting.found, end)
+        if sitting.not_judged:
+            doubts.append(NOT_JUDGED.format(sitting.not_judged))
+        return self.conclude(
+            found[:FINDINGS], examined=sitting.examined, violations=len(found), unknown="; ".join(doubts),
+            facts=sitting.counts,
+        )  # fmt: skip
+
+
+def _proven(found: list[Finding], end: End) -> tuple[list[Finding], list[str]]:
+    """Findings that neither a missing part of the record nor a late event loop explains; what the others were."""
+    if end.partial:
+        proven = [finding for finding in found if finding.what == "believed"]
+        rest = len(found) - len(proven)
+        return proven, [LACKS_FAULTS.format(f"{rest} refusals and errors")] if rest else []
+    slow, lag = sum(finding.what == "slow" for finding in found), lag_p99_ms(end)
+    lag_bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
+    if not slow or lag is None or lag <= lag_bound:
+        return found, []
+    why = f"loop lag p99 was {lag:.0f} ms (bound {lag_bound:.0f} ms); {slow} refusals seem slow"
+    return [finding for finding in found if finding.what != "slow"], [why]
+
+
+class _Tokens:
+    """Which access tokens hold when, from what was issued and revoked."""
+
+    def __init__(
+        self, rows: list[tuple[int, int, Array]], contract: Contract, known: Credentials, clock: WallClock
+    ) -> None:
+        self._clock = clock
+        self._leeway = int(contract.token_leeway_s * 1e9)
+        self._known, self._doubted = known, known.doubted()
+        self._changed = {int(r["author"]) for _, _, r in rows if r["kind"] == K_WRITE and r["proc"] == State.ACTIVE}
+
+    def forged(self, owner: int, number: int) -> bool:
+        token = self._known.tokens.get((owner, number))
+        return token is not None and token.forged > 0
+
+    def holds(self, owner: int, number: int, until: int) -> bool:
+        """It was issued, has not ended by `until` (nor may have, by a clock that is ahead), and nothing was done that
+        may have taken it away."""
+        token = self._known.tokens.get((owner, number))
+        if token is None or token.forged or token.kind != Artefact.ACCESS or owner in self._changed:
+            return False
+        ended = token.deadline != NONE and until >= token.deadline - self._leeway
+        return not ended and self._doubted.get(token.name, until + 1) > until
+
+    def stepped(self, owner: int, number: int, until: int) -> bool:
+        """Steps of the wall clock explain that a token was refused that holds, or that a forgery was believed."""
+        token = self._known.tokens.get((owner, number))
+        if token is None:
+            return self._clock.moved(-NEVER, until)
+        if token.forged:
+            return holds_by_a_step(token, until, self._clock)
+        return token.may_be_refused(self._clock, until, self._leeway)
+
+
+class _Sitting:
+    """Each request and each lost connection against the promises."""
+
+    def __init__(self, contract: Contract, outages: Outages, tokens: _Tokens) -> None:
+        self._contract, self._outages, self._tokens = contract, outages, tokens
+        self.found: list[Finding] = []
+        self.examined = self.not_judged = 0
+        self.counts = {"valid_tokens": 0, "in_outages": 0, "logins_in_outages": 0}
+
+    def request(self, journal: int, index: int, r: Array) -> None:
+        start, end, status, place = int(r["seq"]), int(r["t"]), int(r["size"]), int(r["attempt"])
+        if r["counter"] and (r["proc"] & CONTROL or self._tokens.holds(int(r["author"]), int(r["counter"]), end)):
+            what = self._with_token(r, start, end, status, place)
+        elif self._tokens.forged(int(r["author"]), int(r["counter"])) and self._outages.auth_is_away(start, end):
+            self.examined += 1
+            what = "believed" if r["flags"] & ACCEPTED else ""
+        elif not r["counter"] and not r["proc"] & WAY and place in ENTRANCES:
+            what = self._login(r, start, end, status)
+        else:
+            return
+        by_its_times = what in ("rejected", "shut-out", "believed")
+        if by_its_times and self._tokens.stepped(int(r["author"]), int(r["counter"]), end):
+            self.not_judged += 1
+        elif what:
+            took = (end - start) // 1_000_000
+            facts = {"client": int(r["client"]), "low": took, "high": status}
+            self.found.append(Finding(what=what, records=((journal, index),), facts=facts))
+
+    def _with_token(self, r: Array, start: int, end: int, status: int, place: int) -> str:
+        outage = self._outages.only_auth(start, end)
+        self.examined += 1
+        self.counts["valid_tokens"] += 1
+        self.counts["in_outages"] += outage is not None
+        rejected = status in UNAUTHORIZED and r["flags"] & REFUSED
+        failed = status >= SERVER_ERROR and not r["flags"] & (ACCEPTED | REFUSED)
+        if outage is not None and place in SERVED:
+            sheltered = start - outage.start < self._contract.outage_session_s * 1e9
+            return "shut-out" if sheltered and (rejected or failed) else ""
+        if self._outages.felt(start, end):
+            return ""
+        return "rejected" if rejected else "failing" if failed else ""
+
+    def _login(self, r: Array, start: int, end: int, status: int) -> str:
+        outage = self._outages.only_auth(start, end)
+        if outage is None:
+            if self._outages.felt(start, end):
+                return ""
+            self.examined += 1
+            return "failing" if status >= SERVER_ERROR else ""
+        if start - outage.start < self._contract.outage_notice_s * 1e9:
+            return ""
+        if not status:
+            return ""  # nobody knows
+        self.examined += 1
+        self.counts["logins_in_outages"] += 1
+        if r["flags"] & ACCEPTED:
+            return ""
+        assert self._contract.outage_answer_s is not None
+        if end - start > self._contract.outage_answer_s * 1e9:
+            return "slow"
+        return "" if status == UNAVAILABLE and r["aux"] > 0 else "unclear"
+
+    def disconnect(self, journal: int, index: int, r: Array) -> None:
+        if r["flags"] & OWN or r["counter"] not in BROKEN:
+            return
+        outage = self._outages.only_auth(int(r["t"]), int(r["t"]))
+        if outage is not None and int(r["t"]) - outage.start < self._contract.outage_session_s * 1e9:
+            facts = {"client": int(r["client"]), "high": int(r["counter"])}
+            self.found.append(Finding(what="cut", records=((journal, index),), facts=facts))
+
+
+OUTAGE = Described(
+    id="I35",
+    name="outage-behaviour",
+    title="Was no valid token refused, and was an outage of auth no more than that?",
+    fold=OutageBehaviour,
+    when=lambda contract: contract.outage_answer_s is not None,
+)

@@ -1,0 +1,1 @@
+"""Checks of rate budgets and fairness."""

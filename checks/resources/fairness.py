@@ -1,0 +1,246 @@
+"""I26: nobody is starved."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import helper, kernel
+from earwitness.checks.engine.fold import FINDINGS, PENDING, Described, End, Folding
+from earwitness.checks.engine.tables import ACKED, INVOKED, PAGE_BITS, REC_BITS, Array, Int
+from earwitness.checks.engine.world import View, World, grown, unpack
+from earwitness.checks.history.kinds import K_DELIVER, K_FAULT, K_JOIN, K_LEAVE, K_OK
+from earwitness.checks.messages.liveness import CONTINUED
+from earwitness.checks.roster import Roster
+from earwitness.checks.tester.health import longest_lag_ns
+from earwitness.checks.verdict import Finding, Verdict
+
+FINEST_BITS = 16
+OCTAVE = 8
+BUCKETS = 32 * OCTAVE
+"""Waiting times are counted in eighths of an octave (9 %) from 65 microseconds up, by their highest value."""
+FLOOR_S = 0.5
+"""Nobody notices a difference below this, and on a machine under load it is chance."""
+LEAST, TAIL = 10, 100
+"""Samples of a user without which a median, or a 99th percentile, says nothing."""
+CROWD = 5
+"""Users with an equal load without whom nothing is usual."""
+OPEN = np.dtype([("client", "<i8"), ("mid", "<i8"), ("t", "<i8"), ("since", "<i8"), ("rec", "<i8")])
+"""A hearing whose message's sending was not read yet."""
+WORST = np.dtype([("ns", "<i8"), ("rec", "<i8"), ("sent", "<i8")])
+SETTLE = 1 << 20
+
+
+@helper
+def bucket_of(ns: Int) -> Int:
+    """Eighths of an octave above 2^16 ns."""
+    units = np.int64(max(ns, 0)) >> (FINEST_BITS - 3)
+    octave = 0
+    while units >= 2 * OCTAVE:
+        units >>= 1
+        octave += 1
+    return min(octave * OCTAVE + units, BUCKETS - 1)
+
+
+@helper
+def waited(counts: Array, worst: Array, client: Int, ns: Int, rec: Int, sent: Int) -> None:
+    counts[client, bucket_of(ns)] += 1
+    w = worst[client]
+    if ns > w["ns"] or (ns == w["ns"] and rec < w["rec"]):
+        w["ns"] = ns
+        w["rec"] = rec
+        w["sent"] = sent
+
+
+@kernel
+def settle(open_rows: Array, messages: Array, counts: Array, worst: Array, used: Array) -> None:
+    """Count the hearings whose sending is known by now; the others stay."""
+    left = 0
+    for i in range(used[0]):
+        row = open_rows[i]
+        m = messages[row["mid"]]
+        if not m["flags"] & INVOKED:
+            open_rows[left] = row
+            left += 1
+        elif row["since"] < m["invoke_t"] + 1:
+            waited(counts, worst, row["client"], row["t"] - m["invoke_t"], row["rec"], m["invoke_rec"])
+    used[0] = left
+
+
+@kernel
+def waiting_step(
+    records: Array, journal: Int, mids: Array, slots: Array, since: Array, messages: Array, heard: Array,
+    worst_heard: Array, answered: Array, worst_answered: Array, open_rows: Array, used: Array,
+) -> None:  # fmt: skip
+    """since: by slot, time of joining + 1, 0: none. used: open rows, faults."""
+    for i in range(len(records)):
+        r = records[i]
+        kind = np.int64(r["kind"])
+        client = np.int64(r["client"])
+        rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+        if kind == K_DELIVER:
+            if mids[i] < 0 or slots[i] < 0 or since[slots[i]] == 0:
+                continue
+            m = messages[mids[i]]
+            if not m["flags"] & INVOKED:
+                row = open_rows[used[0]]
+                used[0] += 1
+                row["client"] = client
+                row["mid"] = mids[i]
+                row["t"] = r["t"]
+                row["since"] = since[slots[i]]
+                row["rec"] = rec
+            elif since[slots[i]] < m["invoke_t"] + 1:
+                waited(heard, worst_heard, client, r["t"] - m["invoke_t"], rec, m["invoke_rec"])
+        elif kind == K_OK:
+            if mids[i] >= 0 and r["attempt"] <= 1 and client < len(answered) and messages[mids[i]]["flags"] & INVOKED:
+                m = messages[mids[i]]
+                waited(answered, worst_answered, client, r["t"] - m["invoke_t"], rec, m["invoke_rec"])
+        elif kind == K_JOIN:
+            if slots[i] >= 0 and (since[slots[i]] == 0 or not r["flags"] & CONTINUED):
+                since[slots[i]] = r["t"] + 1
+        elif kind == K_LEAVE:
+            if slots[i] >= 0:
+                since[slots[i]] = 0
+        elif kind == K_FAULT:
+            used[1] += 1
+
+
+class Fairness(Folding):
+    """Nobody waits `fairness_factor` times longer than is usual, nor is answered so much more rarely.
+
+    Compared are devices with an equal load: who heard (or sent) at most twice as much as the one in the middle;
+    offering less is what starving looks like. Waiting times are those from the first sending to hearing it on a
+    connection that had joined before, and to the acknowledgement; of each device the median and the 99th percentile,
+    where it has samples enough. Not a violation: below half a second. UNKNOWN where a fault was on (some are meant to
+    be worse off), a journal is torn or missing, or a load process stood still.
+    Examined: devices compared."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        clients = len(roster.user_of)
+        on = contract.fairness_factor is not None
+        self._heard, self._answered = (np.zeros((clients if on else 0, BUCKETS), np.uint32) for _ in range(2))
+        self._worst = {id: np.zeros(clients, WORST) for id in ("hears", "answered")}
+        self._since = np.zeros(1024, np.int64)
+        self._open = np.zeros(64, OPEN)
+        self._used = np.zeros(2, np.int64)
+        self._settle_at = SETTLE
+
+    def step(self, view: View) -> None:
+        if self.contract.fairness_factor is None:
+            return
+        messages = view.world.tables.messages
+        if self._used[0] > self._settle_at:
+            settle(self._open, messages, self._heard, self._worst["hears"], self._used)
+            self._settle_at = SETTLE + 2 * int(self._used[0])
+        self._since = grown(self._since, view.world.slots)
+        self._open = grown(self._open, int(self._used[0]) + len(view.records))
+        counts = self._heard, self._worst["hears"], self._answered, self._worst["answered"]
+        columns = view.mid, view.slot, self._since, messages
+        waiting_step(view.records, view.journal, *columns, *counts, self._open, self._used)
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown=PENDING)
+
+    def finish(self, end: End) -> Verdict:
+        factor = self.contract.fairness_factor
+        if factor is None:
+            return self.conclude(unknown="the contract promises no fairness")
+        if end.clock_bound_ns() is None:
+            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        settle(self._open, end.world.tables.messages, self._heard, self._worst["hears"], self._used)
+        judged: set[int] = set()
+        starved: dict[int, Finding] = {}
+        for what, counts in (("hears", self._heard), ("answered", self._answered)):
+            for client, ms, usual_ms in _slow(counts, factor, judged):
+                worst = self._worst[what][client]
+                records = tuple(unpack(int(rec)) for rec in (worst["sent"], worst["rec"]) if rec)
+                facts = {"client": client, "ms": ms, "usual_ms": usual_ms}
+                starved.setdefault(client, Finding(what=what, records=records, facts=facts))
+        sent, acked = (_count(end.world, flags, len(self._answered)) for flags in (INVOKED, INVOKED | ACKED))
+        share, few = _completed(sent, acked, factor, judged)
+        for client in few:
+            facts = {"client": client, "low": int(acked[client]), "high": int(sent[client])}
+            starved.setdefault(client, Finding(what="unanswered", facts=facts))
+        found = [starved[client] for client in sorted(starved)][:FINDINGS]
+        facts_of_all = {"jain": round(jain(share), 4)} if len(share) else {}
+        if starved and (excuse := self._excuse(end)):
+            why = f"{excuse}, and {len(starved)} devices were much worse off than others"
+            return self.conclude(examined=len(judged), unknown=why, facts=facts_of_all)
+        return self.conclude(found, examined=len(judged), violations=len(starved), facts=facts_of_all)
+
+    def _excuse(self, end: End) -> str:
+        """Return why a device may be worse off although the platform is fair; empty: nothing excuses it."""
+        if self._used[1]:
+            return "a fault was on"
+        if end.incomplete() or end.missing:
+            return "a load process ended early, or its record is missing"
+        if longest_lag_ns(end) > FLOOR_S * 1e9:
+            return f"a load process stood still for {longest_lag_ns(end) / 1e9:.1f} s"
+        return ""
+
+
+def _count(world: World, flags: int, clients: int) -> Array:
+    """By client how many of its messages have all of these flags."""
+    which = np.flatnonzero((world.messages()["flags"] & flags) == flags)
+    result: Array = np.bincount(world.tables.page_author[which >> PAGE_BITS], minlength=clients)
+    return result
+
+
+def _completed(sent: Array, acked: Array, factor: float, judged: set[int]) -> tuple[Array, list[int]]:
+    """Shares of messages that were acknowledged, at whatever attempt, and the devices that had far fewer of theirs."""
+    equal = _equal(sent)
+    share = acked[equal] / sent[equal]
+    if len(equal) < CROWD:
+        return share[:0], []
+    judged.update(int(client) for client in equal)
+    return share, [int(client) for client in equal[share < np.median(share) / factor]]
+
+
+def _equal(loads: Array) -> Array:
+    """Who has samples enough, and at most twice as many as the one in the middle."""
+    enough = np.flatnonzero(loads >= LEAST)
+    if not len(enough):
+        return enough
+    result: Array = enough[loads[enough] <= 2 * np.median(loads[enough])]
+    return result
+
+
+def _slow(counts: Array, factor: float, judged: set[int]) -> list[tuple[int, int, int]]:
+    """(client, its ms, usual ms) of those whose median or tail is out of all proportion."""
+    loads = counts.sum(axis=1)
+    equal = _equal(loads)
+    found: dict[int, tuple[int, int, int]] = {}
+    for share, least in ((0.5, LEAST), (0.99, TAIL)):
+        those = equal[loads[equal] >= least]
+        if len(those) < CROWD:
+            continue
+        judged.update(int(client) for client in those)
+        figures = np.array([_quantile_ns(counts[client], share) for client in those])
+        usual = np.median(figures)
+        for k in np.flatnonzero((figures > factor * usual) & (figures > FLOOR_S * 1e9)):
+            found[int(those[k])] = (int(those[k]), int(figures[k] / 1e6), int(usual / 1e6))
+    return list(found.values())
+
+
+def _quantile_ns(counts: Array, share: float) -> int:
+    """The highest value of the bucket in which that share of the samples is reached."""
+    bucket = int(np.searchsorted(np.cumsum(counts), share * counts.sum()))
+    octave = max(bucket // OCTAVE - 1, 0)
+    return (bucket - octave * OCTAVE + 1) << octave << (FINEST_BITS - 3)
+
+
+def jain(shares: Array) -> float:
+    """Jain's index of fairness: 1 where all have the same, 1/n where one has everything."""
+    squares = float((shares**2).sum())
+    return float(shares.sum()) ** 2 / (len(shares) * squares) if squares else 1.0
+
+
+FAIRNESS = Described(
+    id="I26",
+    name="fairness",
+    title="Was nobody with an equal load much worse off than the others?",
+    fold=Fairness,
+    when=lambda contract: contract.fairness_factor is not None,
+)

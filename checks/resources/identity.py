@@ -1,0 +1,89 @@
+"""I39: a budget belongs to the person, not to an address or a token, and not to the neighbour."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.checks.engine.fold import Described
+from earwitness.checks.engine.tables import Array
+from earwitness.checks.engine.world import unpack
+from earwitness.checks.resources.budget import Budget
+from earwitness.checks.resources.charges import CERTAIN, DISGUISED, REFUSED
+from earwitness.checks.resources.limits import Budgeted, device_of, overspent, plain, promises_budget, refusals, widest
+from earwitness.checks.verdict import Finding, Verdict
+
+
+class KeyIntegrity(Budgeted):
+    """*Widened*: what a user was granted in all exceeds the budget, and what came undisguised (own address, first
+    token, on whatever connection) does not. *Charged*: a user was refused with budget left while another had used up
+    theirs.
+
+    Examined: answers to disguised attempts after the user's first refusal, and answers to those who were never rightly
+    refused after another's first right refusal. Without an attempt in disguise only *charged* is judged; the facts say
+    how many there were of each."""
+
+    def judge(self, budget: Budget, users: list[Array]) -> Verdict:
+        attempts = violations = 0
+        findings = []
+        for charges in users:
+            attempts += _in_disguise(charges)
+            granted, beyond = charges[(charges["bits"] & CERTAIN) > 0], 0
+            for part in self.between_steps(granted):
+                if _exceeds(budget, part) and not _exceeds(budget, plain(part)):
+                    excess, _, _ = overspent(budget, part)
+                    beyond += int((excess > 0).sum())
+                    findings.append(widest(self.roster, budget, part, "widened"))
+            violations += beyond
+            self.not_judged += not beyond and _exceeds(budget, granted) and not _exceeds(budget, plain(charges))
+        neighbours, charged = self._neighbours(budget, users)
+        doubtful = len(charged) if self.partial else 0
+        charged = [] if doubtful else charged
+        return self.conclude(
+            self.found([*findings, *charged]),
+            examined=attempts + neighbours,
+            violations=violations + len(charged),
+            unknown=self.doubts(doubtful),
+            facts={"disguised": attempts, "neighbours": neighbours},
+        )
+
+    def _neighbours(self, budget: Budget, users: list[Array]) -> tuple[int, list[Finding]]:
+        judged = [(charges, *refusals(budget, charges)) for charges in users]
+        over = [
+            (int(refused["end"][left < 1].min()), n) for n, (_, refused, left) in enumerate(judged) if (left < 1).any()
+        ]
+        examined, findings = 0, []
+        abusers = {n for _, n in over}
+        for n, (charges, refused, left) in enumerate(judged):
+            since = min((at for at, other in over if other != n), default=None)
+            if since is None:
+                continue
+            if n not in abusers:
+                answered = (charges["bits"] & (CERTAIN | REFUSED)) > 0
+                examined += int((answered & (charges["start"] > since)).sum())
+            wrong = np.flatnonzero((left >= 1) & (refused["start"] > since))
+            for k in self.spare(wrong, self.stood_still(refused["start"][wrong], refused["end"][wrong])):
+                facts = {"client": device_of(self.roster, refused[k]), "left": int(left[k])}
+                findings.append(Finding(what="charged", records=(unpack(int(refused[k]["rec"])),), facts=facts))
+        return examined, findings
+
+
+def _exceeds(budget: Budget, charges: Array) -> bool:
+    return bool(len(charges)) and bool((overspent(budget, charges)[0] > 0).any())
+
+
+def _in_disguise(charges: Array) -> int:
+    refused = charges[(charges["bits"] & REFUSED) > 0]
+    if not len(refused):
+        return 0
+    answered = (charges["bits"] & (CERTAIN | REFUSED)) > 0
+    disguised = answered & ((charges["bits"] & DISGUISED) > 0)
+    return int((disguised & (charges["start"] > refused["end"].min())).sum())
+
+
+KEY_INTEGRITY = Described(
+    id="I39",
+    name="rate-key-integrity",
+    title="Did nobody widen a budget by a disguise, and nobody pay for another?",
+    fold=KeyIntegrity,
+    when=promises_budget,
+)

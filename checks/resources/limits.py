@@ -1,0 +1,211 @@
+"""I36, I37: a rate budget grants never more than promised, and never less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.fold import FINDINGS, PENDING, Described, End, Folding
+from earwitness.checks.engine.tables import Array
+from earwitness.checks.engine.wall_clock import NEVER, NOT_JUDGED, Step, wall_clock_of
+from earwitness.checks.engine.world import View, World, unpack
+from earwitness.checks.resources.budget import Budget, Uses
+from earwitness.checks.resources.charges import CERTAIN, DISGUISED, POSSIBLE, REFUSED, ledger_of
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Finding, Verdict
+
+MS = 1_000_000
+LACKS_CHARGES = "a part of the record is missing, and with it perhaps what {} refusals were charged for"
+
+
+class Budgeted(Folding):
+    """Base of the checks that read the ledger; `judge` gets the charges of all users at the end."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self.budget = Budget.of(contract)
+        self.partial = False
+        self.not_judged = 0
+        self._steps: list[Step] = []
+
+    def step(self, view: View) -> None:
+        if self.budget is not None:
+            ledger_of(view.world).take(view)
+
+    def peek(self, world: World) -> Verdict:
+        return self.conclude(unknown=PENDING)
+
+    def finish(self, end: End) -> Verdict:
+        if self.budget is None:
+            return self.conclude(unknown="the contract states no budget")
+        clocks = end.clock_bound_ns()
+        if clocks is None:
+            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
+        self.partial = end.partial
+        self.not_judged, self._steps = 0, wall_clock_of(end.world).steps
+        return self.judge(self.budget, list(by_user(ledger_of(end.world).charges(end.world, clocks))))
+
+    def judge(self, budget: Budget, users: list[Array]) -> Verdict:
+        raise NotImplementedError
+
+    def between_steps(self, charges: Array) -> Iterator[Array]:
+        """Split charges at the steps of the wall clock, and leave out those during which it was stepped: a bucket may
+        have been filled then. Without a step these are all charges."""
+        begin = -NEVER
+        for step in self._steps:
+            yield charges[(charges["start"] > begin) & (charges["end"] < step.start)]
+            begin = max(begin, step.end)
+        yield charges[charges["start"] > begin]
+
+    def stood_still(self, start: Array, end: Array) -> Array:
+        """bool by row: between these times the platform may have filled no bucket, because its clock was set back:
+        until that is where it was before, and the bucket is full again."""
+        found = np.zeros(len(start), bool)
+        assert self.budget is not None
+        for step in self._steps:
+            if step.by < 0:
+                found |= (end >= step.start) & (start <= step.end - step.by + self.budget.refill_ns)
+        return found
+
+    def was_filled(self, end: Array) -> Array:
+        """bool by row: a clock that was set forward may have filled the bucket by then."""
+        first = min((step.start for step in self._steps if step.by > 0), default=NEVER)
+        filled: Array = end >= first
+        return filled
+
+    def spare(self, rows: Array, stepped: Array) -> Array:
+        """The rows that no step of the wall clock explains; the others are counted."""
+        self.not_judged += int(stepped.sum())
+        rest: Array = rows[~stepped]
+        return rest
+
+    def doubts(self, doubtful: int) -> str:
+        """What a missing part of the record, or a step of the wall clock, may explain."""
+        why = [LACKS_CHARGES.format(doubtful)] if doubtful else []
+        return "; ".join([*why, *([NOT_JUDGED.format(self.not_judged)] if self.not_judged else [])])
+
+    def found(self, findings: list[Finding]) -> list[Finding]:
+        return sorted(findings, key=lambda finding: finding.records)[:FINDINGS]
+
+
+def by_user(charges: Array) -> Iterator[Array]:
+    """The charges of each user, by start."""
+    cuts = np.flatnonzero(np.diff(charges["user"])) + 1
+    return iter(np.split(charges, cuts) if len(charges) else [])
+
+
+def device_of(roster: Roster, charge: Array) -> int:
+    """Any client of the user, for words."""
+    return list(roster.user_of).index(int(charge["user"]))
+
+
+def overspent(budget: Budget, charges: Array) -> tuple[Array, Array, Array]:
+    """Of charges that were granted for certain: by how much the window that ends with each exceeds the budget, the one
+    with which that window begins, and how many stand in it at most."""
+    excess, first = budget.excess(charges["start"], charges["end"])
+    return excess, first, excess + budget.burst
+
+
+def widest(roster: Roster, budget: Budget, charges: Array, what: str) -> Finding:
+    """The window that exceeds the budget by most: its first and its last charge."""
+    excess, first, _ = overspent(budget, charges)
+    last = int(np.argmax(excess))
+    begin, end = charges[first[last]], charges[last]
+    inside = (charges["start"] >= begin["start"]) & (charges["end"] <= end["end"])
+    length_ms = int(end["end"] - begin["start"]) // MS
+    facts = {
+        "client": device_of(roster, end),
+        "granted": int(inside.sum()),
+        "within_ms": length_ms,
+        "allowed": int(budget.burst + budget.per_ns * length_ms * MS),
+    }
+    return Finding(what=what, records=(unpack(int(begin["rec"])), unpack(int(end["rec"]))), facts=facts)
+
+
+def plain(charges: Array) -> Array:
+    """What was granted to a user's own address and first token."""
+    result: Array = charges[(charges["bits"] & (CERTAIN | DISGUISED)) == CERTAIN]
+    return result
+
+
+class NeverMore(Budgeted):
+    """No user is granted more than the budget in any window.
+
+    Counted is only what the platform's own answers say was charged; a window holds what was certainly sent and answered
+    inside it. What came disguised (another address, another token) is I39's. Examined: grants that end a window
+    which is at least half full."""
+
+    def judge(self, budget: Budget, users: list[Array]) -> Verdict:
+        examined, violations, findings = 0, 0, []
+        for charges in users:
+            granted = plain(charges)
+            beyond = 0
+            for part in self.between_steps(granted):
+                excess, _, _ = overspent(budget, part)
+                examined += int((excess > -budget.burst / 2).sum())
+                beyond += int((excess > 0).sum())
+                if (excess > 0).any():
+                    findings.append(widest(self.roster, budget, part, "more"))
+            violations += beyond
+            self.not_judged += max(0, int((overspent(budget, granted)[0] > 0).sum()) - beyond)
+        return self.conclude(self.found(findings), examined=examined, violations=violations, unknown=self.doubts(0))
+
+
+def refusals(budget: Budget, charges: Array) -> tuple[Array, Array]:
+    """A user's refusals that can be judged, and how much must have been left when each was decided."""
+    refused = charges[(charges["bits"] & REFUSED) > 0]
+    if not len(refused):
+        return refused, np.zeros(0)
+    uses = Uses.of(charges[(charges["bits"] & POSSIBLE) > 0], charges, budget)
+    refused = refused[refused["start"] > uses.anchor_ns]
+    return refused, budget.least_left(uses, refused["start"], refused["end"])
+
+
+class NeverLess(Budgeted):
+    """Nobody is refused (429) while something must be left of the budget, whatever of the user's own sendings had been
+    charged by then. Not judged: refusals before anything is known of the budget. Examined: the others."""
+
+    def judge(self, budget: Budget, users: list[Array]) -> Verdict:
+        examined, violations, doubtful, findings = 0, 0, 0, []
+        for charges in users:
+            refused, left = refusals(budget, charges)
+            examined += len(refused)
+            wrong = np.flatnonzero(left >= 1)
+            if self.partial:
+                doubtful += len(wrong)
+                continue
+            wrong = self.spare(wrong, self.stood_still(refused["start"][wrong], refused["end"][wrong]))
+            violations += len(wrong)
+            findings += [
+                Finding(
+                    what="less",
+                    records=(unpack(int(refused[k]["rec"])),),
+                    facts={"client": device_of(self.roster, refused[k]), "left": int(left[k])},
+                )
+                for k in wrong[:FINDINGS]
+            ]
+        unknown = self.doubts(doubtful)
+        return self.conclude(self.found(findings), examined=examined, violations=violations, unknown=unknown)
+
+
+def promises_budget(contract: Contract) -> bool:
+    """For `Described.when`."""
+    return Budget.of(contract) is not None
+
+
+NEVER_MORE = Described(
+    id="I36",
+    name="rate-never-more",
+    title="Was nobody granted more than the budget?",
+    fold=NeverMore,
+    when=promises_budget,
+)
+NEVER_LESS = Described(
+    id="I37",
+    name="rate-never-less",
+    title="Was nobody refused who had budget left?",
+    fold=NeverLess,
+    when=promises_budget,
+)

@@ -1,0 +1,303 @@
+"""H1–H3, H5, H8: is the record itself fit to judge by? They answer PASS or UNKNOWN, never FAIL: the fault is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.compiled import kernel
+from earwitness.checks.engine.fold import Described, End, Folding, JournalInfo, host_of
+from earwitness.checks.engine.tables import ACKED, DELIVERED, INVOKED, REC_BITS, Array, Int, Tables
+from earwitness.checks.engine.wall_clock import Step, wall_clock_of
+from earwitness.checks.engine.world import View, World, grown
+from earwitness.checks.history.kinds import K_FAIL, K_INFO, K_INVOKE, K_OK
+from earwitness.checks.history.record import Flag, Kind, Phase
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import Outcome, Verdict
+
+K_FAULT = int(Kind.FAULT)
+ANSWERS = 1 << K_OK | 1 << K_FAIL | 1 << K_INFO
+OWN = int(Flag.OWN)
+NEVER = np.iinfo(np.int64).max
+CLOCK_TOLERANCE_NS = 50_000_000
+"""Records of different connections may be written a little later than they were stamped."""
+LAG_BOUND_MS = 100.0
+"""Loop lag p99 of a load process beyond which times are not to be trusted."""
+
+SAME_STEP_NS = 100_000_000
+"""Processes of one host notice a step at the same time, and measure it with the same result but for this."""
+MOST_FAULTS = 8
+"""So many damaged parts are named; `earwitness verify` names all of them."""
+SAID = 3
+"""So many steps are told one by one."""
+
+RECORDS, INDEX, BREAKS, LATEST, BACKWARD, FIRST_INVOKE, LAST_INVOKE = range(7)
+
+
+class Health(Folding):
+    """Base: whatever is wrong makes the verdict UNKNOWN and is said in one sentence."""
+
+    def step(self, view: View) -> None:
+        """Most of these look at the journals' own words at the end."""
+
+    def peek(self, world: World) -> Verdict:
+        return self.healthy(0, ["the journals are still open"])
+
+    def finish(self, end: End) -> Verdict:
+        raise NotImplementedError
+
+    def healthy(
+        self, examined: int, faults: list[str], facts: Mapping[str, Any] | None = None, why: str = ""
+    ) -> Verdict:
+        if not examined and not faults:
+            faults = ["nothing was examined"]
+        return Verdict(
+            id=self.check.id,
+            name=self.check.name,
+            outcome=Outcome.UNKNOWN if faults else Outcome.PASS,
+            examined=examined,
+            why="; ".join(faults) or why,
+            facts=dict(facts or {}),
+        )
+
+
+@kernel
+def watch(records: Array, state: Array) -> None:
+    """One journal: indexes follow each other, times do not jump backward."""
+    for i in range(len(records)):
+        index = np.int64(records[i]["index"])
+        t = records[i]["t"]
+        state[RECORDS] += 1
+        if index != state[INDEX] + 1:
+            state[BREAKS] += 1
+        state[INDEX] = index
+        if t < state[LATEST] - CLOCK_TOLERANCE_NS:
+            state[BACKWARD] += 1
+        state[LATEST] = max(state[LATEST], t)
+
+
+@kernel
+def own_order(records: Array, journal: Int, mids: Array, conns: Array, w: Tables, latest: Array, totals: Array) -> None:
+    """totals: examined, times that go backward on one connection, answers without a sending before them."""
+    for i in range(len(records)):
+        r = records[i]
+        if conns[i] >= 0:
+            totals[0] += 1
+            if r["t"] < latest[conns[i]]:
+                totals[1] += 1
+            latest[conns[i]] = max(latest[conns[i]], r["t"])
+        kind = r["kind"]
+        if mids[i] >= 0 and 1 << np.int64(kind) & ANSWERS:
+            totals[0] += 1
+            sent = w.messages[mids[i]]["invoke_rec"]
+            rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+            if sent == 0 or sent >> REC_BITS != journal or sent > rec:
+                totals[2] += 1
+
+
+@kernel
+def traffic(records: Array, span: Array, faults: Array, totals: Array) -> None:
+    """span: first and last sending. faults: times at which one was switched on; totals: how many."""
+    for i in range(len(records)):
+        r = records[i]
+        if r["kind"] == K_INVOKE:
+            span[0] = min(span[0], r["t"])
+            span[1] = max(span[1], r["t"])
+        elif r["kind"] == K_FAULT and r["flags"] & OWN:
+            faults[totals[0]] = r["t"]
+            totals[0] += 1
+
+
+class Watching(Health):
+    """Base of the checks that watch each journal's indexes and times."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self.states: dict[int, Array] = {}
+
+    def step(self, view: View) -> None:
+        state = self.states.setdefault(view.journal, np.zeros(7, np.int64))
+        if not state[RECORDS]:
+            state[LATEST] = -NEVER // 2
+        watch(view.records, state)
+
+
+class RecordComplete(Watching):
+    """H1: every journal is closed by its footer, holds as many records as the footer says, without a break, and
+    recorded as many frames as came in; every journal that was expected is there."""
+
+    def finish(self, end: End) -> Verdict:
+        faults = []
+        if end.missing:
+            faults.append(f"{end.missing} journals that were expected are missing")
+        for number, journal in enumerate(end.journals):
+            state = self.states.get(number, np.zeros(7, np.int64))
+            footer = journal.footer or {}
+            here = []
+            if cut := footer.get("exceeded"):
+                here.append(f"ended {cut:,} connections that sent more than is taken in (bounds)")
+            if journal.torn or journal.footer is None:
+                here.append("was never closed (its process died?)")
+            elif footer.get("records") not in (None, journal.records):
+                here.append(f"holds {journal.records} records, its footer says {footer['records']}")
+            if journal.gaps or state[BREAKS]:
+                here.append(f"has {max(journal.gaps, int(state[BREAKS]))} breaks in its numbering")
+            if int(state[RECORDS]) != journal.records:
+                here.append(f"has {journal.records} records, of which {int(state[RECORDS])} were judged")
+            frames, recorded = footer.get("frames_in"), footer.get("recorded_frames_in")
+            if frames is not None and recorded is not None and frames != recorded:
+                here.append(f"heard {frames} frames and recorded {recorded}")
+            faults += [f"journal {journal.name} {' and '.join(here)}"] if here else []
+        faults += [f"journal number {n} was judged but never declared" for n in self.states if n >= len(end.journals)]
+        return self.healthy(sum(int(state[RECORDS]) for state in self.states.values()), faults)
+
+
+class NotVacuous(Health):
+    """H2: messages were sent, delivered and (where the platform acknowledges) acknowledged, and every fault was
+    switched on between the first and the last sending.
+
+    Facts: `planned_faults`, a number or a list; without it the faults on record are the plan. `faults_without_effect`:
+    a sentence for each that was ordered and of which nothing was to be seen."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._span = np.array([NEVER, -NEVER], np.int64)
+        self._faults = np.zeros(64, np.int64)
+        self._total = np.zeros(1, np.int64)
+
+    def step(self, view: View) -> None:
+        self._faults = grown(self._faults, int(self._total[0]) + len(view.records))
+        traffic(view.records, self._span, self._faults, self._total)
+
+    def finish(self, end: End) -> Verdict:
+        flags = end.world.messages()["flags"]
+        counts = {name: int(((flags & bit) > 0).sum()) for name, bit in _STATES}
+        faults = [f"no message was {name}" for name, bit in _STATES if not counts[name] and self._needed(bit)]
+        times = self._faults[: int(self._total[0])]
+        inside = int(((times > self._span[0]) & (times < self._span[1])).sum())
+        planned = end.facts.get("planned_faults", len(times))
+        planned = planned if isinstance(planned, int) else len(planned)
+        if inside < planned:
+            faults.append(f"{planned} faults were planned, {inside} happened while messages were being sent")
+        faults += end.facts.get("faults_without_effect", ())
+        return self.healthy(counts["sent"], faults, {**counts, "faults": inside})
+
+    def _needed(self, bit: int) -> bool:
+        return bit != ACKED or self.contract.acknowledges
+
+
+_STATES = (("sent", INVOKED), ("delivered", DELIVERED), ("acknowledged", ACKED))
+
+
+class Clock(Watching):
+    """H3: all journals were stamped by one monotonic clock, or how far their clocks are apart is known; and the wall
+    clock, whose times tokens carry, was not stepped."""
+
+    def finish(self, end: End) -> Verdict:
+        faults = [
+            f"the clock of journal {journal.name} went backward {int(self.states[number][BACKWARD])} times"
+            for number, journal in enumerate(end.journals)
+            if number in self.states and self.states[number][BACKWARD]
+        ]
+        bound = end.clock_bound_ns()
+        hosts = {host_of(journal) for journal in end.journals}
+        if bound is None or (None in hosts and len(end.journals) > 1):
+            stated = "do not all say which host they are from" if None in hosts else f"come from {len(hosts)} hosts"
+            faults.append(f"the journals {stated}, and their clocks were not compared")
+        steps = _steps(end)
+        faults += [f"the wall clock was stepped {said}" for said in steps[:SAID]]
+        faults += [f"the wall clock was stepped {len(steps) - SAID} times more"] if len(steps) > SAID else []
+        facts = {"hosts": len(hosts), "bound_ms": None if bound is None else bound / 1e6, "clock_steps": steps}
+        return self.healthy(len(end.journals), faults, facts)
+
+
+def _steps(end: End) -> list[str]:
+    """Each step of the wall clock in words: by how much, when, and in which processes it was noticed."""
+    loads, _ = end.world.kept.of(Kind.PHASE)
+    begun = min(loads["t"][loads["counter"] == Phase.LOAD].tolist(), default=0)
+    seen: list[tuple[Step, list[str]]] = []
+    for step in wall_clock_of(end.world).steps:
+        same = (
+            names for one, names in seen if step.start <= one.end and abs(one.by - step.by) < SAME_STEP_NS
+        )  # fmt: skip
+        names = next(same, None)
+        if names is None:
+            seen.append((step, names := []))
+        names.append(end.journals[step.journal].name if step.journal < len(end.journals) else "another process")
+    return [
+        f"by {step.by / 1e9:+.1f} s after {(step.end - begun) / 1e9:.1f} s ({', '.join(names)})" for step, names in seen
+    ]
+
+
+def lags_ms(end: End, which: str = "p99") -> list[float]:
+    """Return loop lag in milliseconds as each journal tells it; `which` is p50, p99 or max."""
+    footers = [journal.footer for journal in end.journals if journal.footer]
+    return [float(f["lag_ms"][which]) for f in footers if isinstance(f.get("lag_ms"), Mapping) and which in f["lag_ms"]]
+
+
+def lag_p99_ms(end: End) -> float | None:
+    """The largest p99 of loop lag that a journal tells; None if none does."""
+    return max(lags_ms(end), default=None)
+
+
+def longest_lag_ns(end: End) -> int:
+    """Return the longest delay, in ns, between an event and its record that the journals admit: a process stood still,
+    or a socket always had more to read."""
+    return int((max(lags_ms(end, "max"), default=0.0) + max(map(behind_ms, end.journals), default=0.0)) * 1e6)
+
+
+def behind_ms(journal: JournalInfo) -> float:
+    """The longest time in which a socket of a load process always had more to read than it had read."""
+    behind = (journal.footer or {}).get("behind_ms", 0.0)
+    return float(behind) if isinstance(behind, int | float) else 0.0
+
+
+class OwnOrder(Health):
+    """H5: on each connection times do not go backward, and every answer comes after its sending."""
+
+    def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        super().__init__(check, roster, contract)
+        self._latest = np.zeros(0, np.int64)
+        self._totals = np.zeros(3, np.int64)
+
+    def step(self, view: View) -> None:
+        self._latest = grown(self._latest, len(view.world.tables.conns), -NEVER)
+        own_order(view.records, view.journal, view.mid, view.conn, view.world.tables, self._latest, self._totals)
+
+    def finish(self, end: End) -> Verdict:
+        examined, backward, early = (int(total) for total in self._totals)
+        faults = []
+        if backward:
+            faults.append(f"on {backward} records the time of a connection went backward")
+        if early:
+            faults.append(f"{early} answers have no sending before them in their journal")
+        return self.healthy(examined, faults)
+
+
+class EvidenceWhole(Health):
+    """H8: what is judged is what was written: every block of every journal has its checksum, every file that a verdict
+    rests on has the hash that the run stated when it was concluded.
+
+    `facts["damage"]` says what is wrong beyond the journals. Damaged blocks are not judged: a journal ends before
+    them, as if its process had died."""
+
+    def finish(self, end: End) -> Verdict:
+        faults = [fault for journal in end.journals for fault in journal.damage]
+        faults += end.facts.get("damage", ())
+        bare = [journal for journal in end.journals if journal.unsealed]
+        faults += [f"{journal.unsealed} records of journal {journal.name} are not sealed" for journal in bare]
+        more = [f"{len(faults) - MOST_FAULTS} faults more"] if len(faults) > MOST_FAULTS else []
+        unsealed = sum(journal.unsealed for journal in bare)
+        examined = sum(journal.records for journal in end.journals) - unsealed
+        facts = {"damage": faults[:MOST_FAULTS], "unsealed": unsealed}
+        return self.healthy(examined, faults[:MOST_FAULTS] + more, facts)
+
+
+RECORD_COMPLETE = Described(id="H1", name="record-complete", title="Is the record complete?", fold=RecordComplete)
+NOT_VACUOUS = Described(id="H2", name="not-vacuous", title="Was there anything to judge?", fold=NotVacuous)
+CLOCK = Described(id="H3", name="clock", title="Can times be compared?", fold=Clock)
+OWN_ORDER = Described(id="H5", name="own-order", title="Did the tester record in order?", fold=OwnOrder)
+EVIDENCE_WHOLE = Described(id="H8", name="evidence-whole", title="Is the evidence whole?", fold=EvidenceWhole)

@@ -1,0 +1,95 @@
+"""H6: are memberships and identities the tester's own word? A roster that follows the server proves nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
+
+from earwitness.checks.engine.fold import Described, End
+from earwitness.checks.engine.world import World
+from earwitness.checks.roster import Origin, Roster
+from earwitness.checks.tester.health import Health
+from earwitness.checks.verdict import Verdict
+
+DOUBTS: Mapping[str, str] = {
+    Origin.LATE: "the roster was stated after records had been written",
+    Origin.JOINED: "the members are those who joined, so nothing tells who should not have been there",
+}
+PLANNED = (Origin.PLAN, Origin.TARGET)
+
+
+class RosterTruth(Health):
+    """Facts: `roster_origin` (an `Origin`), `roster_planned` (the Roster made again from the run's plan, None if that
+    cannot be done), `identities` ((client, the platform's id) as the journals state them).
+
+    Each process notes in its journal's meta, before its first record, the digest of the roster that it plans by
+    (`roster`); so what was changed afterwards shows, also where plan and roster were changed together."""
+
+    def peek(self, world: World) -> Verdict:
+        return self.healthy(0, ["the plan is compared at the end"])
+
+    def finish(self, end: End) -> Verdict:
+        origin = end.facts.get("roster_origin")
+        if origin is None:
+            return self.healthy(0, ["the run does not say where its roster comes from"])
+        identities = tuple(end.facts.get("identities", ()))
+        faults = [DOUBTS[origin]] if origin in DOUBTS else []
+        if origin in PLANNED:
+            faults += self._against_plan(end.facts.get("roster_planned"))
+        elif origin not in tuple(Origin):
+            faults.append(f"{origin!r} is no origin of a roster")
+        faults += self._against_journals(end, origin in PLANNED)
+        faults += self._two_people(identities)
+        members = sum(len(conversation) for conversation in self.roster.conversations)
+        facts = {"origin": str(origin), "memberships": members, "identities": len(identities)}
+        return self.healthy(members + len(self.roster.user_of) + len(identities), faults, facts)
+
+    def _against_plan(self, planned: Roster | None) -> list[str]:
+        if planned is None:
+            return ["the roster cannot be made again, because the run's plan is missing or makes no sense"]
+        found = difference(planned, self.roster)
+        return [f"the roster is not the one that was planned: {found}"] if found else []
+
+    def _against_journals(self, end: End, needed: bool) -> list[str]:
+        stated = [(journal.name, journal.meta["roster"]) for journal in end.journals if "roster" in journal.meta]
+        if needed and not stated:
+            return ["no journal says by which roster it was recorded"]
+        own = self.roster.digest() if stated else ""
+        return [f"journal {name} was recorded by another roster than this one" for name, said in stated if said != own]
+
+    def _two_people(self, identities: Iterable[tuple[int, str]]) -> list[str]:
+        """One platform id that two people got at their logins: whose messages are whose is then a guess."""
+        users: dict[str, set[int]] = {}
+        for client, user_id in identities:
+            if 0 <= client < len(self.roster.user_of):
+                users.setdefault(user_id, set()).add(self.roster.user_of[client])
+        shared = [sorted(found) for found in users.values() if len(found) > 1]
+        if not shared:
+            return []
+        names = " and ".join(self.roster.user_name(user) for user in shared[0][:2])
+        return [f"{len(shared)} identities of the platform were given to more than one user ({names})"]
+
+
+def difference(planned: Roster, found: Roster) -> str:
+    """The first difference in words, empty if there is none."""
+    if tuple(planned.user_of) != tuple(found.user_of):
+        return f"{len(planned.user_of)} devices were planned, of which it has {len(found.user_of)} or other owners"
+    if len(planned.conversations) != len(found.conversations):
+        return f"{len(planned.conversations)} conversations were planned, it has {len(found.conversations)}"
+    for conv, (own, other) in enumerate(zip(planned.conversations, found.conversations, strict=True)):
+        where = planned.conversation_name(conv)
+        for user in sorted(set(other) - set(own)):
+            return f"{planned.user_name(user)} was not to be a member of {where}"
+        for user in sorted(set(own) - set(other)):
+            return f"{planned.user_name(user)} was to be a member of {where}"
+    names = _first_other(planned.user_names, found.user_names)
+    names = names or _first_other(planned.conversation_names, found.conversation_names)
+    return f"{names[0]!r} is called {names[1]!r}" if names else ""
+
+
+def _first_other(planned: Sequence[str], found: Sequence[str]) -> tuple[str, str] | None:
+    pairs = zip_longest(planned, found, fillvalue="")
+    return next(((own, other) for own, other in pairs if own != other), None)
+
+
+ROSTER_TRUTH = Described(id="H6", name="roster-truth", title="Is it the tester's word who is where?", fold=RosterTruth)
