@@ -26,10 +26,10 @@ import gevent
 import orjson
 from gevent.event import Event
 
-from earwitness.harness.client.blocking import TRANSPORT, Connection
 from earwitness.harness.client.events import MESSAGE, Handshake, Heard
-from earwitness.harness.client.keeping import KeepingSession
-from earwitness.harness.client.recall import hearing
+from earwitness.harness.client.frame_cache import hearing
+from earwitness.harness.client.frame_capture import KeepingSession
+from earwitness.harness.client.gevent_shell import TRANSPORT, Connection
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.tally import Tally
 from earwitness.harness.record.frames import FrameStore

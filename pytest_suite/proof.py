@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from earwitness.harness.errors import Exit
-from earwitness.harness.platform.tether import module_environment
+from earwitness.harness.platform.parent_death import module_environment
 from earwitness.harness.report.listing import all_defects
 from earwitness.harness.report.published import publish
 from earwitness.harness.report.truth import GroundTruth

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from earwitness.checks.history.record import NONE, Kind
-from earwitness.harness.client.aio import AsyncConnection, Refused
+from earwitness.harness.client.asyncio_shell import AsyncConnection, Refused
 from earwitness.harness.client.flow import run_flow_async
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.target.protocol import Credentials, Person, Room

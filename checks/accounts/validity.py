@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from earwitness.checks.accounts.credentials import (
-    ONE_USE,
-    SECOND,
-    Request,
-    Revocation,
-    Together,
-    Token,
-    credentials_of,
-)
+from earwitness.checks.accounts.credentials import ONE_USE, SECOND, Request, Revocation, Together, Token, credentials_of
 from earwitness.checks.engine.fold import Described, End
 from earwitness.checks.engine.wall_clock import forgets, wall_clock_of
 from earwitness.checks.engine.world import World

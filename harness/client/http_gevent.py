@@ -13,9 +13,9 @@ from geventhttpclient.connectionpool import ConnectionPool
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTPSocketPoolResponse
 from geventhttpclient.url import URL
 
-from earwitness.harness.client.blocking import open_tunnel
 from earwitness.harness.client.bounds import bounds
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.gevent_shell import open_tunnel
 from earwitness.harness.client.network import (
     ANY,
     PORTS,

@@ -16,7 +16,7 @@ from earwitness.checks.history.record import AGENT as AN_AGENT
 from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind, Place, State
 from earwitness.harness.client.body import PREFIX, decode_fields
 from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, PROFILE, REPLAYED, WELCOME, Heard
-from earwitness.harness.client.speaking import Encode, NotConnected, Record, Speaker
+from earwitness.harness.client.outbox import Encode, NotConnected, Record, Speaker
 from earwitness.harness.client.statements import digest_of, write_seen
 from earwitness.harness.client.streams import Streams
 from earwitness.harness.client.tally import Tally

@@ -32,7 +32,7 @@ from earwitness.harness.load.shapes import Foreseen, foreseen_of, shape_of
 from earwitness.harness.load.signals import Interruption
 from earwitness.harness.load.under_test import UnderTest
 from earwitness.harness.platform.faults.orders import links_needed
-from earwitness.harness.platform.tether import dies_with_parent
+from earwitness.harness.platform.parent_death import dies_with_parent
 from earwitness.harness.progress import say, show
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.rundir import RunDirectory

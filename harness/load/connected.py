@@ -12,11 +12,11 @@ from gevent.event import Event
 from gevent.lock import RLock
 from locust.exception import LocustError
 
-from earwitness.harness.client.blocking import Connection, Refused
 from earwitness.harness.client.events import Handshake
 from earwitness.harness.client.flow import FlowError
+from earwitness.harness.client.gevent_shell import Connection, Refused
 from earwitness.harness.client.http_gevent import run_flow_gevent
-from earwitness.harness.client.posting import Poster
+from earwitness.harness.client.http_sender import Poster
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.load.part import Part
 from earwitness.harness.load.recording import Recording

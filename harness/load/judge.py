@@ -11,7 +11,7 @@ import gevent
 from gevent import subprocess
 
 from earwitness.harness.errors import PlatformError
-from earwitness.harness.platform.tether import module_environment
+from earwitness.harness.platform.parent_death import module_environment
 from earwitness.harness.record.rundir import read_json
 
 WARM_DEADLINE_S = 300.0

@@ -13,11 +13,11 @@ import gevent
 from gevent.event import Event
 
 from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind, Phase
-from earwitness.harness.client.blocking import TRANSPORT
 from earwitness.harness.client.bounds import bounds
+from earwitness.harness.client.frame_cache import hearing
+from earwitness.harness.client.frame_capture import KeepingSession
+from earwitness.harness.client.gevent_shell import TRANSPORT
 from earwitness.harness.client.http_gevent import Pool
-from earwitness.harness.client.keeping import KeepingSession
-from earwitness.harness.client.recall import hearing
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.tally import Tally
 from earwitness.harness.client.wall_clock import WallClock

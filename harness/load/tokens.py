@@ -12,12 +12,12 @@ from gevent.lock import RLock
 from locust.exception import StopUser
 
 from earwitness.checks.history.record import CONTROL, Artefact, Place, Way
-from earwitness.harness.client.blocking import Refused
 from earwitness.harness.client.events import Handshake
 from earwitness.harness.client.exchange import Exchange, observed
 from earwitness.harness.client.flow import Browser, FlowError
-from earwitness.harness.client.knock import OPENED, knock
+from earwitness.harness.client.gevent_shell import Refused
 from earwitness.harness.client.statements import Name, write_exchange, write_request
+from earwitness.harness.client.try_connect import OPENED, knock
 from earwitness.harness.load.part import CROWD_WAIT_S
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.load.wallet import Begun, Held, Login, Wallet

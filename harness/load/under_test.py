@@ -21,7 +21,7 @@ from earwitness.harness.platform.faults import Planned
 from earwitness.harness.platform.faults.orders import faults_of
 from earwitness.harness.platform.launch import Platform, launch, offered
 from earwitness.harness.platform.links import matching
-from earwitness.harness.platform.tether import dies_with_parent
+from earwitness.harness.platform.parent_death import dies_with_parent
 from earwitness.harness.progress import say
 from earwitness.harness.settings import load_settings
 from earwitness.harness.target.addresses import check_here

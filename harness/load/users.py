@@ -13,8 +13,8 @@ from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
 
 from earwitness.checks.history.record import NOBODY, NONE, Kind, Place
-from earwitness.harness.client.blocking import Refused
 from earwitness.harness.client.flow import FlowError
+from earwitness.harness.client.gevent_shell import Refused
 from earwitness.harness.load.connected import may_pass, unauthorized
 from earwitness.harness.load.pacing import Paced
 from earwitness.harness.load.part import CROWD_WAIT_S, Part

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import psutil
 
 from earwitness.harness.errors import PlatformError
-from earwitness.harness.platform.remains import DIRECTORY_VARIABLE, is_alive
-from earwitness.harness.platform.tether import dies_with_parent
+from earwitness.harness.platform.clean_up import DIRECTORY_VARIABLE, is_alive
+from earwitness.harness.platform.parent_death import dies_with_parent
 
 LAST_LINES = 12
 GONE_TIMEOUT_S = 10.0

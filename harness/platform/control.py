@@ -234,7 +234,7 @@ def _read_line(connection: socket.socket) -> bytes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`python -m earwitness.harness.platform.control VERB [SERVICE]` speaks to the platform that is offered here."""
-    from earwitness.harness.platform.offer import address_of, find_offer
+    from earwitness.harness.platform.discovery import address_of, find_offer
 
     parser = argparse.ArgumentParser(prog="python -m earwitness.harness.platform.control", description=main.__doc__)
     parser.add_argument("--platform", metavar="ADDRESS", help="state file or control address of the platform")

@@ -1,5 +1,5 @@
-"""The supervisor's side of the nursery (`harness.platform.nursery`): services as forks of a process that has imported
-already what they need."""
+"""The supervisor's side of the nursery (`harness.platform.fork_server`): services as forks of a process that has
+imported already what they need."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 
 from earwitness.harness.errors import PlatformError
 from earwitness.harness.platform.children import LAST_LINES, popen, tail
-from earwitness.harness.platform.remains import DIRECTORY_VARIABLE
-from earwitness.harness.platform.tether import module_environment
+from earwitness.harness.platform.clean_up import DIRECTORY_VARIABLE
+from earwitness.harness.platform.parent_death import module_environment
 
 LOG = "nursery.log"
 ANSWER_S = 60.0
@@ -59,7 +59,7 @@ class Nursery:
         command = [
             sys.executable,
             "-m",
-            "earwitness.harness.platform.nursery",
+            "earwitness.harness.platform.fork_server",
             str(theirs.fileno()),
             *dict.fromkeys(modules),
         ]

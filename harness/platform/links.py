@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.parent_death import module_environment
 from earwitness.harness.platform.ports import HOST, ReservedPort
 from earwitness.harness.platform.spec import ServiceSpec
-from earwitness.harness.platform.tether import module_environment
 
 NAME = "links"
 """Of the service that is the proxy."""

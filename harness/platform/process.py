@@ -30,10 +30,10 @@ from earwitness.harness.platform.children import (
     tail,
     when_ended,
 )
+from earwitness.harness.platform.clean_up import DIRECTORY_VARIABLE, KEPT
 from earwitness.harness.platform.forking import Nursery
 from earwitness.harness.platform.ports import bound_socket
 from earwitness.harness.platform.readiness import wait_ready
-from earwitness.harness.platform.remains import DIRECTORY_VARIABLE, KEPT
 from earwitness.harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, TAKEOVER_VARIABLE, ServiceSpec
 
 Started: TypeAlias = tuple[Child, "asyncio.Future[int]"]

@@ -16,11 +16,11 @@ from earwitness.harness.errors import PlatformError, SettingsError
 from earwitness.harness.platform import links, pgtemplate
 from earwitness.harness.platform.edge import Edge
 from earwitness.harness.platform.links import USERS, Links, matching, possible_links
+from earwitness.harness.platform.parent_death import module_environment
 from earwitness.harness.platform.ports import ReservedPort
 from earwitness.harness.platform.postgres import Postgres, UserMode
 from earwitness.harness.platform.readiness import HttpAnswers, RedisAnswers
 from earwitness.harness.platform.spec import ServiceSpec
-from earwitness.harness.platform.tether import module_environment
 from earwitness.harness.platform.valkey import Valkey
 
 CLIENT_ID = "earwitness"

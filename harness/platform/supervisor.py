@@ -10,11 +10,11 @@ from typing import Any
 
 from earwitness.harness.errors import PlatformError, ServiceDied
 from earwitness.harness.platform.children import tail
+from earwitness.harness.platform.clean_up import PlatformDirectory
 from earwitness.harness.platform.forking import Nursery
+from earwitness.harness.platform.parent_death import Warden
 from earwitness.harness.platform.process import ServiceProcess
-from earwitness.harness.platform.remains import PlatformDirectory
 from earwitness.harness.platform.spec import ServiceSpec
-from earwitness.harness.platform.tether import Warden
 
 QUIET_S = 2.0
 """Nothing is said about a start that takes no longer."""

@@ -16,11 +16,11 @@ from typing import Any
 
 from earwitness.harness.described import whole_number
 from earwitness.harness.errors import EarwitnessError, Exit, PlatformError, SettingsError
+from earwitness.harness.platform.clean_up import PlatformDirectory, remove_stale
 from earwitness.harness.platform.control import ControlServer
+from earwitness.harness.platform.discovery import STATE_FILE, remove_state, write_state
 from earwitness.harness.platform.environment import with_settings
-from earwitness.harness.platform.offer import STATE_FILE, remove_state, write_state
 from earwitness.harness.platform.postgres import UserMode
-from earwitness.harness.platform.remains import PlatformDirectory, remove_stale
 from earwitness.harness.platform.stack import REPLICAS, Stack, StackOptions
 from earwitness.harness.platform.supervisor import Supervisor
 from earwitness.harness.progress import say, show

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from earwitness.harness.errors import Exit, PlatformError
 from earwitness.harness.platform.launch import Platform, launch
-from earwitness.harness.platform.tether import dies_with_parent, module_environment
+from earwitness.harness.platform.parent_death import dies_with_parent, module_environment
 from earwitness.harness.report.cells import Cell, Result, Results
 from earwitness.harness.report.listing import Defect
 from earwitness.harness.report.stages import file_of, stage_of

@@ -16,7 +16,7 @@ from websockets.frames import Close
 from websockets.typing import Subprotocol
 
 from earwitness.checks.history.record import Place
-from earwitness.harness.client.aio import reach
+from earwitness.harness.client.asyncio_shell import reach
 from earwitness.harness.client.body import PREFIX, decode, encode
 from earwitness.harness.client.events import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
 from earwitness.harness.client.flow import Flow, FlowError, T, redirect_of, run_flow_async

@@ -17,8 +17,7 @@ import pytest
 from certificates import Certificates, make_certificates
 
 from earwitness.checks.history.record import FOREIGN, RECORD, Kind
-from earwitness.harness.client.aio import AsyncConnection
-from earwitness.harness.client.blocking import Connection
+from earwitness.harness.client.asyncio_shell import AsyncConnection
 from earwitness.harness.client.bounds import bounds, use
 from earwitness.harness.client.events import (
     ACK,
@@ -34,6 +33,7 @@ from earwitness.harness.client.events import (
     Handshake,
     Heard,
 )
+from earwitness.harness.client.gevent_shell import Connection
 from earwitness.harness.client.link import Transport
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.tally import Tally

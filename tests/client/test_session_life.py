@@ -11,8 +11,8 @@ import pytest
 from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind, Place, State
 from earwitness.harness.client.body import decode, encode
 from earwitness.harness.client.events import ACK, NACK
+from earwitness.harness.client.outbox import KEPT
 from earwitness.harness.client.session import NotConnected
-from earwitness.harness.client.speaking import KEPT
 from earwitness.harness.client.statements import digest_of
 from earwitness.harness.client.tally import ACKNOWLEDGED
 from tests.client.spoken import frame, kinds, last, message, start

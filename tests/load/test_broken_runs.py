@@ -150,7 +150,7 @@ def test_ctrl_c_while_the_platform_starts(
     """One sentence, the exit code that shells know, and nothing is left."""
     run = Started(command("--headless", "-u", "10", story=TALK), environment(), family_of, tmp_path / "locust.log")
     try:
-        wait_for(lambda: any("earwitness.harness.platform.nursery" in line for line in run.family.alive()), 90)
+        wait_for(lambda: any("earwitness.harness.platform.fork_server" in line for line in run.family.alive()), 90)
         run.process.send_signal(signal.SIGINT)
     finally:
         code = run.end()

@@ -249,7 +249,7 @@ def test_the_end_of_a_run_waits_for_a_login_and_nothing_is_said_after_it() -> No
 
 
 FIRST_SOCKET = """
-from earwitness.harness.client.blocking import Refused
+from earwitness.harness.client.gevent_shell import Refused
 from earwitness.harness.client.flow import FlowError
 from earwitness import ChatUser
 

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 from earwitness.harness.platform.children import family_of
+from earwitness.harness.platform.clean_up import PlatformDirectory
 from earwitness.harness.platform.ports import ReservedPort
 from earwitness.harness.platform.postgres import Postgres
 from earwitness.harness.platform.readiness import HttpAnswers
-from earwitness.harness.platform.remains import PlatformDirectory
 from earwitness.harness.platform.spec import ServiceSpec
 from earwitness.harness.platform.supervisor import Supervisor
 

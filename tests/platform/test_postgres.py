@@ -95,7 +95,7 @@ COLD_START = """
 import asyncio, pathlib, sys
 from earwitness.harness.platform.ports import ReservedPort
 from earwitness.harness.platform.postgres import Postgres
-from earwitness.harness.platform.remains import PlatformDirectory
+from earwitness.harness.platform.clean_up import PlatformDirectory
 from earwitness.harness.platform.supervisor import Supervisor
 
 async def main():

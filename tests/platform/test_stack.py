@@ -20,9 +20,9 @@ import pytest
 import redis
 
 from earwitness.harness.errors import PlatformError, SettingsError
+from earwitness.harness.platform.clean_up import PREFIX, processes_in
 from earwitness.harness.platform.launch import Platform, attach, launch, offered
 from earwitness.harness.platform.ports import ReservedPort
-from earwitness.harness.platform.remains import PREFIX, processes_in
 from earwitness.harness.platform.stack import Stack, StackOptions
 
 OWNER = Path(__file__).with_name("owner.py")

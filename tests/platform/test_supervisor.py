@@ -16,7 +16,7 @@ import pytest
 
 from earwitness.harness.errors import PlatformError, ServiceDied
 from earwitness.harness.platform.children import family_of
-from earwitness.harness.platform.remains import PREFIX, PlatformDirectory, left_behind, remove_stale
+from earwitness.harness.platform.clean_up import PREFIX, PlatformDirectory, left_behind, remove_stale
 from earwitness.harness.platform.supervisor import Supervisor
 
 pytestmark = pytest.mark.usefixtures("temporary")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from earwitness.checks.history.record import RECORD_BYTES
+from earwitness.harness.record.importer import import_history
 from earwitness.harness.record.journal import BLOCK_RECORDS
-from earwitness.harness.record.transfer_in import import_history
 from earwitness.harness.report.judging import judge_run
 
 NAME = "import"

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from earwitness.harness import cli
-from earwitness.harness.platform.offer import STATE_FILE
-from earwitness.harness.platform.remains import DIRECTORY_VARIABLE, KEPT, PlatformDirectory, is_alive
+from earwitness.harness.platform.clean_up import DIRECTORY_VARIABLE, KEPT, PlatformDirectory, is_alive
+from earwitness.harness.platform.discovery import STATE_FILE
 from earwitness.harness.record.drafts import drafted
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.report import clean
@@ -23,7 +23,7 @@ from earwitness.harness.report import clean
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from earwitness.harness.platform.remains import PlatformDirectory
+from earwitness.harness.platform.clean_up import PlatformDirectory
 from earwitness.harness.record.drafts import drafted
 
 Path("runs").mkdir()

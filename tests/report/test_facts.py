@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from earwitness.checks.roster import Origin
+from earwitness.harness.record.exporter import export
 from earwitness.harness.record.history import open_history
+from earwitness.harness.record.importer import import_history
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.rundir import RunDirectory
-from earwitness.harness.record.transfer_in import import_history
-from earwitness.harness.record.transfer_out import export
 from earwitness.harness.report.facts import facts_of, planned_roster
 from earwitness.harness.target.plan import Plan
 

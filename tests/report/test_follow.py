@@ -27,9 +27,9 @@ from earwitness.checks.history.record import FOREIGN, RECORD_BYTES, Kind, Place
 from earwitness.checks.judge import Batch, Judge
 from earwitness.harness.client.tally import BUCKETS, Histogram, bucket_bounds, bucket_middle
 from earwitness.harness.errors import RecordError
-from earwitness.harness.platform.tether import module_environment
+from earwitness.harness.platform.parent_death import module_environment
+from earwitness.harness.record.exporter import export
 from earwitness.harness.record.reading import measure
-from earwitness.harness.record.transfer_out import export
 from earwitness.harness.report.follow import Following
 from earwitness.harness.report.judging import judge_run
 from earwitness.harness.report.live import spread

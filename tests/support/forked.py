@@ -1,4 +1,4 @@
-"""Services as forks of a process that has imported them (`harness.platform.nursery`), without an event loop.
+"""Services as forks of a process that has imported them (`harness.platform.fork_server`), without an event loop.
 
 Importing is nearly all of a service's start. `Forker` is the owner of a nursery, as `harness.platform.forking` is in
 the supervisor; tests wait by themselves.
@@ -65,7 +65,7 @@ class Forker:
         self._told: list[dict[str, int]] = []
         self._held = b""
         modules = [f"earwitness.harness.reference.{name}" for name in SERVICES]
-        command = [sys.executable, "-m", "earwitness.harness.platform.nursery", str(theirs.fileno()), *modules]
+        command = [sys.executable, "-m", "earwitness.harness.platform.fork_server", str(theirs.fileno()), *modules]
         with theirs:
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], preexec_fn=die_with_parent)
 

@@ -22,7 +22,7 @@ FLIPPED = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=",
 WORDS = ("find", "describe", "peek", "absence", "reason", "sentence", "refill", "reserve")
 """Parts of names of functions that decide nothing: they word a finding, look early, or make room."""
 
-PARTS = ("pages", "standing", "wall_clock", "states")
+PARTS = ("messages/pages", "devices/standing", "engine/wall_clock", "devices/states")
 """Files whose functions belong to the few checks that import them."""
 
 
@@ -64,7 +64,7 @@ class Mistake:
 
     def make(self) -> None:
         """Make it, in the loaded module. Its functions keep their identity: whoever imported them has the mistake."""
-        module = importlib.import_module(self.path.removesuffix(".py").replace("/", "."))
+        module = importlib.import_module("earwitness." + self.path.removesuffix(".py").replace("/", "."))
         function: Any = module
         for name in self.function.split("."):
             function = inspect.getattr_static(function, name)
@@ -83,7 +83,7 @@ def _code_of(function: str, code: CodeType) -> CodeType:
 def _used_functions(check: Check) -> Iterator[tuple[str, str, ast.FunctionDef]]:
     """(file, outermost function, function) of everything in its module, and in `PARTS`, that the check's fold uses."""
     fold: Any = check.fold
-    wanted, seen = [(str(Path(inspect.getfile(fold)).relative_to(ROOT)), fold.__name__)], set()
+    wanted, seen = [(str(Path(inspect.getfile(fold)).resolve().relative_to(ROOT)), fold.__name__)], set()
     while wanted:
         path, name = wanted.pop()
         top, parts = _names(path)
@@ -105,7 +105,7 @@ def _used_functions(check: Check) -> Iterator[tuple[str, str, ast.FunctionDef]]:
 def _names(path: str) -> tuple[dict[str, ast.FunctionDef | ast.ClassDef], dict[str, str]]:
     """(what a file defines by name, name → file of `PARTS` that it imports it from)"""
     body = ast.parse(source_of(path)).body
-    files = {f"earwitness.checks.{part}": f"checks/{part}.py" for part in PARTS}
+    files = {f"earwitness.checks.{part}".replace("/", "."): f"checks/{part}.py" for part in PARTS}
     return (
         {node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)},
         {

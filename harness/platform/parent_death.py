@@ -51,7 +51,7 @@ class Warden:
 
     def __init__(self, directory: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "earwitness.harness.platform.warden", str(directory)],
+            [sys.executable, "-m", "earwitness.harness.platform.reaper", str(directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env=module_environment(),

@@ -13,8 +13,8 @@ import pytest
 from gevent.exceptions import BlockingSwitchOutError
 
 from earwitness.checks.history.record import Flag, Kind
-from earwitness.harness.client.blocking import Connection
 from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.gevent_shell import Connection
 from earwitness.harness.client.link import Transport
 from earwitness.harness.errors import Exceeded
 from tests.client.spoken import last
@@ -110,11 +110,11 @@ def test_coalesced_frames_leave_together_before_the_close(stage: Any, server: An
     ("modules", "forbidden"),
     [
         (
-            "blocking, http_gevent, session",
+            "gevent_shell, http_gevent, session",
             "locust",
         ),
         (
-            "aio, session, flow, tally",
+            "asyncio_shell, session, flow, tally",
             "gevent",
         ),
     ],
@@ -131,7 +131,7 @@ def test_it_works_under_locusts_monkey_patch(server: Any, certificates: Any) -> 
 from gevent import monkey; monkey.patch_all()
 import sys, time; sys.path[:0] = {[str(HERE), str(HERE.parent / "support")]!r}
 from conftest import ListJournal, encode, hear
-from earwitness.harness.client.blocking import Connection
+from earwitness.harness.client.gevent_shell import Connection
 from earwitness.harness.client.events import Handshake
 from earwitness.harness.client.network import Network
 from earwitness.harness.client.session import ChatSession

@@ -33,12 +33,12 @@ from earwitness.checks.roster import Roster
 from earwitness.harness.errors import RecordError
 from earwitness.harness.record.columns import COLUMNS, KINDS
 from earwitness.harness.record.evidence import conclude
+from earwitness.harness.record.exporter import export
 from earwitness.harness.record.history import open_history
+from earwitness.harness.record.importer import import_history
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.reading import STRANGER
 from earwitness.harness.record.rundir import RunDirectory
-from earwitness.harness.record.transfer_in import import_history
-from earwitness.harness.record.transfer_out import export
 from earwitness.harness.target.plan import Plan
 
 NAMES = ["u-ann", "u-bob", "stranger", "replica 1"]

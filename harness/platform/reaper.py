@@ -1,4 +1,4 @@
-"""`python -m earwitness.harness.platform.warden DIRECTORY`: clean up when standard input ends."""
+"""`python -m earwitness.harness.platform.reaper DIRECTORY`: clean up when standard input ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main() -> None:
     while os.read(0, 1024):
         pass
     if directory.exists():
-        from earwitness.harness.platform.remains import (
+        from earwitness.harness.platform.clean_up import (
             clean_up,  # not before it is needed: it stays small while it waits
         )
 

@@ -13,7 +13,7 @@ from earwitness.checks.history.record import Kind
 from earwitness.harness.client.body import decode
 from earwitness.harness.client.events import ACK
 from earwitness.harness.client.flow import FlowError
-from earwitness.harness.client.posting import Poster
+from earwitness.harness.client.http_sender import Poster
 
 
 class Office:

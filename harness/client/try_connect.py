@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from earwitness.harness.client.blocking import Connection, Refused
 from earwitness.harness.client.events import WELCOME, Handshake, Heard
+from earwitness.harness.client.gevent_shell import Connection, Refused
 from earwitness.harness.client.link import Transport
 
 OPENED = 101

@@ -9,7 +9,7 @@ from earwitness.checks.history.record import FOREIGN
 from earwitness.checks.roster import Roster
 from earwitness.harness.described import whole_number
 from earwitness.harness.errors import RecordError
-from earwitness.harness.record.plain import RowError, Rows
+from earwitness.harness.record.rows import RowError, Rows
 
 NUMBERS_MAX: Final = 10_000_000
 """Numbers are indexes: a larger one is taken for somebody's database id."""

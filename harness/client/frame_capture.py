@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from earwitness.harness.client.outbox import Encode, Sent
 from earwitness.harness.client.session import ChatSession
-from earwitness.harness.client.speaking import Encode, Sent
 
 
 class Keeper(Protocol):

@@ -10,7 +10,7 @@ import pytest
 
 from earwitness.checks.history.record import Kind
 from earwitness.harness.client.body import encode
-from earwitness.harness.client.keeping import KeepingSession
+from earwitness.harness.client.frame_capture import KeepingSession
 from earwitness.harness.record.frames import FrameStore, frames_of
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.target.protocol import Credentials, Person

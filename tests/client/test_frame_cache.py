@@ -7,7 +7,7 @@ import pytest
 
 from earwitness.harness.client.body import decode_fields, encode
 from earwitness.harness.client.events import ACK, MESSAGE, Heard
-from earwitness.harness.client.recall import KEPT, LONGEST, hearing
+from earwitness.harness.client.frame_cache import KEPT, LONGEST, hearing
 from tests.client.spoken import last, message, start
 
 

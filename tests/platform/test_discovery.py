@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from earwitness.harness.errors import PlatformError
-from earwitness.harness.platform.offer import STATE_FILE, VARIABLE, find_offer, remove_state, write_state
+from earwitness.harness.platform.discovery import STATE_FILE, VARIABLE, find_offer, remove_state, write_state
 
 
 @pytest.fixture

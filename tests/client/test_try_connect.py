@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from earwitness.harness.client.blocking import TRANSPORT
 from earwitness.harness.client.events import OTHER, WELCOME, Handshake, Heard
-from earwitness.harness.client.knock import OPENED, knock
+from earwitness.harness.client.gevent_shell import TRANSPORT
+from earwitness.harness.client.try_connect import OPENED, knock
 
 
 def hear(data: str | bytes) -> Sequence[Heard]:

@@ -1,4 +1,4 @@
-"""Fork server of the services: `python -m earwitness.harness.platform.nursery FD MODULE…`.
+"""Fork server of the services: `python -m earwitness.harness.platform.fork_server FD MODULE…`.
 
 It imports once what the services import, then forks each of them. Nearly all of a Python service's start is importing,
 and all services import the same. Each is still a process of its
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from earwitness.harness.platform.tether import dies_with_parent, name_process
+from earwitness.harness.platform.parent_death import dies_with_parent, name_process
 
 MAX_FDS = 16
 
