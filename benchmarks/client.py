@@ -32,9 +32,9 @@ from earwitness.harness.client.frame_capture import KeepingSession
 from earwitness.harness.client.gevent_shell import TRANSPORT, Connection
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.tally import Tally
+from earwitness.harness.dialects.protocol import Credentials, Person
 from earwitness.harness.record.frames import FrameStore
 from earwitness.harness.record.journal import Journal
-from earwitness.harness.target.protocol import Credentials, Person
 
 MODES = ("request-response", "burst", "burst-coalesced", "idle")
 BURST = 1000

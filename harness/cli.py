@@ -22,7 +22,7 @@ VERBS = {
     "check": ("earwitness.harness.report.check", "judge a run directory again"),
     "verify": ("earwitness.harness.record.verify", "say whether the evidence of a run is whole"),
     "compare": ("earwitness.harness.report.compare", "say whether one run is slower than another, beyond noise"),
-    "probe": ("earwitness.harness.target.probe", "run two users against a target file and say what can be judged"),
+    "probe": ("earwitness.harness.probe.command", "run two users against a target file and say what can be judged"),
     "defects": (
         "earwitness.harness.report.defects",
         "list the platform's defects; with --matrix show that they are found",

@@ -15,10 +15,10 @@ import httpx
 import pytest
 
 from earwitness.harness.client.flow import FlowError, run_flow
+from earwitness.harness.dialects.reference.dialect import ReferenceTarget
+from earwitness.harness.dialects.reference.forgery import Forger
 from earwitness.harness.errors import EarwitnessError
 from earwitness.harness.platform.launch import Platform, launch
-from earwitness.harness.target.forgery import Forger
-from earwitness.harness.target.reference import ReferenceTarget
 from pytest_suite import browser
 from pytest_suite.factory import Databases, Factory, make_forger
 from pytest_suite.ledger import Ledger

@@ -16,7 +16,7 @@ import jwt
 import pytest
 
 from earwitness.harness.client.flow import Browser, HttpResponse, run_flow_async
-from earwitness.harness.target.forgery import Forger, read_key
+from earwitness.harness.dialects.reference.forgery import Forger, read_key
 from pytest_suite.chat import Socket, Way, open_socket
 from pytest_suite.under_test import UnderTest
 

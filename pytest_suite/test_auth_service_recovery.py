@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
-from earwitness.harness.target.forgery import FORGERIES, Forger
+from earwitness.harness.dialects.reference.forgery import FORGERIES, Forger
 from pytest_suite.chat import verdict_on
 from pytest_suite.factory import Databases, Factory, bearer, eventually, make_forger
 from pytest_suite.under_test import UnderTest

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from earwitness.harness.target.reference import reference_contract
+from earwitness.harness.dialects.reference.dialect import reference_contract
 from pytest_suite.chat import verdict_on
 from pytest_suite.factory import Databases, Factory, User, eventually
 from pytest_suite.under_test import UnderTest

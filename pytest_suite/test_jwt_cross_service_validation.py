@@ -11,8 +11,8 @@ import httpx
 import jwt
 import pytest
 
-from earwitness.harness.target.forgery import FORGERIES, Forger
-from earwitness.harness.target.reference import reference_contract
+from earwitness.harness.dialects.reference.dialect import reference_contract
+from earwitness.harness.dialects.reference.forgery import FORGERIES, Forger
 from pytest_suite.chat import verdict_on
 from pytest_suite.factory import Databases, Factory, User, bearer
 from pytest_suite.under_test import UnderTest

@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from earwitness.harness.client.flow import Browser, HttpResponse, run_flow_async
-from earwitness.harness.target.reference import AUDIENCE
+from earwitness.harness.dialects.reference.dialect import AUDIENCE
 from pytest_suite.chat import verdict_on
 from pytest_suite.factory import Databases, Factory, User, eventually
 from pytest_suite.under_test import UnderTest

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from earwitness.harness.target.forgery import FORGERIES, Forger
+from earwitness.harness.dialects.reference.forgery import FORGERIES, Forger
 from pytest_suite.chat import WAYS, Refused, Socket, Way, open_socket, verdict_on
 from pytest_suite.factory import Databases, Factory, User
 from pytest_suite.under_test import UnderTest

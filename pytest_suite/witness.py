@@ -13,7 +13,7 @@ from earwitness.checks.history.record import NONE, Kind
 from earwitness.harness.client.asyncio_shell import AsyncConnection, Refused
 from earwitness.harness.client.flow import run_flow_async
 from earwitness.harness.client.session import ChatSession
-from earwitness.harness.target.protocol import Credentials, Person, Room
+from earwitness.harness.dialects.protocol import Credentials, Person, Room
 
 if TYPE_CHECKING:
     from pytest_suite.witnesses import Witnesses

@@ -22,14 +22,14 @@ import httpx
 from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind, Phase
 from earwitness.harness.client.link import Transport
 from earwitness.harness.client.tally import Histogram, Tally
+from earwitness.harness.dialects.reference.dialect import ReferenceTarget
+from earwitness.harness.dialects.registry import secrets_environment, without_secrets
+from earwitness.harness.planning.plan import Plan
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.meta import process_meta
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.report.judging import judge_run
-from earwitness.harness.target.load import secrets_environment, without_secrets
-from earwitness.harness.target.plan import Plan
-from earwitness.harness.target.reference import ReferenceTarget
 from pytest_suite.factory import eventually
 from pytest_suite.under_test import UnderTest
 from pytest_suite.witness import Witness
@@ -202,7 +202,7 @@ class Witnesses:
         """The final reads in a process of their own, as in a load run; then all checks."""
         environment = {**os.environ, **secrets_environment(self.platform.endpoints)}
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "earwitness.harness.target.collect",
+            sys.executable, "-m", "earwitness.harness.run.collect",
             str(self.directory.path), "--deadline", str(COLLECT_S),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment,
         )  # fmt: skip

@@ -225,7 +225,7 @@ def sentence(finding: Finding, verdict: Verdict, roster: Roster, said: str | Non
 def _of_row(said: str, template: str | None) -> tuple[str | None, str]:
     """Return the sentence about a row of a database that lacks, or differs in other columns than the id, and which.
 
-    Such a row states nobody, by a text of `harness.target.collect`; it takes nobody for a stranger."""
+    Such a row states nobody, by a text of `harness.run.collect`; it takes nobody for a stranger."""
     if said.startswith("other "):
         return "{place} has another {said} of {who} than the auth database", said[6:].rpartition(" in the ")[0]
     if said.startswith("no row in "):

@@ -12,8 +12,8 @@ from earwitness.checks.history.record import NONE, Place, State
 from earwitness.harness.client.exchange import Exchange, observed
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.client.statements import digest_of, write_change, write_seen
+from earwitness.harness.dialects.accounts import Accounts, accounts_of
 from earwitness.harness.load.leaving import LATER_S, Leaver
-from earwitness.harness.target.accounts import Accounts, accounts_of
 
 AGAIN_S = 0.2
 """Pause of a client that asks again."""

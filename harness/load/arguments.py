@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from earwitness.harness.described import near, read_toml
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.load.command_line import check_when_parsed
+from earwitness.harness.planning.arrivals import FORMS
 from earwitness.harness.platform.faults import Planned, read_schedule
 from earwitness.harness.report.thresholds import EXAMPLE, METRICS, Threshold, merged, parse_all
 from earwitness.harness.settings import DEFAULT_FILE
-from earwitness.harness.target.pace import FORMS
 
 if TYPE_CHECKING:
     from earwitness.harness.load.story import Story

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from earwitness.harness.client.events import Heard
+from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.load.part import CROWD_WAIT_S
 from earwitness.harness.load.users import ChatUser
-from earwitness.harness.target.protocol import Room
 
 
 class Asking(ChatUser):
     """A user who asks the agent; for I24. The end of the test waits for the answers that are being told. Needs a target
-    with `harness.target.capabilities.AsksAgents`; else a question is said as an ordinary message."""
+    with `harness.dialects.capabilities.AsksAgents`; else a question is said as an ordinary message."""
 
     abstract = True
 

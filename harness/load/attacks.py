@@ -10,11 +10,11 @@ from locust.exception import StopUser
 
 from earwitness.checks.history.record import Artefact, Flag, Place, Way
 from earwitness.harness.client.flow import Browser, FlowError
+from earwitness.harness.dialects.protocol import Credentials
+from earwitness.harness.dialects.reference.forgery import NUMBERS, TIMED
+from earwitness.harness.dialects.tokens import SigningKey
 from earwitness.harness.load.leaving import Leaver
 from earwitness.harness.load.wallet import Held, Login
-from earwitness.harness.target.forgery import NUMBERS, TIMED
-from earwitness.harness.target.protocol import Credentials
-from earwitness.harness.target.tokens import SigningKey
 
 
 class Attacker(Leaver):

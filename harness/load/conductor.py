@@ -31,13 +31,13 @@ from earwitness.harness.load.sampler import Sampler
 from earwitness.harness.load.shapes import Foreseen, foreseen_of, shape_of
 from earwitness.harness.load.signals import Interruption
 from earwitness.harness.load.under_test import UnderTest
+from earwitness.harness.planning.plan import Plan
 from earwitness.harness.platform.faults.orders import links_needed
 from earwitness.harness.platform.parent_death import dies_with_parent
 from earwitness.harness.progress import say, show
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.rundir import RunDirectory
-from earwitness.harness.target.faulting import JOURNALS, Faults
-from earwitness.harness.target.plan import Plan
+from earwitness.harness.run.faults import JOURNALS, Faults
 
 if TYPE_CHECKING:
     from earwitness.harness.load.life import Life
@@ -294,7 +294,7 @@ class Conductor:
         return (self._expected & set(self.life.runner.clients)) - set(self._replies[answer]) - missing_nodes
 
     def _collect(self, run: RunDirectory) -> None:
-        command = [sys.executable, "-m", "earwitness.harness.target.collect", str(run.path)]
+        command = [sys.executable, "-m", "earwitness.harness.run.collect", str(run.path)]
         try:
             environment = {**os.environ, **self.under_test.environment()}
             subprocess.run(

@@ -10,9 +10,9 @@ from earwitness.harness.errors import SettingsError
 from earwitness.harness.load.pacing import Paced
 from earwitness.harness.load.story import Story
 from earwitness.harness.load.users import ChatUser
+from earwitness.harness.planning.arrivals import Arrivals
 from earwitness.harness.platform.faults import Planned
 from earwitness.harness.report.opportunities import BY_ID
-from earwitness.harness.target.pace import Arrivals
 
 MUST_CALL = ("on_start", "on_stop")
 """Methods of ChatUser that do something: one that replaces them has to call them."""

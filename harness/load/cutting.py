@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.load.users import ChatUser
-from earwitness.harness.target.protocol import Room
 
 
 class Cutting(ChatUser):

@@ -16,10 +16,10 @@ from earwitness.harness.client.exchange import Exchange, observed
 from earwitness.harness.client.flow import Flow, FlowError
 from earwitness.harness.client.sharing import Shown
 from earwitness.harness.client.statements import digest_of, write_change
+from earwitness.harness.dialects.protocol import Room
+from earwitness.harness.dialects.sharing import Sharing, sharing_of
 from earwitness.harness.load.cutting import Cutting
 from earwitness.harness.load.part import CROWD_WAIT_S
-from earwitness.harness.target.protocol import Room
-from earwitness.harness.target.sharing import Sharing, sharing_of
 
 AGAIN_S = 0.2
 """Pause of a client that asks again."""
@@ -31,7 +31,7 @@ LATE_S = 0.2
 class Device(Cutting):
     """In tasks beside those of Cutting: `mark_read`, `edit`, `look_at_edits`, `look_at_marks`; for I18, I22 and, as
     every device watches who is online, I27. Needs `story(…, devices=N)`, and a target that offers
-    `harness.target.sharing.Sharing`: on another one devices only chat, and these checks are not exercised.
+    `harness.dialects.sharing.Sharing`: on another one devices only chat, and these checks are not exercised.
 
     tab  number of this device among its person's, from 0
     """

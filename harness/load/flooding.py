@@ -12,9 +12,9 @@ from earwitness.checks.history.record import NONE, SPOOFED, Place, Way
 from earwitness.harness.client.exchange import Exchange
 from earwitness.harness.client.flow import Flow
 from earwitness.harness.client.statements import NOTHING, Name, stated_budget
+from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.load.part import CROWD_WAIT_S
 from earwitness.harness.load.tokens import TokenUser
-from earwitness.harness.target.protocol import Room
 
 Door: TypeAlias = tuple[Place, Way, Name, Callable[[], Flow[Any]]]
 """Where one can ask by HTTP, how, by which artefact, and the flow that does it."""

@@ -9,7 +9,7 @@ from random import Random
 
 import gevent
 
-from earwitness.harness.target.pace import Arrivals
+from earwitness.harness.planning.arrivals import Arrivals
 
 
 class Paced:

@@ -21,19 +21,19 @@ from earwitness.harness.client.http_gevent import Pool
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.tally import Tally
 from earwitness.harness.client.wall_clock import WallClock
+from earwitness.harness.dialects.protocol import Credentials
+from earwitness.harness.dialects.registry import open_target
 from earwitness.harness.load.attained import Attained
 from earwitness.harness.load.sampler import SelfSampler
 from earwitness.harness.load.soundness import Soundness
 from earwitness.harness.load.statistics import LoopLag, Publisher
+from earwitness.harness.planning.arrivals import Arrivals
+from earwitness.harness.planning.plan import Plan
 from earwitness.harness.record.frames import FrameStore
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.latencies import FOOTER_KEY
 from earwitness.harness.record.meta import process_meta
 from earwitness.harness.report.opportunities import FOOTER_KEY as OPPORTUNITIES
-from earwitness.harness.target.load import open_target
-from earwitness.harness.target.pace import Arrivals
-from earwitness.harness.target.plan import Plan
-from earwitness.harness.target.protocol import Credentials
 
 if TYPE_CHECKING:
     from earwitness.harness.load.users import ChatUser

@@ -9,9 +9,9 @@ import numpy as np
 
 from earwitness.checks.history.record import FOREIGN, NOBODY, NONE, Flag, Kind, page_digest
 from earwitness.harness.client.flow import FlowError
+from earwitness.harness.dialects.capabilities import HistoryPart
+from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.load.users import ChatUser
-from earwitness.harness.target.capabilities import HistoryPart
-from earwitness.harness.target.protocol import Room
 
 OVERLAP = 5
 """A read begins so many numbers before what its reader knows: a history that lags behind that must show."""
@@ -19,7 +19,7 @@ OVERLAP = 5
 
 class Reading(ChatUser):
     """A user who looks into histories; for I16 and I17. The target must be able to read one from a number on
-    (`harness.target.capabilities.ReadsHistoryAfter`), else nothing is read, and these checks are not exercised."""
+    (`harness.dialects.capabilities.ReadsHistoryAfter`), else nothing is read, and these checks are not exercised."""
 
     abstract = True
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from earwitness.checks.history.record import Kind
 from earwitness.harness.client.flow import FlowError
+from earwitness.harness.dialects.protocol import Person, Room
 from earwitness.harness.load.users import ChatUser
-from earwitness.harness.target.protocol import Person, Room
 
 
 class Removing(ChatUser):
-    """A user who may remove others; for I13. The target must be able to (`harness.target.capabilities.RemovesMembers`),
-    else nobody is removed, and that check is not exercised."""
+    """A user who may remove others; for I13. The target must be able to
+    (`harness.dialects.capabilities.RemovesMembers`), else nobody is removed, and that check is not exercised."""
 
     abstract = True
     _removed_from: Room | None = None

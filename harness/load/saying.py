@@ -10,9 +10,9 @@ from typing import Any
 from earwitness.harness.client.body import overhead
 from earwitness.harness.client.events import Heard
 from earwitness.harness.client.flow import FlowError
+from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.load.connected import Connected
-from earwitness.harness.target.plan import LONG_BYTES
-from earwitness.harness.target.protocol import Room
+from earwitness.harness.planning.plan import LONG_BYTES
 
 UNSTATED_BYTES = 4000
 """Longest body where the contract states no limit."""
@@ -58,7 +58,7 @@ class Saying(Connected):
 
     def say_by_shared_id(self, room: Room) -> None:
         """Say a message under a client id that others use in the same room too, where ids need only be unique for each
-        sender (`harness.target.capabilities.ScopesIds`); elsewhere say an ordinary one."""
+        sender (`harness.dialects.capabilities.ScopesIds`); elsewhere say an ordinary one."""
         if self._poster is not None or not getattr(self.part.target, "ids_by_sender", False):
             self.say(room)
             return
@@ -74,7 +74,7 @@ class Saying(Connected):
 
     def say_by_http(self, room: Room) -> None:
         """Say a message as a request beside the socket, between two that go by socket, each when the one before is
-        answered; on a target that cannot do both (`harness.target.capabilities.PostsBeside`) say only the first."""
+        answered; on a target that cannot do both (`harness.dialects.capabilities.PostsBeside`) say only the first."""
         self._go_on_or_stop()
         post: Any = getattr(self.part.target, "post_beside", None)
         if self._poster is not None or post is None:

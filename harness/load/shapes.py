@@ -9,8 +9,8 @@ from locust import LoadTestShape, User
 from locust.dispatch import UsersDispatcher
 
 from earwitness.harness.errors import SettingsError
+from earwitness.harness.planning.arrivals import Shape
 from earwitness.harness.progress import say
-from earwitness.harness.target.pace import Shape
 
 
 class ScaledShape(LoadTestShape):

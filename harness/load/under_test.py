@@ -14,7 +14,12 @@ from gevent import subprocess
 
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.client.http_gevent import Pool, run_flow_gevent
+from earwitness.harness.dialects.protocol import Target
+from earwitness.harness.dialects.registry import check_users, open_target, secrets_environment, without_secrets
+from earwitness.harness.dialects.toml.addresses import check_here
+from earwitness.harness.dialects.toml.fault_commands import command_faults
 from earwitness.harness.errors import PlatformError, SettingsError, TargetError
+from earwitness.harness.planning.plan import Plan, existing
 from earwitness.harness.platform.control import ControlClient
 from earwitness.harness.platform.environment import settings_missing
 from earwitness.harness.platform.faults import Planned
@@ -24,11 +29,6 @@ from earwitness.harness.platform.links import matching
 from earwitness.harness.platform.parent_death import dies_with_parent
 from earwitness.harness.progress import say
 from earwitness.harness.settings import load_settings
-from earwitness.harness.target.addresses import check_here
-from earwitness.harness.target.faults import command_faults
-from earwitness.harness.target.load import check_users, open_target, secrets_environment, without_secrets
-from earwitness.harness.target.plan import Plan, existing
-from earwitness.harness.target.protocol import Target
 
 REACH_S = 10.0
 LOG_LINES = 10_000
@@ -89,7 +89,7 @@ class UnderTest:
         """Let two users talk before the load. Raises TargetError if the target file does not fit what comes: what
         cannot be read would count as lost. `warnings` gets what is worth knowing."""
         path = self.description["path"]
-        command = [sys.executable, "-m", "earwitness.harness.target.fit", path]
+        command = [sys.executable, "-m", "earwitness.harness.probe.fit", path]
         try:
             done = subprocess.run(
                 command, stdout=subprocess.PIPE, timeout=REHEARSAL_S, check=False, preexec_fn=dies_with_parent()
@@ -152,7 +152,7 @@ class UnderTest:
         platform is our own."""
         if "I31" not in judged_by or self._platform is None:
             return {}
-        command = [sys.executable, "-m", "earwitness.harness.target.signing"]
+        command = [sys.executable, "-m", "earwitness.harness.dialects.reference.signing"]
         done = subprocess.run(
             command, env={**os.environ, **self.environment()}, stdout=subprocess.PIPE, timeout=SIGNING_S, check=False
         )

@@ -15,11 +15,11 @@ from locust.user.task import LOCUST_STATE_STOPPING
 from earwitness.checks.history.record import NOBODY, NONE, Kind, Place
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.client.gevent_shell import Refused
+from earwitness.harness.dialects.protocol import Credentials, Room
 from earwitness.harness.load.connected import may_pass, unauthorized
 from earwitness.harness.load.pacing import Paced
 from earwitness.harness.load.part import CROWD_WAIT_S, Part
 from earwitness.harness.load.saying import Saying
-from earwitness.harness.target.protocol import Credentials, Room
 
 BURST_SLICE_S = 0.01
 

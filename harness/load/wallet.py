@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from earwitness.checks.history.record import NONE, Artefact, Flag
 from earwitness.harness.client.statements import Name, Writes, digest_of, write_token
 from earwitness.harness.client.wall_clock import SECOND, deadline_of
-from earwitness.harness.target.protocol import Credentials
-from earwitness.harness.target.tokens import BegunLogin
+from earwitness.harness.dialects.protocol import Credentials
+from earwitness.harness.dialects.tokens import BegunLogin
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from earwitness.checks.roster import Origin, Roster
+from earwitness.harness.planning.plan import Plan
 from earwitness.harness.record.history import History
-from earwitness.harness.target.plan import Plan
 
 SAID = {"messages_sent", "messages_unsaid"}
 UNCONCLUDED = "run.json has no last hashes: the run was not concluded"

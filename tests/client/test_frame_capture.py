@@ -11,9 +11,9 @@ import pytest
 from earwitness.checks.history.record import Kind
 from earwitness.harness.client.body import encode
 from earwitness.harness.client.frame_capture import KeepingSession
+from earwitness.harness.dialects.protocol import Credentials, Person
 from earwitness.harness.record.frames import FrameStore, frames_of
 from earwitness.harness.record.journal import Journal
-from earwitness.harness.target.protocol import Credentials, Person
 
 PERSON = Person(number=3, name="ann", email="ann@people.example", secret="correct-horse-battery")
 

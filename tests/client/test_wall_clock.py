@@ -9,7 +9,7 @@ import pytest
 
 from earwitness.harness.client import wall_clock
 from earwitness.harness.client.wall_clock import STEP_NS, Deadline, WallClock, deadline_of
-from earwitness.harness.target.forgery import FORGERIES, TIMED, WITHOUT_KEY
+from earwitness.harness.dialects.reference.forgery import FORGERIES, TIMED, WITHOUT_KEY
 
 S = 1_000_000_000
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from earwitness.checks.history.record import Phase
-from earwitness.harness.target.forgery import TIMED
+from earwitness.harness.dialects.reference.forgery import TIMED
 
 STORY = "tests/load/stories/stepped.py"
 SIZE = ("-u", "6", "-r", "6", "-t", "12s", "--seed", "7")

@@ -31,6 +31,7 @@ from earwitness.checks.history.record import (
 )
 from earwitness.checks.roster import Roster
 from earwitness.harness.errors import RecordError
+from earwitness.harness.planning.plan import Plan
 from earwitness.harness.record.columns import COLUMNS, KINDS
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.exporter import export
@@ -39,7 +40,6 @@ from earwitness.harness.record.importer import import_history
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.reading import STRANGER
 from earwitness.harness.record.rundir import RunDirectory
-from earwitness.harness.target.plan import Plan
 
 NAMES = ["u-ann", "u-bob", "stranger", "replica 1"]
 INTERNED = st.integers(FOREIGN, FOREIGN + len(NAMES) - 1)

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from earwitness.checks.roster import Origin
+from earwitness.harness.planning.plan import Plan
 from earwitness.harness.record.exporter import export
 from earwitness.harness.record.history import open_history
 from earwitness.harness.record.importer import import_history
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.report.facts import facts_of, planned_roster
-from earwitness.harness.target.plan import Plan
 
 PLAN = Plan(seed=7, tag="golden", users=12, sizes=(5, 12))
 

@@ -14,6 +14,7 @@ from earwitness.checks.catalogue import ALL
 from earwitness.checks.contract import Contract
 from earwitness.checks.history.record import NOBODY, NONE, Kind, Phase
 from earwitness.harness.cli import main
+from earwitness.harness.planning.plan import Plan
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.frames import FrameStore
 from earwitness.harness.record.journal import Journal
@@ -22,7 +23,6 @@ from earwitness.harness.report.judging import judge_run
 from earwitness.harness.report.swim_svg import MARGIN, witness_svg
 from earwitness.harness.report.swim_text import swim_lines, witness_text
 from earwitness.harness.report.witnesses import promise
-from earwitness.harness.target.plan import Plan
 
 PLAN = Plan(seed=1, tag="t4g", users=3, sizes=(3,))
 ANN, BOB, CLEO = range(3)

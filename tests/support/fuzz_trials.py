@@ -24,7 +24,9 @@ from spoken_target import speak
 
 from earwitness.harness.cli import main
 from earwitness.harness.described import from_json
+from earwitness.harness.dialects.registry import load_target
 from earwitness.harness.errors import EarwitnessError
+from earwitness.harness.planning.arrivals import Arrivals, Shape
 from earwitness.harness.platform.faults.orders import faults_of
 from earwitness.harness.platform.faults.schedule import read_schedule
 from earwitness.harness.progress import printable
@@ -32,8 +34,6 @@ from earwitness.harness.record.evidence import KEY
 from earwitness.harness.record.rundir import CHECKSUM, checksum, read_json
 from earwitness.harness.report.thresholds import parse_all
 from earwitness.harness.settings import load_settings
-from earwitness.harness.target.load import load_target
-from earwitness.harness.target.pace import Arrivals, Shape
 
 LONGEST: Final = 3000
 """Characters that a refusal may have: more is no sentence any more."""

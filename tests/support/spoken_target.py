@@ -10,10 +10,10 @@ from typing import Any, Final
 import mutations
 
 from earwitness.harness.client.flow import Flow, FlowError, HttpResponse
+from earwitness.harness.dialects.protocol import Credentials, Person
+from earwitness.harness.dialects.toml.dialect import GenericTarget
 from earwitness.harness.errors import EarwitnessError
-from earwitness.harness.target.generic import GenericTarget
-from earwitness.harness.target.plan import Plan, existing
-from earwitness.harness.target.protocol import Credentials, Person
+from earwitness.harness.planning.plan import Plan, existing
 
 ANSWER: Final = {
     "session": {"token": "T", "ttl": 60},

@@ -59,7 +59,7 @@ def plain_history() -> list[dict[str, Any]]:
 
 
 def contract() -> dict[str, Any]:
-    return {"contract": tomllib.loads((ROOT / "harness/target/reference.contract.toml").read_text("utf-8"))}
+    return {"contract": tomllib.loads((ROOT / "harness/dialects/reference/contract.toml").read_text("utf-8"))}
 
 
 def settings() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.harness.target.protocol import Person, Room
+from earwitness.harness.dialects.protocol import Person, Room
 
 OTHER_CHAT = Path(__file__).parent / "other_chat"
 START_S = 20.0

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from earwitness.harness.client.flow import FlowError, HttpRequest, HttpResponse
+from earwitness.harness.dialects.protocol import Person
+from earwitness.harness.dialects.registry import load_target
+from earwitness.harness.dialects.toml.addresses import check_here
+from earwitness.harness.dialects.toml.requests import address
 from earwitness.harness.errors import SettingsError, TargetError
-from earwitness.harness.target.addresses import check_here
-from earwitness.harness.target.load import load_target
-from earwitness.harness.target.protocol import Person
-from earwitness.harness.target.requests import address
 
 WHOLE = """
 [urls]

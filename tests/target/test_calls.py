@@ -10,7 +10,7 @@ from earwitness.harness.record.history import JournalView
 from earwitness.harness.record.reading import DataFile, measure
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.record.sidecar import Sidecar
-from earwitness.harness.target.calls import CallLog
+from earwitness.harness.run.breaker_log import CallLog
 
 
 def line(begun: int, ended: int, state: str, *, called: bool = True, answered: bool = False) -> str:

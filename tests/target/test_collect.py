@@ -16,11 +16,11 @@ from earwitness.checks.history.record import FOREIGN, NOBODY, NONE, RECORD, Flag
 from earwitness.checks.roster import Roster
 from earwitness.harness.client.body import encode
 from earwitness.harness.client.flow import run_flow
+from earwitness.harness.dialects.protocol import Person, Room
+from earwitness.harness.dialects.registry import load_target
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.record.sidecar import Sidecar
-from earwitness.harness.target.collect import main
-from earwitness.harness.target.load import load_target
-from earwitness.harness.target.protocol import Person, Room
+from earwitness.harness.run.collect import main
 
 PersonOf = Callable[..., Person]
 RoomOf = Callable[..., Room]

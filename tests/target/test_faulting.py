@@ -14,7 +14,7 @@ from earwitness.harness.platform.faults import read_schedule
 from earwitness.harness.record.history import JournalView
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.record.sidecar import Sidecar
-from earwitness.harness.target.faulting import Faults, kind_of, place_of
+from earwitness.harness.run.faults import Faults, kind_of, place_of
 
 ON = int(Flag.OWN)
 

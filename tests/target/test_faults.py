@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from earwitness.harness.dialects.protocol import FaultCommands
+from earwitness.harness.dialects.toml.fault_commands import CommandFault, command_faults
 from earwitness.harness.errors import SettingsError, TargetError
-from earwitness.harness.target.faults import CommandFault, command_faults
-from earwitness.harness.target.protocol import FaultCommands
 
 
 def commands(tmp_path: Path, **changed: str) -> FaultCommands:

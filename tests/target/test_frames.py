@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from earwitness.harness.client.events import ACK, JOINED, LEFT, MESSAGE, NACK, OTHER, REPLAYED, WELCOME
 from earwitness.harness.described import Faults, Table
+from earwitness.harness.dialects.toml.frames import listener, read_frame_rules
 from earwitness.harness.errors import SettingsError
-from earwitness.harness.target.frames import listener, read_frame_rules
 
 RULES: dict[str, Any] = {
     "kind": "type",

@@ -14,10 +14,10 @@ import pytest
 from earwitness.harness.client.bounds import DEFAULTS, use
 from earwitness.harness.client.events import ACK, NACK
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, Unbounded
+from earwitness.harness.dialects.protocol import Credentials, Person, Room
+from earwitness.harness.dialects.registry import load_target
+from earwitness.harness.dialects.toml.dialect import GenericTarget
 from earwitness.harness.errors import SettingsError
-from earwitness.harness.target.generic import GenericTarget
-from earwitness.harness.target.load import load_target
-from earwitness.harness.target.protocol import Credentials, Person, Room
 
 BASE = """
 [urls]

@@ -9,9 +9,9 @@ import pytest
 
 from earwitness.checks import ALL
 from earwitness.checks.history.record import Place
+from earwitness.harness.dialects.protocol import Credentials, Person
+from earwitness.harness.dialects.registry import load_target
 from earwitness.harness.settings import Settings, load_settings
-from earwitness.harness.target.load import load_target
-from earwitness.harness.target.protocol import Credentials, Person
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide"
 

@@ -13,8 +13,8 @@ import pytest
 
 from earwitness.harness.cli import main
 from earwitness.harness.client.events import MESSAGE, OTHER, WELCOME, Heard
-from earwitness.harness.target.protocol import Credentials, Person
-from earwitness.harness.target.rehearsal import KEPT_BYTES, KEPT_FRAMES, SHORT_CHARS, Voice
+from earwitness.harness.dialects.protocol import Credentials, Person
+from earwitness.harness.probe.rehearsal import KEPT_BYTES, KEPT_FRAMES, SHORT_CHARS, Voice
 
 OTHER_CHAT = Path(__file__).parent / "other_chat"
 ANN = Person(number=0, name="ann-0", email="ann@people.example", secret="s")

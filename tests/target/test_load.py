@@ -10,10 +10,10 @@ import pytest
 
 from earwitness.checks.history.record import Place
 from earwitness.harness.client.network import HERE, host_of
+from earwitness.harness.dialects.protocol import Person
+from earwitness.harness.dialects.reference.dialect import ReferenceTarget
+from earwitness.harness.dialects.registry import check_users, load_target, open_target
 from earwitness.harness.errors import Exit, SettingsError, TargetError
-from earwitness.harness.target.load import check_users, load_target, open_target
-from earwitness.harness.target.protocol import Person
-from earwitness.harness.target.reference import ReferenceTarget
 
 SMALL = """
 [urls]

@@ -11,8 +11,8 @@ import pytest
 from earwitness.checks.contract import Contract
 from earwitness.harness.client.body import encode
 from earwitness.harness.described import Faults, Table
-from earwitness.harness.target.frames import read_frame_rules
-from earwitness.harness.target.misfits import Misfit, Sent, misfits
+from earwitness.harness.dialects.toml.frames import read_frame_rules
+from earwitness.harness.probe.misfits import Misfit, Sent, misfits
 
 TAG = "c0ffee00"
 TEXT = encode(TAG, 0, 0, 1, 1, 1, 'say "hi" 🧵')[0]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from earwitness.harness.errors import SettingsError
-from earwitness.harness.target.pace import Arrivals, Shape
+from earwitness.harness.planning.arrivals import Arrivals, Shape
 
 USERS = 20
 

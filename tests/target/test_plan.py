@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from earwitness.harness.dialects.protocol import Person, Room
 from earwitness.harness.errors import TargetError
-from earwitness.harness.target.plan import Plan, existing
-from earwitness.harness.target.protocol import Person, Room
+from earwitness.harness.planning.plan import Plan, existing
 
 
 @given(st.integers(0, 2**40), st.integers(2, 60), st.lists(st.integers(2, 12), min_size=1, max_size=3))

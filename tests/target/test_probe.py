@@ -12,10 +12,10 @@ import pytest
 
 from earwitness.harness.cli import main
 from earwitness.harness.client.events import MESSAGE
-from earwitness.harness.target.fit import fit
-from earwitness.harness.target.load import load_target
-from earwitness.harness.target.probe import judgeable
-from earwitness.harness.target.rehearsal import Frame, rehearse
+from earwitness.harness.dialects.registry import load_target
+from earwitness.harness.probe.command import judgeable
+from earwitness.harness.probe.fit import fit
+from earwitness.harness.probe.rehearsal import Frame, rehearse
 
 OTHER = Path(__file__).parent / "other_chat"
 
@@ -222,7 +222,7 @@ def test_each_step_has_its_sentence(
 
 def test_arguments() -> None:
     """The verb takes a file and a timeout."""
-    from earwitness.harness.target import probe
+    from earwitness.harness.probe import command as probe
 
     parser = argparse.ArgumentParser()
     probe.add_arguments(parser)

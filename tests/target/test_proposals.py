@@ -10,10 +10,10 @@ import pytest
 
 from earwitness.harness.client.body import encode
 from earwitness.harness.client.events import ACK, MESSAGE
-from earwitness.harness.target.load import load_target
-from earwitness.harness.target.proposals import proposals
-from earwitness.harness.target.protocol import Credentials
-from earwitness.harness.target.rehearsal import Frame, Rehearsal, Voice
+from earwitness.harness.dialects.protocol import Credentials
+from earwitness.harness.dialects.registry import load_target
+from earwitness.harness.probe.proposals import proposals
+from earwitness.harness.probe.rehearsal import Frame, Rehearsal, Voice
 
 OTHER = Path(__file__).parent / "other_chat"
 

@@ -15,10 +15,10 @@ from earwitness.checks.contract import Contract
 from earwitness.checks.history.record import Place
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
 from earwitness.harness.client.sharing import Edit
+from earwitness.harness.dialects.protocol import Credentials, Person, Room, Target
+from earwitness.harness.dialects.reference.dialect import ReferenceTarget
+from earwitness.harness.dialects.reference.rooms import page_digest
 from earwitness.harness.errors import SettingsError
-from earwitness.harness.target.protocol import Credentials, Person, Room, Target
-from earwitness.harness.target.reference import ReferenceTarget
-from earwitness.harness.target.reference_rooms import page_digest
 
 ENDPOINTS = {"edge": "http://127.0.0.1:1", "auth": "http://127.0.0.1:2", "frontend": "http://127.0.0.1:3"}
 KEY = "0123456789abcdef0123456789abcdef"

@@ -20,7 +20,7 @@ from earwitness.harness.client.events import (
     PROFILE,
     WELCOME,
 )
-from earwitness.harness.target.reference import ReferenceTarget
+from earwitness.harness.dialects.reference.dialect import ReferenceTarget
 
 
 @pytest.fixture

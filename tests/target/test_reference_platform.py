@@ -20,13 +20,13 @@ from earwitness.checks.roster import Roster
 from earwitness.harness.client.body import encode
 from earwitness.harness.client.events import ACK, JOINED, MESSAGE, WELCOME, Heard
 from earwitness.harness.client.flow import run_flow
+from earwitness.harness.dialects.protocol import Credentials, Person, Room
+from earwitness.harness.dialects.reference.dialect import ReferenceTarget
+from earwitness.harness.dialects.registry import secrets_environment, without_secrets
 from earwitness.harness.platform.launch import launch
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.record.sidecar import Sidecar
-from earwitness.harness.target.collect import main
-from earwitness.harness.target.load import secrets_environment, without_secrets
-from earwitness.harness.target.protocol import Credentials, Person, Room
-from earwitness.harness.target.reference import ReferenceTarget
+from earwitness.harness.run.collect import main
 
 ANSWER_S = 15.0
 

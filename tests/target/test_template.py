@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earwitness.harness.target.paths import compile_path, path_fault, seq_or_none, text_or_none
-from earwitness.harness.target.template import Template
+from earwitness.harness.dialects.toml.paths import compile_path, path_fault, seq_or_none, text_or_none
+from earwitness.harness.dialects.toml.template import Template
 
 
 @settings(deadline=None)

@@ -1,0 +1,288 @@
+"""The dialect of the reference platform (docs/architecture.md, "The reference platform's API")."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from importlib.resources import files
+from typing import Any, Literal, get_args
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import jwt
+import orjson
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.history.record import Place
+from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
+from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.network import Network, hosts_of
+from earwitness.harness.dialects.accounts import ReferenceAccounts
+from earwitness.harness.dialects.protocol import Credentials, DatabaseQuery, Person, Room, Statement
+from earwitness.harness.dialects.reference.entrance import ReferenceEntrance
+from earwitness.harness.dialects.reference.rooms import SEQ_LIMIT, ReferenceRooms, answer_object, bearer, seq_of
+from earwitness.harness.dialects.reference.sharing import ReferenceSharing, greeted_marks, hear_sharing
+from earwitness.harness.dialects.reference.tokens import ReferenceTokens
+from earwitness.harness.errors import SettingsError
+
+Presentation = Literal["header", "subprotocol", "query", "ticket"]
+AUDIENCE = "earwitness-chat"
+SUBPROTOCOL = "earwitness.v1"
+
+_loads = orjson.loads
+_dumps = orjson.dumps
+
+
+def reference_contract(**changes: Any) -> Contract:
+    """What the reference platform promises; `changes` replace single promises (e.g. a smaller rate)."""
+    text = files("earwitness.harness.dialects.reference").joinpath("contract.toml").read_text("utf-8")
+    return Contract.from_dict({**tomllib.loads(text), **changes})
+
+
+class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
+    """The reference platform behind the endpoints that `earwitness up --json` prints.
+
+    endpoints  "edge", "auth" and "frontend" are base URLs; the rest of the mapping is not used here.
+    via        how a socket presents its token. With "ticket" every handshake needs fresh credentials:
+               `credentials = yield from target.ticket(credentials)`.
+    audience   expected `aud` of access tokens; None: only its presence is checked.
+    promises   single promises that replace those of contract.toml beside this module.
+    """
+
+    name = "reference"
+    allow_load = True
+    max_users: int | None = None
+
+    def __init__(
+        self,
+        endpoints: Mapping[str, Any],
+        *,
+        via: Presentation = "header",
+        audience: str | None = AUDIENCE,
+        promises: Mapping[str, Any] | None = None,
+    ) -> None:
+        faults = [f"endpoint {key!r} is missing" for key in ("edge", "auth", "frontend") if not endpoints.get(key)]
+        if via not in get_args(Presentation):
+            faults.append(f"via = {via!r}: choose one of {', '.join(get_args(Presentation))}")
+        if faults:
+            raise SettingsError("reference target", faults)
+        self.endpoints = dict(endpoints)
+        self.via: Presentation = via
+        self.audience = audience
+        self.network = Network(hosts=hosts_of(text for text in endpoints.values() if isinstance(text, str)))
+        self.contract = reference_contract(**(promises or {}))
+        self._edge = str(endpoints["edge"]).rstrip("/")
+        self._auth = str(endpoints["auth"]).rstrip("/")
+        self._frontend = str(endpoints["frontend"]).rstrip("/")
+        parts = urlsplit(self._edge)
+        self._ws = urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path + "/ws", "", ""))
+        self._json_labels: dict[str, str] = {}
+        self.tokens = ReferenceTokens(self)
+        self.accounts = ReferenceAccounts(self._auth, self._edge)
+        self.sharing = ReferenceSharing(self._edge, self.conversation_url)
+        self.databases = {
+            place: DatabaseQuery(
+                dsn=str(endpoints[key]),
+                query=f"select id::text as id, email, name, is_active from {table} where email like $1",
+            )
+            for place, key, table in (
+                (Place.AUTH_DATABASE, "auth_dsn", "auth_users"),
+                (Place.MAIN_DATABASE, "main_dsn", "userbase"),
+            )
+            if endpoints.get(key)
+        }
+
+    # -- HTTP ---------------------------------------------------------------------------------------------------
+
+    def reachable(self) -> Flow[None]:
+        """The edge refuses a request without token with 401, and auth publishes its keys."""
+        step = "asking the edge who we are, without a token"
+        response = yield HttpRequest("GET", f"{self._edge}/api/me", name="reachable: edge")
+        if response.status != 401:
+            raise FlowError(step, "401", response)
+        step = "reading auth's keys"
+        response = yield HttpRequest("GET", f"{self._auth}/.well-known/jwks.json", name="reachable: auth")
+        if not answer_object(step, response).get("keys"):
+            raise FlowError(step, "at least one key", response)
+
+    def login(self, person: Person) -> Flow[Credentials]:
+        """Authorization code with PKCE through the provider, as a browser does it, to the callback's JSON."""
+        browser = Browser()
+        query = urlencode({"login_hint": person.email})
+        response = yield from browser.follow(f"{self._auth}/auth/google?{query}", name="login")
+        credentials = self.credentials("login", person, response)
+        if self.via == "ticket":
+            credentials = yield from self.ticket(credentials)
+        return credentials
+
+    def refresh(self, credentials: Credentials) -> Flow[Credentials]:
+        """New access and refresh tokens; the old refresh token is used up."""
+        body = _dumps({"refresh_token": credentials.extra["refresh_token"]})
+        headers = {"content-type": "application/json"}
+        response = yield HttpRequest("POST", f"{self._auth}/auth/refresh", headers, body, "refresh")
+        return self.credentials("refresh", credentials.person, response)
+
+    def ticket(self, credentials: Credentials) -> Flow[Credentials]:
+        """The same credentials with a single-use ticket in `extra`, for one handshake."""
+        response = yield HttpRequest("POST", f"{self._auth}/auth/ticket", bearer(credentials), b"", "ticket")
+        ticket = answer_object("ticket", response).get("ticket")
+        if not isinstance(ticket, str) or not ticket:
+            raise FlowError("ticket", "a ticket", response)
+        return replace(credentials, extra={**credentials.extra, "ticket": ticket})
+
+    def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
+        """Ask auth, the backend through the edge, and the backend through the frontend's proxy."""
+        statements = []
+        for place, url, name in (
+            (Place.AUTH, f"{self._auth}/auth/me", "identity: auth"),
+            (Place.BACKEND, f"{self._edge}/api/me", "identity: backend"),
+            (Place.FRONTEND, f"{self._frontend}/api/me", "identity: frontend"),
+        ):
+            response = yield HttpRequest("GET", url, bearer(credentials), b"", name)
+            profile = answer_object(name, response)
+            user = profile.get("user", profile)
+            user_id = user.get("id") if isinstance(user, dict) else None
+            statements.append(Statement(place=int(place), user_id=str(user_id) if user_id is not None else None))
+        return statements
+
+    def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
+        """PUT the conversation with its members; repeating it changes nothing."""
+        body = _dumps({"members": [member.email for member in room.members], "title": room.label})
+        headers = {**bearer(credentials), "content-type": "application/json"}
+        response = yield HttpRequest("PUT", self.conversation_url(room), headers, body, "open room")
+        if response.status not in (200, 201):
+            raise FlowError(f"opening room {room.label}", "200 or 201", response)
+
+    def probe(self, credentials: Credentials) -> Flow[int]:
+        response = yield HttpRequest("GET", f"{self._edge}/api/me", bearer(credentials), b"", "probe")
+        return response.status
+
+    # -- the socket ---------------------------------------------------------------------------------------------
+
+    def handshake(self, credentials: Credentials, resume: Mapping[str, int] | None = None) -> Handshake:
+        secret = str(credentials.extra["ticket"]) if self.via == "ticket" else credentials.token
+        return self.open_with(secret, self.via, resume)
+
+    def open_with(self, secret: str, via: Presentation, resume: Mapping[str, int] | None = None) -> Handshake:
+        """A socket that presents a token or, via "ticket", a ticket."""
+        query: dict[str, str] = {}
+        headers: dict[str, str] = {}
+        subprotocols: tuple[str, ...] = ()
+        if via == "header":
+            headers = {"authorization": f"Bearer {secret}"}
+        elif via == "subprotocol":
+            subprotocols = (SUBPROTOCOL, f"bearer.{secret}")
+        else:
+            query["token" if via == "query" else "ticket"] = secret
+        first_frames: tuple[str | bytes, ...] = ()
+        if resume is not None:
+            query["resume"] = "1"
+            first_frames = (_dumps({"type": "resume", "from": dict(resume)}).decode(),)
+        return Handshake(
+            url=f"{self._ws}?{urlencode(query)}" if query else self._ws,
+            headers=headers,
+            subprotocols=subprotocols,
+            first_frames=first_frames,
+            network=self.network,
+        )
+
+    def rooms_on_connect(self, credentials: Credentials, rooms: Sequence[Room]) -> Iterable[str | bytes]:
+        """None: the server subscribes a member to all of its conversations by itself."""
+        return ()
+
+    def encode(self, label: str, message_id: str, text: str) -> str:
+        label_json = self._json_labels.get(label)
+        if label_json is None:
+            label_json = self._json_labels[label] = _dumps(label).decode()
+        quoted = _dumps(text).decode()
+        return f'{{"type":"send","conversation":{label_json},"id":{_dumps(message_id).decode()},"text":{quoted}}}'
+
+    def encode_question(self, label: str, message_id: str, text: str) -> str:
+        """A message that the platform's agent is to answer."""
+        return f'{self.encode(label, message_id, text)[:-1]},"ask":true}}'
+
+    def hear(self, data: str | bytes) -> Sequence[Heard]:
+        try:
+            frame = _loads(data)
+            if frame["type"] == "message":
+                seq, text, label, sender = frame["seq"], frame["text"], frame["conversation"], frame["sender"]
+                # exact types and range: what passes here is written into fixed-width records without another look
+                if type(seq) is int and -1 < seq < SEQ_LIMIT and type(text) is type(label) is type(sender) is str:
+                    return ((MESSAGE, label, text, seq, sender, frame.get("id"), None),)
+            return _hear_rare(frame)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return ((OTHER, None, None, -1, None, None, "a frame that could not be understood"),)
+
+    # -- helpers ------------------------------------------------------------------------------------------------
+
+    def credentials(self, step: str, person: Person, response: HttpResponse) -> Credentials:
+        """From the answer to a login or a refresh; FlowError if it is none, or somebody else's."""
+        answer = answer_object(step, response)
+        token = answer.get("access_token")
+        try:
+            # Our own token: read, not judged; the platform's services verify its signature.
+            claims = jwt.decode(str(token), options={"verify_signature": False})
+        except jwt.InvalidTokenError as error:
+            raise FlowError(step, "a JWT as access_token", detail=f"an answer with {', '.join(answer)}") from error
+        user = answer.get("user") or {}
+        # Whom a refreshed token names is for the judge to say.
+        named, asked = {"id": claims.get("sub"), "email": claims.get("email")}, {**user, "email": person.email}
+        faults = self._claim_faults(claims, asked if step == "login" else named)
+        if faults:
+            raise FlowError(step, "a token that fits the person who logged in", detail="; ".join(faults))
+        return Credentials(
+            person=person,
+            user_id=str(claims["sub"]),
+            token=str(token),
+            expires_at=float(claims["exp"]),
+            extra={"refresh_token": answer.get("refresh_token"), "claims": claims},
+        )
+
+    def _claim_faults(self, claims: Mapping[str, Any], user: Mapping[str, Any]) -> list[str]:
+        audience = claims.get("aud")
+        audiences = audience if isinstance(audience, list) else [audience]
+        checks = {
+            f"sub {claims.get('sub')!r} is not the user's id {user.get('id')!r}": claims.get("sub")
+            and claims["sub"] == user.get("id"),
+            f"iss {claims.get('iss')!r} is not {self._auth!r}": str(claims.get("iss")).rstrip("/") == self._auth,
+            f"aud {audience!r} is not {self.audience or 'there'!r}": (
+                self.audience in audiences if self.audience else bool(audience)
+            ),
+            f"email {claims.get('email')!r} is not {user.get('email')!r}": claims.get("email") == user.get("email"),
+            f"exp {claims.get('exp')!r} is no time": isinstance(claims.get("exp"), (int, float)),
+        }
+        return [fault for fault, holds in checks.items() if not holds]
+
+
+def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
+    """Everything but messages. Raises KeyError, TypeError or ValueError for what is not understood."""
+    kind = frame["type"]
+    if kind == "ack":
+        return ((ACK, frame["conversation"], None, seq_of(frame["seq"]), None, str(frame["id"]), None),)
+    if kind == "nack":
+        retry_after = frame.get("retry_after")
+        answer = (int(frame["code"]), None if retry_after is None else float(retry_after))
+        message_id = frame["id"]
+        return (
+            (NACK, frame.get("conversation"), None, -1, None, None if message_id is None else str(message_id), answer),
+        )
+    if kind == "welcome":
+        who = {**{key: frame.get(key) for key in ("user", "replica", "session")}, **greeted_marks(frame)}
+        heard: list[Heard] = [(WELCOME, None, None, -1, str(frame["user"]), None, who)]
+        if not frame.get("resume"):
+            heard += [
+                (JOINED, str(c), None, seq_of(head), None, None, None) for c, head in frame["conversations"].items()
+            ]
+        return tuple(heard)
+    if kind == "joined":
+        complete = frame.get("complete")
+        complete = complete if isinstance(complete, bool) else None
+        return ((JOINED, str(frame["conversation"]), None, seq_of(frame["head"]), None, None, complete),)
+    if kind == "left":
+        return ((LEFT, str(frame["conversation"]), None, -1, None, None, None),)
+    if kind == "agent":
+        event = (str(frame["run"]), str(frame["event"]), int(frame.get("n") or 0))
+        return ((AGENT, frame["conversation"], frame.get("text"), -1, None, None, event),)
+    if kind == "message":
+        raise ValueError("a message with wrong types")
+    return hear_sharing(frame)

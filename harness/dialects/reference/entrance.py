@@ -1,0 +1,39 @@
+"""The reference platform's entrance: the frontend's way to auth, and tokens of unknown keys."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from earwitness.harness.client.flow import Flow, HttpRequest
+from earwitness.harness.dialects.protocol import Credentials
+
+
+class ReferenceEntrance:
+    """Part of `ReferenceTarget`."""
+
+    endpoints: Mapping[str, Any]
+
+    def begin_login(self) -> Flow[int]:
+        url = f"{str(self.endpoints['frontend']).rstrip('/')}/auth/google"
+        response = yield HttpRequest("GET", url, name="begin a login")
+        return response.status
+
+    def stranger(self, credentials: Credentials) -> Credentials:
+        now = time.time()
+        claims = {**credentials.extra["claims"], "iat": now, "exp": int(now) + 900, "jti": uuid.uuid4().hex}
+        token = jwt.encode(claims, _key(), "ES256", headers={"kid": uuid.uuid4().hex})
+        return replace(credentials, token=token)
+
+
+@cache
+def _key() -> Any:
+    """One key of nobody's for a process."""
+    return ec.generate_private_key(ec.SECP256R1())

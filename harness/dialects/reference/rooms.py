@@ -1,0 +1,129 @@
+"""The reference platform's conversations over HTTP: histories, members, and questions to its agent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from earwitness.harness.client.events import ACK, NACK, Heard
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.statements import WAIT_MAX_S
+from earwitness.harness.described import whole_number
+from earwitness.harness.dialects.capabilities import HistoryPart
+from earwitness.harness.dialects.protocol import Credentials, Person, Room, StoredRow
+
+HISTORY_PAGE = 1000
+SEQ_LIMIT = 1 << 62
+
+
+class ReferenceRooms:
+    """Half of `harness.dialects.reference.dialect.ReferenceTarget`, with the abilities of
+    `harness.dialects.capabilities`."""
+
+    agents = ("agent",)
+    ids_by_sender = True
+    _edge: str
+
+    def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
+        return (yield from self.history_after(credentials, room, 0)).rows
+
+    def history_after(self, credentials: Credentials, room: Room, after: int) -> Flow[HistoryPart]:
+        """Pages of `HISTORY_PAGE` messages after the last number seen, up to the head."""
+        rows: list[StoredRow] = []
+        fits = True
+        step = f"reading the history of {room.label}"
+        while True:
+            url = f"{self.conversation_url(room)}/messages?after={after}&limit={HISTORY_PAGE}"
+            response = yield HttpRequest("GET", url, bearer(credentials), b"", "history")
+            page = answer_object(step, response)
+            try:
+                messages = [_stored(message) for message in page["messages"]]
+                head = int(page["head"])
+                own = page_digest(page["messages"])
+                fits &= page.get("digest", own) == own
+            except (KeyError, TypeError, ValueError) as error:
+                raise FlowError(step, "messages with seq, id, sender, text, and head", response) from error
+            if not messages:
+                return HistoryPart(rows, fits)
+            rows += messages
+            last = max(row.seq for row in messages)
+            if last <= after:
+                raise FlowError(step, f"messages after {after}", response)
+            after = last
+            if after >= head:
+                return HistoryPart(rows, fits)
+
+    def remove_member(self, credentials: Credentials, room: Room, person: Person) -> Flow[None]:
+        url = f"{self.conversation_url(room)}/members/{quote(person.email, safe='')}"
+        response = yield HttpRequest("DELETE", url, bearer(credentials), b"", "remove member")
+        answer_object(f"removing {person.name} from {room.label}", response)
+
+    def post_beside(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
+        """`POST …/messages`, which takes the same path as a message from a socket."""
+        url = f"{self._edge}/api/conversations/{quote(label, safe='')}/messages"
+        headers = {**bearer(credentials), "content-type": "application/json"}
+        body = orjson.dumps({"id": message_id, "text": text})
+        response = yield HttpRequest("POST", url, headers, body, "send by HTTP")
+        if response.status == 201:
+            try:
+                answer = response.json()
+                return ((ACK, label, None, seq_of(answer["seq"]), None, str(answer["id"]), None),)
+            except (KeyError, TypeError, ValueError) as error:
+                raise FlowError("sending by HTTP", "a message with id and seq", response) from error
+        if response.status >= 500:
+            raise FlowError("sending by HTTP", "201", response)
+        retry = response.headers.get("retry-after", "")
+        wait_s = whole_number(retry, WAIT_MAX_S)
+        return ((NACK, label, None, -1, None, message_id, (response.status, wait_s)),)
+
+    def conversation_url(self, room: Room) -> str:
+        return f"{self._edge}/api/conversations/{quote(room.label, safe='')}"
+
+
+def bearer(credentials: Credentials) -> dict[str, str]:
+    return {"authorization": f"Bearer {credentials.token}"}
+
+
+def page_digest(messages: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 (hex) of what a page shows of each message, a JSON line each: what the platform states as its digest."""
+    digest = hashlib.sha256()
+    for message in messages:
+        row = [message["seq"], message["id"], message["sender"], message["text"]]
+        digest.update(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+    return digest.hexdigest()
+
+
+def seq_of(value: Any) -> int:
+    """A number that fits into a record, -1 for none; else ValueError."""
+    if type(value) is not int or not -1 <= value < SEQ_LIMIT:
+        raise ValueError("not a sequence number")
+    return value
+
+
+def answer_object(step: str, response: HttpResponse) -> dict[str, Any]:
+    """The JSON object of a 200; FlowError for anything else."""
+    if response.status != 200:
+        raise FlowError(step, "200", response)
+    try:
+        value = response.json()
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FlowError(step, "JSON", response) from error
+    if not isinstance(value, dict):
+        raise FlowError(step, "a JSON object", response)
+    return value
+
+
+def _stored(message: Mapping[str, Any]) -> StoredRow:
+    sender, message_id = message["sender"], message["id"]
+    return StoredRow(
+        text=str(message["text"]),
+        seq=int(message["seq"]),
+        sender=None if sender is None else str(sender),
+        message_id=None if message_id is None else str(message_id),
+        conversation=message.get("conversation"),
+    )

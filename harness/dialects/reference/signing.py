@@ -1,0 +1,56 @@
+"""The signing key of a platform of our own, as one process, because asyncio and gevent do not live together.
+
+    python -m earwitness.harness.dialects.reference.signing         # the auth database's address comes by
+    EARWITNESS_ENDPOINTS
+
+Prints one line of JSON for the pipe of whoever started it: kid, public_pem, private_pem. The key is only for forging
+tokens that differ from good ones in a single claim, and is written down nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+
+import asyncpg
+from cryptography.hazmat.primitives import serialization
+
+from earwitness.harness.dialects.reference.forgery import read_key
+from earwitness.harness.dialects.reference.tokens import KEY_QUERY
+from earwitness.harness.dialects.registry import SECRETS_VARIABLE
+from earwitness.harness.errors import Exit
+from earwitness.harness.progress import say
+
+DEADLINE_S = 10.0
+
+
+async def read_signing_key(dsn: str) -> dict[str, str]:
+    """kid, public_pem, private_pem. OSError, asyncpg.PostgresError or ValueError if it cannot be had."""
+    connection = await asyncpg.connect(dsn, timeout=DEADLINE_S)
+    try:
+        row = await connection.fetchrow(KEY_QUERY, timeout=DEADLINE_S)
+    finally:
+        await connection.close(timeout=DEADLINE_S)
+    if row is None:
+        raise ValueError("the platform has no signing key yet")
+    public = read_key(row["private_pem"]).public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    pem = public.public_bytes(serialization.Encoding.PEM, form).decode()
+    return {"kid": row["kid"], "public_pem": pem, "private_pem": row["private_pem"]}
+
+
+def main() -> int:
+    endpoints = json.loads(os.environ.get(SECRETS_VARIABLE) or "{}")
+    try:
+        key = asyncio.run(read_signing_key(endpoints["auth_dsn"]))
+    except (KeyError, OSError, ValueError, asyncpg.PostgresError) as error:
+        say(f"the signing key cannot be read: {type(error).__name__}: {error}")
+        return Exit.CANNOT_RUN
+    print(json.dumps(key), flush=True)  # noqa: T201 (for a program)
+    return Exit.PASS
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Dialect of a platform that a target file describes."""

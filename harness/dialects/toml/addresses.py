@@ -1,0 +1,164 @@
+"""`[urls]` of a target file, every address that the file names, and the guard of those that are not this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+from earwitness.checks.history.record import Place
+from earwitness.harness.client.network import ANY, FRAME_MAX, SECURE, Network, host_of, hosts_of, is_loopback, proxy_of
+from earwitness.harness.described import Table
+from earwitness.harness.dialects.protocol import DatabaseQuery
+from earwitness.harness.dialects.toml.requests import RequestTemplate, address_fault, is_absolute
+from earwitness.harness.errors import TargetError
+
+DATABASE = "postgres"
+KEPT_HOSTS = 5
+"""Hosts that a sentence names; a file may have many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Urls:
+    """`hosts`: further ones that a login function asks, or that the platform names itself. `network`: without hosts."""
+
+    http: str = ""
+    socket: str = ""
+    hosts: tuple[str, ...] = ()
+    network: Network = ANY
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address and the key of the target file that names it."""
+
+    key: str
+    url: str
+
+
+def read_urls(top: Table) -> Urls:
+    """Read `[urls]`; faults are noted."""
+    table = top.table("urls", example='{ http = "http://127.0.0.1:8000" }', required=True)
+    if table is None:
+        return Urls()
+    http = table.text("http", example="http://127.0.0.1:8000")
+    socket = table.text("socket", example="ws://127.0.0.1:8000/ws", required=True)
+    if http and not re.match(r"https?://[^/\s]+", http):
+        table.fault("http", f"= {http!r} is no http address", 'http = "http://127.0.0.1:8000"')
+    if socket and not re.match(r"wss?://[^/\s]+", socket):
+        table.fault("socket", f"= {socket!r} is no ws address", 'socket = "ws://127.0.0.1:8000/ws"')
+    for key, url in (("http", http), ("socket", socket)):
+        if url and (problem := address_fault(url)):
+            table.fault(key, f"= {url!r} {problem}", f'{key} = "{"http" if key == "http" else "ws"}://127.0.0.1:8000"')
+    hosts = table.texts("hosts", example='["auth.chat.example"]')
+    for host in hosts:
+        if host_of(f"http://{host}") in ("", host_of("http://")) or re.search(r"[/@\s?#]", host):
+            table.fault("hosts", f"= {host!r} is no host", 'hosts = ["auth.chat.example"]')
+    network = _read_network(table)
+    table.finish()
+    return Urls(http=http, socket=socket, hosts=hosts, network=network)
+
+
+def _read_network(table: Table) -> Network:
+    folder = Path(table.faults.where).parent
+
+    def path(key: str, example: str) -> str | None:
+        name = table.text(key, example=example)
+        if name and not (folder / name).is_file():
+            table.fault(key, f"= {name!r}: there is no such file", f'{key} = "{example}"')
+        return str(folder / name) if name else None
+
+    certificate, key = path("certificate_file", "client.pem"), path("key_file", "client.key")
+    if key and not certificate:
+        table.fault("key_file", "needs certificate_file", 'certificate_file = "client.pem"')
+    return Network(
+        ca_file=path("ca_file", "ca.pem"),
+        certificate_file=certificate,
+        key_file=key,
+        frame_bytes=table.whole("frame_bytes_max", FRAME_MAX, example=str(FRAME_MAX), least=1) or FRAME_MAX,
+    )
+
+
+def all_addresses(
+    urls: Urls, requests: Iterable[RequestTemplate], databases: Mapping[Place, DatabaseQuery]
+) -> tuple[Address, ...]:
+    """Every address that a run with this file could speak to."""
+    found = [Address("urls.http", urls.http), Address("urls.socket", urls.socket)]
+    found += [Address("urls.hosts", f"http://{host}") for host in urls.hosts]
+    found += [Address(one.where, one.url.prefix) for one in requests if is_absolute(one.url.prefix)]
+    for place, query in databases.items():
+        key = f"databases.{place.name.lower().removesuffix('_database')}.dsn"
+        found += [Address(key, f"{DATABASE}://{host}") for host in _database_hosts(query.dsn)]
+    return tuple(address for address in found if address.url)
+
+
+def _database_hosts(dsn: str) -> Iterator[str]:
+    """The hosts of a DSN, which may be several, a parameter, or PGHOST. None for a socket of this machine."""
+    try:
+        parts = urlsplit(dsn)
+    except ValueError:
+        return
+    given = parts.netloc.rpartition("@")[2].split(",")
+    given += [host for key, text in parse_qsl(parts.query) if key == "host" for host in text.split(",")]
+    given = [host for host in given if host] or os.environ.get("PGHOST", "").split(",")
+    yield from (host for host in given if host and not host.startswith("/"))
+
+
+def network_of(urls: Urls, addresses: Iterable[Address]) -> Network:
+    """How all that speak to this target reach it."""
+    return replace(urls.network, hosts=hosts_of(address.url for address in addresses))
+
+
+def check_addresses(
+    addresses: Iterable[Address], network: Network, *, allow_load: bool, max_users: int | None, path: str
+) -> bool:
+    """Check every address before the first request. True if all are this machine's.
+
+    Raises TargetError for one that is not and whose owner has not agreed, or a proxy or a TLS file that cannot be
+    used."""
+    away: dict[str, str] = {}
+    secure = False
+    for address in addresses:
+        scheme, host = urlsplit(address.url).scheme, host_of(address.url)
+        if not is_loopback(host):
+            away.setdefault(host, address.key)
+        if scheme != DATABASE:
+            secure = secure or scheme in SECURE
+            proxy_of(address.url)
+    missing = [
+        *(["allow_load = true"] if not allow_load else []),
+        *(["max_users = 100"] if max_users is None else []),
+    ]
+    if away and missing:
+        raise TargetError(f"{path}: {_named(away)}; if the owner agrees to the load, write {' and '.join(missing)}.")
+    if secure or network.ca_file or network.certificate_file:
+        network.tls()
+    return not away
+
+
+def _named(away: Mapping[str, str]) -> str:
+    hosts = [f"{host} ({key})" for host, key in list(away.items())[:KEPT_HOSTS]]
+    more = f" and {len(away) - KEPT_HOSTS} more" if len(away) > KEPT_HOSTS else ""
+    return f"{', '.join(hosts)}{more} {'is' if len(away) == 1 else 'are'} not this machine"
+
+
+def proxied(addresses: Iterable[Address]) -> list[str]:
+    """A sentence about each host that is reached through a proxy: it is measured together with the platform."""
+    ways = {host_of(one.url): proxy_of(one.url) for one in addresses if urlsplit(one.url).scheme != DATABASE}
+    return [
+        f"{host} is reached through {way}: what it does counts as the platform's." for host, way in ways.items() if way
+    ]
+
+
+def check_here(named: Mapping[str, str]) -> None:
+    """Raise TargetError for an address of the reference platform that is not this machine's. `named`: address by the
+    setting or endpoint that names it."""
+    for key, url in named.items():
+        if "://" in url and not is_loopback(host := host_of(url)):
+            raise TargetError(
+                f"{key} names {host}, which is not this machine: a run would speak to it through the reference "
+                "platform. Take it back, or test that platform with --target and a target.toml that allows load."
+            )

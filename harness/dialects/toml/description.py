@@ -1,0 +1,167 @@
+"""A target file as data: every table read and checked, all faults reported together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earwitness.checks.contract import Contract, ContractError
+from earwitness.checks.history.record import Place
+from earwitness.harness.client.bounds import Bounds, read_bounds
+from earwitness.harness.client.network import Network
+from earwitness.harness.described import Faults, Table, read_toml
+from earwitness.harness.dialects.protocol import DatabaseQuery, FaultCommands
+from earwitness.harness.dialects.toml.addresses import Address, all_addresses, network_of, read_urls
+from earwitness.harness.dialects.toml.frames import FrameRules, read_frame_rules
+from earwitness.harness.dialects.toml.history import HistoryRules, read_history
+from earwitness.harness.dialects.toml.logins import Login, read_login
+from earwitness.harness.dialects.toml.paths import Getter
+from earwitness.harness.dialects.toml.requests import RequestTemplate
+from earwitness.harness.dialects.toml.sections import (
+    Presentation,
+    Resume,
+    Rooms,
+    Send,
+    finished_request,
+    read_accounts,
+    read_databases,
+    read_fault_commands,
+    read_identity,
+    read_presentations,
+    read_resume,
+    read_rooms,
+    read_send,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """Everything that a target file says. `addresses`: all that a run could speak to, `network`: how."""
+
+    name: str
+    allow_load: bool
+    max_users: int | None
+    http: str
+    socket: str
+    addresses: tuple[Address, ...]
+    network: Network
+    accounts: tuple[Mapping[str, Any], ...]
+    login: Login
+    to_socket: Presentation
+    to_http: Presentation
+    rooms: Rooms
+    send: Send
+    frames: FrameRules
+    resume: Resume | None
+    history: HistoryRules | None
+    identity: tuple[tuple[Place, RequestTemplate, Getter], ...]
+    probe: RequestTemplate | None
+    databases: Mapping[Place, DatabaseQuery]
+    faults: Mapping[str, FaultCommands]
+    contract: Contract
+    unjudged: Mapping[str, str]
+    bounds: Bounds
+
+
+def read_description(path: Path) -> Description:
+    """Raises SettingsError naming every fault of the file at once."""
+    faults = Faults(str(path))
+    top = Table(read_toml(path), faults)
+    socket, http_presentation = read_presentations(top)
+    accounts = read_accounts(top, path.parent)
+    login_table = top.table("login", example='{ by = "password" }', required=True)
+    login = read_login(login_table, path.parent) if login_table else None
+    history_table = top.table("history", example='{ url = "/rooms/{room}/messages" }')
+    history = read_history(history_table) if history_table else None
+    frames_table = top.table("frames", example='{ kind = "type" }', required=True)
+    frames = read_frame_rules(frames_table) if frames_table else None
+    probe_table = top.table("probe", example='{ url = "/me" }')
+    urls = read_urls(top)
+    description: dict[str, Any] = {
+        "name": top.text("name", path.stem, example="our chat"),
+        "allow_load": top.flag("allow_load"),
+        "max_users": top.whole("max_users", example="100", least=1),
+        "http": urls.http,
+        "socket": urls.socket,
+        "accounts": accounts,
+        "to_socket": socket,
+        "to_http": http_presentation,
+        "rooms": read_rooms(top),
+        "send": read_send(top),
+        "resume": read_resume(top),
+        "identity": tuple(read_identity(inner) for inner in top.tables("identity", example='[{ place = "auth" }]')),
+        "probe": finished_request(probe_table, "probe", "/me") if probe_table else None,
+        "databases": read_databases(top),
+        "faults": read_fault_commands(top),
+        "contract": _contract(top, path),
+        "bounds": read_bounds(top),
+    }
+    _consistency(top, description["contract"], history, description["resume"], description["send"], frames)
+    description["unjudged"] = dict(_unjudged(top, description, frames))
+    top.finish()
+    faults.raise_any()
+    assert login is not None, "a login without faults"
+    assert frames is not None, "frames without faults"
+    requests = [*login.requests, *description["rooms"].requests, *(one[1] for one in description["identity"])]
+    single = (description["send"].request, description["probe"], history.request if history else None)
+    addresses = all_addresses(urls, [*requests, *filter(None, single)], description["databases"])
+    return Description(
+        login=login, history=history, frames=frames, addresses=addresses, network=network_of(urls, addresses),
+        **description,
+    )  # fmt: skip
+
+
+def _contract(top: Table, path: Path) -> Contract:
+    table = top.table("contract", example='{ sequence = "none" }', required=True)
+    try:
+        return Contract.from_dict({"name": path.stem, **(table.data if table else {})})
+    except ContractError as error:
+        top.fault("contract", f"is not understood: {error}", '[contract] sequence = "contiguous"')
+        return Contract()
+
+
+def _consistency(
+    top: Table,
+    contract: Contract,
+    history: HistoryRules | None,
+    resume: Resume | None,
+    send: Send,
+    frames: FrameRules | None,
+) -> None:
+    """A promise that this file gives no way to look at would be UNKNOWN for ever: said at once instead."""
+    if frames is None:
+        return
+    kinds = {rule.name: rule.at for rule in frames.rules}
+    if contract.history and history is None:
+        top.fault("contract.history", "is promised, but there is no [history]", "history = false")
+    if contract.resume and resume is None:
+        top.fault("contract.resume", "is promised, but there is no [resume]", "resume = false")
+    if contract.acknowledges and "ack" not in kinds and send.request is None:
+        top.fault("contract.acknowledges", "is promised, but there is no [frames.ack]", "acknowledges = false")
+    message = kinds.get("message", {})
+    if contract.sequence != "none" and "seq" not in message:
+        top.fault("contract.sequence", "is promised, but [frames.message] has no seq", 'sequence = "none"')
+    if contract.names_sender and "sender" not in message:
+        top.fault("contract.names_sender", "is promised, but [frames.message] has no sender", "names_sender = false")
+
+
+def _unjudged(top: Table, description: Mapping[str, Any], frames: FrameRules | None) -> Iterator[tuple[str, str]]:
+    """(promise, sentence) of what the file describes and [contract] says nothing of, neither yes nor no: it would be
+    recorded and not judged, and nobody would notice."""
+    given = top.data.get("contract") or {}
+    mapped = {rule.name: rule.at for rule in frames.rules} if frames else {}
+    described = {
+        "sequence": ("frames.message.seq", "seq" in mapped.get("message", {}), "numbers of messages", '"contiguous"'),
+        "resume": ("[resume]", description["resume"] is not None, "resuming", "true"),
+        "retry_after": ("frames.nack.retry_after", "retry_after" in mapped.get("nack", {}), "waits", "true"),
+        "sync_bound_s": ("[databases]", len(description["databases"]) == 2, "differences of the two tables", "10.0"),
+    }
+    for promise, (where, there, what, value) in described.items():
+        if there and promise not in given:
+            says = f"{where} is described, but [contract] does not mention {promise}"
+            denied = '"none"' if promise == "sequence" else "false"
+            way_out = f", {promise} = {denied} if it is not promised" if promise != "sync_bound_s" else ""
+            wanted = f"Write {promise} = {value} if the platform promises it{way_out}."
+            yield promise, f"{says}: {what} are not judged. {wanted}"

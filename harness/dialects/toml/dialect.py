@@ -1,0 +1,295 @@
+"""The declarative dialect: a platform described by a target.toml alone (docs/guide/targets.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import orjson
+
+from earwitness.checks.history.record import Place
+from earwitness.harness.client.events import ACK, NACK, Handshake, Heard
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, hiding
+from earwitness.harness.dialects.protocol import (
+    Credentials,
+    DatabaseQuery,
+    FaultCommands,
+    Person,
+    Room,
+    Statement,
+    StoredRow,
+)
+from earwitness.harness.dialects.toml.description import Description
+from earwitness.harness.dialects.toml.frames import listener
+from earwitness.harness.dialects.toml.logins import shape
+from earwitness.harness.dialects.toml.paths import text_or_none
+from earwitness.harness.dialects.toml.requests import RequestTemplate, address
+from earwitness.harness.dialects.toml.sections import Presentation
+
+WAIT = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
+"""`Retry-After` in seconds."""
+
+
+class GenericTarget:
+    """Any platform whose messages are JSON over one socket, or HTTP one way and a socket the other.
+
+    sends_by_http  messages go out with `post` instead of a frame; its answer is the acknowledgement
+    says_joined    the platform says when a room is subscribed; without, completeness of deliveries is unknown
+    rooms_exist    the rooms were there before the run: other people's messages in them are no leftovers
+    names_rooms    the platform names rooms itself: each process learns the names by calling `open_room`
+    logins         how many people the file can log in; None: as many as there are to be
+    frame_rules    how frames are read; `history_paths`: what of a row of history is read
+    unjudged       by promise: a sentence about what the file describes and [contract] does not mention
+    addresses      all that a run could speak to
+    databases      read-only looks at users tables, by Place
+    faults         commands by the name of a fault
+    """
+
+    def __init__(self, description: Description) -> None:
+        self._d = description
+        self.name = description.name
+        self.contract = description.contract
+        self.bounds = description.bounds
+        if description.rooms.existing and self.contract.sequence == "contiguous":
+            # What others say there takes numbers too, and is not recorded: gaps would be nobody's fault.
+            self.contract = replace(self.contract, sequence="increasing")
+        self.allow_load = description.allow_load
+        self.max_users = description.max_users
+        self.sends_by_http = description.send.request is not None
+        self.says_joined = description.frames.joins
+        self.rooms_exist = bool(description.rooms.existing)
+        self.names_rooms = description.rooms.room_id is not None
+        self.network = description.network
+        self.addresses = description.addresses
+        self.databases: Mapping[Place, DatabaseQuery] = description.databases
+        self.faults: Mapping[str, FaultCommands] = description.faults
+        self._accounts = tuple(
+            {
+                "name": str(row.get("name") or row.get("email", "")),
+                "email": str(row.get("email", row.get("name", ""))),
+                "secret": str(row.get("secret", row.get("password", ""))),
+            }
+            for row in description.accounts
+        )
+        rows = getattr(description.login, "rows", None)
+        self.logins: int | None = min((len(some) for some in (self._accounts, rows) if some), default=None)
+        self._room_of: dict[str, str] = {}
+        self._label_of: dict[str, str] = {}
+        self.frame_rules = description.frames
+        self.history_paths = frozenset(description.history.at if description.history else ())
+        self.unjudged = description.unjudged
+        self.hear = listener(description.frames, self._label_of)
+
+    # -- who and where, if the platform has them already --------------------------------------------------------
+
+    def people(self) -> tuple[Person, ...]:
+        """Existing accounts as user numbers 0, 1, …; () where the tester makes its own."""
+        return tuple(
+            Person(number=number, name=row["name"], email=row["email"], secret=row["secret"])
+            for number, row in enumerate(self._accounts)
+        )
+
+    def existing_rooms(self, people: Sequence[Person]) -> tuple[Room, ...]:
+        """Rooms that are there already, with those of `people` who are members; () where rooms are made."""
+        by_number = {person.number: person for person in people}
+        rooms = []
+        for number, room in enumerate(self._d.rooms.existing):
+            members = tuple(by_number) if room.members is None else room.members
+            inside = tuple(by_number[n] for n in members if n in by_number)
+            rooms.append(Room(number=number, label=room.label, members=inside))
+        return tuple(rooms)
+
+    def platform_room(self, label: str) -> str:
+        """What the platform calls a room of the plan."""
+        return self._room_of.get(label, label)
+
+    # -- HTTP ---------------------------------------------------------------------------------------------------
+
+    def reachable(self) -> Flow[None]:
+        """The HTTP side answers without a server error; the probe's own address, if there is one, is asked."""
+        if not self._d.http:
+            return
+        url = self._d.http
+        if self._d.probe is not None and not self._d.probe.url.names:
+            url = address(self._d.http, self._d.probe.url.render({}))
+        response = yield HttpRequest("GET", url, name="reachable")
+        if response.status >= 500:
+            raise FlowError(f"asking {self.name} for a sign of life", "no server error", response)
+
+    def login(self, person: Person) -> Flow[Credentials]:
+        if self._accounts and person.number >= len(self._accounts):
+            known = f"the file of accounts has {len(self._accounts)}"
+            raise FlowError("login", f"an account for user {person.number}", detail=known)
+        if self._accounts:  # the plan of a run is written down, so it has no secrets of accounts
+            person = self.people()[person.number]
+        values = self._person(person)
+        credentials = yield from hiding(self._d.login.flow(person, values, self._d.http), [str(values["secret"])])
+        return credentials
+
+    def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
+        statements = []
+        for place, request, path in self._d.identity:
+            answer = yield from self._ask(request, credentials, {})
+            statements.append(Statement(place=int(place), user_id=text_or_none(path(answer)), shape=shape(answer)))
+        return statements
+
+    def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
+        values = self._room_values(room)
+        for k, request in enumerate(self._d.rooms.requests):
+            for member in room.members if request.each_member else (None,):
+                answer = yield from self._ask(request, credentials, values | self._member(member))
+                if k == 0 and self._d.rooms.room_id is not None:
+                    room_id = text_or_none(self._d.rooms.room_id(answer))
+                    if room_id is None:
+                        raise FlowError("open room", "the room's id (rooms.room_id)", detail=shape(answer))
+                    self._room_of[room.label], self._label_of[room_id] = room_id, room.label
+                    values["room"] = room_id
+
+    def probe(self, credentials: Credentials) -> Flow[int]:
+        """The status of `probe.url`. Without one the base address is asked: which page answers 200 is not known, so any
+        answer below 500 counts as 200."""
+        headers = self._shown(credentials, self._d.to_http)
+        if self._d.probe is None:
+            response = yield HttpRequest("GET", self._d.http, headers, b"", "probe")
+            return response.status if response.status >= 500 else 200
+        response = yield self._d.probe.fill(self._d.http, self._logged_in(credentials), headers)
+        return response.status
+
+    def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
+        rules = self._d.history
+        if rules is None:
+            raise FlowError("history", "a [history] table in the target file", detail="none")
+        headers = self._shown(credentials, self._d.to_http)
+        values = self._logged_in(credentials) | self._room_values(room)
+
+        def ask(page: Mapping[str, Any]) -> HttpRequest:
+            return rules.request.fill(self._d.http, {**values, **page}, headers)
+
+        rows = yield from hiding(rules.read(ask), credentials.secrets())
+        return [
+            row
+            if row.conversation is None
+            else StoredRow(
+                text=row.text,
+                seq=row.seq,
+                sender=row.sender,
+                message_id=row.message_id,
+                conversation=self._label_of.get(row.conversation, row.conversation),
+            )
+            for row in rows
+        ]
+
+    def post(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
+        """Send by HTTP (where `sends_by_http`): the answer as ACK or NACK. 5xx is neither: FlowError, fate unknown."""
+        request, room = self._d.send.request, self._room_of.get(label, label)
+        if request is None:
+            raise FlowError("send", "a [send.request] table in the target file", detail="none")
+        values = self._logged_in(credentials) | {"label": label, "room": room, "id": message_id, "text": text}
+        response = yield request.fill(self._d.http, values, self._shown(credentials, self._d.to_http))
+        if response.status in request.accept:
+            seq = self._d.send.seq(_json(response.body)) if self._d.send.seq else None
+            number = seq if type(seq) is int and -1 < seq < 1 << 62 else -1
+            return ((ACK, label, None, number, None, message_id, None),)
+        if response.status >= 500:
+            error = FlowError("send", " or ".join(map(str, request.accept)), response)
+            error.hide(credentials.secrets())
+            raise error
+        retry = response.headers.get("retry-after", "")
+        wait_s = float(retry) if WAIT.fullmatch(retry) else None
+        return ((NACK, label, None, -1, None, message_id, (response.status, wait_s)),)
+
+    # -- the socket ---------------------------------------------------------------------------------------------
+
+    def handshake(self, credentials: Credentials, resume: Mapping[str, int] | None = None) -> Handshake:
+        shown, values = self._d.to_socket, self._logged_in(credentials)
+        query = {key: template.render(values) for key, template in shown.query.items()}
+        first = [template.render(values) for template in shown.first]
+        if resume is not None and self._d.resume is not None:
+            query |= {key: template.render(values) for key, template in self._d.resume.query.items()}
+            first += self._resume_frames(values, resume)
+        parts = urlsplit(self._d.socket)
+        whole = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *query.items()])
+        return Handshake(
+            url=urlunsplit((parts.scheme, parts.netloc, parts.path or "/", whole, "")),
+            headers=self._shown(credentials, shown),
+            subprotocols=tuple(template.render(values) for template in shown.subprotocols),
+            first_frames=tuple(first),
+            network=self.network,
+            welcome=self._d.frames.welcomes,
+        )
+
+    def _resume_frames(self, values: Mapping[str, Any], resume: Mapping[str, int]) -> list[str]:
+        rules = self._d.resume
+        if rules is None:
+            return []
+        seqs = {self._room_of.get(label, label): seq for label, seq in resume.items()}
+        if rules.together:
+            return [template.render({**values, "seqs": seqs}) for template in rules.frames]
+        each = [{**values, "label": self._label_of.get(room, room), "room": room, "seq": seqs[room]} for room in seqs]
+        return [template.render(room) for room in each for template in rules.frames]
+
+    def rooms_on_connect(self, credentials: Credentials, rooms: Sequence[Room]) -> Iterable[str | bytes]:
+        values = self._logged_in(credentials)
+        return [
+            template.render(values | {"label": room.label, "room": self._room_of.get(room.label, room.label)})
+            for room in rooms
+            for template in self._d.rooms.join
+        ]
+
+    def encode(self, label: str, message_id: str, text: str) -> str:
+        frame = self._d.send.frame
+        if frame is None:
+            raise ValueError("this platform is spoken to by HTTP: use post")
+        return frame.render({"label": label, "room": self._room_of.get(label, label), "id": message_id, "text": text})
+
+    # -- helpers ------------------------------------------------------------------------------------------------
+
+    def _ask(self, request: RequestTemplate, credentials: Credentials, values: Mapping[str, Any]) -> Flow[Any]:
+        """The JSON of an accepted answer, or None where it has none."""
+        headers = self._shown(credentials, self._d.to_http)
+        response = yield request.fill(self._d.http, {**self._logged_in(credentials), **values}, headers)
+        if response.status not in request.accept:
+            error = FlowError(request.name, " or ".join(map(str, request.accept)), response)
+            error.hide(credentials.secrets())
+            raise error
+        return _json(response.body)
+
+    def _shown(self, credentials: Credentials, shown: Presentation) -> dict[str, str]:
+        values = self._logged_in(credentials)
+        headers = {key: template.render(values) for key, template in shown.headers.items()}
+        if shown.cookies:
+            pairs = (f"{key}={template.render(values)}" for key, template in shown.cookies.items())
+            headers["cookie"] = "; ".join(pairs)
+        return headers
+
+    def _person(self, person: Person) -> dict[str, Any]:
+        """Placeholders of a person: of the account with the person's number, where there are accounts."""
+        known = {"name": person.name, "email": person.email, "secret": person.secret}
+        if person.number < len(self._accounts):
+            known = self._accounts[person.number]
+        return {"number": person.number, **known}
+
+    def _logged_in(self, credentials: Credentials) -> dict[str, Any]:
+        return self._person(credentials.person) | {"token": credentials.token, "user_id": credentials.user_id}
+
+    def _member(self, member: Person | None) -> dict[str, Any]:
+        values = {} if member is None else self._person(member)
+        return {f"member.{key}": values[key] for key in ("number", "name", "email") if key in values}
+
+    def _room_values(self, room: Room) -> dict[str, Any]:
+        members = [self._person(member) for member in room.members]
+        return {
+            "label": room.label,
+            "room": self._room_of.get(room.label, room.label),
+            **{f"members.{key}": [member[key] for member in members] for key in ("number", "name", "email")},
+        }
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        return None

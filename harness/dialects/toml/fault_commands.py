@@ -1,0 +1,58 @@
+"""Faults of somebody's own platform: the commands that its file names."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from earwitness.harness.dialects.protocol import FaultCommands
+from earwitness.harness.errors import SettingsError, TargetError
+
+COMMAND_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class CommandFault:
+    """`on`, `off` and `check` of a target's file, run by a shell. It is on until it is lifted."""
+
+    name: str
+    commands: FaultCommands
+    lasting: bool = True
+
+    def apply(self, control: Any = None) -> None:
+        """TargetError if the command fails, or if `check` says that nothing has changed."""
+        self._run("on", self.commands.on)
+        if self.commands.check and self._status(self.commands.check) != 0:
+            raise TargetError(f"The fault {self.name} had no effect: its check says that it is not on.")
+
+    def lift(self, control: Any = None) -> None:
+        """TargetError if the command fails, or if `check` still says that it is on."""
+        self._run("off", self.commands.off)
+        if self.commands.check and self._status(self.commands.check) == 0:
+            raise TargetError(f"The fault {self.name} is still on after its command `off`.")
+
+    def _run(self, which: str, command: str) -> None:
+        status = self._status(command)
+        if status != 0:
+            raise TargetError(f"The command `{which}` of the fault {self.name} failed (exit status {status}).")
+
+    def _status(self, command: str) -> int:
+        try:
+            return subprocess.run(
+                command, shell=True, timeout=COMMAND_S, stdin=subprocess.DEVNULL, check=False
+            ).returncode
+        except subprocess.TimeoutExpired:
+            raise TargetError(f"A command of the fault {self.name} did not end within {COMMAND_S:g} s.") from None
+
+
+def command_faults(
+    names: Sequence[str], known: Mapping[str, FaultCommands], target: str, where: str = "--faults"
+) -> list[CommandFault]:
+    """By the names in the target's file. SettingsError for those that it does not have."""
+    has = f"it has {', '.join(sorted(known))}" if known else "its file has no [faults.NAME]"
+    missing = [f"{name} is not available on this target, {target}: {has}" for name in names if name not in known]
+    if missing:
+        raise SettingsError(where, missing)
+    return [CommandFault(name, known[name]) for name in names]

@@ -1,0 +1,114 @@
+"""Final reads by the rules of a target file: pages after a cursor, by offset, or all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from earwitness.harness.client.bounds import bounds
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, Unbounded
+from earwitness.harness.described import Table
+from earwitness.harness.dialects.protocol import StoredRow
+from earwitness.harness.dialects.toml.paths import Getter, compile_path, seq_or_none, text_or_none
+from earwitness.harness.dialects.toml.requests import LOGGED_IN, ROOM, RequestTemplate, read_path, read_request
+
+PAGINGS = ("none", "after", "offset")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRules:
+    """`cursor`: what of the last item asks for the next page; `first`: the cursor of the first page."""
+
+    request: RequestTemplate
+    paging: str
+    newest_first: bool
+    first: str
+    items: Getter
+    cursor: Getter
+    at: Mapping[str, Getter]
+
+    def rows(self, page: Any) -> list[tuple[StoredRow, Any]] | None:
+        """Rows of a page with the cursor of each, as they come; None if it is no page."""
+        items = self.items(page)
+        if not isinstance(items, list):
+            return None
+        rows = []
+        for item in items:
+            text = self.at["text"](item)
+            if not isinstance(text, str):
+                return None
+            seq = seq_or_none(self._of(item, "seq"))
+            row = StoredRow(
+                text=text,
+                seq=-1 if seq is None else seq,
+                sender=text_or_none(self._of(item, "sender")),
+                message_id=text_or_none(self._of(item, "id")),
+                conversation=text_or_none(self._of(item, "room")),
+            )
+            rows.append((row, self.cursor(item)))
+        return rows
+
+    def _of(self, item: Any, key: str) -> Any:
+        getter = self.at.get(key)
+        return None if getter is None else getter(item)
+
+    def read(self, ask: Callable[[Mapping[str, Any]], HttpRequest]) -> Flow[list[StoredRow]]:
+        """All rows, oldest first. `ask` makes the request for {after} and {offset}."""
+        rows: list[StoredRow] = []
+        after: Any = self.first
+        most, known = bounds(), set[bytes]()
+        for _ in range(most.history_pages):
+            response: HttpResponse = yield ask({"after": after, "offset": len(rows)})
+            page = self._page(response)
+            rows += [row for row, _ in page]
+            if len(rows) > most.history_rows:
+                raise Unbounded("history", f"at most {most.history_rows:,} rows", detail="more")
+            digest = sha256(response.body).digest()
+            if page and digest in known:
+                raise Unbounded("history", "other rows on each page", detail="the same page a second time")
+            known.add(digest)
+            if self.paging == "none" or not page:
+                break
+            if self.paging == "after":
+                last = page[-1][1]
+                if last is None or last == after:
+                    raise FlowError("history", "a new cursor in each page (history.cursor)", response)
+                after = last
+        else:
+            raise Unbounded("history", f"at most {most.history_pages:,} pages", detail="one more")
+        return rows[::-1] if self.newest_first else rows
+
+    def _page(self, response: HttpResponse) -> list[tuple[StoredRow, Any]]:
+        if response.status not in self.request.accept:
+            raise FlowError("history", " or ".join(map(str, self.request.accept)), response)
+        try:
+            page = self.rows(response.json())
+        except ValueError as error:
+            raise FlowError("history", "JSON", response) from error
+        if page is None:
+            raise FlowError("history", "a list of messages (history.items, history.text)", response)
+        return page
+
+
+def read_history(table: Table) -> HistoryRules:
+    paging = table.choice("paging", PAGINGS, "none")
+    known = LOGGED_IN | ROOM | {"after", "offset"}
+    request = read_request(table, "history", known, url="/rooms/{room}/messages?after={after}")
+    if paging != "none" and not {paging} <= request.url.names | (request.body.names if request.body else set()):
+        table.fault("url", f"does not contain {{{paging}}}", f'url = "/rooms/{{room}}/messages?{paging}={{{paging}}}"')
+    at = {key: getter for key in ("text", "seq", "sender", "id", "room") if (getter := read_path(table, key, key))}
+    if "text" not in table.data:
+        table.fault("text", "is missing", 'text = "text"')
+    rules = HistoryRules(
+        request=request,
+        paging=paging,
+        newest_first=table.choice("order", ("oldest first", "newest first"), "oldest first") == "newest first",
+        first=table.text("first", "0", example="0"),
+        items=read_path(table, "items", "messages") or compile_path("."),
+        cursor=read_path(table, "cursor", "id") or at.get("seq") or compile_path("id"),
+        at=at,
+    )
+    table.finish()
+    return rules

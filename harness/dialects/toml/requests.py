@@ -1,0 +1,192 @@
+"""Requests and frames of target files: reading their tables, checking their placeholders, filling them in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+
+from earwitness.harness.client.flow import HttpRequest
+from earwitness.harness.described import Table
+from earwitness.harness.dialects.toml.paths import Getter, compile_path, path_fault
+from earwitness.harness.dialects.toml.template import Template
+
+PERSON = frozenset({"number", "name", "email", "secret"})
+LOGGED_IN = PERSON | {"token", "user_id"}
+ROOM = frozenset({"label", "room", "members.number", "members.name", "members.email"})
+MEMBER = frozenset({"member.number", "member.name", "member.email"})
+BRACES = "{}:."
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t -~\x80-\xff]*")
+"""RFC 9110 §5.1, §5.5."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestTemplate:
+    """One HTTP request to fill in. `accept`: statuses that mean that it worked; `each_member`: once a member; `where`:
+    the key of the target file that has its address."""
+
+    name: str
+    method: str
+    url: Template
+    headers: Mapping[str, Template]
+    body: Template | None
+    content_type: str
+    accept: tuple[int, ...]
+    each_member: bool = False
+    where: str = ""
+
+    def fill(self, base: str, values: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> HttpRequest:
+        """`base`: what relative addresses are relative to; `headers`: those that show who asks."""
+        sent = dict(headers or {})
+        if self.body is not None:
+            sent["content-type"] = self.content_type
+        sent |= {key: template.render(values) for key, template in self.headers.items()}
+        body = self.body.render(values).encode() if self.body is not None else b""
+        return HttpRequest(self.method, address(base, self.url.render(values)), sent, body, self.name)
+
+
+def address(base: str, url: str) -> str:
+    """`url` itself if absolute, else below `base` (whose own path stays)."""
+    return url if is_absolute(url) else urljoin(base.rstrip("/") + "/", url.lstrip("/"))
+
+
+def is_absolute(url: str) -> bool:
+    """The address names its own host, instead of being below another one."""
+    return _ABSOLUTE.match(url) is not None
+
+
+def address_fault(url: str) -> str:
+    """What is wrong with the host or the port of an address; "" if nothing."""
+    try:
+        parts = urlsplit(url)
+        return "" if parts.hostname and parts.port != 0 else "names no host and port"
+    except ValueError as error:
+        return f"is no address ({error})"
+
+
+def _url_fault(template: Template) -> str:
+    """What is wrong with the address of a request; "" if nothing. Its host is checked before the first request, so it
+    must be known by then."""
+    if not is_absolute(template.prefix):
+        return ""
+    scheme, _, rest = template.prefix.partition("://")
+    if scheme.lower() not in ("http", "https"):
+        return f"begins with {scheme}://, which is no http address"
+    if template.names and not re.search(r"[/?#]", rest):
+        return "has a placeholder in its host; write the host out"
+    return address_fault(template.prefix)
+
+
+def read_template(
+    table: Table, name: str, known: Collection[str], *, example: str, quoting: str = "", required: bool = False
+) -> Template | None:
+    """A template from free text, or from a table as JSON."""
+    value = table.value(name, (str, dict, list), "text or a table", example, required)
+    return None if value is None else checked(table, name, value, known, quoting=quoting, example=example)
+
+
+def checked(
+    table: Table, name: str, value: Any, known: Collection[str], *, example: str, quoting: str = ""
+) -> Template:
+    template = Template(value, quoting=quoting)
+    fault = template.fault(known)
+    if fault:
+        table.fault(name, fault, f"{name} = {example}")
+    return template
+
+
+def read_texts(table: Table, name: str, known: Collection[str], *, example: str) -> dict[str, Template]:
+    """A table of texts with placeholders, such as headers."""
+    inner = table.table(name, example=example)
+    templates = {}
+    for key in inner.data if inner else ():
+        assert inner is not None
+        text = inner.text(key, example="{token}")
+        if text.startswith(("env:", "file:")):
+            text = inner.secret(key, example="env:CHAT_API_KEY")
+        templates[key] = checked(inner, key, text, known, example='"Bearer {token}"')
+    return templates
+
+
+def read_headers(table: Table, name: str, known: Collection[str], *, example: str) -> dict[str, Template]:
+    """A table of headers or cookies: texts that fit into one line of a request."""
+    templates = read_texts(table, name, known, example=example)
+    for key, template in templates.items():
+        if not _NAME.fullmatch(key):
+            table.fault(name, f"has the name {key!r}, which no request can have", f"{name} = {example}")
+        if not _VALUE.fullmatch(template.literal):  # the value may be a secret
+            table.fault(
+                f"{name}.{key}", "has a line break, or a character that no request can have", '"Bearer {token}"'
+            )
+    return templates
+
+
+def read_frames(table: Table, name: str, known: Collection[str], *, example: str) -> tuple[Template, ...]:
+    """A list of frames, each free text or a table; a single one counts as a list of one."""
+    value = table.value(name, (str, dict, list), "a list of frames", example)
+    items = [] if value is None else value if isinstance(value, list) else [value]
+    frames = []
+    for k, item in enumerate(items):
+        if isinstance(item, (str, dict)):
+            frames.append(checked(table, f"{name}[{k}]", item, known, example=example))
+        else:
+            table.fault(f"{name}[{k}]", f"= {item!r} is neither text nor a table", f"{name} = {example}")
+    return tuple(frames)
+
+
+def read_path(table: Table, name: str, example: str) -> Getter | None:
+    """A getter for the path that stands under `name`, or None."""
+    text = table.text(name, example=example)
+    if name not in table.data:
+        return None
+    if fault := path_fault(text):
+        table.fault(name, f"= {text!r} {fault}", f'{name} = "{example}"')
+        return None
+    return compile_path(text)
+
+
+def read_request(table: Table, name: str, known: Collection[str], *, url: str = "/login") -> RequestTemplate:
+    """A request table: url, method, body (JSON) or form or raw, headers, accept, each_member. `name` groups it in
+    statistics; `url` is the example in complaints."""
+    each_member = table.flag("each_member")
+    if each_member:
+        known = set(known) | MEMBER
+    address_template = read_template(table, "url", known, example=f'"{url}"', quoting="url", required=True)
+    if address_template is not None and (problem := _url_fault(address_template)):
+        table.fault("url", problem, f'url = "{url}"')
+    body, content_type = _read_body(table, known)
+    method = table.text("method", "GET" if body is None else "POST", example="POST").upper()
+    accept = table.value("accept", (int, list), "a list of HTTP statuses", "[200, 201]")
+    accepted = accept if isinstance(accept, list) else [200, 201, 202, 204] if accept is None else [accept]
+    if not all(type(status) is int and 100 <= status <= 599 for status in accepted):
+        table.fault("accept", f"= {accepted!r} are no HTTP statuses", "accept = [200, 201]")
+    return RequestTemplate(
+        name=name,
+        method=method,
+        url=address_template or Template(url),
+        headers=read_headers(table, "headers", known, example='{ x-client = "earwitness" }'),
+        body=body,
+        content_type=content_type,
+        accept=tuple(accepted),
+        each_member=each_member,
+        where=table.key("url"),
+    )
+
+
+def _read_body(table: Table, known: Collection[str]) -> tuple[Template | None, str]:
+    given = [key for key in ("body", "form", "raw") if table.has(key)]
+    if len(given) > 1:
+        table.fault(" and ".join(given), "exclude each other", 'body = { user = "{email}" }')
+    if "form" in given:
+        form = table.table("form", example='{ user = "{email}" }')
+        # braces stay: they are the placeholders, whose values are quoted when they are filled in
+        pairs = [f"{quote(key)}={quote(str(value), safe=BRACES)}" for key, value in (form.data if form else {}).items()]
+        template = checked(table, "form", "&".join(pairs), known, quoting="url", example='{ user = "{email}" }')
+        return template, "application/x-www-form-urlencoded"
+    if "raw" in given:
+        return read_template(table, "raw", known, example='"{token}"'), "text/plain"
+    return read_template(table, "body", known, example='{ user = "{email}" }'), "application/json"

@@ -1,0 +1,217 @@
+"""Parts of a target file: how credentials are shown, rooms, sending, resuming, identity, databases, faults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earwitness.checks.history.record import Place
+from earwitness.harness.described import Table
+from earwitness.harness.dialects.protocol import DatabaseQuery, FaultCommands
+from earwitness.harness.dialects.toml.logins import read_rows
+from earwitness.harness.dialects.toml.paths import Getter, compile_path
+from earwitness.harness.dialects.toml.requests import (
+    LOGGED_IN,
+    ROOM,
+    RequestTemplate,
+    read_frames,
+    read_headers,
+    read_path,
+    read_request,
+    read_template,
+    read_texts,
+)
+from earwitness.harness.dialects.toml.template import Template
+
+PLACES = {"auth": Place.AUTH, "backend": Place.BACKEND, "frontend": Place.FRONTEND}
+SEND = frozenset({"label", "room", "id", "text"})
+DATABASE_PLACES = {"auth": Place.AUTH_DATABASE, "main": Place.MAIN_DATABASE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presentation:
+    """How credentials are shown: to the socket, or to HTTP requests (no query, subprotocols, frames there)."""
+
+    headers: Mapping[str, Template]
+    cookies: Mapping[str, Template]
+    query: Mapping[str, Template]
+    subprotocols: tuple[Template, ...] = ()
+    first: tuple[Template, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExistingRoom:
+    """A room that is there already. `members`: user numbers, or None for everybody."""
+
+    label: str
+    members: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """`requests` open a room; `room_id`: where the answer to the first says what the platform calls the room."""
+
+    existing: tuple[ExistingRoom, ...]
+    requests: tuple[RequestTemplate, ...]
+    room_id: Getter | None
+    join: tuple[Template, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """A frame, or a request with paths to id and number in its answer."""
+
+    frame: Template | None
+    request: RequestTemplate | None
+    seq: Getter | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """`together`: one frame with {seqs} for all rooms, else one a room."""
+
+    query: Mapping[str, Template]
+    frames: tuple[Template, ...]
+    together: bool
+
+
+def read_presentations(top: Table) -> tuple[Presentation, Presentation]:
+    socket = top.table("socket", example='{ headers = { Authorization = "Bearer {token}" } }') or Table({}, top.faults)
+    subprotocols = socket.texts("subprotocols", example='["chat.v1", "{token}"]')
+    shown = Presentation(
+        headers=read_headers(socket, "headers", LOGGED_IN, example='{ Authorization = "Bearer {token}" }'),
+        cookies=read_headers(socket, "cookies", LOGGED_IN, example='{ session = "{token}" }'),
+        query=read_texts(socket, "query", LOGGED_IN, example='{ token = "{token}" }'),
+        subprotocols=tuple(Template(text) for text in subprotocols),
+        first=read_frames(socket, "first", LOGGED_IN, example='[{ type = "auth", token = "{token}" }]'),
+    )
+    for template in shown.subprotocols:
+        if fault := template.fault(LOGGED_IN):
+            socket.fault("subprotocols", fault, 'subprotocols = ["chat.v1", "{token}"]')
+    socket.finish()
+    http = top.table("http", example='{ headers = { Authorization = "Bearer {token}" } }')
+    if http is None:
+        return shown, Presentation(headers=shown.headers, cookies=shown.cookies, query={})
+    to_http = Presentation(
+        headers=read_headers(http, "headers", LOGGED_IN, example='{ Authorization = "Bearer {token}" }'),
+        cookies=read_headers(http, "cookies", LOGGED_IN, example='{ session = "{token}" }'),
+        query={},
+    )
+    http.finish()
+    return shown, to_http
+
+
+def read_accounts(top: Table, folder: Path) -> tuple[Mapping[str, Any], ...]:
+    file = top.text("accounts", example="accounts.json")
+    return tuple(read_rows(top, "accounts", folder / file, "name") or ()) if file else ()
+
+
+def read_rooms(top: Table) -> Rooms:
+    table = top.table("rooms", example='{ existing = [{ label = "general" }] }') or Table({}, top.faults)
+    existing = []
+    for inner in table.tables("existing", example='[{ label = "general", members = [0, 1] }]'):
+        label = inner.text("label", example="general", required=True)
+        members = inner.value("members", (list, str), 'a list of user numbers or "all"', "[0, 1]")
+        if isinstance(members, list) and not all(type(n) is int and n >= 0 for n in members):
+            inner.fault("members", f"= {members!r} is no list of user numbers", "members = [0, 1]")
+        elif isinstance(members, str) and members != "all":
+            inner.fault("members", f'= {members!r} is neither "all" nor a list', 'members = "all"')
+        existing.append(ExistingRoom(label=label, members=tuple(members) if isinstance(members, list) else None))
+        inner.finish()
+    requests = [
+        finished_request(inner, "open room", "/rooms", LOGGED_IN | ROOM)
+        for inner in table.tables("requests", example='[{ url = "/rooms", body = { name = "{label}" } }]')
+    ]
+    room_id = read_path(table, "room_id", "room.id")
+    if existing and requests:
+        table.fault("existing and requests", "exclude each other", 'existing = [{ label = "general" }]')
+    known = LOGGED_IN | {"label", "room"}
+    join = read_frames(table, "join", known, example='[{ type = "join", room = "{room}" }]')
+    table.finish()
+    return Rooms(existing=tuple(existing), requests=tuple(requests), room_id=room_id, join=join)
+
+
+def finished_request(table: Table, name: str, url: str, known: frozenset[str] = LOGGED_IN) -> RequestTemplate:
+    request = read_request(table, name, known, url=url)
+    table.finish()
+    return request
+
+
+def read_send(top: Table) -> Send:
+    table = top.table("send", example='{ frame = { type = "send", text = "{text}" } }', required=True)
+    if table is None:
+        return Send(frame=None, request=None, seq=None)
+    frame = read_template(table, "frame", SEND, example='{ type = "send", room = "{room}", text = "{text}" }')
+    inner = table.table("request", example='{ url = "/rooms/{room}/messages", body = { text = "{text}" } }')
+    request = finished_request(inner, "send", "/rooms/{room}/messages", LOGGED_IN | SEND) if inner else None
+    if (frame is None) == (request is None) and not top.faults.found:
+        table.fault("frame", "or request: exactly one of them is needed", 'frame = { text = "{text}" }')
+    for template in (frame, request.body if request else None):
+        if (
+            template is not None
+            and "text" not in template.names
+            and (request is None or "text" not in request.url.names)
+        ):
+            table.fault("frame", "does not contain {text}", 'frame = { type = "send", text = "{text}" }')
+    seq = read_path(table, "seq", "message.seq")
+    table.finish()
+    return Send(frame=frame, request=request, seq=seq)
+
+
+def read_resume(top: Table) -> Resume | None:
+    table = top.table("resume", example='{ frames = [{ type = "resume", room = "{room}", after = "{seq}" }] }')
+    if table is None:
+        return None
+    known = LOGGED_IN | {"room", "label", "seq", "seqs"}
+    frames = read_frames(table, "frames", known, example='[{ type = "resume", room = "{room}", after = "{seq}" }]')
+    query = read_texts(table, "query", LOGGED_IN, example='{ resume = "1" }')
+    used = {name for frame in frames for name in frame.names}
+    if "seqs" in used and used & {"room", "label", "seq"}:
+        table.fault(
+            "frames", "use {seqs} together with {room} or {seq}", 'frames = [{ type = "resume", from = "{seqs}" }]'
+        )
+    table.finish()
+    return Resume(query=query, frames=frames, together="seqs" in used)
+
+
+def read_identity(table: Table) -> tuple[Place, RequestTemplate, Getter]:
+    place = table.choice("place", tuple(PLACES))
+    path = read_path(table, "id", "user.id") or compile_path("id")
+    return PLACES[place], finished_request(table, f"identity: {place}", "/me"), path
+
+
+def read_databases(top: Table) -> dict[Place, DatabaseQuery]:
+    table = top.table("databases", example='{ auth = { dsn = "env:AUTH_DSN", query = "select …" } }')
+    found = {}
+    for name, place in DATABASE_PLACES.items():
+        inner = table.table(name, example='{ dsn = "env:AUTH_DSN", query = "select …" }') if table else None
+        if inner is None:
+            continue
+        example = "select id, email, name, is_active from users where email like $1"
+        query = inner.text("query", example=example, required=True)
+        if query and not re.match(r"\s*(select|with)\b", query, re.IGNORECASE):
+            inner.fault("query", "does not begin with select or with", f'query = "{example}"')
+        found[place] = DatabaseQuery(dsn=inner.secret("dsn", example="env:AUTH_DSN"), query=query)
+        inner.finish()
+    if table:
+        table.finish()
+    return found
+
+
+def read_fault_commands(top: Table) -> dict[str, FaultCommands]:
+    table = top.table("faults", example='{ auth_down = { on = "systemctl stop auth" } }')
+    commands = {}
+    for name in table.data if table else ():
+        assert table is not None
+        inner = table.table(name, example='{ on = "…", off = "…", check = "…" }')
+        if inner is not None:
+            commands[name] = FaultCommands(
+                on=inner.text("on", example="systemctl stop auth", required=True),
+                off=inner.text("off", example="systemctl start auth", required=True),
+                check=inner.text("check", example="systemctl is-active auth"),
+            )
+            inner.finish()
+    return commands

@@ -1,0 +1,1 @@
+"""Plan of a run, a pure function of seed and numbers: people, rooms, texts, arrivals."""

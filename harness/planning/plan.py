@@ -1,0 +1,232 @@
+"""The plan of a run: who takes part, in which rooms, saying what. A pure function of seed, tag and numbers,
+the same in every process and on every host, so that dense numbers need no coordination."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from random import Random
+from typing import Any
+
+from earwitness.checks.roster import Origin, Roster
+from earwitness.harness.dialects.protocol import Person, Room, Target
+from earwitness.harness.dialects.reference.forgery import NUMBERS
+from earwitness.harness.errors import TargetError
+
+FIRST_NAMES = (
+    "ann bob cleo dan eve finn gus hana ivo jun kai lena mo nils ola pia quin rosa sam tess ugo vera wim xena yan zoe"
+).split()
+
+# Text that servers have broken before: quotes, markup, emoji outside the BMP, combining marks, right-to-left, controls.
+TRICKY = (
+    'she said "no"',
+    "<b>&amp;</b>",
+    "naïve café",
+    "🧵🪢 thread",
+    "e\u0301 = é",
+    "שלום",
+    "a\\nb",
+    "tab\there",
+    "%s {0} $1",
+    "'; --",
+)
+PAYLOADS = 64
+BLANKS = " \t\n"
+"""Put before and, in reverse, behind a text: servers that trim what they are sent change it."""
+LONG_BYTES = 600
+"""Longer than what users usually say."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`sizes`: every user is a member of one room of each size (of fewer, where the numbers do not divide).
+
+    `devices`: sockets of each user, each a client with a number of its own; with one, client numbers equal user
+    numbers. `tag` makes a run's names unique on a shared platform.
+    `reserve`: further users, in rooms of their own, who may be started later (a web UI raises the number of users).
+    `people_given` and `rooms_given`: accounts and rooms that are there already, instead of made ones (see `existing`).
+    """
+
+    seed: int
+    tag: str
+    users: int
+    sizes: tuple[int, ...]
+    devices: int = 1
+    reserve: int = 0
+    people_given: tuple[Person, ...] = field(default=(), repr=False)
+    rooms_given: tuple[Room, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def people(self) -> tuple[Person, ...]:
+        return self.people_given or tuple(self._person(number) for number in range(self.capacity))
+
+    @property
+    def capacity(self) -> int:
+        """Users that there may be at most."""
+        return self.users + self.reserve
+
+    @property
+    def clients(self) -> int:
+        """Devices of all users that there may be."""
+        return self.capacity * self.devices
+
+    def person_of(self, client: int) -> Person:
+        return self.people[client // self.devices]
+
+    def _person(self, number: int) -> Person:
+        name = f"{FIRST_NAMES[number % len(FIRST_NAMES)]}-{number}"
+        return Person(
+            number=number,
+            name=name,
+            email=f"{name}.{self.tag}@people.example",
+            secret=f"{Random(f'{self.seed}:{self.tag}:{number}').getrandbits(64):016x}",
+        )
+
+    @cached_property
+    def rooms(self) -> tuple[Room, ...]:
+        if self.rooms_given:
+            return self.rooms_given
+        rooms: list[Room] = []
+        for size in self.sizes:
+            rng = Random(f"{self.seed}:rooms:{size}")
+            later = _chunks(rng, range(self.users, self.capacity), size) if self.reserve else ()
+            for members in [*_chunks(rng, range(self.users), size), *later]:
+                label = f"{self.tag}-r{len(rooms)}-of-{len(members)}"
+                rooms.append(Room(number=len(rooms), label=label, members=tuple(self.people[m] for m in members)))
+        return tuple(rooms)
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Of the rooms, by label."""
+        return {room.label: room.number for room in self.rooms}
+
+    def heard_often(self, processes: int) -> frozenset[str]:
+        """Labels of the rooms of which each of so many load processes has two sockets or more, on the average."""
+        sockets = [(room.label, len(room.members) * self.devices) for room in self.rooms]
+        return frozenset(label for label, count in sockets if count >= 2 * processes)
+
+    @cached_property
+    def rooms_of(self) -> tuple[tuple[Room, ...], ...]:
+        """The rooms of each user, in the order of `sizes`; given ones from small to large, the last one again where a
+        story counts on more."""
+        mine: list[list[Room]] = [[] for _ in range(self.capacity)]
+        for room in self.rooms:
+            for person in room.members:
+                mine[person.number].append(room)
+        if self.rooms_given:
+            mine = [sorted(rooms, key=lambda room: (len(room.members), room.number)) for rooms in mine]
+            mine = [rooms + rooms[-1:] * (len(self.sizes) - len(rooms)) for rooms in mine]
+        return tuple(tuple(rooms) for rooms in mine)
+
+    @cached_property
+    def payloads(self) -> tuple[str, ...]:
+        """A pool of message texts, 10 to 600 characters, some of them awkward."""
+        rng = Random(f"{self.seed}:payloads")
+        words = "the quick brown fox jumps over the lazy dog while seven wizards vex".split()
+        pool = []
+        for k in range(PAYLOADS):
+            length = rng.choice((2, 5, 10, 20, 100)) if k % 4 == 0 else rng.choice((3, 6, 12))
+            text = " ".join(rng.choice(words) for _ in range(length))
+            pool.append(f"{text} {TRICKY[k % len(TRICKY)]}" if k % 3 == 0 else text)
+        return tuple(pool)
+
+    def payload(self, author: int, counter: int) -> str:
+        return self.payloads[(author * 31 + counter) % PAYLOADS]
+
+    def long_payload(self, author: int, counter: int, size: int, *, blank_ends: bool = False) -> str:
+        """Return a text of `size` bytes in UTF-8, other than those of other messages; with `blank_ends` it begins and
+        ends with blanks."""
+        before, after = (BLANKS, BLANKS[::-1]) if blank_ends else ("", "")
+        text = f"{before}{author}.{counter} {self.payloads[counter % PAYLOADS]} "
+        left = size - len(text.encode()) - len(after)
+        filler = b"and-so-on." * (max(0, left) // 10 + 1)
+        return text + filler[: max(0, left)].decode() + after
+
+    def rng(self, number: int) -> Random:
+        """A client's own source of chance: think times and choices."""
+        return Random(f"{self.seed}:user:{number}")
+
+    @property
+    def origin(self) -> Origin:
+        """Whose word `roster` is: made here, or the target file's."""
+        return Origin.TARGET if self.people_given or self.rooms_given else Origin.PLAN
+
+    def roster(self) -> Roster:
+        return Roster(
+            user_of=tuple(client // self.devices for client in range(self.clients)),
+            conversations=tuple(tuple(p.number for p in room.members) for room in self.rooms),
+            user_names=tuple(p.name for p in self.people),
+            conversation_names=tuple(room.label for room in self.rooms),
+            extra={
+                "people": [
+                    {"number": p.number, "name": p.name, "email": p.email, "secret": p.secret} for p in self.people
+                ],
+                "rooms": [
+                    {"number": r.number, "label": r.label, "members": [p.number for p in r.members]} for r in self.rooms
+                ],
+                "forgeries": list(NUMBERS),
+            },
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What another process needs to make the same plan."""
+        made: dict[str, Any] = {"seed": self.seed, "tag": self.tag, "users": self.users, "sizes": list(self.sizes)}
+        made |= {"devices": self.devices, "reserve": self.reserve}
+        if self.people_given:
+            made["people"] = [[p.name, p.email] for p in self.people_given]
+        if self.rooms_given:
+            made["rooms"] = [[room.label, [p.number for p in room.members]] for room in self.rooms_given]
+        return made
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Plan:
+        people = tuple(
+            Person(number=number, name=name, email=email) for number, (name, email) in enumerate(data.get("people", ()))
+        )
+        plan = cls(
+            seed=data["seed"], tag=data["tag"], users=data["users"], sizes=tuple(data["sizes"]),
+            devices=data.get("devices", 1), reserve=data.get("reserve", 0), people_given=people,
+        )  # fmt: skip
+        rooms = tuple(
+            Room(number=number, label=label, members=tuple(plan.people[m] for m in members))
+            for number, (label, members) in enumerate(data.get("rooms", ()))
+        )
+        return replace(plan, rooms_given=rooms)
+
+
+def existing(plan: Plan, target: Target) -> Plan:
+    """The plan with the accounts and rooms that the target has, and no secrets. TargetError if they are too few."""
+    wanted = plan
+    accounts: Sequence[Person] = getattr(target, "people", tuple)()
+    if accounts:
+        if len(accounts) < plan.users:
+            raise TargetError(
+                f"{target.name} has {len(accounts)} accounts, but {plan.users} users were planned (each load process "
+                f"plans equally many): ask for fewer with -u, or write more accounts into its file."
+            )
+        plan = replace(plan, reserve=min(plan.reserve, len(accounts) - plan.users))
+        plan = replace(plan, people_given=tuple(replace(person, secret="") for person in accounts[: plan.capacity]))
+    if not getattr(target, "rooms_exist", False):
+        return plan
+    find: Callable[[Sequence[Person]], Sequence[Room]] = target.existing_rooms  # type: ignore[attr-defined]
+    rooms = [room for room in find(plan.people) if room.members]
+    plan = replace(plan, rooms_given=tuple(replace(room, number=number) for number, room in enumerate(rooms)))
+    inside = {person.number for room in rooms for person in room.members}
+    outside = [number for number in range(plan.capacity) if number not in inside]
+    if outside and outside[0] >= plan.users:  # those who might come later have no room: then nobody more may come
+        return existing(replace(wanted, reserve=0), target)
+    if outside:
+        raise TargetError(f"{target.name}: user {outside[0]} is a member of none of its rooms.existing.")
+    return plan
+
+
+def _chunks(rng: Random, users: Iterable[int], size: int) -> Sequence[Sequence[int]]:
+    """All users once, in rooms of `size`; a last room of one joins its neighbour."""
+    order = list(users)
+    rng.shuffle(order)
+    chunks = [sorted(order[i : i + size]) for i in range(0, len(order), size)]
+    if len(chunks) > 1 and len(chunks[-1]) == 1:
+        last = chunks.pop()
+        chunks[-1] = sorted(chunks[-1] + last)
+    return chunks

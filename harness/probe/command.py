@@ -1,0 +1,194 @@
+"""`earwitness probe FILE`: is the target file right, and what could be judged on that platform?"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from earwitness.harness.client.events import (
+    ACK,
+    AGENT,
+    EDITED,
+    JOINED,
+    LEFT,
+    MARKED,
+    MESSAGE,
+    NACK,
+    OTHER,
+    PRESENCE,
+    REPLAYED,
+    WELCOME,
+    Heard,
+)
+from earwitness.harness.dialects.registry import load_target
+from earwitness.harness.errors import Exit
+from earwitness.harness.probe.proposals import proposals
+from earwitness.harness.probe.rehearsal import Rehearsal, Voice, own_messages, own_rows, rehearse, unheard
+from earwitness.harness.progress import show
+
+HELP = "run two users against a target file and say what can be judged"
+TIMEOUT_S = 10.0
+RAW_CHARS = 160
+
+WORDS = {
+    MESSAGE: "message",
+    ACK: "acknowledgement",
+    NACK: "refusal",
+    WELCOME: "greeting",
+    JOINED: "joined",
+    LEFT: "left",
+    REPLAYED: "replayed message",
+    AGENT: "agent event",
+    MARKED: "read mark",
+    EDITED: "edit",
+    PRESENCE: "presence",
+    OTHER: "not understood (no rule fits)",
+}
+NOTHING = 0
+UNSHARED = "a target file cannot describe edits, read marks and presence yet"
+JUDGED, NOT_PROMISED, UNKNOWN = "can be judged", "not promised", "UNKNOWN"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="the target.toml of the platform")
+    parser.add_argument(
+        "--timeout", type=float, default=TIMEOUT_S, metavar="SECONDS", help="how long to wait for each answer"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: every promise of the file can be judged. 3: some stay UNKNOWN. 2 (raised): nobody answers, or a fault."""
+    target = load_target(args.file)
+    rehearsal = asyncio.run(rehearse(target, args.timeout))
+    for line in report(rehearsal):
+        show(line)
+    unknown = [row for row in judgeable(rehearsal) if row[2].startswith(UNKNOWN)]
+    return Exit.UNKNOWN if unknown or rehearsal.notes or rehearsal.misfits() else Exit.PASS
+
+
+def report(rehearsal: Rehearsal) -> Iterator[str]:
+    yield f"{rehearsal.target.name}: {_names(rehearsal)} talked in {rehearsal.room.label}"
+    yield ""
+    for voice in rehearsal.voices:
+        yield from _who(voice)
+    yield ""
+    yield "Frames, the first of each kind:"
+    yield from _frames(rehearsal)
+    yield ""
+    yield "Checks on this platform:"
+    for ids, name, verdict in judgeable(rehearsal):
+        yield f"  {ids:<12} {name:<46} {verdict}"
+    yield from _not_in_contract(rehearsal)
+    for note in (*(misfit.sentence for misfit in rehearsal.misfits()), *rehearsal.notes):
+        yield f"\nNot as the file says: {note}"
+
+
+def _not_in_contract(rehearsal: Rehearsal) -> Iterator[str]:
+    proposed = list(proposals(rehearsal))
+    mentioned = {promise.partition(" ")[0] for promise, _ in proposed}
+    described = [said for promise, said in rehearsal.target.unjudged.items() if promise not in mentioned]
+    if proposed or described:
+        yield ""
+        yield "Not judged, because [contract] does not promise it:"
+    yield from (f"  {promise:<28} {seen}" for promise, seen in proposed)
+    yield from (f"  {sentence}" for sentence in described)
+
+
+def _names(rehearsal: Rehearsal) -> str:
+    return " and ".join(voice.person.name for voice in rehearsal.voices)
+
+
+def _who(voice: Voice) -> Iterator[str]:
+    user_id = voice.credentials.user_id
+    said = [f"place {s.place} says {s.user_id}" for s in voice.statements if s.user_id != user_id]
+    count = len(voice.statements)
+    agree = f"asked at {count} place{'s'[: count != 1]}: the same" if count and not said else "; ".join(said)
+    yield f"  {voice.person.name} logged in as {user_id}" + (f" ({agree})" if agree else "")
+
+
+def _frames(rehearsal: Rehearsal) -> Iterator[str]:
+    """Each frame that shows a kind not shown before, raw and as it was understood; tokens are left out."""
+    seen: set[int] = set()
+    tokens = [voice.credentials.token for voice in rehearsal.voices]
+    for voice in rehearsal.voices:
+        for frame in voice.frames:
+            kinds = {heard[0] for heard in frame.heard} or {NOTHING}
+            if kinds <= seen:
+                continue
+            seen |= kinds
+            raw = frame.data if isinstance(frame.data, str) else repr(frame.data)
+            for token in tokens:
+                raw = raw.replace(token, "(token)")
+            yield f"  {voice.person.name} got  {raw[:RAW_CHARS]}{' …' if len(raw) > RAW_CHARS else ''}"
+            yield from (f"    = {words(heard)}" for heard in frame.heard)
+            if not frame.heard:
+                yield "    = nothing of interest"
+    if not seen:
+        yield "  none"
+
+
+def words(heard: Heard) -> str:
+    """One heard thing in words, with every slot that has a value."""
+    what, label, text, seq, sender, message_id, extra = heard
+    facts: dict[str, Any] = {"room": label, "sender": sender, "id": message_id}
+    if seq >= 0:
+        facts["number"] = seq
+    if text is not None:
+        facts["text"] = repr(text[:40])
+    if what == NACK:
+        facts["code"], facts["retry after s"] = extra
+    if what in (WELCOME, JOINED, OTHER) and extra is not None:
+        facts["more"] = str(extra)[:80]
+    told = ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
+    return f"{WORDS[what]}: {told}" if told else WORDS[what]
+
+
+def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
+    """(checks, name, verdict) of what a run on this platform could say. A promise without evidence is UNKNOWN."""
+    contract, target = rehearsal.target.contract, rehearsal.target
+    messages = [heard for voice in rehearsal.voices for heard in own_messages(rehearsal, voice)]
+    sent = {text for voice in rehearsal.voices for text in voice.sent.values()}
+    missed = sum(len(unheard(rehearsal, voice)) for voice in rehearsal.voices)
+    numbered = all(heard[3] >= 0 for heard in messages)
+    senders = {voice.credentials.user_id for voice in rehearsal.voices}
+    named = all(heard[4] in senders for heard in messages)
+    acked = all(voice.heard(ACK) for voice in rehearsal.voices)
+    joined = all(voice.heard(JOINED) for voice in rehearsal.voices)
+    stored = {row.text for row in own_rows(rehearsal)}
+    none = "" if messages else "no message was heard"
+    changed = none or (f"{missed} times a message was not heard as it was sent" if missed else "")
+    unacked = "" if acked or not contract.acknowledges else "nothing was acknowledged"
+    unjoined = "" if joined else "nobody says when a room is joined (frames.joined or frames.welcome.rooms)"
+    unread = "" if sent <= stored else f"{len(sent - stored)} of {len(sent)} messages are not in the history"
+    unnumbered = none or ("" if numbered else "messages carry no number (frames.message.seq)")
+    unnamed = none or ("" if named else f"senders are none of {', '.join(sorted(senders))} (login.user_id)")
+    is_numbered = contract.sequence != "none"
+    rows = [
+        ("I1", "order of each sender", contract.ordered, none),
+        ("I2", "one order for all members", contract.total_order, unnumbered if is_numbered else none),
+        ("I4", "no gaps in the numbers", contract.sequence == "contiguous", unnumbered),
+        ("I5a", "nothing acknowledged is lost from the history", contract.durable and contract.history, unread),
+        ("I5b", "everything is delivered", contract.delivers, unjoined or changed or unacked),
+        ("I6", "no duplicates", contract.at_most_once != "no", none),
+        ("I7", "a retry takes effect once", contract.idempotent, none),
+        ("I8 I12", "nothing invented, nothing to strangers", True, none),
+        ("I9", "what was refused has no effect", contract.acknowledges, none),
+        ("I10", "texts arrive unchanged", contract.unchanged, changed),
+        ("I15", "senders are who they are", contract.names_sender, unnamed),
+        ("I20", "resuming leaves no gap", contract.resume, none),
+        ("I25", "delivered in time", contract.delivery_bound_s is not None, unjoined or changed),
+        ("I18 I22", "devices show the same edits and marks", contract.shared_state_s is not None, UNSHARED),
+        ("I27", "who is shown as online is there", contract.presence_s is not None, UNSHARED),
+        ("I41", "both user tables agree", contract.sync_bound_s is not None, _undatabased(len(target.databases))),
+    ]
+    return [
+        (ids, name, NOT_PROMISED if not promised else f"{UNKNOWN}: {doubt}" if doubt else JUDGED)
+        for ids, name, promised, doubt in rows
+    ]
+
+
+def _undatabased(count: int) -> str:
+    return "" if count == 2 else "needs two [databases]"

@@ -1,0 +1,60 @@
+"""Fit of a target file to its platform, found out before a load: `python -m earwitness.harness.probe.fit FILE`.
+
+A process of its own, because the rehearsal needs asyncio and the load has gevent. Prints one JSON object:
+
+fault  sentences that say why a load could only blame the platform for a fault of the file; "" if it fits
+notes  sentences about what was not as it should be, or was not tried
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from earwitness.harness.dialects.registry import load_target
+from earwitness.harness.dialects.toml.addresses import proxied
+from earwitness.harness.errors import EarwitnessError, Exit, TargetError
+from earwitness.harness.probe.rehearsal import Unfit, cast, rehearse
+
+STEP_S = 5.0
+"""A slower answer is the platform's business, and the load's to judge."""
+
+
+def fit(path: Path, step_s: float = STEP_S) -> dict[str, Any]:
+    """Let two users send one message each. Raises SettingsError for a file with faults."""
+    target = load_target(path)
+    notes = proxied(target.addresses)
+    try:
+        cast(target, "")
+    except TargetError as error:
+        return {"fault": "", "notes": [*notes, f"The target file was not tried before the load. {error}"]}
+    try:
+        # The history of a room that was there before may be long.
+        rehearsal = asyncio.run(rehearse(target, step_s, each=1, history=not target.rooms_exist))
+    except Unfit as error:
+        return {"fault": str(error), "notes": []}
+    except TargetError as error:
+        return {"fault": "", "notes": [*notes, f"Before the load, two users tried to talk and could not. {error}"]}
+    found = rehearsal.misfits()
+    fatal = [one.sentence for one in found if one.fatal]
+    return {
+        "fault": " ".join(fatal),
+        "notes": [*notes, *(one.sentence for one in found if not one.fatal), *rehearsal.notes],
+    }
+
+
+def main() -> int:
+    try:
+        print(json.dumps(fit(Path(sys.argv[1]))))  # noqa: T201 (for a program)
+    except EarwitnessError as error:
+        print(json.dumps({"fault": str(error), "notes": []}))  # noqa: T201 (for a program)
+    except KeyboardInterrupt:  # the load says so
+        return Exit.INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

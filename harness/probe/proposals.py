@@ -1,0 +1,74 @@
+"""Promises that a rehearsal saw kept and the target file does not make: what a run could judge as well."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+
+from earwitness.harness.client.events import ACK, Heard
+from earwitness.harness.probe.rehearsal import Rehearsal, Voice, own_messages, own_rows, unheard
+
+
+def proposals(rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:
+    """(line for [contract], what was seen) of each promise that is not made. What was seen may also speak against
+    it: then the promise is left to the platform's owner."""
+    contract, voices = rehearsal.target.contract, rehearsal.voices
+    heard = {voice.person.name: own_messages(rehearsal, voice) for voice in voices}
+    count = sum(map(len, heard.values()))
+    if not count:
+        return
+    if contract.sequence == "none":
+        yield from _sequence(rehearsal, list(heard.values()))
+    whole = not any(unheard(rehearsal, voice) for voice in voices)
+    if not contract.unchanged and whole:
+        yield "unchanged = true", f"{count} messages were received as they were sent"
+    if not contract.echo and all(_own_back(rehearsal, voice) for voice in voices):
+        yield "echo = true", "both users received their own messages"
+    users = {voice.credentials.user_id for voice in voices}
+    if not contract.names_sender and all(message[4] in users for messages in heard.values() for message in messages):
+        yield "names_sender = true", f"{count} messages named one of the two users as their sender"
+    if not contract.acknowledges and all(len(voice.heard(ACK)) == len(voice.sent) for voice in voices):
+        yield "acknowledges = true", f"{sum(len(voice.sent) for voice in voices)} messages were acknowledged"
+    once = all(max(Counter(_texts(messages)).values(), default=0) == 1 for messages in heard.values())
+    if contract.at_most_once == "no" and once:
+        yield 'at_most_once = "connection"', f"each of {count} messages came once"
+    if not contract.total_order and len({tuple(_texts(messages)) for messages in heard.values()}) == 1:
+        yield "total_order = true", "both users received the messages in one order"
+    sent = {text for voice in voices for text in voice.sent.values()}
+    if not contract.durable and sent <= {row.text for row in own_rows(rehearsal)}:
+        yield "durable = true", f"{len(sent)} messages are in the history"
+
+
+def _texts(messages: list[Heard]) -> list[str]:
+    return [str(message[2]) for message in messages]
+
+
+def _own_back(rehearsal: Rehearsal, voice: Voice) -> bool:
+    return set(voice.sent.values()) <= set(_texts(own_messages(rehearsal, voice)))
+
+
+def _sequence(rehearsal: Rehearsal, heard: list[list[Heard]]) -> Iterator[tuple[str, str]]:
+    """What the numbers would promise. Nothing where the file does not say where they stand."""
+    numbers: dict[str, set[int]] = {}
+    for message in (one for messages in heard for one in messages if one[3] >= 0):
+        numbers.setdefault(str(message[2]), set()).add(message[3])
+    if not numbers:
+        return
+    # Other people's messages take numbers in a room that was there before.
+    wanted = "increasing" if rehearsal.target.rooms_exist else "contiguous"
+    given = Counter(number for each in numbers.values() for number in each)
+    often, times = given.most_common(1)[0]
+    low, high = min(given), max(given)
+    rising = all(a[3] < b[3] for messages in heard for a, b in pairwise(messages) if a[3] >= 0 and b[3] >= 0)
+    if any(len(each) > 1 for each in numbers.values()):
+        seen = "not kept here: two users received a message with different numbers"
+    elif times > 1:
+        seen = f"not kept here: number {often} was given to {times} messages"
+    elif wanted == "contiguous" and high - low + 1 != len(given):
+        wanted, seen = "increasing", f"{len(given)} messages had numbers from {low} to {high}, with gaps"
+    else:
+        seen = f"{len(given)} messages had the numbers {low} to {high}, each once"
+    if not rising and not seen.startswith("not kept"):
+        seen = f"not kept here: numbers from {low} to {high} did not come in their order"
+    yield f'sequence = "{wanted}"', seen

@@ -1,0 +1,417 @@
+"""Rehearsal of a target file: two users, one room, a few numbered messages, and every frame that came."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidHeader, InvalidStatus
+from websockets.frames import Close
+from websockets.typing import Subprotocol
+
+from earwitness.checks.history.record import Place
+from earwitness.harness.client.asyncio_shell import reach
+from earwitness.harness.client.body import PREFIX, decode, encode
+from earwitness.harness.client.events import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
+from earwitness.harness.client.flow import Flow, FlowError, T, redirect_of, run_flow_async
+from earwitness.harness.client.http_asyncio import http_client
+from earwitness.harness.client.network import SECURE, Unlisted, shown
+from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG
+from earwitness.harness.dialects.protocol import Credentials, Person, Room, Statement, StoredRow
+from earwitness.harness.dialects.toml.dialect import GenericTarget
+from earwitness.harness.errors import TargetError
+from earwitness.harness.probe.misfits import Misfit, Sent, misfits
+
+MESSAGES_EACH = 3
+KEPT_BYTES = 8 * 2**20
+"""Of a user's frames, and of the texts read from them; of later ones only what is short is kept."""
+SHORT_CHARS = 1000
+KEPT_FRAMES = 10_000
+QUEUE = 1
+"""Frames that wait to be read: each may have Network.frame_bytes."""
+PASSING = (408, 425, 429)
+"""Statuses below 500 that say nothing about the request."""
+AWKWARD = ' "quotes" <b>&amp;</b> naïve 🧵'
+
+
+class Unfit(TargetError):
+    """The platform answered otherwise than the target file says, so that a load could only fail."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """One frame as it came, and what the target file makes of it.
+
+    answer  it was the answer to a request
+    whole   False: `data` is its beginning, because too much had come before"""
+
+    person: Person
+    data: str | bytes
+    heard: tuple[Heard, ...]
+    answer: bool = False
+    whole: bool = True
+
+
+@dataclass(slots=True)
+class Voice:
+    """One of the two: credentials, socket and all that it received.
+
+    sent    texts by client message id
+    received  frames that came; `frames`: those that were kept, of `kept` bytes and characters
+    closed  how the connection ended, "" while it is open; `cut`: the same, if we did not ask for the end
+    """
+
+    person: Person
+    credentials: Credentials
+    statements: Sequence[Statement] = ()
+    socket: ClientConnection | None = None
+    frames: list[Frame] = field(default_factory=list)
+    sent: dict[str, str] = field(default_factory=dict)
+    closed: str = ""
+    cut: str = ""
+    received: int = 0
+    kept: int = 0
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def keep(self, data: str | bytes, heard: Sequence[Heard]) -> None:
+        """Keep a frame and what was read from it, as far as there is room; a platform may send frames for ever."""
+        texts = sum(_weight(event, len(data)) for event in heard)
+        whole = self.kept + len(data) + texts <= KEPT_BYTES
+        if whole or (texts <= SHORT_CHARS and len(self.frames) < KEPT_FRAMES):
+            short = data if whole else data[:SHORT_CHARS]
+            self.frames.append(Frame(self.person, short, tuple(heard), whole=whole))
+            self.kept += len(short) + texts
+
+    def heard(self, what: int) -> list[Heard]:
+        return [heard for frame in self.frames for heard in frame.heard if heard[0] == what]
+
+
+def _weight(event: Heard, size: int) -> int:
+    """Characters that an event holds; of a frame of `size` that no rule knows it holds all."""
+    if event[0] == OTHER:
+        return size
+    extra = event[6].values() if isinstance(event[6], dict) else ()
+    return sum(len(text) for text in (*event[1:6], *extra) if isinstance(text, str))
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """What came of it. `notes`: sentences about what did not go as the file says."""
+
+    target: GenericTarget
+    room: Room
+    tag: str
+    voices: list[Voice] = field(default_factory=list)
+    rows: list[StoredRow] | None = None
+    answer_ms: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def misfits(self) -> list[Misfit]:
+        """What of the file does not fit what came, the fatal faults first."""
+        frames = [frame.data for voice in self.voices for frame in voice.frames if frame.whole and not frame.answer]
+        found = misfits(self.target.frame_rules, self.target.contract, frames, self._sent()) if frames else []
+        found += [one for voice in self.voices for one in _statement_misfits(voice)] + self._history_misfits()
+        return sorted(dict.fromkeys(found), key=lambda one: not one.fatal)
+
+    def _sent(self) -> Sent:
+        return Sent(
+            tag=self.tag,
+            texts=frozenset(text for voice in self.voices for text in voice.sent.values()),
+            ids=frozenset(message_id for voice in self.voices for message_id in voice.sent),
+            rooms=frozenset({self.room.label, self.target.platform_room(self.room.label)}),
+            users=frozenset(voice.credentials.user_id for voice in self.voices),
+        )
+
+    def _history_misfits(self) -> list[Misfit]:
+        """Paths of [history] that found nothing right in any of our rows."""
+        rows, sent, mapped = own_rows(self), self._sent(), self.target.history_paths
+        promised = {"seq": self.target.contract.sequence != "none", "sender": self.target.contract.names_sender}
+        fits = {
+            "room": any(row.conversation in sent.rooms for row in rows),
+            "seq": any(row.seq >= 0 for row in rows),
+            "sender": any(row.sender in sent.users for row in rows),
+            "id": any(row.message_id in sent.ids for row in rows),
+        }
+        return [
+            Misfit(f"history.{key} finds nothing right in any of {len(rows)} rows of what was sent.", key != "id")
+            for key, fit in fits.items()
+            if rows and key in mapped and not fit and promised.get(key, True)
+        ]
+
+
+def _statement_misfits(voice: Voice) -> list[Misfit]:
+    """Places that said nobody, where our own path may be what is wrong."""
+    return [
+        Misfit(f"identity.id of place {Place(one.place).name.lower()!r} finds no id in the answer ({one.shape}).", True)
+        for one in voice.statements
+        if one.user_id is None
+    ]
+
+
+def cast(target: GenericTarget, tag: str) -> Room:
+    """Choose a room and the two users who talk in it. TargetError if the file has no two who could."""
+    if target.max_users is not None and target.max_users < 2:
+        raise TargetError(f"{target.name}: a probe needs two users, but max_users is {target.max_users}.")
+    people = target.people() or tuple(_person(number, tag) for number in range(2))
+    if (most := target.logins) is not None and most < 2:
+        raise TargetError(f"{target.name}: a probe needs two accounts, but the file of accounts has {most}.")
+    if not target.rooms_exist:
+        return Room(number=0, label=f"probe-{tag}", members=people[:2])
+    for room in target.existing_rooms(people):
+        if len(room.members) >= 2:
+            return Room(number=room.number, label=room.label, members=room.members[:2])
+    raise TargetError(f"{target.name}: a probe needs an existing room with two of the accounts among its members.")
+
+
+async def rehearse(
+    target: GenericTarget, timeout_s: float, *, each: int = MESSAGES_EACH, history: bool = True
+) -> Rehearsal:
+    """Let two users send `each` messages, and read the history if there is one. Raises TargetError in one or two
+    sentences if the platform cannot be reached, logged in to or connected to."""
+    tag = secrets.token_hex(4)
+    room = cast(target, tag)
+    people = room.members
+    rehearsal = Rehearsal(target=target, room=room, tag=tag)
+    async with http_client(target.network, timeout_s=timeout_s) as http:
+        await _ask(http, target.reachable(), f"{target.name} was asked for a sign of life")
+        for person in people:
+            credentials = await _ask(http, target.login(person), f"{person.name} tried to log in")
+            voice = Voice(person, credentials)
+            voice.statements = await _ask(http, target.identity(credentials), f"it was asked who {person.name} is")
+            await _ask(http, target.open_room(credentials, room), f"{person.name} tried to open the room {room.label}")
+            rehearsal.voices.append(voice)
+        await _talk(rehearsal, http, timeout_s, each)
+        if target.contract.history and history:
+            reader = rehearsal.voices[0].credentials
+            rehearsal.rows = await _ask(http, target.history(reader, room), "the history of the room was read")
+    return rehearsal
+
+
+def _person(number: int, tag: str) -> Person:
+    name = f"{('ann', 'bob')[number]}-{number}"
+    return Person(number=number, name=name, email=f"{name}.{tag}@people.example", secret=f"probe-{tag}-{number}")
+
+
+async def _ask(http: httpx.AsyncClient, flow: Flow[T], doing: str) -> T:
+    try:
+        return await run_flow_async(flow, http)
+    except FlowError as error:
+        passing = error.status >= 500 or error.status in PASSING
+        raise (TargetError if passing else Unfit)(f"When {doing}, the answer did not fit. {error}") from error
+    except Unlisted as error:
+        raise Unfit(f"When {doing}: {error}") from error
+    except (UnicodeError, httpx.LocalProtocolError, httpx.InvalidURL):
+        raise Unfit(f"When {doing}, a header or the address had a character that no request can have.") from None
+    except httpx.RemoteProtocolError as error:
+        raise TargetError(f"When {doing}, an answer came that cannot be read ({_words(error)}).") from error
+    except httpx.HTTPError as error:
+        raise TargetError(f"When {doing}, nobody answered ({_words(error)}). Is the platform running?") from error
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+async def _talk(rehearsal: Rehearsal, http: httpx.AsyncClient, timeout_s: float, each: int) -> None:
+    readers = []
+    try:
+        for voice in rehearsal.voices:
+            handshake = rehearsal.target.handshake(voice.credentials)
+            voice.socket = await _connect(handshake, voice.person, timeout_s)
+            readers.append(asyncio.create_task(_listen(rehearsal.target, voice)))
+            await _enter(rehearsal, voice, handshake, timeout_s)
+        for k in range(each):
+            for voice in rehearsal.voices:
+                await _say(rehearsal, voice, http, k + 1)
+        begin = time.monotonic()
+        for voice in rehearsal.voices:
+            await _until(voice, lambda v=voice: _complete(rehearsal, v) or _unread(rehearsal, v), timeout_s)  # type: ignore[misc]
+            if _complete(rehearsal, voice):
+                rehearsal.answer_ms = (time.monotonic() - begin) * 1000
+    finally:
+        for voice in rehearsal.voices:
+            voice.cut = voice.closed
+            if voice.socket is not None:
+                await voice.socket.close()
+        await asyncio.gather(*readers)
+    for voice in rehearsal.voices:
+        if voice.cut:
+            count = f"{len(voice.sent)} message{'s'[: len(voice.sent) != 1]}"
+            rehearsal.notes.append(
+                f"{voice.person.name} had sent {count} and received {voice.received} frames when {voice.cut}."
+            )
+
+
+async def _connect(handshake: Handshake, person: Person, timeout_s: float) -> ClientConnection:
+    url, network = handshake.url, handshake.network
+    tls = network.tls() if url.partition(":")[0] in SECURE else None
+    try:
+        network.check(url)
+        async with asyncio.timeout(timeout_s):
+            sock = await reach(url)
+        return await _Connect(
+            url,
+            sock=sock,
+            additional_headers=dict(handshake.headers),
+            subprotocols=[Subprotocol(name) for name in handshake.subprotocols] or None,
+            ssl=tls,
+            open_timeout=timeout_s,
+            close_timeout=timeout_s,
+            max_size=network.frame_bytes,
+            max_queue=QUEUE,
+            proxy=None,
+        )
+    except InvalidHeader as error:  # its value may be a secret
+        raise Unfit(f"The header {error.name} of {person.name} has a character that no request can have.") from None
+    except (OSError, TimeoutError, InvalidHandshake) as error:
+        where = shown(url)
+        status = error.response.status_code if isinstance(error, InvalidStatus) else 500
+        passing = status >= 500 or status in PASSING
+        to = redirect_of(status, error.response.headers.get("location", "")) if isinstance(error, InvalidStatus) else ""
+        sentence = f"{person.name} could not open a socket at {where} ({_words(error)}{to})."
+        raise (TargetError if passing else Unfit)(sentence) from error
+
+
+class _Connect(connect):
+    """A client that goes to no other address than the one it was told: the load does not either."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+async def _listen(target: GenericTarget, voice: Voice) -> None:
+    assert voice.socket is not None
+    with contextlib.suppress(ConnectionClosed):
+        async for data in voice.socket:
+            voice.received += 1
+            voice.keep(data, target.hear(data))
+            del data  # else it stays until the next one is whole
+            voice.news.set()
+    voice.closed = ending(voice.socket)
+    voice.news.set()
+
+
+def ending(socket: ClientConnection) -> str:
+    """Say how a connection ended: who closed it, with what code and reason."""
+    received, sent = socket.protocol.close_rcvd, socket.protocol.close_sent
+    if received is not None and socket.protocol.close_rcvd_then_sent is not False:
+        return f"the platform closed the connection with {_code(received)}"
+    if sent is None:
+        return f"the connection ended without a close frame ({NO_CLOSE})"
+    key = " (urls.frame_bytes_max)" if sent.code == TOO_BIG else ""
+    return f"earwitness closed the connection with {_code(sent)}{key}"
+
+
+def _code(close: Close) -> str:
+    return f"{int(close.code)} {close.reason!r}" if close.reason else str(int(close.code))
+
+
+async def _enter(rehearsal: Rehearsal, voice: Voice, handshake: Handshake, timeout_s: float) -> None:
+    """First frames, greeting, joining, in the order in which the load does it."""
+    target = rehearsal.target
+    for frame in handshake.first_frames:
+        await _send(voice, frame)
+    if handshake.welcome and not await _until(voice, lambda: bool(voice.heard(WELCOME)), timeout_s):
+        sentence = f"{voice.person.name} heard no greeting within {timeout_s:.0f} s.{_heard_instead(voice)}"
+        raise (Unfit if voice.frames else TargetError)(sentence)
+    for frame in target.rooms_on_connect(voice.credentials, [rehearsal.room]):
+        await _send(voice, frame)
+    if target.says_joined:
+        label = rehearsal.room.label
+
+        def joined() -> bool:
+            return any(heard[1] == label for heard in voice.heard(JOINED))
+
+        if not await _until(voice, joined, timeout_s):
+            rehearsal.notes.append(f"{voice.person.name} was never told to be in {label}.{_heard_instead(voice)}")
+
+
+def _heard_instead(voice: Voice) -> str:
+    last = f" The last frame was {str(voice.frames[-1].data)[:200]!r}." if voice.frames else " No frame came at all."
+    return f"{last} {voice.closed[:1].upper()}{voice.closed[1:]}." if voice.closed else last
+
+
+async def _say(rehearsal: Rehearsal, voice: Voice, http: httpx.AsyncClient, counter: int) -> None:
+    target, person, label = rehearsal.target, voice.person, rehearsal.room.label
+    if voice.closed:
+        return
+    message_id = f"{rehearsal.tag}-{person.number}-{counter}"
+    number = rehearsal.room.number
+    text, _ = encode(rehearsal.tag, person.number, number, counter, 1, 1, f"message {counter}{AWKWARD}")
+    voice.sent[message_id] = text
+    if not target.sends_by_http:
+        assert voice.socket is not None
+        with contextlib.suppress(ConnectionClosed):  # `_listen` says how it ended
+            await voice.socket.send(target.encode(label, message_id, text))
+        return
+    heard = await _ask(http, target.post(voice.credentials, label, message_id, text), f"{person.name} sent a message")
+    voice.frames.append(Frame(person, "(answer to the request)", tuple(heard), answer=True))
+
+
+async def _send(voice: Voice, frame: str | bytes) -> None:
+    assert voice.socket is not None
+    try:
+        await voice.socket.send(frame)
+    except ConnectionClosed as end:
+        voice.closed = ending(voice.socket)
+        raise TargetError(f"{voice.person.name}'s connection ended.{_heard_instead(voice)}") from end
+
+
+async def _until(voice: Voice, condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Wait for a condition on what `voice` hears; False when time or connection ended first."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        left = end - time.monotonic()
+        if left <= 0 or voice.closed:
+            return False
+        voice.news.clear()
+        try:
+            await asyncio.wait_for(voice.news.wait(), left)
+        except TimeoutError:
+            return condition()
+    return True
+
+
+def _complete(rehearsal: Rehearsal, voice: Voice) -> bool:
+    """Everything answered that is answered, and everything heard that is heard."""
+    answers = len(voice.heard(ACK)) + len(voice.heard(NACK))
+    return not unheard(rehearsal, voice) and (not rehearsal.target.contract.acknowledges or answers >= len(voice.sent))
+
+
+def _unread(rehearsal: Rehearsal, voice: Voice) -> bool:
+    """Everything came, and the target file does not find it: there is nothing more to wait for."""
+    echo, raw = rehearsal.target.contract.echo, [str(frame.data) for frame in voice.frames]
+    sent = [text for other in rehearsal.voices if other is not voice or echo for text in other.sent.values()]
+    came = all(any(_head(text) in data for data in raw) for text in sent)
+    return came and len(own_messages(rehearsal, voice)) < len(sent)
+
+
+def _head(text: str) -> str:
+    """What of a body identifies it and stands in a frame however the frame is quoted."""
+    return ":".join(text.split(":")[:5]) + ":"
+
+
+def unheard(rehearsal: Rehearsal, voice: Voice) -> set[str]:
+    """Texts that `voice` should have heard and did not hear, word for word."""
+    echo = rehearsal.target.contract.echo
+    wanted = {text for other in rehearsal.voices if other is not voice or echo for text in other.sent.values()}
+    return wanted - {str(heard[2]) for heard in voice.heard(MESSAGE)}
+
+
+def own_messages(rehearsal: Rehearsal, voice: Voice) -> list[Heard]:
+    """Messages that `voice` received, without what others say in a room that was there before."""
+    mark = f"{PREFIX}{rehearsal.tag}:"
+    heard = voice.heard(MESSAGE)
+    return [one for one in heard if mark in str(one[2])] if rehearsal.target.rooms_exist else heard
+
+
+def own_rows(rehearsal: Rehearsal) -> list[StoredRow]:
+    """Rows of the history that carry this rehearsal's tag."""
+    bodies = [(row, decode(row.text)) for row in rehearsal.rows or ()]
+    return [row for row, body in bodies if body is not None and body.tag == rehearsal.tag]

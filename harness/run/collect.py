@@ -1,0 +1,326 @@
+"""The collector: the final reads between drain and judging, as one process.
+
+    python -m earwitness.harness.run.collect RUN_DIR [--deadline SECONDS] [--parallel N]
+
+Reads run.json (`tag`, `target`) and roster.json (`extra.people`, `extra.rooms`). One member of each conversation logs
+in again and reads its whole history: STORED records and one READ_END into the journal `collector`. Identities as the
+platform's places state them, and both users tables where they can be read, become IDENTITY records and
+tables/users.jsonl. What could not be read leaves no READ_END: the checks that need it say UNKNOWN.
+
+Exit codes: 0 everything was read, 2 it could not begin, 3 something is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import httpx
+
+from earwitness.checks.history.record import AGENT, NOBODY, NONE, Flag, Kind, Place, State
+from earwitness.checks.roster import Roster
+from earwitness.harness.client.body import Body, decode
+from earwitness.harness.client.flow import FlowError, Unbounded, run_flow_async
+from earwitness.harness.client.http_asyncio import http_client
+from earwitness.harness.client.network import Unlisted
+from earwitness.harness.client.statements import digest_of, write_seen
+from earwitness.harness.dialects.protocol import Credentials, DatabaseQuery, Person, Room, StoredRow, Target
+from earwitness.harness.dialects.registry import open_target
+from earwitness.harness.errors import EarwitnessError, Exit, RecordError, TargetError
+from earwitness.harness.progress import say, show
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.record.meta import process_meta
+from earwitness.harness.record.rundir import RunDirectory, read_json
+from earwitness.harness.record.sidecar import Sidecar
+from earwitness.harness.run.databases import Row, UserTables, as_json, differing, place_name, read_tables
+
+NAME = "collector"
+DEADLINE_S = 110.0
+PARALLEL = 16
+READERS_TRIED = 20
+"""Members of a conversation who are asked, one after another: many may be banned when the run ends."""
+REQUEST_S = 20.0
+PROGRESS_S = 2.0
+
+
+class Collector:
+    """One collection. `missing`: sentences about what could not be read."""
+
+    def __init__(
+        self, directory: RunDirectory, target: Target, roster: Roster, journal: Journal, parallel: int
+    ) -> None:
+        self.directory, self.target, self.journal = directory, target, journal
+        self.tag = str(directory.run["tag"])
+        self.people = tuple(Person(**row) for row in roster.extra["people"])
+        by_number = {person.number: person for person in self.people}
+        self.rooms = tuple(
+            Room(number=row["number"], label=row["label"], members=tuple(by_number[n] for n in row["members"]))
+            for row in roster.extra["rooms"]
+        )
+        self.client_of: dict[int, int] = {}
+        for client, user in enumerate(roster.user_of):
+            self.client_of.setdefault(user, client)
+        self.identified = _identified(directory)
+        # A room of which nobody came was never opened, and nothing was sent there. Without any word of who came: all.
+        came = {roster.user_of[client] for client in self.identified if client < len(roster.user_of)}
+        self.rooms_used = [
+            room for room in self.rooms if not came or any(person.number in came for person in room.members)
+        ]
+        self._came = came
+        self.missing: list[str] = []
+        self.rows_read = 0
+        self.rooms_read = 0
+        self._turn = asyncio.Semaphore(parallel)
+        self._logins: dict[int, asyncio.Task[Credentials]] = {}
+        self.http: httpx.AsyncClient
+
+    async def collect(self, http: httpx.AsyncClient) -> None:
+        self.http = http
+        progress = asyncio.create_task(self._progress())
+        try:
+            reads = [self._read_room(room) for room in self.rooms_used] if self.target.contract.history else []
+            await asyncio.gather(*reads, self._databases())
+            await asyncio.gather(*(self._identity(number) for number in sorted(self._logins)))
+        finally:
+            tasks: list[asyncio.Task[Any]] = [progress, *self._logins.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- history --------------------------------------------------------------------------------------------------
+
+    async def _read_room(self, room: Room) -> None:
+        """Through one member; through another one if that fails."""
+        trouble = "it has no members"
+        for person in self._readers(room):
+            try:
+                credentials = await self._login(person)
+                async with self._turn:
+                    if getattr(self.target, "names_rooms", False):
+                        await run_flow_async(self.target.open_room(credentials, room), self.http)
+                    rows = await run_flow_async(self.target.history(credentials, room), self.http)
+            except Unbounded as error:
+                trouble = str(error)
+                break
+            except (FlowError, Unlisted, httpx.HTTPError) as error:
+                trouble = f"{type(error).__name__}: {error}"
+                continue
+            self._write_down(room, person, rows)
+            return
+        self.missing.append(f"the history of {room.label} could not be read: {trouble}")
+
+    def _readers(self, room: Room) -> Sequence[Person]:
+        """Members who are logged in here come first, to save logins; then those who took part in the run."""
+
+        def rank(person: Person) -> tuple[bool, bool, int]:
+            return person.number not in self._logins, person.number not in self._came, person.number
+
+        return sorted(room.members, key=rank)[:READERS_TRIED]
+
+    async def _login(self, person: Person) -> Credentials:
+        task = self._logins.get(person.number)
+        if task is None:
+            task = self._logins[person.number] = asyncio.create_task(self._log_in(person))
+        return await asyncio.shield(task)
+
+    async def _log_in(self, person: Person) -> Credentials:
+        async with self._turn:
+            return await run_flow_async(self.target.login(person), self.http)
+
+    def _write_down(self, room: Room, person: Person, rows: Sequence[StoredRow]) -> None:
+        client = self.client_of.get(person.number, NOBODY)
+        existing = bool(getattr(self.target, "rooms_exist", False))
+        last, count = NONE, 0
+        for row in rows:
+            body = decode(row.text)
+            if existing and (body is None or body.tag != self.tag):
+                continue  # the room was there before us: others' messages are no leftovers
+            self._stored(room, client, row, body)
+            last, count = max(last, row.seq), count + 1
+        self._write(Kind.READ_END, client=client, conv=room.number, counter=count, seq=last)
+        self.rooms_read += 1
+        self.rows_read += count
+
+    def _stored(self, room: Room, client: int, row: StoredRow, body: Body | None) -> None:
+        flags, author, conv = 0, NOBODY, room.number
+        counter = proc = attempt = digest = 0
+        if body is not None:
+            tag, author, conv, counter, proc, attempt, digest, sound = body
+            if not sound:
+                flags = int(Flag.CORRUPT)
+            elif tag != self.tag:
+                flags, author = int(Flag.FOREIGN_RUN), NOBODY
+            if conv != room.number or row.conversation not in (None, room.label):
+                flags |= int(Flag.MISROUTED)
+        else:
+            flags = int(Flag.CORRUPT if row.text.startswith(f"ew1:{self.tag}:") else Flag.FOREIGN_RUN)
+            if flags == Flag.FOREIGN_RUN and row.sender in getattr(self.target, "agents", ()):
+                author, digest = AGENT, crc32(row.text.encode("utf-8", "surrogatepass"))
+        sender = NONE if row.sender is None else self.journal.intern(row.sender)
+        size = len(row.text) if row.text.isascii() else len(row.text.encode("utf-8", "surrogatepass"))
+        self.journal.write(
+            time.monotonic_ns(), Kind.STORED, flags, attempt, proc, client, 0, conv, author, counter, row.seq, sender,
+            size, digest,
+        )  # fmt: skip
+
+    def _write(
+        self, kind: Kind, *, client: int, conv: int = NOBODY, counter: int = 0, seq: int = NONE, aux: int = NONE
+    ) -> None:
+        self.journal.write(time.monotonic_ns(), kind, 0, 0, 0, client, 0, conv, NOBODY, counter, seq, aux, 0, 0)
+
+    # -- identities -----------------------------------------------------------------------------------------------
+
+    async def _identity(self, number: int) -> None:
+        """What token and places say of a user who logged in here."""
+        task, client = self._logins[number], self.client_of.get(number, NOBODY)
+        if not task.done() or task.cancelled() or task.exception() is not None:
+            return
+        credentials = task.result()
+        if client not in self.identified:
+            # The load's own statement stands where there is one: a login that gives another id now must show.
+            self.journal.identity(client, credentials.user_id)
+            self.identified.add(client)
+        self._states(client, Place.AUTH, credentials.user_id)
+        try:
+            async with self._turn:
+                statements = await run_flow_async(self.target.identity(credentials), self.http)
+        except (FlowError, Unlisted, httpx.HTTPError) as error:
+            self.missing.append(f"nobody said who {credentials.person.name} is: {type(error).__name__}: {error}")
+            return
+        for statement in statements:
+            self._states(client, Place(statement.place), statement.user_id)
+
+    def _states(self, client: int, place: Place, user_id: str | None) -> None:
+        aux = NONE if user_id is None else self.journal.intern(user_id)
+        self._write(Kind.IDENTITY, client=client, counter=int(place), aux=aux)
+
+    async def _databases(self) -> None:
+        queries: Mapping[Place, DatabaseQuery] = getattr(self.target, "databases", {})
+        if not queries:
+            return
+        accounts = {p.number: p for p in getattr(self.target, "people", tuple)()}
+        people = [accounts.get(person.number, person) for person in self.people]
+        pattern = "%" if accounts else f"%{self.tag}%"
+        try:
+            tables = await read_tables(queries, pattern, people, self.target.contract.sync_bound_s)
+        except TargetError as error:
+            self.missing.append(str(error))
+            return
+        for person in people:
+            self._table_rows(person, tables)
+        ours = {person.email.lower() for person in people}
+        for place, rows in tables.rows.items():
+            for row in rows:
+                if not accounts or str(row["email"]).lower() in ours:
+                    self.directory.append("users", {"table": place_name(place), **as_json(row)})
+        for email, what in tables.differences.items():
+            self.directory.append("users", {"differs": what, "email": email, "after_s": round(tables.looked_s, 3)})
+
+    def _table_rows(self, person: Person, tables: UserTables) -> None:
+        """One statement a row. A user without a row, and a row that differs from auth's in other columns, state
+        nobody: their text is no id that a login explains. Users who never came are in no table and not spoken of."""
+        client = self.client_of.get(person.number, NOBODY)
+        rows = {place: tables.of(place, person.email) for place in tables.rows}
+        if client == NOBODY or (client not in self.identified and not any(rows.values())):
+            return
+        own = rows.get(Place.AUTH_DATABASE, [])
+        if client not in self.identified and own:
+            self.journal.identity(client, str(own[0]["id"]))  # created, but the login's answer never came
+            self.identified.add(client)
+        for place, found in rows.items():
+            self._seen(client, place, found, tables)
+            for row in found or ({"id": f"no row in the {place_name(place)}"},):
+                differs = differing(own[0], row) if len(own) == len(found) == 1 else []
+                stranger = f"other {', '.join(differs)} in the {place_name(place)}"
+                self._states(client, place, stranger if differs and "id" not in differs else str(row["id"]))
+
+    def _seen(self, client: int, place: Place, found: Sequence[Row], tables: UserTables) -> None:
+        """How many rows a table has of a user, and what the first says in the columns that all tables have."""
+        columns = [set(row) for rows in tables.rows.values() for row in rows[:1]]
+        both = sorted(set.intersection(*columns)) if columns else []
+        values = [found[0][name] for name in both if name != "is_active"] if found else []
+        look = {"asked_ns": tables.asked_ns, "seen_ns": time.monotonic_ns(), "of": client}
+        write_seen(
+            self.journal, NOBODY, place, State.PROFILE, **look, value=len(found),
+            digest=digest_of(*values) if found else 0,
+        )  # fmt: skip
+        if found and "is_active" in both:
+            active = int(bool(found[0]["is_active"]))
+            write_seen(self.journal, NOBODY, place, State.ACTIVE, **look, value=active, digest=digest_of(active))
+
+    async def _progress(self) -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_S)
+            show(f"  {self.said()}")
+
+    def said(self) -> str:
+        """Return how far the reading is."""
+        return f"{self.rooms_read} of {len(self.rooms_used)} rooms read, {self.rows_read} messages"
+
+
+def _identified(directory: RunDirectory) -> set[int]:
+    """Clients whose platform id some journal of the load states already."""
+    clients = set()
+    for path in directory.journals.glob("*.names.jsonl"):
+        sidecar = Sidecar(path)
+        sidecar.read()
+        clients |= {client for client, _ in sidecar.identities}
+    return clients
+
+
+async def collect(run_dir: Path, *, deadline_s: float = DEADLINE_S, parallel: int = PARALLEL) -> int:
+    """Collect a run's final state into its directory. Returns the exit code; raises EarwitnessError."""
+    directory = RunDirectory.open(run_dir)
+    roster = Roster.from_dict(read_json(run_dir / "roster.json"))
+    for key, where, found in (
+        ("tag", "run.json", "tag" in directory.run),
+        ("target", "run.json", "target" in directory.run),
+        ("people", "roster.json (extra)", "people" in roster.extra),
+        ("rooms", "roster.json (extra)", "rooms" in roster.extra),
+    ):
+        if not found:
+            raise RecordError(f"{run_dir}: {where} has no {key}, so the final state cannot be read.")
+    target = open_target(directory.run["target"])
+    journal = Journal.create(directory.journals, NAME, meta=process_meta(role=NAME, roster=roster.digest()))
+    collector = Collector(directory, target, roster, journal, parallel)
+    try:
+        async with (
+            asyncio.timeout(deadline_s),
+            http_client(target.network, timeout_s=REQUEST_S) as http,
+        ):
+            await collector.collect(http)
+    except TimeoutError:
+        collector.missing.append(f"the deadline of {deadline_s:.0f} s was over with {collector.rooms_read} rooms read")
+    finally:
+        journal.close({"rows": collector.rows_read, "rooms": collector.rooms_read, "missing": collector.missing})
+    for sentence in collector.missing:
+        say(sentence)
+    show(f"  {collector.said()}")
+    return Exit.UNKNOWN if collector.missing else Exit.PASS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m earwitness.harness.run.collect", description="Read a run's final state."
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    parser.add_argument("--deadline", type=float, default=DEADLINE_S, metavar="SECONDS")
+    parser.add_argument("--parallel", type=int, default=PARALLEL, metavar="N", help="requests under way at once")
+    arguments = parser.parse_args(argv)
+    try:
+        return asyncio.run(
+            collect(arguments.run_dir, deadline_s=arguments.deadline, parallel=max(1, arguments.parallel))
+        )
+    except EarwitnessError as error:
+        say(str(error))
+        return Exit.CANNOT_RUN
+
+
+if __name__ == "__main__":
+    sys.exit(main())

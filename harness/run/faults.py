@@ -1,0 +1,122 @@
+"""The faults of a run: begun and ended at their time while users talk, recorded, and told if nothing came of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from gevent.lock import BoundedSemaphore
+
+from earwitness.checks.history.record import NOBODY, NONE, FaultKind, Flag, Kind, Place
+from earwitness.harness.errors import EarwitnessError
+from earwitness.harness.platform.faults import Planned
+from earwitness.harness.progress import say
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.record.meta import process_meta
+from earwitness.harness.record.rundir import RunDirectory
+from earwitness.harness.run import breaker_log as calls
+from earwitness.harness.run.breaker_log import CallLog
+
+JOURNAL = "conductor"
+JOURNALS = (JOURNAL, calls.JOURNAL)
+"""What a run with faults has beside its other journals."""
+PATIENCE_S = 60.0
+"""Faults begin when everybody is there, or after this."""
+END_S = 90.0
+_STORES = ("postgres", "valkey")
+_PLACES = {"auth": Place.AUTH, "provider": Place.AUTH, "frontend": Place.FRONTEND, "edge": Place.BACKEND}
+
+
+def place_of(where: str) -> int:
+    """Who suffers from a fault of a service or of a link (its callee; of a link to a store, its caller); 0: several."""
+    caller, _, callee = where.rpartition("/")
+    name = caller if callee in _STORES and caller else callee
+    return int(_PLACES.get(name, Place.BACKEND if name.startswith("backend") else 0))
+
+
+def kind_of(planned: Planned) -> int:
+    return int(FaultKind[planned.kind.upper().replace("-", "_")]) if planned.kind else 0
+
+
+class Faults:
+    """Of one run. `failures`: a sentence for each fault that did not take effect or could not be lifted."""
+
+    def __init__(self, run: RunDirectory, plan: Sequence[Planned], faults: Sequence[Any], control: Any) -> None:
+        """`faults`: of each entry of the plan its object (`harness.platform.faults.kinds.Fault`, or a target's)."""
+        self._journal = Journal.create(run.journals, JOURNAL, meta=process_meta())
+        self._control = control
+        self._run_dir = run
+        status = {} if control is None else control.status()
+        self._calls = CallLog({name: Path(service["log"]) for name, service in status.items()})
+        self._ending = Event()
+        self._everyone = Event()
+        self._turn = BoundedSemaphore()
+        self.failures: list[str] = []
+        self._greenlets = [gevent.spawn(self._run, one, fault) for one, fault in zip(plan, faults, strict=True)]
+
+    def begin(self) -> None:
+        """Everybody is there: the schedule's time begins."""
+        self._everyone.set()
+
+    def end(self) -> list[str]:
+        """The load is over: no more faults; what is still on is lifted. Returns the failures."""
+        self._ending.set()
+        self._everyone.set()
+        gevent.joinall(self._greenlets, timeout=END_S)
+        for greenlet in self._greenlets:
+            if not greenlet.dead:
+                greenlet.kill(block=False)
+                self.failures.append("a fault could not be ended in time")
+        self._journal.close({})
+        self._calls.write(self._run_dir)
+        return self.failures
+
+    def _run(self, planned: Planned, fault: Any) -> None:
+        self._everyone.wait(PATIENCE_S)
+        if self._ending.wait(planned.start_s):
+            return  # the load ended before; H2 misses it
+        if fault.lasting:
+            self._happen(planned, fault)
+            return
+        with self._turn:  # a deployment goes on with the next service when the last one serves
+            if not self._ending.is_set():
+                self._happen(planned, fault)
+
+    def _happen(self, planned: Planned, fault: Any) -> None:
+        self._note(planned, on=True)
+        try:
+            fault.apply(self._control)
+            self._tell(f"{planned.name} {'is on' if fault.lasting else 'is done'}")
+            if fault.lasting:
+                self._ending.wait(planned.duration_s)
+        except EarwitnessError as error:
+            self._failed(planned, error)
+        if fault.lasting:
+            self._lift(planned, fault)
+        self._note(planned, on=False)
+
+    def _lift(self, planned: Planned, fault: Any) -> None:
+        try:
+            fault.lift(self._control)
+            self._tell(f"{planned.name} is over")
+        except EarwitnessError as error:
+            self._failed(planned, error)
+
+    def _note(self, planned: Planned, *, on: bool) -> None:
+        name = self._journal.intern(planned.name)
+        self._journal.write(
+            time.monotonic_ns(), Kind.FAULT, int(Flag.OWN) if on else 0, place_of(planned.where), 0, NOBODY, 0, NOBODY,
+            name, kind_of(planned), NONE, NONE, 0, 0,
+        )  # fmt: skip
+
+    def _failed(self, planned: Planned, error: Exception) -> None:
+        self.failures.append(f"{planned.text}: {error}")
+        self._tell(f"{planned.text}: {error}")
+
+    @staticmethod
+    def _tell(words: str) -> None:
+        say(f"fault {words}")
