@@ -24,7 +24,7 @@ VERBS = {
     "compare": ("earwitness.harness.report.compare", "say whether one run is slower than another, beyond noise"),
     "probe": ("earwitness.harness.probe.command", "run two users against a target file and say what can be judged"),
     "defects": (
-        "earwitness.harness.report.defects",
+        "earwitness.harness.evidence.command",
         "list the platform's defects; with --matrix show that they are found",
     ),
     "export": ("earwitness.harness.record.exporter", "write a run's history as Parquet or JSON lines"),

@@ -28,7 +28,7 @@ class LoadAttained(Health):
 
     Facts: `users_planned`; `messages_offered`, `messages_sent` (default: the sum of the footers); `interrupted`
     (`after_s`, `of_s`, `by`); `load_attained_min` (0.95); `lag_bound_ms` (100); `standstill_ms` (2,000).
-    Footers of load processes: `lag_ms`, and in `load` the counts of `harness.load.part`: `users`, `others`,
+    Footers of load processes: `lag_ms`, and in `load` the counts of `harness.load.worker`: `users`, `others`,
     `connected`, `acted`, `beyond_plan`, `actions_planned`, `actions_started`, and `left_s` if the process ended before
     it was asked to. Loop lag below a standstill is only reported: checks that use time bound it themselves.
     """

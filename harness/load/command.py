@@ -97,7 +97,7 @@ def _help(story: Path | None) -> int:
     from locust import argument_parser
 
     if story is None:
-        from earwitness.harness.load.arguments import add_arguments  # a story adds them itself
+        from earwitness.harness.load.options import add_arguments  # a story adds them itself
 
         parser = argument_parser.get_parser()
         add_arguments(parser)

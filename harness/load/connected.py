@@ -19,9 +19,9 @@ from earwitness.harness.client.http_gevent import run_flow_gevent
 from earwitness.harness.client.http_sender import Poster
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.dialects.protocol import Credentials, Room
-from earwitness.harness.load.part import Part
-from earwitness.harness.load.recording import Recording
+from earwitness.harness.load.behaviours.recording import Recording
 from earwitness.harness.load.soundness import OURS
+from earwitness.harness.load.worker import Part
 
 ANSWER_S = 10.0
 """So long a user waits for an answer, or longer where the contract gives the platform longer (I43)."""

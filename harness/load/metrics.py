@@ -22,8 +22,8 @@ from earwitness.harness.load.web_guard import Names
 from earwitness.harness.report.live_file import LADDER_S, read_live
 
 if TYPE_CHECKING:
-    from earwitness.harness.load.conductor import Conductor
-    from earwitness.harness.load.life import Life
+    from earwitness.harness.load.coordinator import Conductor
+    from earwitness.harness.load.hooks import Life
 
 events: Any = locust.events
 LAG = "earwitness-lag-ms"

@@ -52,7 +52,7 @@ def story(
     opportunities: Sequence[str] = (),
 ) -> Story:
     """Call once in a locustfile as `story(__file__, judged_by=("I1", …))`: from then on its runs are judged."""
-    from earwitness.harness.load.life import attach
+    from earwitness.harness.load.hooks import attach
 
     told = Story(
         name=Path(file).stem,
@@ -76,7 +76,7 @@ def story(
 def _add_options(parser: Any) -> None:
     """Listener of Locust's `init_command_line_parser`. Without a story too: else Locust refuses the options before
     anybody can say what is missing."""
-    from earwitness.harness.load.arguments import add_arguments
+    from earwitness.harness.load.options import add_arguments
 
     add_arguments(parser)
 

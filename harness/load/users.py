@@ -16,17 +16,17 @@ from earwitness.checks.history.record import NOBODY, NONE, Kind, Place
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.client.gevent_shell import Refused
 from earwitness.harness.dialects.protocol import Credentials, Room
+from earwitness.harness.load.behaviours.saying import Saying
 from earwitness.harness.load.connected import may_pass, unauthorized
 from earwitness.harness.load.pacing import Paced
-from earwitness.harness.load.part import CROWD_WAIT_S, Part
-from earwitness.harness.load.saying import Saying
+from earwitness.harness.load.worker import CROWD_WAIT_S, Part
 
 BURST_SLICE_S = 0.01
 
 
 class ChatUser(Paced, Saying, User):
     """Subclass it in a locustfile. In tasks: `say`, `burst`, `probe`, `ask_who_i_am`, and those of
-    `harness.load.saying`; `rooms` are this user's, in the story's order.
+    `harness.load.behaviours.saying`; `rooms` are this user's, in the story's order.
 
     carried  what another user object takes over who goes on as the same person, after a shape has stopped this one
     """

@@ -13,7 +13,7 @@ from earwitness.harness.errors import TargetError
 from earwitness.harness.report.live_file import read_live
 
 if TYPE_CHECKING:
-    from earwitness.harness.load.conductor import Conductor
+    from earwitness.harness.load.coordinator import Conductor
 
 HERE = Path(__file__).parent
 SCRIPT = b'<script src="./verdict/tab.js"></script></body>'

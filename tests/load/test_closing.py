@@ -10,7 +10,7 @@ import gevent.monkey
 gevent.monkey.patch_all()
 import gevent
 from gevent.event import Event
-from earwitness.harness.load.part import Part
+from earwitness.harness.load.worker import Part
 
 part = object.__new__(Part)
 part._closed, part._footer_written = False, Event()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.harness.report.listing import Defect
+from earwitness.harness.evidence.catalogue import Defect
 from pytest_suite.ledger import said
 from pytest_suite.orders import Order, faults
 from pytest_suite.proof_table import HEALTHY, Findings, Row, split, table
@@ -35,7 +35,7 @@ def test_every_critical_test_names_its_defect() -> None:
     """No test without a defect of the catalogue that turns it red."""
     done = subprocess.run(
         [sys.executable, "-c", "import sys; from pytest_suite.orders import *; "
-         "from earwitness.harness.report.listing import *; "
+         "from earwitness.harness.evidence.catalogue import *; "
          "sys.exit('\\n'.join(faults(collect(), {one.id: one for one in all_defects()})) or 0)"],
         capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2],
     )  # fmt: skip

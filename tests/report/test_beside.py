@@ -53,7 +53,7 @@ class Beside:
         self._log = log
         with log.open("w") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "earwitness.harness.report.beside"],
+                [sys.executable, "-m", "earwitness.harness.run.judge_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=err,

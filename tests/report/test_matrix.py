@@ -17,14 +17,14 @@ import pytest
 
 from earwitness.harness.cli import main
 from earwitness.harness.errors import PlatformError, RecordError, SettingsError
-from earwitness.harness.report.cells import HEALTHY, Cell, Result, Results, cells_of, reserved
-from earwitness.harness.report.evidence import evidence_text
-from earwitness.harness.report.intervals import none_seen_95, wilson_95
-from earwitness.harness.report.listing import Defect, all_defects, chosen, listing_text
-from earwitness.harness.report.matrix import run_matrix, silent_checks
-from earwitness.harness.report.published import lost, shown
-from earwitness.harness.report.stages import STAGES, file_of, staged
-from earwitness.harness.report.truth import GroundTruth
+from earwitness.harness.evidence.catalogue import Defect, all_defects, chosen, listing_text
+from earwitness.harness.evidence.cells import HEALTHY, Cell, Result, Results, cells_of, reserved
+from earwitness.harness.evidence.ground_truth import GroundTruth
+from earwitness.harness.evidence.intervals import none_seen_95, wilson_95
+from earwitness.harness.evidence.matrix import run_matrix, silent_checks
+from earwitness.harness.evidence.page import evidence_text
+from earwitness.harness.evidence.published import lost, shown
+from earwitness.harness.evidence.stages import STAGES, file_of, staged
 
 LOSS = Defect(
     id="Z5", name="drop-push", breaks="One is missing.", opportunity="a push", caught_by=("I4", "I5b"),
@@ -344,8 +344,8 @@ KILLED = """
 import sys, threading
 from pathlib import Path
 from types import SimpleNamespace
-from earwitness.harness.report.cells import Cell
-from earwitness.harness.report.matrix import RealBench
+from earwitness.harness.evidence.cells import Cell
+from earwitness.harness.evidence.matrix import RealBench
 
 work, sys.executable = Path(sys.argv[1]), sys.argv[2]
 bench = RealBench(work, "rough", None, 0.0, "none")

@@ -9,12 +9,13 @@ import pytest
 
 from earwitness.checks.history.record import NOBODY, NONE, FaultKind, Flag, Kind
 from earwitness.checks.roster import Roster
+from earwitness.harness.evidence.opportunities_page import PAGE, page, stories
+from earwitness.harness.evidence.stages import file_of
 from earwitness.harness.record.history import open_history
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.report import opportunities
-from earwitness.harness.report.opportunities import ALL, BY_ID, PAGE, page, stories
-from earwitness.harness.report.stages import file_of
+from earwitness.harness.report.opportunities import ALL, BY_ID
 
 TWO_OF_ANN = Roster(user_of=(0, 0, 1), conversations=((0, 1),))
 

@@ -124,7 +124,7 @@ class Run:
                 first = (self.journals / f"load-1{NAMES_SUFFIX}").open().readline()
                 return psutil.Process(json.loads(first)["meta"]["pid"])
             return None
-        words = {"judge": "earwitness.harness.report.beside", "supervisor": "earwitness.harness.cli up"}[kind]
+        words = {"judge": "earwitness.harness.run.judge_process", "supervisor": "earwitness.harness.cli up"}[kind]
         return next((p for p in self.members() if words in " ".join(p.cmdline())), None)
 
     def closed(self) -> bool:

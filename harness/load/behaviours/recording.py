@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from earwitness.harness.client.http_gevent import run_flow_gevent
 
 if TYPE_CHECKING:
-    from earwitness.harness.load.part import Part
+    from earwitness.harness.load.worker import Part
 
 
 class Recording:

@@ -20,9 +20,9 @@ from earwitness.harness.client.statements import Name, write_exchange, write_req
 from earwitness.harness.client.try_connect import OPENED, knock
 from earwitness.harness.dialects.protocol import Credentials
 from earwitness.harness.dialects.tokens import Tokens, tokens_of
-from earwitness.harness.load.part import CROWD_WAIT_S
+from earwitness.harness.load.behaviours.wallet import Begun, Held, Login, Wallet
 from earwitness.harness.load.users import ChatUser
-from earwitness.harness.load.wallet import Begun, Held, Login, Wallet
+from earwitness.harness.load.worker import CROWD_WAIT_S
 
 KEPT = 4
 """Logins of the past that a user still knows."""

@@ -9,13 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from earwitness.harness.errors import Exit, SettingsError
+from earwitness.harness.evidence.catalogue import Defect, Power, all_defects, chosen, listing_text
+from earwitness.harness.evidence.cells import HEALTHY, Cell, Results, cells_of, reserved
+from earwitness.harness.evidence.matrix import Bench, RealBench, run_matrix
+from earwitness.harness.evidence.page import evidence_text
+from earwitness.harness.evidence.published import publish
+from earwitness.harness.evidence.stages import ROUGH, staged, stories_of
 from earwitness.harness.progress import say, show, show_json
-from earwitness.harness.report.cells import HEALTHY, Cell, Results, cells_of, reserved
-from earwitness.harness.report.evidence import evidence_text
-from earwitness.harness.report.listing import Defect, Power, all_defects, chosen, listing_text
-from earwitness.harness.report.matrix import Bench, RealBench, run_matrix
-from earwitness.harness.report.published import publish
-from earwitness.harness.report.stages import ROUGH, staged, stories_of
 
 HELP = "list the defects of the reference platform; with --matrix show that they are found"
 WORK = Path("runs/matrix")

@@ -10,8 +10,8 @@ from earwitness.harness.client.flow import FlowError
 from earwitness.harness.client.statements import NOTHING, Name, write_exchange
 from earwitness.harness.dialects.entrance import Entrance
 from earwitness.harness.dialects.reference.forgery import NUMBERS
+from earwitness.harness.load.behaviours.wallet import Held, Wallet
 from earwitness.harness.load.users import ChatUser
-from earwitness.harness.load.wallet import Held, Wallet
 
 
 class Visitor(ChatUser):

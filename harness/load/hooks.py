@@ -21,18 +21,18 @@ import locust
 from locust.runners import MasterRunner, WorkerRunner
 
 from earwitness.harness.errors import EarwitnessError, Exit
-from earwitness.harness.load.conductor import Conductor
+from earwitness.harness.load.coordinator import Conductor
 from earwitness.harness.load.master_watch import MasterWatch
 from earwitness.harness.load.metrics import report_lag
-from earwitness.harness.load.part import Part
 from earwitness.harness.load.shapes import limited_to
-from earwitness.harness.load.signals import SIGNALS, Interruption
 from earwitness.harness.load.soundness import Soundness
 from earwitness.harness.load.story import Story
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.load.web import extend
 from earwitness.harness.load.web_guard import guard
+from earwitness.harness.load.worker import Part
 from earwitness.harness.progress import say, show_logs
+from earwitness.harness.run.signals import SIGNALS, Interruption
 
 events: Any = locust.events
 MASTER_LEADS_S = 3.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gevent
 
-from earwitness.harness.load.leaving import Leaver
-from earwitness.harness.load.wallet import Login
+from earwitness.harness.load.behaviours.leaving import Leaver
+from earwitness.harness.load.behaviours.wallet import Login
 
 
 class Returning(Leaver):

@@ -13,7 +13,7 @@ from earwitness.harness.client.exchange import Exchange, observed
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.client.statements import digest_of, write_change, write_seen
 from earwitness.harness.dialects.accounts import Accounts, accounts_of
-from earwitness.harness.load.leaving import LATER_S, Leaver
+from earwitness.harness.load.behaviours.leaving import LATER_S, Leaver
 
 AGAIN_S = 0.2
 """Pause of a client that asks again."""

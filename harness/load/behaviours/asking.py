@@ -8,8 +8,8 @@ from typing import Any
 
 from earwitness.harness.client.events import Heard
 from earwitness.harness.dialects.protocol import Room
-from earwitness.harness.load.part import CROWD_WAIT_S
 from earwitness.harness.load.users import ChatUser
+from earwitness.harness.load.worker import CROWD_WAIT_S
 
 
 class Asking(ChatUser):

@@ -15,7 +15,7 @@ import psutil
 from earwitness.harness.errors import EarwitnessError
 
 if TYPE_CHECKING:
-    from earwitness.harness.load.under_test import UnderTest
+    from earwitness.harness.run.system import UnderTest
 
 PERIOD_S = 1.0
 

@@ -1,6 +1,6 @@
 """The judge beside the load: a process that is warm before the run begins.
 
-python -m earwitness.harness.report.beside
+python -m earwitness.harness.run.judge_process
 
 Standard input tells it what to do and is its leash (its end, without a word before, ends the process):
 `follow DIR` once, and later `judge`, when all journals are closed. Standard output says `warm`, once it is, and the ids

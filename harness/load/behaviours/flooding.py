@@ -13,8 +13,8 @@ from earwitness.harness.client.exchange import Exchange
 from earwitness.harness.client.flow import Flow
 from earwitness.harness.client.statements import NOTHING, Name, stated_budget
 from earwitness.harness.dialects.protocol import Room
-from earwitness.harness.load.part import CROWD_WAIT_S
-from earwitness.harness.load.tokens import TokenUser
+from earwitness.harness.load.behaviours.tokens import TokenUser
+from earwitness.harness.load.worker import CROWD_WAIT_S
 
 Door: TypeAlias = tuple[Place, Way, Name, Callable[[], Flow[Any]]]
 """Where one can ask by HTTP, how, by which artefact, and the flow that does it."""

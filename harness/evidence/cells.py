@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.harness.errors import Exit, RecordError
-from earwitness.harness.report.listing import Defect, Power
-from earwitness.harness.report.stages import ROUGH, stories_of
+from earwitness.harness.evidence.catalogue import Defect, Power
+from earwitness.harness.evidence.stages import ROUGH, stories_of
 
 HEALTHY = "healthy"
 """What stands for the defect where there is none; `HEALTHY STORY` where the story is not the rough one."""

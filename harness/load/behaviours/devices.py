@@ -18,8 +18,8 @@ from earwitness.harness.client.sharing import Shown
 from earwitness.harness.client.statements import digest_of, write_change
 from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.dialects.sharing import Sharing, sharing_of
-from earwitness.harness.load.cutting import Cutting
-from earwitness.harness.load.part import CROWD_WAIT_S
+from earwitness.harness.load.behaviours.cutting import Cutting
+from earwitness.harness.load.worker import CROWD_WAIT_S
 
 AGAIN_S = 0.2
 """Pause of a client that asks again."""

@@ -8,7 +8,7 @@ import gevent
 
 from earwitness.checks.history.record import Kind, Place
 from earwitness.harness.client.flow import FlowError
-from earwitness.harness.load.attacks import Attacker
+from earwitness.harness.load.behaviours.attacks import Attacker
 
 
 class Racer(Attacker):

@@ -24,7 +24,6 @@ from earwitness.harness.client.wall_clock import WallClock
 from earwitness.harness.dialects.protocol import Credentials
 from earwitness.harness.dialects.registry import open_target
 from earwitness.harness.load.attained import Attained
-from earwitness.harness.load.sampler import SelfSampler
 from earwitness.harness.load.soundness import Soundness
 from earwitness.harness.load.statistics import LoopLag, Publisher
 from earwitness.harness.planning.arrivals import Arrivals
@@ -34,6 +33,7 @@ from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.latencies import FOOTER_KEY
 from earwitness.harness.record.meta import process_meta
 from earwitness.harness.report.opportunities import FOOTER_KEY as OPPORTUNITIES
+from earwitness.harness.run.sampler import SelfSampler
 
 if TYPE_CHECKING:
     from earwitness.harness.load.users import ChatUser

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from earwitness.harness.report.listing import Defect
+from earwitness.harness.evidence.catalogue import Defect
 
 ROUGH = "rough"
 PACKAGE = Path(__file__).absolute().parents[2]
 """`earwitness`: in a checkout its parts are links."""
-FOLDERS = (PACKAGE / "harness" / "load" / "stories", PACKAGE / "locustfiles")
+FOLDERS = (PACKAGE / "harness" / "evidence" / "stories", PACKAGE / "locustfiles")
 
 
 @dataclass(frozen=True, slots=True)

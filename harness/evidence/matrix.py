@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from earwitness.harness.errors import Exit, PlatformError
+from earwitness.harness.evidence.catalogue import Defect
+from earwitness.harness.evidence.cells import Cell, Result, Results
+from earwitness.harness.evidence.ground_truth import GroundTruth
+from earwitness.harness.evidence.stages import file_of, stage_of
 from earwitness.harness.platform.launch import Platform, launch
 from earwitness.harness.platform.parent_death import dies_with_parent, module_environment
-from earwitness.harness.report.cells import Cell, Result, Results
-from earwitness.harness.report.listing import Defect
-from earwitness.harness.report.stages import file_of, stage_of
-from earwitness.harness.report.truth import GroundTruth
 
 SPAWN_RATE = 50
 CELL_S = 240.0

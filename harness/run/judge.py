@@ -20,12 +20,12 @@ JUDGE_DEADLINE_S = 600.0
 
 
 class JudgeBeside:
-    """One process for one run, see `harness.report.beside`. It ends with us: its standard input is its leash."""
+    """One process for one run, see `harness.run.judge_process`. It ends with us: its standard input is its leash."""
 
     def __init__(self) -> None:
         self.used = False
         self._process: Any = subprocess.Popen(
-            [sys.executable, "-m", "earwitness.harness.report.beside"],
+            [sys.executable, "-m", "earwitness.harness.run.judge_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,

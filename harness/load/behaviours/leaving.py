@@ -10,8 +10,8 @@ from earwitness.checks.history.record import Place, Way
 from earwitness.harness.client.exchange import Exchange, observed
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.client.statements import write_revoke
-from earwitness.harness.load.tokens import TokenUser
-from earwitness.harness.load.wallet import Login
+from earwitness.harness.load.behaviours.tokens import TokenUser
+from earwitness.harness.load.behaviours.wallet import Login
 
 LATER_S = 0.2
 HOLDS_S = 60.0

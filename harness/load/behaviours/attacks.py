@@ -13,8 +13,8 @@ from earwitness.harness.client.flow import Browser, FlowError
 from earwitness.harness.dialects.protocol import Credentials
 from earwitness.harness.dialects.reference.forgery import NUMBERS, TIMED
 from earwitness.harness.dialects.tokens import SigningKey
-from earwitness.harness.load.leaving import Leaver
-from earwitness.harness.load.wallet import Held, Login
+from earwitness.harness.load.behaviours.leaving import Leaver
+from earwitness.harness.load.behaviours.wallet import Held, Login
 
 
 class Attacker(Leaver):

@@ -18,19 +18,15 @@ from gevent.event import Event
 from locust.runners import MasterRunner
 
 from earwitness.harness.errors import Exit, worse
-from earwitness.harness.load.arguments import read_faults, read_thresholds, seed_of
 from earwitness.harness.load.contradictions import (
     refuse_contradictions,
     refuse_late_faults,
     refuse_unknown_checks,
     refuse_unknown_opportunities,
 )
-from earwitness.harness.load.judge import JUDGE_DEADLINE_S, JudgeBeside
 from earwitness.harness.load.metrics import Metrics
-from earwitness.harness.load.sampler import Sampler
+from earwitness.harness.load.options import read_faults, read_thresholds, seed_of
 from earwitness.harness.load.shapes import Foreseen, foreseen_of, shape_of
-from earwitness.harness.load.signals import Interruption
-from earwitness.harness.load.under_test import UnderTest
 from earwitness.harness.planning.plan import Plan
 from earwitness.harness.platform.faults.orders import links_needed
 from earwitness.harness.platform.parent_death import dies_with_parent
@@ -38,10 +34,14 @@ from earwitness.harness.progress import say, show
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.run.faults import JOURNALS, Faults
+from earwitness.harness.run.judge import JUDGE_DEADLINE_S, JudgeBeside
+from earwitness.harness.run.sampler import Sampler
+from earwitness.harness.run.signals import Interruption
+from earwitness.harness.run.system import UnderTest
 
 if TYPE_CHECKING:
-    from earwitness.harness.load.life import Life
-    from earwitness.harness.load.part import Part
+    from earwitness.harness.load.hooks import Life
+    from earwitness.harness.load.worker import Part
 
 COLLECT_DEADLINE_S = 120.0
 EARLY_S = 1.0

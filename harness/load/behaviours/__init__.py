@@ -1,0 +1,1 @@
+"""Behaviours of users beside chatting: tokens, devices, floods, leaving, asking, reading and more."""
