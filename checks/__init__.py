@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from earwitness.checks.verdict import Finding, Outcome, Verdict, conclude, upper_bound_95
 
 if __name__ != "earwitness.checks":
-    raise ImportError(f"the package is called earwitness.checks; it was imported as {__name__}")
+    raise ImportError(f"import earwitness.checks instead of {__name__}")
 
 __all__ = [
     "ALL",

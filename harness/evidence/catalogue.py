@@ -17,7 +17,7 @@ LIST_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defect:
-    """One entry; the fields are described in `harness/reference/defects/catalogue/described.py`."""
+    """One entry; the fields are described in `harness/defects/catalogue/described.py`."""
 
     id: str
     name: str
@@ -46,7 +46,7 @@ class Defect:
 
 def all_defects() -> list[Defect]:
     """In the order of the catalogue. PlatformError if the list cannot be had."""
-    command = [sys.executable, "-m", "earwitness.harness.reference.defects"]
+    command = [sys.executable, "-m", "earwitness.harness.defects"]
     try:
         done = subprocess.run(command, capture_output=True, timeout=LIST_S, check=True)
     except (OSError, subprocess.SubprocessError) as error:

@@ -266,7 +266,7 @@ async def _main(make: Callable[[S], Service], settings: S, orders: list[DefectOr
     service = make(settings)
     if orders:
         # Only a process that was asked for a defect ever loads one.
-        import_module("earwitness.harness.reference.defects").install(service, orders)
+        import_module("earwitness.harness.defects").install(service, orders)
     await service.run_until_stopped(listener, stopped)
     service.log.info("stopped")
 

@@ -22,7 +22,7 @@ from earwitness.checks.history.record import Kind
 from earwitness.harness.record.history import open_history
 
 ROOT = Path(__file__).resolve().parents[2]
-OTHER = ROOT / "tests" / "target" / "other_chat"
+OTHER = ROOT / "tests" / "support" / "other_chat"
 RUN_S = 150
 
 

@@ -25,7 +25,7 @@ def sentence(out: str) -> str:
 
 def test_a_target_that_nobody_answers(locust: Callable[..., Any], tmp_path: Path) -> None:
     """The sentence names the file and the address."""
-    example = (Path(__file__).parents[1] / "target" / "other_chat" / "target.toml").read_text()
+    example = (Path(__file__).parents[1] / "support" / "other_chat" / "target.toml").read_text()
     file = tmp_path / "chat.toml"
     file.write_text(example.replace("127.0.0.1:8765", "127.0.0.1:9"))
     run = locust(*FEW, "--target", str(file))
@@ -80,7 +80,7 @@ def test_faults_that_are_not_understood(locust: Callable[..., Any]) -> None:
 
 def test_a_fault_that_the_target_has_no_command_for(locust: Callable[..., Any], tmp_path: Path) -> None:
     """It is said what the file has."""
-    example = (Path(__file__).parents[1] / "target" / "other_chat" / "target.toml").read_text()
+    example = (Path(__file__).parents[1] / "support" / "other_chat" / "target.toml").read_text()
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         file = tmp_path / "chat.toml"
         file.write_text(example.replace("127.0.0.1:8765", f"127.0.0.1:{nobody.getsockname()[1]}"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from earwitness.harness.reference.defects.catalogue import BY_NAME
+from earwitness.harness.defects.catalogue import BY_NAME
 
 
 # One of tokens, one of what devices share: all the others are the matrix's (`earwitness defects --matrix`).

@@ -8,9 +8,9 @@ from typing import Any
 import jwt
 import pytest
 
+from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.outages import FailOpen, HalfOpenForAll, StuckOpen
 from earwitness.harness.reference.breaker import CircuitBreaker, CircuitOpen, State
-from earwitness.harness.reference.defects.chance import Chance
-from earwitness.harness.reference.defects.outages import FailOpen, HalfOpenForAll, StuckOpen
 from earwitness.harness.reference.tokens import KeysUnavailable
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from earwitness.harness.reference.defects import limits
-from earwitness.harness.reference.defects.chance import Chance
+from earwitness.harness.defects import limits
+from earwitness.harness.defects.chance import Chance
 from earwitness.harness.reference.limits import Limiter
 
 BUDGET = {"rate_per_s": 0.01, "rate_burst": 10}

@@ -12,7 +12,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import connect
 
-from earwitness.harness.reference.defects.sockets import NO_MORE_S
+from earwitness.harness.defects.sockets import NO_MORE_S
 
 
 def edited(token: str, **changes: Any) -> str:

@@ -1,0 +1,10 @@
+"""`python -m earwitness.harness.defects`: the catalogue as JSON, for other programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from earwitness.harness.defects.catalogue import CATALOGUE
+
+sys.stdout.write(json.dumps([one.to_dict() for one in CATALOGUE], indent=1) + "\n")

@@ -1,0 +1,141 @@
+"""Defects of the stream of an agent's run."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.frames import changed
+from earwitness.harness.defects.pushes import reachable
+from earwitness.harness.defects.rooms import strangers
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.feed import Listener
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.backend.wire import content
+
+TERMINAL = ("completed", "error")
+RUNS_REMEMBERED = 100
+CHUNKS_BEFORE_THE_CUT = 1
+
+
+class TerminalTwiceOrNever:
+    """The last event of a run comes twice, or not at all. An opportunity is one run."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._broadcast, self._chance = backend.asking.broadcast, chance
+        backend.asking.broadcast = self.broadcast
+
+    def broadcast(self, conversation_id: int, data: bytes) -> None:
+        said = content(data)
+        if said["event"] not in TERMINAL or not self._chance.fires():
+            self._broadcast(conversation_id, data)
+            return
+        times = self._chance.random.choice((0, 2))
+        for _ in range(times):
+            self._broadcast(conversation_id, data)
+        self._chance.say(conversation=said["conversation"], run=said["run"], times=times, manifest=True)
+
+
+class MixedRuns:
+    """A chunk carries the id of another run of the conversation. An opportunity is one chunk beside another run."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._broadcast, self._chance = backend.asking.broadcast, chance
+        self._open: OrderedDict[str, str] = OrderedDict()
+        backend.asking.broadcast = self.broadcast
+
+    def broadcast(self, conversation_id: int, data: bytes) -> None:
+        said = content(data)
+        run, key = str(said["run"]), str(said["conversation"])
+        if said["event"] in TERMINAL:
+            self._open.pop(run, None)
+        else:
+            self._open[run] = key
+            if len(self._open) > RUNS_REMEMBERED:
+                self._open.popitem(last=False)
+        others = [other for other, where in self._open.items() if where == key and other != run]
+        if said["event"] == "chunk" and others and self._chance.fires():
+            data = changed(data, run=others[-1])
+            self._chance.say(conversation=key, run=run, told_as=others[-1], manifest=True)
+        self._broadcast(conversation_id, data)
+
+
+class AnswerToStranger:
+    """A socket whose user is no member gets a whole answer too, from its start to its end. An opportunity is one run
+    that begins while such a socket is open here."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._backend, self._broadcast, self._chance = backend, backend.asking.broadcast, chance
+        self._told: dict[str, Session] = {}
+        backend.asking.broadcast = self.broadcast
+
+    def broadcast(self, conversation_id: int, data: bytes) -> None:
+        self._broadcast(conversation_id, data)
+        said = content(data)
+        run = str(said["run"])
+        if said["event"] == "started":
+            self._choose(str(said["conversation"]), run)
+        if run in self._told:
+            self._told[run].push(data)
+        if said["event"] in TERMINAL:
+            self._told.pop(run, None)
+
+    def _choose(self, key: str, run: str) -> None:
+        found = strangers(self._backend, key)
+        if found and self._chance.fires():
+            stranger = self._told[run] = self._chance.random.choice(found)
+            self._chance.say(conversation=key, user=stranger.user_id, run=run, manifest=True)
+
+
+@dataclass(slots=True)
+class Cut:
+    """A run that one listener is told without its last chunks. `whole`: those who are told all of it. `firing`: 0 until
+    a chunk was left out."""
+
+    victim: Listener
+    whole: list[Listener]
+    firing: int = 0
+
+
+class CutOffAnswer:
+    """One of several listeners misses the last chunks of an answer, and is told that it is completed. An opportunity is
+    one run with at least two listeners on this replica.
+
+    It shows if the end reaches that listener and somebody who was told everything."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._feeds, self._push, self._chance = backend.hub.feeds, backend.news._broadcast_here, chance
+        self._cuts: OrderedDict[str, Cut] = OrderedDict()
+        vars(backend.news)["_broadcast_here"] = self.broadcast_here
+
+    def broadcast_here(self, conversation_id: int, data: bytes) -> None:
+        said, feed = content(data), self._feeds.get(conversation_id)
+        run = str(said["run"])
+        listeners = list(feed.listeners) if feed is not None else []
+        if said["event"] == "started" and len(listeners) > 1 and self._chance.fires():
+            self._begin(run, listeners)
+        cut = self._cuts.get(run)
+        if cut is not None and said["event"] == "chunk" and said["n"] >= CHUNKS_BEFORE_THE_CUT:
+            if not cut.firing:
+                cut.firing = self._chance.say(conversation=said["conversation"], user=cut.victim.user_id, run=run)
+            for listener in listeners:
+                if listener is not cut.victim:
+                    listener.push(data)
+            return
+        self._push(conversation_id, data)
+        if cut is not None and said["event"] in TERMINAL:
+            del self._cuts[run]
+            if said["event"] == "completed":
+                self._ended(cut, listeners)
+
+    def _begin(self, run: str, listeners: list[Listener]) -> None:
+        victim = self._chance.random.choice(listeners)
+        self._cuts[run] = Cut(victim, [one for one in listeners if one is not victim])
+        if len(self._cuts) > RUNS_REMEMBERED:
+            self._cuts.popitem(last=False)
+
+    def _ended(self, cut: Cut, listeners: list[Listener]) -> None:
+        there = [one for one in listeners if reachable(one)]
+        if cut.firing and cut.victim in there and any(one in there for one in cut.whole):
+            self._chance.manifest(cut.firing)

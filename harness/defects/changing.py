@@ -1,0 +1,100 @@
+"""Defects of changes of an account on their way through an outage, or past one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from earwitness.harness.defects.chance import Chance
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.auth.database import Row
+from earwitness.harness.reference.auth.service import Auth
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.sync import GROUP
+from earwitness.harness.reference.service import DEPENDENCY_DOWN
+from earwitness.harness.reference.userstream import STREAM
+
+
+class StaleChange:
+    """The version of a changed account moves on, its data do not. An opportunity is one change."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._backend, self._chance, self._upsert = backend, chance, backend.sync.upsert
+        backend.sync.upsert = self.upsert
+
+    async def upsert(self, users: Sequence[dict[str, Any]]) -> None:
+        for user in users:
+            if user["version"] == 1 or not self._chance.fires():
+                await self._upsert([user])
+                continue
+            await self._backend.pool.execute(
+                "UPDATE userbase SET version = $2 WHERE id = $1::text::uuid AND version < $2",
+                user["id"],
+                user["version"],
+            )
+            self._chance.say(user=user["id"], version=user["version"], manifest=True)
+
+
+class DeafWhileAway:
+    """A replica that starts reads only what comes from now on. An opportunity is one start with something unread."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._redis, self._chance, self._ensure = backend.redis, chance, backend.sync._ensure_group
+        vars(backend.sync)["_ensure_group"] = self.ensure_group
+
+    async def ensure_group(self) -> None:
+        await self._ensure()
+        unread = (await self._redis.xinfo_groups(STREAM))[0]["lag"]
+        if unread and self._chance.fires():
+            await self._redis.xgroup_setid(STREAM, GROUP, "$")
+            self._chance.say(unread=unread, manifest=True)
+
+
+class ToldOnce:
+    """A change counts as told although Redis did not take it, and a Redis without memory is told nothing again. An
+    opportunity is one batch of changes that Redis does not take."""
+
+    def __init__(self, auth: Auth, chance: Chance) -> None:
+        self._chance, self._send = chance, auth.relay.send_users
+        vars(auth.relay)["send_users"] = self.send_users
+        vars(auth.relay)["_check_memory"] = self.check_memory
+
+    async def check_memory(self) -> None:
+        return
+
+    async def send_users(self, rows: list[Row]) -> None:
+        try:
+            await self._send(rows)
+        except DEPENDENCY_DOWN:
+            if not self._chance.fires():
+                raise
+            self._chance.say(users=[str(row["user_id"]) for row in rows], manifest=True)
+
+
+class YesAnyway:
+    """A change is confirmed although the database is away. An opportunity is one such change."""
+
+    def __init__(self, auth: Auth, chance: Chance) -> None:
+        self._chance, self._get, self._change = chance, auth.accounts.get, auth.accounts.change
+        self._known: dict[str, Row] = {}
+        vars(auth.accounts)["get"] = self.get
+        vars(auth.accounts)["change"] = self.change
+
+    async def get(self, user_id: str) -> Row:
+        try:
+            self._known[user_id] = await self._get(user_id)
+        except DEPENDENCY_DOWN:
+            if user_id not in self._known:
+                raise
+        return self._known[user_id]
+
+    async def change(self, user_id: str, changes: dict[str, Any]) -> Row:
+        try:
+            return await self._change(user_id, changes)
+        except ApiError:
+            raise
+        except DEPENDENCY_DOWN:
+            if user_id not in self._known or not self._chance.fires():
+                raise
+            self._chance.say(user=user_id, manifest=True)
+            return {**self._known[user_id], **changes}

@@ -1,0 +1,173 @@
+"""Defects of the way in: what auth takes over from the provider and the browser without looking."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jwt
+
+from earwitness.harness.defects.chance import Chance
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.auth.identity import Identity
+from earwitness.harness.reference.auth.logins import Begun
+from earwitness.harness.reference.auth.provider_client import ProviderDown
+from earwitness.harness.reference.auth.service import Auth
+from earwitness.harness.reference.auth.settings import Settings
+from earwitness.harness.reference.tokens import Claims
+
+
+class ProviderTakenForUp:
+    """What the provider once said about itself is used although it does not answer. An opportunity is one login."""
+
+    def __init__(self, auth: Auth, chance: Chance) -> None:
+        self._chance, self._discovery = chance, auth.provider.discovery
+        self._said: dict[str, Any] = {}
+        vars(auth.provider)["discovery"] = self.discovery
+
+    async def discovery(self) -> dict[str, Any]:
+        try:
+            self._said = await self._discovery()
+        except ProviderDown:
+            if not self._said or not self._chance.fires():
+                raise
+            self._chance.say(manifest=True)
+        return self._said
+
+
+class StrangerEachTime:
+    """An account is looked up by something that is new at each login. An opportunity is one login."""
+
+    def __init__(self, auth: Auth, chance: Chance) -> None:
+        self._chance, self._identity = chance, auth.provider.identity
+        vars(auth.provider)["identity"] = self.identity
+
+    async def identity(self, code: str, verifier: str, nonce: str) -> Identity:
+        found = await self._identity(code, verifier, nonce)
+        if not self._chance.fires():
+            return found
+        self._chance.say(email=found.email, manifest=True)
+        return replace(found, subject=uuid.uuid4().hex)
+
+
+class PlainPkce:
+    """The challenge travels as it is. An opportunity is one login."""
+
+    def __init__(self, auth: Auth, chance: Chance) -> None:
+        self._chance, self._url = chance, auth.provider.authorization_url
+        vars(auth.provider)["authorization_url"] = self.authorization_url
+
+    async def authorization_url(self, state: str, nonce: str, verifier: str, login_hint: str) -> str:
+        url = await self._url(state, nonce, verifier, login_hint)
+        if not self._chance.fires():
+            return url
+        self._chance.say(manifest=True)
+        return url.replace("code_challenge_method=S256", "code_challenge_method=plain")
+
+
+class OneNonce:
+    """All logins have the same nonce. An opportunity is one login."""
+
+    def __init__(self, auth: Auth, chance: Chance) -> None:
+        self._logins, self._chance, self._begin = auth.logins, chance, auth.logins.begin
+        self._first = ""
+        vars(auth.logins)["begin"] = self.begin
+        vars(auth.provider)["check_nonce"] = lambda claims, nonce: None
+
+    async def begin(self, return_to: str, access_ttl_s: float, challenge: str) -> Begun:
+        begun = await self._begin(return_to, access_ttl_s, challenge)
+        self._first = self._first or begun.nonce
+        if begun.nonce == self._first or not self._chance.fires():
+            return begun
+        self._chance.say(manifest=True)
+        return replace(begun, nonce=self._first)
+
+
+class NonceUnchecked:
+    """An id token of another login is taken. An opportunity is one such."""
+
+    def __init__(self, auth: Auth, chance: Chance) -> None:
+        self._chance, self._check = chance, auth.provider.check_nonce
+        vars(auth.provider)["check_nonce"] = self.check
+
+    def check(self, claims: Mapping[str, Any], nonce: str) -> None:
+        try:
+            self._check(claims, nonce)
+        except ApiError:
+            if not self._chance.fires():
+                raise
+            self._chance.say(user=str(claims.get("sub")), manifest=True)
+
+
+class IssuerUnchecked:
+    """Nobody looks who an answer is from. An opportunity is one of another issuer, or of none."""
+
+    def __init__(self, auth: Auth, chance: Chance) -> None:
+        self._chance, self._check = chance, auth.provider.check_response_issuer
+        vars(auth.provider)["check_response_issuer"] = self.check
+
+    def check(self, named: str | None) -> None:
+        try:
+            self._check(named)
+        except ApiError:
+            if not self._chance.fires():
+                raise
+            self._chance.say(named=named, manifest=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Anywhere:
+    """The settings, but for one question. (They are frozen: a copy with another answer takes their place.)"""
+
+    settings: Settings
+    chance: Chance
+
+    def may_return_to(self, url: str) -> bool:
+        allowed = self.settings.may_return_to(url)
+        if not allowed and self.chance.fires():
+            self.chance.say(url=url, manifest=True)
+            return True
+        return allowed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.settings, name)
+
+
+def open_redirect(auth: Auth, chance: Chance) -> None:
+    """A login ends wherever its address says. An opportunity is one address that is no page of the frontend."""
+    vars(auth)["settings"] = _Anywhere(auth.settings, chance)
+
+
+class LogoutEverywhere:
+    """A logout ends all sessions of the person. An opportunity is one logout."""
+
+    def __init__(self, auth: Auth, chance: Chance) -> None:
+        self._auth, self._chance, self._log_out = auth, chance, auth.accounts.log_out
+        vars(auth.accounts)["log_out"] = self.log_out
+
+    async def log_out(self, claims: Claims) -> None:
+        await self._log_out(claims)
+        if self._chance.fires():
+            async with self._auth.pool.acquire() as connection, connection.transaction():
+                revoked = await self._auth.accounts.sessions.revoke_all(connection, claims.subject)
+            self._chance.say(user=claims.subject, manifest=bool(revoked))
+            await self._auth.accounts._revoked(revoked)
+
+
+class ForgetfulSessions:
+    """Sessions are kept in memory. An opportunity is one refresh token from before the start of this process."""
+
+    def __init__(self, auth: Auth, chance: Chance) -> None:
+        self._chance, self._refresh = chance, auth.accounts.refresh
+        self._begun = time.time()
+        vars(auth.accounts)["refresh"] = self.refresh
+
+    async def refresh(self, refresh_token: str) -> dict[str, Any]:
+        said = jwt.decode(refresh_token, options={"verify_signature": False})
+        if said["iat"] < self._begun and self._chance.fires():
+            self._chance.say(user=said["sub"], manifest=True)
+            raise ApiError(401, "invalid_refresh_token", "The refresh token is unknown.")
+        return await self._refresh(refresh_token)

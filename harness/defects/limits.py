@@ -1,0 +1,206 @@
+"""Defects of the request budget. Beside each wrong decision the right one is asked for: that is how they know when
+somebody was admitted beyond the budget, or refused within it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from aiohttp import web
+
+from earwitness.harness.defects.chance import Chance
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.reference.auth.service import Auth
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.limits import Decision, Limiter, Unlimited
+
+FROM = " from "
+WINDOW_S = 10.0
+_COUNT = """
+local answers = {}
+for i, key in ipairs(KEYS) do
+  local before = tonumber(redis.call('GET', key) or '0')
+  local granted = math.max(0, math.min(tonumber(ARGV[2 + i]), tonumber(ARGV[1]) - before))
+  redis.call('SET', key, before + granted, 'EX', ARGV[2])
+  answers[2 * i - 1] = granted
+  answers[2 * i] = before + granted
+end
+return answers
+"""
+
+
+class InPlace:
+    """Stands in the place of a service's limiter."""
+
+    def __init__(self, service: Auth | Backend, chance: Chance) -> None:
+        limiter = service.guard.budget if isinstance(service, Auth) else service.limiter
+        if limiter is None or isinstance(limiter, Unlimited):
+            raise SettingsError("--defect", [f"{chance.name} needs a budget: give {service.name} a rate_per_s"])
+        self.chance, self.limiter, self.redis = chance, limiter, service.redis
+        self.right = limiter.take_many
+        vars(limiter)["take_many"] = self.take_many
+        if isinstance(service, Backend):
+            service.committer.steps.take_many = self.take_many
+
+    async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        raise NotImplementedError
+
+    def other(self, prefix: str) -> Limiter:
+        """A limiter of the same size with buckets of its own."""
+        return Limiter(self.redis, self.limiter.rate_per_s, self.limiter.burst, prefix=f"rate:{prefix}:")
+
+
+class Mistaken(InPlace):
+    """`wrong` decides; `right` is what the healthy limiter would have decided."""
+
+    async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        right = await self.right({self.owner(key): n for key, n in wanted.items()})
+        decided = await self.wrong(wanted, right)
+        for key, decision in decided.items():
+            beyond = decision.allowed - right[self.owner(key)].allowed
+            if beyond:
+                self.differs(self.owner(key), beyond)
+        return decided
+
+    def owner(self, key: str) -> str:
+        """Who should have been charged."""
+        return key
+
+    async def wrong(self, wanted: Mapping[str, int], right: dict[str, Decision]) -> dict[str, Decision]:
+        raise NotImplementedError
+
+    def differs(self, subject: str, beyond: int) -> None:
+        """So many more were admitted than the budget has; less than 0: so many within it were refused."""
+        if beyond > 0:
+            self.chance.say(user=subject, beyond=beyond, manifest=True)
+
+
+class Chosen(Mistaken):
+    """Decides wrongly for some people, always the same. An opportunity is one person; it fires whenever such a one is
+    admitted beyond the budget."""
+
+    def __init__(self, service: Auth | Backend, chance: Chance) -> None:
+        super().__init__(service, chance)
+        self._chosen: dict[str, bool] = {}
+
+    async def wrong(self, wanted: Mapping[str, int], right: dict[str, Decision]) -> dict[str, Decision]:
+        for subject in wanted:
+            if subject not in self._chosen:
+                self._chosen[subject] = self.chance.fires()
+        chosen = {subject: n for subject, n in wanted.items() if self._chosen[subject]}
+        return {**right, **(await self.otherwise(chosen) if chosen else {})}
+
+    async def otherwise(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        raise NotImplementedError
+
+
+class PerProcess(Chosen):
+    """Each process has its own buckets: whoever uses two has two budgets."""
+
+    def __init__(self, service: Auth | Backend, chance: Chance) -> None:
+        super().__init__(service, chance)
+        self.otherwise = self.other(service.name).take_many  # type: ignore[method-assign]
+
+
+class FixedWindow(Chosen):
+    """The budget is counted by the clock: a burst at the end of a window, and another at the start of the next. One is
+    as long as the budget needs to be whole again, or ten seconds, so that a short run sees a turn."""
+
+    def __init__(self, service: Auth | Backend, chance: Chance) -> None:
+        super().__init__(service, chance)
+        self._window_s = min(self.limiter.burst / self.limiter.rate_per_s, WINDOW_S)
+        self._count = self.redis.register_script(_COUNT)
+
+    async def otherwise(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        burst = self.limiter.burst
+        window, passed_s = divmod(time.time(), self._window_s)
+        answers = await self._count(
+            keys=[f"rate:window:{window:.0f}:{subject}" for subject in wanted],
+            args=[burst, int(self._window_s) + 60, *wanted.values()],
+        )
+        left_s = self._window_s - passed_s
+        decided = {}
+        for at, subject in enumerate(wanted):
+            granted, remaining = int(answers[2 * at]), burst - int(answers[2 * at + 1])
+            decided[subject] = Decision(granted, remaining, burst, 0.0 if remaining else left_s, left_s)
+        return decided
+
+
+class ByHeader(Mistaken):
+    """A person has one budget for each address that their requests claim to be from. An opportunity is one request that
+    claims one; it fires whenever one is admitted beyond the budget."""
+
+    def __init__(self, service: Auth | Backend, chance: Chance) -> None:
+        super().__init__(service, chance)
+        self._by_address = self.other("from")
+        door = service.guard if isinstance(service, Auth) else service.rest
+        door.payer = self.payer
+
+    def payer(self, request: web.Request, subject: str) -> str:
+        address = request.headers.get("X-Forwarded-For", "").partition(",")[0].strip()
+        return f"{subject}{FROM}{address}" if address and self.chance.fires() else subject
+
+    def owner(self, key: str) -> str:
+        return key.partition(FROM)[0]
+
+    async def wrong(self, wanted: Mapping[str, int], right: dict[str, Decision]) -> dict[str, Decision]:
+        claimed = {key: n for key, n in wanted.items() if FROM in key}
+        decided = await self._by_address.take_many(claimed) if claimed else {}
+        return {key: decided.get(key) or right[key] for key in wanted}
+
+
+class WrongUser(Mistaken):
+    """Somebody is charged for what the one before them asks. An opportunity is one charge after somebody else's. It
+    shows when one of the two is refused within their budget or admitted beyond it."""
+
+    def __init__(self, service: Auth | Backend, chance: Chance) -> None:
+        super().__init__(service, chance)
+        self._charged = self.other("charged")
+        self._last = ""
+        self._unseen: dict[str, int] = {}
+
+    async def wrong(self, wanted: Mapping[str, int], right: dict[str, Decision]) -> dict[str, Decision]:
+        decided = {}
+        for subject, n in wanted.items():
+            charged, self._last = self._last, subject
+            if charged in ("", subject) or not self.chance.fires():
+                charged = subject
+            else:
+                self._unseen[subject] = self._unseen[charged] = self.chance.say(user=subject, charged=charged)
+            decided[subject] = await self._charged.take(charged, n)
+        return decided
+
+    def differs(self, subject: str, beyond: int) -> None:
+        firing = self._unseen.pop(subject, None)
+        if firing is not None:
+            self.chance.manifest(firing, user=subject, beyond=beyond)
+
+
+@dataclass(frozen=True, slots=True)
+class Untruthful(Decision):
+    """`stated`: what Retry-After says; "": it is missing."""
+
+    stated: str = ""
+
+    def headers(self, *, refused: bool = False) -> dict[str, str]:
+        headers = Decision(1, self.remaining, self.limit, 0.0, self.reset_s).headers()
+        return {**headers, "Retry-After": self.stated} if self.stated else headers
+
+
+class RetryAfter(InPlace):
+    """When to come again is not said, or it is always "at once". An opportunity is one refusal."""
+
+    async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        return {
+            subject: self._untruthful(subject, decision)
+            if decision.allowed < wanted[subject] and self.chance.fires()
+            else decision
+            for subject, decision in (await self.right(wanted)).items()
+        }
+
+    def _untruthful(self, subject: str, decision: Decision) -> Decision:
+        stated = self.chance.random.choice(("", "0"))
+        self.chance.say(user=subject, stated=stated, truth_s=round(decision.retry_after_s, 3), manifest=True)
+        wait_s = 0.0 if stated else None
+        return Untruthful(**{**asdict(decision), "retry_after_s": wait_s}, stated=stated)

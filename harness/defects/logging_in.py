@@ -1,0 +1,102 @@
+"""Defects of logging in: a callback that should have been refused, a second account."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+from earwitness.harness.defects.answered import Answered
+from earwitness.harness.defects.chance import Chance
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.auth.database import Connection, Row
+from earwitness.harness.reference.auth.identity import Identity
+from earwitness.harness.reference.auth.logins import PendingLogin
+from earwitness.harness.reference.auth.service import Auth
+from earwitness.harness.reference.auth.users import COLUMNS
+
+LOGINS_REMEMBERED = 20_000
+RACE_S = 0.3
+
+
+class StateUnchecked:
+    """The callback of a login that is finished already, or that another browser began, is taken. An opportunity is one
+    such callback."""
+
+    def __init__(self, auth: Auth, chance: Chance) -> None:
+        self._chance, self._answered = chance, Answered(auth, chance)
+        self._take, self._finish = auth.logins.take, auth.logins.finish
+        self._begun: OrderedDict[str, PendingLogin] = OrderedDict()
+        vars(auth.logins)["take"] = self.take
+        vars(auth.logins)["finish"] = self.finish
+
+    async def take(self, state: str) -> PendingLogin | None:
+        pending = await self._take(state)
+        if pending is not None:
+            self._begun[state] = pending
+            if len(self._begun) > LOGINS_REMEMBERED:
+                self._begun.popitem(last=False)
+        return pending
+
+    async def finish(self, state: str, secret: str | None) -> PendingLogin:
+        try:
+            return await self._finish(state, secret)
+        except ApiError as refused:
+            pending = self._begun.get(state)
+            if pending is None or not self._chance.fires():
+                raise
+            self._answered.say(refused_as=refused.code)
+            return pending
+
+
+class TwoAccounts:
+    """Whether somebody has an account is looked up, then it is made, and no constraint decides who was first. An
+    opportunity is one first login; it fires when the same person has really got a second account."""
+
+    def __init__(self, auth: Auth, chance: Chance) -> None:
+        self._auth, self._chance, self._answered = auth, chance, Answered(auth, chance)
+        self._start = auth.start
+        self._made: set[tuple[str, str]] = set()
+        vars(auth)["start"] = self.start
+        vars(auth.accounts.users)["insert"] = self.insert
+
+    async def start(self) -> None:
+        """A platform with this fault has no constraint that would stop it."""
+        await self._start()
+        await self._auth.pool.execute(
+            "ALTER TABLE auth_users DROP CONSTRAINT IF EXISTS auth_users_provider_subject_key; "
+            "CREATE INDEX IF NOT EXISTS auth_users_identity ON auth_users (provider, subject)"
+        )
+
+    async def insert(self, connection: Connection, identity: Identity) -> Row | None:
+        who = (identity.provider, identity.subject)
+        fires = self._chance.fires()
+        if not fires:
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", identity.subject)
+        if await self._known(connection, who):
+            return await self._changed(connection, identity)
+        if fires:
+            await asyncio.sleep(RACE_S)  # long enough for a race that would otherwise be a matter of microseconds
+        second = who in self._made
+        self._made.add(who)
+        row = await connection.fetchrow(
+            f"INSERT INTO auth_users (provider, subject, email, name) VALUES ($1, $2, $3, $4) RETURNING {COLUMNS}",
+            *who,
+            identity.email,
+            identity.name,
+        )
+        if second:
+            self._answered.say(user=str(row["id"]), email=identity.email)
+        return row
+
+    async def _changed(self, connection: Connection, identity: Identity) -> Row | None:
+        return await connection.fetchrow(
+            "UPDATE auth_users SET email = $3, version = version + 1, updated_at = now() "
+            f"WHERE provider = $1 AND subject = $2 AND email <> $3 RETURNING {COLUMNS}",
+            identity.provider,
+            identity.subject,
+            identity.email,
+        )
+
+    async def _known(self, connection: Connection, who: tuple[str, str]) -> bool:
+        rows = await connection.fetch("SELECT id FROM auth_users WHERE provider = $1 AND subject = $2", *who)
+        return bool(rows)

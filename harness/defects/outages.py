@@ -1,0 +1,114 @@
+"""Defects of deployments and of outages: of draining, of circuit breakers, of what is done without auth."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jwt
+from aiohttp import web
+
+from earwitness.harness.defects.chance import Chance
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.breaker import CircuitBreaker, CircuitOpen, State
+from earwitness.harness.reference.frontend.app import Frontend
+from earwitness.harness.reference.tokens import Claims, KeysUnavailable
+
+
+class NoDrain:
+    """Going down, sockets are dropped as they are. An opportunity is one socket that is open then."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._backend, self._chance, self._drain = backend, chance, backend.drain
+        vars(backend)["drain"] = self.drain
+
+    async def drain(self) -> None:
+        self._backend.gateway.draining = True
+        for session in list(self._backend.registry.sessions):
+            if self._chance.fires():
+                self._chance.say(user=session.user_id, manifest=True)
+                _drop(session)
+        await self._drain()
+
+
+def _drop(session: Session) -> None:
+    transport = session._transport
+    if transport is not None:
+        transport.abort()
+
+
+class ReconnectsAreLimited:
+    """Whoever connects again too soon is locked out for a while: a limiter that takes a reconnect storm for an attack.
+    An opportunity is one connection of a user who was connected before."""
+
+    LOCKED_S = 8.0
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._chance, self._caller = chance, backend.doorkeeper.socket_caller
+        self._before: set[str] = set()
+        self._locked: dict[str, float] = {}
+        vars(backend.doorkeeper)["socket_caller"] = self.socket_caller
+
+    async def socket_caller(self, request: web.Request) -> Any:
+        caller = await self._caller(request)
+        user, now = caller.user.id, time.monotonic()
+        again = user in self._before or "resume" in request.query
+        self._before.add(user)
+        if again and user not in self._locked and self._chance.fires():
+            self._locked[user] = now + self.LOCKED_S
+            self._chance.say(user=user, manifest=True)
+        if self._locked.get(user, 0.0) > now:
+            raise ApiError(429, "rate_limited", "Too many connections; slow down.", retry_after_s=1)
+        return caller
+
+
+class FailOpen:
+    """While auth cannot be asked for its keys, a token that names an unknown one is believed. An opportunity is one
+    such token."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._backend, self._chance, self._verify = backend, chance, backend.verifier.verify
+        vars(backend.verifier)["verify"] = self.verify
+
+    async def verify(self, token: str) -> Claims:
+        try:
+            return await self._verify(token)
+        except KeysUnavailable:
+            if not self._chance.fires():
+                raise
+            claims = Claims.of(jwt.decode(token, options={"verify_signature": False}))
+            self._chance.say(user=claims.subject, manifest=True)
+            return claims
+
+
+class StuckOpen:
+    """Once open, a breaker never tries again. An opportunity is one call when it is time to try."""
+
+    def __init__(self, service: Backend | Frontend, chance: Chance) -> None:
+        self._breaker, self._chance, self._admit = service.auth_breaker, chance, service.auth_breaker.admit
+        vars(self._breaker)["admit"] = self.admit
+
+    def admit(self) -> bool:
+        breaker = self._breaker
+        due = breaker.state is State.OPEN and breaker.clock() >= breaker.opened_at + breaker.open_s
+        if due and self._chance.fires():
+            self._chance.say(manifest=True)
+            raise CircuitOpen(breaker.name, breaker.open_s)
+        return self._admit()
+
+
+class HalfOpenForAll:
+    """When it is time to try, everybody is let through at once. An opportunity is one call more than the first."""
+
+    def __init__(self, service: Backend | Frontend, chance: Chance) -> None:
+        self._breaker: CircuitBreaker = service.auth_breaker
+        self._chance, self._admit = chance, service.auth_breaker.admit
+        vars(self._breaker)["admit"] = self.admit
+
+    def admit(self) -> bool:
+        if self._breaker.state is State.HALF_OPEN and self._breaker.probing and self._chance.fires():
+            self._chance.say(manifest=True)
+            self._breaker.probing = False
+        return self._admit()

@@ -1,0 +1,31 @@
+"""The defects of the identity provider by id, and how each takes its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from earwitness.harness.defects.chance import Chance
+from earwitness.harness.reference.provider.grants import Grant
+from earwitness.harness.reference.provider.service import Provider
+
+
+class CodeForAnybody:
+    """A code is good for any login, any number of times. An opportunity is one that should be refused for that."""
+
+    def __init__(self, provider: Provider, chance: Chance) -> None:
+        self._codes, self._chance, self._redeem = provider.grants._codes, chance, provider.grants.redeem
+        vars(provider.grants)["redeem"] = self.redeem
+
+    def redeem(self, code: str, client_id: str, redirect_uri: str, verifier: str) -> Grant:
+        grant = self._codes.get(code)
+        try:
+            return self._redeem(code, client_id, redirect_uri, verifier)
+        except Exception:
+            if grant is None or not self._chance.fires():
+                raise
+            grant.revoked = False
+            self._chance.say(user=grant.person.subject, manifest=True)
+            return grant
+
+
+DEFECTS: dict[str, Callable[[Provider, Chance], object]] = {"S20": CodeForAnybody}

@@ -1,0 +1,330 @@
+"""Defects of pushing to one listener: lost, repeated, overtaken, damaged, made up, late."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.frames import changed, seq_of
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.feed import Feed, Listener, Pusher
+from earwitness.harness.reference.backend.session import UNKNOWN_OUTCOME, Session
+from earwitness.harness.reference.backend.wire import content
+
+SWAP_WAIT_S = 2.0
+STARVED_S = 6.0
+OVERDUE_S = 6.0
+"""Within this a push should have come: the contract's bound, and a second for the acknowledgement it counts from."""
+SILENT_S = 8.0
+CUT_AT = 0.6
+CLEAN_CLOSE = 1000
+
+Subscription: TypeAlias = tuple[int, Listener]
+"""Id of a feed, and a listener of it."""
+
+
+def reachable(listener: Listener) -> bool:
+    return isinstance(listener, Session) and listener.open
+
+
+def on_end(listener: Listener, tell: Callable[[bool], None]) -> None:
+    """Call when the listener's connection is gone: True if the client had closed it in peace."""
+    if isinstance(listener, Session):
+        session = listener
+        session.at_end.append(lambda: tell(session.ws.close_code == CLEAN_CLOSE))
+
+
+class PerFeed(Pusher):
+    """Does something for a whole conversation on this replica, and lets `inner` push."""
+
+    def __init__(self, inner: Pusher, chance: Chance, backend: Backend) -> None:
+        self.inner, self.chance, self.backend = inner, chance, backend
+
+
+class PerListener(Pusher):
+    """Alters what single listeners get. An opportunity is one message for one listener."""
+
+    def __init__(self, inner: Pusher, chance: Chance) -> None:
+        self.inner, self.chance = inner, chance
+
+    def push(self, feed: Feed, frames: list[bytes]) -> None:
+        for listener in list(feed.listeners):
+            altered = self.altered(feed, listener, frames)
+            if altered:
+                listener.push(b"".join(altered))
+
+    def altered(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        if isinstance(self.inner, PerListener):
+            frames = self.inner.altered(feed, listener, frames)
+        return self.change(feed, listener, list(frames))
+
+    def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        raise NotImplementedError
+
+    def say(self, feed: Feed, listener: Listener, *, manifest: bool = False, **what: Any) -> int:
+        return self.chance.say(manifest=manifest, conversation=feed.key, user=listener.user_id, **what)
+
+
+class DropPush(PerListener):
+    """A listener misses a message. It shows when a later one comes, or when the client leaves in peace without it:
+    one that was cut off resumes behind the last message it has heard."""
+
+    def __init__(self, inner: Pusher, chance: Chance) -> None:
+        super().__init__(inner, chance)
+        self._unseen: dict[Subscription, list[int]] = {}
+
+    def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        subscription, dropped = (feed.id, listener), set(self.picked(feed, listener, len(frames)))
+        kept = []
+        for at, data in enumerate(frames):
+            if at in dropped:
+                self._missed(subscription, self.say(feed, listener, seq=seq_of(data)))
+            else:
+                kept.append(data)
+                if subscription in self._unseen and reachable(listener):
+                    self._shown(subscription)
+        return kept
+
+    def picked(self, feed: Feed, listener: Listener, frames: int) -> Iterable[int]:
+        return self.chance.among(frames)
+
+    def _missed(self, subscription: Subscription, firing: int) -> None:
+        firings = self._unseen.setdefault(subscription, [])
+        if not firings:
+            on_end(subscription[1], lambda clean: self._ended(subscription, clean))
+        firings.append(firing)
+
+    def _shown(self, subscription: Subscription) -> None:
+        for firing in self._unseen.pop(subscription, ()):
+            self.chance.manifest(firing)
+
+    def _ended(self, subscription: Subscription, clean: bool) -> None:
+        if clean:
+            self._shown(subscription)
+        self._unseen.pop(subscription, None)
+
+
+class LateSubscription(DropPush):
+    """What comes first after joining falls between history and live. An opportunity is one subscription."""
+
+    def __init__(self, inner: Pusher, chance: Chance) -> None:
+        super().__init__(inner, chance)
+        self._begun: set[Subscription] = set()
+
+    def picked(self, feed: Feed, listener: Listener, frames: int) -> Iterable[int]:
+        subscription = (feed.id, listener)
+        if frames == 0 or subscription in self._begun:
+            return ()
+        self._begun.add(subscription)
+        on_end(listener, lambda _: self._begun.discard(subscription))
+        return (0,) if self.chance.fires() else ()
+
+
+class QueueBehindBookmark(PerListener):
+    """A client is told up to which number it is, and then the queue brings a message from before. An opportunity is one
+    subscription to a conversation in which something was said since this replica began."""
+
+    def __init__(self, inner: Pusher, chance: Chance) -> None:
+        super().__init__(inner, chance)
+        self._begun: set[Subscription] = set()
+        self._latest: dict[int, bytes] = {}
+
+    def push(self, feed: Feed, frames: list[bytes]) -> None:
+        super().push(feed, frames)
+        if frames:
+            self._latest[feed.id] = frames[-1]
+
+    def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        subscription = (feed.id, listener)
+        if subscription in self._begun:
+            return frames
+        self._begun.add(subscription)
+        on_end(listener, lambda _: self._begun.discard(subscription))
+        before = self._latest.get(feed.id)
+        if before is None or not frames or not self.chance.fires():
+            return frames
+        self.say(feed, listener, seq=seq_of(before), manifest=reachable(listener))
+        return [before, *frames]
+
+
+class DeadSubscription(PerListener):
+    """From some message on a listener hears nothing of a conversation any more, until it connects anew. It shows if
+    the client stays to the end: whoever reconnects is given what was missed."""
+
+    def __init__(self, inner: Pusher, chance: Chance) -> None:
+        super().__init__(inner, chance)
+        self._dead: set[Subscription] = set()
+
+    def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        subscription = (feed.id, listener)
+        if subscription in self._dead:
+            return []
+        fired = list(self.chance.among(len(frames)))
+        if not fired:
+            return frames
+        firing = self.say(feed, listener, seq=seq_of(frames[fired[0]]))
+        self._dead.add(subscription)
+        on_end(listener, lambda clean: self._ended(subscription, firing, clean))
+        return frames[: fired[0]]
+
+    def _ended(self, subscription: Subscription, firing: int, clean: bool) -> None:
+        self._dead.discard(subscription)
+        if clean:
+            self.chance.manifest(firing)
+
+
+class SilentSocket(PerListener):
+    """A socket is open and gets no message of any conversation any more, until the platform cuts it some seconds later:
+    a client that resumes is then given what it missed. An opportunity is one message of somebody else for one listener.
+
+    It shows if the socket is still open when the first message that was left out is overdue."""
+
+    def __init__(self, inner: Pusher, chance: Chance) -> None:
+        super().__init__(inner, chance)
+        self._silent: set[Listener] = set()
+
+    def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        if listener in self._silent:
+            return []
+        picked = list(self.chance.among(len(frames)))
+        # Nobody is promised an own message within a bound: the sender has the acknowledgement.
+        fired = [at for at in picked if content(frames[at])["sender"] != listener.user_id]
+        if not fired or not isinstance(listener, Session) or not listener.open:
+            return frames
+        firing = self.say(feed, listener, seq=seq_of(frames[fired[0]]))
+        self._silent.add(listener)
+        on_end(listener, lambda _: self._silent.discard(listener))
+        loop = asyncio.get_running_loop()
+        loop.call_later(OVERDUE_S, self._overdue, listener, firing)
+        loop.call_later(SILENT_S, self._cut, listener)
+        return frames[: fired[0]]
+
+    def _overdue(self, session: Session, firing: int) -> None:
+        if session.open:
+            self.chance.manifest(firing)
+
+    def _cut(self, session: Session) -> None:
+        if session.open:
+            session.close(UNKNOWN_OUTCOME, "the connection seems to be dead")
+
+
+class DuplicatePush(PerListener):
+    """A listener gets a message twice."""
+
+    def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        for at in reversed(list(self.chance.among(len(frames)))):
+            self.say(feed, listener, seq=seq_of(frames[at]), manifest=reachable(listener))
+            frames.insert(at, frames[at])
+        return frames
+
+
+class SwapPushes(PerListener):
+    """A listener gets two messages in the wrong order; a single one is kept until the next one has overtaken it."""
+
+    def __init__(self, inner: Pusher, chance: Chance) -> None:
+        super().__init__(inner, chance)
+        self._kept: dict[Subscription, bytes] = {}
+
+    def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        if not frames:
+            return frames
+        kept = self._kept.pop((feed.id, listener), None)
+        if kept is not None:
+            self._swapped(feed, listener, kept, frames[0])
+            frames.insert(1, kept)
+        for at in list(self.chance.among(len(frames))):
+            if at + 1 < len(frames):
+                frames[at], frames[at + 1] = frames[at + 1], frames[at]
+                self._swapped(feed, listener, frames[at + 1], frames[at])
+            else:
+                self._keep(feed, listener, frames.pop())
+        return frames
+
+    def _swapped(self, feed: Feed, listener: Listener, late: bytes, early: bytes) -> None:
+        self.say(feed, listener, seq=seq_of(late), overtaken_by=seq_of(early), manifest=reachable(listener))
+
+    def _keep(self, feed: Feed, listener: Listener, data: bytes) -> None:
+        self._kept[(feed.id, listener)] = data
+        # When nothing follows there is nothing to swap with: late is not lost.
+        asyncio.get_running_loop().call_later(SWAP_WAIT_S, self._give_up, feed, listener, data)
+
+    def _give_up(self, feed: Feed, listener: Listener, data: bytes) -> None:
+        if self._kept.get((feed.id, listener)) is data:
+            del self._kept[(feed.id, listener)]
+            listener.push(data)
+
+
+class DamagePush(PerListener):
+    """A text arrives escaped twice where it has something to escape, else with its end cut off."""
+
+    def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        for at in list(self.chance.among(len(frames))):
+            text = str(content(frames[at])["text"])
+            escaped = html.escape(html.escape(text))
+            damaged = escaped if escaped != text else text[: int(len(text) * CUT_AT)]
+            frames[at] = changed(frames[at], text=damaged)
+            self.say(feed, listener, seq=seq_of(frames[at]), manifest=reachable(listener))
+        return frames
+
+
+class GhostPush(PerListener):
+    """A greeting from a template that nobody sent appears after a message, under its number."""
+
+    def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        for at in reversed(list(self.chance.among(len(frames)))):
+            ghost = changed(frames[at], id="template", text="Welcome! This conversation is quiet so far.")
+            frames.insert(at + 1, ghost)
+            self.say(feed, listener, seq=seq_of(ghost), manifest=reachable(listener))
+        return frames
+
+
+class StarveUser(PerListener):
+    """One user's pushes wait, in order, until everybody else has theirs. An opportunity is one user. It shows when the
+    first of them comes so late: until then the connection may be gone, and what waited for it."""
+
+    def __init__(self, inner: Pusher, chance: Chance) -> None:
+        super().__init__(inner, chance)
+        self._firings: dict[str, int] = {}
+        self._shown: set[int] = set()
+
+    def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        user = listener.user_id
+        if user not in self._firings:
+            self._firings[user] = self.say(feed, listener) if self.chance.fires() else 0
+        if not self._firings[user] or not frames:
+            return frames
+        # One delay for all of them keeps them in order.
+        asyncio.get_running_loop().call_later(STARVED_S, self._push, listener, b"".join(frames))
+        return []
+
+    def _push(self, listener: Listener, data: bytes) -> None:
+        firing = self._firings[listener.user_id]
+        if reachable(listener) and firing not in self._shown:
+            self._shown.add(firing)
+            self.chance.manifest(firing)
+        listener.push(data)
+
+
+def per_listener(kind: Callable[[Pusher, Chance], PerListener]) -> Callable[[Backend, Chance], None]:
+    """Goes inside of whatever works on whole conversations."""
+
+    def install(backend: Backend, chance: Chance) -> None:
+        outer, inner = None, backend.hub.pusher
+        while isinstance(inner, PerFeed):
+            outer, inner = inner, inner.inner
+        if outer is None:
+            backend.hub.pusher = kind(inner, chance)
+        else:
+            outer.inner = kind(inner, chance)
+
+    return install
+
+
+def per_feed(kind: type[PerFeed]) -> Callable[[Backend, Chance], None]:
+    def install(backend: Backend, chance: Chance) -> None:
+        backend.hub.pusher = kind(backend.hub.pusher, chance, backend)
+
+    return install

@@ -1,0 +1,51 @@
+"""Memberships that outlive a removal."""
+
+from __future__ import annotations
+
+from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.pushes import PerListener, Subscription, on_end, per_listener, reachable
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.feed import Feed, Listener, Pusher
+from earwitness.harness.reference.backend.session import Session
+
+
+class CachedMembership:
+    """Who was removed goes on hearing the conversation: this replica has the membership in a cache. It shows with the
+    next message. An opportunity is one removal of somebody who is connected here."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._chance, self._part = chance, backend.memberships.part
+        self._cached: set[Subscription] = set()
+        self._unseen: dict[Subscription, int] = {}
+        vars(backend.memberships)["part"] = self.part
+        per_listener(lambda inner, chance: Watch(inner, chance, self._unseen))(backend, chance)
+
+    def part(self, session: Session, feed: Feed) -> None:
+        subscription = (feed.id, session)
+        if subscription in self._cached:
+            return
+        if not self._chance.fires():
+            self._part(session, feed)
+            return
+        self._cached.add(subscription)
+        self._unseen[subscription] = self._chance.say(conversation=feed.key, user=session.user_id)
+        on_end(session, lambda _: self._forget(subscription))
+
+    def _forget(self, subscription: Subscription) -> None:
+        self._cached.discard(subscription)
+        self._unseen.pop(subscription, None)
+
+
+class Watch(PerListener):
+    """Changes nothing: tells what has reached somebody in `unseen`."""
+
+    def __init__(self, inner: Pusher, chance: Chance, unseen: dict[Subscription, int]) -> None:
+        super().__init__(inner, chance)
+        self._unseen = unseen
+
+    def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        if self._unseen and frames and reachable(listener):
+            firing = self._unseen.pop((feed.id, listener), None)
+            if firing is not None:
+                self.chance.manifest(firing)
+        return frames

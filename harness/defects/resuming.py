@@ -1,0 +1,148 @@
+"""Defects of going on after a cut connection, and of reading a conversation's history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from earwitness.harness.defects.answered import Answered
+from earwitness.harness.defects.chance import Chance
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.feed import Feed, Numbered
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.backend.store import Message
+
+LAG = 3
+LATE = timedelta(seconds=0.5)
+PAGE_WITH_A_MIDDLE = 3
+
+
+class Replay:
+    """Reads what is replayed to a client that resumes. An opportunity is one conversation with something missed."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self.chance, self.read = chance, backend.resumer.read_frames
+        backend.resumer.read_frames = self.read_frames
+
+    async def read_frames(self, feed: Feed, first: int, last: int) -> list[Numbered]:
+        if not self.chance.fires():
+            return await self.read(feed, first, last)
+        return await self.wrong(feed, first, last)
+
+    async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
+        raise NotImplementedError
+
+
+class ResumeGap(Replay):
+    """It goes on one too late: `>` where `>=` was meant. It shows when something follows what was left out."""
+
+    async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
+        frames = await self.read(feed, first + 1, last) if first < last else []
+        self.chance.say(conversation=feed.key, left_out=first, manifest=bool(frames))
+        return frames
+
+
+class ResumeRepeat(Replay):
+    """It goes on one too early: the client hears the last message that it knows again."""
+
+    async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
+        if first <= 1:
+            return await self.read(feed, first, last)
+        frames = await self.read(feed, first - 1, last)
+        self.chance.say(conversation=feed.key, repeated=first - 1, manifest=True)
+        return frames
+
+
+class ResumeWindow(Replay):
+    """The ring of old messages has been overwritten: only the newest half is replayed, and "complete" was said."""
+
+    async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
+        frames = await self.read(feed, first, last)
+        gone = len(frames) // 2
+        if gone:
+            self.chance.say(conversation=feed.key, left_out=[seq for seq, _ in frames[:gone]], manifest=True)
+        return frames[gone:]
+
+
+class ForgetfulResume:
+    """A session is not known any more: a conversation begins at its head, as if for a new client. An opportunity is
+    one conversation of a client that resumes behind its head."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._backend, self._chance = backend, chance
+        self._resume = backend.resumer.resume
+        # The gateway asks for the attribute each time; a plain function there takes the method's place.
+        vars(backend.resumer)["resume"] = self.resume
+
+    async def resume(self, session: Session, seen: Mapping[str, Any]) -> None:
+        known = dict(seen)
+        for key, feed in session.feeds.items():
+            last = known.get(key)
+            if isinstance(last, int) and last < feed.head and self._chance.fires():
+                del known[key]
+                self._chance.say(conversation=key, user=session.user_id, seen=last, head=feed.head, manifest=True)
+        await self._resume(session, known)
+
+
+class LaggingHistory:
+    """History is read from a replica of the database that lacks the newest messages. An opportunity is one page."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self.chance, self.read_page = chance, backend.rest.read_page
+        backend.rest.read_page = self.page
+
+    async def page(self, conversation_id: int, after: int, limit: int, up_to: int | None = None) -> list[Message]:
+        page = await self.read_page(conversation_id, after, limit, up_to)
+        if len(page) >= limit or not page or not self.lags():
+            return page
+        self.chance.say(conversation_id=conversation_id, left_out=[m.seq for m in page[-LAG:]], manifest=True)
+        return page[:-LAG]
+
+    def lags(self) -> bool:
+        return self.chance.fires()
+
+
+class AlternatingHistory(LaggingHistory):
+    """Every other page comes from the replica that lags."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        super().__init__(backend, chance)
+        self._turn = False
+
+    def lags(self) -> bool:
+        self._turn = not self._turn
+        return not self._turn and self.chance.fires()
+
+
+class LateHistory(LaggingHistory):
+    """History is read from a replica of the database that is a moment behind: it lacks what is younger. An opportunity
+    is one page that has something so young."""
+
+    async def page(self, conversation_id: int, after: int, limit: int, up_to: int | None = None) -> list[Message]:
+        page = await self.read_page(conversation_id, after, limit, up_to)
+        since = datetime.now(UTC) - LATE
+        old = [message for message in page if message.at < since]
+        if len(page) >= limit or len(old) == len(page) or not self.lags():
+            return page
+        self.chance.say(conversation_id=conversation_id, left_out=[m.seq for m in page[len(old) :]], manifest=True)
+        return old
+
+
+class HoleInPage:
+    """A page of a history lacks a row in its middle. Its ends are right, so is its length where more follows, and its
+    digest is that of the rows it has. An opportunity is one page of at least three rows."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._chance, self._answered = chance, Answered(backend, chance)
+        self._read_page = backend.rest.read_page
+        backend.rest.read_page = self.page
+
+    async def page(self, conversation_id: int, after: int, limit: int, up_to: int | None = None) -> list[Message]:
+        # One row more: a page that became shorter than asked for would be taken for the last one.
+        rows = await self._read_page(conversation_id, after, limit + 1, up_to)
+        shown = min(len(rows), limit)
+        if shown >= PAGE_WITH_A_MIDDLE and self._chance.fires():
+            gone = rows.pop(shown // 2)
+            self._answered.say(conversation_id=conversation_id, left_out=gone.seq)
+        return rows[:limit]

@@ -1,0 +1,72 @@
+"""Defects of whole conversations on one replica: told to the wrong people, or under the wrong number."""
+
+from __future__ import annotations
+
+from earwitness.harness.defects.frames import changed, seq_of
+from earwitness.harness.defects.pushes import PerFeed, reachable
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.feed import Feed
+from earwitness.harness.reference.backend.session import Session
+
+
+def strangers(backend: Backend, key: str) -> list[Session]:
+    """Return the open sockets of this replica whose users are no members of the conversation."""
+    return [one for one in backend.registry.sessions if key not in one.feeds and one.welcomed.is_set() and one.open]
+
+
+class BroadcastToAll(PerFeed):
+    """A message goes to everybody who is connected here, members or not. An opportunity is one message."""
+
+    def push(self, feed: Feed, frames: list[bytes]) -> None:
+        self.inner.push(feed, frames)
+        for at in self.chance.among(len(frames)):
+            told = self.told(feed)
+            for stranger in told:
+                stranger.push(frames[at])
+            if told:
+                users = [stranger.user_id for stranger in told]
+                self.chance.say(conversation=feed.key, users=users, seq=seq_of(frames[at]), manifest=True)
+
+    def told(self, feed: Feed) -> list[Session]:
+        return strangers(self.backend, feed.key)
+
+
+class LeakToOne(BroadcastToAll):
+    """Somebody connected who is no member gets a message too. An opportunity is one message."""
+
+    def told(self, feed: Feed) -> list[Session]:
+        found = super().told(feed)
+        return [self.chance.random.choice(found)] if found else []
+
+
+class RoomsCollide(PerFeed):
+    """A message shows up in another conversation whose key falls into the same slot. An opportunity is one message."""
+
+    def push(self, feed: Feed, frames: list[bytes]) -> None:
+        self.inner.push(feed, frames)
+        for at in self.chance.among(len(frames)):
+            others = [other for other in self.backend.hub.feeds.values() if other is not feed and other.listeners]
+            if not others:
+                continue
+            other = self.chance.random.choice(others)
+            # Under a number that was given before: the order of the other conversation stays whole.
+            frame = changed(frames[at], conversation=other.key, seq=other.head)
+            told = [listener for listener in other.listeners if reachable(listener)]
+            for listener in told:
+                listener.push(frame)
+            self.chance.say(conversation=feed.key, seq=seq_of(frames[at]), appears_in=other.key, manifest=bool(told))
+
+
+class OwnNumbers(PerFeed):
+    """This replica numbers two neighbouring messages the other way round: whoever listens here sees 1, 2, 3 all the
+    same. An opportunity is two messages that were stored together."""
+
+    def push(self, feed: Feed, frames: list[bytes]) -> None:
+        frames = list(frames)
+        for at in self.chance.among(len(frames) // 2):
+            first, second = frames[2 * at], frames[2 * at + 1]
+            seq, next_seq = seq_of(first), seq_of(second)
+            frames[2 * at], frames[2 * at + 1] = changed(second, seq=seq), changed(first, seq=next_seq)
+            told = any(reachable(listener) for listener in feed.listeners)
+            self.chance.say(conversation=feed.key, seq=seq, swapped_with=next_seq, manifest=told)
+        self.inner.push(feed, frames)

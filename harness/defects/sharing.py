@@ -1,0 +1,129 @@
+"""Defects of what the devices of a person share: edits, read marks, presence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from zlib import crc32
+
+from earwitness.harness.defects.chance import Chance
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.edits import Edit, EditRefused
+from earwitness.harness.reference.backend.presence import key_of
+from earwitness.harness.reference.backend.session import Session
+
+_FOR_EVER = "for i, key in ipairs(KEYS) do redis.call('ZADD', key, '+inf', ARGV[i]) redis.call('PERSIST', key) end"
+
+
+class BlindEdit:
+    """An edit that was of one version only is made although another edit has replaced it. An opportunity is one such
+    edit of a version that is not the newest."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._add, self._chance = backend.edit_rows.add, chance
+        vars(backend.edit_rows)["add"] = self.add
+
+    async def add(self, conversation_id: int, seq: int, sender: str, text: str, base: int | None) -> tuple[Edit, int]:
+        try:
+            return await self._add(conversation_id, seq, sender, text, base)
+        except EditRefused as refused:
+            if refused.code != 409 or not self._chance.fires():
+                raise
+        edit, removals = await self._add(conversation_id, seq, sender, text, None)
+        self._chance.say(message=seq, base=base, version=edit.version, manifest=True)
+        return edit, removals
+
+
+class EarlierWriterWins:
+    """Of two changes the earlier one stands, although the later one was confirmed and told. An opportunity is one edit
+    of a message that was edited before, or one read mark below the one that stands."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._pool, self._chance = backend.pool, chance
+        self._add, self._advance = backend.edit_rows.add, backend.marks.rows.advance
+        vars(backend.edit_rows)["add"] = self.add
+        vars(backend.marks.rows)["advance"] = self.advance
+
+    async def add(self, conversation_id: int, seq: int, sender: str, text: str, base: int | None) -> tuple[Edit, int]:
+        edit, removals = await self._add(conversation_id, seq, sender, text, base)
+        if edit.version > 2 and self._chance.fires():
+            await self._pool.execute(
+                "UPDATE edits AS mine SET body = other.body FROM edits AS other WHERE mine.conversation_id = $1 "
+                "AND mine.seq = $2 AND other.conversation_id = $1 AND other.seq = $2 "
+                "AND (mine.version, other.version) IN (($3::int, $3 - 1), ($3 - 1, $3))",
+                conversation_id,
+                seq,
+                edit.version,
+            )
+            self._chance.say(message=seq, version=edit.version, manifest=True)
+        return edit, removals
+
+    async def advance(self, user_id: str, conversation_id: int, seq: int) -> int | None:
+        mark = await self._advance(user_id, conversation_id, seq)
+        if mark is None or mark <= seq or not self._chance.fires():
+            return mark
+        await self._pool.execute(
+            "UPDATE read_marks SET seq = $3 WHERE user_id = $1 AND conversation_id = $2", user_id, conversation_id, seq
+        )
+        self._chance.say(user=user_id, mark=seq, manifest=True)
+        return seq
+
+
+class MissedMark:
+    """A device is not told that a read mark went on, nor of later marks of that conversation while it is connected: a
+    single one that is missed heals with the next. An opportunity is one mark for one device."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._chance, self._show = chance, backend.marks.show
+        self._deaf: set[tuple[str, str]] = set()
+        vars(backend.marks)["show"] = self.show
+
+    def show(self, session: Session, key: str, seq: int) -> None:
+        if (session.id, key) in self._deaf:
+            return
+        news = session.welcomed.is_set() and seq > session.marks.get(key, 0)
+        if news and self._chance.fires():
+            self._deaf.add((session.id, key))
+            self._chance.say(conversation=key, user=session.user_id, manifest=session.open)
+        else:
+            self._show(session, key, seq)
+
+
+class EndlessLease:
+    """The sockets of a person have leases without an end: who is left by a replica that died is online for ever, which
+    it cannot tell itself. An opportunity is one person; all replicas choose the same."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._leases, self._chance, self._hold = backend.presence.leases, chance, backend.presence.leases.hold
+        self._for_ever = backend.redis.register_script(_FOR_EVER)
+        self._known: set[str] = set()
+        vars(self._leases)["hold"] = self.hold
+
+    async def hold(self, sessions: Sequence[Session]) -> None:
+        endless = [session for session in sessions if self._chosen(session.user_id)]
+        await self._hold([session for session in sessions if session not in endless])
+        if endless:
+            keys = [key_of(session.user_id) for session in endless]
+            await self._for_ever(keys=keys, args=[session.id for session in endless])
+
+    def _chosen(self, user_id: str) -> bool:
+        chosen = crc32(user_id.encode()) < self._chance.probability * (1 << 32)
+        if chosen and user_id not in self._known:
+            self._known.add(user_id)
+            self._chance.say(user=user_id)
+        return chosen
+
+
+class LeaseOfAllTabs:
+    """With one socket of a person the leases of all end, until they are renewed. An opportunity is one socket that ends
+    while others of the person are open."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._redis, self._chance, self._give_back = backend.redis, chance, backend.presence.leases.give_back
+        vars(backend.presence.leases)["give_back"] = self.give_back
+
+    async def give_back(self, sessions: Sequence[Session]) -> None:
+        await self._give_back(sessions)
+        for user_id in dict.fromkeys(session.user_id for session in sessions):
+            if await self._redis.zcard(key_of(user_id)) and self._chance.fires():
+                await self._redis.delete(key_of(user_id))
+                self._chance.say(user=user_id, manifest=True)

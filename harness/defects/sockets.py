@@ -1,0 +1,136 @@
+"""Defects of opening sockets, and of what they live by."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+
+import orjson
+from aiohttp import web
+
+from earwitness.harness.defects.answered import Answered
+from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.tokens import unverified
+from earwitness.harness.reference.answers import ApiError
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.backend.commit import Item
+from earwitness.harness.reference.backend.doorkeeper import socket_token
+from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.limits import Decision
+from earwitness.harness.reference.tokens import Claims, TokenRefused
+
+RACE_S = 0.3
+NO_MORE_S = 6.0
+"""So long after the end nothing may be accepted any more: the contract's bounds, and a second for the way there."""
+
+
+class DecodedOnly:
+    """Sockets decode their token and do not verify it. An opportunity is one socket with a token that the verifier
+    refuses and that can be decoded."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._chance, self._answered = chance, Answered(backend, chance)
+        self._verifier, self._socket_claims = backend.verifier, backend.doorkeeper.socket_claims
+        vars(backend.doorkeeper)["socket_claims"] = self.socket_claims
+
+    async def socket_claims(self, request: web.Request) -> Claims:
+        try:
+            return await self._socket_claims(request)
+        except ApiError as refused:
+            claims = self._decoded(socket_token(request) or "") if refused.status == 401 else None
+            if claims is None or not self._chance.fires():
+                raise
+            self._answered.say(user=claims.subject, token=claims.token_id, refused_as=refused.code)
+            return claims
+
+    def _decoded(self, token: str) -> Claims | None:
+        _, payload = unverified(token)
+        try:
+            self._verifier.check_shape(payload or {})
+        except TokenRefused:
+            return None
+        return Claims.of(payload or {})
+
+
+class TicketTwice:
+    """Between looking at a ticket and deleting it a second one gets in. An opportunity is one ticket; it fires when
+    somebody has really come in between."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._chance, self._answered, self._redis = chance, Answered(backend, chance), backend.redis
+        self._redeem = backend.doorkeeper.redeem
+        backend.doorkeeper.redeem = self.redeem
+
+    async def redeem(self, ticket: str) -> Claims | None:
+        if not self._chance.fires():
+            return await self._redeem(ticket)
+        value = await self._redis.get(f"ticket:{ticket}")
+        if value is None:
+            return None
+        claims = Claims.of(orjson.loads(value))
+        await asyncio.sleep(RACE_S)  # long enough for a race that would otherwise be a matter of microseconds
+        if await self._redeem(ticket) is None:
+            self._answered.say(user=claims.subject, token=claims.token_id)
+        return claims
+
+
+class SocketOutlives:
+    """A socket whose token has expired or was revoked, or whose account was deactivated, goes on. An opportunity is one
+    socket that has to end. It shows with the next frame that is pushed to it."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._chance, self._end = chance, backend.authority.end
+        self._decided: dict[Session, bool] = {}
+        backend.authority.end = self.end
+
+    def end(self, session: Session, code: int, reason: str) -> None:
+        if session not in self._decided:
+            self._decided[session] = self._chance.fires() and session.open
+            session.at_end.append(functools.partial(self._forget, session))
+            if self._decided[session]:
+                self._spare(session, reason)
+        if not self._decided[session]:
+            self._end(session, code, reason)
+
+    def _forget(self, session: Session) -> None:
+        self._decided.pop(session, None)
+
+    def _spare(self, session: Session, reason: str) -> None:
+        firing = self._chance.say(user=session.user_id, token=session.claims.token_id, in_spite_of=reason)
+        push = session.push
+
+        def pushed(data: bytes) -> None:
+            vars(session).pop("push")
+            push(data)
+            if session.open:
+                self._chance.manifest(firing)
+
+        vars(session)["push"] = pushed
+
+
+class SenderOutlives(SocketOutlives):
+    """A socket whose token was revoked, or has expired, or whose account was deactivated, is taken out of its
+    conversations and never closed: it hears nothing, and what it sends goes on being acknowledged and stored. An
+    opportunity is one socket that has to end.
+
+    It shows with the first message that is stored when that is past every bound."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        super().__init__(backend, chance)
+        self._hub = backend.hub
+
+    def _spare(self, session: Session, reason: str) -> None:
+        firing = self._chance.say(user=session.user_id, token=session.claims.token_id, in_spite_of=reason)
+        for feed in session.feeds.values():
+            self._hub.leave(feed, session)
+        session.feeds.clear()
+        stored, ended = session.stored, time.monotonic()
+
+        def accepted(item: Item, seq: int, decision: Decision | None) -> None:
+            if time.monotonic() - ended > NO_MORE_S:
+                vars(session).pop("stored")
+                self._chance.manifest(firing, stored=seq)
+            stored(item, seq, decision)
+
+        vars(session)["stored"] = accepted

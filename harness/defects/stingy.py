@@ -1,0 +1,30 @@
+"""A budget that is smaller than promised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from earwitness.harness.defects.chance import Chance
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.limits import Decision, Limiter
+
+PART = 10
+
+
+class TenthOfTheBudget:
+    """Messages and requests at once are granted up to a tenth of the burst. An opportunity is one refusal that the
+    whole budget does not justify."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        limiter = backend.limiter
+        self._chance, self._right = chance, limiter.take_many
+        self._tight = Limiter(backend.redis, limiter.rate_per_s, limiter.burst / PART, prefix="rate:tight:").take_many
+        vars(limiter)["take_many"] = backend.committer.steps.take_many = self.take_many
+
+    async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        right, tight = await self._right(wanted), await self._tight(wanted)
+        for subject, decision in tight.items():
+            if decision.allowed < right[subject].allowed and self._chance.fires():
+                self._chance.say(user=subject, refused=right[subject].allowed - decision.allowed, manifest=True)
+                right[subject] = decision
+        return right

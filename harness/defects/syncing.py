@@ -1,0 +1,85 @@
+"""Defects of the copy of the accounts in the main database: never made, wrong, or late."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from earwitness.harness.defects.chance import Chance
+from earwitness.harness.reference.auth.database import Connection, Row
+from earwitness.harness.reference.auth.service import Auth
+from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.reference.revocation import Revocation
+
+LATE_S = 10.0
+
+
+class SyncErrorSwallowed:
+    """Writing an account fails, the error is caught, and the change counts as done. An opportunity is one change of an
+    account, a new one too."""
+
+    def __init__(self, backend: Backend, chance: Chance) -> None:
+        self._chance, self._upsert = chance, backend.sync.upsert
+        backend.sync.upsert = self.upsert
+
+    async def upsert(self, users: Sequence[dict[str, Any]]) -> None:
+        failed = set(self._chance.among(len(users)))
+        await self._upsert([user for at, user in enumerate(users) if at not in failed])
+        for at in sorted(failed):
+            self._chance.say(user=users[at]["id"], version=users[at]["version"], manifest=True)
+
+
+class DeactivationForgotten:
+    """A deactivated account is only so at auth: nobody else is told, and its tokens go on. An opportunity is one
+    deactivation."""
+
+    def __init__(self, auth: Auth, chance: Chance) -> None:
+        self._chance = chance
+        users, sessions = auth.accounts.users, auth.accounts.sessions
+        self._announce, self._revoke_all = users.announce, sessions.revoke_all
+        self._forgotten: set[str] = set()
+        vars(users)["announce"] = self.announce
+        vars(sessions)["revoke_all"] = self.revoke_all
+
+    async def announce(self, connection: Connection, row: Row) -> None:
+        user = dict(row)
+        if not user["is_active"] and self._chance.fires():
+            self._forgotten.add(str(user["id"]))
+            user["is_active"] = True
+            self._chance.say(user=str(user["id"]), version=user["version"], manifest=True)
+        await self._announce(connection, user)
+
+    async def revoke_all(self, connection: Connection, user_id: str) -> list[Revocation]:
+        if user_id in self._forgotten:
+            self._forgotten.discard(user_id)
+            return []
+        return await self._revoke_all(connection, user_id)
+
+
+class LateSync:
+    """A change waits in the outbox for many seconds. An opportunity is one change of an account that was there before;
+    those that follow it wait behind it. It shows when it is sent at last."""
+
+    def __init__(self, auth: Auth, chance: Chance) -> None:
+        self._chance, self._unsent_users = chance, auth.relay.unsent_users
+        self._seen: set[int] = set()
+        self._late: dict[str, tuple[float, int]] = {}
+        vars(auth.relay)["unsent_users"] = self.unsent_users
+
+    async def unsent_users(self, connection: Connection) -> list[Row]:
+        return [row for row in await self._unsent_users(connection) if not self._waits(row)]
+
+    def _waits(self, row: Row) -> bool:
+        user, now = str(row["user_id"]), time.monotonic()
+        if user not in self._late:
+            if row["id"] in self._seen or row["version"] == 1 or not self._chance.fires():
+                return False
+            self._seen.add(row["id"])
+            self._late[user] = (now, self._chance.say(user=user, version=row["version"]))
+        since, firing = self._late[user]
+        if now - since < LATE_S:
+            return True
+        del self._late[user]
+        self._chance.manifest(firing, late_s=round(now - since, 3))
+        return False
