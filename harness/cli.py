@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 
 from earwitness.harness.errors import EarwitnessError, Exit
 from earwitness.harness.progress import say, write_anything
@@ -18,6 +19,7 @@ RUN = "run"
 """This verb passes its options on to Locust, and so parses none of them here."""
 VERBS = {
     RUN: ("earwitness.harness.load.command", "run a story under load and judge it (Locust with all its options)"),
+    "stories": ("earwitness.harness.shipped", "list the stories that come with the tool, or copy them"),
     "up": ("earwitness.harness.platform.up", "start the whole platform in the foreground and print its endpoints"),
     "check": ("earwitness.harness.report.check", "judge a run directory again"),
     "verify": ("earwitness.harness.record.verify", "say whether the evidence of a run is whole"),
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="earwitness", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action="version", version=f"earwitness {version('earwitness')}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     wanted = next((a for a in arguments if a in VERBS), None)
     module = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from earwitness.harness.errors import PlatformError, SettingsError
+from earwitness.harness.platform.installed import require_platform
 
 Power = Literal["high", "one"]
 LIST_S = 30.0
@@ -46,6 +47,7 @@ class Defect:
 
 def all_defects() -> list[Defect]:
     """In the order of the catalogue. PlatformError if the list cannot be had."""
+    require_platform()
     command = [sys.executable, "-m", "earwitness.harness.defects"]
     try:
         done = subprocess.run(command, capture_output=True, timeout=LIST_S, check=True)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from earwitness.harness.evidence.catalogue import Defect
+from earwitness.harness.shipped import STORIES
 
 ROUGH = "rough"
-PACKAGE = Path(__file__).absolute().parents[2]
-"""`earwitness`: in a checkout its parts are links."""
-FOLDERS = (PACKAGE / "harness" / "evidence" / "stories", PACKAGE / "locustfiles")
+FOLDERS = (Path(__file__).parent / "stories", STORIES)
 
 
 @dataclass(frozen=True, slots=True)

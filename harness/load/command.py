@@ -11,13 +11,15 @@ from typing import Any
 from earwitness.harness.described import near
 from earwitness.harness.errors import EarwitnessError, Exit, SettingsError
 from earwitness.harness.progress import say, show
+from earwitness.harness.shipped import STORIES, story_files
 
 HELP = "run a story: Locust with its options, and an exit code that says what the verdict says"
 FOLDER = Path("locustfiles")
+"""Stories of the working directory; they go before those that come with the tool."""
 USAGE = """usage: earwitness run STORY [options]
 
-STORY is a locustfile, or the name of one in locustfiles/: earwitness run ws_ordering --headless -u 100 -t 30s
-Without --headless it opens Locust's web UI. All options of Locust and of Earwitness follow.
+STORY is a locustfile, or the name of a story (earwitness stories lists them): earwitness run ws_ordering --headless -u
+100 -t 30s Without --headless it opens Locust's web UI. All options of Locust and of Earwitness follow.
 Exit codes: 0 PASS, 1 FAIL (a promise was broken, and nothing else), 2 could not run, 3 UNKNOWN,
 4 a threshold was missed, 130 / 143 interrupted by SIGINT / SIGTERM unless a promise was broken.
 """
@@ -42,13 +44,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def find_story(name: str) -> Path:
-    """Return the file of a story: a path, or the name of one in locustfiles/. Raises SettingsError."""
+    """Return the file of a story: a path, or the name of one in locustfiles/ or of one that comes with the tool.
+
+    Raises SettingsError."""
     if name.startswith("-"):
         raise SettingsError("earwitness run", [f"the story comes before {name}: earwitness run ws_ordering {name}"])
-    for path in (Path(name), FOLDER / f"{name}.py"):
+    for path in (Path(name), FOLDER / f"{name}.py", STORIES / f"{name}.py"):
         if path.is_file():
             return path
-    stories = [path.stem for path in FOLDER.glob("*.py")]
+    stories = [path.stem for path in (*FOLDER.glob("*.py"), *story_files())]
     raise SettingsError("earwitness run", [f"there is no file {name} and no story of that name{near(name, stories)}"])
 
 

@@ -20,6 +20,8 @@ import locust
 from gevent import GreenletExit
 from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopUser
 
+from earwitness.harness.shipped import STORIES
+
 OURS: Final[dict[str, Any]] = {"earwitness": True}
 """`context` of a request event that this tester fires itself; compared by identity."""
 KINDS_KEPT = 50
@@ -28,6 +30,7 @@ LINE_CHARACTERS = 200
 EXPECTED = (GreenletExit, StopUser, InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, SystemExit)
 """Exceptions by which Locust and gevent steer a task: no error of the story."""
 HARNESS = Path(__file__).resolve().parents[1]
+SHIPPED = STORIES.resolve()
 LOCUST = Path(locust.__file__).resolve().parent
 LOGGED = ("Uncaught exception in event handler", "Uncaught exception in on_stop")
 """How Locust begins to log an exception that it tells in no other way."""
@@ -135,6 +138,8 @@ def _library(filename: str) -> bool:
     if not Path(filename).is_absolute():  # compiled code, or text that was executed
         return True
     path = Path(filename).resolve()
+    if path.is_relative_to(SHIPPED):  # an installed story lies in site-packages, and is a story all the same
+        return False
     return path.is_relative_to(HARNESS) or path.is_relative_to(LOCUST) or "site-packages" in path.parts
 
 

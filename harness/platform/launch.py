@@ -21,6 +21,7 @@ from earwitness.harness.errors import PlatformError
 from earwitness.harness.platform.control import ControlClient
 from earwitness.harness.platform.discovery import address_of, find_offer
 from earwitness.harness.platform.environment import check_fits
+from earwitness.harness.platform.installed import require_platform
 from earwitness.harness.platform.parent_death import module_environment
 from earwitness.harness.progress import say
 from earwitness.harness.settings import load_settings
@@ -100,6 +101,7 @@ def launch(
     `links` `("backend/auth",)`.
     `progress` is told a sentence now and then when the start takes more than two seconds (default: stderr).
     """
+    require_platform()
     arguments = ["--replicas", str(replicas)] if replicas is not None else []
     for service, orders in (defects or {}).items():
         arguments += [part for order in orders for part in ("--defect", f"{service}={order}")]

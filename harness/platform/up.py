@@ -20,6 +20,7 @@ from earwitness.harness.platform.clean_up import PlatformDirectory, remove_stale
 from earwitness.harness.platform.control import ControlServer
 from earwitness.harness.platform.discovery import STATE_FILE, remove_state, write_state
 from earwitness.harness.platform.environment import with_settings
+from earwitness.harness.platform.installed import require_platform
 from earwitness.harness.platform.postgres import UserMode
 from earwitness.harness.platform.stack import REPLICAS, Stack, StackOptions
 from earwitness.harness.platform.supervisor import Supervisor
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     """0 after an ordinary end; EarwitnessError, or 2 if a service died while it ran."""
     report = _Report(args.report_fd)
     try:
+        require_platform()
         options = with_settings(options_of(args), load_settings())
         _raise_open_file_limit()
         return asyncio.run(_up(args, options, report))

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import asyncpg
-
 from earwitness.checks.history.record import Place
 from earwitness.harness.dialects.protocol import DatabaseQuery, Person
 from earwitness.harness.errors import TargetError
@@ -54,6 +52,8 @@ async def read_tables(
 
 
 async def _read(place: Place, query: DatabaseQuery, pattern: str) -> list[Row]:
+    import asyncpg  # an extra: reading the target file has refused `databases` without it
+
     what = place_name(place)
     try:
         connection = await asyncpg.connect(

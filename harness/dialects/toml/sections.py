@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -197,6 +198,8 @@ def read_databases(top: Table) -> dict[Place, DatabaseQuery]:
         found[place] = DatabaseQuery(dsn=inner.secret("dsn", example="env:AUTH_DSN"), query=query)
         inner.finish()
     if table:
+        if importlib.util.find_spec("asyncpg") is None:
+            top.fault("databases", "needs asyncpg, which is not installed", "pip install 'earwitness[databases]'")
         table.finish()
     return found
 

@@ -1,0 +1,71 @@
+"""`earwitness stories`: list the stories that come with the tool, and copy them to change them."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import shutil
+from pathlib import Path
+
+from earwitness.harness.errors import EarwitnessError, Exit
+from earwitness.harness.progress import say, show
+
+HELP = "list the stories that come with earwitness; with --copy put them into a folder"
+PACKAGE = Path(__file__).absolute().parents[1]
+"""The folder `earwitness`; in a checkout its parts are links, so it must not be resolved."""
+STORIES = PACKAGE / "locustfiles"
+EXAMPLES = PACKAGE / "examples"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `earwitness stories`."""
+    parser.add_argument(
+        "--copy",
+        type=Path,
+        metavar="DIR",
+        help="copy the stories to DIR/locustfiles and the examples to DIR/examples; what is there already is kept",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the name and the first line of each story, or copy them. Raises EarwitnessError."""
+    if args.copy is None:
+        names = {path.stem: first_line(path) for path in story_files()}
+        width = max(map(len, names))
+        show("\n".join(f"{name:<{width}}  {line}" for name, line in names.items()))
+        show("\nRun one:  earwitness run ws_ordering --headless\nChange one:  earwitness stories --copy .")
+        return Exit.PASS
+    copied = [
+        *_copied(STORIES, args.copy / "locustfiles"),
+        *(path for folder in _folders(EXAMPLES) for path in _copied(folder, args.copy / "examples" / folder.name)),
+    ]
+    say(f"copied {len(copied)} files to {args.copy}; next: earwitness run {args.copy / 'locustfiles/ws_ordering.py'}")
+    return Exit.PASS
+
+
+def story_files() -> list[Path]:
+    """Return the files of the stories that come with the tool, by name."""
+    return sorted(STORIES.glob("*.py"))
+
+
+def first_line(story: Path) -> str:
+    """Return the first line of a story's docstring, without importing it."""
+    return (ast.get_docstring(ast.parse(story.read_text("utf-8"))) or "").partition("\n")[0].rstrip(".:")
+
+
+def _folders(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if path.is_dir() and path.name != "__pycache__")
+
+
+def _copied(source: Path, to: Path) -> list[Path]:
+    """Copy the files of a folder that are not there yet and return where they are now."""
+    made = []
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        for path in sorted(path for path in source.iterdir() if path.is_file()):
+            if not (to / path.name).exists():
+                shutil.copyfile(path, to / path.name)
+                made.append(to / path.name)
+    except OSError as error:
+        raise EarwitnessError(f"{to}: the files cannot be copied there: {error.strerror}.") from error
+    return made
