@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,8 @@ class Chat:
 
     @staticmethod
     async def send(socket: ServerConnection, message: dict[str, Any]) -> None:
-        try:
+        with suppress(ConnectionClosed):  # its own `talk` ends and takes it out of the rooms
             await socket.send(json.dumps(message, ensure_ascii=False))
-        except ConnectionClosed:
-            pass  # its own `talk` ends and takes it out of the rooms
 
 
 async def main() -> None:
@@ -93,7 +92,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with suppress(KeyboardInterrupt):
         asyncio.run(main())
-    except KeyboardInterrupt:
-        pass

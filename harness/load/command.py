@@ -10,18 +10,23 @@ from typing import Any
 
 from earwitness.harness.described import near
 from earwitness.harness.errors import EarwitnessError, Exit, SettingsError
-from earwitness.harness.progress import say, show
+from earwitness.harness.progress import say
 from earwitness.harness.shipped import STORIES, story_files
 
 HELP = "run a story: Locust with its options, and an exit code that says what the verdict says"
 FOLDER = Path("locustfiles")
 """Stories of the working directory; they go before those that come with the tool."""
-USAGE = """usage: earwitness run STORY [options]
-
-STORY is a locustfile, or the name of a story (earwitness stories lists them): earwitness run ws_ordering --headless -u
-100 -t 30s Without --headless it opens Locust's web UI. All options of Locust and of Earwitness follow.
+USAGE = "earwitness run STORY [options]"
+ABOUT = """STORY is a locustfile, or the name of a story; `earwitness stories` lists those that come with the tool.
+Without --headless it opens Locust's web UI. All options of Locust and of Earwitness follow.
 Exit codes: 0 PASS, 1 FAIL (a promise was broken, and nothing else), 2 could not run, 3 UNKNOWN,
-4 a threshold was missed, 130 / 143 interrupted by SIGINT / SIGTERM unless a promise was broken.
+4 a threshold was missed, 130 / 143 interrupted by SIGINT / SIGTERM unless a promise was broken."""
+EXAMPLES = """examples:
+  earwitness run ws_ordering --headless                          100 users for 30 s on the platform that is started
+  earwitness run ws_ordering --headless --target chat.toml       on a platform of your own
+  earwitness run ws_ordering --headless --seed 7 --keep-frames   the same users, rooms and texts again
+  earwitness run ws_ordering --headless --faults kill:auth@20s+5s --threshold "errors < 1 %"
+  earwitness run ws_ordering --headless -u 1000 -r 100 -t 5m --processes 2
 """
 
 
@@ -29,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run a story and return its exit code. A mistake is one sentence and exit code 2."""
     try:
         if not arguments:
-            print(USAGE, file=sys.stderr)  # noqa: T201 (no words of others)
+            print(f"usage: {USAGE}\n\n{ABOUT}\n\n{EXAMPLES}", file=sys.stderr)  # noqa: T201 (no words of others)
             return Exit.CANNOT_RUN
         if arguments[0] in ("-h", "--help"):
             return _help(None)
@@ -100,17 +105,12 @@ def _help(story: Path | None) -> int:
     """Print every option: Locust prints its own before it loads the locustfile, so ours are missing there."""
     from locust import argument_parser
 
-    if story is None:
-        from earwitness.harness.load.options import add_arguments  # a story adds them itself
-
-        parser = argument_parser.get_parser()
-        add_arguments(parser)
-    else:
+    if story is not None:  # it may have options of its own
         from locust.util.load_locustfile import load_locustfile
 
         load_locustfile(str(story))
-        parser = argument_parser.get_parser()
-    parser.usage = "earwitness run STORY [options]"
-    show(USAGE)
+    parser = argument_parser.get_parser()  # tells the listener in `story`, which adds ours
+    parser.usage, parser.description, parser.epilog = USAGE, ABOUT, EXAMPLES
+    parser._action_groups.sort(key=lambda group: group.title != "Earwitness")  # ours first; the order is stable
     parser.print_help()
     return Exit.PASS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from earwitness.harness.described import near, read_toml
 from earwitness.harness.errors import SettingsError
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from earwitness.harness.load.story import Story
 
 
+LOAD: Final[dict[str, Any]] = {"num_users": 100, "spawn_rate": 50.0, "run_time": "30s", "only_summary": True}
+"""Defaults in place of Locust's (one user, without an end): in any directory, and under every file and option."""
+
+
 def add_arguments(parser: Any, **_: Any) -> None:
-    """Listener of Locust's init_command_line_parser."""
+    """Add our options and defaults to Locust's parser; listener of its `init_command_line_parser`."""
     # Locust binds its web UI and its master to every interface unless told; a tester must not open the machine.
-    parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1")
+    parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1", **LOAD)
     check_when_parsed(parser)
     group = parser.add_argument_group(
         "Earwitness",

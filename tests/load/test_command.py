@@ -122,3 +122,15 @@ def test_the_time_is_over_while_users_start(locust: Callable[..., Any], platform
     assert run.code == 3, run.out
     assert "Traceback" not in run.out
     assert "of 8 planned users were started" in run.check("H4")["why"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["ws_ordering", "--help"]], ids=["no story", "a story"])
+def test_help_is_the_same_in_any_folder(arguments: list[str], tmp_path: Path) -> None:
+    """Ours first, Locust's after them, defaults that are the same in every folder, and examples of ours."""
+    command = [sys.executable, "-m", "earwitness.harness.cli", "run", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = done.stdout
+    assert said.index("--faults KIND") < said.index("--spawn-rate")
+    assert said.index("examples:") > said.index("--spawn-rate")
+    assert "locust -f" not in said.partition("examples:")[2]
