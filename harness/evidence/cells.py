@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.harness.errors import Exit, RecordError
-from earwitness.harness.evidence.catalogue import Defect, Power
 from earwitness.harness.evidence.stages import ROUGH, stories_of
+from earwitness.harness.platform.defect import Defect, Power
 
 HEALTHY = "healthy"
 """What stands for the defect where there is none; `HEALTHY STORY` where the story is not the rough one."""
