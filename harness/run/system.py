@@ -198,7 +198,15 @@ def _defects(text: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for order in filter(None, (part.strip() for part in text.split(","))):
         service, equals, defect = order.partition("=")
-        if not equals or not service or not defect:
-            raise SettingsError("--defect", [f"{order!r} is not SERVICE=NAME:P, e.g. backend=drop-push:0.001"])
+        if not equals or not service or not defect or not _is_probability(defect.partition(":")[2] or "1"):
+            example = "e.g. backend=drop-push:0.001"
+            raise SettingsError("--defect", [f"{order!r} is not SERVICE=NAME:P with P from 0 to 1, {example}"])
         found.setdefault(service, []).append(defect)
     return found
+
+
+def _is_probability(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False
