@@ -157,7 +157,7 @@ def _type_fault(key: str, value: Any, hint: Any) -> str | None:
     if isinstance(value, bool):
         return None if bool in kinds else f"{key} = {value!r}: expected a number or text, not true/false"
     if isinstance(value, int | float) and (isinstance(value, kinds) or float in kinds):
-        if 0 <= value <= MOST:  # not of NaN, with which every bound would be kept
+        if 0 <= value <= MOST:  # false for NaN, with which every bound would be kept
             return None
         return f"{key} = {value!r}: expected a number from 0 to {MOST:g}"
     if isinstance(value, kinds):

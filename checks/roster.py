@@ -15,9 +15,9 @@ class Origin(StrEnum):
 
     PLAN = "plan"  # made from seed and numbers, before the run began
     TARGET = "target"  # accounts or rooms that the owner of the platform wrote into the target's file
-    STATED = "stated"  # said by whoever recorded an imported history, before its first record
-    LATE = "stated-late"  # said there after records had been written
-    JOINED = "joined"  # derived from who joined: what the platform let happen
+    STATED = "stated"  # stated by the recorder of an imported history, before its first record
+    LATE = "stated-late"  # stated there after records had been written
+    JOINED = "joined"  # derived from the joins on record: what the platform let happen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,7 +88,7 @@ class Refresh(Uses):
             for request in known.of.get(token.name, ()) if not token.forged else ():
                 if request.sent <= reuse.t + bound_ns:
                     continue
-                if request.yes and clock.moved(issued, request.t):  # it may have been refused for its age
+                if request.yes and clock.moved(issued, request.t):  # `reuse` may have been refused for its age
                     self.not_judged += 1
                     continue
                 held = token.deadline == NONE or request.t < token.deadline

@@ -96,7 +96,7 @@ class Sync(Together):
         self, accounts: Accounts, changes: list[Change], look: Look, patience: Patience, unsure: bool
     ) -> None:  # fmt: skip
         if unsure and look.digest not in {change.digest for change in changes}:
-            return  # a change that is not on record may show
+            return  # the look may show a change that is not on record
         due = [c for c in changes if c.yes and patience.due(c.t) < look.asked]
         if not due:
             return
@@ -214,7 +214,7 @@ def _named(world: World) -> dict[int, dict[int, list[int]]]:
             stated = row["aux"]
             user = int(user_of[row["client"]])
             whose = int(user_of[stated]) if 0 <= stated < len(user_of) else UNEXPLAINED
-            if whose in (user, UNEXPLAINED):  # taken for somebody else of the run: I15's
+            if whose in (user, UNEXPLAINED):  # a user taken for another user of the run is I15's
                 found.setdefault(user, {}).setdefault(whose, []).append(rec)
     return found
 

@@ -140,7 +140,7 @@ class Patience:
         self._faults: list[tuple[int, int]] = []
         on: dict[tuple[int, int], int] = {}
         for row, rec in sorted(rows_of(world.kept, Kind.FAULT), key=lambda told: (told[0]["t"], told[1])):
-            fault = rec >> REC_BITS, row["author"]  # names are numbered by each journal
+            fault = rec >> REC_BITS, row["author"]  # each journal numbers names on its own
             if row["flags"] & Flag.OWN:
                 on.setdefault(fault, row["t"])
             else:

@@ -237,7 +237,7 @@ class Duties:
         earliest = phases.min(axis=0)
         for journal in range(number):
             complete = journal < len(end.journals) and end.journals[journal].complete and journal not in left
-            for which in range(2):  # that a deadline cut it off is said by a journal about itself
+            for which in range(2):  # phases[2] is left: a journal states only of itself that its deadline cut it off
                 if phases[journal, which] == NEVER and complete:
                     phases[journal, which] = earliest[which]
         result: Array = phases

@@ -129,7 +129,7 @@ def message_of(w: Tables, author: Int, counter: Int, conv: Int, sending: bool) -
     if m["conv"] != conv:
         if m["conv"] >= 0:
             m["flags"] |= DISPUTED
-            if not sending:  # only the sender knows where it belongs
+            if not sending:  # only the sender's record decides the conversation
                 return -1
         m["conv"] = conv
         m["pos"] = w.conv_next[conv]
@@ -286,7 +286,7 @@ def resolve(
                 w.messages[mid]["flags"] |= MISPLACED
                 if w.messages[mid]["first_rec"] == 0:
                     w.messages[mid]["first_rec"] = rec
-            if listened and slots[i] >= 0:  # heard all the same, but no delivery, repetition or row: I12 judges it
+            if listened and slots[i] >= 0:  # received, but no delivery, repetition or row: I12 judges it
                 mark(w, np.int64(subs[i]), np.int64(slots[i]), np.int64(w.messages[mid]["pos"]), False)
             continue
         mids[i] = mid

@@ -160,7 +160,7 @@ class Tables(NamedTuple):
     conns: Array  # CONN
     subs: Array  # SUB
     slots: Array  # SLOT
-    sub_bits: Array  # u8 (page, SUB_WORDS): word triples heard, delivered on the first slot, on later slots
+    sub_bits: Array  # u8 (page, SUB_WORDS): word triples received, delivered on the first slot, on later slots
     slot_bits: Array  # u8 (page, SLOT_WORDS): delivered on this (later) slot
     hash_keys: Array  # i8, -1 empty
     hash_values: Array  # i4

@@ -85,7 +85,7 @@ class World:
         self._compacted = 0
         self.out = np.empty((2 * CHUNK, 9), np.int64)
         self.shared: dict[str, object] = {}
-        """What several checks read together, made by whichever comes first."""
+        """Objects that several checks share, made by the first check that needs them."""
 
     @property
     def journals(self) -> int:
@@ -222,7 +222,7 @@ class World:
         Sorted and without repetitions.
         """
         rows: Array = self.tables.extra[: int(self.tables.used[USED_EXTRA])]
-        if not len(rows):  # on a platform in order, at every look of three checks
+        if not len(rows):  # the usual case, and three checks ask at every peek
             return rows
         order = np.lexsort((rows[:, 2], rows[:, 3], rows[:, 1], rows[:, 0]))
         rows = rows[order]

@@ -75,7 +75,7 @@ def scene(
     for told in records:
         start, end = _between(told, lanes)
         if start < 0 or end < 0:
-            continue  # a device whose lane had no place: only what shows others is left out
+            continue  # its device got no lane, see LANES_MAX
         key = (told.journal, told.index)
         at_ms = (int(told.record["t"]) - first) / 1e6
         steps.append(Step(at_ms, start, end, label(told, roster, name_of), key in proven, key))

@@ -160,7 +160,7 @@ class Answered(Folding):
         """
         waiting = self._waits[self._waits["rec"] > 0]
         rows = np.concatenate([self._late[: int(self._used[0])], waiting])
-        strays = end.world.strays()  # answers that name no conversation, or no attempt, and came all the same
+        strays = end.world.strays()  # an answer without conversation or attempt is an answer too
         named = [end.world.mid_of(int(stray["author"]), int(stray["counter"])) for stray in strays]
         rows = rows[(self._waits["home"][rows["mid"]] > 0) & ~np.isin(rows["mid"], named)]
         deadlines = rows["t"] + self._bound + longest_lag_ns(end)

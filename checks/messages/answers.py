@@ -207,7 +207,7 @@ def _surplus(world: World) -> Iterable[tuple[int, ...]]:
             m, what = world.tables.messages[mid], SURPLUS
             open_sendings = (int(m["sent"]) & ~int(m["answered"])).bit_count()
             if int(m["sent"]) >> ATTEMPTS:
-                continue  # how many sendings there were is not known
+                continue  # more attempts than bits: the number of sendings is not known
             used[author, counter] += 1
         if used[author, counter] > open_sendings or what != SURPLUS:
             conv = int(world.tables.messages[mid]["conv"]) if mid >= 0 else -1
@@ -250,8 +250,8 @@ def scope(
             continue
         mid = np.int64(mids[i])
         if 1 << kind & ANSWERS and r["conn"] == 0:
-            # By HTTP the answer belongs to its request: it is in scope if the device that asked made that request.
-            # Answers without conversation are strays, which `peek` judges.
+            # By HTTP the answer belongs to its request, so only the device is compared, not the connection.
+            # Answers without a conversation are strays, which `peek` judges.
             if w.messages[mid]["flags"] & INVOKED and r["conv"] < len(w.conv_next):
                 totals[0] += 1
                 if r["client"] != r["author"]:

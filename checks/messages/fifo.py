@@ -237,7 +237,7 @@ class Fifo(Folding):
             )
             if done == len(view.records):
                 break
-            self._entries = grown(self._entries, len(self._entries) + world.members)  # no conversation has more
+            self._entries = grown(self._entries, len(self._entries) + world.members)  # no stream needs more
         self.suspects.take(world.out, int(self._blocks[2]))
         self.examined = int(self._blocks[1])
 

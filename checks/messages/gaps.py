@@ -167,7 +167,7 @@ class GapFree(Folding):
         unsure = 0
         if not self.contract.echo and len(gaps):
             gaps = gaps[~_explained_by_own(world, gaps)]
-            if partial:  # an own message may have a further number, of which another journal knew
+            if partial:  # a missing journal may state further numbers of own messages
                 unsure = len(gaps)
                 gaps = gaps[~_explained_by_own(world, gaps, numbers_unknown=True)]
                 unsure -= len(gaps)

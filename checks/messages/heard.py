@@ -250,7 +250,7 @@ class NoDuplication(PerRecord):
         """Implement `Fold.step`: without idempotence, rows wait for the end, which knows the retried messages."""
         out = view.world.out
         repeats(view.records, view.journal, view.mid, view.slot, view.seen, self._bit, out, self.totals)
-        if self.totals[1] and not self.contract.idempotent:  # only the end tells which messages were retried
+        if self.totals[1] and not self.contract.idempotent:  # which messages were retried is known at the end
             self._undecided.append(out[: int(self.totals[1])].copy())
             self.totals[1] = 0
         self.counted(view.world)
@@ -301,7 +301,7 @@ class Integrity(PerRecord):
             if own == 1:
                 sent[mid] = (digest, max(size, sent.get(mid, (0, -1, 0))[1]), rec)
         changed, violations = [], self.suspects.total
-        for mid, (digest, size, _) in sent.items():  # the first record of it was the wrong one
+        for mid, (digest, size, _) in sent.items():  # the sending differs from the message's first record
             m = messages[mid]
             other_digest = digest != m["digest"]
             if other_digest:

@@ -136,7 +136,7 @@ def missed_step(
                 page = heard(w, sub, pos >> SPAN_BITS)
                 bit = np.uint64(1) << np.uint64(pos & 63)
                 if page >= 0 and w.sub_bits[page, 3 * ((pos & (SPAN - 1)) >> 6)] & bit != 0:
-                    continue  # it came to this device otherwise: by a replay, or on a connection beside this one
+                    continue  # it came to this device by a replay, or on a parallel connection
             found[mid] = True
             if totals[0] < len(out):
                 row = out[totals[0]]

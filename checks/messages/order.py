@@ -93,10 +93,10 @@ class TotalOrder(Folding):
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self._numbered = contract.sequence != "none"
-        self._all_deliveries = contract.sequence != "contiguous"  # there another order is a gap (I4)
+        self._all_deliveries = contract.sequence != "contiguous"  # where numbers are contiguous, I4 judges the order
         self._last = np.zeros(1024, LAST)
         self._edges = np.zeros(1024, EDGE)
-        self._keys = np.full(16, -1, np.int64)  # so few that a warm-up makes it grow
+        self._keys = np.full(16, -1, np.int64)  # so small that a warm-up makes it grow and compiles `refill`
         self._used = np.zeros(3, np.int64)
 
     def step(self, view: View) -> None:
@@ -152,9 +152,9 @@ def contested(world: World) -> list[tuple[int, ...]]:
     seq = np.concatenate([messages["seq"][numbered], extra[:, 1]])
     rec = np.concatenate([messages["seq_rec"][numbered], extra[:, 2]])
     conv = messages["conv"][mid].astype(np.int64)
-    key = conv << 40 | seq  # one key of two may meet another one where numbers are huge
+    key = conv << 40 | seq  # numbers above 2^40 may collide; the exact comparison below decides
     key.sort()
-    if not (key[1:] == key[:-1]).any():  # the common case needs no order by two keys
+    if not (key[1:] == key[:-1]).any():  # the common case: sorting one key is cheaper than lexsort
         return []
     order = np.lexsort((rec, mid, seq, conv))
     conv, seq, mid, rec = conv[order], seq[order], mid[order], rec[order]

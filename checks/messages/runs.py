@@ -256,7 +256,7 @@ class AgentStream(Folding):
         known = runs["conv"] < len(self._first_sent)
         first_sent = np.full(len(runs), -NEVER, np.int64)
         first_sent[known] = self._first_sent[runs["conv"][known]]
-        whole = not end.partial  # else a sending that is not on record may have begun it earlier
+        whole = not end.partial  # else a missing sending may have begun the run earlier
         headless = whole & (runs["headless"] > 0) & (runs["joined"] > 0) & (runs["joined"] - 1 < first_sent)
         broken[headless & (broken == FINE)] = HEADLESS
         owed = self._duties.lasting(end)[runs["conn"]] if len(runs) else np.zeros(0, bool)

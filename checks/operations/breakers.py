@@ -199,7 +199,7 @@ def follow(calls: list[Call], rules: Rules) -> Conformance:
     """Return the conformance of one breaker after all of its calls."""
     order = sorted(range(len(calls)), key=lambda n: (calls[n].begun, calls[n].number))
     breaker = Conformance(rules, calls[order[0]].said)
-    events: list[tuple[int, int, int]] = []  # at one moment ends come first: a call may follow from them
+    events: list[tuple[int, int, int]] = []  # at equal times ends come first: they may admit a call
     for n in order:
         call = calls[n]
         events.append((call.begun, 1, n))

@@ -226,7 +226,7 @@ class _Sitting:
         if start - outage.start < self._contract.outage_notice_s * 1e9:
             return ""
         if not status:
-            return ""  # nobody knows
+            return ""  # without an answer the outcome is not known
         self.examined += 1
         self.counts["logins_in_outages"] += 1
         if r["flags"] & ACCEPTED:

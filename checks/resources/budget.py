@@ -134,7 +134,7 @@ class Uses:
         said = charges[(charges["left"] != NONE) & (charges["end"] < NEVER)]
         if len(said):
             first = said[np.argmin(said["end"])]
-            itself = bool(first["bits"] & POSSIBLE)  # which is among the uses too
+            itself = bool(first["bits"] & POSSIBLE)  # the anchor's own request is among the uses too
             missing = budget.burst - float(first["left"]) - itself
             return cls(start, end, int(first["start"]), int(first["end"]), missing)
         begin = int(charges["start"].min())

@@ -53,7 +53,7 @@ class LoadAttained(Health):
     def _users(self, end: End) -> Iterator[str]:
         planned, least = end.facts.get("users_planned"), _least(end)
         counts = _counts(end)
-        if planned and not counts:  # imported, or recorded by an older version
+        if planned and not counts:  # an imported history, or one of an older version
             if (came := self._came(end)) < least * planned:
                 yield f"{came} of {planned} users came on, fewer than {least:.0%}"
             return
