@@ -47,9 +47,10 @@ LAST = np.dtype([("mid", "<i4"), ("rec", "<i8")])
 def last_delivered(records: Array, journal: Int, mids: Array, conns: Array, last: Array) -> None:
     """Keep records for counterexamples: the latest delivery on each connection.
 
-    `last` is LAST by connection; each delivery overwrites the row. A violation is found at the end from bits without
-    record references. A finding shows the message that was sent last, which is mostly the last one delivered too; if it
-    is not, the finding shows one record less. So one row for each connection is enough.
+    `last` is LAST by connection; each delivery overwrites the row, since the records of a connection come in order. A
+    violation is found at the end from bits without record references. A finding shows the message that was sent last,
+    which is mostly the last one delivered too; if it is not, the finding shows one record less. So one row for each
+    connection is enough.
     """
     for i in range(len(records)):
         if records[i]["kind"] == K_DELIVER and mids[i] >= 0 and conns[i] >= 0:
@@ -62,8 +63,10 @@ def last_delivered(records: Array, journal: Int, mids: Array, conns: Array, last
 def sent_on(records: Array, mids: Array, conns: Array, sent: Array) -> None:
     """Keep by message the connection + 1 of its sendings; -1: there were several, and any of them may have counted.
 
-    `sent` is 0 for none. A message is judged only if all of its sendings came on one connection, so one number by
-    message says everything: a second connection turns it into -1 for good, in any order of reading.
+    `sent` is 0 for none, so a zeroed array needs no filling; a sending by HTTP, on no connection, leaves 0. A message
+    is judged only if all of its sendings came on one connection, so one number by message is enough: a second
+    connection turns it into -1 for good, in any order of reading. Keeping all connections of a message would need a
+    list or a hash.
     """
     for i in range(len(records)):
         if records[i]["kind"] == K_INVOKE and mids[i] >= 0:

@@ -210,8 +210,9 @@ def put(w: Tables, key: Int, value: Int) -> None:
 def rehash(old_keys: Array, old_values: Array, keys: Array, values: Array) -> None:
     """Copy all keys and values into larger arrays.
 
-    The new arrays are empty (-1) and at least twice as long, so each key is placed once and none is found twice. It is
-    compiled because it walks the whole table.
+    The new arrays are empty (-1) and at least twice as long, so each key is placed once and none is found twice. Keys
+    are placed anew, not copied in blocks, because the mask of `place` has one bit more. It is compiled because it walks
+    the whole table.
     """
     for i in range(len(old_keys)):
         if old_keys[i] != -1:

@@ -21,9 +21,11 @@ UNKNOWN = np.iinfo(np.int64).max
 def causes_step(records: Array, mids: Array, causes: Array) -> None:
     """Keep by message the highest number that its sender had received before the first sending, + 1; 0: none.
 
-    `aux` of an INVOKE states that number (see `SLOTS`), so the client has done the work and nothing is looked up here.
-    `+ 1` lets a zeroed array mean "none". Retries are skipped, because a device may have received more since the first
-    sending. The maximum makes the result independent of the order of reading.
+    `aux` of an INVOKE states that number (see `checks.history.record.SLOTS`), so the client has done the work and
+    nothing is looked up here. `+ 1` lets a zeroed array mean "none". Retries are skipped, because a device may have
+    received more since the first sending. The maximum makes the result independent of the order of reading. Whether the
+    message itself got a higher number is known only when that number is; all messages are compared at once in
+    `CausalOrder.peek`.
     """
     for i in range(len(records)):
         r = records[i]

@@ -62,7 +62,11 @@ def fill(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int) -> None:
 
 @helper
 def jump(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int, used: Array) -> None:
-    """Append a gap between the slot's highest number and `seq`, as the newest of its slot."""
+    """Append a gap between the slot's highest number and `seq`, as the newest of its slot.
+
+    The caller then moves the highest number to `seq`, so gaps of a slot never overlap. Gaps of all slots share one
+    array; `older` links those of one slot, because most slots have none and a list for each would be waste.
+    """
     s = states[slot]
     gap = gaps[used[0]]
     used[0] += 1

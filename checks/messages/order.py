@@ -76,7 +76,11 @@ def order_step(
 
 @kernel
 def refill(old: Array, keys: Array) -> None:
-    """Copy all keys of the hash set into a larger one, which is empty (-1)."""
+    """Copy all keys of the hash set into a larger one, which is empty (-1).
+
+    Edges keep their places in `edges`: the set only knows which pairs exist. As in `checks.engine.tables.rehash`, each
+    key is placed once, since none occurs twice.
+    """
     for i in range(len(old)):
         if old[i] != -1:
             keys[place(keys, old[i])] = old[i]

@@ -86,7 +86,9 @@ def pushes_step(records: Array, journal: Int, subs: Array, pushed: Array, used: 
     """Keep what is pushed besides messages: agents' answers, presence, shared state.
 
     `used[0]`: rows of `pushed`. Only pushes on a connection (`conn` > 0) to members by the roster count; those to
-    strangers are I12's. Whether a membership was lost by then is known at the end, so all are kept.
+    strangers are I12's. Whether a membership was lost by then is known at the end, so all are kept, with the three
+    fields that the end needs: the subscription and the time decide, the record is for the finding. The loop runs only
+    if the contract has a delivery bound, without which no push can be judged.
     """
     for i in range(len(records)):
         r = records[i]

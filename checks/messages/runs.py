@@ -76,7 +76,13 @@ broken       the first rule that was broken, by the record `last`; first: the ru
 
 @helper
 def broken_rule(run: Array, event: Int, chunk: Int) -> Int:
-    """Take one event and return the rule that it breaks, or FINE."""
+    """Take one event and return the rule that it breaks, or FINE.
+
+    `chunk` is the next number that must come; it starts at 0, or at -1 (any) for a run whose beginning was missed.
+    Tools are counted and not named: records do not say which tool it was, so only a completion without a start, and a
+    tool open at the completion, can be found. A run without its beginning (`headless`) may complete tools that started
+    before.
+    """
     if run["ended"]:
         return AFTER
     if event == STARTED:
@@ -183,7 +189,11 @@ def runs_step(
 
 @kernel
 def refilled(old_keys: Array, old_places: Array, keys: Array, places: Array) -> None:
-    """Copy all keys and places into larger arrays, whose keys are empty (-1)."""
+    """Copy all keys and places into larger arrays, whose keys are empty (-1).
+
+    Runs keep their indexes in `runs`; only the table that finds them grows. As in `checks.engine.tables.rehash`, each
+    key is placed once, since none occurs twice.
+    """
     for i in range(len(old_keys)):
         if old_keys[i] != -1:
             at = place(keys, old_keys[i])

@@ -36,7 +36,11 @@ SETTLE = 1 << 20
 
 @helper
 def bucket_of(ns: Int) -> Int:
-    """Return the bucket of a wait (ns), in eighths of an octave above 2^16 ns."""
+    """Return the bucket of a wait (ns), in eighths of an octave above 2^16 ns.
+
+    Shifting until fewer than 16 units remain gives the octave; what remains is the eighth. No logarithm is taken, so
+    compiled and plain Python agree exactly. The last bucket takes all longer waits.
+    """
     units = np.int64(max(ns, 0)) >> (FINEST_BITS - 3)
     octave = 0
     while units >= 2 * OCTAVE:
@@ -61,7 +65,8 @@ def settle(open_rows: Array, messages: Array, counts: Array, worst: Array, used:
     """Count the deliveries whose sending is known by now, and move the others to the front.
 
     As in `checks.messages.liveness.settle`, rows are compacted in place and `left` never passes `i`. The caller raises
-    the threshold after each run, so that the cost stays linear if many sendings stand in a journal that is read last.
+    the threshold after each run, so that the cost stays linear if many sendings stand in a journal that is read last. A
+    delivery to a device that joined after the sending is dropped: it is no wait.
     """
     left = 0
     for i in range(used[0]):
