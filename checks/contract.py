@@ -41,7 +41,7 @@ class Contract:
     resume_answers    … also the pieces of an agent's answer that is in progress (I24); false where they are not sent
                       again, because they have no sequence number
     misses_nothing    a device that stays a member gets each message in the end: live, by a replay, or by reading the
-                      history where the platform told it to (I47)
+                      history where the platform asked for that (I47)
     delivery_bound_s  from acknowledgement to delivery, for a member connected throughout (I25); None: no bound
     sync_bound_s      account changes reach the main database within this time (I41); None: no bound
     account_news_s    a changed account is pushed on every open socket of its user within this time (I41); None: not

@@ -140,7 +140,7 @@ class Sync(Together):
                     self.wrong("never-had", look.rec, client=look.client)
 
     def _agree(self, accounts: Accounts, user: int, due: int) -> None:
-        """Compare the last looks at both databases."""
+        """Compare what both databases showed last."""
         for state in CONCERNED:
             looks = accounts.looks.get((user, state), [])
             pair = [_last(looks, place) for place in (Place.AUTH_DATABASE, Place.MAIN_DATABASE)]
@@ -203,7 +203,7 @@ class UniqueAccount(Together):
 
 
 def _named(world: World) -> dict[int, dict[int, list[int]]]:
-    """Return by user the users whom auth named at their logins, each with the records that state it.
+    """Return by user the users that auth named at their logins, each with the records that state it.
 
     Devices of a user count as one.
     """

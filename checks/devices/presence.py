@@ -17,7 +17,7 @@ from earwitness.checks.tester.health import longest_lag_ns
 NOTICED_SOONER = 4
 """Divisor of the bound for the delay after which a device records its own coming or going.
 
-Other devices may be told that much earlier.
+Other devices may be informed that much earlier.
 """
 ENDS_LEASES = (FaultKind.KILL, FaultKind.RESTART, FaultKind.CRASH, FaultKind.REPLACE)
 """Faults of a backend that the platform must cope with within the bound; other faults extend the deadline."""

@@ -104,9 +104,9 @@ def learn_sequence(w: Tables, mid: Int, r: Any, rec: Int) -> None:
     """Keep the sequence numbers stated for a message.
 
     The first number stays in the entry; each statement of another one becomes a row of `extra`. Rows of `extra` may
-    repeat a number: finding duplicates here would need a hash, so `World.extras` removes them later. `NUMBERED` tells
-    numbers stated live from those of a REPLAY, which some platforms number differently. `World` reserves one row for
-    each record before a chunk, so `extra` cannot overflow.
+    repeat a number: finding duplicates here would need a hash, so `World.extras` removes them later. `NUMBERED`
+    separates numbers stated live from those of a REPLAY, which some platforms number differently. `World` reserves one
+    row for each record before a chunk, so `extra` cannot overflow.
     """
     m = w.messages[mid]
     seq = r["seq"]

@@ -293,7 +293,7 @@ class ConnectionScope(PerRecord):
         self._profiles = 0
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: compare answers and pushed profiles with those whom they belong to."""
+        """Implement `Fold.step`: compare answers with their sendings, and pushed profiles with their owners."""
         world = view.world
         self._accounts(view)
         self._sent = grown(self._sent, world.mids)

@@ -52,7 +52,7 @@ def ghosts(
     What a single record proves (another run's tag, an author or counter that cannot be, an unknown conversation)
     becomes a row at once. What needs the whole history (never sent, or delivered before it was sent) is decided at the
     end from the flags of messages and from `earliest`; a sending may stand in a journal that is read later. `here`
-    tells the end which journal would hold a client's sendings, so that a torn journal leads to doubt and not to a
+    shows at the end which journal would hold a client's sendings, so that a torn journal leads to doubt and not to a
     violation.
 
     A body of no run (without counter) whose sender is no user of this run is the platform's own, as "ann joined".

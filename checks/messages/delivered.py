@@ -41,7 +41,7 @@ def latest_step(records: Array, subs: Array, latest: Array) -> None:
     """Keep by subscription when it last received something (ns), and the highest number that it received.
 
     A row of `latest` is (time, number), -1 for none. Both columns only grow, so the order of reading does not matter.
-    They tell at the end whether a connection was still receiving when our own deadline ended the run: then what has a
+    They show at the end whether a connection was still receiving when our own deadline ended the run: then what has a
     higher number may have been on its way. Numbers and times are kept for all subscriptions, not only for those that
     need it, because it is known only at the end whether the drain was cut.
     """

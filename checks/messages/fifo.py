@@ -1,4 +1,4 @@
-"""I1: per-sender FIFO."""
+"""I1: per-sender FIFO; messages of one author on one connection keep their order."""
 
 from __future__ import annotations
 

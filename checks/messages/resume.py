@@ -45,7 +45,7 @@ def resumes(
 
     `marks`: by slot; `totals`: examined, rows of `out`. A JOIN sets the slot's mark, the first number that decides
     clears it, so each claim is judged once and one row by slot is enough. Lower numbers that the device had not
-    received are passed over: some platforms state their head and then replay up to it. `again` (HEARD_BEFORE) tells
+    received are passed over: some platforms state their head and then replay up to it. `again` (HEARD_BEFORE) separates
     these from a repetition. LEAVE ends the claim.
     """
     for i in range(len(records)):
@@ -145,7 +145,7 @@ class Joining(PerRecord):
 
 
 class SessionContinuity(Joining):
-    """State of I19: a device that asks to continue behind a number continues there, or is told that it cannot.
+    """State of I19: a device that asks to continue behind a number continues there, or is refused.
 
     A conversation does not silently begin at its head, as for a new client. What comes first decides: a number up to
     the head is taken for the beginning of what was missed. Not examined: joins without a head, and platforms without

@@ -60,12 +60,12 @@ EXAMINED, MISSED, UNDRAINED, CUT, UNREAD, UNSURE = range(6)
 
 @kernel
 def stays_step(records: Array, subs: Array, stays: Array) -> None:
-    """Keep when devices joined, and when they were told that reading the history is up to them.
+    """Keep when devices joined, and when they learned that they have to read the history themselves.
 
-    `stays`: by subscription, times in ns + 1. A device is told by a refused JOIN, or by a JOIN after LEAVE that is not
-    CONTINUED. Minimum and maximum make `since` and `told` independent of the order of journals; `left` needs the order
-    of records, which one device has in its journal. One row for each subscription is enough, since only the first and
-    the last of these times decide.
+    `stays`: by subscription, times in ns + 1. A refused JOIN, or a JOIN after LEAVE that is not CONTINUED, informs a
+    device of it. Minimum and maximum make `since` and `told` independent of the order of journals; `left` needs the
+    order of records, which one device has in its journal. One row for each subscription is enough, since only the first
+    and the last of these times decide.
     """
     for i in range(len(records)):
         r = records[i]
@@ -161,7 +161,7 @@ class Unreceived(Folding):
     the device itself read over its number.
 
     - Not a violation: the author's own device.
-    - UNKNOWN: what was sent before a JOIN at which the device was told that it must read the history (REFUSED, or a
+    - UNKNOWN: what was sent before a JOIN at which the device learned that it must read the history (REFUSED, or a
       LEAVE before), because reading is the tester's part.
     - UNKNOWN: what a page may have shown or not, and what our own deadline, or the record's end, cut off.
     """
@@ -227,7 +227,7 @@ class Unreceived(Folding):
         )
 
     def _belonging(self, end: End, bound: int) -> tuple[Array, Array]:
-        """Return by subscription its DUTY and the time (ns) up to which it had been told to read.
+        """Return by subscription its DUTY and the time (ns) up to which it had to read the history.
 
         A duty starts with the first joining (after a loss of the membership, with the first one after it).
         """

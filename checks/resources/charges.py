@@ -25,7 +25,7 @@ SERVICES = (int(Place.AUTH), int(Place.BACKEND), int(Place.FRONTEND))
 NEVER = np.iinfo(np.int64).max // 4
 """End (ns) of a charge whose answer is not known."""
 PAGE_ROWS = 100
-"""Rows of a history that may have taken one request."""
+"""Rows of a history that one request may have fetched."""
 
 ACK = np.dtype([("t", "<i8"), ("rec", "<i8")])
 """Earliest OK of one message; `t` in ns + 1, 0: none."""

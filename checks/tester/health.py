@@ -105,7 +105,7 @@ def own_order(records: Array, journal: Int, mids: Array, conns: Array, w: Tables
 
     The order of an answer and its sending is that of record references, which are (journal, index): if the journals
     agree, the greater reference is the later record. `invoke_rec` is set by the shared pass before this loop runs, so a
-    sending further down in the chunk is found too, and its reference tells that it came later.
+    sending further down in the chunk is found too, and its reference shows that it came later.
     """
     for i in range(len(records)):
         r = records[i]
