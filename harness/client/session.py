@@ -1,8 +1,8 @@
-"""One device of a virtual user across its connections, without I/O: what it said and heard goes into the journal.
+"""Session of one device of a virtual user across its connections, without I/O; it records what is sent and received.
 
-The shell (`blocking`, `aio`) calls `connected`, `heard` and `closed`; the user calls `send`, `retry` and `timeouts`.
-Every record is written before anybody else sees what it records: before the bytes of a message go out, and before
-a hook hears of a frame.
+The shell (`asyncio_shell`, `gevent_shell`) calls `connected`, `heard` and `closed`; the user calls `send`, `retry` and
+`timeouts`. Every record is written before its effect is visible: before the bytes of a message are written to the
+socket, and before a hook is called with a frame.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ AGENT_EVENTS: Final = {
         ("started", "thinking", "tool_started", "tool_completed", "chunk", "completed", "error"), start=1
     )
 }
-"""`attempt` of a RUN record by the name of the agent's event; 0 for any other name."""
+"""Field `attempt` of a RUN record by the name of the agent's event; 0 for any other name."""
 
 # Plain integers: an IntEnum member costs more in a call of the journal.
 _DELIVER, _REPLAY = int(Kind.DELIVER), int(Kind.REPLAY)
@@ -124,11 +124,11 @@ class ChatSession(Speaker):
 
     @property
     def awaits_echo(self) -> bool:
-        """An acknowledgement had no number, and the own message that will tell it has not come back yet."""
+        """Return whether an acknowledgement had no sequence number and the echo that carries it has not arrived yet."""
         return self.echo and self.acked_unnumbered > 0 and self._own_heard < self.acked
 
     def resume_points(self) -> dict[str, int]:
-        """Highest sequence number heard so far, by room label; for `Target.handshake(resume=…)`."""
+        """Return the highest sequence number received so far, by room label; for `Target.handshake(resume=…)`."""
         points = dict(self._last)
         for label, seq in self._seen.items():
             if seq > points.get(label, NONE):
@@ -138,9 +138,11 @@ class ChatSession(Speaker):
     # -- what the shell tells ---------------------------------------------------------------------------------------
 
     def connected(self, now_ns: int, handshake_ns: int, replica: str | None = None, *, greeted: bool = False) -> int:
-        """A connection is open; returns its epoch. If it will be `greeted`, CONNECT waits for the first event of the
-        epoch, because the greeting may name the replica. RuntimeError if there is a connection already: what is heard
-        on two at once could not be told apart."""
+        """Record an open connection and return its epoch.
+
+        If it will be `greeted`, CONNECT is written with the first event of the epoch, because the greeting may name the
+        replica. Raises RuntimeError if there is a connection already: messages of two at once could not be told apart.
+        """
         if self.connected_now:
             raise RuntimeError(f"client {self.client} is connected already: close that connection first")
         self._last = self.resume_points()
@@ -155,7 +157,10 @@ class ChatSession(Speaker):
         return self.conn
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
-        """Record one frame. Exceptions mean that it could not be recorded."""
+        """Record one received frame.
+
+        An exception means that it could not be recorded.
+        """
         events = self._hear(data)
         if self._due is not None:
             self._begin(now_ns, _replica(events))
@@ -170,7 +175,11 @@ class ChatSession(Speaker):
         self.frames_recorded += 1
 
     def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
-        """The connection is over: messages without answer become INFO. Nothing if it was over already."""
+        """Record the end of the connection: messages without answer become INFO; no-op if it was over already.
+
+        Messages sent as requests keep waiting for their answers unless `own`, the tester's own close, ends the
+        connection.
+        """
         if not self.connected_now:
             return
         if self._due is not None:
@@ -185,7 +194,7 @@ class ChatSession(Speaker):
         self.connected_now = self.welcomed = False
         flags = int(Flag.OWN) if own else 0
         said = NOBODY
-        with suppress(Exceeded):  # a reason more or less: that it is over must be on record
+        with suppress(Exceeded):  # too many names: the end must be recorded even without its reason
             said = self._intern(reason) if reason else NOBODY
         self._event(now_ns, Kind.DISCONNECT, flags=flags, author=said, counter=code)
         if self.on_closed is not None:
@@ -246,7 +255,10 @@ class ChatSession(Speaker):
             self.on_message(event)
 
     def _note_seen(self, label: str | None, seq: int) -> None:
-        """For resuming; of planned rooms only, because a platform may name as many others as it likes."""
+        """Note a sequence number for resuming.
+
+        Only planned rooms are noted, because a platform may name any number of others.
+        """
         if label is not None and label in self._rooms and seq > self._seen.get(label, NONE):
             self._seen[label] = seq
 
@@ -297,7 +309,7 @@ class ChatSession(Speaker):
         flags = int(Flag.REFUSED) if continued is False else 0
         self._event(now_ns, Kind.JOIN, flags=flags, conv=conv, seq=head, aux=asked)
         if label in self._rooms and head > self._last.get(label, NONE):
-            self._last[label] = head  # what comes from here on is owed, also if the connection ends before
+            self._last[label] = head  # later messages must arrive, even if the connection ends before they do
 
     def _forget(self, label: str) -> None:
         if label in self._rooms:
@@ -317,7 +329,7 @@ class ChatSession(Speaker):
 
 
 def _replica(events: Sequence[Heard]) -> str | None:
-    """The replica's name if the platform greets with it."""
+    """Return the replica's name if the platform greets with it, else None."""
     for event in events:
         if event[0] == WELCOME and event[6]:
             replica = event[6].get("replica")
