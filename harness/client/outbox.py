@@ -126,11 +126,14 @@ class Speaker:
         message_id: str = "",
         posted: bool = False,
     ) -> str | bytes:
-        """Return the frame of the next message to the room `label`; its INVOKE is written.
+        """Record the next message to the room `label` as INVOKE, and return its frame.
 
-        `encode`: another way to put it into a frame, e.g. as a question. `message_id`: its client id, if not one that
-        no other message of the run has. `posted`: it goes out as a request, so its answer comes by `answered` or
-        `abandon`, whatever becomes of the socket. Raises NotConnected; KeyError if the room is not planned.
+        - `planned_ns`: planned start of the message, monotonic ns; None means `now_ns`
+        - `encode`: another way to put it into a frame, e.g. as a question
+        - `message_id`: its client id; by default one that no other message of the run has
+        - `posted`: it is sent as a request, so its answer comes by `answered` or `abandon`, whatever the socket does
+
+        Raises NotConnected; KeyError if the room is not planned.
         """
         counter, proc = self.counter + 1, self.proc
         sent = (counter, 1, self._rooms[label], proc, label, payload, now_ns, planned_ns or now_ns)

@@ -36,25 +36,27 @@ _CORRUPT, _MISROUTED, _FOREIGN_RUN = int(Flag.CORRUPT), int(Flag.MISROUTED), int
 
 
 class ChatSession(Speaker):
-    """One device. All times are `time.monotonic_ns()`.
+    """Session of one device. All times are `time.monotonic_ns()`.
 
     rooms        conversation numbers by the platform's label, shared by all sessions of the process
-    ack_by_echo  the platform acknowledges nothing: hearing the own message back counts as its acknowledgement
-    echo         the sender hears its own messages (for `settled`)
-    by_http      messages go out as requests: their answers come by `answered` or `abandon`, whatever the socket does
-    agents       sender ids of the platform's own agents, whose messages nobody of the run has sent
-    strangers    tells of a room whether people outside the run talk there: what they say is not recorded
+    ack_by_echo  the platform acknowledges nothing: receiving the own message counts as its acknowledgement
+    echo         the platform sends a device its own messages too (for `settled`)
+    by_http      messages are sent as requests: their answers come by `answered` or `abandon`, whatever the socket does
+    agents       sender ids of the platform's own agents; their messages come from no user of the run
+    strangers    returns for a room label whether users outside the run write there: their messages are not recorded
 
     connected_now, welcomed   state of the connection
-    asked                     room labels and numbers from which the next connection asks to go on; set before it opens
-    outside                   labels of the rooms that it has left or was removed from
+    asked                     room labels and the numbers after which the next connection continues; set before it opens
+    outside                   labels of the rooms that the user has left or was removed from
     counter                   number of the last new message
     pending                   messages of this connection without answer
-    acked, refused            answers so far; `heard_count` messages heard; `frames_recorded` frames heard
+    acked, refused            answers so far
+    heard_count               messages received and recorded
+    frames_recorded           frames received
     on_answer(), on_closed(), on_welcome(info), on_refused(message id, code, retry after s), on_message(heard),
     on_agent(heard), on_left(label)
-                              hooks, called inside the io callback after the record is written: they must not block
-    on_rare(ns, heard)        the same for all that is neither a message nor an answer
+                              hooks, called inside the I/O callback after the record is written: they must not block
+    on_rare(ns, heard)        hook for all events that are neither a message nor an answer
     """
 
     __slots__ = (
