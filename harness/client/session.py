@@ -121,7 +121,10 @@ class ChatSession(Speaker):
 
     @property
     def settled(self) -> bool:
-        """Every own message is answered and, where the platform echoes, every acknowledged one was heard back."""
+        """Return whether every own message is answered and every acknowledged one was echoed.
+
+        The echo counts only where the platform sends one (`echo`).
+        """
         return not self._pending and (not self.echo or self._own_heard >= self.acked)
 
     @property

@@ -141,18 +141,19 @@ def open_history(run_dir: Path | str) -> History:
 
 
 class Follower:
-    """A run that is still being recorded. `history` grows with it; either iterate `batches` to the end, once, or call
-    `sweep` as often as you like.
+    """Reader of a run that is still being recorded.
 
-    `run.json` may say which journals are to be expected: `journals`, names or a number. The reading ends
-    when all of them have footers, or when `stop()` says so; then everything complete has been yielded.
+    `history` grows with the run. Either iterate `batches` to the end, once, or call `sweep` as often as needed.
 
-    Journals are numbered as `open_history` numbers them: one is taken up when those that are expected before it are
-    there, at the latest in the last sweep.
+    `run.json` may say which journals are expected: `journals`, names or a number. The reading ends when all of them
+    have footers, or when `stop()` is true; then everything complete has been yielded.
 
-    revised  an account that stood for a stranger, or for one user, in what was yielded has turned out to be (another)
-             user's; or a part of what was yielded has turned out to be damaged: whoever needs the truth reads `history`
-             again
+    Journals are numbered as `open_history` numbers them: a journal is read once those that are expected before it
+    exist, at the latest in the last sweep.
+
+    `revised` is set if what was yielded is not right any more: an account that was a stranger, or one user's, turned
+    out to be (another) user's, or a part turned out to be damaged. A caller that needs the final state must then read
+    `history` again.
     """
 
     def __init__(self, run_dir: Path | str, *, poll_s: float = 0.1, stop: Callable[[], bool] = lambda: False) -> None:

@@ -91,7 +91,7 @@ class Write(Protocol):
         digest: int,
         /,
     ) -> int:
-        """Append one record; see `checks.history.record.SLOTS` for the arguments."""
+        """Append one record; all arguments are positional integers, in the order of the fields of `RECORD`."""
 
 
 class Journal:
@@ -158,8 +158,11 @@ class Journal:
         return self._count()
 
     def intern(self, text: str) -> int:
-        """The number of a string nobody planned, ≥ `FOREIGN`; the same text always has the same one. Its line is in
-        the sidecar before this returns. Exceeded if there are `names_max` others."""
+        """Return the number (≥ `FOREIGN`) of a text that the plan does not contain.
+
+        The same text always has the same number. Its line is in the side file before this returns. Raises Exceeded if
+        there are `names_max` others.
+        """
         known = self._ids.get(text)
         if known is None and len(text) > NAME_CHARS:
             text = _short(text)
@@ -183,7 +186,7 @@ class Journal:
         self._line({"identity": [client, _short(user_id)]})
 
     def next_connection(self) -> int:
-        """Return a connection epoch that this journal has not used yet: 1, 2, …"""
+        """Return a connection epoch that this journal has not used yet, counted from 1."""
         return next(self._connections)
 
     def close(self, footer: Mapping[str, Any] | None) -> None:
@@ -284,7 +287,10 @@ class Pages:
         return view
 
     def close(self, size: int) -> None:
-        """Keep the first `size` bytes. The caller has dropped its mapping of anything beyond."""
+        """Cut the file to its first `size` bytes and close it.
+
+        The caller has dropped its mapping of anything beyond.
+        """
         os.ftruncate(self._fd, size)
         os.close(self._fd)
 

@@ -37,15 +37,15 @@ class JournalView:
     """One journal as far as it is complete and sound.
 
     count    records that can be judged: those before the first one whose `index` does not hold its position + 1, and
-             before the first damaged block. Of a closed journal that is known once it was read; until then as many as
-             the file has
+             before the first damaged block. For a closed journal this is known once it was read; until then `count` is
+             as many as the file has
     missing  records that the footer counts but the file does not have
     surplus  records that the file has beyond those that the footer counts
-    damaged  records from the first wrong one on. What was among them nobody knows, so the journal ends there, as if
-             its process had died: else their absence would be held against the platform
+    damaged  records from the first wrong one on. Their content is unknown, so the journal ends there, as if its process
+             had died: otherwise their absence would count against the platform
     dropped  1 if a record was begun and not finished
     faults   what is damaged, in words, with file and block
-    beyond   sound blocks behind the damage: what they hold happened, but not what stands before them (see `stretches`)
+    beyond   sound blocks after the damage: their records happened, but what is before them is unknown (see `stretches`)
     unnamed  the side file is damaged, so a name that these blocks use may be missing
     """
 
@@ -78,7 +78,10 @@ class JournalView:
 
     @property
     def records(self) -> np.ndarray:
-        """The complete records as a memmap of `checks.history.record.RECORD`, read-only, ids as they were written."""
+        """Return the complete records, ids as they were written.
+
+        The array is a read-only memmap of `checks.history.record.RECORD`.
+        """
         if not self.count:
             return np.zeros(0, dtype=RECORD)
         return np.memmap(self.path, dtype=RECORD, mode="r", shape=(self.count,))
