@@ -55,7 +55,10 @@ class ReferenceAccounts:
         return _profile(response.json()) if response.status == 200 else None
 
     def set_active(self, user_id: str, active: bool) -> Flow[int]:
-        """Implement `Accounts.set_active`: PATCH /auth/admin/users/{id}, which is open in test mode only."""
+        """Implement `Accounts.set_active`: PATCH /auth/admin/users/{id}.
+
+        It presents no administrator's secret, so the platform must run in test mode.
+        """
         url, body = f"{self._auth}/auth/admin/users/{user_id}", b'{"is_active":%s}' % (b"true" if active else b"false")
         headers = {"content-type": "application/json"}
         response = yield HttpRequest("PATCH", url, headers, body, "open an account" if active else "close an account")

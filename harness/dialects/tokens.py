@@ -103,7 +103,10 @@ class Tokens(Protocol):
         ...
 
     def forgeries(self, key: SigningKey) -> Sequence[str]:
-        """Return the names of the forgeries that can be made with what is known of the key."""
+        """Return the names of the forgeries that can be made with what is known of the key.
+
+        Their numbers in records are those of `harness.dialects.reference.forgery.NUMBERS`.
+        """
         ...
 
     def forge(self, name: str, credentials: Credentials, other_id: str, key: SigningKey) -> str:

@@ -45,11 +45,11 @@ def reference_contract(**changes: Any) -> Contract:
 class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
     """The reference platform behind the endpoints that `earwitness up --json` prints.
 
-    endpoints  "edge", "auth" and "frontend" are base URLs; the rest of the mapping is not used here.
+    endpoints  "edge", "auth" and "frontend" are base URLs; "auth_dsn" and "main_dsn", if given, are for `databases`.
     via        how a socket presents its token. With "ticket" every handshake needs fresh credentials:
                `credentials = yield from target.ticket(credentials)`.
     audience   expected `aud` of access tokens; None: only its presence is checked.
-    promises   single promises that replace those of contract.toml beside this module.
+    promises   single promises that replace those of contract.toml in this folder.
     """
 
     name = "reference"
@@ -98,7 +98,10 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
     # -- HTTP ---------------------------------------------------------------------------------------------------
 
     def reachable(self) -> Flow[None]:
-        """The edge refuses a request without token with 401, and auth publishes its keys."""
+        """Implement `Target.reachable`: ask the edge and auth.
+
+        The edge must refuse a request without token with 401, and auth must publish its keys.
+        """
         step = "asking the edge who we are, without a token"
         response = yield HttpRequest("GET", f"{self._edge}/api/me", name="reachable: edge")
         if response.status != 401:
@@ -143,7 +146,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         return replace(credentials, extra={**credentials.extra, "ticket": ticket})
 
     def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
-        """Ask auth, the backend through the edge, and the backend through the frontend's proxy."""
+        """Implement `Target.identity`: ask auth, the backend through the edge, and the backend through the frontend."""
         statements = []
         for place, url, name in (
             (Place.AUTH, f"{self._auth}/auth/me", "identity: auth"),
@@ -201,7 +204,10 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         )
 
     def rooms_on_connect(self, credentials: Credentials, rooms: Sequence[Room]) -> Iterable[str | bytes]:
-        """None: the server subscribes a member to all of its conversations by itself."""
+        """Implement `Target.rooms_on_connect`: no frames.
+
+        The server subscribes a member to all of its conversations by itself.
+        """
         return ()
 
     def encode(self, label: str, message_id: str, text: str) -> str:

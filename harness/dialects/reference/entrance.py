@@ -28,6 +28,7 @@ class ReferenceEntrance:
         return response.status
 
     def stranger(self, credentials: Credentials) -> Credentials:
+        """Implement `Entrance.stranger`: newly issued claims, valid for 900 s, signed by a key of the tester."""
         now = time.time()
         claims = {**credentials.extra["claims"], "iat": now, "exp": int(now) + 900, "jti": uuid.uuid4().hex}
         token = jwt.encode(claims, _key(), "ES256", headers={"kid": uuid.uuid4().hex})

@@ -22,8 +22,7 @@ SEQ_LIMIT = 1 << 62
 
 
 class ReferenceRooms:
-    """Half of `harness.dialects.reference.dialect.ReferenceTarget`, with the abilities of
-    `harness.dialects.capabilities`."""
+    """Half of `ReferenceTarget` that implements abilities of `harness.dialects.capabilities`."""
 
     agents = ("agent",)
     ids_by_sender = True
@@ -69,7 +68,7 @@ class ReferenceRooms:
         answer_object(f"removing {person.name} from {room.label}", response)
 
     def post_beside(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
-        """`POST …/messages`, which takes the same path as a message from a socket."""
+        """Implement `PostsBeside.post_beside`: `POST …/messages`, the same path as for a message from a socket."""
         url = f"{self._edge}/api/conversations/{quote(label, safe='')}/messages"
         headers = {**bearer(credentials), "content-type": "application/json"}
         body = orjson.dumps({"id": message_id, "text": text})

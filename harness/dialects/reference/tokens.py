@@ -111,7 +111,10 @@ class ReferenceTokens:
         return response.status
 
     def rotate_keys(self) -> Flow[int]:
-        """Implement `Tokens.rotate_keys`: POST /auth/admin/rotate-keys, which is open in test mode only."""
+        """Implement `Tokens.rotate_keys`: POST /auth/admin/rotate-keys.
+
+        It presents no administrator's secret, so the platform must run in test mode.
+        """
         response = yield HttpRequest("POST", f"{self._auth}/auth/admin/rotate-keys", {}, b"", "rotate keys")
         return response.status
 
