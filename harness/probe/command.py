@@ -1,4 +1,4 @@
-"""The command `earwitness probe FILE`: is the target file right, and what could be judged on that platform?"""
+"""The command `earwitness probe FILE`: whether the target file is right, and what could be judged on that platform."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class Rehearsal:
     """Result of a rehearsal.
 
     rows       rows of the history, None if it was not read
-    answer_ms  time until everything had arrived, None if it did not
+    answer_ms  time after the last message until a user had received everything (the later user, if both did); else None
     notes      sentences about what did not go as the file says
     """
 

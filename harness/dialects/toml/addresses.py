@@ -150,7 +150,7 @@ def _named(away: Mapping[str, str]) -> str:
 
 
 def proxied(addresses: Iterable[Address]) -> list[str]:
-    """A sentence about each host that is reached through a proxy: it is measured together with the platform."""
+    """Return a sentence for each host behind a proxy: the proxy is measured together with the platform."""
     ways = {host_of(one.url): proxy_of(one.url) for one in addresses if urlsplit(one.url).scheme != DATABASE}
     return [
         f"{host} is reached through {way}: what it does counts as the platform's." for host, way in ways.items() if way

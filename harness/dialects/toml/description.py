@@ -1,4 +1,7 @@
-"""A target file as data: every table read and checked, all faults reported together."""
+"""Description of a platform: a target file as data.
+
+Every table is read and checked, and all faults are reported together.
+"""
 
 from __future__ import annotations
 

@@ -146,6 +146,10 @@ class GenericTarget:
         return statements
 
     def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
+        """Implement `Target.open_room`: send the requests of `rooms.requests`.
+
+        If `rooms.room_id` is given, the platform's name of the room is read from the answer to the first one and kept.
+        """
         values = self._room_values(room)
         for k, request in enumerate(self._d.rooms.requests):
             for member in room.members if request.each_member else (None,):

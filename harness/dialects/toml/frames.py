@@ -188,7 +188,10 @@ def _reader(rule: Rule, label_of: Mapping[str, str]) -> Callable[[Any], list[Hea
 
 
 def _plain(rule: Rule, label_of: Mapping[str, str]) -> Callable[[Any], list[Heard]]:
-    """message, replayed, ack, left: room, text, number, sender and id, as far as there are paths."""
+    """Return the reader of message, replayed, ack and left.
+
+    It reads room, text, number, sender and id, as far as there are paths.
+    """
     what, needs_text = KINDS[rule.name], "text" in NEEDED.get(rule.name, ())
     room_at, text_at, id_at = (rule.at.get(key, _ABSENT) for key in ("room", "text", "id"))
     seq_at, sender_at = rule.at.get("seq", _ABSENT), rule.at.get("sender", _ABSENT)

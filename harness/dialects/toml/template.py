@@ -90,7 +90,10 @@ class Template:
 
 
 def _marked_json(value: Any) -> str:
-    """Compact JSON of `value` with every placeholder between marks: NAME:json for whole values, NAME:inner inside."""
+    """Return compact JSON of `value` with every placeholder between marks.
+
+    The marks enclose NAME:json for whole values, NAME:inner inside a text.
+    """
     return (
         json.dumps(_mark(value), ensure_ascii=False, separators=(",", ":"))
         .replace('"\ue002', "")
