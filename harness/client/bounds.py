@@ -16,14 +16,16 @@ from earwitness.harness.described import Table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """The bounds of a process. The defaults are far above what a platform needs, and far below what hurts.
+    """Bounds of a process.
+
+    The defaults are far above what a platform needs, and far below what hurts.
 
     body_mb        of an HTTP answer
     head_kb        of its status line and headers
-    answer_s       for a whole answer, however steadily it drips
+    answer_s       for a whole answer, however slowly it arrives
     fragments      of one WebSocket message (`urls.frame_bytes_max` bounds its bytes)
     unsent_mb      that wait because the server does not read
-    names          that nobody planned (users, rooms, reasons), in one process
+    names          outside the plan (users, rooms, reasons), in one process
     history_pages  of one read of a conversation
     history_rows   of one read of a conversation
     """

@@ -1,4 +1,4 @@
-"""Frame cache: parse a frame once that arrives many times.
+"""Frame cache: a frame that arrives many times is parsed once.
 
 A message to a hundred members arrives a hundred times, byte for byte the same. The key of the cache is the whole frame,
 never an id inside it: a copy that differs in one byte is parsed anew, so no mistake of a platform is overlooked.
@@ -15,9 +15,9 @@ from earwitness.harness.client.events import MESSAGE, Heard
 Hear: TypeAlias = Callable[[str | bytes], Sequence[Heard]]
 
 KEPT: Final = 512
-"""Most frames in the cache, which is more than are under way at a time.
+"""Most frames in the cache; more than are under way at a time.
 
-A full cache is emptied at once: that is cheaper than to know the oldest entry.
+A full cache is emptied at once, because that is cheaper than tracking the oldest entry.
 """
 LONGEST: Final = 2048
 """Longest frame (characters or bytes) that is cached; longer ones cost memory and are rare."""

@@ -1,6 +1,6 @@
-"""Encoder for a client's WebSocket data frames, for the one case that every message is.
+"""Encoder of a client's WebSocket data frames, for the one case that every message is.
 
-The library takes 10 µs for it.
+The library takes 10 µs for a frame.
 """
 
 from __future__ import annotations

@@ -104,10 +104,10 @@ class Speaker:
         self._latency = tally.histogram(ACKNOWLEDGED)
         self._from_plan = tally.histogram(ACKNOWLEDGED_FROM_PLAN)
         self._pending: dict[str, Sent] = {}
-        self._posted: set[str] = set()  # ids of pending messages that went out as requests beside the socket
+        self._posted: set[str] = set()  # ids of pending messages that were sent as requests, not on the socket
         self._unanswered: dict[str, Sent] = {}
         self._refused: dict[str, Sent] = {}
-        self._seen: dict[str, int] = {}  # highest sequence heard on this connection, by label
+        self._seen: dict[str, int] = {}  # highest sequence received on this connection, by label
         self._acked_seq: dict[str, int] = {}
         self._due: int | None = None  # a CONNECT that is not written yet: how long its handshake took, ns
         self.conn = self.counter = self.acked = self.acked_unnumbered = self.refused = 0

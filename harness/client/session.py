@@ -108,7 +108,7 @@ class ChatSession(Speaker):
         self.echo, self.ack_by_echo = echo, ack_by_echo
         self._hear = hear
         self._own_prefix = f"{PREFIX}{tag}:"
-        self._last: dict[str, int] = {}  # highest sequence heard on earlier connections, by label
+        self._last: dict[str, int] = {}  # highest sequence received on earlier connections, by label
         self._resumed: dict[str, int] = {}
         self.heard_count = self.frames_recorded = self._own_heard = 0
         self.welcomed = False
@@ -140,7 +140,7 @@ class ChatSession(Speaker):
                 points[label] = seq
         return points
 
-    # -- what the shell tells ---------------------------------------------------------------------------------------
+    # -- called by the shell ----------------------------------------------------------------------------------------
 
     def connected(self, now_ns: int, handshake_ns: int, replica: str | None = None, *, greeted: bool = False) -> int:
         """Record an open connection and return its epoch.

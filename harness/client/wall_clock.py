@@ -50,7 +50,7 @@ class WallClock:
         """Compare both clocks once, and report a step."""
         low, high = ahead_ns()
         now = time.monotonic_ns()
-        # A process that was suspended between two readings cannot tell a step from its own pause; the next look can.
+        # A process that was suspended between two readings cannot tell a step from its own pause; the next one can.
         if high - low > STEP_NS:
             return
         by_ns = (low + high) // 2 - self._ahead

@@ -334,7 +334,7 @@ def _client_protocol(handshake: Handshake, extensions: Sequence[ClientExtensionF
     request = client.connect()
     try:
         for name, value in handshake.headers.items():
-            # A header of the user's stands in for ours (Host, Origin): it must not come twice.
+            # A header of the user's replaces ours (Host, Origin): it must not be sent twice.
             if name in request.headers:
                 del request.headers[name]
             request.headers[name] = value

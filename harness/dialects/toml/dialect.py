@@ -84,7 +84,7 @@ class GenericTarget:
         self.unjudged = description.unjudged
         self.hear = listener(description.frames, self._label_of)
 
-    # -- who and where, if the platform has them already --------------------------------------------------------
+    # -- existing people and rooms --------------------------------------------------------------------------------
 
     def people(self) -> tuple[Person, ...]:
         """Return the existing accounts as user numbers 0, 1, …; () where the tester makes its own."""
