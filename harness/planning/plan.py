@@ -111,7 +111,7 @@ class Plan:
         return {room.label: room.number for room in self.rooms}
 
     def heard_often(self, processes: int) -> frozenset[str]:
-        """Labels of the rooms of which each of so many load processes has two sockets or more, on the average."""
+        """Return the labels of the rooms with two or more sockets in each of `processes` load processes, on average."""
         sockets = [(room.label, len(room.members) * self.devices) for room in self.rooms]
         return frozenset(label for label, count in sockets if count >= 2 * processes)
 
