@@ -41,8 +41,8 @@ class AsyncConnection(Link, asyncio.Protocol):
     async def open(self) -> None:
         """Connect, upgrade, send the first frames, and wait for the greeting if there is one, all within `timeout_s`.
 
-        Raises Refused, or OSError where there was no answer at all (a TLS error is one too); Unlisted (an OSError) for
-        a host that was not checked before the run.
+        Raises Refused, or OSError where there was no answer at all (a TLS error is one too). Unlisted, an OSError,
+        means that the host was not checked before the run.
         """
         url, network = self.handshake.url, self.handshake.network
         network.check(url)
@@ -73,9 +73,9 @@ class AsyncConnection(Link, asyncio.Protocol):
         await self.close()
 
     def send(self, frame: str | bytes) -> None:
-        """Write one message at once.
+        """Write one message at once; no-op if the connection is gone.
 
-        No-op if the connection is gone: the session knows it, or will be informed.
+        The session learns of the end by `closed`.
         """
         if self._socket is not None and not self.over:
             self.transport.frames_out += 1

@@ -1,7 +1,7 @@
 """Frame cache: a frame that arrives many times is parsed once.
 
 A message to a hundred members arrives a hundred times, byte for byte the same. The key of the cache is the whole frame,
-never an id inside it: a copy that differs in one byte is parsed anew, so no mistake of a platform is overlooked.
+never an id inside it. A copy that differs in one byte is parsed anew, so no mistake of a platform is overlooked.
 """
 
 from __future__ import annotations

@@ -71,8 +71,8 @@ class Connection(Link):
     def open(self) -> None:
         """Connect, upgrade, send the first frames, and wait for the greeting if there is one, all within `timeout_s`.
 
-        Raises Refused, or OSError where there was no answer at all (a TLS error is one too); Unlisted (an OSError) for
-        a host that was not checked before the run.
+        Raises Refused, or OSError where there was no answer at all (a TLS error is one too). Unlisted, an OSError,
+        means that the host was not checked before the run.
         """
         end_ns = monotonic_ns() + int(self.timeout_s * 1e9)
         self._begun_ns = monotonic_ns()
@@ -89,9 +89,9 @@ class Connection(Link):
         self.check_usable()
 
     def send(self, frame: str | bytes) -> None:
-        """Write one message at once.
+        """Write one message at once; no-op if the connection is gone.
 
-        No-op if the connection is gone: the session knows it, or will be informed.
+        The session learns of the end by `closed`.
         """
         if self._sock is not None:
             self.transport.frames_out += 1

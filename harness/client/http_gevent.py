@@ -101,7 +101,8 @@ class Pool:
 class _Origin(ConnectionPool):
     """Connections to one origin, direct or through a proxy.
 
-    `forwarder`: the proxy that forwards plain requests; requests over TLS go through a tunnel instead.
+    `forwarder`: the proxy that forwards plain requests, None without one. Requests over TLS go through a tunnel
+    instead.
     """
 
     def __init__(self, url: str, tls: Any, **options: Any) -> None:

@@ -44,7 +44,7 @@ class Transport:
 
 
 TRANSPORT = Transport()
-"""Totals of this process."""
+"""Totals of this process, used by every connection that is not given its own."""
 
 
 class Hears(Protocol):

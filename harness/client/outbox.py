@@ -30,7 +30,7 @@ class Record(Protocol):
         """Return the function that appends one record and returns its number; see `Journal`."""
 
     def intern(self, text: str) -> int:
-        """Return the number of a text in this journal."""
+        """Return the number by which the records of this journal refer to a text."""
 
     def next_connection(self) -> int:
         """Return the epoch of a new connection: 1, 2, …."""
@@ -209,7 +209,7 @@ class Speaker:
 
     @property
     def proc(self) -> int:
-        """Return the `proc` of the next message: messages with the same `proc` are sent in one order."""
+        """Return the `proc` of the next message: only messages with the same `proc` have an order among themselves."""
         return (self.conn + self._abandoned) & 255
 
     def unanswered(self) -> list[str]:

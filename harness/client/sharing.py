@@ -19,7 +19,7 @@ class SharedJournal(Writes, Protocol):
     """The part of `harness.record.journal.Journal` that `Shown` writes to."""
 
     def intern(self, text: str) -> int:
-        """Return the number of a text in this journal."""
+        """Return the number by which the records of this journal refer to a text."""
 
 
 class Edit(NamedTuple):

@@ -41,7 +41,7 @@ AWKWARD = ' "quotes" <b>&amp;</b> naïve 🧵'
 
 
 class Unfit(TargetError):
-    """Error for a platform that answered otherwise than the target file says, so that a load could only fail."""
+    """Error for a platform whose answers contradict the target file, so that a load could only fail."""
 
 
 @dataclass(slots=True)

@@ -151,9 +151,9 @@ class Follower:
     Journals are numbered as `open_history` numbers them: a journal is read once those that are expected before it
     exist, at the latest in the last sweep.
 
-    `revised` is set if what was yielded is not right any more: an account that was a stranger, or one user's, turned
-    out to be (another) user's, or a part turned out to be damaged. A caller that needs the final state must then read
-    `history` again.
+    `revised` is set if records that were yielded are not right any more. The reason is an account that turned out to
+    belong to another user than was known, or a part that turned out to be damaged. A caller that needs the final state
+    must then read `history` again.
     """
 
     def __init__(self, run_dir: Path | str, *, poll_s: float = 0.1, stop: Callable[[], bool] = lambda: False) -> None:

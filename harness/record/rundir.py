@@ -200,7 +200,7 @@ def read_run(path: Path) -> tuple[dict[str, Any], str]:
     """Return the content of the `run.json` in `path`, and what is wrong with that file in words.
 
     If the file is damaged, the content is that of its copy. Raises RecordError if there is no run directory, or file
-    and copy are unreadable or damaged: every verdict rests on the contract and the plan in it, so nothing is judged by
+    and copy are unreadable or damaged. Every verdict rests on the contract and the plan in it, so nothing is judged by
     a damaged one.
     """
     try:

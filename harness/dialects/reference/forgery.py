@@ -1,8 +1,8 @@
 """Access tokens that must not be accepted, and a control that must.
 
-If a forgery is about a single claim, it is signed with the platform's own key, read from its database: a token with a
-wrong audience and a wrong signature would be refused for the signature, and prove nothing about audiences. Without that
-key (`Forger.key` None) only the forgeries of `WITHOUT_KEY` can be made.
+A forgery about a single claim is signed with the platform's own key, read from its database. A token with a wrong
+audience and a wrong signature would be refused for the signature, and prove nothing about audiences. Without that key
+(`Forger.key` None) only the forgeries of `WITHOUT_KEY` can be made.
 """
 
 from __future__ import annotations

@@ -242,8 +242,8 @@ def _tokens(table: Table, folder: Path) -> Login | None:
 def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[str, Any]] | None:
     """Return the rows of a file, None after a fault.
 
-    The file is a JSON list, a CSV file with a header (`*.csv`), or has one row a line: a JSON object, or plain text
-    that stands for `{plain: text}`.
+    The file is a JSON list, a CSV file with a header (`*.csv`), or has one row a line. A line is a JSON object, or
+    plain text that counts as `{plain: text}`.
     """
     rows: Any
     try:

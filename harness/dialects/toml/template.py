@@ -1,8 +1,8 @@
 """Templates of target files: text or JSON tables with `{placeholders}`.
 
 A placeholder is a known name in braces; any other brace is itself, so JSON can be written as it is. In a table every
-text is JSON-quoted as it should be; a text that is nothing but one placeholder becomes the value itself (a number stays
-a number, a list a list). In free text a filter says how to quote: `{text:json}` (with its quotation marks),
+text is JSON-quoted as it should be. A text that is nothing but one placeholder becomes the value itself: a number stays
+a number, a list a list. In free text a filter says how to quote: `{text:json}` (with its quotation marks),
 `{text:xml}`, `{text:url}`.
 """
 
