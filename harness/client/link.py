@@ -1,4 +1,4 @@
-"""Common part of both shells: the wire's bytes to the session's frames, and one ending for every way to end.
+"""Common part of both shells: it passes a socket's bytes to the session as frames, and has one way to end a connection.
 
 A `Link` belongs to one socket. Its shell implements `_write` (pass on bytes, never raise) and `_shut` (drop the
 socket); it calls `_received`, `_ended` and `_broken`.

@@ -272,7 +272,8 @@ def read_batches(
 ) -> Iterator[Batch]:
     """Yield the records of a journal from `start` on, at most `size` in a batch, remapped.
 
-    The journal ends before the first record that cannot be. Raises RecordError if the file is cut meanwhile.
+    The journal ends before the first impossible record: unknown kind, wrong index, or a connection out of range. Raises
+    RecordError if the file is cut meanwhile.
     """
     from earwitness.checks.judge import Batch
 
