@@ -12,7 +12,7 @@ from earwitness.harness.errors import SettingsError
 
 RATE = re.compile(r"(?P<poisson>poisson\s+)?(?P<rate>\d+(?:\.\d+)?)\s*/\s*s", re.ASCII)
 RATE_LEAST, RATE_MOST = 0.001, 100_000.0
-"""Bounds of a rate, in actions a second: about one in a quarter of an hour, and more than a machine can begin."""
+"""Bounds of a rate in actions per second: about one action in a quarter of an hour, and more than a machine starts."""
 RAMP_END, SOAK_RAMP = 0.8, 0.1
 
 
