@@ -12,7 +12,7 @@ from earwitness.harness.dialects.protocol import Credentials
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a place shows of an account."""
+    """An account as one place shows it."""
 
     user_id: str
     email: str

@@ -90,7 +90,7 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """What one place says about a logged-in person's identity.
+    """Identity of a logged-in person as one place states it.
 
     place  a `checks.history.record.Place`
     shape  describes the answer without its values

@@ -27,7 +27,7 @@ _INDEX, _INDEX_AT = RECORD.fields["index"][:2]
 _KNOWN = np.zeros(256, dtype=bool)
 """Flags by number of a kind: this version knows it. A record of another kind is damaged."""
 _KNOWN[[int(kind) for kind in Kind]] = True
-"""Whether this version knows a kind, by its number. A record of an unknown kind is damaged."""
+"""Flags by number of a kind: True if this version knows it. A record of an unknown kind is damaged."""
 _NAMES_A_USER = np.zeros(256, dtype=bool)
 _NAMES_A_USER[[Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY]] = True
 
