@@ -157,7 +157,10 @@ class ServiceProcess:
         return f"Its whole log: {self.log_path}"
 
     async def wait_ready(self) -> None:
-        """Until its probes are satisfied. ServiceDied if it ends first, PlatformError at its deadline."""
+        """Wait until all readiness probes succeed.
+
+        Raises ServiceDied if the service ends first, PlatformError at its deadline.
+        """
         ended = self._ended
         assert ended is not None
         waiting_for = ["it has not been asked yet"]

@@ -226,7 +226,10 @@ class Stack:
         after: tuple[str, ...] = (),
         beside: tuple[str, ...] = (),
     ) -> ServiceSpec:
-        """A Python service of `harness.reference`; ready when `/ready` and then its own probes say so."""
+        """Return the spec of a Python service of `harness.reference`.
+
+        It is ready when `/ready` and then its own probes succeed.
+        """
         kind = _kind(name)
         orders = list(self.options.defects.get(kind, ()))
         if name != kind:
@@ -260,7 +263,7 @@ class Stack:
         return self.options.redis if self._valkey is None else self._valkey.url
 
     def _redis_of(self, caller: str) -> str:
-        """Each of their connections says the environment's name in CLIENT LIST."""
+        """Return the store's address for `caller`. On our own store, CLIENT LIST shows the options' client name."""
         if self._valkey is None:
             return self.options.redis
         return f"{self._valkey.url_at(self._port('valkey', caller))}?client_name={quote(self.options.redis)}"

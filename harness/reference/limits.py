@@ -1,8 +1,8 @@
-"""One rate budget per authenticated subject, shared by all services: a token bucket in Redis, one atomic script.
+"""Rate limit: one budget per authenticated subject, shared by all services, as a token bucket in Redis.
 
-The bucket holds up to `burst` tokens and gains `rate_per_s` a second by the clock of Redis, so replicas with
-skewed clocks agree. A request for n is granted in part (the first k of n), which lets the message path ask once
-for a whole batch and stay exact.
+The bucket holds up to `burst` tokens and gains `rate_per_s` per second by the clock of Redis, so replicas with skewed
+clocks agree. One atomic script serves each request. A request for n is granted in part (the first k of n), which lets
+the message path ask once for a whole batch and stay exact.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ return answers
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was granted. `allowed` of the n that were asked for (0: refused); `remaining` whole tokens are left.
+    """Result of a request. `allowed` of the n tokens were granted (0: refused); `remaining` whole tokens are left.
 
-    retry_after_s  seconds until one more token is there; 0.0 if one is there now.
+    retry_after_s  seconds until one more token is available; 0.0 if one is available now.
     reset_s        seconds until the bucket is full again.
     """
 
@@ -57,8 +57,10 @@ class Decision:
     reset_s: float
 
     def headers(self, *, refused: bool = False) -> dict[str, str]:
-        """X-RateLimit-* (seconds, rounded up so that they are true). Retry-After when nothing was granted, or if this
-        one of several was `refused`."""
+        """Return the X-RateLimit-* headers; seconds are rounded up, so that they are true.
+
+        Retry-After is added when nothing was granted, or if this request, one of several, was `refused`.
+        """
         headers = {
             "X-RateLimit-Limit": str(self.limit),
             "X-RateLimit-Remaining": str(self.remaining),
@@ -78,11 +80,11 @@ class Limiter:
         self._script = redis.register_script(_TAKE)
 
     async def take(self, subject: str, n: int = 1) -> Decision:
-        """Ask for `n` tokens of one subject."""
+        """Request `n` tokens of one subject."""
         return (await self.take_many({subject: n}))[subject]
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
-        """Ask for tokens of several subjects in one call."""
+        """Request tokens of several subjects in one call."""
         answers = await self._script(
             keys=[self._prefix + subject for subject in wanted],
             args=[self.rate_per_s, self.burst, *wanted.values()],
@@ -107,10 +109,11 @@ def payer(request: web.Request, subject: str) -> str:
 
 
 class Unlimited(Limiter):
-    """For a platform without budgets: everything is granted, and Redis is not asked."""
+    """Limiter for a platform without budgets: everything is granted, and Redis is not used."""
 
     def __init__(self) -> None:
         self.rate_per_s, self.burst = math.inf, 1 << 31
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        """Implement `Limiter.take_many`: grant everything."""
         return {subject: Decision(n, self.burst, self.burst, 0.0, 0.0) for subject, n in wanted.items()}
