@@ -74,6 +74,7 @@ class Pair:
         self._dialling: asyncio.Task[None] | None = None
 
     def accepted(self) -> None:
+        """Handle a new connection from the caller: reset it, hold it or connect to the callee, as conditions ask."""
         self.way.pairs.add(self)
         self.way.opened += 1
         if self.way.conditions.refusing:

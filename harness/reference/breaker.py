@@ -62,7 +62,7 @@ class CircuitBreaker:
         self.probing = False
 
     async def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """The result of `work`, or CircuitOpen without having begun it."""
+        """Return the result of `work`. Raises CircuitOpen if it was not begun, or for a probe that took too long."""
         begun_ns = time.monotonic_ns()
         try:
             probe = self.admit()

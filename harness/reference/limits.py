@@ -104,7 +104,7 @@ class Limiter:
 
 
 def payer(request: web.Request, subject: str) -> str:
-    """Whose budget a request is charged to: the authenticated subject's, whatever else the request says of itself."""
+    """Return the subject whose budget a request is charged to: the authenticated one, whatever else it contains."""
     return subject
 
 

@@ -30,7 +30,7 @@ MARGIN_S = 60
 
 
 class RevocationsUnknown(redis.exceptions.ConnectionError):
-    """Redis has lost its memory, and auth has not told it yet what is revoked: as if Redis were away."""
+    """Error for a Redis that has lost its data and has no revocations from auth yet; treated like an outage."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,10 @@ FetchKeys: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 class TokenRefused(Exception):
-    """The token is not accepted. `code` is for programs (expired, bad_signature, …), the message for people."""
+    """Error for a token that is not accepted.
+
+    `code` is for programs (expired, bad_signature, …), the message for users.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         self.code, self.message = code, message
@@ -120,7 +123,7 @@ class KeySet:
         self._fetching: asyncio.Task[None] | None = None
 
     async def get(self, kid: str) -> PublicKey:
-        """The key; TokenRefused when the issuer does not know it, KeysUnavailable when it cannot be asked."""
+        """Return a key. Raises TokenRefused if the issuer does not have it, KeysUnavailable if it does not answer."""
         if kid not in self.keys:
             await self.refresh()
         elif time.monotonic() - self._fetched_at > self.max_age_s:
@@ -156,7 +159,10 @@ class KeySet:
 
 
 class Verifier:
-    """Access tokens of one issuer for one audience. Good signatures are remembered, everything else is asked anew."""
+    """Verifier of one issuer's access tokens for one audience.
+
+    Valid signatures are cached, everything else is checked each time.
+    """
 
     def __init__(self, keys: KeySet, *, issuer: str, audience: str, leeway_s: float = LEEWAY_S) -> None:
         self.keys, self.issuer, self.audience, self.leeway_s = keys, issuer, audience, leeway_s

@@ -50,7 +50,10 @@ class SigningKeys:
                 self._keys = await self._read(connection)
 
     async def rotate(self) -> str:
-        """A new key signs from now on; the name of it. The others retire when their last token has expired."""
+        """Create a key that signs from now on, and return its id.
+
+        The other keys retire when their last token has expired.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _KEY_LOCK)
             await connection.execute(

@@ -45,7 +45,10 @@ class Authority:
         self.end(session, UNAUTHORIZED, "the token has expired")
 
     def on_revocation(self, payload: bytes) -> None:
-        """News of one token, or of all tokens of a person up to a moment (`harness.reference.revocation`)."""
+        """Handle news of one revoked token, or of all tokens of a user up to a moment.
+
+        The format is that of `harness.reference.revocation`.
+        """
         said = orjson.loads(payload)
         sessions = self._registry.by_user.get(said["sub"], ()) if "sub" in said else self._registry.sessions
         for session in list(sessions):

@@ -59,10 +59,10 @@ class Arrivals:
 
 
 class FindsUsers(Protocol):
+    """Look-up of users (`store.Users`)."""
+
     async def get(self, user_id: str) -> User | None:
         """Return the user, or None."""
-
-    async def get(self, user_id: str) -> User | None: ...
 
 
 class Doorkeeper:

@@ -32,7 +32,7 @@ class Memberships:
         self.hub: Hub | None = None
 
     async def remove(self, conversation: Conversation, email: str) -> bool:
-        """Returns when it holds everywhere; False if the e-mail was no member's."""
+        """Remove a member; returns when it holds on every replica. False if there was no such member."""
         removals = await self._rooms.remove_member(conversation.id, email)
         if removals is None:
             return False

@@ -108,7 +108,10 @@ class Grants:
         return grant
 
     def rotate(self, refresh_token: str, client_id: str) -> Grant:
-        """The grant behind a refresh token, which is spent by this. A second use revokes the grant."""
+        """Return the grant of a refresh token and use the token up. Raises GrantRefused.
+
+        A second use revokes the grant.
+        """
         grant = self._refresh.get(refresh_token)
         if grant is None or grant.client_id != client_id or grant.revoked:
             raise GrantRefused("The refresh token is unknown, too old or revoked.")
