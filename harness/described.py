@@ -45,7 +45,7 @@ class Faults:
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """Return ' (did you mean X?)' for the known word closest to `word`, or the list of all known words."""
+    """Return ' (did you mean X?)' for the known word closest to `word`, else the list of known words, or ""."""
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if close:

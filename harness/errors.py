@@ -1,4 +1,4 @@
-"""Errors that a user can fix: each says what happened, where and what to do, and exits with 2 without a traceback."""
+"""Errors that a user can fix: each names what happened, where and what to do, and exits with 2 without a traceback."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Result:
 
     exit_code  of the run
     failed     ids of the promised checks that failed
-    fired, manifest  lines of ground truth about this run
+    fired, manifest  number of firings, and of those with a visible effect, by the ground truth of the run
     silent     reasons why checks that are meant for the defect could not find it
     """
 

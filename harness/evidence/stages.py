@@ -27,8 +27,8 @@ class Stage:
 
 
 BUDGET = {"rate_per_s": 20, "rate_burst": 1000}
-# Logins of sixteen users take some of the time. Outages, restarts, floods and expiring tokens take theirs, and their
-# late effects must be observed, so a run ends after the last of them.
+# The logins of sixteen users take some of the time. Outages, restarts, floods and expiring tokens need time too, and
+# their late effects must be observed, so a run ends after the last of them.
 STAGES = {
     ROUGH: Stage(seconds=10),
     "jwt_lifecycle": Stage(users=20, seconds=25),

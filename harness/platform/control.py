@@ -116,7 +116,7 @@ class ControlClient:
     """Client of a running platform's control socket.
 
     It uses plain blocking sockets (cooperative where gevent has patched them). Every method raises PlatformError with
-    the supervisor's own sentence, or one that says it cannot be reached.
+    the supervisor's own sentence, or with the reason why the supervisor does not answer.
     """
 
     def __init__(self, address: str, timeout_s: float = REQUEST_TIMEOUT_S) -> None:

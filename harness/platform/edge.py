@@ -19,7 +19,7 @@ PROGRAM_VARIABLE = "EARWITNESS_CADDY"
 
 
 def find_program() -> Path:
-    """Return the Caddy to run: `EARWITNESS_CADDY`, else the wheel's beside our interpreter, else one on PATH.
+    """Return the Caddy to run: `EARWITNESS_CADDY`, else the wheel's next to our interpreter, else one on PATH.
 
     Raises PlatformError if there is none.
     """

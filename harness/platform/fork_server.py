@@ -101,7 +101,7 @@ def _fork(channel: socket.socket) -> int | None:
 
 
 def _leave(tie: Callable[[], None] | None, channel: socket.socket, *pipe: int) -> None:
-    """In a new child: close what belongs to the fork server, and end with it."""
+    """Prepare a new child: tie it to the fork server's end, and close what belongs to the fork server."""
     if tie is not None:
         tie()
     signal.set_wakeup_fd(-1)

@@ -66,7 +66,7 @@ class Platform:
             raise PlatformError(f"The platform did not end within {timeout_s:g} s; it was killed.") from None
 
     def forget(self) -> None:
-        """In a forked child: close the pipe, so that the platform lives exactly as long as our parent.
+        """Close the pipe in a forked child, so that the platform lives exactly as long as our parent.
 
         Called automatically after `os.fork`; needed only where a process is forked without Python's hooks.
         """

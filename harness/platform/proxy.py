@@ -136,7 +136,7 @@ class Side(asyncio.Protocol):
     # -- of asyncio -------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Implement `asyncio.Protocol.connection_made`: pass on what the other end has sent meanwhile."""
+        """Implement `asyncio.Protocol.connection_made`: register a new caller, or send the callee what is queued."""
         self.transport = transport  # type: ignore[assignment]  # uvloop has a class of its own
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self is self.pair.caller:

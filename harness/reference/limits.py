@@ -104,7 +104,7 @@ class Limiter:
 
 
 def payer(request: web.Request, subject: str) -> str:
-    """Return the subject whose budget a request is charged to: the authenticated one, whatever else it contains."""
+    """Return the subject that pays for a request: the authenticated one, whatever else the request contains."""
     return subject
 
 

@@ -135,7 +135,7 @@ class KeySet:
             raise TokenRefused("unknown_key", "The token names a key that its issuer does not have.") from None
 
     async def refresh(self) -> None:
-        """Fetch the keys now, or as soon as the pause allows; all who wait share one fetch."""
+        """Fetch the keys now, or as soon as the pause allows; all waiting callers share one fetch."""
         await asyncio.shield(self._begin())
 
     def _begin(self) -> asyncio.Task[None]:
@@ -209,16 +209,16 @@ class Verifier:
         return jose_header(token)
 
     def check_algorithm(self, header: Json) -> None:
-        """Check that the algorithm is one of those allowed."""
+        """Raise TokenRefused unless the algorithm is one of those allowed."""
         if header.get("alg") not in self.algorithms:
             raise TokenRefused("bad_algorithm", "The token's algorithm is not allowed.")
 
     def check_signature(self, token: str, header: Json, key: PublicKey) -> Json:
-        """Return the payload if `key` signed the token."""
+        """Return the payload if `key` signed the token. Raises TokenRefused."""
         return verified_payload(token, header, key)
 
     def check_shape(self, raw: Mapping[str, Any]) -> None:
-        """Check that all required claims exist and have the right types."""
+        """Raise TokenRefused unless all required claims exist and have the right types."""
         missing = [name for name in REQUIRED if name not in raw]
         if missing:
             raise TokenRefused("missing_claim", f"The token lacks {', '.join(missing)}.")
@@ -234,23 +234,23 @@ class Verifier:
             raise TokenRefused("bad_claim", "A claim of the token is not what it must be.")
 
     def check_issuer(self, raw: Mapping[str, Any]) -> None:
-        """Check `iss`."""
+        """Raise TokenRefused unless `iss` is the issuer."""
         if raw["iss"] != self.issuer:
             raise TokenRefused("wrong_issuer", "The token was issued by somebody else.")
 
     def check_audience(self, raw: Mapping[str, Any]) -> None:
-        """Check `aud`, a text or a list of texts."""
+        """Raise TokenRefused unless `aud`, a text or a list of texts, contains the audience."""
         audience = raw["aud"]
         if self.audience not in ([audience] if isinstance(audience, str) else audience):
             raise TokenRefused("wrong_audience", "The token is meant for another audience.")
 
     def check_type(self, raw: Mapping[str, Any]) -> None:
-        """Check that it is an access token (`typ`)."""
+        """Raise TokenRefused unless it is an access token (`typ`)."""
         if raw.get("typ") != "access":
             raise TokenRefused("wrong_type", "This is no access token.")
 
     def check_times(self, claims: Claims, now: float) -> None:
-        """Check `exp`, `iat` and `nbf`, with leeway."""
+        """Raise TokenRefused if the token has expired or is not valid yet (`exp`, `iat`, `nbf`, with leeway)."""
         if now > claims.expires_at + self.leeway_s:
             raise TokenRefused("expired", "The token has expired.")
         if claims.issued_at > now + self.leeway_s or claims.raw.get("nbf", 0) > now + self.leeway_s:

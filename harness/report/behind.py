@@ -2,7 +2,7 @@
 
 A journal is judged up to its first damaged block, because most checks need all earlier records. Some violations are
 proven by the records that show them alone (`checks.judge.certain_alone`). For these all sound records are judged once
-more, each run of blocks without a hole as a journal of its own whose beginning and end are missing. A violation that
+more. Each row of consecutive sound blocks counts as a journal whose beginning and end are missing. A violation that
 only this pass finds is FAIL; the pass never improves an outcome.
 """
 
@@ -40,7 +40,7 @@ def with_blocks_behind(history: History, verdicts: Sequence[Verdict], facts: Map
 
 
 def _part(history: History, owner: int, records: int) -> JournalInfo:
-    """Return a run of blocks as a torn journal with a gap."""
+    """Return a row of consecutive blocks as a torn journal with a gap."""
     return replace(history.journals[owner].info(), records=records, footer=None, torn=True, gaps=1, unsealed=0)
 
 

@@ -117,7 +117,7 @@ def headline(outcome: Outcome, exit_code: int, run: Mapping[str, Any]) -> str:
 
 
 def warnings_of(history: History, views: Sequence[figures.Records]) -> list[str]:
-    """Return sentences about what this verdict does not cover: the run's own, and for an import our findings."""
+    """Return sentences about what this verdict does not cover: the run's own, or an import's, from its records."""
     found = list(history.run.get("warnings") or ())
     unpromised = "imported_from" in history.run and history.contract.sequence == "none"
     if unpromised and any(((view["kind"] == Kind.DELIVER) & (view["seq"] >= 0)).any() for view in views):

@@ -83,7 +83,7 @@ def wanted_of(finding: Finding, proof: Sequence[Told]) -> Wanted:
 
 
 def gather(history: History, wanted: Sequence[Wanted]) -> None:
-    """Fill `found` of each."""
+    """Fill `found` of each with its related records of the history."""
     if any(one.numbers for one in wanted):
         _pass(history, [Wanted(numbers=one.numbers) for one in wanted], wanted)
     _pass(history, wanted, wanted)
@@ -170,6 +170,8 @@ PROOF_MAX, CONTEXT_MAX, HEARERS = 6, 6, 2
 
 
 class _Choice:
+    """Selection of proof and context for one finding."""
+
     def __init__(self, finding: Finding, proof: Sequence[Told]) -> None:
         self._facts = finding.facts
         self._proof = list(proof)

@@ -24,7 +24,7 @@ BAN = "ban-several-devices"
 class Opportunity:
     """One situation.
 
-    occurs  sentence that says what has happened when it is counted
+    occurs  sentence that describes an occurrence, as it is counted
     by      methods of the users' classes that create it, any of them is enough
     fault   name of the fault that creates it
     checks  ids of the checks that judge the platform's reaction

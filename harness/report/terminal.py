@@ -65,7 +65,7 @@ def _platform_lines(checks: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _missed_lines(row: Mapping[str, int]) -> list[str]:
-    """Return a line with the messages that never reached a device of a continuous member, by any request."""
+    """Return a line with the messages that never reached a device of a continuous member, however it asked for them."""
     if not row.get("owed"):
         return []
     line = f"  missed live: {row['missed']:,} of {row['owed']:,} messages due to members' devices never came"

@@ -67,6 +67,8 @@ def _a_bit_of_everything() -> Array:
 
 
 class _Once(event.Listener):
+    """Listener that reports the first compilation, once."""
+
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say: Callable[[str], None] | None = say
 

@@ -69,7 +69,7 @@ class Rough(Cutting, Reading, Removing, Asking):
     def put_somebody_out(self) -> None:
         """Remove a member and invite them again.
 
-        Only the first member does this: two members who remove each other could not invite anybody again.
+        Only the first member does this: two members who remove each other could not invite each other again.
         """
         room = self.rooms[SMALL]
         first, *others = room.members

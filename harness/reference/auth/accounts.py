@@ -138,7 +138,7 @@ class Accounts:
         }
 
     def refresh_claims(self, access: dict[str, Any]) -> dict[str, Any]:
-        """Return the claims of the refresh token for an access token. Only `typ` tells the two apart."""
+        """Return the claims of the refresh token for an access token. Only `typ` distinguishes the two."""
         same = {name: access[name] for name in ("iss", "aud", "sub", "iat", "sid")}
         expires_at = math.ceil(access["iat"] + self._settings.refresh_ttl_s)
         return {**same, "exp": expires_at, "jti": uuid.uuid4().hex, "typ": "refresh"}

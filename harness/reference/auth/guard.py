@@ -47,7 +47,7 @@ class Guard:
         return guarded
 
     async def claims_of(self, token: str) -> Claims:
-        """Return the claims of a token that is valid now, by the rules of all services. Raises ApiError 401."""
+        """Return the claims of a token that is valid and not revoked. Raises ApiError 401."""
         claims = await verified(self.verifier, token)
         if await self.is_revoked(claims):
             raise unauthorized("revoked", "The token has been revoked.")

@@ -114,7 +114,7 @@ class Sessions:
         )
 
     async def punish_reuse(self, connection: Connection, session: str) -> list[Revocation]:
-        """Revoke the session of a token that was used twice: somebody else may have a copy of the token."""
+        """Revoke the session of a token that was used twice: another party may have a copy of the token."""
         return await self.revoke(connection, session)
 
     async def revoke(self, connection: Connection, session: str) -> list[Revocation]:

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class AgentReply:
-    """Future that tells whether the answer was stored (`commit.Answer`)."""
+    """Result of storing the answer, as a future of True or False (`commit.Answer`)."""
 
     def __init__(self) -> None:
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -39,7 +39,7 @@ class Arrivals:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     def arrived(self, user_id: str) -> None:
-        """Wake those who wait for this user."""
+        """Wake the requests that wait for this user."""
         for event in self._waiting.get(user_id, ()):
             event.set()
 

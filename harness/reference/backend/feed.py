@@ -25,7 +25,8 @@ class Feed:
     - Sequence numbers up to `next - 1` were delivered to `listeners`; later ones that came early are held back.
     - `next` is 0 until the head at subscription is known. `target` is the highest number that is known to exist.
     - `replaying`: listeners that still get older messages; what arrives meanwhile is kept for them.
-    - `edits`: the number of edits sent to `listeners`; None: the number in the table is not known yet.
+    - `edits`: edits up to this number were sent, or existed before the first listener; None: not read from the table
+      yet.
     - `removals`: every listener was a member after this many removals from the conversation.
     """
 

@@ -162,7 +162,10 @@ class Gateway:
         self.intake(item)
 
     async def join(self, session: Session, conversation_id: int, key: str, removals: int) -> None:
-        """Subscribe a connected user who was made a member, when there had been `removals` removals."""
+        """Subscribe a connected user who was made a member.
+
+        `removals`: number of removals from the conversation at that moment.
+        """
         await session.welcomed.wait()
         if key in session.feeds or session not in self._registry.sessions:
             return

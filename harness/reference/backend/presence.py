@@ -2,7 +2,7 @@
 
 Each socket holds a lease in Redis, which its replica renews. A replica that dies renews nothing, and its sockets'
 leases expire; the clock is that of Redis alone. A user is online while one lease is left, so the end of one of several
-tabs changes nothing. News only triggers a check: what is shown is always what Redis says. It is also checked at
+tabs changes nothing. News only triggers a check: what is shown always comes from Redis. It is also checked at
 intervals, because news may be lost and leases expire without any.
 """
 
@@ -121,7 +121,7 @@ class Presence:
     def on_watch(self, session: Session, said: dict[str, Any]) -> None:
         """Handle a frame that asks for the presence of a conversation.
 
-        The answer lists everybody who is online; changes follow.
+        The answer lists all members who are online; changes follow.
         """
         feed = session.feeds.get(str(said.get("conversation")))
         if feed is None:

@@ -25,7 +25,7 @@ PAGES = {
     **{f"/{name}": (name, "text/css") for name in ("page.css", "room.css")},
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-#: Between two neighbours only (RFC 9110), or set anew by whoever sends the next message.
+#: Headers that apply to one connection only (RFC 9110 §7.6.1), or that the sender of the next message sets anew.
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
      "upgrade", "host", "content-length"}
