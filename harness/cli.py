@@ -77,7 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _ended_like_an_interrupt() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that it leaves as little behind. A verb may install its own handler instead."""
+    """Treat SIGTERM like Ctrl-C, so that it leaves as little behind.
+
+    A verb may install its own handler instead.
+    """
     here = threading.current_thread() is threading.main_thread()
     if not here or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:  # the parent process ignores it on purpose
         yield

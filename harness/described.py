@@ -21,7 +21,10 @@ NUMBER_MOST = 1e15
 
 
 def _beyond(value: float, least: float) -> str:
-    """Return in words what is wrong with a number, "" if nothing is. NaN counts as too large."""
+    """Return in words what is wrong with a number, "" if nothing is.
+
+    NaN counts as too large.
+    """
     if value < least:
         return f"is below {least}"
     return "" if value <= NUMBER_MOST else f"is above {NUMBER_MOST:g}"
@@ -188,7 +191,10 @@ class Table:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return the tables of a file. Raises SettingsError if it cannot be read or is not valid TOML."""
+    """Return the tables of a file.
+
+    Raises SettingsError if it cannot be read or is not valid TOML.
+    """
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -207,7 +213,10 @@ TOO_DEEP = "it is nested too deeply"
 
 
 def from_json(text: str | bytes) -> Any:
-    """Return the JSON value in a text from outside. Raises ValueError with a readable reason."""
+    """Return the JSON value in a text from outside.
+
+    Raises ValueError with a readable reason.
+    """
     try:
         return json.loads(text)
     except RecursionError:

@@ -13,7 +13,10 @@ _LONG_WORD: Final = re.compile(rf"\S{{{WORD_CHARS},}}")
 
 
 class Exit(IntEnum):
-    """Exit codes of every command. FAIL means only that a promise was broken."""
+    """Exit codes of every command.
+
+    FAIL means only that a promise was broken.
+    """
 
     PASS = 0
     FAIL = 1
@@ -29,7 +32,10 @@ RANKED = (Exit.PASS, Exit.THRESHOLD, Exit.UNKNOWN, Exit.TERMINATED, Exit.INTERRU
 
 
 def worse(one: int, other: int) -> int:
-    """Return the higher-ranked of two exit codes. Any number that is not an exit code ranks highest."""
+    """Return the higher-ranked of two exit codes.
+
+    Any number that is not an exit code ranks highest.
+    """
     return max(one, other, key=lambda code: RANKED.index(code) if code in RANKED else len(RANKED))
 
 

@@ -69,7 +69,10 @@ class ShownLog(logging.Formatter):
 
 
 def show_logs() -> None:
-    """Make every log handler escape control characters: root's, and those of non-propagating loggers. Idempotent."""
+    """Make every log handler escape control characters: root's, and those of non-propagating loggers.
+
+    Idempotent.
+    """
     named = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
     for handler in [handler for logger in (logging.root, *named) for handler in logger.handlers]:
         if not isinstance(handler.formatter, ShownLog):
@@ -93,7 +96,10 @@ class Progress:
     """
 
     def __init__(self, what: str, total: int) -> None:
-        """Prepare progress of the operation `what`; `total` is in any unit. Nothing is printed in the first 2 s."""
+        """Prepare progress of the operation `what`; `total` is in any unit.
+
+        Nothing is printed in the first 2 s.
+        """
         self._what, self._total = what, total
         self._screen = sys.stderr.isatty()
         self._next, self._shown = time.monotonic() + FIRST_S, False

@@ -18,7 +18,10 @@ TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthServiceSettings:
-    """Settings of the auth service. `port` None is dynamic: a free port is chosen without a race."""
+    """Settings of the auth service.
+
+    `port` None is dynamic: a free port is chosen without a race.
+    """
 
     port: int | None = None
     database: str = "test_auth_db"
@@ -41,7 +44,10 @@ class BackendSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontendSettings:
-    """Settings of the frontend. `api_url` None is dynamic: the address of the edge in front of the backends."""
+    """Settings of the frontend.
+
+    `api_url` None is dynamic: the address of the edge in front of the backends.
+    """
 
     port: int | None = None
     api_url: str | None = None

@@ -28,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the name and first line of each story, or copy the stories. Raises EarwitnessError."""
+    """Print the name and first line of each story, or copy the stories.
+
+    Raises EarwitnessError.
+    """
     if args.copy is None:
         names = {path.stem: first_line(path) for path in story_files()}
         width = max(map(len, names))

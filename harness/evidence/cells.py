@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """Result of a cell.
+    """Result of a cell's run.
 
     exit_code  of the run
     failed     ids of the promised checks that failed
@@ -81,7 +81,10 @@ class Result:
 
 @contextmanager
 def reserved(work: Path) -> Iterator[None]:
-    """Hold the lock of a work directory. Raises RecordError if another process has it."""
+    """Hold the lock of a work directory.
+
+    Raises RecordError if another process has it.
+    """
     try:
         work.mkdir(parents=True, exist_ok=True)
         lock = os.open(work / "lock", os.O_CREAT | os.O_WRONLY, 0o644)

@@ -73,7 +73,10 @@ class RealBench:
             self._platform.stop()
 
     def run(self, cell: Cell) -> Result:
-        """Make the run of a cell. The run's directory is kept only if the result is not the expected one."""
+        """Make the run of a cell.
+
+        The run's directory is kept only if the result is not the expected one.
+        """
         truth = GroundTruth(self._logs)
         truth.mark()
         begin = time.time()

@@ -48,7 +48,10 @@ def popen(
     pass_fds: Sequence[int] = (),
     user: str | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Fork a child in a process group of its own that ends with us. Raises PlatformError if `argv` cannot be run."""
+    """Fork a child in a process group of its own that ends with us.
+
+    Raises PlatformError if `argv` cannot be run.
+    """
     as_user: dict[str, Any] = {}
     if user is not None:
         as_user = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
@@ -72,7 +75,10 @@ def popen(
 
 
 def when_ended(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
-    """Return a future of the return code, as `Popen.returncode` has it. The process is reaped by then."""
+    """Return a future of the return code, as `Popen.returncode` has it.
+
+    The process is reaped by then.
+    """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
     try:
@@ -93,7 +99,10 @@ def when_ended(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
 async def run_tool(
     argv: Sequence[str], *, cwd: Path, stdin: bytes = b"", user: str | None = None, timeout_s: float = 60.0
 ) -> None:
-    """Run a program to its end. Raises PlatformError with its output if it fails or takes longer than `timeout_s`."""
+    """Run a program to its end.
+
+    Raises PlatformError with its output if it fails or takes longer than `timeout_s`.
+    """
     name = Path(argv[0]).name
     env = {**os.environ, DIRECTORY_VARIABLE: str(cwd)}
     with tempfile.TemporaryFile() as source, tempfile.NamedTemporaryFile() as log:
@@ -189,7 +198,10 @@ def _stands(process: psutil.Process) -> bool:
 
 
 async def gone(family: Sequence[psutil.Process], timeout_s: float) -> None:
-    """Wait until all processes have ended; a zombie counts as ended. Raises TimeoutError after `timeout_s`."""
+    """Wait until all processes have ended; a zombie counts as ended.
+
+    Raises TimeoutError after `timeout_s`.
+    """
     async with asyncio.timeout(timeout_s):
         while any(is_alive(process) for process in family):
             await asyncio.sleep(LOOK_S)

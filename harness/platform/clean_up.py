@@ -37,9 +37,10 @@ class PlatformDirectory:
     """Directory of one platform under the system's temporary folder, mode 0700, locked while its owner lives."""
 
     def __init__(self) -> None:
-        """Create and lock the directory. Raises PlatformError if there is too little free disk space.
+        """Create and lock the directory.
 
-        Checked here because a database that finds the disk full fails with a hundred lines.
+        Raises PlatformError if there is too little free disk space: a database that finds the disk full fails with a
+        hundred lines.
         """
         _require_space(Path(tempfile.gettempdir()))
         # Locked under another name first: a cleaner must never see it unlocked.
@@ -69,7 +70,10 @@ def _require_space(folder: Path) -> None:
 
 
 def remove_stale(folder: Path | None = None) -> list[Path]:
-    """Clean up after platforms whose owner is dead, and return their directories. Kept ones stay."""
+    """Clean up after platforms whose owner is dead, and return their directories.
+
+    Kept ones stay.
+    """
     return [path for path in left_behind(folder) if not (path / KEPT).exists() and remove(path)]
 
 

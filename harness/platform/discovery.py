@@ -24,7 +24,10 @@ _SCHEME = "earwitness://"
 
 
 def write_state(path: Path, endpoints: dict[str, Any]) -> None:
-    """Write the state file of a platform. Raises PlatformError if the file names a platform that still answers."""
+    """Write the state file of a platform.
+
+    Raises PlatformError if the file names a platform that still answers.
+    """
     if path.exists():
         if _answers(_read(path)):
             raise PlatformError(

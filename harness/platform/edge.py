@@ -33,10 +33,10 @@ def find_program() -> Path:
 
 
 def configuration(upstreams: Sequence[str]) -> dict[str, Any]:
-    """Return Caddy's JSON configuration for `host:port` upstreams. Caddy listens on the socket that it inherits.
+    """Return Caddy's JSON configuration for `host:port` upstreams.
 
-    After a refused connection the request goes to another upstream at once, whatever its method. A request that may
-    have been executed is never sent twice.
+    Caddy listens on the socket that it inherits. After a refused connection the request goes to another upstream at
+    once, whatever its method. A request that may have been executed is never sent twice.
     """
     proxy = {
         "handler": "reverse_proxy",

@@ -17,7 +17,10 @@ SERVICE_OF = {"auth": "auth_service", "edge": "backend", "frontend": "frontend"}
 
 
 def with_settings(options: StackOptions, settings: Settings) -> StackOptions:
-    """Return `options` completed by the settings. Options of the command line take precedence."""
+    """Return `options` completed by the settings.
+
+    Options of the command line take precedence.
+    """
     ports = {name: port for name, port in _ports(settings).items() if port is not None and name not in options.ports}
     modes = {
         "auth": settings.auth_service.test_mode,

@@ -51,7 +51,10 @@ class Forked:
 
 
 class Nursery:
-    """Fork server process for Python services. Belongs to the event loop of the main thread; ends with us."""
+    """Fork server process for Python services.
+
+    Belongs to the event loop of the main thread; ends with us.
+    """
 
     def __init__(self, modules: Sequence[str], directory: Path, log_dir: Path) -> None:
         """Start the fork server.

@@ -33,7 +33,7 @@ _owned: weakref.WeakSet[Platform] = weakref.WeakSet()
 
 
 class Platform:
-    """Running platform.
+    """Running platform, started by this process or found.
 
     `endpoints`: what `earwitness up --json` prints; `owned`: whether `stop` ends the platform.
     """
@@ -98,12 +98,12 @@ def launch(
     timeout_s: float = START_TIMEOUT_S,
     progress: Callable[[str], None] | None = None,
 ) -> Platform:
-    """Start a platform and wait until it is ready. Raises PlatformError with the reason if it does not get ready.
+    """Start a platform and wait until it is ready.
 
     Options that are not given come from the settings (`harness.settings`: file in the working directory, environment).
     `defects` `{"backend-2": ["Z1:0.01"]}`, `settings` `{"backend": {"rate_per_s": 5}}`, `ports` `{"edge": 8080}`,
-    `links` `("backend/auth",)`.
-    `progress` is called with a sentence now and then when the start takes more than two seconds (default: stderr).
+    `links` `("backend/auth",)`. `progress` is called with a sentence now and then when the start takes more than two
+    seconds (default: stderr). Raises PlatformError with the reason if it does not get ready.
     """
     require_platform()
     arguments = ["--replicas", str(replicas)] if replicas is not None else []

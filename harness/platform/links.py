@@ -60,7 +60,9 @@ def _kind(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """Disturbance of what passes a link. Times are seconds.
+    """Disturbance of what passes a link.
+
+    Times are seconds.
 
     delay_s, jitter_s  each piece arrives so much later, plus or minus up to the jitter; order is kept
     bytes_per_s        of each direction of each connection
@@ -91,7 +93,10 @@ class Links:
         return self._ports.get(name)
 
     def spec(self, ports: dict[str, ReservedPort]) -> ServiceSpec:
-        """Return the spec of the proxy. `ports`: those of the services themselves."""
+        """Return the spec of the proxy.
+
+        `ports`: those of the services themselves.
+        """
         assert self._control is not None
         ways = {
             name: {"listen": port.number, "to": ports[name.split("/")[1]].number} for name, port in self._ports.items()

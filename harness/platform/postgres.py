@@ -58,10 +58,10 @@ class Postgres:
         scratch: Path,
         databases: Mapping[str, str] = DATABASES,
     ) -> None:
-        """Find the binaries and the user. Raises PlatformError if either is not available.
+        """Find the binaries and the user.
 
         `scratch`: the platform's directory, to which the binaries are copied if the other user cannot read ours.
-        `databases`: the name of each role's database.
+        `databases`: the name of each role's database. Raises PlatformError without one of them.
         """
         self.mode = resolve_mode(user_mode)
         self._databases = databases
@@ -110,7 +110,10 @@ class Postgres:
 
 @cache
 def resolve_mode(wanted: UserMode) -> UserMode:
-    """Return the mode to use, with AUTO resolved. Raises PlatformError if the requested mode cannot work here."""
+    """Return the mode to use, with AUTO resolved.
+
+    Raises PlatformError if the requested mode cannot work here.
+    """
     root = os.geteuid() == 0
     if wanted is UserMode.AUTO:
         if not root:

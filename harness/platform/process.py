@@ -43,7 +43,10 @@ STOPPED, STARTING, READY, PAUSED, KILLED, DIED = "stopped", "starting", "ready",
 
 
 class ServiceProcess:
-    """Service and its current process. Belongs to the event loop of the main thread."""
+    """Service and its current process.
+
+    Belongs to the event loop of the main thread.
+    """
 
     def __init__(
         self,
@@ -84,7 +87,10 @@ class ServiceProcess:
         return self._ended is not None and not self._ended.done()
 
     async def start(self) -> None:
-        """Prepare the service (the first time) and fork it. Returns before it is ready."""
+        """Prepare the service (the first time) and fork it.
+
+        Returns before it is ready.
+        """
         if self.running:
             raise PlatformError(f"{self.spec.name} runs already.")
         self.directory.mkdir(exist_ok=True)
@@ -95,7 +101,10 @@ class ServiceProcess:
         self._process, self._ended = await self._spawn()
 
     async def _spawn(self, ready_pipe: int | None = None) -> Started:
-        """Fork a new process of this service. The caller decides when it becomes the serving one."""
+        """Fork a new process of this service.
+
+        The caller decides when it becomes the serving one.
+        """
         spec = self.spec
         env = {**spec.env, DIRECTORY_VARIABLE: str(self._root)}
         handed: list[int] = []
@@ -187,7 +196,10 @@ class ServiceProcess:
         self.state = KILLED
 
     async def stop(self, *, discard: bool = False, timeout_s: float | None = None) -> None:
-        """Send the stop signal, then SIGKILL after `timeout_s`. With `discard` its data is no longer needed."""
+        """Send the stop signal, then SIGKILL after `timeout_s`.
+
+        With `discard` its data is no longer needed.
+        """
         number = self.spec.discard_signal if discard else self.spec.stop_signal
         await self._end(number, self.spec.stop_timeout_s if timeout_s is None else timeout_s)
         if self.state != DIED:
@@ -213,7 +225,10 @@ class ServiceProcess:
         await self.wait_ready()
 
     def reconfigure(self, changes: Mapping[str, object]) -> None:
-        """Change settings, from the next start on. Raises PlatformError for a service without settings."""
+        """Change settings, from the next start on.
+
+        Raises PlatformError for a service without settings.
+        """
         if self.spec.settings is None:
             raise PlatformError(f"{self.spec.name} has no settings that could be changed.")
         self.spec = dataclasses.replace(self.spec, settings={**self.spec.settings, **changes})
@@ -274,7 +289,10 @@ class ServiceProcess:
             os.close(reading)
 
     async def pause(self) -> None:
-        """Send SIGSTOP to the process and its descendants, and wait until all have stopped. They keep their sockets."""
+        """Send SIGSTOP to the process and its descendants, and wait until all have stopped.
+
+        They keep their sockets.
+        """
         self._must_run("paused")
         assert self._process is not None
         await stopped(self._process.pid, STOPPED_WITHIN_S)

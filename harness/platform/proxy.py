@@ -83,7 +83,10 @@ class Pair:
             self.dial()
 
     def dial(self) -> None:
-        """Connect to the callee, unless that has begun already. The pair is reset if it fails."""
+        """Connect to the callee, unless that has begun already.
+
+        The pair is reset if it fails.
+        """
         if self._dialling is None:
             self._dialling = asyncio.get_running_loop().create_task(self._dial())
 
@@ -115,7 +118,10 @@ class Pair:
 
 
 class Side(asyncio.Protocol):
-    """One end. Received data goes to `other`, at once or through the queue of data in transit."""
+    """One end of a proxied connection.
+
+    Received data goes to `other`, at once or through the queue of data in transit.
+    """
 
     other: Side
 

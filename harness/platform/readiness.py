@@ -1,4 +1,7 @@
-"""Readiness of a service, tested by the means of its users: a query, a PING, a request. Never by its log."""
+"""Readiness of a service, tested by the means of its users: a query, a PING, a request.
+
+Never by its log.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _SHOWN_CHARS = 200
 
 
 class Probe(Protocol):
-    """One test of a service."""
+    """One readiness test of a service."""
 
     async def missing(self) -> str | None:
         """Return None when ready, else what is missing, in words that fit after "not ready: "."""
@@ -103,7 +106,10 @@ async def wait_ready(probes: Sequence[Probe], waiting_for: list[str]) -> None:
 
 
 async def http_get(url: str) -> tuple[int, str]:
-    """Return status and start of the body of one HTTP/1.1 GET. Raises OSError or EOFError without an answer."""
+    """Return status and start of the body of one HTTP/1.1 GET.
+
+    Raises OSError or EOFError without an answer.
+    """
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
     try:

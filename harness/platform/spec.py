@@ -22,7 +22,9 @@ The process writes to it when it is ready, before it accepts connections.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
-    """One service. Its working directory is its own folder of the platform's directory; times are in seconds.
+    """Specification of one service.
+
+    Its working directory is its own folder of the platform's directory; times are in seconds.
 
     - `port`: a reserved port (`harness.platform.ports`); with `inherits` the process gets a socket bound to it, already
       listening if `listening`.

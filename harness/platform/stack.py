@@ -1,4 +1,7 @@
-"""The reference platform: its services, their addresses and how they are connected. Read this file first."""
+"""The reference platform: its services, their addresses and how they are connected.
+
+Read this file first.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackOptions:
-    """Options of a platform. Keys of the mappings are service names; "backend" means every replica.
+    """Options of a platform.
+
+    Keys of the mappings are service names; "backend" means every replica.
 
     - `settings`: `{"backend": {"rate_per_s": 5}}`.
     - `defects`: `{"backend-2": ["Z1:0.01"]}`.
@@ -119,7 +124,10 @@ class Stack:
             raise PlatformError(" ".join(faults))
 
     async def check_outside(self) -> None:
-        """Raise PlatformError if the Redis server that the options name does not answer. No-op if it is our own."""
+        """Raise PlatformError if the Redis server that the options name does not answer.
+
+        No-op if it is our own.
+        """
         if not self.foreign_redis:
             return
         where = self.options.redis.rpartition("@")[2].removeprefix("redis://")
@@ -263,7 +271,10 @@ class Stack:
         return self.options.redis if self._valkey is None else self._valkey.url
 
     def _redis_of(self, caller: str) -> str:
-        """Return the store's address for `caller`. On our own store, CLIENT LIST shows the options' client name."""
+        """Return the store's address for `caller`.
+
+        On our own store, CLIENT LIST shows the options' client name.
+        """
         if self._valkey is None:
             return self.options.redis
         return f"{self._valkey.url_at(self._port('valkey', caller))}?client_name={quote(self.options.redis)}"

@@ -63,7 +63,10 @@ class Supervisor:
             self._say(str(death))
 
     async def start(self) -> None:
-        """Start every service as soon as those that it needs are ready. Raises PlatformError at the first failure."""
+        """Start every service as soon as those that it needs are ready.
+
+        Raises PlatformError at the first failure.
+        """
         ready = {name: asyncio.Event() for name in self.services}
         waiting = set(self.services)
 
@@ -109,14 +112,20 @@ class Supervisor:
         return self._warden.pid
 
     def service(self, name: str) -> ServiceProcess:
-        """Return the service `name`. Raises PlatformError if there is none."""
+        """Return the service `name`.
+
+        Raises PlatformError if there is none.
+        """
         try:
             return self.services[name]
         except KeyError:
             raise PlatformError(f"There is no service {name!r}; there are {', '.join(self.services)}.") from None
 
     async def kill(self, name: str) -> None:
-        """Kill a service with SIGKILL; returns when it is gone. Its port then refuses connections."""
+        """Kill a service with SIGKILL; returns when it is gone.
+
+        Its port then refuses connections.
+        """
         async with self._holding(name) as service:
             await service.kill()
 

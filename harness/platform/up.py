@@ -31,7 +31,10 @@ HELP = "start the whole platform in the foreground and print its endpoints"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `earwitness up`. `--owner-*` and `--report-fd` are for programs that own the platform."""
+    """Declare the options of `earwitness up`.
+
+    `--owner-*` and `--report-fd` are for programs that own the platform.
+    """
     parser.add_argument("--json", action="store_true", help="print the endpoints as one line of JSON when ready")
     parser.add_argument("--replicas", type=int, default=REPLICAS, metavar="N", help="number of backends (default 2)")
     parser.add_argument(
@@ -80,7 +83,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def options_of(args: argparse.Namespace) -> StackOptions:
-    """Return the options of the platform. Raises SettingsError with every fault of the repeatable options."""
+    """Return the options of the platform.
+
+    Raises SettingsError with every fault of the repeatable options.
+    """
     faults: list[str] = []
     defects: dict[str, list[str]] = {}
     for service, order in _pairs("--defect", args.defect, faults):

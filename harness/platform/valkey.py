@@ -69,7 +69,10 @@ class Valkey:
         )
 
     async def _prepare(self, directory: Path) -> None:
-        """Write the configuration. The password is in the file because every user can read a command line."""
+        """Write the server's configuration file.
+
+        The password is in the file because every user can read a command line.
+        """
         configuration = directory / "valkey.conf"
         configuration.touch(mode=0o600)
         configuration.write_text(

@@ -1,7 +1,7 @@
-"""The agent, which answers a message that asks it. It depends only on the text and never uses the network.
+"""The agent, which answers a message that asks it.
 
-Tests need the shape of its stream: one `started`, `thinking`, one tool call with its completion, chunks numbered from 0
-without a gap, one terminal event.
+It depends only on the text and never uses the network. Tests need the shape of its stream: one `started`, `thinking`,
+one tool call with its completion, chunks numbered from 0 without a gap, one terminal event.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ QUOTED_WORDS = 24
 
 
 class AgentEvent(NamedTuple):
-    """One event of a run.
+    """One event of an agent's run.
 
     `name` as in the protocol; `n` counts the chunks, and is the number of chunks in `completed`.
     """

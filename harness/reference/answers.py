@@ -24,7 +24,10 @@ def error_response(
     headers: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> web.Response:
-    """Return an error response. `Retry-After` is in whole seconds, rounded up, so that no client retries too early."""
+    """Return an error response.
+
+    `Retry-After` is in whole seconds, rounded up, so that no client retries too early.
+    """
     sent = dict(headers or {})
     if retry_after_s is not None:
         sent["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
@@ -61,7 +64,10 @@ class ApiError(Exception):
 
 
 async def read_json(request: web.Request) -> dict[str, Any]:
-    """Return the body as a JSON object; {} for an empty body. Raises ApiError 400 for anything else."""
+    """Return the body as a JSON object; {} for an empty body.
+
+    Raises ApiError 400 for anything else.
+    """
     body = await request.read()
     if not body:
         return {}
@@ -75,7 +81,10 @@ async def read_json(request: web.Request) -> dict[str, Any]:
 
 
 def text_field(data: Mapping[str, Any], name: str) -> str:
-    """Return a field that must be a non-empty string. Raises ApiError 400 that names the field."""
+    """Return a field that must be a non-empty string.
+
+    Raises ApiError 400 that names the field.
+    """
     value = data.get(name)
     if not isinstance(value, str) or not value:
         raise ApiError(400, "invalid_request", f"{name} must be a non-empty string.")

@@ -14,7 +14,10 @@ class Verifies(Protocol):
     """Interface of `harness.reference.tokens.Verifier`."""
 
     async def verify(self, token: str) -> Claims:
-        """Return the claims of a valid token. Raises TokenRefused or KeysUnavailable."""
+        """Return the claims of a valid token.
+
+        Raises TokenRefused or KeysUnavailable.
+        """
 
 
 def unauthorized(code: str, message: str) -> ApiError:
@@ -25,7 +28,10 @@ def unauthorized(code: str, message: str) -> ApiError:
 
 
 def bearer_token(request: web.Request) -> str:
-    """Return the token of the one `Authorization: Bearer` header. Raises ApiError 401 for none or several."""
+    """Return the token of the one `Authorization: Bearer` header.
+
+    Raises ApiError 401 for none or several.
+    """
     values = request.headers.getall("Authorization", [])
     if not values:
         raise unauthorized("no_token", "An access token is needed: Authorization: Bearer TOKEN.")

@@ -34,7 +34,10 @@ class State(Enum):
 
 
 class CircuitOpen(Exception):
-    """Error for a call that was not made. `retry_after_s`: seconds until a call may be made."""
+    """Error for a call that was not made.
+
+    `retry_after_s`: seconds until a call may be made.
+    """
 
     def __init__(self, name: str, retry_after_s: float) -> None:
         self.retry_after_s = retry_after_s
@@ -42,7 +45,10 @@ class CircuitOpen(Exception):
 
 
 class CircuitBreaker:
-    """Breaker for one dependency. `fails` are the exceptions that count; others are answers, and count as success."""
+    """Circuit breaker for one dependency.
+
+    `fails` are the exceptions that count; others are answers, and count as success.
+    """
 
     def __init__(
         self,
@@ -62,7 +68,10 @@ class CircuitBreaker:
         self.probing = False
 
     async def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Return the result of `work`. Raises CircuitOpen if it was not begun, or for a probe that took too long."""
+        """Return the result of `work`.
+
+        Raises CircuitOpen if it was not begun, or for a probe that took too long.
+        """
         begun_ns = time.monotonic_ns()
         try:
             probe = self.admit()
@@ -104,7 +113,10 @@ class CircuitBreaker:
         log.info("call %s", json.dumps(told))
 
     def admit(self) -> bool:
-        """Admit a call and return True if it is the probe. Raises CircuitOpen."""
+        """Admit a call and return True if it is the probe.
+
+        Raises CircuitOpen.
+        """
         left_s = self.opened_at + self.open_s - self.clock()
         if self.state is State.OPEN and left_s <= 0:
             self._become(State.HALF_OPEN)

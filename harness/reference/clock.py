@@ -1,4 +1,7 @@
-"""Wall clock of a service. The service reads the time only here, so that a wrong clock can be simulated."""
+"""Wall clock of a service.
+
+The service reads the time only here, so that a wrong clock can be simulated.
+"""
 
 from __future__ import annotations
 

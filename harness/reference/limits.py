@@ -44,7 +44,9 @@ return answers
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Result of a request. `allowed` of the n tokens were granted (0: refused); `remaining` whole tokens are left.
+    """Result of a request for tokens of a budget.
+
+    `allowed` of the n tokens were granted (0: refused); `remaining` whole tokens are left.
 
     retry_after_s  seconds until one more token is available; 0.0 if one is available now.
     reset_s        seconds until the bucket is full again.
@@ -72,7 +74,10 @@ class Decision:
 
 
 class Limiter:
-    """Token buckets `rate:<subject>` on an asyncio Redis client. Errors of Redis are the caller's to handle."""
+    """Token buckets `rate:<subject>` on an asyncio Redis client.
+
+    Errors of Redis are the caller's to handle.
+    """
 
     def __init__(self, redis: Any, rate_per_s: float, burst: float, prefix: str = "rate:") -> None:
         self.rate_per_s, self.burst = rate_per_s, max(1, int(burst))

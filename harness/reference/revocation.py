@@ -65,7 +65,10 @@ async def is_revoked(client: redis.asyncio.Redis, claims: Claims) -> bool:
 
 
 async def revoked_among(client: redis.asyncio.Redis, tokens: Sequence[Claims]) -> list[bool]:
-    """Ask Redis in one call which of several tokens are revoked. Raises RevocationsUnknown."""
+    """Ask Redis in one call which of several tokens are revoked.
+
+    Raises RevocationsUnknown.
+    """
     keys = [key for one in tokens for key in (f"revoked:jti:{one.token_id}", f"revoked:sub:{one.subject}")]
     known, *found = await client.mget([KNOWN, *keys])
     if known is None:
@@ -77,7 +80,10 @@ async def revoked_among(client: redis.asyncio.Redis, tokens: Sequence[Claims]) -
 
 
 async def publish(client: redis.asyncio.Redis, revocations: Iterable[Revocation]) -> None:
-    """Store revocations in Redis and publish them. Idempotent; the later of two moments for one user stands."""
+    """Store revocations in Redis and publish them.
+
+    Idempotent; the later of two moments for one user stands.
+    """
     now = clock.now()
     async with client.pipeline(transaction=False) as pipe:
         for one in revocations:

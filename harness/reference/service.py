@@ -95,10 +95,10 @@ class DefectOrder:
 
 
 class Service:
-    """One process. Subclasses override `start`, `waiting_for`, `drain` and `stop`.
+    """Base class of a process of the reference platform.
 
-    `__init__` makes all parts and adds the routes, inside the running loop but without I/O; `start` connects. Between
-    the two a defect may replace a part.
+    Subclasses override `start`, `waiting_for`, `drain` and `stop`. `__init__` makes all parts and adds the routes,
+    inside the running loop but without I/O; `start` connects. Between the two a defect may replace a part.
     """
 
     def __init__(self, name: str) -> None:
@@ -113,10 +113,16 @@ class Service:
         self.app.router.add_get("/ready", self._ready)
 
     async def start(self) -> None:
-        """Connect to the dependencies. Runs while the socket already listens, and again after a DEPENDENCY_DOWN."""
+        """Connect to the dependencies.
+
+        Runs while the socket already listens, and again after a DEPENDENCY_DOWN.
+        """
 
     async def waiting_for(self) -> str | None:
-        """Return the name of a dependency that does not answer now, or None. It may also let its exception pass."""
+        """Return the name of a dependency that does not answer now, or None.
+
+        It may also let its exception pass.
+        """
         return None
 
     async def drain(self) -> None:
@@ -128,7 +134,10 @@ class Service:
         """Close pools and clients, as the last step."""
 
     def background(self, work: Awaitable[None], what: str) -> asyncio.Task[None]:
-        """Run a task until the service stops. If it ends by an exception, that is logged and `/ready` answers 503."""
+        """Run a task until the service stops.
+
+        If it ends by an exception, that is logged and `/ready` answers 503.
+        """
         task = asyncio.ensure_future(self._watched(work, what))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -235,7 +244,10 @@ async def _cancelled(tasks: set[asyncio.Task[None]]) -> None:
 
 
 async def _first(stopped: asyncio.Event, starting: asyncio.Task[None]) -> None:
-    """Wait for the stop event. A start that fails for good ends the process with its exception."""
+    """Wait for the stop event.
+
+    A start that fails for good ends the process with its exception.
+    """
     stop = asyncio.create_task(stopped.wait())
     await asyncio.wait({stop, starting}, return_when=asyncio.FIRST_COMPLETED)
     if starting.done() and not stop.done():

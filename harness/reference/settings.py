@@ -16,11 +16,12 @@ _WORDS = {str: "a non-empty string", int: "a whole number", float: "a number", b
 
 
 def read_settings(kind: type[T], text: str, where: str = SETTINGS_VARIABLE) -> T:
-    """Return an instance of the dataclass `kind`. Raises SettingsError with all faults.
+    """Return an instance of the dataclass `kind`.
 
     Fields are str, int, float, bool, tuple[str, ...], each also `| None`. Faults are missing or unknown settings, wrong
     types, `*_s` and `rate_*` that are not positive, and invalid addresses (`*_url`, `*_issuer`, `issuer`, `dsn`).
-    Unknown names are faults, so that the default does not hide a misspelt setting.
+    Unknown names are faults, so that the default does not hide a misspelt setting. Raises SettingsError with all
+    faults.
     """
     try:
         given = json.loads(text)

@@ -53,7 +53,10 @@ class KeysUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Accepted access token. Times are seconds of the epoch."""
+    """Accepted access token.
+
+    Times are seconds of the epoch.
+    """
 
     subject: str
     token_id: str
@@ -123,7 +126,10 @@ class KeySet:
         self._fetching: asyncio.Task[None] | None = None
 
     async def get(self, kid: str) -> PublicKey:
-        """Return a key. Raises TokenRefused if the issuer does not have it, KeysUnavailable if it does not answer."""
+        """Return a key.
+
+        Raises TokenRefused if the issuer does not have it, KeysUnavailable if it does not answer.
+        """
         if kid not in self.keys:
             await self.refresh()
         elif time.monotonic() - self._fetched_at > self.max_age_s:
@@ -171,7 +177,10 @@ class Verifier:
         self._generation = 0
 
     async def verify(self, token: str) -> Claims:
-        """Return the claims of a token that is valid now. Raises TokenRefused or KeysUnavailable."""
+        """Return the claims of a token that is valid now.
+
+        Raises TokenRefused or KeysUnavailable.
+        """
         claims = self.remembered(token)
         raw = claims.raw if claims is not None else await self.signed_payload(token)
         self.check_shape(raw)
@@ -214,7 +223,10 @@ class Verifier:
             raise TokenRefused("bad_algorithm", "The token's algorithm is not allowed.")
 
     def check_signature(self, token: str, header: Json, key: PublicKey) -> Json:
-        """Return the payload if `key` signed the token. Raises TokenRefused."""
+        """Return the payload if `key` signed the token.
+
+        Raises TokenRefused.
+        """
         return verified_payload(token, header, key)
 
     def check_shape(self, raw: Mapping[str, Any]) -> None:
@@ -262,9 +274,9 @@ def _is_texts(value: Any) -> bool:
 
 
 def jose_header(token: str) -> Json:
-    """Return the header of a compact JWS (RFC 7515). Raises TokenRefused.
+    """Return the header of a compact JWS (RFC 7515).
 
-    Strict: canonical base64url, no repeated members, a key id, no `crit`.
+    Strict: canonical base64url, no repeated members, a key id, no `crit`. Raises TokenRefused.
     """
     parts = token.split(".")
     if len(token) > MAX_TOKEN_CHARS or len(parts) != 3:

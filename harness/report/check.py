@@ -84,7 +84,10 @@ def _refuse_contradictions(args: argparse.Namespace, only: Sequence[Check]) -> N
 
 
 def chosen(only: Sequence[str]) -> list[Check]:
-    """Return the checks of a list of ids or names, in the order of the catalogue. Raises SettingsError."""
+    """Return the checks of a list of ids or names, in the order of the catalogue.
+
+    Raises SettingsError.
+    """
     wanted = [word.strip().lower() for words in only for word in words.split(",") if word.strip()]
     known = {key: check for check in ALL for key in (check.id.lower(), check.name)}
     unknown = [word for word in wanted if word not in known]

@@ -54,7 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print each leftover, remove it unless --dry-run is set, and return the exit code. Raises RecordError."""
+    """Print each leftover, remove it unless --dry-run is set, and return the exit code.
+
+    Raises RecordError.
+    """
     for folder in (args.runs, args.exports):
         if folder.exists() and not folder.is_dir():
             raise RecordError(f"{folder} is no folder; name the one where runs lie (--runs) or exports (--exports).")

@@ -64,7 +64,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def series_of(history: History) -> dict[str, Series]:
-    """Return the series of a run. Rare operations such as logins are dropped later: they span too few seconds."""
+    """Return the series of a run.
+
+    Rare operations such as logins are dropped later: they span too few seconds.
+    """
     sizes = [len(members) for members in history.roster.conversations]
     found = latency_series([view.records for view in history.journals], sizes)
     return found | memory_series(history.table("services"))

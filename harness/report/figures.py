@@ -164,7 +164,10 @@ def _lag_after_send(sent: Records, heard: Records) -> dict[str, Any]:
 
 
 def read_table(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a side table; none if it does not exist. A torn last line is left out."""
+    """Yield the rows of a side table; none if it does not exist.
+
+    A torn last line is left out.
+    """
     if not path.exists():
         return
     with open(path, encoding="utf-8") as file:

@@ -30,10 +30,16 @@ GOING_ON: Final = ("running", "drained")
 
 
 class Following:
-    """Run that is being judged. Call `turn` every TURN_S, and `finish` when its journals are closed."""
+    """Run that is being judged.
+
+    Call `turn` every TURN_S, and `finish` when its journals are closed.
+    """
 
     def __init__(self, run_dir: Path, say: Callable[[str], None], *, publish: bool) -> None:
-        """Prepare the judge. `publish`: write live.json, as the run's own judge does; other readers must not."""
+        """Prepare the judge of the run in `run_dir`.
+
+        `publish`: write live.json, as the run's own judge does; other readers must not.
+        """
         self._follower = Follower(run_dir)
         self._history = self._follower.history
         self._publish, self._say = publish, say
@@ -89,7 +95,10 @@ class Following:
             self.live.judge.step(batch)
 
     def _tell(self, document: dict[str, Any]) -> None:
-        """Write live.json. If it cannot be written (a full disk), only the live verdict is lost."""
+        """Write live.json.
+
+        If it cannot be written (a full disk), only the live verdict is lost.
+        """
         if self._publish:
             try:
                 write_whole(self._history.path / LIVE, json.dumps(document, default=str).encode())

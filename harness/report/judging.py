@@ -36,10 +36,10 @@ EXIT_OF = {Outcome.PASS: Exit.PASS, Outcome.FAIL: Exit.FAIL, Outcome.UNKNOWN: Ex
 
 
 def judge_run(run_dir: Path, *, only: Sequence[Check] = ()) -> dict[str, Any]:
-    """Return the verdict of a run directory as the dictionary of verdict.json. Raises RecordError.
+    """Return the verdict of a run directory as the dictionary of verdict.json.
 
     `only`: these checks instead of all, together with those of the record itself, without which no verdict can be
-    trusted; the run's outcome is then theirs.
+    trusted; the run's outcome is then theirs. Raises RecordError.
     """
     history = open_history(run_dir)
     if not only:

@@ -10,7 +10,10 @@ from earwitness.harness.progress import printable
 
 
 def junit_xml(verdict: Mapping[str, Any]) -> bytes:
-    """Return the XML document. Only checks that count for the outcome are included, and all thresholds."""
+    """Return the verdict as a JUnit XML document.
+
+    Only checks that count for the outcome are included, and all thresholds.
+    """
     cases = [*verdict["harness"], *verdict["checks"]]
     counted = [c for c in cases if c["counts"]]
     suite = ET.Element(

@@ -36,7 +36,10 @@ Keys = npt.NDArray[np.uint64]
 
 @dataclass(slots=True)
 class Wanted:
-    """Keys of what a finding is about, and the records found for them. Keys are two numbers in one, see `_pair`."""
+    """Keys of what a finding is about, and the records found for them.
+
+    Keys are two numbers in one, see `_pair`.
+    """
 
     messages: set[int] = field(default_factory=set)
     numbers: set[int] = field(default_factory=set)

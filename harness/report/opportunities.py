@@ -22,7 +22,7 @@ BAN = "ban-several-devices"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opportunity:
-    """One situation.
+    """One situation in which platforms go wrong.
 
     occurs  sentence that describes an occurrence, as it is counted
     by      methods of the users' classes that create it, any of them is enough

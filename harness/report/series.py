@@ -1,4 +1,7 @@
-"""Series of a run over time, for drift within a run and comparison of runs. All times are of one host's clock."""
+"""Series of a run over time, for drift within a run and comparison of runs.
+
+All times are of one host's clock.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ Series = tuple[Times, Times]
 
 
 def latency_series(views: Sequence[Records], room_sizes: Sequence[int]) -> dict[str, Series]:
-    """Return latencies in milliseconds by name, at the time of sending. Empty series are left out."""
+    """Return latencies in milliseconds by name, at the time of sending.
+
+    Empty series are left out.
+    """
     delay_ms, heard, sent_ns = since_sending(list(views), Kind.DELIVER)
     sizes = np.asarray([*room_sizes, 0])[np.minimum(heard["conv"], len(room_sizes))]
     found = {f"fan-out of {n}": (sent_ns[sizes == n], delay_ms[sizes == n]) for n in np.unique(sizes) if n}

@@ -16,7 +16,10 @@ FRAME_MAX = 400
 
 
 def witness_text(witness: Mapping[str, Any], check: Mapping[str, Any], width: int) -> str:
-    """Return a finding in detail. `check` is its row of verdict.json; `width` of the terminal in characters."""
+    """Return a finding in detail.
+
+    `check` is its row of verdict.json; `width` of the terminal in characters.
+    """
     of = f"{check['violations']:,}"
     title = f"{witness['check']} {check['name']} · finding {witness['number']} of {of}: {witness['sentence']}"
     promised = promise_words(witness["promise"])

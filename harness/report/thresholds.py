@@ -1,6 +1,7 @@
-"""Thresholds: `fan-out p99 < 250 ms`, `errors < 1 %`, `memory of backend < 400 MB`. Missed or not measured: exit 4.
+"""Thresholds: `fan-out p99 < 250 ms`, `errors < 1 %`, `memory of backend < 400 MB`.
 
-A threshold is METRIC [of WHAT] [STATISTIC] < LIMIT UNIT. Statistics are p50, p99.9, … and max; `<=` is accepted too.
+Missed or not measured: exit 4. A threshold is METRIC [of WHAT] [STATISTIC] < LIMIT UNIT. Statistics are p50, p99.9, …
+and max; `<=` is accepted too.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ EXAMPLE = "fan-out p99 < 250 ms"
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Parsed threshold. `limit` in `unit`; `statistic` is "" where there is only one figure (shares, memory)."""
+    """Parsed threshold.
+
+    `limit` in `unit`; `statistic` is "" where there is only one figure (shares, memory).
+    """
 
     text: str
     metric: str
@@ -66,7 +70,10 @@ class Threshold:
 
 
 def parse(text: str) -> Threshold:
-    """Return the threshold in a text. Raises ValueError with one sentence that names the mistake and the form."""
+    """Return the threshold in a text.
+
+    Raises ValueError with one sentence that names the mistake and the form.
+    """
     found = FORM.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text!r} is no threshold; write METRIC [of WHAT] [p99] < LIMIT UNIT, like {EXAMPLE}")
@@ -93,7 +100,10 @@ def parse(text: str) -> Threshold:
 
 
 def parse_all(where: str, texts: Iterable[str]) -> list[Threshold]:
-    """Return the thresholds in texts. Raises SettingsError with every mistake at once."""
+    """Return the thresholds in texts.
+
+    Raises SettingsError with every mistake at once.
+    """
     parsed, faults = [], []
     for text in texts:
         try:

@@ -41,7 +41,10 @@ class Teller:
         self._users = np.array(history.roster.user_of, dtype=np.int64)
 
     def witnesses(self, verdicts: Sequence[Verdict]) -> dict[str, list[dict[str, Any]]]:
-        """Return the counterexamples by check id. One pass over the journals serves all findings."""
+        """Return the counterexamples by check id.
+
+        One pass over the journals serves all findings.
+        """
         told = [(v, n, f) for v in verdicts for n, f in enumerate(v.findings[:MOST], start=1)]
         proofs = [self._proof(finding) for _, _, finding in told]
         wanted = [wanted_of(finding, proof) for (_, _, finding), proof in zip(told, proofs, strict=True)]

@@ -21,7 +21,10 @@ _STATES = {"closed": 1, "open": 2, "half-open": 3}
 
 
 class CallLog:
-    """Logs of the services from now on. `logs`: path of each service's log."""
+    """Logs of the services from now on.
+
+    `logs`: path of each service's log.
+    """
 
     def __init__(self, logs: Mapping[str, Path]) -> None:
         self._logs = dict(logs)

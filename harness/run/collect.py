@@ -50,7 +50,10 @@ PROGRESS_S = 2.0
 
 
 class Collector:
-    """One collection. `missing`: sentences about what could not be read."""
+    """One collection of a run's final state.
+
+    `missing`: sentences about what could not be read.
+    """
 
     def __init__(
         self, directory: RunDirectory, target: Target, roster: Roster, journal: Journal, parallel: int
@@ -81,7 +84,10 @@ class Collector:
         self.http: httpx.AsyncClient
 
     async def collect(self, http: httpx.AsyncClient) -> None:
-        """Read histories, users tables and identities. Failures of single reads are added to `missing`."""
+        """Read histories, users tables and identities.
+
+        Failures of single reads are added to `missing`.
+        """
         self.http = http
         progress = asyncio.create_task(self._progress())
         try:
@@ -280,7 +286,10 @@ def _identified(directory: RunDirectory) -> set[int]:
 
 
 async def collect(run_dir: Path, *, deadline_s: float = DEADLINE_S, parallel: int = PARALLEL) -> int:
-    """Collect a run's final state into its directory and return the exit code. Raises EarwitnessError."""
+    """Collect a run's final state into its directory and return the exit code.
+
+    Raises EarwitnessError.
+    """
     directory = RunDirectory.open(run_dir)
     roster = Roster.from_dict(read_json(run_dir / "roster.json"))
     for key, where, found in (

@@ -39,9 +39,9 @@ class UserTables:
 async def read_tables(
     queries: Mapping[Place, DatabaseQuery], pattern: str, people: Sequence[Person], bound_s: float | None
 ) -> UserTables:
-    """Read the tables until they agree about `people`, for at most `bound_s` seconds. Raises TargetError.
+    """Read the tables until they agree about `people`, for at most `bound_s` seconds.
 
-    `pattern` is `$1` of the queries.
+    `pattern` is `$1` of the queries. Raises TargetError.
     """
     begin = time.monotonic()
     while True:

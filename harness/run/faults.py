@@ -47,7 +47,10 @@ def kind_of(planned: Planned) -> int:
 
 
 class Faults:
-    """Faults of one run. `failures`: a sentence for each fault that did not take effect or could not be ended."""
+    """Faults of one run.
+
+    `failures`: a sentence for each fault that did not take effect or could not be ended.
+    """
 
     def __init__(self, run: RunDirectory, plan: Sequence[Planned], faults: Sequence[Any], control: Any) -> None:
         """Start one greenlet per fault; the schedule starts with `begin`.

@@ -20,7 +20,10 @@ JUDGE_DEADLINE_S = 600.0
 
 
 class JudgeBeside:
-    """Judge process of one run, see `harness.run.judge_process`. It ends with us, when its standard input is closed."""
+    """Judge process of one run, see `harness.run.judge_process`.
+
+    It ends with us, when its standard input is closed.
+    """
 
     def __init__(self) -> None:
         self.used = False
@@ -33,7 +36,10 @@ class JudgeBeside:
         )
 
     def await_warm(self) -> tuple[str, ...]:
-        """Wait until all checks are loaded; return their ids and names. Raises PlatformError."""
+        """Wait until all checks are loaded; return their ids and names.
+
+        Raises PlatformError.
+        """
         with gevent.Timeout(WARM_DEADLINE_S, False):
             first, *names = self._process.stdout.readline().decode().split() or [""]
             if first == "warm":
@@ -42,9 +48,9 @@ class JudgeBeside:
         raise PlatformError("The judge's process did not come up; what it said stands above.")
 
     def follow(self, run_dir: Path) -> None:
-        """Let it judge what is recorded in `run_dir`, as soon as it is warm. Raises PlatformError if it has ended.
+        """Let it judge what is recorded in `run_dir`, as soon as it is warm.
 
-        Never waits, as Locust's run time is already counting.
+        Never waits, as Locust's run time is already counting. Raises PlatformError if it has ended.
         """
         self.used = True
         try:

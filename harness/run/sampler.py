@@ -21,7 +21,10 @@ PERIOD_S = 1.0
 
 
 class SelfSampler:
-    """Sampler of this process, under the name of its journal: the tester's own use of resources. Ends with `close`."""
+    """Sampler of this process, under the name of its journal: the tester's own use of resources.
+
+    Ends with `close`.
+    """
 
     def __init__(self, path: Path, name: str) -> None:
         self._path, self._name = path, name
@@ -53,9 +56,9 @@ class SelfSampler:
 
 
 class Sampler:
-    """Sampler of the platform's services. Ends with `close`.
+    """Sampler of the platform's services.
 
-    A target whose processes we do not own gives no samples.
+    Ends with `close`. A target whose processes we do not own gives no samples.
     """
 
     def __init__(self, path: Path, under_test: UnderTest) -> None:

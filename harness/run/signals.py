@@ -19,13 +19,19 @@ class Interruption:
     """
 
     def __init__(self, end: Callable[[], None]) -> None:
-        """Prepare the handler. `end` is called once, in a greenlet of its own: a signal handler must not wait."""
+        """Prepare the handler.
+
+        `end` is called once, in a greenlet of its own: a signal handler must not wait.
+        """
         self.first: signal.Signals | None = None
         self._end = end
         self._ignored = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]  # e.g. nohup
 
     def install(self) -> None:
-        """Install the handlers. Locust installs its own after `init`: call this again when a run begins."""
+        """Install the handlers.
+
+        Locust installs its own after `init`: call this again when a run begins.
+        """
         for number in SIGNALS:
             if number not in self._ignored:
                 signal.signal(number, self._came)

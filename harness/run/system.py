@@ -127,7 +127,10 @@ class UnderTest:
         return existing(plan, self.target)
 
     def faults(self, plan: Sequence[Planned]) -> list[Any]:
-        """Return the fault of each entry. Raises SettingsError for those that are not possible here."""
+        """Return the fault of each entry.
+
+        Raises SettingsError for those that are not possible here.
+        """
         if self._platform is not None:
             return list(faults_of(plan, self._platform.control.status(), self._platform.endpoints))
         names = [planned.where for planned in plan]
@@ -209,7 +212,10 @@ def _fitting(platform: Platform | None, wanted: Wanted, links: Sequence[str]) ->
 
 
 def _defects(text: str) -> dict[str, list[str]]:
-    """Return the defects in `backend=drop-push:0.001,auth=…` by service. Raises SettingsError."""
+    """Return the defects in `backend=drop-push:0.001,auth=…` by service.
+
+    Raises SettingsError.
+    """
     found: dict[str, list[str]] = {}
     for order in filter(None, (part.strip() for part in text.split(","))):
         service, equals, defect = order.partition("=")

@@ -25,14 +25,20 @@ story(
 
 
 class Rough(Cutting, Reading, Removing, Asking):
-    """User of the rough story. A third of the users never send a message again; the others do after reconnecting."""
+    """User of the rough story.
+
+    A third of the users never send a message again; the others do after reconnecting.
+    """
 
     think_s = (0.02, 0.2)
     restarted = False
 
     @task(10)
     def talk(self) -> None:
-        """Send a message. The first user restarts a backend once."""
+        """Send a message.
+
+        The first user restarts a backend once.
+        """
         self.say()
         if self.number == 0 and self.session.counter >= BEFORE_RESTART and not self.restarted:
             self.restarted = True

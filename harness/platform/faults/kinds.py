@@ -35,7 +35,10 @@ class Fault(Protocol):
         """Return True if the fault lasts until `lift`; False if it is over when `apply` returns."""
 
     def apply(self, control: ControlClient) -> None:
-        """Inject the fault. Raises PlatformError if it did not take effect."""
+        """Inject the fault.
+
+        Raises PlatformError if it did not take effect.
+        """
         ...
 
     def lift(self, control: ControlClient) -> None:

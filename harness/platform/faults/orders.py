@@ -19,7 +19,10 @@ def links_needed(plan: Iterable[Planned]) -> tuple[str, ...]:
 def faults_of(
     plan: Sequence[Planned], services: Iterable[str], endpoints: Mapping[str, Any], where: str = "--faults"
 ) -> list[Fault]:
-    """Return the fault of each entry. Raises SettingsError that lists every entry without a service or link here."""
+    """Return the fault of each entry.
+
+    Raises SettingsError that lists every entry without a service or link here.
+    """
     known, links = sorted(set(services) - {"links"}), endpoints.get("links", [])
     made, faults = [], []
     for planned in plan:

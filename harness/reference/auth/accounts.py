@@ -1,4 +1,7 @@
-"""Operations of the auth service, without HTTP: log in, refresh, revoke, change. One transaction each."""
+"""Operations of the auth service, without HTTP: log in, refresh, revoke, change.
+
+One transaction each.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ from earwitness.harness.reference.tokens import Claims
 
 
 class Accounts:
-    """Accounts and their tokens. `changed` is called after each commit that the relay has to publish."""
+    """Accounts and their tokens.
+
+    `changed` is called after each commit that the relay has to publish.
+    """
 
     def __init__(
         self,
@@ -37,7 +43,10 @@ class Accounts:
         self.sessions = Sessions(settings.access_ttl_s)
 
     async def person(self, identity: Identity) -> Row:
-        """Return the account of an identity, created if it is new. Raises ApiError 403 if it is deactivated."""
+        """Return the account of an identity, created if it is new.
+
+        Raises ApiError 403 if it is deactivated.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
             user = await self.users.find_or_create(connection, identity)
         self._changed()
@@ -51,7 +60,10 @@ class Accounts:
             return await self._tokens(connection, user, opened)
 
     async def refresh(self, refresh_token: str) -> dict[str, Any]:
-        """Use up a refresh token and return new tokens. Raises ApiError 401 or 403 if it is refused."""
+        """Use up a refresh token and return new tokens.
+
+        Raises ApiError 401 or 403 if it is refused.
+        """
         refused: RefreshRefused | None = None
         answer: dict[str, Any] = {}
         async with self._pool.acquire() as connection, connection.transaction():
@@ -69,7 +81,10 @@ class Accounts:
         return answer
 
     async def owner(self, refresh_token: str) -> str:
-        """Return the user id of a refresh token. Raises ApiError 401 for an unknown one."""
+        """Return the user id of a refresh token.
+
+        Raises ApiError 401 for an unknown one.
+        """
         async with self._pool.acquire() as connection:
             try:
                 return await self.sessions.owner(connection, refresh_token)
@@ -83,14 +98,17 @@ class Accounts:
         await self._revoked(revocations)
 
     async def get(self, user_id: str) -> Row:
-        """Return the account of an accepted token. Raises ApiError 401 if it is gone, 403 if it is deactivated."""
+        """Return the account of an accepted token.
+
+        Raises ApiError 401 if it is gone, 403 if it is deactivated.
+        """
         async with self._pool.acquire() as connection:
             return active(await self.users.get(connection, user_id))
 
     async def change(self, user_id: str, changes: dict[str, Any]) -> Row:
-        """Set name, permissions or is_active. Raises ApiError 404 for an unknown user.
+        """Set name, permissions or is_active.
 
-        A deactivation revokes all tokens of the user in the same commit.
+        A deactivation revokes all tokens of the user in the same commit. Raises ApiError 404 for an unknown user.
         """
         revocations: list[Revocation] = []
         async with self._pool.acquire() as connection, connection.transaction():
@@ -138,7 +156,10 @@ class Accounts:
         }
 
     def refresh_claims(self, access: dict[str, Any]) -> dict[str, Any]:
-        """Return the claims of the refresh token for an access token. Only `typ` distinguishes the two."""
+        """Return the claims of the refresh token for an access token.
+
+        Only `typ` distinguishes the two.
+        """
         same = {name: access[name] for name in ("iss", "aud", "sub", "iat", "sid")}
         expires_at = math.ceil(access["iat"] + self._settings.refresh_ttl_s)
         return {**same, "exp": expires_at, "jti": uuid.uuid4().hex, "typ": "refresh"}
@@ -151,7 +172,10 @@ class Accounts:
 
 
 def active(user: Row | None) -> Row:
-    """Return the account. Raises ApiError 401 if there is none, 403 if it is deactivated."""
+    """Return the account if it exists and is active.
+
+    Raises ApiError 401 if there is none, 403 if it is deactivated.
+    """
     if user is None:
         raise ApiError(401, "no_such_user", "The account of this token does not exist.")
     if not user["is_active"]:

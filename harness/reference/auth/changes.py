@@ -10,7 +10,10 @@ NAME_CHARS_MAX = 100
 
 
 def own_changes(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the changes of a user's own account: the name. The e-mail address is the identity provider's."""
+    """Return the changes of a user's own account: the name.
+
+    The e-mail address is the identity provider's.
+    """
     if set(body) != {"name"}:
         raise ApiError(400, "invalid_request", "Only name can be changed, and it must be given.")
     return {"name": _name(body["name"])}

@@ -47,18 +47,27 @@ class Guard:
         return guarded
 
     async def claims_of(self, token: str) -> Claims:
-        """Return the claims of a token that is valid and not revoked. Raises ApiError 401."""
+        """Return the claims of a token that is valid and not revoked.
+
+        Raises ApiError 401.
+        """
         claims = await verified(self.verifier, token)
         if await self.is_revoked(claims):
             raise unauthorized("revoked", "The token has been revoked.")
         return claims
 
     async def spend(self, request: web.Request, subject: str) -> Decision | None:
-        """Charge one request to the subject's one budget. Raises ApiError 429 when it is used up."""
+        """Charge one request to the subject's one budget.
+
+        Raises ApiError 429 when it is used up.
+        """
         return await _take(self.budget, self.payer(request, subject))
 
     async def spend_login(self, request: web.Request) -> None:
-        """Charge one unauthenticated login to the client's address, if logins are limited. Raises ApiError 429."""
+        """Charge one unauthenticated login to the client's address, if logins are limited.
+
+        Raises ApiError 429.
+        """
         await _take(self.login_budget, request.remote or "unknown")
 
     def check_test_mode(self) -> None:

@@ -10,7 +10,10 @@ PROVIDER = "google"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Verified statement of the provider. `subject` is stable; the rest may change."""
+    """Verified statement of the provider.
+
+    `subject` is stable; the rest may change.
+    """
 
     provider: str
     subject: str

@@ -62,7 +62,10 @@ class Logins:
         return Begun(state, nonce, verifier, cookie_name(state), secret)
 
     async def finish(self, state: str, secret: str | None) -> PendingLogin:
-        """Return the pending login of this state, once, for the browser that began it. Raises ApiError otherwise."""
+        """Return the pending login of this state, once, for the browser that began it.
+
+        Raises ApiError otherwise.
+        """
         pending = await self.take(state)
         if pending is None:
             raise ApiError(400, "invalid_state", "This login is unknown, too old or already finished; begin again.")
@@ -70,7 +73,10 @@ class Logins:
         return pending
 
     async def take(self, state: str) -> PendingLogin | None:
-        """Return and delete a pending login. By GETDEL, of two callbacks at once only one gets it."""
+        """Return and delete a pending login.
+
+        By GETDEL, of two callbacks at once only one gets it.
+        """
         value = await self._redis.getdel(f"login:{state}") if state else None
         return None if value is None else PendingLogin(**orjson.loads(value))
 

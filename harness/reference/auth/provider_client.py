@@ -42,7 +42,7 @@ class ProviderDown(ApiError):
 
 
 class ProviderClient:
-    """Client of one provider.
+    """Client of one OpenID provider.
 
     Discovery is repeated every few seconds, so that an outage is noticed at the start of a login.
     """
@@ -59,7 +59,10 @@ class ProviderClient:
         self.keys = KeySet(self._fetch_keys)
 
     async def discovery(self) -> dict[str, Any]:
-        """Return the provider's configuration, at most DISCOVERY_MAX_AGE_S old. Raises ProviderDown."""
+        """Return the provider's configuration, at most DISCOVERY_MAX_AGE_S old.
+
+        Raises ProviderDown.
+        """
         if time.monotonic() - self._found_at > DISCOVERY_MAX_AGE_S:
             async with self._finding:
                 if time.monotonic() - self._found_at > DISCOVERY_MAX_AGE_S:
@@ -104,7 +107,10 @@ class ProviderClient:
             raise ApiError(401, "foreign_issuer", "This answer does not come from our identity provider.")
 
     async def identity(self, code: str, verifier: str, nonce: str) -> Identity:
-        """Return the identity that a code stands for. Raises ApiError 401 or 403 if it is refused, or ProviderDown."""
+        """Return the identity that a code stands for.
+
+        Raises ApiError 401 or 403 if it is refused, or ProviderDown.
+        """
         endpoint = (await self.discovery())["token_endpoint"]
         answer = await self._json(
             "POST",

@@ -41,7 +41,10 @@ class Relay:
         self._woken.set()
 
     async def run(self) -> None:
-        """Publish until cancelled. An outage of Redis or the database only delays it."""
+        """Publish until cancelled.
+
+        An outage of Redis or the database only delays it.
+        """
         down = False
         while True:
             try:

@@ -38,7 +38,10 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 
 class Auth(Service):
-    """The auth service: routes and their parts. Every part is an attribute, so that a defect can replace it."""
+    """The auth service: routes and their parts.
+
+    Every part is an attribute, so that a defect can replace it.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.name)

@@ -1,7 +1,8 @@
-"""Sessions and refresh tokens. A refresh token is used once; its second use ends the session.
+"""Sessions and refresh tokens.
 
-Everything that happens to a session holds the lock of its row. Of two refreshes at once the second sees that the first
-has used the token, and no new token can be issued during a revocation.
+A refresh token is used once; its second use ends the session. Everything that happens to a session holds the lock of
+its row. Of two refreshes at once the second sees that the first has used the token, and no new token can be issued
+during a revocation.
 """
 
 from __future__ import annotations
@@ -68,7 +69,10 @@ class Sessions:
         )
 
     async def owner(self, connection: Connection, token: str) -> str:
-        """Return the user who has or had this refresh token. Raises RefreshRefused if it is unknown."""
+        """Return the user who has or had this refresh token.
+
+        Raises RefreshRefused if it is unknown.
+        """
         user_id: str | None = await connection.fetchval(
             "SELECT s.user_id::text FROM refresh_tokens r JOIN sessions s ON s.id = r.family WHERE r.hash = $1",
             _hash(token),
@@ -78,7 +82,10 @@ class Sessions:
         return user_id
 
     async def spend(self, connection: Connection, token: str) -> Opened:
-        """Use up a refresh token. RefreshRefused with revocations means: commit them, then refuse."""
+        """Use up a refresh token.
+
+        RefreshRefused with revocations means: commit them, then refuse.
+        """
         hashed = _hash(token)
         row = await connection.fetchrow(
             "SELECT s.id::text, s.user_id::text, s.access_ttl_s, s.revoked_at FROM sessions s "

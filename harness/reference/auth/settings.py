@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings of the auth service. `public_url` is the issuer of all tokens. Without rates there is no limit.
+    """Settings of the auth service.
+
+    `public_url` is the issuer of all tokens. Without rates there is no limit.
 
     admin_secret  opens /auth/admin to `Authorization: Bearer SECRET`; in test_mode it is open to all.
     test_mode     also lets a login ask for a shorter token: /auth/google?ttl=SECONDS.

@@ -32,7 +32,10 @@ class SigningKey:
 
 
 class SigningKeys:
-    """Keys of the service. Load them before use, and again now and then, as another replica may have rotated."""
+    """Signing keys of the auth service.
+
+    Load them before use, and again now and then, as another replica may have rotated.
+    """
 
     def __init__(self, pool: Pool, retire_after_s: float) -> None:
         self._pool, self._retire_after_s = pool, retire_after_s

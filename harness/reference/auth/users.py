@@ -1,4 +1,7 @@
-"""Accounts. Every change writes the row and its outbox entry in the caller's transaction."""
+"""Accounts in the auth database.
+
+Every change writes the row and its outbox entry in the caller's transaction.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ class Users:
         return row
 
     async def insert(self, connection: Connection, identity: Identity) -> Row | None:
-        """Insert or update the row and return it; None if it existed unchanged. The constraint decides races."""
+        """Insert or update the row and return it; None if it existed unchanged.
+
+        The constraint decides races.
+        """
         return await connection.fetchrow(
             f"""
             INSERT INTO auth_users AS u (provider, subject, email, name) VALUES ($1, $2, $3, $4)
@@ -68,7 +74,10 @@ class Users:
         )
 
     async def update(self, connection: Connection, user_id: str, changes: dict[str, Any]) -> Row | None:
-        """Set some of name, is_active, permissions. Return None for an unknown user."""
+        """Set some of name, is_active, permissions.
+
+        Return None for an unknown user.
+        """
         row = await connection.fetchrow(
             f"""
             UPDATE auth_users

@@ -50,7 +50,10 @@ log = logging.getLogger(__name__)
 
 
 class Backend(Service):
-    """The backend. Every part is an attribute, which a defect may replace between `__init__` and `start`."""
+    """The backend service, put together from its parts.
+
+    Every part is an attribute, which a defect may replace between `__init__` and `start`.
+    """
 
     def __init__(self, settings: BackendSettings) -> None:
         super().__init__(settings.name)

@@ -35,9 +35,9 @@ class AgentReply:
 
 
 class Asking:
-    """Runs of the agent. Each ends with one terminal event.
+    """Runs of the agent.
 
-    `broadcast(conversation id, frame)` reaches the members on every replica.
+    Each ends with one terminal event. `broadcast(conversation id, frame)` reaches the members on every replica.
     """
 
     def __init__(self, committer: Committer, broadcast: Callable[[int, bytes], None], pace_s: float) -> None:

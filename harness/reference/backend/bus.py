@@ -1,4 +1,7 @@
-"""News between replicas over Redis pub/sub: fast and lossy. Code that needs certainty asks the database."""
+"""News between replicas over Redis pub/sub: fast and lossy.
+
+Code that needs certainty asks the database.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,10 @@ class Bus:
         self.connected = False
 
     def publish(self, channel: str, payload: bytes) -> None:
-        """Queue a message. If PENDING_MAX are queued, they are all dropped first."""
+        """Queue a message.
+
+        If PENDING_MAX are queued, they are all dropped first.
+        """
         if len(self._pending) >= PENDING_MAX:
             self._drop(len(self._pending))
             self._pending.clear()

@@ -9,14 +9,20 @@ ID_CHARS_MAX = 200
 
 
 class Fault(NamedTuple):
-    """Fault of a message. `code` is an HTTP status."""
+    """Fault of a message.
+
+    `code` is an HTTP status.
+    """
 
     code: int
     reason: str
 
 
 def message_fault(key: Any, client_id: Any, text: Any) -> Fault | None:
-    """Return the fault of a message, or None. NUL is refused because the database cannot store it."""
+    """Return the fault of a message, or None.
+
+    NUL is refused because the database cannot store it.
+    """
     for name, value in (("conversation", key), ("id", client_id)):
         if not isinstance(value, str) or not 0 < len(value) <= ID_CHARS_MAX or "\0" in value:
             return Fault(400, f"{name} must be text of 1 to {ID_CHARS_MAX} characters.")

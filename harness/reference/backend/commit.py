@@ -33,13 +33,19 @@ log = logging.getLogger(__name__)
 
 
 class Answer(Protocol):
-    """Sender of a message. Exactly one of the three methods is called, once, and none of them waits."""
+    """Sender of a message.
+
+    Exactly one of the three methods is called, once, and none of them waits.
+    """
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
         """Handle the acknowledgement of a durable message, with its sequence number."""
 
     def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
-        """Handle the refusal of a message that was not stored. `code` is an HTTP status."""
+        """Handle the refusal of a message that was not stored.
+
+        `code` is an HTTP status.
+        """
 
     def unknown(self, item: Item) -> None:
         """Handle a message that may or may not have been stored: neither ack nor nack would be true."""
@@ -91,7 +97,10 @@ class Steps:
 
 
 class Committer:
-    """Queue of messages and its one loop. `submit` never waits; `room` holds senders back while the queue is full."""
+    """Queue of messages and its one loop.
+
+    `submit` never waits; `room` holds senders back while the queue is full.
+    """
 
     def __init__(self, steps: Steps, retry_s: float) -> None:
         self.steps = steps

@@ -127,7 +127,10 @@ class Doorkeeper:
             raise unauthorized("revoked", "The token was revoked.")
 
     async def user(self, user_id: str) -> User | None:
-        """Return the user's row, or None. Waits for a new user who is still on the way from the auth service."""
+        """Return the user's row, or None.
+
+        Waits for a new user who is still on the way from the auth service.
+        """
         deadline = time.monotonic() + self._wait_s
         while True:
             user = await self.users.get(user_id)

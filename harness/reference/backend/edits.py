@@ -1,8 +1,9 @@
-"""Edits of a user's own messages. A message stays as it was sent; its edits are kept in addition, the last is shown.
+"""Edits of a user's own messages.
 
-Each edit has a number in its conversation, without gaps, and a version of its message: 2 is the first edit. Both are
-assigned under the lock of the conversation's row, so conflicting edits have one order everywhere. A replica sends edits
-to its listeners by number. One out of turn means that others were missed, which are then read from the table.
+A message stays as it was sent; its edits are kept in addition, the last is shown. Each edit has a number in its
+conversation, without gaps, and a version of its message: 2 is the first edit. Both are assigned under the lock of the
+conversation's row, so conflicting edits have one order everywhere. A replica sends edits to its listeners by number.
+One out of turn means that others were missed, which are then read from the table.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ log = logging.getLogger(__name__)
 
 
 class Edit(NamedTuple):
-    """Row of `edits`. `number`: in the conversation; `version`: of the message."""
+    """Row of `edits`.
+
+    `number`: in the conversation; `version`: of the message.
+    """
 
     number: int
     seq: int
@@ -43,7 +47,10 @@ class Edit(NamedTuple):
 
 
 class EditRefused(Exception):
-    """Error for a refused edit. `code` is an HTTP status; with 409 `version` is the present one."""
+    """Error for a refused edit.
+
+    `code` is an HTTP status; with 409 `version` is the present one.
+    """
 
     def __init__(self, code: int, version: int = 0) -> None:
         super().__init__(code)

@@ -11,7 +11,10 @@ HELD_MAX = 10_000
 
 
 class Listener(Protocol):
-    """Receiver of pushes: an open socket. `push` never waits and never fails."""
+    """Receiver of pushes: an open socket.
+
+    `push` never waits and never fails.
+    """
 
     user_id: str
 
@@ -71,14 +74,20 @@ class Feed:
         return 0 < self.next <= self.target
 
     def begin(self, head: int) -> list[bytes]:
-        """Start delivery after `head`, the head at subscription. Return what can be sent at once."""
+        """Start delivery after `head`, the head at subscription.
+
+        Return what can be sent at once.
+        """
         self.next = head + 1
         for seq in [s for s in self.held if s <= head]:
             del self.held[seq]
         return self._run()
 
     def accept(self, frames: Iterable[Numbered]) -> list[bytes]:
-        """Accept news in any order, repeats included. Return what can be sent now, in order."""
+        """Accept news in any order, repeats included.
+
+        Return what can be sent now, in order.
+        """
         ready: list[bytes] = []
         for seq, data in frames:
             if seq == self.next:
@@ -96,7 +105,10 @@ class Feed:
         return ready
 
     def skip_missing(self, up_to: int) -> tuple[list[bytes], list[int]]:
-        """Skip numbers ≤ `up_to` that the database does not have. Return what can be sent, and the missing numbers."""
+        """Skip numbers ≤ `up_to` that the database does not have.
+
+        Return what can be sent, and the missing numbers.
+        """
         ready, missing = self._run(), []
         while self.next <= up_to:
             missing.append(self.next)

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Hub:
-    """Feeds by conversation id.
+    """Feeds of all conversations with listeners here, by conversation id.
 
     `read_heads(ids)` and `read_frames(feed, first, last)` (at most FILL_PAGE frames) ask the database. Numbers that are
     missing for `gap_wait_s` are read from there: they were published late, or never. `verify(feed)` removes listeners
@@ -34,10 +34,10 @@ class Hub:
         self._loop = asyncio.get_running_loop()
 
     async def open(self, conversations: Iterable[tuple[int, str]]) -> list[Feed]:
-        """Return the feeds of the conversations (id, key), pinned, with known heads. Release each with `close`.
+        """Return the feeds of the conversations (id, key), pinned, with known heads.
 
-        A feed accepts news from the moment it exists, and the head is read after that, so no message can be lost
-        between.
+        Release each with `close`. A feed accepts news from the moment it exists, and the head is read after that, so no
+        message can be lost between.
         """
         feeds, new = [], []
         for conversation_id, key in conversations:

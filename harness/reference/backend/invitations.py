@@ -17,10 +17,11 @@ TITLE_MAX = 500
 
 
 class Invitations:
-    """PUT of a conversation. `announce(conversation, e-mails)` publishes new members to all replicas.
+    """Handler of PUT of a conversation.
 
-    A title never changes, and a set of members that existed once still exists if no member was removed since. That
-    makes a repeated PUT one short query and a look into `_known`.
+    `announce(conversation, e-mails)` publishes new members to all replicas. A title never changes, and a set of members
+    that existed once still exists if no member was removed since. That makes a repeated PUT one short query and a look
+    into `_known`.
     """
 
     def __init__(self, rooms: Rooms, announce: Callable[[Conversation, Sequence[str]], None]) -> None:

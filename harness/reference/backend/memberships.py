@@ -18,7 +18,7 @@ from earwitness.harness.reference.backend.wire import left_frame
 
 
 class Memberships:
-    """Removals of members.
+    """Removals of members, applied on all replicas.
 
     `announce(conversation id, removals)` publishes a removal to all replicas; `join(session, conversation id, key,
     removals)` begins a subscription a moment later.
@@ -32,7 +32,10 @@ class Memberships:
         self.hub: Hub | None = None
 
     async def remove(self, conversation: Conversation, email: str) -> bool:
-        """Remove a member; returns when it holds on every replica. False if there was no such member."""
+        """Remove a member; returns when it holds on every replica.
+
+        False if there was no such member.
+        """
         removals = await self._rooms.remove_member(conversation.id, email)
         if removals is None:
             return False

@@ -42,9 +42,10 @@ log = logging.getLogger(__name__)
 
 
 class News:
-    """Handlers of all channels, and the publishing side. Our own messages and agent events are delivered without Redis.
+    """Handlers of all channels, and the publishing side.
 
-    `more`: handlers of further channels; `rechecks`: further checks to make when news was missed.
+    Our own messages and agent events are delivered without Redis. `more`: handlers of further channels; `rechecks`:
+    further checks to make when news was missed.
     """
 
     def __init__(

@@ -1,4 +1,7 @@
-"""Open runs of other replicas' agents. A replica that dies sends no end, so this one sends it to its listeners."""
+"""Open runs of other replicas' agents.
+
+A replica that dies sends no end, so this one sends it to its listeners.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ class OpenRun:
 
 
 class OpenRuns:
-    """Open runs. `say(conversation id, key, run, event)` sends an event to our own listeners."""
+    """Open runs of other replicas' agents.
+
+    `say(conversation id, key, run, event)` sends an event to our own listeners.
+    """
 
     def __init__(self, say: Callable[[int, str, str, AgentEvent], None], silence_s: float) -> None:
         self._say, self._silence_s = say, silence_s

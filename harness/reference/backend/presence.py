@@ -74,7 +74,10 @@ class Leases:
 
 
 class Watched:
-    """Conversation whose presence is shown to sessions here. `shown`: members that they know as online."""
+    """Conversation whose presence is shown to sessions here.
+
+    `shown`: members that they know as online.
+    """
 
     def __init__(self, key: str) -> None:
         self.key = key

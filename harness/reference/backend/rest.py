@@ -1,4 +1,7 @@
-"""REST half of the API. A posted message takes the same path as one from a socket."""
+"""REST half of the API.
+
+A posted message takes the same path as one from a socket.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,7 @@ def refusal(code: int, reason: str, decision: Decision | None) -> ApiError:
 
 
 class Rest:
-    """Handlers by path."""
+    """Handlers of the REST API, by path."""
 
     def __init__(
         self, doorkeeper: Doorkeeper, limiter: Limiter, rooms: Rooms, messages: Messages, invitations: Invitations,
@@ -75,7 +78,7 @@ class Rest:
         self._memberships, self.payer, self.edited = memberships, payer, edits.of_messages
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the routes."""
+        """Return the routes of the handlers."""
         room = "/api/conversations/{key}"
         return [
             web.get("/api/me", self.metered(self.me)),
@@ -133,7 +136,10 @@ class Rest:
         return json_response({"key": conversation.key, "title": conversation.title}, 201 if made else 200)
 
     async def conversation(self, request: web.Request, caller: Caller) -> web.Response:
-        """Return one conversation with its members. A member without an account yet has neither id nor name."""
+        """Return one conversation with its members.
+
+        A member without an account yet has neither id nor name.
+        """
         found = await self.member_of(request.match_info["key"], caller)
         people = [{"id": id, "email": email, "name": name} for id, email, name in await self._rooms.people(found.id)]
         return json_response({"key": found.key, "title": found.title, "head": found.head, "members": people})
@@ -166,7 +172,10 @@ class Rest:
         return json_response({"messages": messages, "head": conversation.head, "digest": page_digest(page)})
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
-        """Accept a posted message. The message path charges the budget, once for each message whatever its origin."""
+        """Accept a posted message.
+
+        The message path charges the budget, once for each message whatever its origin.
+        """
         caller = await self._doorkeeper.rest_caller(request)
         data = await read_json(request)
         key = request.match_info["key"]
@@ -180,7 +189,10 @@ class Rest:
         return await reply.done
 
     async def member_of(self, key: str, caller: Caller) -> Conversation:
-        """Return the conversation. Raises ApiError 403 if the caller is not a member or it does not exist."""
+        """Return the conversation.
+
+        Raises ApiError 403 if the caller is not a member or it does not exist.
+        """
         found = await self._rooms.find(key)
         if found is not None:
             conversation, members = found

@@ -23,13 +23,16 @@ REFUSALS = {
 
 
 class StateRest:
-    """Handlers by path. `rest` applies the rate limit and checks membership."""
+    """Handlers of read marks and edits, by path.
+
+    `rest` applies the rate limit and checks membership.
+    """
 
     def __init__(self, rest: Rest, marks: Marks, edits: Edits) -> None:
         self._rest, self._marks, self._edits = rest, marks, edits
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the routes."""
+        """Return the routes of the handlers."""
         return [
             web.put(ROOM + "/read", self._rest.metered(self.read)),
             web.patch(ROOM + "/messages/{seq}", self._rest.metered(self.edit)),
@@ -74,12 +77,18 @@ class StateRest:
 
 
 def number(text: str, name: str) -> int:
-    """Return the whole number that `text` spells. Raises ApiError 400."""
+    """Return the whole number that `text` spells.
+
+    Raises ApiError 400.
+    """
     return whole(int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None, name)
 
 
 def whole(value: Any, name: str) -> int:
-    """Return `value` if it is a whole number from 0 to below NUMBER_MAX. Raises ApiError 400."""
+    """Return `value` if it is a whole number from 0 to below NUMBER_MAX.
+
+    Raises ApiError 400.
+    """
     if type(value) is not int or not 0 <= value < NUMBER_MAX:
         raise ApiError(400, "invalid_request", f"{name} must be a whole number.")
     return value

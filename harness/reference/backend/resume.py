@@ -13,7 +13,10 @@ from earwitness.harness.reference.backend.wire import joined_frame, left_frame
 
 
 class Resumer:
-    """Handler of `resume` frames. `read_frames` as for the hub."""
+    """Handler of `resume` frames.
+
+    `read_frames` as for the hub.
+    """
 
     def __init__(self, hub: Hub, read_frames: ReadFrames, settings: BackendSettings) -> None:
         self._hub, self._settings = hub, settings

@@ -26,7 +26,10 @@ log = logging.getLogger(__name__)
 
 
 class Session:
-    """Connection of a user. Frames pushed in one turn of the event loop are sent in one write."""
+    """Connection of a user.
+
+    Frames pushed in one turn of the event loop are sent in one write.
+    """
 
     def __init__(
         self, ws: web.WebSocketResponse, user: User, claims: Claims, settings: BackendSettings, resuming: bool

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class BackendSettings:
-    """Settings in `EARWITNESS_SERVICE`. Times are in seconds, sizes in bytes; defaults are for tuning and tests.
+    """Settings in `EARWITNESS_SERVICE`.
+
+    Times are in seconds, sizes in bytes; defaults are for tuning and tests.
 
     rate_per_s, rate_burst  budget of one subject over all services; None: unlimited
     sync_wait_s      how long a login waits for a user who is still on the way from the auth service

@@ -1,4 +1,7 @@
-"""The main database: users, conversations, members, messages. SQL only."""
+"""The main database: users, conversations, members, messages.
+
+SQL only.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,10 @@ class Conversation:
 
 
 class Membership(NamedTuple):
-    """Membership of a conversation. `since`: number of removals when it began."""
+    """Membership of a conversation.
+
+    `since`: number of removals when it began.
+    """
 
     email: str
     user_id: str | None
@@ -66,7 +72,10 @@ Found: TypeAlias = tuple[Conversation, dict[str, str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Result for one message of a batch. `fresh` is False for a retry of a message that was stored before."""
+    """Result for one message of a batch.
+
+    `fresh` is False for a retry of a message that was stored before.
+    """
 
     seq: int
     fresh: bool
@@ -97,7 +106,10 @@ def make_pool(dsn: str) -> asyncpg.Pool:
 
 
 async def ensure_schema(pool: asyncpg.Pool) -> None:
-    """Create the tables that do not exist. Replicas that start together take turns."""
+    """Create the tables that do not exist.
+
+    Replicas that start together take turns.
+    """
     ddl = files(__package__).joinpath("schema.sql").read_text()
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)
@@ -105,7 +117,10 @@ async def ensure_schema(pool: asyncpg.Pool) -> None:
 
 
 class Users:
-    """Copy of the accounts, as the auth service has sent them. Every look-up is a query: nothing is cached."""
+    """Copy of the accounts, as the auth service has sent them.
+
+    Every look-up is a query: nothing is cached.
+    """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
@@ -268,7 +283,10 @@ class Rooms:
 
 
 class Messages:
-    """Table of messages. `append` is the only place where they become durable."""
+    """Table of messages.
+
+    `append` is the only place where they become durable.
+    """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class UserSync:
-    """One consumer of the group.
+    """One consumer of the stream `users`.
 
     An entry is acknowledged after its row is committed; `announce` publishes it to all replicas.
     """
@@ -91,7 +91,10 @@ class UserSync:
 
 
 def parse(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """Return a row of `userbase` from a stream entry. Raises KeyError or ValueError if it is not one."""
+    """Return a row of `userbase` from a stream entry.
+
+    Raises KeyError or ValueError if it is not one.
+    """
     text = {key.decode(): value.decode() for key, value in fields.items()}
     return {
         "id": str(uuid.UUID(text["id"])),

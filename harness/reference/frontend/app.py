@@ -53,7 +53,7 @@ class Unreachable(ApiError):
 
 
 class Frontend(Service):
-    """The frontend.
+    """The frontend service.
 
     No URL of the page contains a secret: the page exchanges a one-time code, and opens its socket by ticket.
     """
@@ -131,7 +131,10 @@ class Frontend(Service):
             ) from None
 
     async def forward(self, request: web.Request, base: str, what: str, timeout: aiohttp.ClientTimeout) -> web.Response:
-        """Forward a request unchanged to another service, and return its answer. Nothing is sent twice."""
+        """Forward a request unchanged to another service, and return its answer.
+
+        Nothing is sent twice.
+        """
         # As the client wrote it: decoding and encoding again could change its meaning.
         url = URL(base.rstrip("/") + request.raw_path, encoded=True)
         headers = CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP)

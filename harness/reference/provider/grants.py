@@ -1,4 +1,7 @@
-"""Issued codes, access tokens and refresh tokens of the provider. In memory, bounded by their lifetimes."""
+"""Issued codes, access tokens and refresh tokens of the provider.
+
+In memory, bounded by their lifetimes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ class GrantRefused(Exception):
 
 @dataclass(slots=True)
 class Grant:
-    """One consent. Everything issued from it ends when it is revoked."""
+    """Consent of a user to one authorization request.
+
+    Everything issued from it ends when it is revoked.
+    """
 
     person: Person
     client_id: str
@@ -40,7 +46,10 @@ class Grant:
 
 
 class Expiring(Generic[T]):
-    """Values under random names for `ttl_s` seconds. All have the same lifetime, so the oldest are always first."""
+    """Values under random names for `ttl_s` seconds.
+
+    All have the same lifetime, so the oldest are always first.
+    """
 
     def __init__(self, ttl_s: float, now: Callable[[], float] = time.monotonic) -> None:
         self.ttl_s, self._now = ttl_s, now
@@ -68,7 +77,10 @@ class Expiring(Generic[T]):
 
 
 class Grants:
-    """Grants. Codes are single use and bound to client, redirect address and PKCE verifier; refresh tokens rotate."""
+    """Codes, access tokens and refresh tokens of the provider.
+
+    Codes are single use and bound to client, redirect address and PKCE verifier; refresh tokens rotate.
+    """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._codes: Expiring[Grant] = Expiring(CODE_TTL_S, now)
@@ -90,9 +102,9 @@ class Grants:
         )
 
     def redeem(self, code: str, client_id: str, redirect_uri: str, verifier: str) -> Grant:
-        """Return the grant of a code, once. A second attempt revokes what the first one gave (RFC 6749 §4.1.2).
+        """Return the grant of a code, once.
 
-        Raises GrantRefused.
+        A second attempt revokes what the first one gave (RFC 6749 §4.1.2). Raises GrantRefused.
         """
         grant = self._codes.get(code)
         if grant is None or grant.client_id != client_id:
@@ -108,9 +120,9 @@ class Grants:
         return grant
 
     def rotate(self, refresh_token: str, client_id: str) -> Grant:
-        """Return the grant of a refresh token and use the token up. Raises GrantRefused.
+        """Return the grant of a refresh token and use the token up.
 
-        A second use revokes the grant.
+        A second use revokes the grant. Raises GrantRefused.
         """
         grant = self._refresh.get(refresh_token)
         if grant is None or grant.client_id != client_id or grant.revoked:

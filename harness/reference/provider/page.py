@@ -1,4 +1,7 @@
-"""The provider's two pages: login and error. No scripts, nothing loaded from elsewhere."""
+"""The provider's two pages: login and error.
+
+No scripts, nothing loaded from elsewhere.
+"""
 
 from __future__ import annotations
 

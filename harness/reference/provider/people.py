@@ -11,7 +11,10 @@ _EMAIL = re.compile(r"[^\s@<>\"]{1,64}@[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """User of the provider. `subject` is a stable id, `email` is in lower case, `name` is the part before the @."""
+    """User of the provider.
+
+    `subject` is a stable id, `email` is in lower case, `name` is the part before the @.
+    """
 
     subject: str
     email: str

@@ -34,7 +34,10 @@ _ASKED = ("response_type", "client_id", "redirect_uri", "scope", "state", "nonce
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings of the provider. `issuer` is its own address, exactly as clients will compare it."""
+    """Settings of the provider.
+
+    `issuer` is its own address, exactly as clients will compare it.
+    """
 
     name: str
     fd: int
@@ -53,7 +56,10 @@ class OAuthError(Exception):
 
 
 class Provider(Service):
-    """The provider: one client, any number of users. Codes and tokens are lost in a restart, users are not."""
+    """The provider: one client, any number of users.
+
+    Codes and tokens are lost in a restart, users are not.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.name)
@@ -216,7 +222,10 @@ class Provider(Service):
 
 
 def check_request(asked: Mapping[str, str]) -> None:
-    """Check an authorization request whose client and redirect address are valid. Raises OAuthError."""
+    """Check an authorization request whose client and redirect address are valid.
+
+    Raises OAuthError.
+    """
     if asked.get("response_type") != "code":
         raise OAuthError("unsupported_response_type", "response_type must be code.")
     if "openid" not in asked.get("scope", "").split():
