@@ -61,7 +61,7 @@ class Postgres:
         """Find the binaries and the user.
 
         `scratch`: the platform's directory, to which the binaries are copied if the other user cannot read ours.
-        `databases`: the name of each role's database. Raises PlatformError without one of them.
+        `databases`: the name of each role's database. Raises PlatformError if the binaries or the user are missing.
         """
         self.mode = resolve_mode(user_mode)
         self._databases = databases
