@@ -87,6 +87,18 @@ def test_the_navigation_names_each_page_once() -> None:
     assert sorted(named) == sorted(path.relative_to(DOCS).as_posix() for path in PAGES)
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda path: path.stem)
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    """Strict mode reports pages and anchors, but neither pictures nor other files."""
+    text = re.sub(r"(?s)```.*?```|`[^`\n]+`", "", page.read_text("utf-8"))
+    inside = ROOT if page.parent == ROOT else DOCS
+    for address in re.findall(r"\]\(([^)#\s]+)", text):
+        if not re.match(r"[a-z]+:", address):
+            path = (page.parent / address).resolve()
+            assert path.exists(), address
+            assert path.is_relative_to(inside), f"{address}: it is not on the site"
+
+
 def sections(page: Path) -> dict[str, set[str]]:
     """Return the long options that the page of options names, by verb."""
     parts = re.split(r"(?m)^#{2,3} (?:earwitness )?(\w+.*)$", page.read_text("utf-8"))

@@ -7,6 +7,7 @@ import inspect
 import sys
 import textwrap
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from earwitness.checks import ALL
@@ -26,9 +27,11 @@ record itself can be trusted; they answer PASS or UNKNOWN, never FAIL. The `I` c
 - **Contract keys** are all keys that the check reads: promises, bounds and what it may take for granted.
 - **Sentences** show how the report describes each kind of violation, with example names and numbers.
 
-[How verdicts are reached](../checks.md) defines the checks that need more than a paragraph, and says what each one
-leaves undecided when a part of the record is missing."""
+[How verdicts are reached](../checks.md) defines most checks in more detail, and says what each one leaves undecided
+when a part of the record is missing."""
 
+DEFINED = Path(__file__).resolve().parents[2] / "docs" / "checks.md"
+"""The page that is written by hand, and defines most of the checks at length."""
 EXAMPLE = Roster(
     user_of=(0, 1, 2),
     conversations=((0, 1, 2),),
@@ -62,9 +65,11 @@ def anchor(check: Any) -> str:
 def _entry(check: Any) -> str:
     lines = [f"## {check.id} {check.name}", f"**{check.title}**", documented(check)]
     keys = sorted(keys_read(check))
-    lines.append(f"- Promise: {promise(check)}")
-    lines[-1] += "\n- Contract keys: " + (", ".join(f"`{key}`" for key in keys) or "none")
-    lines[-1] += f"\n- Source: `{check.fold.__module__.removeprefix('earwitness.').replace('.', '/')}.py`"
+    facts = [f"- Promise: {promise(check)}", "- Contract keys: " + (", ".join(f"`{key}`" for key in keys) or "none")]
+    if f"### {check.id} {check.name}\n" in DEFINED.read_text("utf-8"):
+        facts.append(f"- In detail: [How verdicts are reached](../checks.md#{anchor(check)})")
+    facts.append(f"- Source: `{check.fold.__module__.removeprefix('earwitness.').replace('.', '/')}.py`")
+    lines.append("\n".join(facts))
     said = sentences(check)
     if said:
         lines.append("Sentences:\n\n" + "\n".join(f"- `{what}`: {text}" for what, text in said))

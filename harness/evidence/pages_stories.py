@@ -109,7 +109,7 @@ def _class(kind: type, members: list[tuple[str, Any]]) -> str:
     public = f"`from earwitness import {kind.__name__}`" if kind.__name__ in load.__all__ else f"`{kind.__module__}`"
     extends = f"; extends `{base.__name__}`" if issubclass(base, load.ChatUser) else ""
     lines = [f"### {kind.__name__}", f"{public}{extends}.", _fields_as_list(inspect.cleandoc(kind.__doc__ or ""))]
-    lines += [_method(name, member) for name, member in members]
+    lines += ["Methods and properties:", *(_method(name, member) for name, member in members)] if members else []
     return "\n\n".join(line for line in lines if line)
 
 
