@@ -68,7 +68,9 @@ def _entry(check: Any) -> str:
     facts = [f"- Promise: {promise(check)}", "- Contract keys: " + (", ".join(f"`{key}`" for key in keys) or "none")]
     if f"### {check.id} {check.name}\n" in DEFINED.read_text("utf-8"):
         facts.append(f"- In detail: [How verdicts are reached](../checks.md#{anchor(check)})")
-    facts.append(f"- Source: `{check.fold.__module__.removeprefix('earwitness.').replace('.', '/')}.py`")
+    module = sys.modules[check.fold.__module__]
+    about = inspect.cleandoc(module.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+    facts.append(f"- Source: `{module.__name__.removeprefix('earwitness.').replace('.', '/')}.py` ({about.rstrip('.')})")
     lines.append("\n".join(facts))
     said = sentences(check)
     if said:
