@@ -70,7 +70,8 @@ def _entry(check: Any) -> str:
         facts.append(f"- In detail: [How verdicts are reached](../checks.md#{anchor(check)})")
     module = sys.modules[check.fold.__module__]
     about = inspect.cleandoc(module.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
-    facts.append(f"- Source: `{module.__name__.removeprefix('earwitness.').replace('.', '/')}.py` ({about.rstrip('.')})")
+    source = module.__name__.removeprefix("earwitness.").replace(".", "/")
+    facts.append(f"- Source: `{source}.py` ({about.rstrip('.')})")
     lines.append("\n".join(facts))
     said = sentences(check)
     if said:
