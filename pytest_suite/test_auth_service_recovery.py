@@ -15,9 +15,9 @@ import pytest
 
 from earwitness.harness.dialects.reference.forgery import FORGERIES, Forger
 from pytest_suite.chat import verdict_on
+from pytest_suite.crowd import crowd_on
 from pytest_suite.factory import Databases, Factory, bearer, eventually, make_forger
 from pytest_suite.under_test import UnderTest
-from pytest_suite.witnesses import Witnesses
 
 pytestmark = [
     pytest.mark.critical, pytest.mark.p1, pytest.mark.timeout(240),
@@ -223,7 +223,7 @@ class TestAuthServiceRecovery:
     async def test_no_cascade_under_load(self, survivors: Factory, tmp_path: Path) -> None:
         """Auth dies, hangs and comes back while people chat: nobody is cut, no message is touched."""
         platform = survivors.platform
-        crowd = Witnesses(
+        crowd = crowd_on(
             platform, survivors.http, tmp_path, users=12, sizes=(4, 12),
             judged_by=("I1", "I2", "I4", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I15"),
         )  # fmt: skip
@@ -238,9 +238,9 @@ class TestAuthServiceRecovery:
                 await asyncio.to_thread(platform.control.resume, "auth")
         assert {answer.status_code for _, answer in logins} == {503}
         assert max(took for took, _ in logins) < FAST_S
-        assert [code for witness in crowd.witnesses for code in witness.cuts] == []
-        assert sum(witness.session.refused for witness in crowd.witnesses) == 0
-        sent = sum(witness.session.counter for witness in crowd.witnesses)
+        assert [code for user in crowd.users for code in user.cuts] == []
+        assert sum(user.session.refused for user in crowd.users) == 0
+        sent = sum(user.session.counter for user in crowd.users)
         crowd.assert_passed(I1=sent // 2, I4=sent, I5a=sent, I5b=sent, I12=sent)
         assert crowd.check("H2")["facts"]["faults"] == 2
         await eventually("a login after the outage", lambda: new_login(survivors), RECOVERY_S)

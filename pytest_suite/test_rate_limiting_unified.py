@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from pytest_suite.chat import Socket
+from pytest_suite.crowd import crowd_on
 from pytest_suite.factory import Factory, User, bearer
 from pytest_suite.limits import ABUSE_NACKS, RATE_BURST, RATE_PER_S, Asked, most_overspent
-from pytest_suite.witnesses import Witnesses
 
 pytestmark = [pytest.mark.critical, pytest.mark.p1]
 
@@ -241,7 +241,7 @@ class TestRateLimitingUnified:
         keys = [await limited.conversation(user) for user in abusers]
         flood, begin = Flood(limited), time.monotonic()
         promises = {"rate_per_s": RATE_PER_S, "rate_burst": RATE_BURST}
-        crowd = Witnesses(
+        crowd = crowd_on(
             limited.platform, limited.http, tmp_path, users=6, sizes=(3, 6), promises=promises,
             judged_by=("I1", "I2", "I4", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I15"),
         )  # fmt: skip
@@ -252,9 +252,9 @@ class TestRateLimitingUnified:
             finally:
                 flood.over = True
                 await asyncio.gather(*tasks)
-        assert sum(witness.session.refused for witness in crowd.witnesses) == 0, "a well-behaved person was refused"
-        assert all(witness.session.acked == witness.session.counter >= 6 for witness in crowd.witnesses)
-        sent = sum(witness.session.counter for witness in crowd.witnesses)
+        assert sum(user.session.refused for user in crowd.users) == 0, "a well-behaved person was refused"
+        assert all(user.session.acked == user.session.counter >= 6 for user in crowd.users)
+        sent = sum(user.session.counter for user in crowd.users)
         crowd.assert_passed(I1=sent, I5a=sent, I5b=sent, I12=sent)
         assert flood.statuses.keys() <= {200, 401, 429}, flood.statuses
         took_s = time.monotonic() - begin

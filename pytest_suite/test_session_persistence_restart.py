@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pytest_suite.chat import Socket
+from pytest_suite.crowd import crowd_on
 from pytest_suite.factory import Factory, User, eventually
-from pytest_suite.witnesses import Witnesses
 
 pytestmark = [
     pytest.mark.critical, pytest.mark.p1, pytest.mark.timeout(240),
@@ -102,17 +102,17 @@ class TestSessionPersistenceRestart:
     async def test_messages_in_flight_are_never_lost(self, survivors: Factory, tmp_path: Path) -> None:
         """Both replicas die one after the other under load; who was cut resumes and retries; the judge: PASS."""
         platform = survivors.platform
-        crowd = Witnesses(platform, survivors.http, tmp_path, users=12, sizes=(4, 12), judged_by=JUDGED_BY)
+        crowd = crowd_on(platform, survivors.http, tmp_path, users=12, sizes=(4, 12), judged_by=JUDGED_BY)
         async with crowd, crowd.talking(PACE_S):
             for name in platform.replicas:
                 with crowd.fault(f"kill {name}"):
                     await asyncio.to_thread(platform.control.kill, name)
                     await asyncio.to_thread(platform.control.start, name)
                 await crowd.go_on(AFTER_A_FAULT)
-        cuts = Counter(code for witness in crowd.witnesses for code in witness.cuts)
-        assert cuts[LOST] >= len(crowd.witnesses), f"the faults were not noticed: {cuts}"
+        cuts = Counter(code for user in crowd.users for code in user.cuts)
+        assert cuts[LOST] >= len(crowd.users), f"the faults were not noticed: {cuts}"
         assert set(cuts) <= {LOST, 1011, SERVICE_RESTART}, cuts
-        sent = sum(witness.session.counter for witness in crowd.witnesses)
+        sent = sum(user.session.counter for user in crowd.users)
         crowd.assert_passed(I1=sent // 2, I4=sent, I5a=sent, I5b=sent, I6=sent, I7=sent, I12=sent)
         assert crowd.check("H2")["facts"]["faults"] == len(platform.replicas)
 
@@ -121,7 +121,7 @@ class TestSessionPersistenceRestart:
         """All services restart in turn under load: no request through the load balancer fails, no message is lost."""
         platform = survivors.platform
         visitors = Visitors(survivors, await survivors.log_in())
-        crowd = Witnesses(platform, survivors.http, tmp_path, users=12, sizes=(4, 12), judged_by=JUDGED_BY)
+        crowd = crowd_on(platform, survivors.http, tmp_path, users=12, sizes=(4, 12), judged_by=JUDGED_BY)
         services = [*platform.replicas, "auth", "frontend"]
         async with crowd, crowd.talking(PACE_S):
             visiting = asyncio.create_task(visitors.run())
@@ -134,10 +134,10 @@ class TestSessionPersistenceRestart:
         assert visitors.read.keys() == {200}, f"{visitors.read}, last {visitors.unexpected}"
         assert visitors.read[200] > 50
         assert visitors.longest_s < BACK_S
-        cuts = Counter(code for witness in crowd.witnesses for code in witness.cuts)
+        cuts = Counter(code for user in crowd.users for code in user.cuts)
         assert set(cuts) == {SERVICE_RESTART}, f"a graceful restart says 1012 to everybody: {cuts}"
-        assert cuts[SERVICE_RESTART] >= len(crowd.witnesses)
-        sent = sum(witness.session.counter for witness in crowd.witnesses)
+        assert cuts[SERVICE_RESTART] >= len(crowd.users)
+        sent = sum(user.session.counter for user in crowd.users)
         crowd.assert_passed(I1=sent // 2, I4=sent, I5a=sent, I5b=sent, I6=sent, I7=sent, I12=sent)
         assert crowd.check("H2")["facts"]["faults"] == len(services)
         new = await survivors.log_in()

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
+from pytest_suite.crowd import crowd_on
 from pytest_suite.factory import Factory
 from pytest_suite.under_test import UnderTest
-from pytest_suite.witnesses import Witnesses
 
 pytestmark = [pytest.mark.critical, pytest.mark.p0, pytest.mark.timeout(240)]
 
@@ -84,20 +84,20 @@ class TestWebSocketConcurrentOrdering:
     ) -> None:
         """100 users on 100 sockets send numbered messages at once, in rooms small, middle and large: PASS."""
         seed = request.config.option.seed
-        crowd = Witnesses(platform, people.http, tmp_path, users=USERS, sizes=SIZES, judged_by=JUDGED_BY, seed=seed)
+        crowd = crowd_on(platform, people.http, tmp_path, users=USERS, sizes=SIZES, judged_by=JUDGED_BY, seed=seed)
         async with crowd, probing(platform, people) as probe:
             await crowd.everybody(lambda w: w.say_many(w.rooms[SMALL], 10))
             await crowd.everybody(lambda w: w.say_many(w.rooms[MIDDLE], 5))
             await crowd.everybody(lambda w: w.say_many(w.rooms[LARGE], 2))
             await crowd.everybody(lambda w: w.say_for(2.0, 0.25))
-        sent = sum(witness.session.counter for witness in crowd.witnesses)
+        sent = sum(user.session.counter for user in crowd.users)
         assert sent >= USERS * 20
-        assert len({witness.credentials.user_id for witness in crowd.witnesses}) == USERS
+        assert len({user.credentials.user_id for user in crowd.users}) == USERS
         assert crowd.transport.opened == USERS
         crowd.assert_passed(
             I1=sent, I2=sent, I4=sent, I5a=sent, I5b=sent, I6=sent, I7=sent, I10=sent, I12=sent, I15=USERS
         )
-        assert sum(not witness.cuts for witness in crowd.witnesses) == USERS
+        assert sum(not user.cuts for user in crowd.users) == USERS
         probe.assert_well(5)
 
     @pytest.mark.fails_with("Z2:0.1")
@@ -106,10 +106,10 @@ class TestWebSocketConcurrentOrdering:
     ) -> None:
         """1,000 messages of one user in one second: all acknowledged, echoed, delivered and stored, in order."""
         seed = request.config.option.seed
-        crowd = Witnesses(platform, people.http, tmp_path, users=5, sizes=(5,), judged_by=JUDGED_BY, seed=seed)
+        crowd = crowd_on(platform, people.http, tmp_path, users=5, sizes=(5,), judged_by=JUDGED_BY, seed=seed)
         async with crowd, probing(platform, people) as probe:
             (room,) = crowd.plan.rooms
-            author = crowd.witnesses[0]
+            author = crowd.users[0]
             took = await author.burst(room, BURST, BURST_S)
             assert took < 1.5 * BURST_S, f"this machine needed {took:.2f} s to send what is to be sent in a second"
             assert (author.session.acked, author.session.refused) == (BURST, 0)
@@ -127,10 +127,10 @@ class TestWebSocketConcurrentOrdering:
     ) -> None:
         """Two users pour into one room over different replicas: everybody sees one order, each author's own kept."""
         seed = request.config.option.seed
-        crowd = Witnesses(platform, people.http, tmp_path, users=6, sizes=(6, 3), judged_by=JUDGED_BY, seed=seed)
+        crowd = crowd_on(platform, people.http, tmp_path, users=6, sizes=(6, 3), judged_by=JUDGED_BY, seed=seed)
         async with crowd:
             room = next(room for room in crowd.plan.rooms if len(room.members) == 6)
             authors = [0, 1, 2, 3]
-            await asyncio.gather(*(crowd.witnesses[n].burst(room, 300, BURST_S) for n in authors))
+            await asyncio.gather(*(crowd.users[n].burst(room, 300, BURST_S) for n in authors))
         crowd.assert_passed(I1=1200, I2=1200, I4=1200, I5a=1200, I5b=1200, I6=1200)
         assert len(crowd.verdict["replicas"]) >= min(2, len(platform.replicas))

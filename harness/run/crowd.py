@@ -1,7 +1,7 @@
-"""People whose every frame is recorded and judged: the load side's own client, journal and checks, under asyncio.
+"""Run without Locust: users under asyncio, recorded and judged by the load's own client, journal and checks.
 
-async with Witnesses(platform, http, directory, users=100, sizes=(5, 100)) as crowd:
-    await crowd.everybody(lambda w: w.say_many(w.rooms[0], 10))
+async with Crowd(target, http, directory, tag="t1", users=100, sizes=(5, 100), judged_by=("I1",)) as crowd:
+    await crowd.everybody(lambda user: user.say_many(user.rooms[0], 10))
 verdict = crowd.verdict
 """
 
@@ -22,8 +22,7 @@ import httpx
 from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind, Phase
 from earwitness.harness.client.link import Transport
 from earwitness.harness.client.tally import Histogram, Tally
-from earwitness.harness.dialects.reference.dialect import ReferenceTarget
-from earwitness.harness.dialects.registry import secrets_environment, without_secrets
+from earwitness.harness.dialects.protocol import Target
 from earwitness.harness.planning.plan import Plan
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.journal import Journal
@@ -31,35 +30,39 @@ from earwitness.harness.record.meta import process_meta
 from earwitness.harness.record.named import write_record
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.report.judging import judge_run
-from pytest_suite.factory import eventually
-from pytest_suite.under_test import UnderTest
-from pytest_suite.witness import Witness
+from earwitness.harness.run.async_user import AsyncUser, CrowdError
 
 LOGINS_AT_ONCE = 16
 SETTLE_S = 30.0
 COLLECT_S = 60.0
 LAG_PERIOD_S = 0.02
 GO_ON_S = 30.0
+POLL_S = 0.05
 
 
-class Witnesses:
-    """A crowd on one platform, recorded into one run directory. `verdict` is there after the `async with` block."""
+class Crowd:
+    """Users on one platform, recorded into one run directory.
+
+    `verdict` is there after the `async with` block. `description`: how `run.json` names the target; `environment`:
+    variables that the final read needs beside it, such as addresses with passwords in them.
+    """
 
     def __init__(
         self,
-        platform: UnderTest,
+        target: Target,
         http: httpx.AsyncClient,
         directory: Path,
         *,
+        description: Mapping[str, Any],
+        environment: Mapping[str, str],
+        tag: str,
         users: int,
         sizes: tuple[int, ...],
         judged_by: tuple[str, ...],
         seed: int = 1,
-        promises: Mapping[str, Any] | None = None,
     ) -> None:
-        self.platform, self.http = platform, http
-        self.target = ReferenceTarget(platform.endpoints, promises=promises)
-        self.plan = Plan(seed=seed, tag=f"{platform.tag}{os.urandom(3).hex()}", users=users, sizes=sizes)
+        self.target, self.http, self._environment = target, http, dict(environment)
+        self.plan = Plan(seed=seed, tag=f"{tag}{os.urandom(3).hex()}", users=users, sizes=sizes)
         self.directory = RunDirectory.at(directory / "run")
         self.directory.update(
             seed=seed,
@@ -67,7 +70,7 @@ class Witnesses:
             story="pytest",
             judged_by=list(judged_by),
             planned={"users": users},
-            target={"kind": "reference", "endpoints": without_secrets(platform.endpoints)},
+            target=dict(description),
             plan=self.plan.to_dict(),
             contract=self.target.contract.to_dict(),
             journals=["load-0", "collector"],
@@ -77,17 +80,17 @@ class Witnesses:
         self.transport, self.tally = Transport(), Tally()
         self.turn = asyncio.Semaphore(LOGINS_AT_ONCE)
         self.leaving = False
-        self.witnesses: list[Witness] = []
+        self.users: list[AsyncUser] = []
         self.verdict: dict[str, Any] = {}
         self._lag = Histogram()
 
-    async def __aenter__(self) -> Witnesses:
+    async def __aenter__(self) -> Crowd:
         meta = process_meta(index=0, roster=self.plan.roster().digest())
         self.journal = Journal.create(self.directory.journals, "load-0", meta=meta)
         self._watch = asyncio.create_task(self._watch_lag())
         self._phase(Phase.LOAD)
-        self.witnesses = [Witness(self, person) for person in self.plan.people]
-        await asyncio.gather(*(witness.enter() for witness in self.witnesses))
+        self.users = [AsyncUser(self, person) for person in self.plan.people]
+        await asyncio.gather(*(user.enter() for user in self.users))
         return self
 
     async def __aexit__(
@@ -113,23 +116,24 @@ class Witnesses:
         finally:
             over = True
             await talk
-        for witness in self.witnesses:
-            await witness.back_online()
+        for user in self.users:
+            await user.back_online()
         await self.everybody(lambda w: w.say_many(w.rooms[0], 1))
 
     async def go_on(self, messages: int) -> None:
         """Wait, while they talk, until everybody has said so many messages more. However quickly a fault is over, the
         crowd has met it."""
-        goals = {witness: witness.session.counter + messages for witness in self.witnesses}
+        goals = {user: user.session.counter + messages for user in self.users}
 
-        async def reached() -> bool:
-            return all(witness.session.counter >= goal for witness, goal in goals.items())
+        end = time.monotonic() + GO_ON_S
+        while any(user.session.counter < goal for user, goal in goals.items()):
+            if time.monotonic() > end:
+                raise CrowdError(f"not everybody sent {messages} messages more within {GO_ON_S:g} s")
+            await asyncio.sleep(POLL_S)
 
-        await eventually(f"{messages} messages more of everybody", reached, GO_ON_S)
-
-    async def everybody(self, act: Callable[[Witness], Awaitable[Any]]) -> list[Any]:
+    async def everybody(self, act: Callable[[AsyncUser], Awaitable[Any]]) -> list[Any]:
         """All at once."""
-        return list(await asyncio.gather(*(act(witness) for witness in self.witnesses)))
+        return list(await asyncio.gather(*(act(user) for user in self.users)))
 
     def note(self, kind: Kind, client: int = NOBODY, *, flags: int = 0, counter: int = 0, aux: int = NONE,
              author: int = NOBODY) -> None:  # fmt: skip
@@ -168,23 +172,23 @@ class Witnesses:
     async def _settle(self) -> None:
         """Everything is answered, and everybody has heard what is acknowledged, or the judge will say who has not."""
         self._phase(Phase.DRAIN)
-        for witness in self.witnesses:
-            if not witness.online:
-                await witness.back_online()
-            await witness.answered()
+        for user in self.users:
+            if not user.online:
+                await user.back_online()
+            await user.answered()
         heads: dict[str, int] = {}
-        for witness in self.witnesses:
-            for label, seq in witness.session.acked_points().items():
+        for user in self.users:
+            for label, seq in user.session.acked_points().items():
                 heads[label] = max(heads.get(label, NONE), seq)
         end = time.monotonic() + SETTLE_S
-        for witness in self.witnesses:
-            connection = witness.connection
+        for user in self.users:
+            connection = user.connection
             assert connection is not None
-            await connection.wait(lambda w=witness: not w.behind(heads), end - time.monotonic())  # type: ignore[misc]
+            await connection.wait(lambda w=user: not w.behind(heads), end - time.monotonic())  # type: ignore[misc]
 
     async def _close(self) -> None:
         self._phase(Phase.DRAINED)
-        await asyncio.gather(*(witness.leave() for witness in self.witnesses), return_exceptions=True)
+        await asyncio.gather(*(user.leave() for user in self.users), return_exceptions=True)
         self._watch.cancel()
         lag = self._lag.drain()
         spent = {"p50": lag.percentile_ns(0.5), "p99": lag.percentile_ns(0.99), "max": lag.max_ns}
@@ -192,16 +196,16 @@ class Witnesses:
             {
                 **self.transport.snapshot(),
                 "lag_ms": {name: round(ns / 1e6, 2) for name, ns in spent.items()},
-                "recorded_frames_in": sum(witness.session.frames_recorded for witness in self.witnesses),
-                "messages_sent": sum(witness.session.counter for witness in self.witnesses),
-                "users": len(self.witnesses),
+                "recorded_frames_in": sum(user.session.frames_recorded for user in self.users),
+                "messages_sent": sum(user.session.counter for user in self.users),
+                "users": len(self.users),
             }
         )
         self.directory.update(state="drained")
 
     async def _judge(self) -> None:
         """The final reads in a process of their own, as in a load run; then all checks."""
-        environment = {**os.environ, **secrets_environment(self.platform.endpoints)}
+        environment = {**os.environ, **self._environment}
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "earwitness.harness.run.collect",
             str(self.directory.path), "--deadline", str(COLLECT_S),

@@ -1,4 +1,4 @@
-"""One person with one device whose every frame is recorded; it comes back by itself when its connection is lost."""
+"""Virtual user under asyncio: every frame is recorded, and a lost connection is opened again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import pytest
-
 from earwitness.checks.history.record import NONE, Kind
 from earwitness.harness.client.asyncio_shell import AsyncConnection, Refused
 from earwitness.harness.client.flow import run_flow_async
@@ -16,7 +14,7 @@ from earwitness.harness.client.session import ChatSession
 from earwitness.harness.dialects.protocol import Credentials, Person, Room
 
 if TYPE_CHECKING:
-    from pytest_suite.witnesses import Witnesses
+    from earwitness.harness.run.crowd import Crowd
 
 ANSWER_S = 30.0
 RECONNECT_S = 30.0
@@ -24,10 +22,17 @@ SLICE_S = 0.01
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 
 
-class Witness:
-    """One person with one device. `cuts` are the close codes of connections that ended before they were closed."""
+class CrowdError(AssertionError):
+    """The platform did not do in time what a user waited for."""
 
-    def __init__(self, crowd: Witnesses, person: Person) -> None:
+
+class AsyncUser:
+    """Person with one device.
+
+    cuts  close codes of connections that ended before the user closed them
+    """
+
+    def __init__(self, crowd: Crowd, person: Person) -> None:
         self.crowd, self.person, self.number = crowd, person, person.number
         self.rooms: tuple[Room, ...] = crowd.plan.rooms_of[person.number]
         self.credentials: Credentials
@@ -47,10 +52,11 @@ class Witness:
 
     @property
     def online(self) -> bool:
+        """Whether the socket is open."""
         return self.connection is not None and self.connection.usable
 
     async def enter(self) -> None:
-        """Log in, open the rooms, connect."""
+        """Log in, open the rooms and connect. Raises FlowError, Refused or OSError."""
         crowd = self.crowd
         async with crowd.turn:
             begin = time.monotonic_ns()
@@ -96,11 +102,11 @@ class Witness:
                 self._write(self.session.retry(time.monotonic_ns(), message_id))
 
     async def back_online(self) -> None:
-        """Until the connection is there; the test fails if it does not come back."""
+        """Wait until the connection is back. Raises CrowdError after `RECONNECT_S`."""
         if self._coming_back is not None:
             await asyncio.shield(self._coming_back)
         if not self.online:
-            pytest.fail(f"{self.person.name} could not come back within {RECONNECT_S:g} s")
+            raise CrowdError(f"{self.person.name} could not come back within {RECONNECT_S:g} s")
 
     def say(self, room: Room) -> None:
         """Send the next message, without waiting for its answer."""
@@ -113,7 +119,7 @@ class Witness:
         self.connection.send_soon(frame)
 
     async def say_many(self, room: Room, count: int) -> None:
-        """Messages as fast as they can be written, then all their answers."""
+        """Send messages as fast as they can be written, then wait for all their answers. Raises CrowdError."""
         for _ in range(count):
             self.say(room)
         await self.answered()
@@ -124,7 +130,7 @@ class Witness:
         await self.say_while(lambda: time.monotonic() < end, pause_s)
 
     async def say_while(self, wanted: Callable[[], bool], pause_s: float) -> None:
-        """The same as long as it is wanted."""
+        """Chat at a steady pace as long as `wanted` is true."""
         while wanted():
             if not self.online:
                 await self.back_online()
@@ -132,7 +138,7 @@ class Witness:
             await asyncio.sleep(pause_s)
 
     async def burst(self, room: Room, count: int, within_s: float) -> float:
-        """`count` messages evenly within `within_s`; returns how long it took to send them."""
+        """Send `count` messages evenly within `within_s`; return the seconds that sending took."""
         begin, sent = time.monotonic(), 0
         while sent < count:
             due = min(count, int((time.monotonic() - begin) / within_s * count) + 1)
@@ -145,18 +151,22 @@ class Witness:
         return took
 
     async def answered(self, timeout_s: float = ANSWER_S) -> None:
-        """Until nothing is pending any more; the test fails if that does not come."""
+        """Wait until nothing is pending. Raises CrowdError after `timeout_s`."""
         connection = self.connection
         assert connection is not None
         await connection.wait(lambda: not self.session.pending or connection.over, timeout_s)
         if self.session.pending:
-            pytest.fail(f"{self.person.name} has {self.session.pending} messages without answer after {timeout_s:g} s")
+            raise CrowdError(
+                f"{self.person.name} has {self.session.pending} messages without answer after {timeout_s:g} s"
+            )
 
     def behind(self, heads: Mapping[str, int]) -> bool:
+        """Return whether one of the user's rooms was not received up to its number in `heads`."""
         seen = self.session.resume_points()
         return any(seen.get(room.label, NONE) < heads.get(room.label, NONE) for room in self.rooms)
 
     async def leave(self) -> None:
+        """Close the connection."""
         if self._coming_back is not None:
             await asyncio.gather(self._coming_back, return_exceptions=True)
         if self.connection is not None:
