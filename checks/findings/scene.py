@@ -16,11 +16,11 @@ LANES_MAX = 6
 """More lanes than this nobody can follow: the platform's and those of five devices."""
 
 NEVER: dict[tuple[str, str], tuple[Direction, str]] = {
-    ("I4", "open"): (HERE, "never hears {range}"),
+    ("I4", "open"): (HERE, "never receives {range}"),
     ("I5a", "lost"): (THERE, "{message} is not there"),
-    ("I5b", "absent"): (HERE, "never hears {message}"),
-    ("I20", "skipped"): (HERE, "did not hear {range} before"),
-    ("I24", "endless"): (HERE, "never hears the end"),
+    ("I5b", "absent"): (HERE, "never receives {message}"),
+    ("I20", "skipped"): (HERE, "did not receive {range} before"),
+    ("I24", "endless"): (HERE, "never receives the end"),
 }
 """Findings about something that did not happen: in whose lane that stands, and in which words."""
 

@@ -17,7 +17,7 @@ from earwitness.harness.evidence.published import publish
 from earwitness.harness.evidence.stages import ROUGH, staged, stories_of
 from earwitness.harness.progress import say, show, show_json
 
-HELP = "list the defects of the reference platform; with --matrix show that they are found"
+HELP = "list the defects of the reference platform; with --matrix show that they are detected"
 WORK = Path("runs/matrix")
 EVIDENCE = Path("docs/evidence.md")
 ASIDE = "evidence.md"
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--work", type=Path, default=WORK, metavar="DIR",
-        help=f"where results are kept, so that the same command goes on after an interruption (default {WORK})",
+        help=f"where results are kept, so that the same command continues after an interruption (default {WORK})",
     )  # fmt: skip
     parser.add_argument(
         "--evidence",

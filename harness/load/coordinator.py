@@ -227,7 +227,7 @@ class Conductor:
         if self._faults is not None:
             run.update(faults_without_effect=self._faults.end())
             self._faults = None
-        show("earwitness: waiting for what is still on its way ...")
+        show("earwitness: waiting for answers and deliveries in flight ...")
         if isinstance(self.life.runner, MasterRunner):
             self._drain_workers(deadline_s)
         elif self.life.part is not None:

@@ -22,7 +22,7 @@ HELP = "list and remove what runs left behind on disk"
 DESCRIPTION = """List what runs left behind on this machine's disk, and remove it: directories of platforms whose owner
 is dead (those that were kept on purpose too), half-written imports and exports, drafts of files, state files of
 platforms that do not answer. Runs that were killed are listed, but they are evidence: only --unfinished removes them.
-What a living run, platform, import or export uses is never touched."""
+Files that a running run, platform, import or export uses are never touched."""
 EPILOG = """exit codes: 0 nothing is left (with --dry-run: it was listed), 2 something could not be removed
 example: earwitness clean --dry-run"""
 YOUNG_S = 60.0

@@ -135,4 +135,4 @@ def test_the_generator_stands_still(going: Callable[..., Goes]) -> None:
     os.kill(run.process.pid, INT)
     assert run.end() == 130, run.log.read_text()
     why = next(check["why"] for check in run.verdict["harness"] if check["id"] == "H4")
-    assert "load process load-0 stood still for 3." in why
+    assert "load process load-0 stalled for 3." in why

@@ -25,7 +25,7 @@ class CommandFault:
         """TargetError if the command fails, or if `check` says that nothing has changed."""
         self._run("on", self.commands.on)
         if self.commands.check and self._status(self.commands.check) != 0:
-            raise TargetError(f"The fault {self.name} had no effect: its check says that it is not on.")
+            raise TargetError(f"The fault {self.name} had no effect: its check command reports that it is not on.")
 
     def lift(self, control: Any = None) -> None:
         """TargetError if the command fails, or if `check` still says that it is on."""

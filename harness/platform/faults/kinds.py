@@ -57,7 +57,7 @@ class Kill:
     def apply(self, control: ControlClient) -> None:
         pid = _pid(control, self.service)
         control.kill(self.service)
-        _require(not psutil.pid_exists(pid), f"process {pid} of {self.service} lives on after SIGKILL")
+        _require(not psutil.pid_exists(pid), f"process {pid} of {self.service} still runs after SIGKILL")
 
     def lift(self, control: ControlClient) -> None:
         if control.status()[self.service]["pid"] is None:
@@ -227,7 +227,7 @@ def _answering(control: ControlClient, link: str) -> None:
 def _pid(control: ControlClient, service: str) -> int:
     pid = control.status()[service]["pid"]
     if pid is None:
-        raise NoEffect(f"{service} does not run, so nothing can be done to it.")
+        raise NoEffect(f"{service} does not run, so the fault cannot be injected.")
     return int(pid)
 
 
