@@ -94,7 +94,7 @@ def test_a_signal_before_the_planned_end(
     run = going(*args)
     for number in signals:
         (os.killpg if group else os.kill)(run.process.pid, number)
-        run.until(lambda: "waiting for what is still on its way" in run.log.read_text())
+        run.until(lambda: "waiting for answers and deliveries in flight" in run.log.read_text())
     assert run.end() == code, run.log.read_text()
     verdict, name = run.verdict, signal.Signals(signals[0]).name
     assert verdict["headline"].startswith(f"UNKNOWN (interrupted by {name} after ")
