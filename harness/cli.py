@@ -31,7 +31,7 @@ VERBS = {
     ),
     "export": ("earwitness.harness.record.exporter", "write a run's history as Parquet or JSON lines"),
     "clean": ("earwitness.harness.report.clean", "list and remove what runs left behind on disk"),
-    "import": ("earwitness.harness.record.importer", "make a run directory of a history recorded by any client"),
+    "import": ("earwitness.harness.record.importer", "create a run directory from a history recorded by any client"),
 }
 
 EPILOG = """exit codes: 0 PASS, 1 FAIL (a promise was broken), 2 could not run, 3 UNKNOWN (too little evidence),

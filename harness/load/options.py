@@ -51,7 +51,7 @@ def add_arguments(parser: Any, **_: Any) -> None:
         env_var="EARWITNESS_RUNS",
         default="runs",
         metavar="DIR",
-        help="where run directories are made; runs/latest points at the newest",
+        help="folder for run directories; runs/latest points at the newest",
     )
     group.add_argument(
         "--drain-s",
@@ -67,7 +67,7 @@ def add_arguments(parser: Any, **_: Any) -> None:
         type=int,
         default=0,
         metavar="PORT",
-        help="answer Prometheus at http://127.0.0.1:PORT/metrics; the web UI does so at its own /metrics too",
+        help="serve Prometheus metrics at http://127.0.0.1:PORT/metrics; the web UI does so at its own /metrics too",
     )
     group.add_argument(
         "--web-names",
@@ -91,7 +91,7 @@ def add_arguments(parser: Any, **_: Any) -> None:
         env_var="EARWITNESS_SHAPE",
         default="",
         metavar="NAME[:VALUE]",
-        help="how many users there are over the time, up to -u within -t: "
+        help="number of users over the time, up to -u within -t: "
         + "; ".join(f"{name}: {form.text}" for name, form in FORMS.items()),
     )
     group.add_argument(

@@ -50,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="route this link through a proxy, so that faults can disturb it (repeatable; `all`, or a service: "
         "every link that leads to it)",
     )  # fmt: skip
-    parser.add_argument("--postgres-user", choices=[str(mode) for mode in UserMode], default=str(UserMode.AUTO))
+    parser.add_argument(
+        "--postgres-user", choices=[str(mode) for mode in UserMode], default=str(UserMode.AUTO),
+        help="the user that Postgres runs as; as root itself it refuses to run (default auto)",
+    )  # fmt: skip
     parser.add_argument("--log-dir", type=Path, metavar="DIR", help="folder for the services' logs")
     parser.add_argument("--keep", action="store_true", help="keep the platform's directory at the end")
     parser.add_argument(

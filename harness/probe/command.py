@@ -83,7 +83,7 @@ def report(rehearsal: Rehearsal) -> Iterator[str]:
         yield f"  {ids:<12} {name:<46} {verdict}"
     yield from _not_in_contract(rehearsal)
     for note in (*(misfit.sentence for misfit in rehearsal.misfits()), *rehearsal.notes):
-        yield f"\nNot as the file says: {note}"
+        yield f"\nDiffers from the target file: {note}"
 
 
 def _not_in_contract(rehearsal: Rehearsal) -> Iterator[str]:
@@ -125,7 +125,7 @@ def _frames(rehearsal: Rehearsal) -> Iterator[str]:
             yield f"  {voice.person.name} got  {raw[:RAW_CHARS]}{' …' if len(raw) > RAW_CHARS else ''}"
             yield from (f"    = {words(heard)}" for heard in frame.heard)
             if not frame.heard:
-                yield "    = nothing of interest"
+                yield "    = ignored: no rule reads it"
     if not seen:
         yield "  none"
 

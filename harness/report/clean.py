@@ -44,11 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="list what would be removed, and change nothing")
     parser.add_argument("--unfinished", action="store_true", help="remove run directories of killed runs too")
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where run directories lie (default runs)"
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run directories (default runs)"
     )
     parser.add_argument(
         "--exports", type=Path, default=Path(), metavar="DIR",
-        help="where imports and exports were written (default: this folder)",
+        help="folder of imports and exports (default: this folder)",
     )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Print each thing, remove it unless only listing was asked for, and return the exit code."""
     for folder in (args.runs, args.exports):
         if folder.exists() and not folder.is_dir():
-            raise RecordError(f"{folder} is no folder; name the one where runs lie (--runs) or exports (--exports).")
+            raise RecordError(f"{folder} is no folder; name the folder of runs (--runs) or of exports (--exports).")
     removed, failed, freed = 0, 0, 0
     for left in found(args.runs, args.exports, unfinished=args.unfinished):
         size = size_of(left.path)

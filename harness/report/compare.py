@@ -34,8 +34,8 @@ Exit codes: 0 nothing is slower beyond the tolerance, 4 something is, 2 could no
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
-    parser.add_argument("a", metavar="A", type=Path, help="run directory of before")
-    parser.add_argument("b", metavar="B", type=Path, help="run directory of after")
+    parser.add_argument("a", metavar="A", type=Path, help="run directory before the change")
+    parser.add_argument("b", metavar="B", type=Path, help="run directory after the change")
     parser.add_argument(
         "--tolerance", type=float, default=20.0, metavar="PERCENT", help="tolerated slowdown or growth (default 20)"
     )

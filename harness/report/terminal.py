@@ -127,7 +127,7 @@ def _flood_lines(flood: Mapping[str, Any]) -> list[str]:
 
 def _felt(row: Mapping[str, Any], when: str) -> str:
     if not row["samples"]:
-        return f"nothing {when} it"
+        return f"no samples {when} it"
     return f"p50 {row['p50']} ms, p99 {row['p99']} ms {when} it ({row['samples']:,})"
 
 
