@@ -7,7 +7,7 @@ ARGS ?=
 # Some images set it for everybody. Without bytecode each of our processes would compile a thousand files at its start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: load test suite setup up check lint types bench campaign lock clean help
+.PHONY: load test suite setup up check lint types docs bench campaign lock clean help
 
 load: setup ## start the whole platform, run 100 users, print the verdict
 	@$(BIN)/locust -f locustfiles/ws_ordering.py --headless $(ARGS)
@@ -43,6 +43,10 @@ lint: setup
 types: setup
 	@$(BIN)/mypy
 
+docs: setup ## write the generated pages and build docs/ into build/site; a warning is an error
+	@$(BIN)/python -m earwitness.harness.evidence.pages
+	@$(BIN)/zensical build --strict --clean
+
 bench: setup ## the table of benchmarks (takes some minutes)
 	@$(BIN)/python -m benchmarks
 
@@ -61,7 +65,7 @@ lock: setup ## resolve the dependencies anew, and the uv that installs them
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-strip-extras --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 clean: ## remove the environment, caches and runs
-	@rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) runs build *.egg-info .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'

@@ -1,4 +1,8 @@
-"""What a chat platform promises, judged from the testimonies of those who were there."""
+"""Checks of what a chat platform promises, judged from the records of the load processes.
+
+The public API is `__all__`. Names are imported when they are first used: a load process needs only the vocabulary of
+records, not the compiled loops.
+"""
 
 from __future__ import annotations
 

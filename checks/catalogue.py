@@ -1,4 +1,4 @@
-"""The written-out list of all checks, in the order in which they are told."""
+"""List of all checks, in the order in which reports show them."""
 
 from __future__ import annotations
 
@@ -98,3 +98,4 @@ ALL: tuple[Check, ...] = (
     SYNC,
     UNIQUE_ACCOUNT,
 )
+"""All checks: H-checks of the tester first, then I-checks of the platform, grouped as in reports."""

@@ -1,4 +1,4 @@
-"""The contract: what a platform promises. A broken promise is a FAIL; a promise never made is an observation."""
+"""Contract of a platform: a broken promise is a FAIL, a violation of something never promised is an observation."""
 
 from __future__ import annotations
 
@@ -7,68 +7,75 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
 
 MOST = 1e12
-"""More than any bound of a platform, in seconds, bytes or messages."""
+"""Upper limit of any bound in a contract, in seconds, bytes or messages."""
 
 
 class ContractError(ValueError):
-    """A contract that cannot be understood: which key, what is wrong, what is possible."""
+    """Error for a contract that cannot be understood.
+
+    The message names each wrong key, what is wrong with it and which values are possible.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
-    """Promises of a platform, one field each. Times are seconds.
+    """Promises of a platform, one field each.
+
+    Times are seconds. Ids in parentheses are the checks that read the field.
 
     ordered           per-sender FIFO inside a conversation (I1)
     total_order       all members see the messages of a conversation in one order (I2)
     sequence          how messages are numbered in a conversation: contiguous, increasing, none (I2, I4)
     acknowledges      the platform answers each sent message; without, "stored" and "delivered" are judged by effect
-    answer_bound_s    … within this, for a message sent on a connection that stays open (I43)
-    durable           acknowledged means stored (I5a; needs `history`)
-    delivers          every member connected throughout hears every message (I5b)
+    answer_bound_s    … within this time, for a message sent on a connection that stays open (I43)
+    durable           an acknowledged message is stored (I5a; needs `history`)
+    delivers          every member connected throughout receives every message (I5b)
     at_most_once      scope of "no duplicates" (I6): a connection, a device across its reconnects, or no promise
     idempotent        retries with the same client id take effect once (I7)
-    echo              the sender hears its own messages; without, not on the connection that sent them (I45)
+    echo              the sender receives its own messages; without, not on the connection that sent them (I45)
     unchanged         bodies arrive as they were sent (I10)
     names_sender      each delivery states its sender (I15)
     history           the final state of a conversation can be read completely
-    recent_reads      a history read shows what anybody had been acknowledged before it was asked for (I44)
-    resume            reconnecting with the last sequence seen continues without gap
-    resume_answers    … also the pieces of an agent's answer that is being given meanwhile (I24); false where they are
-                      not sent again, because they have no sequence
+    recent_reads      a history read shows every message that was acknowledged to any device before the read began (I44)
+    resume            reconnecting with the last sequence number received continues without a gap
+    resume_answers    … also the pieces of an agent's answer that is in progress (I24); false where they are not sent
+                      again, because they have no sequence number
     misses_nothing    a device that stays a member gets each message in the end: live, by a replay, or by reading the
-                      history where it was told to (I47)
-    delivery_bound_s  acknowledged to heard, for a member connected throughout (I25); None: no bound
-    sync_bound_s      account changes reach the main database within this (I41); None: no bound
-    account_news_s    a changed account is told on every open socket of its person within this (I41); None: not promised
-    shared_state_s    an accepted edit or read mark is shown to whoever asks afterwards (I18), and within this on all
+                      history where the platform asked for that (I47)
+    delivery_bound_s  from acknowledgement to delivery, for a member connected throughout (I25); None: no bound
+    sync_bound_s      account changes reach the main database within this time (I41); None: no bound
+    account_news_s    a changed account is pushed on every open socket of its user within this time (I41); None: not
+                      promised
+    shared_state_s    an accepted edit or read mark is shown to every later reader (I18), and within this time on all
                       devices (I22); None: not promised
-    presence_s        so long after a person's last connection has ended they may be shown as online, or after their
-                      first one has begun as offline (I27); None: not promised
+    presence_s        how long a user may still be shown as online after the last connection has ended, or as offline
+                      after the first one has begun (I27); None: not promised
     token_leeway_s    clock leeway around a token's expiry (I29, I34)
-    revocation_bound_s  a revoked token is refused everywhere after this (I30, I32, I34); None: not promised
-    logout_ends_session  a logout takes away all of its session: the refresh token too, and what came of it (I30)
+    revocation_bound_s  a revoked token is refused everywhere after this time (I30, I32, I34); None: not promised
+    logout_ends_session  a logout ends all of its session: the refresh token too, and all tokens made from it (I30)
     refresh_single_use   a refresh token is good for one refresh (I32)
-    refresh_grace_s      … but may be sent again so long after its first use was answered (I32)
+    refresh_grace_s      … but may be sent again for this long after its first use was answered (I32)
     refresh_reuse_revokes  a second use of a refresh token ends its session within revocation_bound_s (I32)
     sockets_end_with_token  nothing is delivered on a socket whose token has expired or was revoked (I34)
     rate_per_s, rate_burst  one budget of a subject for its messages and requests, a token bucket (I36, I37, I39); None:
                       unlimited
     rate_window_s     instead of a bucket: at most rate_burst within any window of this length
-    retry_after       what is refused for the budget says truly when to come back (I38)
-    fairness_factor   nobody with an equal load waits longer than this many times what is usual (I26); None: no promise
-    unavailable_s     while services are replaced or restarted gracefully no user waits longer to be served (I28); None:
-                      not promised
-    reconnect_s       a user cut off by that is connected again within this (I28); None: no bound
-    deploy_error_ratio  so many of all answers may be errors meanwhile (I28)
-    outage_answer_s   while auth is away a new login is refused within this, with 503 and Retry-After (I35); None: not
+    retry_after       a refusal for the budget states truly when to try again (I38)
+    fairness_factor   no device with an equal load waits longer than this many times the usual wait (I26); None: no
+                      promise
+    unavailable_s     longest wait of any user while services are replaced or restarted gracefully (I28); None: not
                       promised
-    outage_notice_s   so long may it take to notice that auth is away
-    outage_session_s  for so long existing sessions go on without auth (I35)
-    recovery_s        so long after an outage everything is served again (I35)
+    reconnect_s       a user cut off by such a deployment is connected again within this time (I28); None: no bound
+    deploy_error_ratio  share of all answers that may be errors during a deployment (I28)
+    outage_answer_s   while auth is away a new login is refused within this time, with 503 and Retry-After (I35); None:
+                      not promised
+    outage_notice_s   how long the platform may take to notice that auth is away
+    outage_session_s  how long existing sessions continue without auth (I35)
+    recovery_s        how long after an outage everything is served again (I35)
     breaker_failures  failures in a row that open a circuit breaker (I40); None: there is none
-    breaker_open_s    how long it then refuses before it tries again
+    breaker_open_s    how long an open breaker refuses before it tries again
     breaker_probes    how many calls at a time may try
-    breaker_successes how many of them must succeed before it closes
+    breaker_successes how many of them must succeed before the breaker closes
     message_bytes_max  longest body that is accepted (I46); None: not stated
     """
 
@@ -121,11 +128,15 @@ class Contract:
     message_bytes_max: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """Return all promises by field name, as `from_dict` reads them."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Contract:
-        """Raises ContractError, naming every fault at once."""
+        """Return the contract with these promises; fields that are not named keep their defaults.
+
+        Raises ContractError that names all faults at once: unknown keys, wrong types, numbers outside 0 … `MOST`.
+        """
         hints = get_type_hints(cls)
         known = {f.name for f in fields(cls)}
         faults = [f"unknown promise {key!r} (known: {', '.join(sorted(known))})" for key in data if key not in known]
@@ -146,7 +157,7 @@ def _type_fault(key: str, value: Any, hint: Any) -> str | None:
     if isinstance(value, bool):
         return None if bool in kinds else f"{key} = {value!r}: expected a number or text, not true/false"
     if isinstance(value, int | float) and (isinstance(value, kinds) or float in kinds):
-        if 0 <= value <= MOST:  # not of NaN, with which every bound would be kept
+        if 0 <= value <= MOST:  # false for NaN, with which every bound would be kept
             return None
         return f"{key} = {value!r}: expected a number from 0 to {MOST:g}"
     if isinstance(value, kinds):

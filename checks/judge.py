@@ -1,4 +1,4 @@
-"""The judge: all checks over all journals in one pass."""
+"""Judge: runs all checks over all journals in one pass."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A contiguous run of one journal's records (RECORD), in its order. Of any size."""
+    """Contiguous records (RECORD) of one journal, in its order and of any number."""
 
     journal: int
     records: Array
 
 
 BY_ROSTER = frozenset(("I8", "I12", "I13", "I15", "I22", "I27", "I34", "I36", "I37", "I38", "I39", "I41", "I42"))
-"""Checks whose violations follow from who is who and who belongs where."""
+"""Checks whose violations follow from the roster: which device belongs to which user and conversation."""
 
 
 def certain_alone(contract: Contract) -> frozenset[str]:
-    """Checks whose violations are proven by the records that they show, whatever else may have been recorded: they
-    may look at what stands behind a damaged block. Where a message may be told twice, an order that looks wrong may be
-    that of a repetition whose first telling is missing; where sending again may make another message, so may a second
-    one."""
+    """Return the ids of checks whose violations are proven by the records that they show, whatever else is missing.
+
+    Such checks may also read what follows a damaged block. Where a platform may deliver a message twice, a wrong order
+    may be a repetition whose first delivery is missing, so I1 and I2 are left out. Without idempotence a second sending
+    may make a second message, so I6 and I7 are left out.
+    """
     known = {"I4", "I5a", "I10", "I12", "I15"}
     known |= {"I1", "I2"} if contract.at_most_once != "no" else set()
     known |= {"I6", "I7"} if contract.idempotent else set()
@@ -44,13 +46,16 @@ def certain_alone(contract: Contract) -> frozenset[str]:
 
 
 def own_roster(roster: Roster, journals: Sequence[JournalInfo]) -> bool:
-    """Return whether every journal that names its roster was recorded by this one (H6 says which was not)."""
+    """Return whether every journal that names its roster was recorded with this one (H6 names those that were not)."""
     stated = {str(journal.meta["roster"]) for journal in journals if "roster" in journal.meta}
     return not stated or stated == {roster.digest()}
 
 
 def _unproven(verdict: Verdict, why: str) -> Verdict:
-    """Return the verdict without its violations: a member whom the roster has lost looks like a stranger."""
+    """Return the verdict without its violations, as UNKNOWN; another outcome is returned unchanged.
+
+    With a wrong roster a violation proves nothing: a member who is missing from it looks like a stranger.
+    """
     if verdict.outcome is not Outcome.FAIL:
         return verdict
     why = f"{verdict.violations} violations {why}"
@@ -58,16 +63,19 @@ def _unproven(verdict: Verdict, why: str) -> Verdict:
 
 
 class Watcher(Protocol):
-    """Looks at every chunk after the checks did, and judges nothing: counters, latencies."""
+    """Observer of every chunk that judges nothing, such as a counter or a histogram."""
 
-    def step(self, view: View) -> None: ...
+    def step(self, view: View) -> None:
+        """Read one chunk, after all checks have read it."""
 
 
 class Judge:
-    """Folds all checks in one pass. A check that crashes is UNKNOWN and says so; the others go on.
+    """Single pass over all records that feeds every check.
 
-    Batches of different journals may come in any interleaving: outcomes, examined and violations are the same;
-    only which of several equally good records a finding shows may differ."""
+    A check that raises becomes UNKNOWN with the error as its reason; the others continue. Batches of different journals
+    may come in any interleaving: outcome, `examined` and `violations` stay the same. Only which of several equally good
+    records a finding shows may differ.
+    """
 
     def __init__(
         self, roster: Roster, contract: Contract, checks: Sequence[Check] = ALL, watchers: Sequence[Watcher] = ()
@@ -82,7 +90,7 @@ class Judge:
             self._folds.append(self._tried(len(self._folds), partial(check.start, roster, contract)))
 
     def step(self, batch: Batch) -> None:
-        """Look at more records of one journal."""
+        """Feed more records of one journal to all checks, in chunks of `CHUNK` records."""
         for start in range(0, len(batch.records), CHUNK):
             view = self._world.resolved(batch.journal, batch.records[start : start + CHUNK])
             for number, fold in enumerate(self._folds):
@@ -92,13 +100,16 @@ class Judge:
                 watcher.step(view)
 
     def peek(self) -> list[Verdict]:
-        """The verdict so far, while the run goes on: violations already certain, absences pending."""
+        """Return the verdicts so far, during the run: violations already certain, absences still pending."""
         return [self._verdict(number, lambda fold: fold.peek(self._world)) for number in range(len(self._checks))]
 
     def finish(self, journals: Sequence[JournalInfo], facts: Mapping[str, Any] = NO_FACTS) -> list[Verdict]:
-        """The verdict. `journals[n]` tells about the journal that batches call n; `facts` are the run's own
-        (see the H-checks): journals_expected, damage, roster_damaged, planned_faults, faults_without_effect,
-        messages_offered, messages_sent, load_attained_min, lag_bound_ms."""
+        """Return the final verdicts, in the order of the checks.
+
+        `journals[n]` describes the journal that batches call n. `facts` are the run's own (see the H-checks):
+        journals_expected, damage, roster_damaged, planned_faults, faults_without_effect, messages_offered,
+        messages_sent, load_attained_min, lag_bound_ms.
+        """
         end = End(self._world, tuple(journals), facts)
         verdicts = [self._verdict(number, lambda fold: fold.finish(end)) for number in range(len(self._checks))]
         if facts.get("roster_damaged"):
@@ -123,7 +134,10 @@ class Judge:
         return Verdict(id=check.id, name=check.name, outcome=Outcome.UNKNOWN, examined=0, promised=promised, why=why)
 
     def _tried(self, number: int, act: Callable[[], T]) -> T | None:
-        """A crashed check must not take the others with it; its error becomes its verdict."""
+        """Return what `act` returns, or None if it raised.
+
+        The error becomes the verdict of that check, so that one crashed check does not take the others with it.
+        """
         try:
             return act()
         except Exception as error:
@@ -139,7 +153,7 @@ def judge(
     facts: Mapping[str, Any] = NO_FACTS,
     checks: Sequence[Check] = ALL,
 ) -> list[Verdict]:
-    """Judge a whole history."""
+    """Return the verdicts about a whole history."""
     sitting = Judge(roster, contract, checks)
     for batch in batches:
         sitting.step(batch)

@@ -1,4 +1,4 @@
-"""The outcome of a run from its verdicts."""
+"""Outcome of a run, derived from the verdicts of its checks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from earwitness.checks.verdict import Outcome, Verdict
 
 
 def outcome_of_run(verdicts: Sequence[Verdict], judged_by: Collection[str] | None) -> tuple[Outcome, str]:
-    """(outcome, one sentence why).
+    """Return the outcome of the run and one sentence that explains it.
 
-    All H-checks count, the checks that the story names in `judged_by` (by id or name), and any FAIL of any other
-    promised check. A FAIL of what was never promised is an observation, also if the story names the check: one story
-    serves platforms with and without sequence numbers. A check of `judged_by` that does not exist or was not
-    exercised makes the outcome UNKNOWN, and so does a story of whose checks the platform promises none.
+    These verdicts count: all H-checks, the checks that the story names in `judged_by` (by id or name), and any FAIL of
+    any other promised check.
 
-    None: nobody named checks, as for an imported history; then all promised ones count that it gives something to look
-    at."""
+    - A FAIL of what was never promised is an observation, even if the story names the check: one story serves platforms
+      with and without sequence numbers.
+    - A check of `judged_by` that does not exist or was not exercised makes the outcome UNKNOWN.
+    - A story of whose checks the platform promises none is UNKNOWN.
+    - `judged_by` None (an imported history): all promised checks count that examined something.
+    """
     known = {verdict.id for verdict in verdicts} | {verdict.name for verdict in verdicts}
     failed = [v for v in verdicts if v.promised and v.outcome is Outcome.FAIL]
     if failed:
@@ -35,13 +37,13 @@ def outcome_of_run(verdicts: Sequence[Verdict], judged_by: Collection[str] | Non
 
 
 def counts(verdict: Verdict, judged_by: Collection[str] | None) -> bool:
-    """The outcome of the run depends on this one also if it did not fail."""
+    """Return whether the outcome of the run depends on this verdict even if it is not a FAIL."""
     named = exercised(verdict) if judged_by is None else verdict.id in judged_by or verdict.name in judged_by
     return verdict.id.startswith("H") or (named and verdict.promised)
 
 
 def exercised(verdict: Verdict) -> bool:
-    """False: nothing was examined; such a check shows "not exercised" and does not count."""
+    """Return whether the check examined anything; if not, reports show "not exercised" and it does not count."""
     return verdict.examined > 0 or verdict.violations > 0
 
 

@@ -1,4 +1,4 @@
-"""Who takes part: planned by the tester, never asked of the server (H6)."""
+"""Roster of a run: users, devices and members, planned by the tester and never asked of the server (H6)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 
 class Origin(StrEnum):
-    """Whose word a roster is. The first three are the tester's own, the others are not."""
+    """Source of a roster: the tester itself for the first three, else the platform or a late statement."""
 
     PLAN = "plan"  # made from seed and numbers, before the run began
     TARGET = "target"  # accounts or rooms that the owner of the platform wrote into the target's file
-    STATED = "stated"  # said by whoever recorded an imported history, before its first record
-    LATE = "stated-late"  # said there after records had been written
-    JOINED = "joined"  # derived from who joined: what the platform let happen
+    STATED = "stated"  # stated by the recorder of an imported history, before its first record
+    LATE = "stated-late"  # stated there after records had been written
+    JOINED = "joined"  # derived from the joins on record: what the platform let happen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,8 @@ class Roster:
 
     user_of        user number of each client (device); client numbers are its indexes.
     conversations  members of each conversation as user numbers; conversation numbers are its indexes.
-    user_names, conversation_names: for words only; may be empty.
+    user_names, conversation_names: used in texts only; may be empty.
+    extra          further facts for texts (names of forgeries), not part of `digest`.
     """
 
     user_of: Sequence[int]
@@ -36,12 +37,15 @@ class Roster:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def user_name(self, user: int) -> str:
+        """Return the name of a user, or "user N" without one."""
         return self.user_names[user] if user < len(self.user_names) else f"user {user}"
 
     def conversation_name(self, conv: int) -> str:
+        """Return the name of a conversation, or "conversation N" without one."""
         return self.conversation_names[conv] if conv < len(self.conversation_names) else f"conversation {conv}"
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the roster as plain lists and dicts for JSON, as `from_dict` reads it."""
         return {
             "user_of": [int(u) for u in self.user_of],
             "conversations": [[int(u) for u in members] for members in self.conversations],
@@ -51,14 +55,17 @@ class Roster:
         }
 
     def digest(self) -> str:
-        """SHA-256 of who is who and who belongs where; `extra` is not in it. Equal digests: the same roster."""
+        """Return the SHA-256 of all fields except `extra`; equal digests mean the same roster."""
         told = self.to_dict()
         del told["extra"]
         return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Roster:
-        """Return the roster that `to_dict` gave. Raises KeyError, TypeError or ValueError if it is none."""
+        """Return the roster that `to_dict` wrote.
+
+        Raises KeyError, TypeError or ValueError if `data` is no roster.
+        """
         return cls(
             user_of=_numbers(data["user_of"]),
             conversations=tuple(_numbers(members) for members in data["conversations"]),
@@ -69,7 +76,10 @@ class Roster:
 
 
 def _numbers(values: Sequence[int]) -> tuple[int, ...]:
-    """Return user numbers. Raises ValueError for anything else: it would come up much later, as a traceback."""
+    """Return the values as user numbers.
+
+    Raises ValueError for anything else: it would otherwise surface much later, as a traceback.
+    """
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 31:
             raise ValueError(f"{str(value)[:40]!r} is no user number")

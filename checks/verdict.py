@@ -1,4 +1,4 @@
-"""The three-valued verdict. FAIL outranks UNKNOWN outranks PASS; silence is UNKNOWN."""
+"""Three-valued verdicts: FAIL outranks UNKNOWN, UNKNOWN outranks PASS, and no evidence is UNKNOWN."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 
 class Outcome(IntEnum):
+    """Outcome of a check or a run; a higher value outranks a lower one."""
+
     PASS = 0
     UNKNOWN = 1
     FAIL = 2
@@ -16,10 +18,10 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One violation: the records that prove it, and facts about them for the witness's words.
+    """Single violation: the records that prove it, and facts about them for the counterexample's text.
 
-    records  (journal number, record index from 1) in telling order, two to six where possible.
-    facts    small numbers by name (client, conv, author, counter, seq, …); the witness turns them into words.
+    records  (journal number, record index from 1) in the order of the text, two to six where possible.
+    facts    small numbers by name (client, conv, author, counter, seq, …), which `checks.findings` turns into text.
     what     short key of the kind of violation inside the check, e.g. "gap", "reorder", "open".
     """
 
@@ -30,12 +32,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What one check says.
+    """Result of one check.
 
-    examined    opportunities for a violation that were looked at; 0 is UNKNOWN, never PASS.
+    examined    opportunities for a violation that were examined; 0 is UNKNOWN, never PASS.
     violations  how many were found; `findings` keeps at most the first few.
-    promised    False: the contract does not promise it; violations are observations.
-    why         one sentence where the outcome is UNKNOWN or needs explaining.
+    promised    False: the contract does not promise it, so violations are observations.
+    why         one sentence where the outcome is UNKNOWN or needs an explanation.
     """
 
     id: str
@@ -60,8 +62,11 @@ def conclude(
     unknown: str = "",
     facts: Mapping[str, Any] | None = None,
 ) -> Verdict:
-    """The rule of precedence in one place: a violation is FAIL whatever else is missing; then any reason
-    for doubt (`unknown`), or nothing examined, is UNKNOWN; only then PASS."""
+    """Return a verdict by the one rule of precedence.
+
+    A violation is a FAIL whatever else is missing. Else a reason for doubt (`unknown`), or nothing examined, is
+    UNKNOWN. Only then it is a PASS.
+    """
     if violations:
         outcome, why = Outcome.FAIL, unknown
     elif unknown:
@@ -84,5 +89,8 @@ def conclude(
 
 
 def upper_bound_95(examined: int) -> float | None:
-    """95 % upper bound on the violation rate after `examined` opportunities without one (rule of three)."""
+    """Return the 95 % upper bound on the violation rate after `examined` opportunities without a violation.
+
+    This is the rule of three, 3 / n. None if nothing was examined.
+    """
     return min(1.0, 3.0 / examined) if examined else None

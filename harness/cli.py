@@ -1,4 +1,4 @@
-"""`earwitness`: the tool's own verbs, each a module with HELP, add_arguments(parser) and run(args) -> exit code."""
+"""The `earwitness` command: its verbs, each a module with HELP, add_arguments(parser) and run(args) -> exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from earwitness.harness.errors import EarwitnessError, Exit
 from earwitness.harness.progress import say, write_anything
 
 RUN = "run"
-"""This verb passes its options on to Locust, and so parses none of them here."""
+"""Verb that passes its options on to Locust, so none of them is parsed here."""
 VERBS = {
     RUN: ("earwitness.harness.load.command", "run a story under load and judge it (Locust with all its options)"),
     "stories": ("earwitness.harness.shipped", "list the stories that come with the tool, or copy them"),
@@ -39,7 +39,10 @@ EPILOG = """exit codes: 0 PASS, 1 FAIL (a promise was broken), 2 could not run, 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, run one verb; a user's mistake is one sentence and exit code 2, never a traceback."""
+    """Run the verb that `argv` names and return its exit code.
+
+    A user's mistake is printed as one sentence and returns exit code 2, never a traceback.
+    """
     write_anything()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == [RUN]:
@@ -53,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     module = None
     for name, (path, text) in VERBS.items():
         sub = verbs.add_parser(name, help=text, description=text)
-        if name == wanted:  # the others need not be imported to parse this one
+        if name == wanted:  # the other verbs need not be imported
             module = importlib.import_module(path)
             module.add_arguments(sub)
     args = parser.parse_args(arguments)
@@ -66,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EarwitnessError as error:
         say(str(error))
         return error.exit_code
-    except Exception:  # ours, not the user's; and exit code 1 would say that a promise was broken
+    except Exception:  # a defect of earwitness; exit code 1 would mean that a promise was broken
         traceback.print_exc()
         say("this is a defect of earwitness; please report it with the lines above.")
         return Exit.CANNOT_RUN
@@ -74,9 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _ended_like_an_interrupt() -> Iterator[None]:
-    """SIGTERM leaves as little behind as Ctrl-C does. A verb that knows better handles it itself."""
+    """Treat SIGTERM like Ctrl-C, so that it leaves as little behind.
+
+    A verb may install its own handler instead.
+    """
     here = threading.current_thread() is threading.main_thread()
-    if not here or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:  # whoever started us meant that
+    if not here or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:  # the parent process ignores it on purpose
         yield
         return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,7 +1,7 @@
-"""Files that describe something: tables that are validated as they are read.
+"""Validated reading of files: tables whose values are checked as they are read.
 
-Every fault is collected and reported at once, each with the name of the setting, what is wrong with it and a valid
-example, so that nobody mends a file one restart at a time.
+All faults are collected and reported together, each with the name of the setting, what is wrong with it and a valid
+example, so that a user does not have to fix a file one restart at a time.
 """
 
 from __future__ import annotations
@@ -17,33 +17,38 @@ from typing import Any
 from earwitness.harness.errors import SettingsError
 
 NUMBER_MOST = 1e15
-"""More than anybody means who writes a number into a file."""
+"""Upper bound of any number in a file; a larger one is taken for a mistake."""
 
 
 def _beyond(value: float, least: float) -> str:
-    """Return in words what is wrong with a number, "" if nothing is. NaN counts as too large."""
+    """Return in words what is wrong with a number, "" if nothing is.
+
+    NaN counts as too large.
+    """
     if value < least:
         return f"is below {least}"
     return "" if value <= NUMBER_MOST else f"is above {NUMBER_MOST:g}"
 
 
 class Faults:
-    """Collects faults of one file; `raise_any` raises them together."""
+    """Faults of one file, collected to be raised together by `raise_any`."""
 
     def __init__(self, where: str) -> None:
         self.where = where
         self.found: list[str] = []
 
     def add(self, key: str, problem: str, example: str) -> None:
+        """Note that `key` has a `problem`, with a valid example of it."""
         self.found.append(f"{key} {problem}; for example {example}")
 
     def raise_any(self) -> None:
+        """Raise SettingsError with all faults, if there are any."""
         if self.found:
             raise SettingsError(self.where, self.found)
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """' (did you mean X?)', or the list of what is known."""
+    """Return ' (did you mean X?)' for the known word closest to `word`, else the list of known words, or ""."""
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if close:
@@ -52,9 +57,9 @@ def near(word: str, known: Iterable[str]) -> str:
 
 
 class Table:
-    """A TOML table that is read key by key. A read gives the value or, after noting a fault, the default.
+    """TOML table that is read key by key; a read returns the value or, after noting a fault, the default.
 
-    `finish` notes every key that nobody read. Nested tables are `Table`s of the same `Faults`.
+    `finish` notes every key that was not read. Nested tables are `Table`s of the same `Faults`.
     """
 
     def __init__(self, data: Mapping[str, Any], faults: Faults, path: str = "") -> None:
@@ -64,17 +69,23 @@ class Table:
         self.known: set[str] = set()
 
     def key(self, name: str) -> str:
+        """Return the full name of a key, with the path of this table."""
         return f"{self.path}.{name}" if self.path else name
 
     def fault(self, name: str, problem: str, example: str) -> None:
+        """Note a fault of the key `name`."""
         self.faults.add(self.key(name), problem, example)
 
     def has(self, name: str) -> bool:
+        """Return whether the key is there, and count it as known for `finish`."""
         self.known.add(name)
         return name in self.data
 
     def value(self, name: str, kinds: type | tuple[type, ...], words: str, example: str, required: bool = False) -> Any:
-        """The value if it is of one of `kinds`, else None. `words` say what was expected."""
+        """Return the value if it is of one of `kinds`, else note a fault and return None.
+
+        `words` say what was expected. A missing key is a fault only if `required`.
+        """
         if not self.has(name):
             if required:
                 self.fault(name, "is missing", f"{name} = {example}")
@@ -87,13 +98,17 @@ class Table:
         return None
 
     def text(self, name: str, default: str = "", *, example: str, required: bool = False) -> str:
+        """Return a text; an empty one is a fault if `required`."""
         value = self.value(name, str, "text", f'"{example}"', required)
         if value == "" and required:
             self.fault(name, "is empty", f'{name} = "{example}"')
         return default if value is None else str(value)
 
     def secret(self, name: str, *, example: str) -> str:
-        """A required secret: `env:NAME` or `file:PATH` (relative to the faults' file), never written down here."""
+        """Return the secret that a required key names as `env:NAME` or `file:PATH`, or "" after noting a fault.
+
+        PATH is relative to the folder of the faults' file. A secret that is written out in the file is a fault.
+        """
         text = self.text(name, example=example, required=True)
         if not text:
             return ""
@@ -106,14 +121,14 @@ class Table:
         elif source == "file":
             try:
                 value = (Path(self.faults.where).parent / place).read_text("utf-8").strip()
-            except (OSError, ValueError) as error:  # no text, or no name that a file can have
+            except (OSError, ValueError) as error:  # not text, or not a possible file name
                 self.fault(name, f"cannot be read ({place}: {type(error).__name__})", f'{name} = "{example}"')
         else:
             self.fault(name, "is written out; secrets come from the environment or a file", f'{name} = "{example}"')
         return value
 
     def choice(self, name: str, choices: Sequence[str], default: str | None = None) -> str:
-        """One of `choices`; without `default` the key is required."""
+        """Return one of `choices`; without `default` the key is required."""
         value = self.value(name, str, "text", f'"{choices[0]}"', default is None)
         if value is not None and value not in choices:
             self.fault(name, f"= {value!r} is none of {', '.join(choices)}", f'{name} = "{choices[0]}"')
@@ -121,10 +136,12 @@ class Table:
         return (choices[0] if default is None else default) if value is None else str(value)
 
     def flag(self, name: str, default: bool = False) -> bool:
+        """Return a boolean, or `default` if the key is missing or not a boolean."""
         value = self.value(name, bool, "true or false", "true")
         return default if value is None else bool(value)
 
     def number(self, name: str, default: float | None = None, *, example: str, least: float = 0.0) -> float | None:
+        """Return a number of at least `least`, or `default` after noting a fault."""
         value = self.value(name, (int, float), "a number", example)
         if value is None:
             return default
@@ -134,6 +151,7 @@ class Table:
         return float(value)
 
     def whole(self, name: str, default: int | None = None, *, example: str, least: int = 0) -> int | None:
+        """Return a whole number of at least `least`, or `default` after noting a fault."""
         value = self.value(name, int, "a whole number", example)
         if value is not None and (wrong := _beyond(value, least)):
             self.fault(name, f"= {value} {wrong}", f"{name} = {example}")
@@ -141,7 +159,7 @@ class Table:
         return default if value is None else int(value)
 
     def texts(self, name: str, default: Sequence[str] = (), *, example: str) -> tuple[str, ...]:
-        """A list of texts; a single text counts as a list of one."""
+        """Return a list of texts; a single text counts as a list of one."""
         value = self.value(name, (str, list), "a list of texts", example)
         if value is None:
             return tuple(default)
@@ -152,11 +170,12 @@ class Table:
         return tuple(items)
 
     def table(self, name: str, *, example: str, required: bool = False) -> Table | None:
+        """Return a nested table, or None if the key is missing or not a table."""
         value = self.value(name, dict, "a table", example, required)
         return None if value is None else Table(value, self.faults, self.key(name))
 
     def tables(self, name: str, *, example: str) -> list[Table]:
-        """A list of tables; a single table counts as a list of one."""
+        """Return a list of tables; a single table counts as a list of one."""
         value = self.value(name, (dict, list), "a list of tables", example)
         items = [value] if isinstance(value, dict) else value or []
         if not all(isinstance(item, dict) for item in items):
@@ -165,13 +184,17 @@ class Table:
         return [Table(item, self.faults, f"{self.key(name)}[{k}]") for k, item in enumerate(items)]
 
     def finish(self) -> None:
+        """Note as a fault every key of the table that was not read."""
         for name in self.data:
             if name not in self.known:
                 self.faults.found.append(f"{self.key(name)} is not known here{near(name, self.known)}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The file's tables. Raises SettingsError in one sentence if it cannot be read or is no TOML."""
+    """Return the tables of a file.
+
+    Raises SettingsError if it cannot be read or is not valid TOML.
+    """
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -182,7 +205,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(str(path), [f"cannot be read: {error.strerror}"]) from error
     except RecursionError:
         raise SettingsError(str(path), [f"is no valid TOML: {TOO_DEEP}"]) from None
-    except ValueError as error:  # of TOML, or of a number with thousands of digits
+    except ValueError as error:  # invalid TOML, or a number with thousands of digits
         raise SettingsError(str(path), [f"is no valid TOML: {first_sentence(error)}"]) from None
 
 
@@ -190,7 +213,10 @@ TOO_DEEP = "it is nested too deeply"
 
 
 def from_json(text: str | bytes) -> Any:
-    """The JSON value in a text that somebody else wrote. Raises ValueError that says in words what is wrong."""
+    """Return the JSON value in a text from outside.
+
+    Raises ValueError with a readable reason.
+    """
     try:
         return json.loads(text)
     except RecursionError:
@@ -202,7 +228,10 @@ def from_json(text: str | bytes) -> Any:
 
 
 def whole_number(text: str, most: int) -> int | None:
-    """The number that decimal digits say, None for any other text and above `most`. `str.isdigit` takes ² for one."""
+    """Return the number that decimal digits spell, or None for any other text or a number above `most`.
+
+    `str.isdigit` alone would accept characters such as ².
+    """
     if not (text.isascii() and text.isdigit()) or len(text) > len(str(most)):
         return None
     number = int(text)
@@ -210,5 +239,5 @@ def whole_number(text: str, most: int) -> int | None:
 
 
 def first_sentence(error: Exception) -> str:
-    """What a library says is wrong, without its advice to programmers and line breaks."""
+    """Return a library's error message without line breaks and without its advice to programmers."""
     return str(error).strip().partition("\n")[0].partition("; use ")[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""Errors a user can mend: each says what, where and what to do, and exits 2 without a traceback."""
+"""Errors that a user can fix: each names what happened, where and what to do, and exits with 2 without a traceback."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from enum import IntEnum
 from typing import Final
 
 WORD_CHARS: Final = 400
-"""Longer than any word of ours, paths included: a value that somebody wrote, whose beginning is enough."""
+"""Length from which a word is shortened. No word of ours is that long, paths included; it is a value from outside."""
 SENTENCE_CHARS: Final = 2000
 _LONG_WORD: Final = re.compile(rf"\S{{{WORD_CHARS},}}")
 
 
 class Exit(IntEnum):
-    """Exit codes of every command. FAIL means that a promise was broken, and nothing else."""
+    """Exit codes of every command.
+
+    FAIL means only that a promise was broken.
+    """
 
     PASS = 0
     FAIL = 1
@@ -25,16 +28,19 @@ class Exit(IntEnum):
 
 
 RANKED = (Exit.PASS, Exit.THRESHOLD, Exit.UNKNOWN, Exit.TERMINATED, Exit.INTERRUPTED, Exit.FAIL, Exit.CANNOT_RUN)
-"""The one that tells most comes last: it stands where several hold."""
+"""Exit codes by rank; where several hold, the last of them is returned."""
 
 
 def worse(one: int, other: int) -> int:
-    """Return which of two exit codes stands where both hold. A number that is none of ours could not run."""
+    """Return the higher-ranked of two exit codes.
+
+    Any number that is not an exit code ranks highest.
+    """
     return max(one, other, key=lambda code: RANKED.index(code) if code in RANKED else len(RANKED))
 
 
 def brief(text: str) -> str:
-    """Return `text` as somebody can read it: of overlong words, and of all, the beginning and the end."""
+    """Return `text` shortened to a readable length: only the beginning and end of overlong words and texts are kept."""
     text = _LONG_WORD.sub(lambda found: _cut(found[0], WORD_CHARS // 4), text)
     return text if len(text) <= SENTENCE_CHARS else _cut(text, SENTENCE_CHARS // 2)
 
@@ -44,8 +50,10 @@ def _cut(text: str, kept: int) -> str:
 
 
 class EarwitnessError(Exception):
-    """Base of every error meant for the user. `str(error)` is one or two whole sentences, however long the values are
-    that they quote."""
+    """Base of every error meant for the user.
+
+    `str(error)` is one or two whole sentences, however long the values are that they quote.
+    """
 
     exit_code: int = Exit.CANNOT_RUN
 
@@ -54,24 +62,24 @@ class EarwitnessError(Exception):
 
 
 class SettingsError(EarwitnessError):
-    """The configuration has faults; all of them are listed at once."""
+    """Error of the configuration; it lists all faults at once."""
 
     def __init__(self, where: str, faults: list[str]) -> None:
         self.where, self.faults = where, faults
-        # What somebody wrote may have line breaks in it, a sentence has none.
+        # Quoted values may contain line breaks; a sentence must not.
         super().__init__(f"{where}: {'; '.join(faults)}.".replace("\n", "\\n"))
 
 
 class TargetError(EarwitnessError):
-    """The platform under test cannot be reached or spoken to."""
+    """Error for a platform under test that cannot be reached or does not follow its protocol."""
 
 
 class PlatformError(EarwitnessError):
-    """The reference platform could not be started or kept up."""
+    """Error for a reference platform that cannot be started or kept running."""
 
 
 class ServiceDied(PlatformError):
-    """A service ended by itself: its exit status, its last words, and a sentence about where its whole log is."""
+    """Error for a service that ended by itself: its exit status, its last log lines and where its whole log is."""
 
     def __init__(self, service: str, status: str, last_words: str, whole_log: str) -> None:
         self.service, self.status, self.last_words = service, status, last_words
@@ -80,8 +88,11 @@ class ServiceDied(PlatformError):
 
 
 class Exceeded(Exception):
-    """A server sent more than we take in (`harness.client.bounds`). `str(error)` says more than what of what."""
+    """Error for a server that sent more than a client accepts (`harness.client.bounds`).
+
+    `str(error)` names the limit and what exceeded it.
+    """
 
 
 class RecordError(EarwitnessError):
-    """A run directory or journal cannot be written or read."""
+    """Error for a run directory or journal that cannot be written or read."""

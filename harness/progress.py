@@ -1,4 +1,4 @@
-"""What goes to the terminal: progress of what may take more than two seconds, and text that others wrote."""
+"""Output to the terminal: progress of long operations, and text from outside with control characters escaped."""
 
 from __future__ import annotations
 
@@ -19,54 +19,60 @@ _SHOWN: Final = {
     code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
     for code in (
         *range(0x20), *range(0x7F, 0xA0),  # C0, DEL, C1: they begin escapes
-        0x2028, 0x2029,  # separators of lines
-        0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # which let text run backwards
-        *range(0xD800, 0xE000), 0xFFFE, 0xFFFF,  # halves of characters, and none: no stream or XML file has them
+        0x2028, 0x2029,  # line separators
+        0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # marks that reverse the direction of text
+        *range(0xD800, 0xE000), 0xFFFE, 0xFFFF,  # surrogates and noncharacters: no stream or XML file has them
     )
 }  # fmt: skip
 _SHOWN_IN_TEXT: Final = {code: how for code, how in _SHOWN.items() if chr(code) not in "\n\t"}
 
 
 def printable(text: str) -> str:
-    """Return `text` with control characters written out: a platform's words must not drive the terminal."""
+    """Return `text` with control characters escaped, so that a platform's text cannot drive the terminal."""
     return text.translate(_SHOWN_IN_TEXT)
 
 
 def one_line(text: str) -> str:
-    """The same for text that stands in a line of ours: line breaks are written out too, so that it makes no other."""
+    """Return `text` like `printable`, with line breaks escaped too, so that it stays on one line."""
     return text.translate(_SHOWN)
 
 
 def say(sentence: str) -> None:
-    """Tell the user a sentence on stderr, whoever's words are in it."""
+    """Print a sentence for the user on stderr, with control characters escaped."""
     print(f"earwitness: {printable(sentence)}", file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:
-    """Print text of one or many lines on stdout, whoever's words are in it."""
+    """Print text of one or many lines on stdout, with control characters escaped."""
     print(printable(text), flush=True)
 
 
 def show_json(value: Any) -> None:
-    """Print JSON on stdout, readable and with every control character escaped as JSON has it."""
+    """Print JSON on stdout, readable and with every control character escaped as JSON does."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
     print(text.translate({code: f"\\u{code:04x}" for code in _SHOWN_IN_TEXT}), flush=True)
 
 
 class ShownLog(logging.Formatter):
-    """A log handler's own format, with control characters written out: Locust logs what stories raise, and that may
-    quote the platform."""
+    """Wrapper around a log handler's own formatter that escapes control characters.
+
+    Locust logs the exceptions that stories raise, and those may quote the platform.
+    """
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
         self._inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
+        """Implement `logging.Formatter.format`: escape what the wrapped formatter returns."""
         return printable(self._inner.format(record))
 
 
 def show_logs() -> None:
-    """Let every handler of the root logger, and of those that do not pass on to it, write controls out. Idempotent."""
+    """Make every log handler escape control characters: root's, and those of non-propagating loggers.
+
+    Idempotent.
+    """
     named = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
     for handler in [handler for logger in (logging.root, *named) for handler in logger.handlers]:
         if not isinstance(handler.formatter, ShownLog):
@@ -74,25 +80,32 @@ def show_logs() -> None:
 
 
 def write_anything() -> None:
-    """Let stdout take every character: what its encoding has none for is written out, as stderr does it anyway. Names
-    and texts of a platform are printed, and a terminal may be ASCII."""
+    """Let stdout accept every character, by escaping those that its encoding lacks, as stderr does anyway.
+
+    Names and texts of a platform are printed, and a terminal may be ASCII.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class Progress:
-    """`with Progress("judging runs/x", total) as progress: … progress.at(done)`, as often as you like.
+    """Progress line on stderr: `with Progress("judging runs/x", total) as progress: … progress.at(done)`.
 
-    A line on stderr: overwritten where that is a screen, and cleared at the end; elsewhere a new one now and then."""
+    `at` may be called at any rate. On a terminal the line is overwritten, and cleared at the end; elsewhere a new line
+    is printed every few seconds.
+    """
 
     def __init__(self, what: str, total: int) -> None:
-        """`what` is being done; `total` in any unit."""
+        """Prepare progress of the operation `what`; `total` is in any unit.
+
+        Nothing is printed in the first 2 s.
+        """
         self._what, self._total = what, total
         self._screen = sys.stderr.isatty()
         self._next, self._shown = time.monotonic() + FIRST_S, False
 
     def at(self, done: int) -> None:
-        """`done` of the total by now."""
+        """Report that `done` of the total is complete."""
         now = time.monotonic()
         if now < self._next:
             return

@@ -1,4 +1,4 @@
-"""The settings of the reference platform: the `test_environment` of a file, of variables, and of the defaults."""
+"""Settings of the reference platform: `[test_environment]` of a file, environment variables, and the defaults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthServiceSettings:
-    """`port` None is dynamic: a free port is chosen without a race."""
+    """Settings of the auth service.
+
+    `port` None is dynamic: a free port is chosen without a race.
+    """
 
     port: int | None = None
     database: str = "test_auth_db"
@@ -27,7 +30,11 @@ class AuthServiceSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendSettings:
-    """`redis` names the environment's own Valkey to its clients; a redis:// URL is a server that exists instead."""
+    """Settings of the backends.
+
+    `redis` is the client name under which they use the environment's own Valkey; a redis:// URL is an existing server
+    that is used instead.
+    """
 
     port: int | None = None
     database: str = "test_main_db"
@@ -37,7 +44,10 @@ class BackendSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontendSettings:
-    """`api_url` None is dynamic: the address of the edge in front of the backends."""
+    """Settings of the frontend.
+
+    `api_url` None is dynamic: the address of the edge in front of the backends.
+    """
 
     port: int | None = None
     api_url: str | None = None
@@ -46,7 +56,7 @@ class FrontendSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The `test_environment`: what `earwitness up`, Locust and pytest start."""
+    """Settings of the whole `test_environment`, which `earwitness up`, Locust and pytest start."""
 
     auth_service: AuthServiceSettings = field(default_factory=AuthServiceSettings)
     backend: BackendSettings = field(default_factory=BackendSettings)
@@ -68,10 +78,11 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def load_settings(path: Path | str | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Defaults, then the file's `[test_environment]`, then `EARWITNESS_…` variables; later ones win.
+    """Return the defaults, overridden by the file's `[test_environment]`, then by `EARWITNESS_…` variables.
 
     path  the file; None: `earwitness.toml` in the working directory, if there is one.
-    Raises SettingsError naming every fault at once.
+
+    An empty variable counts as unset. Raises SettingsError that names all faults at once.
     """
     chosen = Path(path) if path is not None else Path(DEFAULT_FILE)
     where = str(chosen)
@@ -81,7 +92,7 @@ def load_settings(path: Path | str | None = None, environ: Mapping[str, str] = o
     faults = Faults(f"{where} and {ENV_PREFIX}* variables")
     whole = Table(data, faults)
     environment = whole.table("test_environment", example="{}")
-    whole.has("thresholds")  # which a run reads
+    whole.has("thresholds")  # read by a run, not here
     whole.finish()
     values: dict[str, dict[str, Any]] = {}
     for service, keys in _SERVICES.items():
@@ -102,7 +113,7 @@ def load_settings(path: Path | str | None = None, environ: Mapping[str, str] = o
 
 
 def how_to_set(service: str, key: str, value: str, environ: Mapping[str, str] = os.environ) -> str:
-    """What the user has to write for another value, in the place that decides now."""
+    """Return what the user has to write to change a setting, in the place that decides it now."""
     variable = _variable(service, key)
     if environ.get(variable, "") != "":
         return f"{variable}={value}"
@@ -143,7 +154,7 @@ def _setting(service: str, key: str, table: Table | None, environ: Mapping[str, 
         if not re.match(r"https?://[^/\s]+", raw):
             faults.add(name, f"= {raw!r} is no http address", f"{name} = http://127.0.0.1:8000")
         return raw
-    if not _REDIS.fullmatch(raw):  # which is not repeated: it may be an address with a password
+    if not _REDIS.fullmatch(raw):  # not quoted: it may be an address with a password
         faults.add(name, "is neither a name (letters, digits, _ . -) nor a redis:// address", f"{name} = {default}")
         return default
     return raw
@@ -171,7 +182,7 @@ def _mode(raw: Any, name: str, faults: Faults) -> bool:
 
 
 def _unknown_variables(environ: Mapping[str, str], faults: Faults) -> None:
-    """A mistyped variable of our services would otherwise be ignored in silence."""
+    """Note unknown variables of our services as faults, as a mistyped one would otherwise have no effect."""
     known = {_variable(service, key) for service, keys in _SERVICES.items() for key in keys}
     prefixes = tuple(f"{ENV_PREFIX}{service}_".upper() for service in _SERVICES)
     for name in environ:

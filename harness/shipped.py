@@ -1,4 +1,4 @@
-"""`earwitness stories`: list the stories that come with the tool, and copy them to change them."""
+"""The verb `earwitness stories`: list the stories that come with the tool, or copy them so that they can be changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from earwitness.harness.progress import say, show
 
 HELP = "list the stories that come with earwitness; with --copy put them into a folder"
 PACKAGE = Path(__file__).absolute().parents[1]
-"""The folder `earwitness`; in a checkout its parts are links, so it must not be resolved."""
+"""Folder `earwitness`. It must not be resolved: in a checkout its parts are links."""
 STORIES = PACKAGE / "locustfiles"
 EXAMPLES = PACKAGE / "examples"
 
@@ -28,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the name and the first line of each story, or copy them. Raises EarwitnessError."""
+    """Print the name and first line of each story, or copy the stories.
+
+    Raises EarwitnessError.
+    """
     if args.copy is None:
         names = {path.stem: first_line(path) for path in story_files()}
         width = max(map(len, names))
@@ -44,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def story_files() -> list[Path]:
-    """Return the files of the stories that come with the tool, by name."""
+    """Return the files of the stories that come with the tool, sorted by name."""
     return sorted(STORIES.glob("*.py"))
 
 
@@ -58,7 +61,7 @@ def _folders(place: Path) -> list[Path]:
 
 
 def _copied(source: Path, to: Path) -> list[Path]:
-    """Copy the files of a folder that are not there yet and return where they are now."""
+    """Copy the files of a folder that do not exist in `to` yet, and return their new paths."""
     made = []
     try:
         to.mkdir(parents=True, exist_ok=True)

@@ -40,11 +40,18 @@ from earwitness.checks.history.record import NONE, Artefact, Kind, Place
 from earwitness.checks.roster import Roster
 
 LAST = np.dtype([("mid", "<i4"), ("rec", "<i8")])
+"""Latest delivery on one connection."""
 
 
 @kernel
 def last_delivered(records: Array, journal: Int, mids: Array, conns: Array, last: Array) -> None:
-    """For the witness only: the latest delivery on each connection."""
+    """Keep records for counterexamples: the latest delivery on each connection.
+
+    `last` is LAST by connection; each delivery overwrites the row, since the records of a connection come in order. A
+    violation is found at the end from bits without record references. A finding shows the message that was sent last,
+    which is mostly the last one delivered too; if it is not, the finding shows one record less. So one row for each
+    connection is enough.
+    """
     for i in range(len(records)):
         if records[i]["kind"] == K_DELIVER and mids[i] >= 0 and conns[i] >= 0:
             row = last[conns[i]]
@@ -54,7 +61,13 @@ def last_delivered(records: Array, journal: Int, mids: Array, conns: Array, last
 
 @kernel
 def sent_on(records: Array, mids: Array, conns: Array, sent: Array) -> None:
-    """Keep by message the connection + 1 of its sendings; -1: there were several, and any of them may have counted."""
+    """Keep by message the connection + 1 of its sendings; -1: there were several, and any of them may have counted.
+
+    `sent` is 0 for none, so a zeroed array needs no filling; a sending by HTTP, on no connection, leaves 0. A message
+    is judged only if all of its sendings came on one connection, so one number by message is enough: a second
+    connection turns it into -1 for good, in any order of reading. Keeping all connections of a message would need a
+    list or a hash.
+    """
     for i in range(len(records)):
         if records[i]["kind"] == K_INVOKE and mids[i] >= 0:
             conn = conns[i] + 1
@@ -63,7 +76,12 @@ def sent_on(records: Array, mids: Array, conns: Array, sent: Array) -> None:
 
 @kernel
 def delivered_on(w: Tables, slot: Int, mids: Array, result: Array) -> None:
-    """bool by message of `mids`: it was delivered to this subscription on this connection."""
+    """Set `result` by message of `mids`: whether it was delivered live to this subscription on this connection.
+
+    The bits of a subscription's first slot are in the page of the subscription, those of later slots in pages of their
+    own (see `checks.engine.resolve.mark`). Which of the two applies is the same for all messages, so it is decided
+    before the loop. A page covers SPAN = 256 positions; -1 means that nothing of it was received.
+    """
     sub = np.int64(w.slots[slot]["sub"])
     first = w.subs[sub]["first"] == slot
     for k in range(len(mids)):
@@ -80,9 +98,13 @@ def delivered_on(w: Tables, slot: Int, mids: Array, result: Array) -> None:
 
 
 class Opened(NamedTuple):
-    """A connection that an artefact opened, until when that gave it authority (leeway included), and why then.
-    `cause`: a revocation's record, 0: the token's own deadline. `last`: when the connection ended. `surely`: as
-    `until`, if steps of the wall clock have moved its end."""
+    """Connection that an artefact opened, with the end of its authority (times in ns).
+
+    ends    when the authority ended; until: the same with leeway or bound
+    cause   a revocation's record, 0: the token's own deadline
+    surely  as `until`, if steps of the wall clock have moved its end
+    last    when the connection ended
+    """
 
     conn: int
     request: Request
@@ -95,15 +117,16 @@ class Opened(NamedTuple):
 
 
 class LiveAuthority(Together):
-    """Nothing is delivered on a connection that was sent after its token's deadline and leeway, or after the
-    confirmed revocation and its bound; and nothing that the connection itself sends after that is accepted.
+    """State of I34: nothing sent after the end of a connection's authority is delivered on it, or accepted from it.
 
-    Accepted is what was acknowledged, stored, or delivered to anybody: the platform need not echo it. The time of
-    sending decides, not that of delivery: what was sent before may come later. A message that was sent again on
-    another connection is not judged.
+    The authority ends with the token's deadline and leeway, or with the confirmed revocation and its bound. Accepted is
+    what was acknowledged, stored, or delivered to any device: the platform need not echo it. The time of sending
+    decides, not that of delivery: what was sent before may come later. A message that was sent again on another
+    connection is not judged.
 
-    Counted are connections; examined those that were open when their authority ended, and in whose conversations
-    something was sent and delivered afterwards, or that sent something themselves."""
+    Counted are connections. Examined are those that were open when their authority ended, and in whose conversations
+    something was sent and delivered afterwards, or that sent something themselves.
+    """
 
     KEPT_ONLY = False
 
@@ -113,6 +136,7 @@ class LiveAuthority(Together):
         self._sent = np.zeros(0, np.int64)
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: keep the connection of each sending, and the latest delivery on each connection."""
         if view.world.kept.has(Kind.REQUEST):
             self._last = grown(self._last, len(view.world.tables.conns))
             last_delivered(view.records, view.journal, view.mid, view.conn, self._last)
@@ -120,6 +144,7 @@ class LiveAuthority(Together):
         sent_on(view.records, view.mid, view.conn, self._sent)
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        """Implement `Together.look`."""
         messages = world.messages()
         said = (messages["flags"] & INVOKED > 0) & (messages["flags"] & (ACKED | HEARD) > 0) & (messages["conv"] >= 0)
         accepted = (messages["flags"] & (ACKED | HEARD | STORED)) > 0
@@ -143,7 +168,7 @@ class LiveAuthority(Together):
                 self._outlived(world, opened, "accepted", int(own_proven[0]))
 
     def _late_on(self, world: World, opened: Opened, convs: Array, late: Array) -> tuple[Array, Array]:
-        """bool by message of `late`: the connection was subscribed to its conversation; it was delivered there."""
+        """Return two bools by message of `late`: the connection was subscribed to its conversation; it came there."""
         w, slots = world.tables, world.tables.slots[: world.slots]
         concerned, heard_here = np.zeros(len(late), bool), np.zeros(len(late), bool)
         for slot in np.flatnonzero(slots["conn"] == opened.conn):
@@ -155,7 +180,7 @@ class LiveAuthority(Together):
         return concerned, heard_here
 
     def _opened(self, world: World) -> list[Opened]:
-        """Connections whose authority has an end."""
+        """Return the connections whose authority has an end."""
         known, clock = credentials_of(world), wall_clock_of(world)
         ends = known.ends(self.contract)
         closed = _closings(world)
@@ -172,8 +197,11 @@ class LiveAuthority(Together):
     def _limit(
         self, known: Credentials, ends: dict[Name, Revocation], name: Name, clock: WallClock
     ) -> tuple[int, int, int, int] | None:
-        """(when its authority ended, until when it may still show, the revocation's record or 0, until when it may if
-        the wall clock was stepped)."""
+        """Return the end of an artefact's authority, None if it has none.
+
+        It is (when the authority ended, until when it may still show, the revocation's record or 0, until when it may
+        still show if the wall clock was stepped), in ns.
+        """
         token = known.tokens[name]
         behind = known.tokens.get((name[0], token.belongs_to)) if token.kind == Artefact.TICKET else token
         limits = []
@@ -205,7 +233,7 @@ class LiveAuthority(Together):
 
 
 def _closings(world: World) -> dict[tuple[int, int], int]:
-    """When each connection ended, by journal and its number there."""
+    """Return when each connection ended (ns), by journal and its number there."""
     rows, recs = world.kept.of(Kind.DISCONNECT)
     journals = (recs >> REC_BITS).tolist()
     return dict(zip(zip(journals, rows["conn"].tolist(), strict=True), rows["t"].tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Tokens, requests and revocations of a history, as the checks of the auth plane see them."""
+"""Tokens, requests and revocations of a history, as the checks of accounts read them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict
 
 Name: TypeAlias = tuple[int, int]
-"""An artefact: client number of its owner, its number there."""
+"""Name of an artefact: client number of its owner, its number there."""
 ONE_USE = (Artefact.REFRESH, Artefact.TICKET, Artefact.STATE, Artefact.CODE)
+"""Kinds of artefacts that are good for one use."""
 RATE_LIMITED = (429, 4429)
+"""Codes of a refusal for the budget, which says nothing about what was presented."""
 NEVER = 1 << 62
 SECOND = 1_000_000_000
 
 
 class Token(NamedTuple):
-    """`own`: it rests on the tester's wall clock alone."""
+    """Artefact that the platform issued or the tester forged; times in ns.
+
+    `own`: its times rest on the tester's wall clock alone. `belongs_to`: number of the artefact that it was issued with
+    or replaces.
+    """
 
     name: Name
     kind: int
@@ -38,28 +44,39 @@ class Token(NamedTuple):
     own: bool
 
     def unproven(self, clock: WallClock) -> bool:
-        """Its times were written, or read, by a clock of ours that may have been wrong."""
+        """Return whether its times were written, or read, by a clock of ours that may have been wrong."""
         return self.own and clock.unproven(self.rec >> REC_BITS, self.t)
 
     @property
     def issued(self) -> int:
-        """Not before this, as far as a step of the wall clock is concerned. A genuine token without a deadline may have
-        been recorded when it was first presented."""
+        """Return the earliest time (ns) of its issue, as far as a step of the wall clock is concerned.
+
+        A genuine token without a deadline may have been recorded when it was first presented.
+        """
         return self.t - IN_FLIGHT_NS if self.own or self.deadline != NONE else -NEVER
 
     def lasts_to(self, clock: WallClock, limit: int, until: int) -> int:
-        """Up to when a platform whose clock was stepped may take it, if `limit` is the end by its deadline."""
+        """Return up to when (ns) a platform whose clock was stepped may accept it.
+
+        `limit`: the end by its deadline.
+        """
         return NEVER if self.unproven(clock) else limit + clock.backward(self.issued, until)
 
     def may_be_refused(self, clock: WallClock, until: int, leeway: int) -> bool:
-        """Steps explain that it was refused by `until`: its deadline came earlier, or it seems to be of the future."""
+        """Return whether steps explain a refusal by `until` (ns).
+
+        The deadline came earlier, or the token seems to be of the future.
+        """
         ahead = clock.forward(self.issued, until)
         early = ahead > 0 and (self.deadline == NONE or until + ahead >= self.deadline - leeway)
         return self.unproven(clock) or early or clock.backward(self.issued, until) > leeway
 
 
 class Request(NamedTuple):
-    """`yes`, `no`: accepted, or refused for what was presented. Neither: nobody knows, or the budget was used up."""
+    """Request that presented an artefact.
+
+    `yes`, `no`: accepted, or refused for what was presented. Neither: not known, or the budget was used up.
+    """
 
     client: int
     place: int
@@ -76,11 +93,15 @@ class Request(NamedTuple):
 
     @property
     def journal(self) -> int:
+        """Return the number of the journal that recorded it."""
         return self.rec >> REC_BITS
 
 
 class Revocation(NamedTuple):
-    """`name` with number 0: all that the owner's user holds. `done`: it was confirmed; `refused`: it has no effect."""
+    """Revocation of the artefact `name`; with number 0 of all that the owner's user holds.
+
+    `done`: it was confirmed. `refused`: it has no effect.
+    """
 
     name: Name
     asked: int
@@ -91,7 +112,10 @@ class Revocation(NamedTuple):
 
 
 class Credentials:
-    """What is on record. `families`: the name by which all artefacts of one session know each other."""
+    """All tokens, requests and revocations on record.
+
+    `families`: by artefact the name that all artefacts of its session share.
+    """
 
     def __init__(self, kept: Kept, roster: Roster) -> None:
         self._user_of = roster.user_of
@@ -112,11 +136,11 @@ class Credentials:
             self.of[request.name].append(request)
 
     def user(self, client: int) -> int:
-        """-1: nobody of the roster."""
+        """Return the user of a client; -1: not of the roster."""
         return int(self._user_of[client]) if client < len(self._user_of) else -1
 
     def _grouped(self) -> dict[Name, Name]:
-        """By artefact the first of all that hang together with it."""
+        """Return by artefact the first of all that belong to one session with it."""
         above = {name: name for name in self.tokens}
 
         def top(name: Name) -> Name:
@@ -132,14 +156,17 @@ class Credentials:
         return {name: top(name) for name in above}
 
     def genuine(self) -> Iterator[tuple[Token, list[Request]]]:
-        """Every artefact that the platform issued, with the requests that presented it."""
+        """Yield every artefact that the platform issued, with the requests that presented it."""
         for token in self.tokens.values():
             if not token.forged:
                 yield token, self.of.get(token.name, [])
 
     def revoked(self, revocation: Revocation, contract: Contract) -> list[Token]:
-        """What a revocation takes away: of a ban all that the user held when it was asked for; of a logout the
-        artefact and the tickets bought with it, or its whole session where that is promised."""
+        """Return the artefacts that a revocation takes away.
+
+        A ban takes all that the user held when it was asked for. A logout takes the artefact and the tickets bought
+        with it, or its whole session where that is promised.
+        """
         owner, number = revocation.name
         if number == 0:
             user = self.user(owner)
@@ -152,7 +179,7 @@ class Credentials:
         ]
 
     def ends(self, contract: Contract) -> dict[Name, Revocation]:
-        """By artefact: the confirmed revocation that was the first to take it away."""
+        """Return by artefact the confirmed revocation that was the first to take it away."""
         first: dict[Name, Revocation] = {}
         for revocation in sorted((r for r in self.revocations if r.done), key=lambda r: (r.t, r.rec)):
             for token in self.revoked(revocation, contract):
@@ -160,8 +187,11 @@ class Credentials:
         return first
 
     def doubted(self) -> dict[Name, int]:
-        """By artefact the moment from which it may have lost its force, however little is known: a logout or a ban
-        was asked for, of anything of its session, or a refresh token of its session was presented a second time."""
+        """Return by artefact the moment (ns) from which it may have lost its force, however little is known.
+
+        A logout or a ban was asked for, of anything of its session, or a refresh token of its session was presented a
+        second time.
+        """
         since: dict[Name, int] = {}
         for revocation in self.revocations:
             if not revocation.refused:
@@ -183,6 +213,7 @@ def _earliest(since: dict[Name, int], tokens: list[Token], t: int) -> None:
 
 
 def rows_of(kept: Kept, kind: Kind) -> Iterator[tuple[Any, int]]:
+    """Yield the kept records of a kind as dicts, with their references."""
     records, recs = kept.of(kind)
     names = records.dtype.names or ()
     for values, rec in zip(records.tolist(), recs.tolist(), strict=True):
@@ -213,7 +244,7 @@ def _revocation(row: dict[str, int], rec: int) -> Revocation:
 
 
 def credentials_of(world: World) -> Credentials:
-    """Of all that was read so far; shared by the checks."""
+    """Return the credentials of all that was read so far, shared by the checks."""
     return world.kept.once("credentials", lambda: Credentials(world.kept, world.roster))
 
 
@@ -221,10 +252,11 @@ UNCOMPARED = "the journals come from several hosts, and their clocks were not co
 
 
 class Together(Folding):
-    """Base of checks that look at the kept records together: `look` says what is examined and what is wrong.
+    """Base class of checks that evaluate the kept records together; `look` does the work.
 
-    KEPT_ONLY: it looks at nothing else, so the verdict so far stands until more is kept. That verdict takes clocks as
-    equal only where there is one journal, because only the end knows the hosts."""
+    KEPT_ONLY: it reads nothing else, so the verdict so far stands until more is kept. That verdict takes clocks as
+    equal only where there is one journal, because only the end knows the hosts.
+    """
 
     KEPT_ONLY = True
 
@@ -236,15 +268,17 @@ class Together(Folding):
         self.not_judged = 0
 
     def step(self, view: View) -> None:
-        """Nothing: the world keeps what is needed."""
+        """No-op: World already stores the records that this check needs."""
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: evaluate what is kept so far; UNKNOWN where there are several journals."""
         bound_ns = 0 if world.journals <= 1 else None
         if not self.KEPT_ONLY:
             return self._verdict(world, bound_ns)
         return world.kept.once(f"{self.check.id} {bound_ns}", lambda: self._verdict(world, bound_ns))
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`."""
         return self._verdict(end.world, end.clock_bound_ns(), end)
 
     def _verdict(self, world: World, bound_ns: int | None, end: End | None = None) -> Verdict:
@@ -259,11 +293,13 @@ class Together(Folding):
         return self.conclude(self.found[:FINDINGS], violations=len(self.found), unknown=doubt, facts=self.facts)
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Fill `examined`, `found`, `doubts`, `facts`, and `not_judged`: what would be a violation, had the wall clock
-        not been stepped. bound_ns: how much times of two journals may differ.
-        end: None while more may come."""
+        """Fill `examined`, `found`, `doubts`, `facts` and `not_judged`.
+
+        `not_judged` counts what would be a violation had the wall clock not been stepped. `bound_ns`: how much times of
+        two journals may differ. `end`: None while more may come.
+        """
         raise NotImplementedError
 
     def wrong(self, what: str, *recs: int, **facts: int) -> None:
-        """A violation, and the records that prove it in telling order."""
+        """Add a violation with the records that prove it, in the order of the text."""
         self.found.append(Finding(what=what, records=tuple(unpack(rec) for rec in dict.fromkeys(recs)), facts=facts))

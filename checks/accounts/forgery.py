@@ -1,4 +1,4 @@
-"""I31: what the platform did not issue is accepted nowhere."""
+"""I31: an artefact that the platform did not issue is accepted nowhere."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from earwitness.checks.engine.world import World
 
 
 def holds_by_a_step(token: Token, until: int, clock: WallClock) -> bool:
-    """A forgery that is wrong only by its times may be a valid token on the platform's clock."""
+    """Return whether a forgery that is wrong only by its times may be a valid token on the platform's clock."""
     return token.own and (token.unproven(clock) or clock.moved(token.issued, until))
 
 
 class Forgery(Together):
-    """No forged artefact is accepted, at any place, presented in any way.
+    """State of I31: no forged artefact is accepted, at any place, presented in any way.
 
     A refusal counts as examined when the next valid control that the same client presented at the same place in the
-    same way was accepted: a place that refuses everything proves nothing. A refused control is a doubt."""
+    same way was accepted: a place that refuses everything proves nothing. A refused control is a doubt.
+    """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        """Implement `Together.look`."""
         known, clock = credentials_of(world), wall_clock_of(world)
         forged = {name for name, token in known.tokens.items() if token.forged}
         beside: defaultdict[tuple[int, ...], list[Request]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""I32 refresh rotation and reuse, I33 single-use artefacts: what is good for one use is used once."""
+"""I32 refresh rotation and reuse, I33 single-use artefacts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ from earwitness.checks.history.record import NONE, Artefact, Kind, State
 
 
 class Uses(Together):
-    """What both checks share: the presentations of one artefact, of which one may be accepted."""
+    """Base class of both checks: of the presentations of one artefact, one may be accepted."""
 
     def once(self, token: Token, requests: Sequence[Request], grace_ns: int, clock: WallClock) -> Request | None:
-        """The accepted use; every further accepted one is a violation. Examined: presentations besides it that were
-        answered. Two that were on their way at once count like two in a row: one of them has to lose."""
+        """Return the accepted use; every further accepted one is a violation.
+
+        Examined: presentations besides it that were answered. Two that were under way at once count like two in a row:
+        one of them has to lose. `grace_ns`: how long after its answer the first use may be repeated.
+        """
         accepted = sorted((r for r in requests if r.yes), key=lambda r: (r.t, r.rec))
         if not accepted:
             return None
@@ -42,13 +45,15 @@ class Uses(Together):
 
 
 class Refresh(Uses):
-    """A refresh token is good for one refresh; who presents it again ends its session; what is refreshed names the
-    same person with the same permissions.
+    """State of I32: a refresh token is good for one refresh, its reuse ends the session, and the user stays the same.
 
-    The second presentation ends the session because it was refused as one: its family is refused from then on, within
-    the revocation bound. Not judged: names and permissions of users whose permissions somebody changed in the run."""
+    What is refreshed names the same user with the same permissions. The second presentation ends the session because it
+    was refused as one: its family is refused from then on, within the revocation bound. Not judged: names and
+    permissions of users whose permissions were changed in the run.
+    """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        """Implement `Together.look`."""
         known, clock = credentials_of(world), wall_clock_of(world)
         grace_ns = int(self.contract.refresh_grace_s * SECOND)
         reused: dict[Name, Request] = {}
@@ -69,7 +74,10 @@ class Refresh(Uses):
 
     @staticmethod
     def _is_reuse(token: Token, first: Request, request: Request, grace_ns: int) -> bool:
-        """Refused because it had been used, as far as one can know: not before that, and not for its age."""
+        """Return whether a request was refused because the token had been used, as far as that can be known.
+
+        It came not before the first use, and was not refused for its age.
+        """
         in_time = request.t > first.sent and (token.deadline == NONE or request.t < token.deadline)
         return request.no and in_time and (grace_ns == 0 or request.sent > first.t + grace_ns)
 
@@ -80,7 +88,7 @@ class Refresh(Uses):
             for request in known.of.get(token.name, ()) if not token.forged else ():
                 if request.sent <= reuse.t + bound_ns:
                     continue
-                if request.yes and clock.moved(issued, request.t):  # it may have been refused for its age
+                if request.yes and clock.moved(issued, request.t):  # `reuse` may have been refused for its age
                     self.not_judged += 1
                     continue
                 held = token.deadline == NONE or request.t < token.deadline
@@ -103,12 +111,14 @@ class Refresh(Uses):
 
 
 class SingleUse(Uses):
-    """A login's state, a code and a ticket are good for one use, a state only for the browser that began the login.
+    """State of I33: a login's state, a code and a ticket are good for one use.
 
-    An accepted state has used up the codes that came with it. Several attempts of which none was accepted prove
-    nothing."""
+    A state is good only for the browser that began the login. An accepted state has used up the codes that came with
+    it. Several attempts of which none was accepted prove nothing.
+    """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        """Implement `Together.look`."""
         known, clock = credentials_of(world), wall_clock_of(world)
         for token, requests in known.genuine():
             if token.kind not in ONE_USE or token.kind == Artefact.REFRESH:
@@ -123,7 +133,7 @@ class SingleUse(Uses):
 
 
 def _authors(world: World, state: State) -> Iterator[int]:
-    """Whose state of this kind somebody tried to change."""
+    """Yield the clients whose state of this kind some device tried to change."""
     writes, _ = world.kept.of(Kind.WRITE)
     yield from writes["author"][writes["proc"] == int(state)].tolist()
 

@@ -1,4 +1,4 @@
-"""I41 sync, I42 unique account: what the services and their databases say about a person is one and the same."""
+"""I41 sync, I42 unique account: services and their databases agree about each account."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from earwitness.checks.engine.world import World
 from earwitness.checks.history.record import NONE, Kind, Phase, Place, State
 
 UNEXPLAINED = -1
-"""Stands for a user whom the platform names by an id that no login on record explains."""
+"""User number for an id of the platform that no login on record explains."""
 CONCERNED = (State.PROFILE, State.ACTIVE)
 COPIES = (Place.BACKEND, Place.SOCKET)
-"""Places that learn of a change by the sync. What databases show is compared as far as both have it."""
+"""Places that learn of a change by the sync; what databases show is compared as far as both have it."""
 
 
 class Socket(NamedTuple):
-    """A connection of a user that has ended, from `begin` to `end`; rec: of its CONNECT."""
+    """Connection of a user that has ended, from `begin` to `end` (ns); `rec`: of its CONNECT."""
 
     user: int
     journal: int
@@ -32,7 +32,10 @@ class Socket(NamedTuple):
 
 
 class Accounts(Shared):
-    """What was changed, and what was seen, by user and state; `touched`: when last, by user; `sockets` that ended."""
+    """Changes and looks by user and state, logins, and sockets that ended.
+
+    `touched`: by user when the account was last changed or logged in to (ns).
+    """
 
     def __init__(self, world: World) -> None:
         super().__init__(world, CONCERNED, lambda row, user: (user, row["proc"]))
@@ -57,15 +60,19 @@ def _accounts(world: World) -> Accounts:
 
 
 class Sync(Together):
-    """An accepted change of an account shows at every copy within the bound; when all is quiet both databases say the
-    same of every user, and none of them has somebody whom the other does not have. Where news are promised, a socket
-    of the person that was open from before the change until they were due is told this value or a later one.
+    """State of I41: an accepted change of an account shows at every copy within the bound, and both databases agree.
 
-    A look is judged by when it was asked for: it must not show a value that was replaced by a change accepted more
-    than the bound before. A change whose outcome nobody knows may show or not, at any time. Faults that were on
-    meanwhile give the sync their time and the bound again."""
+    When all is quiet both databases say the same of every user, and none has a user that the other lacks. Where news
+    are promised, a socket of the user that was open from before the change until they were due gets this value or a
+    later one.
+
+    A look is judged by when it was asked for: it must not show a value that was replaced by a change accepted more than
+    the bound before. A change whose outcome is not known may show or not, at any time. Faults that were on meanwhile
+    extend the deadline by their duration and the bound.
+    """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        """Implement `Together.look`."""
         if self.contract.sync_bound_s is None:
             return
         accounts = _accounts(world)
@@ -89,7 +96,7 @@ class Sync(Together):
         self, accounts: Accounts, changes: list[Change], look: Look, patience: Patience, unsure: bool
     ) -> None:  # fmt: skip
         if unsure and look.digest not in {change.digest for change in changes}:
-            return  # a change that is not on record may show
+            return  # the look may show a change that is not on record
         due = [c for c in changes if c.yes and patience.due(c.t) < look.asked]
         if not due:
             return
@@ -119,7 +126,7 @@ class Sync(Together):
         self.facts = {"news": self.examined - before}
 
     def _never_had(self, accounts: Accounts) -> None:
-        """Find pushed profiles that the account never had. One unexplained value may be its first."""
+        """Find pushed profiles that the account never had; one unexplained value may be its first."""
         for (user, state), looks in sorted(accounts.looks.items()):
             if state != State.PROFILE:
                 continue
@@ -133,7 +140,7 @@ class Sync(Together):
                     self.wrong("never-had", look.rec, client=look.client)
 
     def _agree(self, accounts: Accounts, user: int, due: int) -> None:
-        """The last look at both databases."""
+        """Compare what both databases showed last."""
         for state in CONCERNED:
             looks = accounts.looks.get((user, state), [])
             pair = [_last(looks, place) for place in (Place.AUTH_DATABASE, Place.MAIN_DATABASE)]
@@ -164,18 +171,20 @@ def _difference(auth: Look, main: Look) -> str:
 
 
 def _load_ended(world: World) -> int:
-    """When the last journal stopped its users: nobody signs up afterwards. 0: it is still on."""
+    """Return when the last journal stopped its users (ns), after which no user signs up; 0: the load is still on."""
     rows, _ = world.kept.of(Kind.PHASE)
     drained = rows["t"][rows["counter"] == int(Phase.DRAIN)]
     return int(drained.max()) if len(drained) else 0
 
 
 class UniqueAccount(Together):
-    """Everybody has one account, though their devices log in for the first time at once.
+    """State of I42: each user has one account, even if their devices log in for the first time at once.
 
-    Examined: users who logged in more than once, and whose accounts somebody counted or named."""
+    Examined: users who logged in more than once, and whose accounts were counted or named.
+    """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        """Implement `Together.look`."""
         accounts = _accounts(world)
         named = _named(world)
         raced = 0
@@ -194,7 +203,10 @@ class UniqueAccount(Together):
 
 
 def _named(world: World) -> dict[int, dict[int, list[int]]]:
-    """By user: whom auth named at their logins, each with the records that say so. Devices of a user are one."""
+    """Return by user the users that auth named at their logins, each with the records that state it.
+
+    Devices of a user count as one.
+    """
     user_of = world.roster.user_of
     found: dict[int, dict[int, list[int]]] = {}
     for row, rec in rows_of(world.kept, Kind.IDENTITY):
@@ -202,13 +214,13 @@ def _named(world: World) -> dict[int, dict[int, list[int]]]:
             stated = row["aux"]
             user = int(user_of[row["client"]])
             whose = int(user_of[stated]) if 0 <= stated < len(user_of) else UNEXPLAINED
-            if whose in (user, UNEXPLAINED):  # taken for somebody else of the run: I15's
+            if whose in (user, UNEXPLAINED):  # a user taken for another user of the run is I15's
                 found.setdefault(user, {}).setdefault(whose, []).append(rec)
     return found
 
 
 def _raced(logins: list[dict[str, int]]) -> bool:
-    """Two were under way at once."""
+    """Return whether two of the logins were under way at once."""
     spans = sorted((row["t"] - max(row["aux"], 0) * 1000, row["t"]) for row in logins)
     return any(later[0] < earlier[1] for earlier, later in pairwise(spans))
 

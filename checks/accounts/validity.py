@@ -1,4 +1,4 @@
-"""I29 deadline, I30 revocation bound: what no longer holds is refused, everywhere."""
+"""I29 deadline, I30 revocation bound: an artefact that no longer holds is refused everywhere."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from earwitness.checks.history.record import NONE
 
 
 def proven(token: Token, request: Request, requests: Sequence[Request]) -> bool:
-    """A refusal says something only about what this place had accepted before. What is good for one use never was."""
+    """Return whether a refusal proves anything: this place had accepted the artefact before.
+
+    An artefact that is good for one use was never accepted before, so its refusals always count.
+    """
     return token.kind in ONE_USE or any(r.yes and r.place == request.place and r.t <= request.sent for r in requests)
 
 
 class Deadline(Together):
-    """An artefact is not accepted by a request that was sent after its deadline and the leeway.
+    """State of I29: an artefact is not accepted by a request that was sent after its deadline and the leeway.
 
-    Judged by the time of sending. A refusal counts as examined if the same place had accepted the token before, and
-    if it was not revoked."""
+    Judged by the time of sending. A refusal counts as examined if the same place had accepted the token before, and if
+    it was not revoked.
+    """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        """Implement `Together.look`."""
         known, clock = credentials_of(world), wall_clock_of(world)
         ends = known.ends(self.contract)
         leeway_ns = int(self.contract.token_leeway_s * SECOND) + bound_ns
@@ -45,11 +50,13 @@ class Deadline(Together):
 
 
 class RevocationBound(Together):
-    """A revoked artefact is not accepted by a request sent more than the bound after its revocation was confirmed.
+    """State of I30: a revoked artefact is not accepted by a request sent more than the bound after the confirmation.
 
-    A revocation that was not confirmed takes nothing away. Examined: as for the deadline, of what had not expired."""
+    A revocation that was not confirmed takes nothing away. Examined: as for the deadline, of what had not expired.
+    """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        """Implement `Together.look`."""
         known, bound_s = credentials_of(world), self.contract.revocation_bound_s
         if bound_s is None:
             return

@@ -1,4 +1,4 @@
-"""I18 monotonic writes, I22 convergence of devices: edits and read marks, which all devices of a person share."""
+"""I18 monotonic writes, I22 convergence of devices: edits and read marks, which all devices of a user share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHARED = (State.READ_MARK, State.EDIT)
 
 
 def _key(row: dict[str, int], user: int) -> Key:
-    """A message, whatever the conversation; a user's mark in a conversation."""
+    """Return the key of a row: a message, whatever the conversation, or a user's mark in a conversation."""
     if row["proc"] == State.EDIT:
         return row["proc"], row["author"], row["counter"]
     return row["proc"], user, row["conv"]
@@ -38,16 +38,18 @@ def _shared(world: World) -> Shared:
 
 
 class MonotonicWrites(Together):
-    """Whoever asks after a change was accepted is shown it, or a later one.
+    """State of I18: every reader who asks after a change was accepted is shown it, or a later one.
 
-    Of two changes the later one is that which was sent after the other was answered; of two that overlapped either
-    may be the last. An edit is known by its text; a read mark only goes forward. What was pushed is not judged here,
-    nor a text whose edit may yet come on record, or was lost with the end of a journal.
+    Of two changes the later one is that which was sent after the other was answered; of two that overlapped either may
+    be the last. An edit is known by its text; a read mark only moves forward. What was pushed is not judged here, nor a
+    text whose edit may yet come on record, or was lost with the end of a journal.
 
-    Nor are two edits accepted as the same version of a message (*same-version*), nor is one that was said to be of one
-    version accepted after another edit of that version had been (*overwrote*)."""
+    Two edits are not accepted as the same version of a message (*same-version*). An edit that states the version it is
+    based on is not accepted after another edit of that version has been (*overwrote*).
+    """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        """Implement `Together.look`."""
         shared, unsure = _shared(world), unrecorded(end)
         for key, looks in shared.looks.items():
             changes = shared.changes.get(key, [])
@@ -62,7 +64,7 @@ class MonotonicWrites(Together):
             self._versions(key, [change for change in changes if change.yes and change.value != NONE])
 
     def _versions(self, key: Key, accepted: list[Change]) -> None:
-        """Two edits that were accepted as the same version: one was made in spite of the other."""
+        """Find two edits that were accepted as the same version: one was made in spite of the other."""
         if key[0] != State.EDIT:
             return
         first: dict[int, Change] = {}
@@ -75,7 +77,7 @@ class MonotonicWrites(Together):
         self._bases(key, sorted(accepted, key=lambda c: (c.value, c.rec)))
 
     def _bases(self, key: Key, accepted: list[Change]) -> None:
-        """An edit of one version, with another one accepted between that version and its own."""
+        """Find edits of one version with another one accepted between that version and their own."""
         for at, change in enumerate(accepted):
             if change.base:
                 self.examined += 1
@@ -101,12 +103,15 @@ def _who(look: Look) -> dict[str, int]:
 
 
 def _reader(look: Look) -> dict[str, int]:
-    """The device that was shown it; the collector is none."""
+    """Return the device that was shown the state, as facts; the collector is none."""
     return {} if look.client == NOBODY else {"client": look.client}
 
 
 class Device(NamedTuple):
-    """One that is connected when all has been waited for. `quiet`: when that was; `shows`: the states it is shown."""
+    """Device that is connected when all has been waited for.
+
+    `quiet`: when that was (ns). `shows`: the kinds of state that it is shown.
+    """
 
     client: int
     quiet: int
@@ -114,18 +119,22 @@ class Device(NamedTuple):
 
 
 class Convergence(Together):
-    """When all is quiet, the devices of a user that are connected show the same edits and read marks, and none that
-    was replaced by an accepted one.
+    """State of I22: in the end the connected devices of a user show the same edits and read marks.
 
-    A device shows the highest version or mark that it was shown, the last one if there are several. It takes part if
-    it was shown something on its last connection, the bound before the end at the latest, and for a kind of state if
-    it was ever shown any. A change less than the bound before the end is still on its way. Users who did not stay
-    members of the conversation are not compared: not all of their devices could learn of it.
+    None of what they show was replaced by an accepted change.
 
-    Memberships, permissions and names of conversations concern everybody: once the bound has passed after a change,
-    each answer and each push shows that change or a later one (`checks.devices.standing`)."""
+    - A device shows the highest version or mark that it was shown, the last one if there are several.
+    - It takes part if it was shown something on its last connection, the bound before the end at the latest; and for a
+      kind of state, if it was ever shown any.
+    - A change less than the bound before the end is still on its way.
+    - Users who did not stay members of the conversation are not compared: not all of their devices could learn of it.
+
+    Memberships, permissions and names of conversations concern all users: once the bound has passed after a change,
+    each answer and each push shows that change or a later one (`checks.devices.standing`).
+    """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        """Implement `Together.look`."""
         if self.contract.shared_state_s is None:
             return
         shared = _shared(world)
@@ -160,7 +169,7 @@ class Convergence(Together):
                         self._all_behind(key, ahead, newest)
 
     def _differ(self, key: Key, ahead: Look, behind: Look, without: list[int]) -> None:
-        """`without`: the clients that were never shown any."""
+        """Add the violation that devices differ; `without`: the clients that were never shown any value."""
         missed, differs = "mark-missed", "mark-differs"
         facts = {"conv": key[2], "low": behind.value, "high": ahead.value}
         if key[0] == State.EDIT:
@@ -179,7 +188,7 @@ class Convergence(Together):
 
 
 def _replaced(ahead: Look, changes: Sequence[Change], bound_ns: int) -> Change | None:
-    """The last accepted change, if it is certainly later than what is shown."""
+    """Return the last accepted change, if it is certainly later than what is shown; else None."""
     accepted = [change for change in changes if change.yes]
     if ahead.state == State.READ_MARK:
         highest = max(accepted, key=lambda c: (c.value, c.rec), default=None)
@@ -193,8 +202,11 @@ def _rank(look: Look) -> tuple[int, int, int]:
 
 
 def _since(ahead: Look, changes: Iterable[Change], looks: Iterable[Look]) -> int:
-    """From when on others may be expected to show it. A value that nobody's accepted change explains (a platform moves
-    read marks by itself; an answer was lost) was written when it was first shown, as far as anybody knows."""
+    """Return from when on (ns) other devices may be expected to show a value.
+
+    A value that no accepted change explains (a platform moves read marks by itself; an answer was lost) counts as
+    written when it was first shown.
+    """
     shown = min(look.t for look in looks if _value(look) == _value(ahead))
     return min((change.t for change in changes if change.yes and _value(change) == _value(ahead)), default=shown)
 
@@ -204,7 +216,7 @@ def _value(one: Change | Look) -> int:
 
 
 def _shown(looks: Iterable[Look]) -> dict[int, Look]:
-    """By client what it shows in the end."""
+    """Return by client what it shows in the end."""
     shown: dict[int, Look] = {}
     for look in looks:
         before = shown.get(look.client)
@@ -214,7 +226,7 @@ def _shown(looks: Iterable[Look]) -> dict[int, Look]:
 
 
 def _live(world: World, shared: Shared, wait_ns: int) -> dict[int, list[Device]]:
-    """By user the devices that take part."""
+    """Return by user the devices that take part."""
     phases = (row_rec for row_rec in rows_of(world.kept, Kind.PHASE) if row_rec[0]["counter"] == Phase.DRAINED)
     quiet = {rec >> REC_BITS: row["t"] for row, rec in phases}
     ended = {(rec >> REC_BITS, row["conn"]): row["t"] for row, rec in rows_of(world.kept, Kind.DISCONNECT)}

@@ -1,4 +1,4 @@
-"""I27 presence: who is shown as online has a connection, who is shown as offline has none."""
+"""I27 presence: a user shown as online has a connection, a user shown as offline has none."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from earwitness.checks.history.record import FaultKind, Flag, Kind, Phase, Place
 from earwitness.checks.tester.health import longest_lag_ns
 
 NOTICED_SOONER = 4
-"""A device writes down its own coming or going this part of the bound later than others are told, at most."""
+"""Divisor of the bound for the delay after which a device records its own coming or going.
+
+Other devices may be informed that much earlier.
+"""
 ENDS_LEASES = (FaultKind.KILL, FaultKind.RESTART, FaultKind.CRASH, FaultKind.REPLACE)
-"""What happens to a backend that the platform must cope with within the bound; other faults give it time."""
+"""Faults of a backend that the platform must cope with within the bound; other faults extend the deadline."""
 
 Connection: TypeAlias = tuple[int, int]
-"""Journal, and number there."""
+"""Key of a connection: journal, and number there."""
 
 
 class Times(NamedTuple):
-    """From a moment to before another; the records at which it began and ended, 0: none."""
+    """Time from `begin` to before `end` (ns); the records at which it began and ended, 0: none."""
 
     begin: int
     end: int
@@ -33,7 +36,7 @@ class Times(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """One status, as long as it was shown."""
+    """Status of a user, for as long as it was shown to a watcher (ns)."""
 
     watcher: int
     about: int
@@ -47,15 +50,18 @@ class Shown(NamedTuple):
 
 
 class Presence(Together):
-    """What is shown is wrong if it was untrue during the whole bound before, and a quarter of it after: a connection
-    may be noticed by others before the device has written it down, and its end by the bound later. The longest loop
-    lag of the load comes on top of both.
+    """State of I27: a shown status was true at some time from the bound before until a quarter of it after.
 
-    A status holds until the next one about the same person on the same connection in the same conversation, or until
-    the watcher's connection or run has ended. The same status twice in a row is wrong too; it is all that is judged
-    where a part of the record is missing, because connections and faults may be missing with it."""
+    A status is wrong if it was untrue during all of that time. Other devices may notice a connection before the device
+    has recorded it, and its end by the bound later. The longest loop lag of the load is added to both.
+
+    A status holds until the next one about the same user on the same connection in the same conversation, or until the
+    watcher's connection or run has ended. The same status twice in a row is wrong too. It is all that is judged where a
+    part of the record is missing, because connections and faults may be missing with it.
+    """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
+        """Implement `Together.look`."""
         if self.contract.presence_s is None:
             return
         if end is None:
@@ -101,7 +107,10 @@ class Presence(Together):
 
 
 def _connected(world: World, end: End) -> dict[int, list[Times] | None]:
-    """By user when they had a connection, without overlaps; None: the end of one, or a last one, may be missing."""
+    """Return by user the times with a connection, without overlaps.
+
+    None: the end of a connection, or a last one, may be missing.
+    """
     user_of, torn = world.roster.user_of, end.incomplete()
     ends = {(rec >> REC_BITS, row["conn"]): (row["t"], rec) for row, rec in rows_of(world.kept, Kind.DISCONNECT)}
     found: defaultdict[int, list[Times]] = defaultdict(list)
@@ -128,13 +137,13 @@ def _merged(times: list[Times]) -> list[Times]:
 
 
 def _between(live: list[Times]) -> list[Times]:
-    """When there was no connection."""
+    """Return the times in which there was no connection."""
     edges = [Times(0, -NEVER, 0, 0), *live, Times(NEVER, 0, 0, 0)]
     return [Times(one.end, other.begin, one.ended, other.begun) for one, other in pairwise(edges)]
 
 
 def _excused(world: World, late_ns: int) -> list[tuple[int, int]]:
-    """From when to when faults, and the bound after them, excuse what is shown."""
+    """Return the spans (ns) in which faults, and the bound after them, excuse what is shown."""
     on: dict[tuple[int, int], int] = {}
     spans = []
     for row, rec in sorted(rows_of(world.kept, Kind.FAULT), key=lambda told: (told[0]["t"], told[1])):
@@ -149,7 +158,7 @@ def _excused(world: World, late_ns: int) -> list[tuple[int, int]]:
 
 
 def _all_excused(shown: Shown, excused: list[tuple[int, int]]) -> bool:
-    """There was no moment at which it could have been wrong."""
+    """Return whether there was no moment at which the status could have been wrong."""
     first = shown.begin
     for since, until in excused:
         if since <= first:
@@ -158,7 +167,7 @@ def _all_excused(shown: Shown, excused: list[tuple[int, int]]) -> bool:
 
 
 def _shown(world: World) -> list[Shown]:
-    """Every status about somebody of the roster who, like the watcher, was in the conversation throughout."""
+    """Return every status of a user of the roster who, like the watcher, was in the conversation throughout."""
     moved = members_gone(world)
     ends: dict[Connection, int] = {
         (rec >> REC_BITS, row["conn"]): row["t"] for row, rec in rows_of(world.kept, Kind.DISCONNECT)

@@ -1,5 +1,7 @@
-"""Membership, permissions and names of conversations as shared state, for I22: when the bound has passed, nobody is
-shown what was replaced."""
+"""Memberships, permissions and names of conversations as shared state, for I22.
+
+Once the bound has passed after a change, no device is shown what was replaced.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,12 @@ T = TypeVar("T", Change, Look)
 
 
 def old_standings(world: World, wait_ns: int, bound_ns: int, end: End | None) -> Iterator[tuple[Look, Change | None]]:
-    """Every look at a membership, permissions or a name that had been changed long enough before, with the change that
-    had replaced what it shows (None: it shows what it may).
+    """Yield every look at a value that had been changed long enough before, with the change that replaced it.
 
-    A look that was asked for is compared with the moment of asking, a pushed one with the moment in which it came.
-    Nothing is judged where a change may be missing from the record: it may have restored what is shown."""
+    The change is None if the look shows what it may. A look that was asked for is compared with the moment of asking, a
+    pushed one with the moment in which it came. Nothing is judged where a change may be missing from the record: it may
+    have restored what is shown.
+    """
     if unrecorded(end):
         return
     shared = world.kept.once("standing", lambda: Shared(world, STANDING, _key))
@@ -37,10 +40,13 @@ def old_standings(world: World, wait_ns: int, bound_ns: int, end: End | None) ->
 
 
 def _key(row: dict[str, int], user: int) -> Key:
-    """Somebody's standing in a conversation, or everywhere; or what a conversation is called."""
+    """Return the key of a row: a user's standing in a conversation, or everywhere; or the name of a conversation."""
     return row["proc"], user, row["conv"]
 
 
 def _by_content(one: T) -> T:
-    """What is stated as a number (a membership: 1 or 0) gets a digest, by which contents are compared."""
+    """Return the row with a digest, by which contents are compared.
+
+    A value that is a number (a membership: 1 or 0) gets one.
+    """
     return one if one.digest else one._replace(digest=one.value - NONE)

@@ -1,4 +1,4 @@
-"""State that is shared: what was changed and what was seen, and how long a change may take to arrive."""
+"""Shared state: what was changed and what was shown, and how long a change may take to arrive."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from earwitness.checks.engine.world import World
 from earwitness.checks.history.record import Flag, Kind, State
 
 Key: TypeAlias = tuple[int, ...]
+"""Key of a piece of shared state."""
 
 
 class Change(NamedTuple):
-    """A WRITE. `yes`: accepted; `no`: refused without effect; neither: nobody knows. `base`: the version that an edit
-    was of and no other; 0: of any."""
+    """Change of shared state, from a WRITE; times in ns.
+
+    `yes`: accepted. `no`: refused without effect. Neither: not known. `base`: the version that an edit was based on and
+    no other; 0: any.
+    """
 
     user: int
     client: int
@@ -33,8 +37,10 @@ class Change(NamedTuple):
 
 
 class Look(NamedTuple):
-    """A SEEN. asked NONE: it was pushed. `value`: rows (PROFILE), 1 or 0 (ACTIVE), a number (READ_MARK), a version
-    (EDIT)."""
+    """State as it was shown, from a SEEN; `asked` (ns) is NONE if it was pushed.
+
+    `value`: rows (PROFILE), 1 or 0 (ACTIVE), a number (READ_MARK), a version (EDIT).
+    """
 
     user: int
     client: int
@@ -50,9 +56,10 @@ class Look(NamedTuple):
 
 
 class Shared:
-    """The changes and the looks of some kinds of shared state, grouped by `key_of(row, user)`.
+    """Changes and looks of some kinds of shared state, grouped by `key_of(row, user)`.
 
-    State of users that the roster does not know is left out. The name of a conversation has no user: -1."""
+    State of users that the roster does not have is left out. The name of a conversation has no user: -1.
+    """
 
     def __init__(self, world: World, states: Collection[int], key_of: Callable[[dict[str, int], int], Key]) -> None:
         self.user_of = [int(user) for user in world.roster.user_of]
@@ -66,19 +73,18 @@ class Shared:
                 self.looks[key_of(row, user)].append(_look(row, user, rec))
 
     def user(self, client: int) -> int:
-        """-1: nobody of the roster."""
+        """Return the user of a client; -1: not of the roster."""
         return self.user_of[client] if client < len(self.user_of) else -1
 
     def _owner(self, row: dict[str, int]) -> int | None:
-        """Return the user whose state a row is about, -1 for the name of a conversation. None: the roster does not know
-        that user."""
+        """Return the user whose state a row is about; -1: the name of a conversation; None: not of the roster."""
         if row["proc"] == State.TITLE:
             return -1
         user = self.user(row["author"])
         return None if user < 0 else user
 
     def client(self, user: int) -> int:
-        """The first device of a user."""
+        """Return the first device of a user."""
         return self.user_of.index(user)
 
 
@@ -94,8 +100,11 @@ def _look(row: dict[str, int], user: int, rec: int) -> Look:
 
 
 def still_possible(changes: Iterable[Change], due: Collection[Change], until: int, bound_ns: int = 0) -> set[int]:
-    """Digests that may be shown until then: what was not refused, and not replaced by a change that is `due`. A change
-    whose outcome nobody knows may show or not, at any time. bound_ns: how much times of two journals may differ."""
+    """Return the digests that may be shown until `until` (ns): not refused, and not replaced by a change that is `due`.
+
+    A change whose outcome is not known may show or not, at any time. `bound_ns`: how much times of two journals may
+    differ.
+    """
     possible = set()
     for change in changes:
         replaced = change.yes and any(later.sent > change.t + bound_ns for later in due)
@@ -105,13 +114,15 @@ def still_possible(changes: Iterable[Change], due: Collection[Change], until: in
 
 
 def unrecorded(end: End | None) -> bool:
-    """Changes may have been made that are not on record, because they are written down when they are answered: the run
-    goes on, or a process has died."""
+    """Return whether changes may have been made that are not on record: the run is in progress, or a process has died.
+
+    Changes are recorded when they are answered.
+    """
     return end is None or bool(end.missing or end.incomplete())
 
 
 def members_gone(world: World) -> set[tuple[int, int]]:
-    """(user, conversation) where a membership ended."""
+    """Return the (user, conversation) pairs where a membership ended."""
     user_of = world.roster.user_of
     return {
         (int(user_of[row["client"]]), row["conv"])
@@ -122,14 +133,14 @@ def members_gone(world: World) -> set[tuple[int, int]]:
 
 
 class Patience:
-    """By when a change must have arrived: `bound_ns` after it, or after the last fault that was on meanwhile."""
+    """Deadlines of changes: `bound_ns` after the change, or after the last fault that was on meanwhile."""
 
     def __init__(self, world: World, bound_ns: int) -> None:
         self._bound_ns = bound_ns
         self._faults: list[tuple[int, int]] = []
         on: dict[tuple[int, int], int] = {}
         for row, rec in sorted(rows_of(world.kept, Kind.FAULT), key=lambda told: (told[0]["t"], told[1])):
-            fault = rec >> REC_BITS, row["author"]  # names are numbered by each journal
+            fault = rec >> REC_BITS, row["author"]  # each journal numbers names on its own
             if row["flags"] & Flag.OWN:
                 on.setdefault(fault, row["t"])
             else:
@@ -137,7 +148,7 @@ class Patience:
         self._faults = sorted([*self._faults, *((begin, NEVER) for begin in on.values())])
 
     def due(self, t: int) -> int:
-        """NEVER: a fault that hindered it is still on."""
+        """Return by when (ns) a change at `t` must have arrived; NEVER: a fault that hindered it is still on."""
         due = t + self._bound_ns
         for begin, end in self._faults:
             if begin <= due and end >= t:

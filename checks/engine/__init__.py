@@ -1,1 +1,1 @@
-"""Engine of the judge: the fold over records, the tables that all checks share, and the one pass that fills them."""
+"""Engine of the judge: the fold over records, the tables that all checks share, and the pass that fills them."""

@@ -1,4 +1,4 @@
-"""How loops are compiled: numba, cached on disk, without the GIL; plain Python under NUMBA_DISABLE_JIT=1."""
+"""Decorators of compiled loops: numba, cached on disk, without the GIL; plain Python under NUMBA_DISABLE_JIT=1."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ import numba
 F = TypeVar("F", bound=Callable[..., Any])
 
 COMPILED: bool = not getattr(numba.config, "DISABLE_JIT", 0)
+"""Whether loops are compiled; False under NUMBA_DISABLE_JIT=1."""
 
 
 def _stamp() -> tuple[float, int]:
-    """Numba looks only at the file of the outermost function; a helper edited in another file of this folder
-    must make cached loops stale too."""
+    """Return the newest modification time and the total size of this folder's files, as a stamp for numba's cache.
+
+    Numba only checks the file of the outermost function. A helper that was edited in another file of this folder must
+    make cached loops stale too.
+    """
     states = [path.stat() for path in Path(__file__).parent.glob("*.py")]
     return max(state.st_mtime for state in states), sum(state.st_size for state in states)
 
@@ -24,16 +28,22 @@ _STAMP = _stamp()
 
 
 def kernel(function: F) -> F:
-    """Decorator of every compiled loop. Without a writable place for the cache (numba tries NUMBA_CACHE_DIR, the
-    package's own folder, then the user's cache folder) the loop is compiled anew in each process.
+    """Compile a loop that Python calls; decorator.
 
-    Loops neither allocate nor keep arrays, so numba's reference counting is off: counting the arrays of `Tables`
-    at each call made the shared pass 20 times slower."""
+    Without a writable directory for the cache (numba tries NUMBA_CACHE_DIR, the package's own folder, then the user's
+    cache folder) the loop is compiled anew in each process.
+
+    Loops neither allocate nor keep arrays, so numba's reference counting is off: counting the arrays of `Tables` at
+    each call made the shared pass 20 times slower.
+    """
     return _compiled(function, forceinline=False)
 
 
 def helper(function: F) -> F:
-    """Decorator of what compiled loops call: always inlined, else `Tables` would be copied at each call."""
+    """Compile a function that compiled loops call; decorator.
+
+    It is always inlined: otherwise `Tables` would be copied at each call.
+    """
     return _compiled(function, forceinline=True)
 
 

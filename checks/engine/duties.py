@@ -1,4 +1,4 @@
-"""Who had to hear what: when each subscription was held without a break, and until when."""
+"""Delivery duties: from when until when each device held each subscription without a break."""
 
 from __future__ import annotations
 
@@ -24,23 +24,44 @@ DRAINED = int(Phase.DRAINED)
 NEVER = np.iinfo(np.int64).max
 
 PERIOD = np.dtype([("joined_t", "<i8"), ("joined_rec", "<i8"), ("left_t", "<i8"), ("state", "u1"), ("continued", "u1")])
-"""Of one slot. state: 0 never joined, 1 joined, 2 left."""
+"""Membership of one slot over time.
+
+joined_t, joined_rec   time (ns) and record of the JOIN
+left_t                 time (ns) of the LEAVE
+state                  0 never joined, 1 joined, 2 left
+continued              1: the period began with the slot's first JOIN, and that had CONTINUED: nothing was missed before
+"""
 
 CONN_END = np.dtype([("t", "<i8"), ("how", "u1")])
-"""Of one connection. how: 0 not closed, 1 by the platform, 2 by the tester."""
+"""End of one connection; `t` in ns, `how`: 0 not closed, 1 closed by the platform, 2 closed by the tester."""
 
 DUTY = np.dtype(
     [("start", "<i8"), ("end", "<i8"), ("join_rec", "<i8"), ("cut", "<i8"), ("held", "u1"), ("doubt", "u1")]
 )
-"""Of one subscription: messages sent after `start` and before `end` had to be heard. cut: when our own deadline ended
-the run while messages still arrived, NEVER: it did not."""
+"""Duty of one subscription: it had to receive the messages sent after `start` and before `end` (ns).
+
+join_rec   the JOIN of the last slot
+cut        time at which our own deadline ended the run while messages still arrived; NEVER: it did not
+held       1: the subscription lasted until the end of the run, so there is a duty
+doubt      1: the end of the run is not on record, so an absence proves nothing
+"""
 
 
 @kernel
 def keep_times(
     records: Array, journal: Int, slots: Array, conns: Array, periods: Array, ends: Array, phases: Array
 ) -> None:
-    """phases: times of DRAIN and DRAINED in this journal, and of a DRAINED that cut off what still arrived."""
+    """Keep when slots joined and left, when connections ended, and when this journal was drained.
+
+    `periods` is indexed by slot, `ends` by connection; both grow before the call. `phases` holds three times in ns
+    (NEVER: not seen): the first DRAIN, the first DRAINED, and the first DRAINED whose own deadline cut off what still
+    arrived.
+
+    The shape: one slot belongs to one connection, which one journal records in order. So a row of `periods` is only
+    overwritten by later records of the same journal, and no times of two hosts are compared here. A repeated JOIN with
+    CONTINUED does not move `joined_t`: the device has missed nothing since the first one. A JOIN without CONTINUED
+    starts a new period in the same row, because only the last period can last until the end.
+    """
     for i in range(len(records)):
         r = records[i]
         kind = r["kind"]
@@ -72,10 +93,19 @@ def keep_times(
 def chain(
     order: Array, slots: Array, conns: Array, periods: Array, ends: Array, phases: Array, resume: bool, duties: Array
 ) -> None:
-    """Walk the joined slots of each subscription in time; `order` sorts them by subscription and time of joining.
+    """Join the slots of each subscription into one unbroken duty, and write the duty of the last slot.
 
-    phases: by journal, times as in `keep_times`, NEVER if they are not on record. The last period that was held
-    until the end is the duty."""
+    `order` lists the joined slots sorted by subscription, then by `joined_t` (ns). So one pass with three variables
+    (`sub_before`, `start`, `unbroken`) sees every reconnection of a device in time, without a table by device.
+
+    Invariant: at each slot `start` is the earliest time since which the device missed nothing. A slot continues the one
+    before only if the platform promises `resume`, said CONTINUED, and the slot before was still joined when its
+    connection ended. Otherwise `start` is the slot's own JOIN.
+
+    `phases` is indexed by journal, with the times of `keep_times`; NEVER: not on record. A slot held its duty to the
+    end if it left or lost its connection after DRAINED, or if the tester closed the connection after DRAIN. A slot that
+    never ended holds it too. Later slots overwrite `duties[sub]`.
+    """
     sub_before = -1
     start = 0
     unbroken = False
@@ -124,9 +154,10 @@ class Duties:
         keep_times(view.records, view.journal, *columns, self.phases_of(view.journal))
 
     def open_until(self, end: End) -> Array:
-        """Return by slot (begin, end) of the time it was held: joined, on an open connection, as a member.
+        """Return (begin, end) in ns by slot: the time it was joined, on an open connection, as a member.
 
-        (0, 0) where that is not known: never joined, a journal that lacks its end, a connection without one."""
+        (0, 0) where that is not known: never joined, a journal that lacks its end, a connection without an end.
+        """
         world = end.world
         w, count = world.tables, world.slots
         periods = self._ended_by_kicks(end)
@@ -141,7 +172,7 @@ class Duties:
         return times
 
     def _ended_by_kicks(self, end: End) -> Array:
-        """Return the periods. One in which the user lost the membership ends there, also if no device was told."""
+        """Return a copy of the periods that also ends them at a loss of membership, even if no device was informed."""
         world = end.world
         w = world.tables
         periods = self.periods[: world.slots].copy()
@@ -159,12 +190,18 @@ class Duties:
         return result
 
     def phases_of(self, journal: int) -> Array:
+        """Return the times of DRAIN, DRAINED and a cut-off DRAINED of a journal, as `keep_times` fills them."""
         if journal not in self._phases:
             self._phases[journal] = np.full(3, NEVER, np.int64)
         return self._phases[journal]
 
     def of(self, end: End, resume: bool, clock_bound_ns: int) -> Array:
-        """DUTY by subscription. A complete journal without phases of its own takes the earliest of the others."""
+        """Return DUTY by subscription.
+
+        A complete journal without phases of its own takes the earliest of the others. `resume`: whether the platform
+        promises to continue across reconnects. `clock_bound_ns`: how far clocks of journals may differ; duties start
+        that much later.
+        """
         world = end.world
         w, count = world.tables, world.slots
         duties = np.zeros(world.members, DUTY)
@@ -176,13 +213,13 @@ class Duties:
         return duties
 
     def drained_after_s(self, end: End) -> float:
-        """Return how long the drain took that was cut short."""
+        """Return the seconds from DRAIN to the deadline that cut the drain short; 0 if none did."""
         phases = self._all_phases(end)
         cut = phases[phases[:, 2] < NEVER]
         return float((cut[:, 2] - cut[:, 0]).max()) / 1e9 if len(cut) else 0.0
 
     def lasting(self, end: End) -> Array:
-        """bool by connection: it lasted until its journal's run was drained, or the tester closed it while draining."""
+        """Return by connection whether it lasted until its journal was drained, or the tester closed it after DRAIN."""
         conns = end.world.tables.conns[: len(self.ends)]
         phases = self._all_phases(end)[conns["journal"]]
         ends = self.ends[: len(conns)]
@@ -200,7 +237,7 @@ class Duties:
         earliest = phases.min(axis=0)
         for journal in range(number):
             complete = journal < len(end.journals) and end.journals[journal].complete and journal not in left
-            for which in range(2):  # that a deadline cut it off is said by a journal about itself
+            for which in range(2):  # phases[2] is left: a journal states only of itself that its deadline cut it off
                 if phases[journal, which] == NEVER and complete:
                     phases[journal, which] = earliest[which]
         result: Array = phases
@@ -208,6 +245,9 @@ class Duties:
 
 
 def _left(journal: JournalInfo) -> bool:
-    """A load process that ended before the run did: it closed connections on which messages were still to come."""
+    """Return whether a load process ended before the run did.
+
+    It closed connections on which messages were still to come, so its phases say nothing about them.
+    """
     load = (journal.footer or {}).get("load")
     return isinstance(load, Mapping) and load.get("left_s") is not None

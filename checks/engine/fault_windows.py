@@ -1,4 +1,4 @@
-"""Faults on record, as windows of time: what was wrong on purpose, and when."""
+"""Windows of time in which faults on record were switched on."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ OWN = int(Flag.OWN)
 
 
 class Window(NamedTuple):
-    """A fault from `start` to `end` (ns, both inside; NEVER if it did not end). kind: FaultKind, place: Place; 0: not
-    said."""
+    """Window of one fault, from `start` to `end` in ns, both included.
+
+    `end` is NEVER if the fault did not end. `kind` is a FaultKind, `place` a Place; 0: not stated.
+    """
 
     start: int
     end: int
@@ -27,16 +29,17 @@ class Window(NamedTuple):
 
 
 class FaultLog:
-    """Collects FAULT records, in any order of reading."""
+    """Collector of FAULT records, in any order of reading."""
 
     def __init__(self) -> None:
         self._told: list[tuple[int, int, int, bool, int, int]] = []
 
     def step(self, view: View) -> None:
+        """Add the FAULT records of a chunk."""
         self.add(view.journal, view.rare)
 
     def add(self, journal: int, records: Array) -> None:
-        """FAULT records among `records` (of `checks.history.record.RECORD`) of one journal."""
+        """Add the FAULT records among `records` (`checks.history.record.RECORD`) of one journal."""
         for fault in records[records["kind"] == K_FAULT]:
             self._told.append(
                 (
@@ -50,7 +53,10 @@ class FaultLog:
             )
 
     def windows(self, which: Callable[[Window], bool] = lambda window: True) -> list[Window]:
-        """By their start. A fault that was only switched off counts for that moment."""
+        """Return the windows that satisfy `which`, sorted by start.
+
+        A fault that was only switched off counts for that moment.
+        """
         found: list[Window] = []
         on: dict[tuple[int, int], Window] = {}
         for t, journal, name, switched_on, kind, place in sorted(self._told):
@@ -63,7 +69,10 @@ class FaultLog:
 
 
 def overlaps(windows: list[Window], start: Array, end: Array, *, after: int = 0, before: int = 0) -> Array:
-    """bool by interval [start, end] (ns): it touches a window that is longer by so many ns at its end, or beginning."""
+    """Return by interval [start, end] (ns) whether it touches a window.
+
+    Each window is extended by `after` ns at its end and by `before` ns at its beginning.
+    """
     result: Array = np.zeros(len(start), bool)
     for window in windows:
         last = window.end if window.end > NEVER - after else window.end + after

@@ -1,4 +1,4 @@
-"""What a check is: a fold over chunks of records.
+"""Interface of a check: a fold over chunks of records.
 
 fold = check.start(roster, contract)
 fold.step(view)            # any number of times; chunks of different journals in any interleaving
@@ -20,7 +20,7 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict, conclude
 
 FINDINGS = 8
-"""How many findings a verdict keeps."""
+"""Number of findings that a verdict keeps."""
 
 WHAT, REC, REC2, CLIENT, MID, MID2, CONV, X, Y = range(9)
 """Columns of a row that a compiled loop writes for each violation; `REC` is the record that shows it."""
@@ -28,8 +28,12 @@ WHAT, REC, REC2, CLIENT, MID, MID2, CONV, X, Y = range(9)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalInfo:
-    """What is known of a journal besides its records. `footer` None: it was never closed. `gaps`: records that are
-    missing or damaged; `damage` says in words where. `unsealed`: records that no checksum covers."""
+    """Facts about a journal besides its records.
+
+    footer    None: it was never closed
+    gaps      records that are missing or damaged; `damage` says in words where
+    unsealed  records that no checksum covers
+    """
 
     name: str
     records: int
@@ -42,36 +46,40 @@ class JournalInfo:
 
     @property
     def complete(self) -> bool:
+        """Return whether the journal was closed and has no missing or damaged records."""
         return not self.torn and not self.gaps
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What a check may know when no more records come."""
+    """Everything that a check may know when no more records come."""
 
     world: World
     journals: Sequence[JournalInfo]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def incomplete(self) -> set[int]:
-        """Numbers of the journals whose end is missing."""
+        """Return the numbers of the journals whose end is missing."""
         return {number for number, journal in enumerate(self.journals) if not journal.complete}
 
     @property
     def missing(self) -> int:
-        """How many journals were expected and never came (`facts["journals_expected"]`: a number or names)."""
+        """Return how many expected journals never came (`facts["journals_expected"]`: a number or names)."""
         expected = self.facts.get("journals_expected", 0)
         number = expected if isinstance(expected, int) else len(expected)
         return max(0, number - len(self.journals))
 
     @property
     def partial(self) -> bool:
-        """A part of the record is missing: a whole journal, or the end of one."""
+        """Return whether a part of the record is missing: a whole journal, or the end of one."""
         return bool(self.missing or self.incomplete())
 
     @property
     def lacks_faults(self) -> bool:
-        """Faults may have been on that are not on record, and would excuse what looks wrong without them."""
+        """Return whether faults may have been on that are not on record.
+
+        Such a fault would excuse what looks wrong without it.
+        """
         if not self.partial:
             return False
         planned = self.facts.get("planned_faults")
@@ -82,7 +90,7 @@ class End:
         return on < (planned if isinstance(planned, int) else len(planned))
 
     def clock_bound_ns(self) -> int | None:
-        """By how much times of different journals may differ: 0 on one host, None if nobody knows."""
+        """Return by how many ns times of different journals may differ: 0 on one host, None if it is not known."""
         hosts = {host_of(journal) for journal in self.journals}
         if len(hosts - {None}) <= 1:
             return 0
@@ -93,41 +101,49 @@ class End:
 
 
 def host_of(journal: JournalInfo) -> str | None:
-    """Whose monotonic clock stamped it: the boot id where stated, else the host's name."""
+    """Return the host whose monotonic clock stamped a journal: its boot id where stated, else its name."""
     value = journal.meta.get("boot_id") or journal.meta.get("host")
     return None if value is None else str(value)
 
 
 class Fold(Protocol):
-    """The state of one check."""
+    """State of one check."""
 
-    def step(self, view: View) -> None: ...
+    def step(self, view: View) -> None:
+        """Read one chunk of one journal; chunks of different journals come in any interleaving."""
 
-    def peek(self, world: World) -> Verdict: ...
+    def peek(self, world: World) -> Verdict:
+        """Return the verdict so far: violations already certain, absences still pending."""
 
-    def finish(self, end: End) -> Verdict: ...
+    def finish(self, end: End) -> Verdict:
+        """Return the final verdict; no more records come."""
 
 
 class Check(Protocol):
-    """`title` is the question in plain words; `promised` says whether the contract makes a violation a FAIL."""
+    """Check as the judge sees it: it names itself and starts a fold."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Return the short id, such as "I1"."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Return the name with hyphens, such as "per-sender-fifo"."""
 
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """Return the question that the check answers, in plain words."""
 
-    def promised(self, contract: Contract) -> bool: ...
+    def promised(self, contract: Contract) -> bool:
+        """Return whether the contract promises it, so that a violation is a FAIL and not an observation."""
 
-    def start(self, roster: Roster, contract: Contract) -> Fold: ...
+    def start(self, roster: Roster, contract: Contract) -> Fold:
+        """Return a fresh fold for one judging."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """A check from its parts; `fold` is the class of its state."""
+    """Check made of its parts; `fold` is the class of its state, `when` says whether a contract promises it."""
 
     id: str
     name: str
@@ -136,21 +152,23 @@ class Described:
     when: Callable[[Contract], bool] = lambda contract: True
 
     def promised(self, contract: Contract) -> bool:
+        """Implement `Check.promised` by `when`."""
         return self.when(contract)
 
     def start(self, roster: Roster, contract: Contract) -> Fold:
+        """Implement `Check.start` by calling `fold`."""
         return self.fold(self, roster, contract)
 
 
 class Suspects:
-    """Counts violations and keeps the rows of the first few by record reference."""
+    """Counter of violations that keeps the rows of the first few, ordered by record reference."""
 
     def __init__(self) -> None:
         self.total = 0
         self.rows: list[tuple[int, ...]] = []
 
     def take(self, out: Array, n: int, count: int | None = None) -> None:
-        """The first `n` rows of `out`, which are `count` violations (as many as rows if not given)."""
+        """Add the first `n` rows of `out`, which stand for `count` violations (`n` if None)."""
         self.total += n if count is None else count
         if n == 0:
             return
@@ -160,6 +178,7 @@ class Suspects:
         del self.rows[FINDINGS:]
 
     def merged(self, *others: Suspects) -> Suspects:
+        """Return the union with others; both counts are added and the first few rows kept."""
         both = Suspects()
         for one in (self, *others):
             both.total += one.total
@@ -170,7 +189,7 @@ class Suspects:
 
 
 class Folding:
-    """Base of the folds here: concludes with the check's name and the contract's promise."""
+    """Base class of the folds here: concludes with the check's name and the contract's promise."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         self.check, self.roster, self.contract = check, roster, contract
@@ -186,6 +205,7 @@ class Folding:
         violations: int | None = None,
         facts: Mapping[str, Any] | None = None,
     ) -> Verdict:
+        """Return the verdict; `examined` and `violations` default to what was counted while stepping."""
         return conclude(
             self.check.id,
             self.check.name,
@@ -203,7 +223,10 @@ PENDING = "absences are decided at the end"
 
 
 def finding(world: World, what: str, row: Sequence[int], *records: int, **facts: int) -> Finding:
-    """A finding from a row: `records` are references in telling order (0 and repetitions are left out)."""
+    """Return a finding made of a row.
+
+    `records` are references in the order of the text; 0 and repetitions are left out.
+    """
     known: dict[str, int] = {}
     if row[CLIENT] >= 0:
         known["client"] = row[CLIENT]
@@ -217,5 +240,5 @@ def finding(world: World, what: str, row: Sequence[int], *records: int, **facts:
 
 
 def invoked(world: World, mid: int) -> int:
-    """The record of a message's first sending, 0 if there is none."""
+    """Return the record of a message's first sending, 0 if there is none."""
     return int(world.tables.messages[mid]["invoke_rec"]) if mid >= 0 else 0

@@ -1,4 +1,4 @@
-"""Is there one order that fits all? Edges "delivered directly before" must have no cycle (Kahn's algorithm)."""
+"""Test whether one order fits all deliveries: edges "delivered directly before" must have no cycle."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from earwitness.checks.engine.tables import Array
 
 @kernel
 def trim(source: Array, target: Array, starts: Array, alive: Array, degree: Array, queue: Array) -> None:
-    """Remove what nothing leads to, again and again. Edges are sorted by `source`; starts: first edge of each node,
-    + 1; degree: edges into each node from living nodes."""
+    """Remove nodes that no living node leads to, again and again (Kahn's algorithm).
+
+    `source` and `target` are the ends of edges, sorted by `source`. `starts`: by node, + 1, its first edge. `degree`:
+    by node, edges from living nodes. `queue` is scratch space for as many entries as nodes. `alive` is the result.
+
+    Invariant: `queue[head:tail]` holds nodes with degree 0 whose edges are not yet removed. A node enters the queue
+    once, when its degree becomes 0, so the loop takes O(nodes + edges). What stays alive lies on a cycle or behind one.
+    The edges are a sorted array with offsets, not lists of lists, because compiled loops do not allocate.
+    """
     head = 0
     tail = 0
     for node in range(len(alive)):
@@ -35,7 +42,13 @@ def trim(source: Array, target: Array, starts: Array, alive: Array, degree: Arra
 
 @kernel
 def join(source: Array, target: Array, root: Array) -> None:
-    """Connected components by union-find; every root is the smallest node of its component's path so far."""
+    """Find the connected components of the edges by union-find, without regard to direction.
+
+    `root` maps each node to itself at first, and to the representative of its component in the end. Each step hangs the
+    larger of two roots under the smaller, so every chain of `root` descends and the loops end. Path halving (`root[a] =
+    root[root[a]]`) keeps the chains short; no ranks are needed for the few edges that `trim` leaves. The last loop
+    makes every entry point directly at its root, so that callers may compare components with one array access.
+    """
     for k in range(len(source)):
         a, b = source[k], target[k]
         while root[a] != a:
@@ -65,9 +78,10 @@ def _trimmed(source: Array, target: Array, alive: Array) -> None:
 
 
 def cycles(edges: Array, nodes: int, keep: int = 8) -> tuple[list[Array], int]:
-    """(`keep` of the tangles, each as one short cycle of edges; how many tangles there are).
+    """Return (at most `keep` short cycles of edges, one for each tangle; number of tangles).
 
-    A tangle is a connected part of what remains when all that lies before or after every cycle is taken away."""
+    A tangle is a connected part of what remains when everything before or after all cycles is removed.
+    """
     if not len(edges):
         return [], 0
     alive = np.zeros(nodes, bool)
@@ -86,7 +100,7 @@ def cycles(edges: Array, nodes: int, keep: int = 8) -> tuple[list[Array], int]:
 
 
 def _cycle_in(edges: Array) -> Array:
-    """A short cycle: the shortest one through one of the first edges that lie on a cycle."""
+    """Return a short cycle: the shortest one through one of the first edges that lie on a cycle."""
     following: dict[int, list[int]] = {}
     for k, node in enumerate(edges["before"].tolist()):
         following.setdefault(node, []).append(k)
@@ -103,7 +117,7 @@ def _cycle_in(edges: Array) -> Array:
 
 
 def _path(following: dict[int, list[int]], afters: list[int], start: int, goal: int) -> list[int] | None:
-    """Edges of a shortest path, by breadth-first search; None if there is none."""
+    """Return the edges of a shortest path, by breadth-first search; None if there is none."""
     came: dict[int, tuple[int, int]] = {}
     queue = deque([start])
     while queue:

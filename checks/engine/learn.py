@@ -1,4 +1,4 @@
-"""What the shared pass notes of a message from each record about it."""
+"""Updates of a message's entry from each record about it, made in the shared pass."""
 
 from __future__ import annotations
 
@@ -32,7 +32,13 @@ from earwitness.checks.history.kinds import K_DELIVER, K_FAIL, K_INFO, K_INVOKE,
 
 @helper
 def learn(w: Tables, mid: Int, r: Any, rec: Int) -> None:
-    """Add to the message's entry what this record says of it."""
+    """Add the state that this record proves to the message's entry: sent, acknowledged, refused, stored, delivered.
+
+    Every update is monotonic: a flag or attempt bit is only set, `rows` only grows (to 255), `invoke_t` only sinks
+    (ns). So these fields do not depend on the order in which journals are read. `proc` is taken from the first attempt
+    only, since program order holds for first sendings; a delivery supplies it while the sending has not been read yet.
+    Attempts beyond `ATTEMPTS` share one bit of `sent` that no answer ever sets: they never count as answered.
+    """
     m = w.messages[mid]
     kind = np.int64(r["kind"])
     flags = np.int64(m["flags"])
@@ -75,7 +81,12 @@ def learn(w: Tables, mid: Int, r: Any, rec: Int) -> None:
 
 @helper
 def learn_content(w: Tables, mid: Int, r: Any, rec: Int) -> None:
-    """The reference for digest and size; sizes differ between attempts, so only the first attempt's counts."""
+    """Keep the digest (CRC-32) and size (bytes) that later records of the message are compared with.
+
+    The first record that carries content supplies them, whichever journal it comes from; `checks.messages.heard`
+    corrects that at the end if the sending says otherwise. Sizes differ between attempts, because the body states its
+    attempt, so only the first attempt's size counts.
+    """
     m = w.messages[mid]
     flags = np.int64(m["flags"])
     if not flags & DIGESTED:
@@ -90,7 +101,13 @@ def learn_content(w: Tables, mid: Int, r: Any, rec: Int) -> None:
 
 @helper
 def learn_sequence(w: Tables, mid: Int, r: Any, rec: Int) -> None:
-    """The first number stated stays in the entry, another one is kept beside it."""
+    """Keep the sequence numbers stated for a message.
+
+    The first number stays in the entry; each statement of another one becomes a row of `extra`. Rows of `extra` may
+    repeat a number: finding duplicates here would need a hash, so `World.extras` removes them later. `NUMBERED`
+    separates numbers stated live from those of a REPLAY, which some platforms number differently. `World` reserves one
+    row for each record before a chunk, so `extra` cannot overflow.
+    """
     m = w.messages[mid]
     seq = r["seq"]
     live = r["kind"] != K_REPLAY

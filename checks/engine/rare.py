@@ -1,4 +1,7 @@
-"""Records of rare kinds, kept whole: what happens some hundred times in a run is looked at together, not folded."""
+"""Store for rare record kinds.
+
+They occur a few hundred times in a run, so checks evaluate them together instead of folding them.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,16 @@ RARE = (
     Kind.PRESENCE,
     Kind.CALL,
 )
+"""Kinds whose records are kept whole."""
 _IS_RARE = np.zeros(256, bool)
 _IS_RARE[list(map(int, RARE))] = True
 
 
 class Kept:
-    """All records of RARE kinds so far. What is asked for comes in the order of journals and their records, so that
-    the order of reading cannot show."""
+    """All records of RARE kinds so far.
+
+    They are returned ordered by journal and index, so that the order of reading cannot show in a verdict.
+    """
 
     def __init__(self) -> None:
         self._records: list[Array] = [np.zeros(0, RECORD)]
@@ -43,7 +49,7 @@ class Kept:
         self._kinds: set[int] = set()
 
     def keep(self, journal: int, records: Array) -> Array:
-        """Take the rare ones of a chunk, and give them: who looks at no others need not look at all records."""
+        """Store the rare records of a chunk and return them, so that checks need not search all records again."""
         chosen: Array = records[_IS_RARE[records["kind"]]]
         if len(chosen):
             self._kinds.update(np.unique(chosen["kind"]).tolist())
@@ -53,17 +59,20 @@ class Kept:
         return chosen
 
     def has(self, kind: Kind) -> bool:
-        """Some record of this kind has come."""
+        """Return whether a record of this kind has come."""
         return int(kind) in self._kinds
 
     def of(self, *kinds: Kind) -> tuple[Array, Array]:
-        """Records of these kinds, and their references."""
+        """Return the records of these kinds, and their references."""
         records, recs = self.once("whole", self._whole)
         chosen = np.isin(records["kind"], list(map(int, kinds)))
         return records[chosen], recs[chosen]
 
     def once(self, what: str, make: Callable[[], T]) -> T:
-        """What `make` gives, until more is kept: checks of one plane share it."""
+        """Return what `make` returns, cached under `what` until more records are kept.
+
+        Checks that pass the same name share the result.
+        """
         if what not in self._made:
             self._made[what] = make()
         return cast(T, self._made[what])

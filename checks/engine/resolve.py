@@ -1,5 +1,7 @@
-"""The one pass that all checks share: which message, connection, subscription and slot each record is about,
-what is known of the message so far, and whether it was delivered here before."""
+"""Shared pass: finds the message, connection, subscription and slot of each record.
+
+It also updates what is known of the message so far, and notes whether it was delivered here before.
+"""
 
 from __future__ import annotations
 
@@ -53,19 +55,26 @@ from earwitness.checks.history.record import CONN_MAX
 AGAIN_HERE = 1
 """Bit of `seen`: this message was already delivered on this connection."""
 AGAIN_ON_DEVICE = 2
-"""Bit of `seen`: … to this client, on whatever connection."""
+"""Bit of `seen`: this message was already delivered to this client, on any connection."""
 
 ANSWERED_AGAIN = 4
 """Bit of `seen`: this attempt had been answered by OK or FAIL before."""
 HEARD_BEFORE = 8
-"""Bit of `seen`: this client had heard the message before, live or replayed, on whatever connection."""
+"""Bit of `seen`: this client had received the message before, live or replayed, on any connection."""
 
 NO_ROOM = -2
+"""Result of `message_of` if a table must grow before the record can be resolved."""
 
 
 @helper
 def slot_of(w: Tables, sub: Int, conn: Int) -> Int:
-    """The slot of a subscription on a connection; a new one if it was never met."""
+    """Return the slot of a subscription on a connection; a new one if there is none yet.
+
+    The subscription's row caches its latest connection and slot. A device uses one connection at a time, so nearly
+    every call ends at the first comparison; the hash table is probed only after a reconnect. Key: TAG_SLOT | sub << 28
+    | conn. The first slot of a subscription is marked in its row, because its bits live in the subscription's own pages
+    (see `mark`): most subscriptions never get a second slot.
+    """
     s = w.subs[sub]
     if s["conn"] == conn:
         return np.int64(s["slot"])
@@ -87,7 +96,16 @@ def slot_of(w: Tables, sub: Int, conn: Int) -> Int:
 
 @helper
 def message_of(w: Tables, author: Int, counter: Int, conv: Int, sending: bool) -> Int:
-    """The message number, -1 if it cannot be one of ours, NO_ROOM if tables must grow first."""
+    """Return the message number, -1 if it cannot be one of ours, NO_ROOM if tables must grow first.
+
+    A message number is page << PAGE_BITS | counter & (PAGE - 1). Pages of 64 counters are given out as authors reach
+    them: an author counts up from 1, so a page fills before the next one begins, and neighbours share cache lines. The
+    directory lists the pages of each author, which makes the look-up two array reads without hashing.
+
+    Invariant: `conv` is -1 for counters of a page that no record has named. `pos` is given when a message gets its
+    conversation; it is a dense index for bits, not an order. If two conversations are stated, the entry is DISPUTED and
+    follows the INVOKE, since only the sender knows where the message belongs; `pos` is then given anew.
+    """
     if author >= len(w.user_of) or counter <= 0 or counter >= COUNTER_MAX or conv >= len(w.conv_next):
         return -1
     number = counter >> PAGE_BITS
@@ -111,7 +129,7 @@ def message_of(w: Tables, author: Int, counter: Int, conv: Int, sending: bool) -
     if m["conv"] != conv:
         if m["conv"] >= 0:
             m["flags"] |= DISPUTED
-            if not sending:  # only the sender knows where it belongs
+            if not sending:  # only the sender's record decides the conversation
                 return -1
         m["conv"] = conv
         m["pos"] = w.conv_next[conv]
@@ -122,7 +140,11 @@ def message_of(w: Tables, author: Int, counter: Int, conv: Int, sending: bool) -
 
 @helper
 def page_for(w: Tables, pages: Any, at: Int, key: Int, counter: Int, number: Int) -> Int:
-    """The page of bits in the row `at` of `pages` (SUB or SLOT), made if it is new."""
+    """Return the bit page of row `at` of `pages` (SUB or SLOT) for the span `number`; a new one if there is none.
+
+    The row caches its latest page. Positions grow with time, so a device stays in one span of 256 messages for long and
+    the hash table is rarely probed. Pages are given out by the counter `counter` of `used`; they come zeroed.
+    """
     row = pages[at]
     if row["page_no"] == number:
         return np.int64(row["page"])
@@ -138,7 +160,17 @@ def page_for(w: Tables, pages: Any, at: Int, key: Int, counter: Int, number: Int
 
 @helper
 def mark(w: Tables, sub: Int, slot: Int, pos: Int, live: bool) -> Int:
-    """Note that the message at `pos` was heard here; the bits of `seen` if it had been delivered before."""
+    """Note that the message at `pos` was received here; return the bits of `seen` for what had been received before.
+
+    One page covers SPAN = 256 positions of one subscription, as four triples of 64-bit words: received at all (live or
+    replayed), delivered live on the first slot, delivered live on a later slot. The three words of a position lie side
+    by side, so one cache line answers all questions. Pages are sparse: a device that joins late or leaves early has
+    none for what it did not receive.
+
+    Only later slots need bits by slot (`slot_bits`), for AGAIN_HERE. A device that never reconnects thus costs three
+    bits a message and no further page. A replay (`live` false) sets only the first word: it is no delivery, and its
+    repetition is no duplicate.
+    """
     number = pos >> SPAN_BITS
     word = (pos & (SPAN - 1)) >> 6
     bit = np.uint64(1) << np.uint64(pos & 63)
@@ -165,6 +197,10 @@ def mark(w: Tables, sub: Int, slot: Int, pos: Int, live: bool) -> Int:
 
 @helper
 def connection_of(w: Tables, connections: Array, number: Int, journal: Int, client: Int) -> Int:
+    """Return the global number of connection `number` of a journal; a new one if there is none yet.
+
+    `connections` maps the numbers of one journal, which count up from 1, so it is an array and no hash.
+    """
     conn = np.int64(connections[number])
     if conn < 0:
         conn = np.int64(w.used[USED_CONNS])
@@ -177,6 +213,7 @@ def connection_of(w: Tables, connections: Array, number: Int, journal: Int, clie
 
 @helper
 def keep_stray(w: Tables, r: Any, conn: Int, rec: Int) -> None:
+    """Keep an OK or FAIL that names no attempt or no conversation, for the checks of answers."""
     s = w.strays[w.used[USED_STRAYS]]
     w.used[USED_STRAYS] += 1
     s["author"] = r["author"]
@@ -200,8 +237,20 @@ def resolve(
     conns: Array,
     seen: Array,
 ) -> Int:
-    """Fill the columns from record `start` on. Returns how many records are done: fewer than all if a table
-    (`connections`, messages, or the directory of the record's author) must grow first."""
+    """Resolve records from `start` on and fill their columns; return the number of records done.
+
+    Columns hold -1 where a record has no message, subscription, slot or connection; `seen` holds the bits above. The
+    result is less than `len(records)` if a table must grow first (`connections`, message pages, or the directory of the
+    record's author). The caller grows it and calls again from that record: compiled loops cannot allocate, and a check
+    before each chunk would have to reserve for the worst case. A record must therefore change nothing before its last
+    possible return, or only in ways that can be repeated: `connection_of` and `slot_of` find what they made.
+
+    The order of the steps matters. `answered` is read before `learn` sets it, and `mark` comes after `message_of`,
+    which gives the message its position. Bodies that cannot be trusted (corrupt, of another run) resolve to no message.
+    A misrouted copy counts as received, so that it is not reported as missing too, but not as a delivery, repetition or
+    row: I12 judges it. A replay may be misrouted because history is older than the run. WRITE records have no
+    connection here: their `conn` slot holds the version that an edit is based on.
+    """
     for i in range(start, len(records)):
         r = records[i]
         kind = np.int64(r["kind"])
@@ -237,7 +286,7 @@ def resolve(
                 w.messages[mid]["flags"] |= MISPLACED
                 if w.messages[mid]["first_rec"] == 0:
                     w.messages[mid]["first_rec"] = rec
-            if listened and slots[i] >= 0:  # heard all the same, but no delivery, repetition or row: I12 judges it
+            if listened and slots[i] >= 0:  # received, but no delivery, repetition or row: I12 judges it
                 mark(w, np.int64(subs[i]), np.int64(slots[i]), np.int64(w.messages[mid]["pos"]), False)
             continue
         mids[i] = mid

@@ -1,14 +1,14 @@
-"""The tables that all checks share: messages, connections, slots, who heard what.
+"""Tables that all checks share: messages, connections, slots, and bits of which device received what.
 
 mid    message number: (author, counter) through pages of 64 counters, so neighbours share cache lines.
 conn   connection number over all journals.
-sub    subscription: one client (device) that belongs in one conversation; dense from the roster, the
+sub    subscription: one client (device) that belongs to one conversation; dense from the roster, the
        subscriptions of a conversation are neighbours.
 slot   a subscription on one connection, the unit of order; numbered as they appear.
-pos    position of a message in its conversation in the order the judge met them: only an index for bits.
+pos    position of a message in its conversation in the order in which the judge read them: only an index for bits.
 rec    record reference: journal << 40 | index; 0 is none.
 
-Compiled loops never allocate; `World.reserve` grows the arrays before each chunk.
+Compiled loops never allocate; `World` grows the arrays before each chunk.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from earwitness.checks.engine.compiled import helper, kernel
 
 Array: TypeAlias = NDArray[Any]
 Int: TypeAlias = Any
-"""A 64-bit integer: compiled, or numpy's own in plain Python."""
+"""Type of a 64-bit integer: compiled, or numpy's own in plain Python."""
 
 PAGE_BITS = 6
 PAGE = 1 << PAGE_BITS
+"""Counters in a page of messages: 64 entries of 80 bytes, 5 KiB."""
 COUNTER_MAX = 1 << 28
-"""Counters from here on are nobody's: a stray number must not make the directory grow without bound."""
+"""Limit of counters: a stray number from here on must not make the directory grow without bound."""
 
 REC_BITS = 40
+"""Bits of a record's index in a reference; the journal number stands above them."""
 REC_MASK = (1 << REC_BITS) - 1
 
 MESSAGE = np.dtype(
@@ -55,13 +57,22 @@ MESSAGE = np.dtype(
         ("spare", "<u2"),
     ]
 )
-"""What is known of one message, 80 bytes. seq: the first one stated; further ones are in `extra`.
-first_rec: the record that `digest` is of; without one, a misplaced one. agreed: heard records of the first attempt
-with that digest and size, agreed_retries: of further attempts with that digest. rows: STORED records (at most 255).
-sent, answered, refused: bits of attempts with INVOKE, OK or FAIL, FAIL; see `attempt_bit`."""
+"""State of one message, 80 bytes.
+
+conv, pos, author_sub   conversation (-1: no record named it), position in it, the author's own subscription (-1: none)
+proc                    the author's connection epoch modulo 256, from the first attempt
+rows                    STORED records, at most 255
+digest, size            CRC-32 and bytes that other records are compared with
+invoke_t, invoke_rec    time (ns) and record of the earliest sending
+seq, seq_rec            the first number stated and its record; further ones are in `extra`
+first_rec               the record that `digest` is from; without one, a misplaced copy
+agreed                  received records of the first attempt with that digest and size
+agreed_retries          received records of further attempts with that digest
+sent, answered, refused bits of attempts with INVOKE, with OK or FAIL, with FAIL; see `attempt_bit`
+"""
 
 ATTEMPTS = 15
-"""Attempts that are told apart. INVOKE sets the next bit for all further ones, so they never count as answered."""
+"""Attempts that have a bit each; INVOKE sets the next bit for all further ones, so they never count as answered."""
 
 INVOKED = 1
 ACKED = 2
@@ -72,40 +83,48 @@ STORED = 32
 DELIVERED = 64
 RETRIED = 128
 NUMBERED = 256
-"""`seq` was stated by something else than a REPLAY."""
+"""Flag: a record other than a REPLAY stated `seq`."""
 RENUMBERED = 512
-"""More than one number was stated for it."""
+"""Flag: more than one number was stated for the message."""
 DISPUTED = 1024
-"""Seen under another conversation too."""
+"""Flag: the message was recorded under another conversation too."""
 SIZED = 2048
 DIGESTED = 4096
 SENT_ON = 8192
-"""`proc` is known."""
+"""Flag: `proc` is known."""
 
 MISPLACED = 16384
-"""A copy was seen under another conversation's name."""
+"""Flag: a copy was recorded under another conversation's name."""
 
 SUB = np.dtype([("conn", "<i4"), ("slot", "<i4"), ("first", "<i4"), ("page_no", "<i4"), ("page", "<i4")])
+"""State of one subscription: its latest connection and slot (a cache), its first slot, and its latest bit page."""
 SLOT = np.dtype([("sub", "<i4"), ("conn", "<i4"), ("page_no", "<i4"), ("page", "<i4")])
+"""State of one slot: subscription, connection, and its latest bit page (a cache, see `resolve.page_for`)."""
 CONN = np.dtype([("journal", "<i4"), ("client", "<i4")])
+"""Journal and client of one connection; client -1: not of the roster."""
 
 STRAY = np.dtype(
     [("author", "<u4"), ("counter", "<u4"), ("client", "<u4"), ("conn", "<i4"), ("rec", "<i8"), ("kind", "<i8")]
 )
-"""An OK or FAIL of no attempt or of no conversation: the message it names, who heard it on which connection."""
+"""OK or FAIL without attempt or conversation: the message that it names, the client and connection that received it."""
 
 SPAN_BITS = 8
+"""Bits of a position inside a bit page: a page covers SPAN = 256 messages of a conversation."""
 SPAN = 1 << SPAN_BITS
 SUB_WORDS = 3 * SPAN // 64
+"""Words of a subscription's bit page, in triples: received, delivered on the first slot, delivered on a later one."""
 SLOT_WORDS = SPAN // 64
+"""Words of a slot's bit page: delivered on this slot."""
 
 TAG_SLOT = 0
+"""Tags in bits 60 to 62 of hash keys, so that one table serves five kinds of keys."""
 TAG_SUB_PAGE = 1 << 60
 TAG_SLOT_PAGE = 2 << 60
 TAG_STREAM = 3 << 60
 TAG_ATTEMPT = 4 << 60
 
 USED_PAGES = 0
+"""Indexes of `Tables.used`: how many entries of each table are in use."""
 USED_SLOTS = 1
 USED_SUB_PAGES = 2
 USED_SLOT_PAGES = 3
@@ -117,7 +136,11 @@ USED_STRAYS = 8
 
 
 class Tables(NamedTuple):
-    """Arrays by name, for compiled loops. Growing makes a new tuple of the same counters `used`."""
+    """Arrays by name, for compiled loops.
+
+    A NamedTuple, because numba takes it as one argument with arrays of different types. Growing an array makes a new
+    tuple with the same counters `used`, so callers read `World.tables` anew for each call.
+    """
 
     user_of: Array  # i4 by client
     conv_base: Array  # i4 by conv, + 1: first subscription of each conversation
@@ -137,7 +160,7 @@ class Tables(NamedTuple):
     conns: Array  # CONN
     subs: Array  # SUB
     slots: Array  # SLOT
-    sub_bits: Array  # u8 (page, SUB_WORDS): word triples heard, delivered on the first slot, on later slots
+    sub_bits: Array  # u8 (page, SUB_WORDS): word triples received, delivered on the first slot, on later slots
     slot_bits: Array  # u8 (page, SLOT_WORDS): delivered on this (later) slot
     hash_keys: Array  # i8, -1 empty
     hash_values: Array  # i4
@@ -148,7 +171,15 @@ class Tables(NamedTuple):
 
 @helper
 def place(keys: Array, key: Int) -> Int:
-    """Where `key` is in the hash table, or the empty place where it belongs."""
+    """Return where `key` is in the hash table `keys`, or the empty place where it belongs.
+
+    Open addressing with linear probing: two flat arrays, no allocation, neighbours in one cache line. The length is a
+    power of two and the table at most half full (`World.reserve_hash`), so the loop ends and chains stay short. Keys
+    are never removed; -1 is empty, and no key is negative.
+
+    The two halves of a key (subscription and connection or page) are multiplied separately and mixed by a shift. Both
+    factors are small: no product overflows 64 bits, since plain Python, whose integers do not wrap, must agree.
+    """
     mask = len(keys) - 1
     mixed = (key >> 28) * 40503 + (key & 0xFFFFFFF) * 34283  # no product overflows: plain Python must agree
     at = (mixed ^ (mixed >> 17)) & mask
@@ -159,7 +190,7 @@ def place(keys: Array, key: Int) -> Int:
 
 @helper
 def find(w: Tables, key: Int) -> Int:
-    """The value of `key`, or -1."""
+    """Return the value of `key`, or -1."""
     at = place(w.hash_keys, key)
     if w.hash_keys[at] == -1:
         return -1
@@ -168,7 +199,7 @@ def find(w: Tables, key: Int) -> Int:
 
 @helper
 def put(w: Tables, key: Int, value: Int) -> None:
-    """Add a key that is not there yet."""
+    """Add a key that is not there yet; the caller has reserved room."""
     at = place(w.hash_keys, key)
     w.hash_keys[at] = key
     w.hash_values[at] = value
@@ -177,6 +208,12 @@ def put(w: Tables, key: Int, value: Int) -> None:
 
 @kernel
 def rehash(old_keys: Array, old_values: Array, keys: Array, values: Array) -> None:
+    """Copy all keys and values into larger arrays.
+
+    The new arrays are empty (-1) and at least twice as long, so each key is placed once and none is found twice. Keys
+    are placed anew, not copied in blocks, because the mask of `place` has one bit more. It is compiled because it walks
+    the whole table.
+    """
     for i in range(len(old_keys)):
         if old_keys[i] != -1:
             at = place(keys, old_keys[i])
@@ -186,7 +223,11 @@ def rehash(old_keys: Array, old_values: Array, keys: Array, values: Array) -> No
 
 @helper
 def subscription(w: Tables, client: Int, conv: Int) -> Int:
-    """The subscription number, or -1 if the client does not belong in the conversation."""
+    """Return the subscription number, or -1 if the client does not belong to the conversation.
+
+    Binary search in the client's own ascending range of `joined_conv`. A client has few conversations, so this takes
+    few comparisons in one or two cache lines and needs no hash over all pairs.
+    """
     low = np.int64(w.client_base[client])
     high = np.int64(w.client_base[client + 1])
     while low < high:
@@ -202,13 +243,16 @@ def subscription(w: Tables, client: Int, conv: Int) -> Int:
 
 @helper
 def attempt_bit(attempt: Int) -> Int:
-    """Its bit in `sent`; 0 where it has none of its own in `answered` and `refused`."""
+    """Return the bit of an attempt in `sent`; 0 where it has none of its own in `answered` and `refused`."""
     return 1 << (attempt - 1) if 1 <= attempt <= ATTEMPTS else 0
 
 
 @helper
 def heard(w: Tables, sub: Int, number: Int) -> Int:
-    """The page of bits of a subscription for positions from `number` << SPAN_BITS, or -1."""
+    """Return the bit page of a subscription for positions from `number` << SPAN_BITS, or -1.
+
+    It reads only: a span in which the device received nothing has no page, and none is made.
+    """
     if w.subs[sub]["page_no"] == number:
         return np.int64(w.subs[sub]["page"])
     return find(w, TAG_SUB_PAGE | (sub << 28) | number)

@@ -1,4 +1,4 @@
-"""Counters beside the checks, for live verdicts: how much was said and heard, and how fast it spread."""
+"""Counters besides the checks, for live verdicts: messages sent and received, and how fast they spread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from earwitness.checks.roster import Roster
 def watch_traffic(
     records: Array, journal: Int, mids: Array, messages: Array, class_of: Array, kinds: Array, delays: Array
 ) -> Int:
-    """Count kinds, and delays by class of the conversation and bucket. Returns the latest time."""
+    """Count records by kind and deliveries by delay; return the latest time (ns).
+
+    Delays (ns) are counted by class of the conversation's size and by bucket. A bucket is 64 ns wide (`>> 6`) up to 256
+    units, then 128 buckets for each octave: only shifts, no logarithm, with a relative error below 1 %. The last bucket
+    takes all that is longer. Only deliveries whose sending was recorded in the same journal count, because one clock
+    stamped both, and because how far other journals were read must not matter.
+    """
     latest = np.int64(0)
     for i in range(len(records)):
         r = records[i]
@@ -37,14 +43,15 @@ def watch_traffic(
 
 
 class Traffic:
-    """Watches all records of a judging (see `checks.judge.Watcher`).
+    """Watcher of all records of a judging (see `checks.judge.Watcher`).
 
     kinds      records of each kind
-    sizes      the sizes of conversations that there are
+    sizes      the sizes of conversations that occur
     delays     by size (row) and bucket: deliveries by the time since the sending. Buckets are 64 ns wide up to 16 µs,
-               then 128 to an octave, as in `harness.client.tally`. Only what was sent and heard in one journal: one
-               clock, and how far other journals were read decides nothing
-    latest_ns  the latest time of any record"""
+               then 128 to an octave, as in `harness.client.tally`. Only what was sent and received in one journal: one
+               clock, and how far other journals were read does not matter
+    latest_ns  the latest time of any record
+    """
 
     def __init__(self, roster: Roster, buckets: int) -> None:
         members = np.array([len(members) for members in roster.conversations], np.int64)
@@ -55,11 +62,12 @@ class Traffic:
         self.latest_ns = 0
 
     def step(self, view: View) -> None:
+        """Implement `Watcher.step`: count the records of a chunk."""
         latest = watch_traffic(
             view.records, view.journal, view.mid, view.world.tables.messages, self._class_of, self.kinds, self.delays
         )
         self.latest_ns = max(self.latest_ns, int(latest))
 
     def count(self, *kinds: Kind) -> int:
-        """How many records of these kinds there were."""
+        """Return how many records of these kinds there were."""
         return int(self.kinds[list(kinds)].sum())

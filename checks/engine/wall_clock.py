@@ -6,7 +6,7 @@ write its times into them. When it is stepped (NTP, an administrator, a machine 
 - Whether the platform's clock moved too, because it may run on the same machine. A token that was issued before a step
   may end earlier or later than its deadline on record says.
 - Whether the tester's clock was right before the step, or is right after it. So what the tester itself wrote into a
-  token at such a time is believed only if the platform's clock was seen to agree between this step and the next.
+  token at such a time is believed only if the platform's clock agreed with it between this step and the next.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from earwitness.checks.history.record import Flag, Kind, Phase
 
 NEVER = 1 << 62
 IN_FLIGHT_NS = 1_000_000_000
-"""A token may have been issued so long before it was recorded: the answer that brought it was on its way."""
+"""Longest time from issuing a token to its record, in ns: the answer that brought it was on its way."""
 NOT_JUDGED = "{} findings rest on the wall clock, which was stepped (H3)"
 
 
 class Step(NamedTuple):
-    """It happened after `start` and not after `end` (monotonic ns), and moved the clock by `by` ns."""
+    """Step of the wall clock by `by` ns, after `start` and not after `end` (monotonic ns)."""
 
     start: int
     end: int
@@ -36,7 +36,7 @@ class Step(NamedTuple):
 
 
 class WallClock:
-    """All steps on record, of all processes; without any, nothing is in doubt."""
+    """All steps on record, of all processes; without a step nothing is in doubt."""
 
     def __init__(self, kept: Kept) -> None:
         phases, recs = kept.of(Kind.PHASE)
@@ -48,7 +48,7 @@ class WallClock:
         self._unproven = self._segments(kept) if self.steps else {}
 
     def _segments(self, kept: Kept) -> dict[int, list[tuple[int, int]]]:
-        """By journal: times in which its process's clock is not known to be right, both ends included."""
+        """Return by journal the times in which its process's clock is not known to be right, both ends included."""
         tokens, recs = kept.of(Kind.TOKEN)
         agreed = defaultdict(list)
         for row, rec in zip(tokens, recs, strict=True):
@@ -64,19 +64,19 @@ class WallClock:
         return found
 
     def forward(self, start: int, end: int) -> int:
-        """By how many ns steps may have moved it forward between two times."""
+        """Return by how many ns steps may have moved the clock forward between two times."""
         return sum(step.by for step in self._between(start, end) if step.by > 0)
 
     def backward(self, start: int, end: int) -> int:
-        """By how many ns steps may have moved it backward between two times; not negative."""
+        """Return by how many ns steps may have moved the clock backward between two times; not negative."""
         return -sum(step.by for step in self._between(start, end) if step.by < 0)
 
     def moved(self, start: int, end: int) -> bool:
-        """A step may lie between two times."""
+        """Return whether a step may lie between two times."""
         return any(True for _ in self._between(start, end))
 
     def unproven(self, journal: int, t: int) -> bool:
-        """What the process of this journal wrote into a token at `t` may be wrong."""
+        """Return whether what the process of this journal wrote into a token at `t` may be wrong."""
         return any(start <= t <= end for start, end in self._unproven.get(journal, ()))
 
     def _between(self, start: int, end: int) -> Iterable[Step]:
@@ -84,11 +84,13 @@ class WallClock:
 
 
 def forgets(clock: WallClock, since: int, until: int) -> bool:
-    """A platform may have forgotten by `until` what it was told at `since`. It keeps a revocation until the token's
-    deadline: if its clock is then stepped back, the token holds again."""
+    """Return whether a platform may have forgotten by `until` a revocation that it received at `since`.
+
+    It keeps a revocation until the token's deadline: if its clock is then stepped back, the token holds again.
+    """
     return clock.backward(since, until) > 0
 
 
 def wall_clock_of(world: World) -> WallClock:
-    """Of all that was read so far; shared by the checks."""
+    """Return the steps on record so far, shared by the checks."""
     return world.kept.once("wall clock", lambda: WallClock(world.kept))

@@ -1,4 +1,4 @@
-"""What all checks of one judging share: the tables, their growth, and the columns of the chunk in hand."""
+"""State that all checks of one judging share: the tables, their growth, and the columns of the current chunk."""
 
 from __future__ import annotations
 
@@ -37,11 +37,14 @@ from earwitness.checks.history.record import FOREIGN
 from earwitness.checks.roster import Roster
 
 CHUNK = 1 << 14
-"""Records that all checks look at before the next ones: small enough to stay in the cache."""
+"""Records that all checks read before the next ones: few enough to stay in the cache."""
 
 
 def grown(array: Array, size: int, fill: int = 0) -> Array:
-    """The array itself if it has `size` rows, else a copy of at least that size, twice as large as before."""
+    """Return the array itself if it has `size` rows, else a copy with more.
+
+    The copy has at least `size` rows and at least twice as many as before; new rows hold `fill`.
+    """
     if len(array) >= size:
         return array
     shape = (max(size, 2 * len(array)), *array.shape[1:])
@@ -52,7 +55,7 @@ def grown(array: Array, size: int, fill: int = 0) -> Array:
 
 @dataclass(slots=True)
 class View:
-    """One chunk of one journal, with what the shared pass found for each record (-1: none)."""
+    """Chunk of one journal, with the columns that the shared pass found for each record (-1: none)."""
 
     journal: int
     records: Array  # RECORD
@@ -66,7 +69,10 @@ class View:
 
 
 class World:
-    """Tables for one roster. `resolved` digests a chunk; checks then read `tables` and the view's columns."""
+    """Tables for one roster.
+
+    `resolved` digests a chunk; checks then read `tables` and the view's columns.
+    """
 
     def __init__(self, roster: Roster) -> None:
         self.roster = roster
@@ -79,42 +85,44 @@ class World:
         self._compacted = 0
         self.out = np.empty((2 * CHUNK, 9), np.int64)
         self.shared: dict[str, object] = {}
-        """What several checks read together, made by whichever comes first."""
+        """Objects that several checks share, made by the first check that needs them."""
 
     @property
     def journals(self) -> int:
-        """How many have been read from."""
+        """Return the number of journals that records have come from."""
         return len(self._connections)
 
     def connection(self, journal: int, number: int) -> int:
-        """The connection that a journal calls `number`, -1 if nothing is known of it."""
+        """Return the global number of the connection that a journal calls `number`, -1 if it is not known."""
         known = self._connections.get(journal)
         return int(known[number]) if known is not None and number < len(known) else -1
 
     @property
     def slots(self) -> int:
+        """Return the number of slots in use."""
         return int(self.tables.used[USED_SLOTS])
 
     @property
     def mids(self) -> int:
+        """Return the number of message numbers in use; pages are given out whole, so some name no message."""
         return int(self.tables.used[USED_PAGES]) * PAGE
 
     def messages(self) -> Array:
-        """MESSAGE of every message number in use (`conv` is -1 where the number names none)."""
+        """Return MESSAGE of every message number in use (`conv` is -1 where the number names none)."""
         return self.tables.messages[: self.mids]
 
     def read_completely(self) -> Array:
-        """bool by conversation: a final read came to its end."""
+        """Return by conversation whether a final read came to its end."""
         result: Array = self.tables.reads > 0
         return result
 
     def name_of(self, mid: int) -> tuple[int, int]:
-        """(author, counter) of a message number."""
+        """Return (author, counter) of a message number."""
         page = mid >> PAGE_BITS
         return int(self.tables.page_author[page]), (int(self.tables.page_number[page]) << PAGE_BITS) | (mid & PAGE - 1)
 
     def mid_of(self, author: int, counter: int) -> int:
-        """The message number of (author, counter), -1 if nothing is known of it."""
+        """Return the message number of (author, counter), -1 if it is not known."""
         w = self.tables
         number = counter >> PAGE_BITS
         if author >= len(w.user_of) or number >= w.directory_room[author]:
@@ -124,11 +132,11 @@ class World:
         return mid if page >= 0 and w.messages[mid]["conv"] >= 0 else -1
 
     def strays(self) -> Array:
-        """STRAY of every answer that no sending waits for."""
+        """Return STRAY of every OK or FAIL without attempt or conversation."""
         return self.tables.strays[: int(self.tables.used[USED_STRAYS])]
 
     def resolved(self, journal: int, records: Array) -> View:
-        """At most CHUNK records of one journal."""
+        """Return the view of at most CHUNK records of one journal, after the shared pass has read them."""
         n = len(records)
         rare = self.kept.keep(journal, records)
         self._reserve(n)
@@ -149,6 +157,10 @@ class World:
                 self._list_more(int(records[done]["author"]), int(records[done]["counter"]) >> PAGE_BITS)
 
     def _reserve(self, n: int) -> None:
+        """Grow the tables for a chunk of `n` records.
+
+        A record adds at most three hash keys and one row of each other table.
+        """
         w, used = self.tables, self.tables.used
         self.reserve_hash(3 * n)
         w = self.tables
@@ -164,7 +176,7 @@ class World:
         )
 
     def reserve_hash(self, n: int) -> None:
-        """Room for `n` more keys, at most half full."""
+        """Make room for `n` more keys, so that the hash table stays at most half full."""
         w = self.tables
         size = len(w.hash_keys)
         if 2 * (int(w.used[USED_HASH]) + n) <= size:
@@ -185,7 +197,7 @@ class World:
         )
 
     def _list_more(self, author: int, number: int) -> None:
-        """Give an author twice the room for pages, at the end of the directory."""
+        """Move the pages of an author to the end of the directory, with room for twice as many."""
         w, used = self.tables, self.tables.used
         old, room = int(w.directory_room[author]), 4
         while room <= number:
@@ -199,15 +211,18 @@ class World:
         self.tables = w._replace(directory=directory)
 
     def _compact(self) -> None:
-        """Another number of a message may be stated to every receiver: keep each once."""
+        """Keep each row of `extra` once: another number of a message may be stated to every receiver."""
         rows = self.extras()
         self.tables.extra[: len(rows)] = rows
         self.tables.used[USED_EXTRA] = self._compacted = len(rows)
 
     def extras(self) -> Array:
-        """i8 (n, 4): message, another sequence number than its entry's, a record that states it, 1 unless REPLAY."""
+        """Return i8 (n, 4): message, a number other than its entry's, a record that states it, 1 unless REPLAY.
+
+        Sorted and without repetitions.
+        """
         rows: Array = self.tables.extra[: int(self.tables.used[USED_EXTRA])]
-        if not len(rows):  # on a platform in order, at every look of three checks
+        if not len(rows):  # the usual case, and three checks ask at every peek
             return rows
         order = np.lexsort((rows[:, 2], rows[:, 3], rows[:, 1], rows[:, 0]))
         rows = rows[order]
@@ -262,7 +277,7 @@ def _tables(roster: Roster) -> Tables:
 
 
 def unpack(rec: int) -> tuple[int, int]:
-    """(journal, index) of a record reference."""
+    """Return (journal, index) of a record reference."""
     return rec >> REC_BITS, rec & REC_MASK
 
 

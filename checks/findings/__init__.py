@@ -1,6 +1,7 @@
-"""The witness: a finding in plain words, with the records that prove it. `tell` is the short form; `scene` the picture.
+"""Counterexamples: findings as sentences, lines and swim-lanes, with the records that prove them.
 
-Files of this folder are words only: editing them makes no compiled loop stale (see `checks.engine.compiled`).
+`tell` gives the sentence and the lines, `scene` the swim-lane. Files of this folder hold texts only: editing them does
+not make compiled loops stale (see `checks.engine.compiled`).
 """
 
 from earwitness.checks.findings.lines import Lookup, NameOf, Told, line

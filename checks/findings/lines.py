@@ -1,4 +1,4 @@
-"""One record in words: as a whole line, and as the short label of a step in a swim-lane."""
+"""Texts of a single record: a whole line, or the short label of a step in a swim-lane."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from earwitness.checks.history.record import CONTROL, FOREIGN, NOBODY, NONE, SPO
 from earwitness.checks.roster import Roster
 
 Lookup: TypeAlias = Callable[[int, int], Any]
-"""(journal number, record index from 1) → the record (a RECORD scalar or a mapping), or None if it is not there."""
+"""Function from (journal number, record index from 1) to the record (a RECORD scalar or a mapping), or None."""
 
 NameOf: TypeAlias = Callable[[int, int], str | None]
-"""(journal number, interned id) → the text, or None if it is not known."""
+"""Function from (journal number, interned id) to the text, or None if it is not known."""
 
 MESSAGE_KINDS = frozenset((Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.REPLAY, Kind.STORED))
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A record and where it stands."""
+    """Record with its position: journal number and index."""
 
     journal: int
     index: int
@@ -30,11 +30,12 @@ class Told:
 
     @property
     def kind(self) -> Kind:
+        """Return the kind of the record. Raises ValueError for a number that is no kind."""
         return Kind(int(self.record["kind"]))
 
 
 class Direction(Enum):
-    """Where a step goes in a swim-lane."""
+    """Direction of a step in a swim-lane."""
 
     OUT = "from the device to the platform"
     IN = "from the platform to the device"
@@ -44,7 +45,10 @@ class Direction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How records of a kind are told: `phrase` follows the device's name, `label` stands in the device's lane."""
+    """Templates for records of one kind.
+
+    `phrase` follows the device's name in a line; `label` is shown in the device's own lane.
+    """
 
     direction: Direction
     phrase: str
@@ -86,6 +90,7 @@ MANNERS: dict[Kind, Manner] = {
     Kind.READ: Manner(IN, "reads the history of {where}{up_to}", "reads history{up_to}"),
     Kind.KICK: Manner(IN, "loses the membership of {where}", "loses membership"),
 }
+"""Templates by kind; `_fields` lists the names that may stand in braces."""
 
 MARKS: dict[int, str] = {
     int(Flag.CORRUPT): "corrupt",
@@ -94,12 +99,12 @@ MARKS: dict[int, str] = {
     int(Flag.FOREIGN_RUN): "not of this run",
     int(Flag.TIMEOUT): "no answer in time",
 }
-"""Flags that stand behind the words; the others are in the words themselves."""
+"""Flags that are appended in brackets; the other flags are part of the templates."""
 WAYS: dict[int, str] = {way: way.name.lower() for way in Way}
 
 
 def line(told: Told, roster: Roster, name_of: NameOf = lambda journal, number: None) -> str:
-    """The whole record: who, on which connection, what."""
+    """Return the whole record as text: device, connection, what happened."""
     client, conn = int(told.record["client"]), int(told.record["conn"])
     manner = MANNERS[told.kind]
     who = [device(roster, client)] if client < FOREIGN and manner.direction is not THERE else []
@@ -110,7 +115,7 @@ def line(told: Told, roster: Roster, name_of: NameOf = lambda journal, number: N
 
 
 def label(told: Told, roster: Roster, name_of: NameOf = lambda journal, number: None) -> str:
-    """The record in few words, where its device has a lane of its own."""
+    """Return the record in a few words, for a step in its device's own lane."""
     return _filled(MANNERS[told.kind].label, told, roster, name_of)
 
 
@@ -168,7 +173,7 @@ def _event(r: dict[str, int]) -> str:
 
 
 def _whose(r: dict[str, int], roster: Roster) -> str:
-    """Which shared state a row is about."""
+    """Return which shared state a row is about, and whose."""
     if r["proc"] == State.TITLE:
         return f"{state(r['proc'])} of {room(roster, r['conv'])}"
     inside = f" in {room(roster, r['conv'])}" if r["conv"] < FOREIGN else ""
@@ -176,7 +181,7 @@ def _whose(r: dict[str, int], roster: Roster) -> str:
 
 
 def _exchange(r: dict[str, int], flags: int, roster: Roster) -> dict[str, object]:
-    """Of requests, tokens, shared state and calls between services."""
+    """Return the fields for records of requests, tokens, shared state and calls between services."""
     way = r["proc"] & ~(SPOOFED | CONTROL)
     owned = f"artefact {r['counter']} of {person(roster, r['author'])}" if r["author"] != NOBODY else "an artefact"
     asked = [text for bit, text in ((SPOOFED, "from another address"), (CONTROL, "as a control")) if r["proc"] & bit]

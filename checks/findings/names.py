@@ -1,4 +1,4 @@
-"""What people, devices, rooms, messages and places are called in words."""
+"""Names of users, devices, conversations, messages and places in texts."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ PHASES: dict[int, str] = {
     Phase.CLOCK_STEP: "the wall clock of the tester was stepped",
 }
 EVENTS = ("something", "start", "thinking", "tool started", "tool completed", "piece", "completion", "error")
-"""Of an agent's run, by the number in a RUN record."""
+"""Names of the events of an agent's run, by their number in a RUN record."""
 
 
 def device(roster: Roster, client: int) -> str:
-    """The user's name, and which of their devices if they have several."""
+    """Return the user's name, followed by the number of the device if the user has several."""
     if not 0 <= client < len(roster.user_of):
         return NOBODY_KNOWN
     user = roster.user_of[client]
@@ -53,39 +53,43 @@ def device(roster: Roster, client: int) -> str:
 
 
 def person(roster: Roster, client: int) -> str:
-    """The user's name, whatever the device."""
+    """Return the name of the user that a device belongs to."""
     return roster.user_name(roster.user_of[client]) if 0 <= client < len(roster.user_of) else NOBODY_KNOWN
 
 
 def message(roster: Roster, author: int, counter: int) -> str:
-    """`#16 of ann`: the author's sixteenth message."""
+    """Return a message as `#16 of ann`, the author's sixteenth message."""
     if author == AGENT:
         return "an agent's message"
     return f"#{counter} of {person(roster, author)}" if 0 <= author < NOBODY else "a message"
 
 
 def room(roster: Roster, conv: int) -> str:
+    """Return the name of a conversation."""
     return roster.conversation_name(conv) if 0 <= conv < len(roster.conversations) else "an unknown conversation"
 
 
 def place(number: int) -> str:
+    """Return the name of the service or database with this `Place` number."""
     return PLACES.get(number, "some place")
 
 
 def artefact(number: int) -> str:
+    """Return the name of the kind of token with this `Artefact` number."""
     return ARTEFACTS.get(number, "artefact")
 
 
 def state(number: int) -> str:
+    """Return the name of the kind of shared state with this `State` number."""
     return STATES.get(number, "state")
 
 
 def forgery(roster: Roster, number: int) -> str:
-    """How a token was forged, in the target's own word for it; numbers from 1."""
+    """Return how a token was forged, in the target's own word; numbers start at 1."""
     names = roster.extra.get("forgeries", ())
     return str(names[number - 1]).replace("_", " ") if 0 < number <= len(names) else f"forgery {number}"
 
 
 def numbers(low: int, high: int) -> str:
-    """`number 4`, `numbers 4 to 6`: the platform's own, in a conversation."""
+    """Return a range of sequence numbers as `number 4` or `numbers 4 to 6`."""
     return f"number {low}" if low >= high else f"numbers {low} to {high}"

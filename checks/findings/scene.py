@@ -1,4 +1,7 @@
-"""A finding as a swim-lane: one lane a device and one for the platform, one step a record, what never came included."""
+"""Swim-lane of a finding: one lane for each device and one for the platform, one step for each record.
+
+What never happened (a message that never came) is a step too.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from earwitness.checks.verdict import Finding
 
 PLATFORM = "platform"
 LANES_MAX = 6
-"""More lanes than this nobody can follow: the platform's and those of five devices."""
+"""Largest number of lanes that a reader can follow: the platform's and those of five devices."""
 
 NEVER: dict[tuple[str, str], tuple[Direction, str]] = {
     ("I4", "open"): (HERE, "never receives {range}"),
@@ -22,14 +25,15 @@ NEVER: dict[tuple[str, str], tuple[Direction, str]] = {
     ("I20", "skipped"): (HERE, "did not receive {range} before"),
     ("I24", "endless"): (HERE, "never receives the end"),
 }
-"""Findings about something that did not happen: in whose lane that stands, and in which words."""
+"""Findings about something that did not happen: the direction, which picks the lane, and the text of that step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One row. `start` and `end` are lanes; equal: something at that lane. `at_ms` None: it never happened.
+    """Row of a swim-lane, from lane `start` to lane `end`; equal lanes mean something that happened at that lane.
 
-    proof    one of the records that prove the finding; the others show who else was there
+    at_ms    milliseconds after the first record of the scene; None: it never happened
+    proof    whether it is one of the records that prove the finding; the others are context
     record   (journal number, index), None if there is none
     """
 
@@ -43,6 +47,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
+    """Names of the lanes from left to right, and the steps in time order."""
+
     lanes: tuple[str, ...]
     steps: tuple[Step, ...]
 
@@ -55,7 +61,11 @@ def scene(
     roster: Roster,
     name_of: NameOf = lambda journal, number: None,
 ) -> Scene:
-    """`proof` and `context`: the records in any order; times in the scene count from the first of them."""
+    """Return the swim-lane of a finding.
+
+    `proof` and `context` are the records in any order; times in the scene count from the first of them. Records of a
+    device that got no lane (see `LANES_MAX`) are left out.
+    """
     proven = {(told.journal, told.index) for told in proof}
     records = sorted({(t.journal, t.index): t for t in (*context, *proof)}.values(), key=_when)
     absent = NEVER.get((check, finding.what))
@@ -65,7 +75,7 @@ def scene(
     for told in records:
         start, end = _between(told, lanes)
         if start < 0 or end < 0:
-            continue  # a device whose lane had no place: only what shows others is left out
+            continue  # its device got no lane, see LANES_MAX
         key = (told.journal, told.index)
         at_ms = (int(told.record["t"]) - first) / 1e6
         steps.append(Step(at_ms, start, end, label(told, roster, name_of), key in proven, key))
@@ -87,7 +97,11 @@ def _client(told: Told) -> int | None:
 def _lanes(
     records: Sequence[Told], proof: Sequence[Told], finding: Finding, absent: tuple[Direction, str] | None
 ) -> list[int | None]:
-    """Who speaks stands left of the platform, who only hears right of it, those of the proof first."""
+    """Return the client of each lane, None for the platform.
+
+    Devices that send stand left of the platform, devices that only receive stand right of it. Devices of the proof come
+    first.
+    """
     own = [finding.facts["client"]] if absent and absent[0] is HERE and "client" in finding.facts else []
     order = list(dict.fromkeys([*_clients(proof), *own, *_clients(records)]))[: LANES_MAX - 1]
     speakers = {_client(told) for told in records if MANNERS[told.kind].direction is OUT}

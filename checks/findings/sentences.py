@@ -1,4 +1,4 @@
-"""One sentence for each kind of finding of each check."""
+"""Sentences for each kind of finding of each check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from earwitness.checks.verdict import Finding, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """`sentence`: what happened. `lines`: one record a line, times in milliseconds after the first."""
+    """Counterexample as text: `sentence` says what happened, `lines` holds one record each, in ms after the first."""
 
     sentence: str
     lines: list[str]
@@ -209,13 +209,18 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("I42", "accounts"): "{person} has {rows} accounts",
     ("I42", "names"): "{person} logged in twice and was two different people",
 }
-"""(check, kind of finding) → what happened. `_words` says what may stand in braces; facts by their own names too."""
+"""Templates by (check, kind of finding).
+
+In braces may stand the names that `_words` lists, and the finding's facts.
+"""
 
 
 def sentence(finding: Finding, verdict: Verdict, roster: Roster, said: str | None = None) -> str:
-    """Return one sentence with names instead of numbers; kinds of findings of users' own checks get a general one.
+    """Return one sentence with names instead of numbers.
 
-    said: the text of the finding's last record, where it states somebody by a text that is no user of the run."""
+    Kinds of findings that have no template (those of users' own checks) get a general sentence. `said`: the text that
+    the finding's last record states in place of a user, if that text names no user of the run.
+    """
     template = SENTENCES.get((verdict.id, finding.what))
     if (verdict.id, finding.what) == ("I15", "identity") and said:
         template, said = _of_row(said, template)
@@ -226,9 +231,11 @@ def sentence(finding: Finding, verdict: Verdict, roster: Roster, said: str | Non
 
 
 def _of_row(said: str, template: str | None) -> tuple[str | None, str]:
-    """Return the sentence about a row of a database that lacks, or differs in other columns than the id, and which.
+    """Return the template and its `said` for a finding about a database row that is missing or differs.
 
-    Such a row states nobody, by a text of `harness.run.collect`; it takes nobody for a stranger."""
+    `harness.run.collect` records such a row with a text in place of a user ("no row in …", "other COLUMNS in the …").
+    The platform does not take the user for a stranger in that case. Other texts leave `template` and `said` unchanged.
+    """
     if said.startswith("other "):
         return "{place} has another {said} of {who} than the auth database", said[6:].rpartition(" in the ")[0]
     if said.startswith("no row in "):
@@ -237,13 +244,13 @@ def _of_row(said: str, template: str | None) -> tuple[str | None, str]:
 
 
 def said_by(record: Any, journal: int, name_of: NameOf) -> str | None:
-    """Return the text by which a record states somebody, None if it states a user of the run or nobody."""
+    """Return the text that a record states in place of a user; None if it states a user of the run or none."""
     named = record is not None and int(record["kind"]) in (Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY)
     return name_of(journal, int(record["aux"])) if named and int(record["aux"]) >= FOREIGN else None
 
 
 class _Words(dict[str, object]):
-    """A fact that a check forgot must not cost the verdict."""
+    """Mapping in which a fact that a check forgot becomes a placeholder, because it must not cost the verdict."""
 
     def __missing__(self, key: str) -> str:
         return f"(unknown {key})"
@@ -277,7 +284,10 @@ def tell(
     finding: Finding, verdict: Verdict, roster: Roster, lookup: Lookup, tag: str = "",
     name_of: NameOf = lambda journal, number: None,
 ) -> Telling:  # fmt: skip
-    """A finding in words. `tag`: the run's tag, left out of conversation and user names to keep them short."""
+    """Return a finding as text.
+
+    `tag`: the run's tag, left out of conversation and user names to keep them short.
+    """
     found = [(journal, index, lookup(journal, index)) for journal, index in finding.records]
     first = min((int(record["t"]) for _, _, record in found if record is not None), default=0)
     lines = []

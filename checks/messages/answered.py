@@ -1,7 +1,8 @@
-"""I43: a platform that acknowledges answers every message that is sent on a connection that stays open.
+"""I43: a platform that acknowledges answers every message sent on a connection that stays open.
 
-Of each message the sending is kept that waits for an answer: of several (retries) the earliest one on a connection
-that was not cut meanwhile. Any answer to the message ends the waiting; that the client gave up waiting does not.
+For each message the check keeps the sending that waits for an answer: of several (retries) the earliest one on a
+connection that was not cut meanwhile. Any answer to the message ends the wait. A client that gave up waiting does not
+end it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from earwitness.checks.verdict import Finding, Verdict
 TIMEOUT = int(Flag.TIMEOUT)
 DRAINED = int(Phase.DRAINED)
 ASKING = 1 << K_INVOKE | ANSWERS | 1 << K_INFO
+"""Kinds, as bits, that begin or end a wait."""
 SEVERAL = -1
+"""Value of `home` for a message that several journals recorded."""
 
 WAITS = np.dtype(
     [
@@ -38,9 +41,13 @@ WAITS = np.dtype(
         ("good", "<i8"),
     ]
 )
-"""A sending. rec 0: none waits. answer, answer_t: record and time of a late answer, 0: none came. good: sendings of the
-message that were answered in time. home: its journal + 1, or SEVERAL: no order is known between sendings and answers of
-different journals."""
+"""Sending of one message that waits for an answer; times in ns.
+
+t, rec, slot      time, record and slot of the sending; rec 0: none waits
+answer, answer_t  record and time of an answer that came too late, 0: none came
+good              sendings of the message that were answered in time
+home              journal + 1, or SEVERAL: no order is known between sendings and answers of different journals
+"""
 
 
 @kernel
@@ -48,8 +55,18 @@ def answers_step(
     records: Array, journal: Int, mids: Array, slots: Array, bound: Int, waits: Array, late: Array, used: Array,
     state: Array,
 ) -> None:  # fmt: skip
-    """waits: WAITS by message. late: WAITS whose answer came after the bound, used[0] of them. state[0]: this journal
-    was drained; from then on the tester closes, and what waits is not excused by it."""
+    """Follow each message from its sending to its answer.
+
+    `waits` is WAITS by message; `late` takes copies of WAITS whose answer came after `bound` (ns), `used[0]` of them.
+    `state[0]` is 1 once this journal was drained: from then on the tester itself closes connections, so an INFO does
+    not excuse what waits.
+
+    Invariant: at most one sending waits for each message, the earliest one not excused. A second INVOKE leaves it
+    alone, an INFO without TIMEOUT (the connection was cut before the drain) clears it, an answer clears it and counts
+    as `good` or `late`. So a fixed row for each message is enough, and nothing is searched. The kernel decides by the
+    order of records, which exists only inside one journal; a message that a second journal names becomes SEVERAL and is
+    not judged.
+    """
     for i in range(len(records)):
         r = records[i]
         kind = np.int64(r["kind"])
@@ -83,11 +100,17 @@ def answers_step(
 
 
 class Answered(Folding):
-    """Every message sent on a connection that stayed open is answered within the contract's bound.
+    """State of I43: each message on a connection that stayed open is answered within the contract's bound.
 
-    Not a violation: a connection that ended, or a sender that left the conversation or lost the membership, before the
-    bound had passed; a fault meanwhile; a journal that lacks its end. If the run was drained before the bound had
-    passed, what had not been answered is UNKNOWN."""
+    Not a violation:
+
+    - A connection that ended, or a sender that left the conversation or lost the membership, before the bound had
+      passed.
+    - A fault between sending and deadline.
+    - A journal that lacks its end.
+
+    If the run was drained before the bound had passed, unanswered messages make the verdict UNKNOWN.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -100,6 +123,7 @@ class Answered(Folding):
         self._times = Duties()
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: follow sendings and answers, and keep faults and connection times."""
         self._waits = grown(self._waits, view.world.mids)
         self._late = grown(self._late, int(self._used[0]) + len(view.records))
         state = self._states.setdefault(view.journal, np.zeros(1, np.int64))
@@ -109,9 +133,11 @@ class Answered(Folding):
         self._times.step(view)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: absences are pending."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: judge the sendings that were answered late or never."""
         if end.lacks_faults:
             return self.conclude(unknown=LACKS_FAULTS.format("what seems unanswered"))
         rows, deadlines, until = self._unanswered(end)
@@ -128,12 +154,13 @@ class Answered(Folding):
         )
 
     def _unanswered(self, end: End) -> tuple[Array, Array, Array]:
-        """Return the sendings not answered in time, their deadlines, and until when their connections stood open.
+        """Return the sendings not answered in time, their deadlines, and until when their connections were open (ns).
 
-        The tester itself may have been so late in writing an answer down as it was in anything else."""
+        Deadlines include the tester's own longest lag, because it may have recorded an answer that much later.
+        """
         waiting = self._waits[self._waits["rec"] > 0]
         rows = np.concatenate([self._late[: int(self._used[0])], waiting])
-        strays = end.world.strays()  # answers that name no conversation, or no attempt, and came all the same
+        strays = end.world.strays()  # an answer without conversation or attempt is an answer too
         named = [end.world.mid_of(int(stray["author"]), int(stray["counter"])) for stray in strays]
         rows = rows[(self._waits["home"][rows["mid"]] > 0) & ~np.isin(rows["mid"], named)]
         deadlines = rows["t"] + self._bound + longest_lag_ns(end)
@@ -143,7 +170,7 @@ class Answered(Folding):
         return rows[fair], deadlines[fair], until[fair]
 
     def _lasting(self, end: End, rows: Array) -> Array:
-        """bool by row: its connection was open until the run was drained."""
+        """Return by row whether its connection was open until the run was drained."""
         result: Array = self._times.lasting(end)[end.world.tables.slots["conn"][rows["slot"]]]
         return result
 

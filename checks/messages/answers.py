@@ -49,15 +49,23 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict
 
 REFUSALS_KEPT = 1 << 14
+"""Number of records of refusals and their effects that are kept for counterexamples."""
 AGAIN, SURPLUS, UNASKED, OTHERS_ANSWER = range(4)
+"""Kinds of violations of I11, in column WHAT."""
 _UNASKED = {SURPLUS: "surplus", UNASKED: "unasked", OTHERS_ANSWER: "others"}
 ELSEWHERE, OTHERS, ACCOUNT = range(3)
+"""Kinds of violations of I14, in column WHAT."""
 
 
 @kernel
 def refusals(records: Array, journal: Int, mids: Array, w: Tables, kept: Array, used: Array) -> None:
-    """For the witness only: the first refusals, and effects of messages that were refused before. kept: message,
-    kind, rec."""
+    """Keep records for counterexamples: the first refusals, and effects of messages that were refused before.
+
+    A row of `kept` is (message, kind, rec); `used[0]` rows are filled. Which messages are violations follows from the
+    flags in `w.messages` at the end, for all messages. This loop only saves the records that prove the first of them,
+    so it may stop at a full array and needs no look-up by message. An effect counts only after a refusal that was
+    already read; an earlier one is not found, and the finding then shows fewer records.
+    """
     for i in range(len(records)):
         kind = np.int64(records[i]["kind"])
         if mids[i] < 0 or used[0] == len(kept):
@@ -70,11 +78,16 @@ def refusals(records: Array, journal: Int, mids: Array, w: Tables, kept: Array, 
 
 
 class FailedNoEffect(Folding):
-    """What was definitely refused is neither heard nor stored: each attempt got FAIL, none INFO or OK.
+    """State of I9: a message that was definitely refused (each attempt got FAIL) is neither received nor stored.
 
-    Not a violation: anything of a message of which one attempt was never answered; a message that a stray OK
-    names (I11); a copy that is corrupt (I10) or in another conversation (I12). Messages whose journal lacks its end
-    are not judged, because a further attempt may be missing with it."""
+    Not a violation:
+
+    - Effects of a message of which one attempt was never answered, or answered by OK.
+    - A message that a stray OK names (I11).
+    - A copy that is corrupt (I10) or in another conversation (I12).
+
+    Messages whose journal lacks its end are not judged, because a further attempt may be missing with it.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -82,12 +95,15 @@ class FailedNoEffect(Folding):
         self._used = np.zeros(1, np.int64)
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: keep records for counterexamples; the shared pass keeps the flags."""
         refusals(view.records, view.journal, view.mid, view.world.tables, self._kept, self._used)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: absences of further attempts are pending."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: judge the messages whose attempts were all refused."""
         world = end.world
         messages = world.messages()
         flags, sent = messages["flags"], messages["sent"]
@@ -123,6 +139,12 @@ class FailedNoEffect(Folding):
 
 @kernel
 def repeated_answers(records: Array, journal: Int, mids: Array, seen: Array, out: Array, totals: Array) -> None:
+    """Write a row for each OK or FAIL of an attempt that had been answered before.
+
+    `totals`: answers examined, rows of `out`. The shared pass keeps a bit for each answered attempt and sets
+    ANSWERED_AGAIN in `seen`, so this loop only filters. Answers without attempt have no such bit; `_surplus` counts
+    them at the end. At most one row for each record, so `out` (two rows for each record of a chunk) cannot overflow.
+    """
     for i in range(len(records)):
         r = records[i]
         if not 1 << np.int64(r["kind"]) & ANSWERS or mids[i] < 0 or r["attempt"] == 0:
@@ -134,17 +156,22 @@ def repeated_answers(records: Array, journal: Int, mids: Array, seen: Array, out
 
 
 class SingleCompletion(PerRecord):
-    """Every attempt is answered by OK or FAIL at most once, and nothing is answered that was not sent.
+    """State of I11: every attempt is answered by OK or FAIL at most once, and nothing is answered that was not sent.
 
-    Not a violation: a late answer after INFO; an answer without attempt to an own message, as long as that has a
-    sending that was not answered otherwise (both of two attempts may be answered, and the client knows only the last
-    one)."""
+    Not a violation:
+
+    - A late answer after INFO.
+    - An answer without attempt to an own message, while a sending of it is not answered otherwise. Both of two attempts
+      may be answered, and the client knows only the last one.
+    """
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: count answers that come again."""
         repeated_answers(view.records, view.journal, view.mid, view.seen, view.world.out, self.totals)
         self.counted(view.world)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: add the surplus answers among those without attempt."""
         surplus = list(_surplus(world))
         rows = sorted([*self.suspects.rows, *surplus], key=lambda row: row[REC])[:FINDINGS]
         return self.conclude(
@@ -154,6 +181,7 @@ class SingleCompletion(PerRecord):
         )
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        """Implement `PerRecord.describe`."""
         if row[WHAT] == AGAIN:
             return finding(world, "again", row, invoked(world, row[MID]), row[REC], attempt=row[X])
         return finding(
@@ -162,8 +190,11 @@ class SingleCompletion(PerRecord):
 
 
 def _surplus(world: World) -> Iterable[tuple[int, ...]]:
-    """A row for each answer without attempt that a device was not to get: of another device's message, or more of
-    its own than it sent."""
+    """Return a row for each answer without attempt that a device was not to get.
+
+    It is an answer to another device's message, to a message that was not sent, or one more than the device's open
+    sendings of it.
+    """
     used: Counter[tuple[int, int]] = Counter()
     strays = world.strays()
     for stray in strays[np.argsort(strays["rec"], kind="stable")]:
@@ -176,7 +207,7 @@ def _surplus(world: World) -> Iterable[tuple[int, ...]]:
             m, what = world.tables.messages[mid], SURPLUS
             open_sendings = (int(m["sent"]) & ~int(m["answered"])).bit_count()
             if int(m["sent"]) >> ATTEMPTS:
-                continue  # how many sendings there were is not known
+                continue  # more attempts than bits: the number of sendings is not known
             used[author, counter] += 1
         if used[author, counter] > open_sendings or what != SURPLUS:
             conv = int(world.tables.messages[mid]["conv"]) if mid >= 0 else -1
@@ -185,7 +216,11 @@ def _surplus(world: World) -> Iterable[tuple[int, ...]]:
 
 @helper
 def sending_of(w: Tables, sent: Array, mid: Int, attempt: Int) -> Int:
-    """Connection + 1 of an attempt's INVOKE, 0 if it is not known."""
+    """Return connection + 1 of an attempt's INVOKE, 0 if it is not known.
+
+    First attempts are in the array `sent` (by message). Later ones are rare and stand in the shared hash table, under
+    TAG_ATTEMPT | mid << 8 | attempt.
+    """
     if attempt <= 1:
         return np.int64(sent[mid])
     at = place(w.hash_keys, TAG_ATTEMPT | (mid << 8) | attempt)
@@ -197,6 +232,16 @@ def scope(
     records: Array, journal: Int, mids: Array, conns: Array, w: Tables, sent: Array, by_device: bool, out: Array,
     totals: Array,
 ) -> None:  # fmt: skip
+    """Compare the connection of each answer with that of its sending.
+
+    `sent` holds connection + 1 of each first attempt, 0 if not known; retries are in the hash table (see `sending_of`).
+    `totals`: answers examined, rows of `out`. Order holds only inside one journal, so a sending of another journal is
+    not compared. `by_device` allows a later connection of the same device; connection numbers grow in the order of
+    their first records, so `conn < conns[i]` is enough.
+
+    An answer by HTTP (`conn` 0) belongs to its request: it is in scope if the device that gets it is the author. Such
+    answers without a conversation are strays, which `ConnectionScope.peek` judges.
+    """
     for i in range(len(records)):
         r = records[i]
         kind = np.int64(r["kind"])
@@ -205,8 +250,8 @@ def scope(
             continue
         mid = np.int64(mids[i])
         if 1 << kind & ANSWERS and r["conn"] == 0:
-            # By HTTP the answer belongs to its request: it is in scope if the device that asked made that request.
-            # Answers without conversation are strays, which `peek` judges.
+            # By HTTP the answer belongs to its request, so only the device is compared, not the connection.
+            # Answers without a conversation are strays, which `peek` judges.
             if w.messages[mid]["flags"] & INVOKED and r["conv"] < len(w.conv_next):
                 totals[0] += 1
                 if r["client"] != r["author"]:
@@ -235,10 +280,11 @@ def scope(
 
 
 class ConnectionScope(PerRecord):
-    """Every answer comes on the connection that asked, or on a later one of that device where the contract says so.
-    By HTTP (on no connection) it comes to the device that asked.
+    """State of I14: every answer comes on the connection that asked, or on a later one of that device if so promised.
 
-    Not looked at: answers on a connection to what was sent by HTTP."""
+    By HTTP (on no connection) it comes to the device that asked. News of an account are pushed to its own user only.
+    Not examined: answers on a connection to what was sent by HTTP.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -247,6 +293,7 @@ class ConnectionScope(PerRecord):
         self._profiles = 0
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: compare answers with their sendings, and pushed profiles with their owners."""
         world = view.world
         self._accounts(view)
         self._sent = grown(self._sent, world.mids)
@@ -258,7 +305,7 @@ class ConnectionScope(PerRecord):
         self.counted(world)
 
     def _accounts(self, view: View) -> None:
-        """Find profiles that were pushed to somebody else than their owner."""
+        """Count profiles that were pushed, and take those pushed to another user than the owner as violations."""
         user_of = self.roster.user_of
         rare = view.rare
         for seen in rare[(rare["kind"] == K_SEEN) & (rare["proc"] == int(State.PROFILE)) & (rare["conn"] > 0)]:
@@ -271,6 +318,7 @@ class ConnectionScope(PerRecord):
                     self.suspects.take(row, 1)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: add the answers without attempt or conversation."""
         examined, others = self.examined + self._profiles, []
         for stray in world.strays():
             mid = world.mid_of(int(stray["author"]), int(stray["counter"]))
@@ -302,12 +350,13 @@ class ConnectionScope(PerRecord):
         return (what, int(stray["rec"]), 0, int(stray["client"]), mid, -1, conv, 0, -1)
 
     def _asked_on(self, world: World, mid: int) -> set[int]:
-        """The connections of the message's sendings."""
+        """Return the connections of the message's sendings."""
         attempts = int(world.tables.messages[mid]["sent"]).bit_length()
         known = (int(sending_of(world.tables, self._sent, mid, attempt)) - 1 for attempt in range(1, attempts + 1))
         return {conn for conn in known if conn >= 0}
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        """Implement `PerRecord.describe`."""
         if row[WHAT] == ACCOUNT:
             return finding(world, "account", row, row[REC], stated=row[X])
         what = "elsewhere" if row[WHAT] == ELSEWHERE else "other-device"

@@ -1,4 +1,4 @@
-"""I3: causal order, from what a sender had heard when it spoke."""
+"""I3: causal order, from what a sender had received when it sent."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict
 
 UNKNOWN = np.iinfo(np.int64).max
+"""Number of a message for which none was stated."""
 
 
 @kernel
 def causes_step(records: Array, mids: Array, causes: Array) -> None:
-    """causes: by message, highest number that its sender had heard, + 1; 0: none."""
+    """Keep by message the highest number that its sender had received before the first sending, + 1; 0: none.
+
+    `aux` of an INVOKE states that number (see `checks.history.record.SLOTS`), so the client has done the work and
+    nothing is looked up here. `+ 1` lets a zeroed array mean "none". Retries are skipped, because a device may have
+    received more since the first sending. The maximum makes the result independent of the order of reading. Whether the
+    message itself got a higher number is known only when that number is; all messages are compared at once in
+    `CausalOrder.peek`.
+    """
     for i in range(len(records)):
         r = records[i]
         if r["kind"] != K_INVOKE or mids[i] < 0 or r["attempt"] > 1:
@@ -27,20 +35,23 @@ def causes_step(records: Array, mids: Array, causes: Array) -> None:
 
 
 class CausalOrder(Folding):
-    """A message gets a higher number than everything of its conversation that its sender had heard before.
+    """State of I3: a message gets a higher number than all that its sender had received in its conversation.
 
-    Not looked at: messages whose number is not known, or known from replayed history only; messages in several
-    conversations (I8). Of several numbers (I7) the lowest counts."""
+    Not examined: messages whose number is not known, or known from replayed history only; messages in several
+    conversations (I8). Of several numbers (I7) the lowest counts.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self._causes = np.zeros(1024, np.int64)
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: keep what senders had received."""
         self._causes = grown(self._causes, view.world.mids)
         causes_step(view.records, view.mid, self._causes)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: compare the numbers known so far."""
         messages = world.messages()
         causes = self._causes[: len(messages)] - 1
         numbers = lowest_numbers(world)
@@ -54,11 +65,12 @@ class CausalOrder(Folding):
         )
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`."""
         return self.peek(end.world)
 
 
 def lowest_numbers(world: World) -> Array:
-    """By message: the lowest number that something else than a REPLAY stated, UNKNOWN if there is none."""
+    """Return by message the lowest number stated by a record other than a REPLAY, UNKNOWN if there is none."""
     messages, extra = world.messages(), world.extras()
     numbers: Array = np.where((messages["flags"] & NUMBERED) > 0, messages["seq"], UNKNOWN)
     live = extra[extra[:, 3] == 1]

@@ -1,4 +1,4 @@
-"""I8: no creation."""
+"""I8: no creation; nothing is received or stored that was not sent."""
 
 from __future__ import annotations
 
@@ -28,24 +28,35 @@ from earwitness.checks.verdict import Finding, Verdict
 
 K_CONNECT = int(Kind.CONNECT)
 SPEAKING = 1 << K_INVOKE | 1 << K_CONNECT
+"""Kinds, as bits, by which a client is known to be recorded in a journal."""
 EFFECTS = 1 << K_DELIVER | 1 << K_STORED
+"""Kinds, as bits, by which a message shows: delivered or stored."""
 FOREIGN_RUN = int(Flag.FOREIGN_RUN)
 ABSURD, FOREIGN_BODY, NOWHERE = range(3)
-"""WHAT of rows that are violations at once."""
+"""Values of WHAT for rows that are violations at once."""
 
 
 EARLIEST = np.dtype([("t", "<i8"), ("rec", "<i8")])
-"""Of one message: its first delivery; rec 0: none."""
+"""First delivery of one message: time in ns and record; rec 0: none."""
 
 
 @kernel
 def ghosts(
     records: Array, journal: Int, mids: Array, convs: Int, here: Array, earliest: Array, out: Array, totals: Array
 ) -> None:
-    """here: by client, whether it speaks in this journal. earliest: by message. totals: examined, rows, messages of the
-    platform itself.
+    """Find bodies that cannot have been sent in this run, and keep the earliest delivery of the others.
 
-    Of the platform itself is a body of no run (it has no counter) whose sender is no user of this run: "ann joined"."""
+    `here`: by client, 1 if this journal records it as sender or connected. `earliest`: by message. `totals`: examined,
+    rows of `out`, messages of the platform itself. Times are ns.
+
+    What a single record proves (another run's tag, an author or counter that cannot be, an unknown conversation)
+    becomes a row at once. What needs the whole history (never sent, or delivered before it was sent) is decided at the
+    end from the flags of messages and from `earliest`; a sending may stand in a journal that is read later. `here`
+    shows at the end which journal would hold a client's sendings, so that a torn journal leads to doubt and not to a
+    violation.
+
+    A body of no run (without counter) whose sender is no user of this run is the platform's own, as "ann joined".
+    """
     clients = len(here)
     for i in range(len(records)):
         r = records[i]
@@ -81,15 +92,16 @@ def ghosts(
 
 
 class NoCreation(Folding):
-    """Whatever is heard or stored was sent by somebody in this run.
+    """State of I8: everything received or stored was sent in this run.
 
-    A body of another run, or of an author or counter that cannot be, is a violation at once. At the end a message is
-    one that nobody sent, or that was delivered before it was sent; unless its author's journal lacks its end, which
-    makes the verdict UNKNOWN.
+    A body of another run, or of an author or counter that cannot be, is a violation at once. At the end so is a message
+    that no device sent, or that was delivered before it was sent. If its author's journal lacks its end, the verdict is
+    UNKNOWN instead.
 
-    Not a violation: a message that is none of ours and whose sender is no user of this run, as platforms post about
-    people who come and go; such messages are counted. Skipped: corrupt bodies (I10), history replayed on joining, what
-    an agent of the platform wrote."""
+    - Not a violation: a message that is none of ours and whose sender is no user of this run, as platforms post about
+      users who come and go. Such messages are counted.
+    - Skipped: corrupt bodies (I10), history replayed on joining, messages that an agent of the platform wrote.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -98,6 +110,7 @@ class NoCreation(Folding):
         self._earliest = np.zeros(64, EARLIEST)
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: look for bodies that cannot have been sent."""
         world = view.world
         here = self._here.setdefault(view.journal, np.zeros(len(world.tables.user_of), np.uint8))
         self._earliest = grown(self._earliest, world.mids)
@@ -108,9 +121,11 @@ class NoCreation(Folding):
         self.examined = int(self._totals[0])
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: only violations that one record proves."""
         return self.conclude([self._immediate(world, row) for row in self.suspects.rows])
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: add messages that were never sent, or delivered before they were sent."""
         world = end.world
         messages = world.messages()
         flags = messages["flags"]
@@ -157,7 +172,7 @@ class NoCreation(Folding):
         return "a journal lacks its end" if end.incomplete() or end.missing else ""
 
     def _authors_in_doubt(self, end: End) -> Array:
-        """bool by client: a sending of theirs may be missing from the record."""
+        """Return by client whether a sending of it may be missing from the record."""
         clients = len(end.world.tables.user_of)
         everywhere = np.zeros(clients, bool)
         doubt = np.zeros(clients, bool)

@@ -1,4 +1,4 @@
-"""I5b: what took effect is heard by everyone who was there throughout."""
+"""I5b: a message that took effect is received by every device that was subscribed throughout."""
 
 from __future__ import annotations
 
@@ -33,12 +33,18 @@ from earwitness.checks.verdict import Finding, Verdict
 
 NEVER = np.iinfo(np.int64).max
 RECEIVING_NS = 2_000_000_000
-"""A connection that received something so shortly before the drain was cut was still receiving."""
+"""Time before a cut-off drain, in ns: a connection that received something in it was still receiving."""
 
 
 @kernel
 def latest_step(records: Array, subs: Array, latest: Array) -> None:
-    """Keep by subscription when it last received something, and the highest number that it received."""
+    """Keep by subscription when it last received something (ns), and the highest number that it received.
+
+    A row of `latest` is (time, number), -1 for none. Both columns only grow, so the order of reading does not matter.
+    They show at the end whether a connection was still receiving when our own deadline ended the run: then what has a
+    higher number may have been on its way. Numbers and times are kept for all subscriptions, not only for those that
+    need it, because it is known only at the end whether the drain was cut.
+    """
     for i in range(len(records)):
         r = records[i]
         if subs[i] >= 0 and 1 << np.int64(r["kind"]) & LISTENED:
@@ -48,8 +54,10 @@ def latest_step(records: Array, subs: Array, latest: Array) -> None:
 
 
 def latest_by_device(latest: Array, sub_client: Array) -> Array:
-    """Return `latest` with the time at which the device last received anything, in whatever conversation: what waits
-    for it waits in one queue, so a busy conversation delays the others."""
+    """Return `latest` with the time at which the device last received anything, in any conversation.
+
+    Messages for a device wait in one queue, so a busy conversation delays the others.
+    """
     times = np.full(int(sub_client.max(initial=-1)) + 1, -1, np.int64)
     np.maximum.at(times, sub_client, latest[:, 0])
     return np.stack([times[sub_client], latest[:, 1]], axis=1)
@@ -68,11 +76,17 @@ def absences(
     out: Array,
     totals: Array,
 ) -> None:
-    """For each subscription each message of its conversation that it had to hear.
+    """Find for each subscription the messages of its conversation that it had to receive and did not.
 
-    first: by conversation, + 1, where its messages stand in `due` (time of sending, NEVER if it has no effect),
-    `author`, `mids`. latest: by subscription, see `latest_by_device`. totals: examined, missing,
-    missing where the end of the run is not on record, missing where our own deadline cut off what still arrived."""
+    `first`: by conversation, + 1, where its messages stand in `due` (time of sending in ns, NEVER if it has no effect),
+    `author` and `mids`. `latest`: by subscription, see `latest_by_device`. `totals`: examined, missing, missing where
+    the end of the run is not on record, missing where our own deadline cut off what still arrived.
+
+    The loop visits members × messages of each conversation. So messages are sorted by conversation and position
+    beforehand; positions of one subscription then run through its bit pages in order, and a page is looked up once for
+    SPAN = 256 messages (`pos & (SPAN - 1) == 0`). A span without a page was not received at all (`page` -1).
+    `totals[1]` counts all misses, but only as many rows as fit into `out` are written.
+    """
     for sub in range(len(duties)):
         duty = duties[sub]
         if duty["held"] == 0:
@@ -114,22 +128,32 @@ def absences(
 
 
 class Delivered(Folding):
-    """A message that took effect is heard on every device that was subscribed from before its sending until the
-    end of the run (until the run was drained, or until the tester itself closed the connection after DRAIN).
+    """State of I5b: a message that took effect is received on every device that was subscribed throughout.
 
-    It took effect if it is stored; where the contract has no history, if it was acknowledged; where it has no
-    acknowledgements either, if anybody heard it. What is stored and was never acknowledged may have been stored after
-    everybody had gone: it counts if its number is below an acknowledged one of its conversation (the drain waits for
-    those), or without numbers if anybody heard it.
+    The device must have been subscribed from before the sending until the end of the run: until the run was drained, or
+    until the tester itself closed the connection after DRAIN.
+
+    A message took effect:
+
+    - if it is stored;
+    - where the contract has no history, if it was acknowledged;
+    - where it has no acknowledgements either, if any device received it.
+
+    A message that is stored and was never acknowledged may have been stored after all devices had gone. It counts if
+    its number is below an acknowledged one of its conversation (the drain waits for those), or without numbers if any
+    device received it.
 
     If the deadline of the drain passed while messages still arrived, a connection that was still receiving (in any
     conversation) is not known to have lost what has a higher number than its latest delivery in the conversation:
-    UNKNOWN. One that was silent is.
+    UNKNOWN. A connection that was silent has lost it.
 
-    Not a violation: anything on a subscription that the platform cut
-    (unless it promises to resume and said that nothing was missed); absences in a run whose end is not on record
-    (UNKNOWN); a message that came only under another conversation's name (I12); the author's own device where the
-    platform does not echo."""
+    Not a violation:
+
+    - Anything on a subscription that the platform cut, unless it promises to resume and said that nothing was missed.
+    - Absences in a run whose end is not on record (UNKNOWN).
+    - A message that came only under another conversation's name (I12).
+    - The author's own device where the platform does not echo.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -137,15 +161,18 @@ class Delivered(Folding):
         self._latest = np.full((0, 2), -1, np.int64)
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: keep duties and the latest deliveries."""
         self._duties.step(view)
         if not len(self._latest):
             self._latest = np.full((view.world.members, 2), -1, np.int64)
         latest_step(view.records, view.sub, self._latest)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: absences are pending."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: compare duties with what was received."""
         bound = end.clock_bound_ns()
         if bound is None:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
@@ -164,7 +191,7 @@ class Delivered(Folding):
         )
 
     def _cut(self, end: End, missing: int) -> str:
-        """Say that our own deadline ended the run too soon for a platform that was still delivering."""
+        """Return the sentence about deliveries that our own deadline cut off, "" if there were none."""
         if not missing:
             return ""
         return (
@@ -198,7 +225,7 @@ def by_conversation(world: World, contract: Contract) -> tuple[Array, Array, Arr
 
 
 def _effective(messages: Array, contract: Contract) -> Array:
-    """bool by message: it took effect, see `Delivered`."""
+    """Return by message whether it took effect, see `Delivered`."""
     flags = messages["flags"]
     acked = (flags & ACKED) > 0
     if not contract.history:
@@ -213,8 +240,10 @@ def _effective(messages: Array, contract: Contract) -> Array:
 
 
 def unread(world: World) -> int:
-    """Return how many acknowledged messages may be stored or not, because their conversation was not read to its
-    end."""
+    """Return how many acknowledged messages are in conversations that no final read read to the end.
+
+    Whether these messages are stored is not known.
+    """
     messages = world.messages()
     acked = (messages["flags"] & (ACKED | STORED)) == ACKED
     whole = world.read_completely()[np.maximum(0, messages["conv"])] if len(messages) else ~acked
@@ -222,7 +251,10 @@ def unread(world: World) -> int:
 
 
 def below_acked(messages: Array) -> Array:
-    """bool: its number is below the highest acknowledged one of its conversation. Who has two numbers has none."""
+    """Return by message whether its number is below the highest acknowledged one of its conversation.
+
+    A message with two numbers counts as having none.
+    """
     convs = np.maximum(messages["conv"], 0)
     seqs = np.where(messages["flags"] & RENUMBERED, -1, messages["seq"])
     highest = np.full(int(convs.max(initial=0)) + 1, -1, np.int64)

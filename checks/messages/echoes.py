@@ -1,4 +1,4 @@
-"""I45: where the platform promises no echo, nobody hears the own message on the connection that sent it."""
+"""I45: where the platform promises no echo, no sender receives its own message on the connection that sent it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from earwitness.checks.verdict import Finding
 
 @kernel
 def echoes(records: Array, journal: Int, mids: Array, subs: Array, out: Array, totals: Array) -> None:
-    """totals: sendings, rows of `out`."""
+    """Write a row for each delivery of an own message on the connection that sent it.
+
+    `totals`: sendings, rows of `out`. The body states the sending connection's epoch modulo 256 (`proc`), so one
+    comparison with `conn & 255` decides and no sending must be found. Epochs of one device that differ by 256 would
+    look the same; such a device would have to reconnect 256 times while a message is under way.
+    """
     for i in range(len(records)):
         r = records[i]
         if mids[i] < 0 or subs[i] < 0:
@@ -28,18 +33,21 @@ def echoes(records: Array, journal: Int, mids: Array, subs: Array, out: Array, t
 
 
 class NoEcho(PerRecord):
-    """A sender is not sent its own message on the connection on which it was sent.
+    """State of I45: a sender is not sent its own message on the connection on which it was sent.
 
-    Not a violation: the same person's other devices; a later connection of the device (a platform that resumes may send
-    what was missed as it is); history replayed on joining. Examined: sendings."""
+    Not a violation: the same user's other devices; a later connection of the device (a platform that resumes may send
+    what was missed as it is); history replayed on joining. Examined: sendings.
+    """
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: look for echoes, unless the contract promises them."""
         if self.contract.echo:
             return
         echoes(view.records, view.journal, view.mid, view.sub, view.world.out, self.totals)
         self.counted(view.world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        """Implement `PerRecord.describe`."""
         return finding(world, "echo", row, invoked(world, row[MID]), row[REC])
 
 

@@ -1,4 +1,4 @@
-"""I1: per-sender FIFO."""
+"""I1: per-sender FIFO; messages of one author on one connection keep their order."""
 
 from __future__ import annotations
 
@@ -45,18 +45,28 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict
 
 UNORDERED = RETRIED | RENUMBERED
+"""Flags of messages whose numbers prove nothing about order."""
 ENTRY = np.dtype([("slot", "<i4"), ("mid", "<i4"), ("counter", "<u4"), ("index", "<u4")])
-"""The highest counter of one stream (author's connection, conversation) delivered on one slot."""
+"""Highest counter of one stream (author's connection, conversation) delivered on one slot; slot + 1, 0: none."""
 
 STREAM = np.dtype([("proc", "<i4"), ("block", "<i4")])
-"""The author's latest stream in a conversation, by the author's subscription; older ones are in the hash."""
+"""Author's latest stream in a conversation, by the author's subscription; older ones are in the hash table."""
 
 HEARD_EARLIER, NUMBERED_EARLIER = 1, 2
+"""Values of WHAT: received in another order, numbered in another order."""
 
 
 @helper
 def stream_block(w: Tables, streams: Array, blocks: Array, limit: Int, author_sub: Int, proc: Int, size: Int) -> Int:
-    """First entry of the stream's block, one entry for each subscription of the conversation; -1: no room."""
+    """Return the first entry of the stream's block, -1 if there is no room.
+
+    A block has one entry for each subscription of the conversation.
+
+    A stream is what one author sends on one connection (`proc`) to one conversation. The author's latest stream is
+    cached in `streams`, since authors seldom reconnect; an older one is found under TAG_STREAM | author_sub << 28 |
+    proc. Blocks are contiguous, so the entry of a receiver is one addition away and needs no hash of (stream,
+    receiver).
+    """
     s = streams[author_sub]
     if s["proc"] == proc:
         return np.int64(s["block"])
@@ -87,7 +97,17 @@ def fifo_step(
     blocks: Array,
     out: Array,
 ) -> Int:
-    """blocks: entries in use, pairs examined, rows written to `out`. Returns how many records are done."""
+    """Compare the counters of consecutive deliveries of one stream on one slot; return how many records are done.
+
+    `blocks`: entries in use, pairs examined, rows written to `out`. Less than all records are done if `entries` has no
+    room for a new stream; the caller grows it and calls again.
+
+    Invariant: an entry holds the highest counter of its stream delivered on the receiver's latest slot. A lower counter
+    is a violation, shown with that highest delivery, and does not move the entry; so one message that comes late is one
+    violation and not two. A delivery on another slot replaces the entry, because order does not hold across
+    connections. Repeated deliveries (AGAIN_HERE) and retries are skipped. The check is linear: it needs no list of what
+    was received.
+    """
     for i in range(start, len(records)):
         r = records[i]
         if r["kind"] != K_DELIVER or mids[i] < 0 or slots[i] < 0 or seen[i] & AGAIN_HERE:
@@ -127,9 +147,15 @@ def fifo_step(
 
 @helper
 def author_sequences(w: Tables, highest: Array, author: Int, out: Array, totals: Array) -> None:
-    """One author's messages in the order of their counters: numbers must ascend inside conversation and proc.
+    """Check the numbers of one author's messages in the order of their counters.
 
-    highest: (conv, 3) author + 1, proc and message of the highest number so far. totals: examined, violations."""
+    Numbers must ascend inside one conversation and `proc`. `highest` has by conversation (author + 1, proc, message) of
+    the highest number so far. `totals`: examined, violations.
+
+    The directory lists an author's pages in the order of counters, and a page holds 64 counters in order, so walking it
+    needs no sorting. `author + 1` marks rows of `highest` as this author's, which saves clearing the array for each
+    author. A message whose number is too low does not replace the highest one.
+    """
     base = w.directory_base[author]
     for k in range(w.directory_room[author]):
         page = np.int64(w.directory[base + k])
@@ -163,18 +189,23 @@ def author_sequences(w: Tables, highest: Array, author: Int, out: Array, totals:
 
 @kernel
 def fifo_sequences(w: Tables, highest: Array, authors: Array, out: Array, totals: Array) -> None:
-    """`author_sequences` of all of them."""
+    """Run `author_sequences` for each of the authors.
+
+    One call for all authors, because unpacking the arrays of `Tables` for each call from Python is slow.
+    """
     for i in range(len(authors)):
         author_sequences(w, highest, authors[i], out, totals)
 
 
 class Fifo(Folding):
-    """Messages that one author sends on one connection to one conversation are heard in that order by everyone,
-    and numbered in that order by the platform.
+    """State of I1: messages of one author on one connection to one conversation keep their order.
 
-    Not a violation: a repeated delivery (I6); messages sent on different connections of the author; anything
-    about a message that was sent more than once, because a retry may overtake; messages never heard (I4, I5b); a
-    message with several numbers (I7)."""
+    They are received in that order by every device, and numbered in that order by the platform.
+
+    Not a violation: a repeated delivery (I6); messages sent on different connections of the author; anything about a
+    message that was sent more than once, because a retry may overtake; messages never received (I4, I5b); a message
+    with several numbers (I7).
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -183,6 +214,7 @@ class Fifo(Folding):
         self._blocks = np.zeros(3, np.int64)
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: compare deliveries, growing the entries where a new stream needs room."""
         world, done = view.world, 0
         if not len(self._streams):
             self._streams = np.zeros(world.members, STREAM)
@@ -205,14 +237,16 @@ class Fifo(Folding):
             )
             if done == len(view.records):
                 break
-            self._entries = grown(self._entries, len(self._entries) + world.members)  # no conversation has more
+            self._entries = grown(self._entries, len(self._entries) + world.members)  # no stream needs more
         self.suspects.take(world.out, int(self._blocks[2]))
         self.examined = int(self._blocks[1])
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: violations are certain at once."""
         return self._judge(world)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`."""
         return self._judge(end.world)
 
     def _judge(self, world: World) -> Verdict:

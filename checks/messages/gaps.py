@@ -1,4 +1,4 @@
-"""I4: gap-free."""
+"""I4: gap-free sequence numbers on each connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ K_LEAVE = int(Kind.LEAVE)
 CONTINUED = int(Flag.CONTINUED)
 
 STATE = np.dtype([("last", "<i8"), ("rec", "<i8"), ("newest", "<i4"), ("started", "u1"), ("continued", "u1")])
-"""Of one slot: highest number heard and its record; newest gap + 1; whether a starting point is known."""
+"""Progress of one slot: highest number received and its record, newest gap + 1, whether a starting point is known."""
 
 GAP = np.dtype(
     [
@@ -34,12 +34,21 @@ GAP = np.dtype(
         ("fill", "<i8"),
     ]
 )
-"""Numbers low…high were jumped over; `left` of them were not heard since."""
+"""Numbers `low` … `high` that were skipped on a slot; `left` of them have not been received since.
+
+older          gap + 1 of the same slot before this one, 0: none
+before, after  records on both sides of the jump
+fill           the latest record that filled a part
+"""
 
 
 @helper
 def fill(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int) -> None:
-    """A number at or below the highest: it may fill an open gap of this slot."""
+    """Count a number at or below the highest as filling an open gap of its slot, if it lies in one.
+
+    Gaps of a slot form a linked list from the newest to the oldest, with descending ranges. Late numbers mostly belong
+    to the newest gap, so the walk is short, and it ends at the first gap that begins at or below the number.
+    """
     g = np.int64(states[slot]["newest"]) - 1
     while g >= 0:
         gap = gaps[g]
@@ -53,6 +62,11 @@ def fill(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int) -> None:
 
 @helper
 def jump(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int, used: Array) -> None:
+    """Append a gap between the slot's highest number and `seq`, as the newest of its slot.
+
+    The caller then moves the highest number to `seq`, so gaps of a slot never overlap. Gaps of all slots share one
+    array; `older` links those of one slot, because most slots have none and a list for each would be waste.
+    """
     s = states[slot]
     gap = gaps[used[0]]
     used[0] += 1
@@ -68,7 +82,17 @@ def jump(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int, used: Array)
 
 @kernel
 def gaps_step(records: Array, journal: Int, slots: Array, seen: Array, states: Array, gaps: Array, used: Array) -> None:
-    """used: gaps, deliveries examined."""
+    """Follow the numbers of each slot and record where they jump.
+
+    `used`: gaps, deliveries examined. Numbers are those of the platform in one conversation.
+
+    Invariant: `last` is the highest number received on the slot since its starting point, and every number between
+    start and `last` was received or lies in a gap of the slot, except across a replay without CONTINUED. So a delivery
+    is compared with one number only; no set of received numbers is kept. The starting point is the head stated on JOIN,
+    else the first live delivery; replays before it say nothing. A jump by REPLAY counts only after CONTINUED, since
+    elsewhere history may be shown in part. A number that came on this slot before (AGAIN_HERE) fills no gap. JOIN and
+    LEAVE cut the list: old gaps stay recorded, but are not filled.
+    """
     for i in range(len(records)):
         slot = np.int64(slots[i])
         if slot < 0:
@@ -108,11 +132,14 @@ def gaps_step(records: Array, journal: Int, slots: Array, seen: Array, states: A
 
 
 class GapFree(Folding):
-    """Numbers of a conversation are heard one after the other on each connection, from the head told on joining.
+    """State of I4: numbers of a conversation follow each other without a gap on each connection.
 
-    Not a violation: what lies before joining; anything across LEAVE or another connection; a number again (I6);
+    They are followed from the head that the platform states on joining.
+
+    Not a violation: what lies before joining; anything across LEAVE or another connection; a repeated number (I6);
     numbers of own messages where the platform does not echo them. A jump counts once: *reorder* if all of it was
-    heard later, *open* if some of it never was."""
+    received later, *open* if some of it never was.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -122,6 +149,7 @@ class GapFree(Folding):
         self._judged = contract.sequence == "contiguous"
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: follow numbers, if the contract makes them contiguous."""
         if not self._judged:
             return
         self._states = grown(self._states, view.world.slots)
@@ -129,9 +157,11 @@ class GapFree(Folding):
         gaps_step(view.records, view.journal, view.slot, view.seen, self._states, self._gaps, self._used)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: a jump is a violation at once, whether it is filled later or not."""
         return self._judge(world)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: own messages whose numbers are not on record may explain gaps."""
         return self._judge(end.world, partial=end.partial)
 
     def _judge(self, world: World, partial: bool = False) -> Verdict:
@@ -141,7 +171,7 @@ class GapFree(Folding):
         unsure = 0
         if not self.contract.echo and len(gaps):
             gaps = gaps[~_explained_by_own(world, gaps)]
-            if partial:  # an own message may have a further number, of which another journal knew
+            if partial:  # a missing journal may state further numbers of own messages
                 unsure = len(gaps)
                 gaps = gaps[~_explained_by_own(world, gaps, numbers_unknown=True)]
                 unsure -= len(gaps)
@@ -157,8 +187,11 @@ class GapFree(Folding):
 
 
 def _explained_by_own(world: World, gaps: Array, *, numbers_unknown: bool = False) -> Array:
-    """Gaps whose missing numbers are the listener's own messages, or may be those of its unnumbered ones;
-    `numbers_unknown`: of any of its messages."""
+    """Return by gap whether the receiver's own messages explain all of its missing numbers.
+
+    These are own messages with such numbers, plus as many own messages as have no number on record. `numbers_unknown`:
+    any own message may have a further number.
+    """
     messages, tables = world.messages(), world.tables
     own = messages["author_sub"].astype(np.int64)
     numbered = (own >= 0) & (messages["seq"] >= 0)

@@ -1,4 +1,4 @@
-"""Checks of each heard message by itself: I6 duplication, I10 integrity, I12 isolation, I15 identity."""
+"""Checks of each received message by itself: I6 duplication, I10 integrity, I12 isolation, I15 identity."""
 
 from __future__ import annotations
 
@@ -50,14 +50,19 @@ from earwitness.checks.verdict import Finding, Verdict
 
 K_IDENTITY = int(Kind.IDENTITY)
 STRANGER = -2
+"""Value of `aux` for a stated user id that no login on record explains."""
 
 
 STATED, UNEXPLAINED = 1, 2
-"""Bits of WHAT in rows of I15: a place stated the identity; by an id that no login on record explains."""
+"""Bits of WHAT in rows of I15: a place stated the identity; the id is one that no login on record explains."""
 
 
 @helper
 def note(row: Array, what: Int, journal: Int, r: Array, mid: Int, x: Int, y: Int) -> None:
+    """Write a row of a violation: what, its record, client, message, conversation and two values of the check's own.
+
+    It has the columns of `checks.engine.fold`; REC2 and MID2 stay empty.
+    """
     row[WHAT] = what
     row[REC] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
     row[REC2] = 0
@@ -73,7 +78,12 @@ def note(row: Array, what: Int, journal: Int, r: Array, mid: Int, x: Int, y: Int
 def repeats(
     records: Array, journal: Int, mids: Array, slots: Array, seen: Array, bit: Int, out: Array, totals: Array
 ) -> None:
-    """totals: examined, rows."""
+    """Write a row for each delivery that repeats an earlier one, on the connection or the device.
+
+    `totals`: deliveries examined, rows of `out`. The shared pass has set the bits of `seen` from its bit pages; `bit`
+    picks the contract's scope, AGAIN_HERE or AGAIN_ON_DEVICE. So the loop only filters and keeps no state of its own.
+    WHAT is 0 for a repetition on the same connection, 1 for one on a later connection. At most one row for each record.
+    """
     for i in range(len(records)):
         r = records[i]
         if r["kind"] != K_DELIVER or mids[i] < 0 or slots[i] < 0:
@@ -86,8 +96,17 @@ def repeats(
 
 @kernel
 def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array, out: Array, totals: Array) -> None:
-    """totals: examined, corrupt rows in `out`, rows in `changed`: message, whence (1 its sending, 2 the final state,
-    0 a delivery), digest, size (-1: not comparable), rec."""
+    """Compare the digest (CRC-32) and size (bytes) of each record with those of its message.
+
+    `totals`: examined, corrupt rows in `out`, rows in `changed`: message, source (1 its sending, 2 the final state, 0 a
+    delivery), digest, size (-1: not comparable), rec.
+
+    The message's entry holds the content of whichever record was read first. Records that agree with it are only
+    counted in it (`agreed`, `agreed_retries`); only those that differ cost a row. So memory grows with the differences,
+    not with the deliveries. If the sending turns out to differ from the entry, `Integrity.peek` exchanges the two
+    counts: those that agreed with the wrong reference are the violations. Sizes of retries are not compared, because a
+    body states its attempt.
+    """
     for i in range(len(records)):
         r = records[i]
         kind = r["kind"]
@@ -121,14 +140,22 @@ def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array
 
 @helper
 def shows_a_stranger(r: Any, w: Tables) -> bool:
-    """A presence in a conversation of a user of the run who does not belong there."""
+    """Return whether a presence in a conversation is about a user of the run who does not belong to it."""
     unknown: bool = r["author"] >= len(w.user_of)
     return not unknown and subscription(w, np.int64(r["author"]), np.int64(r["conv"])) < 0
 
 
 @kernel
 def strays(records: Array, journal: Int, mids: Array, subs: Array, w: Tables, out: Array, totals: Array) -> None:
-    """totals: examined, rows in `out`: 0 to a stranger, 1 misrouted, 2 pushed to a stranger, 3 presence of one."""
+    """Write a row for each record that reached a device outside the conversation, or came under another one's name.
+
+    `totals`: examined, rows of `out`. WHAT is 0: message to a stranger, 1: misrouted message, 2: push (agent's answer,
+    presence, shared state) to a stranger, 3: presence of a stranger.
+
+    `subs` is -1 exactly where the roster does not have the device in the conversation, so membership costs no look-up,
+    except for the second user that a presence names. Bodies that cannot be trusted are skipped, because they do not say
+    where they belong. Kinds are tested by bits of one integer, which is one shift instead of several comparisons.
+    """
     clients, convs = len(w.user_of), len(w.conv_next)
     for i in range(len(records)):
         r = records[i]
@@ -152,6 +179,13 @@ def strays(records: Array, journal: Int, mids: Array, subs: Array, w: Tables, ou
 
 @kernel
 def statements(records: Array, journal: Int, mids: Array, user_of: Array, out: Array, totals: Array) -> None:
+    """Write a row for each record that states another user than the true one.
+
+    `totals`: statements examined, rows of `out`. A stated id is in `aux`: a client number, STRANGER for an id that no
+    login explains, -1 if the platform states none. Clients are compared by user, because a platform names users, not
+    devices. The truth is the device that logged in (IDENTITY) or the author in the body. MID2 of a row holds the true
+    user, so that `Identity` can count by user what a torn record makes doubtful.
+    """
     for i in range(len(records)):
         r = records[i]
         kind = r["kind"]
@@ -175,32 +209,37 @@ def statements(records: Array, journal: Int, mids: Array, user_of: Array, out: A
 
 
 class PerRecord(Folding):
-    """Base: violations are certain at once."""
+    """Base class of checks whose violations are certain at once."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self.totals = np.zeros(3, np.int64)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: violations so far."""
         return self.conclude([self.describe(world, row) for row in self.suspects.rows])
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: the same as `peek`."""
         return self.peek(end.world)
 
     def counted(self, world: World) -> None:
+        """Take the rows that a kernel wrote to `world.out`; `totals` holds examined and rows."""
         self.suspects.take(world.out, int(self.totals[1]))
         self.totals[1] = 0
         self.examined = int(self.totals[0])
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        """Return the finding of a row."""
         raise NotImplementedError
 
 
 class NoDuplication(PerRecord):
-    """One message is delivered at most once on a connection, or to a device where the contract says so.
+    """State of I6: a message is delivered at most once on a connection, or to a device where the contract says so.
 
     Not a violation: history replayed on joining; a message that was sent several times to a platform that does not
-    promise idempotence; a delivery to somebody who does not belong there (I12)."""
+    promise idempotence; a delivery to a device that does not belong there (I12).
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -208,14 +247,16 @@ class NoDuplication(PerRecord):
         self._undecided: list[Array] = []
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: without idempotence, rows wait for the end, which knows the retried messages."""
         out = view.world.out
         repeats(view.records, view.journal, view.mid, view.slot, view.seen, self._bit, out, self.totals)
-        if self.totals[1] and not self.contract.idempotent:  # only the end tells which messages were retried
+        if self.totals[1] and not self.contract.idempotent:  # which messages were retried is known at the end
             self._undecided.append(out[: int(self.totals[1])].copy())
             self.totals[1] = 0
         self.counted(view.world)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: leave out messages that are known to be retried."""
         decided, flags = Suspects(), world.messages()["flags"]
         for rows in self._undecided:
             once = rows[(flags[rows[:, MID]] & RETRIED) == 0]
@@ -224,28 +265,34 @@ class NoDuplication(PerRecord):
         return self.conclude([self.describe(world, row) for row in both.rows], violations=both.total)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        """Implement `PerRecord.describe`."""
         what = "repeated-later" if row[WHAT] else "repeated"
         return finding(world, what, row, invoked(world, row[MID]), row[REC], seq=row[X])
 
 
 class Integrity(PerRecord):
-    """Bodies arrive as they were sent: the body's own checksum fits, and digest and size are the sender's.
+    """State of I10: bodies arrive as they were sent.
 
-    Not a violation: another size of a retry, whose body states its attempt; anything of a message whose sending
-    is not on record (I8). What was heard before its sending was read is compared with the first record of it, and
-    set right at the end if that was the wrong one."""
+    The body's own checksum fits, and digest and size are the sender's.
+
+    Not a violation: another size of a retry, whose body states its attempt; anything of a message whose sending is not
+    on record (I8). A message that was received before its sending was read is compared with the first record of it; the
+    end corrects that if it was the wrong one.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self._changed = np.zeros((64, 5), np.int64)
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: compare contents."""
         world = view.world
         self._changed = grown(self._changed, int(self.totals[2]) + len(view.records))
         changes(view.records, view.journal, view.mid, world.tables, self._changed, world.out, self.totals)
         self.counted(world)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: exchange the counts where the sending differs from the first record of a message."""
         messages = world.messages()
         rows = self._changed[: int(self.totals[2])]
         rows = rows[(messages["flags"][rows[:, 0]] & INVOKED) > 0]
@@ -254,7 +301,7 @@ class Integrity(PerRecord):
             if own == 1:
                 sent[mid] = (digest, max(size, sent.get(mid, (0, -1, 0))[1]), rec)
         changed, violations = [], self.suspects.total
-        for mid, (digest, size, _) in sent.items():  # the first record of it was the wrong one
+        for mid, (digest, size, _) in sent.items():  # the sending differs from the message's first record
             m = messages[mid]
             other_digest = digest != m["digest"]
             if other_digest:
@@ -272,6 +319,7 @@ class Integrity(PerRecord):
         return self.conclude([self.describe(world, row) for row in told], violations=violations)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        """Implement `PerRecord.describe`."""
         stored = row[Y] == 2
         if row[MID] < 0:
             return finding(world, "corrupt-in-store" if stored else "corrupt", row, row[REC])
@@ -285,19 +333,21 @@ _PUSHED_WHAT = {K_RUN: "stranger-run", K_PRESENCE: "stranger-presence", K_SEEN: 
 
 
 class Isolation(PerRecord):
-    """Nobody is sent anything of a conversation that they do not belong to, and no message appears in another one.
+    """State of I12: no device is sent anything of a conversation that it does not belong to, nor under a wrong name.
 
-    Not only messages: also an agent's answer, who is online (and nobody is shown in a conversation that is not theirs),
-    an edit, a read mark.
-    Membership is the tester's own roster. Not looked at: bodies that are corrupt (I10) or of another run (I8),
-    because they do not say where they belong."""
+    This covers messages, agents' answers, presence (and no user is shown as present where they are not a member), edits
+    and read marks. Membership is the tester's own roster. Not examined: bodies that are corrupt (I10) or of another run
+    (I8), because they do not say where they belong.
+    """
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: look for records outside their conversation."""
         world = view.world
         strays(view.records, view.journal, view.mid, view.sub, world.tables, world.out, self.totals)
         self.counted(world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        """Implement `PerRecord.describe`."""
         if row[WHAT] == 3:
             return finding(world, "presence-of-stranger", row, row[REC], stated=row[X])
         if row[WHAT] == 2:
@@ -307,10 +357,12 @@ class Isolation(PerRecord):
 
 
 class Identity(PerRecord):
-    """The platform names the true sender with every message, and the true user wherever it states an identity.
+    """State of I15: the platform names the true sender of every message, and the true user in every identity.
 
-    Not looked at: places that state nobody. Where a part of the record is missing, an id that no login on record
-    explains proves something only if the true user's own id is on record, and the platform gives one id to each."""
+    Not examined: places that state no user. Where a part of the record is missing, an id that no login on record
+    explains proves something only if the true user's own id is on record, and if the platform gives one id to each
+    user.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -320,6 +372,7 @@ class Identity(PerRecord):
         self._strangers = Suspects()
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: count unexplained ids by user, apart from certain violations."""
         world, out = view.world, view.world.out
         statements(view.records, view.journal, view.mid, world.tables.user_of, out, self.totals)
         n = int(self.totals[1])
@@ -337,14 +390,16 @@ class Identity(PerRecord):
         self.examined = int(self.totals[0])
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: as if nothing were missing."""
         return self._judge(world, self._unexplained > 0)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: leave out what a missing part of the record may explain."""
         named = self._unexplained > 0
         return self._judge(end.world, named & self._ids_known(end) if end.partial else named)
 
     def _ids_known(self, end: End) -> Array:
-        """Return by user whether the platform's id of them is on record; of nobody, if it gives somebody two."""
+        """Return by user whether the platform's id of them is on record; False for all if some user has two ids."""
         ids: dict[int, set[str]] = {}
         for client, text in end.facts.get("identities", ()):
             if client < len(self.roster.user_of):
@@ -366,6 +421,7 @@ class Identity(PerRecord):
         )
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        """Implement `PerRecord.describe`."""
         row = (*row[:MID2], -1, *row[CONV:])
         if row[WHAT] & STATED:
             return finding(world, "identity", row, row[REC], stated=row[X], place=row[Y])

@@ -1,8 +1,8 @@
 """I25: a time bound from acknowledged to delivered.
 
-Two ways to break it. *Late*: a device received the message after its deadline, on the connection on which it was
-waiting (counted while the records are read). *Missed*: a connection stood open until the deadline and the message did
-not come on it (found at the end, `checks.messages.missed`). What happens to the connection afterwards excuses nothing.
+There are two ways to break it. *Late*: a device received the message after its deadline, on the connection on which it
+was waiting (counted while records are read). *Missed*: a connection was open until the deadline and the message did not
+come on it (found at the end, `checks.messages.missed`). What happens to the connection afterwards excuses nothing.
 """
 
 from __future__ import annotations
@@ -29,16 +29,22 @@ CONTINUED = int(Flag.CONTINUED)
 DRAIN = int(Phase.DRAIN)
 
 HEARING = np.dtype([("acked", "<i8"), ("earliest", "<i8"), ("t", "<i8"), ("rec", "<i8")])
-"""Of one message. acked: time of its first OK; earliest: earliest joining of those who heard it; t, rec: its latest
-hearing by one who had joined before the sending. Times are + 1, 0 is none."""
+"""Deliveries of one message; times in ns + 1, 0 is none.
+
+acked     time of its first OK
+earliest  earliest JOIN of the devices that received it
+t, rec    its latest delivery to a device that had joined before the sending
+"""
 
 WAITING = np.dtype([("mid", "<i8"), ("t", "<i8"), ("since", "<i8"), ("rec", "<i8")])
-"""A hearing whose message's sending was not read yet."""
+"""Delivery whose message's sending has not been read yet; times in ns + 1."""
 SETTLE = 1 << 20
+"""Number of waiting deliveries from which on `settle` is tried while stepping."""
 
 
 @helper
 def heard_at(h: Array, t: Int, rec: Int) -> None:
+    """Keep the latest delivery of a message; of two at the same time the one with the higher record reference."""
     if t > h["t"] or (t == h["t"] and rec > h["rec"]):
         h["t"] = t
         h["rec"] = rec
@@ -46,7 +52,12 @@ def heard_at(h: Array, t: Int, rec: Int) -> None:
 
 @kernel
 def settle(waiting: Array, messages: Array, hearings: Array, used: Array) -> None:
-    """Decide the hearings whose sending is known by now; the others stay."""
+    """Decide the waiting deliveries whose sending is known by now, and move the others to the front.
+
+    `waiting` is compacted in place: `left` never passes `i`, so a row is copied only to a place that was already read.
+    It runs when the list has grown past a threshold, and that is raised to twice what remained. So the cost stays
+    linear even if many sendings stand in a journal that is read last.
+    """
     left = 0
     for i in range(used[0]):
         row = waiting[i]
@@ -74,7 +85,17 @@ def hearings_step(
     used: Array,
     drain: Array,
 ) -> None:
-    """since: by slot, time of joining + 1, 0: not subscribed. drain: earliest time of DRAIN."""
+    """Keep by message the time of its acknowledgement and of its latest delivery to a device that was waiting for it.
+
+    `since`: by slot, time of joining + 1, 0: not subscribed. `drain`: earliest time of DRAIN. `bound`: the contract's,
+    in ns. All times are ns + 1 except `drain`, so that 0 means none in zeroed arrays.
+
+    Only the latest delivery matters: if it is in time, all are. So a message costs one row of 32 bytes, whatever the
+    number of its receivers. A delivery within `bound` of the device's joining cannot be late, because the device joined
+    before the sending, which was before the acknowledgement; it needs no row. Whether the device had joined before the
+    sending is known only when the sending was read, possibly in another journal; until then the delivery waits in
+    `waiting`. Repetitions (HEARD_BEFORE) and the author's own device are skipped.
+    """
     for i in range(len(records)):
         r = records[i]
         kind = np.int64(r["kind"])
@@ -117,12 +138,15 @@ def hearings_step(
 
 
 class LivenessBound(Folding):
-    """A device that was subscribed from before the sending receives a message within the contract's bound of its
-    acknowledgement.
+    """State of I25: a subscribed device receives a message within the contract's bound of its acknowledgement.
 
-    Not a violation: a window from sending to bound in which a fault was on or which DRAIN cut off; the author's own
-    device; a connection that ended, or left the conversation, before the bound had passed; a journal that lacks its
-    end. Counted are messages."""
+    The device must have been subscribed from before the sending. Counted are messages. Not a violation:
+
+    - A window from sending to bound in which a fault was on, or which DRAIN cut off.
+    - The author's own device.
+    - A connection that ended, or left the conversation, before the bound had passed.
+    - A journal that lacks its end.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -139,6 +163,7 @@ class LivenessBound(Folding):
         self._resumed = Resumed()
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: keep acknowledgements, deliveries, faults, connection times and resumed messages."""
         if self._bound is None:
             return
         self._since = grown(self._since, view.world.slots)
@@ -156,9 +181,14 @@ class LivenessBound(Folding):
         self._resumed.step(view)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: lateness is decided at the end."""
         return self.conclude(unknown="lateness is decided at the end")
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: judge late and missed messages.
+
+        A large loop lag of the tester makes lateness UNKNOWN.
+        """
         if self._bound is None:
             return self.conclude(unknown="the contract states no bound")
         clocks, lag = end.clock_bound_ns(), lag_p99_ms(end)
@@ -184,9 +214,10 @@ class LivenessBound(Folding):
         return self.conclude(findings[:FINDINGS], examined=examined, violations=len(mids))
 
     def _deadlines(self, world: World, bound: int, lag_ns: int) -> Array:
-        """Return by message the time until which it had to come, 0 where nothing can be said of it.
+        """Return by message the time (ns) until which it had to come, 0 where nothing can be said of it.
 
-        `lag_ns`: so late the tester itself may have been in writing it down."""
+        `lag_ns`: how late the tester itself may have recorded a delivery.
+        """
         messages = world.messages()
         acked = self._hearings[: len(messages)]["acked"]
         deadlines = np.where((acked > 0) & ((messages["flags"] & INVOKED) > 0), acked - 1 + bound + lag_ns, 0)
@@ -197,7 +228,7 @@ class LivenessBound(Folding):
         return result
 
     def _late(self, world: World, bound: int) -> tuple[Array, Array]:
-        """(late messages by the record of the delivery, bool by message: it was judged)."""
+        """Return (late messages in the order of their deliveries' records, by message whether it was judged)."""
         messages = world.messages()
         settle(self._waiting, world.tables.messages, self._hearings, self._used)
         h = self._hearings[: len(messages)]

@@ -1,9 +1,9 @@
-"""Messages that a connection missed: it stood open until their deadline, and they never came on it.
+"""Messages that a connection missed: it was open until their deadline, and they never came on it.
 
-Each subscription on each connection (slot) is compared with the messages of its conversation. Bits of what came on
-which slot are kept by `checks.engine.resolve`; only a device that reconnects needs more: the time at which it received
-a message that had been sent before it joined again, because a resumed message that comes after its deadline was missed
-while the earlier connection stood open.
+Each subscription on each connection (slot) is compared with the messages of its conversation. `checks.engine.resolve`
+keeps bits of what came on which slot. Only a device that reconnects needs more: the time at which it received a message
+that had been sent before it joined again. A resumed message that comes after its deadline was missed while the earlier
+connection was open.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from earwitness.checks.engine.world import View, World, grown
 from earwitness.checks.history.kinds import LISTENED
 
 MISSED = np.dtype([("slot", "<i8"), ("mid", "<i8"), ("rec", "<i8")])
-"""rec: the record of a delivery that came after the deadline on a later connection, 0: none came."""
+"""Miss of a message by a slot; `rec`: a delivery after the deadline on a later connection, 0: none came."""
 
 RESUMED = np.dtype([("sub", "<i8"), ("mid", "<i8"), ("t", "<i8"), ("rec", "<i8")])
+"""First delivery of a message to a device on a connection other than its first; `t` in ns."""
 
 
 @kernel
@@ -38,7 +39,14 @@ def resumed_step(
     kept: Array,
     used: Array,
 ) -> None:
-    """Keep first deliveries to a device on another than its first connection. firsts: SUB rows with first slots."""
+    """Keep first deliveries to a device on a connection other than its first.
+
+    `firsts`: SUB rows, of which `first` is the subscription's first slot. `used[0]`: rows of `kept`.
+
+    Bits of the shared pass say that a message came, not when. The time matters only for a device with a second
+    connection, where a message may have come too late on a later one. So times are kept only there, as an unsorted list
+    of at most one row for each message and device (HEARD_BEFORE skips the others); `Resumed.by_key` sorts it once.
+    """
     for i in range(len(records)):
         r = records[i]
         if not 1 << np.int64(r["kind"]) & LISTENED or mids[i] < 0 or slots[i] < 0 or seen[i] & HEARD_BEFORE:
@@ -55,7 +63,7 @@ def resumed_step(
 
 @helper
 def where_of(keys: Array, key: Int) -> Int:
-    """Place of `key` in ascending `keys`, -1 if it is not there."""
+    """Return the place of `key` in ascending `keys`, -1 if it is not there."""
     low, high = np.int64(0), np.int64(len(keys))
     while low < high:
         middle = (low + high) >> 1
@@ -70,7 +78,11 @@ def where_of(keys: Array, key: Int) -> Int:
 
 @helper
 def came_on(w: Tables, slot: Int, sub: Int, pos: Int) -> Any:
-    """The message at `pos` was delivered live on this slot."""
+    """Return whether the message at `pos` was delivered live on this slot.
+
+    The bits of a subscription's first slot are in the subscription's page, those of later slots in pages of their own
+    (see `checks.engine.resolve.mark`).
+    """
     number = pos >> SPAN_BITS
     word = (pos & (SPAN - 1)) >> 6
     bit = np.uint64(1) << np.uint64(pos & 63)
@@ -86,10 +98,17 @@ def missed_step(
     w: Tables, first: Array, mids: Array, deadlines: Array, times: Array, keys: Array, kept: Array, owed: Array,
     out: Array, found: Array, totals: Array,
 ) -> None:  # fmt: skip
-    """Compare slots with messages. first: by conversation, + 1, where its messages stand in `mids`.
+    """Compare each slot with the messages of its conversation, and note those that it owed and did not get.
 
-    deadlines: by message, 0: nothing is owed. times: by slot (begin, end). keys, kept: RESUMED rows by sub << 32 | mid.
-    owed, found: bool by message. totals[0]: rows of `out` that were needed; only as many as fit are written."""
+    `first`: by conversation, + 1, where its messages stand in `mids`. `deadlines`: by message (ns), 0: nothing is owed.
+    `times`: by slot (begin, end) in ns. `keys`, `kept`: RESUMED rows by sub << 32 | mid. `owed`, `found`: bool by
+    message. `totals[0]`: misses; only as many rows as fit are written to `out`.
+
+    A slot owes a message that was sent after it joined and whose deadline lies before its end. The tests go from cheap
+    to dear: times, then the slot's bit, then the time of a resumed delivery by binary search in sorted keys, then the
+    device's bit (a replay, or a parallel connection). Results are bits by message, since the contract is about messages
+    and the same one may be missed by many slots.
+    """
     for slot in range(len(times)):
         begin, end = times[slot, 0], times[slot, 1]
         if end <= begin:
@@ -117,7 +136,7 @@ def missed_step(
                 page = heard(w, sub, pos >> SPAN_BITS)
                 bit = np.uint64(1) << np.uint64(pos & 63)
                 if page >= 0 and w.sub_bits[page, 3 * ((pos & (SPAN - 1)) >> 6)] & bit != 0:
-                    continue  # it came to this device otherwise: by a replay, or on a connection beside this one
+                    continue  # it came to this device by a replay, or on a parallel connection
             found[mid] = True
             if totals[0] < len(out):
                 row = out[totals[0]]
@@ -135,7 +154,7 @@ class Resumed:
         self._used = np.zeros(1, np.int64)
 
     def step(self, view: View) -> None:
-        """Keep those of a chunk."""
+        """Keep the deliveries of a chunk."""
         self._kept = grown(self._kept, int(self._used[0]) + len(view.records))
         columns = view.mid, view.sub, view.slot, view.seen, view.world.tables.subs
         resumed_step(view.records, view.journal, *columns, self._kept, self._used)
@@ -150,7 +169,13 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """owed: bool by message. mids: the messages that a connection missed. rows: the first few, as MISSED."""
+    """Result of the comparison.
+
+    owed   bool by message: some connection had to receive it
+    mids   the messages that a connection missed
+    rows   the first few misses, as MISSED
+    total  all misses, of all slots
+    """
 
     owed: Array
     mids: Array
@@ -159,7 +184,10 @@ class Missed:
 
 
 def missed_by_slot(world: World, times: Array, resumed: Resumed, deadlines: Array) -> Missed:
-    """Compare what each connection owed with what came on it. times: by slot (begin, end); deadlines: by message."""
+    """Compare what each connection owed with what came on it.
+
+    `times`: by slot (begin, end) in ns. `deadlines`: by message, see `missed_step`.
+    """
     w, messages = world.tables, world.messages()
     first = np.concatenate([[0], np.cumsum(w.conv_next)]).astype(np.int64)
     known = np.flatnonzero(messages["conv"] >= 0)

@@ -1,5 +1,7 @@
-"""I2: total order. A number names one message; where numbers may have gaps or there are none, all deliveries fit into
-one order."""
+"""I2: total order; a sequence number names one message, and all deliveries fit into one order.
+
+The second part is judged where numbers may have gaps or are missing; contiguous numbers are judged by I4.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict
 
 EDGE = np.dtype([("before", "<i4"), ("after", "<i4"), ("before_rec", "<i8"), ("after_rec", "<i8")])
+"""Pair of messages delivered one after the other on some slot, with the records of the first such delivery."""
 LAST = np.dtype([("mid", "<i4"), ("rec", "<i8")])
+"""Latest first delivery on a slot; `rec` 0: none."""
 
 
 @kernel
@@ -34,7 +38,16 @@ def order_step(
     keys: Array,
     used: Array,
 ) -> None:
-    """Each pair of consecutive first deliveries on a slot is an edge, kept once. used: edges, pairs, numbered."""
+    """Keep each pair of messages that were delivered one after the other on a slot, once for all slots.
+
+    `used`: edges, pairs seen, records with a number. `all_deliveries` false: a delivery with a number is skipped, as
+    its order follows from the number (I4). `retries` true: retries count too, because they take effect once.
+
+    Only neighbours become edges: the order of a slot is a chain, and the rest follows from it. So edges grow with the
+    messages where members agree, not with members × messages; a hash set of (before << 32 | after) drops the
+    repetitions. The set has keys only and the layout of `tables.place`: linear probing, a power of two, at most half
+    full. `last` holds the chain's end for each slot, so that order is never derived across connections.
+    """
     for i in range(len(records)):
         r = records[i]
         if r["seq"] >= 0 and mids[i] >= 0:
@@ -63,28 +76,35 @@ def order_step(
 
 @kernel
 def refill(old: Array, keys: Array) -> None:
+    """Copy all keys of the hash set into a larger one, which is empty (-1).
+
+    Edges keep their places in `edges`: the set only knows which pairs exist. As in `checks.engine.tables.rehash`, each
+    key is placed once, since none occurs twice.
+    """
     for i in range(len(old)):
         if old[i] != -1:
             keys[place(keys, old[i])] = old[i]
 
 
 class TotalOrder(Folding):
-    """All members see the messages of a conversation in one order.
+    """State of I2: all members receive the messages of a conversation in one order.
 
-    Not a violation: messages that only some have heard; retries, where each attempt may
-    take effect; the order across an own reconnect; a repeated delivery
-    (I6); history replayed on joining. A number that another conversation uses too is not looked at."""
+    Not a violation: messages that only some devices have received; retries, where each attempt may take effect; the
+    order across an own reconnect; a repeated delivery (I6); history replayed on joining. A number that another
+    conversation uses too is not examined.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self._numbered = contract.sequence != "none"
-        self._all_deliveries = contract.sequence != "contiguous"  # there another order is a gap (I4)
+        self._all_deliveries = contract.sequence != "contiguous"  # where numbers are contiguous, I4 judges the order
         self._last = np.zeros(1024, LAST)
         self._edges = np.zeros(1024, EDGE)
-        self._keys = np.full(16, -1, np.int64)  # so few that a warm-up makes it grow
+        self._keys = np.full(16, -1, np.int64)  # so small that a warm-up makes it grow and compiles `refill`
         self._used = np.zeros(3, np.int64)
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: keep pairs of neighbours, growing the hash set as needed."""
         n = len(view.records)
         self._last = grown(self._last, view.world.slots)
         self._edges = grown(self._edges, int(self._used[0]) + n)
@@ -107,9 +127,11 @@ class TotalOrder(Folding):
         )
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: violations are certain at once."""
         return self._judge(world)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`."""
         return self._judge(end.world)
 
     def _judge(self, world: World) -> Verdict:
@@ -127,16 +149,16 @@ class TotalOrder(Folding):
 
 
 def contested(world: World) -> list[tuple[int, ...]]:
-    """(conv, seq, mid, rec, mid, rec) for every number of a conversation that names two messages."""
+    """Return (conv, seq, mid, rec, mid, rec) for every number of a conversation that names two messages."""
     messages, extra = world.messages(), world.extras()
     numbered = np.flatnonzero(messages["seq"] >= 0)
     mid = np.concatenate([numbered, extra[:, 0]])
     seq = np.concatenate([messages["seq"][numbered], extra[:, 1]])
     rec = np.concatenate([messages["seq_rec"][numbered], extra[:, 2]])
     conv = messages["conv"][mid].astype(np.int64)
-    key = conv << 40 | seq  # one key of two may meet another one where numbers are huge
+    key = conv << 40 | seq  # numbers above 2^40 may collide; the exact comparison below decides
     key.sort()
-    if not (key[1:] == key[:-1]).any():  # the common case needs no order by two keys
+    if not (key[1:] == key[:-1]).any():  # the common case: sorting one key is cheaper than lexsort
         return []
     order = np.lexsort((rec, mid, seq, conv))
     conv, seq, mid, rec = conv[order], seq[order], mid[order], rec[order]
@@ -161,7 +183,7 @@ def _contested_finding(world: World, pair: tuple[int, ...]) -> Finding:
 
 
 def _cycle_finding(world: World, cycle: Array) -> Finding:
-    """`cycle`: EDGEs, each leading to the next, the last one to the first."""
+    """Return the finding of a cycle of EDGEs, each leading to the next and the last one to the first."""
     mid, other = int(cycle["before"][0]), int(cycle["after"][0])
     conv = int(world.tables.messages[mid]["conv"])
     records = [int(rec) for edge in cycle[:3] for rec in (edge["before_rec"], edge["after_rec"])]

@@ -1,5 +1,7 @@
-"""Pages of history, for I17: where numbers have no gaps, a read shows each number behind which it started once, and in
-its order."""
+"""Pages of history, for I17: contiguous numbers appear once each and in order.
+
+A page begins behind the number that the device stated.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,13 @@ from earwitness.checks.history.kinds import CORRUPT, K_READ
 from earwitness.checks.history.record import NOBODY, page_digest
 
 HOLE, REPEATED, ORDER, DIGEST = range(1, 5)
-"""Faults of a page. DIGEST: the platform's own digest of the page does not fit its rows."""
+"""Faults of a page; DIGEST: the platform's own digest of the page does not fit its rows."""
 WIDEST = 1 << 20
-"""Rows of a page from here on are not compared number by number: nobody shows a million messages at once."""
+"""Number of rows from which on the order of a page is not compared: no client shows a million messages at once."""
 
 
 class Pages:
-    """Judges pages while stepping. `examined`: pages whose beginning is on record."""
+    """Judge of pages while stepping; `examined` counts pages whose beginning is on record."""
 
     def __init__(self, contiguous: bool) -> None:
         self._contiguous = contiguous
@@ -39,7 +41,10 @@ class Pages:
 
 
 def fault_of(read: Array) -> int:
-    """Return the fault of one page, 0 if there is none. Numbers may begin at 0 or at 1."""
+    """Return the fault of one page, 0 if there is none.
+
+    Numbers may begin at 0 or at 1.
+    """
     start, rows, last, digest = (int(read[name]) for name in ("author", "counter", "seq", "digest"))
     if not rows:
         return 0

@@ -1,5 +1,7 @@
-"""Reads while the run goes on: I16 read your writes, I17 monotonic reads. State is kept by device, so a reconnect does
-not end the duty."""
+"""Reads during the run: I16 read your writes, I17 monotonic reads.
+
+State is kept by device, so a reconnect does not end the duty.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,24 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict
 
 STEPS = 16
+"""Steps that are kept for each device and conversation."""
 
 TOLD = np.dtype([("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("begun", "<i8")])
-"""A step: from time `t` on the device knew number `seq`, from record `rec`. begun: time of its first number."""
+"""Step of a device's knowledge: from time `t` (ns) on it knew number `seq`, from record `rec`.
+
+`begun`: time of the first number that was merged into the step.
+"""
 
 
 @helper
 def learn_number(told: Array, newest: Array, row: Int, t: Int, seq: Int, rec: Int, pace: Int) -> None:
-    """Add a number that a device was told, if it is its highest. newest: by row, steps so far."""
+    """Add a number that a device received, if it is its highest.
+
+    `told`: by row a ring of STEPS steps; `newest`: by row, steps begun so far. A number within `pace` ns of the step's
+    beginning replaces the number of that step; a later one begins a new step. So the ring always covers (STEPS - 1) ×
+    `pace` ns or more, however many numbers come. Merging moves a number to a later time, which may hide a violation but
+    never makes one.
+    """
     steps = newest[row]
     last = told[row, (steps - 1) % STEPS]
     if steps > 0 and seq <= last["seq"]:
@@ -40,7 +52,11 @@ def learn_number(told: Array, newest: Array, row: Int, t: Int, seq: Int, rec: In
 
 @helper
 def known_at(told: Array, newest: Array, row: Int, t: Int) -> Int:
-    """The step that holds the highest number told until `t`, -1 if that is not known."""
+    """Return the step that holds the highest number known at `t`, -1 if that is not known.
+
+    It walks back from the newest step. Steps ascend in time and number, so the first one not later than `t` is the
+    answer.
+    """
     steps = newest[row]
     for back in range(1, STEPS + 1):
         if back > steps:
@@ -65,8 +81,17 @@ def reads_step(
     out: Array,
     totals: Array,
 ) -> None:
-    """pushes: what was heard and read before counts (I17); else what was acknowledged (I16). rows: by subscription, its
-    row of `told` in this journal, -1 none. used: rows, least time between two steps."""
+    """Compare each history read with the highest number that its device knew when it asked.
+
+    `pushes`: numbers received live or read before count (I17); else own acknowledged ones (I16). `rows`: by
+    subscription its row of `told` in this journal, -1 none. `used`: rows, and the pace (ns) of new steps. `totals`:
+    examined, rows of `out`. A read states how long it took (`aux`, µs), so it was asked at `t` - 1000 × `aux`.
+
+    What the device knew at that earlier time needs a history of numbers, but only back to the longest read. Once a ring
+    is full, the pace is set to a twelfth (STEPS - 4) of the longest read so far, so that 16 steps cover it. Memory is
+    fixed for each device and conversation, and rows are given out only where a number was received. Order holds inside
+    one journal only, so each journal has its own rows.
+    """
     for i in range(len(records)):
         sub = np.int64(subs[i])
         if sub < 0:
@@ -100,7 +125,10 @@ def reads_step(
 
 
 class Reads(PerRecord):
-    """Base: what each device had been told of each conversation, by journal, because order holds inside one only."""
+    """Base class of I16 and I17: the numbers that each device knew of each conversation.
+
+    They are kept by journal, because order holds inside one journal only.
+    """
 
     pushes = False
 
@@ -113,6 +141,7 @@ class Reads(PerRecord):
         self._used = np.zeros(2, np.int64)
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: compare reads with what their device knew."""
         world, journal = view.world, view.journal
         rows = self._rows.setdefault(journal, np.full(world.members, -1, np.int32))
         wanted = int(self._used[0]) + min(world.members, len(view.records))
@@ -125,24 +154,27 @@ class Reads(PerRecord):
         self.counted(world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        """Implement `PerRecord.describe`."""
         return finding(world, "behind", row, row[REC2], row[REC], seq=row[X], other_seq=row[Y])
 
 
 class ReadYourWrites(Reads):
-    """A history read shows what the same device had been acknowledged before it asked.
+    """State of I16: a history read shows what the same device had been acknowledged before it asked.
 
-    Not a violation: an acknowledgement that came while the read was on its way; what was never acknowledged. Numbers
-    told shortly before asking may not be judged: of each device as many steps are kept as reads may take."""
+    Not a violation: an acknowledgement that came while the read was under way; what was never acknowledged. Numbers
+    received shortly before asking may not be judged, because steps are merged (see `learn_number`).
+    """
 
 
 class MonotonicReads(Reads):
-    """A history read does not fall behind what the same device had read or heard live before it asked.
+    """State of I17: a history read does not fall behind what the same device had read or received live before it asked.
 
-    Where numbers have no gaps, it shows each number behind which it started once, in its order
+    Where numbers are contiguous, it shows each number once and in order, from where it started
     (`checks.messages.pages`).
 
-    Not a violation: what was heard while the read was on its way; history replayed on joining; a page whose beginning
-    is not on record."""
+    Not a violation: what was received while the read was under way; history replayed on joining; a page whose beginning
+    is not on record.
+    """
 
     pushes = True
 
@@ -151,10 +183,12 @@ class MonotonicReads(Reads):
         self._pages = Pages(contract.sequence == "contiguous")
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: judge the pages too."""
         super().step(view)
         self._pages.step(view)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: add the faults of pages."""
         both = self.suspects.merged(self._pages.suspects)
         return self.conclude(
             [self.describe(world, row) for row in both.rows],
@@ -163,6 +197,7 @@ class MonotonicReads(Reads):
         )
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        """Implement `PerRecord.describe`."""
         if not row[WHAT]:
             return super().describe(world, row)
         what = {HOLE: "hole", REPEATED: "repeated", ORDER: "order", DIGEST: "digest"}[row[WHAT]]

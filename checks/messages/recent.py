@@ -1,7 +1,7 @@
-"""I44: a read shows what anybody had been told is accepted, before the read was asked for.
+"""I44: a read shows every message that was acknowledged to any device before the read was asked for.
 
-What others had sent is on record in other journals, so this is decided in real time: at the end, and with the bound of
-the clocks.
+What other devices sent is on record in other journals. So this is decided in real time: at the end, and with the bound
+of the clocks.
 """
 
 from __future__ import annotations
@@ -18,16 +18,24 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict
 
 ACKED = np.dtype([("t", "<i8"), ("seq", "<i8"), ("rec", "<i8")])
-"""The first acknowledgement of a message that states a number. t + 1; 0: none."""
+"""First acknowledgement of a message that states a number; `t` in ns + 1, 0: none."""
 LOOKED = np.dtype([("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("sub", "<i8")])
-"""A read: when it was asked for, the highest number that it showed."""
+"""Read of a history: when it was asked for (ns), the highest number that it showed, record and subscription."""
 
 
 @kernel
 def recent_step(
     records: Array, journal: Int, mids: Array, subs: Array, acked: Array, looked: Array, used: Array
 ) -> None:
-    """acked: ACKED by message. looked: LOOKED, used[0] of them."""
+    """Keep by message its first acknowledgement with a number, and all reads.
+
+    `acked`: ACKED by message. `looked`: LOOKED, `used[0]` of them. Times are ns; `aux` of a READ is its duration in µs.
+
+    Acknowledgements and reads of one conversation stand in several journals, which are read in any order, so nothing
+    can be compared here. One row for each message is the least that a later comparison needs: `finish` sorts them by
+    time and takes the running maximum of numbers, so each read costs one binary search. Of two acknowledgements at the
+    same time the lower number is kept, which makes the result independent of the order of reading.
+    """
     for i in range(len(records)):
         r = records[i]
         kind = r["kind"]
@@ -49,10 +57,11 @@ def recent_step(
 
 
 class RecentReads(Folding):
-    """A history read shows every message that anybody had been acknowledged before it was asked for.
+    """State of I44: a history read shows every message that was acknowledged to any device before it was asked for.
 
     Not a violation: an acknowledgement that came later, or not surely earlier by the clocks' bound; one without a
-    number. Examined: reads before which something had been acknowledged."""
+    number. Examined: reads before which something had been acknowledged.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -61,14 +70,17 @@ class RecentReads(Folding):
         self._used = np.zeros(1, np.int64)
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: keep acknowledgements and reads."""
         self._acked = grown(self._acked, view.world.mids)
         self._looked = grown(self._looked, int(self._used[0]) + len(view.records))
         recent_step(view.records, view.journal, view.mid, view.sub, self._acked, self._looked, self._used)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: reads are compared at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: compare the reads of each conversation with the acknowledgements before them."""
         bound = end.clock_bound_ns()
         if bound is None:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
@@ -99,9 +111,10 @@ class RecentReads(Folding):
 
 
 def _behind(reads: Array, before: Array, acked: Array, mids: Array) -> list[tuple[int, int, int, int]]:
-    """(record, message, number shown, subscription) of reads that do not show the highest number acknowledged before.
+    """Return (record, message, number shown, subscription) of reads that show less than was acknowledged before.
 
-    acked, mids: the conversation's acknowledgements by time. before: how many of them precede each read."""
+    `acked`, `mids`: the conversation's acknowledgements by time. `before`: how many of them precede each read.
+    """
     highest = np.maximum.accumulate(acked["seq"])
     wanted = highest[before - 1] if len(before) else before
     return [

@@ -1,4 +1,4 @@
-"""What follows on joining: I19 session continuity, I20 resume without gap, I21 watermark honesty."""
+"""Checks of joining: I19 session continuity, I20 resume without gap, I21 watermark honesty."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding
 
 MARK = np.dtype([("seq", "<i8"), ("rec", "<i8"), ("asked", "<i8")])
-"""Of one slot: the number told on joining, and that record; no record: nothing to keep to. asked: behind which number
-the device had asked to go on."""
+"""Claim of the platform on joining, by slot: number and record of the JOIN; record 0: no claim.
+
+`asked`: the number behind which the device had asked to continue.
+"""
 
 REFUSED = int(Flag.REFUSED)
 
 SKIPPED, REPEATED = range(2)
+"""Values of WHAT in rows of I20."""
 
 
 @kernel
@@ -38,6 +41,13 @@ def resumes(
     out: Array,
     totals: Array,
 ) -> None:
+    """Compare the first number after a JOIN with CONTINUED with the number that must follow (I20).
+
+    `marks`: by slot; `totals`: examined, rows of `out`. A JOIN sets the slot's mark, the first number that decides
+    clears it, so each claim is judged once and one row by slot is enough. Lower numbers that the device had not
+    received are passed over: some platforms state their head and then replay up to it. `again` (HEARD_BEFORE) separates
+    these from a repetition. LEAVE ends the claim.
+    """
     for i in range(len(records)):
         if slots[i] < 0:
             continue
@@ -66,6 +76,12 @@ def resumes(
 
 @kernel
 def stale(records: Array, journal: Int, mids: Array, slots: Array, marks: Array, out: Array, totals: Array) -> None:
+    """Find live deliveries at or below the number that the platform stated on joining (I21).
+
+    `marks`: by slot; `totals`: examined, rows of `out`. The mark stays until LEAVE or the next JOIN, since the claim
+    holds for the whole subscription: each live delivery is one opportunity and one comparison. Replays are not
+    compared; they may go below the head.
+    """
     for i in range(len(records)):
         if slots[i] < 0:
             continue
@@ -86,6 +102,13 @@ def stale(records: Array, journal: Int, mids: Array, slots: Array, marks: Array,
 
 @kernel
 def forgotten(records: Array, journal: Int, mids: Array, slots: Array, marks: Array, out: Array, totals: Array) -> None:
+    """Find devices that asked to continue, were not refused, and then received only what follows the head (I19).
+
+    `marks`: by slot; `totals`: examined, rows of `out`. `aux` of a JOIN is the number that the device asked to continue
+    behind, negative if it did not ask. An answer of CONTINUED or REFUSED, or a head at or below that number, settles
+    the matter at once. Else the next number decides: one up to the head begins what was missed, a higher one shows that
+    the platform forgot the request. The mark is then cleared, so each JOIN is judged once.
+    """
     for i in range(len(records)):
         if slots[i] < 0:
             continue
@@ -114,7 +137,7 @@ def forgotten(records: Array, journal: Int, mids: Array, slots: Array, marks: Ar
 
 
 class Joining(PerRecord):
-    """Base: a mark for each slot."""
+    """Base class of the checks that keep a mark for each slot."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -122,13 +145,15 @@ class Joining(PerRecord):
 
 
 class SessionContinuity(Joining):
-    """Who asks to go on behind a number goes on there, or is told that it cannot be: a conversation does not silently
-    begin at its head, as for a new client.
+    """State of I19: a device that asks to continue behind a number continues there, or is refused.
 
-    Decided by what comes first: a number up to the head is taken for the beginning of what was missed. Not looked at:
-    joins without a head, and platforms without echo, where what was missed may be the listener's own."""
+    A conversation does not silently begin at its head, as for a new client. What comes first decides: a number up to
+    the head is taken for the beginning of what was missed. Not examined: joins without a head, and platforms without
+    echo, where what was missed may be the device's own messages.
+    """
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: follow joins, where the platform echoes."""
         if not self.contract.echo:
             return
         self.marks = grown(self.marks, view.world.slots)
@@ -137,17 +162,20 @@ class SessionContinuity(Joining):
         self.counted(view.world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        """Implement `PerRecord.describe`."""
         return finding(world, "forgotten", row, row[REC2], row[REC], seq=row[X], low=row[Y] + 1, high=row[X])
 
 
 class ResumeWithoutGap(Joining):
-    """After joining with CONTINUED at q the first number heard of the conversation on that connection is q + 1.
+    """State of I20: after joining with CONTINUED at q, the first number received on that connection is q + 1.
 
-    Not looked at: lower numbers that this device had not heard yet (some platforms tell their head on joining and
-    then replay what was missed up to it). Not a violation: a higher number where the platform does not echo, because
-    the numbers between may be the listener's own (I4 knows)."""
+    Not examined: lower numbers that this device had not received yet; some platforms state their head on joining and
+    then replay what was missed up to it. Not a violation: a higher number where the platform does not echo, because the
+    numbers between may be the device's own messages (I4 judges them).
+    """
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: follow resumed slots, where numbers are contiguous."""
         if self.contract.sequence != "contiguous":
             return
         self.marks = grown(self.marks, view.world.slots)
@@ -156,22 +184,26 @@ class ResumeWithoutGap(Joining):
         self.counted(view.world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        """Implement `PerRecord.describe`."""
         what = "repeated" if row[WHAT] == REPEATED else "skipped"
         return finding(world, what, row, row[REC2], row[REC], seq=row[X], low=row[Y], high=max(row[Y], row[X] - 1))
 
 
 class WatermarkHonesty(Joining):
-    """After joining at a number nothing at or below it is delivered live in that conversation on that connection.
+    """State of I21: after joining at a number, nothing at or below it is delivered live on that subscription.
 
-    Not a violation: replayed history. Not looked at: corrupt bodies (I10) and those of another run (I8)."""
+    Not a violation: replayed history. Not examined: corrupt bodies (I10) and those of another run (I8).
+    """
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: compare live deliveries with the number stated on joining."""
         self.marks = grown(self.marks, view.world.slots)
         columns = view.mid, view.slot
         stale(view.records, view.journal, *columns, self.marks, view.world.out, self.totals)
         self.counted(view.world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
+        """Implement `PerRecord.describe`."""
         return finding(world, "stale", row, row[REC2], row[REC], seq=row[X], other_seq=row[Y])
 
 

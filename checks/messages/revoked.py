@@ -1,4 +1,4 @@
-"""I13: isolation after revocation."""
+"""I13: isolation after revocation of a membership."""
 
 from __future__ import annotations
 
@@ -17,14 +17,23 @@ from earwitness.checks.verdict import Finding, Verdict
 
 NEVER = np.iinfo(np.int64).max
 CHANGE = np.dtype([("sub", "<i4"), ("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("kick", "u1")])
-"""A JOIN, or a membership that was lost. seq: head on joining."""
+"""Change of a subscription: a JOIN, or with `kick` 1 the loss of a membership; `t` in ns, `seq`: head on joining."""
 KEPT = 1 << 12
+"""Number of deliveries that are kept for counterexamples."""
 PUSH = np.dtype([("sub", "<i8"), ("t", "<i8"), ("rec", "<i8")])
+"""Push to a subscription besides messages; `t` in ns."""
 DELIVERY = np.dtype([("sub", "<i4"), ("mid", "<i4"), ("rec", "<i8")])
+"""Delivery to a subscription that had lost its membership."""
 
 
 @kernel
 def changes_step(records: Array, journal: Int, subs: Array, changes: Array, used: Array) -> None:
+    """Keep every JOIN and every loss of membership (KICK) as a CHANGE.
+
+    `used[0]`: rows of `changes`. They are kept unsorted and evaluated at the end: the load process that had a member
+    removed records the KICK, so it may stand in another journal than the deliveries, and only times compare the two.
+    Both kinds are rare, a few for each subscription, so a list is smaller than a state for each subscription.
+    """
     for i in range(len(records)):
         kind = records[i]["kind"]
         if subs[i] >= 0 and kind in (K_JOIN, K_KICK):
@@ -41,8 +50,12 @@ def changes_step(records: Array, journal: Int, subs: Array, changes: Array, used
 def delivered_later(
     records: Array, journal: Int, mids: Array, subs: Array, lost: Array, kept: Array, used: Array
 ) -> None:
-    """For the witness only: the first deliveries to those who are known to have lost a membership. lost: by
-    subscription."""
+    """Keep records for counterexamples: the first deliveries to subscriptions that are known to have lost a membership.
+
+    `lost`: bool by subscription. `used[1]`: rows of `kept`; the loop stops taking when it is full. Which deliveries are
+    violations is found at the end from the bits of the shared pass, which have no record references; these rows supply
+    them. A delivery that was read before the loss is not kept, and its finding shows one record less.
+    """
     for i in range(len(records)):
         if records[i]["kind"] == K_DELIVER and mids[i] >= 0 and subs[i] >= 0 and lost[subs[i]] and used[1] < len(kept):
             row = kept[used[1]]
@@ -54,7 +67,12 @@ def delivered_later(
 
 @kernel
 def was_delivered(w: Tables, sub: Int, mids: Array, result: Array) -> None:
-    """bool by message of `mids`: it was delivered to this subscription."""
+    """Set `result` by message of `mids`: whether it was delivered live to this subscription.
+
+    Two bits of the subscription's page answer it: delivered on the first slot, or on a later one (see
+    `checks.engine.resolve.mark`). A span without a page (-1) was not received at all. The first bit of a triple also
+    counts replays, which are no deliveries, so it is not read here.
+    """
     for k in range(len(mids)):
         pos = np.int64(w.messages[mids[k]]["pos"])
         page = heard(w, sub, pos >> SPAN_BITS)
@@ -65,7 +83,13 @@ def was_delivered(w: Tables, sub: Int, mids: Array, result: Array) -> None:
 
 @kernel
 def pushes_step(records: Array, journal: Int, subs: Array, pushed: Array, used: Array) -> None:
-    """Keep what is pushed beside messages: agents' answers, presence, shared state."""
+    """Keep what is pushed besides messages: agents' answers, presence, shared state.
+
+    `used[0]`: rows of `pushed`. Only pushes on a connection (`conn` > 0) to members by the roster count; those to
+    strangers are I12's. Whether a membership was lost by then is known at the end, so all are kept, with the three
+    fields that the end needs: the subscription and the time decide, the record is for the finding. The loop runs only
+    if the contract has a delivery bound, without which no push can be judged.
+    """
     for i in range(len(records)):
         r = records[i]
         if 1 << np.int64(r["kind"]) & PUSHED and subs[i] >= 0 and r["conn"] > 0:
@@ -77,16 +101,17 @@ def pushes_step(records: Array, journal: Int, subs: Array, pushed: Array, used: 
 
 
 class Revoked(Folding):
-    """Who lost a membership gets no delivery of what was sent after that was confirmed, until joining again.
+    """State of I13: a device that lost a membership gets no delivery of later messages, until it joins again.
 
-    Judged by the time of sending, not of hearing: what was sent before the confirmation may come later. Between
-    the confirmation and a later JOIN only messages with a number up to that JOIN's head are judged, because others may
-    have been delivered after it (which of the two came first is known in some orders of reading only). Counted are
-    messages for each device; examined: those sent while it had no membership.
+    - The time of sending decides, not that of receiving: what was sent before the confirmation may come later.
+    - Between the confirmation and a later JOIN only messages with a number up to that JOIN's head are judged. Others
+      may have been delivered after it, and which came first depends on the order of reading.
+    - Counted are messages for each device; examined: those sent while it had no membership.
 
-    Of agents' answers, presence and shared state it is not known when they were sent. Where the platform promises a
-    bound of delivery they are judged too: what comes later than that after the confirmation was sent after it. A fault
-    that was on meanwhile may have held it up."""
+    For agents' answers, presence and shared state the time of sending is not known. Where the platform promises a
+    delivery bound they are judged too: what comes later than that after the confirmation was sent after it. A fault
+    that was on meanwhile may have delayed it.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -100,6 +125,7 @@ class Revoked(Folding):
         self._faults = FaultLog()
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: keep changes of membership, pushes, and deliveries for counterexamples."""
         before = int(self._used[0])
         self._changes = grown(self._changes, before + len(view.records))
         changes_step(view.records, view.journal, view.sub, self._changes, self._used)
@@ -117,9 +143,11 @@ class Revoked(Folding):
             delivered_later(view.records, view.journal, view.mid, view.sub, self._lost, self._kept, self._used)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: losses and deliveries are compared at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: judge what was sent while a device had no membership."""
         bound = end.clock_bound_ns()
         if bound is None and self._kicks:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
@@ -142,7 +170,10 @@ class Revoked(Folding):
         return self.conclude(findings[:FINDINGS], examined=examined + pushes, violations=len(found) + len(late))
 
     def _pushed_later(self, end: End, clocks: int) -> tuple[int, list[tuple[int, int, int]]]:
-        """(how many pushes came so late after a loss of membership, those as (sub, push, loss)): all are violations."""
+        """Return (number of pushes that came too late after a loss of membership, these as (sub, push, loss)).
+
+        All of them are violations.
+        """
         bound_s = self.contract.delivery_bound_s
         if bound_s is None or end.lacks_faults:
             return 0, []
@@ -166,7 +197,7 @@ class Revoked(Folding):
         return finding(world, "told", row, kick, push)
 
     def _causes(self, sub: int, messages: Array, numbers: Array, bound: int) -> Array:
-        """By message: the record of the loss of membership that forbids its delivery, 0 if there is none."""
+        """Return by message the record of the loss of membership that forbids its delivery, 0 if there is none."""
         changes = self._changes[: int(self._used[0])]
         changes = changes[changes["sub"] == sub]
         joins = changes[changes["kick"] == 0]
@@ -190,7 +221,7 @@ class Revoked(Folding):
 
 
 def _lowest_numbers(world: World) -> Array:
-    """By message: the lowest number that was stated for it, -1 if none was."""
+    """Return by message the lowest number that was stated for it, -1 if none was."""
     extra = world.extras()
     numbers: Array = world.messages()["seq"].copy()
     np.minimum.at(numbers, extra[:, 0], extra[:, 1])

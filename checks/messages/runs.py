@@ -20,7 +20,9 @@ from earwitness.checks.verdict import Finding, Verdict
 
 NEVER = np.iinfo(np.int64).max
 STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR = range(1, 8)
+"""Events of a run, as in `attempt` of a RUN record."""
 FINE, HEADLESS, RESTARTED, CHUNKS, TOOLS, AFTER, ENDLESS, CUT_OFF, HOLE, DIFFERS, RESTATED, STORED_OTHERWISE = range(12)
+"""Rules that a run may break; FINE: none."""
 _WHAT = {
     HEADLESS: "headless",
     RESTARTED: "restarted",
@@ -59,17 +61,28 @@ RUN = np.dtype(
         ("last", "<i8"),
     ]
 )
-"""One run on one connection. chunk: the next one, -1 any; joined: time of the connection's joining + 1, 0 unknown;
-broken: the first rule that was broken, by the record `last`; parted: how often the connection had left before it.
-first_chunk: the first one that came here, -1 none. content: of all chunks that came, by number and digest; digests: how
-many of them had one. name: CRC-32 of the run's id, the same in all journals; without one its number in this journal.
-answer: CRC-32 of the whole answer, 0: not recorded. ended: 1 by an error, 2 completed. whole: it was told from its
-start. continued: nothing was missed before, the platform had said."""
+"""State of one run on one connection.
+
+chunk        the next chunk, -1 any; first_chunk: the first one that came here, -1 none
+content      hash of all chunks that came, by number and digest; digests: how many of them had a digest
+name         CRC-32 of the run's id, the same in all journals; without one its number in this journal
+answer       CRC-32 of the whole answer, 0: not recorded
+joined       time (ns) of the connection's JOIN + 1, 0 unknown; parted: how often the connection had left before
+ended        1 by an error, 2 completed; whole: the run's start came on this connection
+continued    the platform had said that nothing was missed before
+broken       the first rule that was broken, by the record `last`; first: the run's first record here
+"""
 
 
 @helper
 def broken_rule(run: Array, event: Int, chunk: Int) -> Int:
-    """Take one event; the rule that it breaks, or FINE."""
+    """Take one event and return the rule that it breaks, or FINE.
+
+    `chunk` is the next number that must come; it starts at 0, or at -1 (any) for a run whose beginning was missed.
+    Tools are counted and not named: records do not say which tool it was, so only a completion without a start, and a
+    tool open at the completion, can be found. A run without its beginning (`headless`) may complete tools that started
+    before.
+    """
     if run["ended"]:
         return AFTER
     if event == STARTED:
@@ -108,8 +121,19 @@ def runs_step(
     runs: Array,
     used: Array,
 ) -> None:
-    """joined: by slot, time of joining + 1; parted: number of LEAVEs. first_sent: by conversation, time of the first
-    sending. keys, places: from run and connection to the index in `runs`."""
+    """Follow each agent's run on each connection, event by event.
+
+    `joined`: by slot, time of joining + 1 (ns); `continued`: by slot, 1 after CONTINUED; `parted`: by slot, number of
+    LEAVEs. `first_sent`: by conversation, time of the first sending. `keys`, `places`: hash table from run and
+    connection to the index in `runs`. `used[0]`: runs.
+
+    A run is a small state machine for each connection (`broken_rule`), so that one row replaces the list of its events.
+    The key conn << 32 | run needs a hash, because many runs interleave on one connection; probing is that of
+    `tables.place`, with two flat arrays at most half full. Only the first broken rule is kept: what follows it is a
+    consequence. `content` is a rolling hash of (number, digest) in order of arrival. Two devices that received the same
+    pieces in order have the same value, without keeping any text. After a LEAVE (`parted` differs) nothing more is
+    judged on that run.
+    """
     for i in range(len(records)):
         r = records[i]
         if r["kind"] == K_INVOKE and r["conv"] < len(first_sent):
@@ -165,6 +189,11 @@ def runs_step(
 
 @kernel
 def refilled(old_keys: Array, old_places: Array, keys: Array, places: Array) -> None:
+    """Copy all keys and places into larger arrays, whose keys are empty (-1).
+
+    Runs keep their indexes in `runs`; only the table that finds them grows. As in `checks.engine.tables.rehash`, each
+    key is placed once, since none occurs twice.
+    """
     for i in range(len(old_keys)):
         if old_keys[i] != -1:
             at = place(keys, old_keys[i])
@@ -173,19 +202,22 @@ def refilled(old_keys: Array, old_places: Array, keys: Array, places: Array) -> 
 
 
 class AgentStream(Folding):
-    """On each connection a run is told once and in order: started, chunks without a hole, tools completed that were
-    started, one completed or error, nothing after it. Counted are runs on connections.
+    """State of I24: on each connection a run is delivered once and in order.
 
-    All who listen to one run agree: who is told that it is completed has received every piece that another received
-    (*cut-off*), with the same content (*differs*), and where the contract has `resume` and `resume_answers` also across
-    a reconnection after which the platform said that nothing was missed (*hole*).
+    That is: started, chunks without a hole, each completed tool was started, one completed or error, nothing after it.
+    Counted are runs on connections.
 
-    What is told with the end, and what the final state has, is what the pieces make together (*restated*,
-    *stored-otherwise*); the latter where the final state has answers of the conversation at all.
+    All devices that receive one run agree. A device that got its completion has received every piece that another
+    device received (*cut-off*), with the same content (*differs*). Where the contract has `resume` and
+    `resume_answers`, this also holds across a reconnect after which the platform said that nothing was missed (*hole*).
+
+    The answer that is stated with the end (*restated*), and the one in the final state (*stored-otherwise*), are what
+    the pieces make together; the latter where the final state has answers of the conversation at all.
 
     Not a violation: a missing end where the connection did not last until the run was drained; anything after the
-    connection has left the conversation; a missing beginning of a run that may have begun before the connection
-    listened; a tool that is still open when the run ends by an error."""
+    connection has left the conversation; a missing beginning of a run that may have begun before the connection joined;
+    a tool that is still open when the run ends by an error.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -200,6 +232,7 @@ class AgentStream(Folding):
         self._stored: set[tuple[int, int]] = set()
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: follow the events of runs, and keep the digests of stored answers."""
         self._duties.step(view)
         records = view.records
         answers = records[(records["kind"] == K_STORED) & (records["author"] == AGENT) & (records["digest"] > 0)]
@@ -221,17 +254,19 @@ class AgentStream(Folding):
             self._keys, self._places = keys, places
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: rules that were broken by an event that came."""
         runs = self._runs[: int(self._used[0])]
         return self._judge(world, runs, runs["broken"].copy())
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: add missing beginnings and ends, and compare devices and the final state."""
         world = end.world
         runs = self._runs[: int(self._used[0])]
         broken = runs["broken"].copy()
         known = runs["conv"] < len(self._first_sent)
         first_sent = np.full(len(runs), -NEVER, np.int64)
         first_sent[known] = self._first_sent[runs["conv"][known]]
-        whole = not end.partial  # else a sending that is not on record may have begun it earlier
+        whole = not end.partial  # else a missing sending may have begun the run earlier
         headless = whole & (runs["headless"] > 0) & (runs["joined"] > 0) & (runs["joined"] - 1 < first_sent)
         broken[headless & (broken == FINE)] = HEADLESS
         owed = self._duties.lasting(end)[runs["conn"]] if len(runs) else np.zeros(0, bool)
@@ -250,7 +285,7 @@ class AgentStream(Folding):
         return self._judge(world, runs, broken)
 
     def _stored_otherwise(self, world: World, runs: Array, broken: Array) -> list[int]:
-        """Runs whose whole answer the final state lacks, in conversations of which it has answers."""
+        """Return the runs whose whole answer the final state lacks, in conversations of which it has answers."""
         read = world.read_completely()
         told = (broken == FINE) & (runs["ended"] == 2) & (runs["answer"] > 0) & (runs["conv"] < len(read))
         kept = {conv for conv, _ in self._stored if conv < len(read) and read[conv]}
@@ -267,7 +302,7 @@ class AgentStream(Folding):
 
 
 def _disagreement(runs: Array) -> Array:
-    """Return by run on a connection CUT_OFF, DIFFERS or FINE: compared with the other listeners of the same run."""
+    """Return CUT_OFF, DIFFERS or FINE by run on a connection, compared with the other connections of the same run."""
     result = np.full(len(runs), FINE, np.uint8)
     if not len(runs):
         return result
@@ -288,7 +323,7 @@ def _disagreement(runs: Array) -> Array:
 
 
 def _holes(runs: Array, clients: Array, promised: bool) -> list[int]:
-    """Return the runs that a device goes on to receive on a further connection, without what lies between."""
+    """Return the runs that a device continues to receive on a further connection, without what lies between."""
     if not promised:
         return []
     found = []

@@ -1,4 +1,4 @@
-"""I46: the longest body that the platform accepts is as long as it says."""
+"""I46: the longest body that the platform accepts is as long as it states."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Verdict
 
 TOO_LONG = 413
+"""Code of a refusal for length, as in HTTP."""
 NEAR = 0.9
-"""Messages of at least this share of the limit are opportunities: a short message says nothing of it."""
+"""Share of the limit from which on a message is an opportunity: a short message says nothing about the limit."""
 
 
 class SizeLimit(Folding):
-    """No message up to the stated length is refused as too long (413), and none beyond it is acknowledged.
+    """State of I46: no message up to the stated length is refused as too long (413), and no longer one is acknowledged.
 
-    Only first sendings are judged: a retry may be longer than what its message's record says."""
+    Only first sendings are judged: a retry may be longer than what its message's record says.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self._refused: dict[int, int] = {}
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: keep refusals of first attempts for length."""
         records: Array = view.records
         chosen = (
             (records["kind"] == K_FAIL) & (records["aux"] == TOO_LONG) & (records["attempt"] == 1) & (view.mid >= 0)
@@ -37,9 +40,11 @@ class SizeLimit(Folding):
             self._refused[mid] = min(rec, self._refused.get(mid, rec))
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: sizes are compared at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: compare sizes (bytes) with the contract's limit."""
         most = self.contract.message_bytes_max
         if most is None:
             return self.conclude(unknown="the contract states no limit")

@@ -1,4 +1,4 @@
-"""I5a: what was acknowledged is stored. I7: one message has one effect."""
+"""I5a: acknowledged messages are stored; I7: one message has one effect."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from earwitness.checks.verdict import Verdict
 
 
 class Stored(Folding):
-    """Every acknowledged message is in the final state of its conversation.
+    """State of I5a: every acknowledged message is in the final state of its conversation.
 
-    Not a violation: a message that was never answered, present or absent. Conversations whose final read did not
-    come to its end are not judged, and make the verdict UNKNOWN."""
+    Not a violation: a message that was never answered, present or absent. Conversations whose final read did not come
+    to its end are not judged, and make the verdict UNKNOWN.
+    """
 
     def step(self, view: View) -> None:
-        """The shared pass keeps what this check needs."""
+        """No-op: World already stores the flags that this check needs."""
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: the final state is read at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: look for acknowledged messages that no final read showed."""
         world = end.world
         messages = world.messages()
         acked = np.flatnonzero((messages["flags"] & ACKED) > 0)
@@ -42,18 +45,21 @@ class Stored(Folding):
 
 
 class Once(Folding):
-    """One message, however often it was sent, has one number and one row.
+    """State of I7: one message, however often it was sent, has one number and one row.
 
-    Not a violation: the same row read by several final reads; history replayed under another number. Where
-    retries are not promised to be idempotent only messages sent once are looked at."""
+    Not a violation: the same row read by several final reads; history replayed under another number. Where retries are
+    not promised to be idempotent, only messages sent once are examined.
+    """
 
     def step(self, view: View) -> None:
-        """The shared pass keeps what this check needs."""
+        """No-op: World already stores the numbers and rows that this check needs."""
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: numbers and rows so far."""
         return self._judge(world)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`."""
         return self._judge(end.world)
 
     def _judge(self, world: World) -> Verdict:
@@ -85,7 +91,7 @@ class Once(Folding):
 
 
 def first_of(mids: Array, messages: Array) -> Array:
-    """The first few messages in the order in which they were sent."""
+    """Return the first few messages in the order in which they were sent."""
     result: Array = mids[np.argsort(messages["invoke_rec"][mids], kind="stable")[:FINDINGS]]
     return result
 

@@ -1,8 +1,8 @@
 """I47: a device that stays a member gets each message in the end, live, by a replay, or by reading the history itself.
 
-I5b asks this of subscriptions that nobody interrupted; here the time between two connections counts too. Three things
-are known of each device in each conversation: from when until when it belonged there (`checks.engine.duties`), what
-came (bits of `checks.engine.resolve`), and which numbers its own reads went over.
+I5b asks this of uninterrupted subscriptions; here the time between two connections counts too. Three things are known
+of each device in each conversation: from when until when it belonged there (`checks.engine.duties`), what came (bits of
+`checks.engine.resolve`), and which numbers its own reads covered.
 """
 
 from __future__ import annotations
@@ -41,18 +41,32 @@ from earwitness.checks.verdict import Finding, Verdict
 REFUSED = int(Flag.REFUSED)
 
 STAY = np.dtype([("since", "<i8"), ("told", "<i8"), ("left", "<i8")])
-"""Of one subscription, times are + 1 and 0 is none. since: its first JOIN. told: the last JOIN at which the device knew
-that it had to read the history. left: 1 after a LEAVE, until the next JOIN."""
+"""Stay of one device in one conversation; times are ns + 1, 0 is none.
+
+since  its first JOIN
+told   the last JOIN at which the device knew that it had to read the history
+left   1 after a LEAVE, until the next JOIN
+"""
 
 PAGE_READ = np.dtype([("sub", "<i8"), ("low", "<i8"), ("high", "<i8"), ("t", "<i8"), ("whole", "<i8")])
-"""A read of the history by a device: the numbers that it went over. whole 0: some of them may not have been shown."""
+"""Read of the history by a device: the numbers `low` … `high` that it covered, at `t` (ns).
+
+`whole` 0: some of them may not have been shown.
+"""
 
 EXAMINED, MISSED, UNDRAINED, CUT, UNREAD, UNSURE = range(6)
+"""Columns of the totals that `misses_step` counts."""
 
 
 @kernel
 def stays_step(records: Array, subs: Array, stays: Array) -> None:
-    """Keep when devices came, and when they were told that reading is up to them: refused, or after a LEAVE."""
+    """Keep when devices joined, and when they learned that they have to read the history themselves.
+
+    `stays`: by subscription, times in ns + 1. A refused JOIN, or a JOIN after LEAVE that is not CONTINUED, informs a
+    device of it. Minimum and maximum make `since` and `told` independent of the order of journals; `left` needs the
+    order of records, which one device has in its journal. One row for each subscription is enough, since only the first
+    and the last of these times decide.
+    """
     for i in range(len(records)):
         r = records[i]
         if subs[i] < 0:
@@ -73,9 +87,18 @@ def misses_step(
     w: Tables, first: Array, due: Array, author: Array, mids: Array, duties: Array, told: Array, reads: Array,
     read_from: Array, latest: Array, out: Array, by_sub: Array, totals: Array,
 ) -> None:  # fmt: skip
-    """For each subscription each message that it had to get. first, due, author, mids, duties, latest: as in
-    `checks.messages.delivered.absences`. told: by subscription, time. reads: PAGE_READ by subscription; read_from: by
-    subscription, + 1, where its reads begin. by_sub: misses of each subscription. totals: EXAMINED and the rest."""
+    """Find for each subscription the messages that it had to get in the end and did not.
+
+    `first`, `due`, `author`, `mids`, `duties`, `latest`: as in `checks.messages.delivered.absences`, whose loop this
+    one repeats with reads added. `told`: by subscription, time (ns). `reads`: PAGE_READ sorted by subscription;
+    `read_from`: by subscription, + 1, where its reads begin. `by_sub`: misses of each subscription. `totals`: by
+    EXAMINED and the rest.
+
+    Bits come first, because most messages came; only for the others are the device's few reads walked. A read is `sure`
+    if the number lies in a whole page, `perhaps` if the page may have shown it or the message has no number. Then the
+    reasons for doubt follow in a fixed order and the first that applies counts, so each message of a subscription is in
+    one column only.
+    """
     for sub in range(len(duties)):
         duty = duties[sub]
         if duty["held"] == 0:
@@ -131,13 +154,17 @@ def misses_step(
 
 
 class Unreceived(Folding):
-    """A message that took effect (as in I5b) reaches every device that had joined before it was sent, is a member all
-    the time, and is there at the end, whatever happened to its connections.
+    """State of I47: a message that took effect (as in I5b) reaches every device that is a member all the time.
 
-    It has reached a device by a delivery, by a replay, or by a page of the history that the device itself read over
-    its number. Not a violation is the author's own device. UNKNOWN is what was sent before a JOIN at which the device
-    was told that it must read the history (REFUSED, or a LEAVE before), because reading is the tester's part; what a
-    page may have shown or not; and what our own deadline, or the record's end, cut off."""
+    The device had joined before the message was sent, is a member all the time, and is connected at the end, whatever
+    happened to its connections. A message has reached it by a delivery, by a replay, or by a page of the history that
+    the device itself read over its number.
+
+    - Not a violation: the author's own device.
+    - UNKNOWN: what was sent before a JOIN at which the device learned that it must read the history (REFUSED, or a
+      LEAVE before), because reading is the tester's part.
+    - UNKNOWN: what a page may have shown or not, and what our own deadline, or the record's end, cut off.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -148,6 +175,7 @@ class Unreceived(Folding):
         self._used = 0
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: keep duties, latest deliveries, stays and reads."""
         self._duties.step(view)
         if not len(self._stays):
             self._latest = np.full((view.world.members, 2), -1, np.int64)
@@ -170,9 +198,11 @@ class Unreceived(Folding):
             self._used += 1
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: absences are pending."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: compare stays with what was received or read."""
         bound = end.clock_bound_ns()
         if bound is None:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
@@ -197,8 +227,10 @@ class Unreceived(Folding):
         )
 
     def _belonging(self, end: End, bound: int) -> tuple[Array, Array]:
-        """Return by subscription its DUTY, from its first joining (after a loss of the membership) on, and the time up
-        to which it had been told to read."""
+        """Return by subscription its DUTY and the time (ns) up to which it had to read the history.
+
+        A duty starts with the first joining (after a loss of the membership, with the first one after it).
+        """
         world = end.world
         w = world.tables
         duties = self._duties.of(end, self.contract.resume, bound)

@@ -27,34 +27,49 @@ from earwitness.checks.tester.health import LAG_BOUND_MS, lag_p99_ms
 from earwitness.checks.verdict import Finding, Verdict
 
 DEPLOYMENT = (int(FaultKind.RESTART), int(FaultKind.REPLACE))
+"""Kinds of faults that are deployments: a service goes and comes gracefully."""
 OWN = int(Flag.OWN)
 DECIDED = int(Flag.ACCEPTED | Flag.REFUSED)
+"""Flags of a request that was answered, whatever the answer."""
 DRAIN = int(Phase.DRAIN)
 ABNORMAL = 1006
 """Close code of a connection that ended without one."""
 REFUSAL, SERVER_ERROR = 400, 500
+"""Lowest codes of a refusal and of a server error, as in HTTP."""
 SLICE_NS = 100_000_000
+"""Width of the slices in which answers are counted, in ns."""
 UNSERVED, LOST = 0, 1
+"""Values of `what` in SPELL."""
 
 PERSON = np.dtype(
     [("first", "<i8"), ("last", "<i8"), ("since", "<i8"), ("rec", "<i8"), ("lost", "<i8"), ("lost_rec", "<i8"),
      ("row", "<i8"), ("asking", "u1")]
 )  # fmt: skip
-"""Of one client in one journal. Times are + 1, 0 is none. first, last: its sendings; since: waiting to be served
-from then on; lost: its connection was cut then; row: of that in the spells, + 1; asking: it has sent since."""
+"""State of one client in one journal; times are ns + 1, 0 is none.
+
+first, last    its first and last sendings
+since, rec     since when it waits to be served, and the record at which that began
+row            its open LOST spell + 1, 0: it is connected
+asking         1: it waits for the answer to a message, so a connection alone does not end the wait
+"""
 
 SPELL = np.dtype(
     [("what", "u1"), ("client", "<u4"), ("start", "<i8"), ("end", "<i8"), ("code", "<i8"), ("rec", "<i8"),
      ("end_rec", "<i8")]
 )  # fmt: skip
-"""UNSERVED: a wait that was longer than promised. LOST: cut off by the platform, until connected again (end NEVER: it
-was not); code: of the close."""
+"""Time (ns) for which a client was not served.
+
+UNSERVED: a wait that was longer than promised. LOST: cut off by the platform, until connected again (`end` NEVER: it
+was not); `code`: of the close.
+"""
 
 SLICE = np.dtype([("slice", "<i8"), ("good", "<i8"), ("bad", "<i8")])
+"""Good and bad answers in one slice of time."""
 
 
 @helper
 def served(person: Array, client: Int, t: Int, rec: Int, bound: Int, spells: Array, used: Array) -> None:
+    """End a client's wait, and keep it as an UNSERVED spell if it was longer than `bound` (ns)."""
     if person["since"] > 0 and t - person["since"] > bound:
         spell = spells[used[0]]
         used[0] += 1
@@ -72,7 +87,18 @@ def served(person: Array, client: Int, t: Int, rec: Int, bound: Int, spells: Arr
 def availability_step(
     records: Array, journal: Int, people: Array, bound: Int, spells: Array, slices: Array, used: Array, drain: Array
 ) -> None:
-    """used: spells, slices."""
+    """Follow when each client waited to be served or was cut off, and count answers by slices of time.
+
+    `people`: PERSON by client of this journal. `used`: spells, slices of this chunk. `bound`: the contract's, in ns.
+    `drain`: earliest time of DRAIN.
+
+    A wait begins with a sending or a lost connection, and ends with an OK, a refusal of the platform (400 to 499) or,
+    if nothing was asked, a new connection. A server error ends nothing: the user is still not served. So one state by
+    client is enough, and only waits beyond `bound` become rows. When deployments and other faults were on is known at
+    the end; therefore answers are counted in slices of 100 ms instead of by deployment. Records of a journal come
+    nearly in time order, so only the latest slice is compared and nothing is searched; `Availability.step` adds equal
+    slices together.
+    """
     for i in range(len(records)):
         r = records[i]
         kind = np.int64(r["kind"])
@@ -137,10 +163,11 @@ def availability_step(
 
 
 class Availability(Folding):
-    """While a service is restarted gracefully or replaced, everybody goes on being served.
+    """State of I28: while a service is restarted gracefully or replaced, every user continues to be served.
 
     Judged only where no other fault is on. Not a violation: what DRAIN cut off; a connection that the tester closed;
-    waits of who asks for nothing. Counted are users who talked meanwhile and connections that were cut."""
+    waits of a user who asks for nothing. Counted are users who sent meanwhile and connections that were cut.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -154,6 +181,7 @@ class Availability(Folding):
         self._faults = FaultLog()
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: follow waits, lost connections and answers, if the contract has a bound."""
         if self._bound is None:
             return
         self._faults.step(view)
@@ -169,9 +197,11 @@ class Availability(Folding):
             answers[1] += bad
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: waits are decided at the end."""
         return self.conclude(unknown="waits are decided at the end")
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: judge waits, lost connections and errors during deployments."""
         if self._bound is None:
             return self.conclude(unknown="the contract states no bound")
         clocks, lag = end.clock_bound_ns(), lag_p99_ms(end)
@@ -199,7 +229,7 @@ class Availability(Folding):
         return self.conclude(found[:FINDINGS], examined=examined, violations=len(found), unknown=why, facts=facts)
 
     def _all_spells(self) -> Array:
-        """Also waits that have not ended: until DRAIN."""
+        """Return all spells, also waits that have not ended: these last until DRAIN."""
         spells = self._spells[: int(self._used[0])].copy()
         drain = int(self._drain[0])
         open_ones = []
@@ -213,7 +243,7 @@ class Availability(Folding):
         return spells[np.argsort(spells["rec"], kind="stable")]
 
     def _late(self, cut: Array, clocks: int) -> list[Finding]:
-        """Of those who were cut off: who was not back in time."""
+        """Return findings about clients that were cut off and not back in time."""
         bound = _ns(self.contract.reconnect_s)
         if bound is None:
             return []
@@ -231,14 +261,14 @@ class Availability(Folding):
         ]
 
     def _talkers(self, windows: list[Window]) -> int:
-        """How many clients said something before the end and after the beginning of a deployment."""
+        """Return how many clients sent something before the end and after the beginning of a deployment."""
         return sum(
             int(overlaps(windows, people["first"] - 1, people["last"] - 1)[people["first"] > 0].sum())
             for people in self._people.values()
         )
 
     def _error_ratio(self, windows: list[Window], others: list[Window]) -> tuple[float, int, int]:
-        """(errors of all answers, errors, answers) while services were replaced and nothing else was wrong."""
+        """Return (share of errors, errors, answers) while services were replaced and nothing else was wrong."""
         starts = np.array(sorted(self._answers), np.int64) * SLICE_NS
         ends = starts + SLICE_NS - 1
         inside = overlaps(windows, starts, ends) & ~overlaps(others, starts, ends)
@@ -248,7 +278,10 @@ class Availability(Folding):
 
 
 def _deployment(window: Window) -> bool:
-    """A service of the platform goes and comes gracefully. A database that restarts is an outage."""
+    """Return whether a fault is a graceful restart or replacement of a service.
+
+    A database that restarts is an outage.
+    """
     return window.kind in DEPLOYMENT and window.place > 0
 
 

@@ -1,4 +1,4 @@
-"""I40: circuit breakers do as their state machine promises."""
+"""I40: circuit breakers follow the state machine that the contract promises."""
 
 from __future__ import annotations
 
@@ -17,15 +17,20 @@ from earwitness.checks.verdict import Finding, Verdict
 
 ANSWERED = int(Flag.ACCEPTED | Flag.REFUSED)
 CLOSED, OPEN, HALF = 1, 2, 3
-"""As `counter` of a CALL says it."""
+"""States of a breaker, as `counter` of a CALL states them."""
 TOLERANCE_NS = 100_000_000
-"""By how much a caller's own clock readings may differ from those on record."""
+"""Largest difference, in ns, between a caller's own clock readings and those on record."""
 LONG_AGO = -(1 << 62)
 
 
 class State(NamedTuple):
-    """One possible state of a breaker. failures: in a row (CLOSED); since: when it opened; probes: calls under way that
-    it let through to try; successes: of probes so far."""
+    """Possible state of a breaker.
+
+    failures   in a row (CLOSED)
+    since      when it opened, in ns
+    probes     calls under way that it let through to try
+    successes  of probes so far
+    """
 
     mode: int
     failures: int = 0
@@ -35,6 +40,14 @@ class State(NamedTuple):
 
 
 class Call(NamedTuple):
+    """Call of a dependency; times in ns.
+
+    called    False: it was answered without a call
+    answered  the dependency accepted or refused
+    said      the breaker's state as the caller stated it, 0: not stated
+    number    index of the record in its journal
+    """
+
     begun: int
     ended: int
     called: bool
@@ -45,8 +58,13 @@ class Call(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What the contract promises: failures in a row that open it, ns that it stays open, probes at a time, successes
-    that close it."""
+    """Promises of the contract about breakers.
+
+    failures   failures in a row that open it
+    open_ns    ns that it stays open
+    probes     calls at a time that may try
+    successes  successful probes that close it
+    """
 
     failures: int
     open_ns: int
@@ -55,7 +73,10 @@ class Rules(NamedTuple):
 
 
 def admitted(state: State, call: int, t: int, rules: Rules) -> Iterable[State]:
-    """States in which a call may have been let through at `t`."""
+    """Yield the states in which `state` leaves the breaker if it let a call through at `t` (ns).
+
+    None if it cannot have done so.
+    """
     if state.mode == CLOSED:
         yield state
     elif state.mode == OPEN and t - state.since >= rules.open_ns - TOLERANCE_NS:
@@ -65,14 +86,17 @@ def admitted(state: State, call: int, t: int, rules: Rules) -> Iterable[State]:
 
 
 def refused(state: State, t: int, rules: Rules) -> Iterable[State]:
-    """States in which a call may have been answered without asking at `t`."""
+    """Yield the states in which `state` leaves the breaker if it refused a call at `t` (ns), none if it cannot have."""
     waiting = state.mode == OPEN and t - state.since <= rules.open_ns + TOLERANCE_NS
     if waiting or (state.mode == HALF and len(state.probes) >= rules.probes):
         yield state
 
 
 def ended(state: State, call: int, answered: bool, t: int, rules: Rules) -> Iterable[State]:
-    """States after a call's end. One that began before the breaker opened says nothing, or keeps it open longer."""
+    """Yield the states after a call's end.
+
+    A call that began before the breaker opened says nothing, or keeps it open longer.
+    """
     if call in state.probes:
         if not answered:
             yield State(OPEN, since=t)
@@ -93,7 +117,7 @@ class Conformance:
     """All states that one breaker may be in, from event to event."""
 
     def __init__(self, rules: Rules, said: int) -> None:
-        """`said`: the state that its first record names, 0 if it names none."""
+        """Start with all states that agree with `said`, the state that the first record names (0 if it names none)."""
         self.rules = rules
         self.examined = 0
         self.broken: list[tuple[str, int]] = []
@@ -102,6 +126,7 @@ class Conformance:
         self.states = {CLOSED: closed, OPEN: {State(OPEN)}, HALF: others}.get(said, closed | others)
 
     def begin(self, call: int, t: int) -> None:
+        """Take a call that was let through at `t` (ns)."""
         modes = {state.mode for state in self.states}
         self.examined += modes != {CLOSED}
         after = {new for state in self.states for new in admitted(state, call, t, self.rules)}
@@ -111,6 +136,7 @@ class Conformance:
         self.states = after
 
     def fast(self, call: int, t: int) -> None:
+        """Take a call that was answered without asking at `t` (ns)."""
         self.examined += 1
         modes = {state.mode for state in self.states}
         after = {new for state in self.states for new in refused(state, t, self.rules)}
@@ -120,6 +146,7 @@ class Conformance:
         self.states = after
 
     def end(self, call: int, answered: bool, t: int) -> None:
+        """Take the end of a call at `t` (ns)."""
         self.examined += not answered
         self.states = {new for state in self.states for new in ended(state, call, answered, t, self.rules)}
 
@@ -128,23 +155,27 @@ class Conformance:
 
 
 class Breakers(Folding):
-    """Each CALL of a dependency is followed through CLOSED, OPEN, HALF-OPEN with all states that are possible.
+    """State of I40: each CALL of a dependency is followed through CLOSED, OPEN and HALF-OPEN with all states possible.
 
-    Not a violation: a call that is under way while the breaker changes, whatever comes of it. Examined are failures,
-    fast refusals, and calls that were made while the breaker may not have been closed."""
+    Not a violation: a call that is under way while the breaker changes, whatever its result. Examined are failures,
+    fast refusals, and calls that were made while the breaker may not have been closed.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self._calls: dict[tuple[int, int], list[Call]] = defaultdict(list)
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: keep the calls of each breaker."""
         for call in view.rare[view.rare["kind"] == K_CALL]:
             self._calls[view.journal, int(call["author"])].append(_call(call, view.journal))
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: states are followed at the end."""
         return self.conclude(unknown="states are followed at the end")
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: follow each breaker through its calls in time order."""
         contract, found, examined = self.contract, [], 0
         if contract.breaker_failures is None:
             return self.conclude(unknown="the contract promises no breaker")
@@ -165,10 +196,10 @@ class Breakers(Folding):
 
 
 def follow(calls: list[Call], rules: Rules) -> Conformance:
-    """One breaker through all of its calls."""
+    """Return the conformance of one breaker after all of its calls."""
     order = sorted(range(len(calls)), key=lambda n: (calls[n].begun, calls[n].number))
     breaker = Conformance(rules, calls[order[0]].said)
-    events: list[tuple[int, int, int]] = []  # at one moment ends come first: a call may follow from them
+    events: list[tuple[int, int, int]] = []  # at equal times ends come first: they may admit a call
     for n in order:
         call = calls[n]
         events.append((call.begun, 1, n))
@@ -197,7 +228,7 @@ def _call(record: Array, journal: int) -> Call:
 
 
 def _proof(calls: list[Call], at: int) -> tuple[tuple[int, int], ...]:
-    """The call, and those shortly before it."""
+    """Return the records of the call and of those shortly before it."""
     before = sorted((c for c in calls if c.begun <= calls[at].begun), key=lambda call: (call.begun, call.number))
     return tuple((call.journal, call.number) for call in before[-5:])
 

@@ -1,4 +1,4 @@
-"""I35: no false rejection, and how an outage of the auth service must look."""
+"""I35: no false rejection, and the promised behaviour while the auth service is away."""
 
 from __future__ import annotations
 
@@ -21,48 +21,58 @@ from earwitness.checks.tester.health import LAG_BOUND_MS, lag_p99_ms
 from earwitness.checks.verdict import Finding, Verdict
 
 JUDGED = np.zeros(256, bool)
+"""Kinds that are kept, as bool by kind."""
 JUDGED[[K_DISCONNECT, K_REQUEST, K_WRITE]] = True
 """By kind."""
 OWN, ACCEPTED, REFUSED = int(Flag.OWN), int(Flag.ACCEPTED), int(Flag.REFUSED)
 WAY = 63
 """Bits of `proc` of a REQUEST that are its Way; 0: nothing was to be presented."""
 UNAUTHORIZED = (401, 4401)
+"""Codes that reject a token."""
 BROKEN = (1006, 1011, 1012, 1014)
 """Close codes by which a platform ends a session that it should have kept."""
 UNAVAILABLE = 503
 SERVER_ERROR = 500
 ENTRANCES = (int(Place.AUTH), int(Place.FRONTEND))
+"""Places at which a login begins."""
 SERVED = (int(Place.BACKEND), int(Place.SOCKET), int(Place.FRONTEND))
+"""Places that must serve existing sessions without auth."""
 
 
 class Outages(NamedTuple):
-    """Of auth, and everything else that was wrong. after: ns for which an outage may still be felt."""
+    """Outages of auth, and everything else that was wrong; `after`: ns for which an outage may still show."""
 
     auth: list[Window]
     others: list[Window]
     after: int
 
     def felt(self, start: int, end: int) -> bool:
-        """Some fault is on, or its effects may be."""
+        """Return whether some fault is on between two times (ns), or its effects may still show."""
         return any(w.start <= end and start <= w.end + self.after for w in (*self.auth, *self.others))
 
     def auth_is_away(self, start: int, end: int) -> bool:
-        """All the time, whatever else is wrong."""
+        """Return whether auth is away from `start` to `end` (ns), whatever else is wrong."""
         return any(w.start <= start and end <= w.end for w in self.auth)
 
     def only_auth(self, start: int, end: int) -> Window | None:
-        """The outage of auth that is on all the time from `start` to `end`, if nothing else is wrong."""
+        """Return the outage of auth that is on from `start` to `end` (ns).
+
+        None if there is none, or if anything else is wrong.
+        """
         if any(w.start <= end and start <= w.end + self.after for w in self.others):
             return None
         return next((w for w in self.auth if w.start <= start and end <= w.end), None)
 
 
 class OutageBehaviour(Folding):
-    """A valid token is never refused; while auth is away sessions go on, new logins are refused quickly and clearly,
-    and no forgery is believed; afterwards everything is served again.
+    """State of I35: a valid token is never refused, and an outage of auth has only the promised effects.
 
-    Not a violation: no answer at all (nobody knows); 429; what an outage of something else explains; the first
-    `outage_notice_s` of an outage; a token that was revoked, whose owner was deactivated, or that ends meanwhile."""
+    While auth is away sessions continue, new logins are refused quickly and clearly, and no forgery is accepted.
+    Afterwards everything is served again.
+
+    Not a violation: no answer at all (its cause is not known); 429; what an outage of something else explains; the
+    first `outage_notice_s` of an outage; a token that was revoked, whose owner was deactivated, or that ends meanwhile.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -70,15 +80,18 @@ class OutageBehaviour(Folding):
         self._faults = FaultLog()
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: keep faults, and requests, lost connections and changes of accounts."""
         self._faults.step(view)
         judged = view.rare[JUDGED[view.rare["kind"]]]
         if len(judged):
             self._kept.append((view.journal, judged))
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: outages are judged at the end."""
         return self.conclude(unknown="outages are judged at the end")
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: judge each request and each lost connection."""
         if self.contract.outage_answer_s is None:
             return self.conclude(unknown="the contract promises nothing about outages")
         if end.clock_bound_ns() is None:
@@ -108,7 +121,10 @@ class OutageBehaviour(Folding):
 
 
 def _proven(found: list[Finding], end: End) -> tuple[list[Finding], list[str]]:
-    """Findings that neither a missing part of the record nor a late event loop explains; what the others were."""
+    """Return (findings that nothing of ours explains, reasons for doubt about the others).
+
+    A missing part of the record or a late event loop may explain a finding.
+    """
     if end.partial:
         proven = [finding for finding in found if finding.what == "believed"]
         rest = len(found) - len(proven)
@@ -122,7 +138,7 @@ def _proven(found: list[Finding], end: End) -> tuple[list[Finding], list[str]]:
 
 
 class _Tokens:
-    """Which access tokens hold when, from what was issued and revoked."""
+    """Validity of access tokens over time, from what was issued and revoked."""
 
     def __init__(
         self, rows: list[tuple[int, int, Array]], contract: Contract, known: Credentials, clock: WallClock
@@ -137,8 +153,11 @@ class _Tokens:
         return token is not None and token.forged > 0
 
     def holds(self, owner: int, number: int, until: int) -> bool:
-        """It was issued, has not ended by `until` (nor may have, by a clock that is ahead), and nothing was done that
-        may have taken it away."""
+        """Return whether a token certainly holds until `until` (ns).
+
+        It was issued, has not ended by then (nor may have, by a clock that is ahead), and nothing was done that may
+        have taken it away.
+        """
         token = self._known.tokens.get((owner, number))
         if token is None or token.forged or token.kind != Artefact.ACCESS or owner in self._changed:
             return False
@@ -146,7 +165,7 @@ class _Tokens:
         return not ended and self._doubted.get(token.name, until + 1) > until
 
     def stepped(self, owner: int, number: int, until: int) -> bool:
-        """Steps of the wall clock explain that a token was refused that holds, or that a forgery was believed."""
+        """Return whether steps of the wall clock explain a refusal of a valid token, or the acceptance of a forgery."""
         token = self._known.tokens.get((owner, number))
         if token is None:
             return self._clock.moved(-NEVER, until)
@@ -156,7 +175,7 @@ class _Tokens:
 
 
 class _Sitting:
-    """Each request and each lost connection against the promises."""
+    """Comparison of each request and each lost connection with the promises."""
 
     def __init__(self, contract: Contract, outages: Outages, tokens: _Tokens) -> None:
         self._contract, self._outages, self._tokens = contract, outages, tokens
@@ -207,7 +226,7 @@ class _Sitting:
         if start - outage.start < self._contract.outage_notice_s * 1e9:
             return ""
         if not status:
-            return ""  # nobody knows
+            return ""  # without an answer the outcome is not known
         self.examined += 1
         self.counts["logins_in_outages"] += 1
         if r["flags"] & ACCEPTED:

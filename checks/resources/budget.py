@@ -1,4 +1,4 @@
-"""What a rate budget can have granted, and what it must grant, whatever the network did between sending and answer.
+"""Bounds of what a rate budget can have granted and must grant, whatever the network did between sending and answer.
 
 Only times of sending and of answers are known, never when the limiter decided. So a window holds for certain what was
 sent and answered inside it, and possibly whatever was not answered before it and not sent after it.
@@ -17,14 +17,14 @@ from earwitness.checks.history.record import NONE
 from earwitness.checks.resources.charges import NEVER, POSSIBLE
 
 CLOCK_RATE = 1e-3
-"""The limiter's clock and ours may run so far apart."""
+"""Largest relative difference between the rates of the limiter's clock and ours."""
 ROUNDING = 0.01
-"""Limiters round the contents of a bucket."""
+"""Largest error, in tokens, of limiters that round the contents of a bucket."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """`burst` at once and `per_ns` more; or, with a window, `burst` within any window of `window_ns`."""
+    """Token bucket of `burst` at once and `per_ns` more; with a window, `burst` within any window of `window_ns`."""
 
     per_ns: float
     burst: float
@@ -32,14 +32,14 @@ class Budget:
 
     @property
     def refill_ns(self) -> int:
-        """After so long an empty bucket is full, or a window holds nothing of before; NEVER if it is not filled."""
+        """Return the ns after which an empty bucket is full, or a window is past; NEVER if the bucket is not filled."""
         if self.window_ns is not None:
             return self.window_ns
         return math.ceil(self.burst / self.per_ns) if self.per_ns else NEVER
 
     @classmethod
     def of(cls, contract: Contract) -> Budget | None:
-        """What the contract promises, if that is a budget."""
+        """Return the budget that the contract promises, None if it promises none."""
         if contract.rate_burst is None or (contract.rate_window_s is None and contract.rate_per_s is None):
             return None
         if contract.rate_window_s is not None:
@@ -47,9 +47,13 @@ class Budget:
         return cls(float(contract.rate_per_s or 0) / 1e9, max(1.0, float(int(contract.rate_burst))))
 
     def excess(self, start: Array, end: Array) -> tuple[Array, Array]:
-        """By how much the fullest window that ends with each answer exceeds the budget for certain (not positive: it
-        does not), and the charge with which that window begins. Of what was sent before a window, all counts as
-        answered inside it, so the figure is never too high."""
+        """Return (excess, first): by answer the certain excess of the fullest window that ends with it.
+
+        `first` is the index of the charge with which that window begins.
+
+        An excess that is not positive is no violation. Of what was sent before a window, all counts as answered inside
+        it, so the figure is never too high.
+        """
         by_start, by_end = np.argsort(start, kind="stable"), np.argsort(end, kind="stable")
         sent, answered = start[by_start], end[by_end]
         done = np.arange(1, len(end) + 1)
@@ -68,8 +72,10 @@ class Budget:
         return excess, first
 
     def most_left(self, start: Array, end: Array, sent: Array, answered: Array) -> Array:
-        """What can at most have been left when each request (`sent`, `answered`) was decided, by all that had certainly
-        been charged (`start`, `end`) before it."""
+        """Return the most that can have been left when each request (`sent`, `answered`) was decided.
+
+        It follows from all that had certainly been charged (`start`, `end`) before it. Times are ns.
+        """
         s, e = np.sort(start), np.sort(end)
         done = np.searchsorted(e, sent, "left")
         if self.window_ns is not None:
@@ -81,8 +87,11 @@ class Budget:
         return self._left(np.maximum(spent, 0.0) - ROUNDING)
 
     def least_left(self, uses: Uses, sent: Array, answered: Array) -> Array:
-        """What must at least have been left at some time between `sent` and `answered`, whatever of the possible
-        charges had been charged by then. Only for what was sent after the anchor's answer."""
+        """Return the least that must have been left at some time between `sent` and `answered` (ns).
+
+        It holds whatever of the possible charges had been charged by then. Only for what was sent after the anchor's
+        answer.
+        """
         started = np.searchsorted(uses.start, answered, "right")
         if self.window_ns is not None:
             spent = (started - np.searchsorted(uses.end, sent - self.window_ns, "left")).astype(float)
@@ -103,8 +112,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """What one user may have been charged for. `start` and `end` each ascending. At the anchor, a request between
-    `sent_ns` and `anchor_ns`, as much as `missing` was not there any more: what was asked before it is in that."""
+    """Everything that one user may have been charged for; `start` and `end` each ascending, in ns.
+
+    At the anchor, a request between `sent_ns` and `anchor_ns`, `missing` tokens had been used up: that includes what
+    was asked before it.
+    """
 
     start: Array
     end: Array
@@ -114,12 +126,15 @@ class Uses:
 
     @classmethod
     def of(cls, possible: Array, charges: Array, budget: Budget) -> Uses:
-        """The anchor is the first answer that says what is left; without one the budget may have been used up."""
+        """Return the possible charges of one user with their anchor.
+
+        The anchor is the first answer that states what is left; without one the budget may have been used up.
+        """
         start, end = np.sort(possible["start"]), np.sort(possible["end"])
         said = charges[(charges["left"] != NONE) & (charges["end"] < NEVER)]
         if len(said):
             first = said[np.argmin(said["end"])]
-            itself = bool(first["bits"] & POSSIBLE)  # which is among the uses too
+            itself = bool(first["bits"] & POSSIBLE)  # the anchor's own request is among the uses too
             missing = budget.burst - float(first["left"]) - itself
             return cls(start, end, int(first["start"]), int(first["end"]), missing)
         begin = int(charges["start"].min())
@@ -127,7 +142,7 @@ class Uses:
 
 
 def _running_maximum(values: Array) -> tuple[Array, Array]:
-    """The highest of the values so far, and where it stands."""
+    """Return (the highest of the values so far, its index)."""
     best = np.maximum.accumulate(values)
     fresh = np.r_[True, values[1:] > best[:-1]] if len(values) else np.zeros(0, bool)
     return best, np.maximum.accumulate(np.where(fresh, np.arange(len(values)), 0))

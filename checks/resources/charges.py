@@ -1,4 +1,4 @@
-"""What everybody asked of a rate budget, and what became of it: the ledger that I36 to I39 read together."""
+"""Ledger of rate budgets that I36 to I39 share: what each user asked for, and what became of it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,23 @@ OTHERS = (
     1 << K_REQUEST | 1 << K_PROBE | 1 << K_READ | 1 << K_WRITE | 1 << K_SEEN | 1 << K_REVOKE | 1 << K_JOIN
     | 1 << K_IDENTITY
 )  # fmt: skip
-"""Kinds, as bits, that are or stand for requests: opening a conversation is known by its JOIN."""
+"""Kinds, as bits, that are or stand for requests; the opening of a conversation is known by its JOIN."""
 LIMITED = (429, 4429)
-"""HTTP statuses, codes of refused messages and close codes that say: too many."""
+"""HTTP statuses, codes of refused messages and close codes that mean "too many"."""
 SERVICES = (int(Place.AUTH), int(Place.BACKEND), int(Place.FRONTEND))
+"""Places whose IDENTITY records stand for an HTTP request."""
 NEVER = np.iinfo(np.int64).max // 4
+"""End (ns) of a charge whose answer is not known."""
 PAGE_ROWS = 100
-"""A read of the history may have taken one request for so many rows."""
+"""Rows of a history that one request may have fetched."""
 
 ACK = np.dtype([("t", "<i8"), ("rec", "<i8")])
-"""Of one message, its earliest OK; t + 1, 0: none."""
+"""Earliest OK of one message; `t` in ns + 1, 0: none."""
 REFUSAL = np.dtype([("mid", "<i8"), ("t", "<i8"), ("rec", "<i8"), ("wait", "<i8")])
+"""Refusal of a message for the budget; `wait`: Retry-After in ms, NONE: not stated."""
 
 CERTAIN, POSSIBLE, REFUSED, DISGUISED, STATES = 1, 2, 4, 8, 16
+"""Bits of CHARGE."""
 CHARGE = np.dtype(
     [
         ("user", "<i4"),
@@ -41,20 +45,30 @@ CHARGE = np.dtype(
         ("left", "<i8"),
     ]
 )
-"""One thing asked of one user's budget, between `start` (sent) and `end` (answered; NEVER: nobody knows).
+"""Charge on one user's budget, between `start` (sent) and `end` (answered; NEVER: not known), in ns.
 
 bits   CERTAIN: it was charged, by the platform's own words (a message that was acknowledged, a request whose answer
-       says what is left). POSSIBLE: it may have been. REFUSED: it was refused for the budget, so not charged.
-       DISGUISED: it claimed another address, or came by another token than the user's first.
-       STATES: an answer that has to say when to come back.
-wait   Retry-After in milliseconds, NONE: not stated.  left  what the answer said is left, NONE: nothing."""
+       states what is left). POSSIBLE: it may have been. REFUSED: it was refused for the budget, so not charged.
+       DISGUISED: it claimed another address, or came with another token than the user's first.
+       STATES: an answer that has to state when to try again.
+wait   Retry-After in milliseconds, NONE: not stated
+left   what the answer stated is left, NONE: nothing
+"""
 
 
 @kernel
 def charges_step(
     records: Array, journal: Int, mids: Array, acks: Array, refusals: Array, others: Array, used: Array
 ) -> None:
-    """used: rows of refusals; of others, which are indexes of this chunk's records."""
+    """Keep by message its earliest OK, all refusals for the budget, and the indexes of records that are other requests.
+
+    `used`: rows of `refusals`; rows of `others`, which are indexes into this chunk's records. Times are ns.
+
+    Messages are most of the records and follow from `w.messages` at the end, except for the time of the answer: hence
+    one ACK by message. Its minimum makes the result independent of the order of reading. Refusals have a row each,
+    since every attempt may be refused. Other requests are rare and of eight kinds with different slots; numpy evaluates
+    them better, so the loop only picks their indexes and `Ledger.take` copies the records.
+    """
     for i in range(len(records)):
         r = records[i]
         kind = np.int64(r["kind"])
@@ -79,7 +93,7 @@ def charges_step(
 
 
 class Ledger:
-    """One for each judging, shared by the checks that read it: `ledger_of(view.world).take(view)`."""
+    """Charges of all users, one ledger for each judging: `ledger_of(view.world).take(view)`."""
 
     def __init__(self) -> None:
         self._acks = np.zeros(64, ACK)
@@ -91,7 +105,7 @@ class Ledger:
         self._charges: Array | None = None
 
     def take(self, view: View) -> None:
-        """Once a chunk, however many checks ask for it."""
+        """Read a chunk, once, however many checks ask for it."""
         if view is self._taken:
             return
         self._taken, self._charges = view, None
@@ -106,7 +120,10 @@ class Ledger:
             self._others.append((view.journal, view.records[self._indexes[: self._used[1]]].copy()))
 
     def charges(self, world: World, clock_bound_ns: int) -> Array:
-        """CHARGE by user and start. Times of several hosts are widened by the clocks' bound."""
+        """Return CHARGE by user and start.
+
+        Times of several hosts are widened by the clocks' bound.
+        """
         if self._charges is None:
             found = np.concatenate([self._messages(world), self._refused_messages(world), self._requests(world)])
             found["start"] -= clock_bound_ns
@@ -168,12 +185,13 @@ class Ledger:
 
 
 def ledger_of(world: World) -> Ledger:
+    """Return the ledger of a judging; made by the first check that asks."""
     found: Any = world.shared.setdefault("ledger", Ledger())
     return found  # type: ignore[no-any-return]
 
 
 def _fill(charges: Array, records: Array) -> None:
-    """Bits, times and what was stated, of records of the kinds in OTHERS."""
+    """Fill bits, times and stated values of charges from records of the kinds in OTHERS."""
     kind, size, t = records["kind"], records["size"], records["t"]
     request = kind == K_REQUEST
     asked = request | (kind == K_WRITE) | (kind == K_REVOKE) | ((kind == K_SEEN) & (records["seq"] != NONE))
@@ -197,7 +215,7 @@ def _blank(n: int) -> Array:
 
 
 def _other_than_first(users: Array, start: Array, thing: Array) -> Array:
-    """u1 by row: 1 if `thing` is another one than that of the user's earliest row."""
+    """Return u1 by row: 1 if `thing` differs from that of the user's earliest row."""
     order = np.lexsort((thing, start, users))
     _, at, back = np.unique(users[order], return_index=True, return_inverse=True)
     result: Array = np.zeros(len(users), np.uint8)

@@ -1,4 +1,4 @@
-"""I26: nobody is starved."""
+"""I26: no device is starved."""
 
 from __future__ import annotations
 
@@ -16,24 +16,31 @@ from earwitness.checks.tester.health import longest_lag_ns
 from earwitness.checks.verdict import Finding, Verdict
 
 FINEST_BITS = 16
+"""Logarithm to base 2 of the shortest wait that has buckets of its own, in ns (65 µs)."""
 OCTAVE = 8
 BUCKETS = 32 * OCTAVE
-"""Waiting times are counted in eighths of an octave (9 %) from 65 microseconds up, by their highest value."""
+"""Buckets of waiting times: eighths of an octave (9 %) from 65 µs up, read by their highest value."""
 FLOOR_S = 0.5
-"""Nobody notices a difference below this, and on a machine under load it is chance."""
+"""Wait in seconds below which no user notices a difference, and which on a loaded machine is chance."""
 LEAST, TAIL = 10, 100
-"""Samples of a user without which a median, or a 99th percentile, says nothing."""
+"""Samples of a device without which a median, or a 99th percentile, says nothing."""
 CROWD = 5
-"""Users with an equal load without whom nothing is usual."""
+"""Devices with an equal load without which there is no usual value."""
 OPEN = np.dtype([("client", "<i8"), ("mid", "<i8"), ("t", "<i8"), ("since", "<i8"), ("rec", "<i8")])
-"""A hearing whose message's sending was not read yet."""
+"""Delivery whose message's sending has not been read yet; `t` in ns, `since` in ns + 1."""
 WORST = np.dtype([("ns", "<i8"), ("rec", "<i8"), ("sent", "<i8")])
+"""Longest wait of a device in ns, with the records of its end and of the sending."""
 SETTLE = 1 << 20
+"""Number of open rows from which on `settle` is tried while stepping."""
 
 
 @helper
 def bucket_of(ns: Int) -> Int:
-    """Eighths of an octave above 2^16 ns."""
+    """Return the bucket of a wait (ns), in eighths of an octave above 2^16 ns.
+
+    Shifting until fewer than 16 units remain gives the octave; what remains is the eighth. No logarithm is taken, so
+    compiled and plain Python agree exactly. The last bucket takes all longer waits.
+    """
     units = np.int64(max(ns, 0)) >> (FINEST_BITS - 3)
     octave = 0
     while units >= 2 * OCTAVE:
@@ -44,6 +51,7 @@ def bucket_of(ns: Int) -> Int:
 
 @helper
 def waited(counts: Array, worst: Array, client: Int, ns: Int, rec: Int, sent: Int) -> None:
+    """Count a wait (ns) of a client, and keep its longest one; of equal ones the one with the lowest record."""
     counts[client, bucket_of(ns)] += 1
     w = worst[client]
     if ns > w["ns"] or (ns == w["ns"] and rec < w["rec"]):
@@ -54,7 +62,12 @@ def waited(counts: Array, worst: Array, client: Int, ns: Int, rec: Int, sent: In
 
 @kernel
 def settle(open_rows: Array, messages: Array, counts: Array, worst: Array, used: Array) -> None:
-    """Count the hearings whose sending is known by now; the others stay."""
+    """Count the deliveries whose sending is known by now, and move the others to the front.
+
+    As in `checks.messages.liveness.settle`, rows are compacted in place and `left` never passes `i`. The caller raises
+    the threshold after each run, so that the cost stays linear if many sendings stand in a journal that is read last. A
+    delivery to a device that joined after the sending is dropped: it is no wait.
+    """
     left = 0
     for i in range(used[0]):
         row = open_rows[i]
@@ -72,7 +85,17 @@ def waiting_step(
     records: Array, journal: Int, mids: Array, slots: Array, since: Array, messages: Array, heard: Array,
     worst_heard: Array, answered: Array, worst_answered: Array, open_rows: Array, used: Array,
 ) -> None:  # fmt: skip
-    """since: by slot, time of joining + 1, 0: none. used: open rows, faults."""
+    """Count by device how long deliveries and acknowledgements took, in histograms.
+
+    `since`: by slot, time of joining + 1 (ns), 0: none. `heard`, `answered`: (client, bucket) counts; `worst_heard`,
+    `worst_answered`: WORST by client. `used`: open rows, faults.
+
+    A histogram of 256 buckets by device replaces its list of waits: medians and tails of all devices are needed, with
+    the same memory for any number of messages. Counts do not depend on the order of reading, and `WORST` breaks ties by
+    record. A wait counts from the first sending, and only if the device had joined before it, so what is replayed after
+    a late join is no wait. A delivery whose sending was not read yet waits in `open_rows` (see `settle`). An
+    acknowledgement stands in the journal of its sending, so it needs no such row.
+    """
     for i in range(len(records)):
         r = records[i]
         kind = np.int64(r["kind"])
@@ -107,14 +130,18 @@ def waiting_step(
 
 
 class Fairness(Folding):
-    """Nobody waits `fairness_factor` times longer than is usual, nor is answered so much more rarely.
+    """State of I26: no device waits `fairness_factor` times longer than usual, nor is answered so much more rarely.
 
-    Compared are devices with an equal load: who heard (or sent) at most twice as much as the one in the middle;
-    offering less is what starving looks like. Waiting times are those from the first sending to hearing it on a
-    connection that had joined before, and to the acknowledgement; of each device the median and the 99th percentile,
-    where it has samples enough. Not a violation: below half a second. UNKNOWN where a fault was on (some are meant to
-    be worse off), a journal is torn or missing, or a load process stood still.
-    Examined: devices compared."""
+    - Compared are devices with an equal load: those that received (or sent) at most twice as much as the median device.
+      A smaller load is no reason to leave a device out, because that is how starving shows.
+    - Waiting times run from the first sending to its delivery on a connection that had joined before, and to the
+      acknowledgement; of each device the median and the 99th percentile, where it has enough samples.
+    - Not a violation: below half a second.
+    - UNKNOWN where a fault was on (it may put some devices at a disadvantage on purpose), a journal is torn or missing,
+      or a load process stood still.
+
+    Examined: devices compared.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -128,6 +155,7 @@ class Fairness(Folding):
         self._settle_at = SETTLE
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: count waiting times, if the contract promises fairness."""
         if self.contract.fairness_factor is None:
             return
         messages = view.world.tables.messages
@@ -141,9 +169,11 @@ class Fairness(Folding):
         waiting_step(view.records, view.journal, *columns, *counts, self._open, self._used)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: devices are compared at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: compare devices with an equal load."""
         factor = self.contract.fairness_factor
         if factor is None:
             return self.conclude(unknown="the contract promises no fairness")
@@ -171,7 +201,7 @@ class Fairness(Folding):
         return self.conclude(found, examined=len(judged), violations=len(starved), facts=facts_of_all)
 
     def _excuse(self, end: End) -> str:
-        """Return why a device may be worse off although the platform is fair; empty: nothing excuses it."""
+        """Return why a device may be worse off although the platform is fair; "" if nothing excuses it."""
         if self._used[1]:
             return "a fault was on"
         if end.incomplete() or end.missing:
@@ -182,14 +212,14 @@ class Fairness(Folding):
 
 
 def _count(world: World, flags: int, clients: int) -> Array:
-    """By client how many of its messages have all of these flags."""
+    """Return by client how many of its messages have all of these flags."""
     which = np.flatnonzero((world.messages()["flags"] & flags) == flags)
     result: Array = np.bincount(world.tables.page_author[which >> PAGE_BITS], minlength=clients)
     return result
 
 
 def _completed(sent: Array, acked: Array, factor: float, judged: set[int]) -> tuple[Array, list[int]]:
-    """Shares of messages that were acknowledged, at whatever attempt, and the devices that had far fewer of theirs."""
+    """Return (shares of messages that were acknowledged at any attempt, devices that had far fewer of theirs)."""
     equal = _equal(sent)
     share = acked[equal] / sent[equal]
     if len(equal) < CROWD:
@@ -199,7 +229,7 @@ def _completed(sent: Array, acked: Array, factor: float, judged: set[int]) -> tu
 
 
 def _equal(loads: Array) -> Array:
-    """Who has samples enough, and at most twice as many as the one in the middle."""
+    """Return the devices that have enough samples, and at most twice as many as the median device."""
     enough = np.flatnonzero(loads >= LEAST)
     if not len(enough):
         return enough
@@ -208,7 +238,7 @@ def _equal(loads: Array) -> Array:
 
 
 def _slow(counts: Array, factor: float, judged: set[int]) -> list[tuple[int, int, int]]:
-    """(client, its ms, usual ms) of those whose median or tail is out of all proportion."""
+    """Return (client, its ms, usual ms) of devices whose median or tail is far above the usual one."""
     loads = counts.sum(axis=1)
     equal = _equal(loads)
     found: dict[int, tuple[int, int, int]] = {}
@@ -225,14 +255,14 @@ def _slow(counts: Array, factor: float, judged: set[int]) -> list[tuple[int, int
 
 
 def _quantile_ns(counts: Array, share: float) -> int:
-    """The highest value of the bucket in which that share of the samples is reached."""
+    """Return the highest value (ns) of the bucket in which that share of the samples is reached."""
     bucket = int(np.searchsorted(np.cumsum(counts), share * counts.sum()))
     octave = max(bucket // OCTAVE - 1, 0)
     return (bucket - octave * OCTAVE + 1) << octave << (FINEST_BITS - 3)
 
 
 def jain(shares: Array) -> float:
-    """Jain's index of fairness: 1 where all have the same, 1/n where one has everything."""
+    """Return Jain's index of fairness: 1 where all have the same, 1/n where one has everything."""
     squares = float((shares**2).sum())
     return float(shares.sum()) ** 2 / (len(shares) * squares) if squares else 1.0
 

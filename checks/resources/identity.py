@@ -1,4 +1,4 @@
-"""I39: a budget belongs to the person, not to an address or a token, and not to the neighbour."""
+"""I39: a budget belongs to the user, not to an address or a token, and not to another user."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from earwitness.checks.verdict import Finding, Verdict
 
 
 class KeyIntegrity(Budgeted):
-    """*Widened*: what a user was granted in all exceeds the budget, and what came undisguised (own address, first
-    token, on whatever connection) does not. *Charged*: a user was refused with budget left while another had used up
-    theirs.
+    """State of I39: disguises widen no budget, and no user is charged for another.
 
-    Examined: answers to disguised attempts after the user's first refusal, and answers to those who were never rightly
-    refused after another's first right refusal. Without an attempt in disguise only *charged* is judged; the facts say
-    how many there were of each."""
+    *Widened*: all grants of a user exceed the budget, and those that came undisguised (own address, first token, on any
+    connection) do not. *Charged*: a user was refused with budget left while another had used up theirs.
+
+    Examined: answers to disguised attempts after the user's first refusal, and answers to users who were never rightly
+    refused after another's first right refusal. Without an attempt in disguise only *charged* is judged; the facts
+    state how many there were of each.
+    """
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
+        """Implement `Budgeted.judge`."""
         attempts = violations = 0
         findings = []
         for charges in users:

@@ -17,11 +17,12 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict
 
 MS = 1_000_000
+"""Nanoseconds in a millisecond."""
 LACKS_CHARGES = "a part of the record is missing, and with it perhaps what {} refusals were charged for"
 
 
 class Budgeted(Folding):
-    """Base of the checks that read the ledger; `judge` gets the charges of all users at the end."""
+    """Base class of the checks that read the ledger; `judge` gets the charges of all users at the end."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -31,13 +32,16 @@ class Budgeted(Folding):
         self._steps: list[Step] = []
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: feed the shared ledger, if the contract states a budget."""
         if self.budget is not None:
             ledger_of(view.world).take(view)
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: budgets are judged at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: call `judge` with the charges of each user."""
         if self.budget is None:
             return self.conclude(unknown="the contract states no budget")
         clocks = end.clock_bound_ns()
@@ -48,11 +52,14 @@ class Budgeted(Folding):
         return self.judge(self.budget, list(by_user(ledger_of(end.world).charges(end.world, clocks))))
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
+        """Return the verdict; `users` holds the CHARGE rows of each user, by start."""
         raise NotImplementedError
 
     def between_steps(self, charges: Array) -> Iterator[Array]:
-        """Split charges at the steps of the wall clock, and leave out those during which it was stepped: a bucket may
-        have been filled then. Without a step these are all charges."""
+        """Yield the charges between the steps of the wall clock, without those during which it was stepped.
+
+        A bucket may have been filled by a step. Without a step these are all charges.
+        """
         begin = -NEVER
         for step in self._steps:
             yield charges[(charges["start"] > begin) & (charges["end"] < step.start)]
@@ -60,8 +67,11 @@ class Budgeted(Folding):
         yield charges[charges["start"] > begin]
 
     def stood_still(self, start: Array, end: Array) -> Array:
-        """bool by row: between these times the platform may have filled no bucket, because its clock was set back:
-        until that is where it was before, and the bucket is full again."""
+        """Return by row whether the platform may have filled no bucket meanwhile, because its clock was set back.
+
+        It fills none until its clock shows the time before the step again; after that the bucket needs `refill_ns` to
+        be full.
+        """
         found = np.zeros(len(start), bool)
         assert self.budget is not None
         for step in self._steps:
@@ -70,46 +80,49 @@ class Budgeted(Folding):
         return found
 
     def was_filled(self, end: Array) -> Array:
-        """bool by row: a clock that was set forward may have filled the bucket by then."""
+        """Return by row whether a clock that was set forward may have filled the bucket by then."""
         first = min((step.start for step in self._steps if step.by > 0), default=NEVER)
         filled: Array = end >= first
         return filled
 
     def spare(self, rows: Array, stepped: Array) -> Array:
-        """The rows that no step of the wall clock explains; the others are counted."""
+        """Return the rows that no step of the wall clock explains; the others are counted in `not_judged`."""
         self.not_judged += int(stepped.sum())
         rest: Array = rows[~stepped]
         return rest
 
     def doubts(self, doubtful: int) -> str:
-        """What a missing part of the record, or a step of the wall clock, may explain."""
+        """Return the sentence about what a missing part of the record, or a step of the wall clock, may explain."""
         why = [LACKS_CHARGES.format(doubtful)] if doubtful else []
         return "; ".join([*why, *([NOT_JUDGED.format(self.not_judged)] if self.not_judged else [])])
 
     def found(self, findings: list[Finding]) -> list[Finding]:
+        """Return the first few findings in the order of their records."""
         return sorted(findings, key=lambda finding: finding.records)[:FINDINGS]
 
 
 def by_user(charges: Array) -> Iterator[Array]:
-    """The charges of each user, by start."""
+    """Return the charges of each user, by start."""
     cuts = np.flatnonzero(np.diff(charges["user"])) + 1
     return iter(np.split(charges, cuts) if len(charges) else [])
 
 
 def device_of(roster: Roster, charge: Array) -> int:
-    """Any client of the user, for words."""
+    """Return some client of the user, for texts."""
     return list(roster.user_of).index(int(charge["user"]))
 
 
 def overspent(budget: Budget, charges: Array) -> tuple[Array, Array, Array]:
-    """Of charges that were granted for certain: by how much the window that ends with each exceeds the budget, the one
-    with which that window begins, and how many stand in it at most."""
+    """Return (excess, first charge, size) of the window that ends with each of these certain charges.
+
+    The excess is over the budget; `first` is the charge with which the window begins, `size` how many it holds at most.
+    """
     excess, first = budget.excess(charges["start"], charges["end"])
     return excess, first, excess + budget.burst
 
 
 def widest(roster: Roster, budget: Budget, charges: Array, what: str) -> Finding:
-    """The window that exceeds the budget by most: its first and its last charge."""
+    """Return the finding about the window that exceeds the budget by most: its first and its last charge."""
     excess, first, _ = overspent(budget, charges)
     last = int(np.argmax(excess))
     begin, end = charges[first[last]], charges[last]
@@ -125,19 +138,21 @@ def widest(roster: Roster, budget: Budget, charges: Array, what: str) -> Finding
 
 
 def plain(charges: Array) -> Array:
-    """What was granted to a user's own address and first token."""
+    """Return the charges that were granted for certain to a user's own address and first token."""
     result: Array = charges[(charges["bits"] & (CERTAIN | DISGUISED)) == CERTAIN]
     return result
 
 
 class NeverMore(Budgeted):
-    """No user is granted more than the budget in any window.
+    """State of I36: no user is granted more than the budget in any window.
 
-    Counted is only what the platform's own answers say was charged; a window holds what was certainly sent and answered
-    inside it. What came disguised (another address, another token) is I39's. Examined: grants that end a window
-    which is at least half full."""
+    Counted is only what the platform's own answers state was charged; a window holds what was certainly sent and
+    answered inside it. What came disguised (another address, another token) is I39's. Examined: grants that end a
+    window which is at least half full.
+    """
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
+        """Implement `Budgeted.judge`."""
         examined, violations, findings = 0, 0, []
         for charges in users:
             granted = plain(charges)
@@ -154,7 +169,7 @@ class NeverMore(Budgeted):
 
 
 def refusals(budget: Budget, charges: Array) -> tuple[Array, Array]:
-    """A user's refusals that can be judged, and how much must have been left when each was decided."""
+    """Return (a user's refusals that can be judged, how much must have been left when each was decided)."""
     refused = charges[(charges["bits"] & REFUSED) > 0]
     if not len(refused):
         return refused, np.zeros(0)
@@ -164,10 +179,14 @@ def refusals(budget: Budget, charges: Array) -> tuple[Array, Array]:
 
 
 class NeverLess(Budgeted):
-    """Nobody is refused (429) while something must be left of the budget, whatever of the user's own sendings had been
-    charged by then. Not judged: refusals before anything is known of the budget. Examined: the others."""
+    """State of I37: no user is refused (429) while something must be left of the budget.
+
+    This holds whatever of the user's own sendings had been charged by then. Not judged: refusals before anything is
+    known of the budget. Examined: the others.
+    """
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
+        """Implement `Budgeted.judge`."""
         examined, violations, doubtful, findings = 0, 0, 0, []
         for charges in users:
             refused, left = refusals(budget, charges)
@@ -191,7 +210,7 @@ class NeverLess(Budgeted):
 
 
 def promises_budget(contract: Contract) -> bool:
-    """For `Described.when`."""
+    """Return whether the contract promises a budget, for `Described.when`."""
     return Budget.of(contract) is not None
 
 

@@ -1,4 +1,4 @@
-"""I38: what a limited platform says about a budget is true."""
+"""I38: what a platform that limits states about a budget is true."""
 
 from __future__ import annotations
 
@@ -17,19 +17,24 @@ from earwitness.checks.resources.limits import Budgeted, device_of
 from earwitness.checks.verdict import Finding, Verdict
 
 SLACK_MS = 2
-"""Retry-After and the times of sending are rounded."""
+"""Tolerance in ms, because Retry-After and the times of sending are rounded."""
 
 
 class RetryAfter(Budgeted):
-    """*Missing*: a refusal does not say when to come back. *Longer*: it says more than the budget can need for one more
-    request, rounded up to whole seconds. *Broken*: who came back after the stated time (longer for whatever else of
-    the user may have been charged since) is refused again. *Overstated*, *understated*: what an answer says is left is
-    more than can be, or less than must be.
+    """State of I38: refusals state when to try again, and that and the stated remainder of the budget are true.
 
-    Receding times need no rule of their own: none is longer than one request needs. Examined: refusals, and returns
-    after the stated time. UNKNOWN where there was no such return."""
+    - *Missing*: a refusal does not state when to try again.
+    - *Longer*: it states more than the budget can need for one more request, rounded up to whole seconds.
+    - *Broken*: a user who came back after the stated time (longer for whatever else of the user may have been charged
+      since) is refused again.
+    - *Overstated*, *understated*: the remainder that an answer states is more than can be, or less than must be.
+
+    Times that recede need no rule of their own: none is longer than one request needs. Examined: refusals, and returns
+    after the stated time. UNKNOWN where there was no such return.
+    """
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
+        """Implement `Budgeted.judge`."""
         examined = came_back = violations = stated = doubtful = 0
         findings: list[Finding] = []
         for charges in users:
@@ -76,14 +81,17 @@ class RetryAfter(Budgeted):
 
 
 def longest_ms(budget: Budget) -> float:
-    """What one request more can need, rounded up to whole seconds."""
+    """Return the ms that one more request can need, rounded up to whole seconds."""
     need_s = budget.window_ns / 1e9 if budget.window_ns is not None else 1 / (budget.per_ns * 1e9)
     return max(1, math.ceil(need_s)) * 1000.0 + SLACK_MS
 
 
 def _broken(budget: Budget, charges: Array) -> tuple[list[tuple[Array, Array]], int]:
-    """(refusal, the refusal of who came back), and how many returns there were. Whatever else the user may have been
-    charged for meanwhile is waited for too; where a window instead of a bucket is promised, there must be nothing."""
+    """Return ([(refusal, refusal of the user who came back after the stated time)], number of such returns).
+
+    The user must also have waited for whatever else they may have been charged for meanwhile; where a window instead of
+    a bucket is promised, there must be no such charge.
+    """
     uses = charges[(charges["bits"] & POSSIBLE) > 0]
     ends = np.sort(uses["end"])
     attempts = charges[(charges["bits"] & (CERTAIN | REFUSED)) > 0]
@@ -109,7 +117,10 @@ def _broken(budget: Budget, charges: Array) -> tuple[list[tuple[Array, Array]], 
 
 
 def _misstated(budget: Budget, charges: Array) -> tuple[Array, Array, int]:
-    """Answers that state more than can be left, less than must be left, and how many stated anything."""
+    """Return the answers that state a false remainder, and the number of answers that state any.
+
+    (Those that state more than can be left, those that state less than must be left, number.)
+    """
     said = charges[charges["left"] != NONE]
     granted = (said["bits"] & CERTAIN) > 0
     if not len(said):

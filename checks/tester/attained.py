@@ -1,4 +1,4 @@
-"""H4: was the load that was planned attained?
+"""H4: the load that was planned was attained.
 
 The plan is compared with what the load processes did: by user (started, connected, acted), by action (planned starts,
 messages to send) and by time (interrupted, left early, stood still). A shortfall makes the verdict UNKNOWN, because
@@ -18,22 +18,24 @@ from earwitness.checks.tester.health import LAG_BOUND_MS, Health, behind_ms, lag
 from earwitness.checks.verdict import Verdict
 
 STANDSTILL_MS = 2_000.0
-"""A load process whose loop did not run for so long sent nothing and received nothing meanwhile."""
+"""Loop lag in ms from which on a load process counts as standing still: it sent and received nothing meanwhile."""
 LEAST = 0.95
 """Share of the planned load that counts as attained."""
 
 
 class LoadAttained(Health):
-    """Compare the plan with the load.
+    """State of H4: compares the plan with the load.
 
     Facts: `users_planned`; `messages_offered`, `messages_sent` (default: the sum of the footers); `interrupted`
     (`after_s`, `of_s`, `by`); `load_attained_min` (0.95); `lag_bound_ms` (100); `standstill_ms` (2,000).
+
     Footers of load processes: `lag_ms`, and in `load` the counts of `harness.load.worker`: `users`, `others`,
     `connected`, `acted`, `beyond_plan`, `actions_planned`, `actions_started`, and `left_s` if the process ended before
     it was asked to. Loop lag below a standstill is only reported: checks that use time bound it themselves.
     """
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: compare plan and load."""
         lags = lags_ms(end)
         offered = end.facts.get("messages_offered")
         faults = [*_interruption(end), *self._users(end), *_actions(end), *_standstills(end)]
@@ -51,7 +53,7 @@ class LoadAttained(Health):
     def _users(self, end: End) -> Iterator[str]:
         planned, least = end.facts.get("users_planned"), _least(end)
         counts = _counts(end)
-        if planned and not counts:  # imported, or recorded by an older version
+        if planned and not counts:  # an imported history, or one of an older version
             if (came := self._came(end)) < least * planned:
                 yield f"{came} of {planned} users connected, fewer than {least:.0%}"
             return
@@ -109,7 +111,7 @@ def _standstills(end: End) -> Iterator[str]:
 
 
 def _remark(end: End, lags: list[float]) -> str:
-    """Say what does not spoil the verdict but belongs to it."""
+    """Return the sentence about shortfalls that do not spoil the verdict but belong to it."""
     counts, bound = _counts(end), float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
     remarks = []
     if counts.get("connected", 0) < counts.get("users", 0):

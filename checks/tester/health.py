@@ -1,4 +1,7 @@
-"""H1–H3, H5, H8: is the record itself fit to judge by? They answer PASS or UNKNOWN, never FAIL: the fault is ours."""
+"""H1 to H3, H5, H8: the record itself is fit to judge by; the outcome is PASS or UNKNOWN, never FAIL.
+
+Whatever is wrong here is the tester's fault, not the platform's.
+"""
 
 from __future__ import annotations
 
@@ -20,38 +23,46 @@ from earwitness.checks.verdict import Outcome, Verdict
 
 K_FAULT = int(Kind.FAULT)
 ANSWERS = 1 << K_OK | 1 << K_FAIL | 1 << K_INFO
+"""Kinds, as bits, that end an operation."""
 OWN = int(Flag.OWN)
 NEVER = np.iinfo(np.int64).max
 CLOCK_TOLERANCE_NS = 50_000_000
-"""Records of different connections may be written a little later than they were stamped."""
+"""Largest step backward in ns that is none: records of different connections may be written after they were stamped."""
 LAG_BOUND_MS = 100.0
-"""Loop lag p99 of a load process beyond which times are not to be trusted."""
+"""Loop lag p99 of a load process, in ms, beyond which times are not to be trusted."""
 
 SAME_STEP_NS = 100_000_000
-"""Processes of one host notice a step at the same time, and measure it with the same result but for this."""
+"""Largest difference in ns between two processes' measurements of one step of their host's wall clock."""
 MOST_FAULTS = 8
-"""So many damaged parts are named; `earwitness verify` names all of them."""
+"""Number of damaged parts that are named; `earwitness verify` names all of them."""
 SAID = 3
-"""So many steps are told one by one."""
+"""Number of clock steps that are described one by one."""
 
 RECORDS, INDEX, BREAKS, LATEST, BACKWARD, FIRST_INVOKE, LAST_INVOKE = range(7)
+"""Indexes of the state that `watch` keeps of each journal."""
 
 
 class Health(Folding):
-    """Base: whatever is wrong makes the verdict UNKNOWN and is said in one sentence."""
+    """Base class of the H-checks: whatever is wrong makes the verdict UNKNOWN and is stated in one sentence."""
 
     def step(self, view: View) -> None:
-        """Most of these look at the journals' own words at the end."""
+        """No-op: most H-checks read what the journals state at the end."""
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: the journals are still open."""
         return self.healthy(0, ["the journals are still open"])
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`; subclasses do."""
         raise NotImplementedError
 
     def healthy(
         self, examined: int, faults: list[str], facts: Mapping[str, Any] | None = None, why: str = ""
     ) -> Verdict:
+        """Return PASS, or UNKNOWN with the faults as its reason; nothing examined is a fault too.
+
+        `why`: a remark that a PASS carries.
+        """
         if not examined and not faults:
             faults = ["nothing was examined"]
         return Verdict(
@@ -66,7 +77,13 @@ class Health(Folding):
 
 @kernel
 def watch(records: Array, state: Array) -> None:
-    """One journal: indexes follow each other, times do not jump backward."""
+    """Follow one journal: indexes must follow each other, and times must not jump backward.
+
+    `state` is indexed by RECORDS, INDEX, BREAKS and so on; one array for each journal, so chunks of journals may
+    interleave. Times are ns. A time may lie CLOCK_TOLERANCE_NS before the latest one, because records of several
+    connections are written a little after they were stamped; so it is compared with the maximum so far and not with the
+    record before, since many small steps back would otherwise pass.
+    """
     for i in range(len(records)):
         index = np.int64(records[i]["index"])
         t = records[i]["t"]
@@ -81,7 +98,15 @@ def watch(records: Array, state: Array) -> None:
 
 @kernel
 def own_order(records: Array, journal: Int, mids: Array, conns: Array, w: Tables, latest: Array, totals: Array) -> None:
-    """totals: examined, times that go backward on one connection, answers without a sending before them."""
+    """Check that times ascend on each connection, and that every answer comes after its sending.
+
+    `latest`: by connection, highest time (ns) so far. `totals`: examined, times that go backward on one connection,
+    answers without a sending before them in their journal. Here no tolerance applies: one connection has one writer.
+
+    The order of an answer and its sending is that of record references, which are (journal, index): if the journals
+    agree, the greater reference is the later record. `invoke_rec` is set by the shared pass before this loop runs, so a
+    sending further down in the chunk is found too, and its reference shows that it came later.
+    """
     for i in range(len(records)):
         r = records[i]
         if conns[i] >= 0:
@@ -100,7 +125,12 @@ def own_order(records: Array, journal: Int, mids: Array, conns: Array, w: Tables
 
 @kernel
 def traffic(records: Array, span: Array, faults: Array, totals: Array) -> None:
-    """span: first and last sending. faults: times at which one was switched on; totals: how many."""
+    """Keep the first and last sending, and the times at which faults were switched on.
+
+    `span`: first and last sending in ns. `faults`: times in ns; `totals[0]`: how many. Which faults fall between the
+    two sendings is known at the end, so all of their times are kept; there are few. The array is grown before each
+    chunk by as many rows as it has records.
+    """
     for i in range(len(records)):
         r = records[i]
         if r["kind"] == K_INVOKE:
@@ -112,13 +142,14 @@ def traffic(records: Array, span: Array, faults: Array, totals: Array) -> None:
 
 
 class Watching(Health):
-    """Base of the checks that watch each journal's indexes and times."""
+    """Base class of the checks that watch each journal's indexes and times."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
         self.states: dict[int, Array] = {}
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: follow indexes and times of the journal."""
         state = self.states.setdefault(view.journal, np.zeros(7, np.int64))
         if not state[RECORDS]:
             state[LATEST] = -NEVER // 2
@@ -126,10 +157,14 @@ class Watching(Health):
 
 
 class RecordComplete(Watching):
-    """H1: every journal is closed by its footer, holds as many records as the footer says, without a break, and
-    recorded as many frames as came in; every journal that was expected is there."""
+    """State of H1: every expected journal is there, closed, and complete.
+
+    It is closed by its footer, holds as many records as the footer says, without a break, and recorded as many frames
+    as came in.
+    """
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: compare each journal with its footer."""
         faults = []
         if end.missing:
             faults.append(f"{end.missing} journals that were expected are missing")
@@ -156,11 +191,15 @@ class RecordComplete(Watching):
 
 
 class NotVacuous(Health):
-    """H2: messages were sent, delivered and (where the platform acknowledges) acknowledged, and every fault was
-    switched on between the first and the last sending.
+    """State of H2: messages were sent, delivered and acknowledged, and the planned faults happened.
+
+    Acknowledgements are required only where the platform acknowledges.
+
+    Every fault must have been switched on between the first and the last sending.
 
     Facts: `planned_faults`, a number or a list; without it the faults on record are the plan. `faults_without_effect`:
-    a sentence for each that was ordered and of which nothing was to be seen."""
+    a sentence for each fault that was ordered and of which nothing showed.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -169,10 +208,12 @@ class NotVacuous(Health):
         self._total = np.zeros(1, np.int64)
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: keep times of sendings and faults."""
         self._faults = grown(self._faults, int(self._total[0]) + len(view.records))
         traffic(view.records, self._span, self._faults, self._total)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: count messages and faults."""
         flags = end.world.messages()["flags"]
         counts = {name: int(((flags & bit) > 0).sum()) for name, bit in _STATES}
         faults = [f"no message was {name}" for name, bit in _STATES if not counts[name] and self._needed(bit)]
@@ -193,10 +234,14 @@ _STATES = (("sent", INVOKED), ("delivered", DELIVERED), ("acknowledged", ACKED))
 
 
 class Clock(Watching):
-    """H3: all journals were stamped by one monotonic clock, or how far their clocks are apart is known; and the wall
-    clock, whose times tokens carry, was not stepped."""
+    """State of H3: times of all journals can be compared, and the wall clock was not stepped.
+
+    All journals were stamped by one monotonic clock, or it is known how far their clocks are apart. The wall clock
+    matters because tokens carry its times.
+    """
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: compare hosts and clocks."""
         faults = [
             f"the clock of journal {journal.name} went backward {int(self.states[number][BACKWARD])} times"
             for number, journal in enumerate(end.journals)
@@ -215,7 +260,7 @@ class Clock(Watching):
 
 
 def _steps(end: End) -> list[str]:
-    """Each step of the wall clock in words: by how much, when, and in which processes it was noticed."""
+    """Return each step of the wall clock in words: by how much, when, and in which processes it was noticed."""
     loads, _ = end.world.kept.of(Kind.PHASE)
     begun = min(loads["t"][loads["counter"] == Phase.LOAD].tolist(), default=0)
     seen: list[tuple[Step, list[str]]] = []
@@ -233,30 +278,32 @@ def _steps(end: End) -> list[str]:
 
 
 def lags_ms(end: End, which: str = "p99") -> list[float]:
-    """Return loop lag in milliseconds as each journal tells it; `which` is p50, p99 or max."""
+    """Return the loop lag in ms that each journal states; `which` is p50, p99 or max."""
     footers = [journal.footer for journal in end.journals if journal.footer]
     return [float(f["lag_ms"][which]) for f in footers if isinstance(f.get("lag_ms"), Mapping) and which in f["lag_ms"]]
 
 
 def lag_p99_ms(end: End) -> float | None:
-    """The largest p99 of loop lag that a journal tells; None if none does."""
+    """Return the largest p99 of loop lag in ms that a journal states; None if none does."""
     return max(lags_ms(end), default=None)
 
 
 def longest_lag_ns(end: End) -> int:
-    """Return the longest delay, in ns, between an event and its record that the journals admit: a process stood still,
-    or a socket always had more to read."""
+    """Return the longest delay, in ns, between an event and its record that the journals admit.
+
+    A process stood still, or a socket always had more to read.
+    """
     return int((max(lags_ms(end, "max"), default=0.0) + max(map(behind_ms, end.journals), default=0.0)) * 1e6)
 
 
 def behind_ms(journal: JournalInfo) -> float:
-    """The longest time in which a socket of a load process always had more to read than it had read."""
+    """Return the longest time, in ms, in which a socket of a load process always had more to read than it had read."""
     behind = (journal.footer or {}).get("behind_ms", 0.0)
     return float(behind) if isinstance(behind, int | float) else 0.0
 
 
 class OwnOrder(Health):
-    """H5: on each connection times do not go backward, and every answer comes after its sending."""
+    """State of H5: on each connection times do not go backward, and every answer comes after its sending."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         super().__init__(check, roster, contract)
@@ -264,10 +311,12 @@ class OwnOrder(Health):
         self._totals = np.zeros(3, np.int64)
 
     def step(self, view: View) -> None:
+        """Implement `Fold.step`: check the order of a chunk."""
         self._latest = grown(self._latest, len(view.world.tables.conns), -NEVER)
         own_order(view.records, view.journal, view.mid, view.conn, view.world.tables, self._latest, self._totals)
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: report what was out of order."""
         examined, backward, early = (int(total) for total in self._totals)
         faults = []
         if backward:
@@ -278,13 +327,15 @@ class OwnOrder(Health):
 
 
 class EvidenceWhole(Health):
-    """H8: what is judged is what was written: every block of every journal has its checksum, every file that a verdict
-    rests on has the hash that the run stated when it was concluded.
+    """State of H8: what is judged is what was written.
 
-    `facts["damage"]` says what is wrong beyond the journals. Damaged blocks are not judged: a journal ends before
-    them, as if its process had died."""
+    Every block of every journal has its checksum, and every file that a verdict rests on has the hash that the run
+    stated when it was concluded. `facts["damage"]` says what is wrong beyond the journals. Damaged blocks are not
+    judged: a journal ends before them, as if its process had died.
+    """
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: report damage and records without a seal."""
         faults = [fault for journal in end.journals for fault in journal.damage]
         faults += end.facts.get("damage", ())
         bare = [journal for journal in end.journals if journal.unsealed]

@@ -1,4 +1,4 @@
-"""H7: did the story itself work?
+"""H7: the story itself worked.
 
 A story whose tasks crash, or whose own requests fail, has not put the load on the platform that its verdict would be
 about. Such a run never passes: UNKNOWN, with the place and the first line of the most frequent errors.
@@ -18,14 +18,18 @@ from earwitness.checks.tester.health import Health
 from earwitness.checks.verdict import Verdict
 
 NAMED = 3
-"""So many different errors are named in the sentence."""
+"""Number of different errors that the sentence names."""
 
 
 class StorySound(Health):
-    """Read the counts that each load process wrote into its footer (`story`), and fact `story_errors` of a process
-    without a journal. A history that no story of ours made has none and is sound."""
+    """State of H7: reads the errors that each load process counted in its footer (`story`).
+
+    Fact `story_errors` holds those of a process without a journal. A history that no story of ours made has none and is
+    sound.
+    """
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: sum up the errors of all processes."""
         stories = [journal.footer["story"] for journal in end.journals if journal.footer and "story" in journal.footer]
         stories += [end.facts["story_errors"]] if end.facts.get("story_errors") else []
         errors = _merged(stories, "errors")

@@ -1,4 +1,4 @@
-"""H6: are memberships and identities the tester's own word? A roster that follows the server proves nothing of it."""
+"""H6: memberships and identities are the tester's own; a roster that follows the server proves nothing about it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,27 @@ DOUBTS: Mapping[str, str] = {
     Origin.LATE: "the roster was stated after records had been written",
     Origin.JOINED: "the members are those who joined, so nothing states who should not have been there",
 }
+"""Sentences about origins of a roster that the tester cannot vouch for."""
 PLANNED = (Origin.PLAN, Origin.TARGET)
+"""Origins of a roster that the tester can make again from the plan."""
 
 
 class RosterTruth(Health):
-    """Facts: `roster_origin` (an `Origin`), `roster_planned` (the Roster made again from the run's plan, None if that
+    """State of H6: compares the roster with the plan, the journals and the platform's ids.
+
+    Facts: `roster_origin` (an `Origin`), `roster_planned` (the Roster made again from the run's plan, None if that
     cannot be done), `identities` ((client, the platform's id) as the journals state them).
 
     Each process notes in its journal's meta, before its first record, the digest of the roster that it plans by
-    (`roster`); so what was changed afterwards shows, also where plan and roster were changed together."""
+    (`roster`). So what was changed afterwards shows, also where plan and roster were changed together.
+    """
 
     def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: the plan is compared at the end."""
         return self.healthy(0, ["the plan is compared at the end"])
 
     def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: compare the roster with plan, journals and identities."""
         origin = end.facts.get("roster_origin")
         if origin is None:
             return self.healthy(0, ["the run does not state where its roster comes from"])
@@ -58,7 +65,10 @@ class RosterTruth(Health):
         return [f"journal {name} was recorded by another roster than this one" for name, said in stated if said != own]
 
     def _two_people(self, identities: Iterable[tuple[int, str]]) -> list[str]:
-        """One platform id that two people got at their logins: whose messages are whose is then a guess."""
+        """Return the sentence about platform ids that two users got at their logins, if there are any.
+
+        Messages under such an id cannot be attributed.
+        """
         users: dict[str, set[int]] = {}
         for client, user_id in identities:
             if 0 <= client < len(self.roster.user_of):
@@ -71,7 +81,7 @@ class RosterTruth(Health):
 
 
 def difference(planned: Roster, found: Roster) -> str:
-    """The first difference in words, empty if there is none."""
+    """Return the first difference in words, "" if there is none."""
     if tuple(planned.user_of) != tuple(found.user_of):
         return f"{len(planned.user_of)} devices were planned, of which it has {len(found.user_of)} or other owners"
     if len(planned.conversations) != len(found.conversations):

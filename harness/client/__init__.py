@@ -1,0 +1,1 @@
+"""Client side of a virtual user: sessions without I/O, shells for gevent and asyncio, HTTP flows, message bodies."""

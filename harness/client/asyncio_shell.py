@@ -1,4 +1,4 @@
-"""The asyncio shell: the same session, for pytest and tools, without gevent."""
+"""Asyncio shell: the same session as under gevent, for pytest and tools."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ RECV_BYTES = 65536
 
 
 class AsyncConnection(Link, asyncio.Protocol):
-    """One WebSocket of a session, opened once. Usable as `async with`, which opens and closes it."""
+    """One WebSocket of a session, opened once.
+
+    Usable as `async with`, which opens and closes it.
+    """
 
     __slots__ = ("_changed", "_loop", "_lost", "_socket", "_soon", "timeout_s")
 
@@ -36,8 +39,11 @@ class AsyncConnection(Link, asyncio.Protocol):
         self._lost = asyncio.Event()
 
     async def open(self) -> None:
-        """Connect, upgrade, send the first frames, and wait for the greeting if there is one, all within
-        `timeout_s`. Raises Refused, or OSError where there was no answer at all (a TLS fault is one too)."""
+        """Connect, upgrade, send the first frames, and wait for the greeting if there is one, all within `timeout_s`.
+
+        Raises Refused, or OSError where there was no answer at all (a TLS error is one too). Unlisted, an OSError,
+        means that the host was not checked before the run.
+        """
         url, network = self.handshake.url, self.handshake.network
         network.check(url)
         tls = network.tls() if parse_uri(url).secure else None
@@ -67,7 +73,10 @@ class AsyncConnection(Link, asyncio.Protocol):
         await self.close()
 
     def send(self, frame: str | bytes) -> None:
-        """Write one message through. A connection that is gone takes no bytes: the session knows, or will."""
+        """Write one message at once; no-op if the connection is gone.
+
+        The session learns of the end by `closed`.
+        """
         if self._socket is not None and not self.over:
             self.transport.frames_out += 1
             self._write(data_frame(frame))
@@ -79,7 +88,10 @@ class AsyncConnection(Link, asyncio.Protocol):
         self._soon.append(frame)
 
     async def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait until `done()`, which is asked after everything heard, the end included. False: not in time."""
+        """Wait until `done()` is true; return False if it is not within `timeout_s` seconds.
+
+        `done` is called after every read and after the end of the connection.
+        """
         try:
             async with asyncio.timeout(max(timeout_s, 0)):
                 while not done():
@@ -90,7 +102,10 @@ class AsyncConnection(Link, asyncio.Protocol):
         return True
 
     async def close(self, code: int = 1000, reason: str = "", *, timeout_s: float = 5.0) -> None:
-        """The closing handshake, then the socket; after `timeout_s` without the peer's answer the socket alone."""
+        """Do the closing handshake, then close the socket.
+
+        If the peer does not answer within `timeout_s` seconds, the socket is closed without the handshake.
+        """
         self._flush()
         if self.open_now and not self.over:
             self._start_close(code, reason)
@@ -98,7 +113,7 @@ class AsyncConnection(Link, asyncio.Protocol):
         await self._drop()
 
     def abort(self) -> None:
-        """Drop the socket without a word, as a lost network would."""
+        """Drop the socket without a close frame, as a lost network would."""
         self._give_up()
         if self._socket is not None:
             self._socket.abort()
@@ -106,11 +121,16 @@ class AsyncConnection(Link, asyncio.Protocol):
     # -- asyncio.Protocol -------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Implement `asyncio.Protocol.connection_made`: send the upgrade request."""
         # uvloop's transports are no subclass of asyncio.Transport
         self._socket = cast(asyncio.Transport, transport)
         self._write(self.wire.take_output())
 
     def data_received(self, data: bytes) -> None:
+        """Implement `asyncio.Protocol.data_received`: record the bytes with the present time.
+
+        An error while recording ends the connection and is kept in `error`.
+        """
         now_ns = monotonic_ns()
         if self.over:
             return
@@ -121,11 +141,13 @@ class AsyncConnection(Link, asyncio.Protocol):
         self._changed.set()
 
     def eof_received(self) -> None:
+        """Implement `asyncio.Protocol.eof_received`: end the connection."""
         if not self.over:
             self._eof()
         self._changed.set()
 
     def connection_lost(self, error: Exception | None) -> None:
+        """Implement `asyncio.Protocol.connection_lost`: end the connection, and let a waiting `close` return."""
         self._socket = None
         if not self.over:
             self._eof()
@@ -158,7 +180,10 @@ class AsyncConnection(Link, asyncio.Protocol):
 
 
 async def reach(url: str) -> socket.socket:
-    """A TCP connection to the host of `url`, through its proxy if it has one. Raises OSError."""
+    """Return a TCP connection to the host of `url`, through its proxy if it has one.
+
+    Raises OSError (ProxyError if the proxy is at fault), and TargetError for a proxy's address that cannot be read.
+    """
     loop, proxy = asyncio.get_running_loop(), proxy_of(url)
     if proxy is None:
         return await _connected(place_of(url))
@@ -178,7 +203,10 @@ async def reach(url: str) -> socket.socket:
 
 
 async def _connected(place: tuple[str, int]) -> socket.socket:
-    """A socket connected to the first address of `place` that takes it. Raises OSError."""
+    """Return a socket connected to the first address of `place` that accepts it.
+
+    Raises OSError.
+    """
     loop = asyncio.get_running_loop()
     failed: OSError | None = None
     for family, kind, protocol, _, address in await loop.getaddrinfo(*place, type=socket.SOCK_STREAM):

@@ -1,10 +1,10 @@
-"""Message bodies carry their own identity, so that any platform can be judged whatever its envelope.
+"""Message bodies that carry their own identity, so that any platform can be judged whatever its envelope.
 
     ew1:<run tag>:<author>:<conversation>:<counter>:<proc>.<attempt>:<crc32 hex>:<payload>
 
-author, conversation, counter are the numbers of `checks.history.record`; proc is the author's connection epoch modulo
-256. The checksum covers run tag, author, conversation, counter and payload, not proc and attempt: a retry has
-the same digest as its first sending.
+author, conversation, counter are the numbers of `checks.history.record`; proc is that of the author's session
+(`Speaker.proc`), modulo 256. The checksum covers run tag, author, conversation, counter and payload, not proc and
+attempt: a retry has the same digest as its first attempt.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ PREFIX = "ew1:"
 
 
 class Body(NamedTuple):
-    """A parsed body. `sound` is False if the checksum does not fit: then no field can be trusted."""
+    """A parsed body.
+
+    `sound` is False if the checksum does not fit: then no field can be trusted.
+    """
 
     tag: str
     author: int
@@ -32,29 +35,29 @@ Fields: TypeAlias = tuple[str, int, int, int, int, int, int, bool]
 """The fields of `Body`, in its order, as a plain tuple: building a `Body` costs a sixth of a message."""
 
 _sendings: dict[str, tuple[int, int]] = {}
-"""`<proc>.<attempt>` → both numbers: there are few, and each message has one."""
+"""Cache of `<proc>.<attempt>` → both numbers: there are few of them, and each message has one."""
 
 
 def encode(tag: str, author: int, conv: int, counter: int, proc: int, attempt: int, payload: str) -> tuple[str, int]:
-    """The body's text and its digest."""
+    """Return the text of a body and its digest."""
     head = f"{tag}:{author}:{conv}:{counter}:"
     digest = crc32(payload.encode(), crc32(head.encode()))
     return f"ew1:{head}{proc & 255}.{attempt}:{digest:08x}:{payload}", digest
 
 
 def overhead(tag: str, author: int, conv: int, counter: int, proc: int, attempt: int) -> int:
-    """Return how many bytes longer than its payload a body is."""
+    """Return by how many bytes a body is longer than its payload."""
     return len(encode(tag, author, conv, counter, proc, attempt, "")[0])
 
 
 def decode(text: str) -> Body | None:
-    """The identity in `text`, or None if it is no body of ours. Never raises."""
+    """Return the identity in `text`, or None if it is not a body of ours. Never raises."""
     fields = decode_fields(text)
     return None if fields is None else Body(*fields)
 
 
 def decode_fields(text: str) -> Fields | None:
-    """As `decode`, for the hot path."""
+    """Return the fields of `decode` as a plain tuple, for the hot path."""
     if not text.startswith(PREFIX):
         return None
     try:
@@ -68,18 +71,21 @@ def decode_fields(text: str) -> Fields | None:
         author_n, conv_n, counter_n = int(author), int(conv), int(counter)
     except ValueError:
         return None
-    # One look at both: a bit above 31, or a negative number, leaves something behind the shift.
+    # Both at once: a bit above 31, or a negative number, leaves something after the shift.
     if (author_n | conv_n) >> 31 or not 0 < counter_n < 1 << 32:
         return None
     return tag, author_n, conv_n, counter_n, numbers[0], numbers[1], digest, f"{digest:08x}" == claimed
 
 
 def _parse_sending(sending: str) -> tuple[int, int]:
-    """Raises ValueError if it is none."""
+    """Return both numbers of `<proc>.<attempt>`.
+
+    Raises ValueError if `sending` is not of that form.
+    """
     proc, _, attempt = sending.partition(".")
     numbers = int(proc), int(attempt)
     if not (0 <= numbers[0] < 256 and 0 < numbers[1] < 256):
         raise ValueError(sending)
-    if len(sending) <= 7:  # padded ones could be endless
+    if len(sending) <= 7:  # texts padded with zeros could fill the cache without end
         _sendings[sending] = numbers
     return numbers

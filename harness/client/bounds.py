@@ -1,9 +1,9 @@
-"""How much of one server is taken in: the settings `[bounds]` of a target file, and their defaults.
+"""Bounds on what one server may send: the table `[bounds]` of a target file, and its defaults.
 
-Without bounds a server decides how much memory the tester has. Whatever exceeds one ends the request or the connection
-that it came on, from our side and with a sentence that names the bound; nobody fails for what was cut.
+Without bounds a server decides how much memory the tester uses. Input that exceeds a bound ends its request or its
+connection, from the tester's side and with a sentence that names the bound. No check fails for what was cut.
 
-One process speaks to one target, so the bounds are the process's: `use` sets them when a target is opened.
+One process speaks to one target, so the bounds belong to the process: `use` sets them when a target is opened.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from earwitness.harness.described import Table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Defaults are far above what a platform needs, and far below what hurts.
+    """Bounds of a process.
+
+    The defaults are far above what a platform needs, and far below what hurts.
 
     body_mb        of an HTTP answer
     head_kb        of its status line and headers
-    answer_s       for a whole answer, however steadily it drips
+    answer_s       for a whole answer, however slowly it arrives
     fragments      of one WebSocket message (`urls.frame_bytes_max` bounds its bytes)
     unsent_mb      that wait because the server does not read
-    names          that nobody planned (users, rooms, reasons), in one process
+    names          outside the plan (users, rooms, reasons), in one process
     history_pages  of one read of a conversation
     history_rows   of one read of a conversation
     """
@@ -39,10 +41,12 @@ class Bounds:
 
     @property
     def body_bytes(self) -> int:
+        """Return `body_mb` in bytes."""
         return self.body_mb << 20
 
     @property
     def head_bytes(self) -> int:
+        """Return `head_kb` in bytes."""
         return self.head_kb << 10
 
 
@@ -61,7 +65,7 @@ def use(these: Bounds) -> None:
 
 
 def read_bounds(top: Table) -> Bounds:
-    """The table `[bounds]` of a target file; what it does not name has its default."""
+    """Return the table `[bounds]` of a target file; names that it leaves out have their defaults."""
     table = top.table("bounds", example="{ body_mb = 64 }")
     if table is None:
         return DEFAULTS

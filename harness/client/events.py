@@ -1,6 +1,6 @@
-"""What a platform can say, in words that every dialect translates into and no platform owns.
+"""Events that a platform can send, in terms that every dialect translates into and no platform owns.
 
-On the hot path a heard thing is a plain tuple (building an object costs more than parsing the frame):
+On the hot path an event is a plain tuple (building an object costs more than parsing the frame):
 
     (what, conversation, text, seq, sender, message_id, extra)
 
@@ -10,19 +10,19 @@ text          message text as delivered, or None
 seq           the platform's number in that conversation, or -1
 sender        the platform's own statement of who sent it (its user id), or None
 message_id    the sender's client message id, if the platform repeats it, or None
-extra         per kind: MESSAGE → the fields of its body if they have been read (see `recall`), else None;
+extra         per kind: MESSAGE → the fields of its body if they have been read (see `frame_cache`), else None;
               NACK → (code: int, retry_after_s: float | None); WELCOME → {"user", "replica", "session"};
               JOINED → True if nothing was missed since the resume point, False if history must be fetched,
               None if the session is new; AGENT → (run id, event name, chunk number); OTHER → anything
 
-Of what people do beside talking, and their devices share (`text` and `seq` as of a message):
+Events about state that the devices of a user share (`text` and `seq` as of a message):
 
 MARKED    the own read mark in the conversation is at `seq` by now, on whatever device it was moved
 EDITED    message `seq` has `text` now; extra → (number of the edit in the conversation, version of the message)
 PRESENCE  extra → {user id: whether they are online now}
 PROFILE   what the own account shows by now, changed on whatever device; extra → (user id, e-mail, name)
 
-WELCOME may say all read marks: "read" in its extra → {conversation: seq}, 0 where nothing was read.
+WELCOME may carry all read marks: "read" in its extra → {conversation: seq}, 0 where nothing was read.
 """
 
 from __future__ import annotations
@@ -48,15 +48,20 @@ PRESENCE = 12
 PROFILE = 13
 
 Heard: TypeAlias = tuple[int, str | None, str | None, int, str | None, str | None, Any]
+"""One event: (what, conversation, text, seq, sender, message_id, extra)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handshake:
-    """How to open a socket. `first_frames` are sent as soon as it is open, before anything is heard."""
+    """Everything needed to open a socket.
+
+    first_frames  sent as soon as the socket is open, before any frame is received
+    welcome       the platform greets: the connection is usable only after WELCOME came
+    """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     subprotocols: tuple[str, ...] = ()
     first_frames: tuple[str | bytes, ...] = ()
     network: Network = ANY
-    welcome: bool = True  # the platform greets: the connection is usable only after WELCOME was heard
+    welcome: bool = True

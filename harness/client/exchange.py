@@ -1,4 +1,4 @@
-"""What became of each request of a flow, for those who write it down: when it was sent, what was answered."""
+"""Exchanges of a flow, as its observer records them: when each request was sent and what was answered."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request and its answer. Times are `time.monotonic_ns()`: `sent_ns` is not later than the first byte left,
-    `received_ns` not earlier than the last byte came. status 0: no answer; `timeout`: none in time."""
+    """One request and its answer.
+
+    sent_ns      `time.monotonic_ns()`, not later than the first byte left
+    received_ns  `time.monotonic_ns()`, not earlier than the last byte came
+    status       HTTP status; 0: no answer
+    timeout      there was no answer in time
+    """
 
     request: HttpRequest
     sent_ns: int
@@ -26,8 +31,10 @@ class Exchange:
 
 
 def observed(flow: Flow[T], saw: Callable[[Exchange], None], headers: Mapping[str, str] | None = None) -> Flow[T]:
-    """The same flow; `saw` is told of each exchange before the flow goes on, on whatever client it runs. `headers` are
-    added to each request."""
+    """Return the same flow, with `saw` called for each exchange before the flow continues.
+
+    It works on any HTTP client. `headers` are added to each request.
+    """
     try:
         request = next(flow)
         while True:

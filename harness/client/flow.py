@@ -4,7 +4,8 @@
         response = yield HttpRequest("GET", url, headers={"authorization": f"Bearer {token}"})
         return response.json()
 
-The same flow then runs on httpx in pytest and tools (`run_flow`, `run_flow_async`) and on Locust's gevent client.
+The same flow then runs on httpx in pytest and tools (`run_flow`, `run_flow_async`) and on Locust's gevent client
+(`harness.client.http_gevent`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ SHORTEST_SECRET = 4
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request. `name` groups it in statistics (no ids in it). Redirects are never followed by the transport."""
+    """One request.
+
+    `name` groups it in statistics (no ids in it). The transport never follows redirects.
+    """
 
     method: str
     url: str
@@ -47,7 +51,10 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """One response; header names in lower case, `set_cookies` apart because there may be several."""
+    """One response.
+
+    Header names are in lower case; `set_cookies` are separate because there may be several.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -56,15 +63,22 @@ class HttpResponse:
     set_cookies: tuple[str, ...] = ()
 
     def json(self) -> Any:
-        """Raises ValueError. Deep nesting, half characters and numbers of thousands of digits are none."""
+        """Return the body as parsed JSON.
+
+        Raises ValueError, also for deep nesting, lone surrogates, and numbers of thousands of digits.
+        """
         return orjson.loads(self.body)
 
 
 Flow: TypeAlias = Generator[HttpRequest, HttpResponse, T]
+"""An HTTP conversation: a generator of requests that receives responses and returns a result."""
 
 
 class FlowError(Exception):
-    """A flow got an answer that it cannot go on from: which step, what was expected, what came."""
+    """Error of a flow that got an answer from which it cannot continue.
+
+    It names the step, what was expected and what came instead.
+    """
 
     def __init__(self, step: str, expected: str, response: HttpResponse | None = None, detail: str = "") -> None:
         self.step, self.expected, self.response = step, expected, response
@@ -75,10 +89,11 @@ class FlowError(Exception):
 
     @property
     def status(self) -> int:
+        """Return the HTTP status of the answer, 0 if there was none."""
         return self.response.status if self.response is not None else 0
 
     def hide(self, secrets: Iterable[str]) -> None:
-        """Take `secrets` out of the text: a platform may repeat in its answer what it was sent."""
+        """Remove `secrets` from the text: a platform may repeat in its answer what it was sent."""
         text = str(self)
         for secret in (one for one in secrets if len(one) >= SHORTEST_SECRET):
             for form in sorted(_spellings(secret), key=len, reverse=True):
@@ -87,26 +102,31 @@ class FlowError(Exception):
 
 
 class Unbounded(FlowError):
-    """An answer, or all answers of a step together, exceed what is taken in (`harness.client.bounds`): asking somebody
-    else will not help."""
+    """Error for answers that exceed a bound (`harness.client.bounds`): one, or all of a step together.
+
+    Another user would get the same, so a retry does not help.
+    """
 
 
 def redirect_of(status: int, location: str) -> str:
-    """Return the words about a redirect for an error message, "" if the answer is none. Redirects are not followed."""
+    """Return the words about a redirect for an error message, "" if the answer is none.
+
+    The words say that the redirect is not followed.
+    """
     if status not in REDIRECTS or not location:
         return ""
     return f", a redirect to {shown(location)}, which is not followed"
 
 
 def _spellings(secret: str) -> set[str]:
-    """How a secret may stand in an answer, and in the bytes of it that we show."""
+    """Return the forms in which a secret may appear in an answer, and in the part of its bytes that we show."""
     plain = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
     plain |= {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
     return plain | {repr(form.encode("utf-8", "replace"))[2:-1] for form in plain}
 
 
 def hiding(flow: Flow[T], secrets: Iterable[str]) -> Flow[T]:
-    """The same flow; its FlowError shows none of `secrets`."""
+    """Return the same flow; its FlowError shows none of `secrets`."""
     try:
         return (yield from flow)
     except FlowError as error:
@@ -123,7 +143,7 @@ class Browser:
     def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", name: str = ""
     ) -> Flow[HttpResponse]:
-        """One request with this browser's cookies; stores the cookies of the answer."""
+        """Send one request with this browser's cookies, and store the cookies of the answer."""
         parts = urlsplit(url)
         sent = dict(headers or {})
         cookie = "; ".join(
@@ -138,7 +158,11 @@ class Browser:
         return response
 
     def follow(self, url: str, *, stop: Callable[[str], bool] | None = None, name: str = "") -> Flow[HttpResponse]:
-        """GET and follow redirects across hosts, as a browser; `stop(url)` ends before visiting that url."""
+        """Send a GET and follow redirects across hosts, as a browser does.
+
+        If `stop(url)` is true, the flow ends with the redirect and does not visit that address. Raises FlowError after
+        `MAX_REDIRECTS` redirects.
+        """
         for _ in range(MAX_REDIRECTS):
             response = yield from self.request("GET", url, name=name)
             if response.status not in REDIRECTS:
@@ -175,6 +199,7 @@ def _request_arguments(request: HttpRequest) -> dict[str, Any]:
 
 
 def from_httpx(response: httpx.Response, body: bytes) -> HttpResponse:
+    """Return an httpx response whose body was read as an `HttpResponse`."""
     return HttpResponse(
         response.status_code,
         {k.lower(): v for k, v in response.headers.items()},
@@ -199,7 +224,10 @@ def _too_slow(request: HttpRequest) -> FlowError:
 
 
 def run_flow(flow: Flow[T], client: httpx.Client) -> T:
-    """Run a flow to its end on a blocking httpx client."""
+    """Run a flow to its end on a blocking httpx client (its own cookie jar is not used).
+
+    Raises FlowError; httpx's transport errors pass through.
+    """
     try:
         request = next(flow)
         while True:
@@ -215,7 +243,10 @@ def run_flow(flow: Flow[T], client: httpx.Client) -> T:
 
 
 async def run_flow_async(flow: Flow[T], client: httpx.AsyncClient) -> T:
-    """Run a flow to its end on an asyncio httpx client (its own cookie jar is not used)."""
+    """Run a flow to its end on an asyncio httpx client (its own cookie jar is not used).
+
+    Raises FlowError; httpx's transport errors pass through.
+    """
     try:
         request = next(flow)
         while True:

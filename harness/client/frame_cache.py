@@ -1,7 +1,7 @@
-"""Read once what arrives many times: a message to a hundred members comes a hundred times, byte by byte the same.
+"""Frame cache: a frame that arrives many times is parsed once.
 
-What is remembered is found by its whole content, never by an id that it carries: a copy that differs in one byte is
-read anew, so nothing that a platform does wrong is overlooked.
+A message to a hundred members arrives a hundred times, byte for byte the same. The key of the cache is the whole frame,
+never an id inside it. A copy that differs in one byte is parsed anew, so no mistake of a platform is overlooked.
 """
 
 from __future__ import annotations
@@ -15,16 +15,21 @@ from earwitness.harness.client.events import MESSAGE, Heard
 Hear: TypeAlias = Callable[[str | bytes], Sequence[Heard]]
 
 KEPT: Final = 512
-"""Messages at a time, more than are on their way; then all are forgotten at once, which is cheaper than to know which
-is oldest."""
+"""Most frames in the cache; more than are under way at a time.
+
+A full cache is emptied at once, because that is cheaper than tracking the oldest entry.
+"""
 LONGEST: Final = 2048
-"""What is longer is always read: it would cost memory, and there is little of it."""
+"""Longest frame (characters or bytes) that is cached; longer ones cost memory and are rare."""
 
 
 def hearing(hear: Hear, rooms: Collection[str]) -> Hear:
-    """A dialect's `hear` that recalls messages of `rooms`: those whose messages come more than once to this process.
-    All else is read each time, and so is what may be understood otherwise when the room is known. What it has read of
-    a body it hands on as the event's `extra`."""
+    """Return a version of a dialect's `hear` that caches the messages of `rooms`.
+
+    `rooms`: labels of the rooms whose messages reach this process more than once. All other frames are parsed each
+    time, among them messages without a planned room: a dialect may read them differently once it knows the room. The
+    fields of a cached message's body are passed on as the event's `extra`.
+    """
     if not rooms:
         return hear
     known: dict[str | bytes, Sequence[Heard]] = {}

@@ -1,4 +1,7 @@
-"""A session that keeps the raw frames beside its records, for `--keep-frames`; the plain one pays nothing for it."""
+"""Frame capture: a session that stores raw frames with its records, for `--keep-frames`.
+
+A session of its own, so that the plain one pays nothing for it.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,28 @@ from earwitness.harness.client.session import ChatSession
 class Keeper(Protocol):
     """The part of `harness.record.frames.FrameStore` that a session writes to."""
 
-    def hearing(self, first: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None: ...
-    def heard(self, last: int) -> None: ...
-    def said(self, record: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None: ...
+    def hearing(self, first: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
+        """Store a received frame whose first record will be number `first`, with `secrets` blotted out."""
+
+    def heard(self, last: int) -> None:
+        """End the frame of the last `hearing`: record number `last` is its last one."""
+
+    def said(self, record: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
+        """Store the frame that record number `record` has sent, with `secrets` blotted out."""
 
 
 class Secretive(Protocol):
-    """Credentials: what of them must not be kept."""
+    """Credentials that name the texts that must not be stored."""
 
-    def secrets(self) -> tuple[str, ...]: ...
+    def secrets(self) -> tuple[str, ...]:
+        """Return every text of the credentials that no file of the run may contain."""
 
 
 class KeepingSession(ChatSession):
-    """`credentials` gives those of the moment: a platform may send a token back, and it is blotted out."""
+    """ChatSession that also stores every raw frame that it sends and receives.
+
+    `credentials` returns the present ones: a platform may send a token back, and it is blotted out.
+    """
 
     __slots__ = ("_credentials", "_frames", "_held", "_records", "_secrets")
 
@@ -35,6 +47,7 @@ class KeepingSession(ChatSession):
         self._secrets: tuple[bytes, ...] = ()
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
+        """Store and record one received frame."""
         self._frames.hearing(self._records.records + 1, data, self._hidden())
         super().heard(now_ns, data)
         self._frames.heard(self._records.records)

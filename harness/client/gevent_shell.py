@@ -1,4 +1,4 @@
-"""The gevent shell: blocking calls for the user, one libev watcher per connection for what comes in.
+"""Gevent shell: blocking calls for the user, one libev watcher per connection for incoming bytes.
 
 There is no reader greenlet. The watcher's callback runs in the hub: it reads once, stamps the time, records, and
 returns. Nothing in it may switch (locks, DNS, logging to a patched stream, `sendall`): gevent would raise
@@ -33,7 +33,10 @@ RECV_BYTES = 65536
 
 
 class Connection(Link):
-    """One WebSocket of a session, opened once. `error`: what went wrong in a callback of ours, if anything did."""
+    """One WebSocket of a session, opened once.
+
+    `error` holds the exception of a callback of ours, if one failed.
+    """
 
     __slots__ = (
         "_backlog",
@@ -66,8 +69,11 @@ class Connection(Link):
     # -- for the user -----------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Connect, upgrade, send the first frames, and wait for the greeting if there is one, all within
-        `timeout_s`. Raises Refused, or OSError where there was no answer at all (a TLS fault is one too)."""
+        """Connect, upgrade, send the first frames, and wait for the greeting if there is one, all within `timeout_s`.
+
+        Raises Refused, or OSError where there was no answer at all (a TLS error is one too). Unlisted, an OSError,
+        means that the host was not checked before the run.
+        """
         end_ns = monotonic_ns() + int(self.timeout_s * 1e9)
         self._begun_ns = monotonic_ns()
         try:
@@ -83,7 +89,10 @@ class Connection(Link):
         self.check_usable()
 
     def send(self, frame: str | bytes) -> None:
-        """Write one message through. A connection that is gone takes no bytes: the session knows, or will."""
+        """Write one message at once; no-op if the connection is gone.
+
+        The session learns of the end by `closed`.
+        """
         if self._sock is not None:
             self.transport.frames_out += 1
             self._write(data_frame(frame))
@@ -96,11 +105,14 @@ class Connection(Link):
 
     @property
     def backlog(self) -> int:
-        """Bytes that the kernel would not take yet."""
+        """Return the number of bytes that the kernel has not accepted yet."""
         return len(self._backlog)
 
     def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait until `done()`, which is asked after everything heard, the end included. False: not in time."""
+        """Wait until `done()` is true; return False if it is not within `timeout_s` seconds.
+
+        `done` is called after every read and after the end of the connection.
+        """
         if done():
             return True
         changed = Event()
@@ -117,7 +129,10 @@ class Connection(Link):
             self._waiters = tuple(waiter for waiter in self._waiters if waiter is not changed)
 
     def close(self, code: int = 1000, reason: str = "", *, timeout_s: float = 5.0) -> None:
-        """The closing handshake, then the socket; after `timeout_s` without the peer's answer the socket alone."""
+        """Do the closing handshake, then close the socket.
+
+        If the peer does not answer within `timeout_s` seconds, the socket is closed without the handshake.
+        """
         self._flush()
         if self.open_now and not self.over:
             self._start_close(code, reason)
@@ -125,7 +140,7 @@ class Connection(Link):
         self._give_up()
 
     def abort(self) -> None:
-        """Drop the socket without a word, as a lost network would."""
+        """Drop the socket without a close frame, as a lost network would."""
         self._give_up()
 
     # -- inside -----------------------------------------------------------------------------------------------------
@@ -201,8 +216,11 @@ class Connection(Link):
             self._wake()
 
     def _lag_behind(self, now_ns: int, more: bool) -> None:
-        """A read that filled its room has left something: from the first such read to the next that has not, what
-        came may have waited for us, and not we for it."""
+        """Note for how long this socket has had more to read than was read.
+
+        A read that filled its buffer has left something. From the first such read to the next that has not, incoming
+        bytes may have waited for us, and not we for them.
+        """
         if self._behind_since:
             self.transport.behind_ns = max(self.transport.behind_ns, now_ns - self._behind_since)
         self._behind_since = (self._behind_since or now_ns) if more else 0
@@ -229,7 +247,7 @@ class Connection(Link):
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
-            # The read side hears of it too, after everything that came before.
+            # The read side notices it too, after everything that came before.
             return
         if sent < len(data):
             self._backlog += data[sent:]
@@ -276,7 +294,10 @@ class Connection(Link):
 
 
 def _reach(url: str, place: tuple[str, int], timeout_s: float) -> gevent.socket.socket:
-    """A TCP connection to `place`, through the proxy of `url` if it has one. Raises OSError."""
+    """Return a TCP connection to `place`, through the proxy of `url` if it has one.
+
+    Raises OSError (ProxyError if the proxy is at fault), and TargetError for a proxy's address that cannot be read.
+    """
     proxy = proxy_of(url)
     if proxy is None:
         return gevent.socket.create_connection(place, timeout=timeout_s)
@@ -293,7 +314,10 @@ def _reach(url: str, place: tuple[str, int], timeout_s: float) -> gevent.socket.
 
 
 def open_tunnel(sock: gevent.socket.socket, tunnel: Tunnel) -> None:
-    """Let a proxy connect `sock` to its target. Raises OSError."""
+    """Let a proxy connect `sock` to its target.
+
+    Raises OSError (ProxyError if the proxy refuses).
+    """
     sock.sendall(tunnel.request)
     while not tunnel.answered(sock.recv(RECV_BYTES)):
         pass

@@ -1,4 +1,4 @@
-"""An httpx client that reaches a platform as its `Network` says: for the rehearsal and the final read."""
+"""httpx client that reaches a platform as its `Network` prescribes, for the rehearsal and the final read."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from earwitness.harness.client.network import Network, Proxy, proxy_of
 
 
 def http_client(network: Network, *, timeout_s: float) -> httpx.AsyncClient:
-    """A client for `run_flow_async`. Raises TargetError if a file of the network cannot be used."""
+    """Return an httpx client for `run_flow_async`.
+
+    `timeout_s` limits each step of a request. Raises TargetError if a file that the network names cannot be used.
+    """
     network.tls()
     return httpx.AsyncClient(transport=_Transport(network), timeout=timeout_s, trust_env=False)
 
 
 class _Transport(httpx.AsyncBaseTransport):
-    """Checks each request's host, and sends it by itself or through the proxy of its address."""
+    """Transport that checks the host of each request and sends it directly or through the proxy of its address."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self._ways: dict[Proxy | None, httpx.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request.
+
+        Raises Unlisted for an unchecked host; the text of a transport error names the proxy if there was one.
+        """
         url = str(request.url)
         self._network.check(url)
         proxy = proxy_of(url)
@@ -32,6 +39,7 @@ class _Transport(httpx.AsyncBaseTransport):
             raise
 
     async def aclose(self) -> None:
+        """Close the connections of all proxies and the direct ones."""
         for way in self._ways.values():
             await way.aclose()
 

@@ -1,4 +1,4 @@
-"""Run HTTP flows inside Locust, on geventhttpclient: the same flows that pytest runs on httpx."""
+"""HTTP flows inside Locust, on geventhttpclient: the same flows that pytest runs on httpx."""
 
 from __future__ import annotations
 
@@ -33,26 +33,25 @@ T = TypeVar("T")
 
 
 class OnRequest(Protocol):
-    """Told of every request: statistics name, method, milliseconds, status (0: no answer), bytes of the body, error."""
+    """Callback for every request, answered (status > 0) or not (status 0 and an error)."""
 
-    def __call__(
-        self, name: str, method: str, ms: float, status: int, length: int, error: Exception | None, /
-    ) -> None: ...
+    def __call__(self, name: str, method: str, ms: float, status: int, length: int, error: Exception | None, /) -> None:
+        """Take the figures of one request: statistics name, method, milliseconds, status, bytes of the body, error."""
 
 
 class Unsendable(ValueError):
-    """A request that cannot be put into bytes: nothing was sent."""
+    """Error for a request that cannot be put into bytes: nothing was sent."""
 
 
 class Pool:
-    """Kept connections by origin, shared by all users of a process.
+    """Pool of kept connections by origin, shared by all users of a process.
 
     network      hosts, TLS and proxies
     timeout_s    to connect, and for each silence of the server
     per_origin   connections to one origin at the same time; more requests wait
 
     geventhttpclient's own client is not used: it repeats GET, PUT and DELETE silently up to a hundred times when the
-    server closes without an answer, which is just what a tester must see.
+    server closes without an answer, which is exactly what a tester must see.
     """
 
     def __init__(self, network: Network = ANY, *, timeout_s: float = 10.0, per_origin: int = 100) -> None:
@@ -62,7 +61,10 @@ class Pool:
         self._used: WeakSet[gevent.socket.socket] = WeakSet()
 
     def request(self, request: HttpRequest) -> HttpResponse:
-        """One request, one response; redirects are the flow's business. Raises OSError or HTTPParseError."""
+        """Send one request and return its response; redirects are left to the flow.
+
+        Raises Unsendable, OSError or HTTPParseError.
+        """
         url = URL(request.url)
         pool = self._pool(url)
         data = _request_bytes(request, url, pool.forwarder)
@@ -73,13 +75,13 @@ class Pool:
             try:
                 return _exchange(pool, sock, request, data)
             except (HTTPConnectionClosed, ConnectionResetError, BrokenPipeError):
-                # A kept connection that the server dropped in this very moment says nothing about this request, and
-                # a read may be asked again on a new one. Anything else is an answer that did not come.
+                # A kept connection that the server dropped at this very moment says nothing about this request, and
+                # a read may be repeated on a new one. Anything else is an answer that did not come.
                 if not kept or request.method not in ("GET", "HEAD"):
                     raise
 
     def close(self) -> None:
-        """Close every idle connection; a request that is on ends by itself."""
+        """Close every idle connection; a request under way ends by itself."""
         for pool in self._pools.values():
             pool.close()
         self._pools.clear()
@@ -97,8 +99,11 @@ class Pool:
 
 
 class _Origin(ConnectionPool):
-    """Connections to one origin, by themselves or through a proxy. `forwarder`: the proxy that requests are given to
-    as they are; those over TLS have a tunnel instead."""
+    """Connections to one origin, direct or through a proxy.
+
+    `forwarder`: the proxy that forwards plain requests, None without one. Requests over TLS go through a tunnel
+    instead.
+    """
 
     def __init__(self, url: str, tls: Any, **options: Any) -> None:
         self._tls, self._proxy = tls, proxy_of(url)
@@ -132,12 +137,12 @@ def _request_bytes(request: HttpRequest, url: URL, forwarder: Proxy | None) -> b
         raise Unsendable(f"a line break in the request {request.method} {url.path}")
     try:
         return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + request.body
-    except UnicodeEncodeError:  # which would show the header, and that may be a secret
+    except UnicodeEncodeError:  # its text would show the header, which may be a secret
         raise Unsendable(f"a character that no header can have in {request.method} {url.path}") from None
 
 
 class _Bounded(HTTPSocketPoolResponse):
-    """A response that ends with an error when it is longer than we would keep: the whole body is held in memory."""
+    """Response that ends with an error when it exceeds a bound, because the whole body is held in memory."""
 
     _fed = 0
 
@@ -146,6 +151,7 @@ class _Bounded(HTTPSocketPoolResponse):
         super().__init__(*args, **options)
 
     def feed(self, data: str | bytes) -> None:
+        """Take bytes of the answer; raise HTTPParseError if it became too long or took too long."""
         self._fed += len(data)
         most = bounds().body_bytes if self.headers_complete else bounds().head_bytes
         if self._fed > most:
@@ -161,7 +167,7 @@ def _exchange(pool: ConnectionPool, sock: gevent.socket.socket, request: HttpReq
     except BaseException:
         pool.release_socket(sock)
         raise
-    # From here on the response gives the socket back, whole or broken.
+    # From here on the response returns the socket to the pool, whole or broken.
     raw = _Bounded(sock, pool, method=request.method, block_size=65536)
     body = raw.read()
     headers: dict[str, str] = {}
@@ -175,8 +181,11 @@ def _exchange(pool: ConnectionPool, sock: gevent.socket.socket, request: HttpReq
 
 
 def run_flow_gevent(flow: Flow[T], *, pool: Pool, on_request: OnRequest | None = None) -> T:
-    """Run a flow to its end. A request without an answer becomes a FlowError that names it, thrown into the flow so
-    that the flow may handle it."""
+    """Run a flow to its end.
+
+    A request without an answer becomes a FlowError that names it, raised inside the flow so that the flow may handle
+    it.
+    """
     try:
         request = next(flow)
         while True:

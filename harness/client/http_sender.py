@@ -1,4 +1,4 @@
-"""Saying by HTTP: a request is the message, its answer the acknowledgement."""
+"""HTTP sender: a request carries the message, its answer is the acknowledgement."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from earwitness.harness.client.session import ChatSession
 
 
 class Poster:
-    """One user's. One request at a time: a message stands behind another only once that one is answered, and requests
-    beside each other would arrive in an order that nobody promised.
+    """HTTP sender of one user, with one request at a time.
 
-    post     sends (room label, message id, text) and gives the answer as ACK or NACK; FlowError: its fate is unknown
-    session  the user's, whose `encode` is ours
+    A message is ordered behind another only once that one is answered; concurrent requests would arrive in an order
+    that nothing promises.
+
+    post     sends (room label, message id, text) and returns the answer as ACK or NACK; FlowError: its fate is unknown
+    session  the user's session; its `encode` is that of this object
     """
 
     session: ChatSession
@@ -29,26 +31,29 @@ class Poster:
         self._over = False
 
     def encode(self, label: str, message_id: str, text: str) -> str:
-        """In place of a frame: what the session says is kept for the request."""
+        """Keep what the session sends for the request, in place of a frame; return `text`."""
         self._letter = (label, message_id, text)
         return text
 
     def say(self, label: str, payload: str, planned_ns: int | None) -> None:
-        """The next message and its answer. Nothing is said while the user is not connected: nobody would hear."""
+        """Send the next message and record its answer.
+
+        No-op while the user is not connected, since nothing would be delivered to them.
+        """
         with self._turn:
             if self.session.connected_now:
                 self.session.send(time.monotonic_ns(), label, payload, planned_ns)
                 self._exchange()
 
     def again(self, message_id: str) -> None:
-        """A message whose fate is unknown, once more, if it still is unknown."""
+        """Send a message again if its fate is still unknown and the user is connected."""
         with self._turn:
             if self.session.connected_now and message_id in self.session.unanswered():
                 self.session.retry(time.monotonic_ns(), message_id)
                 self._exchange()
 
     def close(self) -> None:
-        """The run is over: an answer that comes now is recorded no more."""
+        """Stop recording: the run is over, and later answers are ignored."""
         self._over = True
 
     def _exchange(self) -> None:
@@ -57,7 +62,7 @@ class Poster:
         try:
             answers = self._post(*letter)
         except FlowError:
-            answers = None  # which Locust's statistics have as a failed request
+            answers = None  # Locust's statistics have it as a failed request
         now_ns = time.monotonic_ns()
         if self._over:
             return

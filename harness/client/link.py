@@ -1,6 +1,6 @@
-"""What both shells share: the wire's bytes to the session's frames, and one ending for every way to end.
+"""Common part of both shells: it passes a socket's bytes to the session as frames, and has one way to end a connection.
 
-A `Link` belongs to one socket. Its shell implements `_write` (hand over bytes, never raise) and `_shut` (drop the
+A `Link` belongs to one socket. Its shell implements `_write` (pass on bytes, never raise) and `_shut` (drop the
 socket); it calls `_received`, `_ended` and `_broken`.
 """
 
@@ -16,15 +16,15 @@ from earwitness.harness.errors import Exceeded
 
 
 class Transport:
-    """What the sockets of this process carried, counted beside the sessions so that both can be compared (H1).
+    """Totals of the sockets of this process, counted apart from the sessions so that both can be compared (H1).
 
     frames_in, frames_out  data messages
     bytes_in, bytes_out    of the WebSocket stream, before TLS, upgrade and control frames included
-    opened, refused        upgrades that came about and that did not, for whatever reason
+    opened, refused        upgrades that succeeded and that did not, for whatever reason
     failed                 connections ended by an error of the tester
     exceeded               connections that we ended because they exceeded a bound (`harness.client.bounds`)
-    behind_ns              the longest time in which a socket always had more to read than we had read; no count, so set
-                           it to 0 where a new run begins
+    behind_ns              longest time (ns) in which a socket always had more to read than we had read; not a count, so
+                           set it to 0 where a new run begins
     """
 
     COUNTS = ("bytes_in", "bytes_out", "exceeded", "failed", "frames_in", "frames_out", "opened", "refused")
@@ -35,36 +35,38 @@ class Transport:
         self.opened = self.refused = self.failed = self.exceeded = self.behind_ns = 0
 
     def snapshot(self) -> dict[str, int]:
+        """Return the present counts by name."""
         return {name: getattr(self, name) for name in self.COUNTS}
 
     def since(self, before: dict[str, int]) -> dict[str, int]:
-        """Counts since a `snapshot`."""
+        """Return how far the counts have grown since a `snapshot`."""
         return {name: count - before.get(name, 0) for name, count in self.snapshot().items()}
 
 
 TRANSPORT = Transport()
-"""Totals of this process."""
+"""Totals of this process, used by every connection that is not given its own."""
 
 
 class Hears(Protocol):
-    """What a socket tells: `harness.client.session.ChatSession`."""
+    """The part of `harness.client.session.ChatSession` that a socket calls."""
 
     welcomed: bool
 
-    def connected(
-        self, now_ns: int, handshake_ns: int, replica: str | None = None, *, greeted: bool = False
-    ) -> int: ...
+    def connected(self, now_ns: int, handshake_ns: int, replica: str | None = None, *, greeted: bool = False) -> int:
+        """Record a connection that opened at `now_ns`, and return its epoch; see `ChatSession.connected`."""
 
-    def heard(self, now_ns: int, data: str | bytes) -> None: ...
+    def heard(self, now_ns: int, data: str | bytes) -> None:
+        """Record one received frame."""
 
-    def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None: ...
+    def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
+        """Record the end of the connection, with its close code; `own`: the tester ended it."""
 
 
 class Link:
     """One socket between a session and a platform.
 
     open_now  the upgrade is done and the connection not over: frames can be sent
-    over      the connection has ended; `error` says why if the tester itself failed
+    over      the connection has ended; `error` holds the exception if the tester itself failed
     """
 
     __slots__ = (
@@ -92,11 +94,11 @@ class Link:
 
     @property
     def usable(self) -> bool:
-        """Open and, where the platform greets, greeted."""
+        """Return whether the connection is open and, if the platform greets, greeted."""
         return self.open_now and (self.session.welcomed or not self.handshake.welcome)
 
     def check_usable(self) -> None:
-        """Raises Refused (or the tester's own error) if the connection ended before it was usable."""
+        """Raise Refused (or the tester's own error) if the connection ended before it was usable."""
         if self.error is not None:
             raise self.error
         if self.wire.refusal is not None:
@@ -118,7 +120,7 @@ class Link:
         raise NotImplementedError
 
     def _received(self, now_ns: int, data: bytes) -> None:
-        """Everything that came out of one read, recorded in its order."""
+        """Record everything that came out of one read, in its order."""
         wire = self.wire
         transport = self.transport
         transport.bytes_in += len(data)
@@ -133,7 +135,7 @@ class Link:
                     transport.frames_in += 1
                     heard(now_ns, message)
             except Exceeded as error:
-                transport.frames_in -= 1  # it is not on record, and the verdict says why
+                transport.frames_in -= 1  # the frame is not recorded, and the verdict says why
                 self._exceed(str(error))
         if wire.output:
             self._write(wire.take_output())
@@ -149,7 +151,10 @@ class Link:
             self._write(data_frame(frame))
 
     def _ended(self, now_ns: int) -> None:
-        """The one way out: close frame, end of stream, reset, deadline or error of ours. Idempotent."""
+        """End the connection: the one way out for close frame, end of stream, reset, deadline or error of ours.
+
+        Idempotent.
+        """
         if self.over:
             return
         self.over = True
@@ -159,7 +164,7 @@ class Link:
         self._shut()
         if self._epoch:
             wire = self.wire
-            # A frame over our own limit is no fault of the platform's.
+            # A frame over our own limit is our decision: the platform is not blamed for the end.
             too_big = wire.close_code == TOO_BIG and wire.close_received is None
             self.transport.exceeded += too_big
             own = self._own or too_big
@@ -170,7 +175,7 @@ class Link:
         self._ended(monotonic_ns())
 
     def _broken(self, error: BaseException) -> None:
-        """The tester itself failed on this connection: it must not go on unrecorded."""
+        """End the connection because the tester itself failed on it: it must not continue unrecorded."""
         if self.error is None:
             self.error = error
             self.transport.failed += 1
@@ -179,14 +184,14 @@ class Link:
         self._ended(monotonic_ns())
 
     def _exceed(self, what: str) -> None:
-        """It sent more than we take in: end it here and now, and say what of. Idempotent."""
+        """End the connection at once because it exceeded a bound, with `what` as the reason. Idempotent."""
         if not self.over:
             self.transport.exceeded += 1
             self.wire.close_reason = what
             self._give_up()
 
     def _give_up(self) -> None:
-        """End it here and now, from our side. Idempotent."""
+        """End the connection at once, from our side. Idempotent."""
         if not self.over:
             self._own = True
             self.wire.over = True

@@ -1,7 +1,7 @@
-"""The network of a run: the hosts it may reach, TLS, proxies and the longest frame.
+"""Network of a run: the hosts it may reach, TLS, proxies and the longest frame.
 
-Each target has one `Network`, and the rehearsal, the load and the final read open all their connections by it: what
-holds for one of them holds for all.
+Each target has one `Network`. The rehearsal, the load and the final read open all their connections by it, so the same
+rules hold for all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from earwitness.harness.errors import TargetError
 
 FRAME_MAX = 16 * 2**20
-"""Bytes of a WebSocket message, if nothing else is said; a longer one ends the connection with 1009."""
+"""Default limit for the bytes of a WebSocket message; a longer one ends the connection with 1009."""
 PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 SECURE = ("https", "wss")
 HERE = "localhost"
@@ -29,16 +29,20 @@ ANSWER_MAX = 65536
 
 
 class Unlisted(TargetError, ConnectionError):
-    """A host that was not checked before the run: nothing was sent to it."""
+    """Error for a host that was not checked before the run: nothing was sent to it."""
 
 
 class ProxyError(ConnectionError):
-    """The proxy that the environment names does not answer, or does not let the connection through."""
+    """Error for a proxy of the environment that does not answer, or does not let the connection through."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy. `variable`: the environment variable that names it; `login`: user and password, as they are sent."""
+    """A proxy.
+
+    variable  the environment variable that names it
+    login     user and password, as they are sent (Base64)
+    """
 
     host: str
     port: int
@@ -50,7 +54,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Its address, without the password."""
+        """Return the proxy's address, without the password."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     @property
@@ -60,7 +64,10 @@ class Proxy:
 
     @classmethod
     def parse(cls, text: str, variable: str) -> Proxy:
-        """Read `http://[USER:PASSWORD@]HOST:PORT`, or HOST:PORT. Raises TargetError; the text may hold a password."""
+        """Read `http://[USER:PASSWORD@]HOST:PORT`, or HOST:PORT.
+
+        Raises TargetError, which does not show the text: it may hold a password.
+        """
         way_out = f"set {variable}=http://HOST:PORT, or NO_PROXY to the hosts that need no proxy"
         try:
             parts = urlsplit(text if "://" in text else f"http://{text}")
@@ -76,7 +83,7 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """How a target is reached.
+    """Settings by which a target is reached.
 
     hosts             names of `host_of` that were checked before the first request; None: any
     ca_file           certificate authority of our own; None: SSL_CERT_FILE and SSL_CERT_DIR, else the system's
@@ -91,7 +98,7 @@ class Network:
     frame_bytes: int = FRAME_MAX
 
     def check(self, url: str) -> None:
-        """Raises Unlisted for an address of a host that was not checked before the run."""
+        """Raise Unlisted if `url` is an address of a host that was not checked before the run."""
         if self.hosts is not None and (host := host_of(url)) not in self.hosts:
             raise Unlisted(
                 f"{shown(url)} is an address of {host or 'no host'}, which the target file does not name, so nothing "
@@ -99,17 +106,22 @@ class Network:
             )
 
     def tls(self, create: Callable[..., Any] = ssl.create_default_context) -> Any:
-        """A context that verifies servers and shows the client certificate. `create`: gevent's where gevent's sockets
-        are wrapped. Raises TargetError."""
+        """Return a TLS context that verifies servers and shows the client certificate.
+
+        `create`: gevent's function for sockets of gevent. Raises TargetError if a file cannot be used.
+        """
         return _context(create, self.ca_file, self.certificate_file, self.key_file, os.environ.get("SSL_CERT_FILE"))
 
 
 ANY = Network()
-"""Any host, with what the system trusts."""
+"""Network with any host, and the certificates that the system trusts."""
 
 
 def host_of(url: str) -> str:
-    """The host of an address as `Network.hosts` has it; all addresses of this machine are one. "" if there is none."""
+    """Return the host of an address as `Network.hosts` has it, "" if there is none.
+
+    All loopback addresses are one host, `localhost`.
+    """
     try:
         host = (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
@@ -118,7 +130,10 @@ def host_of(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """The host is this machine by its own words; names other than localhost are not looked up."""
+    """Return whether `host` names this machine: localhost, a name below it, or a loopback address.
+
+    Other names are not looked up.
+    """
     if host == HERE or host.endswith(f".{HERE}"):
         return True
     try:
@@ -128,7 +143,7 @@ def is_loopback(host: str) -> bool:
 
 
 def shown(url: str) -> str:
-    """An address without what may be secret in it: user, password, query."""
+    """Return an address without the parts that may be secret: user, password, query, fragment."""
     head, separator, rest = url.partition("?")[0].partition("#")[0].partition("://")
     if not separator:
         return head
@@ -137,13 +152,19 @@ def shown(url: str) -> str:
 
 
 def place_of(url: str) -> tuple[str, int]:
-    """Host and port of an address. Raises ValueError."""
+    """Return host and port of an address.
+
+    Raises ValueError.
+    """
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
 
 
 def proxy_of(url: str) -> Proxy | None:
-    """The proxy that the environment names for an address, none for this machine. Raises TargetError."""
+    """Return the proxy that the environment names for an address, None for this machine.
+
+    Raises TargetError if its address cannot be used.
+    """
     host, port = place_of(url)
     if is_loopback(host):
         return None
@@ -156,7 +177,7 @@ def proxy_of(url: str) -> Proxy | None:
 
 
 def _passed_by(host: str, port: int, no_proxy: str) -> bool:
-    """NO_PROXY: hosts and the domains below them, with or without a port; `*` is all."""
+    """Return whether NO_PROXY covers a host: hosts and the domains below them, with or without a port; `*` is all."""
     for entry in filter(None, (part.strip().lower() for part in no_proxy.split(","))):
         name, colon, number = entry.rpartition(":")
         if not (colon and number.isdigit()):
@@ -174,7 +195,10 @@ def by_way_of(url: str) -> str:
 
 
 class Tunnel:
-    """A CONNECT through a proxy (RFC 9110 §9.3.6), as bytes: `request` is sent, then `answered` told what came."""
+    """A CONNECT through a proxy (RFC 9110 §9.3.6), as bytes.
+
+    Send `request`, then pass what comes to `answered` until it returns True.
+    """
 
     def __init__(self, proxy: Proxy, url: str) -> None:
         host, port = place_of(url)
@@ -185,7 +209,10 @@ class Tunnel:
         self.request = "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def answered(self, received: bytes) -> bool:
-        """Take what the proxy sent, b"" if it hung up; return whether the tunnel is open. ProxyError if refused."""
+        """Take bytes from the proxy, b"" if it hung up; return whether the tunnel is open.
+
+        Raises ProxyError if the proxy refused.
+        """
         self._received += received
         head, end, _ = self._received.partition(b"\r\n\r\n")
         if not end and received and len(head) <= ANSWER_MAX:
@@ -227,5 +254,5 @@ def _refuse_password() -> NoReturn:
 
 
 def hosts_of(urls: Iterable[str]) -> frozenset[str]:
-    """The hosts of addresses, for `Network.hosts`."""
+    """Return the hosts of addresses, for `Network.hosts`."""
     return frozenset(host for url in urls if (host := host_of(url)))

@@ -1,4 +1,7 @@
-"""What a device says, and the answers to it, as records. `session.ChatSession` adds what it hears."""
+"""Outbox of a device: records of the messages that it sends and of their answers.
+
+`session.ChatSession` adds the inbox: what the device receives.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from earwitness.harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN
 from earwitness.harness.described import whole_number
 
 KEPT: Final = 1000
-"""Messages without (or with a refusing) answer that a session keeps for `retry`; older ones are forgotten."""
+"""Messages without (or with a refusing) answer that a session keeps for `retry`; older ones are dropped."""
 
 # Plain integers: an IntEnum member costs more in a call of the journal.
 _INVOKE, _OK, _FAIL, _INFO = int(Kind.INVOKE), int(Kind.OK), int(Kind.FAIL), int(Kind.INFO)
@@ -23,25 +26,35 @@ class Record(Protocol):
     """The part of `harness.record.journal.Journal` that a session writes to."""
 
     @property
-    def write(self) -> Callable[..., int]: ...
-    def intern(self, text: str) -> int: ...
-    def next_connection(self) -> int: ...
+    def write(self) -> Callable[..., int]:
+        """Return the function that appends one record and returns its number; see `Journal`."""
+
+    def intern(self, text: str) -> int:
+        """Return the number by which the records of this journal refer to a text."""
+
+    def next_connection(self) -> int:
+        """Return the epoch of a new connection: 1, 2, …."""
 
 
 Encode: TypeAlias = Callable[[str, str, str], str | bytes]
-"""`encode(room label, message id, text)`: one frame."""
+"""Dialect's encoder: `encode(room label, message id, text)` returns one frame."""
 
 Sent: TypeAlias = tuple[int, int, int, int, str, str, int, int]
-"""A message on its way: counter, attempt, conversation, proc, label, payload, sent at, planned at (ns). A plain tuple
-because one is made for every message."""
+"""A message under way: counter, attempt, conversation, proc, label, payload, sent at, planned at (ns).
+
+A plain tuple because one is made for every message.
+"""
 
 
 class NotConnected(ConnectionError):
-    """Something was to be said while there is no connection to say it on."""
+    """Error for a message that cannot be sent because the device has no connection."""
 
 
 class Speaker:
-    """The speaking half of a session: messages on their way, their answers, retries."""
+    """Outbox of a session: messages under way, their answers, retries.
+
+    `ChatSession` documents the attributes and the hooks.
+    """
 
     __slots__ = (
         "_abandoned",
@@ -91,10 +104,10 @@ class Speaker:
         self._latency = tally.histogram(ACKNOWLEDGED)
         self._from_plan = tally.histogram(ACKNOWLEDGED_FROM_PLAN)
         self._pending: dict[str, Sent] = {}
-        self._posted: set[str] = set()  # ids of pending messages that went out as requests beside the socket
+        self._posted: set[str] = set()  # ids of pending messages that were sent as requests, not on the socket
         self._unanswered: dict[str, Sent] = {}
         self._refused: dict[str, Sent] = {}
-        self._seen: dict[str, int] = {}  # highest sequence heard on this connection, by label
+        self._seen: dict[str, int] = {}  # highest sequence received on this connection, by label
         self._acked_seq: dict[str, int] = {}
         self._due: int | None = None  # a CONNECT that is not written yet: how long its handshake took, ns
         self.conn = self.counter = self.acked = self.acked_unnumbered = self.refused = 0
@@ -113,11 +126,14 @@ class Speaker:
         message_id: str = "",
         posted: bool = False,
     ) -> str | bytes:
-        """Return the frame of the next message to the room `label`; its INVOKE is written.
+        """Record the next message to the room `label` as INVOKE, and return its frame.
 
-        `encode`: another way to put it into a frame, e.g. as a question. `message_id`: its client id, if not one that
-        no other message of the run has. `posted`: it goes out as a request, so its answer comes by `answered` or
-        `abandon`, whatever becomes of the socket. Raises NotConnected; KeyError if the room is not planned.
+        - `planned_ns`: planned start of the message, monotonic ns; None means `now_ns`
+        - `encode`: another way to put it into a frame, e.g. as a question
+        - `message_id`: its client id; by default one that no other message of the run has
+        - `posted`: it is sent as a request, so its answer comes by `answered` or `abandon`, whatever the socket does
+
+        Raises NotConnected; KeyError if the room is not planned.
         """
         counter, proc = self.counter + 1, self.proc
         sent = (counter, 1, self._rooms[label], proc, label, payload, now_ns, planned_ns or now_ns)
@@ -129,8 +145,11 @@ class Speaker:
         return frame
 
     def retry(self, now_ns: int, message_id: str) -> str | bytes:
-        """The frame that sends a message of `unanswered()` (or a refused one) again: same id and counter, next
-        attempt. KeyError if it is not known (any more)."""
+        """Return the frame that sends a message of `unanswered()` (or a refused one) again, recorded as INVOKE.
+
+        Id and counter stay the same, the attempt is the next one. Raises NotConnected; KeyError if the message is not
+        known (any more).
+        """
         if not self.connected_now:
             raise NotConnected(f"client {self.client} is not connected")
         sent = self._unanswered.pop(message_id, None) or self._refused.pop(message_id)
@@ -156,7 +175,7 @@ class Speaker:
         return frame
 
     def timeouts(self, now_ns: int, limit_ns: int) -> list[str]:
-        """Write INFO for every message that waits longer than `limit_ns` for its answer; returns their ids."""
+        """Write INFO for every message that has waited longer than `limit_ns` for its answer; return their ids."""
         overdue = []
         for message_id, sent in self._pending.items():
             if now_ns - sent[6] <= limit_ns:
@@ -170,7 +189,7 @@ class Speaker:
         return overdue
 
     def answered(self, now_ns: int, answers: Sequence[Heard]) -> None:
-        """Record what a request was answered with, ACK or NACK; no frame is counted."""
+        """Record the answer to a request, ACK or NACK; no frame is counted."""
         for what, label, _, seq, _, message_id, extra in answers:
             if what == ACK:
                 self._acknowledged(now_ns, label, seq, message_id)
@@ -178,8 +197,11 @@ class Speaker:
                 self._not_accepted(now_ns, message_id, extra)
 
     def abandon(self, now_ns: int, message_id: str) -> None:
-        """A request got no answer that says what became of its message: INFO. The next message may overtake this one
-        on the platform, so what is said from now on is in no order with it: another `proc`."""
+        """Write INFO for a request whose answer does not say what became of its message.
+
+        The next message may overtake this one on the platform, so later messages have no order relative to it: they get
+        another `proc`.
+        """
         if message_id in self._pending:
             self._no_answer(now_ns, message_id, 0)
             self._tally.count("no answer to the request")
@@ -187,19 +209,23 @@ class Speaker:
 
     @property
     def proc(self) -> int:
-        """The `proc` of the next message: what is said under one is in one order."""
+        """Return the `proc` of the next message: only messages with the same `proc` have an order among themselves."""
         return (self.conn + self._abandoned) & 255
 
     def unanswered(self) -> list[str]:
-        """Ids of messages whose fate is unknown (connection cut, or no answer in time), oldest first."""
+        """Return the ids of messages whose fate is unknown (connection cut, or no answer in time), oldest first."""
         return list(self._unanswered)
 
     @property
     def pending(self) -> int:
+        """Return the number of messages that wait for an answer."""
         return len(self._pending)
 
     def acked_points(self) -> dict[str, int]:
-        """Highest sequence number of the own messages, by room label: as acknowledged, or as echoed."""
+        """Return the highest sequence number of the device's own messages, by room label.
+
+        The number is that of the acknowledgement or of the echo.
+        """
         return dict(self._acked_seq)
 
     # -- records ----------------------------------------------------------------------------------------------------
@@ -249,13 +275,16 @@ class Speaker:
             self.on_answer()
 
     def _take(self, message_id: str | None) -> Sent | None:
-        """The message that an answer is for; an answer without id is for the oldest."""
+        """Return the message that an answer belongs to; an answer without id belongs to the oldest."""
         if message_id is None:
             return self._pending.pop(next(iter(self._pending))) if self._pending else None
         return self._pending.pop(message_id, None) or self._unanswered.pop(message_id, None)
 
     def _stray(self, now_ns: int, kind: int, message_id: str | None, *, seq: int = NONE, aux: int = NONE) -> None:
-        """An answer that we do not wait for (a second one, or another's): recorded if it names a message of the run."""
+        """Record an answer that matches no waiting message (a second one, or another device's).
+
+        It is recorded only if it names a message of the run.
+        """
         tag, _, rest = (message_id or "").rpartition("-")
         tag, _, author = tag.rpartition("-")
         self._tally.count("answers to nothing asked")

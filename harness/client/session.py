@@ -1,8 +1,8 @@
-"""One device of a virtual user across its connections, without I/O: what it said and heard goes into the journal.
+"""Session of one device of a virtual user across its connections, without I/O; it records what is sent and received.
 
-The shell (`blocking`, `aio`) calls `connected`, `heard` and `closed`; the user calls `send`, `retry` and `timeouts`.
-Every record is written before anybody else sees what it records: before the bytes of a message go out, and before
-a hook hears of a frame.
+The shell (`asyncio_shell`, `gevent_shell`) calls `connected`, `heard` and `closed`; the user calls `send`, `retry` and
+`timeouts`. Every record is written before its effect is visible: before the bytes of a message are written to the
+socket, and before a hook is called with a frame.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ AGENT_EVENTS: Final = {
         ("started", "thinking", "tool_started", "tool_completed", "chunk", "completed", "error"), start=1
     )
 }
-"""`attempt` of a RUN record by the name of the agent's event; 0 for any other name."""
+"""Field `attempt` of a RUN record by the name of the agent's event; 0 for any other name."""
 
 # Plain integers: an IntEnum member costs more in a call of the journal.
 _DELIVER, _REPLAY = int(Kind.DELIVER), int(Kind.REPLAY)
@@ -36,25 +36,27 @@ _CORRUPT, _MISROUTED, _FOREIGN_RUN = int(Flag.CORRUPT), int(Flag.MISROUTED), int
 
 
 class ChatSession(Speaker):
-    """One device. All times are `time.monotonic_ns()`.
+    """Session of one device. All times are `time.monotonic_ns()`.
 
     rooms        conversation numbers by the platform's label, shared by all sessions of the process
-    ack_by_echo  the platform acknowledges nothing: hearing the own message back counts as its acknowledgement
-    echo         the sender hears its own messages (for `settled`)
-    by_http      messages go out as requests: their answers come by `answered` or `abandon`, whatever the socket does
-    agents       sender ids of the platform's own agents, whose messages nobody of the run has sent
-    strangers    tells of a room whether people outside the run talk there: what they say is not recorded
+    ack_by_echo  the platform acknowledges nothing: receiving the own message counts as its acknowledgement
+    echo         the platform sends a device its own messages too (for `settled`)
+    by_http      messages are sent as requests: their answers come by `answered` or `abandon`, whatever the socket does
+    agents       sender ids of the platform's own agents; their messages come from no user of the run
+    strangers    returns for a room label whether users outside the run write there: their messages are not recorded
 
     connected_now, welcomed   state of the connection
-    asked                     room labels and numbers from which the next connection asks to go on; set before it opens
-    outside                   labels of the rooms that it has left or was removed from
+    asked                     room labels and the numbers after which the next connection continues; set before it opens
+    outside                   labels of the rooms that the user has left or was removed from
     counter                   number of the last new message
     pending                   messages of this connection without answer
-    acked, refused            answers so far; `heard_count` messages heard; `frames_recorded` frames heard
+    acked, refused            answers so far
+    heard_count               messages received and recorded
+    frames_recorded           frames received
     on_answer(), on_closed(), on_welcome(info), on_refused(message id, code, retry after s), on_message(heard),
     on_agent(heard), on_left(label)
-                              hooks, called inside the io callback after the record is written: they must not block
-    on_rare(ns, heard)        the same for all that is neither a message nor an answer
+                              hooks, called inside the I/O callback after the record is written: they must not block
+    on_rare(ns, heard)        hook for all events that are neither a message nor an answer
     """
 
     __slots__ = (
@@ -106,7 +108,7 @@ class ChatSession(Speaker):
         self.echo, self.ack_by_echo = echo, ack_by_echo
         self._hear = hear
         self._own_prefix = f"{PREFIX}{tag}:"
-        self._last: dict[str, int] = {}  # highest sequence heard on earlier connections, by label
+        self._last: dict[str, int] = {}  # highest sequence received on earlier connections, by label
         self._resumed: dict[str, int] = {}
         self.heard_count = self.frames_recorded = self._own_heard = 0
         self.welcomed = False
@@ -119,28 +121,33 @@ class ChatSession(Speaker):
 
     @property
     def settled(self) -> bool:
-        """Every own message is answered and, where the platform echoes, every acknowledged one was heard back."""
+        """Return whether every own message is answered and every acknowledged one was echoed.
+
+        The echo counts only where the platform sends one (`echo`).
+        """
         return not self._pending and (not self.echo or self._own_heard >= self.acked)
 
     @property
     def awaits_echo(self) -> bool:
-        """An acknowledgement had no number, and the own message that will tell it has not come back yet."""
+        """Return whether an acknowledgement had no sequence number and the echo that carries it has not arrived yet."""
         return self.echo and self.acked_unnumbered > 0 and self._own_heard < self.acked
 
     def resume_points(self) -> dict[str, int]:
-        """Highest sequence number heard so far, by room label; for `Target.handshake(resume=…)`."""
+        """Return the highest sequence number received so far, by room label; for `Target.handshake(resume=…)`."""
         points = dict(self._last)
         for label, seq in self._seen.items():
             if seq > points.get(label, NONE):
                 points[label] = seq
         return points
 
-    # -- what the shell tells ---------------------------------------------------------------------------------------
+    # -- called by the shell ----------------------------------------------------------------------------------------
 
     def connected(self, now_ns: int, handshake_ns: int, replica: str | None = None, *, greeted: bool = False) -> int:
-        """A connection is open; returns its epoch. If it will be `greeted`, CONNECT waits for the first event of the
-        epoch, because the greeting may name the replica. RuntimeError if there is a connection already: what is heard
-        on two at once could not be told apart."""
+        """Record an open connection and return its epoch.
+
+        If it will be `greeted`, CONNECT is written with the first event of the epoch, because the greeting may name the
+        replica. Raises RuntimeError if there is a connection already: messages of two at once could not be told apart.
+        """
         if self.connected_now:
             raise RuntimeError(f"client {self.client} is connected already: close that connection first")
         self._last = self.resume_points()
@@ -155,7 +162,10 @@ class ChatSession(Speaker):
         return self.conn
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
-        """Record one frame. Exceptions mean that it could not be recorded."""
+        """Record one received frame.
+
+        An exception means that it could not be recorded.
+        """
         events = self._hear(data)
         if self._due is not None:
             self._begin(now_ns, _replica(events))
@@ -170,7 +180,11 @@ class ChatSession(Speaker):
         self.frames_recorded += 1
 
     def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
-        """The connection is over: messages without answer become INFO. Nothing if it was over already."""
+        """Record the end of the connection: messages without answer become INFO; no-op if it was over already.
+
+        Messages sent as requests keep waiting for their answers unless `own`, the tester's own close, ends the
+        connection.
+        """
         if not self.connected_now:
             return
         if self._due is not None:
@@ -185,7 +199,7 @@ class ChatSession(Speaker):
         self.connected_now = self.welcomed = False
         flags = int(Flag.OWN) if own else 0
         said = NOBODY
-        with suppress(Exceeded):  # a reason more or less: that it is over must be on record
+        with suppress(Exceeded):  # too many names: the end must be recorded even without its reason
             said = self._intern(reason) if reason else NOBODY
         self._event(now_ns, Kind.DISCONNECT, flags=flags, author=said, counter=code)
         if self.on_closed is not None:
@@ -246,7 +260,10 @@ class ChatSession(Speaker):
             self.on_message(event)
 
     def _note_seen(self, label: str | None, seq: int) -> None:
-        """For resuming; of planned rooms only, because a platform may name as many others as it likes."""
+        """Note a sequence number for resuming.
+
+        Only planned rooms are noted, because a platform may name any number of others.
+        """
         if label is not None and label in self._rooms and seq > self._seen.get(label, NONE):
             self._seen[label] = seq
 
@@ -297,7 +314,7 @@ class ChatSession(Speaker):
         flags = int(Flag.REFUSED) if continued is False else 0
         self._event(now_ns, Kind.JOIN, flags=flags, conv=conv, seq=head, aux=asked)
         if label in self._rooms and head > self._last.get(label, NONE):
-            self._last[label] = head  # what comes from here on is owed, also if the connection ends before
+            self._last[label] = head  # later messages must arrive, even if the connection ends before they do
 
     def _forget(self, label: str) -> None:
         if label in self._rooms:
@@ -317,7 +334,7 @@ class ChatSession(Speaker):
 
 
 def _replica(events: Sequence[Heard]) -> str | None:
-    """The replica's name if the platform greets with it."""
+    """Return the replica's name if the platform greets with it, else None."""
     for event in events:
         if event[0] == WELCOME and event[6]:
             replica = event[6].get("replica")

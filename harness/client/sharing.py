@@ -1,7 +1,7 @@
-"""What a device is shown of the state that all devices of a person share, and of who is online, as records.
+"""Records of what a device is shown: the state that all devices of a user share, and who is online.
 
-Edits carry a message body like messages do, with the identity of the message that they change, so that they are known
-whatever comes first.
+Edits carry a message body as messages do, with the identity of the message that they change. So an edit can be assigned
+even if it arrives before its message.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ from earwitness.harness.client.statements import Writes, digest_of, write_presen
 
 
 class SharedJournal(Writes, Protocol):
-    """`harness.record.journal.Journal`."""
+    """The part of `harness.record.journal.Journal` that `Shown` writes to."""
 
-    def intern(self, text: str) -> int: ...
+    def intern(self, text: str) -> int:
+        """Return the number by which the records of this journal refer to a text."""
 
 
 class Edit(NamedTuple):
-    """`number`: of the edit in its conversation, from 1 without gaps; `seq`, `version`: of the message, the latter 2
-    for the first edit."""
+    """One edit of a message.
+
+    number   of the edit in its conversation, from 1 without gaps
+    seq      of the message
+    version  of the message, 2 for the first edit
+    """
 
     number: int
     seq: int
@@ -32,7 +37,7 @@ class Edit(NamedTuple):
 
 
 class Shown:
-    """What one device was shown, over all of its connections. Times are `time.monotonic_ns()`.
+    """State that one device was shown, over all of its connections. Times are `time.monotonic_ns()`.
 
     edits      by room label the number up to which all edits are known: news may come before older ones were asked for
     versions   newest version by message (author, counter); 1 was never edited
@@ -45,7 +50,7 @@ class Shown:
         self.versions: dict[tuple[int, int], int] = {}
 
     def hear(self, now_ns: int, event: Heard, conn: int) -> None:
-        """Something that was pushed; what is nothing of this is left alone."""
+        """Record a pushed event: MARKED, EDITED, PRESENCE, or the read marks in WELCOME. Other events are skipped."""
         what, label, text, seq, _, _, extra = event
         if what == MARKED and label is not None:
             self._mark(label, seq, now_ns, NONE, conn)
@@ -60,12 +65,15 @@ class Shown:
                 self._mark(room, mark, now_ns, NONE, conn)
 
     def answered_marks(self, marks: Mapping[str, int], asked_ns: int, now_ns: int) -> None:
-        """Read marks by room label, as the platform answered."""
+        """Record read marks by room label from an answer of the platform."""
         for label, seq in marks.items():
             self._mark(label, seq, now_ns, asked_ns, 0)
 
     def answered_edits(self, label: str, edits: Iterable[Edit], asked_ns: int, now_ns: int) -> None:
-        """All edits of a room after some number, in order: of each message the last one is what is shown."""
+        """Record an answer with all edits of a room after some number, in order.
+
+        Of each message only the last edit is shown.
+        """
         edits = list(edits)
         for edit in edits:
             self._know(label, edit.number)

@@ -1,4 +1,4 @@
-"""Records of credentials, requests and shared state, by name instead of by position (`checks.history.record.SLOTS`).
+"""Records of credentials, requests and shared state, by name instead of by position (`checks.history.schema`).
 
 Secrets never come here: an artefact is named by its owner's client number and its own number.
 """

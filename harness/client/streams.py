@@ -1,7 +1,7 @@
-"""Answers that an agent streams, as one connection hears them: what a whole answer was, for I24.
+"""Answers that an agent streams, as one connection receives them: size and digest of each whole answer, for I24.
 
-The record of a run's end carries size and digest of the whole answer. Heard from its beginning, that is what its pieces
-make together; else what the platform says at the end.
+The record of a run's end carries size and digest of the whole answer. If the connection received the answer from its
+beginning, they are computed from its pieces; otherwise they are those of the text that the platform sends at the end.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from earwitness.checks.history.record import Flag
 
 STARTED, CHUNK, COMPLETED, ERROR = 1, 5, 6, 7
 OPEN_MAX = 1000
-"""Answers under way that are followed; the oldest is let go if a platform begins more."""
+"""Most answers under way that are followed; if a platform begins more, the oldest is dropped."""
 
 
 class Streams:
-    """The answers under way on one connection, by the platform's id of the run."""
+    """The answers under way on one connection, by the platform's id of the agent's run."""
 
     def __init__(self) -> None:
         self._open: dict[str, tuple[int, int, int]] = {}  # run → digest, bytes, number of the next piece
 
     def said(self, run: str, event: int, number: int, text: str) -> tuple[int, int, int]:
-        """Take one event; return (bytes, CRC-32, flags) to record of it.
+        """Take one event of an agent's run; return (bytes, CRC-32, flags) for its record.
 
-        CORRUPT: the answer that came with the end is not what its pieces make together."""
+        `event` is a number of `session.AGENT_EVENTS`, `number` that of the chunk. The flag CORRUPT means that the
+        answer sent with the end is not what its pieces make together.
+        """
         data = text.encode("utf-8", "surrogatepass")
         size, digest = len(data), crc32(data) if data else 0
         if event == STARTED:

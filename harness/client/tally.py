@@ -1,7 +1,7 @@
 """Statistics of one process, cheap enough for every message: counts, and histograms with at most 1 % error.
 
-Locust's own `events.request.fire` costs ten times as much per message; its integration drains a `Tally` once a
-second instead and merges the increments.
+Locust's own `events.request.fire` costs ten times as much per message; its integration drains a `Tally` once a second
+instead and merges the increments.
 """
 
 from __future__ import annotations
@@ -10,32 +10,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 ACKNOWLEDGED = "acknowledged"
-"""Histogram: from the bytes handed to the socket to the answer."""
+"""Histogram: time from passing the bytes to the socket until the answer."""
 ACKNOWLEDGED_FROM_PLAN = "acknowledged, from its planned start"
-"""Histogram: from when the plan wanted the message sent; a stalled generator cannot hide here."""
+"""Histogram: time from the planned start of the message until the answer. A stalled generator cannot hide here."""
 
 _UNIT_BITS = 6  # values are counted in units of 64 ns: 0.64 % at 10 µs
 _SUB_BITS = 7  # 128 buckets an octave: 0.8 % wide
 BUCKETS = 24 << _SUB_BITS
-"""Buckets of a histogram, up to 68 s; longer ones count in the last."""
+"""Buckets of a histogram, up to 68 s; longer latencies count in the last one."""
 
 
 def bucket_bounds(bucket: int) -> tuple[int, int]:
-    """First and last nanosecond (inclusive) that are counted in a bucket."""
+    """Return the first and the last nanosecond (inclusive) that are counted in a bucket."""
     shift = max((bucket >> _SUB_BITS) - 1, 0)
     low = (bucket - (shift << _SUB_BITS)) << shift
     return low << _UNIT_BITS, ((low + (1 << shift)) << _UNIT_BITS) - 1
 
 
 def bucket_middle(bucket: int) -> int:
-    """The value, in nanoseconds, that stands for a bucket."""
+    """Return the value, in nanoseconds, that stands for a bucket."""
     low, high = bucket_bounds(bucket)
     return (low + high) // 2
 
 
 @dataclass(slots=True, kw_only=True)
 class Summary:
-    """Increments of one histogram: how many, their sum, extremes and bucket counts (sparse); times in ns."""
+    """Increments of one histogram: count, sum, extremes and sparse bucket counts; times in ns."""
 
     n: int = 0
     total_ns: int = 0
@@ -44,7 +44,7 @@ class Summary:
     buckets: dict[int, int] = field(default_factory=dict)
 
     def merge(self, other: Summary) -> None:
-        """Add another process's or second's increments."""
+        """Add the increments of another process or another second."""
         if not other.n:
             return
         self.min_ns = min(self.min_ns, other.min_ns) if self.n else other.min_ns
@@ -55,7 +55,7 @@ class Summary:
             self.buckets[bucket] = self.buckets.get(bucket, 0) + count
 
     def percentile_ns(self, q: float) -> int:
-        """Value at quantile `q` (0…1), within 1 %; 0 if nothing was counted."""
+        """Return the value at quantile `q` (0…1) in ns, within 1 %; 0 if nothing was counted."""
         if not self.n:
             return 0
         wanted = max(1, round(q * self.n))
@@ -81,7 +81,7 @@ class Histogram:
         self.max_ns = 0
 
     def add(self, ns: int) -> None:
-        """Count one latency; negative ones (a clock set back) count as 0."""
+        """Count one latency in ns; negative ones (a clock set back) count as 0."""
         if ns < 0:
             ns = 0
         units = ns >> 6
@@ -98,7 +98,7 @@ class Histogram:
             self.max_ns = ns
 
     def drain(self) -> Summary:
-        """What was added since the last drain."""
+        """Return what was added since the last drain, and start again at zero."""
         buckets = {index: count for index, count in enumerate(self._buckets) if count}
         summary = Summary(
             n=sum(buckets.values()), total_ns=self.total_ns, min_ns=self.min_ns, max_ns=self.max_ns, buckets=buckets
@@ -112,7 +112,7 @@ class Histogram:
 
 
 class Tally:
-    """Counts and histograms by name. One per process, shared by its sessions."""
+    """Counts and histograms by name, one object per process, shared by its sessions."""
 
     __slots__ = ("_counts", "_histograms")
 
@@ -121,17 +121,18 @@ class Tally:
         self._histograms: dict[str, Histogram] = {}
 
     def histogram(self, name: str) -> Histogram:
-        """The histogram of that name, made if there is none; keep it and call its `add`."""
+        """Return the histogram of that name, made if there is none; keep it and call its `add`."""
         found = self._histograms.get(name)
         if found is None:
             found = self._histograms[name] = Histogram()
         return found
 
     def count(self, name: str, n: int = 1) -> None:
+        """Add `n` to the count of that name."""
         self._counts[name] = self._counts.get(name, 0) + n
 
     def drain(self) -> tuple[dict[str, Summary], Mapping[str, int]]:
-        """Increments since the last drain: histograms and counts by name; names without news are left out."""
+        """Return the increments since the last drain: histograms and counts by name; names without news are absent."""
         summaries = {name: summary for name, h in self._histograms.items() if (summary := h.drain()).n}
         counts, self._counts = self._counts, {}
         return summaries, counts

@@ -1,4 +1,4 @@
-"""TLS as bytes in, bytes out, so that both plain and encrypted sockets are read in one place."""
+"""TLS as bytes in, bytes out, so that plain and encrypted sockets are read in one place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from earwitness.harness.client.network import Network
 
 
 class Tls:
-    """One TLS session. `handshake` until it returns True; what `take_output` returns must be written each time."""
+    """One TLS session.
+
+    Call `handshake` until it returns True, and write to the socket what `take_output` returns after each call.
+
+    ended  the peer ended the session, or its bytes cannot be decrypted: nothing more comes
+    """
 
     __slots__ = ("_incoming", "_object", "_outgoing", "ended")
 
@@ -18,7 +23,10 @@ class Tls:
         self.ended = False
 
     def handshake(self, received: bytes) -> bool:
-        """Go on with `received`; True once done. Raises ssl.SSLError, e.g. for a certificate that does not fit."""
+        """Continue the handshake with `received`; return True once it is complete.
+
+        Raises ssl.SSLError, e.g. for a certificate that does not fit.
+        """
         self._incoming.write(received)
         try:
             self._object.do_handshake()
@@ -27,10 +35,11 @@ class Tls:
         return True
 
     def take_output(self) -> bytes:
+        """Return the encrypted bytes that must be written now; b"" if there are none."""
         return self._outgoing.read()
 
     def decrypt(self, received: bytes) -> bytes:
-        """All plain bytes that are available; sets `ended` when the peer ended the session."""
+        """Return all plain bytes that are available; set `ended` when the peer ended the session."""
         self._incoming.write(received)
         chunks = []
         try:
@@ -40,10 +49,11 @@ class Tls:
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError:
-            self.ended = True  # closed by the peer, or nothing that can be decrypted: either way nothing more comes
+            self.ended = True  # closed by the peer, or bytes that cannot be decrypted: either way nothing more comes
         return b"".join(chunks)
 
     def encrypt(self, data: bytes) -> bytes:
+        """Return `data` as encrypted bytes to write."""
         if data:
             self._object.write(data)
         return self._outgoing.read()

@@ -1,4 +1,4 @@
-"""Whether a socket opens: for credentials that are only tried. Nothing that is heard meanwhile is recorded."""
+"""Connection attempts for credentials under test: does a socket open? What it receives is not recorded."""
 
 from __future__ import annotations
 
@@ -9,29 +9,36 @@ from earwitness.harness.client.gevent_shell import Connection, Refused
 from earwitness.harness.client.link import Transport
 
 OPENED = 101
+"""Result of an attempt that succeeded: the HTTP status 101 (Switching Protocols)."""
 
 
 class _Passing:
-    """Stands where a session would: hears only whether it is welcome."""
+    """Stand-in for a session that notices only the greeting of the platform."""
 
     def __init__(self, hear: Callable[[str | bytes], Sequence[Heard]]) -> None:
         self._hear = hear
         self.welcomed = False
 
     def connected(self, now_ns: int, handshake_ns: int, replica: str | None = None, *, greeted: bool = False) -> int:
+        """Implement `Hears.connected`: return epoch 1, since each attempt has one connection."""
         return 1
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
+        """Implement `Hears.heard`: note whether the frame is the greeting."""
         self.welcomed = self.welcomed or any(event[0] == WELCOME for event in self._hear(data))
 
     def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
+        """Implement `Hears.closed`: a closed connection is not welcome any more."""
         self.welcomed = False
 
 
 def knock(hear: Callable[[str | bytes], Sequence[Heard]], handshake: Handshake, *, timeout_s: float = 10.0) -> int:
-    """Open a socket and close it again. OPENED, or the HTTP status or close code of the refusal (1006:
-    it says nothing); 0: nobody there."""
-    # Its own counters: what is not recorded must not be missed in the record (H1).
+    """Open a socket, close it again, and return the result of the attempt.
+
+    The result is OPENED, or the HTTP status or close code of the refusal (1006 if the connection ended without either),
+    or 0 if nothing answered (OSError).
+    """
+    # Own counters: frames that are not recorded must not enter the totals that H1 compares with the records.
     connection = Connection(_Passing(hear), handshake, timeout_s=timeout_s, transport=Transport())
     try:
         connection.open()

@@ -1,5 +1,8 @@
-"""The wall clock of this process against the monotonic one of the records: its steps (H3, `checks.engine.wall_clock`),
-and the deadlines of tokens, which are the only times that come from it."""
+"""Wall clock of this process against the monotonic clock of the records.
+
+Its steps are recorded (H3, `checks.engine.wall_clock`), and deadlines of tokens are converted: they are the only times
+that come from the wall clock.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,20 @@ SECOND = 1_000_000_000
 
 PERIOD_S = 0.05
 STEP_NS = 250_000_000
-"""A smaller change is no step: times in tokens are whole seconds, and their tests have leeways of seconds. Gradual
-corrections (NTP slewing) move the monotonic clock of the kernel as well, so they do not show here at all."""
+"""Smallest change (ns) that counts as a step of the wall clock.
+
+Times in tokens are whole seconds, and their tests have leeways of seconds. Gradual corrections (NTP slewing) move the
+monotonic clock of the kernel as well, so they do not show here at all.
+"""
 
 
 class WallClock:
-    """Watches how far the wall clock is ahead of the monotonic one. Only a step changes that: NTP, an administrator,
-    or a machine that slept.
+    """Watcher of how far the wall clock is ahead of the monotonic one.
 
-    note  called for each step: (monotonic ns of the last look before it, of the look that noticed it, by how many ns)
+    Only a step changes that: NTP, an administrator, or a machine that slept.
+
+    note  called for each step with (monotonic ns of the last comparison before it, monotonic ns of the comparison that
+          noticed it, size in ns)
     """
 
     def __init__(self, note: Callable[[int, int, int], None]) -> None:
@@ -39,10 +47,10 @@ class WallClock:
             self.look()
 
     def look(self) -> None:
-        """Compare both clocks once."""
+        """Compare both clocks once, and report a step."""
         low, high = ahead_ns()
         now = time.monotonic_ns()
-        # A process that was suspended between two readings knows too little; the next look will know.
+        # A process that was suspended between two readings cannot tell a step from its own pause; the next one can.
         if high - low > STEP_NS:
             return
         by_ns = (low + high) // 2 - self._ahead
@@ -52,24 +60,24 @@ class WallClock:
         self._seen_ns = now
 
     def close(self) -> None:
-        """Look a last time."""
+        """Stop watching, after one last comparison."""
         self._greenlet.kill()
         self.look()
 
 
 def ahead_ns() -> tuple[int, int]:
-    """By how much the wall clock is ahead of the monotonic one, at least and at most."""
+    """Return by how many ns the wall clock is ahead of the monotonic one: (at least, at most)."""
     before = time.monotonic_ns()
     wall = time.time_ns()
     return wall - time.monotonic_ns(), wall - before
 
 
 class Deadline(NamedTuple):
-    """A deadline on the monotonic clock, and what it rests on.
+    """A deadline on the monotonic clock, and the clock that it rests on.
 
     ns            monotonic ns, NONE without an end
     by_own_clock  the platform did not say when it had issued: if our wall clock is wrong, so is this deadline
-    clocks_agree  the platform's time of issue was ours, but for less than what counts as a step
+    clocks_agree  the platform's time of issue was ours, or ahead of it by less than counts as a step
     """
 
     ns: int
@@ -78,9 +86,12 @@ class Deadline(NamedTuple):
 
 
 def deadline_of(expires_at: float | None, issued_at: float | None, sent_ns: int, received_ns: int) -> Deadline:
-    """A deadline of the platform's clock on our monotonic one. It was issued between our sending and receiving: a
-    platform whose clock says otherwise is set right, as if it had issued on receiving, so that nobody is blamed for
-    what was still in time."""
+    """Return a deadline of the platform's clock as one of our monotonic clock.
+
+    `expires_at` and `issued_at` are Unix seconds of the platform, `sent_ns` and `received_ns` monotonic ns. The
+    artefact was issued between sending and receiving. If the platform's clock says otherwise, it is corrected as if it
+    had issued on receiving, so that no presentation is blamed that was still in time.
+    """
     if expires_at is None:
         return Deadline(NONE)
     to_monotonic_ns = time.monotonic_ns() - time.time_ns()
@@ -88,7 +99,7 @@ def deadline_of(expires_at: float | None, issued_at: float | None, sent_ns: int,
     if issued_at is None:
         return Deadline(ends_ns, by_own_clock=True)
     issued_ns = int(issued_at * SECOND) + to_monotonic_ns
-    # Whole seconds may be rounded down.
+    # The platform may round its time of issue down to whole seconds: hence one second of leeway.
     if sent_ns - SECOND <= issued_ns <= received_ns:
         return Deadline(ends_ns, clocks_agree=True)
     ahead_ns = issued_ns - received_ns

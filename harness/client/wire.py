@@ -1,9 +1,9 @@
-"""The bytes of one WebSocket connection, client side, without I/O.
+"""Bytes of one WebSocket connection, client side, without I/O.
 
-`websockets`' Sans-I/O protocol is the authority: handshake, control frames, fragments, closes and everything
-unusual are its business. In front of it stands a fast path for the common case only: whole, unfragmented,
-unmasked data frames without reserved bits. Frames that are unusual go to the library one by one, so the outcome
-does not depend on how the network cut the stream.
+`websockets`' Sans-I/O protocol is the authority for the handshake, control frames, fragments, closes and everything
+unusual. In front of it is a fast path for the common case only: whole, unfragmented, unmasked data frames without
+reserved bits. Unusual frames are passed to the library one by one, so the outcome does not depend on how the network
+cut the stream.
 """
 
 from __future__ import annotations
@@ -27,15 +27,18 @@ from earwitness.harness.progress import one_line
 NO_CLOSE = 1006
 INVALID_DATA = 1007
 TOO_BIG = 1009
-WAIT_BYTES = 65536  # a cut frame up to this size is read again when more has come; a longer one is gathered in pieces
-UPGRADE_BYTES = 65536  # a response head longer than this is the library's to refuse
+WAIT_BYTES = 65536  # a cut frame up to this size is read again when more has come; a longer one is collected in pieces
+UPGRADE_BYTES = 65536  # a longer response head is passed to the library, which refuses it
 
 _TEXT, _BINARY = 0x81, 0x82
 _OPCODES = frozenset(int(opcode) for opcode in Opcode)
 
 
 class Refused(ConnectionError):
-    """The platform did not let us in: HTTP status before the upgrade, or close code after it (never both 0)."""
+    """Error for a connection that the platform refused.
+
+    It has the HTTP status before the upgrade, or the close code after it (never both 0).
+    """
 
     def __init__(self, reason: str, *, status: int = 0, code: int = 0) -> None:
         reason = one_line(reason)
@@ -45,13 +48,14 @@ class Refused(ConnectionError):
 
 
 class Wire:
-    """One connection's bytes: give `receive` what the socket gave, write what `take_output` returns.
+    """Bytes of one connection: pass to `receive` what the socket returned, write what `take_output` returns.
 
     output          byte strings waiting for `take_output`; empty most of the time
     opened          the upgrade was accepted
-    over            no further message will be heard: a close frame came, the stream failed or it ended
+    over            no further message will come: a close frame came, the stream failed or it ended
     refusal         why the upgrade was refused, once it was
-    close_received  code of the peer's close frame; close_sent: of ours (an echo included)
+    close_received  code of the peer's close frame
+    close_sent      code of our close frame, an echo included
     close_reason    the peer's, or ours where we had to fail the connection
     """
 
@@ -82,7 +86,10 @@ class Wire:
         *,
         extensions: Sequence[ClientExtensionFactory] | None = None,
     ) -> None:
-        """Raises TargetError if the handshake's URL is none of a WebSocket."""
+        """Prepare the upgrade request.
+
+        Raises TargetError if the handshake's URL is not that of a WebSocket, or a header cannot be sent.
+        """
         client = _client_protocol(handshake, extensions)
         self._client: ClientProtocol | None = client
         self._library: Protocol | None = None
@@ -104,20 +111,23 @@ class Wire:
         self.close_reason = ""
 
     def take_output(self) -> bytes:
-        """Bytes that must be written now: the request, pongs, close frames."""
+        """Return the bytes that must be written now: the request, pongs, close frames."""
         data = b"".join(self.output)
         self.output.clear()
         return data
 
     @property
     def close_code(self) -> int:
-        """What ended the connection: the peer's code, else the one we failed it with, else 1006."""
+        """Return the code that ended the connection: the peer's, else the one we failed it with, else 1006."""
         if self.close_received is not None:
             return self.close_received
         return NO_CLOSE if self._closing or self.close_sent is None else self.close_sent
 
     def receive(self, data: bytes) -> Sequence[str | bytes]:
-        """Messages that end in `data`, in order: `str` for text, `bytes` for binary. Never raises on bad input."""
+        """Return the messages that end in `data`, in order: `str` for text, `bytes` for binary.
+
+        Never raises on bad input: it ends the connection (`over`).
+        """
         if self._rest:
             data = self._rest + data
             self._rest = b""
@@ -174,7 +184,7 @@ class Wire:
         return messages
 
     def receive_eof(self) -> None:
-        """The peer's stream ended."""
+        """Take note that the peer's stream has ended."""
         if self._client is not None:
             self._client.receive_data(self._rest)
             self._client.receive_eof()
@@ -187,7 +197,10 @@ class Wire:
         self.over = True
 
     def close(self, code: int, reason: str = "") -> None:
-        """Start the closing handshake; nothing if it is on already. Raises ProtocolError for a code not allowed."""
+        """Start the closing handshake; no-op if it has started already.
+
+        Raises ProtocolError for a code that is not allowed.
+        """
         if self.opened and not self.over and not self._closing:
             library = self._the_library()
             library.send_close(code, reason)
@@ -195,7 +208,10 @@ class Wire:
             self._collect(library, [])
 
     def _resume(self, data: bytes, messages: list[str | bytes]) -> int:
-        """What is neither new frames nor fast: the upgrade, the middle of a frame. Returns where frames begin."""
+        """Take bytes that are neither new frames nor fast: the upgrade, or the middle of a frame.
+
+        Returns the position in `data` where frames begin.
+        """
         if self.over:
             return len(data)
         if self.opened:
@@ -220,7 +236,7 @@ class Wire:
             if head_end < 4 and used < UPGRADE_BYTES:
                 self._rest = data
                 return used
-            # Behind a 101 come frames, and they are ours; behind anything else comes a body for the library.
+            # After a 101 come frames, which we read ourselves; after anything else comes a body for the library.
             if data[9:12] == b"101" and head_end >= 4:
                 used = head_end
             else:
@@ -280,8 +296,10 @@ class Wire:
             self._whole(pieces, messages)
 
     def _whole(self, pieces: list[bytes], messages: list[str | bytes]) -> None:
-        """A message has come to its end. `pieces` is emptied, so that a long one is not held twice for longer than
-        needed."""
+        """Append a complete message to `messages`.
+
+        Empties `pieces`, so that a long message is not held twice for longer than needed.
+        """
         whole = b"".join(pieces)
         pieces.clear()
         if self._opcode is Opcode.BINARY:
@@ -316,7 +334,7 @@ def _client_protocol(handshake: Handshake, extensions: Sequence[ClientExtensionF
     request = client.connect()
     try:
         for name, value in handshake.headers.items():
-            # A header of the user's stands in for ours (Host, Origin): it must not come twice.
+            # A header of the user's replaces ours (Host, Origin): it must not be sent twice.
             if name in request.headers:
                 del request.headers[name]
             request.headers[name] = value

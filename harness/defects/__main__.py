@@ -7,4 +7,4 @@ import sys
 
 from earwitness.harness.defects.catalogue import CATALOGUE
 
-sys.stdout.write(json.dumps([one.to_dict() for one in CATALOGUE], indent=1) + "\n")
+sys.stdout.write(json.dumps([one.defect.to_dict() for one in CATALOGUE], indent=1) + "\n")

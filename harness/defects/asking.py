@@ -6,8 +6,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import defect
 from earwitness.harness.defects.frames import changed
-from earwitness.harness.defects.pushes import reachable
+from earwitness.harness.defects.pushing import reachable
 from earwitness.harness.defects.rooms import strangers
 from earwitness.harness.reference.backend.app import Backend
 from earwitness.harness.reference.backend.feed import Listener
@@ -19,6 +20,17 @@ RUNS_REMEMBERED = 100
 CHUNKS_BEFORE_THE_CUT = 1
 
 
+@defect(
+    "Z31",
+    "agent-terminal",
+    breaks="The assistant's answer ends twice, or the dots never stop.",
+    opportunity="one run of the agent",
+    caught_by=("I24",),
+    high=0.5,
+    one=0.1,
+    needs="questions to the agent",
+    also=("chat_journey",),
+)
 class TerminalTwiceOrNever:
     """The last event of a run comes twice, or not at all. An opportunity is one run."""
 
@@ -37,6 +49,17 @@ class TerminalTwiceOrNever:
         self._chance.say(conversation=said["conversation"], run=said["run"], times=times, manifest=True)
 
 
+@defect(
+    "Z32",
+    "agent-mixed-runs",
+    breaks="Pieces of another answer appear in the assistant's answer to me.",
+    opportunity="one piece of an answer while another is being given in the same conversation",
+    caught_by=("I24", "I14"),
+    high=0.3,
+    one=0.05,
+    needs="several questions to the agent at once",
+    also=("chat_journey",),
+)
 class MixedRuns:
     """A chunk carries the id of another run of the conversation. An opportunity is one chunk beside another run."""
 
@@ -61,6 +84,17 @@ class MixedRuns:
         self._broadcast(conversation_id, data)
 
 
+@defect(
+    "Z65",
+    "answer-to-stranger",
+    breaks="The assistant's answer to somebody else appeared in my app, from a conversation that I am not in.",
+    opportunity="one run of the agent that begins while a stranger is connected to the same replica",
+    caught_by=("I12",),
+    high=0.5,
+    one=0.02,
+    needs="questions to the agent",
+    story="chat_journey",
+)
 class AnswerToStranger:
     """A socket whose user is no member gets a whole answer too, from its start to its end. An opportunity is one run
     that begins while such a socket is open here."""
@@ -98,6 +132,17 @@ class Cut:
     firing: int = 0
 
 
+@defect(
+    "Z68",
+    "cut-off-answer",
+    breaks="The end of the assistant's answer is missing for me, and the app says that it is complete.",
+    opportunity="one run of the agent that at least two connections hear on a replica",
+    caught_by=("I24",),
+    high=0.5,
+    one=0.02,
+    needs="questions to the agent",
+    story="chat_journey",
+)
 class CutOffAnswer:
     """One of several listeners misses the last chunks of an answer, and is told that it is completed. An opportunity is
     one run with at least two listeners on this replica.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import found_by_tests
 from earwitness.harness.reference.answers import ApiError
 from earwitness.harness.reference.auth.database import Row
 from earwitness.harness.reference.auth.service import Auth
@@ -15,6 +16,13 @@ from earwitness.harness.reference.service import DEPENDENCY_DOWN
 from earwitness.harness.reference.userstream import STREAM
 
 
+@found_by_tests(
+    "S6",
+    "stale-change",
+    "backend",
+    breaks="I changed my name, it was confirmed, and everybody sees the old one.",
+    opportunity="one change of an account",
+)
 class StaleChange:
     """The version of a changed account moves on, its data do not. An opportunity is one change."""
 
@@ -35,6 +43,13 @@ class StaleChange:
             self._chance.say(user=user["id"], version=user["version"], manifest=True)
 
 
+@found_by_tests(
+    "S7",
+    "deaf-while-away",
+    "backend",
+    breaks="I signed up during the maintenance, and the chat does not know me.",
+    opportunity="one start that finds unread news",
+)
 class DeafWhileAway:
     """A replica that starts reads only what comes from now on. An opportunity is one start with something unread."""
 
@@ -50,6 +65,13 @@ class DeafWhileAway:
             self._chance.say(unread=unread, manifest=True)
 
 
+@found_by_tests(
+    "S8",
+    "told-once",
+    "auth",
+    breaks="My rights were changed while a server was down, and nobody ever heard of it.",
+    opportunity="one change that is not taken",
+)
 class ToldOnce:
     """A change counts as told although Redis did not take it, and a Redis without memory is told nothing again. An
     opportunity is one batch of changes that Redis does not take."""
@@ -71,6 +93,13 @@ class ToldOnce:
             self._chance.say(users=[str(row["user_id"]) for row in rows], manifest=True)
 
 
+@found_by_tests(
+    "S9",
+    "yes-anyway",
+    "auth",
+    breaks="The app said that my new name was saved, and it was not.",
+    opportunity="one change while the database is away",
+)
 class YesAnyway:
     """A change is confirmed although the database is away. An opportunity is one such change."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import jwt
 
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import found_by_tests
 from earwitness.harness.reference.answers import ApiError
 from earwitness.harness.reference.auth.identity import Identity
 from earwitness.harness.reference.auth.logins import Begun
@@ -20,6 +21,13 @@ from earwitness.harness.reference.auth.settings import Settings
 from earwitness.harness.reference.tokens import Claims
 
 
+@found_by_tests(
+    "S3",
+    "provider-taken-for-up",
+    "auth",
+    breaks="Google was down, and the login sent me to a page that never came.",
+    opportunity="one login while the provider is down",
+)
 class ProviderTakenForUp:
     """What the provider once said about itself is used although it does not answer. An opportunity is one login."""
 
@@ -38,6 +46,13 @@ class ProviderTakenForUp:
         return self._said
 
 
+@found_by_tests(
+    "S5",
+    "stranger-each-time",
+    "auth",
+    breaks="I logged in again, and all my conversations were gone.",
+    opportunity="one login",
+)
 class StrangerEachTime:
     """An account is looked up by something that is new at each login. An opportunity is one login."""
 
@@ -53,6 +68,13 @@ class StrangerEachTime:
         return replace(found, subject=uuid.uuid4().hex)
 
 
+@found_by_tests(
+    "S16",
+    "plain-pkce",
+    "auth",
+    breaks="Whoever read my browser's history could finish my login.",
+    opportunity="one login",
+)
 class PlainPkce:
     """The challenge travels as it is. An opportunity is one login."""
 
@@ -68,6 +90,13 @@ class PlainPkce:
         return url.replace("code_challenge_method=S256", "code_challenge_method=plain")
 
 
+@found_by_tests(
+    "S17",
+    "one-nonce",
+    "auth",
+    breaks="An old answer of Google could be used for a new login.",
+    opportunity="one login",
+)
 class OneNonce:
     """All logins have the same nonce. An opportunity is one login."""
 
@@ -86,6 +115,13 @@ class OneNonce:
         return replace(begun, nonce=self._first)
 
 
+@found_by_tests(
+    "S18",
+    "nonce-unchecked",
+    "auth",
+    breaks="I was logged in with an answer that was meant for another login.",
+    opportunity="one login with another's nonce",
+)
 class NonceUnchecked:
     """An id token of another login is taken. An opportunity is one such."""
 
@@ -102,6 +138,13 @@ class NonceUnchecked:
             self._chance.say(user=str(claims.get("sub")), manifest=True)
 
 
+@found_by_tests(
+    "S19",
+    "issuer-unchecked",
+    "auth",
+    breaks="Another provider's answer was taken for Google's.",
+    opportunity="one answer of another issuer",
+)
 class IssuerUnchecked:
     """Nobody looks who an answer is from. An opportunity is one of another issuer, or of none."""
 
@@ -136,11 +179,25 @@ class _Anywhere:
         return getattr(self.settings, name)
 
 
+@found_by_tests(
+    "S21",
+    "open-redirect",
+    "auth",
+    breaks="A link to our login led to a page that stole it.",
+    opportunity="one address that is no page of ours",
+)
 def open_redirect(auth: Auth, chance: Chance) -> None:
     """A login ends wherever its address says. An opportunity is one address that is no page of the frontend."""
     vars(auth)["settings"] = _Anywhere(auth.settings, chance)
 
 
+@found_by_tests(
+    "S15",
+    "logout-everywhere",
+    "auth",
+    breaks="I logged out on the laptop, and the phone was logged out as well.",
+    opportunity="one logout",
+)
 class LogoutEverywhere:
     """A logout ends all sessions of the person. An opportunity is one logout."""
 
@@ -157,6 +214,13 @@ class LogoutEverywhere:
             await self._auth.accounts._revoked(revoked)
 
 
+@found_by_tests(
+    "S24",
+    "forgetful-sessions",
+    "auth",
+    breaks="After the update everybody had to log in again.",
+    opportunity="one refresh token from before the start",
+)
 class ForgetfulSessions:
     """Sessions are kept in memory. An opportunity is one refresh token from before the start of this process."""
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import defect
 from earwitness.harness.reference.backend.app import Backend
 from earwitness.harness.reference.backend.commit import Answer, Fresh, Item
 from earwitness.harness.reference.backend.session import Session
@@ -44,6 +45,16 @@ class Intake:
         return self.chance.say(manifest=manifest, **said)
 
 
+@defect(
+    "Z2",
+    "swap-at-ingest",
+    breaks="I wrote two messages quickly, and everybody sees the second one first.",
+    opportunity="one message",
+    caught_by=("I1",),
+    high=0.1,
+    one=0.001,
+    needs="several messages of one sender on their way at once",
+)
 class SwapAtIngest(Intake):
     """Two workers take two messages of one sender, and the second is faster. A message without a follower waits a
     little and goes its way. Manifest when both are new: of what was stored before, a retry changes no order."""
@@ -88,6 +99,15 @@ class SwapAtIngest(Intake):
             self.submit(item)
 
 
+@defect(
+    "Z6",
+    "ack-before-write",
+    breaks="My message was marked as sent, but nobody ever got it and it is nowhere.",
+    opportunity="one message",
+    caught_by=("I5a",),
+    high=0.03,
+    one=0.001,
+)
 class AckBeforeWrite(Intake):
     """A message is acknowledged first, and then its write fails. It has no number yet, so the answer names none."""
 
@@ -100,6 +120,15 @@ class AckBeforeWrite(Intake):
         self.say(item, manifest=reachable)
 
 
+@defect(
+    "Z19",
+    "sender-from-frame",
+    breaks="Somebody can write in my name, and the history says that it was me.",
+    opportunity="one message",
+    caught_by=("I15",),
+    high=0.03,
+    one=0.001,
+)
 class SenderFromFrame(Intake):
     """The sender is whom the client's frame names, and somebody else it names, among those connected here."""
 
@@ -235,6 +264,15 @@ class Answered(Intake):
         self.submit(item)
 
 
+@defect(
+    "Z18",
+    "mixed-up-context",
+    breaks="My message is shown under somebody else's name.",
+    opportunity="one delivered message",
+    caught_by=("I15",),
+    high=0.03,
+    one=0.001,
+)
 class MixedUpContext:
     """The name of whoever was served last is put on a delivery. An opportunity is one delivered message."""
 
@@ -258,17 +296,59 @@ class MixedUpContext:
         self._deliver(told)
 
 
+@defect(
+    "Z13",
+    "nack-then-ack",
+    breaks="The app shows my message as failed and as sent.",
+    opportunity="one stored message",
+    caught_by=("I11",),
+    high=0.05,
+    one=0.001,
+)
 def nack_then_ack(backend: Backend, chance: Chance) -> None:
     Answered(backend, chance, lambda answer: NackThenAck(answer, chance))
 
 
+@defect(
+    "Z70",
+    "lost-ack",
+    breaks="My message has no tick, although everybody has read it.",
+    opportunity="one stored message",
+    caught_by=("I43",),
+    high=0.01,
+    one=0.0003,
+    needs="connections that last longer than an answer may take",
+    story="baseline",
+    also=("ws_ordering",),
+)
 def lost_ack(backend: Backend, chance: Chance) -> None:
     Answered(backend, chance, lambda answer: LostAck(answer, chance))
 
 
+@defect(
+    "Z17",
+    "reply-by-user",
+    breaks="I sent from the phone, and the tick appeared on the laptop.",
+    opportunity="one answer to a user with two connections",
+    caught_by=("I14", "I11"),
+    high=0.3,
+    one=0.02,
+    needs="users with two devices",
+    story="multi_session",
+)
 def reply_by_user(backend: Backend, chance: Chance) -> None:
     Answered(backend, chance, lambda answer: ReplyByUser(answer, chance, backend))
 
 
+@defect(
+    "Z11",
+    "refused-yet-done",
+    breaks="The app told me that my message was refused, but the others can read it.",
+    opportunity="one refusal",
+    caught_by=("I9",),
+    high=1.0,
+    one=0.1,
+    needs="messages that are refused",
+)
 def refused_yet_done(backend: Backend, chance: Chance) -> None:
     Answered(backend, chance, lambda answer: RefusedYetDone(answer, chance, backend))

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from aiohttp import web
 
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import defect
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.reference.auth.service import Auth
 from earwitness.harness.reference.backend.app import Backend
@@ -95,6 +96,18 @@ class Chosen(Mistaken):
         raise NotImplementedError
 
 
+@defect(
+    "Z54",
+    "limit-per-process",
+    kinds=("auth", "backend"),
+    breaks="With two connections I can send twice as much as I may.",
+    opportunity="one person; it fires for each request of theirs beyond the budget",
+    caught_by=("I36", "I38"),
+    high=1.0,
+    one=0.1,
+    needs="people who use up their budget over several replicas",
+    story="rate_limits",
+)
 class PerProcess(Chosen):
     """Each process has its own buckets: whoever uses two has two budgets."""
 
@@ -103,6 +116,18 @@ class PerProcess(Chosen):
         self.otherwise = self.other(service.name).take_many  # type: ignore[method-assign]
 
 
+@defect(
+    "Z56",
+    "fixed-window",
+    kinds=("auth", "backend"),
+    breaks="At the turn of the minute somebody floods us with twice of what is allowed.",
+    opportunity="one person; it fires for each request of theirs beyond the budget",
+    caught_by=("I36", "I38"),
+    high=1.0,
+    one=0.4,
+    needs="people who use up their budget",
+    story="rate_limits",
+)
 class FixedWindow(Chosen):
     """The budget is counted by the clock: a burst at the end of a window, and another at the start of the next. One is
     as long as the budget needs to be whole again, or ten seconds, so that a short run sees a turn."""
@@ -127,6 +152,19 @@ class FixedWindow(Chosen):
         return decided
 
 
+@defect(
+    "Z55",
+    "limit-by-header",
+    service="auth",
+    kinds=("auth", "backend"),
+    breaks="Whoever writes another address into a header may go on flooding.",
+    opportunity="one request that says where it is from",
+    caught_by=("I39", "I36", "I38"),
+    high=1.0,
+    one=0.1,
+    needs="people who use up their budget and claim to come from elsewhere",
+    story="rate_limits",
+)
 class ByHeader(Mistaken):
     """A person has one budget for each address that their requests claim to be from. An opportunity is one request that
     claims one; it fires whenever one is admitted beyond the budget."""
@@ -150,6 +188,18 @@ class ByHeader(Mistaken):
         return {key: decided.get(key) or right[key] for key in wanted}
 
 
+@defect(
+    "Z57",
+    "limit-wrong-user",
+    kinds=("auth", "backend"),
+    breaks="I had sent nothing, and the app told me to slow down.",
+    opportunity="one charge after somebody else's",
+    caught_by=("I39", "I37", "I36"),
+    high=0.5,
+    one=0.05,
+    needs="people who use up their budget beside others who do not",
+    story="rate_limits",
+)
 class WrongUser(Mistaken):
     """Somebody is charged for what the one before them asks. An opportunity is one charge after somebody else's. It
     shows when one of the two is refused within their budget or admitted beyond it."""
@@ -188,6 +238,18 @@ class Untruthful(Decision):
         return {**headers, "Retry-After": self.stated} if self.stated else headers
 
 
+@defect(
+    "Z58",
+    "retry-after",
+    kinds=("auth", "backend"),
+    breaks="The app tries again and again, and is refused each time.",
+    opportunity="one refusal of somebody who has used up their budget",
+    caught_by=("I38",),
+    high=0.5,
+    one=0.02,
+    needs="people who use up their budget",
+    story="rate_limits",
+)
 class RetryAfter(InPlace):
     """When to come again is not said, or it is always "at once". An opportunity is one refusal."""
 

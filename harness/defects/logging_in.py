@@ -7,6 +7,7 @@ from collections import OrderedDict
 
 from earwitness.harness.defects.answered import Answered
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import defect
 from earwitness.harness.reference.answers import ApiError
 from earwitness.harness.reference.auth.database import Connection, Row
 from earwitness.harness.reference.auth.identity import Identity
@@ -18,6 +19,19 @@ LOGINS_REMEMBERED = 20_000
 RACE_S = 0.3
 
 
+@defect(
+    "Z49",
+    "state-unchecked",
+    service="auth",
+    breaks="I clicked a link and was logged in, as somebody else.",
+    opportunity="one callback of a login that is finished already or that another browser began",
+    caught_by=("I33",),
+    high=0.5,
+    one=0.05,
+    needs="callbacks that come again or in another browser",
+    story="oauth_login",
+    also=("jwt_lifecycle",),
+)
 class StateUnchecked:
     """The callback of a login that is finished already, or that another browser began, is taken. An opportunity is one
     such callback."""
@@ -48,6 +62,18 @@ class StateUnchecked:
             return pending
 
 
+@defect(
+    "Z61",
+    "two-accounts",
+    service="auth",
+    breaks="I have two accounts, and each has half of my conversations.",
+    opportunity="one first login",
+    caught_by=("I42", "I41"),
+    high=0.5,
+    one=0.02,
+    needs="first logins of one person on several devices at once",
+    story="oauth_login",
+)
 class TwoAccounts:
     """Whether somebody has an account is looked up, then it is made, and no constraint decides who was first. An
     opportunity is one first login; it fires when the same person has really got a second account."""

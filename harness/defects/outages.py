@@ -9,6 +9,7 @@ import jwt
 from aiohttp import web
 
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import defect
 from earwitness.harness.reference.answers import ApiError
 from earwitness.harness.reference.backend.app import Backend
 from earwitness.harness.reference.backend.session import Session
@@ -17,6 +18,17 @@ from earwitness.harness.reference.frontend.app import Frontend
 from earwitness.harness.reference.tokens import Claims, KeysUnavailable
 
 
+@defect(
+    "Z37",
+    "no-drain",
+    breaks="Each time they deploy, my connection dies without a word.",
+    opportunity="one socket of a backend that goes down gracefully",
+    caught_by=("I28",),
+    high=1.0,
+    one=0.1,
+    needs="a graceful restart or a replacement of a backend",
+    story="rolling_restart",
+)
 class NoDrain:
     """Going down, sockets are dropped as they are. An opportunity is one socket that is open then."""
 
@@ -39,6 +51,17 @@ def _drop(session: Session) -> None:
         transport.abort()
 
 
+@defect(
+    "Z38",
+    "reconnects-limited",
+    breaks="After a deployment I could not connect again for a while: too many requests, it said.",
+    opportunity="one connection of a user who was connected before",
+    caught_by=("I28", "I37"),
+    high=0.3,
+    one=0.05,
+    needs="a graceful restart or a replacement of a backend",
+    story="rolling_restart",
+)
 class ReconnectsAreLimited:
     """Whoever connects again too soon is locked out for a while: a limiter that takes a reconnect storm for an attack.
     An opportunity is one connection of a user who was connected before."""
@@ -64,6 +87,17 @@ class ReconnectsAreLimited:
         return caller
 
 
+@defect(
+    "Z52",
+    "fail-open",
+    breaks="While the login service was down, anybody could get in with a token that they had made up.",
+    opportunity="one token of an unknown key while auth cannot be asked",
+    caught_by=("I35", "I31"),
+    high=1.0,
+    one=0.2,
+    needs="an outage of auth, and forged tokens in it",
+    story="auth_outage",
+)
 class FailOpen:
     """While auth cannot be asked for its keys, a token that names an unknown one is believed. An opportunity is one
     such token."""
@@ -83,6 +117,19 @@ class FailOpen:
             return claims
 
 
+@defect(
+    "Z53",
+    "breaker-stuck-open",
+    service="frontend",
+    kinds=("backend", "frontend"),
+    breaks="The login service had long been back, and the page still said that nobody can log in.",
+    opportunity="one call of auth when an open breaker should try again",
+    caught_by=("I40", "I35"),
+    high=1.0,
+    one=0.04,
+    needs="an outage of auth, and logins during it and after",
+    story="auth_outage",
+)
 class StuckOpen:
     """Once open, a breaker never tries again. An opportunity is one call when it is time to try."""
 
@@ -99,6 +146,19 @@ class StuckOpen:
         return self._admit()
 
 
+@defect(
+    "Z53b",
+    "half-open-for-all",
+    service="frontend",
+    kinds=("backend", "frontend"),
+    breaks="The login service came back, was overrun at once, and went down again.",
+    opportunity="one call of auth beside the one that tries whether it is back",
+    caught_by=("I40",),
+    high=1.0,
+    one=0.5,
+    needs="an outage of auth, and logins during it",
+    story="auth_outage",
+)
 class HalfOpenForAll:
     """When it is time to try, everybody is let through at once. An opportunity is one call more than the first."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import found_by_tests
 from earwitness.harness.reference.backend.app import Backend
 from earwitness.harness.reference.backend.doorkeeper import Caller
 from earwitness.harness.reference.backend.store import User
@@ -32,14 +33,35 @@ class AsAnother:
         return before
 
 
+@found_by_tests(
+    "S10",
+    "answered-as-another",
+    "backend",
+    breaks="I opened my profile, and it was somebody else's.",
+    opportunity="one request after somebody else's",
+)
 def answered_as_another(backend: Backend, chance: Chance) -> None:
     AsAnother(backend, chance, "rest_caller")
 
 
+@found_by_tests(
+    "S11",
+    "connected-as-another",
+    "backend",
+    breaks="I opened the app, and I was somebody else.",
+    opportunity="one socket after somebody else's",
+)
 def connected_as_another(backend: Backend, chance: Chance) -> None:
     AsAnother(backend, chance, "socket_caller")
 
 
+@found_by_tests(
+    "S25",
+    "cached-people",
+    "backend",
+    breaks="Their account was closed in the morning, and in the evening they were still connecting.",
+    opportunity="one look-up of somebody who has changed or is gone",
+)
 class CachedPeople:
     """Who was looked up once is never looked up again. An opportunity is one who has changed since, or is gone."""
 
@@ -58,6 +80,13 @@ class CachedPeople:
         return known
 
 
+@found_by_tests(
+    "S26",
+    "first-header-wins",
+    "backend",
+    breaks="A proxy saw one person in the request, the chat another.",
+    opportunity="one request with two tokens",
+)
 class FirstHeaderWins:
     """Of two tokens in one request the first is taken. An opportunity is one such request."""
 
@@ -75,6 +104,13 @@ class FirstHeaderWins:
         return await self._door.admit(claims)
 
 
+@found_by_tests(
+    "S1",
+    "ask-auth-each-time",
+    "backend",
+    breaks="The login service was down, and nobody who was logged in could read any more.",
+    opportunity="one request",
+)
 class AskAuthEachTime:
     """No token is accepted without asking auth for its keys anew. An opportunity is one request; it fires when auth
     does not answer."""
@@ -94,6 +130,13 @@ class AskAuthEachTime:
         return await self._verify(token)
 
 
+@found_by_tests(
+    "S12",
+    "keys-once",
+    "backend",
+    breaks="The keys were changed as planned, and whoever logged in afterwards was refused.",
+    opportunity="one unknown key",
+)
 class KeysOnce:
     """Keys are fetched at the start and never again. An opportunity is one key that is not known."""
 
@@ -109,6 +152,13 @@ class KeysOnce:
             await self._refresh()
 
 
+@found_by_tests(
+    "S2",
+    "breaker-never-opens",
+    "backend",
+    breaks="The login service was slow, and everything else became as slow.",
+    opportunity="one time that the breaker should open",
+)
 class BreakerNeverOpens:
     """However often auth fails, it is asked again. An opportunity is one time that the breaker should open."""
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import found_by_tests
 from earwitness.harness.reference.provider.grants import Grant
 from earwitness.harness.reference.provider.service import Provider
 
 
+@found_by_tests(
+    "S20",
+    "code-for-anybody",
+    "provider",
+    breaks="Somebody who had seen my code could log in with it as well.",
+    opportunity="one code that is used again",
+)
 class CodeForAnybody:
     """A code is good for any login, any number of times. An opportunity is one that should be refused for that."""
 
@@ -26,6 +32,3 @@ class CodeForAnybody:
             grant.revoked = False
             self._chance.say(user=grant.person.subject, manifest=True)
             return grant
-
-
-DEFECTS: dict[str, Callable[[Provider, Chance], object]] = {"S20": CodeForAnybody}

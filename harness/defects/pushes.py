@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import html
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from typing import TypeAlias
 
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import defect
 from earwitness.harness.defects.frames import changed, seq_of
-from earwitness.harness.reference.backend.app import Backend
+from earwitness.harness.defects.pushing import PerListener, on_end, per_listener, reachable
 from earwitness.harness.reference.backend.feed import Feed, Listener, Pusher
 from earwitness.harness.reference.backend.session import UNKNOWN_OUTCOME, Session
 from earwitness.harness.reference.backend.wire import content
@@ -20,54 +21,21 @@ OVERDUE_S = 6.0
 """Within this a push should have come: the contract's bound, and a second for the acknowledgement it counts from."""
 SILENT_S = 8.0
 CUT_AT = 0.6
-CLEAN_CLOSE = 1000
 
 Subscription: TypeAlias = tuple[int, Listener]
 """Id of a feed, and a listener of it."""
 
 
-def reachable(listener: Listener) -> bool:
-    return isinstance(listener, Session) and listener.open
-
-
-def on_end(listener: Listener, tell: Callable[[bool], None]) -> None:
-    """Call when the listener's connection is gone: True if the client had closed it in peace."""
-    if isinstance(listener, Session):
-        session = listener
-        session.at_end.append(lambda: tell(session.ws.close_code == CLEAN_CLOSE))
-
-
-class PerFeed(Pusher):
-    """Does something for a whole conversation on this replica, and lets `inner` push."""
-
-    def __init__(self, inner: Pusher, chance: Chance, backend: Backend) -> None:
-        self.inner, self.chance, self.backend = inner, chance, backend
-
-
-class PerListener(Pusher):
-    """Alters what single listeners get. An opportunity is one message for one listener."""
-
-    def __init__(self, inner: Pusher, chance: Chance) -> None:
-        self.inner, self.chance = inner, chance
-
-    def push(self, feed: Feed, frames: list[bytes]) -> None:
-        for listener in list(feed.listeners):
-            altered = self.altered(feed, listener, frames)
-            if altered:
-                listener.push(b"".join(altered))
-
-    def altered(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
-        if isinstance(self.inner, PerListener):
-            frames = self.inner.altered(feed, listener, frames)
-        return self.change(feed, listener, list(frames))
-
-    def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
-        raise NotImplementedError
-
-    def say(self, feed: Feed, listener: Listener, *, manifest: bool = False, **what: Any) -> int:
-        return self.chance.say(manifest=manifest, conversation=feed.key, user=listener.user_id, **what)
-
-
+@defect(
+    "Z5",
+    "drop-push",
+    breaks="A message is there for everybody but me, until I look into the history.",
+    opportunity="one message for one listener",
+    caught_by=("I4", "I5b"),
+    high=0.005,
+    one=0.0002,
+    through=per_listener,
+)
 class DropPush(PerListener):
     """A listener misses a message. It shows when a later one comes, or when the client leaves in peace without it:
     one that was cut off resumes behind the last message it has heard."""
@@ -107,6 +75,17 @@ class DropPush(PerListener):
         self._unseen.pop(subscription, None)
 
 
+@defect(
+    "Z28",
+    "late-subscription",
+    breaks="What was written in the moment in which I opened the conversation is missing.",
+    opportunity="one subscription",
+    caught_by=("I4",),
+    high=0.3,
+    one=0.01,
+    also=("ws_reconnect",),
+    through=per_listener,
+)
 class LateSubscription(DropPush):
     """What comes first after joining falls between history and live. An opportunity is one subscription."""
 
@@ -123,6 +102,17 @@ class LateSubscription(DropPush):
         return (0,) if self.chance.fires() else ()
 
 
+@defect(
+    "Z27",
+    "queue-behind-bookmark",
+    breaks="The app says that I have read everything, and then an older message comes in as new.",
+    opportunity="one subscription",
+    caught_by=("I21", "I6"),
+    high=0.3,
+    one=0.01,
+    also=("ws_reconnect",),
+    through=per_listener,
+)
 class QueueBehindBookmark(PerListener):
     """A client is told up to which number it is, and then the queue brings a message from before. An opportunity is one
     subscription to a conversation in which something was said since this replica began."""
@@ -150,6 +140,16 @@ class QueueBehindBookmark(PerListener):
         return [before, *frames]
 
 
+@defect(
+    "Z33",
+    "dead-subscription",
+    breaks="A conversation has been silent for me since noon; everybody else was talking.",
+    opportunity="one message for one listener",
+    caught_by=("I5b", "I25"),
+    high=0.002,
+    one=0.0002,
+    through=per_listener,
+)
 class DeadSubscription(PerListener):
     """From some message on a listener hears nothing of a conversation any more, until it connects anew. It shows if
     the client stays to the end: whoever reconnects is given what was missed."""
@@ -176,6 +176,19 @@ class DeadSubscription(PerListener):
             self.chance.manifest(firing)
 
 
+@defect(
+    "Z64",
+    "silent-socket",
+    breaks="My app was connected and showed nothing new; it all came at once when the connection had broken.",
+    opportunity="one message of somebody else for one listener",
+    caught_by=("I25",),
+    high=0.01,
+    one=0.001,
+    needs="connections that last longer than a message may take",
+    story="baseline",
+    also=("ws_ordering",),
+    through=per_listener,
+)
 class SilentSocket(PerListener):
     """A socket is open and gets no message of any conversation any more, until the platform cuts it some seconds later:
     a client that resumes is then given what it missed. An opportunity is one message of somebody else for one listener.
@@ -211,6 +224,16 @@ class SilentSocket(PerListener):
             session.close(UNKNOWN_OUTCOME, "the connection seems to be dead")
 
 
+@defect(
+    "Z8",
+    "duplicate-push",
+    breaks="I see a message twice.",
+    opportunity="one message for one listener",
+    caught_by=("I6",),
+    high=0.005,
+    one=0.0002,
+    through=per_listener,
+)
 class DuplicatePush(PerListener):
     """A listener gets a message twice."""
 
@@ -221,6 +244,16 @@ class DuplicatePush(PerListener):
         return frames
 
 
+@defect(
+    "Z1",
+    "swap-pushes",
+    breaks="I read the answer before the question: two messages came in the wrong order.",
+    opportunity="one message for one listener",
+    caught_by=("I4", "I1"),
+    high=0.005,
+    one=0.0002,
+    through=per_listener,
+)
 class SwapPushes(PerListener):
     """A listener gets two messages in the wrong order; a single one is kept until the next one has overtaken it."""
 
@@ -257,6 +290,16 @@ class SwapPushes(PerListener):
             listener.push(data)
 
 
+@defect(
+    "Z12",
+    "damage-push",
+    breaks="The end of my message is missing, or it is full of &amp;.",
+    opportunity="one message for one listener",
+    caught_by=("I10",),
+    high=0.005,
+    one=0.0002,
+    through=per_listener,
+)
 class DamagePush(PerListener):
     """A text arrives escaped twice where it has something to escape, else with its end cut off."""
 
@@ -270,6 +313,16 @@ class DamagePush(PerListener):
         return frames
 
 
+@defect(
+    "Z10",
+    "ghost-push",
+    breaks="A message appears that nobody wrote.",
+    opportunity="one message for one listener",
+    caught_by=("I8",),
+    high=0.005,
+    one=0.0002,
+    through=per_listener,
+)
 class GhostPush(PerListener):
     """A greeting from a template that nobody sent appears after a message, under its number."""
 
@@ -281,6 +334,17 @@ class GhostPush(PerListener):
         return frames
 
 
+@defect(
+    "Z34",
+    "starve-user",
+    breaks="I get everything many seconds later than all the others.",
+    opportunity="one user",
+    caught_by=("I25", "I26"),
+    high=0.2,
+    one=0.05,
+    also=("rate_limits",),
+    through=per_listener,
+)
 class StarveUser(PerListener):
     """One user's pushes wait, in order, until everybody else has theirs. An opportunity is one user. It shows when the
     first of them comes so late: until then the connection may be gone, and what waited for it."""
@@ -306,25 +370,3 @@ class StarveUser(PerListener):
             self._shown.add(firing)
             self.chance.manifest(firing)
         listener.push(data)
-
-
-def per_listener(kind: Callable[[Pusher, Chance], PerListener]) -> Callable[[Backend, Chance], None]:
-    """Goes inside of whatever works on whole conversations."""
-
-    def install(backend: Backend, chance: Chance) -> None:
-        outer, inner = None, backend.hub.pusher
-        while isinstance(inner, PerFeed):
-            outer, inner = inner, inner.inner
-        if outer is None:
-            backend.hub.pusher = kind(inner, chance)
-        else:
-            outer.inner = kind(inner, chance)
-
-    return install
-
-
-def per_feed(kind: type[PerFeed]) -> Callable[[Backend, Chance], None]:
-    def install(backend: Backend, chance: Chance) -> None:
-        backend.hub.pusher = kind(backend.hub.pusher, chance, backend)
-
-    return install

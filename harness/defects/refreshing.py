@@ -8,6 +8,7 @@ from typing import Any
 
 from earwitness.harness.defects.answered import Answered
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import defect
 from earwitness.harness.defects.tokens import unverified
 from earwitness.harness.reference.auth.database import Connection, Row
 from earwitness.harness.reference.auth.service import Auth
@@ -18,6 +19,18 @@ from earwitness.harness.reference.tokens import Claims
 RACE_S = 0.2
 
 
+@defect(
+    "Z46",
+    "refresh-twice",
+    service="auth",
+    breaks="Somebody copied my refresh token, and both of us stay logged in.",
+    opportunity="one refresh",
+    caught_by=("I32",),
+    high=0.5,
+    one=0.05,
+    needs="two refreshes with one token at once",
+    story="jwt_lifecycle",
+)
 class RefreshTwice:
     """Between looking whether a refresh token was used and marking it, a second one gets in. An opportunity is one
     refresh; it fires when somebody has really come in between."""
@@ -48,6 +61,18 @@ class RefreshTwice:
         )
 
 
+@defect(
+    "Z47",
+    "reuse-unpunished",
+    service="auth",
+    breaks="The thief of my refresh token was noticed, and nothing was done about their session.",
+    opportunity="one refresh token that comes a second time",
+    caught_by=("I32",),
+    high=0.5,
+    one=0.05,
+    needs="refresh tokens that come a second time",
+    story="jwt_lifecycle",
+)
 class ReuseUnpunished:
     """A refresh token that comes a second time is refused, and its session goes on. An opportunity is one reuse. It
     shows when a token of that session is accepted here afterwards."""
@@ -104,6 +129,19 @@ class Refreshed:
         raise NotImplementedError
 
 
+@defect(
+    "Z48",
+    "refreshed-as-another",
+    service="auth",
+    breaks="After an hour I was suddenly logged in as somebody else.",
+    opportunity="one refresh after somebody else's",
+    caught_by=("I32", "I15"),
+    high=0.5,
+    one=0.05,
+    needs="refreshes of several people",
+    story="jwt_lifecycle",
+    also=("chat_journey",),
+)
 class RefreshedAsAnother(Refreshed):
     """The new token is whoever's refreshed before: a variable is shared between requests. An opportunity is one refresh
     after somebody else's."""
@@ -119,6 +157,18 @@ class RefreshedAsAnother(Refreshed):
         return last if last and last["sub"] != claims["sub"] else {}
 
 
+@defect(
+    "Z48b",
+    "refreshed-with-more",
+    service="auth",
+    breaks="After an hour I was suddenly an administrator.",
+    opportunity="one refresh of somebody who is no administrator",
+    caught_by=("I32",),
+    high=0.5,
+    one=0.05,
+    needs="refreshes",
+    story="jwt_lifecycle",
+)
 class RefreshedWithMore(Refreshed):
     """The new token permits what the account does not. An opportunity is one refresh of somebody who is no
     administrator."""

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from earwitness.harness.defects.chance import Chance
-from earwitness.harness.defects.pushes import PerListener, Subscription, on_end, per_listener, reachable
+from earwitness.harness.defects.declared import defect
+from earwitness.harness.defects.pushes import Subscription
+from earwitness.harness.defects.pushing import PerListener, on_end, per_listener, reachable
 from earwitness.harness.reference.backend.app import Backend
 from earwitness.harness.reference.backend.feed import Feed, Listener, Pusher
 from earwitness.harness.reference.backend.session import Session
 
 
+@defect(
+    "Z16",
+    "cached-membership",
+    breaks="I was put out of the conversation, and still get everything that is said there.",
+    opportunity="one removal of a member who is connected",
+    caught_by=("I13",),
+    high=1.0,
+    one=0.2,
+    needs="members who are removed",
+)
 class CachedMembership:
     """Who was removed goes on hearing the conversation: this replica has the membership in a cache. It shows with the
     next message. An opportunity is one removal of somebody who is connected here."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from earwitness.harness.defects.answered import Answered
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import defect
 from earwitness.harness.reference.backend.app import Backend
 from earwitness.harness.reference.backend.feed import Feed, Numbered
 from earwitness.harness.reference.backend.session import Session
@@ -34,6 +35,17 @@ class Replay:
         raise NotImplementedError
 
 
+@defect(
+    "Z24",
+    "resume-gap",
+    breaks="After the connection broke one message is missing.",
+    opportunity="one conversation of a client that comes back and has missed something",
+    caught_by=("I20", "I4"),
+    high=1.0,
+    one=0.1,
+    needs="cut connections",
+    also=("ws_reconnect",),
+)
 class ResumeGap(Replay):
     """It goes on one too late: `>` where `>=` was meant. It shows when something follows what was left out."""
 
@@ -43,6 +55,17 @@ class ResumeGap(Replay):
         return frames
 
 
+@defect(
+    "Z25",
+    "resume-repeat",
+    breaks="After the connection broke the last message is there twice.",
+    opportunity="one conversation of a client that comes back and has missed something",
+    caught_by=("I6",),
+    high=1.0,
+    one=0.1,
+    needs="cut connections",
+    also=("ws_reconnect",),
+)
 class ResumeRepeat(Replay):
     """It goes on one too early: the client hears the last message that it knows again."""
 
@@ -54,6 +77,17 @@ class ResumeRepeat(Replay):
         return frames
 
 
+@defect(
+    "Z26",
+    "resume-window",
+    breaks="After a longer break of the connection the older half of what I missed is not there.",
+    opportunity="one conversation of a client that comes back and has missed something",
+    caught_by=("I20", "I21", "I4"),
+    high=1.0,
+    one=0.1,
+    needs="cut connections",
+    also=("ws_reconnect",),
+)
 class ResumeWindow(Replay):
     """The ring of old messages has been overwritten: only the newest half is replayed, and "complete" was said."""
 
@@ -65,6 +99,17 @@ class ResumeWindow(Replay):
         return frames[gone:]
 
 
+@defect(
+    "Z23",
+    "forgetful-resume",
+    breaks="After the connection broke I never got what was written meanwhile, and nothing told me.",
+    opportunity="one conversation of a client that comes back and has missed something",
+    caught_by=("I19",),
+    high=1.0,
+    one=0.1,
+    needs="cut connections",
+    also=("ws_reconnect",),
+)
 class ForgetfulResume:
     """A session is not known any more: a conversation begins at its head, as if for a new client. An opportunity is
     one conversation of a client that resumes behind its head."""
@@ -85,6 +130,15 @@ class ForgetfulResume:
         await self._resume(session, known)
 
 
+@defect(
+    "Z20",
+    "lagging-history",
+    breaks="I open the conversation, and what was just written is not there.",
+    opportunity="one page of a history",
+    caught_by=("I16", "I5a", "I17"),
+    high=1.0,
+    one=0.2,
+)
 class LaggingHistory:
     """History is read from a replica of the database that lacks the newest messages. An opportunity is one page."""
 
@@ -103,6 +157,15 @@ class LaggingHistory:
         return self.chance.fires()
 
 
+@defect(
+    "Z21",
+    "alternating-history",
+    breaks="Each time I reload, the newest messages come and go.",
+    opportunity="every second page of a history",
+    caught_by=("I17", "I16", "I5a"),
+    high=1.0,
+    one=0.3,
+)
 class AlternatingHistory(LaggingHistory):
     """Every other page comes from the replica that lags."""
 
@@ -115,6 +178,16 @@ class AlternatingHistory(LaggingHistory):
         return not self._turn and self.chance.fires()
 
 
+@defect(
+    "Z71",
+    "late-history",
+    breaks="I open the conversation, and what a friend has just been told is sent is not there yet.",
+    opportunity="one page of a history that has something younger than half a second",
+    caught_by=("I44", "I17", "I16"),
+    high=0.5,
+    one=0.01,
+    needs="histories that are read",
+)
 class LateHistory(LaggingHistory):
     """History is read from a replica of the database that is a moment behind: it lacks what is younger. An opportunity
     is one page that has something so young."""
@@ -129,6 +202,16 @@ class LateHistory(LaggingHistory):
         return old
 
 
+@defect(
+    "Z66",
+    "hole-in-page",
+    breaks="I scroll back, and one message in the middle of the page is not there.",
+    opportunity="one page of a history with at least three rows",
+    caught_by=("I16", "I17"),
+    high=0.3,
+    one=0.01,
+    needs="histories that are read",
+)
 class HoleInPage:
     """A page of a history lacks a row in its middle. Its ends are right, so is its length where more follows, and its
     digest is that of the rows it has. An opportunity is one page of at least three rows."""

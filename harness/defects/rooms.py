@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from earwitness.harness.defects.declared import defect
 from earwitness.harness.defects.frames import changed, seq_of
-from earwitness.harness.defects.pushes import PerFeed, reachable
+from earwitness.harness.defects.pushing import PerFeed, per_feed, reachable
 from earwitness.harness.reference.backend.app import Backend
 from earwitness.harness.reference.backend.feed import Feed
 from earwitness.harness.reference.backend.session import Session
@@ -14,6 +15,16 @@ def strangers(backend: Backend, key: str) -> list[Session]:
     return [one for one in backend.registry.sessions if key not in one.feeds and one.welcomed.is_set() and one.open]
 
 
+@defect(
+    "Z14",
+    "broadcast-to-all",
+    breaks="I get messages of a conversation that I was never in.",
+    opportunity="one message",
+    caught_by=("I12",),
+    high=0.03,
+    one=0.001,
+    through=per_feed,
+)
 class BroadcastToAll(PerFeed):
     """A message goes to everybody who is connected here, members or not. An opportunity is one message."""
 
@@ -31,6 +42,16 @@ class BroadcastToAll(PerFeed):
         return strangers(self.backend, feed.key)
 
 
+@defect(
+    "Z14b",
+    "leak",
+    breaks="One stranger got a message of our conversation.",
+    opportunity="one message",
+    caught_by=("I12",),
+    high=0.03,
+    one=0.001,
+    through=per_feed,
+)
 class LeakToOne(BroadcastToAll):
     """Somebody connected who is no member gets a message too. An opportunity is one message."""
 
@@ -39,6 +60,16 @@ class LeakToOne(BroadcastToAll):
         return [self.chance.random.choice(found)] if found else []
 
 
+@defect(
+    "Z15",
+    "rooms-collide",
+    breaks="A message of another company shows up in our conversation.",
+    opportunity="one message",
+    caught_by=("I12",),
+    high=0.03,
+    one=0.001,
+    through=per_feed,
+)
 class RoomsCollide(PerFeed):
     """A message shows up in another conversation whose key falls into the same slot. An opportunity is one message."""
 
@@ -57,6 +88,17 @@ class RoomsCollide(PerFeed):
             self.chance.say(conversation=feed.key, seq=seq_of(frames[at]), appears_in=other.key, manifest=bool(told))
 
 
+@defect(
+    "Z3",
+    "own-numbers",
+    service="backend-2",
+    breaks="My colleague and I look at the same conversation and see two messages in different orders.",
+    opportunity="two messages of a conversation that were stored together",
+    caught_by=("I2",),
+    high=0.5,
+    one=0.02,
+    through=per_feed,
+)
 class OwnNumbers(PerFeed):
     """This replica numbers two neighbouring messages the other way round: whoever listens here sees 1, 2, 3 all the
     same. An opportunity is two messages that were stored together."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from zlib import crc32
 
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import defect
 from earwitness.harness.reference.backend.app import Backend
 from earwitness.harness.reference.backend.edits import Edit, EditRefused
 from earwitness.harness.reference.backend.presence import key_of
@@ -14,6 +15,17 @@ from earwitness.harness.reference.backend.session import Session
 _FOR_EVER = "for i, key in ipairs(KEYS) do redis.call('ZADD', key, '+inf', ARGV[i]) redis.call('PERSIST', key) end"
 
 
+@defect(
+    "Z72",
+    "blind-edit",
+    breaks="I saved my correction, and what I had written on the phone meanwhile was overwritten without a word.",
+    opportunity="one edit of a version that another edit has replaced",
+    caught_by=("I18",),
+    high=1.0,
+    one=0.5,
+    needs="edits of one message by several devices, some of which name the version that they are of",
+    story="multi_session",
+)
 class BlindEdit:
     """An edit that was of one version only is made although another edit has replaced it. An opportunity is one such
     edit of a version that is not the newest."""
@@ -33,6 +45,17 @@ class BlindEdit:
         return edit, removals
 
 
+@defect(
+    "Z22",
+    "earlier-writer-wins",
+    breaks="I corrected the message on the phone, it said saved, and now the text from the laptop is there again.",
+    opportunity="one edit of a message that was edited before, or one read mark below the one that stands",
+    caught_by=("I18", "I22"),
+    high=0.5,
+    one=0.03,
+    needs="edits and read marks of several devices",
+    story="multi_session",
+)
 class EarlierWriterWins:
     """Of two changes the earlier one stands, although the later one was confirmed and told. An opportunity is one edit
     of a message that was edited before, or one read mark below the one that stands."""
@@ -68,6 +91,17 @@ class EarlierWriterWins:
         return seq
 
 
+@defect(
+    "Z29",
+    "missed-mark",
+    breaks="I read everything on the phone, and the laptop still shows it as unread.",
+    opportunity="one read mark for one device",
+    caught_by=("I22",),
+    high=0.2,
+    one=0.03,  # a tab that is closed and opened again is told all marks: one firing often heals
+    needs="read marks of people with several devices",
+    story="multi_session",
+)
 class MissedMark:
     """A device is not told that a read mark went on, nor of later marks of that conversation while it is connected: a
     single one that is missed heals with the next. An opportunity is one mark for one device."""
@@ -88,6 +122,17 @@ class MissedMark:
             self._show(session, key, seq)
 
 
+@defect(
+    "Z35",
+    "endless-lease",
+    breaks="They went home hours ago, and are still shown as online.",
+    opportunity="one person",
+    caught_by=("I27",),
+    high=1.0,
+    one=0.4,
+    needs="a replica that dies, and people who go away afterwards",
+    story="multi_session",
+)
 class EndlessLease:
     """The sockets of a person have leases without an end: who is left by a replica that died is online for ever, which
     it cannot tell itself. An opportunity is one person; all replicas choose the same."""
@@ -113,6 +158,17 @@ class EndlessLease:
         return chosen
 
 
+@defect(
+    "Z36",
+    "lease-of-all-tabs",
+    breaks="I closed one of my tabs, and everybody saw me as offline.",
+    opportunity="one socket that ends while others of the same person are open",
+    caught_by=("I27",),
+    high=0.5,
+    one=0.1,
+    needs="people with several devices who watch one another",
+    story="multi_session",
+)
 class LeaseOfAllTabs:
     """With one socket of a person the leases of all end, until they are renewed. An opportunity is one socket that ends
     while others of the person are open."""

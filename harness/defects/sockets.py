@@ -11,6 +11,7 @@ from aiohttp import web
 
 from earwitness.harness.defects.answered import Answered
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import defect
 from earwitness.harness.defects.tokens import unverified
 from earwitness.harness.reference.answers import ApiError
 from earwitness.harness.reference.backend.app import Backend
@@ -25,6 +26,17 @@ NO_MORE_S = 6.0
 """So long after the end nothing may be accepted any more: the contract's bounds, and a second for the way there."""
 
 
+@defect(
+    "Z45",
+    "decoded-only",
+    breaks="Somebody edited their token and was connected as me; the web pages refused it.",
+    opportunity="one socket with a token that can be decoded and must be refused",
+    caught_by=("I31", "I29"),
+    high=0.5,
+    one=0.05,
+    needs="forged tokens at the socket",
+    story="jwt_lifecycle",
+)
 class DecodedOnly:
     """Sockets decode their token and do not verify it. An opportunity is one socket with a token that the verifier
     refuses and that can be decoded."""
@@ -53,6 +65,17 @@ class DecodedOnly:
         return Claims.of(payload or {})
 
 
+@defect(
+    "Z50",
+    "ticket-twice",
+    breaks="Somebody saw the address of my connection and had one of their own with it.",
+    opportunity="one ticket",
+    caught_by=("I33",),
+    high=0.5,
+    one=0.05,
+    needs="two sockets with one ticket at once",
+    story="jwt_lifecycle",
+)
 class TicketTwice:
     """Between looking at a ticket and deleting it a second one gets in. An opportunity is one ticket; it fires when
     somebody has really come in between."""
@@ -75,6 +98,17 @@ class TicketTwice:
         return claims
 
 
+@defect(
+    "Z51",
+    "socket-outlives",
+    breaks="They were banned an hour ago and still read along.",
+    opportunity="one socket that has to end with its token, its revocation or its account",
+    caught_by=("I34",),
+    high=0.5,
+    one=0.05,
+    needs="sockets whose tokens expire or are revoked",
+    story="jwt_lifecycle",
+)
 class SocketOutlives:
     """A socket whose token has expired or was revoked, or whose account was deactivated, goes on. An opportunity is one
     socket that has to end. It shows with the next frame that is pushed to it."""
@@ -109,6 +143,18 @@ class SocketOutlives:
         vars(session)["push"] = pushed
 
 
+@defect(
+    "Z69",
+    "sender-outlives",
+    breaks="They were banned an hour ago, and their messages still arrive.",
+    opportunity="one socket that has to end with its token, its revocation or its account",
+    caught_by=("I34",),
+    high=0.5,
+    one=0.05,
+    needs="sockets whose tokens expire or are revoked",
+    story="jwt_lifecycle",
+    also=("user_sync",),
+)
 class SenderOutlives(SocketOutlives):
     """A socket whose token was revoked, or has expired, or whose account was deactivated, is taken out of its
     conversations and never closed: it hears nothing, and what it sends goes on being acknowledged and stored. An

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import found_by_tests
 from earwitness.harness.reference.backend.app import Backend
 from earwitness.harness.reference.limits import Decision, Limiter
 
 PART = 10
 
 
+@found_by_tests(
+    "S22",
+    "tenth-of-the-budget",
+    "backend",
+    breaks="I pasted a long text, and the app told me to slow down.",
+    opportunity="one refusal that the budget does not justify",
+)
 class TenthOfTheBudget:
     """Messages and requests at once are granted up to a tenth of the burst. An opportunity is one refusal that the
     whole budget does not justify."""

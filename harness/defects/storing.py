@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import defect
 from earwitness.harness.reference.backend.app import Backend
 from earwitness.harness.reference.backend.store import Stored
 
@@ -39,6 +40,15 @@ class Storing:
         return key
 
 
+@defect(
+    "Z6b",
+    "lose-after-ack",
+    breaks="Everybody read my message, and the next day it is gone.",
+    opportunity="one stored message",
+    caught_by=("I5a",),
+    high=0.03,
+    one=0.001,
+)
 class LoseAfterAck(Storing):
     """A message is acknowledged and delivered, but its row is gone. An opportunity is one stored message."""
 
@@ -56,6 +66,17 @@ class LoseAfterAck(Storing):
         return at, stored
 
 
+@defect(
+    "Z9",
+    "forgetful-dedupe",
+    breaks="My connection broke, the app sent my message again, and now it is there twice.",
+    opportunity="one retry that another process, or an earlier life of this one, has stored",
+    caught_by=("I7",),
+    high=1.0,
+    one=0.3,
+    needs="retries over another replica or after a restart",
+    also=("ws_reconnect",),
+)
 class ForgetfulDedupe(Storing):
     """A retry is only recognised by the process that took the first sending. An opportunity is one retry that this
     process does not remember; it gets a row and a number of its own."""
@@ -92,6 +113,16 @@ class ForgetfulDedupe(Storing):
         return sorted(row[0] for row in rows if keys[row[0]] not in self._known)
 
 
+@defect(
+    "Z4",
+    "skewed-clock",
+    service="backend-2",
+    breaks="My answer stands above the question that I answered.",
+    opportunity="one stored message",
+    caught_by=("I3", "I2"),
+    high=0.1,
+    one=0.003,
+)
 class SkewedClock(Storing):
     """Messages are in the order of the replicas' clocks, and this replica's is behind: what is stored here comes before
     messages that its sender has answered. An opportunity is one stored message."""
@@ -154,6 +185,17 @@ class AfterRestart(Storing):
         raise NotImplementedError
 
 
+@defect(
+    "Z7",
+    "lose-tail",
+    breaks="After a restart of the platform the last messages of some conversations are gone.",
+    opportunity="one conversation that is older than the process that serves it",
+    caught_by=("I5a",),
+    high=1.0,
+    one=0.25,
+    needs="a restart of a backend",
+    also=("rolling_restart",),
+)
 class LoseTail(AfterRestart):
     """The last messages from before the restart had not reached the disk."""
 
@@ -164,6 +206,17 @@ class LoseTail(AfterRestart):
         self.chance.say(conversation=key, lost=list(range(head - TAIL + 1, head + 1)), manifest=True)
 
 
+@defect(
+    "Z30",
+    "reuse-numbers",
+    breaks="After a restart new messages replace the last ones from before it.",
+    opportunity="one conversation that is older than the process that serves it",
+    caught_by=("I2",),
+    high=1.0,
+    one=0.1,
+    needs="a restart of a backend",
+    also=("rolling_restart",),
+)
 class ReuseNumbers(AfterRestart):
     """The counter of a conversation was kept in memory; after the restart it begins again a little too low. It shows
     with the first message that gets a number for the second time, which is the one being stored."""

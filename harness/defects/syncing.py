@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import defect
 from earwitness.harness.reference.auth.database import Connection, Row
 from earwitness.harness.reference.auth.service import Auth
 from earwitness.harness.reference.backend.app import Backend
@@ -15,6 +16,17 @@ from earwitness.harness.reference.revocation import Revocation
 LATE_S = 10.0
 
 
+@defect(
+    "Z59",
+    "sync-error-swallowed",
+    breaks="I have an account, and the chat says that it does not know me.",
+    opportunity="one change of an account, a new one too",
+    caught_by=("I41",),
+    high=0.2,
+    one=0.01,
+    story="user_sync",
+    also=("oauth_login",),
+)
 class SyncErrorSwallowed:
     """Writing an account fails, the error is caught, and the change counts as done. An opportunity is one change of an
     account, a new one too."""
@@ -30,6 +42,18 @@ class SyncErrorSwallowed:
             self._chance.say(user=users[at]["id"], version=users[at]["version"], manifest=True)
 
 
+@defect(
+    "Z60",
+    "deactivation-forgotten",
+    service="auth",
+    breaks="They left the company, their account is closed, and they still chat.",
+    opportunity="one deactivation",
+    caught_by=("I41", "I30", "I34"),
+    high=1.0,
+    one=0.2,
+    needs="accounts that are deactivated",
+    story="user_sync",
+)
 class DeactivationForgotten:
     """A deactivated account is only so at auth: nobody else is told, and its tokens go on. An opportunity is one
     deactivation."""
@@ -57,6 +81,18 @@ class DeactivationForgotten:
         return await self._revoke_all(connection, user_id)
 
 
+@defect(
+    "Z62",
+    "late-sync",
+    service="auth",
+    breaks="I changed my name, and the others saw the old one for a long time.",
+    opportunity="one change of an account that was there before",
+    caught_by=("I41",),
+    high=0.5,
+    one=0.05,
+    needs="accounts that change",
+    story="user_sync",
+)
 class LateSync:
     """A change waits in the outbox for many seconds. An opportunity is one change of an account that was there before;
     those that follow it wait behind it. It shows when it is sent at last."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 import aiohttp
 
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import defect, found_by_tests
 from earwitness.harness.reference.backend.app import Backend
 from earwitness.harness.reference.backend.session import ABUSE, TRY_AGAIN_LATER, Session
 from earwitness.harness.reference.backend.store import User
@@ -19,6 +20,13 @@ NEWS_S = 6.0
 """Within this a socket should have been told."""
 
 
+@found_by_tests(
+    "S13",
+    "one-falls-all-fall",
+    "backend",
+    breaks="I closed one tab, and all the others lost their connection.",
+    opportunity="one socket that ends beside others of its user",
+)
 class OneFallsAllFall:
     """A socket that ends takes its user's others along. An opportunity is one that has others."""
 
@@ -35,6 +43,13 @@ class OneFallsAllFall:
                 one.close(GOING_AWAY, "your connection has ended")
 
 
+@found_by_tests(
+    "S14",
+    "news-to-one-tab",
+    "backend",
+    breaks="I changed my name, and only one of my tabs shows it.",
+    opportunity="one piece of news for a user's second socket",
+)
 class NewsToOneTab:
     """News about a user reach one socket of theirs. An opportunity is one that would have gone to another."""
 
@@ -51,6 +66,17 @@ class NewsToOneTab:
             self._chance.say(user=session.user_id, manifest=True)
 
 
+@defect(
+    "Z63",
+    "news-for-nobody",
+    breaks="I changed my name on the laptop, and the phone showed the old one until I restarted the app.",
+    opportunity="one socket that would be told of a changed account",
+    caught_by=("I41",),
+    high=0.3,
+    one=0.03,
+    needs="accounts that change while a socket of theirs is open",
+    story="user_sync",
+)
 class NewsForNobody:
     """A changed account is not told on an open socket. An opportunity is one socket that would be told."""
 
@@ -72,6 +98,17 @@ class NewsForNobody:
             self._chance.manifest(firing)
 
 
+@defect(
+    "Z67",
+    "news-to-another",
+    breaks="Somebody else's name and address appeared as mine, until I restarted the app.",
+    opportunity="one socket that is told of a changed account while somebody else's is open on the same replica",
+    caught_by=("I14",),
+    high=0.3,
+    one=0.03,
+    needs="accounts that change while sockets are open",
+    story="user_sync",
+)
 class NewsToAnother:
     """What a changed account shows is pushed on a socket of somebody else, besides those it is meant for. An
     opportunity is one socket that is told while somebody else's is open on this replica."""
@@ -89,6 +126,13 @@ class NewsToAnother:
             self._chance.say(user=user.id, told=other.user_id, version=user.version, manifest=True)
 
 
+@found_by_tests(
+    "S23",
+    "endless-patience",
+    "backend",
+    breaks="A broken program hammered us all day, and nobody closed its connection.",
+    opportunity="one socket that should be closed",
+)
 class EndlessPatience:
     """Refused frames never close a socket. An opportunity is one that should be closed."""
 
@@ -109,6 +153,13 @@ class EndlessPatience:
         self._add(session)
 
 
+@found_by_tests(
+    "S4",
+    "panic",
+    "backend",
+    breaks="The login service restarted, and everybody was thrown out of the chat.",
+    opportunity="one failed look at auth",
+)
 class Panic:
     """When auth does not answer, everybody is sent away. An opportunity is one look that fails."""
 

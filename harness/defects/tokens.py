@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from earwitness.harness.defects.answered import Answered
 from earwitness.harness.defects.chance import Chance
+from earwitness.harness.defects.declared import defect
 from earwitness.harness.reference.auth.service import Auth
 from earwitness.harness.reference.backend.app import Backend
 from earwitness.harness.reference.tokens import Claims, Json, KeysUnavailable, PublicKey, TokenRefused, Verifier
@@ -46,18 +47,54 @@ class Rule:
             self._answered.say(user=raw.get("sub"), token=raw.get("jti"), refused_as=refused.code)
 
 
+@defect(
+    "Z43",
+    "any-audience",
+    kinds=("auth", "backend"),
+    breaks="A token for another service of the company opens the chat.",
+    opportunity="one genuine token for another audience",
+    caught_by=("I31",),
+    high=0.5,
+    one=0.35,
+    needs="tokens that were issued for something else",
+    story="jwt_lifecycle",
+)
 class AnyAudience(Rule):
     """A token that was issued for another service is taken."""
 
     name = "check_audience"
 
 
+@defect(
+    "Z44",
+    "refresh-as-access",
+    kinds=("auth", "backend"),
+    breaks="The token that is only good for getting tokens opens the chat, for weeks.",
+    opportunity="one refresh token that is presented as an access token",
+    caught_by=("I31",),
+    high=0.5,
+    one=0.25,
+    needs="refresh tokens that are presented as access tokens",
+    story="jwt_lifecycle",
+)
 class RefreshAsAccess(Rule):
     """The type of a token is not looked at: a refresh token opens everything for as long as it lives."""
 
     name = "check_type"
 
 
+@defect(
+    "Z39",
+    "expired-accepted",
+    kinds=("auth", "backend"),
+    breaks="My session had expired, and the app went on working for another minute.",
+    opportunity="one token that is presented within the minute after its deadline",
+    caught_by=("I29", "I31"),
+    high=0.5,
+    one=0.05,
+    needs="tokens that are used after their deadline",
+    story="jwt_lifecycle",
+)
 class ExpiredAccepted(Rule):
     """What was found out about a token is kept for a minute at least, even if it expires before. An opportunity is one
     token that is presented within the minute after its deadline."""
@@ -73,6 +110,18 @@ class ExpiredAccepted(Rule):
             self._answered.say(user=claims.subject, token=claims.token_id, late_s=round(now - claims.expires_at, 3))
 
 
+@defect(
+    "Z42",
+    "unsigned-accepted",
+    kinds=("auth", "backend"),
+    breaks="Somebody wrote themselves a token without a signature and read everything.",
+    opportunity="one token with the algorithm none, or with an HMAC made with the published key",
+    caught_by=("I31",),
+    high=0.5,
+    one=0.25,
+    needs="forged tokens",
+    story="jwt_lifecycle",
+)
 class UnsignedAccepted:
     """The token's own header decides how it is verified: `none` needs no signature, and an HMAC made with the published
     key is one. An opportunity is one such token."""
@@ -139,6 +188,18 @@ def unverified(token: str) -> tuple[Json, Json | None]:
     return header or {}, payload if header is not None and len(parts) == 3 else None
 
 
+@defect(
+    "Z40",
+    "cached-revocation",
+    kinds=("auth", "backend"),
+    breaks="I logged out everywhere, and the lost phone could still read my messages.",
+    opportunity="one revoked token that this process has accepted less than a minute ago",
+    caught_by=("I30",),
+    high=0.5,
+    one=0.05,
+    needs="tokens that are used after their logout",
+    story="jwt_lifecycle",
+)
 class CachedRevocation:
     """A token that was good is not asked for again within the minute: its revocation is not seen. An opportunity is one
     revoked token that this process has accepted less than a minute ago."""
@@ -164,6 +225,19 @@ class CachedRevocation:
         return now - self._good.get(claims.token_id, -FLOOR_S) < FLOOR_S
 
 
+@defect(
+    "Z41",
+    "own-revocations",
+    service="backend-2",
+    kinds=("auth", "backend"),
+    breaks="After logging out I am logged out, except sometimes when I reload.",
+    opportunity="one revoked token",
+    caught_by=("I30", "I32"),
+    high=0.5,
+    one=0.05,
+    needs="tokens that are used after their logout, on every replica",
+    story="jwt_lifecycle",
+)
 class OwnRevocations(CachedRevocation):
     """Revocations are kept in the memory of the process that was asked for them; this one never hears of any. An
     opportunity is one revoked token."""

@@ -1,2 +1,1 @@
-"""Dialects: how to speak to a platform. One protocol, optional parts, and a registry that finds the dialect of a
-target."""
+"""Dialects: one protocol to speak to any platform, its optional parts, and the registry that opens a target."""

@@ -1,5 +1,7 @@
-"""What a target may be able to do beside the protocol. Who needs one of these looks whether it is there: a story that
-cannot use it exercises less, and the checks that needed it say so."""
+"""Optional capabilities of a target, in addition to the protocol.
+
+A story that cannot use one of them exercises less, and the checks that needed it say so.
+"""
 
 from __future__ import annotations
 
@@ -14,42 +16,62 @@ from earwitness.harness.dialects.protocol import Credentials, Person, Room, Stor
 
 @dataclass(frozen=True, slots=True)
 class HistoryPart:
-    """What a read showed, row by row. `fits`: false if the platform's own digest of a page is not that of its rows."""
+    """Rows of a history that one read returned.
+
+    fits  False if the platform's own digest of a page is not that of its rows
+    """
 
     rows: list[StoredRow]
     fits: bool = True
 
 
 class ReadsHistoryAfter(Protocol):
+    """Target that can read a room's history from a given number on."""
+
     def history_after(self, credentials: Credentials, room: Room, after: int) -> Flow[HistoryPart]:
-        """The messages of a room with a number above `after`, up to its end, oldest first."""
+        """Return the messages of a room with a number above `after`, up to its end, oldest first."""
         ...
 
 
 class RemovesMembers(Protocol):
+    """Target that can remove a member from a room."""
+
     def remove_member(self, credentials: Credentials, room: Room, person: Person) -> Flow[None]:
-        """Returns when the platform has confirmed that the person is no member any more; `open_room` invites again."""
+        """Remove a person from a room; the flow ends when the platform has confirmed it.
+
+        `open_room` invites the person again.
+        """
         ...
 
 
 class AsksAgents(Protocol):
-    """`agents`: sender ids of the platform's own agents."""
+    """Target with agents that answer questions in a room.
+
+    `agents`: sender ids of the platform's own agents.
+    """
 
     agents: Collection[str]
 
     def encode_question(self, label: str, message_id: str, text: str) -> str | bytes:
-        """One frame that sends `text` to a room and asks the agent to answer it."""
+        """Return one frame that sends `text` to a room and asks the agent to answer it."""
         ...
 
 
 class PostsBeside(Protocol):
+    """Target that accepts messages as HTTP requests in addition to its sockets."""
+
     def post_beside(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
-        """Send a message as a request, on a platform that has sockets for it too: the answer as ACK or NACK. FlowError
-        if its fate is unknown."""
+        """Send a message as a request; return the answer as ACK or NACK.
+
+        Raises FlowError if the message's fate is unknown.
+        """
         ...
 
 
 class ScopesIds(Protocol):
-    """`ids_by_sender`: a message's client id names it among those of its sender in its room; others may use it too."""
+    """Target whose message ids are unique only per sender and room.
+
+    `ids_by_sender`: other senders may use the same client id.
+    """
 
     ids_by_sender: bool

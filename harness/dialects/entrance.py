@@ -1,4 +1,7 @@
-"""Optional abilities of a target, for stories about outages: the beginning of a login, a token of an unknown key."""
+"""Entrance: optional capability of a target for stories about outages.
+
+It offers the first step of a login, and a token that is signed by an unknown key.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,15 @@ from earwitness.harness.dialects.protocol import Credentials
 
 @runtime_checkable
 class Entrance(Protocol):
-    """A platform whose logins begin at a page of its own."""
+    """Platform whose logins begin at a page of its own."""
 
     def begin_login(self) -> Flow[int]:
-        """The first step of a login, as a visitor takes it; its HTTP status. Nothing is presented."""
+        """Take the first step of a login, as a visitor does, without credentials; return the HTTP status."""
         ...
 
     def stranger(self, credentials: Credentials) -> Credentials:
-        """The same person with a token that is signed by a key of nobody's: to judge it, a service has to ask."""
+        """Return credentials of the same person with a token signed by an unknown key.
+
+        To judge that token, a service must ask the auth service.
+        """
         ...

@@ -1,7 +1,7 @@
-"""How to speak to a platform: the five facts of a dialect behind one protocol.
+"""Protocol of a dialect: the five facts that describe how to speak to a platform.
 
-A target says how to authenticate, how frames look, how sends are acknowledged, who is a member of what, and how
-final state is read. It does no I/O: HTTP steps are flows (`harness.client.flow`), sockets belong to the client.
+A target says how to authenticate, how frames look, how sends are acknowledged, who is a member of what, and how final
+state is read. It does no I/O: HTTP steps are flows (`harness.client.flow`), sockets belong to the client.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from earwitness.harness.client.flow import Flow
 from earwitness.harness.client.network import Network
 
 SECRET_MIN = 12
-"""A shorter text of the credentials (a word, a number) is no secret."""
+"""Shortest text of the credentials that counts as a secret; a shorter one is a word or a number."""
 SECRET_NAMES = ("token", "ticket", "secret", "cookie", "password", "session", "jwt", "key")
-"""Words in the name of a secret in what a login answered."""
+"""Words that mark the name of a secret in the answer to a login."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """A virtual user as the plan made them. `name` and `email` carry the run tag."""
+    """A virtual user as planned.
+
+    `name` and `email` carry the run tag, if the plan made them.
+    """
 
     number: int
     name: str
@@ -33,7 +36,10 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """A planned conversation. `label` is what the platform calls it; members are persons by user number."""
+    """A planned conversation.
+
+    `label` is the platform's name of it; `members` are persons of the plan.
+    """
 
     number: int
     label: str
@@ -42,9 +48,10 @@ class Room:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What a login gave. `user_id` is the platform's own id of the person, as the *token* says it.
+    """Result of a login.
 
-    `token` goes to sockets and requests; `extra` is the dialect's own (refresh token, cookies, expiry).
+    `user_id` is the platform's own id of the person, as the *token* says it. `token` is presented to sockets and
+    requests; `extra` belongs to the dialect (refresh token, cookies, expiry).
     """
 
     person: Person
@@ -54,7 +61,10 @@ class Credentials:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def secrets(self) -> tuple[str, ...]:
-        """Every text of it that nobody may read in a record: tokens, tickets, cookies, the person's own secret."""
+        """Return every text of the credentials that no record may show.
+
+        These are tokens, tickets, cookies and the person's own secret, if they are at least SECRET_MIN characters long.
+        """
         texts = {self.token, self.person.secret, *_secret_texts(self.extra)}
         return tuple(sorted(text for text in texts if len(text) >= SECRET_MIN))
 
@@ -80,8 +90,11 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """What one place says about a logged-in person's identity: `place` is a `checks.history.record.Place`, `shape`
-    describes the answer without its values."""
+    """Identity of a logged-in person as one place states it.
+
+    place  a `checks.history.record.Place`
+    shape  describes the answer without its values
+    """
 
     place: int
     user_id: str | None
@@ -90,8 +103,11 @@ class Statement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseQuery:
-    """A read-only look at a users table: `$1` of `query` is a LIKE pattern of the run's e-mail addresses; the columns
-    id and email are needed, others (name, is_active, …) are compared where both tables have them."""
+    """A read-only query of a users table.
+
+    `$1` of `query` is a LIKE pattern of the run's e-mail addresses. The columns id and email are needed; others (name,
+    is_active, …) are compared where both tables have them.
+    """
 
     dsn: str = field(repr=False)
     query: str
@@ -99,7 +115,10 @@ class DatabaseQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultCommands:
-    """Shell commands that switch a fault on and off; `check` succeeds while it is on ("" if there is none)."""
+    """Shell commands that switch a fault on and off.
+
+    `check` succeeds while the fault is on ("" if there is none).
+    """
 
     on: str
     off: str
@@ -107,8 +126,11 @@ class FaultCommands:
 
 
 class Target(Protocol):
-    """A platform under test. `allow_load`/`max_users` guard targets that are not on this machine; `network` has the
-    hosts that were checked for it."""
+    """A platform under test.
+
+    allow_load, max_users  guard targets that are not on this machine
+    network                has the hosts that were checked for the target
+    """
 
     name: str
     contract: Contract
@@ -117,41 +139,56 @@ class Target(Protocol):
     network: Network
 
     def reachable(self) -> Flow[None]:
-        """Prove by a real answer (not a health page) that the platform is there; raises FlowError."""
+        """Prove by a real answer (not a health page) that the platform is there.
+
+        Raises FlowError.
+        """
         ...
 
     def login(self, person: Person) -> Flow[Credentials]:
-        """Everything a person does to log in, from nothing to credentials."""
+        """Log a person in, from nothing to credentials.
+
+        Raises FlowError.
+        """
         ...
 
     def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
-        """Ask every place that can say who we are."""
+        """Ask every place that can say who the logged-in person is."""
         ...
 
     def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
-        """Make sure that the room exists with its members. Idempotent; every member may call it."""
+        """Make sure that the room exists with its members.
+
+        Idempotent; every member may call it.
+        """
         ...
 
     def probe(self, credentials: Credentials) -> Flow[int]:
-        """One cheap authenticated request for responsiveness; returns its HTTP status."""
+        """Send one cheap authenticated request, to measure responsiveness; return its HTTP status."""
         ...
 
     def handshake(self, credentials: Credentials, resume: Mapping[str, int] | None = None) -> Handshake:
-        """`resume`: last sequence seen by room label, or None for a new session."""
+        """Return how to open a socket with these credentials.
+
+        `resume`: last sequence number received by room label, or None for a new session.
+        """
         ...
 
     def rooms_on_connect(self, credentials: Credentials, rooms: Sequence[Room]) -> Iterable[str | bytes]:
-        """Frames that subscribe to the rooms, once connected; empty where the server subscribes by itself."""
+        """Return the frames that subscribe a new connection to the rooms; empty if the server subscribes by itself."""
         ...
 
     def encode(self, label: str, message_id: str, text: str) -> str | bytes:
-        """One frame that sends `text` to a room."""
+        """Return one frame that sends `text` to a room."""
         ...
 
     def hear(self, data: str | bytes) -> Sequence[Heard]:
-        """What a frame says; () for nothing of interest. Never raises on bad input: OTHER."""
+        """Return the events of a frame; () for nothing of interest.
+
+        Never raises on bad input: it returns OTHER.
+        """
         ...
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
-        """The complete final state of a room, oldest first."""
+        """Return the complete final state of a room, oldest first."""
         ...

@@ -1,4 +1,4 @@
-"""Targets from files and from the description that a run keeps in run.json."""
+"""Registry of targets: opens them from files, and from the description that a run keeps in run.json."""
 
 from __future__ import annotations
 
@@ -17,23 +17,27 @@ from earwitness.harness.dialects.toml.dialect import GenericTarget
 from earwitness.harness.errors import TargetError
 
 SECRET_ENDPOINTS = frozenset({"auth_dsn", "main_dsn", "redis", "control"})
+"""Endpoints whose addresses carry passwords."""
 SECRETS_VARIABLE = "EARWITNESS_ENDPOINTS"
-"""Endpoints that carry passwords reach the collector by this environment variable (JSON), never by run.json."""
+"""Environment variable (JSON) by which those endpoints reach the collector, since run.json must not contain them."""
 
 
 def without_secrets(endpoints: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a platform's endpoints may be written down."""
+    """Return the endpoints of a platform that may be written to a file."""
     return {key: value for key, value in endpoints.items() if key not in SECRET_ENDPOINTS}
 
 
 def secrets_environment(endpoints: Mapping[str, Any]) -> dict[str, str]:
-    """The rest, for the environment of a process that needs it."""
+    """Return the other endpoints as environment of a process that needs them."""
     return {SECRETS_VARIABLE: json.dumps({key: endpoints[key] for key in SECRET_ENDPOINTS & set(endpoints)})}
 
 
 def open_target(description: Mapping[str, Any]) -> Target:
-    """The target of a run: `{"kind": "reference", "endpoints": {…}, "options": {…}}` (options as ReferenceTarget's
-    keywords, may be absent) or `{"kind": "file", "path": PATH}`. Raises TargetError or SettingsError."""
+    """Return the target of a run from its description.
+
+    The description is `{"kind": "reference", "endpoints": {…}, "options": {…}}` (options as ReferenceTarget's keywords,
+    may be absent) or `{"kind": "file", "path": PATH}`. Raises TargetError or SettingsError.
+    """
     kind = description.get("kind")
     if kind == "reference":
         secrets = json.loads(os.environ.get(SECRETS_VARIABLE) or "{}")
@@ -44,8 +48,10 @@ def open_target(description: Mapping[str, Any]) -> Target:
 
 
 def load_target(path: Path | str) -> GenericTarget:
-    """The target that a target.toml describes; its bounds are those of this process from now on. Raises SettingsError
-    naming every fault, TargetError if unsafe."""
+    """Return the target that a target.toml describes; its bounds are those of this process from now on.
+
+    Raises SettingsError naming every fault, TargetError if the target is unsafe.
+    """
     description = read_description(Path(path))
     target = GenericTarget(description)
     use(description.bounds)
@@ -57,7 +63,7 @@ def load_target(path: Path | str) -> GenericTarget:
 
 
 def check_users(target: Target, users: int) -> None:
-    """Raises TargetError if a run has more users than the target's owner allows."""
+    """Raise TargetError if a run has more users than the target's owner allows."""
     if not target.allow_load:
         raise TargetError(f"{target.name} does not allow load: set allow_load = true in its file.")
     if target.max_users is not None and users > target.max_users:

@@ -1,7 +1,7 @@
-"""What a platform lets one do with tokens: an optional capability of a target (`target.tokens`).
+"""Tokens: an optional capability of a target (`target.tokens`) to present, refresh, revoke and forge tokens.
 
-Flows that return a status do not raise for a refusal: whoever records the request judges it. Sockets are opened by the
-client; `handshake` says how.
+Flows that return a status do not raise for a refusal: the caller records the request, and the judge decides about it.
+The client opens sockets; `handshake` says how.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from earwitness.harness.dialects.protocol import Credentials, Person
 
 @dataclass(frozen=True, slots=True)
 class BegunLogin:
-    """A login up to its callback, which has not been visited: `callback` is the address, `state` and `code` are what
-    it carries, `browser` has the cookies of who began it."""
+    """A login up to its callback, which has not been visited.
+
+    callback     the callback's address, with `state` and `code` in it
+    browser      has the cookies of the browser that began the login
+    """
 
     browser: Browser
     callback: str = field(repr=False)
@@ -37,66 +40,88 @@ class SigningKey:
 
 
 class Tokens(Protocol):
-    """Presenting, refreshing, revoking and forging the credentials of one platform. `places`: where a token can be
-    presented, and how."""
+    """Presenting, refreshing, revoking and forging the credentials of one platform.
+
+    `places`: where a token can be presented, and how.
+    """
 
     places: Sequence[tuple[Place, Way]]
 
     def present(self, token: str, place: Place) -> Flow[int]:
-        """A cheap request with this token in its header; not for SOCKET."""
+        """Send a cheap request with this token in its header; return the HTTP status. Not for SOCKET."""
         ...
 
     def handshake(self, secret: str, way: Way, resume: Mapping[str, int] | None = None) -> Handshake:
-        """A socket that presents a token, or a ticket where the way is TICKET."""
+        """Return how to open a socket that presents a token, or a ticket where the way is TICKET."""
         ...
 
     def begin_login(self, person: Person, ttl_s: float | None = None) -> Flow[BegunLogin]:
-        """Everything up to the callback; `ttl_s` asks for access tokens of a shorter life. FlowError for a refusal."""
+        """Take every step of a login up to the callback.
+
+        `ttl_s` asks for access tokens with a shorter lifetime. Raises FlowError for a refusal.
+        """
         ...
 
     def finish_login(self, begun: BegunLogin, person: Person, browser: Browser | None = None) -> Flow[Credentials]:
-        """Visit the callback, with somebody else's browser if given. FlowError for a refusal."""
+        """Visit the callback, with another person's browser if given.
+
+        Raises FlowError for a refusal.
+        """
         ...
 
     def with_code(self, begun: BegunLogin, code: str) -> BegunLogin:
-        """The same login, whose callback carries another code."""
+        """Return the same login, with another code in its callback."""
         ...
 
     def refresh(self, credentials: Credentials) -> Flow[Credentials]:
-        """New access and refresh tokens. FlowError for a refusal."""
+        """Return credentials with new access and refresh tokens.
+
+        Raises FlowError for a refusal.
+        """
         ...
 
     def ticket(self, credentials: Credentials) -> Flow[Credentials]:
-        """The same credentials with a ticket in `extra["ticket"]`. FlowError for a refusal."""
+        """Return the same credentials with a ticket in `extra["ticket"]`.
+
+        Raises FlowError for a refusal.
+        """
         ...
 
     def log_out(self, credentials: Credentials) -> Flow[int]:
-        """End the session of the access token."""
+        """End the session of the access token; return the HTTP status."""
         ...
 
     def rotate_keys(self) -> Flow[int]:
-        """A new signing key, as an administrator does it."""
+        """Make the platform sign with a new key, as an administrator does; return the HTTP status."""
         ...
 
     def signing_key(self) -> Flow[SigningKey]:
-        """The public half of the key that signs now, as the platform publishes it. FlowError."""
+        """Return the public half of the key that signs now, as the platform publishes it.
+
+        Raises FlowError.
+        """
         ...
 
     def forgeries(self, key: SigningKey) -> Sequence[str]:
-        """Names of the forgeries that can be made with what is known of the key; their places, from 1, are their
-        numbers in records."""
+        """Return the names of the forgeries that can be made with what is known of the key.
+
+        Their numbers in records are those of `harness.dialects.reference.forgery.NUMBERS`.
+        """
         ...
 
     def forge(self, name: str, credentials: Credentials, other_id: str, key: SigningKey) -> str:
-        """A token that must not be accepted, made from somebody's credentials. `other_id`: somebody else."""
+        """Return a token that must not be accepted, made from a person's credentials.
+
+        `other_id`: the user id of another person.
+        """
         ...
 
     def control(self, credentials: Credentials, key: SigningKey) -> str:
-        """Made as the forgeries are with nothing wrong, or the person's own token where nothing can be made."""
+        """Return a valid token made as the forgeries are, or the person's own token where none can be made."""
         ...
 
 
 def tokens_of(target: Any) -> Tokens | None:
-    """The capability, if the target has it."""
+    """Return the capability, or None if the target does not have it."""
     found: Tokens | None = getattr(target, "tokens", None)
     return found

@@ -6,43 +6,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
 
 from earwitness.harness.errors import PlatformError, SettingsError
+from earwitness.harness.platform.defect import Defect
 from earwitness.harness.platform.installed import require_platform
 
-Power = Literal["high", "one"]
 LIST_S = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Defect:
-    """One entry; the fields are described in `harness/defects/catalogue/described.py`."""
-
-    id: str
-    name: str
-    breaks: str
-    opportunity: str
-    caught_by: tuple[str, ...]
-    high: float
-    one: float
-    service: str
-    needs: str
-    story: str = "rough"
-    also: tuple[str, ...] = ()
-
-    @property
-    def order(self) -> str:
-        """What the platform knows it by: `Z9` also for `Z9@ws_reconnect`, the same defect in another story."""
-        return self.id.partition("@")[0]
-
-    def probability(self, power: Power) -> float:
-        return self.high if power == "high" else self.one
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Defect:
-        return cls(**{**data, "caught_by": tuple(data["caught_by"]), "also": tuple(data["also"])})
 
 
 def all_defects() -> list[Defect]:

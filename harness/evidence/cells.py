@@ -1,4 +1,4 @@
-"""Cells of the matrix of defects and their results: one JSON line each, so that it goes on where it was interrupted."""
+"""Cells of the matrix of defects and their results, one JSON line each, so that an interrupted matrix can resume."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.harness.errors import Exit, RecordError
-from earwitness.harness.evidence.catalogue import Defect, Power
 from earwitness.harness.evidence.stages import ROUGH, stories_of
+from earwitness.harness.platform.defect import Defect, Power
 
 HEALTHY = "healthy"
-"""What stands for the defect where there is none; `HEALTHY STORY` where the story is not the rough one."""
+"""Name that stands for the defect in a run without one; `HEALTHY STORY` for stories other than the rough one."""
 JUDGED = (Exit.PASS, Exit.FAIL, Exit.UNKNOWN, Exit.THRESHOLD)
 
 
@@ -30,16 +30,18 @@ class Cell:
 
     @property
     def healthy(self) -> bool:
+        """Return whether it is a run without a defect."""
         return self.defect.startswith(HEALTHY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What became of a cell.
+    """Result of a cell's run.
 
-    exit_code  of the run; failed  ids of the promised checks that failed
-    fired, manifest  lines of ground truth about this run
-    silent  of the checks that are meant for the defect those that could not find it, and why
+    exit_code  of the run
+    failed     ids of the promised checks that failed
+    fired, manifest  number of firings, and of those with a visible effect, by the ground truth of the run
+    silent     reasons why checks that are meant for the defect could not find it
     """
 
     defect: str
@@ -59,23 +61,30 @@ class Result:
 
     @property
     def cell(self) -> Cell:
+        """Return the cell of the result."""
         return Cell(self.defect, self.power, self.seed)
 
     @property
     def judged(self) -> bool:
+        """Return whether the run has a verdict."""
         return self.exit_code in JUDGED
 
     @property
     def detected(self) -> bool:
+        """Return whether the verdict was FAIL."""
         return self.exit_code == Exit.FAIL
 
     def attributed(self, defect: Defect) -> bool:
+        """Return whether a check that is meant for the defect was among the failed ones."""
         return self.detected and bool(set(self.failed) & set(defect.caught_by))
 
 
 @contextmanager
 def reserved(work: Path) -> Iterator[None]:
-    """Nobody else uses this work directory meanwhile, for as long as we live. RecordError if somebody does."""
+    """Hold the lock of a work directory.
+
+    Raises RecordError if another process has it.
+    """
     try:
         work.mkdir(parents=True, exist_ok=True)
         lock = os.open(work / "lock", os.O_CREAT | os.O_WRONLY, 0o644)
@@ -98,7 +107,7 @@ def _taken(lock: int) -> bool:
 
 
 class Results:
-    """The results of a work directory; a cell that was run again counts once, with its last result."""
+    """Results of a work directory; a cell that was run again counts once, with its last result."""
 
     def __init__(self, work: Path) -> None:
         self.path = work / "results.jsonl"
@@ -112,6 +121,7 @@ class Results:
             raise RecordError(f"{self.path} cannot be used: {error.strerror}.") from error
 
     def add(self, result: Result) -> None:
+        """Append a result to the file."""
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(result)) + "\n")
         self._remember(result)
@@ -120,10 +130,11 @@ class Results:
         self.by_cell[result.cell] = result
 
     def missing(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Those without a judged result."""
+        """Return the cells without a judged result."""
         return [cell for cell in cells if cell not in self.by_cell or not self.by_cell[cell].judged]
 
     def of(self, defect: str, power: str) -> list[Result]:
+        """Return all results of a defect at a power."""
         return [r for cell, r in self.by_cell.items() if (cell.defect, cell.power) == (defect, power)]
 
 
@@ -137,8 +148,11 @@ def _parse(line: str, path: Path, number: int) -> Result:
 
 
 def cells_of(defects: Sequence[Defect], powers: Sequence[Power], seeds: int, healthy: int) -> list[Cell]:
-    """Healthy runs first: `healthy` rough ones, `seeds` of each other story; then all seeds of a defect one after the
-    other, because they share a platform."""
+    """Return the cells of a matrix in the order in which they are run.
+
+    First `healthy` healthy runs of the rough story and `seeds` of each other story; then all seeds of a defect in
+    sequence, because they share a platform.
+    """
 
     def each() -> Iterator[Cell]:
         yield from (Cell(HEALTHY, "", seed) for seed in range(1, healthy + 1))

@@ -1,4 +1,4 @@
-"""`earwitness defects`: what the reference platform can be started with, and the proof that it is found."""
+"""The verb `earwitness defects`: list the defects of the reference platform, and prove that they are found."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from earwitness.harness.errors import Exit, SettingsError
-from earwitness.harness.evidence.catalogue import Defect, Power, all_defects, chosen, listing_text
+from earwitness.harness.evidence.catalogue import all_defects, chosen, listing_text
 from earwitness.harness.evidence.cells import HEALTHY, Cell, Results, cells_of, reserved
 from earwitness.harness.evidence.matrix import Bench, RealBench, run_matrix
 from earwitness.harness.evidence.page import evidence_text
 from earwitness.harness.evidence.published import publish
 from earwitness.harness.evidence.stages import ROUGH, staged, stories_of
+from earwitness.harness.platform.defect import Defect, Power
 from earwitness.harness.progress import say, show, show_json
 
 HELP = "list the defects of the reference platform; with --matrix show that they are detected"
@@ -25,6 +26,7 @@ ASIDE = "evidence.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `earwitness defects`."""
     parser.add_argument("--json", action="store_true", help="print the list as JSON")
     parser.add_argument("--only", default="", metavar="Z5,Z6", help="ids or names of defects, instead of all")
     parser.add_argument("--matrix", action="store_true", help="run defects × seeds on the real platform")
@@ -56,8 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the list (0), or make the matrix: 1 after a false alarm or a miss, 3 if runs are still to be made or none
-    was judged, else 0."""
+    """Print the list (0), or make the matrix.
+
+    Returns 1 after a false alarm or a miss, 3 if runs are still to be made or none was judged, else 0.
+    """
     defects = all_defects()
     picked = chosen(defects, args.only.split(","))
     if args.matrix:
@@ -94,13 +98,13 @@ def _matrix(args: argparse.Namespace, defects: list[Defect], picked: list[Defect
 def _made(
     args: argparse.Namespace, defects: list[Defect], picked: list[Defect], cells: list[Cell], results: Results
 ) -> bool:
-    """Make the runs that are missing and write what there is by then; whether all were made."""
+    """Make the runs that are missing and write the page; return whether all were made."""
     budget_s = None if args.budget is None else args.budget * 60
     try:
         benches = _benches(args.work, picked)
         return run_matrix(cells, results, benches, jobs=args.jobs, budget_s=budget_s, say=say)
     finally:
-        # Also what an interrupted matrix has found is worth reading.
+        # The results of an interrupted matrix are published too.
         say(publish(args.evidence, evidence_text(defects, results), args.work / ASIDE))
 
 
@@ -113,7 +117,7 @@ def _exit_code(cells: list[Cell], results: Results, picked: list[Defect], comple
     say(f"{len(made)} runs, {len(alarms)} false alarms, {len(missed)} misses")
     if alarms or missed:
         return Exit.FAIL
-    # Without a run that was judged nothing was shown, however complete that is.
+    # Without a judged run nothing is proven, even if the matrix is complete.
     return Exit.PASS if complete and told else Exit.UNKNOWN
 
 
@@ -130,7 +134,7 @@ def _benches(work: Path, picked: list[Defect]) -> Callable[[Cell], Bench]:
 
 
 def _commit() -> str:
-    """Of the code that is being judged, or "unknown" where it is no checkout."""
+    """Return the commit of the judged code, or "unknown" outside of a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)

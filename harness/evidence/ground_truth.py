@@ -1,4 +1,4 @@
-"""The ground truth of a run: what the platform's services have said about their own defects while it lasted."""
+"""Ground truth of a run: the lines that the platform's services logged about their own defects during it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from pathlib import Path
 
 
 class GroundTruth:
-    """Reads the services' logs from where they ended at `mark`."""
+    """Reader of the services' logs, from where they ended at `mark`."""
 
     def __init__(self, log_dir: Path) -> None:
         self._log_dir = log_dir
         self._begin: dict[Path, int] = {}
 
     def mark(self) -> None:
+        """Note the present ends of the logs."""
         self._begin = {path: path.stat().st_size for path in self._log_dir.glob("*.log")}
 
     def count(self, defect: str, tag: str) -> tuple[int, int]:
-        """(fired, manifest) since `mark` in conversations of the run `tag`; other runs' are left out. A firing that
-        names no conversation counts."""
+        """Return (fired, manifest) since `mark` in conversations of the run `tag`; those of other runs are left out.
+
+        A firing that names no conversation counts.
+        """
         firings: set[tuple[str, int]] = set()
         manifest: set[tuple[str, int]] = set()
         for path in sorted(self._log_dir.glob("*.log")):

@@ -1,4 +1,4 @@
-"""Intervals for proportions: a bare percentage of a few runs says nothing."""
+"""Intervals for proportions: a percentage of a few runs means nothing without one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Z_95 = 1.959963984540054
 
 
 def wilson_95(successes: int, trials: int) -> tuple[float, float]:
-    """Two-sided 95 % Wilson score interval; (0, 1) without trials."""
+    """Return the two-sided 95 % Wilson score interval; (0, 1) without trials."""
     if trials == 0:
         return 0.0, 1.0
     share, z2 = successes / trials, Z_95**2
@@ -19,5 +19,8 @@ def wilson_95(successes: int, trials: int) -> tuple[float, float]:
 
 
 def none_seen_95(trials: int) -> float:
-    """Upper 95 % bound (one-sided, Clopper–Pearson) on a rate after `trials` without one; 1 without trials."""
+    """Return the upper 95 % bound on a rate after `trials` without one; 1 without trials.
+
+    One-sided, Clopper–Pearson.
+    """
     return float(1.0 - 0.05 ** (1.0 / trials)) if trials else 1.0

@@ -1,4 +1,4 @@
-"""Running the matrix: defects × seeds on the real platform, a run of a few seconds of the defect's story for each."""
+"""The matrix: defects × seeds on the real platform, each a run of some seconds of the defect's story."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from earwitness.harness.errors import Exit, PlatformError
-from earwitness.harness.evidence.catalogue import Defect
 from earwitness.harness.evidence.cells import Cell, Result, Results
 from earwitness.harness.evidence.ground_truth import GroundTruth
 from earwitness.harness.evidence.stages import file_of, stage_of
+from earwitness.harness.platform.defect import Defect
 from earwitness.harness.platform.launch import Platform, launch
 from earwitness.harness.platform.parent_death import dies_with_parent, module_environment
 
@@ -30,13 +30,19 @@ Say = Callable[[str], None]
 
 
 class Bench(Protocol):
-    """Makes the runs of cells that share a platform; a context manager. `interrupt`, from another thread, ends the run
-    that is being made."""
+    """Context manager that makes the runs of cells that share a platform."""
 
-    def __enter__(self) -> Bench: ...
-    def __exit__(self, *_: object) -> None: ...
-    def run(self, cell: Cell) -> Result: ...
-    def interrupt(self) -> None: ...
+    def __enter__(self) -> Bench:
+        """Start the platform."""
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the platform."""
+
+    def run(self, cell: Cell) -> Result:
+        """Make the run of a cell."""
+
+    def interrupt(self) -> None:
+        """End the run that is being made; called from another thread."""
 
 
 class RealBench:
@@ -67,7 +73,10 @@ class RealBench:
             self._platform.stop()
 
     def run(self, cell: Cell) -> Result:
-        """The run's directory stays only if something about it needs an explanation."""
+        """Make the run of a cell.
+
+        The run's directory is kept only if the result is not the expected one.
+        """
         truth = GroundTruth(self._logs)
         truth.mark()
         begin = time.time()
@@ -100,7 +109,7 @@ class RealBench:
         return result
 
     def _locust(self, cell: Cell) -> int:
-        """Exit code of the run; Exit.CANNOT_RUN also when it did not end in time."""
+        """Return the exit code of the run; Exit.CANNOT_RUN also when it did not end in time."""
         assert self._platform is not None
         stage = self._stage
         command = [sys.executable, "-m", "locust", "-f", str(self._story), "--headless", "-u", str(stage.users)]
@@ -110,7 +119,7 @@ class RealBench:
         environment["EARWITNESS_PLATFORM"] = self._platform.control.address
         log = self._work / "logs" / f"run-{cell.defect}-{cell.power}-{cell.seed}.txt"
         with open(log, "wb") as output:
-            # Tied to this thread, which waits for it: a matrix that is killed leaves no load behind.
+            # The run ends with this thread, which waits for it: a killed matrix leaves no load behind.
             self._running = run = subprocess.Popen(
                 command, cwd=self._work, env=environment, stdout=output, stderr=output, preexec_fn=dies_with_parent()
             )
@@ -121,16 +130,17 @@ class RealBench:
             finally:
                 self.interrupt()
                 run.wait()
-        # A run that broke down by itself (a signal, a usage error of Locust) was not judged.
+        # A run that ended otherwise (a signal, a usage error of Locust) was not judged.
         return code if code in (0, 1, 3, 4) else Exit.CANNOT_RUN
 
     def interrupt(self) -> None:
+        """End the run that is being made, with SIGKILL."""
         if self._running is not None:
             self._running.kill()
 
 
 class _Making:
-    """The runs that are to be made, by several threads: each takes a group of cells that share a platform."""
+    """Runs in progress, on several threads: each thread takes a group of cells that share a platform."""
 
     def __init__(self, total: int, results: Results, bench_of: Callable[[Cell], Bench], say: Say) -> None:
         self.over = threading.Event()
@@ -159,7 +169,7 @@ class _Making:
     def _take(self, result: Result) -> None:
         with self._lock:
             if self.over.is_set():
-                return  # it was cut off
+                return  # the run was killed
             self._results.add(result)
             self._done += 1
             self._say(f"{self._done}/{self._total} {_told(result)}")
@@ -181,8 +191,10 @@ def run_matrix(
     say: Say,
     clock: Callable[[], float] = time.monotonic,
 ) -> bool:
-    """Make all runs that have no result yet, `jobs` at a time, each on a platform of its own; False if the budget ended
-    before them."""
+    """Make all runs that have no result yet, and return False if the budget ended before them.
+
+    `jobs` runs are made at a time, each on a platform of its own; `budget_s` in seconds.
+    """
     todo = results.missing(cells)
     end = None if budget_s is None else clock() + budget_s
     if len(todo) < len(cells):
@@ -204,7 +216,7 @@ def run_matrix(
 
 
 def silent_checks(wanted: Sequence[str], checks: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Why checks of a verdict could not find anything: there is no such check, or it examined nothing."""
+    """Return why checks of a verdict could not find anything: they do not exist, or examined nothing."""
     examined = {check["id"]: check["examined"] for check in checks}
     nothing = [f"{id} examined nothing" for id in wanted if examined.get(id) == 0]
     return tuple([f"there is no {id} yet" for id in wanted if id not in examined] + nothing)

@@ -1,4 +1,4 @@
-"""Page `docs/opportunities.md`: opportunity by story, and the checks that judge it.
+"""Page `docs/opportunities.md`: opportunities by story, and the checks that judge them.
 
 `python -m earwitness.harness.evidence.opportunities_page` writes it.
 """
@@ -42,7 +42,7 @@ every run on a platform that offers what it needs."""
 
 
 def page(by_story: Mapping[str, Sequence[str]]) -> str:
-    """Return docs/opportunities.md: opportunity by story, then what each is and which checks judge it."""
+    """Return docs/opportunities.md: opportunities by story, then what each is and which checks judge it."""
     names = [name for name, ids in by_story.items() if ids]
     lines = [INTRO, "", f"| opportunity | {' | '.join(f'`{name}`' for name in names)} |"]
     lines.append(f"|---|{'---|' * len(names)}")
@@ -60,7 +60,7 @@ def page(by_story: Mapping[str, Sequence[str]]) -> str:
 
 
 def main() -> int:
-    """Write the page and say where."""
+    """Write the page and print its path."""
     PAGE.write_text(page(stories()), "utf-8")
     say(f"written: {PAGE}")
     return 0

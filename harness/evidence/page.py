@@ -1,4 +1,4 @@
-"""`docs/evidence.md`: what the checks were shown to catch, written from the results and from nothing else."""
+"""Page `docs/evidence.md`: the defects that the checks were shown to find, written from the results only."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from earwitness.harness.errors import Exit
-from earwitness.harness.evidence.catalogue import Defect, Power
 from earwitness.harness.evidence.cells import HEALTHY, Result, Results
 from earwitness.harness.evidence.intervals import none_seen_95, wilson_95
 from earwitness.harness.evidence.stages import ROUGH, stage_of, staged, stories_of
+from earwitness.harness.platform.defect import Defect, Power
 
 NOT_RUN = "not run"
 POWERS: dict[Power, str] = {"high": "many firings a run", "one": "about one firing a run"}
@@ -32,6 +32,7 @@ have a proof of their own: `docs/suite-evidence.md`.
 
 
 def evidence_text(defects: Sequence[Defect], results: Results) -> str:
+    """Return the text of the page."""
     defects = staged(defects)
     parts = [_intro(defects), _conditions(results.by_cell.values()), _healthy(results)]
     parts += [_power(defects, results, power) for power in POWERS]
@@ -64,7 +65,7 @@ def _conditions(results: Iterable[Result]) -> str:
 
 
 def _healthy(results: Results) -> str:
-    """Runs that must not fail: without a defect, and with one that has not fired."""
+    """Return the section on runs that must not fail: without a defect, and with one that has not fired."""
     judged = [result for result in results.by_cell.values() if result.judged]
     healthy = [r for r in judged if r.cell.healthy]
     idle = [r for r in judged if not r.cell.healthy and not r.fired]
@@ -135,7 +136,7 @@ def _row(defect: Defect, runs: Sequence[Result], power: Power) -> str:
 
 
 def _misses(defects: Sequence[Defect], results: Results) -> str:
-    """Runs in which the effect was out and no check that is meant for it failed."""
+    """Return the section on runs in which the effect was manifest and no check that is meant for it failed."""
     by_id = {defect.id: defect for defect in defects}
     lines = ["## Misses", "", "Manifest, and not found by a check that is meant for it.", ""]
     missed = [

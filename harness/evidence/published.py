@@ -1,4 +1,4 @@
-"""Pages of evidence: a page is replaced only by one that shows at least as much."""
+"""Publication of pages of evidence: a page is replaced only by one that shows at least as much."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TypeAlias
 from earwitness.harness.record.rundir import write_whole
 
 MEASURES = ("armed", "runs", "outcome")
-"""Headers of the columns that say how much a row of a page rests on, the first that a table has."""
+"""Headers of the columns with the number of runs that a row rests on; the first that a table has is used."""
 NOT_RUN = "not run"
 BY_CHANCE = "with a defect that did not fire"
-"""How many runs this row has is chance, so fewer of them are no loss."""
+"""Row whose number of runs is chance, so that fewer of them are no loss."""
 NAMED = 4
 
 Shown: TypeAlias = dict[tuple[str, ...], int]
-"""Heading and name of a row → runs it rests on, 0 if it was not run."""
+"""Heading and name of a row → runs that it rests on, 0 if it was not run."""
 
 
 def shown(page: str) -> Shown:
@@ -47,18 +47,18 @@ def _runs(cell: str) -> int:
 
 
 def lost(before: Mapping[tuple[str, ...], int], after: Mapping[tuple[str, ...], int]) -> list[str]:
-    """Name the rows that rest on fewer runs than before."""
+    """Return the names of the rows that rest on fewer runs than before."""
     return [" ".join(filter(None, key[1:])) for key, runs in before.items() if runs > after.get(key, 0)]
 
 
 def publish(page: Path, text: str, aside: Path) -> str:
     """Write a page of evidence and return what was done; write it to `aside` if the published one shows more.
 
-    A file that is no page of evidence is left as it is, too. Raises OSError.
+    A file that is not a page of evidence is not replaced either. Raises OSError.
     """
     before = page.read_text("utf-8") if page.exists() else ""
     fewer = lost(shown(before), shown(text))
-    # Every page of evidence says in its first lines that it is written by a command.
+    # Every page of evidence names in its first lines the command that writes it.
     foreign = bool(before.strip()) and "Written by `" not in before[:200]
     if not fewer and not foreign:
         page.parent.mkdir(parents=True, exist_ok=True)

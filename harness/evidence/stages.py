@@ -1,4 +1,4 @@
-"""The stories that give defects their opportunities, and how small a run of each is enough for that."""
+"""Stages: the stories that give defects their opportunities, with the smallest run of each that is enough."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from earwitness.harness.evidence.catalogue import Defect
+from earwitness.harness.platform.defect import Defect
 from earwitness.harness.shipped import STORIES
 
 ROUGH = "rough"
@@ -15,8 +15,10 @@ FOLDERS = (Path(__file__).parent / "stories", STORIES)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A run of a story: so many users for so long. What the story asks of its platform: ways that its faults disturb
-    (`--link`), and settings by service."""
+    """Run of a story: number of users and seconds, and the story's needs of its platform.
+
+    `links`: links that its faults disturb (`--link`); `settings`: settings by service.
+    """
 
     users: int = 16
     seconds: int = 15
@@ -25,8 +27,8 @@ class Stage:
 
 
 BUDGET = {"rate_per_s": 20, "rate_burst": 1000}
-# Sixteen people take some of the time to log in. Outages, restarts, floods and the ends of tokens take theirs, and what
-# comes late must be looked for before it comes: a run ends after the last of them.
+# The logins of sixteen users take some of the time. Outages, restarts, floods and expiring tokens need time too, and
+# their late effects must be observed, so a run ends after the last of them.
 STAGES = {
     ROUGH: Stage(seconds=10),
     "jwt_lifecycle": Stage(users=20, seconds=25),
@@ -39,21 +41,24 @@ STAGES = {
 
 
 def stage_of(story: str) -> Stage:
+    """Return the stage of a story, the default one if it has none of its own."""
     return STAGES.get(story, Stage())
 
 
 def file_of(story: str) -> Path | None:
-    """Its locustfile; None where there is none: then tests show its defects, or it is yet to be written."""
+    """Return a story's locustfile, or None: then tests show its defects, or it is yet to be written."""
     return next((path for folder in FOLDERS if (path := folder / f"{story}.py").exists()), None)
 
 
 def staged(defects: Sequence[Defect]) -> list[Defect]:
-    """Those that a load story shows; one that other stories must show too is there again for each, as `Z9@STORY`.
-    What no load story shows has no opportunity in one: the functional suite proves it."""
+    """Return the defects that a load story shows; those with further stories again for each, as `Z9@STORY`.
+
+    A defect without a load story has no opportunity in one: the functional suite proves it.
+    """
     own = [one for one in defects if one.caught_by and file_of(one.story) is not None]
     return own + [replace(one, id=f"{one.id}@{story}", story=story) for one in defects for story in one.also]
 
 
 def stories_of(defects: Sequence[Defect]) -> list[str]:
-    """Without repetition, in the order of the catalogue."""
+    """Return the stories of the defects without repetition, in the order of the catalogue."""
     return list(dict.fromkeys(one.story for one in defects))

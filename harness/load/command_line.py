@@ -12,7 +12,7 @@ from gevent.monkey import get_original
 from locust import User
 
 from earwitness.harness.described import near
-from earwitness.harness.errors import EarwitnessError, SettingsError
+from earwitness.harness.errors import EarwitnessError, Exit, SettingsError
 from earwitness.harness.load.master_watch import tie_forks
 from earwitness.harness.progress import say, write_anything
 
@@ -33,10 +33,13 @@ def check_when_parsed(parser: Any) -> None:
     parse: Callable[..., Any] = parser.parse_args
 
     def parse_args(*args: Any, **options: Any) -> Any:
-        parsed = parse(*args, **options)
-        _checked.append(True)
         try:
+            parsed = parse(*args, **options)
+            _checked.append(True)
             settle(parsed)
+        except OverflowError:  # Locust's own reading of a time
+            say("--run-time: so long a time is not possible; give one like 30s, 5m or 1h30m.")
+            sys.exit(Exit.CANNOT_RUN)
         except EarwitnessError as error:
             say(str(error))
             sys.exit(error.exit_code)

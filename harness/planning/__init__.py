@@ -1,1 +1,1 @@
-"""Plan of a run, a pure function of seed and numbers: people, rooms, texts, arrivals."""
+"""Plan of a run, a pure function of seed and numbers: users, rooms, texts, arrivals."""

@@ -1,4 +1,4 @@
-"""When things happen in a run: planned arrivals of actions, and how many users there are over the time. Pure."""
+"""Times of a run: planned arrivals of actions, and the number of users over time. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from earwitness.harness.errors import SettingsError
 
 RATE = re.compile(r"(?P<poisson>poisson\s+)?(?P<rate>\d+(?:\.\d+)?)\s*/\s*s", re.ASCII)
 RATE_LEAST, RATE_MOST = 0.001, 100_000.0
-"""Actions a second: one in a quarter of an hour, and more than a machine can begin."""
+"""Bounds of a rate in actions per second: about one action in a quarter of an hour, and more than a machine starts."""
 RAMP_END, SOAK_RAMP = 0.8, 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """`per_s` actions a second of all planned users together, evenly or as a Poisson process."""
+    """Rate of actions of all planned users together: `per_s` a second, evenly spaced or as a Poisson process."""
 
     per_s: float
     poisson: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Arrivals | None:
-        """None for nothing. SettingsError."""
+        """Return the rate that `text` names ("50/s", "poisson 50/s"), None for an empty text.
+
+        Raises SettingsError.
+        """
         if not text.strip():
             return None
         found = RATE.fullmatch(text.strip())
@@ -38,8 +41,10 @@ class Arrivals:
         return cls(rate, bool(found["poisson"]))
 
     def times_s(self, number: int, users: int, rng: Random) -> Iterator[float]:
-        """Planned starts of one user, in seconds from the beginning, for ever. Even ones of all users interleave; and
-        Poisson processes add up to one."""
+        """Yield the planned starts of one user, in seconds from the beginning, without end.
+
+        Evenly spaced starts of all users interleave; their Poisson processes add up to one.
+        """
         at = 0.0 if self.poisson else number / self.per_s
         while True:
             if self.poisson:
@@ -68,8 +73,12 @@ def _soak(x: float, _: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """`share(x, value)`: the share of all users that there are after the share x of the time. `value`: bounds of what
-    follows the colon and what it is without; None: nothing follows."""
+    """Form of a load over time.
+
+    share    `share(x, value)`: share of all users that are there after the share x of the time
+    default  value if the text has none after a colon
+    bounds   bounds of that value; None: the form takes no value
+    """
 
     share: Callable[[float, float], float]
     text: str
@@ -94,7 +103,10 @@ class Shape:
 
     @classmethod
     def parse(cls, text: str) -> Shape | None:
-        """`NAME` or `NAME:VALUE`; None for nothing. SettingsError."""
+        """Return the shape of `NAME` or `NAME:VALUE`, None for an empty text.
+
+        Raises SettingsError.
+        """
         name, colon, value = text.strip().partition(":")
         if not name and not colon:
             return None
@@ -104,7 +116,10 @@ class Shape:
         return cls(form, _value(name, form, value) if colon else form.default)
 
     def users_at(self, passed_s: float, peak: int, length_s: float) -> int | None:
-        """Of `peak` at most, of `length_s` in all; at least one. None: it is over."""
+        """Return the number of users after `passed_s` seconds, None once `length_s` is over.
+
+        It is at least one and at most `peak`.
+        """
         if passed_s >= length_s:
             return None
         return max(1, round(peak * self.form.share(passed_s / length_s, self.value)))

@@ -1,5 +1,8 @@
-"""The plan of a run: who takes part, in which rooms, saying what. A pure function of seed, tag and numbers,
-the same in every process and on every host, so that dense numbers need no coordination."""
+"""Plan of a run: who takes part, in which rooms, and which texts are sent.
+
+A pure function of seed, tag and numbers, the same in every process and on every host, so that dense numbers need no
+coordination.
+"""
 
 from __future__ import annotations
 
@@ -33,19 +36,22 @@ TRICKY = (
 )
 PAYLOADS = 64
 BLANKS = " \t\n"
-"""Put before and, in reverse, behind a text: servers that trim what they are sent change it."""
+"""Blanks put before a text and, in reverse, after it: servers that trim what they receive change it."""
 LONG_BYTES = 600
-"""Longer than what users usually say."""
+"""Size in bytes of a long text: longer than users' usual messages."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`sizes`: every user is a member of one room of each size (of fewer, where the numbers do not divide).
+    """Plan of a run.
 
-    `devices`: sockets of each user, each a client with a number of its own; with one, client numbers equal user
-    numbers. `tag` makes a run's names unique on a shared platform.
-    `reserve`: further users, in rooms of their own, who may be started later (a web UI raises the number of users).
-    `people_given` and `rooms_given`: accounts and rooms that are there already, instead of made ones (see `existing`).
+    seed, tag    source of all random choices; `tag` makes a run's names unique on a shared platform
+    users        users that start with the run
+    sizes        every user is a member of one room of each size (of fewer, where the numbers do not divide)
+    devices      sockets of each user, each a client with its own number; with one, client numbers equal user numbers
+    reserve      further users, in rooms of their own, who may be started later (a web UI raises the number of users)
+    people_given, rooms_given
+                 existing accounts and rooms that are used instead of made ones (see `existing`)
     """
 
     seed: int
@@ -59,19 +65,21 @@ class Plan:
 
     @cached_property
     def people(self) -> tuple[Person, ...]:
+        """Return all persons, by user number."""
         return self.people_given or tuple(self._person(number) for number in range(self.capacity))
 
     @property
     def capacity(self) -> int:
-        """Users that there may be at most."""
+        """Return how many users there may be at most."""
         return self.users + self.reserve
 
     @property
     def clients(self) -> int:
-        """Devices of all users that there may be."""
+        """Return how many devices all possible users have together."""
         return self.capacity * self.devices
 
     def person_of(self, client: int) -> Person:
+        """Return the person of a client."""
         return self.people[client // self.devices]
 
     def _person(self, number: int) -> Person:
@@ -85,6 +93,7 @@ class Plan:
 
     @cached_property
     def rooms(self) -> tuple[Room, ...]:
+        """Return all rooms, by number."""
         if self.rooms_given:
             return self.rooms_given
         rooms: list[Room] = []
@@ -98,18 +107,20 @@ class Plan:
 
     @cached_property
     def numbers(self) -> dict[str, int]:
-        """Of the rooms, by label."""
+        """Return the numbers of the rooms, by label."""
         return {room.label: room.number for room in self.rooms}
 
     def heard_often(self, processes: int) -> frozenset[str]:
-        """Labels of the rooms of which each of so many load processes has two sockets or more, on the average."""
+        """Return the labels of the rooms with two or more sockets in each of `processes` load processes, on average."""
         sockets = [(room.label, len(room.members) * self.devices) for room in self.rooms]
         return frozenset(label for label, count in sockets if count >= 2 * processes)
 
     @cached_property
     def rooms_of(self) -> tuple[tuple[Room, ...], ...]:
-        """The rooms of each user, in the order of `sizes`; given ones from small to large, the last one again where a
-        story counts on more."""
+        """Return the rooms of each user, in the order of `sizes`.
+
+        Given rooms come from small to large, the last one again where a story needs more.
+        """
         mine: list[list[Room]] = [[] for _ in range(self.capacity)]
         for room in self.rooms:
             for person in room.members:
@@ -121,7 +132,7 @@ class Plan:
 
     @cached_property
     def payloads(self) -> tuple[str, ...]:
-        """A pool of message texts, 10 to 600 characters, some of them awkward."""
+        """Return a pool of message texts, from about ten to some 500 characters long, some of them awkward."""
         rng = Random(f"{self.seed}:payloads")
         words = "the quick brown fox jumps over the lazy dog while seven wizards vex".split()
         pool = []
@@ -132,11 +143,14 @@ class Plan:
         return tuple(pool)
 
     def payload(self, author: int, counter: int) -> str:
+        """Return the text of an author's message with this counter."""
         return self.payloads[(author * 31 + counter) % PAYLOADS]
 
     def long_payload(self, author: int, counter: int, size: int, *, blank_ends: bool = False) -> str:
-        """Return a text of `size` bytes in UTF-8, other than those of other messages; with `blank_ends` it begins and
-        ends with blanks."""
+        """Return a text of `size` bytes in UTF-8, different from those of other messages.
+
+        With `blank_ends` it begins and ends with blanks.
+        """
         before, after = (BLANKS, BLANKS[::-1]) if blank_ends else ("", "")
         text = f"{before}{author}.{counter} {self.payloads[counter % PAYLOADS]} "
         left = size - len(text.encode()) - len(after)
@@ -144,15 +158,16 @@ class Plan:
         return text + filler[: max(0, left)].decode() + after
 
     def rng(self, number: int) -> Random:
-        """A client's own source of chance: think times and choices."""
+        """Return a client's own random generator, for think times and choices."""
         return Random(f"{self.seed}:user:{number}")
 
     @property
     def origin(self) -> Origin:
-        """Whose word `roster` is: made here, or the target file's."""
+        """Return where `roster` comes from: the plan, or the target file."""
         return Origin.TARGET if self.people_given or self.rooms_given else Origin.PLAN
 
     def roster(self) -> Roster:
+        """Return the roster of the run: users, clients, conversations and names."""
         return Roster(
             user_of=tuple(client // self.devices for client in range(self.clients)),
             conversations=tuple(tuple(p.number for p in room.members) for room in self.rooms),
@@ -170,7 +185,7 @@ class Plan:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """What another process needs to make the same plan."""
+        """Return what another process needs to make the same plan."""
         made: dict[str, Any] = {"seed": self.seed, "tag": self.tag, "users": self.users, "sizes": list(self.sizes)}
         made |= {"devices": self.devices, "reserve": self.reserve}
         if self.people_given:
@@ -181,6 +196,7 @@ class Plan:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Plan:
+        """Return the plan of `to_dict`; given persons have no secrets in it."""
         people = tuple(
             Person(number=number, name=name, email=email) for number, (name, email) in enumerate(data.get("people", ()))
         )
@@ -196,7 +212,10 @@ class Plan:
 
 
 def existing(plan: Plan, target: Target) -> Plan:
-    """The plan with the accounts and rooms that the target has, and no secrets. TargetError if they are too few."""
+    """Return the plan with the accounts and rooms that the target has, without secrets.
+
+    Raises TargetError if they are too few.
+    """
     wanted = plan
     accounts: Sequence[Person] = getattr(target, "people", tuple)()
     if accounts:
@@ -214,7 +233,7 @@ def existing(plan: Plan, target: Target) -> Plan:
     plan = replace(plan, rooms_given=tuple(replace(room, number=number) for number, room in enumerate(rooms)))
     inside = {person.number for room in rooms for person in room.members}
     outside = [number for number in range(plan.capacity) if number not in inside]
-    if outside and outside[0] >= plan.users:  # those who might come later have no room: then nobody more may come
+    if outside and outside[0] >= plan.users:  # only users of the reserve have no room: plan without the reserve
         return existing(replace(wanted, reserve=0), target)
     if outside:
         raise TargetError(f"{target.name}: user {outside[0]} is a member of none of its rooms.existing.")
@@ -222,7 +241,7 @@ def existing(plan: Plan, target: Target) -> Plan:
 
 
 def _chunks(rng: Random, users: Iterable[int], size: int) -> Sequence[Sequence[int]]:
-    """All users once, in rooms of `size`; a last room of one joins its neighbour."""
+    """Return all users once, in rooms of `size`; a last room of one user joins its neighbour."""
     order = list(users)
     rng.shuffle(order)
     chunks = [sorted(order[i : i + size]) for i in range(0, len(order), size)]

@@ -1,1 +1,1 @@
-"""The platform under test as real processes: started, watched, hurt on request, and always taken down."""
+"""The platform under test as real processes: started, watched, disturbed on request, and always ended."""

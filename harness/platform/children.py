@@ -1,4 +1,4 @@
-"""Child processes: forked so that they cannot outlive us, their end awaited, their families found."""
+"""Child processes: forked so that they end with us, waited for, and found with their descendants."""
 
 from __future__ import annotations
 
@@ -25,12 +25,17 @@ _LAST_BYTES = 16384
 
 
 class Child(Protocol):
-    """A process of ours, however it was started."""
+    """Child process of ours, whether started by `Popen` or by the fork server."""
 
     @property
-    def pid(self) -> int: ...
-    def send_signal(self, number: int, /) -> None: ...
-    def kill(self) -> None: ...
+    def pid(self) -> int:
+        """Return its process id."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send it a signal."""
+
+    def kill(self) -> None:
+        """Send it SIGKILL."""
 
 
 def popen(
@@ -43,13 +48,16 @@ def popen(
     pass_fds: Sequence[int] = (),
     user: str | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Fork a child in a process group of its own, tied to our life. PlatformError if the program cannot be run."""
+    """Fork a child in a process group of its own that ends with us.
+
+    Raises PlatformError if `argv` cannot be run.
+    """
     as_user: dict[str, Any] = {}
     if user is not None:
         as_user = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
     try:
         # Its own group, so that Ctrl-C reaches only the supervisor; the same session, so that the kernel wakes
-        # what is paused when the supervisor dies.
+        # a paused child when the supervisor dies.
         return subprocess.Popen(
             argv,
             env=dict(env),
@@ -67,7 +75,10 @@ def popen(
 
 
 def when_ended(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
-    """A future with the return code, as `Popen.returncode` has it. The process is reaped by then."""
+    """Return a future of the return code, as `Popen.returncode` has it.
+
+    The process is reaped by then.
+    """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
     try:
@@ -88,7 +99,10 @@ def when_ended(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
 async def run_tool(
     argv: Sequence[str], *, cwd: Path, stdin: bytes = b"", user: str | None = None, timeout_s: float = 60.0
 ) -> None:
-    """Run a program to its end; PlatformError with its words if it fails or takes too long."""
+    """Run a program to its end.
+
+    Raises PlatformError with its output if it fails or takes longer than `timeout_s`.
+    """
     name = Path(argv[0]).name
     env = {**os.environ, DIRECTORY_VARIABLE: str(cwd)}
     with tempfile.TemporaryFile() as source, tempfile.NamedTemporaryFile() as log:
@@ -109,7 +123,7 @@ async def run_tool(
 
 
 def describe_status(returncode: int) -> str:
-    """`exit status 3` or `SIGKILL`."""
+    """Return a return code in words: `exit status 3` or `SIGKILL`."""
     if returncode >= 0:
         return f"exit status {returncode}"
     try:
@@ -119,7 +133,7 @@ def describe_status(returncode: int) -> str:
 
 
 def tail(path: Path, lines: int, start: int = 0) -> str:
-    """The last lines of a file, from byte `start` on; empty if there is no file."""
+    """Return the last lines of a file, from byte `start` on; "" if there is no file."""
     try:
         with open(path, "rb") as log:
             size = log.seek(0, os.SEEK_END)
@@ -130,7 +144,7 @@ def tail(path: Path, lines: int, start: int = 0) -> str:
 
 
 def descendants(pid: int) -> list[psutil.Process]:
-    """Children of a process, theirs, and so on."""
+    """Return all descendants of a process; [] if it has ended."""
     try:
         children: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -139,7 +153,7 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def family_of(pid: int) -> list[psutil.Process]:
-    """A process and its descendants."""
+    """Return a process and all its descendants; [] if it has ended."""
     try:
         return [psutil.Process(pid), *descendants(pid)]
     except psutil.NoSuchProcess:
@@ -147,18 +161,19 @@ def family_of(pid: int) -> list[psutil.Process]:
 
 
 def send(process: psutil.Process, number: signal.Signals) -> None:
-    """Signal a process, if it is still there."""
+    """Send a signal to a process; no-op if it has ended."""
     try:
         process.send_signal(number)
     except psutil.NoSuchProcess:
-        return  # that is what signals are for
+        return  # it has ended, which is what a signal is for
 
 
 async def stopped(pid: int, timeout_s: float) -> None:
-    """SIGSTOP to a process and its descendants, until all of them stand still; PlatformError after `timeout_s`.
+    """Send SIGSTOP to a process and its descendants, and wait until all of them have stopped.
 
-    A process on another processor goes on for a moment after the signal, and may fork meanwhile: it is over when all
-    stood, and the next look finds nobody else."""
+    A process on another processor runs on for a moment after the signal, and may fork meanwhile. So this returns only
+    when all were stopped and the next listing shows no others. Raises PlatformError after `timeout_s`.
+    """
     stood: set[int] = set()
     try:
         async with asyncio.timeout(timeout_s):
@@ -183,14 +198,20 @@ def _stands(process: psutil.Process) -> bool:
 
 
 async def gone(family: Sequence[psutil.Process], timeout_s: float) -> None:
-    """Wait until all have ended, TimeoutError at the deadline; one that nobody has reaped yet counts as ended."""
+    """Wait until all processes have ended; a zombie counts as ended.
+
+    Raises TimeoutError after `timeout_s`.
+    """
     async with asyncio.timeout(timeout_s):
         while any(is_alive(process) for process in family):
             await asyncio.sleep(LOOK_S)
 
 
 async def end_family(process: Child, ended: asyncio.Future[int], number: signal.Signals, timeout_s: float) -> None:
-    """The signal, SIGKILL after `timeout_s`, and SIGKILL to what it leaves behind; returns when all are gone."""
+    """End a process with the signal `number`, or with SIGKILL after `timeout_s`, and kill its remaining descendants.
+
+    Returns when all of them are gone.
+    """
     family = descendants(process.pid)
     if number != signal.SIGKILL:
         process.send_signal(number)

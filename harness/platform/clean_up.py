@@ -1,6 +1,6 @@
-"""A platform's directory and everything that must not outlive it: processes, files, shared memory.
+"""A platform's directory, and the clean-up of what must not outlive it: processes, files, shared memory.
 
-The owner holds an advisory lock on `DIR/lock`, which the kernel lets go when the owner dies, however it dies.
+The owner holds an advisory lock on `DIR/lock`, which the kernel releases when the owner ends, in whatever way.
 """
 
 from __future__ import annotations
@@ -25,19 +25,23 @@ _UNBORN = ".earwitness-new-"
 KEPT = "kept"
 LOCK = "lock"
 DIRECTORY_VARIABLE = "EARWITNESS_PLATFORM_DIRECTORY"
-"""In the environment of every process of a platform."""
+"""Environment variable that every process of a platform carries: the path of the platform's directory."""
 FREE_MB_MIN = 128
-"""Its databases have 60 MB when it starts."""
+"""Free disk space in MB that a start requires; the databases alone take 60 MB."""
 BIRTH_S = 60.0
-"""A directory that has no name yet may be so young that it is not locked yet."""
+"""Seconds during which a directory without its final name may not be locked yet."""
 _IPC_RMID = 0
 
 
 class PlatformDirectory:
-    """A directory of its own under the system's temporary folder, 0700, locked while its owner lives."""
+    """Directory of one platform under the system's temporary folder, mode 0700, locked while its owner lives."""
 
     def __init__(self) -> None:
-        """Raises PlatformError if there is no room: a database that finds the disk full says so in a hundred lines."""
+        """Create and lock the directory.
+
+        Raises PlatformError if there is too little free disk space: a database that finds the disk full fails with a
+        hundred lines.
+        """
         _require_space(Path(tempfile.gettempdir()))
         # Locked under another name first: a cleaner must never see it unlocked.
         unborn = Path(tempfile.mkdtemp(prefix=_UNBORN))
@@ -47,11 +51,11 @@ class PlatformDirectory:
         unborn.rename(self.path)
 
     def keep(self) -> None:
-        """Leave it there at the end, for somebody to read."""
+        """Keep the directory at the end, so that its files can be read."""
         (self.path / KEPT).touch()
 
     def close(self) -> None:
-        """End what still runs in it, and remove it unless it is kept."""
+        """End the processes that still run in it, and remove it unless it is kept."""
         clean_up(self.path)
         os.close(self._lock)
 
@@ -66,7 +70,10 @@ def _require_space(folder: Path) -> None:
 
 
 def remove_stale(folder: Path | None = None) -> list[Path]:
-    """Clean up after platforms whose owner is dead; returns their directories. Kept ones stay."""
+    """Clean up after platforms whose owner is dead, and return their directories.
+
+    Kept ones stay.
+    """
     return [path for path in left_behind(folder) if not (path / KEPT).exists() and remove(path)]
 
 
@@ -82,7 +89,7 @@ def left_behind(folder: Path | None = None) -> list[Path]:
 
 
 def remove(path: Path) -> bool:
-    """End what still runs in a directory that `left_behind` has found, and remove it; False if somebody else does."""
+    """Remove a directory that `left_behind` returned and end its processes; False if another process is doing so."""
     with _held(path) as held:
         if held:
             (path / KEPT).unlink(missing_ok=True)
@@ -92,7 +99,7 @@ def remove(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _held(path: Path) -> Iterator[bool]:
-    """Hold the lock of a platform's directory; False if it is none of ours, or if its owner lives."""
+    """Hold the lock of a platform's directory; False if it is not one of ours, or if its owner lives."""
     lock = None
     try:
         lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -100,7 +107,7 @@ def _held(path: Path) -> Iterator[bool]:
         described = path.lstat()
         young = path.name.startswith(_UNBORN) and time.time() - described.st_mtime < BIRTH_S
         held = stat.S_ISDIR(described.st_mode) and described.st_uid == os.geteuid() and not young
-    except OSError:  # BlockingIOError: its owner is alive; else no platform's directory, or it was just removed
+    except OSError:  # BlockingIOError: its owner is alive; else not a platform's directory, or just removed
         held = False
     try:
         yield held
@@ -110,7 +117,7 @@ def _held(path: Path) -> Iterator[bool]:
 
 
 def clean_up(path: Path) -> None:
-    """Kill every process that lives in the directory; remove it unless it is kept."""
+    """Kill every process that belongs to the directory; remove the directory unless it is kept."""
     end_processes(path)
     _release_shared_memory(path)
     if not (path / KEPT).exists():
@@ -118,7 +125,10 @@ def clean_up(path: Path) -> None:
 
 
 def end_processes(path: Path, timeout_s: float = 3.0) -> None:
-    """SIGKILL to all processes that work in or below the directory, paused ones too, and wait until they are gone."""
+    """Send SIGKILL to all of the platform's processes in `path`, paused ones too, and wait until they are gone.
+
+    The wait ends after `timeout_s` in any case.
+    """
     living = processes_in(path)
     for process in living:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -130,7 +140,7 @@ def end_processes(path: Path, timeout_s: float = 3.0) -> None:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """False for a process that has ended, also if nobody has reaped it yet."""
+    """Return False for a process that has ended, even if it is still a zombie."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -138,10 +148,11 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def processes_in(path: Path) -> list[psutil.Process]:
-    """Living processes of the platform in `path`: they work in or below it and carry its name in their environment.
+    """Return the living processes of the platform in `path`.
 
-    Both, lest somebody's shell that looks around in there be killed. Postgres overwrites its environment for its
-    title (and gives each backend a session of its own), so there its name has to do.
+    They work in or below it and carry its path in their environment. Both are required, so that a user's shell in that
+    folder is not killed. Postgres overwrites its environment for its process title (and gives each backend a session of
+    its own), so its process name replaces the second condition.
     """
     root, found = str(path), []
     for process in psutil.process_iter():
@@ -152,15 +163,18 @@ def processes_in(path: Path) -> list[psutil.Process]:
             if process.name() == "postgres" or (marker + os.sep).startswith(root + os.sep):
                 found.append(process)
         except psutil.Error:
-            continue  # gone, or not ours to look at: then it is not ours to end either
+            continue  # it has ended, or we may not read it, and then may not end it either
     return found
 
 
 def _release_shared_memory(path: Path) -> None:
-    """A killed Postgres leaves its System V segment to the next start on the same data, which never comes."""
+    """Release the System V segment of a killed Postgres.
+
+    Postgres leaves it to the next start on the same data, and there will be none.
+    """
     for pid_file in path.glob("*/data/postmaster.pid"):
         try:
             line = pid_file.read_text().splitlines()[6].split()
             ctypes.CDLL(None).shmctl(int(line[1]), _IPC_RMID, None)
         except (OSError, IndexError, ValueError):
-            continue  # it ended before it had any
+            continue  # it ended before it had a segment

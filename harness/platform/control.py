@@ -1,8 +1,8 @@
-"""The socket by which others speak to a running platform: one JSON line asks, one JSON line answers.
+"""Control socket of a running platform: a request and its answer are one line of JSON each.
 
-An address is `earwitness://TOKEN@127.0.0.1:PORT`. Who has the token may do anything to the platform: it is random,
-and is kept where only its owner reads it. One connection carries one request, so that a client may be used from any
-thread, greenlet or forked child.
+An address is `earwitness://TOKEN@127.0.0.1:PORT`. The token gives full control of the platform: it is random and stored
+where only its owner can read it. A connection carries one request, so that a client may be used from any thread,
+greenlet or forked child.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAX_LOG_LINES = 10_000
 
 
 class ControlServer:
-    """Answers on 127.0.0.1 until closed."""
+    """Server on 127.0.0.1 that answers control requests until it is closed."""
 
     def __init__(
         self,
@@ -46,12 +46,13 @@ class ControlServer:
         self._server: asyncio.Server | None = None
 
     async def open(self) -> str:
-        """Start listening; returns the address."""
+        """Start listening and return the address."""
         self._server = await asyncio.start_server(self._serve, HOST, 0, limit=_MAX_LINE)
         port = self._server.sockets[0].getsockname()[1]
         return f"{SCHEME}://{self._token}@{HOST}:{port}"
 
     def close(self) -> None:
+        """Stop listening; no-op if it never did."""
         if self._server is not None:
             self._server.close()
 
@@ -61,7 +62,7 @@ class ControlServer:
             writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
             await writer.drain()
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
-            return  # whoever asked has gone, or never asked
+            return  # the client has disconnected, or sent no request in time
         finally:
             writer.close()
 
@@ -112,9 +113,10 @@ class ControlServer:
 
 
 class ControlClient:
-    """Asks a running platform, with plain blocking sockets (cooperative where gevent has patched them).
+    """Client of a running platform's control socket.
 
-    Every method raises PlatformError with the supervisor's own sentence, or one that says it cannot be reached.
+    It uses plain blocking sockets (cooperative where gevent has patched them). Every method raises PlatformError with
+    the supervisor's own sentence, or with the reason why the supervisor does not answer.
     """
 
     def __init__(self, address: str, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
@@ -134,7 +136,7 @@ class ControlClient:
         return f"ControlClient({SCHEME}://…@{HOST}:{self._port})"
 
     def ask(self, do: str, **arguments: Any) -> Any:
-        """One request, one result."""
+        """Send one request and return its result."""
         line = json.dumps({"token": self._token, "do": do, **arguments}).encode() + b"\n"
         try:
             with socket.create_connection((HOST, self._port), timeout=self._timeout_s) as connection:
@@ -150,31 +152,31 @@ class ControlClient:
         return reply["result"]
 
     def endpoints(self) -> dict[str, Any]:
-        """What `earwitness up --json` printed."""
+        """Return the endpoints that `earwitness up --json` printed."""
         return dict(self.ask("endpoints"))
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """By service: state (starting, ready, paused, stopped, killed, died), pid, starts, log, death."""
+        """Return by service: state (starting, ready, paused, stopped, killed, died), pid, starts, log, death."""
         return dict(self.ask("status"))
 
     def stats(self) -> dict[str, dict[str, Any]]:
-        """By service, with its children: pid, processes, rss_bytes, cpu_s, fds."""
+        """Return by service, with its descendants: pid, processes, rss_bytes, cpu_s, fds."""
         return dict(self.ask("stats"))
 
     def deaths(self) -> list[str]:
-        """A text for each service that ended by itself: status, last words, log."""
+        """Return a text for each service that ended by itself: status, last log lines, log file."""
         return list(self.ask("deaths"))
 
     def logs(self, service: str, lines: int = 100) -> str:
-        """The last lines of a service's log."""
+        """Return the last lines of a service's log."""
         return str(self.ask("logs", service=service, lines=lines))
 
     def kill(self, service: str) -> None:
-        """SIGKILL; returns when it is gone."""
+        """Kill a service with SIGKILL; returns when it is gone."""
         self.ask("kill", service=service)
 
     def stop(self, service: str) -> None:
-        """A graceful end; returns when it has ended."""
+        """Stop a service gracefully; returns when it has ended."""
         self.ask("stop", service=service)
 
     def start(self, service: str) -> None:
@@ -182,39 +184,39 @@ class ControlClient:
         self.ask("start", service=service)
 
     def pause(self, service: str) -> None:
-        """SIGSTOP: it keeps its connections and says nothing."""
+        """Pause a service with SIGSTOP: it keeps its connections and sends nothing."""
         self.ask("pause", service=service)
 
     def resume(self, service: str) -> None:
-        """SIGCONT."""
+        """Resume a paused service with SIGCONT."""
         self.ask("resume", service=service)
 
     def restart(self, service: str, *, graceful: bool = True, settings: Mapping[str, object] | None = None) -> None:
-        """End and start it, from now on with changed settings; returns when it is ready again."""
+        """Stop a service and start it with changed `settings`, which it keeps; returns when it is ready again."""
         self.ask("restart", service=service, graceful=graceful, settings=dict(settings or {}))
 
     def replace(self, service: str) -> None:
-        """A new process takes over its socket, the old one drains; returns when that has ended."""
+        """Replace a service by a new process on the same socket; returns when the old one has drained and ended."""
         self.ask("replace", service=service)
 
     def wipe(self, service: str) -> None:
-        """SIGKILL and a new start without its files; returns when it is ready again."""
+        """Kill a service with SIGKILL and start it without its files; returns when it is ready again."""
         self.ask("wipe", service=service)
 
     def links(self) -> dict[str, dict[str, Any]]:
-        """By link: connections open, opened and cut, bytes that passed, conditions. Empty without links."""
+        """Return by link: open, opened and cut connections, bytes passed, conditions; {} without links."""
         return dict(self.ask("links"))
 
     def disturb(self, link: str, **conditions: object) -> None:
-        """What a link does from now on (`harness.platform.links.Conditions`); without any it is free again."""
+        """Set the conditions of a link (`harness.platform.links.Conditions`); without any the link is undisturbed."""
         self.ask("disturb", link=link, conditions=conditions)
 
     def cut(self, link: str) -> int:
-        """Reset every connection of a link; returns how many there were."""
+        """Reset every connection of a link, and return how many there were."""
         return int(self.ask("cut", link=link))
 
     def try_out(self, link: str) -> dict[str, Any]:
-        """A small exchange through a link: `{"seconds", "bytes"}`, or `{"error"}` when there was no answer."""
+        """Make a small exchange through a link: `{"seconds", "bytes"}`, or `{"error"}` if there was no answer."""
         return dict(self.ask("try", link=link))
 
     def shutdown(self) -> None:
@@ -233,7 +235,7 @@ def _read_line(connection: socket.socket) -> bytes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m earwitness.harness.platform.control VERB [SERVICE]` speaks to the platform that is offered here."""
+    """Send VERB to the platform that runs here: `python -m earwitness.harness.platform.control VERB [SERVICE]`."""
     from earwitness.harness.platform.discovery import address_of, find_offer
 
     parser = argparse.ArgumentParser(prog="python -m earwitness.harness.platform.control", description=main.__doc__)

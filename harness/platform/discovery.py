@@ -1,7 +1,7 @@
-"""How a running platform is found: a state file that only its owner may read, or an address in the environment.
+"""Discovery of a running platform: a state file that only its owner may read, or an address in the environment.
 
-`earwitness up` writes `.earwitness-platform.json` (0600) into the folder in which it was started, and removes it at
-its end. `EARWITNESS_PLATFORM` names such a file or a control address; `none` says that no platform is to be reused.
+`earwitness up` writes `.earwitness-platform.json` (0600) into the folder in which it was started, and removes it at its
+end. `EARWITNESS_PLATFORM` names such a file or a control address; `none` means that no platform is to be reused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ _SCHEME = "earwitness://"
 
 
 def write_state(path: Path, endpoints: dict[str, Any]) -> None:
-    """Offer a platform. PlatformError if one is offered there that still answers."""
+    """Write the state file of a platform.
+
+    Raises PlatformError if the file names a platform that still answers.
+    """
     if path.exists():
         if _answers(_read(path)):
             raise PlatformError(
@@ -37,7 +40,7 @@ def write_state(path: Path, endpoints: dict[str, Any]) -> None:
 
 
 def remove_state(path: Path, address: str) -> None:
-    """Take the offer back, if it is still ours."""
+    """Remove the state file if it still names the platform at `address`."""
     try:
         if _read(path) == address:
             path.unlink()
@@ -46,9 +49,10 @@ def remove_state(path: Path, address: str) -> None:
 
 
 def find_offer(folder: Path | None = None) -> str | None:
-    """Control address of the platform offered by the environment or, if that says nothing, by the folder's state file.
+    """Return the control address of the running platform that is offered here, or None.
 
-    A state file whose platform has gone is no offer; an environment variable that leads nowhere is a PlatformError.
+    The environment variable decides; if it is unset, the state file in the folder. A state file whose platform is gone
+    counts as none. Raises PlatformError if the variable names a platform that does not answer.
     """
     wanted = os.environ.get(VARIABLE, "")
     if wanted == NONE:
@@ -71,11 +75,11 @@ def stale_state(folder: Path) -> Path | None:
     try:
         return path if path.exists() and not _answers(_read(path)) else None
     except PlatformError:
-        return None  # somebody else's, or none at all
+        return None  # another user's file, or not a state file
 
 
 def address_of(place: str) -> str:
-    """Control address of what somebody named: an address, or the path of a state file."""
+    """Return the control address that `place` names: an address itself, or the path of a state file."""
     return place if place.startswith(_SCHEME) else _read(Path(place))
 
 
@@ -94,7 +98,7 @@ def _read(path: Path) -> str:
 
 def _answers(address: str) -> bool:
     parts = urlsplit(address)
-    if parts.hostname != HOST:  # a variable must not make this machine connect to another one
+    if parts.hostname != HOST:  # a variable must not make this machine connect to another
         return False
     try:
         socket.create_connection((HOST, parts.port), timeout=2).close()

@@ -19,7 +19,10 @@ PROGRAM_VARIABLE = "EARWITNESS_CADDY"
 
 
 def find_program() -> Path:
-    """`EARWITNESS_CADDY`, else the wheel's program beside our interpreter, else one on PATH."""
+    """Return the Caddy to run: `EARWITNESS_CADDY`, else the wheel's next to our interpreter, else one on PATH.
+
+    Raises PlatformError if there is none.
+    """
     wanted = os.environ.get(PROGRAM_VARIABLE)
     if wanted and shutil.which(wanted) is None:
         raise PlatformError(f"{wanted}, which {PROGRAM_VARIABLE} names, is no program that can be run.")
@@ -30,10 +33,10 @@ def find_program() -> Path:
 
 
 def configuration(upstreams: Sequence[str]) -> dict[str, Any]:
-    """Caddy's JSON for `host:port` upstreams. It listens on the socket that it inherits.
+    """Return Caddy's JSON configuration for `host:port` upstreams.
 
-    A refused connection goes to another upstream at once, whatever the method; anything that may have been executed
-    is never sent twice.
+    Caddy listens on the socket that it inherits. After a refused connection the request goes to another upstream at
+    once, whatever its method. A request that may have been executed is never sent twice.
     """
     proxy = {
         "handler": "reverse_proxy",
@@ -45,7 +48,7 @@ def configuration(upstreams: Sequence[str]) -> dict[str, Any]:
         },
         "health_checks": {"active": {"uri": "/ready", "interval": "200ms", "timeout": "2s", "expect_status": 200}},
         "flush_interval": -1,
-        # Shorter than the backends' own 75 s: they never close what we are about to reuse.
+        # Shorter than the backends' own 75 s: they never close a connection that we are about to reuse.
         "transport": {"protocol": "http", "keep_alive": {"idle_timeout": "30s", "max_idle_conns_per_host": 256}},
     }
     server = {
@@ -62,7 +65,7 @@ def configuration(upstreams: Sequence[str]) -> dict[str, Any]:
 
 
 class Edge:
-    """The load balancer of the platform."""
+    """Load balancer of the platform."""
 
     def __init__(self, port: ReservedPort, backends: Sequence[ReservedPort]) -> None:
         self._port = port
@@ -70,6 +73,7 @@ class Edge:
         self._program = find_program()
 
     def spec(self, name: str = "edge", after: tuple[str, ...] = ()) -> ServiceSpec:
+        """Return the spec of the edge, started after the services in `after`."""
         return ServiceSpec(
             name=name,
             argv=(str(self._program), "run", "--config", "caddy.json"),

@@ -1,4 +1,4 @@
-"""The settings of the test environment (`harness.settings`) as what a platform is made of."""
+"""Conversion of the test environment's settings (`harness.settings`) to options of a platform."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from earwitness.harness.platform.stack import BACKEND, StackOptions
 from earwitness.harness.settings import Settings, how_to_set
 
 SERVICE_OF = {"auth": "auth_service", "edge": "backend", "frontend": "frontend"}
-"""Settings by the service that has the port: the backends' one address is the edge in front of them."""
+"""Section of the settings by the service that has the port. The backends' one address is that of the edge."""
 
 
 def with_settings(options: StackOptions, settings: Settings) -> StackOptions:
-    """`options` with what they leave open as the settings say. Options of the command line win."""
+    """Return `options` completed by the settings.
+
+    Options of the command line take precedence.
+    """
     ports = {name: port for name, port in _ports(settings).items() if port is not None and name not in options.ports}
     modes = {
         "auth": settings.auth_service.test_mode,
@@ -39,7 +42,7 @@ def with_settings(options: StackOptions, settings: Settings) -> StackOptions:
 
 
 def check_fits(endpoints: Mapping[str, Any], settings: Settings) -> None:
-    """SettingsError if a platform that runs already is not as the settings ask, where somebody has set them."""
+    """Raise SettingsError if a running platform differs from settings that were set explicitly."""
     usual = Settings()
     faults = []
     for name, port in _ports(settings).items():
@@ -60,7 +63,10 @@ def check_fits(endpoints: Mapping[str, Any], settings: Settings) -> None:
 
 
 def settings_missing(endpoints: Mapping[str, Any], wanted: Mapping[str, Mapping[str, object]]) -> list[str]:
-    """What a platform that runs already was not started with, as `--set` takes it: `backend.rate_per_s=5`."""
+    """Return the `wanted` settings that a running platform was not started with, as `--set` takes them.
+
+    For example `backend.rate_per_s=5`.
+    """
     has = endpoints.get("settings", {})
     return [
         f"{service}.{name}={json.dumps(value)}"

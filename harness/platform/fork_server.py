@@ -1,10 +1,12 @@
 """Fork server of the services: `python -m earwitness.harness.platform.fork_server FD MODULE…`.
 
 It imports once what the services import, then forks each of them. Nearly all of a Python service's start is importing,
-and all services import the same. Each is still a process of its
-own, with its own log, socket and signals; only the work before `__main__` is shared. Orders come from
-`harness.platform.forking` over the Unix socket FD: one byte each, and descriptors: first of a file with the order as
-JSON (a socket's buffer does not hold every environment), then those that the service inherits.
+and all services import the same. Each service is still a process of its own, with its own log, socket and signals; only
+the work before `__main__` is shared.
+
+Orders come from `harness.platform.forking` over the Unix socket FD: one byte each, and file descriptors. The first
+descriptor is a file with the order as JSON (a socket's buffer is too small for some environments); the others are those
+that the service inherits.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ MAX_FDS = 16
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One service to be: `python -m MODULE ARGUMENTS…`. `fds`: what we have got, and the number it is to have."""
+    """Service to be forked: `python -m MODULE ARGUMENTS…`.
+
+    `fds`: pairs of the descriptor number that we received and the number that the service is to have.
+    """
 
     name: str
     module: str
@@ -40,27 +45,30 @@ class Order:
 
 
 def main() -> None:
+    """Import the modules, then fork services until the owner closes the channel."""
     channel = socket.socket(fileno=int(sys.argv[1]))
     for module in sys.argv[2:]:
-        runpy.run_module(module, run_name="preloaded")  # its `__main__`, which imports everything and runs nothing
+        runpy.run_module(module, run_name="preloaded")  # its `__main__` imports everything and runs nothing
     gc.collect()
     gc.freeze()  # a collection in a child must not touch, and so copy, every page that it shares with us
     order = serve(channel)
     if order is None:
-        os._exit(0)  # nothing of what was imported needs an orderly end
+        os._exit(0)  # no imported module needs an orderly end
     become(order)
 
 
 def serve(channel: socket.socket) -> Order | None:
-    """Fork what is ordered and tell the ends of the children, until our owner closes the channel: None. In a child:
-    its order."""
+    """Fork the ordered services and report the ends of the children.
+
+    Returns None when the owner closes the channel; in a child it returns the child's order.
+    """
     woken, wake = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     tie = dies_with_parent()
-    waiting = select.poll()  # select() takes no number above 1,023, and the channel's was our owner's choice
+    waiting = select.poll()  # select() takes no number above 1,023, and the owner chose the channel's
     waiting.register(channel, select.POLLIN)
     waiting.register(woken, select.POLLIN)
     while True:
@@ -81,10 +89,10 @@ def serve(channel: socket.socket) -> Order | None:
 
 
 def _fork(channel: socket.socket) -> int | None:
-    """Our child's pid, which is told, or 0 in the child; None, and the reason is told, if there can be none."""
+    """Fork, and report the child's pid or the error; return the pid, 0 in the child, or None if it failed."""
     try:
         pid = os.fork()
-    except OSError as error:  # no more processes or memory: no reason to take down those that run
+    except OSError as error:  # no processes or memory left: no reason to end the running services
         _tell(channel, {"failed": error.errno or 0})
         return None
     if pid != 0:
@@ -93,7 +101,7 @@ def _fork(channel: socket.socket) -> int | None:
 
 
 def _leave(tie: Callable[[], None] | None, channel: socket.socket, *pipe: int) -> None:
-    """In a new child: nothing of ours but the life that it depends on."""
+    """Prepare a new child: tie it to the fork server's end, and close what belongs to the fork server."""
     if tie is not None:
         tie()
     signal.set_wakeup_fd(-1)
@@ -152,7 +160,7 @@ def _tell(channel: socket.socket, event: dict[str, int]) -> None:
     try:
         channel.sendall(json.dumps(event).encode() + b"\n")
     except OSError:
-        os._exit(1)  # our owner has gone: so have we, and with us the children
+        os._exit(1)  # our owner is gone: end, and the kernel ends the children with us
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-"""The supervisor's side of the nursery (`harness.platform.fork_server`): services as forks of a process that has
-imported already what they need."""
+"""Supervisor's side of the fork server (`harness.platform.fork_server`).
+
+Services are forks of a process that has already imported what they need.
+"""
 
 from __future__ import annotations
 
@@ -24,31 +26,41 @@ from earwitness.harness.platform.parent_death import module_environment
 
 LOG = "nursery.log"
 ANSWER_S = 60.0
-"""Within this it has imported everything, on any machine that could run a platform."""
+"""Seconds within which the fork server answers, its imports included, on any machine that can run a platform."""
 Started: TypeAlias = tuple["Forked", "asyncio.Future[int]"]
-"""A process, and its end."""
+"""A process, and the future of its return code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forked:
-    """A child of the nursery: what of `subprocess.Popen` a service needs. Its end is the future that came with it."""
+    """Child of the fork server, with the part of `subprocess.Popen` that a service needs.
+
+    The future of its return code comes with it (`Started`).
+    """
 
     pid: int
 
     def send_signal(self, number: int) -> None:
-        """To it, if it is still there."""
+        """Send it a signal; no-op if it has ended."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
     def kill(self) -> None:
+        """Send it SIGKILL; no-op if it has ended."""
         self.send_signal(signal.SIGKILL)
 
 
 class Nursery:
-    """A process that forks Python services. Belongs to the event loop of the main thread; ends with us."""
+    """Fork server process for Python services.
+
+    Belongs to the event loop of the main thread; ends with us.
+    """
 
     def __init__(self, modules: Sequence[str], directory: Path, log_dir: Path) -> None:
-        """`modules`: what `python -m` will be asked to run; `directory`: the platform's, which marks its processes."""
+        """Start the fork server.
+
+        `modules`: those that `python -m` will run; `directory`: the platform's, which marks its processes.
+        """
         self._log_path = log_dir / LOG
         self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Lock()
@@ -76,9 +88,11 @@ class Nursery:
     async def fork(
         self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: int, pass_fds: Sequence[int]
     ) -> Started:
-        """A new process that runs `argv` (`python -m MODULE …`), and its end: the return code as `Popen` has it.
-        It inherits `pass_fds` under the same numbers. PlatformError if the nursery has ended or is silent, OSError
-        if it cannot fork now. Who is cancelled leaves no process behind."""
+        """Fork a new process that runs `argv` (`python -m MODULE …`), and return it with the future of its return code.
+
+        It inherits `pass_fds` under the same numbers. Raises PlatformError if the fork server has ended or does not
+        answer, OSError if it cannot fork now. A cancelled call leaves no process behind.
+        """
         _, _, module, *arguments = argv
         order = {"name": name, "module": module, "arguments": arguments, "env": dict(env), "cwd": str(cwd)}
         async with self._turn:
@@ -89,7 +103,7 @@ class Nursery:
                     socket.send_fds(self._channel, [b"\n"], [paper.fileno(), output, output, *pass_fds])
                 except OSError:
                     raise self._gone(name) from None
-            # The answer comes also if nobody waits for it any more, and must not be taken for the next one's.
+            # The answer comes even if this call was cancelled, and must not be taken for the next call's.
             answer: asyncio.Future[Started | None] = self._loop.create_future()
             self._asked.append(answer)
             try:
@@ -127,7 +141,7 @@ class Nursery:
                 self._ends.pop(event["ended"]).set_result(event["status"])
 
     def _on_end(self) -> None:
-        """It has died, and with it, by the kernel's hand, all its children."""
+        """Handle the end of the fork server: the kernel has killed all its children with it."""
         self._loop.remove_reader(self._channel)
         for answer in self._asked:
             answer.set_result(None)
@@ -141,7 +155,7 @@ class Nursery:
         return PlatformError(f"{name} could not be started: the process that forks services {what}. {words}")
 
     def close(self) -> None:
-        """End it, at once whatever it does or if it stands still, and what is left of its children."""
+        """Kill the fork server, whatever its state, and with it the remaining children."""
         self._loop.remove_reader(self._channel)
         self._channel.close()
         self._process.kill()
@@ -149,6 +163,6 @@ class Nursery:
 
 
 def _unwanted(answer: asyncio.Future[Started | None]) -> None:
-    """Whoever ordered it has given up: it must not serve unknown to anybody, on a socket that the next start shares."""
+    """Kill the process of a call that was given up: it would serve unnoticed on a socket that the next start shares."""
     if answer.exception() is None and (started := answer.result()) is not None:
         started[0].kill()

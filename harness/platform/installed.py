@@ -1,4 +1,4 @@
-"""Is the reference platform installed? The tool without extras tests somebody else's platform."""
+"""Test whether the reference platform is installed; without extras the tool tests other platforms only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib.util
 from earwitness.harness.errors import PlatformError
 
 MODULES = ("aiohttp", "asyncpg", "redis")
-"""What the services import. Postgres, Valkey and Caddy may also come from the machine; their own errors name them."""
+"""Modules that the services import. Postgres, Valkey and Caddy may be the machine's; their own errors name them."""
 HOW = "pip install 'earwitness[platform]'"
 
 

@@ -1,7 +1,7 @@
-"""Own a platform from any program: started as a child process that cannot outlive us, or found running.
+"""Start of a platform from any program, as a child process that ends with us, or use of a running one.
 
-Blocking and plain: works in threads, under gevent's monkey patching (where it waits cooperatively) and beside an
-event loop in another thread.
+Everything blocks, without an event loop: it works in threads, under gevent's monkey patching (where it waits
+cooperatively) and while another thread runs an event loop.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ from earwitness.harness.progress import say
 from earwitness.harness.settings import load_settings
 
 START_TIMEOUT_S = 180.0
-"""Long enough for a first start on a slow machine; each service has a shorter deadline of its own."""
+"""Seconds for the whole start: enough for a first start on a slow machine. Each service has a shorter deadline."""
 STOP_TIMEOUT_S = 15.0
 _owned: weakref.WeakSet[Platform] = weakref.WeakSet()
 
 
 class Platform:
-    """A running platform. `endpoints` is what `earwitness up --json` prints; `owned` says whether `stop` ends it."""
+    """Running platform, started by this process or found.
+
+    `endpoints`: what `earwitness up --json` prints; `owned`: whether `stop` ends the platform.
+    """
 
     def __init__(
         self, endpoints: dict[str, Any], process: subprocess.Popen[bytes] | None = None, owner_fd: int | None = None
@@ -47,9 +50,10 @@ class Platform:
             _owned.add(self)
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int | None:
-        """End an owned platform and wait for it; returns the supervisor's exit code (2: a service had died).
+        """End an owned platform, wait for it and return the supervisor's exit code (2: a service had died).
 
-        A platform that was found running goes on, and None is returned. Idempotent.
+        A platform that was found running is not ended, and None is returned. Idempotent. Raises PlatformError if it had
+        to be killed after `timeout_s`.
         """
         self._close_pipe()
         if self._process is None:
@@ -57,14 +61,14 @@ class Platform:
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            self._process.kill()  # its children are tied to it, its warden cleans up
+            self._process.kill()  # its children end with it, the reaper cleans up
             self._process.wait()
             raise PlatformError(f"The platform did not end within {timeout_s:g} s; it was killed.") from None
 
     def forget(self) -> None:
-        """In a forked child: let go of the pipe, so that the platform lives exactly as long as our parent.
+        """Close the pipe in a forked child, so that the platform lives exactly as long as our parent.
 
-        Called by itself after `os.fork`; needed only where something forks past Python.
+        Called automatically after `os.fork`; needed only where a process is forked without Python's hooks.
         """
         self._close_pipe()
         self._process, self.owned = None, False
@@ -94,12 +98,12 @@ def launch(
     timeout_s: float = START_TIMEOUT_S,
     progress: Callable[[str], None] | None = None,
 ) -> Platform:
-    """Start a platform and wait until it is ready; PlatformError with the reason if it does not get there.
+    """Start a platform and wait until it is ready.
 
-    What is not given here is as the settings say (`harness.settings`: file in the working directory, environment).
+    Options that are not given come from the settings (`harness.settings`: file in the working directory, environment).
     `defects` `{"backend-2": ["Z1:0.01"]}`, `settings` `{"backend": {"rate_per_s": 5}}`, `ports` `{"edge": 8080}`,
-    `links` `("backend/auth",)`.
-    `progress` is told a sentence now and then when the start takes more than two seconds (default: stderr).
+    `links` `("backend/auth",)`. `progress` is called with a sentence now and then when the start takes more than two
+    seconds (default: stderr). Raises PlatformError with the reason if it does not get ready.
     """
     require_platform()
     arguments = ["--replicas", str(replicas)] if replicas is not None else []
@@ -121,14 +125,16 @@ def launch(
 
 
 def attach(place: str) -> Platform:
-    """Use a platform that runs already: its control address, or the path of its state file."""
+    """Return a platform that runs already, named by its control address or the path of its state file."""
     address = address_of(place)
     return Platform({**ControlClient(address).endpoints(), "control": address})
 
 
 def offered() -> Platform | None:
-    """The platform that `EARWITNESS_PLATFORM` or this folder's state file offers, or None (see `offer`).
-    SettingsError if the settings ask for another one."""
+    """Return the running platform that `EARWITNESS_PLATFORM` or this folder's state file names, or None.
+
+    See `harness.platform.discovery.find_offer`. Raises SettingsError if the settings ask for another one.
+    """
     address = find_offer()
     if address is None:
         return None
@@ -150,7 +156,7 @@ def _spawn(arguments: list[str], timeout_s: float, progress: Callable[[str], Non
             stdout=subprocess.DEVNULL,
             pass_fds=(owner_end, report_end),
             env=module_environment(),
-            process_group=0,  # our Ctrl-C must not take the platform away before we have finished with it
+            process_group=0,  # our Ctrl-C must not end the platform before we have finished with it
         )  # fmt: skip
     except BaseException:
         os.close(ours)
@@ -162,7 +168,7 @@ def _spawn(arguments: list[str], timeout_s: float, progress: Callable[[str], Non
     try:
         endpoints = _await_ready(report, timeout_s, progress)
     except BaseException:
-        os.close(ours)  # which ends it
+        os.close(ours)  # which ends the platform
         try:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -186,7 +192,7 @@ def _await_ready(report: int, timeout_s: float, progress: Callable[[str], None])
 
 
 def _lines(fd: int, deadline: float) -> Iterator[bytes]:
-    """Lines from a pipe until it ends or the deadline (monotonic seconds) has passed."""
+    """Yield lines from a pipe until it ends or the deadline (monotonic seconds) has passed."""
     held = b""
     with selectors.DefaultSelector() as selector:
         selector.register(fd, selectors.EVENT_READ)

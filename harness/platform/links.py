@@ -1,7 +1,7 @@
-"""Links: where one party of the platform speaks to another through a proxy of ours, so that the way can be disturbed.
+"""Links: connections between two parts of the platform that pass through our proxy, so that they can be disturbed.
 
 A link is called CALLER/CALLEE: `edge/backend-1`, `backend-2/auth`, `users/edge`. A platform has only the links that it
-was started with; everybody else speaks directly, and pays nothing.
+was started with; all other connections are direct and cost nothing.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from earwitness.harness.platform.ports import HOST, ReservedPort
 from earwitness.harness.platform.spec import ServiceSpec
 
 NAME = "links"
-"""Of the service that is the proxy."""
+"""Name of the service that is the proxy."""
 USERS = "users"
 ALL = "all"
 ANSWER_S = 5.0
 TRY_S = 2.0
 _QUESTIONS = {"valkey": b"PING\r\n", "postgres": b"\0\0\0\x08\x04\xd2\x16\x2f"}
-"""What an answer can be had for without a password: a command, an SSLRequest."""
+"""Requests that a store answers without a password: a command, an SSLRequest."""
 
 
 def possible_links(replicas: Sequence[str], stores: Iterable[str]) -> list[str]:
-    """Every link that a platform may have."""
+    """Return every link that a platform may have."""
     found = [f"{USERS}/{name}" for name in ("edge", "auth", "frontend")]
     found += [f"edge/{name}" for name in replicas]
     found += [f"{name}/auth" for name in (*replicas, "frontend")]
@@ -40,8 +40,10 @@ def possible_links(replicas: Sequence[str], stores: Iterable[str]) -> list[str]:
 
 
 def matching(wanted: str, possible: Iterable[str]) -> list[str]:
-    """Links that a name means: one link, `all`, or all links that lead to a service (`backend`: to every replica;
-    `backend/auth`: from every replica)."""
+    """Return the links that a name means: one link, `all`, or all links that lead to a service.
+
+    `backend` means the links to every replica, `backend/auth` those from every replica.
+    """
     return [link for link in possible if wanted in (ALL, link) or _fits(wanted, link)]
 
 
@@ -58,11 +60,13 @@ def _kind(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What a link does to what passes. Times are seconds.
+    """Disturbance of what passes a link.
 
-    delay_s, jitter_s  each piece comes so much later, plus or minus up to the jitter; order is kept
+    Times are seconds.
+
+    delay_s, jitter_s  each piece arrives so much later, plus or minus up to the jitter; order is kept
     bytes_per_s        of each direction of each connection
-    held               nothing passes, nothing is lost: it goes on when this ends (a blackhole)
+    held               nothing passes and nothing is lost: it continues when this ends (a blackhole)
     refusing           new connections are reset at once
     cut_after          each connection is reset after so many bytes of both directions together
     """
@@ -76,7 +80,7 @@ class Conditions:
 
 
 class Links:
-    """The links of one platform: their ports, the spec of the proxy, and how it is told what to do."""
+    """Links of one platform: their ports, the spec of the proxy, and requests to it."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
@@ -85,11 +89,14 @@ class Links:
         self._token = secrets.token_urlsafe(24)
 
     def port(self, name: str) -> ReservedPort | None:
-        """Where the caller of a link finds its callee; None if there is no such link."""
+        """Return the port where the caller of a link finds its callee; None if there is no such link."""
         return self._ports.get(name)
 
     def spec(self, ports: dict[str, ReservedPort]) -> ServiceSpec:
-        """`ports`: those of the services themselves."""
+        """Return the spec of the proxy.
+
+        `ports`: those of the services themselves.
+        """
         assert self._control is not None
         ways = {
             name: {"listen": port.number, "to": ports[name.split("/")[1]].number} for name, port in self._ports.items()
@@ -106,7 +113,10 @@ class Links:
         )
 
     async def ask(self, do: str, **arguments: Any) -> Any:
-        """One request to the proxy. PlatformError with its sentence, or when it does not answer."""
+        """Send one request to the proxy and return its result.
+
+        Raises PlatformError with the proxy's own sentence, or if it does not answer within ANSWER_S.
+        """
         if self._control is None:
             if do == "status":
                 return {}
@@ -127,7 +137,7 @@ class Links:
         return answer["result"]
 
     async def try_out(self, name: str) -> dict[str, Any]:
-        """A small exchange through a link, as its caller would begin one: `{"seconds", "bytes"}`, or `{"error"}`."""
+        """Make a small exchange through a link as its caller would begin one: `{"seconds", "bytes"}` or `{"error"}`."""
         port = self.port(name)
         if port is None:
             raise PlatformError(f"There is no link {name!r}; this platform has {', '.join(self.names) or 'none'}.")
@@ -147,13 +157,14 @@ class Links:
         return {"seconds": time.monotonic() - begin, "bytes": len(answer)}
 
     def close(self) -> None:
+        """Release the reserved ports."""
         for port in (*self._ports.values(), *([self._control] if self._control else [])):
             port.close()
 
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """The proxy listens on all of its links."""
+    """Readiness probe of the proxy: it answers a request once it listens on all of its links."""
 
     links: Links
 

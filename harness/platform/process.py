@@ -1,4 +1,4 @@
-"""One service as a real process: started, paused, killed and restarted for real, its last words kept."""
+"""One service as a real process: started, paused, killed and restarted, with its last log lines kept."""
 
 from __future__ import annotations
 
@@ -37,13 +37,16 @@ from earwitness.harness.platform.readiness import wait_ready
 from earwitness.harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, TAKEOVER_VARIABLE, ServiceSpec
 
 Started: TypeAlias = tuple[Child, "asyncio.Future[int]"]
-"""A process, and its end."""
+"""A process, and the future of its return code."""
 STOPPED_WITHIN_S = 5.0
 STOPPED, STARTING, READY, PAUSED, KILLED, DIED = "stopped", "starting", "ready", "paused", "killed", "died"
 
 
 class ServiceProcess:
-    """A service and the process that is it at the moment. Belongs to the event loop of the main thread."""
+    """Service and its current process.
+
+    Belongs to the event loop of the main thread.
+    """
 
     def __init__(
         self,
@@ -53,8 +56,11 @@ class ServiceProcess:
         on_death: Callable[[ServiceDied], None] | None = None,
         nursery: Nursery | None = None,
     ) -> None:
-        """`root`: the platform's directory. `on_death` is called when the process ends though nobody ended it.
-        `nursery`: forks it, if it is one of those that can be forked."""
+        """Prepare the service; nothing runs yet.
+
+        `root`: the platform's directory. `on_death` is called when the process ends unexpectedly. `nursery`: the fork
+        server, used if the spec is `preloaded`.
+        """
         self.spec = spec
         self.directory = root / spec.name
         self.log_path = log_dir / f"{spec.name}.log"
@@ -72,15 +78,19 @@ class ServiceProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process that runs now, or None."""
+        """Return the id of the process that runs now, or None."""
         return self._process.pid if self._process is not None and self.running else None
 
     @property
     def running(self) -> bool:
+        """Return whether the service has a process."""
         return self._ended is not None and not self._ended.done()
 
     async def start(self) -> None:
-        """Prepare (the first time) and fork. Returns before it is ready."""
+        """Prepare the service (the first time) and fork it.
+
+        Returns before it is ready.
+        """
         if self.running:
             raise PlatformError(f"{self.spec.name} runs already.")
         self.directory.mkdir(exist_ok=True)
@@ -91,7 +101,10 @@ class ServiceProcess:
         self._process, self._ended = await self._spawn()
 
     async def _spawn(self, ready_pipe: int | None = None) -> Started:
-        """A new process of this service; whoever calls makes it the one that serves, at once or when it is ready."""
+        """Fork a new process of this service.
+
+        The caller decides when it becomes the serving one.
+        """
         spec = self.spec
         env = {**spec.env, DIRECTORY_VARIABLE: str(self._root)}
         handed: list[int] = []
@@ -126,8 +139,10 @@ class ServiceProcess:
         return process, when_ended(process)
 
     def _let_go(self) -> None:
-        """Our copy of the listening socket is only for a process that takes over; without it, the port of a service
-        that has ended refuses connections."""
+        """Close our copy of the listening socket, which only a process that takes over needs.
+
+        With it open, the port of a service that has ended would not refuse connections.
+        """
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -151,7 +166,10 @@ class ServiceProcess:
         return f"Its full log: {self.log_path}"
 
     async def wait_ready(self) -> None:
-        """Until its probes are satisfied. ServiceDied if it ends first, PlatformError at its deadline."""
+        """Wait until all readiness probes succeed.
+
+        Raises ServiceDied if the service ends first, PlatformError at its deadline.
+        """
         ended = self._ended
         assert ended is not None
         waiting_for = ["it was not probed yet"]
@@ -173,26 +191,32 @@ class ServiceProcess:
             probing.cancel()
 
     async def kill(self) -> None:
-        """SIGKILL to it and its descendants; returns when they are gone."""
+        """Send SIGKILL to the process and its descendants; returns when they are gone."""
         await self._end(signal.SIGKILL, 0.0)
         self.state = KILLED
 
     async def stop(self, *, discard: bool = False, timeout_s: float | None = None) -> None:
-        """Its stop signal, then SIGKILL after `timeout_s`. With `discard` its data is not wanted any more."""
+        """Send the stop signal, then SIGKILL after `timeout_s`.
+
+        With `discard` its data is no longer needed.
+        """
         number = self.spec.discard_signal if discard else self.spec.stop_signal
         await self._end(number, self.spec.stop_timeout_s if timeout_s is None else timeout_s)
         if self.state != DIED:
             self.state = STOPPED
 
     async def restart(self, *, graceful: bool = True) -> None:
-        """End it (gracefully or with SIGKILL, as it is) and start it again; returns when it is ready."""
+        """End the service (gracefully or with SIGKILL) and start it again; returns when it is ready."""
         if self.running:
             await (self.stop() if graceful else self.kill())
         await self.start()
         await self.wait_ready()
 
     async def wipe(self) -> None:
-        """SIGKILL, remove its data, start it again; returns when it is ready. Raises PlatformError without data."""
+        """Kill the service, remove its data and start it again; returns when it is ready.
+
+        Raises PlatformError for a service without data that it can lose.
+        """
         if self.spec.data is None:
             raise PlatformError(f"{self.spec.name} has no data that it could lose and serve without.")
         await self.kill()
@@ -201,16 +225,20 @@ class ServiceProcess:
         await self.wait_ready()
 
     def reconfigure(self, changes: Mapping[str, object]) -> None:
-        """Other settings, from its next start on."""
+        """Change settings, from the next start on.
+
+        Raises PlatformError for a service without settings.
+        """
         if self.spec.settings is None:
             raise PlatformError(f"{self.spec.name} has no settings that could be changed.")
         self.spec = dataclasses.replace(self.spec, settings={**self.spec.settings, **changes})
 
     async def replace(self) -> None:
-        """A new process takes the listening socket over as soon as it is ready to serve; then the old one is told to
-        stop, and drains. At no moment does the port refuse a connection. Returns when the old one has ended.
+        """Replace the process by a new one that takes over the listening socket; returns when the old one has ended.
 
-        Only for services that inherit their socket and say on the pipe of `TAKEOVER_VARIABLE` that they are ready.
+        The old process gets its stop signal when the new one is ready, and drains. The port refuses connections at no
+        time. Only for services that inherit their socket and report on the pipe of `TAKEOVER_VARIABLE` that they are
+        ready.
         """
         self._must_run("replaced")
         if not self.spec.takes_over:
@@ -232,13 +260,13 @@ class ServiceProcess:
         except PlatformError:
             await end_family(*new, signal.SIGKILL, 0.0)  # the old one still serves
             raise
-        except BaseException:  # cancelled: nobody waits for its end any more
+        except BaseException:  # cancelled: this call cannot wait for its end any more
             new[0].kill()
             raise
         self._process, self._ended = new
         await end_family(*before, self.spec.stop_signal, self.spec.stop_timeout_s)
         self.state = READY
-        if new[1].done():  # as the one that serves it would have been heard to die
+        if new[1].done():  # it ended before it was the serving process, so `_on_end` ignored it
             self._on_end(*new)
 
     async def _heard_ready(self, reading: int, ended: asyncio.Future[int]) -> None:
@@ -261,14 +289,17 @@ class ServiceProcess:
             os.close(reading)
 
     async def pause(self) -> None:
-        """SIGSTOP to it and its descendants, until all stand still: they keep their sockets and say nothing."""
+        """Send SIGSTOP to the process and its descendants, and wait until all have stopped.
+
+        They keep their sockets.
+        """
         self._must_run("paused")
         assert self._process is not None
         await stopped(self._process.pid, STOPPED_WITHIN_S)
         self.state = PAUSED
 
     def resume(self) -> None:
-        """SIGCONT to all that `pause` stopped."""
+        """Send SIGCONT to all processes that `pause` stopped."""
         self._must_run("resumed")
         assert self._process is not None
         for child in descendants(self._process.pid):
@@ -278,7 +309,7 @@ class ServiceProcess:
             self.state = READY
 
     async def _end(self, number: signal.Signals, timeout_s: float) -> None:
-        self._let_go()  # also of one that never ran
+        self._let_go()  # also if it never ran
         if not self.running:
             return
         assert self._process is not None
@@ -293,19 +324,19 @@ class ServiceProcess:
             raise PlatformError(f"{self.spec.name} cannot be {verb}: it does not run ({self.state}).")
 
     def last_words(self, lines: int = LAST_LINES) -> str:
-        """The last lines that it wrote since its last start."""
+        """Return the last lines that the service logged since its last start."""
         return tail(self.log_path, lines, self._log_start)
 
     def status(self) -> dict[str, Any]:
-        """`{"state", "pid", "starts", "log", "death"}`."""
+        """Return `{"state", "pid", "starts", "log", "death"}`."""
         death = str(self.death) if self.death is not None else None
         return {"state": self.state, "pid": self.pid, "starts": self.starts, "log": str(self.log_path), "death": death}
 
     def stats(self) -> dict[str, Any]:
-        """Sums over the process and its descendants: `{"pid", "processes", "rss_bytes", "cpu_s", "fds"}`.
+        """Return sums over the process and its descendants: `{"pid", "processes", "rss_bytes", "cpu_s", "fds"}`.
 
-        Memory that is shared (Postgres's buffers, libraries) counts once: as much as that one of them has touched who
-        has touched most."""
+        Shared memory (Postgres's buffers, libraries) counts once: as the largest shared size of any of the processes.
+        """
         total: dict[str, Any] = {"pid": self.pid, "processes": 0, "rss_bytes": 0, "cpu_s": 0.0, "fds": 0}
         if self.pid is None:
             return total
@@ -315,14 +346,14 @@ class ServiceProcess:
                 with process.oneshot():
                     times = process.cpu_times()
                     memory = process.memory_info()
-                    shared = getattr(memory, "shared", 0)  # Linux tells
+                    shared = getattr(memory, "shared", 0)  # only Linux has it
                     most_shared = max(most_shared, shared)
                     total["rss_bytes"] += memory.rss - shared
                     total["fds"] += process.num_fds()
                     total["cpu_s"] += times.user + times.system
                     total["processes"] += 1
             except psutil.Error:
-                continue  # it ended between the two looks
+                continue  # it ended after it was listed
         total["rss_bytes"] += most_shared
         total["cpu_s"] = round(total["cpu_s"], 2)
         return total

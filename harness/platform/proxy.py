@@ -1,6 +1,6 @@
-"""`python -m earwitness.harness.platform.proxy`: pass bytes over the platform's links, and disturb them.
+"""Proxy of the links: `python -m earwitness.harness.platform.proxy` passes their bytes on, and disturbs them.
 
-One process for all links of a platform, started and ended by its supervisor like a service. Requests are lines of JSON
+One process serves all links of a platform; the supervisor starts and ends it like a service. Requests are lines of JSON
 on the inherited socket: `{"token", "do": "set", "link", "conditions": {…}}`, `cut` (reset every connection of a link),
 `status` (of each link: conditions, connections open, opened, cut, bytes).
 """
@@ -28,13 +28,13 @@ from earwitness.harness.platform.spec import SETTINGS_VARIABLE
 
 FREE = Conditions()
 HIGH_WATER = 1 << 18
-"""Bytes on the way in one direction at which no more are taken."""
+"""Bytes in transit in one direction above which the proxy stops reading."""
 _MAX_LINE = 1 << 16
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Way:
-    """One link: where it listens, where it leads, what it does now, and what has passed."""
+    """One link: its ports, its current conditions and its counts."""
 
     def __init__(self, name: str, listen: int, to: int) -> None:
         self.name, self.listen, self.to = name, listen, to
@@ -45,24 +45,26 @@ class Way:
         self.random = random.Random(name)
 
     def set(self, conditions: Conditions) -> None:
+        """Change the conditions, also of connections that are open."""
         self.conditions, self.free = conditions, conditions == FREE
         for pair in list(self.pairs):
             pair.conditions_changed()
 
     def cut(self) -> int:
-        """Reset all connections; returns how many there were."""
+        """Reset all connections and return how many there were."""
         pairs = list(self.pairs)
         for pair in pairs:
             pair.reset()
         return len(pairs)
 
     def status(self) -> dict[str, Any]:
+        """Return counts of connections and bytes, and the conditions."""
         counts = {"open": len(self.pairs), "opened": self.opened, "cut": self.cuts, "bytes": self.bytes}
         return {**counts, "conditions": asdict(self.conditions)}
 
 
 class Pair:
-    """A connection of the caller and the one to the callee that belongs to it."""
+    """Connection from the caller, with the one to the callee that belongs to it."""
 
     def __init__(self, way: Way) -> None:
         self.way = way
@@ -72,6 +74,7 @@ class Pair:
         self._dialling: asyncio.Task[None] | None = None
 
     def accepted(self) -> None:
+        """Handle a new connection from the caller: reset it, hold it or connect to the callee, as conditions ask."""
         self.way.pairs.add(self)
         self.way.opened += 1
         if self.way.conditions.refusing:
@@ -80,6 +83,10 @@ class Pair:
             self.dial()
 
     def dial(self) -> None:
+        """Connect to the callee, unless that has begun already.
+
+        The pair is reset if it fails.
+        """
         if self._dialling is None:
             self._dialling = asyncio.get_running_loop().create_task(self._dial())
 
@@ -91,26 +98,30 @@ class Pair:
             self.reset()
 
     def conditions_changed(self) -> None:
+        """Apply changed conditions to queued data and to a connection that was held."""
         if not self.way.conditions.held:
             self.dial()
         for side in (self.caller, self.callee):
             side.pump()
 
     def reset(self) -> None:
-        """Both ends hear a reset, as from a machine that has lost the connection."""
+        """Reset the connections of both ends, as a machine does that has lost the connection."""
         self.way.cuts += 1
         self.way.pairs.discard(self)
         for side in (self.caller, self.callee):
             side.reset()
 
     def over(self) -> None:
-        """One end is gone; what it said may still be on its way to the other."""
+        """Forget the pair once both ends are closed; data of the first may still be on its way to the other."""
         if all(side.gone for side in (self.caller, self.callee)):
             self.way.pairs.discard(self)
 
 
 class Side(asyncio.Protocol):
-    """One end. What it hears goes to `other`, at once or through the queue of what is still on its way."""
+    """One end of a proxied connection.
+
+    Received data goes to `other`, at once or through the queue of data in transit.
+    """
 
     other: Side
 
@@ -125,11 +136,13 @@ class Side(asyncio.Protocol):
 
     @property
     def gone(self) -> bool:
+        """Return whether the end is closed or not connected yet."""
         return self.transport is None or self.transport.is_closing()
 
     # -- of asyncio -------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Implement `asyncio.Protocol.connection_made`: register a new caller, or send the callee what is queued."""
         self.transport = transport  # type: ignore[assignment]  # uvloop has a class of its own
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self is self.pair.caller:
@@ -140,6 +153,7 @@ class Side(asyncio.Protocol):
             self.other.pump()
 
     def data_received(self, data: bytes) -> None:
+        """Implement `asyncio.Protocol.data_received`: write at once on an undisturbed link, else queue."""
         pair, other = self.pair, self.other.transport
         pair.way.bytes += len(data)
         if pair.way.free and not self._queue and other is not None:
@@ -148,18 +162,22 @@ class Side(asyncio.Protocol):
         self._later(data)
 
     def eof_received(self) -> bool:
+        """Implement `asyncio.Protocol.eof_received`: queue the end; the connection stays half open."""
         self._later(None)
         return True
 
     def pause_writing(self) -> None:
+        """Implement `asyncio.Protocol.pause_writing`: stop reading from the other end."""
         self.other._stuck = True
         self.other.breathe()
 
     def resume_writing(self) -> None:
+        """Implement `asyncio.Protocol.resume_writing`: pass on what is queued."""
         self.other._stuck = False
         self.other.pump()
 
     def connection_lost(self, error: Exception | None) -> None:
+        """Implement `asyncio.Protocol.connection_lost`: reset the other end after an error, else queue the end."""
         if self._timer is not None:
             self._timer.cancel()
         self.pair.over()
@@ -183,7 +201,7 @@ class Side(asyncio.Protocol):
         self.pump()
 
     def pump(self) -> None:
-        """Hand over what is due, and come back for the rest."""
+        """Write the queued data that is due to the other end, and set a timer for the rest."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -218,7 +236,7 @@ class Side(asyncio.Protocol):
         return True
 
     def breathe(self) -> None:
-        """Take more, or not: what cannot be handed over stays with the sender."""
+        """Pause or resume reading, so that what cannot be passed on stays with the sender."""
         transport = self.transport
         if transport is None or transport.is_closing():
             return
@@ -230,6 +248,7 @@ class Side(asyncio.Protocol):
                 transport.resume_reading()
 
     def reset(self) -> None:
+        """Drop queued data and reset the connection (RST, by a linger time of 0)."""
         transport = self.transport
         self._queue.clear()
         if transport is None or transport.is_closing():
@@ -240,12 +259,13 @@ class Side(asyncio.Protocol):
 
 
 class Control:
-    """Answers on the inherited socket."""
+    """Server of control requests on the inherited socket."""
 
     def __init__(self, ways: dict[str, Way], token: str) -> None:
         self._ways, self._token = ways, token
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the one request of a connection."""
         try:
             line = await reader.readuntil(b"\n")
             writer.write(json.dumps(self._answer(line)).encode() + b"\n")
@@ -300,6 +320,7 @@ async def _main(settings: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    """Run the proxy until SIGTERM or SIGINT."""
     settings = json.loads(os.environ[SETTINGS_VARIABLE])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_main(settings))

@@ -1,4 +1,7 @@
-"""Is a service ready? Asked by the same means as its users': a query, a PING, a request. Never by its log."""
+"""Readiness of a service, tested by the means of its users: a query, a PING, a request.
+
+Never by its log.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,22 @@ _SHOWN_CHARS = 200
 
 
 class Probe(Protocol):
-    """One question to a service."""
+    """One readiness test of a service."""
 
     async def missing(self) -> str | None:
-        """None when ready, else what is not yet so, in words that fit after "not ready: "."""
+        """Return None when ready, else what is missing, in words that fit after "not ready: "."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswers:
-    """`GET url` answers with `status`."""
+    """Probe that expects `GET url` to answer with `status`."""
 
     url: str
     status: int = 200
 
     async def missing(self) -> str | None:
+        """Implement `Probe.missing`: the status that was received and the start of the body."""
         status, body = await http_get(self.url)
         if status == self.status:
             return None
@@ -39,11 +43,12 @@ class HttpAnswers:
 
 @dataclass(frozen=True, slots=True)
 class PostgresAnswers:
-    """`SELECT 1` on a database, logged in with its password."""
+    """Probe that runs `SELECT 1` on a database, logged in with its password."""
 
     dsn: str = field(repr=False)
 
     async def missing(self) -> str | None:
+        """Implement `Probe.missing`: the error with which the database answers."""
         import asyncpg  # heavy, and only needed once the server is being started
 
         try:
@@ -59,11 +64,12 @@ class PostgresAnswers:
 
 @dataclass(frozen=True, slots=True)
 class RedisAnswers:
-    """`PING` is answered with `PONG` after AUTH."""
+    """Probe that expects `PONG` for `PING` after AUTH."""
 
     url: str = field(repr=False)
 
     async def missing(self) -> str | None:
+        """Implement `Probe.missing`: the answer to `PING`."""
         parts = urlsplit(self.url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         try:
@@ -78,9 +84,9 @@ class RedisAnswers:
 
 
 async def wait_ready(probes: Sequence[Probe], waiting_for: list[str]) -> None:
-    """Return when every probe has been satisfied, one after the other.
+    """Return when every probe has succeeded, one after the other.
 
-    Never gives up: the caller has the deadline, and finds what was missing last in `waiting_for[0]`.
+    There is no deadline here: the caller has one, and finds in `waiting_for[0]` what was missing last.
     """
     for probe in probes:
         pause = _FIRST_PAUSE_S
@@ -95,12 +101,15 @@ async def wait_ready(probes: Sequence[Probe], waiting_for: list[str]) -> None:
             if missing is None:
                 break
             waiting_for[:] = [missing]
-            await asyncio.sleep(pause)  # a server that is not there yet cannot call back: asking is all there is
+            await asyncio.sleep(pause)  # polling, because a server that has not started yet cannot call back
             pause = min(pause * 1.5, _LONGEST_PAUSE_S)
 
 
 async def http_get(url: str) -> tuple[int, str]:
-    """Status and the start of the body of one HTTP/1.1 GET; OSError or EOFError if there was no answer."""
+    """Return status and start of the body of one HTTP/1.1 GET.
+
+    Raises OSError or EOFError without an answer.
+    """
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
     try:

@@ -1,4 +1,4 @@
-"""`python -m earwitness.harness.platform.reaper DIRECTORY`: clean up when standard input ends."""
+"""Reaper: `python -m earwitness.harness.platform.reaper DIRECTORY` cleans up when standard input ends."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 
 
 def main() -> None:
+    """Wait for the end of standard input, then clean up the directory."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # meant for those whom it outlives
+        signal.signal(number, signal.SIG_IGN)  # meant for the platform, which this process outlives
     directory = Path(sys.argv[1])
     while os.read(0, 1024):
         pass
     if directory.exists():
         from earwitness.harness.platform.clean_up import (
-            clean_up,  # not before it is needed: it stays small while it waits
+            clean_up,  # imported only when needed: the process stays small while it waits
         )
 
         clean_up(directory)

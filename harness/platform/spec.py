@@ -1,4 +1,4 @@
-"""What a service is, as data: how it is started, when it is ready, how it is ended."""
+"""Description of a service as data: how it is started, when it is ready, how it is ended."""
 
 from __future__ import annotations
 
@@ -10,25 +10,33 @@ from pathlib import Path
 from earwitness.harness.platform.readiness import Probe
 
 FD_VARIABLE = "EARWITNESS_FD"
-"""Number of the inherited listening socket, for services that take no JSON settings."""
+"""Variable with the number of the inherited listening socket, for services that take no JSON settings."""
 SETTINGS_VARIABLE = "EARWITNESS_SERVICE"
-"""A reference service's settings: one JSON object, with `fd` put in at each start."""
+"""Variable with a reference service's settings: one JSON object, to which `fd` is added at each start."""
 TAKEOVER_VARIABLE = "EARWITNESS_TAKEOVER"
-"""Number of the pipe on which a process that replaces another one says that it is ready, before it accepts anything."""
+"""Variable with the number of a pipe, set for a process that replaces another one.
+
+The process writes to it when it is ready, before it accepts connections.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
-    """One service. Its working directory is its own folder of the platform's directory; times are in seconds.
+    """Specification of one service.
 
-    `port`: a reserved port (`harness.platform.ports`); with `inherits` the process is handed a socket bound to it,
-    already listening if `listening`. `settings`: sent as JSON in `EARWITNESS_SERVICE`. `prepare` runs once, before
-    the first start. `after`: services that must be ready before it is started; `beside`: services that must be ready
-    before it can be, so that its time to get ready only runs from then on. `discard_signal` ends it when its data is
-    thrown away with the platform. `takes_over`: it can be replaced while it runs (see `TAKEOVER_VARIABLE`).
-    `preloaded`: `argv` is `python -m MODULE …`, forked from a process that has imported already what MODULE needs.
-    `user`: the account that runs it, where it must not be ours. `data`: the folder in its working directory that it
-    can lose (`ServiceProcess.wipe`).
+    Its working directory is its own folder of the platform's directory; times are in seconds.
+
+    - `port`: a reserved port (`harness.platform.ports`); with `inherits` the process gets a socket bound to it, already
+      listening if `listening`.
+    - `settings`: sent as JSON in `EARWITNESS_SERVICE`.
+    - `prepare` runs once, before the first start.
+    - `after`: services that must be ready before it is started.
+    - `beside`: services that must be ready before it can be, so that its time to get ready runs only from then on.
+    - `discard_signal` ends it when its data is thrown away with the platform.
+    - `takes_over`: it can be replaced while it runs (see `TAKEOVER_VARIABLE`).
+    - `preloaded`: `argv` is `python -m MODULE …`, forked from a process that has already imported what MODULE needs.
+    - `user`: the account that runs it, where it must not be ours.
+    - `data`: the folder in its working directory that it can lose (`ServiceProcess.wipe`).
     """
 
     name: str

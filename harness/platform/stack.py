@@ -1,4 +1,7 @@
-"""The reference platform: what it is made of, where it answers, how it is wired. Read this file first."""
+"""The reference platform: its services, their addresses and how they are connected.
+
+Read this file first.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,13 @@ REPLICAS = 2
 MAX_REPLICAS = 16
 _OUTSIDE_TIMEOUT_S = 5.0
 BACKEND = "backend"
-"""In options: all replicas at once."""
+"""Name that stands for all replicas in options."""
 
 BUDGET: Mapping[str, object] = {"rate_per_s": 1000, "rate_burst": 2000}
-"""One budget of a subject over auth and backend: both take from the same bucket, so both must name the same numbers.
-One user's 1,000 messages in one second must pass."""
+"""Rate limit of a subject over auth and backend: both take from one bucket, so both must have the same numbers.
+
+It must let one user's 1,000 messages in one second pass.
+"""
 
 DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "auth": {
@@ -50,13 +55,18 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackOptions:
-    """What a run may ask for. Keys of the mappings are service names; "backend" means every replica.
+    """Options of a platform.
 
-    `settings`: `{"backend": {"rate_per_s": 5}}`; `defects`: `{"backend-2": ["Z1:0.01"]}`; `ports`: fixed ports;
-    `port_words`: how the user would choose another port, where that is not `--port`. `databases`: names by role.
-    `redis`: what auth and backends call themselves there, or the redis:// address of a server to use instead of one
-    of our own. `api_url`: what the frontend takes for the backend, if not the edge. `links`: ways through the proxy
-    that can be disturbed (see `harness.platform.links`; "all": every one).
+    Keys of the mappings are service names; "backend" means every replica.
+
+    - `settings`: `{"backend": {"rate_per_s": 5}}`.
+    - `defects`: `{"backend-2": ["Z1:0.01"]}`.
+    - `ports`: fixed ports; `port_words`: how the user would choose another port, where that is not `--port`.
+    - `databases`: names by role.
+    - `redis`: the client name of auth and backends there, or the redis:// address of a server to use instead of our
+      own.
+    - `api_url`: the frontend's address of the backend, if not the edge.
+    - `links`: links through the proxy, which can be disturbed (see `harness.platform.links`; "all": every one).
     """
 
     replicas: int = REPLICAS
@@ -76,7 +86,10 @@ class Stack:
     """The reference platform as specs and endpoints; nothing runs yet, but its ports are reserved."""
 
     def __init__(self, options: StackOptions, scratch: Path) -> None:
-        """SettingsError with all faults of the options; PlatformError for taken ports or a missing program."""
+        """Check the options and reserve the ports.
+
+        Raises SettingsError with all faults of the options, PlatformError for ports in use or a missing program.
+        """
         self.options = options
         self.replicas = [f"{BACKEND}-{n + 1}" for n in range(options.replicas)]
         self.foreign_redis = "://" in options.redis
@@ -111,7 +124,10 @@ class Stack:
             raise PlatformError(" ".join(faults))
 
     async def check_outside(self) -> None:
-        """PlatformError if a server that is not ours to start does not answer."""
+        """Raise PlatformError if the Redis server that the options name does not answer.
+
+        No-op if it is our own.
+        """
         if not self.foreign_redis:
             return
         where = self.options.redis.rpartition("@")[2].removeprefix("redis://")
@@ -127,14 +143,14 @@ class Stack:
             )
 
     def close(self) -> None:
-        """Give the ports back."""
+        """Release the ports."""
         for port in self._ports.values():
             port.close()
         self.links.close()
 
     @property
     def endpoints(self) -> dict[str, Any]:
-        """As `earwitness up --json` prints them, but for `control`."""
+        """Return the endpoints as `earwitness up --json` prints them, except `control`."""
         return {
             **{name: self._url(name, USERS) for name in ("edge", "auth", "frontend", "provider")},
             "backends": {name: self._url(name) for name in self.replicas},
@@ -149,7 +165,7 @@ class Stack:
         }
 
     def specs(self) -> list[ServiceSpec]:
-        """Those that are needed come before those who need them."""
+        """Return the specs of all services; each comes after those that it needs."""
         replicas = tuple(self.replicas)
         return [
             self._postgres.spec(),
@@ -206,7 +222,7 @@ class Stack:
             "auth_url": self._url("auth", "frontend"),
             "backend_url": self.options.api_url or self._url("edge", "frontend"),
         }
-        # Most of its start is importing: it does that while the others do theirs.
+        # Most of its start is importing, which runs in parallel with the start of the others.
         return self._service("frontend", settings, beside=("auth", "edge"))
 
     def _service(
@@ -218,7 +234,10 @@ class Stack:
         after: tuple[str, ...] = (),
         beside: tuple[str, ...] = (),
     ) -> ServiceSpec:
-        """A Python service of `harness.reference`; ready when `/ready` and then its own probes say so."""
+        """Return the spec of a Python service of `harness.reference`.
+
+        It is ready when `/ready` and then its own probes succeed.
+        """
         kind = _kind(name)
         orders = list(self.options.defects.get(kind, ()))
         if name != kind:
@@ -243,7 +262,7 @@ class Stack:
         )
 
     def _changed(self, kind: str, name: str) -> dict[str, object]:
-        """What of a service's settings is not wiring: the defaults, and what the options say."""
+        """Return the settings of a service other than addresses and keys: the defaults, and what the options change."""
         options = self.options.settings
         return {**DEFAULTS.get(kind, {}), **options.get(kind, {}), **options.get(name, {})}
 
@@ -252,7 +271,10 @@ class Stack:
         return self.options.redis if self._valkey is None else self._valkey.url
 
     def _redis_of(self, caller: str) -> str:
-        """Each of their connections says the environment's name in CLIENT LIST."""
+        """Return the store's address for `caller`.
+
+        On our own store, CLIENT LIST shows the options' client name.
+        """
         if self._valkey is None:
             return self.options.redis
         return f"{self._valkey.url_at(self._port('valkey', caller))}?client_name={quote(self.options.redis)}"
@@ -262,11 +284,11 @@ class Stack:
 
     @property
     def _proxied(self) -> tuple[str, ...]:
-        """What must be there before those who speak through links."""
+        """Return the names of services that must be ready before those that use links."""
         return (links.NAME,) if self.links.names else ()
 
     def _port(self, name: str, caller: str = "") -> ReservedPort:
-        """Where `caller` finds a service."""
+        """Return the port where `caller` finds a service."""
         return self.links.port(f"{caller}/{name}") or self._ports[name]
 
     def _url(self, name: str, caller: str = "") -> str:
@@ -304,5 +326,5 @@ class Stack:
 
 
 def _kind(name: str) -> str:
-    """The program that a service is: replicas share one."""
+    """Return the program that a service runs: replicas share one."""
     return BACKEND if name.startswith(f"{BACKEND}-") else name

@@ -1,4 +1,4 @@
-"""Starts services in the order of their needs, watches them, and takes them down together."""
+"""Supervisor: start services in the order of their needs, watch them, and end them together."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from earwitness.harness.platform.process import ServiceProcess
 from earwitness.harness.platform.spec import ServiceSpec
 
 QUIET_S = 2.0
-"""Nothing is said about a start that takes no longer."""
+"""Seconds before a start is reported as slow."""
 DOWN_TIMEOUT_S = 2.0
-"""How long services may take to end when the whole platform goes down; then SIGKILL."""
+"""Seconds that services have to end when the whole platform goes down; then SIGKILL."""
 
 
 class Supervisor:
-    """The services of one platform, by name. Lives in the event loop of the main thread (see `tether`)."""
+    """Services of one platform, by name.
+
+    Lives in the event loop of the main thread (see `harness.platform.parent_death.dies_with_parent`).
+    """
 
     def __init__(
         self,
@@ -33,7 +36,10 @@ class Supervisor:
         log_dir: Path | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`log_dir`: where service logs go, by default into the directory. `say`: told of progress and of deaths."""
+        """Prepare the services, and start the fork server and the reaper.
+
+        `log_dir`: where service logs go, by default into the directory. `say`: called with progress and deaths.
+        """
         self._say = say
         self._directory = directory
         self.log_dir = log_dir or directory.path / "logs"
@@ -57,7 +63,10 @@ class Supervisor:
             self._say(str(death))
 
     async def start(self) -> None:
-        """Start every service as soon as those it needs are ready. The first failure ends it: PlatformError."""
+        """Start every service as soon as those that it needs are ready.
+
+        Raises PlatformError at the first failure.
+        """
         ready = {name: asyncio.Event() for name in self.services}
         waiting = set(self.services)
 
@@ -82,13 +91,13 @@ class Supervisor:
                 for service in self.services.values():
                     group.create_task(bring_up(service))
         except* PlatformError as failures:
-            failed = failures  # raised in here it would come out in a group, before Python 3.11.4
+            failed = failures  # raised here, it would leave in a group before Python 3.11.4
         finally:
             telling.cancel()
         if failed is not None:
             raise _worst(failed) from None
         self._starting = False
-        if self.deaths:  # one that was ready ended while others were starting
+        if self.deaths:  # a service that was ready ended while others were starting
             raise self.deaths[0]
 
     async def _tell(self, waiting: set[str]) -> None:
@@ -99,23 +108,29 @@ class Supervisor:
 
     @property
     def warden_pid(self) -> int:
-        """The process that cleans up should we be killed."""
+        """Return the id of the reaper, the process that cleans up if we are killed."""
         return self._warden.pid
 
     def service(self, name: str) -> ServiceProcess:
-        """PlatformError for a name that is none."""
+        """Return the service `name`.
+
+        Raises PlatformError if there is none.
+        """
         try:
             return self.services[name]
         except KeyError:
             raise PlatformError(f"There is no service {name!r}; there are {', '.join(self.services)}.") from None
 
     async def kill(self, name: str) -> None:
-        """SIGKILL; returns when it is gone. Its port then refuses connections."""
+        """Kill a service with SIGKILL; returns when it is gone.
+
+        Its port then refuses connections.
+        """
         async with self._holding(name) as service:
             await service.kill()
 
     async def stop(self, name: str) -> None:
-        """Its stop signal; returns when it has ended."""
+        """Send a service its stop signal; returns when it has ended."""
         async with self._holding(name) as service:
             await service.stop()
 
@@ -126,29 +141,29 @@ class Supervisor:
             await service.wait_ready()
 
     async def restart(self, name: str, *, graceful: bool = True, settings: Mapping[str, object] | None = None) -> None:
-        """Stop (or kill) and start it, from now on with changed settings; returns when it is ready."""
+        """Stop (or kill) a service and start it with changed `settings`, which it keeps; returns when it is ready."""
         async with self._holding(name) as service:
             if settings:
                 service.reconfigure(settings)
             await service.restart(graceful=graceful)
 
     async def replace(self, name: str) -> None:
-        """A new process takes over its socket, the old one drains and ends; returns then."""
+        """Replace a service by a new process on the same socket; returns when the old one has drained and ended."""
         async with self._holding(name) as service:
             await service.replace()
 
     async def wipe(self, name: str) -> None:
-        """Kill it, remove what it has written, and start it; returns when it is ready."""
+        """Kill a service, remove its data and start it; returns when it is ready."""
         async with self._holding(name) as service:
             await service.wipe()
 
     async def pause(self, name: str) -> None:
-        """SIGSTOP to it and its children."""
+        """Send SIGSTOP to a service and its descendants."""
         async with self._holding(name) as service:
             await service.pause()
 
     async def resume(self, name: str) -> None:
-        """SIGCONT to it and its children."""
+        """Send SIGCONT to a service and its descendants."""
         async with self._holding(name) as service:
             service.resume()
 
@@ -161,15 +176,15 @@ class Supervisor:
             yield service
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """`ServiceProcess.status` of each."""
+        """Return `ServiceProcess.status` of each service."""
         return {name: service.status() for name, service in self.services.items()}
 
     def stats(self) -> dict[str, dict[str, Any]]:
-        """`ServiceProcess.stats` of each: pid, processes, rss_bytes, cpu_s, fds."""
+        """Return `ServiceProcess.stats` of each service: pid, processes, rss_bytes, cpu_s, fds."""
         return {name: service.stats() for name, service in self.services.items()}
 
     def logs(self, name: str, lines: int) -> str:
-        """The last lines of one service's log, over all of its starts."""
+        """Return the last lines of a service's log, over all of its starts."""
         return tail(self.service(name).log_path, lines)
 
     async def shut_down(self) -> None:
@@ -181,18 +196,21 @@ class Supervisor:
             )
         if self._nursery is not None:
             self._nursery.close()
-        self._directory.close()  # ends what would not go
+        self._directory.close()  # kills what still runs
         self._warden.dismiss()
 
 
 def _top_down(services: Mapping[str, ServiceProcess]) -> list[list[ServiceProcess]]:
-    """Two layers: those who use others first, so that none of them complains about a database that has gone."""
+    """Return two layers: services that use others first, so that none logs errors about a database that has ended."""
     users = [service for service in services.values() if service.spec.after or service.spec.beside]
     return [users, [service for service in services.values() if service not in users]]
 
 
 def _checked(specs: Iterable[ServiceSpec]) -> list[ServiceSpec]:
-    """Names are unique and needs name earlier services, so that there is always an order."""
+    """Return the specs after checking that names are unique and needs name earlier services.
+
+    So there is always an order to start them in. Raises PlatformError otherwise.
+    """
     known: list[ServiceSpec] = []
     for spec in specs:
         names = {other.name for other in known}
@@ -204,7 +222,7 @@ def _checked(specs: Iterable[ServiceSpec]) -> list[ServiceSpec]:
 
 
 def _worst(failures: BaseExceptionGroup[PlatformError]) -> PlatformError:
-    """Of several failures the one that explains most: a death before a deadline."""
+    """Return the failure that explains most: a death before a missed deadline."""
     flat: list[PlatformError] = []
 
     def collect(group: BaseExceptionGroup[PlatformError]) -> None:

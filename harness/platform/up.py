@@ -1,4 +1,4 @@
-"""`earwitness up`: the whole platform in the foreground, until Ctrl-C, SIGTERM or the end of its owner."""
+"""The verb `earwitness up`: the whole platform in the foreground, until Ctrl-C, SIGTERM or the end of its owner."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ HELP = "start the whole platform in the foreground and print its endpoints"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `earwitness up`. `--owner-*` and `--report-fd` are for programs that own the platform."""
+    """Declare the options of `earwitness up`.
+
+    `--owner-*` and `--report-fd` are for programs that own the platform.
+    """
     parser.add_argument("--json", action="store_true", help="print the endpoints as one line of JSON when ready")
     parser.add_argument("--replicas", type=int, default=REPLICAS, metavar="N", help="number of backends (default 2)")
     parser.add_argument(
@@ -66,7 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 after an ordinary end; EarwitnessError, or 2 if a service died while it ran."""
+    """Run the platform to its end and return the exit code: 0 after a normal end, 2 if a service died.
+
+    Raises EarwitnessError if it cannot start and no owner receives the error.
+    """
     report = _Report(args.report_fd)
     try:
         require_platform()
@@ -80,7 +86,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def options_of(args: argparse.Namespace) -> StackOptions:
-    """SettingsError with every fault of the repeatable options."""
+    """Return the options of the platform.
+
+    Raises SettingsError with every fault of the repeatable options.
+    """
     faults: list[str] = []
     defects: dict[str, list[str]] = {}
     for service, order in _pairs("--defect", args.defect, faults):
@@ -132,7 +141,7 @@ class _Report:
     fd: int | None
 
     def send(self, event: dict[str, Any]) -> bool:
-        """False if there is no such owner (any more)."""
+        """Send an event; False if there is no owner, or no longer."""
         if self.fd is None:
             return False
         try:
@@ -181,7 +190,7 @@ async def _serve(
     ending: asyncio.Event,
     report: _Report,
 ) -> None:
-    """Offer the running platform until the end."""
+    """Write the state file, answer control requests and wait for the end."""
     endpoints = stack.endpoints
     control = ControlServer(supervisor, endpoints, ending.set, stack.links)
     endpoints["control"] = await control.open()
@@ -217,12 +226,16 @@ async def _unless(ending: asyncio.Event, starting: Any) -> bool:
 def _end_on_signals(ending: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job, meant that
+        # ignored on purpose, by nohup or for a shell's background job
+        if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, ending.set)
 
 
 def _end_with_owner(fd: int | None, pid: int | None, ending: asyncio.Event) -> None:
-    """The owner's pipe ends when it and every process that it forked have closed it; its pidfd when itself ends."""
+    """Set `ending` when the owner ends.
+
+    Its pipe ends when it and every process that it forked have closed it; its pidfd when the owner itself ends.
+    """
     loop = asyncio.get_running_loop()
 
     def watch(handle: int, over: Callable[[], bool]) -> None:
@@ -241,11 +254,11 @@ def _end_with_owner(fd: int | None, pid: int | None, ending: asyncio.Event) -> N
         except ProcessLookupError:
             ending.set()
         except OSError:
-            return  # an old kernel: the pipe has to do
+            return  # an old kernel: only the pipe is watched
 
 
 def _raise_open_file_limit() -> None:
-    """Services inherit it: thousands of sockets need more than the usual 1,024."""
+    """Raise the limit of open files, which services inherit: thousands of sockets need more than the usual 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -253,7 +266,7 @@ def _raise_open_file_limit() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (OSError, ValueError):
-        return  # macOS caps it lower than it says; what there is must do
+        return  # macOS caps it lower than it reports; the limit stays as it is
 
 
 def _absolute(path: Path | None) -> Path | None:

@@ -18,7 +18,10 @@ _PROGRAMS = ("valkey-server", "redis-server")
 
 
 def find_program(setting: str | None = None) -> Path:
-    """The server to run: what is set (or `EARWITNESS_VALKEY`), else one on PATH, else the wheel's."""
+    """Return the server to run: `setting` or `EARWITNESS_VALKEY`, else one on PATH, else the wheel's.
+
+    Raises PlatformError if there is none.
+    """
     wanted = setting or os.environ.get(PROGRAM_VARIABLE)
     if wanted:
         found = shutil.which(wanted)
@@ -46,13 +49,15 @@ class Valkey:
 
     @property
     def url(self) -> str:
+        """Return the redis:// address with the password."""
         return self.url_at(self._port)
 
     def url_at(self, port: ReservedPort) -> str:
-        """Its address behind another port: that of a link to it."""
+        """Return the address behind another port: that of a link to it."""
         return f"redis://:{self._password}@{HOST}:{port.number}/0"
 
     def spec(self, name: str = "valkey") -> ServiceSpec:
+        """Return the spec of the server."""
         return ServiceSpec(
             name=name,
             argv=(str(self._program), "valkey.conf"),
@@ -64,7 +69,10 @@ class Valkey:
         )
 
     async def _prepare(self, directory: Path) -> None:
-        """The password is in a file, because everybody can read a command line."""
+        """Write the server's configuration file.
+
+        The password is in the file because every user can read a command line.
+        """
         configuration = directory / "valkey.conf"
         configuration.touch(mode=0o600)
         configuration.write_text(

@@ -1,4 +1,4 @@
-"""`earwitness probe FILE`: is the target file right, and what could be judged on that platform?"""
+"""The command `earwitness probe FILE`: whether the target file is right, and what could be judged on that platform."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ JUDGED, NOT_PROMISED, UNKNOWN = "can be judged", "not promised", "UNKNOWN"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `earwitness probe` to its parser."""
     parser.add_argument("file", type=Path, metavar="FILE", help="the target.toml of the platform")
     parser.add_argument(
         "--timeout", type=float, default=TIMEOUT_S, metavar="SECONDS", help="how long to wait for each answer"
@@ -60,7 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: every promise of the file can be judged. 3: some stay UNKNOWN. 2 (raised): nobody answers, or a fault."""
+    """Rehearse a target file, print the report and return the exit code.
+
+    0: every promise of the file can be judged. 3: some stay UNKNOWN, or the file does not fit. 2 (raised as an error):
+    nothing answers, or the file has a fault.
+    """
     target = load_target(args.file)
     rehearsal = asyncio.run(rehearse(target, args.timeout))
     for line in report(rehearsal):
@@ -70,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def report(rehearsal: Rehearsal) -> Iterator[str]:
+    """Yield the lines of the report: users, frames, checks, and what is not as the file says."""
     yield f"{rehearsal.target.name}: {_names(rehearsal)} talked in {rehearsal.room.label}"
     yield ""
     for voice in rehearsal.voices:
@@ -110,7 +116,7 @@ def _who(voice: Voice) -> Iterator[str]:
 
 
 def _frames(rehearsal: Rehearsal) -> Iterator[str]:
-    """Each frame that shows a kind not shown before, raw and as it was understood; tokens are left out."""
+    """Yield each frame that shows a kind not shown before, raw and as it was understood; tokens are left out."""
     seen: set[int] = set()
     tokens = [voice.credentials.token for voice in rehearsal.voices]
     for voice in rehearsal.voices:
@@ -131,7 +137,7 @@ def _frames(rehearsal: Rehearsal) -> Iterator[str]:
 
 
 def words(heard: Heard) -> str:
-    """One heard thing in words, with every slot that has a value."""
+    """Return one event in words, with every slot that has a value."""
     what, label, text, seq, sender, message_id, extra = heard
     facts: dict[str, Any] = {"room": label, "sender": sender, "id": message_id}
     if seq >= 0:
@@ -147,7 +153,10 @@ def words(heard: Heard) -> str:
 
 
 def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
-    """(checks, name, verdict) of what a run on this platform could say. A promise without evidence is UNKNOWN."""
+    """Return (checks, name, verdict) for each line of what a run on this platform could decide.
+
+    A promise without evidence is UNKNOWN.
+    """
     contract, target = rehearsal.target.contract, rehearsal.target
     messages = [heard for voice in rehearsal.voices for heard in own_messages(rehearsal, voice)]
     sent = {text for voice in rehearsal.voices for text in voice.sent.values()}

@@ -20,11 +20,14 @@ from earwitness.harness.errors import EarwitnessError, Exit, TargetError
 from earwitness.harness.probe.rehearsal import Unfit, cast, rehearse
 
 STEP_S = 5.0
-"""A slower answer is the platform's business, and the load's to judge."""
+"""Seconds for each step of the rehearsal; judging a slower answer is left to the load."""
 
 
 def fit(path: Path, step_s: float = STEP_S) -> dict[str, Any]:
-    """Let two users send one message each. Raises SettingsError for a file with faults."""
+    """Let two users send one message each; return the object that `main` prints.
+
+    Raises SettingsError for a file with faults.
+    """
     target = load_target(path)
     notes = proxied(target.addresses)
     try:
@@ -32,7 +35,7 @@ def fit(path: Path, step_s: float = STEP_S) -> dict[str, Any]:
     except TargetError as error:
         return {"fault": "", "notes": [*notes, f"The target file was not tried before the load. {error}"]}
     try:
-        # The history of a room that was there before may be long.
+        # The history of a room that existed before may be long.
         rehearsal = asyncio.run(rehearse(target, step_s, each=1, history=not target.rooms_exist))
     except Unfit as error:
         return {"fault": str(error), "notes": []}
@@ -47,11 +50,12 @@ def fit(path: Path, step_s: float = STEP_S) -> dict[str, Any]:
 
 
 def main() -> int:
+    """Print the fit of the file named on the command line as JSON, and return the exit code."""
     try:
         print(json.dumps(fit(Path(sys.argv[1]))))  # noqa: T201 (for a program)
     except EarwitnessError as error:
         print(json.dumps({"fault": str(error), "notes": []}))  # noqa: T201 (for a program)
-    except KeyboardInterrupt:  # the load says so
+    except KeyboardInterrupt:  # the load reports it
         return Exit.INTERRUPTED
     return 0
 

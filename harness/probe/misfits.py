@@ -1,6 +1,7 @@
-"""Misfits between a target file and the frames that came: paths that lead nowhere, kinds that no rule knows.
+"""Misfits between a target file and the frames that came: paths that find nothing, kinds that no rule knows.
 
-Found before a load, because a wrong path looks like a fault of the platform: what cannot be read counts as lost.
+They are found before a load, because a wrong path looks like a fault of the platform: what cannot be read counts as
+lost.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from earwitness.harness.dialects.toml.frames import FrameRules, Rule
 from earwitness.harness.dialects.toml.paths import compile_path, seq_or_none, text_or_none
 
 DEPTH = 12
-"""Levels of nesting that are searched for where a value stands."""
+"""Most levels of nesting that are searched for a value."""
 KEYS_SHOWN = 20
 OPTIONAL = {"welcome": frozenset({"replica", "session"}), "joined": frozenset({"complete"})}
-"""Paths to what a platform need not say on every connection."""
+"""Paths to values that a platform need not send on every connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """One fault of the file in a sentence. `fatal`: a load could only blame the platform for it."""
+    """One fault of the file in a sentence.
+
+    `fatal`: a load could only blame the platform for it.
+    """
 
     sentence: str
     fatal: bool
@@ -31,12 +35,12 @@ class Misfit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """What the two users sent, as it must come back.
+    """Values that the two users sent, as they must come back.
 
-    tag    stands in every text, id and name of the rehearsal
+    tag    part of every text, id and name of the rehearsal
     texts  bodies
     ids    client message ids
-    rooms  what the platform calls the room
+    rooms  the platform's names of the room
     users  the platform's ids of the two users
     """
 
@@ -47,7 +51,7 @@ class Sent:
     users: frozenset[str]
 
     def marks(self, leaf: str) -> bool:
-        """A text of ours, whatever the platform made of it."""
+        """Return whether `leaf` contains a text of ours, however the platform changed it."""
         return f"{PREFIX}{self.tag}:" in leaf
 
 
@@ -97,7 +101,7 @@ def _items(rule: Rule | None, value: Any) -> list[Any] | None:
 def _unrecognised(
     rules: FrameRules, contract: Contract, by_rule: Mapping[str, list[Any]], unknown: list[Any], sent: Sent
 ) -> Iterator[Misfit]:
-    """Messages and answers that came as frames which no rule, or another one, recognises."""
+    """Yield misfits of messages and answers whose frames are recognised by no rule, or by another one."""
     messages = next((rule for rule in rules.rules if rule.name == "message"), None)
     if messages is not None and not by_rule["message"]:
         others = [
@@ -118,7 +122,7 @@ def _unrecognised(
 
 
 def _told_apart(rules: FrameRules, rule: Rule) -> str:
-    """How the file recognises frames of a rule."""
+    """Return how the file recognises frames of a rule."""
     ways = [f"frames.{rule.name}.is = {' or '.join(map(repr, rule.values))} at {rules.kind_path!r} (frames.kind)"]
     if rule.has is not None:
         ways = ways * bool(rule.values) + [f"frames.{rule.name}.has = {rule.paths['has']!r}"]
@@ -126,7 +130,7 @@ def _told_apart(rules: FrameRules, rule: Rule) -> str:
 
 
 def _kinds(rules: FrameRules, values: list[Any]) -> str:
-    """What kinds of frames these are; by their keys, where the path of the kind finds nothing."""
+    """Return the kinds of these frames in words; their keys, if the path of the kind finds nothing."""
     kinds = sorted({repr(kind) for value in values if (kind := rules.kind(value)) is not None})
     frames = f"{len(values)} frame{'s'[: len(values) != 1]}"
     if kinds:
@@ -138,10 +142,11 @@ def _kinds(rules: FrameRules, values: list[Any]) -> str:
 
 
 def _paths(rule: Rule, contract: Contract, frames: list[Any], sent: Sent) -> Iterator[Misfit]:
-    """Paths of a rule that found nothing, or nothing right, in any of its frames.
+    """Yield the paths of a rule that found nothing, or nothing right, in any of its frames.
 
-    What others say in the room, or the platform itself, does not tell whether a path is right. So a fault is fatal
-    only where frames carry what was sent."""
+    Messages of others in the room, or of the platform itself, do not show whether a path is right. So a fault is fatal
+    only if frames carry what was sent.
+    """
     carrying = [frame for frame in frames if _has(frame, lambda leaf: sent.marks(leaf) or leaf in sent.ids)]
     own = carrying or frames
     if not own:
@@ -155,12 +160,12 @@ def _paths(rule: Rule, contract: Contract, frames: list[Any], sent: Sent) -> Ite
         if not values:
             yield _nothing_at(rule, key, own, key in fatal, wanted)
         elif wanted and key in fatal and wanted.isdisjoint(values) and not any(map(sent.marks, values)):
-            # Joined may be other rooms than ours: the platform's choice.
+            # The platform may subscribe the user to other rooms than ours.
             yield from _wrong_at(rule, key, own, wanted, fatal=rule.name != "joined")
 
 
 def _right(name: str, key: str, sent: Sent) -> frozenset[str]:
-    """What a path must find; nothing where that is not known."""
+    """Return the values of which a path must find one; empty if they are not known."""
     if key == "room":
         return sent.rooms
     if key == "id":
@@ -171,7 +176,7 @@ def _right(name: str, key: str, sent: Sent) -> frozenset[str]:
 
 
 def _read(key: str, value: Any) -> Any:
-    """The value as the load takes it; None where it takes none."""
+    """Return the value as the load reads it; None if the load would reject it."""
     if key == "text":
         return value if isinstance(value, str) else None
     if key in ("room", "id", "sender"):
@@ -180,7 +185,7 @@ def _read(key: str, value: Any) -> Any:
 
 
 def _needed(name: str, contract: Contract) -> frozenset[str]:
-    """Paths of a rule without which the load would be judged wrongly, or not at all."""
+    """Return the paths of a rule without which the load would be judged wrongly, or not at all."""
     if name == "message":
         promised = {"seq": contract.sequence != "none", "sender": contract.names_sender}
         return frozenset({"text", "room", *(key for key, promise in promised.items() if promise)})
@@ -211,7 +216,7 @@ def _wrong_at(rule: Rule, key: str, frames: list[Any], wanted: frozenset[str], *
 
 
 def _stands(frames: list[Any], wanted: frozenset[str]) -> str:
-    """Where a right value stands in the frames, as a hint; "" if nowhere."""
+    """Return where a right value is in the frames, as a hint; "" if nowhere."""
     for frame in frames:
         for path, leaf in _leaves(frame):
             if leaf in wanted:
@@ -220,7 +225,7 @@ def _stands(frames: list[Any], wanted: frozenset[str]) -> str:
 
 
 def _there(path: str, frames: list[Any]) -> str:
-    """The keys that are there, at the deepest step of a path that still leads somewhere."""
+    """Return the keys at the deepest step of a path that still exists."""
     steps = path.split(".") if path != "." else []
     for depth in range(max(len(steps) - 1, 0), -1, -1):
         inside = [frame for frame in frames if isinstance(frame, (dict, list))]
@@ -240,7 +245,7 @@ def _keys(values: list[Any]) -> str:
 
 
 def _leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
-    """(path, text) of every text and whole number inside a JSON value."""
+    """Yield (path, text) of every text and whole number inside a JSON value."""
     if depth > DEPTH:
         return
     if isinstance(value, dict):

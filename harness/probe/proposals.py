@@ -11,8 +11,10 @@ from earwitness.harness.probe.rehearsal import Rehearsal, Voice, own_messages, o
 
 
 def proposals(rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:
-    """(line for [contract], what was seen) of each promise that is not made. What was seen may also speak against
-    it: then the promise is left to the platform's owner."""
+    """Yield (line for [contract], what was seen) of each promise that is not made.
+
+    What was seen may also contradict the promise: then the platform's owner must decide.
+    """
     contract, voices = rehearsal.target.contract, rehearsal.voices
     heard = {voice.person.name: own_messages(rehearsal, voice) for voice in voices}
     count = sum(map(len, heard.values()))
@@ -49,13 +51,13 @@ def _own_back(rehearsal: Rehearsal, voice: Voice) -> bool:
 
 
 def _sequence(rehearsal: Rehearsal, heard: list[list[Heard]]) -> Iterator[tuple[str, str]]:
-    """What the numbers would promise. Nothing where the file does not say where they stand."""
+    """Yield what could be promised of the numbers; nothing if the file does not say where they are."""
     numbers: dict[str, set[int]] = {}
     for message in (one for messages in heard for one in messages if one[3] >= 0):
         numbers.setdefault(str(message[2]), set()).add(message[3])
     if not numbers:
         return
-    # Other people's messages take numbers in a room that was there before.
+    # Messages of others take numbers in a room that existed before.
     wanted = "increasing" if rehearsal.target.rooms_exist else "contiguous"
     given = Counter(number for each in numbers.values() for number in each)
     often, times = given.most_common(1)[0]

@@ -30,7 +30,7 @@ from earwitness.harness.probe.misfits import Misfit, Sent, misfits
 
 MESSAGES_EACH = 3
 KEPT_BYTES = 8 * 2**20
-"""Of a user's frames, and of the texts read from them; of later ones only what is short is kept."""
+"""Bytes of a user's frames, and of the texts read from them, that are kept; of later frames only short ones are."""
 SHORT_CHARS = 1000
 KEPT_FRAMES = 10_000
 QUEUE = 1
@@ -41,15 +41,16 @@ AWKWARD = ' "quotes" <b>&amp;</b> naïve 🧵'
 
 
 class Unfit(TargetError):
-    """The platform answered otherwise than the target file says, so that a load could only fail."""
+    """Error for a platform whose answers contradict the target file, so that a load could only fail."""
 
 
 @dataclass(slots=True)
 class Frame:
-    """One frame as it came, and what the target file makes of it.
+    """One frame as it came, and the events that the target file finds in it.
 
     answer  it was the answer to a request
-    whole   False: `data` is its beginning, because too much had come before"""
+    whole   False: `data` is its beginning, because too much had come before
+    """
 
     person: Person
     data: str | bytes
@@ -60,11 +61,13 @@ class Frame:
 
 @dataclass(slots=True)
 class Voice:
-    """One of the two: credentials, socket and all that it received.
+    """One of the two users: credentials, socket and all that it received.
 
-    sent    texts by client message id
-    received  frames that came; `frames`: those that were kept, of `kept` bytes and characters
-    closed  how the connection ended, "" while it is open; `cut`: the same, if we did not ask for the end
+    sent      texts by client message id
+    received  number of frames that came
+    frames    the frames that were kept, of `kept` bytes and characters
+    closed    how the connection ended, "" while it is open
+    cut       the same, if we did not ask for the end
     """
 
     person: Person
@@ -80,7 +83,7 @@ class Voice:
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def keep(self, data: str | bytes, heard: Sequence[Heard]) -> None:
-        """Keep a frame and what was read from it, as far as there is room; a platform may send frames for ever."""
+        """Keep a frame and what was read from it, as far as there is room; a platform may send frames without end."""
         texts = sum(_weight(event, len(data)) for event in heard)
         whole = self.kept + len(data) + texts <= KEPT_BYTES
         if whole or (texts <= SHORT_CHARS and len(self.frames) < KEPT_FRAMES):
@@ -89,11 +92,12 @@ class Voice:
             self.kept += len(short) + texts
 
     def heard(self, what: int) -> list[Heard]:
+        """Return the events of one kind (a constant of `harness.client.events`) in the kept frames."""
         return [heard for frame in self.frames for heard in frame.heard if heard[0] == what]
 
 
 def _weight(event: Heard, size: int) -> int:
-    """Characters that an event holds; of a frame of `size` that no rule knows it holds all."""
+    """Return how many characters an event holds; OTHER holds its whole frame of `size`."""
     if event[0] == OTHER:
         return size
     extra = event[6].values() if isinstance(event[6], dict) else ()
@@ -102,7 +106,12 @@ def _weight(event: Heard, size: int) -> int:
 
 @dataclass(slots=True)
 class Rehearsal:
-    """What came of it. `notes`: sentences about what did not go as the file says."""
+    """Result of a rehearsal.
+
+    rows       rows of the history, None if it was not read
+    answer_ms  time after the last message until a user had received everything (the later user, if both did); else None
+    notes      sentences about what did not go as the file says
+    """
 
     target: GenericTarget
     room: Room
@@ -113,7 +122,7 @@ class Rehearsal:
     notes: list[str] = field(default_factory=list)
 
     def misfits(self) -> list[Misfit]:
-        """What of the file does not fit what came, the fatal faults first."""
+        """Return what of the file does not fit what came, the fatal faults first."""
         frames = [frame.data for voice in self.voices for frame in voice.frames if frame.whole and not frame.answer]
         found = misfits(self.target.frame_rules, self.target.contract, frames, self._sent()) if frames else []
         found += [one for voice in self.voices for one in _statement_misfits(voice)] + self._history_misfits()
@@ -129,7 +138,7 @@ class Rehearsal:
         )
 
     def _history_misfits(self) -> list[Misfit]:
-        """Paths of [history] that found nothing right in any of our rows."""
+        """Return the paths of [history] that found nothing right in any of our rows."""
         rows, sent, mapped = own_rows(self), self._sent(), self.target.history_paths
         promised = {"seq": self.target.contract.sequence != "none", "sender": self.target.contract.names_sender}
         fits = {
@@ -146,7 +155,7 @@ class Rehearsal:
 
 
 def _statement_misfits(voice: Voice) -> list[Misfit]:
-    """Places that said nobody, where our own path may be what is wrong."""
+    """Return the places that named no user, where the path in the file may be wrong."""
     return [
         Misfit(f"identity.id of place {Place(one.place).name.lower()!r} finds no id in the answer ({one.shape}).", True)
         for one in voice.statements
@@ -155,7 +164,10 @@ def _statement_misfits(voice: Voice) -> list[Misfit]:
 
 
 def cast(target: GenericTarget, tag: str) -> Room:
-    """Choose a room and the two users who talk in it. TargetError if the file has no two who could."""
+    """Choose a room and the two users who talk in it.
+
+    Raises TargetError if the file has no two users who could.
+    """
     if target.max_users is not None and target.max_users < 2:
         raise TargetError(f"{target.name}: a probe needs two users, but max_users is {target.max_users}.")
     people = target.people() or tuple(_person(number, tag) for number in range(2))
@@ -172,8 +184,11 @@ def cast(target: GenericTarget, tag: str) -> Room:
 async def rehearse(
     target: GenericTarget, timeout_s: float, *, each: int = MESSAGES_EACH, history: bool = True
 ) -> Rehearsal:
-    """Let two users send `each` messages, and read the history if there is one. Raises TargetError in one or two
-    sentences if the platform cannot be reached, logged in to or connected to."""
+    """Let two users send `each` messages, and read the history if there is one.
+
+    `timeout_s` limits each step. Raises TargetError in one or two sentences if the platform cannot be reached, logged
+    in to or connected to; Unfit if its answers contradict the file.
+    """
     tag = secrets.token_hex(4)
     room = cast(target, tag)
     people = room.members
@@ -280,9 +295,10 @@ async def _connect(handshake: Handshake, person: Person, timeout_s: float) -> Cl
 
 
 class _Connect(connect):
-    """A client that goes to no other address than the one it was told: the load does not either."""
+    """Client that connects to no other address than the given one; the load does not follow redirects either."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
+        """Return the exception, so that the redirect is not followed."""
         return exc
 
 
@@ -292,14 +308,14 @@ async def _listen(target: GenericTarget, voice: Voice) -> None:
         async for data in voice.socket:
             voice.received += 1
             voice.keep(data, target.hear(data))
-            del data  # else it stays until the next one is whole
+            del data  # otherwise it stays in memory until the next frame is whole
             voice.news.set()
     voice.closed = ending(voice.socket)
     voice.news.set()
 
 
 def ending(socket: ClientConnection) -> str:
-    """Say how a connection ended: who closed it, with what code and reason."""
+    """Return in words how a connection ended: who closed it, with what code and reason."""
     received, sent = socket.protocol.close_rcvd, socket.protocol.close_sent
     if received is not None and socket.protocol.close_rcvd_then_sent is not False:
         return f"the platform closed the connection with {_code(received)}"
@@ -314,7 +330,7 @@ def _code(close: Close) -> str:
 
 
 async def _enter(rehearsal: Rehearsal, voice: Voice, handshake: Handshake, timeout_s: float) -> None:
-    """First frames, greeting, joining, in the order in which the load does it."""
+    """Send the first frames, wait for the greeting, and join, in the order in which the load does it."""
     target = rehearsal.target
     for frame in handshake.first_frames:
         await _send(voice, frame)
@@ -366,7 +382,7 @@ async def _send(voice: Voice, frame: str | bytes) -> None:
 
 
 async def _until(voice: Voice, condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Wait for a condition on what `voice` hears; False when time or connection ended first."""
+    """Wait for a condition on what `voice` receives; return False if time or connection ended first."""
     end = time.monotonic() + timeout_s
     while not condition():
         left = end - time.monotonic()
@@ -381,13 +397,13 @@ async def _until(voice: Voice, condition: Callable[[], bool], timeout_s: float) 
 
 
 def _complete(rehearsal: Rehearsal, voice: Voice) -> bool:
-    """Everything answered that is answered, and everything heard that is heard."""
+    """Return whether everything that is answered was answered, and everything that is delivered was received."""
     answers = len(voice.heard(ACK)) + len(voice.heard(NACK))
     return not unheard(rehearsal, voice) and (not rehearsal.target.contract.acknowledges or answers >= len(voice.sent))
 
 
 def _unread(rehearsal: Rehearsal, voice: Voice) -> bool:
-    """Everything came, and the target file does not find it: there is nothing more to wait for."""
+    """Return whether everything came and the target file does not find it: there is nothing more to wait for."""
     echo, raw = rehearsal.target.contract.echo, [str(frame.data) for frame in voice.frames]
     sent = [text for other in rehearsal.voices if other is not voice or echo for text in other.sent.values()]
     came = all(any(_head(text) in data for data in raw) for text in sent)
@@ -395,25 +411,25 @@ def _unread(rehearsal: Rehearsal, voice: Voice) -> bool:
 
 
 def _head(text: str) -> str:
-    """What of a body identifies it and stands in a frame however the frame is quoted."""
+    """Return the part of a body that identifies it and is in a frame however the frame is quoted."""
     return ":".join(text.split(":")[:5]) + ":"
 
 
 def unheard(rehearsal: Rehearsal, voice: Voice) -> set[str]:
-    """Texts that `voice` should have heard and did not hear, word for word."""
+    """Return the texts that `voice` should have received and did not receive, word for word."""
     echo = rehearsal.target.contract.echo
     wanted = {text for other in rehearsal.voices if other is not voice or echo for text in other.sent.values()}
     return wanted - {str(heard[2]) for heard in voice.heard(MESSAGE)}
 
 
 def own_messages(rehearsal: Rehearsal, voice: Voice) -> list[Heard]:
-    """Messages that `voice` received, without what others say in a room that was there before."""
+    """Return the messages that `voice` received, without those of others in a room that existed before."""
     mark = f"{PREFIX}{rehearsal.tag}:"
     heard = voice.heard(MESSAGE)
     return [one for one in heard if mark in str(one[2])] if rehearsal.target.rooms_exist else heard
 
 
 def own_rows(rehearsal: Rehearsal) -> list[StoredRow]:
-    """Rows of the history that carry this rehearsal's tag."""
+    """Return the rows of the history that carry this rehearsal's tag."""
     bodies = [(row, decode(row.text)) for row in rehearsal.rows or ()]
     return [row for row, body in bodies if body is not None and body.tag == rehearsal.tag]

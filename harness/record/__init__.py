@@ -1,1 +1,1 @@
-"""The record: the journal (hot path), reading a run's history, run directories, export and import."""
+"""Recording: the journal (hot path), reading a run's history, run directories, export and import."""

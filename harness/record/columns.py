@@ -7,95 +7,37 @@ directions use the same tables, so what is exported and imported again is the sa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from typing import Any, Final
 
 import numpy as np
 
-from earwitness.checks.history.record import FOREIGN, NOBODY, NONE, Artefact, FaultKind, Flag, Kind, Phase, Place, State
+from earwitness.checks.history.record import FOREIGN, Flag, Kind
+from earwitness.checks.history.schema import ABSENT, COLUMN_OF, GENERIC, TYPE_OF
 from earwitness.harness.errors import RecordError
 from earwitness.harness.record.reading import STRANGER
 
 SCHEMA: Final = 1
 
-ABSENT: Final[dict[str, int]] = {
-    "client": NOBODY,
-    "conn": 0,
-    "conv": NOBODY,
-    "author": NOBODY,
-    "counter": 0,
-    "attempt": 0,
-    "proc": 0,
-    "seq": NONE,
-    "aux": NONE,
-    "size": 0,
-    "digest": 0,
-}
-"""Value of a slot that says nothing; such a slot has no column."""
-
-GENERIC: Final[dict[str, str]] = {
-    "client": "client",
-    "conn": "connection",
-    "conv": "conversation",
-    "author": "author",
-    "counter": "counter",
-    "attempt": "attempt",
-    "proc": "author_connection",
-    "seq": "seq",
-    "aux": "aux",
-    "size": "size",
-    "digest": "digest",
-}
-
-_TIMED: Final = {"counter": "status", "aux": "duration_us"}
-_ASKED: Final = {"attempt": "place", "seq": "sent_ns", "size": "status"}
-OWN: Final[dict[Kind, dict[str, str]]] = {
-    Kind.INVOKE: {"aux": "seen_seq"},
-    Kind.FAIL: {"aux": "code"},
-    Kind.DELIVER: {"aux": "sender"},
-    Kind.REPLAY: {"aux": "sender"},
-    Kind.STORED: {"aux": "sender"},
-    Kind.CONNECT: {"author": "replica", "size": "duration_us"},
-    Kind.DISCONNECT: {"counter": "code", "author": "reason"},
-    Kind.IDENTITY: {"counter": "place", "aux": "sender"},
-    Kind.READ: {"counter": "rows", "aux": "duration_us", "author": "after"},
-    Kind.READ_END: {"counter": "rows"},
-    Kind.PROBE: {"author": "name", **_TIMED},
-    Kind.FAULT: {"author": "name", "counter": "fault", "attempt": "place"},
-    Kind.PHASE: {"counter": "phase"},
-    Kind.LOGIN: _TIMED,
-    Kind.TOKEN: {"attempt": "artefact", "proc": "forgery", "seq": "deadline_ns", "aux": "made_from"},
-    Kind.REQUEST: {**_ASKED, "proc": "way", "aux": "retry_after_ms", "digest": "remaining"},
-    Kind.REVOKE: _ASKED,
-    Kind.WRITE: {**_ASKED, "proc": "state", "counter": "version", "aux": "value", "conn": "base"},
-    Kind.SEEN: {**_ASKED, "proc": "state", "counter": "version", "aux": "value"},
-    Kind.PRESENCE: {"counter": "online", "aux": "devices"},
-    Kind.CALL: {"author": "name", "counter": "breaker", "seq": "sent_ns", "size": "status", "aux": "called"},
-    Kind.RUN: {"author": "run", "counter": "chunk", "attempt": "event"},
-}
-"""Columns of a kind that have their own names; the other slots have the generic ones."""
-
 MESSAGE_KINDS: Final = frozenset((Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.REPLAY, Kind.STORED))
-TEXTS: Final = ("replica", "name", "run", "reason")
+TEXTS: Final = tuple(column for column, type in TYPE_OF.items() if type is str)
 ENUMS: Final[dict[str, dict[int, str]]] = {
-    "fault": {int(f): f.name.lower() for f in FaultKind},
-    "place": {int(p): p.name.lower() for p in Place},
-    "phase": {int(p): p.name.lower() for p in Phase},
-    "artefact": {int(a): a.name.lower() for a in Artefact},
-    "state": {int(s): s.name.lower() for s in State},
+    column: {int(one): one.name.lower() for one in type}
+    for column, type in TYPE_OF.items()
+    if issubclass(type, IntEnum)
 }
 KIND_NAMES: Final = {int(kind): kind.name.lower() for kind in Kind}
 KINDS: Final = {name: Kind(number) for number, name in KIND_NAMES.items()}
 FLAG_NAMES: Final = {1 << bit: f"bit{bit}" for bit in range(8)} | {int(f): (f.name or "").lower() for f in Flag}
 FLAG_BITS: Final = {name: bit for bit, name in FLAG_NAMES.items()}
 
-STRINGS: Final = ("journal", "kind", "sender_id", "fault", "place", "phase", "artefact", "state", *TEXTS)
+STRINGS: Final = ("journal", "kind", "sender_id", *ENUMS, *TEXTS)
 COLUMNS: Final = (
-    *("journal", "index", "time_ns", "kind", "flags", "client", "user", "connection", "conversation", "author"),
-    *("counter", "attempt", "author_connection", "seq", "sender", "sender_id", "seen_seq", "size", "digest", "code"),
-    *("status", "duration_us", "replica", "name", "place", "phase", "rows", "run", "chunk", "event", "aux"),
-    *("artefact", "forgery", "deadline_ns", "made_from", "sent_ns", "way", "retry_after_ms", "remaining"),
-    *("state", "version", "value", "online", "devices", "breaker", "called", "fault", "reason", "after", "base"),
+    *("journal", "index", "time_ns", "kind", "flags", "client", "user"),
+    *(column for slot, column in GENERIC.items() if slot not in ("client", "aux")),
+    *("sender_id", *TYPE_OF, "aux"),
 )
+"""Every column, in the order of an export. `aux` is last: on import it decides where `sender` says less than it."""
 NUMBERS: Final = frozenset(COLUMNS) - {"flags", *STRINGS}
 _FLAG_LISTS: Final = [[name for bit, name in FLAG_NAMES.items() if value & bit] for value in range(256)]
 
@@ -151,8 +93,7 @@ class Columns:
             there = values != absent
             if slot == "attempt" and kind in MESSAGE_KINDS:
                 there[:] = True  # here absent means 1
-            name = OWN.get(kind, {}).get(slot, GENERIC[slot])
-            self._take_slot(name, GENERIC[slot], where[there], values[there])
+            self._take_slot(COLUMN_OF[kind][slot], GENERIC[slot], where[there], values[there])
 
     def _take_slot(self, name: str, generic: str, where: np.ndarray, values: np.ndarray) -> None:
         if name == "sender":

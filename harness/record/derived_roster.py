@@ -1,4 +1,7 @@
-"""Who took part in a history whose recorder wrote no whole roster: from its rows, and the short one if there is one."""
+"""Roster of a history whose recorder wrote no whole one.
+
+It is derived from the rows of the history, and from the short roster if there is one.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,17 @@ from earwitness.harness.errors import RecordError
 from earwitness.harness.record.rows import RowError, Rows
 
 NUMBERS_MAX: Final = 10_000_000
-"""Numbers are indexes: a larger one is taken for somebody's database id."""
+"""Numbers are indexes: a larger one is taken for a database id."""
 
 Members: TypeAlias = dict[str, list[str | int]]
-"""By conversation: the names or numbers of its users."""
+"""Names or numbers of the users, by conversation."""
 
 
 def members_of(said: Any) -> Members:
-    """What a header `roster` says under `members`. RowError if it is something else."""
+    """Return the `members` of a header `roster`.
+
+    Raises RowError if the header has another form.
+    """
     if not isinstance(said, dict) or not all(isinstance(users, list) for users in said.values()):
         raise RowError("the header 'roster' needs 'members': for each conversation the list of its users")
     for label, users in said.items():
@@ -30,8 +36,12 @@ def members_of(said: Any) -> Members:
 
 
 def derived_roster(rows: Rows, members: Members) -> Roster:
-    """Users by their names or one for each client; members as the short roster says, else whoever joined. RecordError:
-    the two do not fit together, or nothing says who belongs where."""
+    """Return the roster of a history.
+
+    Users are those that the rows name, else one for each client. Members are those of the short roster, else the
+    clients that joined. Raises RecordError if the two contradict each other, or nothing says which users belong to a
+    conversation.
+    """
     clients = {number: name for name, number in rows.clients.known.items()}
     count = 1 + _limited("Client", max([*clients, *rows.user_of], default=-1))
     users = Users(rows.users.known)
@@ -54,14 +64,14 @@ def derived_roster(rows: Rows, members: Members) -> Roster:
 
 
 class Users:
-    """User numbers: those that the rows give, then more for clients and members who were not given any."""
+    """User numbers: those that the rows give, then more for clients and members without one."""
 
     def __init__(self, known: Mapping[str, int]) -> None:
         self._known = dict(known)
         self.names = list(known)
 
     def of(self, number: int | None, client_name: str) -> int:
-        """The user of a client: as its rows say, else one with the client's own name."""
+        """Return the user of a client: the one of its rows, else one with the client's own name."""
         if number is None:
             return self.named(client_name)
         _limited("User", number)
@@ -70,6 +80,7 @@ class Users:
         return number
 
     def named(self, name: str) -> int:
+        """Return the number of the user with this name, a new one if it is unknown."""
         if name not in self._known:
             self._known[name] = len(self.names)
             self.names.append(name)
@@ -86,7 +97,7 @@ def _conversation(rows: Rows, label: str) -> int:
 
 
 def _user(rows: Rows, users: Users, user_of: list[int], member: str | int) -> int:
-    """The user whom a short roster means: by the name or number of a user, or of a client."""
+    """Return the user that a short roster names: by the name or number of a user, or of a client."""
     named = not (rows.users.numbered or (rows.clients.numbered and not rows.users.known))
     if isinstance(member, int):
         if named:

@@ -16,22 +16,24 @@ import psutil
 
 SUFFIX: Final = ".part"
 YOUNG_S: Final = 60.0
-"""A draft may be so young that its writer has not locked it yet."""
+"""Age (s) below which a draft is left in place: its writer may not have locked it yet."""
 IMPORT: Final = "import"
 _DRAFT = re.compile(rf"\.(?:{IMPORT}|.+\.(?:parquet|jsonl))\.(?P<pid>\d+)\.part")
 _IN_A_RUN = re.compile(r"\.[\w-]+\.(?:json|html|txt|xml|svg)\.(?P<pid>\d+)")
-"""What `rundir.write_whole` writes to; such names are ours in a run directory only."""
+"""Names that `rundir.write_whole` writes to; such names are ours in a run directory only."""
 
 
 @contextlib.contextmanager
 def drafted(output: Path, *, folder: bool = False) -> Iterator[Path]:
-    """Yield a new file (or folder) beside `output` to write to; the caller moves it where it belongs. What is still
-    there at the end is removed. OSError."""
+    """Yield a new file (or folder) next to `output` to write to; the caller moves it to its place.
+
+    A draft that still exists at the end is removed. Raises OSError.
+    """
     path = output.with_name(f".{output.name}.{os.getpid()}{SUFFIX}")
     lock = None
     try:
         if folder:
-            path.mkdir(mode=0o700)  # what people said is nobody else's business
+            path.mkdir(mode=0o700)  # messages are private
         else:
             path.touch(mode=0o600)
         with contextlib.suppress(OSError):  # a file system without locks
@@ -45,7 +47,7 @@ def drafted(output: Path, *, folder: bool = False) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder, if it is there."""
+    """Remove a file or folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -53,7 +55,10 @@ def remove(path: Path) -> None:
 
 
 def abandoned(folder: Path, *, is_run: bool = False) -> list[Path]:
-    """Return the drafts in `folder` whose writer is dead."""
+    """Return the drafts in `folder` whose writer is dead.
+
+    is_run  `folder` is a run directory, so drafts of `rundir.write_whole` count too
+    """
     return [path for path in sorted(folder.glob(".*")) if _is_abandoned(path, is_run)]
 
 
@@ -68,7 +73,7 @@ def _is_abandoned(path: Path, is_run: bool) -> bool:
         lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
-    try:  # on a shared folder its writer may be a process of another machine, or of another container
+    try:  # in a shared folder the writer may be a process of another machine or container, unknown to psutil
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False

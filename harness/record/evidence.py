@@ -1,4 +1,4 @@
-"""The evidence of a run as a whole: what `run.json` states of its files when the run is concluded, and comparing it.
+"""Evidence of a run as a whole: the hashes that `run.json` states of its files, and the comparison with them.
 
 `run.json` carries a checksum of its own content (`harness.record.rundir`), and in `evidence`:
 
@@ -6,7 +6,7 @@
               journal that was not closed by then
     files     path → SHA-256 of each other file that a verdict rests on: roster, tables, raw frames
 
-Guards against damage and mix-ups, not against a forger who rewrites all of it.
+It guards against damage and mix-ups, not against a forger who rewrites all of it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ KEY: Final = "evidence"
 
 
 def conclude(run: RunDirectory, **values: Any) -> None:
-    """Merge `values` into `run.json`, and the last hashes of all files: nobody writes them any more."""
+    """Merge `values` into `run.json`, and the last hashes of all files.
+
+    Call it when no process writes to the run any more. Raises RecordError if a file cannot be read or written.
+    """
     journals = {
         path.name.removesuffix(NAMES_SUFFIX): _claim(path) for path in sorted(run.journals.glob(f"*{NAMES_SUFFIX}"))
     }
@@ -57,8 +60,10 @@ def _sha256(path: Path) -> str:
 
 
 def examine(views: Sequence[JournalView], run: Mapping[str, Any]) -> list[str]:
-    """Compare the journals of a run with their seals and with the last hashes in `run.json`, and end each where it is
-    damaged. Returns what is wrong beyond those journals, in words."""
+    """Compare the journals of a run with their seals and with the last hashes in `run.json`.
+
+    Each journal ends where it is damaged. Returns what is wrong beyond those journals, in words.
+    """
     disown(views)
     claims = run.get(KEY, {}).get("journals")
     for view in views:
@@ -76,8 +81,10 @@ def examine(views: Sequence[JournalView], run: Mapping[str, Any]) -> list[str]:
 
 
 def _compare_end(view: JournalView, claim: Mapping[str, Any] | None) -> None:
-    """End a journal behind its last seal if what should follow is damaged or missing; where it does not begin as
-    `run.json` states, nothing of it counts."""
+    """End a journal after its last seal if what should follow is damaged or missing.
+
+    If it does not begin as `run.json` states, nothing of it counts.
+    """
     side, names, left = view.sidecar, view.sidecar.path.name, min(view.sidecar.sealed_records, view.count)
     if claim is not None and side.begin != claim["begin"] and side.header:
         view.condemn(f"{names} is not this run's: it does not begin with the hash in run.json")
@@ -94,7 +101,7 @@ def _compare_end(view: JournalView, claim: Mapping[str, Any] | None) -> None:
 
 
 def _find_beyond(view: JournalView, end: str, left: int) -> None:
-    """Behind a damaged line of the side file the last hash in `run.json` vouches for what follows."""
+    """Find sound blocks after a damaged line of the side file: the last hash in `run.json` vouches for them."""
     view.unnamed = True
     seals = [block for block in view.sidecar.behind_damage(end) if block.first > left]
     for block, fault in compared(view, seals):
@@ -105,7 +112,7 @@ def _find_beyond(view: JournalView, end: str, left: int) -> None:
 
 
 def damaged_files(path: Path, run: Mapping[str, Any]) -> list[str]:
-    """Return the names of the files beside the journals that are missing or not what `run.json` states."""
+    """Return the names of the files other than journals that are missing or not what `run.json` states."""
     stated = run.get(KEY, {}).get("files", {})
     return [name for name in stated if not as_stated(path / name, run, name)]
 

@@ -1,4 +1,4 @@
-"""`earwitness export RUN -o FILE`: a run's history as Parquet or JSON lines (docs/history-schema.md)."""
+"""The command `earwitness export RUN -o FILE`: a run's history as Parquet or JSON lines (docs/history-schema.md)."""
 
 from __future__ import annotations
 
@@ -22,26 +22,33 @@ HELP = "write a run's history as Parquet or JSON lines"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `earwitness export` to its parser."""
     parser.add_argument("run", type=Path, help="run directory, e.g. runs/latest")
     parser.add_argument("-o", "--output", type=Path, required=True, help="FILE.parquet or FILE.jsonl")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Export a run, print the number of records, and return the exit code.
+
+    Raises RecordError as `export` does.
+    """
     count = export(args.run, args.output)
     show(f"{count:,} records of {args.run} → {args.output}")
     return 0
 
 
 def export(run_dir: Path, output: Path) -> int:
-    """Write the history of `run_dir` to `output`; returns the number of records. RecordError: unreadable run,
-    unknown ending, unwritable output."""
+    """Write the history of `run_dir` to `output`; return the number of records.
+
+    Raises RecordError for an unreadable or damaged run, an unknown ending or an unwritable output.
+    """
     writers: dict[str, Callable[[History, Path], int]] = {".parquet": _write_parquet, ".jsonl": _write_lines}
     writer = writers.get(output.suffix)
     if writer is None:
         raise RecordError(f"{output}: give the file the ending .parquet or .jsonl.")
     history = open_history(run_dir)
     damage = [*history.damage, *(fault for view in history.journals for fault in view.faults)]
-    if damage:  # an import would seal what is left of it as if it were whole
+    if damage:  # an import of the export would seal the rest of it as if it were whole
         raise RecordError(
             f"{run_dir} is damaged, it cannot be exported; `earwitness check` reads what it can: {damage[0]}."
         )
@@ -55,7 +62,7 @@ def export(run_dir: Path, output: Path) -> int:
 
 
 def headers(history: History) -> list[dict[str, Any]]:
-    """What a history needs beside its records, one object each: schema, run, roster, journals."""
+    """Return what a history needs besides its records, one object each: schema, run, roster, journals."""
     journals = [
         {
             "name": view.name,
@@ -75,7 +82,7 @@ def headers(history: History) -> list[dict[str, Any]]:
 
 
 def without_secrets(roster: Mapping[str, Any]) -> dict[str, Any]:
-    """A roster without the passwords of its people: an export is given away, and nobody logs in by it."""
+    """Return a roster without the passwords of its users: an export is passed on, and no login needs it."""
     extra = dict(roster["extra"])
     people = extra.get("people")
     if isinstance(people, list):
@@ -87,7 +94,10 @@ def without_secrets(roster: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def batches(history: History) -> Iterator[Columns]:
-    """The complete records as columns, journal after journal. RecordError: one of them is damaged."""
+    """Yield the complete records as columns, journal after journal.
+
+    Raises RecordError if one of them is damaged.
+    """
     clients = first_clients(history.journals)
     users = np.array(history.roster.user_of, dtype=np.int64)
     done = 0
@@ -122,6 +132,7 @@ def _write_lines(history: History, path: Path) -> int:
 
 
 def require_pyarrow() -> None:
+    """Raise RecordError with the remedy if pyarrow is not installed."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:

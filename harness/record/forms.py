@@ -1,7 +1,7 @@
-"""What `run.json`, footers and metadata of journals may hold: of everything that somebody reads, its form.
+"""Form of `run.json` and of the footers and metadata of journals: the values that the tester reads.
 
-A run writes them itself. People write them too: by hand, or as headers of what they import. What nobody reads may have
-any form.
+A run writes them itself. People write them too: by hand, or as headers of what they import. Values that nothing reads
+may have any form.
 """
 
 from __future__ import annotations
@@ -13,34 +13,37 @@ from typing import Any, Final, Protocol
 from earwitness.checks.contract import Contract, ContractError
 
 WHOLE_MAX: Final = 2**63 - 1
-"""What a record can hold."""
+"""Largest number that a record can hold."""
 
 
 class Form(Protocol):
-    """`fault`: in words what is wrong with a value that is called `name`, "" if nothing."""
+    """A form that a value must have."""
 
-    def fault(self, name: str, value: Any) -> str: ...
+    def fault(self, name: str, value: Any) -> str:
+        """Return in words what is wrong with a value that is called `name`, "" if nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """A value without parts."""
+    """Form of a value without parts."""
 
     kind: type
     words: str
 
     def fault(self, name: str, value: Any) -> str:
+        """Implement `Form.fault`: the value must be of the type `kind`; a bool is no int."""
         fits = isinstance(value, self.kind) and not (isinstance(value, bool) and self.kind is not bool)
         return "" if fits else f"{name!r} is {value!r}: expected {self.words}"
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number that can be counted with."""
+    """Form of a finite number that can be counted with."""
 
     whole: bool = False
 
     def fault(self, name: str, value: Any) -> str:
+        """Implement `Form.fault`: the value must be a number of at most `WHOLE_MAX`, without fraction if `whole`."""
         kinds = int if self.whole else (int, float)
         if isinstance(value, kinds) and not isinstance(value, bool) and abs(value) <= WHOLE_MAX:
             return ""
@@ -49,23 +52,25 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of a few texts."""
+    """Form of a text that is one of a few."""
 
     texts: tuple[str, ...]
 
     def fault(self, name: str, value: Any) -> str:
+        """Implement `Form.fault`: the value must be one of the texts."""
         fits = isinstance(value, str) and value in self.texts
         return "" if fits else f"{name!r} is {value!r}: expected one of {', '.join(self.texts)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A list whose items have one form."""
+    """Form of a list whose items have one form."""
 
     item: Form
     words: str = "a list"
 
     def fault(self, name: str, value: Any) -> str:
+        """Implement `Form.fault`: report the first item that does not fit."""
         if not isinstance(value, list | tuple):
             return f"{name!r} is {value!r}: expected {self.words}"
         return next((fault for one in value if (fault := self.item.fault(name, one))), "")
@@ -73,13 +78,17 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """An object whose values have one form, under whatever keys. `absent`: they may be null."""
+    """Form of an object whose values have one form, under any keys.
+
+    `absent`: values may be null.
+    """
 
     value: Form
     words: str = "an object"
     absent: bool = False
 
     def fault(self, name: str, value: Any) -> str:
+        """Implement `Form.fault`: report the first value that does not fit."""
         if not isinstance(value, Mapping):
             return f"{name!r} is {value!r}: expected {self.words}"
         given = ((f"{name}.{key}", one) for key, one in value.items() if not (one is None and self.absent))
@@ -88,18 +97,22 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """An object: forms of the keys that are read; `needed`: those that must be there. Null is as absent."""
+    """Form of an object: forms of the keys that are read.
+
+    `needed`: keys that must be there. Null counts as absent.
+    """
 
     keys: Mapping[str, Form]
     needed: tuple[str, ...] = ()
 
     def fault(self, name: str, value: Any) -> str:
+        """Implement `Form.fault`: report the first key that is missing or does not fit."""
         if not isinstance(value, Mapping):
             return f"{name!r} is {value!r}: expected an object"
         return self.inside(value, f"{name}.")
 
     def inside(self, value: Mapping[str, Any], prefix: str = "") -> str:
-        """What is wrong with a value of the keys."""
+        """Return what is wrong with the keys of `value`, "" if nothing; names in the sentence begin with `prefix`."""
         for key in self.needed:
             if value.get(key) is None:
                 return f"{prefix + key!r} is missing"
@@ -111,18 +124,20 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """A list of names or their number."""
+    """Form of a list of names, or of their number."""
 
     def fault(self, name: str, value: Any) -> str:
+        """Implement `Form.fault`: the value must be a list of texts or a whole number."""
         form: Form = Listed(TEXT) if isinstance(value, list | tuple) else WHOLE
         return f"{name!r} is {value!r}: expected a list of names or a number" if form.fault(name, value) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Promises:
-    """A contract."""
+    """Form of a contract."""
 
     def fault(self, name: str, value: Any) -> str:
+        """Implement `Form.fault`: the value must be what `Contract.from_dict` accepts."""
         if not isinstance(value, Mapping):
             return f"{name!r} is {value!r}: expected an object"
         try:
@@ -185,7 +200,7 @@ JOURNAL: Final = Keys({"name": TEXT, "footer": FOOTER, "meta": META, "names": TE
 
 
 def fault_of_run(run: Any) -> str:
-    """What is wrong with the content of a `run.json` in words, "" if a judge can read it."""
+    """Return what is wrong with the content of a `run.json` in words, "" if a judge can read it."""
     if not isinstance(run, dict):
         return f"the run is {run!r}: expected an object"
     return RUN.inside(run)

@@ -1,11 +1,11 @@
-"""Raw frames beside a journal (`--keep-frames`), for the witness: NAME.frames, keyed by record number.
+"""Frame capture (`--keep-frames`): raw frames of a journal for counterexamples, in NAME.frames, keyed by record number.
 
 An array of steps of 1 MB, each a row of entries: `HEAD` (first record, frame's bytes, number of records, flags), then
 the frame, padded to 8 bytes. An entry never crosses a step; zeros end a step. The head is written last and the pages
-are shared memory, so what has been kept survives the death of the process, and a torn tail is zeros.
+are shared memory, so frames that were stored survive the death of the process, and a torn tail is zeros.
 
-Entries ascend by record, so a reader halves its way over the steps. Only what was said and heard on an open socket is
-kept: never a handshake or a request; what the caller names as secret is blotted out.
+Entries ascend by record, so a reader finds a step by binary search. Only frames sent and received on an open socket are
+stored, never a handshake or a request. Texts that the caller names as secret are blotted out.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ from earwitness.harness.record.journal import STEP_BYTES, Pages
 SUFFIX: Final = ".frames"
 HEAD: Final = struct.Struct("<QIHH")
 FRAME_MAX: Final = 1 << 16
-"""A longer frame is kept cut, and says so."""
+"""Longest frame in bytes that is stored whole; a longer one is cut and marked as cut."""
 
 BINARY, CUT = 1, 2
 BLOT: Final = b"[secret]"
 
 
 class FrameStore:
-    """The writing side, of one process. What cannot be kept is counted and said in `footer`: it costs no verdict."""
+    """Writing side, of one process.
+
+    Frames that cannot be stored are counted and reported by `close`, for the journal's footer: they cost no verdict.
+    """
 
     def __init__(self, path: Path, pages: Pages) -> None:
         self.path, self._pages = path, pages
@@ -41,7 +44,10 @@ class FrameStore:
 
     @classmethod
     def create(cls, directory: Path, name: str) -> Self:
-        """Beside the journal `name`. RecordError as `Journal.create`."""
+        """Create the file next to the journal `name`.
+
+        Raises RecordError as `Journal.create` does.
+        """
         path = Path(directory) / f"{name}{SUFFIX}"
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -55,18 +61,20 @@ class FrameStore:
             raise
 
     def hearing(self, first: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
-        """A frame has come; its records, if it makes any, begin with `first`."""
+        """Begin a received frame; its records, if it makes any, begin with number `first`."""
         self._hearing = first, frame, secrets
 
     def heard(self, last: int) -> None:
-        """Its records end with `last`."""
+        """Store the frame of the last `hearing`; its records end with number `last`."""
         hearing, self._hearing = self._hearing, None
         if hearing is not None:
             self._keep(hearing[0], last, *hearing[1:])
 
     def said(self, record: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
-        """The frame of one record. If it is said in answer to one that is just being heard, that one is kept first:
-        entries ascend."""
+        """Store the frame of one record that was sent.
+
+        If it is sent while a received frame is being recorded, that frame is stored first: entries ascend.
+        """
         if self._hearing is not None:
             first, heard, hidden = self._hearing
             self._keep(first, record - 1, heard, hidden)
@@ -74,7 +82,7 @@ class FrameStore:
         self._keep(record, record, frame, secrets)
 
     def _keep(self, first: int, last: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
-        """The frame that records `first` to `last` were made of; nothing if there are none. Never raises."""
+        """Store the frame that records `first` to `last` were made of; no-op if there are none. Never raises."""
         if last < first:
             return
         flags = 0
@@ -112,7 +120,7 @@ class FrameStore:
         return True
 
     def close(self) -> dict[str, Any]:
-        """Cut the file to its entries. What the journal's footer says of it: kept, lost, why."""
+        """Cut the file to its entries; return what the journal's footer says of it: kept, lost, why."""
         self._view = memoryview(b"")
         self._pages.close(self._steps * STEP_BYTES + self._at)
         return {"kept": self.kept, "lost": self.lost, **({"why": self._why} if self._why else {})}
@@ -120,26 +128,33 @@ class FrameStore:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """`data` as it came, without secrets; `cut`: it was longer."""
+    """One stored frame.
+
+    data  as it came, without secrets
+    cut   the frame was longer than `data`
+    """
 
     data: bytes
     binary: bool
     cut: bool
 
     def text(self) -> str:
-        """For people: text as it is, bytes in hexadecimal."""
+        """Return the frame for display: text as it is, bytes in hexadecimal."""
         said = self.data.hex(" ") if self.binary else self.data.decode("utf-8", "backslashreplace")
         return f"{said} …" if self.cut else said
 
 
 class Frames:
-    """The reading side; opened for each look, because a witness looks at a handful."""
+    """Reading side.
+
+    The file is opened for each look-up, because a counterexample needs only a handful of frames.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def of(self, record: int) -> Frame | None:
-        """The frame that a record was made of, None if it was not kept (or its writer died before)."""
+        """Return the frame that a record was made of, None if it was not stored (or its writer died before)."""
         try:
             with self.path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -174,5 +189,5 @@ def _find(step: bytes, record: int) -> Frame | None:
 
 
 def frames_of(journal: Path) -> Frames:
-    """The frames beside a journal's data file."""
+    """Return the frames of a journal, given the path of its data file."""
     return Frames(journal.with_suffix(SUFFIX))

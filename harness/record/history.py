@@ -1,4 +1,4 @@
-"""Reading what all processes of a run recorded, afterwards (`open_history`) or while it goes on (`follow`)."""
+"""History of a run from the journals of all its processes, read afterwards (`open_history`) or meanwhile (`follow`)."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from earwitness.checks.judge import Batch
 
 BATCH_RECORDS: Final = 1 << 14
-"""1 MB: a batch is read, checked and remapped while it is in the processor's cache."""
+"""Records of a batch: 1 MB, so it is read, checked and remapped while it is in the processor's cache."""
 
 
 @dataclass(slots=True)
 class History:
-    """A run: its description, its plan and its journals: the expected ones in their order, then others by name.
+    """A run: its description, its roster, and its journals, the expected ones in their order, then others by name.
 
     damage         what is damaged or missing, in words, beyond the `faults` of the journals
-    damaged_files  names of files beside the journals that are damaged or missing
+    damaged_files  names of files other than journals that are damaged or missing
     run_damage     what is wrong with `run.json`, in words: `run` is its copy then
     spare_roster   `roster` is the copy of a damaged `roster.json`
     """
@@ -48,21 +48,30 @@ class History:
 
     @property
     def concluded(self) -> bool:
-        """`run.json` has the last hashes of all files (a run of an earlier version never has)."""
+        """Return whether `run.json` has the last hashes of all files.
+
+        A run of an earlier version never has them: it counts as concluded.
+        """
         return KEY in self.run or not any(view.sidecar.sealed for view in self.journals)
 
     @property
     def roster_damaged(self) -> bool:
+        """Return whether `roster.json` is damaged and its copy is too."""
         return ROSTER_FILE in self.damaged_files and not self.spare_roster
 
     def table(self, name: str) -> Path:
-        """The file of a table. A damaged one counts as a table that nobody wrote: a path where nothing is."""
+        """Return the path of a table.
+
+        A damaged table counts as one that was not written: its path names no file.
+        """
         known = f"tables/{name}.jsonl"
         return self.path / (known if known not in self.damaged_files else f"{known}.damaged")
 
     def examine(self) -> None:
-        """Compare everything with its seals and hashes: once, when nobody writes any more. RecordError: `run.json`
-        has lost its checksum."""
+        """Compare everything with its seals and hashes; call it once, when no process writes any more.
+
+        Raises RecordError if `run.json` has lost its checksum.
+        """
         if CHECKSUM not in self.run and any(view.sidecar.sealed for view in self.journals):
             raise RecordError(f"{self.path / RUN_FILE} is damaged: it has no checksum, and the journals have theirs.")
         self.damage = [*([self.run_damage] if self.run_damage else []), *examine(self.journals, self.run)]
@@ -75,14 +84,19 @@ class History:
 
     @property
     def contract(self) -> Contract:
-        """What the platform promised. RecordError if nobody says so."""
+        """Return what the platform promised.
+
+        Raises RecordError if `run.json` has no contract.
+        """
         if not self.run.get("contract"):
             raise RecordError(f"{self.path / 'run.json'} has no 'contract': nothing states what the platform promises.")
         return Contract.from_dict(self.run["contract"])
 
     def batches(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
-        """Every complete record once, journal after journal, at most `size` in a batch, ids remapped (see
-        docs/architecture.md). Each batch is a fresh array that the receiver may keep."""
+        """Yield every complete record once, journal after journal, at most `size` in a batch, ids remapped.
+
+        docs/architecture.md describes the remapping. Each batch is a fresh array that the receiver may keep.
+        """
         remap = Remap(self.journals)
         for number, view in enumerate(self.journals):
             if view.count:
@@ -91,24 +105,31 @@ class History:
 
     @property
     def stretches(self) -> list[tuple[int, int, int]]:
-        """Journal, first and last index of each row of sound blocks behind damage. In `beyond` they are journals of
-        their own, numbered behind `journals` in this order."""
+        """Return (journal, first index, last index) of each row of sound blocks after damage.
+
+        In `beyond` they are journals of their own, numbered after `journals` in this order.
+        """
         return [(n, *rows) for n, view in enumerate(self.journals) for rows in view.stretches()]
 
     def beyond(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
-        """The records of all `stretches`."""
+        """Yield the records of all `stretches`."""
         remap = Remap(self.journals)
         for number, (owner, first, last) in enumerate(self.stretches, len(self.journals)):
             yield from read_beyond(number, owner, self.journals[owner], (first, last), size, remap)
 
     def infos(self) -> list[JournalInfo]:
-        """For the judge, in the order of `journals`. Damaged records are counted once `batches` has been read."""
+        """Return what the judge needs of each journal, in the order of `journals`.
+
+        Damaged records are counted only once `batches` has been read.
+        """
         return [view.info() for view in self.journals]
 
 
 def open_history(run_dir: Path | str) -> History:
     """Read a run directory as far as it is sound; `faults` of its journals and its `damage` say what is not.
-    RecordError in one sentence: it is no run directory, or what describes it cannot be read."""
+
+    Raises RecordError in one sentence if it is no run directory, or its description cannot be read.
+    """
     history = _describe(Path(run_dir))
     _find_journals(history, live=False)
     if not history.journals:
@@ -120,18 +141,19 @@ def open_history(run_dir: Path | str) -> History:
 
 
 class Follower:
-    """A run that is still being recorded. `history` grows with it; either iterate `batches` to the end, once, or call
-    `sweep` as often as you like.
+    """Reader of a run that is still being recorded.
 
-    `run.json` may say which journals are to be expected: `journals`, names or a number. The reading ends
-    when all of them have footers, or when `stop()` says so; then everything complete has been yielded.
+    `history` grows with the run. Either iterate `batches` to the end, once, or call `sweep` as often as needed.
 
-    Journals are numbered as `open_history` numbers them: one is taken up when those that are expected before it are
-    there, at the latest in the last sweep.
+    `run.json` may say which journals are expected: `journals`, names or a number. The reading ends when all of them
+    have footers, or when `stop()` is true; then everything complete has been yielded.
 
-    revised  an account that stood for a stranger, or for one user, in what was yielded has turned out to be (another)
-             user's; or a part of what was yielded has turned out to be damaged: whoever needs the truth reads `history`
-             again
+    Journals are numbered as `open_history` numbers them: a journal is read once those that are expected before it
+    exist, at the latest in the last sweep.
+
+    `revised` is set if records that were yielded are not right any more. The reason is an account that turned out to
+    belong to another user than was known, or a part that turned out to be damaged. A caller that needs the final state
+    must then read `history` again.
     """
 
     def __init__(self, run_dir: Path | str, *, poll_s: float = 0.1, stop: Callable[[], bool] = lambda: False) -> None:
@@ -144,7 +166,10 @@ class Follower:
         self.revised = False
 
     def batches(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
-        """Batches as they come, those of one journal in order. Polls every `poll_s` seconds when there is nothing."""
+        """Yield batches as they come, those of one journal in order.
+
+        If there is nothing new, it polls every `poll_s` seconds.
+        """
         while True:
             last = self._stop() or self.closed()
             progress = False
@@ -157,7 +182,10 @@ class Follower:
                 time.sleep(self._poll_s)
 
     def sweep(self, size: int = BATCH_RECORDS, *, last: bool = False) -> Iterator[Batch]:
-        """What is complete by now and was not yielded before. `last`: no journal is waited for any more."""
+        """Yield what is complete by now and was not yielded before.
+
+        `last`: do not wait for any journal, and compare everything with its seals.
+        """
         _find_journals(self.history, live=not last)
         views = self.history.journals
         uncounted = views
@@ -179,18 +207,18 @@ class Follower:
         for view in views:
             measure(view, self._done.get(view.name, 0))
         for view in self.history.journals:
-            # After the records were counted: a name is written before the first record that uses it, in whatever
-            # journal, so all that these records need is there now.
+            # After the records were counted: a name is written before the first record that uses it, in any journal,
+            # so all names that these records need are there now.
             view.sidecar.read()
 
     def _examine(self) -> None:
-        """What was damaged after it was read is judged again, without it."""
+        """Compare the run with its seals and hashes; set `revised` if damage is found in records that were yielded."""
         self.history.run, self.history.run_damage = read_run(self.history.path)
         self.history.examine()
         self.revised = self.revised or any(self._done.get(v.name, 0) > v.count for v in self.history.journals)
 
     def _read_names(self) -> None:
-        """A new remapping if any sidecar has grown."""
+        """Make a new remapping if any side file has grown."""
         views = self.history.journals
         now = len(views), sum(view.sidecar.lines for view in views)
         if now != self._remapped:
@@ -202,12 +230,12 @@ class Follower:
             self.revised = self.revised or known or moved
 
     def _user(self, client: int) -> int:
-        """-1: nobody of the roster."""
+        """Return the user of a client, -1 if the roster has none."""
         user_of = self.history.roster.user_of
         return user_of[client] if 0 <= client < len(user_of) else -1
 
     def closed(self) -> bool:
-        """Every expected journal has its footer."""
+        """Return whether every expected journal has its footer."""
         self.history.run, _ = read_run(self.history.path)
         expected = self.history.run.get("journals")
         closed = {view.name for view in self.history.journals if view.footer is not None}
@@ -223,7 +251,7 @@ def follow(
     poll_s: float = 0.1,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Batch]:
-    """`Follower(run_dir, …).batches(size)`, for those who need no more than the batches."""
+    """Return `Follower(run_dir, …).batches(size)`, for callers that need only the batches."""
     return Follower(run_dir, poll_s=poll_s, stop=stop).batches(size)
 
 
@@ -245,16 +273,19 @@ def _settle(view: JournalView) -> None:
     for _ in range(2):
         measure(view)
         if view.torn:
-            # The writer may live. What these records need was written before them, so it is there now; and if the
-            # journal was closed meanwhile, count again.
+            # The writer may still live. The names that these records need were written before them, so they are there
+            # now; and if the journal was closed meanwhile, count again.
             view.sidecar.read()
         if view.torn:
             return
 
 
 def _find_journals(history: History, *, live: bool) -> None:
-    """Add the journals that are not known yet: those that are expected in the order in which `run.json` names them,
-    then the others by name. A live one may not have its sidecar yet, nor those before it: next time then."""
+    """Add the journals that are not known yet.
+
+    The expected ones come in the order in which `run.json` names them, then the others by name. A live journal may not
+    have its side file yet; it and all after it are left for the next call.
+    """
     folder = history.path / "journals"
     known = {view.name for view in history.journals}
     expected = history.run.get("journals")

@@ -1,6 +1,6 @@
-"""`earwitness import FILE -o RUNDIR`: create a run directory from a history recorded by any client in any language.
+"""The command `earwitness import FILE -o RUNDIR`: a run directory from a history of any client in any language.
 
-Reads what `earwitness export` writes, and JSON lines with only the needed fields (docs/history-schema.md).
+It reads what `earwitness export` writes, and JSON lines with only the needed fields (docs/history-schema.md).
 """
 
 from __future__ import annotations
@@ -33,20 +33,28 @@ _HEADERS: Final = ("earwitness", "run", "roster", "journal")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `earwitness import` to its parser."""
     parser.add_argument("file", type=Path, help="FILE.parquet or FILE.jsonl")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUNDIR", help="run directory to create")
     parser.add_argument("--contract", type=Path, metavar="FILE", help="what the platform promises (contract.toml)")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Import a history, print the number of records and the next command, and return the exit code.
+
+    Raises RecordError or SettingsError as `import_history` does.
+    """
     count = import_history(args.file, args.output, args.contract)
     show(f"{count:,} records of {args.file} → {args.output}. Judge them: earwitness check {args.output}")
     return 0
 
 
 def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> int:
-    """Make `run_dir` of the history in `file`; returns the number of records. RecordError: one sentence with file
-    and line, what was expected; then nothing is left behind."""
+    """Make `run_dir` from the history in `file`; return the number of records.
+
+    Raises RecordError in one sentence with file, line and what was expected, and leaves nothing behind; SettingsError
+    for a contract that is not understood.
+    """
     promises = read_contract(contract).to_dict() if contract is not None else None
     existed = run_dir.exists()
     RunDirectory.require_free(run_dir)
@@ -54,13 +62,13 @@ def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> i
     try:
         with drafted(run_dir / IMPORT, folder=True) as draft:
             count = _read(file, RunDirectory.at(draft), promises)
-            for path in sorted(draft.iterdir(), key=lambda path: path.name == RUN_FILE):  # which makes it a run: last
+            for path in sorted(draft.iterdir(), key=lambda path: path.name == RUN_FILE):  # last: it makes a run of it
                 moved.append(path.rename(run_dir / path.name))
     except BaseException as error:
         for path in moved:
             remove(path)
         if not existed:
-            with contextlib.suppress(OSError):  # somebody else has put something there
+            with contextlib.suppress(OSError):  # not empty: another process has written there
                 run_dir.rmdir()
         if isinstance(error, OSError):
             raise RecordError(f"Cannot make the run directory {run_dir}: {error.strerror or error}.") from error
@@ -69,7 +77,10 @@ def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> i
 
 
 def _read(file: Path, directory: RunDirectory, promises: dict[str, Any] | None) -> int:
-    """Fill `directory` with the history in `file`; returns the number of records. RecordError."""
+    """Fill `directory` with the history in `file`; return the number of records.
+
+    Raises RecordError.
+    """
     importer = _Import(directory)
     try:
         with Progress(f"reading {file}", file.stat().st_size if file.is_file() else 0) as progress:
@@ -86,7 +97,10 @@ def _read(file: Path, directory: RunDirectory, promises: dict[str, Any] | None) 
 
 
 def read_contract(path: Path) -> Contract:
-    """The contract in a TOML file, at its top level or under `[contract]`."""
+    """Return the contract in a TOML file, at its top level or under `[contract]`.
+
+    Raises SettingsError.
+    """
     data = read_toml(path)
     promises = data.get("contract", data)
     if not isinstance(promises, dict):
@@ -98,7 +112,7 @@ def read_contract(path: Path) -> Contract:
 
 
 class _Import:
-    """One history on its way in: its headers, its journals, and the rows between."""
+    """State of one import: its headers, its journals, and the rows between."""
 
     def __init__(self, directory: RunDirectory) -> None:
         self.count = 0
@@ -112,6 +126,10 @@ class _Import:
         self._footers: dict[str, dict[str, Any] | None] = {}
 
     def take(self, row: Mapping[str, Any]) -> None:
+        """Take one row or header.
+
+        Raises RowError if it is not understood.
+        """
         if "kind" in row:
             name = row.get("journal", "import")
             self._rows.write(row, self._journal(name))
@@ -128,6 +146,10 @@ class _Import:
             raise RowError(f"the header {header!r} is not understood ({error!r}); see docs/history-schema.md") from None
 
     def finish(self, file: Path, contract: dict[str, Any] | None) -> None:
+        """Close the journals, write the roster and conclude the run.
+
+        Raises RecordError if there are no records, or the roster lacks a client.
+        """
         if not self.count:
             raise RecordError(f"{file} holds no records.")
         roster = self._roster or self._derived()
@@ -139,7 +161,7 @@ class _Import:
         self._directory.write_roster(roster, self._origin)
         run = {"story": "imported", "seed": 0, "tag": "", "state": "recorded", **self._run}
         run["contract"] = contract or run.get("contract") or Contract(name=file.stem).to_dict()
-        if not (self._rows.exact and "roster" in self._run):  # an export says whose word its roster is
+        if not (self._rows.exact and "roster" in self._run):  # an export states the origin of its roster itself
             run["roster"] = self._directory.run["roster"]
         conclude(self._directory, **{"journals": list(self._journals), **run, "imported_from": str(file)})
 
@@ -153,7 +175,7 @@ class _Import:
         return roster
 
     def abandon(self) -> None:
-        """Let go of all files."""
+        """Close all files without a footer."""
         for journal in self._journals.values():
             journal.close(None)
 

@@ -1,18 +1,17 @@
-"""The journal: what one process saw, one 64-byte record per frame or operation, safe against SIGKILL.
+"""Journal: one 64-byte record per frame or operation of one process, safe against SIGKILL.
 
 Two files in the directory `journals/` of a run:
 
     NAME.ewj          an array of `checks.history.record.RECORD` without any header, so `numpy.memmap(path, RECORD)`
-    reads it.
-                      While it is being written its tail is reserved zeros; `close` cuts them off.
+                      reads it. While it is being written its tail is reserved zeros; `close` cuts them off.
     NAME.names.jsonl  {"journal": NAME, "meta": {…}}, then {"name": [id, "text"]} and {"identity": [client, "user id"]}
                       as they come, {"block": {…}} for each block of records, and last {"footer": {"records": n, …}}.
                       Each line ends with a hash of all before it (see `harness.record.sidecar`).
 
-Blocks: of each BLOCK_RECORDS records a checksum is taken, and each SEAL_BLOCKS of them get a seal; the rest when the
-journal is closed. A seal names the journal, its first block and first record, how many records it is for, their
-checksums, and the hash of the seal before. The names that a block uses stand before its seal, so a block can be trusted
-as far as the side file is sound up to its seal.
+Blocks: each BLOCK_RECORDS records get a checksum, and each SEAL_BLOCKS blocks get a seal; the rest when the journal is
+closed. A seal names the journal, its first block and first record, how many records it covers, their checksums, and the
+hash of the seal before. The names that a block uses are written before its seal, so a block can be trusted if the side
+file is sound up to its seal.
 
 Record i is complete if its `index` holds i + 1, which is written last. The data file lives in shared memory pages, so
 what `write` has returned survives the death of the process (not of the machine: nothing is synced).
@@ -42,32 +41,37 @@ DATA_SUFFIX: Final = ".ewj"
 NAMES_SUFFIX: Final = ".names.jsonl"
 
 STEP_BYTES: Final = 1 << 20
-"""The file grows by this much at a time: small, because reserving it happens inside one `write`."""
+"""Bytes by which the file grows at a time: small, because reserving them happens inside one `write`."""
 
 STEPS_AHEAD: Final = 4
-"""Space reserved beyond the mapped step. A full disk is noticed this early, and the run can still end in order."""
+"""Steps reserved beyond the mapped one: a full disk is noticed this early, and the run can still end in order."""
 
 STEP_RECORDS: Final = STEP_BYTES // RECORD_BYTES
 
 BLOCK_RECORDS: Final = 2048
-"""128 KB. Small, because a damaged block is lost to the judge; and its checksum is taken while it is in the processor's
-cache. A step holds a whole number of blocks."""
+"""Records of a block: 128 KB.
+
+Small, because a damaged block is lost to the judge, and because its checksum is taken while it is in the processor's
+cache. A step holds a whole number of blocks.
+"""
 
 SEAL_BLOCKS: Final = 8
 """Blocks of one seal: its line in the side file costs as much as a checksum."""
 
 NAMES_MAX: Final = 100_000
-"""Names of one journal; each stays in memory to the end of the run, here and with the judge."""
+"""Most names of one journal; each stays in memory to the end of the run, here and in the judge."""
 
 NAME_CHARS: Final = 1024
-"""A longer name is kept as its beginning and its digest."""
+"""Longest name; a longer one is stored as its beginning and its digest."""
 
 _SOUND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Write(Protocol):
-    """Append one record; all arguments are integers in the ranges of `checks.history.record`. Returns its index, from
-    1."""
+    """Function that appends one record and returns its index, from 1.
+
+    All arguments are integers in the ranges of `checks.history.record`.
+    """
 
     def __call__(
         self,
@@ -86,11 +90,12 @@ class Write(Protocol):
         size: int,
         digest: int,
         /,
-    ) -> int: ...
+    ) -> int:
+        """Append one record; all arguments are positional integers, in the order of the fields of `RECORD`."""
 
 
 class Journal:
-    """One process's testimony. Make it with `Journal.create`.
+    """Journal of one process. Make it with `Journal.create`.
 
     write    appends a record (see `Write`). When the disk fills up it raises `RecordError` once *after* the record is
              safe, while some hundred thousand bytes are still reserved for ending the run; when these are used up too,
@@ -112,14 +117,17 @@ class Journal:
         self._data = Pages(path, data_fd)
         self._chain = Chain()
         self._blocks, self._block_chain = 0, ""
-        """Blocks sealed so far, and the hash of the last one; of the first line while there is none."""
+        """Number of sealed blocks, and the chain of the last seal; of the first line while there is none."""
         self._unsealed: list[tuple[int, int, str]] = []
         self.write, self._count, self._halt, self._checksum = _bind(self)
 
     @classmethod
     def create(cls, directory: Path, name: str, *, meta: Mapping[str, Any]) -> Self:
-        """Start the journal `name` in `directory` (a run's `journals/`, made if absent), with room reserved for
-        some 80,000 records. RecordError: bad or used name, no permission, no space."""
+        """Start the journal `name` in `directory`, with room reserved for some 80,000 records.
+
+        `directory` is a run's `journals/`, made if absent. Raises RecordError for a bad or used name, and if permission
+        or space is missing.
+        """
         if not _SOUND_NAME.fullmatch(name):
             raise RecordError(f"{name!r} is no name for a journal: use letters, digits, '.', '_' and '-'.")
         path, names_path = Path(directory) / f"{name}{DATA_SUFFIX}", Path(directory) / f"{name}{NAMES_SUFFIX}"
@@ -146,12 +154,15 @@ class Journal:
 
     @property
     def records(self) -> int:
-        """Complete records so far."""
+        """Return the number of complete records so far."""
         return self._count()
 
     def intern(self, text: str) -> int:
-        """The number of a string nobody planned, ≥ `FOREIGN`; the same text always has the same one. Its line is in
-        the sidecar before this returns. Exceeded if there are `names_max` others."""
+        """Return the number (≥ `FOREIGN`) of a text that the plan does not contain.
+
+        The same text always has the same number. Its line is in the side file before this returns. Raises Exceeded if
+        there are `names_max` others.
+        """
         known = self._ids.get(text)
         if known is None and len(text) > NAME_CHARS:
             text = _short(text)
@@ -167,17 +178,22 @@ class Journal:
         return number
 
     def identity(self, client: int, user_id: str) -> None:
-        """The platform calls this client's user `user_id`: the judge will read interned ids of that text as clients."""
+        """State that the platform calls this client's user `user_id`.
+
+        The judge then reads interned ids of that text as the client.
+        """
         self._check()
         self._line({"identity": [client, _short(user_id)]})
 
     def next_connection(self) -> int:
-        """A connection epoch that this journal has not used yet: 1, 2, …"""
+        """Return a connection epoch that this journal has not used yet, counted from 1."""
         return next(self._connections)
 
     def close(self, footer: Mapping[str, Any] | None) -> None:
-        """Cut the file to its records and write the footer (`records` and, if any, `lost` are added). With None there
-        is no footer and the journal stays torn. A second time does nothing."""
+        """Cut the file to its records and write the footer; `records` and, if any, `lost` are added to it.
+
+        With None there is no footer and the journal stays torn. A second call is a no-op.
+        """
         if self._closed:
             return
         self._check()
@@ -196,7 +212,10 @@ class Journal:
             os.close(self._names_fd)
 
     def _seal(self) -> None:
-        """Write one seal for all checksums that were taken. RecordError if the disk is full: they are kept."""
+        """Write one seal for all checksums that were taken.
+
+        Raises RecordError if the disk is full; the checksums are kept then.
+        """
         if self._unsealed:
             blocks = [Block(self._blocks + n, *block) for n, block in enumerate(self._unsealed, 1)]
             self._append(self._chain.seal(self.name, blocks, self._block_chain))
@@ -245,7 +264,10 @@ class Pages:
             self.reserve()
 
     def reserve(self) -> None:
-        """Take one more step from the disk; RecordError if it has none."""
+        """Reserve one more step on the disk.
+
+        Raises RecordError if the disk has no room.
+        """
         try:
             _allocate(self._fd, self._reserved, STEP_BYTES)
         except OSError as error:
@@ -257,7 +279,7 @@ class Pages:
         self._reserved += STEP_BYTES
 
     def map_next(self) -> memoryview | None:
-        """The next step as writable memory, or None if nothing is reserved."""
+        """Return the next step as writable memory, or None if nothing is reserved."""
         if self._mapped == self._reserved:
             return None
         view = memoryview(mmap.mmap(self._fd, STEP_BYTES, offset=self._mapped))
@@ -265,16 +287,20 @@ class Pages:
         return view
 
     def close(self, size: int) -> None:
-        """Keep the first `size` bytes. The caller has dropped its mapping of anything beyond."""
+        """Cut the file to its first `size` bytes and close it.
+
+        The caller has dropped its mapping of anything beyond.
+        """
         os.ftruncate(self._fd, size)
         os.close(self._fd)
 
 
 def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int], Callable[[], None]]:
-    """`write` and the functions that share its variables: records so far; stop writing and return how many were lost;
-    take the checksum of the records that have none yet.
+    """Return `write` and the functions that share its variables.
 
-    A closure, because its cells are the cheapest state that a Python function can keep.
+    These are: the number of records so far; stop writing and return how many were lost; take the checksum of the
+    records that have none yet. `write` is a closure, because its cells are the cheapest state that a Python function
+    can keep.
     """
     pack_into, pages, check = struct.Struct(RECORD_STRUCT).pack_into, journal._data, journal._check
     view = pages.map_next() or memoryview(b"")
@@ -328,7 +354,7 @@ def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int]
         return n
 
     def turn_page() -> RecordError | None:
-        """Map the next step. Returns what went wrong with reserving one more; raises it if none is left."""
+        """Map the next step; return the error of reserving one more, or raise it if no step is left."""
         nonlocal view, base, lost
         trouble: RecordError | None = None
         try:
@@ -343,7 +369,7 @@ def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int]
         return trouble
 
     def checksum() -> None:
-        """Blocks never cross a step, so what has no checksum yet is in `view`."""
+        """Take the checksum of the records that have none: they are in `view`, since blocks never cross a step."""
         nonlocal summed
         if summed < count:
             block = view[summed * RECORD_BYTES - base : count * RECORD_BYTES - base]
@@ -367,8 +393,8 @@ def _halt_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # The map is shared with the child, and asking for the process id costs as much as half a record: so the child's
-    # journals are stopped when it is born instead.
+    # The map is shared with the child, and reading the process id in each `write` costs as much as half a record: so
+    # the child's copies are stopped right after the fork instead.
     os.register_at_fork(after_in_child=_halt_in_child)
 
 
@@ -383,7 +409,10 @@ def _allocate(fd: int, offset: int, size: int) -> None:
 
 
 def _short(text: str) -> str:
-    """A name as it is kept: a platform may send names of megabytes, and each new one stays to the end of the run."""
+    """Return a name as it is stored: cut if longer than NAME_CHARS.
+
+    A platform may send names of megabytes, and each new one stays in memory to the end of the run.
+    """
     if len(text) <= NAME_CHARS:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""Where a journal was written: what the judge needs to know whether two clocks are one."""
+"""Origin of a journal: what the judge needs to decide whether two journals share one clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def process_meta(**more: Any) -> dict[str, Any]:
-    """`meta` for `Journal.create`: host and boot (equal: one monotonic clock), process, Python."""
+    """Return `meta` for `Journal.create`: host and boot (equal ones share one monotonic clock), process, Python."""
     return {
         "host": socket.gethostname(),
         "boot_id": BOOT_ID.read_text().strip() if BOOT_ID.exists() else "",

@@ -1,4 +1,4 @@
-"""Reading one journal: how far it is complete, and its records in batches with ids remapped."""
+"""One journal as read: how far it is complete, and its records in batches with ids remapped."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from earwitness.checks.judge import Batch
 
 STRANGER: Final = -2
-"""`aux` of a record whose platform user id nobody's login explains."""
+"""Value of `aux` for a platform user id that no login explains."""
 
 assert RECORD.fields is not None
 _INDEX, _INDEX_AT = RECORD.fields["index"][:2]
 _KNOWN = np.zeros(256, dtype=bool)
+"""Flags by number of a kind: this version knows it. A record of another kind is damaged."""
 _KNOWN[[int(kind) for kind in Kind]] = True
-"""By number: a kind that this version knows. A record of another one is damaged."""
+"""Flags by number of a kind: True if this version knows it. A record of an unknown kind is damaged."""
 _NAMES_A_USER = np.zeros(256, dtype=bool)
 _NAMES_A_USER[[Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY]] = True
 
@@ -36,15 +37,15 @@ class JournalView:
     """One journal as far as it is complete and sound.
 
     count    records that can be judged: those before the first one whose `index` does not hold its position + 1, and
-             before the first damaged block. Of a closed journal that is known once it was read; until then as many as
-             the file has
+             before the first damaged block. For a closed journal this is known once it was read; until then `count` is
+             as many as the file has
     missing  records that the footer counts but the file does not have
     surplus  records that the file has beyond those that the footer counts
-    damaged  records from the first wrong one on. What was among them nobody knows, so the journal ends there, as if
-             its process had died: else their absence would be held against the platform
+    damaged  records from the first wrong one on. Their content is unknown, so the journal ends there, as if its process
+             had died: otherwise their absence would count against the platform
     dropped  1 if a record was begun and not finished
     faults   what is damaged, in words, with file and block
-    beyond   sound blocks behind the damage: what they hold happened, but not what stands before them (see `stretches`)
+    beyond   sound blocks after the damage: their records happened, but what is before them is unknown (see `stretches`)
     unnamed  the side file is damaged, so a name that these blocks use may be missing
     """
 
@@ -62,28 +63,34 @@ class JournalView:
 
     @property
     def names(self) -> dict[int, str]:
-        """Interned id → text."""
+        """Return the texts by interned id."""
         return self.sidecar.names
 
     @property
     def footer(self) -> dict[str, Any] | None:
+        """Return the footer, None if the journal was not closed."""
         return self.sidecar.footer
 
     @property
     def torn(self) -> bool:
-        """The writer did not close it: it died, or still lives."""
+        """Return whether the writer has not closed the journal: it died, or still lives."""
         return self.sidecar.footer is None
 
     @property
     def records(self) -> np.ndarray:
-        """The complete records as a memmap of `checks.history.record.RECORD`, read-only, ids as they were written."""
+        """Return the complete records, ids as they were written.
+
+        The array is a read-only memmap of `checks.history.record.RECORD`.
+        """
         if not self.count:
             return np.zeros(0, dtype=RECORD)
         return np.memmap(self.path, dtype=RECORD, mode="r", shape=(self.count,))
 
     def record(self, index: int) -> np.void | None:
-        """The complete and sound record with this index (from 1), as it was written; None if there is none. For a few
-        of them: a map costs ten times as much."""
+        """Return the complete and sound record with this index (from 1), as it was written; None if there is none.
+
+        Meant for a few records: a memory map costs ten times as much.
+        """
         if not (0 < index <= self.count or any(block.first <= index <= block.last for block in self.beyond)):
             return None
         with DataFile(self.path) as data:
@@ -91,7 +98,7 @@ class JournalView:
         return found[0] if len(found) else None
 
     def info(self) -> JournalInfo:
-        """What the judge must know of this journal beside its records."""
+        """Return what the judge must know of this journal besides its records."""
         from earwitness.checks.engine.fold import JournalInfo
 
         return JournalInfo(
@@ -106,7 +113,7 @@ class JournalView:
         )
 
     def stretches(self) -> list[tuple[int, int]]:
-        """First and last index of each row of blocks without a hole in `beyond`."""
+        """Return the first and last index of each row of blocks without a hole in `beyond`."""
         rows: list[tuple[int, int]] = []
         for block in self.beyond:
             if rows and rows[-1][1] + 1 == block.first:
@@ -116,15 +123,18 @@ class JournalView:
         return rows
 
     def condemn(self, fault: str, left: int = 0) -> None:
-        """End the journal after `left` records because of a fault, which is said in words."""
+        """End the journal after `left` records because of a fault, given in words."""
         self.faults.append(fault)
         self.damaged += max(1, self.count + self.missing - left)
         self.count, self.missing = left, 0
 
 
 class DataFile:
-    """A data file opened for reading. Plain reads, no map: the writer cuts the file when it closes, and touching a
-    page beyond the cut would be SIGBUS."""
+    """A data file opened for reading.
+
+    It uses plain reads, not a memory map: the writer cuts the file when it closes, and touching a page beyond the cut
+    would be SIGBUS.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
@@ -140,12 +150,12 @@ class DataFile:
         self._file.close()
 
     def read(self, start: int, count: int) -> np.ndarray:
-        """Records `start` (from 0) to `start + count`, fewer at the end of the file."""
+        """Return the records `start` (from 0) to `start + count`, fewer at the end of the file."""
         records = np.empty(count, dtype=RECORD)
         return records[: self.read_into(records.view(np.uint8).data, start) // RECORD_BYTES]
 
     def read_into(self, room: memoryview, start: int) -> int:
-        """Fill `room` with the bytes of the records from `start` on. Returns how many there were."""
+        """Fill `room` with the bytes of the records from `start` on; return how many bytes there were."""
         self._file.seek(start * RECORD_BYTES)
         done = 0
         while done < len(room) and (got := self._file.readinto(room[done:])):
@@ -153,14 +163,19 @@ class DataFile:
         return done
 
     def complete(self, position: int) -> bool:
-        """Record `position` is there and its `index` says so. One call of the system: a live journal is asked twenty
-        times a turn."""
+        """Return whether record `position` is there and its `index` says so.
+
+        It takes one system call: a live journal is asked twenty times a turn.
+        """
         index = os.pread(self._file.fileno(), _INDEX.itemsize, position * RECORD_BYTES + _INDEX_AT)
         return len(index) == _INDEX.itemsize and int.from_bytes(index, "little") == position + 1
 
 
 def measure(view: JournalView, start: int = 0) -> None:
-    """Count the complete records, of which `start` are known. A missing data file is a fault of the journal."""
+    """Count the complete records, of which `start` are known.
+
+    A missing data file is a fault of the journal.
+    """
     if view.damaged:
         return
     try:
@@ -181,7 +196,7 @@ def _measure(view: JournalView, data: DataFile, start: int) -> None:
         view.missing, view.dropped = view.footer["records"] - view.count, 0
         view.surplus = -(-data.bytes // RECORD_BYTES) - view.footer["records"]
         return
-    # Complete records come first, and those that have a seal are complete: halve the rest.
+    # Complete records come first, and sealed ones are complete: binary search in the rest.
     low, high = min(max(start, view.sidecar.sealed_records), total), total
     while low < high:
         middle = (low + high) // 2
@@ -195,9 +210,11 @@ def _measure(view: JournalView, data: DataFile, start: int) -> None:
 
 
 def verify(view: JournalView) -> None:
-    """Compare each sealed block with its seal; the journal ends before the first one that differs, and sound ones
-    behind it are `beyond`. Behind the last seal are records only of a journal that was not closed: they are left as
-    they are."""
+    """Compare each sealed block with its seal.
+
+    The journal ends before the first block that differs; sound blocks after it are `beyond`. Only a journal that was
+    not closed has records after its last seal: they are left as they are.
+    """
     if view.damaged or not view.sidecar.blocks:
         return
     ended = False
@@ -212,7 +229,10 @@ def verify(view: JournalView) -> None:
 
 
 def compared(view: JournalView, blocks: Sequence[Block]) -> Iterator[tuple[Block, str]]:
-    """Each block with what is wrong with its records, "" if they are what was sealed; none behind the file's end."""
+    """Yield each block with what is wrong with its records, "" if they are what was sealed.
+
+    The blocks end with the first one that is cut off by the end of the file.
+    """
     room = memoryview(bytearray(max((block.count for block in blocks), default=0) * RECORD_BYTES))
     with DataFile(view.path) as data:
         for block in blocks:
@@ -226,11 +246,12 @@ def compared(view: JournalView, blocks: Sequence[Block]) -> Iterator[tuple[Block
 
 
 def disown(views: Sequence[JournalView]) -> None:
-    """Take data files that are not of their side files for damaged as a whole.
+    """Treat data files that do not belong to their side files as damaged as a whole.
 
-    A side file says of which journal it is. For data files the seals say it; without seals, a closed journal has as
-    many records as its footer says. Where a file has more, it is another journal's; then one that has fewer may be its
-    counterpart. Their ids would be looked up in each other's names."""
+    A side file says which journal it belongs to. For data files the seals say it; without seals, a closed journal has
+    as many records as its footer says. A file with more records is another journal's; then a file with fewer may be its
+    counterpart. Their ids would be looked up in each other's names.
+    """
     mixed = any(view.surplus > 0 and not view.sidecar.sealed for view in views)
     for view in views:
         side = view.sidecar
@@ -249,6 +270,11 @@ def disown(views: Sequence[JournalView]) -> None:
 def read_batches(
     number: int, view: JournalView, data: DataFile, start: int, size: int, remap: Remap
 ) -> Iterator[Batch]:
+    """Yield the records of a journal from `start` on, at most `size` in a batch, remapped.
+
+    The journal ends before the first impossible record: unknown kind, wrong index, or a connection out of range. Raises
+    RecordError if the file is cut meanwhile.
+    """
     from earwitness.checks.judge import Batch
 
     while start < view.count:
@@ -271,9 +297,11 @@ def read_batches(
 def read_beyond(
     number: int, owner: int, view: JournalView, stretch: tuple[int, int], size: int, remap: Remap
 ) -> Iterator[Batch]:
-    """The records of one stretch of journal `owner`, as journal `number`: what is known of it is only what these
-    records say. Without READ_END, because rows of the same read may be missing, and, where a name may be missing,
-    without names."""
+    """Yield the records of one stretch of journal `owner`, as journal `number`.
+
+    Only what these records say is known of that journal. READ_END records are left out, because rows of the same read
+    may be missing. Names are left out where one may be missing.
+    """
     from earwitness.checks.judge import Batch
 
     first, last = stretch
@@ -289,7 +317,7 @@ def read_beyond(
 
 
 def first_clients(views: Sequence[JournalView]) -> dict[str, int]:
-    """Platform user id → the first client that any journal states for it."""
+    """Return for each platform user id the first client that any journal states for it."""
     clients: dict[str, int] = {}
     for view in views:
         for client, user_id in view.sidecar.identities:
@@ -298,10 +326,10 @@ def first_clients(views: Sequence[JournalView]) -> dict[str, int]:
 
 
 class Remap:
-    """Interned platform user ids → client numbers.
+    """Mapping of interned platform user ids to client numbers.
 
     clients    platform user id → client, as far as the journals state it
-    strangers  ids of what was read so far that are nobody's
+    strangers  user ids of what was read so far that belong to no client
     """
 
     def __init__(self, views: Sequence[JournalView]) -> None:
@@ -309,14 +337,16 @@ class Remap:
         self.strangers: set[str] = set()
         self._names = [list(view.names.values()) for view in views]
         self._tables = [
-            # One more than there are names: where an id points beyond them (a damaged sidecar), it is a stranger.
+            # One more than there are names: an id that points beyond them (a damaged side file) is a stranger.
             np.array([self.clients.get(text, STRANGER) for text in names] + [STRANGER], dtype=np.int64)
             for names in self._names
         ]
 
     def apply(self, number: int, records: np.ndarray) -> None:
-        """Replace the interned ids of users in a batch of journal `number`, in place: in `aux`, and of those whose
-        presence or state is shown in `author`."""
+        """Replace the interned ids of users in a batch of journal `number`, in place.
+
+        They are in `aux`; for users whose presence or state is shown, in `author`.
+        """
         aux = records["aux"]
         self._about(number, records)
         foreign = aux >= FOREIGN

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from zlib import crc32
 
-from earwitness.checks.history import record
 from earwitness.checks.history.record import CONN_MAX, NOBODY, NONE, RECORD, Flag, Kind, State
-from earwitness.harness.record.columns import ABSENT, ENUMS, FLAG_BITS, GENERIC, KINDS, MESSAGE_KINDS, OWN, TEXTS
+from earwitness.checks.history.schema import ABSENT, COLUMN_OF, GENERIC
+from earwitness.checks.history.schema import KINDS as SCHEMA_OF
+from earwitness.harness.record.columns import ENUMS, FLAG_BITS, KINDS, MESSAGE_KINDS, TEXTS
 from earwitness.harness.record.journal import Journal
 
 SLOTS: Final = ("client", "conn", "conv", "author", "counter", "seq", "aux", "size", "digest")
@@ -36,16 +37,14 @@ _RANGES: Final = {
 _ENUM_NUMBERS: Final = {column: {name: n for n, name in names.items()} for column, names in ENUMS.items()}
 
 _SLOT_OF: Final = {
-    kind: {column: slot for named in (GENERIC, OWN.get(kind, {})) for slot, column in named.items()} for kind in Kind
+    kind: {column: slot for named in (GENERIC, COLUMN_OF[kind]) for slot, column in named.items()} for kind in Kind
 }
 """By kind: column → slot."""
 
 
 def _plain_columns(kind: Kind) -> frozenset[str]:
-    """Return the columns that mean something in a row of this kind: those of the slots that `checks.history.record`
-    lists."""
-    said = Kind.DELIVER if kind is Kind.REPLAY else kind
-    slots = {slot for words in record.SLOTS[said] for slot in words.split()} | {"client", "conn"}
+    """Return the columns that mean something in a row of this kind: those of its slots in `checks.history.schema`."""
+    slots = {name for slot in SCHEMA_OF[kind].slots for name in slot.names.split()} | {"client", "conn"}
     columns = {column for column, slot in _SLOT_OF[kind].items() if slot in slots}
     columns |= {"message"} if kind in MESSAGE_KINDS | _STATEFUL else set()
     columns |= {"text"} if kind in _WITH_TEXT | _STATEFUL | {Kind.RUN} else set()

@@ -1,4 +1,4 @@
-"""The directory of one run: made, described and filled. See docs/architecture.md for what lies where.
+"""Directory of one run: creation, description and tables. See docs/architecture.md for its files.
 
 `run.json`, `roster.json` and the tables have one writing process each; `run.json` is replaced atomically, so a reader
 sees the old or the new one, whole. It ends with a `checksum` of the rest of its content. Every verdict rests on it and
@@ -22,9 +22,12 @@ from earwitness.harness.described import from_json
 from earwitness.harness.errors import RecordError
 
 PRIVATE: Final = 0o700
-"""Messages, names and the passwords of made people are nobody else's business."""
+"""Mode of a run directory: messages, names and the passwords of made users are private."""
 FREE_MB_MIN: Final = 64
-"""Below this a run is refused before it starts: a full disk in its midst would cost the verdict."""
+"""Free space in MB below which a run is refused before it starts.
+
+A full disk in the middle of a run would cost the verdict.
+"""
 
 LATEST: Final = "latest"
 RUN_FILE: Final = "run.json"
@@ -35,15 +38,21 @@ _SOUND_TABLE = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 class RunDirectory:
-    """One run's directory. `run` is the content of `run.json`; change it with `update` only."""
+    """One run's directory.
+
+    `run` is the content of `run.json`; change it with `update` only.
+    """
 
     def __init__(self, path: Path, run: dict[str, Any]) -> None:
         self.path, self.run = path, run
 
     @classmethod
     def create(cls, root: Path, story: str, seed: int, *, free_mb_min: int = FREE_MB_MIN) -> Self:
-        """Make `root/<UTC time>-<story>-<seed>/`, unique even for two runs in one second, and point `root/latest`
-        to it. RecordError: not writable, or less than `free_mb_min` MB free."""
+        """Make `root/<UTC time>-<story>-<seed>/` and point `root/latest` to it.
+
+        The name is unique even for two runs in one second. Raises RecordError if `root` is not writable, or has less
+        than `free_mb_min` MB free.
+        """
         stem = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{re.sub(r'[^A-Za-z0-9_.]+', '_', story) or 'story'}-{seed}"
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -60,7 +69,10 @@ class RunDirectory:
 
     @classmethod
     def check_root(cls, root: Path, *, free_mb_min: int = FREE_MB_MIN) -> None:
-        """Could a run directory be made in `root`? Asked before anything is started. RecordError as `create`."""
+        """Raise RecordError, as `create` would, if no run directory could be made in `root`.
+
+        Meant to be called before anything is started.
+        """
         try:
             root.mkdir(parents=True, exist_ok=True)
             _require_space(root, free_mb_min)
@@ -74,7 +86,10 @@ class RunDirectory:
 
     @classmethod
     def at(cls, path: Path) -> Self:
-        """A run directory in exactly this place, which must be free or an empty directory."""
+        """Return a run directory in exactly this place, which must be free or an empty directory.
+
+        Raises RecordError if it is not, or cannot be made.
+        """
         cls.require_free(path)
         try:
             for folder in ("journals", "tables", SPARE):
@@ -85,7 +100,10 @@ class RunDirectory:
 
     @classmethod
     def require_free(cls, path: Path) -> None:
-        """Make the directory `path`, if there is none. RecordError: it is not empty, or cannot be made."""
+        """Make the directory `path`, if there is none.
+
+        Raises RecordError if it is not empty, or cannot be made.
+        """
         try:
             path.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
             if any(path.iterdir()):
@@ -96,12 +114,15 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """An existing run directory. RecordError if it is none."""
+        """Return an existing run directory.
+
+        Raises RecordError if it is not one.
+        """
         return cls(path, read_run(path)[0])
 
     @property
     def journals(self) -> Path:
-        """Where `Journal.create` belongs."""
+        """Return the directory for `Journal.create`."""
         return self.path / "journals"
 
     def update(self, **values: Any) -> None:
@@ -111,12 +132,15 @@ class RunDirectory:
         self._write(RUN_FILE, {**self.run, CHECKSUM: checksum(self.run)})
 
     def write_roster(self, roster: Roster, origin: Origin | None = None) -> None:
-        """Before anything is recorded; `run.json` says whose word it is, and its digest (H6). None: nobody knows."""
+        """Write the roster, and its origin and digest (H6) into `run.json`; call it before anything is recorded.
+
+        `origin` None: unknown.
+        """
         self._write(ROSTER_FILE, roster.to_dict())
         self.update(roster={"origin": origin, "sha256": roster.digest()})
 
     def _write(self, name: str, value: Mapping[str, Any]) -> None:
-        """The file and its copy; the copy first, so that it is never the older one."""
+        """Write the file and its copy; the copy first, so that it is never the older one."""
         try:
             (self.path / SPARE).mkdir(exist_ok=True)  # an earlier version made none
         except OSError as error:
@@ -125,7 +149,10 @@ class RunDirectory:
         write_json(self.path / name, value)
 
     def append(self, table: str, row: Mapping[str, Any]) -> None:
-        """Add one line to `tables/TABLE.jsonl`; it is on its way to the disk when this returns."""
+        """Add one line to `tables/TABLE.jsonl`; the kernel has it when this returns.
+
+        Raises RecordError if it cannot be written.
+        """
         path = self._table(table)
         line = json.dumps(row, separators=(",", ":"), default=str).encode() + b"\n"
         try:
@@ -140,7 +167,10 @@ class RunDirectory:
             raise RecordError(f"Cannot write {path}: the disk is full.")
 
     def rows(self, table: str) -> Iterator[dict[str, Any]]:
-        """The lines of a table in order; none if nobody wrote it. RecordError names the first broken line."""
+        """Yield the lines of a table in order; none if the table was not written.
+
+        Raises RecordError, which names the first broken line.
+        """
         path = self._table(table)
         if not path.exists():
             return
@@ -158,15 +188,21 @@ class RunDirectory:
 
 
 def checksum(run: Mapping[str, Any]) -> str:
-    """SHA-256 of the content of a `run.json` besides its checksum; blanks and the order of keys do not matter."""
+    """Return the SHA-256 of the content of a `run.json` without its checksum.
+
+    Blanks and the order of keys do not matter.
+    """
     content = json.loads(json.dumps({key: run[key] for key in run if key != CHECKSUM}, default=str))
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def read_run(path: Path) -> tuple[dict[str, Any], str]:
-    """The content of the `run.json` in `path`, and what is wrong with that file in words: then the content is that of
-    its copy. RecordError: no run directory, unreadable, or damaged like its copy. Every verdict rests on its contract
-    and its plan, so nothing is judged by a damaged one."""
+    """Return the content of the `run.json` in `path`, and what is wrong with that file in words.
+
+    If the file is damaged, the content is that of its copy. Raises RecordError if there is no run directory, or file
+    and copy are unreadable or damaged. Every verdict rests on the contract and the plan in it, so nothing is judged by
+    a damaged one.
+    """
     try:
         run, trouble = read_json(path / RUN_FILE), None
     except RecordError as error:
@@ -186,7 +222,7 @@ def read_run(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _spare_run(path: Path) -> dict[str, Any] | None:
-    """The content of the copy, None unless it is whole."""
+    """Return the content of the copy, None unless it is whole."""
     try:
         run = read_json(path / SPARE / RUN_FILE)
     except RecordError:
@@ -195,12 +231,18 @@ def _spare_run(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Replace `path` by `value` as JSON for people. RecordError if that fails."""
+    """Replace `path` by `value` as indented JSON.
+
+    Raises RecordError if it cannot be written.
+    """
     write_whole(path, json.dumps(value, indent=1, default=str).encode() + b"\n")
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """A reader sees the old file or the new one. RecordError if it cannot be written."""
+    """Replace `path` by `data`, so that a reader sees the old file or the new one.
+
+    Raises RecordError if it cannot be written.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")  # two processes may judge the same run
     try:
         draft.write_bytes(data)
@@ -211,7 +253,10 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`. RecordError in one sentence: missing, unreadable, no JSON object."""
+    """Return the JSON object in `path`.
+
+    Raises RecordError in one sentence if the file is missing, unreadable, or no JSON object.
+    """
     try:
         value = from_json(path.read_bytes())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The lines of a journal's side file: how they are chained when written, and what they say when read.
+"""Side file of a journal: how its lines are chained when written, and what they contain when read.
 
 Each line is a JSON object whose last key is `chain`: the SHA-256 of the chain of the line before it and of its own
 text. So a line that was changed, left out, repeated or exchanged breaks the chain there, and the last `chain` stands
@@ -34,15 +34,18 @@ def link(before: str, text: bytes) -> str:
 def tag_of(records: bytes | bytearray | memoryview) -> str:
     """Return the checksum of the bytes of a block: XXH3 of 128 bits, 32 hexadecimal digits.
 
-    It is taken on the hot path, in a fifteenth of the time of zlib's CRC-32. No proof against forgers: the hashes that
-    join the lines are SHA-256."""
+    It is computed on the hot path, in a fifteenth of the time of zlib's CRC-32. It does not guard against forgers: the
+    hashes that join the lines are SHA-256.
+    """
     return xxh3_128_hexdigest(records)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The seal of one block: records `first` (from 1) to `last` of the data file, and the checksum of their bytes
-    (`tag_of`)."""
+    """Seal of one block: records `first` (from 1) to `last` of the data file.
+
+    `tag`: the checksum of their bytes (`tag_of`).
+    """
 
     number: int
     first: int
@@ -51,13 +54,15 @@ class Block:
 
     @property
     def last(self) -> int:
+        """Return the number of the block's last record."""
         return self.first + self.count - 1
 
 
 class Chain:
-    """The writing side: turns values into chained lines.
+    """Writing side: turns values into chained lines.
 
-    `last` is the chain of the last line that was committed: a line that did not reach the disk does not count."""
+    `last` is the chain of the last line that was committed: a line that did not reach the disk does not count.
+    """
 
     def __init__(self) -> None:
         self.last = _START
@@ -68,8 +73,11 @@ class Chain:
         return self.chained(_ENCODE(value).encode())
 
     def seal(self, journal: str, blocks: Sequence[Block], before: str) -> bytes:
-        """Return the line of blocks that follow each other, of the same size except for the last. Written out, because
-        it is made beside the hot path, with cold caches, where a JSON encoder costs as much as a checksum."""
+        """Return the line of blocks that follow each other, of the same size except for the last.
+
+        The JSON is written by hand, because this runs next to the hot path, with cold caches, where a JSON encoder
+        costs as much as a checksum.
+        """
         one, count = blocks[0], blocks[-1].last - blocks[0].first + 1
         tags = '","'.join(block.tag for block in blocks)
         head = f'"journal":"{journal}","number":{one.number},"first":{one.first},"count":{count},"size":{one.count}'
@@ -82,11 +90,15 @@ class Chain:
         return text[:-1] + _CHAIN + self._next.encode() + b'"}\n'
 
     def commit(self) -> None:
+        """Accept the line returned last as written: the next line is chained to it."""
         self.last = self._next
 
 
 def _blocks(seal: Mapping[str, Any]) -> list[Block]:
-    """The blocks of a seal. ValueError if they do not make up what it is for."""
+    """Return the blocks of a seal.
+
+    Raises ValueError if they do not add up to the seal's number of records.
+    """
     number, first, count, size = (int(seal[key]) for key in ("number", "first", "count", "size"))
     tags = [str(tag) for tag in seal["tags"]]
     if size < 1 or not (len(tags) - 1) * size < count <= len(tags) * size:
@@ -96,9 +108,9 @@ def _blocks(seal: Mapping[str, Any]) -> list[Block]:
 
 @dataclass(slots=True)
 class Sidecar:
-    """What the lines of one `NAME.names.jsonl` say so far. `read` may be called again while the file grows.
+    """Content of one `NAME.names.jsonl` so far. `read` may be called again while the file grows.
 
-    name        the journal that it says to be of
+    name        the journal that the file says it belongs to
     names       id → text; ids run from `FOREIGN` without gaps
     identities  (client, platform's user id) in the order in which they were stated
     blocks      seals of the data file, from its first record on without gaps
@@ -126,8 +138,10 @@ class Sidecar:
     _block_chain: str = _START
 
     def read(self) -> None:
-        """Take in the whole lines that have been added. A last line without its end is a torn one: left for later.
-        RecordError if the file cannot be read."""
+        """Read the whole lines that have been added.
+
+        A last line without its end is torn, and stays for the next call. Raises RecordError if the file cannot be read.
+        """
         if self.damage:
             return
         try:
@@ -152,8 +166,11 @@ class Sidecar:
                 return
 
     def behind_damage(self, end: str) -> list[Block]:
-        """Seals that stand behind the damage, where the file ends with the chain `end`. Read from the last line
-        back, each chain vouches for the one before it. RecordError if the file cannot be read."""
+        """Return the seals after the damage, if the file ends with the chain `end`.
+
+        The file is read from its last line backwards: each chain vouches for the line before it. Raises RecordError if
+        the file cannot be read.
+        """
         try:
             lines = self.path.read_bytes().split(b"\n")[:-1]
         except OSError as error:
@@ -177,17 +194,20 @@ class Sidecar:
 
     @property
     def sealed_records(self) -> int:
-        """How many records have a seal."""
+        """Return how many records have a seal."""
         return self.blocks[-1].last if self.blocks else 0
 
     def _checked(self, line: bytes) -> dict[str, Any]:
-        """Return what the line says if the chain holds. Raises ValueError."""
+        """Return the content of a line if the chain holds.
+
+        Raises ValueError if it does not.
+        """
         chained = line[-_CHAIN_BYTES:].startswith(_CHAIN)
         if self.lines == 1:
             self.sealed = chained
         if not chained:
             value = json.loads(line)
-            # An earlier version chained no line at all; one without a chain among others was put there.
+            # An earlier version chained no line at all; an unchained line among chained ones was put there.
             if self.sealed or "chain" in value or (self.lines == 1 and value.keys() != {"journal", "meta"}):
                 raise ValueError("no chain")
             return dict(value)

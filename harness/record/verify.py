@@ -1,4 +1,4 @@
-"""`earwitness verify RUN`: say whether the evidence of a run is whole, without judging it."""
+"""The command `earwitness verify RUN`: report whether the evidence of a run is whole, without judging it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ example: earwitness verify runs/latest"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `earwitness verify` to its parser."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("run", metavar="RUN", type=Path, help="a run directory, e.g. runs/latest")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print every damaged part and return the exit code. RecordError if there is no run directory."""
+    """Print every damaged part and return the exit code.
+
+    Raises RecordError if there is no run directory.
+    """
     path = args.run.resolve()
     if not (path / RUN_FILE).is_file():
         read_json(path / RUN_FILE)  # says what is missing

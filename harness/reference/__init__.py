@@ -1,1 +1,1 @@
-"""The reference platform: a small, real chat platform, only ever run as processes."""
+"""The reference platform: a small, real chat platform, which only ever runs as processes."""

@@ -1,7 +1,7 @@
-"""The agent: answers a message that asks it. Deterministic from the text, and it never touches the network.
+"""The agent, which answers a message that asks it.
 
-What makes it useful for tests is the shape of its stream, not its wit: one `started`, `thinking`, one tool call with
-its completion, chunks numbered from 0 without a gap, one terminal event.
+It depends only on the text and never uses the network. Tests need the shape of its stream: one `started`, `thinking`,
+one tool call with its completion, chunks numbered from 0 without a gap, one terminal event.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 AGENT_ID = "agent"
-"""Its sender id. People's ids are uuids, so nobody can be mistaken for it."""
+"""Sender id of the agent. Users' ids are UUIDs, so none can be equal to it."""
 
 WORDS_PER_CHUNK = 4
 QUOTED_WORDS = 24
 
 
 class AgentEvent(NamedTuple):
-    """`name` as in the protocol; `n` counts the chunks, and is the number of chunks in `completed`."""
+    """One event of an agent's run.
+
+    `name` as in the protocol; `n` counts the chunks, and is the number of chunks in `completed`.
+    """
 
     name: str
     n: int
@@ -26,7 +29,7 @@ class AgentEvent(NamedTuple):
 
 
 def answer(question: str) -> str:
-    """The whole answer: what the tool counted, what was asked, and a word that only this question gives."""
+    """Return the whole answer: the number of words and characters, a mark of the question's hash, and the question."""
     words = question.split()
     mark = hashlib.sha256(question.encode()).hexdigest()[:8]
     quoted = " ".join(words[:QUOTED_WORDS]) or "nothing"
@@ -34,7 +37,7 @@ def answer(question: str) -> str:
 
 
 def stream(question: str) -> Iterator[AgentEvent]:
-    """All events of a run but the last; `completed` follows when the answer is stored."""
+    """Yield all events of a run except the last; `completed` follows when the answer is stored."""
     yield AgentEvent("started", 0, "")
     yield AgentEvent("thinking", 0, "Reading the question.")
     yield AgentEvent("tool_started", 0, "count_words")

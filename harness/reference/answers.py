@@ -11,7 +11,7 @@ from aiohttp import web
 
 
 def json_response(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """The data as JSON; datetimes and UUIDs become text."""
+    """Return a response with the data as JSON; datetimes and UUIDs become text."""
     return web.Response(body=orjson.dumps(data), status=status, headers=headers, content_type="application/json")
 
 
@@ -24,7 +24,10 @@ def error_response(
     headers: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> web.Response:
-    """`Retry-After` is given in whole seconds, rounded up, so that nobody comes back too early."""
+    """Return an error response.
+
+    `Retry-After` is in whole seconds, rounded up, so that no client retries too early.
+    """
     sent = dict(headers or {})
     if retry_after_s is not None:
         sent["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
@@ -32,7 +35,7 @@ def error_response(
 
 
 class ApiError(Exception):
-    """Raised anywhere in a request to refuse it; the service's middleware turns it into its response."""
+    """Error raised anywhere in a request to refuse it; the service's middleware turns it into its response."""
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class ApiError(Exception):
         super().__init__(f"{status} {code}: {message}")
 
     def response(self) -> web.Response:
+        """Return the error as a response."""
         return error_response(
             self.status,
             self.code,
@@ -60,7 +64,10 @@ class ApiError(Exception):
 
 
 async def read_json(request: web.Request) -> dict[str, Any]:
-    """The body as a JSON object; ApiError 400 for anything else. An empty body is `{}`."""
+    """Return the body as a JSON object; {} for an empty body.
+
+    Raises ApiError 400 for anything else.
+    """
     body = await request.read()
     if not body:
         return {}
@@ -74,7 +81,10 @@ async def read_json(request: web.Request) -> dict[str, Any]:
 
 
 def text_field(data: Mapping[str, Any], name: str) -> str:
-    """A field that must be a non-empty string; ApiError 400 says which one is not."""
+    """Return a field that must be a non-empty string.
+
+    Raises ApiError 400 that names the field.
+    """
     value = data.get(name)
     if not isinstance(value, str) or not value:
         raise ApiError(400, "invalid_request", f"{name} must be a non-empty string.")

@@ -1,4 +1,4 @@
-"""The access token of an HTTP request, and whether it holds."""
+"""Access token of an HTTP request, and its verification."""
 
 from __future__ import annotations
 
@@ -11,20 +11,27 @@ from earwitness.harness.reference.tokens import Claims, KeysUnavailable, TokenRe
 
 
 class Verifies(Protocol):
-    """`harness.reference.tokens.Verifier`."""
+    """Interface of `harness.reference.tokens.Verifier`."""
 
-    async def verify(self, token: str) -> Claims: ...
+    async def verify(self, token: str) -> Claims:
+        """Return the claims of a valid token.
+
+        Raises TokenRefused or KeysUnavailable.
+        """
 
 
 def unauthorized(code: str, message: str) -> ApiError:
-    """401 with the challenge that RFC 6750 asks for."""
+    """Return a 401 error with the challenge that RFC 6750 §3 requires."""
     return ApiError(
         401, code, message, headers={"WWW-Authenticate": f'Bearer error="invalid_token", error_code="{code}"'}
     )
 
 
 def bearer_token(request: web.Request) -> str:
-    """The token of the one `Authorization: Bearer` header; ApiError 401 if there is none, or more than one."""
+    """Return the token of the one `Authorization: Bearer` header.
+
+    Raises ApiError 401 for none or several.
+    """
     values = request.headers.getall("Authorization", [])
     if not values:
         raise unauthorized("no_token", "An access token is needed: Authorization: Bearer TOKEN.")
@@ -35,7 +42,10 @@ def bearer_token(request: web.Request) -> str:
 
 
 async def verified(verifier: Verifies, token: str) -> Claims:
-    """The claims of a token that holds now; ApiError 401 says why it does not, 503 that nobody can say right now."""
+    """Return the claims of a token that is valid now.
+
+    Raises ApiError 401 with the reason if it is not, 503 if the issuer's keys are not available.
+    """
     try:
         return await verifier.verify(token)
     except TokenRefused as error:

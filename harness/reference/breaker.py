@@ -1,11 +1,11 @@
-"""A circuit breaker: when a dependency is down or drowning, its callers stop asking it for a while.
+"""Circuit breaker: when a dependency is down or overloaded, its callers stop calling it for a while.
 
 CLOSED: calls pass; `failures` failures in a row open it. OPEN: calls are refused at once, for `open_s`. HALF_OPEN: one
-call at a time is let through as a probe; its success closes the breaker, its failure opens it again. A probe waits no
-longer than `probe_s`: whoever happens to be it must not pay for all others.
+call at a time is let through as a probe; its success closes the breaker, its failure opens it again. A probe waits at
+most `probe_s`, as its caller must not pay for all others.
 
-Each call leaves a line in the log, `call {…}`: when it began and ended (monotonic ns), the breaker's state then,
-whether the dependency was called, and whether it answered.
+Each call is logged as a line `call {…}`: its begin and end (monotonic ns), the breaker's state then, whether the
+dependency was called, and whether it answered.
 """
 
 from __future__ import annotations
@@ -26,13 +26,18 @@ log = logging.getLogger(__name__)
 
 
 class State(Enum):
+    """States of a breaker."""
+
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half-open"
 
 
 class CircuitOpen(Exception):
-    """The dependency was not asked. `retry_after_s`: when it may be."""
+    """Error for a call that was not made.
+
+    `retry_after_s`: seconds until a call may be made.
+    """
 
     def __init__(self, name: str, retry_after_s: float) -> None:
         self.retry_after_s = retry_after_s
@@ -40,7 +45,10 @@ class CircuitOpen(Exception):
 
 
 class CircuitBreaker:
-    """For one dependency. `fails` are the exceptions that count; others are answers, and count as success."""
+    """Circuit breaker for one dependency.
+
+    `fails` are the exceptions that count; others are answers, and count as success.
+    """
 
     def __init__(
         self,
@@ -60,7 +68,10 @@ class CircuitBreaker:
         self.probing = False
 
     async def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """The result of `work`, or CircuitOpen without having begun it."""
+        """Return the result of `work`.
+
+        Raises CircuitOpen if it was not begun, or for a probe that took too long.
+        """
         begun_ns = time.monotonic_ns()
         try:
             probe = self.admit()
@@ -87,7 +98,7 @@ class CircuitBreaker:
         finally:
             if probe:
                 self.probing = False
-            if answered is not None:  # a caller who has gone away says nothing about the dependency
+            if answered is not None:  # a cancelled call says nothing about the dependency
                 self._tell(begun_ns, state, called=True, answered=answered)
 
     def _tell(self, begun_ns: int, state: State, *, called: bool, answered: bool) -> None:
@@ -102,7 +113,10 @@ class CircuitBreaker:
         log.info("call %s", json.dumps(told))
 
     def admit(self) -> bool:
-        """True: this call is the probe."""
+        """Admit a call and return True if it is the probe.
+
+        Raises CircuitOpen.
+        """
         left_s = self.opened_at + self.open_s - self.clock()
         if self.state is State.OPEN and left_s <= 0:
             self._become(State.HALF_OPEN)
@@ -114,7 +128,7 @@ class CircuitBreaker:
         return True
 
     def _failed(self, probe: bool) -> None:
-        """Calls that began before the breaker opened say nothing about the time after it."""
+        """Count a failure, unless the call began before the breaker opened."""
         if probe or self.state is State.CLOSED:
             self._in_a_row += 1
             if probe or self._in_a_row >= self.failures:

@@ -1,4 +1,7 @@
-"""The wall clock of a service. All of it reads the time here, so that a machine whose clock is wrong can be played."""
+"""Wall clock of a service.
+
+The service reads the time only here, so that a wrong clock can be simulated.
+"""
 
 from __future__ import annotations
 
@@ -9,5 +12,5 @@ offset = 0.0
 
 
 def now() -> float:
-    """Seconds of the epoch, as this service believes."""
+    """Return seconds of the epoch by this service's clock."""
     return time.time() + offset

@@ -1,4 +1,4 @@
-"""Taking over from a process that still serves: start first, listen on the same socket then, and say so."""
+"""Takeover from a process that still serves: start first, then listen on the same socket, and report it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ TAKEOVER_VARIABLE = "EARWITNESS_TAKEOVER"
 
 @contextlib.contextmanager
 def taking_over() -> Iterator[Callable[[], int] | None]:
-    """What to call when we listen; None if we are the first. Leaving without the call says that it failed."""
+    """Yield the function to call once this process listens; None if it replaces no other.
+
+    Leaving without the call reports a failure.
+    """
     number = os.environ.pop(TAKEOVER_VARIABLE, None)
     if number is None:
         yield None

@@ -1,8 +1,8 @@
-"""One rate budget per authenticated subject, shared by all services: a token bucket in Redis, one atomic script.
+"""Rate limit: one budget per authenticated subject, shared by all services, as a token bucket in Redis.
 
-The bucket holds up to `burst` tokens and gains `rate_per_s` a second by the clock of Redis, so replicas with
-skewed clocks agree. A request for n is granted in part (the first k of n), which lets the message path ask once
-for a whole batch and stay exact.
+The bucket holds up to `burst` tokens and gains `rate_per_s` per second by the clock of Redis, so replicas with skewed
+clocks agree. One atomic script serves each request. A request for n is granted in part (the first k of n), which lets
+the message path ask once for a whole batch and stay exact.
 """
 
 from __future__ import annotations
@@ -44,9 +44,11 @@ return answers
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was granted. `allowed` of the n that were asked for (0: refused); `remaining` whole tokens are left.
+    """Result of a request for tokens of a budget.
 
-    retry_after_s  seconds until one more token is there; 0.0 if one is there now.
+    `allowed` of the n tokens were granted (0: refused); `remaining` whole tokens are left.
+
+    retry_after_s  seconds until one more token is available; 0.0 if one is available now.
     reset_s        seconds until the bucket is full again.
     """
 
@@ -57,8 +59,10 @@ class Decision:
     reset_s: float
 
     def headers(self, *, refused: bool = False) -> dict[str, str]:
-        """X-RateLimit-* (seconds, rounded up so that they are true). Retry-After when nothing was granted, or if this
-        one of several was `refused`."""
+        """Return the X-RateLimit-* headers; seconds are rounded up, so that they are true.
+
+        Retry-After is added when nothing was granted, or if this request, one of several, was `refused`.
+        """
         headers = {
             "X-RateLimit-Limit": str(self.limit),
             "X-RateLimit-Remaining": str(self.remaining),
@@ -70,7 +74,10 @@ class Decision:
 
 
 class Limiter:
-    """Token buckets `rate:<subject>` on an asyncio Redis client. Errors of Redis are the caller's to handle."""
+    """Token buckets `rate:<subject>` on an asyncio Redis client.
+
+    Errors of Redis are the caller's to handle.
+    """
 
     def __init__(self, redis: Any, rate_per_s: float, burst: float, prefix: str = "rate:") -> None:
         self.rate_per_s, self.burst = rate_per_s, max(1, int(burst))
@@ -78,11 +85,11 @@ class Limiter:
         self._script = redis.register_script(_TAKE)
 
     async def take(self, subject: str, n: int = 1) -> Decision:
-        """Ask for `n` tokens of one subject."""
+        """Request `n` tokens of one subject."""
         return (await self.take_many({subject: n}))[subject]
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
-        """Ask for tokens of several subjects in one call."""
+        """Request tokens of several subjects in one call."""
         answers = await self._script(
             keys=[self._prefix + subject for subject in wanted],
             args=[self.rate_per_s, self.burst, *wanted.values()],
@@ -102,15 +109,16 @@ class Limiter:
 
 
 def payer(request: web.Request, subject: str) -> str:
-    """Whose budget a request is charged to: the authenticated subject's, whatever else the request says of itself."""
+    """Return the subject that pays for a request: the authenticated one, whatever else the request contains."""
     return subject
 
 
 class Unlimited(Limiter):
-    """For a platform without budgets: everything is granted, and Redis is not asked."""
+    """Limiter for a platform without budgets: everything is granted, and Redis is not used."""
 
     def __init__(self) -> None:
         self.rate_per_s, self.burst = math.inf, 1 << 31
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        """Implement `Limiter.take_many`: grant everything."""
         return {subject: Decision(n, self.burst, self.burst, 0.0, 0.0) for subject, n in wanted.items()}

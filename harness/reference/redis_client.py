@@ -1,4 +1,4 @@
-"""The client of Redis that auth and backend have in common: bounded, quick to give up, at home on uvloop."""
+"""Redis client of auth and backend: bounded, quick to give up, and adapted to uvloop."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from redis.backoff import ExponentialBackoff
 
 
 class Connection(redis.asyncio.Connection):
-    """A connection that was reset says so when it is written to. uvloop throws RuntimeError there, where redis-py knows
-    only OSError: nobody would take that for an outage, and it would not be tried again on a new connection."""
+    """Connection that raises redis-py's ConnectionError when it is written to after a reset.
+
+    uvloop raises RuntimeError there, while redis-py expects only OSError. It would not count as an outage, and would
+    not be retried on a new connection.
+    """
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        """Implement `redis.asyncio.Connection.send_packed_command`: turn RuntimeError into ConnectionError."""
         try:
             await super().send_packed_command(command, check_health)
         except RuntimeError as error:
@@ -29,10 +33,11 @@ def make_redis(
     connect_s: float,
     retried: tuple[type[redis.exceptions.RedisError], ...] | None = None,
 ) -> redis.asyncio.Redis:
-    """Many requests at once wait for one of a few connections instead of failing. `retried`: redis-py's own if None.
+    """Return a client on which concurrent requests wait for one of a few connections instead of failing.
 
-    Few retries: a request that cannot be served is answered with 503, not with silence. They replace a connection that
-    died with the last Redis within the same command."""
+    `retried`: errors to retry, redis-py's own if None. Retries are few: a request that cannot be served gets a 503, not
+    silence. They replace, within the same command, a connection that ended with the previous Redis process.
+    """
     backoff = ExponentialBackoff(cap=0.1, base=0.01)
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         url, connection_class=Connection, max_connections=connections, timeout=5, socket_timeout=answer_s,

@@ -3,12 +3,12 @@
 | what | where |
 |---|---|
 | one token | key `revoked:jti:JTI` = "1", lives as long as the token would |
-| all tokens of a person up to a moment | key `revoked:sub:SUB` = epoch seconds; a token with `iat` <= it is refused |
+| all tokens of a user up to a moment | key `revoked:sub:SUB` = epoch seconds; a token with `iat` <= it is refused |
 | live connections | channel `revocations`: JSON `{"jti": …, "at": epoch}` or `{"sub": …, "at": epoch}` |
-| that all of these are there | key `revocations:known` |
+| that all of these exist | key `revocations:known` |
 
 The keys are set before the message is published. Auth keeps a durable copy in its database and writes all of it again
-when Redis has lost its memory. Until it has, nobody knows what is revoked, and nobody is believed.
+when Redis has lost its data. Until then it is unknown what is revoked, and no token is accepted.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ MARGIN_S = 60
 
 
 class RevocationsUnknown(redis.exceptions.ConnectionError):
-    """Redis has lost its memory, and auth has not told it yet what is revoked: as if Redis were away."""
+    """Error for a Redis that has lost its data and has no revocations from auth yet; treated like an outage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """Exactly one of `token_id` and `subject`. `until`: epoch seconds after which nobody can need it any more."""
+    """Revocation of one token (`token_id`) or of all tokens of a user (`subject`): exactly one of them is set.
+
+    `at`, `until`: epoch seconds; after `until` the revocation is no longer needed.
+    """
 
     at: float
     until: float
@@ -44,20 +47,28 @@ class Revocation:
 
     @property
     def key(self) -> str:
+        """Return the Redis key."""
         return f"revoked:jti:{self.token_id}" if self.token_id else f"revoked:sub:{self.subject}"
 
     def message(self) -> bytes:
+        """Return the message for the channel."""
         who = {"jti": self.token_id} if self.token_id else {"sub": self.subject}
         return orjson.dumps({**who, "at": self.at})
 
 
 async def is_revoked(client: redis.asyncio.Redis, claims: Claims) -> bool:
-    """Ask Redis, every time: an answer kept here would outlive a revocation. Redis errors go to the caller (503)."""
+    """Ask Redis whether a token is revoked, every time, as a cached answer would outlive a revocation.
+
+    Redis errors go to the caller (503).
+    """
     return (await revoked_among(client, [claims]))[0]
 
 
 async def revoked_among(client: redis.asyncio.Redis, tokens: Sequence[Claims]) -> list[bool]:
-    """The same for several tokens in one question. Raises RevocationsUnknown."""
+    """Ask Redis in one call which of several tokens are revoked.
+
+    Raises RevocationsUnknown.
+    """
     keys = [key for one in tokens for key in (f"revoked:jti:{one.token_id}", f"revoked:sub:{one.subject}")]
     known, *found = await client.mget([KNOWN, *keys])
     if known is None:
@@ -69,7 +80,10 @@ async def revoked_among(client: redis.asyncio.Redis, tokens: Sequence[Claims]) -
 
 
 async def publish(client: redis.asyncio.Redis, revocations: Iterable[Revocation]) -> None:
-    """Make them known everywhere. Idempotent; the later of two moments for one person stands."""
+    """Store revocations in Redis and publish them.
+
+    Idempotent; the later of two moments for one user stands.
+    """
     now = clock.now()
     async with client.pipeline(transaction=False) as pipe:
         for one in revocations:
@@ -85,7 +99,7 @@ async def publish(client: redis.asyncio.Redis, revocations: Iterable[Revocation]
 
 
 async def all_told(client: redis.asyncio.Redis, run_id: str) -> None:
-    """Say that everything revoked is there, unless Redis is another process by now than the one that was told."""
+    """Mark the revocations in Redis as complete, unless Redis is another process by now than that of `run_id`."""
     await client.eval(_ALL_TOLD, 1, KNOWN, run_id)
 
 

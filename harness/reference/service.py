@@ -1,4 +1,4 @@
-"""What every process of the reference platform has in common: settings, socket, readiness, errors, a graceful end.
+"""Base of every process of the reference platform: settings, socket, readiness, errors, a graceful end.
 
     @dataclass(frozen=True, slots=True)
     class Settings:
@@ -14,7 +14,7 @@
     if __name__ == "__main__":
         run(Settings, Echo)
 
-The socket listens before the dependencies answer: `/ready` says what is still missing (503), every other path
+The socket listens before the dependencies answer: `/ready` returns what is still missing (503), every other path
 answers 503 `starting` until `start()` has returned. A process that takes over from another one (`handover`) starts
 first and listens then.
 """
@@ -45,7 +45,7 @@ from earwitness.harness.reference.answers import ApiError, error_response, json_
 from earwitness.harness.reference.settings import SETTINGS_VARIABLE, read_settings
 
 SERVICE_RESTART = WSCloseCode.SERVICE_RESTART
-"""1012: what a WebSocket is closed with when its service goes down for a restart."""
+"""Close code 1012, sent to WebSockets when their service goes down for a restart."""
 SHUTDOWN_TIMEOUT_S = 10.0
 START_PAUSE_S = 0.1
 READY_TIMEOUT_S = 2.0
@@ -60,7 +60,7 @@ DEPENDENCY_DOWN: tuple[type[BaseException], ...] = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a connection that dies in the midst of a query confuses the driver
+    asyncpg.InternalClientError,  # raised for a connection that dies during a query
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -68,17 +68,19 @@ DEPENDENCY_DOWN: tuple[type[BaseException], ...] = (
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
 )
-"""What a database, Redis or another service throws while it is away: answered with 503 and Retry-After."""
+"""Exceptions of a database, Redis or another service that is down: answered with 503 and Retry-After."""
 
 
 class CommonSettings(Protocol):
-    """What `run` itself reads of a service's settings."""
+    """Settings that `run` itself reads."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the service."""
 
     @property
-    def fd(self) -> int: ...
+    def fd(self) -> int:
+        """Number of the inherited socket."""
 
 
 S = TypeVar("S", bound=CommonSettings)
@@ -93,10 +95,10 @@ class DefectOrder:
 
 
 class Service:
-    """One process. Subclasses override `start`, `waiting_for`, `drain` and `stop`.
+    """Base class of a process of the reference platform.
 
-    `__init__` makes all parts and adds the routes, inside the running loop but without I/O; `start` connects. Between
-    the two a defect may take the place of a part.
+    Subclasses override `start`, `waiting_for`, `drain` and `stop`. `__init__` makes all parts and adds the routes,
+    inside the running loop but without I/O; `start` connects. Between the two a defect may replace a part.
     """
 
     def __init__(self, name: str) -> None:
@@ -111,22 +113,31 @@ class Service:
         self.app.router.add_get("/ready", self._ready)
 
     async def start(self) -> None:
-        """Connect to what the service needs. Runs while the socket already listens, again after a DEPENDENCY_DOWN."""
+        """Connect to the dependencies.
+
+        Runs while the socket already listens, and again after a DEPENDENCY_DOWN.
+        """
 
     async def waiting_for(self) -> str | None:
-        """Name of a dependency that does not answer right now, or None. May also just let its exception through."""
+        """Return the name of a dependency that does not answer now, or None.
+
+        It may also let its exception pass.
+        """
         return None
 
     async def drain(self) -> None:
-        """Right after the listening socket was closed: says goodbye to WebSockets; HTTP in flight still finishes."""
+        """Close WebSockets right after the listening socket was closed; HTTP requests in flight still finish."""
         closing = [ws.close(code=SERVICE_RESTART, message=b"restart") for ws in list(self.websockets)]
         await asyncio.gather(*closing, return_exceptions=True)
 
     async def stop(self) -> None:
-        """Close pools and clients: the last thing that happens."""
+        """Close pools and clients, as the last step."""
 
     def background(self, work: Awaitable[None], what: str) -> asyncio.Task[None]:
-        """Run until the service stops; a task that ends by an exception is logged and makes `/ready` answer 503."""
+        """Run a task until the service stops.
+
+        If it ends by an exception, that is logged and `/ready` answers 503.
+        """
         task = asyncio.ensure_future(self._watched(work, what))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -149,7 +160,7 @@ class Service:
         starting = asyncio.create_task(self._start())
         try:
             with handover.taking_over() as ready:
-                if ready is not None:  # the process before us serves until we can
+                if ready is not None:  # the previous process serves until this one can
                     await asyncio.wait({starting})
                 await web.SockSite(runner, listener, backlog=BACKLOG).start()
                 if ready is not None:
@@ -172,7 +183,7 @@ class Service:
                 if self.missing != said:
                     said = self.missing
                     self.log.info("waiting: %s", said)
-            # A dependency that is not up yet tells nobody when it will be: asking again is all there is.
+            # Polling, because a dependency does not notify when it is up.
             await asyncio.sleep(START_PAUSE_S)
         gc.collect()
         gc.freeze()
@@ -200,7 +211,7 @@ class Service:
 
     @web.middleware
     async def _errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Every refusal is JSON: `{"error": code, "message": sentence}`."""
+        """Turn every refusal into JSON: `{"error": code, "message": sentence}`."""
         try:
             if not self.started and request.path != "/ready":
                 raise ApiError(503, "starting", f"{self.name} is still starting.", retry_after_s=1)
@@ -222,7 +233,10 @@ class Service:
 
 
 async def _cancelled(tasks: set[asyncio.Task[None]]) -> None:
-    """Until all have ended. Asked more than once: before Python 3.12 `wait_for` can swallow a cancellation."""
+    """Wait until all tasks have ended, cancelling them repeatedly.
+
+    Before Python 3.12 `wait_for` can swallow a cancellation.
+    """
     while tasks:
         for task in tasks:
             task.cancel()
@@ -230,7 +244,10 @@ async def _cancelled(tasks: set[asyncio.Task[None]]) -> None:
 
 
 async def _first(stopped: asyncio.Event, starting: asyncio.Task[None]) -> None:
-    """Until told to stop. A start that fails for good ends the process with its exception."""
+    """Wait for the stop event.
+
+    A start that fails for good ends the process with its exception.
+    """
     stop = asyncio.create_task(stopped.wait())
     await asyncio.wait({stop, starting}, return_when=asyncio.FIRST_COMPLETED)
     if starting.done() and not stop.done():
@@ -239,7 +256,10 @@ async def _first(stopped: asyncio.Event, starting: asyncio.Task[None]) -> None:
 
 
 def run(settings_type: type[S], make: Callable[[S], Service], argv: Sequence[str] | None = None) -> None:
-    """The whole `__main__` of a service: settings, defects, socket, loop. A wrong setting: one sentence, exit 2."""
+    """Run a service from its `__main__`: settings, defects, socket, loop.
+
+    A wrong setting prints one sentence and exits with 2.
+    """
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO,
@@ -265,7 +285,7 @@ async def _main(make: Callable[[S], Service], settings: S, orders: list[DefectOr
         loop.add_signal_handler(number, stopped.set)
     service = make(settings)
     if orders:
-        # Only a process that was asked for a defect ever loads one.
+        # Only a process that was started with --defect ever loads one.
         import_module("earwitness.harness.defects").install(service, orders)
     await service.run_until_stopped(listener, stopped)
     service.log.info("stopped")
@@ -283,7 +303,10 @@ def _inherited(fd: int) -> socket.socket:
 
 
 def defect_orders(argv: Sequence[str] | None = None) -> list[DefectOrder]:
-    """`--defect NAME` or `--defect NAME:PROBABILITY`, any number of times."""
+    """Return the orders in `--defect NAME` or `--defect NAME:PROBABILITY`, any number of times.
+
+    Raises SettingsError.
+    """
     parser = argparse.ArgumentParser(description="A service of the reference platform; settings in EARWITNESS_SERVICE.")
     parser.add_argument("--defect", action="append", default=[], metavar="NAME[:PROBABILITY]")
     orders = []

@@ -1,4 +1,4 @@
-"""A service's settings: one JSON object in an environment variable, read into a frozen dataclass."""
+"""Settings of a service: one JSON object in an environment variable, read into a frozen dataclass."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ _WORDS = {str: "a non-empty string", int: "a whole number", float: "a number", b
 
 
 def read_settings(kind: type[T], text: str, where: str = SETTINGS_VARIABLE) -> T:
-    """An instance of the dataclass `kind` (fields: str, int, float, bool, tuple[str, ...], each also `| None`).
+    """Return an instance of the dataclass `kind`.
 
-    Every fault is named at once (SettingsError): missing or unknown settings, wrong types, not positive `*_s` and
-    `rate_*`, and addresses (`*_url`, `*_issuer`, `issuer`, `dsn`) that are none. Unknown names are faults, so that a
-    misspelt setting never passes for its default.
+    Fields are str, int, float, bool, tuple[str, ...], each also `| None`. Faults are missing or unknown settings, wrong
+    types, `*_s` and `rate_*` that are not positive, and invalid addresses (`*_url`, `*_issuer`, `issuer`, `dsn`).
+    Unknown names are faults, so that the default does not hide a misspelt setting. Raises SettingsError with all
+    faults.
     """
     try:
         given = json.loads(text)

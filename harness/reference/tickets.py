@@ -1,6 +1,6 @@
-"""Single-use tickets, by which a browser opens a WebSocket without its token in a URL.
+"""Single-use tickets, with which a browser opens a WebSocket without its token in a URL.
 
-Key `ticket:TICKET` in Redis for 30 s, value: the claims of the access token that it was bought with, as JSON.
+Key `ticket:TICKET` in Redis for 30 s, value: the claims of the access token that bought it, as JSON.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ TICKET_TTL_S = 30
 
 
 async def issue(client: redis.asyncio.Redis, claims: Claims) -> str:
+    """Store the claims under a new ticket and return the ticket."""
     ticket = secrets.token_urlsafe(24)
     await client.set(f"ticket:{ticket}", orjson.dumps(dict(claims.raw)), ex=TICKET_TTL_S)
     return ticket
 
 
 async def redeem(client: redis.asyncio.Redis, ticket: str) -> Claims | None:
-    """The claims, once; None for a ticket that is unknown, too old or already used.
+    """Return the claims of a ticket, once; None if it is unknown, too old or already used.
 
     GETDEL, because between a GET and a DEL a second holder of the ticket would get in. The token behind the ticket may
     have expired or been revoked meanwhile: check times and revocation as for the token itself.

@@ -1,11 +1,12 @@
-"""Verifying JWTs against a published key set, for auth and backend alike.
+"""Verification of JWTs against a published key set, for auth and backend.
 
     keys = KeySet(fetch)                       # fetch: async () -> the JWKS document
     verifier = Verifier(keys, issuer=…, audience=…)
-    claims = await verifier.verify(token)      # TokenRefused says why; KeysUnavailable: nobody can say right now
+    claims = await verifier.verify(token)      # TokenRefused has the reason; KeysUnavailable: try again later
 
-Each rule is one method of `Verifier`, small enough to be replaced by a defect. What is *not* decided here is
-revocation (`harness.reference.revocation`): it changes after a token was issued and has to be asked every time.
+Each rule is one method of `Verifier`, small enough to be replaced by a defect. Revocation
+(`harness.reference.revocation`) is *not* checked here: it changes after a token was issued and has to be asked every
+time.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ FetchKeys: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 class TokenRefused(Exception):
-    """The token is not accepted. `code` is for programs (expired, bad_signature, …), the message for people."""
+    """Error for a token that is not accepted.
+
+    `code` is for programs (expired, bad_signature, …), the message for users.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         self.code, self.message = code, message
@@ -44,12 +48,15 @@ class TokenRefused(Exception):
 
 
 class KeysUnavailable(Exception):
-    """The issuer's keys cannot be had now, so the token can neither be accepted nor refused: answer 503."""
+    """Error for keys that cannot be fetched now, so a token can neither be accepted nor refused: answer 503."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """An accepted access token. Times are seconds of the epoch."""
+    """Accepted access token.
+
+    Times are seconds of the epoch.
+    """
 
     subject: str
     token_id: str
@@ -63,7 +70,7 @@ class Claims:
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Claims:
-        """From a payload whose required claims are known to be there."""
+        """Return the claims of a payload whose required claims are known to exist."""
         return cls(
             subject=raw["sub"],
             token_id=raw["jti"],
@@ -79,13 +86,18 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
+    """Public key of the issuer, with its one algorithm."""
+
     kid: str
     algorithm: str
     key: Any
 
 
 def public_keys(document: Mapping[str, Any], algorithms: Sequence[str] = ALGORITHMS) -> dict[str, PublicKey]:
-    """Usable signature keys of a JWKS document by `kid`; others (unknown types, no kid, encryption) are left out."""
+    """Return the usable signature keys of a JWKS document by `kid`.
+
+    Skipped are keys of unknown type, without a kid, or for encryption.
+    """
     kinds: dict[str, tuple[str, Any]] = {"EC": ("ES256", ECAlgorithm), "RSA": ("RS256", RSAAlgorithm)}
     found: dict[str, PublicKey] = {}
     for jwk in document.get("keys", ()):
@@ -99,11 +111,11 @@ def public_keys(document: Mapping[str, Any], algorithms: Sequence[str] = ALGORIT
 
 
 class KeySet:
-    """The issuer's public keys: cached for `max_age_s`, fetched again for an unknown `kid`.
+    """Public keys of the issuer: cached for `max_age_s`, fetched again for an unknown `kid`.
 
-    Fetches are at least `min_pause_s` apart however many forged key ids arrive; a request with an unknown key waits
-    for the next fetch instead of being refused, so that a rotation drops nobody. Old keys serve while the issuer is
-    down.
+    Fetches are at least `min_pause_s` apart however many forged key ids arrive. A request with an unknown key waits for
+    the next fetch instead of being refused, so that a rotation refuses no valid token. Old keys remain in use while the
+    issuer is down.
     """
 
     def __init__(self, fetch: FetchKeys, *, max_age_s: float = 300.0, min_pause_s: float = 0.5) -> None:
@@ -114,11 +126,14 @@ class KeySet:
         self._fetching: asyncio.Task[None] | None = None
 
     async def get(self, kid: str) -> PublicKey:
-        """The key; TokenRefused when the issuer does not know it, KeysUnavailable when it cannot be asked."""
+        """Return a key.
+
+        Raises TokenRefused if the issuer does not have it, KeysUnavailable if it does not answer.
+        """
         if kid not in self.keys:
             await self.refresh()
         elif time.monotonic() - self._fetched_at > self.max_age_s:
-            # Known keys go on serving while newer ones are fetched, or while the issuer is down.
+            # Known keys remain in use while newer ones are fetched, or while the issuer is down.
             self._begin()
         try:
             return self.keys[kid]
@@ -126,7 +141,7 @@ class KeySet:
             raise TokenRefused("unknown_key", "The token names a key that its issuer does not have.") from None
 
     async def refresh(self) -> None:
-        """Fetch now, or as soon as the pause allows; everybody who waits shares one fetch."""
+        """Fetch the keys now, or as soon as the pause allows; all waiting callers share one fetch."""
         await asyncio.shield(self._begin())
 
     def _begin(self) -> asyncio.Task[None]:
@@ -150,7 +165,10 @@ class KeySet:
 
 
 class Verifier:
-    """Access tokens of one issuer for one audience. Good signatures are remembered, everything else is asked anew."""
+    """Verifier of one issuer's access tokens for one audience.
+
+    Valid signatures are cached, everything else is checked each time.
+    """
 
     def __init__(self, keys: KeySet, *, issuer: str, audience: str, leeway_s: float = LEEWAY_S) -> None:
         self.keys, self.issuer, self.audience, self.leeway_s = keys, issuer, audience, leeway_s
@@ -159,7 +177,10 @@ class Verifier:
         self._generation = 0
 
     async def verify(self, token: str) -> Claims:
-        """The claims of a token that holds now; TokenRefused or KeysUnavailable otherwise."""
+        """Return the claims of a token that is valid now.
+
+        Raises TokenRefused or KeysUnavailable.
+        """
         claims = self.remembered(token)
         raw = claims.raw if claims is not None else await self.signed_payload(token)
         self.check_shape(raw)
@@ -173,35 +194,43 @@ class Verifier:
         return claims
 
     def remembered(self, token: str) -> Claims | None:
-        """What was found in this very token before, unless the issuer's keys have changed since."""
+        """Return the cached claims of this token, unless the issuer's keys have changed since."""
         if self._generation != self.keys.generation:
             self._signed.clear()
             self._generation = self.keys.generation
         return self._signed.get(token)
 
     def remember(self, token: str, claims: Claims) -> None:
+        """Cache the claims of a token; the oldest entry is dropped at CACHE_SIZE."""
         if len(self._signed) >= CACHE_SIZE:
             del self._signed[next(iter(self._signed))]
         self._signed[token] = claims
 
     async def signed_payload(self, token: str) -> Json:
-        """The payload, its signature verified with a key of the issuer."""
+        """Return the payload, its signature verified with a key of the issuer."""
         header = self.header(token)
         self.check_algorithm(header)
         key = await self.keys.get(header["kid"])
         return self.check_signature(token, header, key)
 
     def header(self, token: str) -> Json:
+        """Return the header of the token."""
         return jose_header(token)
 
     def check_algorithm(self, header: Json) -> None:
+        """Raise TokenRefused unless the algorithm is one of those allowed."""
         if header.get("alg") not in self.algorithms:
             raise TokenRefused("bad_algorithm", "The token's algorithm is not allowed.")
 
     def check_signature(self, token: str, header: Json, key: PublicKey) -> Json:
+        """Return the payload if `key` signed the token.
+
+        Raises TokenRefused.
+        """
         return verified_payload(token, header, key)
 
     def check_shape(self, raw: Mapping[str, Any]) -> None:
+        """Raise TokenRefused unless all required claims exist and have the right types."""
         missing = [name for name in REQUIRED if name not in raw]
         if missing:
             raise TokenRefused("missing_claim", f"The token lacks {', '.join(missing)}.")
@@ -217,19 +246,23 @@ class Verifier:
             raise TokenRefused("bad_claim", "A claim of the token is not what it must be.")
 
     def check_issuer(self, raw: Mapping[str, Any]) -> None:
+        """Raise TokenRefused unless `iss` is the issuer."""
         if raw["iss"] != self.issuer:
             raise TokenRefused("wrong_issuer", "The token was issued by somebody else.")
 
     def check_audience(self, raw: Mapping[str, Any]) -> None:
+        """Raise TokenRefused unless `aud`, a text or a list of texts, contains the audience."""
         audience = raw["aud"]
         if self.audience not in ([audience] if isinstance(audience, str) else audience):
             raise TokenRefused("wrong_audience", "The token is meant for another audience.")
 
     def check_type(self, raw: Mapping[str, Any]) -> None:
+        """Raise TokenRefused unless it is an access token (`typ`)."""
         if raw.get("typ") != "access":
             raise TokenRefused("wrong_type", "This is no access token.")
 
     def check_times(self, claims: Claims, now: float) -> None:
+        """Raise TokenRefused if the token has expired or is not valid yet (`exp`, `iat`, `nbf`, with leeway)."""
         if now > claims.expires_at + self.leeway_s:
             raise TokenRefused("expired", "The token has expired.")
         if claims.issued_at > now + self.leeway_s or claims.raw.get("nbf", 0) > now + self.leeway_s:
@@ -241,7 +274,10 @@ def _is_texts(value: Any) -> bool:
 
 
 def jose_header(token: str) -> Json:
-    """The header of a compact JWS. Strict: canonical base64url, no repeated members, a key id, no `crit`."""
+    """Return the header of a compact JWS (RFC 7515).
+
+    Strict: canonical base64url, no repeated members, a key id, no `crit`. Raises TokenRefused.
+    """
     parts = token.split(".")
     if len(token) > MAX_TOKEN_CHARS or len(parts) != 3:
         raise TokenRefused("malformed", "This is no signed JWT.")
@@ -259,7 +295,7 @@ def jose_header(token: str) -> Json:
 
 
 def verified_payload(token: str, header: Json, key: PublicKey) -> Json:
-    """The payload, if `key` signed the token with the one algorithm that this key is for."""
+    """Return the payload, if `key` signed the token with the one algorithm that this key is for."""
     if header.get("alg") != key.algorithm:
         raise TokenRefused("bad_algorithm", "The token's algorithm is not that of its key.")
     try:
@@ -272,7 +308,7 @@ def verified_payload(token: str, header: Json, key: PublicKey) -> Json:
 
 
 def _canonical(part: str) -> bytes:
-    """Base64url without padding and without stray bits: else one token could be written in many ways."""
+    """Return the bytes of base64url without padding and stray bits: else one token could be written in many ways."""
     try:
         raw = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""How accounts travel from auth to backend: entries of the Redis stream `users`.
+"""Redis stream `users`, by which accounts travel from auth to backend.
 
 One entry per change, in order for each user, at least once: apply an entry only if its version is newer.
 Fields (all text): id (UUID), provider, subject, email, name, is_active (`true` or `false`), permissions (JSON list of
@@ -16,7 +16,7 @@ STREAM = "users"
 
 
 def to_entry(user: Mapping[str, Any]) -> dict[Any, Any]:
-    """The fields of one entry, from a user with typed values."""
+    """Return the fields of one entry, from a user with typed values."""
     return {
         "id": str(user["id"]),
         "provider": user["provider"],

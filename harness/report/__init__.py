@@ -1,1 +1,1 @@
-"""Judging a run directory, and telling the verdict: terminal, JUnit XML, figures."""
+"""Judging of a run directory, and the output of the verdict: terminal, JUnit XML, figures."""

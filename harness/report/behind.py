@@ -1,9 +1,9 @@
-"""What sound blocks behind a damaged one prove.
+"""Second pass over the sound blocks behind a damaged one.
 
-A journal is judged to its first damaged block, because most checks need to know all that came before. Some violations
-are proven by the records that show them (`checks.judge.certain_alone`): for these all sound records are looked at once
-more, each row of blocks without a hole as a journal of its own whose beginning and end are missing. A violation that
-only this second look shows is FAIL; it never makes anything better than it was.
+A journal is judged up to its first damaged block, because most checks need all earlier records. Some violations are
+proven by the records that show them alone (`checks.judge.certain_alone`). For these all sound records are judged once
+more. Each row of consecutive sound blocks counts as a journal whose beginning and end are missing. A violation that
+only this pass finds is FAIL; the pass never improves an outcome.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WHY = "found also in sound blocks behind damage (H8)"
 
 
 def with_blocks_behind(history: History, verdicts: Sequence[Verdict], facts: Mapping[str, Any]) -> list[Verdict]:
-    """Return the verdicts; those of a second look where only that found a violation."""
+    """Return the verdicts, replaced by those of a second pass where only that found a violation."""
     stretches = history.stretches
     passed = {verdict.id for verdict in verdicts if verdict.outcome is not Outcome.FAIL}
     checks = [check for check in ALL if check.id in certain_alone(history.contract) & passed]
@@ -40,12 +40,12 @@ def with_blocks_behind(history: History, verdicts: Sequence[Verdict], facts: Map
 
 
 def _part(history: History, owner: int, records: int) -> JournalInfo:
-    """A row of blocks as a journal of which more is missing than is there."""
+    """Return a row of consecutive blocks as a torn journal with a gap."""
     return replace(history.journals[owner].info(), records=records, footer=None, torn=True, gaps=1, unsealed=0)
 
 
 def _told(verdict: Verdict, owners: Sequence[int]) -> Verdict:
-    """The verdict with the records of its findings by the journals that they stand in."""
+    """Return the verdict with the records of its findings numbered by the journals that contain them."""
     findings = tuple(_moved(finding, owners) for finding in verdict.findings)
     return replace(verdict, findings=findings, why=f"{verdict.why}; {WHY}" if verdict.why else WHY)
 

@@ -1,4 +1,4 @@
-"""`earwitness check RUN`: the same verdict tomorrow, on another machine, with newer checks."""
+"""The verb `earwitness check RUN`: judge a run again, later, on another machine, or with newer checks."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ EPILOG = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `earwitness check`."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("run", metavar="RUN", type=Path, help="a run directory, e.g. runs/latest")
@@ -51,8 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judge, write verdict.json, verdict.txt and junit.xml, print; the exit code is the verdict's. With --only nothing
-    is written, and the exit code is that of the chosen checks."""
+    """Judge the run, write verdict.json, verdict.txt and junit.xml, print, and return the verdict's exit code.
+
+    With --only nothing is written, and the exit code is that of the chosen checks. Raises EarwitnessError.
+    """
     only = chosen(args.only)
     _refuse_contradictions(args, only)
     run_dir = args.run.resolve()
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         _tell(verdict, only[0], args)
         return int(verdict["exit_code"])
     text = verdict_text(verdict)
-    if not only and not args.follow:  # who follows has written it already
+    if not only and not args.follow:  # following has written it already
         write_verdict(run_dir, verdict, text)
     show_json(verdict) if args.json else show(text)
     return int(verdict["exit_code"])
@@ -83,7 +86,10 @@ def _refuse_contradictions(args: argparse.Namespace, only: Sequence[Check]) -> N
 
 
 def chosen(only: Sequence[str]) -> list[Check]:
-    """The checks of a list of ids or names, in the order of the catalogue. SettingsError names those that are none."""
+    """Return the checks of a list of ids or names, in the order of the catalogue.
+
+    Raises SettingsError.
+    """
     wanted = [word.strip().lower() for words in only for word in words.split(",") if word.strip()]
     known = {key: check for check in ALL for key in (check.id.lower(), check.name)}
     unknown = [word for word in wanted if word not in known]

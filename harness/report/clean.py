@@ -1,4 +1,4 @@
-"""`earwitness clean`: list and remove what runs left behind on this machine's disk."""
+"""The verb `earwitness clean`: list and remove what runs left behind on this machine's disk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RUN_NAME = re.compile(r"\d{8}-\d{6}-.+")
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """One thing that was left behind, in words, and how it is removed; None: only listed."""
+    """Leftover of a run: its path, a description, and how it is removed; `remove` None: it is only listed."""
 
     path: Path
     what: str
@@ -39,6 +39,7 @@ class Left:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `earwitness clean`."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--dry-run", action="store_true", help="list what would be removed, and change nothing")
@@ -53,7 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print each thing, remove it unless only listing was asked for, and return the exit code."""
+    """Print each leftover, remove it unless --dry-run is set, and return the exit code.
+
+    Raises RecordError.
+    """
     for folder in (args.runs, args.exports):
         if folder.exists() and not folder.is_dir():
             raise RecordError(f"{folder} is no folder; name the folder of runs (--runs) or of exports (--exports).")
@@ -118,20 +122,20 @@ def _dead_run(path: Path, unfinished: bool) -> Iterator[Left]:
     try:
         described = read_json(path / RUN_FILE)
     except EarwitnessError:
-        return  # `earwitness verify` says what became of it
+        return  # `earwitness verify` reports the damage
     if described.get("state") in GOING_ON and not is_going_on(described):
         how = "" if unfinished else f"; judge it with `earwitness check {path}`, or remove it with --unfinished"
         yield Left(path, f"run that was killed{how}", drafts.remove if unfinished else None)
 
 
 def _is_young(run: Path) -> bool:
-    """Return whether something of a run was written a moment ago; samples of resources are each second."""
+    """Return whether any file of a run is younger than YOUNG_S; samples of resources are written each second."""
     written = (each.lstat().st_mtime for each in (run, *run.glob("*"), *run.glob("tables/*"), *run.glob("journals/*")))
     return time.time() - max(written) < YOUNG_S
 
 
 def _removed(left: Left) -> str:
-    """Remove it; return in words why that failed, or ""."""
+    """Remove a leftover; return the reason if that failed, or ""."""
     assert left.remove is not None
     try:
         left.remove(left.path)
@@ -143,11 +147,11 @@ def _removed(left: Left) -> str:
 
 
 def _remove_draft(path: Path) -> None:
-    """Remove a draft; of an import also the run directory that it would have filled, if nothing else is in there."""
+    """Remove a draft, and the run directory that an import would have filled, if that is empty."""
     imported = path.is_dir()
     drafts.remove(path)
     if imported and path.absolute().parent != Path.cwd():
-        with contextlib.suppress(OSError):  # it holds something
+        with contextlib.suppress(OSError):  # the folder is not empty
             path.parent.rmdir()
 
 

@@ -1,4 +1,4 @@
-"""`earwitness compare A B`: is B slower than A, and is that more than noise?"""
+"""The verb `earwitness compare A B`: report what is slower in B than in A by more than noise."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from earwitness.harness.report.measures import Times
 from earwitness.harness.report.series import Series, latency_series, memory_series
 
 BLOCK_NS = 1_000_000_000
-"""What happens within a second hangs together: seconds are drawn, not single samples."""
+"""Length of a block in ns: samples within a second are correlated, so seconds are drawn, not single samples."""
 ENOUGH = 10
-"""Seconds with samples, in each run."""
+"""Seconds with samples that each run must have for a row."""
 RESAMPLES = 1000
 FINEST, BINS_AN_OCTAVE = 1e-3, 256
 MEMORY = "memory"
 CONFIDENCE = 99.0
-"""Many rows are looked at: each must be surer than usual."""
+"""Confidence of each interval in per cent: higher than usual, because many rows are compared."""
 
 EPILOG = """Each row: the figure of A, of B, their ratio B/A with a 99 % interval, drawn from the seconds of both, and
 a word. slower: more than the tolerance, for certain (exit 4). noise: the interval holds 1. What differs from run to run
@@ -33,6 +33,7 @@ Exit codes: 0 nothing is slower beyond the tolerance, 4 something is, 2 could no
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `earwitness compare`."""
     parser.epilog = EPILOG
     parser.add_argument("a", metavar="A", type=Path, help="run directory before the change")
     parser.add_argument("b", metavar="B", type=Path, help="run directory after the change")
@@ -43,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """RecordError for what is no run directory, SettingsError for runs that have nothing in common."""
+    """Print one row per figure and return the exit code.
+
+    Raises RecordError for a path that is not a run directory, SettingsError for runs without a common figure.
+    """
     if args.tolerance < 0:
         raise SettingsError("--tolerance", [f"{args.tolerance:g} is negative; write --tolerance 20"])
     before, after = open_history(args.a), open_history(args.b)
@@ -60,14 +64,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def series_of(history: History) -> dict[str, Series]:
-    """Of logins and the like there are too few seconds; they fall out by themselves."""
+    """Return the series of a run.
+
+    Rare operations such as logins are dropped later: they span too few seconds.
+    """
     sizes = [len(members) for members in history.roster.conversations]
     found = latency_series([view.records for view in history.journals], sizes)
     return found | memory_series(history.table("services"))
 
 
 def differences(a: History, b: History) -> list[str]:
-    """What was not the same in both runs, in words."""
+    """Return in words what was not the same in both runs."""
     told = []
     for name, key in (("story", "story"), ("load", "planned"), ("faults", "planned_faults"), ("machine", "machine")):
         one, other = a.run.get(key), b.run.get(key)
@@ -88,7 +95,7 @@ def _outcome(history: History) -> str | None:
 
 
 def compare(a: Mapping[str, Series], b: Mapping[str, Series], tolerance: float) -> list[dict[str, Any]]:
-    """One row for each quantile of each series of both: name, a, b, ratio, low, high, samples, word."""
+    """Return one row per quantile of each series that both have: name, a, b, ratio, low, high, samples, word."""
     rows = []
     for name in a:
         if name not in b:
@@ -101,7 +108,7 @@ def compare(a: Mapping[str, Series], b: Mapping[str, Series], tolerance: float) 
 
 
 class Blocks:
-    """Samples of each second, counted in bins of 0.3 %, so that a thousand redrawn runs cost little."""
+    """Samples of each second, counted in bins of 0.3 %, so that a thousand resampled runs cost little."""
 
     def __init__(self, series: Series) -> None:
         t, values = series
@@ -114,7 +121,7 @@ class Blocks:
         np.add.at(self._counts, (second, bins - self._first), 1)
 
     def redrawn(self, quantile: float, rng: np.random.Generator) -> Times:
-        """The quantile of each of RESAMPLES runs that were put together from drawn seconds."""
+        """Return the quantile of each of RESAMPLES runs that consist of drawn seconds (a bootstrap)."""
         drawn = rng.multinomial(self.seconds, np.full(self.seconds, 1 / self.seconds), RESAMPLES)
         reached = np.cumsum(drawn @ self._counts, axis=1)
         bins = (reached < quantile * reached[:, -1:]).sum(axis=1)
@@ -141,8 +148,11 @@ def _row(name: str, quantile: float, a: Blocks, b: Blocks, tolerance: float) -> 
 
 
 def word(low: float, high: float, tolerance: float, *, steady: bool = False) -> str:
-    """What an interval of the ratio says. `steady`: what hardly moves within a run and differs from start to start: the
-    interval does not know how much, so nothing is said of what is within the tolerance."""
+    """Return the word for an interval of the ratio.
+
+    `steady`: the series hardly moves within a run and differs from start to start. The interval does not cover that, so
+    a change within the tolerance gets no stronger word.
+    """
     if steady and 1 / (1 + tolerance) <= low and high <= 1 + tolerance:
         return "within tolerance"
     if low <= 1 <= high:

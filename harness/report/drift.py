@@ -1,4 +1,4 @@
-"""Drift: do memory and waiting times rise while the load stays the same? A slope an hour, with its interval."""
+"""Drift: the rise of memory and waiting times under constant load, as a slope per hour with its interval."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from earwitness.harness.report.measures import Times
 from earwitness.harness.report.series import Series, latency_series, load_span_ns, memory_series
 
 LEAST_S = 120.0
-"""Shorter runs say nothing of drift."""
+"""Seconds of load below which a run shows no drift."""
 WARM_UP = 0.2
-"""Share of a run in which things may settle: caches fill, users arrive."""
+"""Share of a run that is ignored at its start: caches fill, users arrive."""
 WINDOWS = 40
 ENOUGH = 12
 RESAMPLES = 2000
@@ -23,8 +23,11 @@ HOUR_NS = 3.6e12
 
 
 def drift(views: Sequence[Records], room_sizes: Sequence[int], services: Path) -> list[dict[str, Any]]:
-    """One row a series: name, unit, level (median), slope_per_hour, low, high (95 %), change_percent (in the
-    time looked at), word. Nothing of a short run."""
+    """Return one row per series; [] for a run that is too short.
+
+    A row has name, unit, level (median), slope_per_hour, low, high (95 %), change_percent (over the time examined),
+    word.
+    """
     begin, end = load_span_ns(views)
     if end - begin < LEAST_S * 1e9:
         return []
@@ -50,7 +53,7 @@ def _row(name: str, unit: str, series: Series, begin: int, end: int) -> dict[str
 
 
 def windows(series: Series, begin: int, end: int) -> tuple[Times, Times]:
-    """(hours, median) of each of WINDOWS equal parts of the time in which there was anything."""
+    """Return (hours, median) of each of WINDOWS equal parts of the time that has samples."""
     t, values = series
     part = np.floor((t - begin) / (end - begin) * WINDOWS)
     kept = [k for k in range(WINDOWS) if (part == k).any()]
@@ -59,7 +62,7 @@ def windows(series: Series, begin: int, end: int) -> tuple[Times, Times]:
 
 
 def slope_with_interval(x: Times, y: Times) -> tuple[float, float, float]:
-    """Least squares, and the 95 % interval by drawing windows with replacement."""
+    """Return the least-squares slope and its 95 % interval, by drawing windows with replacement."""
     draws = np.random.default_rng(1).integers(0, len(x), (RESAMPLES, len(x)))
     slopes = _slope(x[draws], y[draws])
     low, high = np.percentile(slopes[np.isfinite(slopes)], (2.5, 97.5))

@@ -1,4 +1,4 @@
-"""How connections ended, and when a platform stopped answering."""
+"""Endings of connections, and the moment when a platform stopped answering."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from earwitness.harness.report.figures import Records
 NO_CLOSE, NORMAL, TOO_BIG = 1006, 1000, 1009
 LIMIT_KEY = "urls.frame_bytes_max"
 ROWS = 50
-"""Different endings that are listed; some platforms put an id into every reason."""
+"""Number of different endings that are listed; some platforms put an id into every reason."""
 SILENCE_S = 2.0
-"""A platform that has said nothing for longer than this, although it was asked, has stopped answering."""
+"""Seconds without any answer, although users asked, after which a platform counts as stopped."""
 _SAID = [
     Kind.OK, Kind.FAIL, Kind.DELIVER, Kind.REPLAY, Kind.CONNECT, Kind.JOIN, Kind.LEAVE, Kind.IDENTITY, Kind.PRESENCE,
     Kind.RUN, Kind.READ,
 ]  # fmt: skip
 _STATUS = {Kind.PROBE: "counter", Kind.LOGIN: "counter", Kind.REQUEST: "size", Kind.REVOKE: "size", Kind.WRITE: "size"}
-"""Where a request's status is; 0: no answer."""
+"""Field with a request's status, by kind of record; 0: no answer."""
 
 
 def endings(journals: Iterable[tuple[Records, Mapping[int, str]]]) -> list[dict[str, Any]]:
-    """Count connections by who ended them, close code and reason, most frequent first. `journals`: records and names.
+    """Count connections by who ended them, close code and reason, most frequent first.
 
-    by  "platform" or "earwitness" """
+    `journals`: records and names. `by` is "platform" or "earwitness".
+    """
     counts: Counter[tuple[str, int, str]] = Counter()
     for records, names in journals:
         ended = records[records["kind"] == Kind.DISCONNECT]
@@ -49,7 +50,10 @@ def _unique(keys: Any) -> tuple[Any, Any]:
 
 
 def ending_line(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One line about the endings that are worth knowing; "" if there are none. Our own hanging up is not."""
+    """Return one line about the endings that matter; "" if there are none.
+
+    Connections that users closed themselves are left out.
+    """
     theirs = [row for row in rows if row["by"] == "platform"]
     too_big = [row for row in rows if row["by"] == "earwitness" and row["code"] == TOO_BIG]
     parts = [_words(row) for row in theirs[:5]]
@@ -72,11 +76,14 @@ def _words(row: Mapping[str, Any]) -> str:
 
 
 def stopped(views: Sequence[Records]) -> dict[str, Any] | None:
-    """When the platform said its last word during the load, if users wanted something of it later and got nothing.
+    """Return when the platform sent its last data during the load, if users asked for something later and got nothing.
 
-    at_s, silent_s  seconds from the start of the load to that word, and from there to the end of the load
+    None if the platform answered to the end. Keys:
+
+    at_s, silent_s  seconds from the start of the load to that data, and from there to the end of the load
     unanswered      messages and requests without answer since
-    ended           connections that ended since, not by us"""
+    ended           connections that ended since, not by us
+    """
     phases = [view[view["kind"] == Kind.PHASE] for view in views]
     begin, drain = _first(phases, Phase.LOAD), _first(phases, Phase.DRAIN)
     if begin is None or drain is None:
@@ -100,7 +107,7 @@ def stopped(views: Sequence[Records]) -> dict[str, Any] | None:
         still_open -= int(((kind == Kind.DISCONNECT) & (t <= drain)).sum())
         waiting = waiting or bool((t[invoked | cut] <= waited).any())
     if not (given_up or failed or (waiting and (said or not still_open))):
-        return None  # Nobody wanted anything of it for long enough.
+        return None  # No user waited long enough for an answer.
     return {
         "at_s": round((last - begin) / 1e9, 1),
         "silent_s": round((drain - last) / 1e9, 1),
@@ -110,7 +117,7 @@ def stopped(views: Sequence[Records]) -> dict[str, Any] | None:
 
 
 def stopped_line(found: Mapping[str, Any]) -> str:
-    """One line about a platform that stopped answering."""
+    """Return one line about a platform that stopped answering."""
     facts = [f"{found['ended']:,} connections ended"] * bool(found["ended"])
     facts += [f"{found['unanswered']:,} messages and requests had no answer"] * bool(found["unanswered"])
     return (
@@ -124,7 +131,7 @@ def _first(phases: Sequence[Records], phase: Phase) -> int | None:
 
 
 def _last_word(view: Records, drain: int) -> int:
-    """The time of the last thing before `drain` that came from the platform; 0 without any."""
+    """Return the time of the last record before `drain` that came from the platform; 0 without any."""
     at = int(np.searchsorted(view["t"], drain, side="right"))
     for end in range(at, 0, -_BLOCK):
         part = view[max(end - _BLOCK, 0) : end]
@@ -137,4 +144,4 @@ def _last_word(view: Records, drain: int) -> int:
 
 
 _BLOCK = 65536
-"""Records that are searched at a time, from the end: the last word is near it on a platform that answers."""
+"""Records that are searched at a time, from the end: on a platform that answers, the last answer is near it."""

@@ -1,4 +1,4 @@
-"""What a run directory tells the judge beside its records: the plan, its state, and whose word the roster is."""
+"""Facts of a run directory that the judge needs in addition to the records: plan, state, origin of the roster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNCONCLUDED = "run.json has no last hashes: the run was not concluded"
 
 
 def facts_of(history: History) -> dict[str, Any]:
-    """Facts for `Judge.finish`."""
+    """Return the facts for `Judge.finish`."""
     run = history.run
     planned, origin = planned_roster(run, len(history.roster.user_of))
     return {
@@ -34,7 +34,7 @@ def facts_of(history: History) -> dict[str, Any]:
 
 
 def _load(history: History) -> dict[str, int]:
-    """What users wanted to say and what they said. Where faults were planned they may well have been hindered."""
+    """Return how many messages users wanted to send and sent; {} with planned faults, as those may prevent sending."""
     footers = [footer for view in history.journals if (footer := view.footer) and footer.keys() >= SAID]
     if not footers or history.run.get("planned_faults"):
         return {}
@@ -43,9 +43,12 @@ def _load(history: History) -> dict[str, int]:
 
 
 def planned_roster(run: Mapping[str, Any], clients: int) -> tuple[Roster | None, str | None]:
-    """The roster made again from the plan in `run.json`, and whose word it is. A plan with rooms or accounts that were
-    given is the target file's word only where there is such a file. One for other than the `clients` that there are is
-    not made: a wrong number could be any."""
+    """Return the roster rebuilt from the plan in `run.json`, and the origin that the run states for it.
+
+    The roster is None where it cannot be rebuilt. A plan with given rooms or accounts counts as the target file's only
+    where there is such a file. A plan for another number of clients than `clients` is not used: the wrong number could
+    be any.
+    """
     origin = (run.get("roster") or {}).get("origin")
     if origin not in (Origin.PLAN, Origin.TARGET):
         return None, origin

@@ -1,4 +1,4 @@
-"""Figures of a run from its records: how much load there was, latencies, bursts, responsiveness."""
+"""Figures of a run from its records: amount of load, latencies, bursts, responsiveness."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Records = npt.NDArray[Any]
 
 
 def load_figures(views: Iterable[Records]) -> dict[str, int]:
-    """Users and connections that there were, messages sent and heard."""
+    """Return the numbers of users, connections, messages sent and messages delivered."""
     connections = sent = delivered = 0
     users: set[int] = set()
     for records in views:
@@ -33,8 +33,10 @@ def load_figures(views: Iterable[Records]) -> dict[str, int]:
 
 
 def missed_live(verdicts: Iterable[Verdict]) -> dict[str, int]:
-    """Return what devices that stayed members never got: deliveries missed, of how many owed, on how many devices, and
-    of how many that is not known. Told of every run; a violation only where the contract promises it (I47)."""
+    """Return the deliveries that devices of continuous members missed: missed, owed, devices, not_known.
+
+    Reported for every run; a violation only where the contract promises it (I47).
+    """
     for verdict in verdicts:
         if verdict.id == MISSES_NOTHING.id:
             facts = verdict.facts
@@ -44,7 +46,7 @@ def missed_live(verdicts: Iterable[Verdict]) -> dict[str, int]:
 
 
 def to_first_message_s(journals: Iterable[JournalView], started: float | None) -> float | None:
-    """Seconds from the start of the process that led the run to the first message said. None: not known."""
+    """Return the seconds from the start of the leading process to the first message sent; None if not known."""
     found = []
     for journal in journals:
         said = np.flatnonzero(journal.records["kind"] == Kind.INVOKE)
@@ -55,7 +57,7 @@ def to_first_message_s(journals: Iterable[JournalView], started: float | None) -
 
 
 def replicas(views: Iterable[tuple[Records, dict[int, str]]]) -> dict[str, int]:
-    """Connections by the name of the replica that answered, where the platform says it."""
+    """Return the connections by the name of the replica that answered, where the platform names it."""
     counts: dict[str, int] = {}
     for records, names in views:
         connects = records[records["kind"] == Kind.CONNECT]
@@ -67,7 +69,7 @@ def replicas(views: Iterable[tuple[Records, dict[int, str]]]) -> dict[str, int]:
 
 
 def percentiles(parts: list[npt.NDArray[Any]]) -> dict[str, Any]:
-    """Number of samples and their p50, p99, maximum."""
+    """Return the number of samples and their p50, p99 and maximum."""
     values = np.concatenate(parts) if parts else np.empty(0)
     if not len(values):
         return {"samples": 0}
@@ -81,13 +83,13 @@ def percentiles(parts: list[npt.NDArray[Any]]) -> dict[str, Any]:
 
 
 def fan_out(views: list[Records], room_sizes: list[int]) -> dict[str, Any]:
-    """Milliseconds from a message's sending to its hearing by each member, by room size."""
+    """Return the milliseconds from the sending of a message to its delivery to each member, by room size."""
     delay_ms, size = fan_out_ms(views, room_sizes)
     return {str(int(s)): percentiles([delay_ms[size == s]]) for s in np.unique(size)}
 
 
 def fan_out_ms(views: list[Records], room_sizes: list[int]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """(milliseconds, size of the room) of each delivery; see `since_sending`."""
+    """Return (milliseconds, size of the room) of each delivery; see `since_sending`."""
     delay_ms, heard, _ = since_sending(views, Kind.DELIVER)
     sizes = np.asarray(room_sizes)
     inside = heard["conv"] < len(sizes)
@@ -95,10 +97,11 @@ def fan_out_ms(views: list[Records], room_sizes: list[int]) -> tuple[npt.NDArray
 
 
 def since_sending(views: list[Records], kind: Kind) -> tuple[npt.NDArray[Any], Records, npt.NDArray[Any]]:
-    """(milliseconds since the first sending of its message, record, nanoseconds of that sending) of each record of a
-    kind. One host's clock.
+    """Return the time since the first sending of its message, for each record of a kind.
 
-    Memory: 16 bytes a message and a record; the largest histories are sampled by their last five million records.
+    The result is (milliseconds, record, nanoseconds of that sending). All times are of one host's clock.
+
+    Memory: 16 bytes per message and record; the largest histories are sampled by their last five million records.
     """
     views = [records[-5_000_000:] for records in views]
     invoke = _joined(views, Kind.INVOKE, first_attempt=True)
@@ -116,7 +119,7 @@ def since_sending(views: list[Records], kind: Kind) -> tuple[npt.NDArray[Any], R
 
 
 def bursts(views: list[Records], table: Path) -> list[dict[str, Any]]:
-    """Each burst of the table: seconds from its first sending until all sent, acknowledged, heard everywhere."""
+    """Return each burst of the table with the seconds from its first sending until all are sent, acked, delivered."""
     found = []
     for row in read_table(table):
         first, last = row["first"], row["first"] + row["count"] - 1
@@ -161,7 +164,10 @@ def _lag_after_send(sent: Records, heard: Records) -> dict[str, Any]:
 
 
 def read_table(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a side table; none if it does not exist. A torn last line is left out."""
+    """Yield the rows of a side table; none if it does not exist.
+
+    A torn last line is left out.
+    """
     if not path.exists():
         return
     with open(path, encoding="utf-8") as file:

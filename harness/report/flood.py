@@ -1,4 +1,4 @@
-"""What well-behaved people felt of a flood: their waiting times before it and during it, from literal records."""
+"""Effect of a flood on other users: their waiting times before and during it, from the records themselves."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from earwitness.checks.history.record import Flag, Kind
 from earwitness.harness.report.figures import Records, percentiles, read_table, since_sending
 
 ABUSE = 4429
-"""The close code that says: too many."""
+"""Close code for too many requests."""
 
 
 def flood(views: Sequence[Records], floods: Path, bursts: Path) -> dict[str, Any] | None:
-    """None where nobody flooded. Milliseconds of messages from and to those who neither flooded nor burst, by when they
-    were sent: `before`, while everybody was here and calm, and `during`, from the first flood on; `p99_ratio` of both.
-    `closed`: sockets that the platform closed for abuse, of those who flooded and of others. One host's clock."""
+    """Return the waiting times of users who neither flooded nor burst; None if no user flooded.
+
+    Times are milliseconds of messages from and to those users, by when they were sent: `before`, while all users were
+    connected and calm, and `during`, from the first flood on; `p99_ratio` is that of both. `closed`: sockets that the
+    platform closed for abuse, of flooding users and of others. All times are of one host's clock.
+    """
     rows = list(read_table(floods))
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""Judging a run while it goes on: the journals are folded as they grow, so that the last step has little left to do."""
+"""Judging of a run while it lasts: the journals are folded as they grow, so that the last step is short."""
 
 from __future__ import annotations
 
@@ -22,18 +22,24 @@ from earwitness.harness.report.live_file import LIVE
 from earwitness.harness.report.terminal import verdict_text
 
 TURN_S: Final = 1.8
-"""What breaks is to be told within two seconds; each turn costs some milliseconds, whether much happened or little."""
+"""Seconds between turns, as a violation is to be reported within two seconds. A turn costs a few milliseconds."""
 LOOKING_SHARE: Final = 0.05
-"""Of one core, at most: a verdict so far costs some milliseconds, in a run of millions of messages more."""
+"""Largest share of one core for live verdicts. One costs a few milliseconds, more in a run of millions of messages."""
 GOING_ON: Final = ("running", "drained")
-"""States of a run whose process has more to write."""
+"""States of a run whose process will write more."""
 
 
 class Following:
-    """One run being judged. Call `turn` every TURN_S, and `finish` when its journals are closed."""
+    """Run that is being judged.
+
+    Call `turn` every TURN_S, and `finish` when its journals are closed.
+    """
 
     def __init__(self, run_dir: Path, say: Callable[[str], None], *, publish: bool) -> None:
-        """publish: write live.json, as the judge that belongs to the run does; others only look."""
+        """Prepare the judge of the run in `run_dir`.
+
+        `publish`: write live.json, as the run's own judge does; other readers must not.
+        """
         self._follower = Follower(run_dir)
         self._history = self._follower.history
         self._publish, self._say = publish, say
@@ -41,7 +47,10 @@ class Following:
         self.live = LiveVerdict(self._history, say)
 
     def turn(self) -> dict[str, Any] | None:
-        """Judge what was recorded meanwhile, and tell the verdict so far. None if there was nothing new."""
+        """Judge what was recorded meanwhile, and publish and return the verdict so far.
+
+        None if there was nothing new, or if verdicts would take more than LOOKING_SHARE of a core.
+        """
         self._judge(last=False)
         now = time.monotonic()
         if self.live.records == self._shown or now < self._next_look:
@@ -55,14 +64,20 @@ class Following:
         return document
 
     def over(self) -> bool:
-        """Nobody writes any more: all journals are closed and `run.json` has their last hashes, or the process that
-        led the run has ended."""
+        """Return whether no process writes to the run any more.
+
+        That is: all journals are closed and `run.json` has their last hashes, or the process that led the run has
+        ended.
+        """
         if self._follower.closed() and KEY in self._history.run:
             return True
         return not is_going_on(self._history.run)
 
     def finish(self) -> dict[str, Any]:
-        """Judge the rest; the verdict, written into the run's directory. Its folds have seen all but the end."""
+        """Judge the rest, write the verdict into the run's directory and return it.
+
+        Everything but the end has been folded already.
+        """
         self._follower.closed()  # reads run.json, as it is now
         self._judge(last=True)
         if self._follower.revised:
@@ -80,7 +95,10 @@ class Following:
             self.live.judge.step(batch)
 
     def _tell(self, document: dict[str, Any]) -> None:
-        """A live verdict that cannot be written (a full disk) costs nobody the final one."""
+        """Write live.json.
+
+        If it cannot be written (a full disk), only the live verdict is lost.
+        """
         if self._publish:
             try:
                 write_whole(self._history.path / LIVE, json.dumps(document, default=str).encode())
@@ -90,8 +108,10 @@ class Following:
 
 
 def follow_by_hand(run_dir: Path) -> dict[str, Any]:
-    """Follow a run to its end beside its own judge, with a line on stderr whenever something breaks, and its progress.
-    Returns the verdict."""
+    """Follow a run to its end, independently of its own judge, and return the verdict.
+
+    Prints to stderr a line for each violation and the progress.
+    """
     screen = sys.stderr.isatty()
     clear = "\r\033[K" if screen else ""
 
@@ -112,12 +132,12 @@ def follow_by_hand(run_dir: Path) -> dict[str, Any]:
 
 
 def is_going_on(run: Mapping[str, Any]) -> bool:
-    """Return whether the process that leads a run lives and has not ended it yet."""
+    """Return whether the process that leads a run lives and has not ended the run yet."""
     return run.get("state") in GOING_ON and not _gone(run.get("process"), run.get("process_started"))
 
 
 def _gone(pid: int | None, started: float | None) -> bool:
-    """A process of this machine that has ended; False where it cannot be known."""
+    """Return whether a process of this machine has ended; False where that cannot be known."""
     if pid is None or started is None:
         return False
     try:

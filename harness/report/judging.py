@@ -1,4 +1,4 @@
-"""From a run directory to its verdict: read the journals, fold the checks, tell the findings, write the files."""
+"""Judging of a run directory: read the journals, fold the checks, describe the findings, write the files."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ EXIT_OF = {Outcome.PASS: Exit.PASS, Outcome.FAIL: Exit.FAIL, Outcome.UNKNOWN: Ex
 
 
 def judge_run(run_dir: Path, *, only: Sequence[Check] = ()) -> dict[str, Any]:
-    """The verdict of a run directory as the dictionary of verdict.json. RecordError if it cannot be read.
+    """Return the verdict of a run directory as the dictionary of verdict.json.
 
-    `only`: instead of all checks these, and those of the record itself, without which no verdict can be trusted; the
-    run is then judged by them."""
+    `only`: these checks instead of all, together with those of the record itself, without which no verdict can be
+    trusted; the run's outcome is then theirs. Raises RecordError.
+    """
     history = open_history(run_dir)
     if not only:
         judge = judge_of(history)
@@ -56,12 +57,12 @@ def judge_run(run_dir: Path, *, only: Sequence[Check] = ()) -> dict[str, Any]:
 
 
 def judge_of(history: History, checks: Sequence[Check] = ALL, watchers: Sequence[Watcher] = ()) -> Judge:
-    """A judge who has seen nothing of it yet."""
+    """Return a judge for the history that has seen no records yet."""
     return Judge(history.roster, history.contract, checks, watchers)
 
 
 def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
-    """The verdict of a history that the judge has seen to its end, with what else is told of a run."""
+    """Return the verdict of a history whose records the judge has all seen, with the figures of the run."""
     run_dir, run = history.path, history.run
     judged_by = run.get("judged_by")
     facts = facts_of(history)
@@ -70,7 +71,7 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
     views = [view.records for view in history.journals]
     measured = measure(history)
     wanted = parse_all(f"{run_dir}/run.json", run.get("thresholds") or ())
-    if "imported_from" in run:  # an export has no table of services
+    if "imported_from" in run:  # an imported run has no table of services
         wanted = [threshold for threshold in wanted if threshold.metric != "memory"]
     thresholds = judge_thresholds(wanted, measured)
     exit_code: int = EXIT_OF[outcome]
@@ -109,14 +110,14 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
 
 
 def headline(outcome: Outcome, exit_code: int, run: Mapping[str, Any]) -> str:
-    """Return the first words about a run: its outcome, a missed threshold, and that it did not last as planned."""
+    """Return the headline of a run: its outcome, a missed threshold, and that it was interrupted."""
     words = "THRESHOLD MISSED" if exit_code == Exit.THRESHOLD else outcome.name
     interrupted = run.get("interrupted")
     return f"{words} ({interruption(interrupted)})" if interrupted else words
 
 
 def warnings_of(history: History, views: Sequence[figures.Records]) -> list[str]:
-    """Sentences about what this verdict does not speak of. A run has its own; of an import we say what we see."""
+    """Return sentences about what this verdict does not cover: the run's own, or an import's, from its records."""
     found = list(history.run.get("warnings") or ())
     unpromised = "imported_from" in history.run and history.contract.sequence == "none"
     if unpromised and any(((view["kind"] == Kind.DELIVER) & (view["seq"] >= 0)).any() for view in views):
@@ -126,14 +127,14 @@ def warnings_of(history: History, views: Sequence[figures.Records]) -> list[str]
 
 
 def measure(history: History) -> Measured:
-    """Everything of a run that thresholds and comparisons are about."""
+    """Return everything of a run that thresholds and comparisons refer to."""
     sizes = [len(members) for members in history.roster.conversations]
     footers = [view.footer or {} for view in history.journals]
     return Measured([v.records for v in history.journals], sizes, footers, history.table("services"))
 
 
 def row_of(verdict: Verdict, judged_by: Collection[str] | None) -> dict[str, Any]:
-    """What live.json and verdict.json both say of one check."""
+    """Return the fields of one check that live.json and verdict.json share."""
     broken = verdict.promised and verdict.outcome is Outcome.FAIL
     return {
         "id": verdict.id,
@@ -150,7 +151,7 @@ def row_of(verdict: Verdict, judged_by: Collection[str] | None) -> dict[str, Any
 def told_of(
     verdict: Verdict, judged_by: Collection[str] | None, witnesses: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
-    """What verdict.json says of one check."""
+    """Return the fields of one check in verdict.json."""
     return {
         **row_of(verdict, judged_by),
         "judged_by_story": verdict.id in (judged_by or ()),
@@ -161,8 +162,10 @@ def told_of(
 
 
 def write_verdict(run_dir: Path, verdict: Mapping[str, Any], text: str) -> None:
-    """verdict.txt, junit.xml, verdict.json and the drawn witnesses, each whole or not at all. Halves of characters,
-    which UTF-8 has no bytes for, are written out as JSON has them."""
+    """Write verdict.txt, junit.xml, verdict.json and the pictures of findings, each whole or not at all.
+
+    Surrogates, which UTF-8 cannot encode, are escaped as in JSON.
+    """
     _draw(run_dir, verdict)
     files = {
         "verdict.txt": text.encode(errors="backslashreplace") + b"\n",
@@ -174,7 +177,7 @@ def write_verdict(run_dir: Path, verdict: Mapping[str, Any], text: str) -> None:
 
 
 def _draw(run_dir: Path, verdict: Mapping[str, Any]) -> None:
-    """`witnesses/I2-1.svg` for the first few of each failed check; those of an earlier verdict go."""
+    """Write `witnesses/I2-1.svg` and so on for the first findings of each failed check; remove earlier pictures."""
     drawn = {
         witness["svg"]: witness_svg(witness, check)
         for check in verdict["checks"]

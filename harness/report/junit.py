@@ -1,4 +1,4 @@
-"""The verdict as JUnit XML: one test case a check; FAIL is a failure, UNKNOWN an error (silence never passes)."""
+"""Verdict as JUnit XML: one test case per check; FAIL is a failure, UNKNOWN an error (silence never passes)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from earwitness.harness.progress import printable
 
 
 def junit_xml(verdict: Mapping[str, Any]) -> bytes:
+    """Return the verdict as a JUnit XML document.
+
+    Only checks that count for the outcome are included, and all thresholds.
+    """
     cases = [*verdict["harness"], *verdict["checks"]]
     counted = [c for c in cases if c["counts"]]
     suite = ET.Element(

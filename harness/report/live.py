@@ -1,4 +1,4 @@
-"""The verdict so far of a run that is going on: `live.json`, and a line when something breaks for the first time."""
+"""Live verdict of a run that still lasts: `live.json`, and a line for the first violation of each check."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ from earwitness.harness.report.witnesses import in_lines, in_short
 MOST_FINDINGS = 20
 _MIDDLES_S = np.array([bucket_middle(bucket) for bucket in range(BUCKETS)]) / 1e9
 ROW = ("id", "name", "outcome", "counts", "promised", "examined", "violations", "why")
-"""What `row_of` gives, of the row of a verdict."""
+"""Keys of `row_of`, to be taken from a row of a final verdict."""
 TITLES = {check.id: check.title for check in ALL}
 
 
 class LiveVerdict:
-    """Holds the judge of one run; hand batches to `judge.step`, then ask `look`.
+    """Judge of one run with its live verdict: pass batches to `judge.step`, then call `look`.
 
-    say  gets one line for the first violation of each check"""
+    `say` gets one line for the first violation of each check.
+    """
 
     def __init__(self, history: History, say: Callable[[str], None]) -> None:
         self._history, self._say = history, say
@@ -44,12 +45,14 @@ class LiveVerdict:
 
     @property
     def records(self) -> int:
-        """How many were judged."""
+        """Return the number of records judged."""
         return int(self._traffic.kinds.sum())
 
     def look(self) -> dict[str, Any]:
-        """The verdict so far as the dictionary of live.json: what is broken is broken; absences are decided at the end,
-        so without a violation the outcome is UNKNOWN."""
+        """Return the verdict so far as the dictionary of live.json.
+
+        A violation is final; absences are decided at the end, so without a violation the outcome is UNKNOWN.
+        """
         verdicts = self.judge.peek()
         for verdict in verdicts:
             self._take(verdict)
@@ -59,7 +62,7 @@ class LiveVerdict:
         return self._document("running", outcome.name, why, rows)
 
     def last_look(self, verdict: Mapping[str, Any]) -> dict[str, Any]:
-        """The same shape for a run whose verdict has been given."""
+        """Return a final verdict in the same shape."""
         told = [*verdict["harness"], *verdict["checks"]]
         rows = [{key: row[key] for key in ROW} for row in told]
         self._findings.clear()
@@ -73,14 +76,14 @@ class LiveVerdict:
         }
 
     def summary(self) -> str:
-        """The run so far in one line."""
+        """Return the run so far in one line."""
         traffic = self._traffic
         sent, heard = traffic.count(Kind.INVOKE), traffic.count(Kind.DELIVER)
         broken = f"broken: {', '.join(sorted(self._broken))}" if self._broken else "nothing broken so far"
         return f"{sent:,} sent, {heard:,} received, {self.records:,} records judged; {broken}"
 
     def _take(self, verdict: Verdict) -> None:
-        """Note the findings that are new."""
+        """Store the findings that are new, and report the first of a check."""
         if not verdict.violations:
             return
         fresh = [finding for finding in verdict.findings if self._new(verdict.id, finding)]
@@ -133,8 +136,10 @@ class LiveVerdict:
 
 
 def spread(counts: Array) -> dict[str, Any]:
-    """A histogram (by `harness.client.tally`'s buckets) in figures: samples, p50_ms, p99_ms, sum_s, and how many
-    samples were within each bound of LADDER_S."""
+    """Return the figures of a histogram in the buckets of `harness.client.tally`.
+
+    They are samples, p50_ms, p99_ms, sum_s, and `within`: the number of samples up to each bound of LADDER_S.
+    """
     used = np.flatnonzero(counts)
     middles_s, found = _MIDDLES_S[used], counts[used]
     until = np.concatenate([[0], np.cumsum(found)])

@@ -1,4 +1,4 @@
-"""What thresholds and comparisons are about: every figure of a run by name, with the number of samples behind it."""
+"""Measures of thresholds and comparisons: every figure of a run by name, with its number of samples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from earwitness.harness.report.figures import Records, fan_out_ms, message_keys,
 Times = npt.NDArray[Any]
 ANSWERED = int(Flag.ACCEPTED | Flag.REFUSED)
 ANSWER_NS = 10_000_000_000
-"""So long a user waits for an answer at least, see `harness.load.connected`."""
+"""Least time in ns that a user waits for an answer, see `harness.load.connected`."""
 
 
 class Measured:
@@ -37,7 +37,7 @@ class Measured:
         self._views, self._sizes, self._footers, self._services = views, room_sizes, footers, services
 
     def figure(self, metric: str, of: str = "", statistic: str = "") -> tuple[float | None, int]:
-        """(value, samples); None if there was nothing to measure."""
+        """Return (value, samples) of a metric; the value is None if nothing was measured."""
         if metric == "memory":
             return self.memory_mb.get(of, (None, 0))
         if metric in ("errors", "probe errors"):
@@ -51,7 +51,7 @@ class Measured:
         return quantile(self.times_ms(metric, of), statistic)
 
     def _acknowledged(self, metric: str, share: float) -> tuple[float | None, int]:
-        """A percentile of the answers; an answer that never came took longer than any (infinite)."""
+        """Return a percentile of the answers; an answer that never came counts as infinitely late."""
         histogram = self.acknowledged.get(metric)
         came = 0 if histogram is None else int(histogram.total_count)
         samples = came + self.unanswered
@@ -63,9 +63,10 @@ class Measured:
 
     @cached_property
     def unanswered(self) -> int:
-        """Messages that were not answered in time while no fault was on; cut connections do not count.
+        """Return the number of messages without a timely answer while no fault was on; cut connections do not count.
 
-        A run that ends closes its connections itself: what had waited for an answer as long as a user waits counts."""
+        A run that ends closes its connections itself: messages that had waited as long as a user waits count too.
+        """
         number = 0
         for view in self._views:
             given_up = view[(view["kind"] == Kind.INFO) & (view["flags"] & int(Flag.TIMEOUT) > 0)]
@@ -75,7 +76,7 @@ class Measured:
         return number
 
     def times_ms(self, metric: str, of: str = "") -> Times:
-        """All samples of a metric that is taken from the records."""
+        """Return all samples of a metric that is taken from the records."""
         if metric == "fan-out":
             delay_ms, sizes = self._fan_out
             return delay_ms[sizes == int(of)] if of else delay_ms
@@ -89,7 +90,7 @@ class Measured:
         return known[metric]()
 
     def latencies(self) -> dict[str, dict[str, Any]]:
-        """The rows of the verdict: samples, p50, p99 and maximum of everything that there was."""
+        """Return the latency rows of the verdict: samples, p50, p99 and maximum of each metric with samples."""
         rooms = [str(int(size)) for size in np.unique(self._fan_out[1])]
         named = [("fan-out", size, f"fan-out, room of {size}") for size in rooms]
         named += [(metric, "", metric) for metric in ("ack", "planned ack", "probe", "reconnect", "lag")]
@@ -109,12 +110,12 @@ class Measured:
 
     @cached_property
     def acknowledged(self) -> dict[str, Any]:
-        """hdrhistograms in microseconds, merged over all load processes."""
+        """Return hdrhistograms in microseconds, merged over all load processes."""
         return read_latencies(self._footers)
 
     @cached_property
     def memory_mb(self) -> dict[str, tuple[float | None, int]]:
-        """Highest resident memory of any service of a kind (replicas are one kind), and how often it was looked at."""
+        """Return the highest resident memory of any service of a kind (replicas are one kind), and its samples."""
         found: dict[str, tuple[float | None, int]] = {}
         for kind, rss_mb in self._memory_samples():
             peak, samples = found.get(kind, (None, 0))
@@ -123,12 +124,12 @@ class Measured:
 
     def _memory_samples(self) -> Iterator[tuple[str, float]]:
         for row in read_table(self._services):
-            if "service" in row:  # else a second in which the platform could not be asked
+            if "service" in row:  # else a second in which the platform did not answer
                 yield re.sub(r"-\d+$", "", row["service"]), float(row["rss_mb"])
 
     @cached_property
     def probe_errors(self) -> tuple[int, int]:
-        """(probes not answered 200, all probes); without those that a fault was on for any part of."""
+        """Return (probes not answered 200, all probes), without those that overlap a fault."""
         bad, samples = 0, 0
         for view in self._views:
             probes = view[view["kind"] == Kind.PROBE]
@@ -139,9 +140,10 @@ class Measured:
 
     @cached_property
     def errors(self) -> tuple[int, int]:
-        """(operations that failed, all operations), see `thresholds.METRICS`; without those while a fault was on.
+        """Return (operations that failed, all operations) without those during a fault; see `thresholds.METRICS`.
 
-        Of the story's own requests only the counts are known, so all of them count."""
+        Of the story's own requests only the counts are known, so all of them count.
+        """
         failed, samples = self.probe_errors
         for story in (footer["story"] for footer in self._footers if "story" in footer):
             failed += sum(int(row["count"]) for row in story["failed_requests"])
@@ -155,7 +157,7 @@ class Measured:
         return failed, samples
 
     def _undisturbed(self, begin_ns: Times, end_ns: Times) -> npt.NDArray[np.bool_]:
-        """Which of these spans of time no fault was on in."""
+        """Return which of these spans of time overlap no fault."""
         calm = np.ones(len(end_ns), dtype=bool)
         for window in self._faults:
             calm &= (end_ns < window.start) | (begin_ns > window.end)
@@ -173,11 +175,12 @@ class Measured:
 
 
 def joined(parts: Sequence[Times]) -> Times:
+    """Return the parts as one array, empty without parts."""
     return np.concatenate(parts) if parts else np.empty(0)
 
 
 def quantile(values: Times, statistic: str) -> tuple[float | None, int]:
-    """(p50, p99.9, … or max, how many); None without values."""
+    """Return (p50, p99.9, … or max, number of values); the first is None without values."""
     if not len(values):
         return None, 0
     share = 100.0 if statistic == "max" else float(statistic[1:])
@@ -185,7 +188,7 @@ def quantile(values: Times, statistic: str) -> tuple[float | None, int]:
 
 
 def waited_in_vain(view: Records) -> tuple[Times, Times]:
-    """(sending, end) in ns of what still waited for an answer when the drained run closed its connections."""
+    """Return (sending, end) in ns of messages that were unanswered when the drained run closed its connections."""
     drained = np.flatnonzero((view["kind"] == Kind.PHASE) & (view["counter"] == Phase.DRAINED))
     after = view[drained[0] :] if len(drained) else view[:0]
     ended = after[(after["kind"] == Kind.INFO) & (after["flags"] & int(Flag.TIMEOUT) == 0)]
@@ -199,7 +202,10 @@ def waited_in_vain(view: Records) -> tuple[Times, Times]:
 
 
 def reconnects_ms(records: Records) -> Times:
-    """From each loss of a connection (not by the tester) to the device's next one; to DRAIN, if there was none."""
+    """Return the times from each loss of a connection (not by the tester) to the device's next connection.
+
+    Without a next one the time ends at DRAIN.
+    """
     kind = records["kind"]
     of_interest = records[(kind == Kind.CONNECT) | (kind == Kind.DISCONNECT)]
     drains = records["t"][(kind == Kind.PHASE) & (records["counter"] == Phase.DRAIN)]

@@ -1,6 +1,6 @@
-"""Records beside those of a finding: what else was recorded of the same messages, numbers, tokens and runs.
+"""Records related to those of a finding: all that was recorded of the same messages, numbers, tokens and runs.
 
-One pass over the journals for all findings together; a second one only where a finding names numbers and no message.
+One pass over the journals serves all findings; a second one is made only where a finding names numbers and no message.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from earwitness.harness.record.history import History
 
 CHUNK = 1 << 16
 KEPT = 1000
-"""Of one finding: more than all members of a room hear a message, less than would ever be read."""
+"""Most related records of one finding: more than the members of a room that get a message, and enough for a reader."""
 NUMBERS_MAX = 2
-"""A gap may have thousands of numbers; the first of them tell what happened."""
+"""Most numbers of a gap that are followed; a gap may have thousands, and the first ones show what happened."""
 
 _OF_MESSAGES = np.zeros(256, dtype=bool)
 _OF_MESSAGES[[int(kind) for kind in MESSAGE_KINDS]] = True
@@ -36,7 +36,10 @@ Keys = npt.NDArray[np.uint64]
 
 @dataclass(slots=True)
 class Wanted:
-    """What a finding is about, and what was found of it. Keys are two numbers in one, see `_pair`."""
+    """Keys of what a finding is about, and the records found for them.
+
+    Keys are two numbers in one, see `_pair`.
+    """
 
     messages: set[int] = field(default_factory=set)
     numbers: set[int] = field(default_factory=set)
@@ -47,6 +50,7 @@ class Wanted:
     found: list[Told] = field(default_factory=list)
 
     def take(self, told: Told) -> None:
+        """Store a related record, unless KEPT are stored."""
         if len(self.found) < KEPT:
             self.found.append(told)
 
@@ -56,7 +60,7 @@ def _pair(high: int, low: int) -> int:
 
 
 def wanted_of(finding: Finding, proof: Sequence[Told]) -> Wanted:
-    """From the records, because facts of the same name mean other things in other checks."""
+    """Return the keys of a finding, from its records: facts of the same name differ in meaning between checks."""
     wanted = Wanted()
     for told in proof:
         r = told.record
@@ -82,7 +86,7 @@ def wanted_of(finding: Finding, proof: Sequence[Told]) -> Wanted:
 
 
 def gather(history: History, wanted: Sequence[Wanted]) -> None:
-    """Fill `found` of each."""
+    """Fill `found` of each with its related records of the history."""
     if any(one.numbers for one in wanted):
         _pass(history, [Wanted(numbers=one.numbers) for one in wanted], wanted)
     _pass(history, wanted, wanted)
@@ -107,7 +111,7 @@ def _pass(history: History, asked: Sequence[Wanted], answer: Sequence[Wanted]) -
 def _hits(
     chunk: npt.NDArray[Any], messages: Keys, numbers: Keys, artefacts: Keys, others: npt.NDArray[np.bool_]
 ) -> npt.NDArray[Any]:
-    """others: kinds of which all are hits."""
+    """Return the indices of records that match; of the kinds in `others` all match."""
     kind = chunk["kind"]
     hit: npt.NDArray[np.bool_] = others[kind]
     if len(messages) or len(artefacts):
@@ -126,7 +130,7 @@ def _keys(high: npt.NDArray[Any], low: npt.NDArray[Any]) -> Keys:
 
 
 def _deal(told: Told, asked: Sequence[Wanted], answer: Sequence[Wanted]) -> None:
-    """To every finding that it belongs to; what has a wanted number also tells which message that was."""
+    """Give a record to every finding that it belongs to; a wanted number also reveals the message that has it."""
     r, kind = told.record, told.kind
     named = _pair(int(r["author"]), int(r["counter"]))
     owned = _pair(int(r["client"]), int(r["counter"])) if kind is Kind.TOKEN else named
@@ -152,7 +156,7 @@ def _deal(told: Told, asked: Sequence[Wanted], answer: Sequence[Wanted]) -> None
 
 
 def choose(finding: Finding, proof: Sequence[Told], found: Iterable[Told]) -> tuple[list[Told], list[Told]]:
-    """(proof, context): the proof made up to six with what belongs to it, and a few of those who were there too."""
+    """Return (proof, context): the proof completed to six related records, and a few records around it."""
     return _Choice(finding, proof).made(found)
 
 
@@ -161,7 +165,7 @@ def _when(told: Told) -> tuple[int, int, int]:
 
 
 def _goes_on(told: Told) -> bool:
-    """A JOIN that asked to go on behind a number, or was told that nothing was missed."""
+    """Return whether a JOIN asked to resume after a number, or was answered that nothing was missed."""
     return int(told.record["aux"]) >= 0 or bool(told.record["flags"] & Flag.CONTINUED)
 
 
@@ -169,6 +173,8 @@ PROOF_MAX, CONTEXT_MAX, HEARERS = 6, 6, 2
 
 
 class _Choice:
+    """Selection of proof and context for one finding."""
+
     def __init__(self, finding: Finding, proof: Sequence[Told]) -> None:
         self._facts = finding.facts
         self._proof = list(proof)
@@ -177,8 +183,8 @@ class _Choice:
         self._listeners |= {finding.facts["client"]} if "client" in finding.facts else set()
         self._again = finding.what in _AGAIN
         self._attempts: set[int] = set()
-        """Of a duplicate: which sendings its copies are of. Another sending did not make it."""
-        self._final = "client" not in finding.facts  # then it is about what became of a message, not of a listener
+        """Attempts that the copies of a duplicate belong to. Other attempts did not cause it."""
+        self._final = "client" not in finding.facts  # then it is about a message, not about a listener
 
     def made(self, found: Iterable[Told]) -> tuple[list[Told], list[Told]]:
         left = sorted((t for t in found if (t.journal, t.index) not in self._known), key=_when)
@@ -200,10 +206,11 @@ class _Choice:
         return proof, [t for t in context if (t.journal, t.index) not in mine][:CONTEXT_MAX]
 
     def _made_by(self, left: list[Told]) -> list[Told]:
-        """Tell what made a duplicate, and return what is left to choose from.
+        """Add to the proof what caused a duplicate, and return the records that are left to choose from.
 
-        Copies of several sendings come of the sender's retry. Copies of one sending are the platform's, perhaps
-        because the device went on from where it had been."""
+        Copies of several attempts come from the sender's retry. Copies of one attempt are the platform's, perhaps
+        because the device resumed.
+        """
         copies = [t for t in (*self._proof, *left) if t.kind is Kind.DELIVER]
         copies = sorted((t for t in copies if int(t.record["client"]) in self._listeners), key=_when)
         self._attempts = {int(t.record["attempt"]) for t in copies}
@@ -217,8 +224,11 @@ class _Choice:
         return [t for t in left if t.kind is not Kind.JOIN or (_goes_on(t) and _when(first) < _when(t) < _when(last))]
 
     def _belongs(self, told: Told) -> bool:
-        """What the sentence speaks of: how the message was sent and answered, whatever the listener heard of it, what
-        the final read had, the run's own steps."""
+        """Return whether the sentence of the finding refers to a record.
+
+        That is: sending and answer of the message, what the listener got of it, what the final read returned, and the
+        steps of an agent's run.
+        """
         kind, r = told.kind, told.record
         if kind in (Kind.DELIVER, Kind.REPLAY):
             return int(r["client"]) in self._listeners

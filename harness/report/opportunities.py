@@ -1,7 +1,7 @@
 """Opportunities: situations in which platforms go wrong, and the stories that create them.
 
-A check that passes says nothing about a situation that never came up. A story names those that it creates
-(`story(…, opportunities=…)`), its users count each that occurred, and the verdict names those that did not.
+A check that passes proves nothing about a situation that never occurred. A story names those that it creates (`story(…,
+opportunities=…)`), its users count each that occurred, and the verdict names those that did not.
 `harness.evidence.opportunities_page` writes the page `docs/opportunities.md`.
 """
 
@@ -16,19 +16,18 @@ from earwitness.checks.history.record import Flag, Kind
 from earwitness.harness.record.history import History
 
 FOOTER_KEY = "opportunities"
-"""In the footer of a journal how often each occurred among the users of that process; in run.json what the story
-names."""
+"""Key of the counts in the footer of a journal, per process, and of the story's opportunities in run.json."""
 BAN = "ban-several-devices"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opportunity:
-    """One situation.
+    """One situation in which platforms go wrong.
 
-    occurs  what has happened when it is counted
+    occurs  sentence that describes an occurrence, as it is counted
     by      methods of the users' classes that create it, any of them is enough
-    fault   name of the fault that is it
-    checks  that judge what the platform then does
+    fault   name of the fault that creates it
+    checks  ids of the checks that judge the platform's reaction
     """
 
     id: str
@@ -141,8 +140,10 @@ def occurred(history: History) -> dict[str, int]:
 
 
 def _bans_with_devices(history: History) -> int:
-    """Count confirmed bans of users who had another device connected when the ban was asked for. From records,
-    because the devices of one user may belong to several load processes."""
+    """Count confirmed bans of users who had another device connected when the ban was requested.
+
+    Taken from the records, because the devices of one user may belong to several load processes.
+    """
     user_of = history.roster.user_of
     bans: list[tuple[int, int]] = []
     spans: dict[int, list[tuple[int, int, int]]] = {}
@@ -165,7 +166,7 @@ def _bans_with_devices(history: History) -> int:
 
 
 def told(history: History) -> dict[str, Any]:
-    """Return what verdict.json says of opportunities: how often each occurred, and which the story owes."""
+    """Return the opportunities for verdict.json: how often each occurred, and which ones of the story did not."""
     counts = occurred(history)
     wanted = [id for id in history.run.get(FOOTER_KEY) or () if id in BY_ID]
     return {

@@ -1,4 +1,7 @@
-"""Series of a run over time: when and how much, for drift within a run and comparison of runs. One host's clock."""
+"""Series of a run over time, for drift within a run and comparison of runs.
+
+All times are of one host's clock.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,14 @@ from earwitness.harness.report.figures import Records, read_table, since_sending
 from earwitness.harness.report.measures import Times, joined
 
 Series = tuple[Times, Times]
-"""Nanoseconds (when) and values, of equal length."""
+"""Times in nanoseconds and values, of equal length."""
 
 
 def latency_series(views: Sequence[Records], room_sizes: Sequence[int]) -> dict[str, Series]:
-    """Milliseconds by name; waiting times stand at the time of sending. What never happened is left out."""
+    """Return latencies in milliseconds by name, at the time of sending.
+
+    Empty series are left out.
+    """
     delay_ms, heard, sent_ns = since_sending(list(views), Kind.DELIVER)
     sizes = np.asarray([*room_sizes, 0])[np.minimum(heard["conv"], len(room_sizes))]
     found = {f"fan-out of {n}": (sent_ns[sizes == n], delay_ms[sizes == n]) for n in np.unique(sizes) if n}
@@ -35,7 +41,7 @@ def latency_series(views: Sequence[Records], room_sizes: Sequence[int]) -> dict[
 
 
 def memory_series(services: Path) -> dict[str, Series]:
-    """Megabytes of each process, replicas apart."""
+    """Return the megabytes of each process; replicas are separate."""
     rows: dict[str, list[tuple[int, float]]] = {}
     for row in read_table(services):
         if "service" in row and re.fullmatch(r"[\w-]+", row["service"]):
@@ -45,7 +51,7 @@ def memory_series(services: Path) -> dict[str, Series]:
 
 
 def load_span_ns(views: Sequence[Records]) -> tuple[int, int]:
-    """From the first message said to the beginning of the end; (0, 0) if nothing was said."""
+    """Return the times (ns) of the first message sent and of DRAIN; (0, 0) if no message was sent."""
     said = joined([view["t"][view["kind"] == Kind.INVOKE] for view in views])
     drain = joined([view["t"][(view["kind"] == Kind.PHASE) & (view["counter"] == Phase.DRAIN)] for view in views])
     if not len(said):

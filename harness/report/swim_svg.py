@@ -1,4 +1,4 @@
-"""A witness as a picture: one SVG that needs nothing else, readable on white and on dark."""
+"""Counterexample as a picture: one SVG without external parts, readable on white and on dark."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from earwitness.harness.report.witnesses import promise_words
 
 TIME, LANE, ROW, TOP, MARGIN = 96, 190, 40, 34, 20
 LETTER = 7.4
-"""Width of a letter of the labels, 12 px, on average; what would be too long is cut, and whole in its tooltip."""
+"""Average width in px of a letter of the labels (12 px). Longer texts are cut, and are whole in the tooltip."""
 TITLE_LETTER = 9.2
-"""Of the title, 15 px, bold. Both as in DejaVu Sans, a wide face: others leave some room."""
+"""The same for the title (15 px, bold). Both are of DejaVu Sans, a wide face, so other fonts leave some room."""
 
 STYLE = """
 text { font-family: system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; font-size: 12px; fill: #1b1f24 }
@@ -51,7 +51,7 @@ text { font-family: system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-se
 
 
 def witness_svg(witness: Mapping[str, Any], check: Mapping[str, Any]) -> bytes:
-    """The picture of a witness of verdict.json; `check` is its row there."""
+    """Return the picture of a counterexample (`witness`) of verdict.json; `check` is its row there."""
     lanes: Sequence[str] = witness["lanes"]
     width = MARGIN * 2 + TIME + LANE * max(2, len(lanes))
     head = _head(witness, check, width)
@@ -77,7 +77,7 @@ def witness_svg(witness: Mapping[str, Any], check: Mapping[str, Any]) -> bytes:
 
 
 def _head(witness: Mapping[str, Any], check: Mapping[str, Any], width: int) -> list[tuple[str, str, int]]:
-    """Lines above the lanes: (text, class, height)."""
+    """Return the lines above the lanes: (text, class, height)."""
     letters = int((width - 2 * MARGIN) / TITLE_LETTER)
     told = [(line, "title", 21) for line in textwrap.wrap(printable(witness["sentence"]), letters)]
     made = "Promise broken" if check["promised"] else "Never promised, an observation"
@@ -120,14 +120,14 @@ def _step(svg: ET.Element, step: Mapping[str, Any], y: float, lanes: int) -> Non
     _line(svg, line, start, y, end - 8 * ahead, y)
     points = f"{end:g},{y:g} {end - 10 * ahead:g},{y - 5:g} {end - 10 * ahead:g},{y + 5:g}"
     ET.SubElement(svg, "polygon", {"class": tip}, points=points)
-    # At the device, where an arrow over many lanes begins or ends: there is always one whole lane of room.
+    # At the device's end of an arrow over many lanes: there is always one whole lane of room.
     near = start if step["to"] < step["from"] else end
     x = near - LANE / 2 if abs(end - start) > LANE else (start + end) / 2
     _label(svg, x, y - 7, step["label"], words, "middle", LANE - 24)
 
 
 def _beside(svg: ET.Element, step: Mapping[str, Any], x: float, y: float, lanes: int, kind: str) -> None:
-    """Words at a lane: right of it, over the lanes that follow; left of the last one, where the card ends."""
+    """Draw a text at a lane: right of it, over the following lanes; left of the last lane, where the card ends."""
     behind = lanes - 1 - step["from"]
     if behind:
         _label(svg, x + 12, y + 4, step["label"], kind, "start", LANE * (behind + 0.5) - 24)
@@ -136,7 +136,7 @@ def _beside(svg: ET.Element, step: Mapping[str, Any], x: float, y: float, lanes:
 
 
 def _label(svg: ET.Element, x: float, y: float, text: str, kind: str, anchor: str, room: float) -> None:
-    """Twice: a halo of the card's colour keeps the lanes off the letters."""
+    """Draw a label twice: a halo in the card's colour keeps the lanes off the letters."""
     _text(svg, x, y, text, "halo", anchor, room)
     _text(svg, x, y, text, kind, anchor, room)
 

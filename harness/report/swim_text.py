@@ -1,4 +1,4 @@
-"""A witness in the terminal: the sentence, the promise, the records, and the swim-lane, time downwards."""
+"""Counterexample in the terminal: the sentence, the promise, the records, and the swim-lane, time downwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ FRAME_MAX = 400
 
 
 def witness_text(witness: Mapping[str, Any], check: Mapping[str, Any], width: int) -> str:
-    """The finding whole. `check` is its row of verdict.json; `width` of the terminal in characters."""
+    """Return a finding in detail.
+
+    `check` is its row of verdict.json; `width` of the terminal in characters.
+    """
     of = f"{check['violations']:,}"
     title = f"{witness['check']} {check['name']} · finding {witness['number']} of {of}: {witness['sentence']}"
     promised = promise_words(witness["promise"])
@@ -35,7 +38,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def record_lines(record: Mapping[str, Any], width: int) -> list[str]:
-    """A record in words, and its raw frame if it was kept."""
+    """Return a record in words, and its raw frame if it was kept."""
     lines = [f"  {record['journal']}:{record['index']}  {clock(record['at_ms'])}  {record['words']}"]
     frame = record.get("frame")
     if frame is not None:
@@ -45,18 +48,19 @@ def record_lines(record: Mapping[str, Any], width: int) -> list[str]:
 
 
 def _pieces(text: str, size: int) -> list[str]:
-    """Cut anywhere: a frame is no prose."""
+    """Return pieces of `size` characters, cut anywhere, as a frame is not prose."""
     return [text[at : at + size] for at in range(0, len(text), size)]
 
 
 def clock(at_ms: float | None) -> str:
+    """Return a time relative to the first record, in ms or s; "" for None."""
     if at_ms is None:
         return ""
     return f"{at_ms:+.3f} ms" if abs(at_ms) < 10_000 else f"{at_ms / 1000:+.3f} s"
 
 
 def swim_lines(witness: Mapping[str, Any], width: int) -> list[str]:
-    """Lanes side by side, one row a step, its label at the right."""
+    """Return the lanes side by side, one row per step, with its label at the right."""
     lanes: Sequence[str] = [one_line(name) for name in witness["lanes"]]
     widest = max(len(one_line(step["label"])) for step in witness["steps"]) if witness["steps"] else 0
     free = (width - TIME - min(widest, 30) - 2) // max(1, len(lanes))
@@ -70,7 +74,10 @@ def swim_lines(witness: Mapping[str, Any], width: int) -> list[str]:
 
 
 def _row(step: Mapping[str, Any], lanes: int, lane: int) -> str:
-    """`│` at each lane, and an arrow from lane to lane, heavy if it is proof; ● at a lane, ✗ for what never came."""
+    """Return one row: `│` per lane, and an arrow, heavy if it is proof.
+
+    A step within one lane is ●, something that never came ✗.
+    """
     cells = [" "] * (lanes * lane)
     centres = [k * lane + lane // 2 for k in range(lanes)]
     for at in centres:

@@ -1,4 +1,4 @@
-"""The verdict as text: first the load generator's own health, then one line an invariant, then the proofs."""
+"""Verdict as text: first the load generator's own health, then one line per check, then the counterexamples."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ MARK = {"PASS": "PASS   ", "FAIL": "FAIL   ", "UNKNOWN": "UNKNOWN"}
 
 
 def verdict_text(verdict: Mapping[str, Any]) -> str:
+    """Return the text of verdict.txt, which is also printed at the end of a run."""
     lines = ["", verdict["headline"], f"── {verdict['story']} · seed {verdict['seed']} · {_load_line(verdict)}"]
     lines += [_check_line(check) for check in verdict["harness"]]
     lines.append("──")
@@ -58,13 +59,13 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
 
 
 def _platform_lines(checks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say how many messages were none of ours: they are not judged, but they keep their numbers."""
+    """Return a line with the number of messages of the platform itself: they are not judged, but keep their numbers."""
     count = sum(check.get("facts", {}).get("of_the_platform", 0) for check in checks)
     return [f"  {count:,} messages of the platform itself (of no user of this run) were received"] if count else []
 
 
 def _missed_lines(row: Mapping[str, int]) -> list[str]:
-    """Say how many messages never reached a device whose user was a member all the time, however it asked for them."""
+    """Return a line with the messages that never reached a device of a continuous member, however it asked for them."""
     if not row.get("owed"):
         return []
     line = f"  missed live: {row['missed']:,} of {row['owed']:,} messages due to members' devices never came"

@@ -1,6 +1,7 @@
-"""Thresholds: `fan-out p99 < 250 ms`, `errors < 1 %`, `memory of backend < 400 MB`. Missed or not measured: exit 4.
+"""Thresholds: `fan-out p99 < 250 ms`, `errors < 1 %`, `memory of backend < 400 MB`.
 
-A threshold is METRIC [of WHAT] [STATISTIC] < LIMIT UNIT. Statistics are p50, p99.9, … and max; `<=` is understood too.
+Missed or not measured: exit 4. A threshold is METRIC [of WHAT] [STATISTIC] < LIMIT UNIT. Statistics are p50, p99.9, …
+and max; `<=` is accepted too.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "probe errors": ("share", "probes not answered 200; outside of faults"),
     "memory": ("size", "highest resident memory; of backend, auth, frontend, load, …"),
 }
-"""Name → kind and what it is of."""
+"""Name → kind of unit and description."""
 
 FORM = re.compile(
     r"(?P<metric>[a-z][a-z -]*?)(?: of (?P<of>[\w-]+))?(?: (?P<statistic>p\d{1,2}(?:\.\d+)?|max))?"
@@ -50,7 +51,10 @@ EXAMPLE = "fan-out p99 < 250 ms"
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """`limit` in `unit`; `statistic` "" where there is only one figure (shares, memory)."""
+    """Parsed threshold.
+
+    `limit` in `unit`; `statistic` is "" where there is only one figure (shares, memory).
+    """
 
     text: str
     metric: str
@@ -61,12 +65,15 @@ class Threshold:
 
     @property
     def name(self) -> str:
-        """What is limited; a later threshold on the same takes the place of an earlier one."""
+        """Return the name of the limited figure; a later threshold with the same name replaces an earlier one."""
         return " ".join(filter(None, (self.metric, self.of and f"of {self.of}", self.statistic)))
 
 
 def parse(text: str) -> Threshold:
-    """ValueError: one sentence that says what is wrong and how it is written."""
+    """Return the threshold in a text.
+
+    Raises ValueError with one sentence that names the mistake and the form.
+    """
     found = FORM.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text!r} is no threshold; write METRIC [of WHAT] [p99] < LIMIT UNIT, like {EXAMPLE}")
@@ -93,7 +100,10 @@ def parse(text: str) -> Threshold:
 
 
 def parse_all(where: str, texts: Iterable[str]) -> list[Threshold]:
-    """SettingsError with every mistake at once."""
+    """Return the thresholds in texts.
+
+    Raises SettingsError with every mistake at once.
+    """
     parsed, faults = [], []
     for text in texts:
         try:
@@ -106,19 +116,22 @@ def parse_all(where: str, texts: Iterable[str]) -> list[Threshold]:
 
 
 def merged(*sources: Iterable[Threshold]) -> list[str]:
-    """Texts of all sources; on the same figure the later source wins."""
+    """Return the texts of all sources; for the same figure the later source wins."""
     chosen = {one.name: one.text for source in sources for one in source}
     return list(chosen.values())
 
 
 def judge_thresholds(wanted: Iterable[Threshold], measured: Measured) -> list[dict[str, Any]]:
-    """One row a threshold: name, limit, unit, measured (None: nothing seen), samples, met (None: nothing seen, which is
-    not met either). unanswered: so many answers never came that the statistic has no number (measured None)."""
+    """Return one row per threshold: name, limit, unit, measured, samples, met.
+
+    `measured` and `met` are None if nothing was measured, which does not count as met. `unanswered`: number of answers
+    that never came, if there are so many that the statistic has no value (`measured` None).
+    """
     return [_judged(one, measured) for one in wanted]
 
 
 def missed(rows: Iterable[Mapping[str, Any]]) -> str:
-    """One sentence if not every threshold was met, else nothing."""
+    """Return one sentence if not every threshold was met, else ""."""
     over = [row["name"] for row in rows if row["met"] is False]
     unseen = [row["name"] for row in rows if row["met"] is None]
     told = [f"missed: {', '.join(over)}"] if over else []

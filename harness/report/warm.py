@@ -1,6 +1,6 @@
-"""Loading every check before it is needed, and saying so where it must be compiled first.
+"""Warm-up: load every check before it is needed, and report it if checks must be compiled first.
 
-python -m earwitness.harness.report.warm    compile them now, so that no run has to wait for it
+python -m earwitness.harness.report.warm    compiles them now, so that no run has to wait for it
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from earwitness.harness.progress import say
 
 _BOUNDS: dict[str, Any] = {field.name: 1 for field in fields(Contract) if field.default is None}
 EVERYTHING = Contract(**_BOUNDS, sequence="contiguous", idempotent=True, resume=True, retry_after=True)
-"""Whoever promises all this has every check at work."""
+"""Contract that promises everything, so that every check runs."""
 LONG_AFTER_NS = 10**13
 COMPILING = "compiling the checks; once on this machine, about half a minute ..."
 
 
 def warm_up(say: Callable[[str], None]) -> None:
-    """Load all compiled loops (a second), or compile them if they never were on this machine or were changed."""
+    """Load all compiled loops (about a second), or compile them if they are new on this machine or changed."""
     roster, records = Roster(user_of=(0, 1), conversations=((0, 1),)), _a_bit_of_everything()
     info = JournalInfo(name="warm", records=len(records), footer={"records": len(records)}, torn=False, meta={})
     with compiling_is_said(say):
@@ -44,8 +44,11 @@ def warm_up(say: Callable[[str], None]) -> None:
 
 
 def _a_bit_of_everything() -> Array:
-    """Two clients join and hear two messages in different orders; then one record of every kind; then one client says
-    and hears something on a connection whose token has ended."""
+    """Return records that make every check run.
+
+    Two clients join and get two messages in different orders; then one record of every kind; then one client sends and
+    gets something on a connection whose token has ended.
+    """
     told = [Kind.CONNECT, Kind.JOIN, Kind.INVOKE, Kind.INVOKE, Kind.OK, Kind.OK, Kind.DELIVER, Kind.DELIVER]
     late = [Kind.TOKEN, Kind.REQUEST, Kind.INVOKE, Kind.DELIVER]
     kinds = [kind for kind in told for _ in (0, 1)] + list(Kind) + late
@@ -64,6 +67,8 @@ def _a_bit_of_everything() -> Array:
 
 
 class _Once(event.Listener):
+    """Listener that reports the first compilation, once."""
+
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say: Callable[[str], None] | None = say
 
@@ -78,7 +83,7 @@ class _Once(event.Listener):
 
 @contextmanager
 def compiling_is_said(say: Callable[[str], None]) -> Iterator[None]:
-    """While checks may have to be compiled: whoever waits learns why."""
+    """Report once when a check has to be compiled within this context, so that the user knows why it takes long."""
     with event.install_listener("numba:compile", _Once(say)):
         yield
 

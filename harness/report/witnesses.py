@@ -1,4 +1,4 @@
-"""The witnesses of a verdict as verdict.json has them: sentence, records, promise, command, and the swim-lane."""
+"""Counterexamples ("witnesses") in verdict.json: sentence, records, promise, command, and the swim-lane."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from earwitness.harness.record.reading import first_clients
 from earwitness.harness.report.neighbours import Wanted, choose, gather, wanted_of
 
 MOST = 10
-"""Of each check so many findings are told."""
+"""Most findings of each check that are described."""
 DRAWN = 3
-"""Of each failed check so many witnesses are told in the terminal and drawn."""
+"""Most counterexamples of each failed check that are printed in the terminal and drawn."""
 
 
 class Teller:
-    """Tells the findings of one history."""
+    """Renderer of the findings of one history."""
 
     def __init__(self, history: History) -> None:
         self._history, self._contract = history, history.contract
@@ -41,7 +41,10 @@ class Teller:
         self._users = np.array(history.roster.user_of, dtype=np.int64)
 
     def witnesses(self, verdicts: Sequence[Verdict]) -> dict[str, list[dict[str, Any]]]:
-        """By check id; one pass over the journals finds the neighbours of all findings together."""
+        """Return the counterexamples by check id.
+
+        One pass over the journals serves all findings.
+        """
         told = [(v, n, f) for v in verdicts for n, f in enumerate(v.findings[:MOST], start=1)]
         proofs = [self._proof(finding) for _, _, finding in told]
         wanted = [wanted_of(finding, proof) for (_, _, finding), proof in zip(told, proofs, strict=True)]
@@ -107,17 +110,17 @@ class Teller:
         return text if client is None else person(self._history.roster, client)
 
     def _short(self, words: str) -> str:
-        """Without the run's tag, which is in every name and says nothing here."""
+        """Return words without the run's tag, which is part of every name and has no meaning here."""
         return words.replace(self._tag, "") if self._tag else words
 
 
 def tag_of(history: History) -> str:
-    """What stands before the names of all rooms and people of this run."""
+    """Return the prefix of the names of all rooms and users of this run."""
     return f"{tag}-" if (tag := str(history.run.get("tag") or "")) else ""
 
 
 def in_short(finding: Finding, verdict: Verdict, history: History) -> dict[str, Any]:
-    """A finding while the run goes on: its sentence, and its own records as lines."""
+    """Return a finding while the run lasts: its sentence, and its own records as lines."""
 
     def lookup(journal: int, index: int) -> Any:
         return history.journals[journal].record(index)
@@ -130,13 +133,13 @@ def in_short(finding: Finding, verdict: Verdict, history: History) -> dict[str, 
 
 
 def in_lines(witness: Mapping[str, Any]) -> dict[str, Any]:
-    """A witness in the shape of `in_short`."""
+    """Return a counterexample in the shape of `in_short`."""
     lines = [f"{r['journal']}:{r['index']}  {r['at_ms']:+.3f} ms  {r['words']}" for r in witness["records"]]
     return {"sentence": witness["sentence"], "records": lines}
 
 
 def promise(check: Check, contract: Contract) -> dict[str, Any]:
-    """The keys of the contract that decide whether the check is promised, with their values; empty: it always is."""
+    """Return the contract's keys, with values, that decide whether the check is promised; {}: it always is."""
     read: dict[str, Any] = {}
 
     class Reading:
@@ -149,13 +152,13 @@ def promise(check: Check, contract: Contract) -> dict[str, Any]:
 
 
 def promise_words(told: Mapping[str, Any]) -> str:
-    """Of a witness's `promise`: the question, and where the promise stands."""
+    """Return the question of a counterexample's `promise`, and the contract's keys."""
     keys = ", ".join(f"{key} = {json.dumps(value)}" for key, value in told["contract"].items())
     return f"{told['title']} (contract: {keys or 'always promised'})"
 
 
 def command(run_dir: Path, check: str, n: int) -> str:
-    """What shows this finding alone, as it can be typed here."""
+    """Return the command that shows this finding alone, as it can be typed in the working directory."""
     own = Path(sys.executable).with_name("earwitness")
     program = "earwitness" if shutil.which("earwitness") or not own.exists() else os.path.relpath(own)
     return shlex.join([program, "check", os.path.relpath(run_dir), "--only", check, "--witness", str(n)])

@@ -1,1 +1,1 @@
-"""Life of a run without Locust or pytest: the platform under test, faults, samples, final reads, the judge process."""
+"""A run without Locust or pytest: the platform under test, faults, samples, final reads, the judge process."""

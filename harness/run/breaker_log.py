@@ -1,5 +1,7 @@
-"""What circuit breakers did, from the callers' own logs: lines `… call {"dependency", "begun_ns", "ended_ns", "state",
-"called", "answered"}` become CALL records."""
+"""Circuit breakers' calls, from the callers' own logs.
+
+Lines `… call {"dependency", "begun_ns", "ended_ns", "state", "called", "answered"}` become CALL records.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,17 @@ _STATES = {"closed": 1, "open": 2, "half-open": 3}
 
 
 class CallLog:
-    """The services' logs from now on. `logs`: path of each service's log."""
+    """Logs of the services from now on.
+
+    `logs`: path of each service's log.
+    """
 
     def __init__(self, logs: Mapping[str, Path]) -> None:
         self._logs = dict(logs)
         self._begun = {name: path.stat().st_size if path.exists() else 0 for name, path in self._logs.items()}
 
     def write(self, run: RunDirectory) -> int:
-        """All calls since, by their end, into a journal of their own. Returns how many."""
+        """Write all calls since then, ordered by their end, to a journal of their own, and return their number."""
         calls = [(name, call) for name in self._logs for call in self._calls(name)]
         calls.sort(key=lambda each: each[1]["ended_ns"])
         journal = Journal.create(run.journals, JOURNAL, meta=process_meta())

@@ -1,11 +1,11 @@
-"""The collector: the final reads between drain and judging, as one process.
+"""Collector: the final reads between drain and judging, as one process.
 
     python -m earwitness.harness.run.collect RUN_DIR [--deadline SECONDS] [--parallel N]
 
-Reads run.json (`tag`, `target`) and roster.json (`extra.people`, `extra.rooms`). One member of each conversation logs
-in again and reads its whole history: STORED records and one READ_END into the journal `collector`. Identities as the
-platform's places state them, and both users tables where they can be read, become IDENTITY records and
-tables/users.jsonl. What could not be read leaves no READ_END: the checks that need it say UNKNOWN.
+It reads run.json (`tag`, `target`) and roster.json (`extra.people`, `extra.rooms`). One member of each conversation
+logs in again and reads its whole history: STORED records and one READ_END in the journal `collector`. Identities as the
+platform's places state them, and the users tables where they can be read, become IDENTITY records and
+tables/users.jsonl. A history that could not be read leaves no READ_END: checks that need it return UNKNOWN.
 
 Exit codes: 0 everything was read, 2 it could not begin, 3 something is missing.
 """
@@ -44,13 +44,16 @@ NAME = "collector"
 DEADLINE_S = 110.0
 PARALLEL = 16
 READERS_TRIED = 20
-"""Members of a conversation who are asked, one after another: many may be banned when the run ends."""
+"""Most members of a conversation that are tried, one after another: many may be banned when the run ends."""
 REQUEST_S = 20.0
 PROGRESS_S = 2.0
 
 
 class Collector:
-    """One collection. `missing`: sentences about what could not be read."""
+    """One collection of a run's final state.
+
+    `missing`: sentences about what could not be read.
+    """
 
     def __init__(
         self, directory: RunDirectory, target: Target, roster: Roster, journal: Journal, parallel: int
@@ -67,7 +70,7 @@ class Collector:
         for client, user in enumerate(roster.user_of):
             self.client_of.setdefault(user, client)
         self.identified = _identified(directory)
-        # A room of which nobody came was never opened, and nothing was sent there. Without any word of who came: all.
+        # A room without a member who connected was never opened, and nothing was sent there. Without identities: all.
         came = {roster.user_of[client] for client in self.identified if client < len(roster.user_of)}
         self.rooms_used = [
             room for room in self.rooms if not came or any(person.number in came for person in room.members)
@@ -81,6 +84,10 @@ class Collector:
         self.http: httpx.AsyncClient
 
     async def collect(self, http: httpx.AsyncClient) -> None:
+        """Read histories, users tables and identities.
+
+        Failures of single reads are added to `missing`.
+        """
         self.http = http
         progress = asyncio.create_task(self._progress())
         try:
@@ -96,7 +103,7 @@ class Collector:
     # -- history --------------------------------------------------------------------------------------------------
 
     async def _read_room(self, room: Room) -> None:
-        """Through one member; through another one if that fails."""
+        """Read the history of a room through one member, or through another one if that fails."""
         trouble = "it has no members"
         for person in self._readers(room):
             try:
@@ -116,7 +123,7 @@ class Collector:
         self.missing.append(f"the history of {room.label} could not be read: {trouble}")
 
     def _readers(self, room: Room) -> Sequence[Person]:
-        """Members who are logged in here come first, to save logins; then those who took part in the run."""
+        """Return the members to try: those already logged in here first, to save logins, then those who took part."""
 
         def rank(person: Person) -> tuple[bool, bool, int]:
             return person.number not in self._logins, person.number not in self._came, person.number
@@ -140,7 +147,7 @@ class Collector:
         for row in rows:
             body = decode(row.text)
             if existing and (body is None or body.tag != self.tag):
-                continue  # the room was there before us: others' messages are no leftovers
+                continue  # the room existed before the run: messages of others are not leftovers
             self._stored(room, client, row, body)
             last, count = max(last, row.seq), count + 1
         self._write(Kind.READ_END, client=client, conv=room.number, counter=count, seq=last)
@@ -177,13 +184,13 @@ class Collector:
     # -- identities -----------------------------------------------------------------------------------------------
 
     async def _identity(self, number: int) -> None:
-        """What token and places say of a user who logged in here."""
+        """Record what the token and the places state about a user who logged in here."""
         task, client = self._logins[number], self.client_of.get(number, NOBODY)
         if not task.done() or task.cancelled() or task.exception() is not None:
             return
         credentials = task.result()
         if client not in self.identified:
-            # The load's own statement stands where there is one: a login that gives another id now must show.
+            # The load's own statement is kept where there is one: another id at this login must be visible.
             self.journal.identity(client, credentials.user_id)
             self.identified.add(client)
         self._states(client, Place.AUTH, credentials.user_id)
@@ -223,15 +230,19 @@ class Collector:
             self.directory.append("users", {"differs": what, "email": email, "after_s": round(tables.looked_s, 3)})
 
     def _table_rows(self, person: Person, tables: UserTables) -> None:
-        """One statement a row. A user without a row, and a row that differs from auth's in other columns, state
-        nobody: their text is no id that a login explains. Users who never came are in no table and not spoken of."""
+        """Record one statement per row of a user in the users tables.
+
+        A user without a row, and a row that differs from auth's in other columns, get a text instead of an id, which no
+        login explains. Users who never connected and are in no table are skipped.
+        """
         client = self.client_of.get(person.number, NOBODY)
         rows = {place: tables.of(place, person.email) for place in tables.rows}
         if client == NOBODY or (client not in self.identified and not any(rows.values())):
             return
         own = rows.get(Place.AUTH_DATABASE, [])
         if client not in self.identified and own:
-            self.journal.identity(client, str(own[0]["id"]))  # created, but the login's answer never came
+            # the account was created, but the login's answer never came
+            self.journal.identity(client, str(own[0]["id"]))
             self.identified.add(client)
         for place, found in rows.items():
             self._seen(client, place, found, tables)
@@ -241,7 +252,7 @@ class Collector:
                 self._states(client, place, stranger if differs and "id" not in differs else str(row["id"]))
 
     def _seen(self, client: int, place: Place, found: Sequence[Row], tables: UserTables) -> None:
-        """How many rows a table has of a user, and what the first says in the columns that all tables have."""
+        """Record the number of rows of a user in a table, and a digest of the columns that all tables have."""
         columns = [set(row) for rows in tables.rows.values() for row in rows[:1]]
         both = sorted(set.intersection(*columns)) if columns else []
         values = [found[0][name] for name in both if name != "is_active"] if found else []
@@ -260,12 +271,12 @@ class Collector:
             show(f"  {self.said()}")
 
     def said(self) -> str:
-        """Return how far the reading is."""
+        """Return the progress in words."""
         return f"{self.rooms_read} of {len(self.rooms_used)} rooms read, {self.rows_read} messages"
 
 
 def _identified(directory: RunDirectory) -> set[int]:
-    """Clients whose platform id some journal of the load states already."""
+    """Return the clients whose platform id a journal of the load states already."""
     clients = set()
     for path in directory.journals.glob("*.names.jsonl"):
         sidecar = Sidecar(path)
@@ -275,7 +286,10 @@ def _identified(directory: RunDirectory) -> set[int]:
 
 
 async def collect(run_dir: Path, *, deadline_s: float = DEADLINE_S, parallel: int = PARALLEL) -> int:
-    """Collect a run's final state into its directory. Returns the exit code; raises EarwitnessError."""
+    """Collect a run's final state into its directory and return the exit code.
+
+    Raises EarwitnessError.
+    """
     directory = RunDirectory.open(run_dir)
     roster = Roster.from_dict(read_json(run_dir / "roster.json"))
     for key, where, found in (
@@ -306,6 +320,7 @@ async def collect(run_dir: Path, *, deadline_s: float = DEADLINE_S, parallel: in
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the collector from the command line and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m earwitness.harness.run.collect", description="Read a run's final state."
     )

@@ -1,4 +1,4 @@
-"""The two users tables, read side by side until they agree or the promised time is over."""
+"""Users tables of the two databases, read together until they agree or the promised time is over."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Row = Mapping[str, Any]
 
 @dataclass(slots=True)
 class UserTables:
-    """Rows of the run's users by Place, as the last look found them.
+    """Rows of the run's users by Place, as the last read found them.
 
-    looked_s  how long it took until both tables agreed, or until the bound was over
-    asked_ns  when the last look began, `time.monotonic_ns()`
+    looked_s  seconds until both tables agreed, or until the bound was over
+    asked_ns  when the last read began, `time.monotonic_ns()`
     """
 
     rows: dict[Place, list[Row]]
@@ -32,14 +32,17 @@ class UserTables:
     differences: dict[str, str] = field(default_factory=dict)
 
     def of(self, place: Place, email: str) -> list[Row]:
+        """Return the rows of a user by e-mail, in any case of letters."""
         return [row for row in self.rows.get(place, ()) if str(row.get("email", "")).lower() == email.lower()]
 
 
 async def read_tables(
     queries: Mapping[Place, DatabaseQuery], pattern: str, people: Sequence[Person], bound_s: float | None
 ) -> UserTables:
-    """Look until the tables agree about `people`, at most `bound_s` seconds; `pattern` is `$1` of the queries.
-    Raises TargetError."""
+    """Read the tables until they agree about `people`, for at most `bound_s` seconds.
+
+    `pattern` is `$1` of the queries. Raises TargetError.
+    """
     begin = time.monotonic()
     while True:
         asked_ns = time.monotonic_ns()
@@ -52,7 +55,7 @@ async def read_tables(
 
 
 async def _read(place: Place, query: DatabaseQuery, pattern: str) -> list[Row]:
-    import asyncpg  # an extra: reading the target file has refused `databases` without it
+    import asyncpg  # optional package: a target file with `databases` is refused without it
 
     what = place_name(place)
     try:
@@ -72,7 +75,7 @@ async def _read(place: Place, query: DatabaseQuery, pattern: str) -> list[Row]:
 
 
 def differences(tables: UserTables, people: Iterable[Person]) -> dict[str, str]:
-    """What differs between the tables, by e-mail: a missing or repeated row, or a column that both have."""
+    """Return the differences between the tables by e-mail: a missing or repeated row, or unequal common columns."""
     found = {}
     for person in people:
         rows = {place: tables.of(place, person.email) for place in tables.rows}
@@ -89,15 +92,16 @@ def differences(tables: UserTables, people: Iterable[Person]) -> dict[str, str]:
 
 
 def differing(first: Row, other: Row) -> list[str]:
-    """Columns that both rows have and that are not equal."""
+    """Return the columns that both rows have with unequal values."""
     return sorted(key for key in first.keys() & other.keys() if first[key] != other[key])
 
 
 def place_name(place: Place) -> str:
+    """Return the name of a place in words."""
     return place.name.lower().replace("_", " ")
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """Values as JSON has them; anything else as its text."""
+    """Return the values as JSON has them; others as text."""
     plain = (str, int, float, bool, type(None))
     return {key: value if isinstance(value, plain) else str(value) for key, value in row.items()}

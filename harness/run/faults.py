@@ -1,4 +1,4 @@
-"""The faults of a run: begun and ended at their time while users talk, recorded, and told if nothing came of them."""
+"""Faults of a run: injected and ended at their time under load, recorded, and reported if they had no effect."""
 
 from __future__ import annotations
 
@@ -23,30 +23,40 @@ from earwitness.harness.run.breaker_log import CallLog
 
 JOURNAL = "conductor"
 JOURNALS = (JOURNAL, calls.JOURNAL)
-"""What a run with faults has beside its other journals."""
+"""Additional journals of a run with faults."""
 PATIENCE_S = 60.0
-"""Faults begin when everybody is there, or after this."""
+"""Seconds after which the schedule starts even if not all users are connected."""
 END_S = 90.0
 _STORES = ("postgres", "valkey")
 _PLACES = {"auth": Place.AUTH, "provider": Place.AUTH, "frontend": Place.FRONTEND, "edge": Place.BACKEND}
 
 
 def place_of(where: str) -> int:
-    """Who suffers from a fault of a service or of a link (its callee; of a link to a store, its caller); 0: several."""
+    """Return the place affected by a fault of a service or link; 0: several.
+
+    Of a link that is its callee, or of a link to a store its caller.
+    """
     caller, _, callee = where.rpartition("/")
     name = caller if callee in _STORES and caller else callee
     return int(_PLACES.get(name, Place.BACKEND if name.startswith("backend") else 0))
 
 
 def kind_of(planned: Planned) -> int:
+    """Return the number of the fault's kind in FAULT records; 0 for a target's own fault."""
     return int(FaultKind[planned.kind.upper().replace("-", "_")]) if planned.kind else 0
 
 
 class Faults:
-    """Of one run. `failures`: a sentence for each fault that did not take effect or could not be lifted."""
+    """Faults of one run.
+
+    `failures`: a sentence for each fault that did not take effect or could not be ended.
+    """
 
     def __init__(self, run: RunDirectory, plan: Sequence[Planned], faults: Sequence[Any], control: Any) -> None:
-        """`faults`: of each entry of the plan its object (`harness.platform.faults.kinds.Fault`, or a target's)."""
+        """Start one greenlet per fault; the schedule starts with `begin`.
+
+        `faults`: the object of each entry of the plan (`harness.platform.faults.kinds.Fault`, or a target's).
+        """
         self._journal = Journal.create(run.journals, JOURNAL, meta=process_meta())
         self._control = control
         self._run_dir = run
@@ -59,11 +69,11 @@ class Faults:
         self._greenlets = [gevent.spawn(self._run, one, fault) for one, fault in zip(plan, faults, strict=True)]
 
     def begin(self) -> None:
-        """Everybody is there: the schedule's time begins."""
+        """Start the schedule: all users are connected."""
         self._everyone.set()
 
     def end(self) -> list[str]:
-        """The load is over: no more faults; what is still on is lifted. Returns the failures."""
+        """End the faults that are still on, start no more, and return the failures."""
         self._ending.set()
         self._everyone.set()
         gevent.joinall(self._greenlets, timeout=END_S)
@@ -78,11 +88,11 @@ class Faults:
     def _run(self, planned: Planned, fault: Any) -> None:
         self._everyone.wait(PATIENCE_S)
         if self._ending.wait(planned.start_s):
-            return  # the load ended before; H2 misses it
+            return  # the load ended first; H2 reports the fault as missing
         if fault.lasting:
             self._happen(planned, fault)
             return
-        with self._turn:  # a deployment goes on with the next service when the last one serves
+        with self._turn:  # a deployment continues with the next service when the last one serves
             if not self._ending.is_set():
                 self._happen(planned, fault)
 

@@ -1,4 +1,4 @@
-"""The judge's process, as the conductor of a run sees it: warm first, then beside the load, at last the verdict."""
+"""Judge process as the coordinator of a run uses it: warmed up first, then running during the load."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from earwitness.harness.platform.parent_death import module_environment
 from earwitness.harness.record.rundir import read_json
 
 WARM_DEADLINE_S = 300.0
-"""The first time on a machine all checks are compiled, which takes half a minute on an idle core."""
+"""Seconds for the warm-up: on a new machine all checks are compiled, half a minute on an idle core."""
 JUDGE_DEADLINE_S = 600.0
 
 
 class JudgeBeside:
-    """One process for one run, see `harness.run.judge_process`. It ends with us: its standard input is its leash."""
+    """Judge process of one run, see `harness.run.judge_process`.
+
+    It ends with us, when its standard input is closed.
+    """
 
     def __init__(self) -> None:
         self.used = False
@@ -33,7 +36,10 @@ class JudgeBeside:
         )
 
     def await_warm(self) -> tuple[str, ...]:
-        """Wait until all checks are loaded; return their ids and names. Raises PlatformError."""
+        """Wait until all checks are loaded; return their ids and names.
+
+        Raises PlatformError.
+        """
         with gevent.Timeout(WARM_DEADLINE_S, False):
             first, *names = self._process.stdout.readline().decode().split() or [""]
             if first == "warm":
@@ -42,7 +48,10 @@ class JudgeBeside:
         raise PlatformError("The judge process did not start; its output is above.")
 
     def follow(self, run_dir: Path) -> None:
-        """Let it judge what is recorded in `run_dir`, as soon as it is warm. Never waits: Locust's run time runs."""
+        """Let it judge what is recorded in `run_dir`, as soon as it is warm.
+
+        Never waits, as Locust's run time is already counting. Raises PlatformError if it has ended.
+        """
         self.used = True
         try:
             self._say(f"follow {run_dir.resolve()}")
@@ -50,7 +59,10 @@ class JudgeBeside:
             raise PlatformError(f"The judge's process has ended: {error}. Its output is above.") from error
 
     def verdict(self, run_dir: Path) -> int:
-        """The journals are closed: wait for the verdict's files. Returns its exit code. Raises PlatformError."""
+        """Wait for the verdict's files, once the journals are closed, and return its exit code.
+
+        Raises PlatformError.
+        """
         try:
             self._say("judge")
             self._process.stdin.close()
@@ -63,7 +75,7 @@ class JudgeBeside:
         return int(read_json(run_dir / "verdict.json")["exit_code"])
 
     def close(self) -> None:
-        """End it, if it has not ended."""
+        """End the process, if it has not ended."""
         if self._process.poll() is None:
             self._process.terminate()
             self._process.wait()

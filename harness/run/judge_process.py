@@ -1,10 +1,10 @@
-"""The judge beside the load: a process that is warm before the run begins.
+"""Judge process: judges a run during the load, and is warm before the run begins.
 
-python -m earwitness.harness.run.judge_process
+    python -m earwitness.harness.run.judge_process
 
-Standard input tells it what to do and is its leash (its end, without a word before, ends the process):
-`follow DIR` once, and later `judge`, when all journals are closed. Standard output says `warm`, once it is, and the ids
-and names of all checks. The exit code is the verdict's.
+Orders come on standard input: `follow DIR` once, and later `judge`, when all journals are closed. If the input ends
+without one, the process ends. On standard output it writes one line when it is warm: `warm`, then the ids and names of
+all checks. The exit code is the verdict's.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from earwitness.harness.report.follow import TURN_S, Following
 from earwitness.harness.report.warm import warm_up
 
 NICENESS = 10
-"""The load goes first: the judge takes what time is left, and may be late when there is none."""
+"""Lower priority than the load's: the judge gets the remaining time, and may be late when there is none."""
 
 
 def main() -> int:
+    """Run the judge process and return the exit code."""
     os.nice(NICENESS)
     try:
         return _work()
@@ -37,7 +38,7 @@ def main() -> int:
 
 def _work() -> int:
     warm_up(say)
-    gc.freeze()  # the compiled loops stay: looking through them once costs as much as ten turns
+    gc.freeze()  # the compiled loops stay: collecting through them once costs as much as ten turns
     print("warm", *(name for check in ALL for name in (check.id, check.name)), flush=True)  # noqa: T201 (for a program)
     order = sys.stdin.readline().split(maxsplit=1)
     if len(order) != 2 or order[0] != "follow":
@@ -48,7 +49,7 @@ def _work() -> int:
         following.turn()
         due = max(due + TURN_S, time.monotonic())
     if sys.stdin.readline().strip() != "judge":
-        return Exit.CANNOT_RUN  # the load process is gone: nobody waits for a verdict
+        return Exit.CANNOT_RUN  # the load process is gone, and needs no verdict
     return int(following.finish()["exit_code"])
 
 

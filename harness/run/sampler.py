@@ -1,4 +1,4 @@
-"""Memory, CPU and open files of every service and of each load process, once a second, into the run's side table."""
+"""Sampler of memory, CPU and open files, once a second, of services and load processes, into a side table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ PERIOD_S = 1.0
 
 
 class SelfSampler:
-    """The same of this process, under the name of its journal: what the tester itself takes. Ends with `close`."""
+    """Sampler of this process, under the name of its journal: the tester's own use of resources.
+
+    Ends with `close`.
+    """
 
     def __init__(self, path: Path, name: str) -> None:
         self._path, self._name = path, name
@@ -47,12 +50,16 @@ class SelfSampler:
         append(self._path, [row])
 
     def close(self) -> None:
+        """Stop, after a last sample."""
         self._greenlet.kill()
         self._sample()
 
 
 class Sampler:
-    """A greenlet that ends with `close`. A target whose processes we do not own gives no samples."""
+    """Sampler of the platform's services.
+
+    Ends with `close`. A target whose processes we do not own gives no samples.
+    """
 
     def __init__(self, path: Path, under_test: UnderTest) -> None:
         self._path = path
@@ -70,11 +77,15 @@ class Sampler:
             gevent.sleep(PERIOD_S)
 
     def close(self) -> None:
+        """Stop sampling."""
         self._greenlet.kill()
 
 
 def append(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Rows of this moment, in one write, so that processes do not mix lines. A full disk is the journal's to tell."""
+    """Append rows of this moment in one write, so that processes do not mix lines.
+
+    Errors are ignored: a full disk is reported by the journal.
+    """
     now = time.monotonic_ns()
     with suppress(OSError), path.open("a", encoding="utf-8") as file:
         file.write("".join(json.dumps({"t_ns": now, **row}) + "\n" for row in rows))

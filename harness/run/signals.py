@@ -13,19 +13,25 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Takes both signals over from Locust, which does not end a run in order when a second one comes.
+    """Handler of both signals instead of Locust's, which does not end a run in order when a second signal comes.
 
     first  the signal that came first, or None
     """
 
     def __init__(self, end: Callable[[], None]) -> None:
-        """`end` is called once, in a greenlet of its own: a signal handler may not wait for anything."""
+        """Prepare the handler.
+
+        `end` is called once, in a greenlet of its own: a signal handler must not wait.
+        """
         self.first: signal.Signals | None = None
         self._end = end
         self._ignored = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]  # e.g. nohup
 
     def install(self) -> None:
-        """Take the signals over. Locust installs its own handlers after `init`: call this again when a run begins."""
+        """Install the handlers.
+
+        Locust installs its own after `init`: call this again when a run begins.
+        """
         for number in SIGNALS:
             if number not in self._ignored:
                 signal.signal(number, self._came)

@@ -1,4 +1,4 @@
-"""What is under test: somebody's platform named by --target, one that is already up, or one that we start."""
+"""The platform under test: a user's own, named by --target, one that runs already, or one that we start."""
 
 from __future__ import annotations
 
@@ -37,12 +37,15 @@ REHEARSAL_S = 60.0
 PROMISED_BY = {"rate_per_s": "rate_per_s", "rate_burst": "rate_burst"}
 """Settings of the backend that are promises of the contract."""
 Wanted: TypeAlias = Mapping[str, Mapping[str, object]]
-"""What a story needs of our own platform: settings by service, like `{"backend": {"rate_per_s": 5}}`."""
+"""Settings that a story needs of our own platform, by service, like `{"backend": {"rate_per_s": 5}}`."""
 
 
 class UnderTest:
-    """`description` is what run.json and the load processes need to speak to the same platform; `warnings` are
-    sentences about it that the verdict repeats."""
+    """Platform under test.
+
+    `description` is what run.json and the load processes need to use the same platform; `warnings` are sentences about
+    it that the verdict repeats.
+    """
 
     def __init__(self, description: dict[str, Any], platform: Platform | None = None) -> None:
         self.description = description
@@ -52,15 +55,18 @@ class UnderTest:
 
     @classmethod
     def from_options(cls, options: Any, wanted: Wanted | None = None, links: Sequence[str] = ()) -> UnderTest:
-        """`wanted`: settings without which the story has no point, `links`: ways that are to be disturbed; a platform
-        that is up already is used if it has them. Raises EarwitnessError: a file with faults, an address nobody
-        answers, a platform that does not start."""
+        """Return the platform that the options name, or start one.
+
+        `wanted`: settings without which the story has no point; `links`: links that are to be disturbed. A platform
+        that runs already is used if it has them. Raises EarwitnessError: a file with faults, an address that does not
+        answer, a platform that does not start.
+        """
         if options.target:
             under_test = cls({"kind": "file", "path": str(Path(options.target).resolve())})
             under_test._reach()
             under_test._rehearse()
             return under_test
-        settings = load_settings()  # its faults are told before anything is begun
+        settings = load_settings()  # its faults are reported before anything is started
         check_here({"frontend.api_url": settings.frontend.api_url or "", "backend.redis": settings.backend.redis})
         defects = _defects(options.defect)
         platform = None if defects else _fitting(offered(), wanted or {}, links)
@@ -86,8 +92,10 @@ class UnderTest:
             pool.close()
 
     def _rehearse(self) -> None:
-        """Let two users talk before the load. Raises TargetError if the target file does not fit what comes: what
-        cannot be read would count as lost. `warnings` gets what is worth knowing."""
+        """Let two users exchange messages before the load, and add notes to `warnings`.
+
+        Raises TargetError if the target file does not fit the answers: what cannot be read would count as lost.
+        """
         path = self.description["path"]
         command = [sys.executable, "-m", "earwitness.harness.probe.fit", path]
         try:
@@ -104,20 +112,25 @@ class UnderTest:
             say(f"{Path(path).name}: {warning}")
 
     def allow(self, users: int) -> None:
-        """Raises TargetError if the target's owner has not allowed so many users."""
+        """Raise TargetError if the target's owner has not allowed so many users."""
         check_users(self.target, users)
 
     def plan(
         self, *, seed: int, tag: str, clients: int, sizes: tuple[int, ...], devices: int = 1, reserve: int = 0
     ) -> Plan:
-        """For so many clients, and a few more if they do not divide by `devices`. Raises TargetError if the target's
-        own accounts or rooms are too few."""
+        """Return the plan for so many clients, and a few more if they do not divide by `devices`.
+
+        Raises TargetError if the target's own accounts or rooms are too few.
+        """
         people = -(-clients // devices)
         plan = Plan(seed=seed, tag=tag, users=people, sizes=sizes, devices=devices, reserve=reserve)
         return existing(plan, self.target)
 
     def faults(self, plan: Sequence[Planned]) -> list[Any]:
-        """The fault of each entry. SettingsError for those that cannot be had here."""
+        """Return the fault of each entry.
+
+        Raises SettingsError for those that are not possible here.
+        """
         if self._platform is not None:
             return list(faults_of(plan, self._platform.control.status(), self._platform.endpoints))
         names = [planned.where for planned in plan]
@@ -125,11 +138,14 @@ class UnderTest:
 
     @property
     def control(self) -> ControlClient | None:
-        """By which our own platform is told what to do."""
+        """Return the client of our own platform's control socket; None for another platform."""
         return None if self._platform is None else self._platform.control
 
     def stats(self) -> list[dict[str, Any]]:
-        """One row a service: service, pid, rss_mb, cpu_s, fds; none for a platform whose processes we do not see."""
+        """Return one row per service: service, pid, rss_mb, cpu_s, fds.
+
+        [] for a platform whose processes are not ours.
+        """
         if self._platform is None:
             return []
         return [
@@ -144,12 +160,14 @@ class UnderTest:
         ]
 
     def environment(self) -> dict[str, str]:
-        """What the collector needs beside the description: addresses with passwords in them."""
+        """Return variables that the collector needs in addition to the description: addresses with passwords."""
         return {} if self._platform is None else secrets_environment(self._platform.endpoints)
 
     def secrets(self, judged_by: Sequence[str]) -> dict[str, Any]:
-        """What load processes need and run.json must not have: the signing key, where forgeries are judged and the
-        platform is our own."""
+        """Return secrets that load processes need and run.json must not contain.
+
+        That is the signing key, where forgeries are judged and the platform is our own. Raises PlatformError.
+        """
         if "I31" not in judged_by or self._platform is None:
             return {}
         command = [sys.executable, "-m", "earwitness.harness.dialects.reference.signing"]
@@ -161,7 +179,7 @@ class UnderTest:
         return {"signing_key": json.loads(done.stdout)}
 
     def save_logs(self, folder: Path) -> None:
-        """The services' last words beside what the users saw."""
+        """Save the services' logs in the run's directory; a failure is only reported."""
         if self._platform is None:
             return
         try:
@@ -178,7 +196,7 @@ class UnderTest:
 
 
 def _fitting(platform: Platform | None, wanted: Wanted, links: Sequence[str]) -> Platform | None:
-    """The platform that is up already, unless the story needs other settings or links than it has."""
+    """Return the running platform, or None if the story needs other settings or links than it has."""
     if platform is None:
         return None
     missing = [f"--set {one}" for one in settings_missing(platform.endpoints, wanted)]
@@ -194,11 +212,22 @@ def _fitting(platform: Platform | None, wanted: Wanted, links: Sequence[str]) ->
 
 
 def _defects(text: str) -> dict[str, list[str]]:
-    """`backend=drop-push:0.001,auth=…` by service. Raises SettingsError."""
+    """Return the defects in `backend=drop-push:0.001,auth=…` by service.
+
+    Raises SettingsError.
+    """
     found: dict[str, list[str]] = {}
     for order in filter(None, (part.strip() for part in text.split(","))):
         service, equals, defect = order.partition("=")
-        if not equals or not service or not defect:
-            raise SettingsError("--defect", [f"{order!r} is not SERVICE=NAME:P, e.g. backend=drop-push:0.001"])
+        if not equals or not service or not defect or not _is_probability(defect.partition(":")[2] or "1"):
+            example = "e.g. backend=drop-push:0.001"
+            raise SettingsError("--defect", [f"{order!r} is not SERVICE=NAME:P with P from 0 to 1, {example}"])
         found.setdefault(service, []).append(defect)
     return found
+
+
+def _is_probability(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False

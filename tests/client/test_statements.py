@@ -12,7 +12,6 @@ from earwitness.checks.history.record import (
     NOBODY,
     NONE,
     RECORD,
-    SLOTS,
     Artefact,
     Flag,
     Kind,
@@ -20,6 +19,7 @@ from earwitness.checks.history.record import (
     State,
     Way,
 )
+from earwitness.checks.history.schema import KINDS
 from earwitness.harness.client import statements
 from earwitness.harness.client.exchange import Exchange
 from earwitness.harness.client.flow import HttpRequest
@@ -90,7 +90,7 @@ def test_every_writer_fills_the_slots_of_its_kind(journal: Written) -> None:
     statements.write_seen(journal, 1, Place.SOCKET, State.PROFILE, asked_ns=NONE, seen_ns=8, of=3, digest=9, conn=2)
     token, revoke, change, seen = journal.records
     assert [r["kind"] for r in journal.records] == [Kind.TOKEN, Kind.REVOKE, Kind.WRITE, Kind.SEEN]
-    assert all(Kind(r["kind"]) in SLOTS for r in journal.records)
+    assert all(Kind(r["kind"]) in KINDS for r in journal.records)
     assert (token["client"], token["counter"], token["attempt"], token["proc"]) == (3, 2, Artefact.REFRESH, 5)
     assert (token["seq"], token["aux"], token["digest"]) == (70, 1, 8)
     assert (revoke["author"], revoke["counter"], revoke["seq"], revoke["t"], revoke["size"]) == (3, 0, 5, 6, 200)

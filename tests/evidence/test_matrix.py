@@ -17,7 +17,7 @@ import pytest
 
 from earwitness.harness.cli import main
 from earwitness.harness.errors import PlatformError, RecordError, SettingsError
-from earwitness.harness.evidence.catalogue import Defect, all_defects, chosen, listing_text
+from earwitness.harness.evidence.catalogue import all_defects, chosen, listing_text
 from earwitness.harness.evidence.cells import HEALTHY, Cell, Result, Results, cells_of, reserved
 from earwitness.harness.evidence.ground_truth import GroundTruth
 from earwitness.harness.evidence.intervals import none_seen_95, wilson_95
@@ -25,6 +25,7 @@ from earwitness.harness.evidence.matrix import run_matrix, silent_checks
 from earwitness.harness.evidence.page import evidence_text
 from earwitness.harness.evidence.published import lost, shown
 from earwitness.harness.evidence.stages import STAGES, file_of, staged
+from earwitness.harness.platform.defect import Defect
 
 LOSS = Defect(
     id="Z5", name="drop-push", breaks="One is missing.", opportunity="a push", caught_by=("I4", "I5b"),

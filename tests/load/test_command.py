@@ -61,6 +61,8 @@ def story_of(*, call: str = CALL, body: str = "", more: str = "") -> str:
         (story_of(body="    def on_start(self): pass"), (), "Talker.on_start: it does not call super().on_start()"),
         (story_of(), ("--defect", "backend=drop-push:0.1", "--target", "x.toml"), "leave out one of the two"),
         (story_of(), ("-t", "5s", "--faults", "kill:auth@5s"), "kill:auth@5s begins after the run of 5 s"),
+        (story_of(), ("-t", "9" * 20 + "s"), "--run-time: so long a time is not possible"),
+        (story_of(), ("--defect", "backend=drop-push:²"), "is not SERVICE=NAME:P with P from 0 to 1"),
         (
             story_of(more="class Odd(LoadTestShape):\n    def tick(self): return self.nothing\n"),
             (),
@@ -69,7 +71,7 @@ def story_of(*, call: str = CALL, body: str = "", more: str = "") -> str:
     ],
     ids=[
         "no file", "syntax", "import", "class", "no story", "options without story", "check", "wait_time", "super",
-        "defect and target", "late",
+        "defect and target", "late", "long", "probability",
         "shape",
     ],
 )  # fmt: skip

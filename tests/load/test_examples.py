@@ -1,47 +1,51 @@
-"""The shipped example: its chat passes, its defect is found, with the commands of its page."""
+"""The shipped example does what `docs/your-first-target.md` says: its commands are run as they stand there."""
 
 from __future__ import annotations
 
-import json
+import os
+import re
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-TINY = Path(__file__).parents[2] / "examples" / "tiny_chat"
-STORY = str(TINY / "story.py")
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "your-first-target.md"
+MARKED = re.compile(r"<!-- run(?:: exit code (\d))? -->\n```bash\n(.*?)```", re.DOTALL)
+HERE = """
+earwitness() { python -m earwitness.harness.cli "$@"; }
+answers() { until (exec 3<>/dev/tcp/127.0.0.1/PORT) 2>/dev/null; do sleep 0.1; done; }
+done_with() { code=$?; echo "$2" "-> $code"; [ "$code" = "$1" ] || exit 99; }
+trap 'kill $!' EXIT
+"""
 
 
-@pytest.fixture
-def tiny_chat(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """`tiny_chat(*options)`: start the server on a free port and return the path of a target file for it."""
-    servers: list[subprocess.Popen[str]] = []
-
-    def start(*options: str) -> str:
-        command = [sys.executable, str(TINY / "server.py"), "--port", "0", *options]
-        servers.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        assert servers[-1].stdout is not None
-        port = json.loads(servers[-1].stdout.readline())["port"]
-        (tmp_path / "key.txt").write_text((TINY / "key.txt").read_text())
-        file = tmp_path / "chat.toml"
-        file.write_text((TINY / "chat.toml").read_text().replace("8765", str(port)))
-        return str(file)
-
-    yield start
-    for server in servers:
-        server.terminate()
-        server.communicate(timeout=10)
+def script(port: int) -> str:
+    """Return the marked blocks as one script, on a port that is free; it ends at the first unexpected exit code."""
+    lines = [HERE.replace("PORT", str(port))]
+    for code, block in MARKED.findall(PAGE.read_text("utf-8")):
+        for line in block.splitlines():
+            lines.append(line.replace("server.py", f"server.py --port {port}"))
+            lines.append("answers" if line.endswith("&") else f"done_with {code or 0} '{line}'")
+            if "--copy" in line:
+                lines.append(f"sed -i 's/8765/{port}/' examples/tiny_chat/chat.toml")
+    return "\n".join(lines)
 
 
-def test_it_passes(locust: Any, tiny_chat: Callable[..., str]) -> None:
-    run = locust("-u", "20", "-t", "5s", "--target", tiny_chat(), story=STORY)
-    assert run.code == 0, run.out
-
-
-def test_lost_deliveries_are_found(locust: Any, tiny_chat: Callable[..., str]) -> None:
-    run = locust("-u", "20", "-t", "5s", "--target", tiny_chat("--lose", "200"), story=STORY)
-    assert run.code == 1, run.out
-    assert {"I4", "I5b"} <= set(run.broken)
+@pytest.mark.timeout(240)
+def test_the_page_runs_as_it_stands(tmp_path: Path) -> None:
+    """It passes; with lost deliveries it fails by the checks that must find them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environ = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", script(port)], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=220
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert done.stdout.count("-> 0") >= 5, said
+    assert re.search(r"broken: .*I4 gap-free, I5b delivered", said), said

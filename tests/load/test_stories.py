@@ -15,7 +15,7 @@ from earwitness.harness.defects.catalogue import BY_NAME
 @pytest.mark.parametrize("defect", ["refresh-twice", pytest.param("missed-mark", marks=pytest.mark.campaign)])
 def test_a_wrong_platform_is_caught_by_its_story(locust: Callable[..., Any], defect: str) -> None:
     """The check that is meant for the defect fails, with the records that prove it."""
-    described = BY_NAME[defect]
+    described = BY_NAME[defect].defect
     run = locust(
         *("-u", "20", "-r", "20", "-t", "25s", "--seed", "7", "--defect", f"{described.service}={defect}:1"),
         story=f"locustfiles/{described.story}.py",

@@ -196,7 +196,9 @@ async def test_the_end_does_not_wait_for_imports(standins: Any, supervised: Any,
 
     before = psutil.Process().children()  # among them may be the one from which services of other tests are forked
     async with supervised(spec, start=False):
-        (nursery,) = [p for p in psutil.Process().children() if p not in before and "nursery" in " ".join(p.cmdline())]
+        (nursery,) = [
+            p for p in psutil.Process().children() if p not in before and "fork_server" in " ".join(p.cmdline())
+        ]
         watch = threading.Timer(10, end, [nursery])
         watch.start()
     watch.cancel()

@@ -89,7 +89,7 @@ THRESHOLDS: Final = ("fan-out p99 < 250 ms", "errors < 1 %", "memory of backend 
 @cache
 def _target_texts() -> tuple[str, ...]:
     whole, minted = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/guide/targets.md").read_text("utf-8"), re.DOTALL)
-    other = (ROOT / "tests/target/other_chat/target.toml").read_text("utf-8")
+    other = (ROOT / "tests/support/other_chat/target.toml").read_text("utf-8")
     listed = 'accounts = "accounts.csv"\n' + re.sub(
         r"(?s)requests = \[\n.*?\n\]\nroom_id.*?\n", 'existing = [{ label = "general", members = "all" }]\n', whole
     )

@@ -1,4 +1,4 @@
-"""The dialect of the reference platform (docs/architecture.md, "The reference platform's API")."""
+"""Dialect of the reference platform (docs/architecture.md, "The reference platform's API")."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ _dumps = orjson.dumps
 
 
 def reference_contract(**changes: Any) -> Contract:
-    """What the reference platform promises; `changes` replace single promises (e.g. a smaller rate)."""
+    """Return what the reference platform promises.
+
+    `changes` replace single promises (e.g. a smaller rate).
+    """
     text = files("earwitness.harness.dialects.reference").joinpath("contract.toml").read_text("utf-8")
     return Contract.from_dict({**tomllib.loads(text), **changes})
 
@@ -42,11 +45,11 @@ def reference_contract(**changes: Any) -> Contract:
 class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
     """The reference platform behind the endpoints that `earwitness up --json` prints.
 
-    endpoints  "edge", "auth" and "frontend" are base URLs; the rest of the mapping is not used here.
+    endpoints  "edge", "auth" and "frontend" are base URLs; "auth_dsn" and "main_dsn", if given, are for `databases`.
     via        how a socket presents its token. With "ticket" every handshake needs fresh credentials:
                `credentials = yield from target.ticket(credentials)`.
     audience   expected `aud` of access tokens; None: only its presence is checked.
-    promises   single promises that replace those of contract.toml beside this module.
+    promises   single promises that replace those of contract.toml in this folder.
     """
 
     name = "reference"
@@ -95,7 +98,10 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
     # -- HTTP ---------------------------------------------------------------------------------------------------
 
     def reachable(self) -> Flow[None]:
-        """The edge refuses a request without token with 401, and auth publishes its keys."""
+        """Implement `Target.reachable`: ask the edge and auth.
+
+        The edge must refuse a request without token with 401, and auth must publish its keys.
+        """
         step = "asking the edge who we are, without a token"
         response = yield HttpRequest("GET", f"{self._edge}/api/me", name="reachable: edge")
         if response.status != 401:
@@ -106,7 +112,10 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
             raise FlowError(step, "at least one key", response)
 
     def login(self, person: Person) -> Flow[Credentials]:
-        """Authorization code with PKCE through the provider, as a browser does it, to the callback's JSON."""
+        """Implement `Target.login`: authorization code with PKCE through the provider, up to the callback's JSON.
+
+        The requests are those of a browser (RFC 6749 §4.1, RFC 7636). Raises FlowError.
+        """
         browser = Browser()
         query = urlencode({"login_hint": person.email})
         response = yield from browser.follow(f"{self._auth}/auth/google?{query}", name="login")
@@ -116,14 +125,20 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         return credentials
 
     def refresh(self, credentials: Credentials) -> Flow[Credentials]:
-        """New access and refresh tokens; the old refresh token is used up."""
+        """Return credentials with new access and refresh tokens; the old refresh token is used up.
+
+        Raises FlowError for a refusal.
+        """
         body = _dumps({"refresh_token": credentials.extra["refresh_token"]})
         headers = {"content-type": "application/json"}
         response = yield HttpRequest("POST", f"{self._auth}/auth/refresh", headers, body, "refresh")
         return self.credentials("refresh", credentials.person, response)
 
     def ticket(self, credentials: Credentials) -> Flow[Credentials]:
-        """The same credentials with a single-use ticket in `extra`, for one handshake."""
+        """Return the same credentials with a single-use ticket in `extra`, for one handshake.
+
+        Raises FlowError for a refusal.
+        """
         response = yield HttpRequest("POST", f"{self._auth}/auth/ticket", bearer(credentials), b"", "ticket")
         ticket = answer_object("ticket", response).get("ticket")
         if not isinstance(ticket, str) or not ticket:
@@ -131,7 +146,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         return replace(credentials, extra={**credentials.extra, "ticket": ticket})
 
     def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
-        """Ask auth, the backend through the edge, and the backend through the frontend's proxy."""
+        """Implement `Target.identity`: ask auth, the backend through the edge, and the backend through the frontend."""
         statements = []
         for place, url, name in (
             (Place.AUTH, f"{self._auth}/auth/me", "identity: auth"),
@@ -146,7 +161,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         return statements
 
     def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
-        """PUT the conversation with its members; repeating it changes nothing."""
+        """Implement `Target.open_room`: PUT the conversation with its members; repeating it changes nothing."""
         body = _dumps({"members": [member.email for member in room.members], "title": room.label})
         headers = {**bearer(credentials), "content-type": "application/json"}
         response = yield HttpRequest("PUT", self.conversation_url(room), headers, body, "open room")
@@ -154,17 +169,19 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
             raise FlowError(f"opening room {room.label}", "200 or 201", response)
 
     def probe(self, credentials: Credentials) -> Flow[int]:
+        """Implement `Target.probe`: GET /api/me at the edge."""
         response = yield HttpRequest("GET", f"{self._edge}/api/me", bearer(credentials), b"", "probe")
         return response.status
 
     # -- the socket ---------------------------------------------------------------------------------------------
 
     def handshake(self, credentials: Credentials, resume: Mapping[str, int] | None = None) -> Handshake:
+        """Implement `Target.handshake`: present the token, or the ticket in `extra`, as `via` says."""
         secret = str(credentials.extra["ticket"]) if self.via == "ticket" else credentials.token
         return self.open_with(secret, self.via, resume)
 
     def open_with(self, secret: str, via: Presentation, resume: Mapping[str, int] | None = None) -> Handshake:
-        """A socket that presents a token or, via "ticket", a ticket."""
+        """Return how to open a socket that presents a token or, via "ticket", a ticket."""
         query: dict[str, str] = {}
         headers: dict[str, str] = {}
         subprotocols: tuple[str, ...] = ()
@@ -187,10 +204,14 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         )
 
     def rooms_on_connect(self, credentials: Credentials, rooms: Sequence[Room]) -> Iterable[str | bytes]:
-        """None: the server subscribes a member to all of its conversations by itself."""
+        """Implement `Target.rooms_on_connect`: no frames.
+
+        The server subscribes a member to all of its conversations by itself.
+        """
         return ()
 
     def encode(self, label: str, message_id: str, text: str) -> str:
+        """Implement `Target.encode`: one frame of type `send`."""
         label_json = self._json_labels.get(label)
         if label_json is None:
             label_json = self._json_labels[label] = _dumps(label).decode()
@@ -198,15 +219,16 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         return f'{{"type":"send","conversation":{label_json},"id":{_dumps(message_id).decode()},"text":{quoted}}}'
 
     def encode_question(self, label: str, message_id: str, text: str) -> str:
-        """A message that the platform's agent is to answer."""
+        """Implement `AsksAgents.encode_question`: a frame of type `send` with `ask`."""
         return f'{self.encode(label, message_id, text)[:-1]},"ask":true}}'
 
     def hear(self, data: str | bytes) -> Sequence[Heard]:
+        """Implement `Target.hear`: events of one JSON frame."""
         try:
             frame = _loads(data)
             if frame["type"] == "message":
                 seq, text, label, sender = frame["seq"], frame["text"], frame["conversation"], frame["sender"]
-                # exact types and range: what passes here is written into fixed-width records without another look
+                # exact types and range: what passes here is written into fixed-width records without another check
                 if type(seq) is int and -1 < seq < SEQ_LIMIT and type(text) is type(label) is type(sender) is str:
                     return ((MESSAGE, label, text, seq, sender, frame.get("id"), None),)
             return _hear_rare(frame)
@@ -216,16 +238,19 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
     # -- helpers ------------------------------------------------------------------------------------------------
 
     def credentials(self, step: str, person: Person, response: HttpResponse) -> Credentials:
-        """From the answer to a login or a refresh; FlowError if it is none, or somebody else's."""
+        """Return the credentials in the answer to a login or a refresh.
+
+        Raises FlowError if the answer has none, or another person's.
+        """
         answer = answer_object(step, response)
         token = answer.get("access_token")
         try:
-            # Our own token: read, not judged; the platform's services verify its signature.
+            # Our own token: decoded, not verified; the platform's services verify its signature.
             claims = jwt.decode(str(token), options={"verify_signature": False})
         except jwt.InvalidTokenError as error:
             raise FlowError(step, "a JWT as access_token", detail=f"an answer with {', '.join(answer)}") from error
         user = answer.get("user") or {}
-        # Whom a refreshed token names is for the judge to say.
+        # A refresh accepts any user in the token: the judge decides whether it is the right one.
         named, asked = {"id": claims.get("sub"), "email": claims.get("email")}, {**user, "email": person.email}
         faults = self._claim_faults(claims, asked if step == "login" else named)
         if faults:
@@ -255,7 +280,10 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
 
 
 def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
-    """Everything but messages. Raises KeyError, TypeError or ValueError for what is not understood."""
+    """Return the events of a frame that is not a message.
+
+    Raises KeyError, TypeError or ValueError if it is not understood.
+    """
     kind = frame["type"]
     if kind == "ack":
         return ((ACK, frame["conversation"], None, seq_of(frame["seq"]), None, str(frame["id"]), None),)

@@ -1,4 +1,4 @@
-"""The reference platform's entrance: the frontend's way to auth, and tokens of unknown keys."""
+"""Entrance of the reference platform: logins through its frontend, and tokens of unknown keys."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from earwitness.harness.dialects.protocol import Credentials
 
 
 class ReferenceEntrance:
-    """Part of `ReferenceTarget`."""
+    """Part of `ReferenceTarget` that implements `harness.dialects.entrance.Entrance`."""
 
     endpoints: Mapping[str, Any]
 
     def begin_login(self) -> Flow[int]:
+        """Implement `Entrance.begin_login`: GET the frontend's /auth/google."""
         url = f"{str(self.endpoints['frontend']).rstrip('/')}/auth/google"
         response = yield HttpRequest("GET", url, name="begin a login")
         return response.status
 
     def stranger(self, credentials: Credentials) -> Credentials:
+        """Implement `Entrance.stranger`: newly issued claims, valid for 900 s, signed by a key of the tester."""
         now = time.time()
         claims = {**credentials.extra["claims"], "iat": now, "exp": int(now) + 900, "jti": uuid.uuid4().hex}
         token = jwt.encode(claims, _key(), "ES256", headers={"kid": uuid.uuid4().hex})
@@ -35,5 +37,5 @@ class ReferenceEntrance:
 
 @cache
 def _key() -> Any:
-    """One key of nobody's for a process."""
+    """Return a key that no platform knows, the same for the whole process."""
     return ec.generate_private_key(ec.SECP256R1())

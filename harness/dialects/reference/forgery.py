@@ -1,8 +1,8 @@
-"""Access tokens that must not be accepted, each beside a control that must.
+"""Access tokens that must not be accepted, and a control that must.
 
-Where a forgery is about a single claim, it is signed with the platform's own key, read from its database: a token
-with a wrong audience and a wrong signature would be refused for the signature, and prove nothing about audiences.
-Without that key (`Forger.key` None) only those of `WITHOUT_KEY` can be made.
+A forgery about a single claim is signed with the platform's own key, read from its database. A token with a wrong
+audience and a wrong signature would be refused for the signature, and prove nothing about audiences. Without that key
+(`Forger.key` None) only the forgeries of `WITHOUT_KEY` can be made.
 """
 
 from __future__ import annotations
@@ -26,31 +26,38 @@ LONG_S = 3600.0
 
 
 def b64(data: bytes) -> str:
+    """Return data as base64url without padding (RFC 7515 §2)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def part(value: Mapping[str, Any]) -> str:
+    """Return a header or payload of a JWT: compact JSON in base64url."""
     return b64(json.dumps(value, separators=(",", ":")).encode())
 
 
 def unpack(text: str) -> Any:
+    """Return the JSON value of one part of a JWT."""
     return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
 
 
 @functools.cache
 def own_rsa_key() -> rsa.RSAPrivateKey:
-    """A key of ours, made once: making one takes long."""
+    """Return an RSA key of the tester, made once: making one takes long."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 @functools.cache
 def own_ec_key() -> ec.EllipticCurvePrivateKey:
+    """Return an elliptic key (P-256) of the tester, made once."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
 @functools.cache
 def read_key(pem: str) -> ec.EllipticCurvePrivateKey:
-    """A platform's signing key from its PEM. ValueError for another kind of key."""
+    """Return a platform's signing key from its PEM.
+
+    Raises ValueError for another kind of key.
+    """
     key = serialization.load_pem_private_key(pem.encode(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError("the signing key is no elliptic key")
@@ -59,10 +66,11 @@ def read_key(pem: str) -> ec.EllipticCurvePrivateKey:
 
 @dataclass(frozen=True)
 class Forger:
-    """Forges from the tokens of one person, the victim; `other_id` is somebody else's user id.
+    """Maker of forgeries from the tokens of one person, the victim.
 
     kid, public  name and public half of the key that the platform signs with now
-    key          the key itself
+    other_id     user id of another person
+    key          the private key itself, None if it is not known
     """
 
     kid: str
@@ -74,7 +82,7 @@ class Forger:
 
     @functools.cached_property
     def claims(self) -> dict[str, Any]:
-        """Of the victim's token."""
+        """Return the claims of the victim's token."""
         return dict(unpack(self.token.split(".")[1]))
 
     def _own(self) -> ec.EllipticCurvePrivateKey:
@@ -82,37 +90,41 @@ class Forger:
         return self.key
 
     def minted(self, *, without: str = "", header: Mapping[str, Any] | None = None, **changes: Any) -> str:
-        """A token signed with the platform's key: the victim's claims, newly issued, with changes."""
+        """Return a token signed with the platform's key: the victim's claims, newly issued, with changes."""
         claims = {**self.claims, "jti": uuid.uuid4().hex, "iat": time.time(), **changes}
         claims.pop(without, None)
         return jwt.encode(claims, self._own(), algorithm="ES256", headers={"kid": self.kid, **(header or {})})
 
     def parts(self) -> tuple[str, str, str]:
+        """Return header, payload and signature of the victim's token, as they are encoded."""
         head, payload, signature = self.token.split(".")
         return head, payload, signature
 
     def signed_by(self, head: str, payload: str) -> str:
-        """Any header and payload with a good signature of the platform's key, however strange they are."""
+        """Return a token of any header and payload, however strange, with a good signature of the platform's key."""
         raw = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).sign(
             f"{head}.{payload}".encode(), self._own()
         )
         return f"{head}.{payload}.{b64(raw)}"
 
     def control(self) -> str:
-        """Made as the forgeries are, with nothing wrong: must be accepted."""
+        """Return a token made as the forgeries are, with nothing wrong: it must be accepted."""
         return self.minted(exp=int(time.time() + LONG_S))
 
     def bad_signature(self) -> str:
+        """Return the victim's token with one bit of its signature changed."""
         head, payload, signature = self.parts()
         raw = bytearray(base64.urlsafe_b64decode(signature + "=="))
         raw[20] ^= 1
         return f"{head}.{payload}.{b64(bytes(raw))}"
 
     def no_signature(self) -> str:
+        """Return the victim's token with an empty signature."""
         head, payload, _ = self.parts()
         return f"{head}.{payload}."
 
     def algorithm_none(self) -> str:
+        """Return an unsigned token whose header says `alg: none` (RFC 7519 §6)."""
         return f"{part({'alg': 'none', 'typ': 'JWT', 'kid': self.kid})}.{self.parts()[1]}."
 
     def _hmac(self, secret: bytes) -> str:
@@ -120,91 +132,112 @@ class Forger:
         return f"{signed}.{b64(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
 
     def hmac_with_public_pem(self) -> str:
+        """Return a token of HS256 whose secret is the platform's public key as PEM."""
         form = serialization.PublicFormat.SubjectPublicKeyInfo
         return self._hmac(self.public.public_bytes(serialization.Encoding.PEM, form))
 
     def hmac_with_public_jwk(self) -> str:
+        """Return a token of HS256 whose secret is the platform's public key as JWK."""
         return self._hmac(jwt.algorithms.ECAlgorithm.to_jwk(self.public).encode())
 
     def other_algorithm_of_the_key(self) -> str:
-        """RS256 by a key of ours under the name of the platform's elliptic key."""
+        """Return a token of RS256 by a key of the tester, under the name of the platform's elliptic key."""
         return jwt.encode(self.claims, own_rsa_key(), algorithm="RS256", headers={"kid": self.kid})
 
     def foreign_key(self) -> str:
+        """Return a token of ES256 by a key of the tester, under the name of the platform's key."""
         return jwt.encode(self.claims, own_ec_key(), algorithm="ES256", headers={"kid": self.kid})
 
     def key_in_the_header(self) -> str:
-        """Signed by a key of ours that the token brings along itself."""
+        """Return a token by a key of the tester that its own header carries (`jwk`)."""
         key = own_ec_key()
         jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
         headers = {"kid": self.kid, "jwk": jwk}
         return jwt.encode(self.claims, key, algorithm="ES256", headers=headers)
 
     def edited_payload(self) -> str:
-        """The victim's token with somebody else in it."""
+        """Return the victim's token with another person in it, under the old signature."""
         head, payload, signature = self.parts()
         return f"{head}.{part({**unpack(payload), 'sub': self.other_id})}.{signature}"
 
     def more_permissions(self) -> str:
+        """Return the victim's token with the permission `admin` added, under the old signature."""
         head, payload, signature = self.parts()
         return f"{head}.{part({**unpack(payload), 'permissions': ['chat', 'admin']})}.{signature}"
 
     def wrong_issuer(self) -> str:
+        """Return a well-signed token of another issuer."""
         return self.minted(iss="https://staging.example")
 
     def wrong_audience(self) -> str:
+        """Return a well-signed token for another service."""
         return self.minted(aud="another-service")
 
     def audiences_without_ours(self) -> str:
+        """Return a well-signed token for a list of other services."""
         return self.minted(aud=["a-service", "another-service"])
 
     def refresh_as_access(self) -> str:
+        """Return the victim's refresh token, to be presented as an access token."""
         return self.refresh_token
 
     def no_type(self) -> str:
+        """Return a well-signed token without `typ`."""
         return self.minted(without="typ")
 
     def no_expiry(self) -> str:
+        """Return a well-signed token without `exp`."""
         return self.minted(without="exp")
 
     def no_audience(self) -> str:
+        """Return a well-signed token without `aud`."""
         return self.minted(without="aud")
 
     def issued_in_the_future(self) -> str:
+        """Return a well-signed token that is issued in an hour."""
         return self.minted(iat=time.time() + LONG_S, exp=int(time.time() + 2 * LONG_S))
 
     def not_yet_valid(self) -> str:
+        """Return a well-signed token that is valid only in an hour (`nbf`)."""
         return self.minted(nbf=time.time() + LONG_S)
 
     def expired(self) -> str:
+        """Return a well-signed token that expired 30 s ago."""
         return self.minted(iat=time.time() - LONG_S, exp=int(time.time() - 30))
 
     def empty_kid(self) -> str:
+        """Return a well-signed token whose `kid` is empty."""
         return self.minted(header={"kid": ""})
 
     def unknown_kid(self) -> str:
+        """Return a well-signed token whose `kid` names no key."""
         return self.minted(header={"kid": "nobody-has-this-key"})
 
     def critical_header(self) -> str:
+        """Return a well-signed token whose critical header (`crit`, RFC 7515 §4.1.11) no service understands."""
         return self.minted(header={"crit": ["exp"], "exp": 1})
 
     def duplicate_header_member(self) -> str:
-        """Two `alg` members: readers differ in which one counts."""
+        """Return a well-signed token whose header has two `alg` members: parsers differ in which one counts."""
         head = b64(f'{{"alg":"none","alg":"ES256","typ":"JWT","kid":"{self.kid}"}}'.encode())
         return self.signed_by(head, self.parts()[1])
 
     def duplicate_claim(self) -> str:
-        """Two `sub` members, well signed."""
+        """Return a well-signed token with two `sub` members."""
         text = json.dumps(self.claims)
         return self.signed_by(self.parts()[0], b64(f'{{"sub":"{self.other_id}",{text[1:]}'.encode()))
 
     def written_otherwise(self) -> str:
-        """The same bytes in other characters: a token that could be written in many ways could not be revoked."""
+        """Return the victim's token with the same bytes in other characters.
+
+        A token that can be written in many ways cannot be revoked by its text.
+        """
         head, payload, signature = self.parts()
         alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
         return f"{head}.{payload}.{signature[:-1]}{alphabet[alphabet.index(signature[-1]) | 1]}"
 
     def random_text(self) -> str:
+        """Return a text that is no token."""
         return "not.a.token"
 
 
@@ -220,15 +253,15 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
         Forger.random_text,
     )
 }  # fmt: skip
-"""Every way by which a token can be wrong, by name."""
+"""Every way in which a token can be wrong, by name."""
 
 TIMED: frozenset[str] = frozenset(("issued_in_the_future", "not_yet_valid", "expired"))
-"""Those that are wrong only by their times: a tester whose wall clock is an hour off makes valid tokens of them."""
+"""Forgeries that are wrong only by their times: a tester whose wall clock is an hour off makes valid tokens of them."""
 WITHOUT_KEY: tuple[str, ...] = (
     "bad_signature", "no_signature", "algorithm_none", "hmac_with_public_pem", "hmac_with_public_jwk",
     "other_algorithm_of_the_key", "foreign_key", "key_in_the_header", "edited_payload", "more_permissions",
     "refresh_as_access", "written_otherwise", "random_text",
 )  # fmt: skip
-"""Those for which nobody needs the platform's key."""
+"""Forgeries that do not need the platform's key."""
 NUMBERS: Mapping[str, int] = {name: number for number, name in enumerate(FORGERIES, start=1)}
-"""How a forgery is called in a record."""
+"""Numbers of the forgeries in records, from 1."""

@@ -1,4 +1,4 @@
-"""The reference platform's conversations over HTTP: histories, members, and questions to its agent."""
+"""Conversations of the reference platform over HTTP: histories, members, and messages sent as requests."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ SEQ_LIMIT = 1 << 62
 
 
 class ReferenceRooms:
-    """Half of `harness.dialects.reference.dialect.ReferenceTarget`, with the abilities of
-    `harness.dialects.capabilities`."""
+    """Half of `ReferenceTarget` that implements abilities of `harness.dialects.capabilities`."""
 
     agents = ("agent",)
     ids_by_sender = True
     _edge: str
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
+        """Implement `Target.history`: all pages from the beginning."""
         return (yield from self.history_after(credentials, room, 0)).rows
 
     def history_after(self, credentials: Credentials, room: Room, after: int) -> Flow[HistoryPart]:
-        """Pages of `HISTORY_PAGE` messages after the last number seen, up to the head."""
+        """Implement `ReadsHistoryAfter.history_after`: pages of `HISTORY_PAGE` messages up to the head.
+
+        Raises FlowError if an answer is no page, or does not continue after the one before it.
+        """
         rows: list[StoredRow] = []
         fits = True
         step = f"reading the history of {room.label}"
@@ -59,12 +62,13 @@ class ReferenceRooms:
                 return HistoryPart(rows, fits)
 
     def remove_member(self, credentials: Credentials, room: Room, person: Person) -> Flow[None]:
+        """Implement `RemovesMembers.remove_member`: DELETE the member; raises FlowError for a refusal."""
         url = f"{self.conversation_url(room)}/members/{quote(person.email, safe='')}"
         response = yield HttpRequest("DELETE", url, bearer(credentials), b"", "remove member")
         answer_object(f"removing {person.name} from {room.label}", response)
 
     def post_beside(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
-        """`POST …/messages`, which takes the same path as a message from a socket."""
+        """Implement `PostsBeside.post_beside`: `POST …/messages`, the same path as for a message from a socket."""
         url = f"{self._edge}/api/conversations/{quote(label, safe='')}/messages"
         headers = {**bearer(credentials), "content-type": "application/json"}
         body = orjson.dumps({"id": message_id, "text": text})
@@ -82,15 +86,20 @@ class ReferenceRooms:
         return ((NACK, label, None, -1, None, message_id, (response.status, wait_s)),)
 
     def conversation_url(self, room: Room) -> str:
+        """Return the address of a room's conversation at the edge."""
         return f"{self._edge}/api/conversations/{quote(room.label, safe='')}"
 
 
 def bearer(credentials: Credentials) -> dict[str, str]:
+    """Return the header that presents a token (RFC 6750 §2.1)."""
     return {"authorization": f"Bearer {credentials.token}"}
 
 
 def page_digest(messages: Sequence[Mapping[str, Any]]) -> str:
-    """SHA-256 (hex) of what a page shows of each message, a JSON line each: what the platform states as its digest."""
+    """Return the SHA-256 (hex) of what a page shows of each message, one JSON line each.
+
+    The platform states it as the page's digest.
+    """
     digest = hashlib.sha256()
     for message in messages:
         row = [message["seq"], message["id"], message["sender"], message["text"]]
@@ -99,14 +108,20 @@ def page_digest(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def seq_of(value: Any) -> int:
-    """A number that fits into a record, -1 for none; else ValueError."""
+    """Return a sequence number that fits into a record; -1 stands for none.
+
+    Raises ValueError for anything else.
+    """
     if type(value) is not int or not -1 <= value < SEQ_LIMIT:
         raise ValueError("not a sequence number")
     return value
 
 
 def answer_object(step: str, response: HttpResponse) -> dict[str, Any]:
-    """The JSON object of a 200; FlowError for anything else."""
+    """Return the JSON object of an answer with status 200.
+
+    Raises FlowError for any other answer.
+    """
     if response.status != 200:
         raise FlowError(step, "200", response)
     try:

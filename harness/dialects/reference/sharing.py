@@ -1,4 +1,4 @@
-"""The reference platform's read marks, edits, presence, and news of the own account."""
+"""Shared state of the reference platform: read marks, edits, presence, and news of the own account."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ REFUSED = (400, 403, 404, 409)
 
 
 class ReferenceSharing:
-    """`harness.dialects.sharing.Sharing`. `url_of`: of a conversation."""
+    """`harness.dialects.sharing.Sharing` of the reference platform.
+
+    `url_of` returns the address of a conversation.
+    """
 
     def __init__(self, edge: str, url_of: Callable[[Room], str]) -> None:
         self._edge, self._url_of = edge, url_of
 
     def mark_read(self, credentials: Credentials, room: Room, seq: int) -> Flow[int | None]:
+        """Implement `Sharing.mark_read`: PUT …/read."""
         url, body = f"{self._url_of(room)}/read", orjson.dumps({"seq": seq})
         response = yield HttpRequest("PUT", url, _json(credentials), body, "mark read")
         if response.status in REFUSED:
@@ -31,6 +35,7 @@ class ReferenceSharing:
         return _understood("marking read", response, lambda answer: seq_of(answer["seq"]))
 
     def marks(self, credentials: Credentials) -> Flow[Mapping[str, int]]:
+        """Implement `Sharing.marks`: the field `read` in the list of conversations."""
         response = yield HttpRequest("GET", f"{self._edge}/api/conversations", bearer(credentials), b"", "read marks")
         return _understood(
             "reading the marks", response,
@@ -38,12 +43,14 @@ class ReferenceSharing:
         )  # fmt: skip
 
     def edit(self, credentials: Credentials, room: Room, seq: int, text: str, version: int | None) -> Flow[Edit | None]:
+        """Implement `Sharing.edit`: PATCH …/messages/{seq}."""
         said = {"text": text} if version is None else {"text": text, "version": version}
         url = f"{self._url_of(room)}/messages/{seq}"
         response = yield HttpRequest("PATCH", url, _json(credentials), orjson.dumps(said), "edit")
         return None if response.status in REFUSED else _understood("editing", response, _edit)
 
     def edits_after(self, credentials: Credentials, room: Room, number: int) -> Flow[list[Edit]]:
+        """Implement `Sharing.edits_after`: GET …/edits, page by page; raises FlowError if a page does not continue."""
         edits: list[Edit] = []
         while True:
             url = f"{self._url_of(room)}/edits?after={number}"
@@ -60,11 +67,15 @@ class ReferenceSharing:
             number = page[-1].number
 
     def watch(self, label: str) -> str:
+        """Implement `Sharing.watch`: one frame of type `watch`."""
         return orjson.dumps({"type": "watch", "conversation": label}).decode()
 
 
 def hear_sharing(frame: Mapping[str, Any]) -> Sequence[Heard]:
-    """What is pushed of it; anything else is OTHER. Raises KeyError, TypeError or ValueError as the dialect does."""
+    """Return the events of a frame with shared state: MARKED, EDITED, PRESENCE or PROFILE; OTHER for other types.
+
+    Raises KeyError, TypeError or ValueError if the frame is not understood.
+    """
     kind = frame["type"]
     if kind == "read":
         return ((MARKED, str(frame["conversation"]), None, seq_of(frame["seq"]), None, None, None),)
@@ -82,7 +93,7 @@ def hear_sharing(frame: Mapping[str, Any]) -> Sequence[Heard]:
 
 
 def greeted_marks(frame: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """For the extra of WELCOME: the marks of all conversations, if the greeting tells them."""
+    """Return the read marks of all conversations for the extra of WELCOME, {} if the greeting carries none."""
     marks = frame.get("read")
     if not isinstance(marks, dict):
         return {}
@@ -98,7 +109,10 @@ def _edit(row: Mapping[str, Any]) -> Edit:
 
 
 def _understood(step: str, response: HttpResponse, take: Callable[[dict[str, Any]], T]) -> T:
-    """What is taken from the answer; FlowError if it is not there."""
+    """Return what `take` finds in the answer.
+
+    Raises FlowError if it is not there.
+    """
     answer = answer_object(step, response)
     try:
         return take(answer)

@@ -1,10 +1,10 @@
-"""The signing key of a platform of our own, as one process, because asyncio and gevent do not live together.
+"""Reader of the signing key of a platform of our own, a process because asyncio and gevent cannot share one.
 
-    python -m earwitness.harness.dialects.reference.signing         # the auth database's address comes by
-    EARWITNESS_ENDPOINTS
+    python -m earwitness.harness.dialects.reference.signing
 
-Prints one line of JSON for the pipe of whoever started it: kid, public_pem, private_pem. The key is only for forging
-tokens that differ from good ones in a single claim, and is written down nowhere.
+The environment variable EARWITNESS_ENDPOINTS carries the address of the auth database. The program prints one line of
+JSON for the pipe of its parent: kid, public_pem, private_pem. The key is only for forging tokens that differ from good
+ones in a single claim, and is written to no file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ DEADLINE_S = 10.0
 
 
 async def read_signing_key(dsn: str) -> dict[str, str]:
-    """kid, public_pem, private_pem. OSError, asyncpg.PostgresError or ValueError if it cannot be had."""
+    """Return kid, public_pem and private_pem of the key that signs now.
+
+    Raises OSError, asyncpg.PostgresError or ValueError if it cannot be read.
+    """
     connection = await asyncpg.connect(dsn, timeout=DEADLINE_S)
     try:
         row = await connection.fetchrow(KEY_QUERY, timeout=DEADLINE_S)
@@ -42,6 +45,7 @@ async def read_signing_key(dsn: str) -> dict[str, str]:
 
 
 def main() -> int:
+    """Print the signing key as JSON and return the exit code."""
     endpoints = json.loads(os.environ.get(SECRETS_VARIABLE) or "{}")
     try:
         key = asyncio.run(read_signing_key(endpoints["auth_dsn"]))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from earwitness.harness.dialects.reference.dialect import Presentation, ReferenceTarget
 
 KEY_QUERY = "select kid, private_pem from signing_keys where retires_at is null order by created_at desc limit 1"
-"""On the auth database: the key that signs now."""
+"""Query of the auth database for the key that signs now."""
 WAYS: Mapping[Way, Presentation] = {
     Way.HEADER: "header",
     Way.SUBPROTOCOL: "subprotocol",
@@ -55,15 +55,18 @@ class ReferenceTokens:
         }
 
     def present(self, token: str, place: Place) -> Flow[int]:
+        """Implement `Tokens.present`: GET the own profile at that place."""
         headers = {"authorization": f"Bearer {token}"}
         url = f"{self._bases[place]}{HTTP_PLACES[place]}"
         response = yield HttpRequest("GET", url, headers, b"", f"token at {place.name.lower()}")
         return response.status
 
     def handshake(self, secret: str, way: Way, resume: Mapping[str, int] | None = None) -> Handshake:
+        """Implement `Tokens.handshake` through `ReferenceTarget.open_with`."""
         return self._target.open_with(secret, WAYS[way], resume)
 
     def begin_login(self, person: Person, ttl_s: float | None = None) -> Flow[BegunLogin]:
+        """Implement `Tokens.begin_login`: follow the redirects through the provider and stop before the callback."""
         browser = Browser()
         query = {"login_hint": person.email} | ({} if ttl_s is None else {"ttl": f"{ttl_s:g}"})
         callback = ""
@@ -82,31 +85,41 @@ class ReferenceTokens:
         return BegunLogin(browser, callback, carried["state"][0], carried["code"][0])
 
     def finish_login(self, begun: BegunLogin, person: Person, browser: Browser | None = None) -> Flow[Credentials]:
+        """Implement `Tokens.finish_login`: GET the callback with the cookies of one browser."""
         visitor = browser or begun.browser
         response = yield from visitor.request("GET", begun.callback, name="login: callback")
         return self._target.credentials("login", person, response)
 
     def with_code(self, begun: BegunLogin, code: str) -> BegunLogin:
+        """Implement `Tokens.with_code`: replace the code in the callback's address."""
         address = urlsplit(begun.callback)
         query = {**{key: values[0] for key, values in parse_qs(address.query).items()}, "code": code}
         return replace(begun, callback=address._replace(query=urlencode(query)).geturl(), code=code)
 
     def refresh(self, credentials: Credentials) -> Flow[Credentials]:
+        """Implement `Tokens.refresh` through `ReferenceTarget.refresh`."""
         return (yield from self._target.refresh(credentials))
 
     def ticket(self, credentials: Credentials) -> Flow[Credentials]:
+        """Implement `Tokens.ticket` through `ReferenceTarget.ticket`."""
         return (yield from self._target.ticket(credentials))
 
     def log_out(self, credentials: Credentials) -> Flow[int]:
+        """Implement `Tokens.log_out`: POST /auth/logout."""
         headers = {"authorization": f"Bearer {credentials.token}"}
         response = yield HttpRequest("POST", f"{self._auth}/auth/logout", headers, b"", "logout")
         return response.status
 
     def rotate_keys(self) -> Flow[int]:
+        """Implement `Tokens.rotate_keys`: POST /auth/admin/rotate-keys.
+
+        It presents no administrator's secret, so the platform must run in test mode.
+        """
         response = yield HttpRequest("POST", f"{self._auth}/auth/admin/rotate-keys", {}, b"", "rotate keys")
         return response.status
 
     def signing_key(self) -> Flow[SigningKey]:
+        """Implement `Tokens.signing_key`: the first key of auth's jwks.json, without its private half."""
         step = "reading auth's keys"
         response = yield HttpRequest("GET", f"{self._auth}/.well-known/jwks.json", {}, b"", step)
         try:
@@ -118,12 +131,15 @@ class ReferenceTokens:
         return SigningKey(str(jwk["kid"]), _pem(public))
 
     def forgeries(self, key: SigningKey) -> Sequence[str]:
+        """Implement `Tokens.forgeries`: all with the private key, else those of `forgery.WITHOUT_KEY`."""
         return [name for name in FORGERIES if key.private_pem is not None or name in WITHOUT_KEY]
 
     def forge(self, name: str, credentials: Credentials, other_id: str, key: SigningKey) -> str:
+        """Implement `Tokens.forge` through `forgery.Forger`."""
         return FORGERIES[name](_forger(credentials, other_id, key))
 
     def control(self, credentials: Credentials, key: SigningKey) -> str:
+        """Implement `Tokens.control`: a minted token, or the person's own without the private key."""
         if key.private_pem is None:
             return credentials.token
         return _forger(credentials, "", key).control()

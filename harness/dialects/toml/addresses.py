@@ -1,4 +1,4 @@
-"""`[urls]` of a target file, every address that the file names, and the guard of those that are not this machine."""
+"""Addresses of a target file: `[urls]`, every other address in it, and the guard of those that are not this machine."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ from earwitness.harness.errors import TargetError
 
 DATABASE = "postgres"
 KEPT_HOSTS = 5
-"""Hosts that a sentence names; a file may have many."""
+"""Most hosts that a sentence names; a file may have many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Urls:
-    """`hosts`: further ones that a login function asks, or that the platform names itself. `network`: without hosts."""
+    """Content of `[urls]`.
+
+    hosts    further hosts, which a login function asks or the platform names itself
+    network  how they are reached, without the list of hosts
+    """
 
     http: str = ""
     socket: str = ""
@@ -40,7 +44,7 @@ class Address:
 
 
 def read_urls(top: Table) -> Urls:
-    """Read `[urls]`; faults are noted."""
+    """Return the content of `[urls]`; faults are noted."""
     table = top.table("urls", example='{ http = "http://127.0.0.1:8000" }', required=True)
     if table is None:
         return Urls()
@@ -85,7 +89,7 @@ def _read_network(table: Table) -> Network:
 def all_addresses(
     urls: Urls, requests: Iterable[RequestTemplate], databases: Mapping[Place, DatabaseQuery]
 ) -> tuple[Address, ...]:
-    """Every address that a run with this file could speak to."""
+    """Return every address that a run with this file could speak to."""
     found = [Address("urls.http", urls.http), Address("urls.socket", urls.socket)]
     found += [Address("urls.hosts", f"http://{host}") for host in urls.hosts]
     found += [Address(one.where, one.url.prefix) for one in requests if is_absolute(one.url.prefix)]
@@ -96,7 +100,7 @@ def all_addresses(
 
 
 def _database_hosts(dsn: str) -> Iterator[str]:
-    """The hosts of a DSN, which may be several, a parameter, or PGHOST. None for a socket of this machine."""
+    """Yield the hosts of a DSN, which may be several, a parameter, or PGHOST; none for a local socket."""
     try:
         parts = urlsplit(dsn)
     except ValueError:
@@ -108,17 +112,17 @@ def _database_hosts(dsn: str) -> Iterator[str]:
 
 
 def network_of(urls: Urls, addresses: Iterable[Address]) -> Network:
-    """How all that speak to this target reach it."""
+    """Return the network by which every client of this target reaches it."""
     return replace(urls.network, hosts=hosts_of(address.url for address in addresses))
 
 
 def check_addresses(
     addresses: Iterable[Address], network: Network, *, allow_load: bool, max_users: int | None, path: str
 ) -> bool:
-    """Check every address before the first request. True if all are this machine's.
+    """Check every address before the first request; return whether all are this machine's.
 
-    Raises TargetError for one that is not and whose owner has not agreed, or a proxy or a TLS file that cannot be
-    used."""
+    Raises TargetError for one that is not and whose owner has not agreed, or a proxy or a TLS file that cannot be used.
+    """
     away: dict[str, str] = {}
     secure = False
     for address in addresses:
@@ -146,7 +150,7 @@ def _named(away: Mapping[str, str]) -> str:
 
 
 def proxied(addresses: Iterable[Address]) -> list[str]:
-    """A sentence about each host that is reached through a proxy: it is measured together with the platform."""
+    """Return a sentence for each host behind a proxy: the proxy is measured together with the platform."""
     ways = {host_of(one.url): proxy_of(one.url) for one in addresses if urlsplit(one.url).scheme != DATABASE}
     return [
         f"{host} is reached through {way}: what it does counts as the platform's." for host, way in ways.items() if way
@@ -154,8 +158,10 @@ def proxied(addresses: Iterable[Address]) -> list[str]:
 
 
 def check_here(named: Mapping[str, str]) -> None:
-    """Raise TargetError for an address of the reference platform that is not this machine's. `named`: address by the
-    setting or endpoint that names it."""
+    """Raise TargetError for an address of the reference platform that is not this machine's.
+
+    `named`: address by the setting or endpoint that names it.
+    """
     for key, url in named.items():
         if "://" in url and not is_loopback(host := host_of(url)):
             raise TargetError(

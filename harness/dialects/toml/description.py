@@ -1,4 +1,7 @@
-"""A target file as data: every table read and checked, all faults reported together."""
+"""Description of a platform: a target file as data.
+
+Every table is read and checked, and all faults are reported together.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,12 @@ from earwitness.harness.dialects.toml.sections import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """Everything that a target file says. `addresses`: all that a run could speak to, `network`: how."""
+    """Everything that a target file says.
+
+    addresses  all that a run could speak to
+    network    how a run reaches them
+    unjudged   by promise: a sentence about what the file describes and [contract] does not mention
+    """
 
     name: str
     allow_load: bool
@@ -66,7 +74,10 @@ class Description:
 
 
 def read_description(path: Path) -> Description:
-    """Raises SettingsError naming every fault of the file at once."""
+    """Read a target file.
+
+    Raises SettingsError, which names every fault of the file at once.
+    """
     faults = Faults(str(path))
     top = Table(read_toml(path), faults)
     socket, http_presentation = read_presentations(top)
@@ -130,7 +141,7 @@ def _consistency(
     send: Send,
     frames: FrameRules | None,
 ) -> None:
-    """A promise that this file gives no way to look at would be UNKNOWN for ever: said at once instead."""
+    """Note a fault for each promise that this file gives no way to check: it would be UNKNOWN in every run."""
     if frames is None:
         return
     kinds = {rule.name: rule.at for rule in frames.rules}
@@ -148,8 +159,10 @@ def _consistency(
 
 
 def _unjudged(top: Table, description: Mapping[str, Any], frames: FrameRules | None) -> Iterator[tuple[str, str]]:
-    """(promise, sentence) of what the file describes and [contract] says nothing of, neither yes nor no: it would be
-    recorded and not judged, and nobody would notice."""
+    """Yield (promise, sentence) for what the file describes and [contract] does not mention.
+
+    It would be recorded and not judged, and no user would notice.
+    """
     given = top.data.get("contract") or {}
     mapped = {rule.name: rule.at for rule in frames.rules} if frames else {}
     described = {

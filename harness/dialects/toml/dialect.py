@@ -1,4 +1,4 @@
-"""The declarative dialect: a platform described by a target.toml alone (docs/guide/targets.md)."""
+"""Declarative dialect: a platform described by a target.toml alone (docs/guide/targets.md)."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ from earwitness.harness.dialects.toml.requests import RequestTemplate, address
 from earwitness.harness.dialects.toml.sections import Presentation
 
 WAIT = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
-"""`Retry-After` in seconds."""
+"""Form of a `Retry-After` in seconds."""
 
 
 class GenericTarget:
     """Any platform whose messages are JSON over one socket, or HTTP one way and a socket the other.
 
-    sends_by_http  messages go out with `post` instead of a frame; its answer is the acknowledgement
-    says_joined    the platform says when a room is subscribed; without, completeness of deliveries is unknown
-    rooms_exist    the rooms were there before the run: other people's messages in them are no leftovers
+    sends_by_http  messages are sent with `post` instead of a frame; its answer is the acknowledgement
+    says_joined    the platform says when a room is subscribed; if not, completeness of deliveries is unknown
+    rooms_exist    the rooms existed before the run: other people's messages in them are no leftovers
     names_rooms    the platform names rooms itself: each process learns the names by calling `open_room`
-    logins         how many people the file can log in; None: as many as there are to be
-    frame_rules    how frames are read; `history_paths`: what of a row of history is read
+    logins         how many people the file can log in; None: any number
+    frame_rules    how frames are read
+    history_paths  the parts of a row of history that are read
     unjudged       by promise: a sentence about what the file describes and [contract] does not mention
     addresses      all that a run could speak to
-    databases      read-only looks at users tables, by Place
+    databases      read-only queries of users tables, by Place
     faults         commands by the name of a fault
     """
 
@@ -54,7 +55,7 @@ class GenericTarget:
         self.contract = description.contract
         self.bounds = description.bounds
         if description.rooms.existing and self.contract.sequence == "contiguous":
-            # What others say there takes numbers too, and is not recorded: gaps would be nobody's fault.
+            # Messages of others take numbers there too, and are not recorded: a gap is no fault of the platform.
             self.contract = replace(self.contract, sequence="increasing")
         self.allow_load = description.allow_load
         self.max_users = description.max_users
@@ -83,17 +84,17 @@ class GenericTarget:
         self.unjudged = description.unjudged
         self.hear = listener(description.frames, self._label_of)
 
-    # -- who and where, if the platform has them already --------------------------------------------------------
+    # -- existing people and rooms --------------------------------------------------------------------------------
 
     def people(self) -> tuple[Person, ...]:
-        """Existing accounts as user numbers 0, 1, …; () where the tester makes its own."""
+        """Return the existing accounts as user numbers 0, 1, …; () where the tester makes its own."""
         return tuple(
             Person(number=number, name=row["name"], email=row["email"], secret=row["secret"])
             for number, row in enumerate(self._accounts)
         )
 
     def existing_rooms(self, people: Sequence[Person]) -> tuple[Room, ...]:
-        """Rooms that are there already, with those of `people` who are members; () where rooms are made."""
+        """Return the rooms that exist already, with the members among `people`; () where rooms are made."""
         by_number = {person.number: person for person in people}
         rooms = []
         for number, room in enumerate(self._d.rooms.existing):
@@ -103,13 +104,16 @@ class GenericTarget:
         return tuple(rooms)
 
     def platform_room(self, label: str) -> str:
-        """What the platform calls a room of the plan."""
+        """Return the platform's name of a room of the plan."""
         return self._room_of.get(label, label)
 
     # -- HTTP ---------------------------------------------------------------------------------------------------
 
     def reachable(self) -> Flow[None]:
-        """The HTTP side answers without a server error; the probe's own address, if there is one, is asked."""
+        """Implement `Target.reachable`: the HTTP side must answer without a server error.
+
+        It asks the address of `[probe]`, if there is one without placeholders.
+        """
         if not self._d.http:
             return
         url = self._d.http
@@ -120,16 +124,21 @@ class GenericTarget:
             raise FlowError(f"asking {self.name} whether it responds", "no server error", response)
 
     def login(self, person: Person) -> Flow[Credentials]:
+        """Implement `Target.login` by the table [login].
+
+        Raises FlowError, which shows none of the person's secrets, also if there is no account for the person.
+        """
         if self._accounts and person.number >= len(self._accounts):
             known = f"the file of accounts has {len(self._accounts)}"
             raise FlowError("login", f"an account for user {person.number}", detail=known)
-        if self._accounts:  # the plan of a run is written down, so it has no secrets of accounts
+        if self._accounts:  # the plan of a run is written to a file, so it has no secrets of accounts
             person = self.people()[person.number]
         values = self._person(person)
         credentials = yield from hiding(self._d.login.flow(person, values, self._d.http), [str(values["secret"])])
         return credentials
 
     def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
+        """Implement `Target.identity`: ask every place in the table [identity]."""
         statements = []
         for place, request, path in self._d.identity:
             answer = yield from self._ask(request, credentials, {})
@@ -137,6 +146,10 @@ class GenericTarget:
         return statements
 
     def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
+        """Implement `Target.open_room`: send the requests of `rooms.requests`.
+
+        If `rooms.room_id` is given, the platform's name of the room is read from the answer to the first one and kept.
+        """
         values = self._room_values(room)
         for k, request in enumerate(self._d.rooms.requests):
             for member in room.members if request.each_member else (None,):
@@ -149,8 +162,11 @@ class GenericTarget:
                     values["room"] = room_id
 
     def probe(self, credentials: Credentials) -> Flow[int]:
-        """The status of `probe.url`. Without one the base address is asked: which page answers 200 is not known, so any
-        answer below 500 counts as 200."""
+        """Implement `Target.probe`: return the status of `probe.url`.
+
+        Without one it asks the base address: which page answers 200 is not known, so any answer below 500 counts as
+        200.
+        """
         headers = self._shown(credentials, self._d.to_http)
         if self._d.probe is None:
             response = yield HttpRequest("GET", self._d.http, headers, b"", "probe")
@@ -159,6 +175,10 @@ class GenericTarget:
         return response.status
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
+        """Implement `Target.history` by the table [history].
+
+        Raises FlowError.
+        """
         rules = self._d.history
         if rules is None:
             raise FlowError("history", "a [history] table in the target file", detail="none")
@@ -183,7 +203,10 @@ class GenericTarget:
         ]
 
     def post(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
-        """Send by HTTP (where `sends_by_http`): the answer as ACK or NACK. 5xx is neither: FlowError, fate unknown."""
+        """Send a message by HTTP (where `sends_by_http`); return the answer as ACK or NACK.
+
+        A status of 500 or more is neither: it raises FlowError, and the message's fate is unknown.
+        """
         request, room = self._d.send.request, self._room_of.get(label, label)
         if request is None:
             raise FlowError("send", "a [send.request] table in the target file", detail="none")
@@ -204,6 +227,7 @@ class GenericTarget:
     # -- the socket ---------------------------------------------------------------------------------------------
 
     def handshake(self, credentials: Credentials, resume: Mapping[str, int] | None = None) -> Handshake:
+        """Implement `Target.handshake` by the tables [socket] and [resume]."""
         shown, values = self._d.to_socket, self._logged_in(credentials)
         query = {key: template.render(values) for key, template in shown.query.items()}
         first = [template.render(values) for template in shown.first]
@@ -232,6 +256,7 @@ class GenericTarget:
         return [template.render(room) for room in each for template in rules.frames]
 
     def rooms_on_connect(self, credentials: Credentials, rooms: Sequence[Room]) -> Iterable[str | bytes]:
+        """Implement `Target.rooms_on_connect`: the frames of `rooms.join` for each room."""
         values = self._logged_in(credentials)
         return [
             template.render(values | {"label": room.label, "room": self._room_of.get(room.label, room.label)})
@@ -240,6 +265,10 @@ class GenericTarget:
         ]
 
     def encode(self, label: str, message_id: str, text: str) -> str:
+        """Implement `Target.encode` by `send.frame`.
+
+        Raises ValueError if messages are sent by HTTP.
+        """
         frame = self._d.send.frame
         if frame is None:
             raise ValueError("this platform is spoken to by HTTP: use post")
@@ -248,7 +277,10 @@ class GenericTarget:
     # -- helpers ------------------------------------------------------------------------------------------------
 
     def _ask(self, request: RequestTemplate, credentials: Credentials, values: Mapping[str, Any]) -> Flow[Any]:
-        """The JSON of an accepted answer, or None where it has none."""
+        """Return the JSON of an accepted answer, or None if it has none.
+
+        Raises FlowError for a status that is not accepted.
+        """
         headers = self._shown(credentials, self._d.to_http)
         response = yield request.fill(self._d.http, {**self._logged_in(credentials), **values}, headers)
         if response.status not in request.accept:
@@ -266,7 +298,7 @@ class GenericTarget:
         return headers
 
     def _person(self, person: Person) -> dict[str, Any]:
-        """Placeholders of a person: of the account with the person's number, where there are accounts."""
+        """Return the placeholders of a person: those of the account with the person's number, if there are accounts."""
         known = {"name": person.name, "email": person.email, "secret": person.secret}
         if person.number < len(self._accounts):
             known = self._accounts[person.number]

@@ -1,4 +1,4 @@
-"""Faults of somebody's own platform: the commands that its file names."""
+"""Faults of a user's own platform: the commands that its target file names."""
 
 from __future__ import annotations
 
@@ -15,20 +15,29 @@ COMMAND_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class CommandFault:
-    """`on`, `off` and `check` of a target's file, run by a shell. It is on until it is lifted."""
+    """Fault switched by the commands `on`, `off` and `check` of a target file, which a shell runs.
+
+    It lasts until it is lifted.
+    """
 
     name: str
     commands: FaultCommands
     lasting: bool = True
 
     def apply(self, control: Any = None) -> None:
-        """TargetError if the command fails, or if `check` says that nothing has changed."""
+        """Switch the fault on.
+
+        Raises TargetError if the command fails, or if `check` says that nothing has changed.
+        """
         self._run("on", self.commands.on)
         if self.commands.check and self._status(self.commands.check) != 0:
             raise TargetError(f"The fault {self.name} had no effect: its check command reports that it is not on.")
 
     def lift(self, control: Any = None) -> None:
-        """TargetError if the command fails, or if `check` still says that it is on."""
+        """Switch the fault off.
+
+        Raises TargetError if the command fails, or if `check` still says that it is on.
+        """
         self._run("off", self.commands.off)
         if self.commands.check and self._status(self.commands.check) == 0:
             raise TargetError(f"The fault {self.name} is still on after its command `off`.")
@@ -50,7 +59,10 @@ class CommandFault:
 def command_faults(
     names: Sequence[str], known: Mapping[str, FaultCommands], target: str, where: str = "--faults"
 ) -> list[CommandFault]:
-    """By the names in the target's file. SettingsError for those that it does not have."""
+    """Return the faults with these names in the target's file.
+
+    Raises SettingsError for names that the file does not have.
+    """
     has = f"it has {', '.join(sorted(known))}" if known else "its file has no [faults.NAME]"
     missing = [f"{name} is not available on this target, {target}: {has}" for name in names if name not in known]
     if missing:

@@ -1,4 +1,4 @@
-"""What a frame says, by the rules of a target file: paths to kind, text, ids, numbers and sender."""
+"""Frame rules of a target file: paths to kind, text, ids, numbers and sender."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ _ABSENT: Getter = lambda value: None  # noqa: E731
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One kind of frame: how it is recognised (`values` of the kind, or something `has`) and where things stand.
+    """One kind of frame: how it is recognised (`values` of the kind, or something `has`), and where its values are.
 
-    `paths`: the same places, and `items` and `has`, as the file spells them."""
+    `paths`: the same places, and `items` and `has`, as the file spells them.
+    """
 
     name: str
     values: tuple[Any, ...]
@@ -52,8 +53,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameRules:
-    """`split`: none, lines (several JSON texts in one frame) or list (a JSON list of messages). `kind_path`: `kind` as
-    the file spells it, "" if it names none."""
+    """All rules for frames.
+
+    split      none, lines (several JSON texts in one frame) or list (a JSON list of messages)
+    prefix     text before the JSON of a frame
+    kind_path  `kind` as the file spells it, "" if it names none
+    """
 
     split: str
     prefix: str
@@ -63,11 +68,12 @@ class FrameRules:
 
     @property
     def welcomes(self) -> bool:
+        """Return whether the platform greets a connection."""
         return any(rule.name == "welcome" for rule in self.rules)
 
     @property
     def joins(self) -> bool:
-        """Somebody says JOINED: by a frame of its own, or in the greeting."""
+        """Return whether the platform says JOINED: by a frame of its own, or in the greeting."""
         return any(rule.name == "joined" or (rule.name == "welcome" and "rooms" in rule.at) for rule in self.rules)
 
     def values(self, data: str | bytes) -> list[Any]:
@@ -86,6 +92,7 @@ class FrameRules:
 
 
 def read_frame_rules(table: Table) -> FrameRules:
+    """Return the rules of the table [frames]; faults are noted."""
     rules = []
     kind = read_path(table, "kind", "type")
     for name in KINDS:
@@ -121,7 +128,10 @@ def _read_rule(table: Table, name: str, has_kind: bool) -> Rule:
 
 
 def listener(rules: FrameRules, label_of: Mapping[str, str]) -> Callable[[str | bytes], Sequence[Heard]]:
-    """The `hear` of a target. `label_of`: planned labels of rooms that the platform calls otherwise."""
+    """Return the `hear` of a target.
+
+    `label_of`: planned labels of the rooms to which the platform gives other names.
+    """
     by_kind = {value: _reader(rule, label_of) for rule in rules.rules for value in rule.values}
     by_presence = [(rule.has, _reader(rule, label_of)) for rule in rules.rules if rule.has is not None]
     kind_of = rules.kind
@@ -178,7 +188,10 @@ def _reader(rule: Rule, label_of: Mapping[str, str]) -> Callable[[Any], list[Hea
 
 
 def _plain(rule: Rule, label_of: Mapping[str, str]) -> Callable[[Any], list[Heard]]:
-    """message, replayed, ack, left: room, text, number, sender and id, as far as there are paths."""
+    """Return the reader of message, replayed, ack and left.
+
+    It reads room, text, number, sender and id, as far as there are paths.
+    """
     what, needs_text = KINDS[rule.name], "text" in NEEDED.get(rule.name, ())
     room_at, text_at, id_at = (rule.at.get(key, _ABSENT) for key in ("room", "text", "id"))
     seq_at, sender_at = rule.at.get("seq", _ABSENT), rule.at.get("sender", _ABSENT)

@@ -19,7 +19,12 @@ PAGINGS = ("none", "after", "offset")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryRules:
-    """`cursor`: what of the last item asks for the next page; `first`: the cursor of the first page."""
+    """Rules of the table [history].
+
+    first   cursor of the first page
+    cursor  path to the value of the last item that asks for the next page
+    at      paths to the parts of an item: text, seq, sender, id, room
+    """
 
     request: RequestTemplate
     paging: str
@@ -30,7 +35,7 @@ class HistoryRules:
     at: Mapping[str, Getter]
 
     def rows(self, page: Any) -> list[tuple[StoredRow, Any]] | None:
-        """Rows of a page with the cursor of each, as they come; None if it is no page."""
+        """Return the rows of a page with the cursor of each, as they come; None if it is no page."""
         items = self.items(page)
         if not isinstance(items, list):
             return None
@@ -55,7 +60,11 @@ class HistoryRules:
         return None if getter is None else getter(item)
 
     def read(self, ask: Callable[[Mapping[str, Any]], HttpRequest]) -> Flow[list[StoredRow]]:
-        """All rows, oldest first. `ask` makes the request for {after} and {offset}."""
+        """Return all rows, oldest first.
+
+        `ask` makes the request for {after} and {offset}. Raises FlowError, and Unbounded for more pages or rows than
+        the bounds allow.
+        """
         rows: list[StoredRow] = []
         after: Any = self.first
         most, known = bounds(), set[bytes]()
@@ -93,6 +102,7 @@ class HistoryRules:
 
 
 def read_history(table: Table) -> HistoryRules:
+    """Return the rules of the table [history]; faults are noted."""
     paging = table.choice("paging", PAGINGS, "none")
     known = LOGGED_IN | ROOM | {"after", "offset"}
     request = read_request(table, "history", known, url="/rooms/{room}/messages?after={after}")

@@ -1,4 +1,4 @@
-"""Ways to get credentials that a target file can name: password, tokens, mint, function."""
+"""Logins that a target file can name: password, tokens, mint, function."""
 
 from __future__ import annotations
 
@@ -28,17 +28,26 @@ ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES
 
 
 class Login(Protocol):
-    """A way to get credentials. `requests`: those that it makes, as far as the file says them."""
+    """A way to get credentials.
+
+    `requests`: the HTTP requests that it makes, as far as the file names them.
+    """
 
     requests: Sequence[RequestTemplate]
 
     def flow(self, person: Person, values: Mapping[str, Any], base: str) -> Flow[Credentials]:
-        """`values`: the placeholders of the person; `base`: what relative addresses are relative to."""
+        """Log a person in.
+
+        values  placeholders of the person
+        base    what relative addresses are relative to
+
+        Raises FlowError.
+        """
         ...
 
 
 class Claim:
-    """Where token, id and expiry stand in an answer, a row or a token's own claims (`claims.…`)."""
+    """Paths to token, id and expiry in an answer, in a row, or in a token's own claims (`claims.…`)."""
 
     def __init__(self, table: Table, *, default_user_id: str) -> None:
         self.token = read_path(table, "token", "token") or compile_path("token")
@@ -54,6 +63,10 @@ class Claim:
             self._user_path = compile_path(text)
 
     def credentials(self, person: Person, values: Mapping[str, Any], answer: Any, token: str) -> Credentials:
+        """Return the credentials of a person from an answer and its token.
+
+        Raises FlowError if there is no user id.
+        """
         claims = _claims(token)
         source = {**answer, "claims": claims} if isinstance(answer, dict) else {"claims": claims}
         user_id = (
@@ -79,14 +92,14 @@ class Claim:
 
 
 def shape(answer: Any) -> str:
-    """What an answer looks like, without its values: they may be secrets."""
+    """Return a description of an answer without its values: they may be secrets."""
     return (
         f"an object with {', '.join(map(str, answer)) or 'nothing'}" if isinstance(answer, dict) else repr(type(answer))
     )
 
 
 def _claims(token: str) -> dict[str, Any]:
-    """The claims of a JWT, not judged; {} for a token of another kind."""
+    """Return the claims of a JWT, not verified; {} for a token of another kind."""
     try:
         return jwt.decode(token, options={"verify_signature": False})
     except jwt.InvalidTokenError:
@@ -94,12 +107,13 @@ def _claims(token: str) -> dict[str, Any]:
 
 
 class PasswordLogin:
-    """Requests as a browser makes them; the last one's answer holds the token, or sets it as a cookie."""
+    """Login by requests as a browser makes them; the answer to the last one holds the token, or sets it as a cookie."""
 
     def __init__(self, requests: Sequence[RequestTemplate], claim: Claim, cookie: str) -> None:
         self.requests, self.claim, self.cookie = requests, claim, cookie
 
     def flow(self, person: Person, values: Mapping[str, Any], base: str) -> Flow[Credentials]:
+        """Implement `Login.flow`: send all requests with one browser's cookies."""
         browser = Browser()
         response = HttpResponse(0, {}, b"")
         for template in self.requests:
@@ -132,7 +146,7 @@ def _cookie(response: HttpResponse, name: str) -> str | None:
 
 
 class TokenLogin:
-    """Ready tokens, one a user by user number."""
+    """Login by ready tokens, one for each user number."""
 
     requests: Sequence[RequestTemplate] = ()
 
@@ -140,18 +154,19 @@ class TokenLogin:
         self.rows, self.claim = rows, claim
 
     def flow(self, person: Person, values: Mapping[str, Any], base: str) -> Flow[Credentials]:
+        """Implement `Login.flow`: take the token of the person's row, without any request."""
         if person.number >= len(self.rows):
             raise FlowError("login", f"a token for user {person.number}", detail=f"only {len(self.rows)} in the file")
         row = self.rows[person.number]
         token = text_or_none(self.claim.token(row))
         if not token:
             raise FlowError("login", f"a token in row {person.number} of the token file", detail="none")
-        yield from ()  # a flow without requests is a generator all the same
+        yield from ()  # makes it a generator, as every flow is, though it sends no request
         return self.claim.credentials(person, values, row, token)
 
 
 class MintLogin:
-    """Tokens signed here with a test key of the platform."""
+    """Login by tokens that the tester signs with a test key of the platform."""
 
     requests: Sequence[RequestTemplate] = ()
 
@@ -160,6 +175,7 @@ class MintLogin:
         self.claims, self.ttl_s, self.claim = claims, ttl_s, claim
 
     def flow(self, person: Person, values: Mapping[str, Any], base: str) -> Flow[Credentials]:
+        """Implement `Login.flow`: sign a token that is issued now, without any request."""
         now = int(time.time())
         claims = {"iat": now, "exp": now + int(self.ttl_s), **json.loads(self.claims.render(values))}
         token = jwt.encode(claims, self.key, self.algorithm, headers=self.headers)
@@ -168,7 +184,10 @@ class MintLogin:
 
 
 class FunctionLogin:
-    """A Python function of the user: `(person) -> {"token", "user_id", …}`, or a flow that returns such a mapping."""
+    """Login by a Python function of the tester's user.
+
+    The function is `(person) -> {"token", "user_id", …}`, or a flow that returns such a mapping.
+    """
 
     requests: Sequence[RequestTemplate] = ()
 
@@ -176,6 +195,7 @@ class FunctionLogin:
         self.name, self.function, self.claim = name, function, claim
 
     def flow(self, person: Person, values: Mapping[str, Any], base: str) -> Flow[Credentials]:
+        """Implement `Login.flow`: call the function, and run the flow if it returns one."""
         answer = self.function(person)
         if inspect.isgenerator(answer):
             answer = yield from answer
@@ -189,7 +209,10 @@ class FunctionLogin:
 
 
 def read_login(table: Table, folder: Path) -> Login | None:
-    """`folder`: where relative file names and modules are looked for. None after a fault."""
+    """Return the login of the table [login], None after a fault.
+
+    `folder`: where relative file names and modules are looked for.
+    """
     way = table.choice("by", WAYS)
     readers = {"password": _password, "tokens": _tokens, "mint": _mint, "function": _function}
     login = readers[way](table, folder)
@@ -217,8 +240,11 @@ def _tokens(table: Table, folder: Path) -> Login | None:
 
 
 def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[str, Any]] | None:
-    """Rows of a JSON list, of a CSV file with a header (`*.csv`), or one a line: JSON objects, or plain text that
-    stands for `{plain: text}`."""
+    """Return the rows of a file, None after a fault.
+
+    The file is a JSON list, a CSV file with a header (`*.csv`), or has one row a line. A line is a JSON object, or
+    plain text that counts as `{plain: text}`.
+    """
     rows: Any
     try:
         text = path.read_text("utf-8-sig")
@@ -231,20 +257,20 @@ def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[st
         else:
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             if _looks_like_csv(lines, plain):
-                # Else headers and passwords would become names, and names are shown.
+                # Otherwise headers and passwords would become names, and names are shown.
                 table.fault(key, f"looks like CSV; name it *.csv and give it a header ({path})", "email,secret")
                 return None
             rows = [from_json(line) if line.startswith("{") else {plain: line} for line in lines]
         rows = [{plain: row} if isinstance(row, str) else row for row in rows]
     except (OSError, ValueError, csv.Error) as error:
-        # the error's text may quote the file, which holds secrets: only its kind is told
+        # the error's text may quote the file, which holds secrets: only its type is shown
         table.fault(key, f"cannot be read ({path}: {type(error).__name__})", f'{key} = "tokens.txt"')
         return None
     if not rows or not all(isinstance(row, dict) for row in rows):
         table.fault(key, f"holds no rows ({path})", 'one token a line, or [{"token": "…", "user_id": "…"}]')
         return None
     if plain == "name" and (nameless := _nameless(rows)):
-        # its columns are not told: where the header is missing they are somebody's name and password
+        # its columns are not shown: if the header is missing, they are a user's name and password
         problem = f"has neither a name nor an email in row {nameless}; a CSV file names its columns in its first line"
         table.fault(key, f"{problem} ({path})", "name,email,secret")
         return None
@@ -255,7 +281,10 @@ def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[st
 
 
 def _looks_like_csv(lines: Sequence[str], plain: str) -> bool:
-    """Every line has equally many of some separator. A token may have colons, a name has none."""
+    """Return whether every line has equally many of some separator.
+
+    A token may contain colons, a name has none.
+    """
     texts = [line for line in lines if not line.startswith("{")]
     separators = CSV_SEPARATORS + "|" + (":" if plain == "name" else "")
     counts = ({line.count(separator) for line in texts} for separator in separators)
@@ -263,12 +292,12 @@ def _looks_like_csv(lines: Sequence[str], plain: str) -> bool:
 
 
 def _nameless(rows: Sequence[Mapping[str | None, Any]]) -> int:
-    """The first row, counted from 1, that names nobody; 0: none."""
+    """Return the first row, counted from 1, that has no name and no email; 0: none."""
     return next((n for n, row in enumerate(rows, 1) if not (row.get("name") or row.get("email"))), 0)
 
 
 def _ragged(rows: Sequence[Mapping[str | None, Any]]) -> int:
-    """The first row, counted from 1, with more or fewer fields than the header of its CSV file; 0: none."""
+    """Return the first row, counted from 1, with more or fewer fields than the header of its CSV file; 0: none."""
     return next((n for n, row in enumerate(rows, 1) if None in row or None in row.values()), 0)
 
 
@@ -305,7 +334,7 @@ def _function(table: Table, folder: Path) -> Login | None:
 
 
 def _module(name: str, folder: Path) -> Any:
-    """A file beside the target file stands before an installed module of the same name."""
+    """Import a module; a file next to the target file takes precedence over an installed module of the same name."""
     path = folder / f"{name.replace('.', '/')}.py"
     if not path.is_file():
         return importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""The small path language of target files: `a.b.0.c` walks keys and list positions; `.` is the value itself."""
+"""Path language of target files: `a.b.0.c` walks keys and list positions; `.` is the value itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STEP = re.compile(r"[^.\s]+")
 
 
 def path_fault(text: str) -> str | None:
-    """What is wrong with a path, or None."""
+    """Return what is wrong with a path, or None."""
     if text == ".":
         return None
     if not text or not all(_STEP.fullmatch(step) for step in text.split(".")):
@@ -21,9 +21,9 @@ def path_fault(text: str) -> str | None:
 
 
 def compile_path(text: str) -> Getter:
-    """A function from a decoded JSON value to what stands at the path; None where there is nothing. Never raises.
+    """Return a function from a decoded JSON value to the value at the path, None if there is nothing.
 
-    A number is a position in a list, and a key in an object.
+    The function never raises. A number in a path is a position in a list, and a key in an object.
     """
     if text == ".":
         return lambda value: value
@@ -49,14 +49,14 @@ def compile_path(text: str) -> Getter:
 
 
 def text_or_none(value: Any) -> str | None:
-    """A label or id: text as it is, whole numbers as text, anything else is none."""
+    """Return a label or id: a text as it is, a whole number as text, None for anything else."""
     if type(value) is str:
         return value
     return str(value) if type(value) is int else None
 
 
 def seq_or_none(value: Any) -> int | None:
-    """A sequence number that a record can hold: from a number or from digits; else None."""
+    """Return a sequence number that a record can hold, from a number or from digits; else None."""
     if type(value) is str and len(value) < 20 and value.isascii() and value.isdigit():
         value = int(value)
     return value if type(value) is int and -1 < value < 1 << 62 else None

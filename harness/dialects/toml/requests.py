@@ -21,13 +21,17 @@ BRACES = "{}:."
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")
-"""RFC 9110 §5.1, §5.5."""
+"""Form of a header's value; its name has the form of `_NAME` (RFC 9110 §5.1, §5.5)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestTemplate:
-    """One HTTP request to fill in. `accept`: statuses that mean that it worked; `each_member`: once a member; `where`:
-    the key of the target file that has its address."""
+    """One HTTP request with placeholders.
+
+    accept       statuses of success
+    each_member  the request is sent once for each member
+    where        the key of the target file that has its address
+    """
 
     name: str
     method: str
@@ -40,7 +44,11 @@ class RequestTemplate:
     where: str = ""
 
     def fill(self, base: str, values: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> HttpRequest:
-        """`base`: what relative addresses are relative to; `headers`: those that show who asks."""
+        """Return the request with `values` in its placeholders.
+
+        base     what relative addresses are relative to
+        headers  those that present the credentials
+        """
         sent = dict(headers or {})
         if self.body is not None:
             sent["content-type"] = self.content_type
@@ -50,17 +58,17 @@ class RequestTemplate:
 
 
 def address(base: str, url: str) -> str:
-    """`url` itself if absolute, else below `base` (whose own path stays)."""
+    """Return `url` itself if absolute, else below `base` (whose own path stays)."""
     return url if is_absolute(url) else urljoin(base.rstrip("/") + "/", url.lstrip("/"))
 
 
 def is_absolute(url: str) -> bool:
-    """The address names its own host, instead of being below another one."""
+    """Return whether the address names its own host, instead of being below another one."""
     return _ABSOLUTE.match(url) is not None
 
 
 def address_fault(url: str) -> str:
-    """What is wrong with the host or the port of an address; "" if nothing."""
+    """Return what is wrong with the host or the port of an address, "" if nothing."""
     try:
         parts = urlsplit(url)
         return "" if parts.hostname and parts.port != 0 else "names no host and port"
@@ -69,8 +77,10 @@ def address_fault(url: str) -> str:
 
 
 def _url_fault(template: Template) -> str:
-    """What is wrong with the address of a request; "" if nothing. Its host is checked before the first request, so it
-    must be known by then."""
+    """Return what is wrong with the address of a request, "" if nothing.
+
+    Its host is checked before the first request, so it must be known by then.
+    """
     if not is_absolute(template.prefix):
         return ""
     scheme, _, rest = template.prefix.partition("://")
@@ -84,7 +94,7 @@ def _url_fault(template: Template) -> str:
 def read_template(
     table: Table, name: str, known: Collection[str], *, example: str, quoting: str = "", required: bool = False
 ) -> Template | None:
-    """A template from free text, or from a table as JSON."""
+    """Return a template from free text, or from a table as JSON; None if the key is absent. Faults are noted."""
     value = table.value(name, (str, dict, list), "text or a table", example, required)
     return None if value is None else checked(table, name, value, known, quoting=quoting, example=example)
 
@@ -92,6 +102,7 @@ def read_template(
 def checked(
     table: Table, name: str, value: Any, known: Collection[str], *, example: str, quoting: str = ""
 ) -> Template:
+    """Return the template of `value`; note a fault if it uses unknown filters or placeholders."""
     template = Template(value, quoting=quoting)
     fault = template.fault(known)
     if fault:
@@ -100,7 +111,7 @@ def checked(
 
 
 def read_texts(table: Table, name: str, known: Collection[str], *, example: str) -> dict[str, Template]:
-    """A table of texts with placeholders, such as headers."""
+    """Return a table of texts with placeholders, such as headers; faults are noted."""
     inner = table.table(name, example=example)
     templates = {}
     for key in inner.data if inner else ():
@@ -113,7 +124,7 @@ def read_texts(table: Table, name: str, known: Collection[str], *, example: str)
 
 
 def read_headers(table: Table, name: str, known: Collection[str], *, example: str) -> dict[str, Template]:
-    """A table of headers or cookies: texts that fit into one line of a request."""
+    """Return a table of headers or cookies: texts that fit into one line of a request. Faults are noted."""
     templates = read_texts(table, name, known, example=example)
     for key, template in templates.items():
         if not _NAME.fullmatch(key):
@@ -126,7 +137,7 @@ def read_headers(table: Table, name: str, known: Collection[str], *, example: st
 
 
 def read_frames(table: Table, name: str, known: Collection[str], *, example: str) -> tuple[Template, ...]:
-    """A list of frames, each free text or a table; a single one counts as a list of one."""
+    """Return a list of frames, each free text or a table; a single one counts as a list of one. Faults are noted."""
     value = table.value(name, (str, dict, list), "a list of frames", example)
     items = [] if value is None else value if isinstance(value, list) else [value]
     frames = []
@@ -139,7 +150,7 @@ def read_frames(table: Table, name: str, known: Collection[str], *, example: str
 
 
 def read_path(table: Table, name: str, example: str) -> Getter | None:
-    """A getter for the path that stands under `name`, or None."""
+    """Return a getter for the path under `name`, or None; faults are noted."""
     text = table.text(name, example=example)
     if name not in table.data:
         return None
@@ -150,8 +161,10 @@ def read_path(table: Table, name: str, example: str) -> Getter | None:
 
 
 def read_request(table: Table, name: str, known: Collection[str], *, url: str = "/login") -> RequestTemplate:
-    """A request table: url, method, body (JSON) or form or raw, headers, accept, each_member. `name` groups it in
-    statistics; `url` is the example in complaints."""
+    """Return a request from its table: url, method, body (JSON) or form or raw, headers, accept, each_member.
+
+    `name` groups it in statistics; `url` is the example in complaints. Faults are noted.
+    """
     each_member = table.flag("each_member")
     if each_member:
         known = set(known) | MEMBER

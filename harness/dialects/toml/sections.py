@@ -1,4 +1,4 @@
-"""Parts of a target file: how credentials are shown, rooms, sending, resuming, identity, databases, faults."""
+"""Sections of a target file: presentation of credentials, rooms, sending, resuming, identity, databases, faults."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DATABASE_PLACES = {"auth": Place.AUTH_DATABASE, "main": Place.MAIN_DATABASE}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presentation:
-    """How credentials are shown: to the socket, or to HTTP requests (no query, subprotocols, frames there)."""
+    """Presentation of credentials to the socket, or to HTTP requests (no query, subprotocols and frames there)."""
 
     headers: Mapping[str, Template]
     cookies: Mapping[str, Template]
@@ -45,7 +45,10 @@ class Presentation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExistingRoom:
-    """A room that is there already. `members`: user numbers, or None for everybody."""
+    """A room that exists already.
+
+    `members`: user numbers, or None for all users.
+    """
 
     label: str
     members: tuple[int, ...] | None
@@ -53,7 +56,13 @@ class ExistingRoom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rooms:
-    """`requests` open a room; `room_id`: where the answer to the first says what the platform calls the room."""
+    """Rules for rooms.
+
+    existing  rooms that exist before the run
+    requests  requests that open a room
+    room_id   path to the platform's name of the room in the answer to the first request
+    join      frames that subscribe a connection to a room
+    """
 
     existing: tuple[ExistingRoom, ...]
     requests: tuple[RequestTemplate, ...]
@@ -63,7 +72,10 @@ class Rooms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
-    """A frame, or a request with paths to id and number in its answer."""
+    """Rules for sending: a frame, or a request.
+
+    `seq`: path to the message's number in the answer to the request.
+    """
 
     frame: Template | None
     request: RequestTemplate | None
@@ -72,7 +84,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resume:
-    """`together`: one frame with {seqs} for all rooms, else one a room."""
+    """Rules for resuming a session.
+
+    `together`: one frame with {seqs} for all rooms, else one frame for each room.
+    """
 
     query: Mapping[str, Template]
     frames: tuple[Template, ...]
@@ -80,6 +95,7 @@ class Resume:
 
 
 def read_presentations(top: Table) -> tuple[Presentation, Presentation]:
+    """Return the presentations to the socket and to HTTP requests; without [http] both present the same headers."""
     socket = top.table("socket", example='{ headers = { Authorization = "Bearer {token}" } }') or Table({}, top.faults)
     subprotocols = socket.texts("subprotocols", example='["chat.v1", "{token}"]')
     shown = Presentation(
@@ -106,11 +122,13 @@ def read_presentations(top: Table) -> tuple[Presentation, Presentation]:
 
 
 def read_accounts(top: Table, folder: Path) -> tuple[Mapping[str, Any], ...]:
+    """Return the rows of the file of accounts, () if none is named; faults are noted."""
     file = top.text("accounts", example="accounts.json")
     return tuple(read_rows(top, "accounts", folder / file, "name") or ()) if file else ()
 
 
 def read_rooms(top: Table) -> Rooms:
+    """Return the rules of the table [rooms]; faults are noted."""
     table = top.table("rooms", example='{ existing = [{ label = "general" }] }') or Table({}, top.faults)
     existing = []
     for inner in table.tables("existing", example='[{ label = "general", members = [0, 1] }]'):
@@ -136,12 +154,14 @@ def read_rooms(top: Table) -> Rooms:
 
 
 def finished_request(table: Table, name: str, url: str, known: frozenset[str] = LOGGED_IN) -> RequestTemplate:
+    """Return a request from its table, and note a fault for every key that was not read."""
     request = read_request(table, name, known, url=url)
     table.finish()
     return request
 
 
 def read_send(top: Table) -> Send:
+    """Return the rules of the table [send]; faults are noted."""
     table = top.table("send", example='{ frame = { type = "send", text = "{text}" } }', required=True)
     if table is None:
         return Send(frame=None, request=None, seq=None)
@@ -163,6 +183,7 @@ def read_send(top: Table) -> Send:
 
 
 def read_resume(top: Table) -> Resume | None:
+    """Return the rules of the table [resume], None if there is none; faults are noted."""
     table = top.table("resume", example='{ frames = [{ type = "resume", room = "{room}", after = "{seq}" }] }')
     if table is None:
         return None
@@ -179,12 +200,14 @@ def read_resume(top: Table) -> Resume | None:
 
 
 def read_identity(table: Table) -> tuple[Place, RequestTemplate, Getter]:
+    """Return place, request and path to the user id of one item of [identity]; faults are noted."""
     place = table.choice("place", tuple(PLACES))
     path = read_path(table, "id", "user.id") or compile_path("id")
     return PLACES[place], finished_request(table, f"identity: {place}", "/me"), path
 
 
 def read_databases(top: Table) -> dict[Place, DatabaseQuery]:
+    """Return the queries of the table [databases]; faults are noted, also a missing asyncpg."""
     table = top.table("databases", example='{ auth = { dsn = "env:AUTH_DSN", query = "select …" } }')
     found = {}
     for name, place in DATABASE_PLACES.items():
@@ -205,6 +228,7 @@ def read_databases(top: Table) -> dict[Place, DatabaseQuery]:
 
 
 def read_fault_commands(top: Table) -> dict[str, FaultCommands]:
+    """Return the commands of the tables [faults.NAME]; faults are noted."""
     table = top.table("faults", example='{ auth_down = { on = "systemctl stop auth" } }')
     commands = {}
     for name in table.data if table else ():

@@ -1,8 +1,8 @@
 """Templates of target files: text or JSON tables with `{placeholders}`.
 
 A placeholder is a known name in braces; any other brace is itself, so JSON can be written as it is. In a table every
-text is JSON-quoted as it should be; a text that is nothing but one placeholder becomes the value itself (a number
-stays a number, a list a list). In free text a filter says how to quote: `{text:json}` (with its quotation marks),
+text is JSON-quoted as it should be. A text that is nothing but one placeholder becomes the value itself: a number stays
+a number, a list a list. In free text a filter says how to quote: `{text:json}` (with its quotation marks),
 `{text:xml}`, `{text:url}`.
 """
 
@@ -35,10 +35,16 @@ _FILTERS: dict[str, Callable[[Any], str]] = {
 
 
 class Template:
-    """A compiled template. `names` are the placeholders that it uses."""
+    """A compiled template.
+
+    `names` are the placeholders that it uses.
+    """
 
     def __init__(self, source: str | Mapping[str, Any] | list[Any], *, quoting: str = "") -> None:
-        """`quoting`: filter of placeholders in free text that name none ("url" for addresses)."""
+        """Compile a template.
+
+        `quoting`: filter of placeholders in free text that name none ("url" for addresses).
+        """
         text = source if isinstance(source, str) else _marked_json(source)
         pattern = _HOLE if isinstance(source, str) else _MARK
         self._parts: list[tuple[str, Callable[[Any], str]] | str] = []
@@ -57,21 +63,24 @@ class Template:
 
     @property
     def literal(self) -> str:
-        """The text without its placeholders."""
+        """Return the text without its placeholders."""
         return "".join(part for part in self._parts if isinstance(part, str))
 
     @property
     def prefix(self) -> str:
-        """The text before the first placeholder."""
+        """Return the text before the first placeholder."""
         first = self._parts[0]
         return first if isinstance(first, str) else ""
 
     def render(self, values: Mapping[str, Any]) -> str:
-        """The text. KeyError for a placeholder without a value."""
+        """Return the text with values in its placeholders.
+
+        Raises KeyError for a placeholder without a value.
+        """
         return "".join([part if isinstance(part, str) else part[1](values[part[0]]) for part in self._parts])
 
     def fault(self, known: Collection[str]) -> str | None:
-        """What is wrong with the template where `known` placeholders have values, or None."""
+        """Return what is wrong with the template if only `known` placeholders have values, or None."""
         if self.unknown_filters:
             return f"uses the unknown filter {min(self.unknown_filters)!r} (known: json, xml, url)"
         unknown = sorted(self.names - set(known))
@@ -81,7 +90,10 @@ class Template:
 
 
 def _marked_json(value: Any) -> str:
-    """Compact JSON of `value` with every placeholder between marks: NAME:json for whole values, NAME:inner inside."""
+    """Return compact JSON of `value` with every placeholder between marks.
+
+    The marks enclose NAME:json for whole values, NAME:inner inside a text.
+    """
     return (
         json.dumps(_mark(value), ensure_ascii=False, separators=(",", ":"))
         .replace('"\ue002', "")

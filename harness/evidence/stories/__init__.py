@@ -1,1 +1,1 @@
-"""Stories that the tester tells about itself: run by `earwitness defects --matrix`."""
+"""Stories that test the tester itself, run by `earwitness defects --matrix`."""

@@ -1,6 +1,9 @@
-"""A rough evening on the platform under test: connections are cut, messages are sent again, strangers knock, members
-are put out and taken in again, histories are read, the agent is asked, a backend is restarted. Whoever finds fault with
-a healthy platform here would cry wolf on a real one."""
+"""Rough story, in which much goes wrong on purpose.
+
+Connections are cut, messages are sent again, users send to conversations of others, members are removed and invited
+again, histories are read, the agent is asked, and a backend is restarted. A check that fails on a healthy platform here
+would raise false alarms on a real one.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from locust import task
 from earwitness import Asking, Cutting, Reading, Removing, story
 from earwitness.harness.platform.launch import offered
 
-# Not by I25: in a run of a few seconds nobody is connected for as long as the platform may take to deliver.
+# Not by I25: in a run of a few seconds no user is connected for as long as the platform may take to deliver.
 JUDGED_BY = "I1 I2 I3 I4 I5a I5b I6 I7 I8 I9 I10 I11 I12 I13 I14 I15 I16 I17 I19 I20 I21 I24 I43"
 SMALL = 0
 BEFORE_RESTART = 15
@@ -22,13 +25,20 @@ story(
 
 
 class Rough(Cutting, Reading, Removing, Asking):
-    """Every third user never sends anything again; the others do it as soon as they are back."""
+    """User of the rough story.
+
+    A third of the users never send a message again; the others do after reconnecting.
+    """
 
     think_s = (0.02, 0.2)
     restarted = False
 
     @task(10)
     def talk(self) -> None:
+        """Send a message.
+
+        The first user restarts a backend once.
+        """
         self.say()
         if self.number == 0 and self.session.counter >= BEFORE_RESTART and not self.restarted:
             self.restarted = True
@@ -36,30 +46,37 @@ class Rough(Cutting, Reading, Removing, Asking):
 
     @task(6)
     def talk_quickly(self) -> None:
+        """Send four messages before their answers arrive."""
         self.say_quickly(self.rooms[SMALL], 4)
 
     @task(2)
     def talk_and_lose_the_connection(self) -> None:
+        """Send two messages and cut the connection."""
         self.say_quickly(self.rooms[SMALL], 2, cut=True)
 
     @task(1)
     def knock(self) -> None:
-        """A message to a conversation of others; it must be refused."""
+        """Send a message to a conversation of others, which must be refused."""
         others = [room for room in self.part.plan.rooms if room not in self.rooms]
         if others:
             self.say(self.rng.choice(others))
 
     @task(3)
     def look_what_is_there(self) -> None:
+        """Read the history of a conversation."""
         self.read(self.rng.choice(self.rooms))
 
     @task(1)
     def ask_the_agent(self) -> None:
+        """Ask the agent two questions at once."""
         self.ask(self.rooms[SMALL], 2)
 
     @task(2)
     def put_somebody_out(self) -> None:
-        """Only the first member of a conversation does: two who put out each other could not take anybody in."""
+        """Remove a member and invite them again.
+
+        Only the first member does this: two members who remove each other could not invite each other again.
+        """
         room = self.rooms[SMALL]
         first, *others = room.members
         if first is self.person and others:
@@ -68,7 +85,10 @@ class Rough(Cutting, Reading, Removing, Asking):
             self.take_in(room)
 
     def restart_a_backend(self) -> None:
-        """Once a run, by the first user, when there is something to be lost; gracefully or not."""
+        """Restart a backend, gracefully or by SIGKILL.
+
+        Done once a run, by the first user, when enough was sent that something can be lost.
+        """
         platform = offered()
         if platform is not None:
             platform.control.restart(self.rng.choice(("backend-1", "backend-2")), graceful=self.rng.random() < 0.5)

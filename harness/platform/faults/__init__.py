@@ -1,4 +1,4 @@
-"""Faults that production has: what they do to a platform, how it shows that they did, and when they are to happen."""
+"""Faults that occur in production: their effect on a platform, the proof of that effect, and their schedule."""
 
 from earwitness.harness.platform.faults.schedule import Planned, read_schedule
 

@@ -1,7 +1,6 @@
-"""The faults, each a small object: `apply` makes it happen and looks whether it did, `lift` ends it.
+"""The faults, each a small object: `apply` injects it and verifies its effect, `lift` ends it.
 
-All act through a platform's control socket, blocking (cooperative where gevent has patched sockets), and are
-used once.
+All act through a platform's control socket, blocking (cooperative where gevent has patched sockets). Each is used once.
 """
 
 from __future__ import annotations
@@ -21,127 +20,142 @@ from earwitness.harness.platform.control import ControlClient
 CLOCK_TOLERANCE_S = 0.5
 ANSWERING_S = 10.0
 QUICK_S = 0.8
-"""An answer that is sooner than this part of what a link should add says that it adds nothing."""
+"""Share of the delay that a link should add; an answer sooner than this shows that it adds nothing."""
 
 
 _HERE = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Our services are on this machine: HTTP_PROXY is not for them."""
+"""URL opener without proxies: our services are on this machine, so HTTP_PROXY does not apply."""
 
 
 class Fault(Protocol):
-    """One fault. `lasting`: it is on until it is lifted; else `apply` is all of it."""
+    """One fault of a platform."""
 
     @property
-    def lasting(self) -> bool: ...
+    def lasting(self) -> bool:
+        """Return True if the fault lasts until `lift`; False if it is over when `apply` returns."""
 
     def apply(self, control: ControlClient) -> None:
-        """Make it happen. PlatformError if it did not take effect."""
+        """Inject the fault.
+
+        Raises PlatformError if it did not take effect.
+        """
         ...
 
     def lift(self, control: ControlClient) -> None:
-        """Undo it; returns when the service serves again. PlatformError if that fails or it had shown no effect."""
+        """End the fault; returns when the service serves again.
+
+        Raises PlatformError if that fails or the fault had shown no effect.
+        """
         ...
 
 
 class NoEffect(PlatformError):
-    """A fault was ordered, and nothing of it was to be seen."""
+    """Error for a fault that was injected and showed no effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """SIGKILL; the service stays away until it is started again."""
+    """SIGKILL to a service, which stays down until `lift` starts it again."""
 
     service: str
     lasting: bool = True
 
     def apply(self, control: ControlClient) -> None:
+        """Implement `Fault.apply`: the process must be gone after SIGKILL."""
         pid = _pid(control, self.service)
         control.kill(self.service)
         _require(not psutil.pid_exists(pid), f"process {pid} of {self.service} still runs after SIGKILL")
 
     def lift(self, control: ControlClient) -> None:
+        """Implement `Fault.lift`: start the service unless it runs already."""
         if control.status()[self.service]["pid"] is None:
             control.start(self.service)
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """SIGSTOP: it keeps its connections and says nothing until SIGCONT."""
+    """SIGSTOP to a service: it keeps its connections and sends nothing until SIGCONT."""
 
     service: str
     lasting: bool = True
 
     def apply(self, control: ControlClient) -> None:
+        """Implement `Fault.apply`: the process must be in the stopped state."""
         pid = _pid(control, self.service)
         control.pause(self.service)
         state = psutil.Process(pid).status()
         _require(state == psutil.STATUS_STOPPED, f"process {pid} of {self.service} is {state} after SIGSTOP")
 
     def lift(self, control: ControlClient) -> None:
+        """Implement `Fault.lift`: resume the service if it is still paused."""
         if control.status()[self.service]["state"] == "paused":
             control.resume(self.service)
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Ended (gracefully or by SIGKILL) and started again at once."""
+    """Restart of a service, which is stopped gracefully or by SIGKILL and started again at once."""
 
     service: str
     graceful: bool = True
     lasting: bool = False
 
     def apply(self, control: ControlClient) -> None:
+        """Implement `Fault.apply`: the service must have a new process."""
         pid = _pid(control, self.service)
         control.restart(self.service, graceful=self.graceful)
         _require(_pid(control, self.service) != pid, f"{self.service} is still process {pid} after a restart")
 
     def lift(self, control: ControlClient) -> None:
-        """It is over by itself."""
+        """No-op: the fault is over when the service is back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """A rolling deployment's step: a new process takes the listening socket over, the old one drains and ends."""
+    """Step of a rolling deployment: a new process takes over the listening socket, the old one drains and ends."""
 
     service: str
     lasting: bool = False
 
     def apply(self, control: ControlClient) -> None:
+        """Implement `Fault.apply`: the service must have a new process."""
         pid = _pid(control, self.service)
         control.replace(self.service)
         _require(_pid(control, self.service) != pid, f"{self.service} is still process {pid} after its replacement")
 
     def lift(self, control: ControlClient) -> None:
-        """It is over by itself."""
+        """No-op: the fault is over when the old process has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wipe:
-    """Killed and started again without its file: a store that has lost all that it was told."""
+    """Restart of a store by SIGKILL and without its file, so that it has lost all its data."""
 
     service: str
     lasting: bool = False
 
     def apply(self, control: ControlClient) -> None:
+        """Implement `Fault.apply`: the service must have a new process."""
         pid = _pid(control, self.service)
         control.wipe(self.service)
         _require(_pid(control, self.service) != pid, f"{self.service} is still process {pid} after it was wiped")
 
     def lift(self, control: ControlClient) -> None:
-        """No-op: it is over when the service is back."""
+        """No-op: the fault is over when the service is back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skew:
-    """A service whose clock is wrong: restarted with that clock, and with the right one at the end."""
+    """Wrong clock of a service, which is restarted with an offset and at the end with the right clock."""
 
     service: str
     url: str
-    """Its own address."""
+    """The service's own address."""
     offset_s: float
     lasting: bool = True
 
     def apply(self, control: ControlClient) -> None:
+        """Implement `Fault.apply`: `/ready` must show the clock off by `offset_s`, within CLOCK_TOLERANCE_S."""
         control.restart(self.service, settings={"clock_offset": self.offset_s})
         with _HERE.open(f"{self.url}/ready", timeout=5) as answer:
             ahead_s = float(json.load(answer)["at"]) - time.time()
@@ -149,30 +163,32 @@ class Skew:
         _require(abs(ahead_s - self.offset_s) < CLOCK_TOLERANCE_S, wrong)
 
     def lift(self, control: ControlClient) -> None:
+        """Implement `Fault.lift`: restart the service with the right clock."""
         control.restart(self.service, settings={"clock_offset": 0.0})
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Every connection of these links is reset, once."""
+    """One reset of every connection of the links."""
 
     links: tuple[str, ...]
     lasting: bool = False
 
     def apply(self, control: ControlClient) -> None:
+        """Implement `Fault.apply`: there must have been at least one connection to reset."""
         cut = sum(control.cut(link) for link in self.links)
         _require(cut > 0, f"there was no connection to cut on {', '.join(self.links)}")
 
     def lift(self, control: ControlClient) -> None:
-        """It is over by itself."""
+        """No-op: the fault is over at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disturb:
-    """Links that delay, hold, throttle or refuse what passes, or reset each connection after so many bytes; with
-    `cutting` those that are there at once.
+    """Links that delay, hold, throttle or refuse what passes, or reset each connection after a number of bytes.
 
-    `conditions`: as `harness.platform.links.Conditions`.
+    `conditions`: as `harness.platform.links.Conditions`. `cutting`: also reset the connections that are open at the
+    start.
     """
 
     links: tuple[str, ...]
@@ -182,6 +198,10 @@ class Disturb:
     _cuts_before: dict[str, int] = field(default_factory=dict, compare=False)
 
     def apply(self, control: ControlClient) -> None:
+        """Implement `Fault.apply`: an exchange through each link must show the disturbance.
+
+        A link that does not answer within ANSWERING_S even before it is disturbed raises NoEffect.
+        """
         for link in self.links:
             self._cuts_before[link] = control.links()[link]["cut"]
             _answering(control, link)
@@ -194,7 +214,7 @@ class Disturb:
                 raise NoEffect(f"{link} is not disturbed: {wrong}.")
 
     def _without_effect(self, tried: Mapping[str, Any]) -> str:
-        """Why an exchange through the link shows nothing of it; "" if it does, or if only time can tell."""
+        """Return why an exchange through the link shows no effect; "" if it does, or if it cannot show one yet."""
         conditions = self.conditions
         answered = "error" not in tried
         if conditions.get("held") or conditions.get("refusing"):
@@ -207,6 +227,10 @@ class Disturb:
         return ""
 
     def lift(self, control: ControlClient) -> None:
+        """Implement `Fault.lift`: free the links.
+
+        Raises NoEffect if connections were to be reset after a number of bytes, and none was.
+        """
         for link in self.links:
             control.disturb(link)
         if self.conditions.get("cut_after"):
@@ -216,7 +240,7 @@ class Disturb:
 
 
 def _answering(control: ControlClient, link: str) -> None:
-    """Until an exchange through the link succeeds: what does not work anyway shows no disturbance."""
+    """Wait until an exchange through the link succeeds: a link that does not work anyway shows no disturbance."""
     end = time.monotonic() + ANSWERING_S
     while "error" in (tried := control.try_out(link)):
         if time.monotonic() > end:

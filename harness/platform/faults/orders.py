@@ -1,4 +1,4 @@
-"""From entries of a schedule to faults of a platform that runs, or that is to be started with the links they need."""
+"""Entries of a schedule turned into faults of a running platform, or into the links that a new one must have."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from earwitness.harness.platform.links import matching
 
 
 def links_needed(plan: Iterable[Planned]) -> tuple[str, ...]:
-    """Ways that a platform must be started with (`launch(links=…)`)."""
+    """Return the links that a platform must be started with for this plan (`launch(links=…)`)."""
     return tuple(dict.fromkeys(planned.where for planned in plan if planned.kind in OF_LINKS))
 
 
 def faults_of(
     plan: Sequence[Planned], services: Iterable[str], endpoints: Mapping[str, Any], where: str = "--faults"
 ) -> list[Fault]:
-    """The fault of each entry. SettingsError names every entry that this platform has no service or link for."""
+    """Return the fault of each entry.
+
+    Raises SettingsError that lists every entry without a service or link here.
+    """
     known, links = sorted(set(services) - {"links"}), endpoints.get("links", [])
     made, faults = [], []
     for planned in plan:

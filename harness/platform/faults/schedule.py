@@ -1,8 +1,8 @@
-"""When which fault is to happen: `kill:auth@20s+10s,delay:edge@40s+10s=200ms`, or a file with one fault a line.
+"""Schedule of faults: `kill:auth@20s+10s,delay:edge@40s+10s=200ms`, or a file with one fault per line.
 
-An entry is KIND:WHERE@START[+DURATION][=VALUE]. START counts from the moment when all users are there. A fault without
-duration that would last ends with the load. WHERE is a service, or for faults of a connection a link (CALLER/CALLEE)
-or a service: every link that leads to it.
+An entry is KIND:WHERE@START[+DURATION][=VALUE]. START counts from the moment when all users are connected. A lasting
+fault without a duration ends with the load. WHERE is a service; for faults of a connection it is a link (CALLER/CALLEE)
+or a service, which means every link that leads to it.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ _ENTRY = re.compile(r"(?P<what>[^@+=]+)@(?P<start>[^@+=]+)(\+(?P<duration>[^@+=]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """One entry, understood. `kind` "" is a fault that the target's own file must have a command for, named by `where`.
+    """One parsed entry of a schedule.
 
-    start_s     after everybody is there
+    kind        as in EXAMPLES; "" is a fault that the target's own file must have a command for, named by `where`
+    start_s     seconds after all users are connected
     duration_s  None: as long as the fault lasts by itself, or until the load ends
-    amount      seconds (delay, skew) or bytes (bandwidth: a second); jitter_s of a delay
+    amount      seconds (delay, skew) or bytes (cut-after) or bytes per second (bandwidth)
+    jitter_s    of a delay
     """
 
     text: str
@@ -58,13 +60,16 @@ class Planned:
 
     @property
     def name(self) -> str:
-        """As records and reports call it."""
+        """Return the name that records and reports use for the fault."""
         return f"{self.kind} {self.where}".strip()
 
 
 def read_schedule(text: str, *, where: str = "--faults", named: bool = False) -> tuple[Planned, ...]:
-    """The entries in the order of their start. `text`: entries with commas, or the path of a file. `named`: entries
-    may be names of a target's own faults. SettingsError with one sentence for each entry that is not understood."""
+    """Return the entries of a schedule in the order of their start.
+
+    `text`: entries separated by commas, or the path of a file. `named`: entries are names of a target's own faults.
+    Raises SettingsError with one sentence for each invalid entry.
+    """
     found, faults = [], []
     for entry in _entries(text.strip(), where):
         try:
@@ -77,14 +82,14 @@ def read_schedule(text: str, *, where: str = "--faults", named: bool = False) ->
 
 
 class _Mistake(Exception):
-    """What is wrong with an entry, to follow it in a sentence."""
+    """Error of an entry; its text continues a sentence that begins with the entry."""
 
 
 def _entries(text: str, where: str) -> list[str]:
     if "@" not in text and text:
         try:
             text = Path(text).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:  # ValueError: no UTF-8, or no name that a file can have
+        except (OSError, ValueError) as error:  # ValueError: not UTF-8, or not a possible file name
             why = error.strerror if isinstance(error, OSError) else "no text"
             raise SettingsError(
                 where, [f"{text!r} is neither a fault like {EXAMPLES['kill']} nor a readable file ({why})"]

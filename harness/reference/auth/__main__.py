@@ -1,4 +1,4 @@
-"""`python -m earwitness.harness.reference.auth`"""
+"""Entry point of `python -m earwitness.harness.reference.auth`, with settings in EARWITNESS_SERVICE."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the auth service does, without HTTP: log in, refresh, revoke, change. One transaction each."""
+"""Operations of the auth service, without HTTP: log in, refresh, revoke, change.
+
+One transaction each.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ from earwitness.harness.reference.tokens import Claims
 
 
 class Accounts:
-    """`changed` is called after a commit that the relay should hear of."""
+    """Accounts and their tokens.
+
+    `changed` is called after each commit that the relay has to publish.
+    """
 
     def __init__(
         self,
@@ -37,39 +43,48 @@ class Accounts:
         self.sessions = Sessions(settings.access_ttl_s)
 
     async def person(self, identity: Identity) -> Row:
-        """The account of an identity, made if it is new; ApiError 403 if it is deactivated."""
+        """Return the account of an identity, created if it is new.
+
+        Raises ApiError 403 if it is deactivated.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
             user = await self.users.find_or_create(connection, identity)
         self._changed()
         return active(user)
 
     async def log_in(self, user_id: str, access_ttl_s: float) -> dict[str, Any]:
-        """A new session with its first tokens, as the login answers them."""
+        """Open a session and return its first tokens in the form of the login's answer."""
         async with self._pool.acquire() as connection, connection.transaction():
             user = active(await self.users.hold(connection, user_id))
             opened = await self.sessions.open(connection, user_id, access_ttl_s)
             return await self._tokens(connection, user, opened)
 
     async def refresh(self, refresh_token: str) -> dict[str, Any]:
-        """New tokens for a refresh token, which is spent. ApiError 401 or 403 otherwise."""
+        """Use up a refresh token and return new tokens.
+
+        Raises ApiError 401 or 403 if it is refused.
+        """
         refused: RefreshRefused | None = None
         answer: dict[str, Any] = {}
         async with self._pool.acquire() as connection, connection.transaction():
             try:
                 owner = await self.sessions.owner(connection, refresh_token)
-                # The user before the session, as everywhere: two lock orders would meet in a deadlock.
+                # Lock the user before the session, as everywhere: two lock orders could deadlock.
                 user = active(await self.users.hold(connection, owner))
                 opened = await self.sessions.spend(connection, refresh_token)
                 answer = await self._tokens(connection, user, opened)
             except RefreshRefused as error:
-                refused = error  # not raised in here: what it revoked must be committed
+                refused = error  # raised after the transaction: its revocations must be committed
         if refused is not None:
             await self._revoked(refused.revocations)
             raise ApiError(401, refused.code, refused.message)
         return answer
 
     async def owner(self, refresh_token: str) -> str:
-        """Whose refresh token this is; ApiError 401 for an unknown one."""
+        """Return the user id of a refresh token.
+
+        Raises ApiError 401 for an unknown one.
+        """
         async with self._pool.acquire() as connection:
             try:
                 return await self.sessions.owner(connection, refresh_token)
@@ -77,18 +92,24 @@ class Accounts:
                 raise ApiError(401, error.code, error.message) from None
 
     async def log_out(self, claims: Claims) -> None:
-        """End the session of a token: refused everywhere when this returns."""
+        """End the session of a token, which is refused by every service when this returns."""
         async with self._pool.acquire() as connection, connection.transaction():
             revocations = await self.sessions.revoke(connection, claims.session)
         await self._revoked(revocations)
 
     async def get(self, user_id: str) -> Row:
-        """The account behind an accepted token; ApiError 401 if it is gone, 403 if it is deactivated."""
+        """Return the account of an accepted token.
+
+        Raises ApiError 401 if it is gone, 403 if it is deactivated.
+        """
         async with self._pool.acquire() as connection:
             return active(await self.users.get(connection, user_id))
 
     async def change(self, user_id: str, changes: dict[str, Any]) -> Row:
-        """Set name, permissions or is_active. A deactivation revokes all that the user holds, in the same commit."""
+        """Set name, permissions or is_active.
+
+        A deactivation revokes all tokens of the user in the same commit. Raises ApiError 404 for an unknown user.
+        """
         revocations: list[Revocation] = []
         async with self._pool.acquire() as connection, connection.transaction():
             user = await self.users.update(connection, user_id, changes)
@@ -115,7 +136,10 @@ class Accounts:
         }
 
     def claims(self, user: Row, opened: Opened) -> dict[str, Any]:
-        """What an access token says. `iat` has fractions: a login right after "log out everywhere" must be newer."""
+        """Return the claims of an access token.
+
+        `iat` has fractions of a second: a login right after "log out everywhere" must be newer.
+        """
         now = clock.now()
         return {
             "iss": self._settings.public_url,
@@ -132,19 +156,26 @@ class Accounts:
         }
 
     def refresh_claims(self, access: dict[str, Any]) -> dict[str, Any]:
-        """What the refresh token beside an access token says. Only its type keeps it from being an access token."""
+        """Return the claims of the refresh token for an access token.
+
+        Only `typ` distinguishes the two.
+        """
         same = {name: access[name] for name in ("iss", "aud", "sub", "iat", "sid")}
         expires_at = math.ceil(access["iat"] + self._settings.refresh_ttl_s)
         return {**same, "exp": expires_at, "jti": uuid.uuid4().hex, "typ": "refresh"}
 
     async def _revoked(self, revocations: list[Revocation]) -> None:
-        """Known everywhere before the caller is answered; if Redis is away now, the relay does it later."""
+        """Publish revocations before the caller is answered; if Redis is down, the relay does it later."""
         if revocations:
             self._changed()
             await publish(self._redis, revocations)
 
 
 def active(user: Row | None) -> Row:
+    """Return the account if it exists and is active.
+
+    Raises ApiError 401 if there is none, 403 if it is deactivated.
+    """
     if user is None:
         raise ApiError(401, "no_such_user", "The account of this token does not exist.")
     if not user["is_active"]:

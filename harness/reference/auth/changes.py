@@ -1,4 +1,4 @@
-"""What may be changed of an account, by whom; ApiError 400 says what may not."""
+"""Changes that a user or an administrator may make to an account; ApiError 400 names what may not be changed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ NAME_CHARS_MAX = 100
 
 
 def own_changes(body: dict[str, Any]) -> dict[str, Any]:
-    """People change their name; the e-mail address comes from the identity provider."""
+    """Return the changes of a user's own account: the name.
+
+    The e-mail address is the identity provider's.
+    """
     if set(body) != {"name"}:
         raise ApiError(400, "invalid_request", "Only name can be changed, and it must be given.")
     return {"name": _name(body["name"])}
 
 
 def admin_changes(body: dict[str, Any]) -> dict[str, Any]:
-    """Administrators change name, is_active and permissions, one or more."""
+    """Return the changes of an administrator: one or more of name, is_active and permissions."""
     if not body or not set(body) <= {"name", "is_active", "permissions"}:
         raise ApiError(400, "invalid_request", "Give one or more of name, is_active, permissions, and nothing else.")
     changes = dict(body)

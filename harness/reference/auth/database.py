@@ -1,4 +1,4 @@
-"""The auth database: a pool, and its schema made once however many services start together."""
+"""The auth database: a pool, and its schema, created once however many services start together."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Pool: TypeAlias = Any
 
 
 def make_pool(dsn: str) -> Pool:
-    """A pool that connects when it is first used; `await` it before that."""
+    """Return a pool that connects when it is first used; `await` it before that."""
     return asyncpg.create_pool(
         dsn,
-        min_size=0,  # a pool whose first connections fail stays closed for good
+        min_size=0,  # with more, a pool whose first connections fail would stay closed for good
         max_size=10,
         init=_prepare,
         timeout=CONNECT_TIMEOUT_S,
@@ -31,7 +31,7 @@ def make_pool(dsn: str) -> Pool:
 
 
 async def ensure_schema(pool: Pool) -> None:
-    """Make the tables that are not there."""
+    """Create the tables that do not exist."""
     async with pool.acquire() as connection, connection.transaction():
         # IF NOT EXISTS does not protect two sessions that create the same table at the same moment.
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)

@@ -1,4 +1,4 @@
-"""Who is asking: what a request must pass before its handler runs."""
+"""Guard of the auth service's endpoints: the checks that a request must pass before its handler runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Plain: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 
 
 class Guard:
-    """Token, revocation, budget."""
+    """Checks of a request: token, revocation, rate limit, administration."""
 
     def __init__(self, settings: Settings, client: redis.asyncio.Redis, verifier: Verifier) -> None:
         self._settings, self.verifier = settings, verifier
@@ -32,7 +32,7 @@ class Guard:
         self.login_budget = _limiter(client, settings.login_rate_per_s, settings.login_burst, "rate:login:")
 
     def authenticated(self, handler: Authenticated) -> Plain:
-        """The handler behind all that an access token must pass; its answer carries the rate headers."""
+        """Return the handler behind all checks of an access token; its answer carries the rate headers."""
 
         async def guarded(request: web.Request) -> web.Response:
             claims = await self.claims_of(bearer_token(request))
@@ -47,27 +47,36 @@ class Guard:
         return guarded
 
     async def claims_of(self, token: str) -> Claims:
-        """ApiError 401 unless the token holds now, on this service as on every other."""
+        """Return the claims of a token that is valid and not revoked.
+
+        Raises ApiError 401.
+        """
         claims = await verified(self.verifier, token)
         if await self.is_revoked(claims):
             raise unauthorized("revoked", "The token has been revoked.")
         return claims
 
     async def spend(self, request: web.Request, subject: str) -> Decision | None:
-        """One request of the subject's one budget; ApiError 429 when it is used up."""
+        """Charge one request to the subject's one budget.
+
+        Raises ApiError 429 when it is used up.
+        """
         return await _take(self.budget, self.payer(request, subject))
 
     async def spend_login(self, request: web.Request) -> None:
-        """One unauthenticated login of a client address, where that is limited at all."""
+        """Charge one unauthenticated login to the client's address, if logins are limited.
+
+        Raises ApiError 429.
+        """
         await _take(self.login_budget, request.remote or "unknown")
 
     def check_test_mode(self) -> None:
-        """ApiError 404 where there are real accounts."""
+        """Raise ApiError 404 unless in test mode: elsewhere the accounts are real."""
         if not self._settings.test_mode:
             raise ApiError(404, "not_found", "There is no such page.")
 
     def check_admin(self, request: web.Request) -> None:
-        """ApiError 404 or 403 unless the request may administrate."""
+        """Raise ApiError 404 or 403 unless the request may administrate."""
         secret = self._settings.admin_secret
         if self._settings.test_mode:
             return

@@ -1,16 +1,19 @@
-"""Who the provider says somebody is."""
+"""Identity of a user, as the provider states it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 PROVIDER = "google"
-"""Name under which accounts are kept: the login route's own."""
+"""Name of the provider in the accounts: the one in the login route."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A verified statement of the provider. `subject` is stable; the rest may change."""
+    """Verified statement of the provider.
+
+    `subject` is stable; the rest may change.
+    """
 
     provider: str
     subject: str

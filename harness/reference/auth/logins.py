@@ -1,8 +1,8 @@
-"""Logins that have begun: what the callback must prove, kept in Redis for ten minutes, usable once.
+"""Pending logins: what the callback must prove, kept in Redis for ten minutes, usable once.
 
 Key `login:STATE`. The browser that began gets a cookie of its own for each login, so several tabs can log in at once;
-only its hash is stored. Key `exchange:CODE` (one minute) carries a finished login to the frontend without a token in
-any URL.
+only the cookie's hash is stored. Key `exchange:CODE` (one minute) carries a finished login to the frontend without a
+token in any URL.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ EXCHANGE_TTL_S = 60
 
 @dataclass(frozen=True, slots=True)
 class PendingLogin:
-    """`challenge`: PKCE-like S256 challenge of the frontend for the final exchange, or ""."""
+    """Stored data of a pending login.
+
+    `challenge`: PKCE-like S256 challenge of the frontend for the final exchange, or "".
+    """
 
     nonce: str
     verifier: str
@@ -36,7 +39,7 @@ class PendingLogin:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What goes to the browser: `state` and `nonce` in the address, `secret` in the cookie `cookie`."""
+    """Data for the browser: `state` and `nonce` in the address, `secret` in the cookie `cookie`."""
 
     state: str
     nonce: str
@@ -46,17 +49,23 @@ class Begun:
 
 
 class Logins:
+    """Store of pending logins in Redis."""
+
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._redis = client
 
     async def begin(self, return_to: str, access_ttl_s: float, challenge: str) -> Begun:
+        """Store a new pending login and return what goes to the browser."""
         state, nonce, verifier, secret = (secrets.token_urlsafe(32) for _ in range(4))
         pending = PendingLogin(nonce, verifier, _hash(secret), return_to, access_ttl_s, challenge)
         await self._redis.set(f"login:{state}", orjson.dumps(asdict(pending)), ex=LOGIN_TTL_S)
         return Begun(state, nonce, verifier, cookie_name(state), secret)
 
     async def finish(self, state: str, secret: str | None) -> PendingLogin:
-        """The login of this state, once, for the browser that began it; ApiError otherwise."""
+        """Return the pending login of this state, once, for the browser that began it.
+
+        Raises ApiError otherwise.
+        """
         pending = await self.take(state)
         if pending is None:
             raise ApiError(400, "invalid_state", "This login is unknown, too old or already finished; begin again.")
@@ -64,27 +73,32 @@ class Logins:
         return pending
 
     async def take(self, state: str) -> PendingLogin | None:
-        """GETDEL: of two callbacks at once, one finds it."""
+        """Return and delete a pending login.
+
+        By GETDEL, of two callbacks at once only one gets it.
+        """
         value = await self._redis.getdel(f"login:{state}") if state else None
         return None if value is None else PendingLogin(**orjson.loads(value))
 
     def check_browser(self, pending: PendingLogin, secret: str | None) -> None:
+        """Raise ApiError 403 unless the cookie is that of the browser that began the login."""
         if secret is None or not hmac.compare_digest(_hash(secret), pending.browser):
             raise ApiError(403, "other_browser", "This login was begun in another browser.")
 
     async def offer(self, value: dict[str, Any]) -> str:
-        """A code by which the frontend gets the tokens."""
+        """Store a value for EXCHANGE_TTL_S and return the code with which the frontend collects the tokens."""
         code = secrets.token_urlsafe(32)
         await self._redis.set(f"exchange:{code}", orjson.dumps(value), ex=EXCHANGE_TTL_S)
         return code
 
     async def collect(self, code: str) -> dict[str, Any] | None:
-        """What was offered, once."""
+        """Return and delete the value stored under a code; None if there is none."""
         value = await self._redis.getdel(f"exchange:{code}")
         return None if value is None else dict(orjson.loads(value))
 
 
 def cookie_name(state: str) -> str:
+    """Return the name of the cookie for a state, different for each login."""
     return f"login_{_hash(state)[:16]}"
 
 

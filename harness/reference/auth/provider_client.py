@@ -1,4 +1,4 @@
-"""The OpenID provider, seen from the auth service: discovery, the address to send people to, code to identity."""
+"""Client of the OpenID provider: discovery, the address for the user's browser, code to identity."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from earwitness.harness.reference.tokens import KeySet, KeysUnavailable, TokenRe
 DISCOVERY_MAX_AGE_S = 5.0
 DISCOVERY_TIMEOUT = aiohttp.ClientTimeout(total=1.0)
 DOWN_FOR_S = 1.0
-"""After a failed discovery everybody is answered at once for this long, instead of waiting one after the other."""
+"""Seconds after a failed discovery during which requests fail at once instead of waiting one after the other."""
 TIMEOUT = aiohttp.ClientTimeout(total=3.0, connect=1.0)
 RETRY_AFTER_S = 2
 LEEWAY_S = 5.0
@@ -29,7 +29,7 @@ ID_TOKEN_ALGORITHMS = ("RS256", "ES256")
 
 
 class ProviderDown(ApiError):
-    """The provider does not answer, or answers nonsense: 503 with Retry-After."""
+    """Error for a provider that does not answer, or answers nonsense: 503 with Retry-After."""
 
     def __init__(self, why: str) -> None:
         super().__init__(
@@ -42,7 +42,10 @@ class ProviderDown(ApiError):
 
 
 class ProviderClient:
-    """One client of one provider. Discovery is asked again every few seconds, so an outage is noticed at the start."""
+    """Client of one OpenID provider.
+
+    Discovery is repeated every few seconds, so that an outage is noticed at the start of a login.
+    """
 
     def __init__(
         self, http: aiohttp.ClientSession, issuer: str, client_id: str, secret: str, redirect_uri: str
@@ -56,7 +59,10 @@ class ProviderClient:
         self.keys = KeySet(self._fetch_keys)
 
     async def discovery(self) -> dict[str, Any]:
-        """The provider's configuration, at most DISCOVERY_MAX_AGE_S old; ProviderDown if it cannot be had."""
+        """Return the provider's configuration, at most DISCOVERY_MAX_AGE_S old.
+
+        Raises ProviderDown.
+        """
         if time.monotonic() - self._found_at > DISCOVERY_MAX_AGE_S:
             async with self._finding:
                 if time.monotonic() - self._found_at > DISCOVERY_MAX_AGE_S:
@@ -77,6 +83,7 @@ class ProviderClient:
         self._found, self._found_at = found, time.monotonic()
 
     async def authorization_url(self, state: str, nonce: str, verifier: str, login_hint: str) -> str:
+        """Return the address at the provider to which the browser is redirected."""
         query = {
             "response_type": "code",
             "client_id": self._client_id,
@@ -91,13 +98,19 @@ class ProviderClient:
         return f"{(await self.discovery())['authorization_endpoint']}?{urlencode(query)}"
 
     def check_response_issuer(self, named: str | None) -> None:
-        """RFC 9207: the answer says who it is from, so that one provider's code is never taken to another."""
+        """Check the issuer named in an answer, so that no provider's code is sent to another (RFC 9207).
+
+        Raises ApiError 401.
+        """
         promised = self._found.get("authorization_response_iss_parameter_supported")
         if (named is None and promised) or (named is not None and named != self.issuer):
             raise ApiError(401, "foreign_issuer", "This answer does not come from our identity provider.")
 
     async def identity(self, code: str, verifier: str, nonce: str) -> Identity:
-        """Who the code stands for. ApiError 401 if the provider or the id token says no."""
+        """Return the identity that a code stands for.
+
+        Raises ApiError 401 or 403 if it is refused, or ProviderDown.
+        """
         endpoint = (await self.discovery())["token_endpoint"]
         answer = await self._json(
             "POST",
@@ -120,7 +133,7 @@ class ProviderClient:
         return Identity(PROVIDER, claims["sub"], email, str(claims.get("name") or email.partition("@")[0]))
 
     async def verified(self, id_token: str) -> dict[str, Any]:
-        """The claims of an id token of ours: signature, issuer, audience, times."""
+        """Return the claims of an id token for us, after checking signature, issuer, audience and times."""
         try:
             header = jose_header(id_token)
             key = await self.keys.get(header["kid"])
@@ -143,6 +156,7 @@ class ProviderClient:
         return claims
 
     def check_nonce(self, claims: Mapping[str, Any], nonce: str) -> None:
+        """Raise ApiError 401 unless the id token has the nonce of this login."""
         if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), nonce.encode()):
             raise _bad_id_token("Its nonce is not that of this login.")
 
@@ -152,7 +166,10 @@ class ProviderClient:
     async def _json(
         self, method: str, url: str, *, timeout: aiohttp.ClientTimeout = TIMEOUT, **more: Any
     ) -> dict[str, Any]:
-        """A JSON object. An OAuth refusal (4xx) is a 401 of ours; everything else that goes wrong is ProviderDown."""
+        """Send a request and return the JSON object in the answer.
+
+        A refused code (`invalid_grant`) raises ApiError 401, every other failure ProviderDown.
+        """
         try:
             async with self._http.request(method, url, timeout=timeout, allow_redirects=False, **more) as answer:
                 body = await answer.read()

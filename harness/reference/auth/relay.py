@@ -1,8 +1,8 @@
-"""The relay: what was committed in the auth database becomes known in Redis, at least once, in order per user.
+"""Relay: publishes in Redis what was committed in the auth database, at least once, in order per user.
 
 Outbox rows become entries of the stream `users`; rows of `revoked` become revocation keys and messages. A row is marked
-sent after Redis has taken it, so a crash in between sends it again. A Redis that has lost its memory (another run id)
-is told again: all revocations that still matter and every account.
+sent after Redis has taken it, so a crash in between sends it again. A Redis that has lost its data (another run id)
+gets everything again: all revocations that still matter and every account.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ RELAY_LOCK = 0x7265_6C61
 
 
 class Relay:
-    """`wake()` after a commit; without it rows are found by polling (another replica may have died after a commit)."""
+    """Publisher of committed changes.
+
+    Call `wake()` after a commit. Other rows are found by polling, as another replica may have died after a commit.
+    """
 
     def __init__(self, pool: Pool, client: redis.asyncio.Redis, log: logging.Logger) -> None:
         self._pool, self._redis, self._log = pool, client, log
@@ -34,10 +37,14 @@ class Relay:
         self._run_id = ""
 
     def wake(self) -> None:
+        """Publish soon instead of at the next poll."""
         self._woken.set()
 
     async def run(self) -> None:
-        """For ever. An outage of Redis or the database only delays it."""
+        """Publish until cancelled.
+
+        An outage of Redis or the database only delays it.
+        """
         down = False
         while True:
             try:
@@ -56,9 +63,9 @@ class Relay:
             self._woken.clear()
 
     async def publish_once(self) -> bool:
-        """Send what is there, up to one batch of each kind; True if there may be more."""
+        """Publish unsent rows, up to one batch of each kind; True if there may be more."""
         async with self._pool.acquire() as connection, connection.transaction():
-            # Replicas take turns: two senders at once could swap two changes of one user.
+            # Replicas take turns: two senders at once could reverse two changes of one user.
             await connection.execute("SELECT pg_advisory_xact_lock($1)", RELAY_LOCK)
             users = await self.unsent_users(connection)
             revoked = await connection.fetch(
@@ -75,12 +82,14 @@ class Relay:
         return len(users) == BATCH or len(revoked) == BATCH
 
     async def unsent_users(self, connection: Connection) -> list[Row]:
+        """Return the unsent outbox rows in their order, at most one batch."""
         rows: list[Row] = await connection.fetch(
             "SELECT id, user_id, version, payload FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT $1", BATCH
         )
         return rows
 
     async def send_users(self, rows: list[Row]) -> None:
+        """Add outbox rows to the stream `users`."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for row in rows:
                 pipe.xadd(STREAM, to_entry({**row["payload"], "id": row["user_id"], "version": row["version"]}))
@@ -91,7 +100,7 @@ class Relay:
         await connection.execute(f"UPDATE {table} SET sent_at = now() WHERE id = ANY ($1::bigint[])", ids)
 
     async def _check_memory(self) -> None:
-        """Another Redis process than last time may know nothing: everything that matters is unsent again."""
+        """Mark everything that matters as unsent if Redis is another process than last time, as it may be empty."""
         run_id = str((await self._redis.info("server"))["run_id"])
         if run_id == self._run_id:
             return
@@ -110,7 +119,10 @@ class Relay:
         self._run_id = run_id
 
     async def _all_accounts_again(self, connection: Connection) -> None:
-        """Their present state, once each; the version makes it harmless where it is known already."""
+        """Add the present state of each account to the outbox once.
+
+        The version makes it harmless where it is known already.
+        """
         await connection.execute(
             "INSERT INTO outbox (user_id, version, payload) SELECT id, version, jsonb_build_object("
             "'provider', provider, 'subject', subject, 'email', email, 'name', name, 'is_active', is_active, "
@@ -118,7 +130,7 @@ class Relay:
         )
 
     async def forget_old(self) -> None:
-        """Rows that nobody will ask for any more."""
+        """Delete rows that are no longer needed."""
         for statement in (
             f"DELETE FROM outbox WHERE sent_at < now() - interval '{KEEP_SENT_S} seconds'",
             "DELETE FROM revoked WHERE until < now() - interval '1 hour' AND sent_at IS NOT NULL",

@@ -1,4 +1,4 @@
-"""The auth service's endpoints."""
+"""Endpoints of the auth service."""
 
 from __future__ import annotations
 
@@ -38,13 +38,17 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 
 class Auth(Service):
-    """Routes and what they need. Every part is an attribute, so that a defect can take the place of one."""
+    """The auth service: routes and their parts.
+
+    Every part is an attribute, so that a defect can replace it.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.name)
         self.settings = settings
         self.pool = make_pool(settings.dsn)
-        retried = (redis.exceptions.ConnectionError,)  # no timeouts: what was asked may be good for one use
+        # timeouts are not retried: the command may have used up a single-use value
+        retried = (redis.exceptions.ConnectionError,)
         self.redis = make_redis(settings.redis_url, REDIS_CONNECTIONS, answer_s=2, connect_s=1, retried=retried)
         self.http = aiohttp.ClientSession()
         self.provider = ProviderClient(
@@ -81,6 +85,7 @@ class Auth(Service):
         ]
 
     async def start(self) -> None:
+        """Implement `Service.start`: connect, create the schema, load the keys, start the relay."""
         await self.pool
         await ensure_schema(self.pool)
         await self.redis.ping()
@@ -89,6 +94,7 @@ class Auth(Service):
         self.background(self._keep_house(), "house-keeping")
 
     async def waiting_for(self) -> str | None:
+        """Implement `Service.waiting_for`: the database, Redis and the identity provider."""
         await self.pool.fetchval("SELECT 1")
         await revoked_among(self.redis, [])
         try:
@@ -98,13 +104,14 @@ class Auth(Service):
         return None
 
     async def stop(self) -> None:
+        """Implement `Service.stop`."""
         await self.http.close()
         if self.started:
             self.pool.terminate()
         await self.redis.aclose()
 
     async def _keep_house(self) -> None:
-        """Keys that another replica rotated; rows that nobody needs."""
+        """Reload keys that another replica may have rotated, and delete old rows, every KEEP_HOUSE_S."""
         while True:
             await asyncio.sleep(KEEP_HOUSE_S)
             try:
@@ -116,6 +123,7 @@ class Auth(Service):
     # Login
 
     async def begin(self, request: web.Request) -> web.Response:
+        """Begin a login: redirect the browser to the identity provider."""
         await self.guard.spend_login(request)
         return_to = request.query.get("return_to", "")
         if return_to and not self.settings.may_return_to(return_to):
@@ -137,6 +145,7 @@ class Auth(Service):
         return response
 
     async def callback(self, request: web.Request) -> web.Response:
+        """Finish a login: turn the provider's code into tokens, or into a code for the frontend."""
         query = request.query
         if any(len(query.getall(name)) > 1 for name in query):
             raise ApiError(400, "invalid_request", "A parameter is there twice.")
@@ -164,7 +173,7 @@ class Auth(Service):
         return _redirect(pending.return_to, {"code": code})
 
     async def exchange(self, request: web.Request) -> web.Response:
-        """The frontend turns its one-time code into tokens; with the verifier, if it gave a challenge."""
+        """Turn the frontend's one-time code into tokens; with the verifier, if it gave a challenge."""
         body = await read_json(request)
         offered = await self.logins.collect(text_field(body, "code"))
         if offered is None:
@@ -188,45 +197,53 @@ class Auth(Service):
     # Tokens
 
     async def refresh(self, request: web.Request) -> web.Response:
+        """Turn a refresh token into new tokens."""
         token = text_field(await read_json(request), "refresh_token")
         decision = await self.guard.spend(request, await self.accounts.owner(token))
         headers = {**_NO_STORE, **(decision.headers() if decision else {})}
         return json_response(await self.accounts.refresh(token), headers=headers)
 
     async def logout(self, _: web.Request, claims: Claims) -> web.Response:
+        """End the session of the access token."""
         await self.accounts.log_out(claims)
         return json_response({"logged_out": True})
 
     async def ticket(self, _: web.Request, claims: Claims) -> web.Response:
+        """Issue a single-use ticket for a WebSocket."""
         await self.accounts.get(claims.subject)
         ticket = await tickets.issue(self.redis, claims)
         return json_response({"ticket": ticket, "expires_in": tickets.TICKET_TTL_S}, headers=_NO_STORE)
 
     async def jwks(self, _: web.Request) -> web.Response:
+        """Return the public keys."""
         return json_response(self.keys.jwks(), headers={"Cache-Control": "public, max-age=60"})
 
     # Accounts
 
     async def me(self, _: web.Request, claims: Claims) -> web.Response:
+        """Return the user's own account."""
         return json_response(public(await self.accounts.get(claims.subject)))
 
     async def change_me(self, request: web.Request, claims: Claims) -> web.Response:
+        """Change the user's own name."""
         changes = own_changes(await read_json(request))
         await self.accounts.get(claims.subject)
         return json_response(public(await self.accounts.change(claims.subject, changes)))
 
     async def deactivate_me(self, _: web.Request, claims: Claims) -> web.Response:
+        """Deactivate the user's own account, which revokes all tokens."""
         await self.accounts.get(claims.subject)
         return json_response(public(await self.accounts.change(claims.subject, {"is_active": False})))
 
     # Administration
 
     async def rotate_keys(self, request: web.Request) -> web.Response:
+        """Sign with a new key from now on (administrators)."""
         self.guard.check_admin(request)
         return json_response({"kid": await self.keys.rotate(), "at": clock.now()})
 
     async def sign(self, request: web.Request) -> web.Response:
-        """Test mode: our signature under any claims, so that a wrong claim can be shown to be what is refused."""
+        """Sign any claims (test mode only), so that a test can show that a wrong claim is what gets refused."""
         self.guard.check_test_mode()
         claims = (await read_json(request)).get("claims")
         if not isinstance(claims, dict):
@@ -234,6 +251,7 @@ class Auth(Service):
         return json_response({"token": self.keys.sign(claims)}, headers=_NO_STORE)
 
     async def change_user(self, request: web.Request) -> web.Response:
+        """Change a user's account (administrators)."""
         self.guard.check_admin(request)
         try:
             user_id = str(uuid.UUID(request.match_info["id"]))

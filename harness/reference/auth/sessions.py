@@ -1,7 +1,8 @@
-"""Sessions and refresh tokens. A refresh token is used once; its second use ends the session.
+"""Sessions and refresh tokens.
 
-All that happens to one session happens behind the lock of its row: of two refreshes at once the second one sees that
-the first has been there, and nobody slips a new token past a revocation.
+A refresh token is used once; its second use ends the session. Everything that happens to a session holds the lock of
+its row. Of two refreshes at once the second sees that the first has used the token, and no new token can be issued
+during a revocation.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from earwitness.harness.reference.revocation import Revocation
 
 
 class RefreshRefused(Exception):
-    """The refresh token is not accepted. `reused`: it was before, and its session has now been revoked."""
+    """Error for a refresh token that is not accepted.
+
+    `revocations` is not empty if the token was used before: its session has now been revoked.
+    """
 
     def __init__(self, code: str, message: str, revocations: list[Revocation] | None = None) -> None:
         self.code, self.message, self.revocations = code, message, revocations or []
@@ -26,7 +30,7 @@ class RefreshRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A session whose row is locked by the open transaction."""
+    """Session whose row is locked by the open transaction."""
 
     session: str
     user_id: str
@@ -40,6 +44,7 @@ class Sessions:
         self._access_ttl_max_s = access_ttl_max_s
 
     async def open(self, connection: Connection, user_id: str, access_ttl_s: float) -> Opened:
+        """Insert a new session."""
         session = uuid.uuid4()
         await connection.execute(
             "INSERT INTO sessions (id, user_id, access_ttl_s) VALUES ($1, $2::text::uuid, $3)",
@@ -52,7 +57,7 @@ class Sessions:
     async def add_refresh_token(
         self, connection: Connection, session: str, token: str, expires_at: float, jti: str, access_expires_at: float
     ) -> None:
-        """Remember a new refresh token of the session, by its hash, and the access token given beside it."""
+        """Store the hash of a session's new refresh token, and the id of the access token issued with it."""
         await connection.execute(
             "INSERT INTO refresh_tokens (hash, family, access_jti, access_expires_at, expires_at) "
             "VALUES ($1, $2::text::uuid, $3, $4, $5)",
@@ -64,7 +69,10 @@ class Sessions:
         )
 
     async def owner(self, connection: Connection, token: str) -> str:
-        """The user whose refresh token this is or was; RefreshRefused if nobody's."""
+        """Return the user who has or had this refresh token.
+
+        Raises RefreshRefused if it is unknown.
+        """
         user_id: str | None = await connection.fetchval(
             "SELECT s.user_id::text FROM refresh_tokens r JOIN sessions s ON s.id = r.family WHERE r.hash = $1",
             _hash(token),
@@ -74,7 +82,10 @@ class Sessions:
         return user_id
 
     async def spend(self, connection: Connection, token: str) -> Opened:
-        """Use up a refresh token. RefreshRefused with revocations means: commit them, then refuse."""
+        """Use up a refresh token.
+
+        RefreshRefused with revocations means: commit them, then refuse.
+        """
         hashed = _hash(token)
         row = await connection.fetchrow(
             "SELECT s.id::text, s.user_id::text, s.access_ttl_s, s.revoked_at FROM sessions s "
@@ -90,7 +101,7 @@ class Sessions:
         return Opened(row["id"], row["user_id"], row["access_ttl_s"])
 
     async def mark_used(self, connection: Connection, hashed: bytes) -> bool:
-        """Atomically from unused to used: True for exactly one caller."""
+        """Mark a token as used, atomically: True for exactly one caller."""
         return (
             await connection.fetchval(
                 "UPDATE refresh_tokens SET used_at = now() "
@@ -110,11 +121,14 @@ class Sessions:
         )
 
     async def punish_reuse(self, connection: Connection, session: str) -> list[Revocation]:
-        """Somebody has a copy of the token: nobody of this session is trusted any more."""
+        """Revoke the session of a token that was used twice: another party may have a copy of the token."""
         return await self.revoke(connection, session)
 
     async def revoke(self, connection: Connection, session: str) -> list[Revocation]:
-        """End one session: refresh tokens, and access tokens that are still good. Publish them after commit."""
+        """End one session: its refresh tokens, and the access tokens that are still valid.
+
+        The returned revocations must be published after the commit.
+        """
         await connection.execute(
             "UPDATE sessions SET revoked_at = now() WHERE id = $1::text::uuid AND revoked_at IS NULL", session
         )
@@ -142,7 +156,7 @@ class Sessions:
 
 
 def revocation_of(row: Row) -> Revocation:
-    """A row of `revoked` as it goes to Redis."""
+    """Return a row of `revoked` in the form that is published in Redis."""
     who = dict(row)
     subject = who.get("subject")
     return Revocation(

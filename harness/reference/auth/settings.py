@@ -1,4 +1,4 @@
-"""What the auth service is told when it starts."""
+"""Settings of the auth service."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`public_url` is the issuer of all tokens. Without rates nobody is limited.
+    """Settings of the auth service.
 
-    admin_secret  opens /auth/admin to `Authorization: Bearer SECRET`; in test_mode it is open to everybody.
+    `public_url` is the issuer of all tokens. Without rates there is no limit.
+
+    admin_secret  opens /auth/admin to `Authorization: Bearer SECRET`; in test_mode it is open to all.
     test_mode     also lets a login ask for a shorter token: /auth/google?ttl=SECONDS.
     clock_offset  seconds by which this process's clock is wrong.
     login_rate_per_s, login_burst  unauthenticated logins of one client address; not limited unless given.
@@ -38,10 +40,14 @@ class Settings:
 
     @property
     def callback_url(self) -> str:
+        """Return the address to which the identity provider redirects the browser."""
         return f"{self.public_url}/auth/google/callback"
 
     def may_return_to(self, url: str) -> bool:
-        """Only pages of the frontend: same scheme, host and port, no user name, nothing a browser reads otherwise."""
+        """Return whether a URL is a page of the frontend: same scheme, host and port, and no user name.
+
+        Characters that browsers interpret in their own way are refused.
+        """
         if any(character in url for character in "\\\r\n\t") or not url.isprintable():
             return False
         there, here = urlsplit(url), urlsplit(self.frontend_url)

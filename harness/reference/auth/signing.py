@@ -1,6 +1,6 @@
-"""Signing keys: in the database, so that a restart keeps them and replicas share them.
+"""Signing keys, kept in the database, so that a restart keeps them and replicas share them.
 
-ES256, because its signature costs a fifth of RS256's. The newest key signs; a key that was rotated away stays in the
+ES256, because its signature costs a fifth of RS256's. The newest key signs; a key that was rotated out stays in the
 JWKS until the last token that it signed has expired.
 """
 
@@ -24,7 +24,7 @@ ALGORITHM = "ES256"
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A private key and its public half as a JWK."""
+    """Private key and its public half as a JWK."""
 
     kid: str
     private: ec.EllipticCurvePrivateKey
@@ -32,14 +32,17 @@ class SigningKey:
 
 
 class SigningKeys:
-    """Load before use, and again now and then: another replica may have rotated."""
+    """Signing keys of the auth service.
+
+    Load them before use, and again now and then, as another replica may have rotated.
+    """
 
     def __init__(self, pool: Pool, retire_after_s: float) -> None:
         self._pool, self._retire_after_s = pool, retire_after_s
         self._keys: list[SigningKey] = []
 
     async def load(self) -> None:
-        """Read the keys; make the first one if there is none."""
+        """Read the keys; create the first one if there is none."""
         async with self._pool.acquire() as connection, connection.transaction():
             self._keys = await self._read(connection)
             if not self._keys:
@@ -50,7 +53,10 @@ class SigningKeys:
                 self._keys = await self._read(connection)
 
     async def rotate(self) -> str:
-        """A new key signs from now on; the name of it. The others retire when their last token has expired."""
+        """Create a key that signs from now on, and return its id.
+
+        The other keys retire when their last token has expired.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _KEY_LOCK)
             await connection.execute(
@@ -62,15 +68,17 @@ class SigningKeys:
         return self._keys[0].kid
 
     def sign(self, claims: dict[str, Any]) -> str:
+        """Return a JWT with these claims, signed by the newest key."""
         key = self._keys[0]
         payload = json.dumps(claims, separators=(",", ":")).encode()
         return jwt.PyJWS().encode(payload, key.private, algorithm=ALGORITHM, headers={"kid": key.kid, "typ": "JWT"})
 
     def jwks(self) -> dict[str, Any]:
+        """Return the JWKS document of all keys that have not retired."""
         return {"keys": [key.jwk for key in self._keys]}
 
     async def fetch(self) -> dict[str, Any]:
-        """For this service's own verifier: what the database says now."""
+        """Load the keys and return the JWKS document, for this service's own verifier."""
         await self.load()
         return self.jwks()
 

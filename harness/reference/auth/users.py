@@ -1,4 +1,7 @@
-"""Accounts. Every change writes the row and its outbox entry in the transaction that the caller has open."""
+"""Accounts in the auth database.
+
+Every change writes the row and its outbox entry in the caller's transaction.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,28 @@ COLUMNS = "id, provider, subject, email, name, is_active, permissions, version, 
 
 
 class Users:
-    """SQL on `auth_users`. A user's row lock is held from its change to the commit, so outbox order is change order."""
+    """SQL on `auth_users`.
+
+    A user's row lock is held from its change to the commit, so the order of the outbox is that of the changes.
+    """
 
     async def get(self, connection: Connection, user_id: str) -> Row | None:
+        """Return the account, or None."""
         return await connection.fetchrow(f"SELECT {COLUMNS} FROM auth_users WHERE id = $1::text::uuid", user_id)
 
     async def hold(self, connection: Connection, user_id: str) -> Row | None:
-        """The same, unchangeable until the caller's transaction ends: no token is minted beside a deactivation."""
+        """Return the account, locked against changes until the caller's transaction ends.
+
+        So no token can be issued during a deactivation.
+        """
         return await connection.fetchrow(
             f"SELECT {COLUMNS} FROM auth_users WHERE id = $1::text::uuid FOR SHARE", user_id
         )
 
     async def find_or_create(self, connection: Connection, identity: Identity) -> Row:
-        """The one account of an identity, however many devices log in for the first time at once.
+        """Return the one account of an identity, however many devices log in for the first time at once.
 
-        An e-mail that changed at the provider changes here too; a name is the user's own after the first login.
+        An e-mail that changed at the provider changes here too; the name is the user's own after the first login.
         """
         found = await connection.fetchrow(
             f"SELECT {COLUMNS} FROM auth_users WHERE provider = $1 AND subject = $2",
@@ -35,7 +45,7 @@ class Users:
         if found is not None and found["email"] == identity.email:
             return found
         row = await self.insert(connection, identity)
-        if row is None:  # another device was first, or changed the e-mail first
+        if row is None:  # another device was faster, or changed the e-mail first
             return await connection.fetchrow(
                 f"SELECT {COLUMNS} FROM auth_users WHERE provider = $1 AND subject = $2",
                 identity.provider,
@@ -45,7 +55,10 @@ class Users:
         return row
 
     async def insert(self, connection: Connection, identity: Identity) -> Row | None:
-        """The new or changed row; None if it was already there and the same. The constraint decides races."""
+        """Insert or update the row and return it; None if it existed unchanged.
+
+        The constraint decides races.
+        """
         return await connection.fetchrow(
             f"""
             INSERT INTO auth_users AS u (provider, subject, email, name) VALUES ($1, $2, $3, $4)
@@ -61,7 +74,10 @@ class Users:
         )
 
     async def update(self, connection: Connection, user_id: str, changes: dict[str, Any]) -> Row | None:
-        """Sets some of name, is_active, permissions. None: no such user."""
+        """Set some of name, is_active, permissions.
+
+        Return None for an unknown user.
+        """
         row = await connection.fetchrow(
             f"""
             UPDATE auth_users
@@ -80,7 +96,7 @@ class Users:
         return row
 
     async def announce(self, connection: Connection, row: Row) -> None:
-        """The outbox entry of a change."""
+        """Write the outbox entry of a change."""
         payload = {name: row[name] for name in ("provider", "subject", "email", "name", "is_active", "permissions")}
         await connection.execute(
             "INSERT INTO outbox (user_id, version, payload) VALUES ($1, $2, $3)", row["id"], row["version"], payload
@@ -88,6 +104,6 @@ class Users:
 
 
 def public(row: Row) -> dict[str, Any]:
-    """A user as the API shows one."""
+    """Return a user in the form of the API."""
     names = ("email", "name", "is_active", "permissions", "version", "created_at", "updated_at")
     return {"id": str(row["id"]), **{name: row[name] for name in names}}

@@ -1,1 +1,4 @@
-"""The backend: conversations, messages, WebSockets. Any number of replicas may run."""
+"""The backend: conversations, messages, WebSockets.
+
+Any number of replicas may run.
+"""

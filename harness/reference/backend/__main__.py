@@ -1,4 +1,4 @@
-"""`python -m earwitness.harness.reference.backend`, settings in EARWITNESS_SERVICE (`settings`)."""
+"""Entry point of `python -m earwitness.harness.reference.backend`, settings in EARWITNESS_SERVICE (`settings`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One replica: its parts put together, its life."""
+"""One replica of the backend: its parts put together, from start to end."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ log = logging.getLogger(__name__)
 
 
 class Backend(Service):
-    """Every part is an attribute: between `__init__` and `start` a defect may take the place of one."""
+    """The backend service, put together from its parts.
+
+    Every part is an attribute, which a defect may replace between `__init__` and `start`.
+    """
 
     def __init__(self, settings: BackendSettings) -> None:
         super().__init__(settings.name)
@@ -124,6 +127,7 @@ class Backend(Service):
         )
 
     async def start(self) -> None:
+        """Implement `Service.start`: connect, create the schema, start the background tasks."""
         await self.pool
         await store.ensure_schema(self.pool)
         await self.redis.ping()
@@ -139,6 +143,7 @@ class Backend(Service):
         self.background(self._every(1.0, self.news.runs.check), "the check of silent runs")
 
     async def waiting_for(self) -> str | None:
+        """Implement `Service.waiting_for`: the database, Redis, the subscription and auth's keys."""
         await self.pool.fetchval("SELECT 1")
         await revoked_among(self.redis, [])
         if not self.bus.connected:
@@ -146,7 +151,10 @@ class Backend(Service):
         return await self._waiting_for_keys()
 
     async def _waiting_for_keys(self) -> str | None:
-        """A replica without auth's keys can serve nobody: it must not take over from one that has them."""
+        """Return a reason while auth's keys are missing.
+
+        A replica without them can serve no user, so it must not take over from one that has them.
+        """
         keys = self.verifier.keys
         try:
             if not keys.keys:
@@ -156,7 +164,7 @@ class Backend(Service):
         return None
 
     async def drain(self) -> None:
-        """Everything that was taken in is stored, acknowledged and pushed; then the sockets are told to come back."""
+        """Store, acknowledge and push everything that was accepted, then close the sockets with 1012."""
         self.gateway.draining = True
         try:
             async with asyncio.timeout(FLUSH_TIMEOUT_S):
@@ -166,11 +174,12 @@ class Backend(Service):
         except TimeoutError:
             log.warning("not everything could be stored before the end; what was not is not acknowledged")
         await self.gateway.close_all(SERVICE_RESTART, "restart")
-        with contextlib.suppress(TimeoutError):  # their leases end by themselves
+        with contextlib.suppress(TimeoutError):  # the leases expire by themselves
             async with asyncio.timeout(1.0):
                 await self.presence.told()
 
     async def stop(self) -> None:
+        """Implement `Service.stop`."""
         await self.http.close()
         await self.redis.aclose()
         try:
@@ -179,7 +188,7 @@ class Backend(Service):
             self.pool.terminate()
 
     async def read_frames(self, feed: Feed, first: int, last: int) -> list[Numbered]:
-        """Up to FILL_PAGE pushes of a conversation from the database, the same bytes as when they were new."""
+        """Return up to FILL_PAGE pushes of a conversation from the database, the same bytes as when they were new."""
         page = await self.messages.page(feed.id, first - 1, FILL_PAGE, last)
         return [(m.seq, message_frame(feed.key, m.seq, m.client_id, m.sender, m.text, store.iso(m.at))) for m in page]
 

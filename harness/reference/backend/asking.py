@@ -1,4 +1,4 @@
-"""Runs of the agent: its events to the members of the conversation, its answer stored as a message."""
+"""Runs of the agent: its events go to the members of the conversation, its answer is stored as a message."""
 
 from __future__ import annotations
 
@@ -16,30 +16,36 @@ log = logging.getLogger(__name__)
 
 
 class AgentReply:
-    """Whether the answer was stored (commit.Answer)."""
+    """Result of storing the answer, as a future of True or False (`commit.Answer`)."""
 
     def __init__(self) -> None:
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
+        """Implement `Answer.stored`."""
         self.done.set_result(True)
 
     def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
+        """Implement `Answer.refused`."""
         self.done.set_result(False)
 
     def unknown(self, item: Item) -> None:
+        """Implement `Answer.unknown`: treated as not stored."""
         self.done.set_result(False)
 
 
 class Asking:
-    """`broadcast(conversation id, frame)` reaches the members on every replica. A run ends with one terminal event."""
+    """Runs of the agent.
+
+    Each ends with one terminal event. `broadcast(conversation id, frame)` reaches the members on every replica.
+    """
 
     def __init__(self, committer: Committer, broadcast: Callable[[int, bytes], None], pace_s: float) -> None:
         self._committer, self.broadcast, self._pace_s = committer, broadcast, pace_s
         self._runs: set[asyncio.Task[None]] = set()
 
     def start(self, asked: Fresh) -> None:
-        """A message that asks was stored."""
+        """Start a run for a stored message that asks; it fails at once if RUNS_MAX runs are open."""
         conversation_id, run = asked.item.conversation_id or 0, f"{asked.item.key}#{asked.seq}"
         if len(self._runs) >= RUNS_MAX:
             self._say(conversation_id, asked.item.key, run, AgentEvent("started", 0, ""))
@@ -50,7 +56,7 @@ class Asking:
         task.add_done_callback(self._runs.discard)
 
     async def finish(self) -> None:
-        """Until all runs have ended."""
+        """Wait until all runs have ended."""
         await asyncio.gather(*self._runs, return_exceptions=True)
 
     async def _run(self, conversation_id: int, run: str, asked: Fresh) -> None:
@@ -59,10 +65,10 @@ class Asking:
         for event in self.stream(question):
             self._say(conversation_id, key, run, event)
             chunks += event.name == "chunk"
-            # People see an answer grow; tests see that it is a stream.
+            # Users see the answer grow; tests see that it is a stream.
             await asyncio.sleep(self._pace_s)
         reply = AgentReply()
-        # The same question is never answered twice: its number is the id of the answer.
+        # No question is answered twice: its number is part of the answer's id.
         item = Item(reply, AGENT_ID, "", key, f"answer-{asked.seq}", answer(question), metered=False)
         item.conversation_id, item.removals = conversation_id, asked.item.removals
         self._committer.submit(item)

@@ -1,5 +1,7 @@
-"""By what an open socket lives: it ends with its token, with the token's revocation, and with its account, and it
-knows what the account shows."""
+"""Authority: close a socket when its token expires or is revoked, or its account is disabled.
+
+It also sends an open socket the changes of its account.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ AT_ONCE = 500
 
 
 class Authority:
-    """`revoked_among(tokens)` and `accounts_among(user ids)` ask Redis and the database, for many at once."""
+    """Watch over open sockets.
+
+    `revoked_among(tokens)` and `accounts_among(user ids)` ask Redis and the database, for many at once.
+    """
 
     def __init__(
         self,
@@ -31,7 +36,7 @@ class Authority:
         self.tell: Callable[[Session, User], None] = Session.learn
 
     def watch(self, session: Session) -> None:
-        """From its upgrade on a socket has its token's deadline, without leeway."""
+        """Close the socket at its token's expiry, without leeway."""
         left_s = max(0.0, session.claims.expires_at - clock.now())
         timer = asyncio.get_running_loop().call_later(left_s, self._expired, session)
         session.at_end.append(timer.cancel)
@@ -40,7 +45,10 @@ class Authority:
         self.end(session, UNAUTHORIZED, "the token has expired")
 
     def on_revocation(self, payload: bytes) -> None:
-        """News of one token, or of all tokens of a person up to a moment (`harness.reference.revocation`)."""
+        """Handle news of one revoked token, or of all tokens of a user up to a moment.
+
+        The format is that of `harness.reference.revocation`.
+        """
         said = orjson.loads(payload)
         sessions = self._registry.by_user.get(said["sub"], ()) if "sub" in said else self._registry.sessions
         for session in list(sessions):
@@ -49,12 +57,15 @@ class Authority:
                 self._revoked(session)
 
     def on_account(self, user: User) -> None:
-        """News of a changed account."""
+        """Handle news of a changed account."""
         for session in list(self._registry.by_user.get(user.id, ())):
             self._changed(session, user)
 
     async def recheck(self) -> None:
-        """Compare all open sockets with revocations and accounts: news may have been lost, a row changed by hand."""
+        """Compare all open sockets with revocations and accounts.
+
+        News may have been lost, or a row changed by hand.
+        """
         sessions = list(self._registry.sessions)
         for start in range(0, len(sessions), AT_ONCE):
             some = sessions[start : start + AT_ONCE]
@@ -71,7 +82,7 @@ class Authority:
 
     def _changed(self, session: Session, user: User) -> None:
         if user.version < session.user.version:
-            return  # each replica announces what it has read: an older change may come after a newer one
+            return  # each replica announces what it has read: an older change may arrive after a newer one
         if not user.is_active:
             self.end(session, FORBIDDEN, "the account was deactivated")
         elif user.version > session.user.version:

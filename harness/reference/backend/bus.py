@@ -1,4 +1,7 @@
-"""News between replicas over Redis pub/sub: fast and lossy. Whoever needs certainty asks the database."""
+"""News between replicas over Redis pub/sub: fast and lossy.
+
+Code that needs certainty asks the database.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ EDITS = "backend:edits"
 PRESENCE = "backend:presence"
 
 LOST: tuple[type[BaseException], ...] = (redis.exceptions.RedisError, *DEPENDENCY_DOWN)
-"""Also what the database throws while it is read after a reconnection."""
+"""Exceptions of a lost subscription, including those of the database when it is read after a reconnection."""
 PENDING_MAX = 10_000
 RETRY_PAUSE_S = 0.2
 PING_EVERY_S = 2.0
@@ -32,18 +35,18 @@ PING_ANSWER_S = 2.0
 
 Handler: TypeAlias = Callable[[bytes], None]
 Batch: TypeAlias = list[tuple[int, int, list[Numbered]]]
-"""(conversation id, removals, frames)."""
+"""Tuples of conversation id, removals and frames."""
 log = logging.getLogger(__name__)
 
 
 def pack(origin: str, batch: Batch) -> bytes:
-    """Frames of several conversations: one line of JSON that says what follows, then the frames as they are."""
+    """Return frames of several conversations as bytes: one line of JSON with their sizes, then the frames."""
     sizes = [[conversation, n, [[seq, len(data)] for seq, data in frames]] for conversation, n, frames in batch]
     return b"".join([orjson.dumps([origin, sizes]), b"\n", *(data for _, _, frames in batch for _, data in frames)])
 
 
 def unpack(payload: bytes) -> tuple[str, Batch]:
-    """The opposite of `pack`."""
+    """Return the origin and the batch that `pack` has packed."""
     head, _, _ = payload.partition(b"\n")
     origin, sizes = orjson.loads(head)
     at = len(head) + 1
@@ -58,7 +61,10 @@ def unpack(payload: bytes) -> tuple[str, Batch]:
 
 
 class Bus:
-    """Publishing never waits: a task sends what has gathered, in order. What cannot be sent is dropped and counted."""
+    """Publisher and subscriber of news.
+
+    Publishing never waits: a task sends what has gathered, in order. What cannot be sent is dropped and counted.
+    """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
@@ -68,6 +74,10 @@ class Bus:
         self.connected = False
 
     def publish(self, channel: str, payload: bytes) -> None:
+        """Queue a message.
+
+        If PENDING_MAX are queued, they are all dropped first.
+        """
         if len(self._pending) >= PENDING_MAX:
             self._drop(len(self._pending))
             self._pending.clear()
@@ -75,6 +85,7 @@ class Bus:
         self._wake.set()
 
     async def run_publisher(self) -> None:
+        """Send queued messages until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -82,7 +93,7 @@ class Bus:
                 await self.flush()
 
     async def flush(self) -> None:
-        """Send what is pending now."""
+        """Send what is queued now."""
         batch, self._pending = self._pending, []
         if not batch:
             return
@@ -92,7 +103,7 @@ class Bus:
                     pipe.publish(channel, payload)
                 await pipe.execute()
         except (redis.exceptions.RedisError, OSError) as error:
-            # Not tried again: news that is late is worth nothing, the other replicas read the database by then.
+            # Not tried again: late news is worthless, the other replicas have read the database by then.
             self._drop(len(batch))
             log.warning("%d publications dropped, Redis does not answer: %r", len(batch), error)
 
@@ -100,7 +111,10 @@ class Bus:
         self.dropped += n
 
     async def run_subscriber(self, handlers: Mapping[str, Handler], resync: Callable[[], Awaitable[None]]) -> None:
-        """Calls the channel's handler for each message; `resync` after each (re)connection: news was missed."""
+        """Call the channel's handler for each message until cancelled.
+
+        `resync` is called after each (re)connection, as news was missed.
+        """
         while True:
             pubsub = self._client.pubsub()
             try:
@@ -111,7 +125,7 @@ class Bus:
             finally:
                 self.connected = False
                 await _close(pubsub)
-            # Redis does not say when it is back.
+            # Redis does not notify when it is back.
             await asyncio.sleep(RETRY_PAUSE_S)
 
     async def _listen(
@@ -124,7 +138,7 @@ class Bus:
             if message is None:
                 if asked:
                     raise TimeoutError(f"no answer within {PING_ANSWER_S} s")
-                # A silent half-open connection looks exactly like a quiet evening.
+                # Without a ping, a half-open connection looks like one without news.
                 await pubsub.ping()
                 asked = True
                 continue

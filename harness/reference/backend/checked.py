@@ -1,4 +1,4 @@
-"""What a message must be before anything else is asked."""
+"""Validation of a message, before any other check."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ ID_CHARS_MAX = 200
 
 
 class Fault(NamedTuple):
-    """`code` as HTTP has it."""
+    """Fault of a message.
+
+    `code` is an HTTP status.
+    """
 
     code: int
     reason: str
 
 
 def message_fault(key: Any, client_id: Any, text: Any) -> Fault | None:
-    """What is wrong with a message, or None. NUL is refused because the database has no such character."""
+    """Return the fault of a message, or None.
+
+    NUL is refused because the database cannot store it.
+    """
     for name, value in (("conversation", key), ("id", client_id)):
         if not isinstance(value, str) or not 0 < len(value) <= ID_CHARS_MAX or "\0" in value:
             return Fault(400, f"{name} must be text of 1 to {ID_CHARS_MAX} characters.")

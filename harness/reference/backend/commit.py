@@ -1,7 +1,8 @@
-"""Group commit: whatever was sent while the database was busy goes into the next one transaction.
+"""Group commit: messages that arrive while the database is busy go into the next one transaction.
 
-The order of things is the promise: rate and membership are judged, the batch is durable, then it is acknowledged,
-then it is delivered. A retry (same conversation, sender and client id) gets the first number and nothing else.
+The order of the steps is a promise: rate and membership are checked, the batch is made durable, then it is
+acknowledged, then it is delivered. A retry (same conversation, sender and client id) gets the first number and nothing
+else.
 """
 
 from __future__ import annotations
@@ -32,20 +33,31 @@ log = logging.getLogger(__name__)
 
 
 class Answer(Protocol):
-    """Who sent the message. Exactly one of the three is called, once, and none of them waits."""
+    """Sender of a message.
 
-    def stored(self, item: Item, seq: int, decision: Decision | None) -> None: ...
+    Exactly one of the three methods is called, once, and none of them waits.
+    """
 
-    def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None: ...
+    def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
+        """Handle the acknowledgement of a durable message, with its sequence number."""
+
+    def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
+        """Handle the refusal of a message that was not stored.
+
+        `code` is an HTTP status.
+        """
 
     def unknown(self, item: Item) -> None:
-        """It may or may not have been stored: neither ack nor nack would be true."""
+        """Handle a message that may or may not have been stored: neither ack nor nack would be true."""
 
 
 @dataclass(slots=True)
 class Item:
-    """One message on its way. `conversation_id` None: membership has yet to be looked up, and with it `removals`, how
-    often somebody had been removed from the conversation by then."""
+    """One message on its way.
+
+    `conversation_id` None: membership has yet to be looked up. `removals`: the removals from the conversation up to
+    that look-up.
+    """
 
     answer: Answer
     user_id: str
@@ -62,7 +74,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """A message that was stored just now, to be delivered."""
+    """Message that was stored just now and is to be delivered."""
 
     item: Item
     seq: int
@@ -75,7 +87,7 @@ TakeMany: TypeAlias = Callable[[Mapping[str, int]], Awaitable[Mapping[str, Decis
 
 @dataclass(slots=True)
 class Steps:
-    """What the path of a message is made of; each can be replaced."""
+    """Steps on the path of a message; each can be replaced."""
 
     memberships: Memberships
     take_many: TakeMany
@@ -85,7 +97,10 @@ class Steps:
 
 
 class Committer:
-    """The queue and its one loop. `submit` never waits; `room` holds back senders while the queue is full."""
+    """Queue of messages and its one loop.
+
+    `submit` never waits; `room` holds senders back while the queue is full.
+    """
 
     def __init__(self, steps: Steps, retry_s: float) -> None:
         self.steps = steps
@@ -98,6 +113,7 @@ class Committer:
         self._room.set()
 
     def submit(self, item: Item) -> None:
+        """Queue a message."""
         self._queue.append(item)
         self._idle.clear()
         self._wake.set()
@@ -105,14 +121,16 @@ class Committer:
             self._room.clear()
 
     async def room(self) -> None:
+        """Wait while the queue is full."""
         if not self._room.is_set():
             await self._room.wait()
 
     async def idle(self) -> None:
-        """Until everything that was submitted has its answer."""
+        """Wait until every submitted message has its answer."""
         await self._idle.wait()
 
     async def run(self) -> None:
+        """Store queued messages in batches until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -147,12 +165,12 @@ class Committer:
                 item.answer.refused(item, 403, "You are not a member of this conversation.", None)
             else:
                 members.append(item)
-        # A refused item must not be refused again if the budget cannot be asked.
+        # A refused item must not be refused again if the budget cannot be read.
         batch[:] = members
         return members
 
     async def _within_budget(self, batch: list[Item]) -> list[Item]:
-        """One question for the whole batch. Of each sender's messages the first that fit are admitted, in order."""
+        """Charge the whole batch in one call; of each sender's messages the first that fit are admitted, in order."""
         wanted: dict[str, int] = {}
         for item in batch:
             if item.metered:
@@ -190,7 +208,7 @@ class Committer:
         at, stored, retried = result
         self._answer(items, stored, repeats)
         if retried:
-            # An attempt whose answer was lost may have stored them: the heads say so, the database tells the rest.
+            # An attempt whose answer was lost may have stored them: noted heads make the hub read them.
             for item, one in zip(items, stored, strict=True):
                 self.steps.note_head(item.conversation_id or 0, one.seq)
         said_at = iso(at)
@@ -205,7 +223,10 @@ class Committer:
             item.answer.stored(item, stored[place].seq, item.decision)
 
     async def _append(self, items: list[Item]) -> tuple[datetime, list[Stored], bool] | None:
-        """Until it is durable, for `retry_s` at most: trying again is safe because messages are idempotent."""
+        """Store the batch, retrying for at most `retry_s`; None if that failed.
+
+        Retries are safe because messages are idempotent.
+        """
         deadline = time.monotonic() + self._retry_s
         retried = False
         while True:

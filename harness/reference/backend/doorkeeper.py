@@ -1,4 +1,4 @@
-"""Who is asking: the credential, its revocation, and the person's row in the main database, looked up every time."""
+"""Doorkeeper: checks the credential, its revocation, and the user's row in the main database, each time anew."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody whose token holds and whose account is active."""
+    """User whose token is valid and whose account is active."""
 
     claims: Claims
     user: User
 
 
 class Arrivals:
-    """Tells those who wait for a user that the sync has brought them."""
+    """Waiting list for users that the sync has not brought yet."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     def arrived(self, user_id: str) -> None:
+        """Wake the requests that wait for this user."""
         for event in self._waiting.get(user_id, ()):
             event.set()
 
     async def wait(self, user_id: str, timeout_s: float) -> None:
-        """Returns when the user has arrived, or when the time is up."""
+        """Wait until the user has arrived, or for `timeout_s`."""
         event = asyncio.Event()
         self._waiting[user_id].add(event)
         try:
@@ -58,11 +59,17 @@ class Arrivals:
 
 
 class FindsUsers(Protocol):
-    async def get(self, user_id: str) -> User | None: ...
+    """Look-up of users (`store.Users`)."""
+
+    async def get(self, user_id: str) -> User | None:
+        """Return the user, or None."""
 
 
 class Doorkeeper:
-    """Each method is one question; ApiError says no. Redis and database errors go to the caller (503): never open."""
+    """Checks of a caller; each raises ApiError to refuse.
+
+    Errors of Redis and the database go to the caller (503): access is never granted because of an outage.
+    """
 
     def __init__(self, verifier: Verifies, redis: Any, users: FindsUsers, arrivals: Arrivals, wait_s: float) -> None:
         self.verifier, self.users = verifier, users
@@ -71,16 +78,21 @@ class Doorkeeper:
         self.redeem: Callable[[str], Awaitable[Claims | None]] = functools.partial(tickets.redeem, redis)
 
     async def rest_caller(self, request: web.Request) -> Caller:
+        """Return the caller of a REST request."""
         return await self.admit(await self.token_claims(bearer_token(request)))
 
     async def socket_caller(self, request: web.Request) -> Caller:
-        """By header, subprotocol, query or ticket; a socket needs a token that has not expired, without leeway."""
+        """Return the caller of a socket, by header, subprotocol, query or ticket.
+
+        A socket needs a token that has not expired, without leeway.
+        """
         claims = await self.socket_claims(request)
         if claims.expires_at <= clock.now():
             raise unauthorized("expired", "The token has expired.")
         return await self.admit(claims)
 
     async def socket_claims(self, request: web.Request) -> Claims:
+        """Return the claims of the token or ticket with which a socket is opened."""
         token = socket_token(request)
         if token is not None:
             return await self.token_claims(token)
@@ -89,16 +101,18 @@ class Doorkeeper:
         raise unauthorized("no_token", "An access token is needed: by header, subprotocol, ?token= or ?ticket=.")
 
     async def token_claims(self, token: str) -> Claims:
+        """Return the claims of a valid access token."""
         return await verified(self.verifier, token)
 
     async def ticket_claims(self, ticket: str) -> Claims:
+        """Redeem a ticket and return the claims of the token that bought it."""
         claims = await self.redeem(ticket)
         if claims is None:
             raise unauthorized("bad_ticket", "The ticket is unknown, too old or already used.")
         return claims
 
     async def admit(self, claims: Claims) -> Caller:
-        """The person behind verified claims, if the token was not revoked and the account is there and active."""
+        """Return the user of verified claims, if the token is not revoked and the account exists and is active."""
         await self.check_revoked(claims)
         user = await self.user(claims.subject)
         if user is None:
@@ -108,23 +122,27 @@ class Doorkeeper:
         return Caller(claims, user)
 
     async def check_revoked(self, claims: Claims) -> None:
+        """Raise ApiError 401 if the token is revoked."""
         if await self.is_revoked(claims):
             raise unauthorized("revoked", "The token was revoked.")
 
     async def user(self, user_id: str) -> User | None:
-        """The row; a new user may still be on the way from the auth service, which is waited for."""
+        """Return the user's row, or None.
+
+        Waits for a new user who is still on the way from the auth service.
+        """
         deadline = time.monotonic() + self._wait_s
         while True:
             user = await self.users.get(user_id)
             left_s = deadline - time.monotonic()
             if user is not None or left_s <= 0:
                 return user
-            # The news can be lost; the table cannot.
+            # News can be lost, so the table is read again at short intervals.
             await self._arrivals.wait(user_id, min(POLL_S, left_s))
 
 
 def socket_token(request: web.Request) -> str | None:
-    """The token by which a socket is asked for: by header, else subprotocol, else query."""
+    """Return the token with which a socket is opened: by header, else subprotocol, else query."""
     if "Authorization" in request.headers:
         return bearer_token(request)
     for protocol in request.headers.get("Sec-WebSocket-Protocol", "").split(","):

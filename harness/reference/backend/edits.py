@@ -1,8 +1,9 @@
-"""Edits of one's own messages. A message stays as it was sent; its edits stand beside it, and the last one is shown.
+"""Edits of a user's own messages.
 
-Each edit has a number in its conversation, without gaps, and a version of its message: 2 is the first edit. Both are
-given under the lock of the conversation's row, so conflicting edits have one order everywhere. A replica tells its
-listeners by number; one that comes out of turn says that others were missed, which are then read from the table.
+A message stays as it was sent; its edits are kept in addition, the last is shown. Each edit has a number in its
+conversation, without gaps, and a version of its message: 2 is the first edit. Both are assigned under the lock of the
+conversation's row, so conflicting edits have one order everywhere. A replica sends edits to its listeners by number.
+One out of turn means that others were missed, which are then read from the table.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ log = logging.getLogger(__name__)
 
 
 class Edit(NamedTuple):
-    """A row of `edits`. `number`: in the conversation; `version`: of the message."""
+    """Row of `edits`.
+
+    `number`: in the conversation; `version`: of the message.
+    """
 
     number: int
     seq: int
@@ -38,11 +42,15 @@ class Edit(NamedTuple):
     at: datetime
 
     def public(self) -> dict[str, Any]:
+        """Return the edit in the form of the API."""
         return {"n": self.number, "seq": self.seq, "version": self.version, "text": self.text, "at": iso(self.at)}
 
 
 class EditRefused(Exception):
-    """`code` as HTTP has it; with 409 `version` is the present one."""
+    """Error for a refused edit.
+
+    `code` is an HTTP status; with 409 `version` is the present one.
+    """
 
     def __init__(self, code: int, version: int = 0) -> None:
         super().__init__(code)
@@ -50,14 +58,17 @@ class EditRefused(Exception):
 
 
 class EditRows:
-    """The table `edits`."""
+    """SQL on the table `edits`."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
     async def add(self, conversation_id: int, seq: int, sender: str, text: str, base: int | None) -> tuple[Edit, int]:
-        """(the edit, removals from the conversation by then). `base`: the version that it is an edit of, if that
-        matters. Raises EditRefused: 404 no such message, 403 somebody else's, 409 edited by somebody else meanwhile."""
+        """Add an edit, and return it with the number of removals from the conversation up to now.
+
+        `base`: the version that is edited; None: any. Raises EditRefused: 404 for an unknown message, 403 for another
+        user's, 409 for a message with another version by now.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
             number, removals = await connection.fetchrow(
                 "UPDATE conversations SET edits = edits + 1 WHERE id = $1 RETURNING edits, removals", conversation_id
@@ -86,7 +97,7 @@ class EditRows:
         return Edit(number, seq, message[1] + 1, text, at), removals
 
     async def after(self, conversation_id: int, number: int, limit: int = PAGE) -> list[Edit]:
-        """Edits with a higher number, in order."""
+        """Return the edits with a higher number, in order."""
         rows = await self._pool.fetch(
             "SELECT number, seq, version, body, at FROM edits WHERE conversation_id = $1 AND number > $2 "
             "ORDER BY number LIMIT $3",
@@ -97,7 +108,7 @@ class EditRows:
         return [Edit(*row) for row in rows]
 
     async def of_messages(self, conversation_id: int, seqs: Sequence[int]) -> dict[int, Edit]:
-        """The last edit of each message that has one."""
+        """Return the last edit of each message that has one, by sequence number."""
         rows = await self._pool.fetch(
             "SELECT DISTINCT ON (seq) number, seq, version, body, at FROM edits "
             "WHERE conversation_id = $1 AND seq = ANY ($2::bigint[]) ORDER BY seq, version DESC",
@@ -107,32 +118,36 @@ class EditRows:
         return {row[1]: Edit(*row) for row in rows}
 
     async def numbers(self, ids: Iterable[int]) -> Mapping[int, int]:
-        """How many edits each conversation has seen."""
+        """Return the number of edits in each conversation."""
         rows = await self._pool.fetch("SELECT id, edits FROM conversations WHERE id = ANY ($1::bigint[])", list(ids))
         return {row[0]: row[1] for row in rows}
 
 
 class Edits:
-    """Makes edits and tells the listeners, on all replicas. `verify(feed)` takes those away who are no members any
-    more: asked before anything is told that was made after a removal."""
+    """Edits, sent to the listeners on all replicas.
+
+    `verify(feed)` removes listeners that are no longer members. It is called before any edit is sent that was made
+    after a removal.
+    """
 
     def __init__(self, rows: EditRows, hub: Hub, verify: Callable[[Feed], Awaitable[None]], bus: Bus) -> None:
         self.rows, self._hub, self._verify, self._bus = rows, hub, verify, bus
         self._filling: dict[int, asyncio.Task[None]] = {}
 
     async def edit(self, conversation_id: int, key: str, seq: int, sender: str, text: str, base: int | None) -> Edit:
-        """As EditRows.add."""
+        """Add an edit as `EditRows.add` does, and send it to the listeners."""
         edit, removals = await self.rows.add(conversation_id, seq, sender, text, base)
         self.offer(conversation_id, removals, edit.number, edited_frame(key, edit))
         self._bus.publish(EDITS, orjson.dumps([conversation_id, removals, edit.number, key, edit.public()]))
         return edit
 
     def on_news(self, payload: bytes) -> None:
+        """Handle an edit that another replica has made."""
         conversation_id, removals, number, key, shown = orjson.loads(payload)
         self.offer(conversation_id, removals, number, frame({"type": "edited", "conversation": key, **shown}))
 
     async def begin(self, feeds: Iterable[Feed]) -> None:
-        """Before somebody listens: what is told begins behind the edits that are in the table now."""
+        """Set the starting point of feeds without listeners: the edits that the table has now are not sent."""
         new = {feed.id: feed for feed in feeds if feed.edits is None}
         if new:
             for conversation_id, number in (await self.rows.numbers(new)).items():
@@ -140,7 +155,7 @@ class Edits:
                     new[conversation_id].edits = number
 
     def offer(self, conversation_id: int, removals: int, number: int, data: bytes) -> None:
-        """News of an edit, in any order, repeats included."""
+        """Handle news of an edit, in any order, repeats included."""
         feed = self._hub.feeds.get(conversation_id)
         if feed is None or feed.edits is None or number <= feed.edits:
             return
@@ -150,7 +165,7 @@ class Edits:
             self._fill(feed)
 
     async def check(self) -> None:
-        """Compare all conversations with listeners with the table: news may have been lost."""
+        """Compare all conversations that have listeners with the table: news may have been lost."""
         feeds = {feed.id: feed for feed in self._hub.feeds.values() if feed.edits is not None}
         for conversation_id, number in (await self.rows.numbers(feeds)).items():
             feed = feeds[conversation_id]
@@ -171,7 +186,7 @@ class Edits:
     async def _read(self, feed: Feed) -> None:
         try:
             while page := await self.rows.after(feed.id, feed.edits or 0):
-                # In this order: who was removed before one of them was made is found missing now.
+                # In this order: a member who was removed before one of these edits is now known to be gone.
                 await self._verify(feed)
                 for edit in page:
                     if edit.number > (feed.edits or 0):
@@ -183,4 +198,5 @@ class Edits:
 
 
 def edited_frame(key: str, edit: Edit) -> bytes:
+    """Return the frame of an edit."""
     return frame({"type": "edited", "conversation": key, **edit.public()})

@@ -1,4 +1,4 @@
-"""One conversation as this replica delivers it: strictly by sequence number, whatever order the news arrives in."""
+"""One conversation as this replica delivers it: strictly by sequence number, in whatever order news arrives."""
 
 from __future__ import annotations
 
@@ -11,20 +11,26 @@ HELD_MAX = 10_000
 
 
 class Listener(Protocol):
-    """Where pushes go: an open socket. `push` never waits and never fails."""
+    """Receiver of pushes: an open socket.
+
+    `push` never waits and never fails.
+    """
 
     user_id: str
 
-    def push(self, data: bytes) -> None: ...
+    def push(self, data: bytes) -> None:
+        """Send bytes of one or more frames."""
 
 
 class Feed:
-    """Sequence numbers up to `next - 1` were delivered to `listeners`; later ones that came early are held back.
+    """Delivery state of one conversation.
 
-    `next` is 0 until the head at subscription is known. `target` is the highest number that is known to exist.
-    `replaying` are listeners who still get older messages; what arrives meanwhile is kept for them.
-    `edits`: so many edits were told to `listeners`; None: nobody has asked yet how many there are.
-    `removals`: everybody here was a member after so many removals from the conversation.
+    - Sequence numbers up to `next - 1` were delivered to `listeners`; later ones that came early are held back.
+    - `next` is 0 until the head at subscription is known. `target` is the highest number that is known to exist.
+    - `replaying`: listeners that still get older messages; what arrives meanwhile is kept for them.
+    - `edits`: edits up to this number were sent, or existed before the first listener; None: not read from the table
+      yet.
+    - `removals`: every listener was a member after this many removals from the conversation.
     """
 
     __slots__ = (
@@ -59,22 +65,29 @@ class Feed:
 
     @property
     def head(self) -> int:
-        """The last number that was delivered here."""
+        """Return the last number that was delivered here."""
         return self.next - 1
 
     @property
     def behind(self) -> bool:
+        """Return whether numbers are known to exist that were not delivered."""
         return 0 < self.next <= self.target
 
     def begin(self, head: int) -> list[bytes]:
-        """The head at subscription is known: deliver from there on. Returns what can go out at once."""
+        """Start delivery after `head`, the head at subscription.
+
+        Return what can be sent at once.
+        """
         self.next = head + 1
         for seq in [s for s in self.held if s <= head]:
             del self.held[seq]
         return self._run()
 
     def accept(self, frames: Iterable[Numbered]) -> list[bytes]:
-        """News in any order, repeats included; returns what can go out now, in order."""
+        """Accept news in any order, repeats included.
+
+        Return what can be sent now, in order.
+        """
         ready: list[bytes] = []
         for seq, data in frames:
             if seq == self.next:
@@ -87,12 +100,15 @@ class Feed:
         if self.held:
             ready += self._run()
             if len(self.held) > HELD_MAX:
-                # What is held can be read again; memory must not grow with the length of an outage.
+                # Held frames can be read again; memory must not grow with the length of an outage.
                 self.held.clear()
         return ready
 
     def skip_missing(self, up_to: int) -> tuple[list[bytes], list[int]]:
-        """Go on past numbers ≤ `up_to` that the database does not have; returns what can go out and what is missing."""
+        """Skip numbers ≤ `up_to` that the database does not have.
+
+        Return what can be sent, and the missing numbers.
+        """
         ready, missing = self._run(), []
         while self.next <= up_to:
             missing.append(self.next)
@@ -101,7 +117,7 @@ class Feed:
         return ready, missing
 
     def wanted(self) -> tuple[int, int]:
-        """First and last number of the first hole."""
+        """Return the first and last number of the first gap."""
         return self.next, min(self.held, default=self.target + 1) - 1
 
     def _run(self) -> list[bytes]:
@@ -114,9 +130,10 @@ class Feed:
 
 
 class Pusher:
-    """Gives frames of a conversation to its listeners: one joined write each."""
+    """Sender of a conversation's frames to its listeners: one joined write each."""
 
     def push(self, feed: Feed, frames: list[bytes]) -> None:
+        """Send frames to all listeners of a feed."""
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         for listener in feed.listeners:
             listener.push(data)

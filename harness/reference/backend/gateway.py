@@ -1,4 +1,4 @@
-"""`GET /ws`: from the upgrade to the last frame of a socket."""
+"""Gateway of `GET /ws`: from the upgrade to the last frame of a socket."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ log = logging.getLogger(__name__)
 
 
 class Gateway:
-    """Accepts sockets and reads their frames.
+    """Server of WebSockets: accepts them and reads their frames.
 
-    `begin`: asked before anybody listens to a feed; `opened`: told of each socket; `frames`: further types of frames.
+    `begin`: called before a session listens to a feed; `opened`: called with each new session; `frames`: handlers of
+    further types of frames.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Gateway:
         self.frames: dict[str, Callable[[Session, dict[str, Any]], None]] = {}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve one socket to its end."""
         if self.draining:
             raise ApiError(503, "restarting", "This replica is going down; connect again.", retry_after_s=1)
         caller = await self._doorkeeper.socket_caller(request)
@@ -60,10 +62,10 @@ class Gateway:
             max_msg_size=FRAME_BYTES_MAX, timeout=CLOSE_TIMEOUT_S,
         )  # fmt: skip
         session = Session(ws, caller.user, caller.claims, self._settings, request.query.get("resume") == "1")
-        # Before the memberships are read: whoever is invited from now on is told by the news of it.
+        # Before the memberships are read: later invitations then reach this session as news.
         self._registry.add(session)
         try:
-            # What was revoked between the look at it and the line above has told nobody here.
+            # A revocation between the first check and the line above has not reached this session.
             await self._doorkeeper.check_revoked(caller.claims)
             await self._subscribe(session)
             await self._converse(request, session)
@@ -98,7 +100,7 @@ class Gateway:
         return feeds
 
     async def _settle(self, feed: Feed, removals: int) -> None:
-        """Somebody came to a feed whose membership was read after so many removals; more may be known by now."""
+        """Check the members of a feed again if removals are known that the session's membership did not include."""
         if removals < feed.removals:
             await self._memberships.verify(feed)
 
@@ -117,7 +119,7 @@ class Gateway:
         try:
             await self._listen(session)
         except DEPENDENCY_DOWN as error:
-            # After the upgrade there is no 503 any more; the client comes back and resumes.
+            # After the upgrade a 503 is impossible; the client reconnects and resumes.
             log.warning("a socket ends: %r", error)
             session.close(UNKNOWN_OUTCOME, "something that this service needs does not answer")
 
@@ -160,7 +162,10 @@ class Gateway:
         self.intake(item)
 
     async def join(self, session: Session, conversation_id: int, key: str, removals: int) -> None:
-        """Somebody was made a member while connected; there had been so many removals then."""
+        """Subscribe a connected user who was made a member.
+
+        `removals`: number of removals from the conversation at that moment.
+        """
         await session.welcomed.wait()
         if key in session.feeds or session not in self._registry.sessions:
             return
@@ -174,7 +179,7 @@ class Gateway:
         await self._settle(feed, removals)
 
     async def rejoin_all(self) -> None:
-        """News of invitations may have been missed: read the memberships of everybody who is connected."""
+        """Read the memberships of all connected users, as news of invitations may have been missed."""
         for session in list(self._registry.sessions):
             for one in await self._rooms.of_user(session.user):
                 if one.key not in session.feeds:
@@ -190,6 +195,6 @@ class Gateway:
 
 
 def listen_from_now(session: Session, feed: Feed) -> None:
-    """A conversation without a point to go on from: its history is there to be fetched."""
+    """Subscribe to a conversation without a point to resume from; the client can fetch its history."""
     session.push(joined_frame(feed.key, feed.head, None))
     feed.listeners[session] = None

@@ -1,4 +1,4 @@
-"""All conversations that somebody on this replica listens to, kept complete by the database when Redis is not."""
+"""Hub: all conversations with listeners on this replica, kept complete from the database when Redis is not."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 
 
 class Hub:
-    """Feeds by conversation id.
+    """Feeds of all conversations with listeners here, by conversation id.
 
-    `read_heads(ids)` and `read_frames(feed, first, last)` (at most FILL_PAGE of them) ask the database. Numbers
-    that are missing for `gap_wait_s` are read from there: they were published late, or never. `verify(feed)` takes
-    those away who are no members any more: asked before anything is delivered that was sent after a removal.
+    `read_heads(ids)` and `read_frames(feed, first, last)` (at most FILL_PAGE frames) ask the database. Numbers that are
+    missing for `gap_wait_s` are read from there: they were published late, or never. `verify(feed)` removes listeners
+    that are no longer members. It is called before any message is delivered that was sent after a removal.
     """
 
     def __init__(self, read_heads: ReadHeads, read_frames: ReadFrames, verify: Verify, gap_wait_s: float) -> None:
@@ -34,9 +34,10 @@ class Hub:
         self._loop = asyncio.get_running_loop()
 
     async def open(self, conversations: Iterable[tuple[int, str]]) -> list[Feed]:
-        """Feeds of the conversations (id, key), pinned, with known heads. Give each back with `close`.
+        """Return the feeds of the conversations (id, key), pinned, with known heads.
 
-        A feed takes in news from the moment it exists, and the head is read after that: nothing can fall between.
+        Release each with `close`. A feed accepts news from the moment it exists, and the head is read after that, so no
+        message can be lost between.
         """
         feeds, new = [], []
         for conversation_id, key in conversations:
@@ -62,7 +63,7 @@ class Hub:
             heads = await self._read_heads([feed.id for feed in new])
         except BaseException as error:
             for feed in new:
-                # Nobody may join a feed whose head was never read; those who wait for it are told.
+                # No session may join a feed whose head was never read; those that wait for it get the error.
                 self.feeds.pop(feed.id, None)
                 feed.ready.set_exception(ConnectionError(f"The head of {feed.key} could not be read: {error!r}"))
                 feed.ready.exception()
@@ -72,7 +73,7 @@ class Hub:
             feed.ready.set_result(None)
 
     def close(self, feed: Feed) -> None:
-        """Undo one `open`; the last one forgets the feed."""
+        """Undo one `open`; the last one removes the feed."""
         feed.pins -= 1
         if feed.pins > 0:
             return
@@ -83,39 +84,43 @@ class Hub:
             feed.timer = None
 
     def leave(self, feed: Feed, listener: Listener) -> None:
+        """Remove a listener from a feed, and release the feed."""
         feed.listeners.pop(listener, None)
         feed.replaying.pop(listener, None)
         self.close(feed)
 
     def offer(self, conversation_id: int, frames: Sequence[Numbered], removals: int = 0) -> None:
-        """News from this replica's own commits or from another replica, sent after so many removals."""
+        """Handle messages from this replica's own commits or from another replica, sent after so many removals."""
         feed = self.feeds.get(conversation_id)
         if feed is None:
             return
         if removals <= feed.removals:
             self._deliver(feed, feed.accept(frames))
             return
-        # Not before it is known who may hear it; then it is read from the database.
+        # Not delivered before the members are known; then it is read from the database.
         feed.target = max(feed.target, *(seq for seq, _ in frames))
         if feed.behind:
             self._begin_filling(feed)
 
     def note_head(self, conversation_id: int, head: int) -> None:
-        """Somebody says that messages up to `head` exist."""
+        """Note that messages up to `head` exist."""
         feed = self.feeds.get(conversation_id)
         if feed is not None:
             feed.target = max(feed.target, head)
             self._watch(feed)
 
     async def check_heads(self) -> None:
-        """Compare every feed with the database: finds what was lost at the end, where no later number shows the gap."""
+        """Compare every feed with the database.
+
+        This finds messages lost at the end, where no later number shows the gap.
+        """
         ids = [feed.id for feed in self.feeds.values() if feed.next]
         for start in range(0, len(ids), HEADS_AT_ONCE):
             for conversation_id, head in (await self._read_heads(ids[start : start + HEADS_AT_ONCE])).items():
                 self.note_head(conversation_id, head)
 
     async def catch_up(self, feed: Feed, seq: int) -> None:
-        """Until everything up to `seq` was delivered, if the database has it; does not wait for news."""
+        """Deliver everything up to `seq` that the database has, without waiting for news."""
         if feed.next <= seq:
             feed.target = max(feed.target, (await self._read_heads([feed.id])).get(feed.id, 0))
             await asyncio.shield(self._begin_filling(feed))
@@ -128,7 +133,7 @@ class Hub:
         self._watch(feed)
 
     def _watch(self, feed: Feed) -> None:
-        """A timer runs exactly while numbers are missing."""
+        """Run a timer exactly while numbers are missing."""
         if feed.behind:
             if feed.timer is None and feed.filling is None:
                 feed.timer = self._loop.call_later(self._gap_wait_s, self._overdue, feed)
@@ -151,7 +156,7 @@ class Hub:
             while feed.behind and feed.pins > 0:
                 first, last = feed.wanted()
                 frames = await self._read_frames(feed, first, last)
-                # In this order: who was removed before one of them was sent is found missing now.
+                # In this order: a member who was removed before one of these messages is now known to be gone.
                 await self._verify(feed)
                 self._deliver(feed, feed.accept(frames))
                 if len(frames) < FILL_PAGE and feed.next <= last:
@@ -159,7 +164,7 @@ class Hub:
                     log.error("conversation %s: numbers %s are not in the database; going on", feed.key, missing[:20])
                     self._deliver(feed, ready)
         except Exception as error:
-            # The next head check tries again: the database is away, and listeners are better late than cut off.
+            # The database is down. The next head check tries again; late messages are better than closed sockets.
             log.warning("conversation %s: missing messages cannot be read: %r", feed.key, error)
         finally:
             feed.filling = None

@@ -1,4 +1,4 @@
-"""Making conversations and inviting people: safe and cheap when all members of a large room do it at once."""
+"""Creation of conversations and invitations, safe and cheap when all members of a large room do it at once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ TITLE_MAX = 500
 
 
 class Invitations:
-    """PUT of a conversation. `announce(conversation, e-mails)` tells all replicas of new members.
+    """Handler of PUT of a conversation.
 
-    A title never changes, and a set of members that was there once is there still if nobody was removed since: that
-    makes a repeated PUT one short question and a look into `_known`.
+    `announce(conversation, e-mails)` publishes new members to all replicas. A title never changes, and a set of members
+    that existed once still exists if no member was removed since. That makes a repeated PUT one short query and a look
+    into `_known`.
     """
 
     def __init__(self, rooms: Rooms, announce: Callable[[Conversation, Sequence[str]], None]) -> None:
@@ -29,14 +30,17 @@ class Invitations:
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def put(self, user: User, key: str, title: str, members: Iterable[str]) -> tuple[bool, Conversation]:
-        """(made now, the conversation). ApiError 403 if the caller is not among its members."""
+        """Create a conversation or add members, and return whether it was created, and the conversation.
+
+        Raises ApiError 403 if the caller is not among its members.
+        """
         emails = frozenset(member.lower() for member in members)
         settled = await self._settled(user, key, emails)
         if settled is not None:
             return False, settled
         turn = self._turns[key]
         try:
-            # In turn: of a hundred members who open one room, ninety-nine then find it in `_known`.
+            # One at a time: of a hundred members who open one room, ninety-nine then find it in `_known`.
             async with turn:
                 return await self._put(user, key, title[:TITLE_MAX], emails)
         finally:
@@ -68,7 +72,7 @@ class Invitations:
         return made, conversation
 
     async def _settled(self, user: User, key: str, emails: frozenset[str]) -> Conversation | None:
-        """The conversation, if the caller and all the others are known to be its members."""
+        """Return the conversation if the caller and all the others are known to be its members, else None."""
         known = self._known.get(key)
         if known is None:
             return None
@@ -85,5 +89,8 @@ class Invitations:
 
 
 def is_member(user: User, holders: Holders) -> bool:
-    """An invitation is whoever's account claimed it first; one that nobody claimed goes by its e-mail."""
+    """Return whether the user is a member.
+
+    An invitation belongs to the first account that claimed it; an unclaimed one to the account with its e-mail.
+    """
     return user.id in holders.values() or holders.get(user.email.lower(), "nobody") is None

@@ -1,7 +1,7 @@
-"""How far a person has read each conversation: one mark for all of their devices, which only ever goes forward.
+"""Read marks: how far a user has read each conversation, one for all their devices, which only moves forward.
 
-The row decides; news of it reaches the other devices at once, or is lost, and the next look at the table finds that. A
-device is only told of a higher mark than it knows, so that order and repeats of news do not matter.
+The row decides. News of it reaches the other devices at once; if it is lost, the next check of the table finds the
+mark. A device is sent only higher marks than it knows, so order and repeats of news do not matter.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ Mark: TypeAlias = tuple[str, str, int]
 
 
 class MarkRows:
-    """The table `read_marks`."""
+    """SQL on the table `read_marks`."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
     async def advance(self, user_id: str, conversation_id: int, seq: int) -> int | None:
-        """The mark after this, which may be a higher one of another device; None if there is no such message."""
+        """Advance a mark and return its new value; None if there is no such message.
+
+        The result may be higher than `seq`, if another device has read further.
+        """
         mark: int | None = await self._pool.fetchval(
             "INSERT INTO read_marks AS r (user_id, conversation_id, seq) "
             "SELECT $1::text, c.id, $3::bigint FROM conversations c "
@@ -43,6 +46,7 @@ class MarkRows:
         return mark
 
     async def of_users(self, user_ids: Iterable[str]) -> list[Mark]:
+        """Return all marks of these users."""
         rows = await self._pool.fetch(
             "SELECT r.user_id, c.key, r.seq FROM read_marks r JOIN conversations c ON c.id = r.conversation_id "
             "WHERE r.user_id = ANY ($1::text[])",
@@ -52,13 +56,13 @@ class MarkRows:
 
 
 class Marks:
-    """Moves marks and tells the devices of their owner, on all replicas."""
+    """Read marks, sent to their owner's devices on all replicas."""
 
     def __init__(self, rows: MarkRows, registry: Registry, bus: Bus) -> None:
         self.rows, self._registry, self._bus = rows, registry, bus
 
     async def advance(self, user_id: str, conversation_id: int, key: str, seq: int) -> int | None:
-        """As MarkRows; every device of the user is told."""
+        """Advance a mark as `MarkRows.advance` does, and send it to every device of the user."""
         mark = await self.rows.advance(user_id, conversation_id, seq)
         if mark is not None:
             self.tell((user_id, key, mark))
@@ -66,24 +70,26 @@ class Marks:
         return mark
 
     def on_news(self, payload: bytes) -> None:
+        """Handle a mark that another replica has advanced."""
         user_id, key, seq = orjson.loads(payload)
         self.tell((user_id, key, seq))
 
     async def recheck(self) -> None:
-        """Compare the marks of everybody who is connected with the table: news may have been lost."""
+        """Compare the marks of all connected users with the table: news may have been lost."""
         users = list(self._registry.by_user)
         for start in range(0, len(users), AT_ONCE):
             for mark in await self.rows.of_users(users[start : start + AT_ONCE]):
                 self.tell(mark)
 
     def tell(self, mark: Mark) -> None:
-        """To the devices here that know a lower one."""
+        """Send a mark to the devices here that know a lower one."""
         user_id, key, seq = mark
         for session in list(self._registry.by_user.get(user_id, ())):
             self.show(session, key, seq)
 
     def show(self, session: Session, key: str, seq: int) -> None:
+        """Send a mark to one device, if it is higher than the one that the device knows."""
         if seq > session.marks.get(key, 0):
             session.marks[key] = seq
-            if session.welcomed.is_set():  # else the greeting will say it
+            if session.welcomed.is_set():  # else the welcome frame will contain it
                 session.push(frame({"type": "read", "conversation": key, "seq": seq}))

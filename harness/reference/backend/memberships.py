@@ -1,8 +1,8 @@
-"""Losing a membership: nothing that is sent after the removal was confirmed reaches who was removed, on any replica.
+"""Loss of membership: a removed member gets nothing that is sent after the confirmed removal, on any replica.
 
 Each removal is numbered in the conversation's row. A message carries the number that held when its sender's membership
-was looked up; a replica that has not yet seen that number asks the database who is a member before it delivers. News
-of a removal only makes that happen sooner: it may be lost.
+was looked up. A replica that has not seen that number yet asks the database for the members before it delivers. News of
+a removal only makes that happen sooner: it may be lost.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from earwitness.harness.reference.backend.wire import left_frame
 
 
 class Memberships:
-    """`announce(conversation id, removals)` tells all replicas of a removal; `join(session, conversation id, key,
-    removals)` begins a subscription a moment later."""
+    """Removals of members, applied on all replicas.
+
+    `announce(conversation id, removals)` publishes a removal to all replicas; `join(session, conversation id, key,
+    removals)` begins a subscription a moment later.
+    """
 
     def __init__(
         self, rooms: Rooms, registry: Registry, announce: Callable[[int, int], None],
@@ -29,7 +32,10 @@ class Memberships:
         self.hub: Hub | None = None
 
     async def remove(self, conversation: Conversation, email: str) -> bool:
-        """Returns when it holds everywhere; False if the e-mail was no member's."""
+        """Remove a member; returns when it holds on every replica.
+
+        False if there was no such member.
+        """
         removals = await self._rooms.remove_member(conversation.id, email)
         if removals is None:
             return False
@@ -38,13 +44,13 @@ class Memberships:
         return True
 
     async def removed(self, conversation_id: int, removals: int) -> None:
-        """Somebody was removed, here or by another replica."""
+        """Handle a removal, made here or by another replica."""
         feed = self.hub.feeds.get(conversation_id) if self.hub is not None else None
         if feed is not None and feed.removals < removals:
             await self.verify(feed)
 
     async def verify(self, feed: Feed) -> None:
-        """Whoever listens and is no member loses the conversation; who was removed and invited again begins anew."""
+        """Remove listeners that are no longer members; one that was removed and invited again begins anew."""
         removals, members = await self._rooms.memberships_now(feed.id)
         by_user = {one.user_id: one for one in members if one.user_id is not None}
         by_email = {one.email: one for one in members if one.user_id is None}
@@ -61,7 +67,7 @@ class Memberships:
         feed.removals = max(feed.removals, removals)
 
     def part(self, session: Session, feed: Feed) -> None:
-        """A session loses a conversation."""
+        """End a session's subscription to a conversation."""
         del session.feeds[feed.key]
         if session.welcomed.is_set():
             session.push(left_frame(feed.key))

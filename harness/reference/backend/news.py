@@ -1,4 +1,4 @@
-"""What replicas tell each other, and what each does about it."""
+"""Messages between replicas, and what each replica does about them."""
 
 from __future__ import annotations
 
@@ -42,9 +42,11 @@ log = logging.getLogger(__name__)
 
 
 class News:
-    """Handlers of all channels, and the way out. Messages and agent events of our own are delivered without Redis.
+    """Handlers of all channels, and the publishing side.
 
-    `more`: handlers of further channels; `rechecks`: what is to be asked besides when news was missed."""
+    Our own messages and agent events are delivered without Redis. `more`: handlers of further channels; `rechecks`:
+    further checks to make when news was missed.
+    """
 
     def __init__(
         self, bus: Bus, hub: Hub, registry: Registry, arrivals: Arrivals, authority: Authority, silence_s: float
@@ -61,6 +63,7 @@ class News:
         self.rechecks: list[Callable[[], Awaitable[None]]] = []
 
     def handlers(self) -> dict[str, Handler]:
+        """Return the handler of each channel."""
         return {
             MESSAGES: self._on_messages,
             AGENT: self._on_agent,
@@ -72,7 +75,7 @@ class News:
         }
 
     def deliver(self, fresh: list[Fresh]) -> None:
-        """Messages that were stored here: to our own listeners at once, to the other replicas by Redis."""
+        """Deliver messages stored here: to our own listeners at once, to the other replicas by Redis."""
         by_conversation: dict[tuple[int, int], list[Numbered]] = {}
         for one in fresh:
             item = one.item
@@ -93,7 +96,7 @@ class News:
                 self._hub.offer(conversation_id, frames, removals)
 
     def broadcast(self, conversation_id: int, data: bytes) -> None:
-        """Something passing (an agent's event) to all who listen to the conversation now."""
+        """Send a transient frame (an agent's event) to all sessions that listen to the conversation now."""
         self._broadcast_here(conversation_id, data)
         self._bus.publish(AGENT, pack(self.origin, [(conversation_id, 0, [(0, data)])]))
 
@@ -116,6 +119,7 @@ class News:
                 listener.push(data)
 
     def invited(self, conversation: Conversation, emails: Sequence[str]) -> None:
+        """Publish new members of a conversation."""
         said = [conversation.id, conversation.key, conversation.removals, list(emails)]
         self._bus.publish(MEMBERS, orjson.dumps(said))
 
@@ -126,10 +130,12 @@ class News:
                 self.join(session, conversation_id, key, removals)
 
     def join(self, session: Session, conversation_id: int, key: str, removals: int) -> None:
+        """Subscribe a session to a conversation in the background."""
         if self.gateway is not None:
             self._spawn(self.gateway.join(session, conversation_id, key, removals))
 
     def removed(self, conversation_id: int, removals: int) -> None:
+        """Publish a removal."""
         self._bus.publish(REMOVALS, orjson.dumps([conversation_id, removals]))
 
     def _on_removals(self, payload: bytes) -> None:
@@ -137,6 +143,7 @@ class News:
             self._spawn(self.memberships.removed(*orjson.loads(payload)))
 
     def users_changed(self, users: list[dict[str, Any]]) -> None:
+        """Publish changed accounts."""
         if users:
             self._bus.publish(USERS, orjson.dumps(users))
 
@@ -146,7 +153,7 @@ class News:
             self._authority.on_account(User.of(user))
 
     async def resync(self) -> None:
-        """News was missed: ask for all that it could have said."""
+        """Check everything that missed news could have reported."""
         await self._hub.check_heads()
         await self._authority.recheck()
         for recheck in self.rechecks:

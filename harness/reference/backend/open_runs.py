@@ -1,4 +1,7 @@
-"""Runs of the agent that other replicas tell: a replica that dies tells no end, so its listeners are told one here."""
+"""Open runs of other replicas' agents.
+
+A replica that dies sends no end, so this one sends it to its listeners.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ INTERRUPTED = "The agent was interrupted."
 
 @dataclass(slots=True)
 class OpenRun:
-    """Where it is told, how many chunks were, and when something of it was heard last."""
+    """State of a run: its conversation, the number of chunks, and the monotonic time (s) of its last event."""
 
     conversation_id: int
     key: str
@@ -25,7 +28,10 @@ class OpenRun:
 
 
 class OpenRuns:
-    """`say(conversation id, key, run, event)` tells our own listeners."""
+    """Open runs of other replicas' agents.
+
+    `say(conversation id, key, run, event)` sends an event to our own listeners.
+    """
 
     def __init__(self, say: Callable[[int, str, str, AgentEvent], None], silence_s: float) -> None:
         self._say, self._silence_s = say, silence_s
@@ -33,7 +39,7 @@ class OpenRuns:
         self._ended: OrderedDict[str, None] = OrderedDict()
 
     def heard(self, conversation_id: int, key: str, run: str, event: str) -> bool:
-        """Whether our listeners may hear it: nothing comes after the end that they were told."""
+        """Note an event; return whether our listeners may get it, as nothing follows an end that was sent to them."""
         if run in self._ended:
             return False
         if event in TERMINAL:
@@ -45,7 +51,7 @@ class OpenRuns:
         return True
 
     async def check(self) -> None:
-        """End the runs of which nothing was heard for too long."""
+        """End the runs that had no event for too long."""
         now = time.monotonic()
         for run, one in list(self._open.items()):
             if now - one.heard_at > self._silence_s:

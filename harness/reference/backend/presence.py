@@ -1,9 +1,9 @@
-"""Who is online: a person with at least one open socket, on whatever replica.
+"""Presence: a user is online with at least one open socket, on whatever replica.
 
 Each socket holds a lease in Redis, which its replica renews. A replica that dies renews nothing, and its sockets'
-leases end by themselves; the clock is Redis's alone. Somebody is online while one lease is left, so the end of one of
-several tabs changes nothing. News only says that it is worth looking: what is shown is always what Redis says, and is
-looked at again every so often, because news may be lost and leases end without any.
+leases expire; the clock is that of Redis alone. A user is online while one lease is left, so the end of one of several
+tabs changes nothing. News only triggers a check: what is shown always comes from Redis. It is also checked at
+intervals, because news may be lost and leases expire without any.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from earwitness.harness.reference.backend.session import Session
 from earwitness.harness.reference.backend.wire import frame
 from earwitness.harness.reference.service import DEPENDENCY_DOWN
 
-# KEYS: one user each. Leases are scored by when they end, in ms of the clock of Redis.
+# KEYS: one user each. The score of a lease is its end, in ms of the clock of Redis.
 _NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
 _HOLD = _NOW + (
     "for i, key in ipairs(KEYS) do redis.call('ZADD', key, now + ARGV[1], ARGV[1 + i]) "
@@ -39,30 +39,32 @@ log = logging.getLogger(__name__)
 
 
 def key_of(user_id: str) -> str:
+    """Return the Redis key of a user's leases."""
     return f"presence:{user_id}"
 
 
 class Leases:
-    """Leases of sockets in Redis; every call can raise what Redis raises."""
+    """Leases of sockets in Redis; every method may raise errors of Redis."""
 
     def __init__(self, client: redis.asyncio.Redis, ttl_s: float) -> None:
         self._client, self._ttl_ms = client, int(ttl_s * 1000)
         self._hold, self._count = client.register_script(_HOLD), client.register_script(_COUNT)
 
     async def hold(self, sessions: Sequence[Session]) -> None:
-        """Begin or renew."""
+        """Begin or renew the leases of sessions."""
         for start in range(0, len(sessions), AT_ONCE):
             some = sessions[start : start + AT_ONCE]
             await self._hold(keys=[key_of(s.user_id) for s in some], args=[self._ttl_ms, *(s.id for s in some)])
 
     async def give_back(self, sessions: Sequence[Session]) -> None:
+        """End the leases of sessions."""
         async with self._client.pipeline(transaction=False) as pipe:
             for session in sessions:
                 pipe.zrem(key_of(session.user_id), session.id)
             await pipe.execute()
 
     async def online(self, user_ids: Sequence[str]) -> set[str]:
-        """Those who have a lease."""
+        """Return those of the users who have a lease."""
         found: set[str] = set()
         for start in range(0, len(user_ids), AT_ONCE):
             some = user_ids[start : start + AT_ONCE]
@@ -72,7 +74,10 @@ class Leases:
 
 
 class Watched:
-    """One conversation whose presence is shown to somebody here. `shown`: members of whom they know as online."""
+    """Conversation whose presence is shown to sessions here.
+
+    `shown`: members that they know as online.
+    """
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -82,10 +87,10 @@ class Watched:
 
 
 class Presence:
-    """Holds the leases of this replica's sockets, and shows to those who watch a conversation who of it is online.
+    """Leases of this replica's sockets, and presence for the sessions that watch a conversation.
 
-    `members_of(ids)` asks the database for user ids by conversation. All looks at Redis are made by the one loop `run`:
-    none can overtake another.
+    `members_of(ids)` asks the database for user ids by conversation. Only the one loop `run` reads Redis, so that no
+    read can overtake another.
     """
 
     def __init__(
@@ -101,7 +106,7 @@ class Presence:
         self._wake, self._told = asyncio.Event(), asyncio.Event()
 
     def came(self, session: Session) -> None:
-        """A socket is open; it is given back when the session ends."""
+        """Begin a lease for a new socket; it is given back when the session ends."""
         self._came.append(session)
         session.at_end.append(lambda: self._gone(session))
         self._wake.set()
@@ -117,7 +122,10 @@ class Presence:
         self._wake.set()
 
     def on_watch(self, session: Session, said: dict[str, Any]) -> None:
-        """A frame that asks for the presence of a conversation: first everybody who is online, then what changes."""
+        """Handle a frame that asks for the presence of a conversation.
+
+        The answer lists all members who are online; changes follow.
+        """
         feed = session.feeds.get(str(said.get("conversation")))
         if feed is None:
             session.refuse(None, 403, "You are not a member of this conversation.")
@@ -126,21 +134,21 @@ class Presence:
         self._wake.set()
 
     def on_news(self, payload: bytes) -> None:
-        """Somebody came or went on some replica."""
+        """Handle news that a user came or went on some replica."""
         if self._watched:
             self._wake.set()
 
     async def told(self) -> None:
-        """Until Redis knows of everybody who went."""
+        """Wait until Redis knows all ended sockets."""
         if self._went:
             await self._told.wait()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Renew leases and show changes until cancelled."""
         renewed = 0.0
         loop = asyncio.get_running_loop()
         while True:
-            with suppress(TimeoutError):  # nothing was said: time to look all the same
+            with suppress(TimeoutError):  # no news: check all the same
                 async with asyncio.timeout(self._look_s):
                     await self._wake.wait()
             self._wake.clear()
@@ -167,7 +175,7 @@ class Presence:
             self._bus.publish(PRESENCE, orjson.dumps(sorted({session.user_id for session in (*came, *went)})))
 
     async def look(self) -> None:
-        """Compare what is shown with Redis, and say what is different."""
+        """Compare what is shown with Redis, and send the differences."""
         if not self._watched:
             return
         members = await self._members_of(list(self._watched))
@@ -190,5 +198,5 @@ class Presence:
 
 def _push(sessions: Iterable[Session], key: str, data: bytes) -> None:
     for session in sessions:
-        if key in session.feeds:  # else no member any more
+        if key in session.feeds:  # else no longer a member
             session.push(data)

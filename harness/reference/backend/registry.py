@@ -1,4 +1,4 @@
-"""Open sockets by user and by e-mail."""
+"""Registry of open sockets by user and by e-mail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from earwitness.harness.reference.backend.session import Session
 
 
 class Registry:
-    """Open sockets, also those that are not welcomed yet."""
+    """Open sockets, including those that have no welcome frame yet."""
 
     def __init__(self) -> None:
         self.sessions: dict[Session, None] = {}
@@ -16,11 +16,13 @@ class Registry:
         self.by_email: defaultdict[str, dict[Session, None]] = defaultdict(dict)
 
     def add(self, session: Session) -> None:
+        """Add a session."""
         self.sessions[session] = None
         self.by_user[session.user_id][session] = None
         self.by_email[session.user.email.lower()][session] = None
 
     def remove(self, session: Session) -> None:
+        """Remove a session."""
         self.sessions.pop(session, None)
         for index, key in ((self.by_user, session.user_id), (self.by_email, session.user.email.lower())):
             index[key].pop(session, None)

@@ -1,4 +1,7 @@
-"""The REST half of the API. A message that is posted takes the same path as one from a socket."""
+"""REST half of the API.
+
+A posted message takes the same path as one from a socket.
+"""
 
 from __future__ import annotations
 
@@ -28,19 +31,22 @@ Handler: TypeAlias = Callable[[web.Request, Caller], Awaitable[web.Response]]
 
 
 class Reply:
-    """The answer to one posted message (commit.Answer)."""
+    """Answer to one posted message (`commit.Answer`)."""
 
     def __init__(self) -> None:
         self.done: asyncio.Future[web.Response] = asyncio.get_running_loop().create_future()
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
+        """Implement `Answer.stored`: 201 with the sequence number."""
         data = {"id": item.client_id, "conversation": item.key, "seq": seq}
         self._set(json_response(data, 201, decision.headers() if decision else None))
 
     def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
+        """Implement `Answer.refused`."""
         self._set(refusal(code, reason, decision).response())
 
     def unknown(self, item: Item) -> None:
+        """Implement `Answer.unknown`: 503 `unknown_outcome`."""
         error = ApiError(503, "unknown_outcome", "The message may have been stored: send it again.", retry_after_s=1)
         self._set(error.response())
 
@@ -50,7 +56,7 @@ class Reply:
 
 
 def refusal(code: int, reason: str, decision: Decision | None) -> ApiError:
-    """As HTTP says it."""
+    """Return a refusal of the message path as an ApiError."""
     names = {400: "invalid_request", 403: "not_a_member", 413: "too_long", 429: "rate_limited", 503: "unavailable"}
     headers = decision.headers(refused=code == 429) if decision is not None else None
     wait_s = retry_after(code, decision)
@@ -61,7 +67,7 @@ def refusal(code: int, reason: str, decision: Decision | None) -> ApiError:
 
 
 class Rest:
-    """Handlers by path."""
+    """Handlers of the REST API, by path."""
 
     def __init__(
         self, doorkeeper: Doorkeeper, limiter: Limiter, rooms: Rooms, messages: Messages, invitations: Invitations,
@@ -72,6 +78,7 @@ class Rest:
         self._memberships, self.payer, self.edited = memberships, payer, edits.of_messages
 
     def routes(self) -> list[web.RouteDef]:
+        """Return the routes of the handlers."""
         room = "/api/conversations/{key}"
         return [
             web.get("/api/me", self.metered(self.me)),
@@ -84,7 +91,7 @@ class Rest:
         ]
 
     def metered(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """One token of the caller's budget; every answer says how much is left."""
+        """Return the handler behind authentication and rate limit; every answer has the rate headers."""
 
         async def metered(request: web.Request) -> web.StreamResponse:
             caller = await self._doorkeeper.rest_caller(request)
@@ -102,17 +109,18 @@ class Rest:
         return metered
 
     async def me(self, request: web.Request, caller: Caller) -> web.Response:
-        """The caller as this service knows them."""
+        """Return the caller's account as this service knows it."""
         return json_response({**caller.user.public(), "is_active": caller.user.is_active})
 
     async def conversations(self, request: web.Request, caller: Caller) -> web.Response:
+        """Return the caller's conversations."""
         found = await self._rooms.of_user(caller.user)
         return json_response(
             {"conversations": [{"key": c.key, "title": c.title, "head": c.head, "read": c.read} for c in found]}
         )
 
     async def put_conversation(self, request: web.Request, caller: Caller) -> web.Response:
-        """201 when made, 200 when it was there; 403 for those who are not among its members."""
+        """Create a conversation or invite members: 201 if created, else 200; 403 for a caller who is not a member."""
         key = request.match_info["key"]
         if len(key) > ID_CHARS_MAX or "\0" in key:
             raise ApiError(400, "invalid_request", f"The key must have at most {ID_CHARS_MAX} characters.")
@@ -128,20 +136,28 @@ class Rest:
         return json_response({"key": conversation.key, "title": conversation.title}, 201 if made else 200)
 
     async def conversation(self, request: web.Request, caller: Caller) -> web.Response:
-        """One conversation with its members. Who has not been here yet has neither id nor name."""
+        """Return one conversation with its members.
+
+        A member without an account yet has neither id nor name.
+        """
         found = await self.member_of(request.match_info["key"], caller)
         people = [{"id": id, "email": email, "name": name} for id, email, name in await self._rooms.people(found.id)]
         return json_response({"key": found.key, "title": found.title, "head": found.head, "members": people})
 
     async def remove_member(self, request: web.Request, caller: Caller) -> web.Response:
-        """By any member, also of themselves; `removed` is false for somebody who was none. 403 for other callers."""
+        """Remove a member, which any member may do; 403 for other callers.
+
+        `removed` is false if there was no such member.
+        """
         conversation = await self.member_of(request.match_info["key"], caller)
         removed = await self._memberships.remove(conversation, request.match_info["email"].lower())
         return json_response({"key": conversation.key, "removed": removed})
 
     async def history(self, request: web.Request, caller: Caller) -> web.Response:
-        """One page, with the last edit of each message that has one. `digest`: SHA-256 of the JSON lines
-        [seq, id, sender, text] of its messages as they were sent."""
+        """Return one page of messages, with the last edit of each message that has one.
+
+        `digest`: SHA-256 of the JSON lines [seq, id, sender, text] of its messages as they were sent.
+        """
         conversation = await self.member_of(request.match_info["key"], caller)
         after, limit = _number(request, "after", 0, 1 << 62), _number(request, "limit", 100, PAGE_MAX)
         page = await self.read_page(conversation.id, after, limit)
@@ -156,7 +172,10 @@ class Rest:
         return json_response({"messages": messages, "head": conversation.head, "digest": page_digest(page)})
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
-        """Not metered here: the message path does it, once for each message however it came."""
+        """Accept a posted message.
+
+        The message path charges the budget, once for each message whatever its origin.
+        """
         caller = await self._doorkeeper.rest_caller(request)
         data = await read_json(request)
         key = request.match_info["key"]
@@ -170,17 +189,21 @@ class Rest:
         return await reply.done
 
     async def member_of(self, key: str, caller: Caller) -> Conversation:
+        """Return the conversation.
+
+        Raises ApiError 403 if the caller is not a member or it does not exist.
+        """
         found = await self._rooms.find(key)
         if found is not None:
             conversation, members = found
             if is_member(caller.user, members):
                 return conversation
-        # The same for a conversation that is not there: else strangers could learn its name.
+        # The same for a conversation that does not exist: else strangers could find out names.
         raise ApiError(403, "not_a_member", "You are not a member of this conversation.")
 
 
 def page_digest(page: Sequence[Message]) -> str:
-    """SHA-256, hex."""
+    """Return the SHA-256 of a page of messages, in hexadecimal (see `Rest.history`)."""
     digest = hashlib.sha256()
     for message in page:
         row: list[Any] = [message.seq, message.client_id, message.sender, message.text]

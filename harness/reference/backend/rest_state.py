@@ -1,4 +1,4 @@
-"""The part of the REST API by which people change what their devices share."""
+"""The part of the REST API that changes state shared by a user's devices: read marks and edits."""
 
 from __future__ import annotations
 
@@ -23,12 +23,16 @@ REFUSALS = {
 
 
 class StateRest:
-    """Handlers by path. `rest` meters, and knows who is a member."""
+    """Handlers of read marks and edits, by path.
+
+    `rest` applies the rate limit and checks membership.
+    """
 
     def __init__(self, rest: Rest, marks: Marks, edits: Edits) -> None:
         self._rest, self._marks, self._edits = rest, marks, edits
 
     def routes(self) -> list[web.RouteDef]:
+        """Return the routes of the handlers."""
         return [
             web.put(ROOM + "/read", self._rest.metered(self.read)),
             web.patch(ROOM + "/messages/{seq}", self._rest.metered(self.edit)),
@@ -36,7 +40,7 @@ class StateRest:
         ]
 
     async def read(self, request: web.Request, caller: Caller) -> web.Response:
-        """Everything up to `seq` was read. The answer is the mark after that: it never goes back."""
+        """Mark everything up to `seq` as read, and return the mark after that, which never goes back."""
         conversation = await self._rest.member_of(request.match_info["key"], caller)
         seq = whole((await read_json(request)).get("seq"), "seq")
         mark = await self._marks.advance(caller.user.id, conversation.id, conversation.key, seq)
@@ -45,8 +49,10 @@ class StateRest:
         return json_response({"conversation": conversation.key, "seq": mark})
 
     async def edit(self, request: web.Request, caller: Caller) -> web.Response:
-        """An own message gets another text. With `version`, the version that is being edited, 409 if it is not the
-        present one; without it the last edit stands."""
+        """Give an own message another text.
+
+        With `version`, the version that is edited: 409 if it is not the present one. Without it the last edit stands.
+        """
         conversation = await self._rest.member_of(request.match_info["key"], caller)
         said = await read_json(request)
         fault = message_fault(conversation.key, "-", said.get("text"))
@@ -63,7 +69,7 @@ class StateRest:
         return json_response({"conversation": conversation.key, **edit.public()})
 
     async def edits(self, request: web.Request, caller: Caller) -> web.Response:
-        """Edits after a number, in order: what a device has missed while it was away."""
+        """Return the edits after a number, in order, for devices that were away."""
         conversation = await self._rest.member_of(request.match_info["key"], caller)
         after = number(request.query.get("after", "0"), "after")
         page = await self._edits.rows.after(conversation.id, after)
@@ -71,10 +77,18 @@ class StateRest:
 
 
 def number(text: str, name: str) -> int:
+    """Return the whole number that `text` spells.
+
+    Raises ApiError 400.
+    """
     return whole(int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None, name)
 
 
 def whole(value: Any, name: str) -> int:
+    """Return `value` if it is a whole number from 0 to below NUMBER_MAX.
+
+    Raises ApiError 400.
+    """
     if type(value) is not int or not 0 <= value < NUMBER_MAX:
         raise ApiError(400, "invalid_request", f"{name} must be a whole number.")
     return value

@@ -1,4 +1,4 @@
-"""Going on where a client stopped: older messages from the database, then live ones, without gap or repeat."""
+"""Resume of a session: older messages from the database, then live ones, without gap or repeat."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from earwitness.harness.reference.backend.wire import joined_frame, left_frame
 
 
 class Resumer:
-    """Answers `resume` frames. `read_frames` as for the hub."""
+    """Handler of `resume` frames.
+
+    `read_frames` as for the hub.
+    """
 
     def __init__(self, hub: Hub, read_frames: ReadFrames, settings: BackendSettings) -> None:
         self._hub, self._settings = hub, settings
         self.read_frames = read_frames
 
     async def resume(self, session: Session, seen: Mapping[str, Any]) -> None:
-        """Each conversation of the session gets its `joined`; those the client does not name begin now."""
+        """Answer with a `joined` frame per conversation; those that the client does not name begin now."""
         if not session.resuming:
             session.refuse(None, 409, "Connect with ?resume=1 to resume, and do it once.")
             return
@@ -29,7 +32,7 @@ class Resumer:
             session.push(left_frame(key))
         for key, feed in list(session.feeds.items()):
             if key not in session.feeds:
-                continue  # removed while the ones before were replayed
+                continue  # removed while earlier conversations were replayed
             last = seen.get(key)
             if type(last) is int and last >= 0:
                 await self._go_on(session, feed, last)
@@ -67,7 +70,7 @@ class Resumer:
         feed.listeners[session] = None
 
     async def _replay(self, session: Session, feed: Feed, last: int, head: int, backlog: list[bytes]) -> bool:
-        """False if the client takes it so slowly that live messages have outgrown its buffer."""
+        """Send the messages after `last`; False if the client is so slow that the live backlog outgrows its buffer."""
         while last < head and session.closing is None:
             frames = await self.read_frames(feed, last + 1, head)
             if not session.hears(feed):
@@ -82,4 +85,5 @@ class Resumer:
 
 
 def last_number(frames: list[Numbered]) -> int:
+    """Return the sequence number of the last frame."""
     return frames[-1][0]

@@ -1,4 +1,4 @@
-"""One open WebSocket: what it listens to, and its way out, which is bounded and joined."""
+"""One open WebSocket: its subscriptions, and its output, which is bounded and joined."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ log = logging.getLogger(__name__)
 
 
 class Session:
-    """A connection of a user. Frames pushed in one turn of the loop leave in one write."""
+    """Connection of a user.
+
+    Frames pushed in one turn of the event loop are sent in one write.
+    """
 
     def __init__(
         self, ws: web.WebSocketResponse, user: User, claims: Claims, settings: BackendSettings, resuming: bool
@@ -35,8 +38,8 @@ class Session:
         self.user_id = user.id
         self.id = secrets.token_hex(8)
         self.feeds: dict[str, Feed] = {}
-        self.member_at: dict[str, int] = {}  # by key, after how many removals this was known to be a member
-        self.marks: dict[str, int] = {}  # by key, the read mark that this device knows
+        self.member_at: dict[str, int] = {}  # by key: number of removals up to which the membership is known
+        self.marks: dict[str, int] = {}  # by key: the read mark that this device knows
         self.resuming = resuming
         self.welcomed = asyncio.Event()
         self.closing: asyncio.Task[None] | None = None
@@ -49,11 +52,14 @@ class Session:
         self._refusals: list[float] = []
 
     def attach(self, transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
-        """The upgrade is done."""
+        """Set the transport once the upgrade is done."""
         self._transport, self._writer = transport, writer
 
     def welcome(self, name: str) -> None:
-        """Greets, and subscribes in the same instant: nothing can be pushed before, nothing is missed after."""
+        """Send the welcome frame and subscribe in the same turn of the event loop.
+
+        So nothing can be pushed before it, and nothing is missed after it.
+        """
         data: dict[str, Any] = {"type": "welcome", "user": self.user_id, "name": self.user.name, "replica": name}
         data |= {"session": self.id, "conversations": {key: feed.head for key, feed in self.feeds.items()}}
         data["read"] = self.marks
@@ -66,21 +72,25 @@ class Session:
         self.welcomed.set()
 
     def learn(self, user: User) -> None:
-        """What the account shows by now. The e-mail stays, by which the socket is registered."""
+        """Update the account and send it to the client.
+
+        The e-mail is kept, because the socket is registered by it.
+        """
         self.user = replace(user, email=self.user.email)
-        if self.welcomed.is_set():  # else the greeting will say it
+        if self.welcomed.is_set():  # else the welcome frame will contain it
             self.push(frame({"type": "user", "user": {**user.public(), "is_active": user.is_active}}))
 
     @property
     def open(self) -> bool:
-        """What is pushed now leaves."""
+        """Return whether what is pushed now is sent."""
         return self.closing is None and self._transport is not None and not self._transport.is_closing()
 
     def hears(self, feed: Feed) -> bool:
-        """Still a member there."""
+        """Return whether the session is still a member of the conversation."""
         return self.feeds.get(feed.key) is feed
 
     def push(self, data: bytes) -> None:
+        """Queue bytes of frames for the next write."""
         if not self._outbox:
             self._loop.call_soon(self._flush)
         self._outbox.append(data)
@@ -90,14 +100,14 @@ class Session:
         transport = self._transport
         if not outbox or transport is None or not self.open:
             return
-        # What is still unsent counts, not what comes now: a large batch must not hit a client that keeps up.
+        # Only earlier unsent bytes count: a large batch must not close a client that keeps up.
         if transport.get_write_buffer_size() > self._settings.outbound_bytes:
             self.close(TRY_AGAIN_LATER, "too slow: resume when you can keep up")
             return
         transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
 
     async def drain(self) -> None:
-        """Until the client has taken most of what was written."""
+        """Wait until the client has received most of what was written."""
         self._flush()
         if self._writer is not None:
             await self._writer.drain()
@@ -113,29 +123,32 @@ class Session:
     async def _close(self, code: int, reason: str) -> None:
         await self.ws.close(code=code, message=reason.encode())
         if self._transport is not None and self._transport.get_write_buffer_size() > 0:
-            # A client that does not read would keep the rest, and the socket, forever.
+            # Else a client that does not read would keep the socket open forever.
             self._transport.abort()
 
     def ended(self) -> None:
-        """The connection is gone: those in `at_end` are told, and none after them."""
+        """Call the functions in `at_end`, once, when the connection is gone."""
         self.welcomed.set()
         for tell in self.at_end:
             tell()
         self.at_end.clear()
 
-    # Answers to what was sent here (commit.Answer)
+    # Answers to messages of this client (commit.Answer)
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
+        """Implement `Answer.stored`: send an ack."""
         self.push(ack_frame(item.client_id, item.key, seq))
 
     def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
+        """Implement `Answer.refused`: send a nack."""
         self.refuse(item.client_id, code, reason, retry_after(code, decision))
 
     def unknown(self, item: Item) -> None:
+        """Implement `Answer.unknown`: close the connection, so that the client resumes and sends again."""
         self.close(UNKNOWN_OUTCOME, "the fate of a message is unknown: send it again")
 
     def refuse(self, client_id: Any, code: int, reason: str, retry_after_s: float | None = None) -> None:
-        """A nack; too many of them within the window end the connection."""
+        """Send a nack; too many of them within the window end the connection."""
         self.push(nack_frame(client_id, code, reason, retry_after_s))
         now = self._loop.time()
         self._refusals.append(now)
@@ -147,7 +160,7 @@ class Session:
 
 
 def retry_after(code: int, decision: Decision | None) -> float | None:
-    """Seconds after which a refused message may be tried again; None: trying again does not help."""
+    """Return the seconds after which a refused message may be sent again; None if that does not help."""
     if decision is not None and code == 429:
         return decision.retry_after_s
     return 1.0 if code == 503 else None

@@ -7,21 +7,23 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class BackendSettings:
-    """What `EARWITNESS_SERVICE` says. Times are seconds, sizes bytes; what has a default is for tuning and tests.
+    """Settings in `EARWITNESS_SERVICE`.
+
+    Times are in seconds, sizes in bytes; defaults are for tuning and tests.
 
     rate_per_s, rate_burst  budget of one subject over all services; None: unlimited
     sync_wait_s      how long a login waits for a user who is still on the way from the auth service
-    gap_wait_s       how long a missing sequence number may be on the way before it is read from the database
-    head_check_s     how often the heads of conversations with listeners are compared with the database
-    recheck_s        how often the tokens of open sockets are compared with the revocations
+    gap_wait_s       how long a sequence number may be missing before it is read from the database
+    head_check_s     interval at which the heads of conversations with listeners are compared with the database
+    recheck_s        interval at which the tokens of open sockets are compared with the revocations
     outbound_bytes   unsent bytes of one socket at which it is closed with 1013
     resume_limit     most messages of one conversation that a resume replays
-    abuse_nacks      so many refused frames within abuse_window_s close the socket with 4429
+    abuse_nacks      this many refused frames within abuse_window_s close the socket with 4429
     agent_pace_s     time between two events of an agent's run
-    agent_silence_s  a run of another replica's agent of which nothing was heard for so long has ended
-    presence_ttl_s   how long after its replica has died somebody may still be shown as online
-    presence_look_s  how often presence that somebody watches is compared with Redis
-    commit_retry_s   how long a batch is tried again while the database is away
+    agent_silence_s  time without an event after which a run of another replica's agent has ended
+    presence_ttl_s   how long a user may still be shown as online after their replica has died
+    presence_look_s  interval at which watched presence is compared with Redis
+    commit_retry_s   how long a batch is retried while the database is down
     clock_offset     seconds by which this replica's clock is wrong
     """
 

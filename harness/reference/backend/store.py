@@ -1,4 +1,7 @@
-"""The main database: users, conversations, members, messages. Everything that speaks SQL, and nothing else."""
+"""The main database: users, conversations, members, messages.
+
+SQL only.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _USER_COLUMNS = ("id", "email", "name", "is_active", "permissions", "provider", 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A row of `userbase`."""
+    """Row of `userbase`."""
 
     id: str
     email: str
@@ -27,17 +30,21 @@ class User:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> User:
-        """Of a row, or of what was told of one."""
+        """Return the user in a row, or in news of one."""
         return cls(row["id"], row["email"], row["name"], row["is_active"], tuple(row["permissions"]), row["version"])
 
     def public(self) -> dict[str, Any]:
+        """Return the user in the form of the API."""
         return {"id": self.id, "email": self.email, "name": self.name, "permissions": list(self.permissions)}
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A row of `conversations`. `removals`: how often somebody was removed from it; `edits`: how many its messages have
-    seen; `read`: how far the user for whom it was looked up has read it."""
+    """Row of `conversations`.
+
+    `removals`: number of removals of members; `edits`: number of edits of its messages; `read`: read mark of the user
+    for whom it was looked up.
+    """
 
     id: int
     key: str
@@ -49,7 +56,10 @@ class Conversation:
 
 
 class Membership(NamedTuple):
-    """`since`: how often somebody had been removed from the conversation when this membership began."""
+    """Membership of a conversation.
+
+    `since`: number of removals when it began.
+    """
 
     email: str
     user_id: str | None
@@ -57,12 +67,15 @@ class Membership(NamedTuple):
 
 
 Found: TypeAlias = tuple[Conversation, dict[str, str | None]]
-"""A conversation and its members as e-mail → user id (None: not seen yet)."""
+"""A conversation and its members as e-mail → user id (None: the invitation is not claimed yet)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of one message of a batch. `fresh` is False for a retry of a message that was stored before."""
+    """Result for one message of a batch.
+
+    `fresh` is False for a retry of a message that was stored before.
+    """
 
     seq: int
     fresh: bool
@@ -70,7 +83,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A row of `messages`."""
+    """Row of `messages`."""
 
     seq: int
     client_id: str
@@ -80,12 +93,12 @@ class Message:
 
 
 def iso(at: datetime) -> str:
-    """As every frame and page shows a time."""
+    """Return a time in the form of every frame and page: ISO 8601 in UTC, with milliseconds."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def make_pool(dsn: str) -> asyncpg.Pool:
-    """A small pool that connects when it is first used; `await` it before that."""
+    """Return a small pool that connects when it is first used; `await` it before that."""
     return asyncpg.create_pool(
         dsn, min_size=0, max_size=8, timeout=5, command_timeout=10, max_inactive_connection_lifetime=0,
         server_settings={"jit": "off"},
@@ -93,7 +106,10 @@ def make_pool(dsn: str) -> asyncpg.Pool:
 
 
 async def ensure_schema(pool: asyncpg.Pool) -> None:
-    """Make the tables if they are not there. Replicas that start together take turns."""
+    """Create the tables that do not exist.
+
+    Replicas that start together take turns.
+    """
     ddl = files(__package__).joinpath("schema.sql").read_text()
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)
@@ -101,16 +117,20 @@ async def ensure_schema(pool: asyncpg.Pool) -> None:
 
 
 class Users:
-    """The copy of the accounts, as the auth service told us. Every look-up is a query: nothing here is cached."""
+    """Copy of the accounts, as the auth service has sent them.
+
+    Every look-up is a query: nothing is cached.
+    """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
     async def get(self, user_id: str) -> User | None:
+        """Return the user, or None."""
         return (await self.among([user_id])).get(user_id)
 
     async def among(self, user_ids: Iterable[str]) -> dict[str, User]:
-        """Those of them that there are, by id."""
+        """Return those of the users that exist, by id."""
         rows = await self._pool.fetch(
             "SELECT id::text, email, name, is_active, permissions, version FROM userbase "
             "WHERE id = ANY ($1::text[]::uuid[])",
@@ -119,7 +139,7 @@ class Users:
         return {row["id"]: User.of(row) for row in rows}
 
     async def upsert(self, users: Sequence[dict[str, Any]]) -> None:
-        """Applies the newest version of each; an older one than we have changes nothing."""
+        """Store the newest version of each user; an older version than the stored one changes nothing."""
         await self._pool.executemany(
             """
             INSERT INTO userbase AS u (id, email, name, is_active, permissions, provider, subject, version)
@@ -134,13 +154,13 @@ class Users:
 
 
 class Rooms:
-    """Conversations and who is in them."""
+    """Conversations and their members."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
     async def of_user(self, user: User) -> list[Conversation]:
-        """All conversations of a user. Invitations to their e-mail become theirs."""
+        """Return all conversations of a user, after claiming the invitations to their e-mail."""
         async with self._pool.acquire() as connection:
             await connection.execute(
                 "UPDATE members SET user_id = $1 WHERE email = $2 AND user_id IS NULL", user.id, user.email.lower()
@@ -155,12 +175,12 @@ class Rooms:
         return [Conversation(*row) for row in rows]
 
     async def heads(self, ids: Iterable[int]) -> dict[int, int]:
-        """The last sequence number of each conversation."""
+        """Return the last sequence number of each conversation."""
         rows = await self._pool.fetch("SELECT id, head FROM conversations WHERE id = ANY ($1::bigint[])", list(ids))
         return {row[0]: row[1] for row in rows}
 
     async def memberships(self, wanted: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], tuple[int, int]]:
-        """Of (user id, e-mail, conversation key) those that hold, as (user id, key) → (conversation id, removals)."""
+        """Return the existing ones of (user id, e-mail, key), as (user id, key) → (conversation id, removals)."""
         triples = list(wanted)
         rows = await self._pool.fetch(
             "SELECT * FROM memberships($1::text[], $2::text[], $3::text[])",
@@ -171,6 +191,7 @@ class Rooms:
         return {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
     async def find(self, key: str) -> Found | None:
+        """Return a conversation with its members, or None."""
         rows = await self._pool.fetch(
             "SELECT c.id, c.key, c.title, c.head, c.removals, c.edits, m.email, m.user_id FROM conversations c "
             "LEFT JOIN members m ON m.conversation_id = c.id WHERE c.key = $1",
@@ -181,7 +202,7 @@ class Rooms:
         return Conversation(*rows[0][:6]), {row[6]: row[7] for row in rows if row[6] is not None}
 
     async def memberships_now(self, conversation_id: int) -> tuple[int, list[Membership]]:
-        """How often somebody was removed, and who is a member."""
+        """Return the number of removals and the members of a conversation."""
         rows = await self._pool.fetch(
             "SELECT c.removals, m.email, m.user_id, m.since FROM conversations c "
             "LEFT JOIN members m ON m.conversation_id = c.id WHERE c.id = $1",
@@ -190,7 +211,7 @@ class Rooms:
         return (rows[0][0] if rows else 0), [Membership(*row[1:]) for row in rows if row[1] is not None]
 
     async def member_ids(self, ids: Iterable[int]) -> dict[int, set[str]]:
-        """User ids of the members of each conversation, as far as they have been here."""
+        """Return the user ids of the members of each conversation, without unclaimed invitations."""
         found: dict[int, set[str]] = {conversation_id: set() for conversation_id in ids}
         rows = await self._pool.fetch(
             "SELECT conversation_id, user_id FROM members WHERE conversation_id = ANY ($1::bigint[]) "
@@ -202,12 +223,15 @@ class Rooms:
         return found
 
     async def removals(self, key: str) -> int | None:
-        """How often somebody was removed from a conversation; None if there is none."""
+        """Return the number of removals from a conversation; None if it does not exist."""
         number: int | None = await self._pool.fetchval("SELECT removals FROM conversations WHERE key = $1", key)
         return number
 
     async def people(self, conversation_id: int) -> list[tuple[str | None, str, str | None]]:
-        """(user id, e-mail, name) of each member, by e-mail. An invitation that nobody claimed goes by its e-mail."""
+        """Return (user id, e-mail, name) of each member, ordered by e-mail.
+
+        An unclaimed invitation is matched by its e-mail; id and name are None without such an account.
+        """
         rows = await self._pool.fetch(
             "SELECT COALESCE(claimed.id, invited.id)::text, m.email, COALESCE(claimed.name, invited.name) "
             "FROM members m LEFT JOIN userbase claimed ON claimed.id = m.user_id::uuid "
@@ -218,7 +242,7 @@ class Rooms:
         return [(row[0], row[1], row[2]) for row in rows]
 
     async def create(self, key: str, title: str, emails: Sequence[str]) -> bool:
-        """Make a conversation with its members; False if it was there already (then nothing was changed)."""
+        """Create a conversation with its members; False if it existed already (then nothing was changed)."""
         async with self._pool.acquire() as connection, connection.transaction():
             made = await connection.fetchval(
                 "INSERT INTO conversations (key, title) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING RETURNING id",
@@ -230,12 +254,12 @@ class Rooms:
             return made is not None
 
     async def add_members(self, conversation_id: int, emails: Sequence[str]) -> None:
-        """Invite more people; those who are members already stay as they are."""
+        """Invite more users; existing members stay as they are."""
         async with self._pool.acquire() as connection:
             await self._insert_members(connection, conversation_id, emails)
 
     async def remove_member(self, conversation_id: int, email: str) -> int | None:
-        """Returns the number of removals after this one; None if the e-mail was no member's."""
+        """Remove a member and return the number of removals after this one; None if there was no such member."""
         async with self._pool.acquire() as connection, connection.transaction():
             gone = await connection.fetchval(
                 "DELETE FROM members WHERE conversation_id = $1 AND email = $2 RETURNING email", conversation_id, email
@@ -248,7 +272,7 @@ class Rooms:
             return number
 
     async def _insert_members(self, connection: Any, conversation_id: int, emails: Sequence[str]) -> None:
-        # Sorted: two invitations that overlap then never wait for each other crosswise.
+        # Sorted, so that two overlapping invitations cannot deadlock.
         await connection.execute(
             "INSERT INTO members (conversation_id, email, since) "
             "SELECT c.id, e, c.removals FROM conversations c, unnest($2::text[]) AS e WHERE c.id = $1 "
@@ -259,7 +283,10 @@ class Rooms:
 
 
 class Messages:
-    """The messages. `append` is the one place where they become durable."""
+    """Table of messages.
+
+    `append` is the only place where they become durable.
+    """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
@@ -267,7 +294,7 @@ class Messages:
     async def append(
         self, ids: Sequence[int], senders: Sequence[str], client_ids: Sequence[str], texts: Sequence[str]
     ) -> tuple[datetime, list[Stored]]:
-        """Store a batch in one transaction; returns once it is durable, answers in the order of the batch."""
+        """Store a batch in one transaction; returns once it is durable, with results in the order of the batch."""
         rows = await self._pool.fetch(
             "SELECT now(), a.place, a.number, a.fresh "
             "FROM append_messages($1::bigint[], $2::text[], $3::text[], $4::text[]) AS a ORDER BY a.place",
@@ -279,7 +306,7 @@ class Messages:
         return rows[0][0], [Stored(row[2], row[3]) for row in rows]
 
     async def page(self, conversation_id: int, after: int, limit: int, up_to: int | None = None) -> list[Message]:
-        """Up to `limit` messages with after < seq ≤ up_to, in order."""
+        """Return up to `limit` messages with after < seq ≤ up_to, in order."""
         rows = await self._pool.fetch(
             "SELECT seq, client_id, sender, body, created_at FROM messages "
             "WHERE conversation_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4",

@@ -1,4 +1,4 @@
-"""Accounts from the auth service into `userbase`: a Redis stream, read at least once, applied idempotently."""
+"""Sync of accounts from the auth service to `userbase`: a Redis stream, read at least once, applied idempotently."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ log = logging.getLogger(__name__)
 
 
 class UserSync:
-    """One consumer of the group. An entry is acknowledged after its row is committed; `announce` tells all replicas."""
+    """One consumer of the stream `users`.
+
+    An entry is acknowledged after its row is committed; `announce` publishes it to all replicas.
+    """
 
     def __init__(
         self, client: redis.asyncio.Redis, users: Users, consumer: str, announce: Callable[[list[dict[str, Any]]], None]
@@ -35,7 +38,7 @@ class UserSync:
         self.upsert: Callable[[Sequence[dict[str, Any]]], Awaitable[None]] = users.upsert
 
     async def run(self) -> None:
-        """Until cancelled; whatever is away is waited for."""
+        """Apply entries until cancelled; an outage of Redis or the database only delays it."""
         while True:
             try:
                 await self._ensure_group()
@@ -44,7 +47,7 @@ class UserSync:
                     await self.apply(await self._read())
             except (*DEPENDENCY_DOWN, redis.exceptions.RedisError, asyncpg.PostgresError) as error:
                 log.warning("waiting: %r", error)
-            # Neither Redis nor the database says when it is back.
+            # Neither Redis nor the database notifies when it is back.
             await asyncio.sleep(RETRY_PAUSE_S)
 
     async def _ensure_group(self) -> None:
@@ -59,7 +62,7 @@ class UserSync:
         return _entries(answer)
 
     async def _claim(self) -> None:
-        """Entries that a replica took and did not acknowledge: it died, or could not reach the database."""
+        """Take over entries that a replica took and did not acknowledge: it died, or lost its database."""
         start: Any = "0-0"
         while True:
             answer = await self._client.xautoclaim(
@@ -71,7 +74,7 @@ class UserSync:
                 return
 
     async def apply(self, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> None:
-        """Commit, then acknowledge, then tell."""
+        """Commit entries, acknowledge them, then announce them."""
         if not entries:
             return
         users = []
@@ -79,7 +82,7 @@ class UserSync:
             try:
                 users.append(parse(fields))
             except (KeyError, ValueError) as error:
-                # Acknowledged all the same: it will not get better, and it must not block those behind it.
+                # Acknowledged all the same: a retry would not help, and it must not block those behind it.
                 log.error("entry %r is no user: %r", entry_id, error)
         if users:
             await self.upsert(users)
@@ -88,7 +91,10 @@ class UserSync:
 
 
 def parse(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """A row of `userbase` from a stream entry; KeyError or ValueError if it is none."""
+    """Return a row of `userbase` from a stream entry.
+
+    Raises KeyError or ValueError if it is not one.
+    """
     text = {key.decode(): value.decode() for key, value in fields.items()}
     return {
         "id": str(uuid.UUID(text["id"])),
@@ -103,7 +109,7 @@ def parse(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
 
 
 def _entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    """The entries of our one stream; the client gives lists or, by the newer protocol, a mapping."""
+    """Return the entries of our one stream; the client returns lists or, with the newer protocol, a mapping."""
     if not answer:
         return []
     if isinstance(answer, dict):

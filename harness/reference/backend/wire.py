@@ -13,7 +13,7 @@ _TEXT = 0x81
 
 
 def text_frame(payload: bytes) -> bytes:
-    """One whole unmasked text frame."""
+    """Return one whole unmasked text frame (RFC 6455 §5.2)."""
     size = len(payload)
     if size < 126:
         return bytes((_TEXT, size)) + payload
@@ -26,28 +26,30 @@ _LENGTH_BYTES = {126: 2, 127: 8}
 
 
 def content(data: bytes) -> dict[str, Any]:
-    """The JSON object of one whole text frame."""
+    """Return the JSON object of one whole text frame."""
     said: dict[str, Any] = orjson.loads(data[2 + _LENGTH_BYTES.get(data[1], 0) :])
     return said
 
 
 def frame(data: dict[str, Any]) -> bytes:
-    """A JSON object as one text frame."""
+    """Return a JSON object as one text frame."""
     return text_frame(orjson.dumps(data))
 
 
 def message_frame(key: str, seq: int, client_id: str, sender: str, text: str, at: str) -> bytes:
-    """The push of one message, the same bytes for every member."""
+    """Return the push of one message, the same bytes for every member."""
     return frame(
         {"type": "message", "conversation": key, "seq": seq, "id": client_id, "sender": sender, "text": text, "at": at}
     )
 
 
 def ack_frame(client_id: str, key: str, seq: int) -> bytes:
+    """Return the ack of a stored message."""
     return frame({"type": "ack", "id": client_id, "conversation": key, "seq": seq})
 
 
 def nack_frame(client_id: Any, code: int, reason: str, retry_after_s: float | None = None) -> bytes:
+    """Return the nack of a refused message; `retry_after_s` in seconds."""
     data: dict[str, Any] = {"type": "nack", "id": client_id, "code": code, "reason": reason}
     if retry_after_s is not None:
         data["retry_after"] = round(retry_after_s, 3)
@@ -55,15 +57,19 @@ def nack_frame(client_id: Any, code: int, reason: str, retry_after_s: float | No
 
 
 def agent_frame(key: str, run: str, event: AgentEvent) -> bytes:
+    """Return the push of an agent's event."""
     data = {"type": "agent", "conversation": key, "run": run, "event": event.name, "n": event.n, "text": event.text}
     return frame(data)
 
 
 def left_frame(key: str) -> bytes:
-    """The conversation is over for this client: it is no member (any more)."""
+    """Return the frame for a client that is not, or no longer, a member."""
     return frame({"type": "left", "conversation": key})
 
 
 def joined_frame(key: str, head: int, complete: bool | None) -> bytes:
-    """`complete`: nothing was missed since the resume point; False: fetch the history; None: there is no such point."""
+    """Return the frame that begins a subscription.
+
+    `complete`: nothing was missed since the resume point; False: fetch the history; None: there is no such point.
+    """
     return frame({"type": "joined", "conversation": key, "head": head, "complete": complete})

@@ -1,1 +1,1 @@
-"""The page of the chat, and its way to auth and backend: `python -m earwitness.harness.reference.frontend`."""
+"""Page of the chat, and its proxy to auth and backend: `python -m earwitness.harness.reference.frontend`."""

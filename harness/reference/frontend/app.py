@@ -1,4 +1,4 @@
-"""Serves the page and passes `/api/*` to the backend and `/auth/*` to auth, so that the page has one origin."""
+"""Frontend: serves the page and proxies `/api/*` to the backend and `/auth/*` to auth, so the page has one origin."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from earwitness.harness.reference.service import Service
 CONNECT_TIMEOUT_S = 2.0
 BACKEND_TIMEOUT = aiohttp.ClientTimeout(total=15.0, sock_connect=CONNECT_TIMEOUT_S)
 AUTH_TIMEOUT = aiohttp.ClientTimeout(total=3.5, sock_connect=CONNECT_TIMEOUT_S)
-"""Longer than auth itself waits for the identity provider."""
+"""Timeout of auth's answers, longer than auth itself waits for the identity provider."""
 PAGES = {
     "/": ("page.html", "text/html"),
     **{f"/{name}": (name, "text/javascript") for name in ("page.js", "rooms.js", "session.js", "view.js")},
     **{f"/{name}": (name, "text/css") for name in ("page.css", "room.css")},
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-#: Between two neighbours only (RFC 9110), or set anew by whoever sends the next message.
+#: Headers that apply to one connection only (RFC 9110 §7.6.1), or that the sender of the next message sets anew.
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
      "upgrade", "host", "content-length"}
@@ -34,8 +34,11 @@ HOP_BY_HOP = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class FrontendSettings:
-    """Addresses: our own as browsers see it, auth as browsers see it too, the backend's edge. In `test_mode` the page
-    says that it is no real one."""
+    """Settings of the frontend.
+
+    Its own address and auth's are those that browsers use; the backend's is its edge. In `test_mode` the page is marked
+    as a test.
+    """
 
     name: str
     fd: int
@@ -46,11 +49,14 @@ class FrontendSettings:
 
 
 class Unreachable(ApiError):
-    """The service behind did not answer: what its breaker counts."""
+    """Error for a service behind the frontend that did not answer; its breaker counts these."""
 
 
 class Frontend(Service):
-    """The page never sees a secret in a URL: it exchanges a one-time code, and opens its socket by ticket."""
+    """The frontend service.
+
+    No URL of the page contains a secret: the page exchanges a one-time code, and opens its socket by ticket.
+    """
 
     def __init__(self, settings: FrontendSettings) -> None:
         super().__init__(settings.name)
@@ -69,6 +75,7 @@ class Frontend(Service):
         self.app.router.add_route("*", "/auth/{tail:.*}", self.to_auth)
 
     async def waiting_for(self) -> str | None:
+        """Implement `Service.waiting_for`: auth and the backend must be ready."""
         for what, url in (("auth", self.settings.auth_url), ("the backend", self.settings.backend_url)):
             try:
                 async with self.http.get(f"{url}/ready") as response:
@@ -79,9 +86,11 @@ class Frontend(Service):
         return None
 
     async def stop(self) -> None:
+        """Implement `Service.stop`."""
         await self.http.close()
 
     async def page(self, request: web.Request) -> web.Response:
+        """Return a file of the page."""
         body, kind = self.pages[request.path]
         if self.settings.test_mode:
             body = body.replace(b"<body>", b'<body data-mode="test">')
@@ -100,14 +109,18 @@ class Frontend(Service):
         return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
 
     async def config(self, request: web.Request) -> web.Response:
-        """What the page has to know: where logins begin, and where the socket is."""
+        """Return the page's configuration: the addresses of logins and of the socket."""
         return json_response({"auth_url": self.settings.auth_url, "ws_url": self.ws_url})
 
     async def to_backend(self, request: web.Request) -> web.Response:
+        """Forward a request to the backend."""
         return await self.forward(request, self.settings.backend_url, "the backend", BACKEND_TIMEOUT)
 
     async def to_auth(self, request: web.Request) -> web.Response:
-        """Through a breaker: while auth does not answer, people are told at once instead of after a wait."""
+        """Forward a request to auth through a breaker.
+
+        While auth does not answer, users get an error at once instead of after a wait.
+        """
         try:
             return await self.auth_breaker.call(
                 lambda: self.forward(request, self.settings.auth_url, "auth", AUTH_TIMEOUT)
@@ -118,8 +131,11 @@ class Frontend(Service):
             ) from None
 
     async def forward(self, request: web.Request, base: str, what: str, timeout: aiohttp.ClientTimeout) -> web.Response:
-        """The same request to another service, and its answer as it is. Nothing is tried twice."""
-        # As the client wrote it: decoding and encoding again could name something else.
+        """Forward a request unchanged to another service, and return its answer.
+
+        Nothing is sent twice.
+        """
+        # As the client wrote it: decoding and encoding again could change its meaning.
         url = URL(base.rstrip("/") + request.raw_path, encoded=True)
         headers = CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP)
         headers["X-Forwarded-For"] = ", ".join(filter(None, (headers.get("X-Forwarded-For"), request.remote)))
@@ -143,7 +159,7 @@ def _connector() -> aiohttp.TCPConnector:
 
 
 def websocket_url(backend_url: str) -> str:
-    """The socket of a backend at an http(s) address."""
+    """Return the address of the socket of a backend at an http(s) address."""
     parts = urlsplit(backend_url)
     return urlunsplit(
         ("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path.rstrip("/") + "/ws", "", "")

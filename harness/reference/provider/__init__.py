@@ -1,4 +1,5 @@
-"""An OpenID provider: authorization code with PKCE, for any number of people, with or without a browser.
+"""An OpenID provider: authorization code with PKCE, for any number of users, with or without a browser.
 
-It knows no passwords: whoever names an e-mail address is that person. `login_hint` names it without a page.
+It has no passwords: a browser that gives an e-mail address is logged in as that user. `login_hint` gives the address
+without a page.
 """

@@ -1,4 +1,4 @@
-"""`python -m earwitness.harness.reference.provider`"""
+"""Entry point of `python -m earwitness.harness.reference.provider`, with settings in EARWITNESS_SERVICE."""
 
 from __future__ import annotations
 

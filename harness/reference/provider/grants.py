@@ -1,4 +1,7 @@
-"""What the provider has handed out: codes, access tokens, refresh tokens. In memory, bounded by their lifetimes."""
+"""Issued codes, access tokens and refresh tokens of the provider.
+
+In memory, bounded by their lifetimes.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,15 @@ T = TypeVar("T")
 
 
 class GrantRefused(Exception):
-    """The grant is not accepted: `invalid_grant`, and why."""
+    """Error for a grant that is not accepted: `invalid_grant`, with the reason."""
 
 
 @dataclass(slots=True)
 class Grant:
-    """One consent. Everything issued from it ends when it is revoked."""
+    """Consent of a user to one authorization request.
+
+    Everything issued from it ends when it is revoked.
+    """
 
     person: Person
     client_id: str
@@ -40,19 +46,24 @@ class Grant:
 
 
 class Expiring(Generic[T]):
-    """Values under random names for `ttl_s` seconds. Same lifetime for all, so the oldest are always first."""
+    """Values under random names for `ttl_s` seconds.
+
+    All have the same lifetime, so the oldest are always first.
+    """
 
     def __init__(self, ttl_s: float, now: Callable[[], float] = time.monotonic) -> None:
         self.ttl_s, self._now = ttl_s, now
         self._items: dict[str, tuple[float, T]] = {}
 
     def put(self, value: T) -> str:
+        """Store a value and return its name."""
         self._forget()
         name = secrets.token_urlsafe(24)
         self._items[name] = (self._now() + self.ttl_s, value)
         return name
 
     def get(self, name: str) -> T | None:
+        """Return the value of a name, or None if it is unknown or expired."""
         item = self._items.get(name)
         return None if item is None or item[0] < self._now() else item[1]
 
@@ -66,7 +77,10 @@ class Expiring(Generic[T]):
 
 
 class Grants:
-    """Codes are single use and bound to client, redirect address and PKCE verifier; refresh tokens rotate."""
+    """Codes, access tokens and refresh tokens of the provider.
+
+    Codes are single use and bound to client, redirect address and PKCE verifier; refresh tokens rotate.
+    """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._codes: Expiring[Grant] = Expiring(CODE_TTL_S, now)
@@ -74,7 +88,7 @@ class Grants:
         self._refresh: Expiring[Grant] = Expiring(REFRESH_TTL_S, now)
 
     def code(self, person: Person, asked: Mapping[str, str]) -> str:
-        """A code for a consent to the authorization request `asked`, which has been checked."""
+        """Return a code for a consent to the authorization request `asked`, which has been checked."""
         return self._codes.put(
             Grant(
                 person=person,
@@ -88,7 +102,10 @@ class Grants:
         )
 
     def redeem(self, code: str, client_id: str, redirect_uri: str, verifier: str) -> Grant:
-        """The grant behind a code, once. A second attempt revokes what the first one gave (RFC 6749, 4.1.2)."""
+        """Return the grant of a code, once.
+
+        A second attempt revokes what the first one gave (RFC 6749 §4.1.2). Raises GrantRefused.
+        """
         grant = self._codes.get(code)
         if grant is None or grant.client_id != client_id:
             raise GrantRefused("The code is unknown or too old.")
@@ -103,7 +120,10 @@ class Grants:
         return grant
 
     def rotate(self, refresh_token: str, client_id: str) -> Grant:
-        """The grant behind a refresh token, which is spent by this. A second use revokes the grant."""
+        """Return the grant of a refresh token and use the token up.
+
+        A second use revokes the grant. Raises GrantRefused.
+        """
         grant = self._refresh.get(refresh_token)
         if grant is None or grant.client_id != client_id or grant.revoked:
             raise GrantRefused("The refresh token is unknown, too old or revoked.")
@@ -114,9 +134,10 @@ class Grants:
         return grant
 
     def tokens(self, grant: Grant) -> tuple[str, str]:
-        """A new access token and a new refresh token."""
+        """Return a new access token and a new refresh token."""
         return self._access.put(grant), self._refresh.put(grant)
 
     def bearer(self, access_token: str) -> Person | None:
+        """Return the person of an access token, or None if it is not valid."""
         grant = self._access.get(access_token)
         return None if grant is None or grant.revoked else grant.person

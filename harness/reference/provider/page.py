@@ -1,4 +1,7 @@
-"""The provider's two pages: who are you, and what went wrong. No script, nothing from elsewhere."""
+"""The provider's two pages: login and error.
+
+No scripts, nothing loaded from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ _FORM = """<p>{client} asks who you are. It will learn your name and e-mail addr
 
 
 def login_page(action: str, asked: Mapping[str, str], email: str = "", wrong: str = "") -> web.Response:
-    """Asks for the e-mail address; the whole authorization request travels in hidden fields and is checked again."""
+    """Return the page that asks for the e-mail address.
+
+    The whole authorization request is in hidden fields, and is checked again.
+    """
     hidden = "".join(
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in asked.items()
     )
@@ -53,7 +59,7 @@ def login_page(action: str, asked: Mapping[str, str], email: str = "", wrong: st
 
 
 def error_page(code: str, message: str) -> web.Response:
-    """For requests that must not be redirected, because nobody vouches for where to."""
+    """Return the page for requests that must not be redirected, because the address to return to is not trusted."""
     return _page("This login cannot go on", f"<p>{escape(message)}</p><p><code>{escape(code)}</code></p>", 400)
 
 

@@ -1,4 +1,4 @@
-"""The provider's endpoints: discovery, authorize, token, userinfo, JWKS."""
+"""Endpoints of the provider: discovery, authorize, token, userinfo, JWKS."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ _ASKED = ("response_type", "client_id", "redirect_uri", "scope", "state", "nonce
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`issuer` is this provider's own address, exactly as clients will compare it."""
+    """Settings of the provider.
+
+    `issuer` is its own address, exactly as clients will compare it.
+    """
 
     name: str
     fd: int
@@ -45,7 +48,7 @@ class Settings:
 
 
 class OAuthError(Exception):
-    """An error of RFC 6749 by its code, with a sentence."""
+    """Error of RFC 6749 with its code and a sentence."""
 
     def __init__(self, code: str, description: str, status: int = 400) -> None:
         self.code, self.description, self.status = code, description, status
@@ -53,7 +56,10 @@ class OAuthError(Exception):
 
 
 class Provider(Service):
-    """One client, any number of people. Codes and tokens are lost in a restart, people are not."""
+    """The provider: one client, any number of users.
+
+    Codes and tokens are lost in a restart, users are not.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.name)
@@ -61,7 +67,7 @@ class Provider(Service):
         self.grants = Grants()
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         public = RSAAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
-        # RFC 7638: the thumbprint of the key is its name, so two keys never share one.
+        # RFC 7638: the thumbprint of the key is its id, so two keys never share one.
         self.kid = s256(json.dumps({k: public[k] for k in ("e", "kty", "n")}, separators=(",", ":")))
         self.jwks = {"keys": [{**public, "kid": self.kid, "use": "sig", "alg": "RS256", "key_ops": ["verify"]}]}
         self.app.add_routes(
@@ -76,6 +82,7 @@ class Provider(Service):
         )
 
     async def discovery(self, _: web.Request) -> web.Response:
+        """Return the configuration (OpenID Connect Discovery)."""
         issuer = self.settings.issuer
         return json_response(
             {
@@ -98,10 +105,14 @@ class Provider(Service):
         )
 
     async def get_jwks(self, _: web.Request) -> web.Response:
+        """Return the public keys."""
         return json_response(self.jwks, headers={"Cache-Control": "public, max-age=300"})
 
     async def authorize(self, request: web.Request) -> web.Response:
-        """GET begins; with `login_hint` it also ends, without a page. POST is the page's form coming back."""
+        """Handle an authorization request: GET begins it, POST is the form of the login page.
+
+        A GET with `login_hint` also finishes it, without a page.
+        """
         form = dict(await request.post()) if request.method == "POST" else {}
         given = request.query if request.method == "GET" else form
         asked = {name: str(given[name]) for name in _ASKED if given.get(name)}
@@ -139,6 +150,7 @@ class Provider(Service):
         return web.Response(status=303, headers={"Location": location, **_NO_STORE})
 
     async def token(self, request: web.Request) -> web.Response:
+        """Return tokens for a code or a refresh token."""
         form = {name: str(value) for name, value in (await request.post()).items()}
         try:
             client_id = self._client(request, form)
@@ -169,6 +181,7 @@ class Provider(Service):
         )
 
     def id_token(self, grant: Grant, access_token: str, *, with_nonce: bool) -> str:
+        """Return a signed id token, valid for ID_TOKEN_TTL_S."""
         now = int(time.time())
         claims: dict[str, Any] = {
             "iss": self.settings.issuer,
@@ -184,6 +197,7 @@ class Provider(Service):
         return jwt.encode(claims, self.key, algorithm="RS256", headers={"kid": self.kid})
 
     async def userinfo(self, request: web.Request) -> web.Response:
+        """Return the claims of the access token's user."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         person = self.grants.bearer(token) if scheme.lower() == "bearer" else None
         if person is None:
@@ -191,7 +205,7 @@ class Provider(Service):
         return json_response(person.claims(), headers=_NO_STORE)
 
     def _client(self, request: web.Request, form: Mapping[str, str]) -> str:
-        """The client, which proves itself by `client_secret_basic` or `client_secret_post`."""
+        """Return the client, authenticated by `client_secret_basic` or `client_secret_post`."""
         name, secret = form.get("client_id", ""), form.get("client_secret", "")
         scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "basic":
@@ -208,7 +222,10 @@ class Provider(Service):
 
 
 def check_request(asked: Mapping[str, str]) -> None:
-    """An authorization request whose client and redirect address are good already; OAuthError for the rest."""
+    """Check an authorization request whose client and redirect address are valid.
+
+    Raises OAuthError.
+    """
     if asked.get("response_type") != "code":
         raise OAuthError("unsupported_response_type", "response_type must be code.")
     if "openid" not in asked.get("scope", "").split():

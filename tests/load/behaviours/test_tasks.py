@@ -278,7 +278,7 @@ PATIENCE = """
 from contextlib import nullcontext
 from types import SimpleNamespace
 from earwitness import Flooder
-    from earwitness.harness.load import flooding
+from earwitness.harness.load.behaviours import flooding
 
 class Person(Flooder):
     def ask(self, *_):

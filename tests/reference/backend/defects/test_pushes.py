@@ -146,7 +146,8 @@ async def test_silent_until_it_is_cut(defective: Any, truth: Any) -> None:
     assert await socket.closed() == 1011
     assert socket.all("message") == []
     (shown,) = [shown for shown in truth(platform).manifest if shown["firing"] == line["firing"]]
-    assert OVERDUE_S <= shown["at"] - line["at"] < SILENT_S
+    slewed_s = 0.01  # `at` is of the wall clock, whose second may be a little longer than that of the timer
+    assert OVERDUE_S - slewed_s <= shown["at"] - line["at"] < SILENT_S
     again = await platform.connect(user, 1, resume=True)
     await again.say(type="resume", **{"from": {key: 0, elsewhere: 0}})
     await again.hear(3)

@@ -1,14 +1,16 @@
-"""How a defect is described."""
+"""One defect of the reference platform, as programs that do not import it know it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
+
+Power = Literal["high", "one"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
-    """One defect.
+class Defect:
+    """Catalogue entry of a defect.
 
     id, name     both are understood by `--defect`
     service      the service to start with it; "backend" is every replica, "backend-2" shows it on one only
@@ -33,5 +35,20 @@ class Described:
     story: str = "rough"
     also: tuple[str, ...] = ()
 
+    @property
+    def order(self) -> str:
+        """Return what the platform calls it: `Z9` also for `Z9@ws_reconnect`, the same defect in another story."""
+        return self.id.partition("@")[0]
+
+    def probability(self, power: Power) -> float:
+        """Return the probability for each opportunity."""
+        return self.high if power == "high" else self.one
+
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON has them."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Defect:
+        """Return the defect that `to_dict` described."""
+        return cls(**{**data, "caught_by": tuple(data["caught_by"]), "also": tuple(data["also"])})

@@ -1,0 +1,74 @@
+"""Generated pages of `docs/`: what they say comes from the code.
+
+`python -m earwitness.harness.evidence.pages` writes them; with `--check` it only names those that are not current.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from earwitness.harness.errors import Exit
+from earwitness.harness.evidence import opportunities_page, pages_checks, pages_options, pages_stories
+from earwitness.harness.progress import say
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+COMMAND = "python -m earwitness.harness.evidence.pages"
+WRITTEN = f"<!-- Written by `{COMMAND}`; do not edit. -->"
+
+WHOLE: Mapping[str, Callable[[], str]] = {
+    "reference/checks.md": pages_checks.page,
+    "reference/options.md": pages_options.page,
+    "reference/stories.md": pages_stories.page,
+}
+"""Pages that are generated from their first line to their last."""
+PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "your-first-story.md": {"methods": pages_stories.methods},
+    "guide/settings.md": {"defaults": pages_options.defaults, "variables": pages_options.variables},
+}
+"""Blocks between `<!-- begin NAME -->` and `<!-- end NAME -->` in pages that are written by hand."""
+
+
+def rendered(docs: Path = DOCS) -> dict[Path, str]:
+    """Return what each page has to be, by its path."""
+    pages = {docs / name: f"{WRITTEN}\n\n{make()}" for name, make in WHOLE.items()}
+    pages[docs / "opportunities.md"] = opportunities_page.page(opportunities_page.stories())
+    for name, blocks in PARTS.items():
+        text = (docs / name).read_text("utf-8")
+        for block, make in blocks.items():
+            text = replace_block(text, block, make())
+        pages[docs / name] = text
+    return pages
+
+
+def replace_block(text: str, name: str, content: str) -> str:
+    """Return the text with another content of one block. Raises ValueError if it has no such block."""
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    found = re.compile(f"(?s){re.escape(begin)}\n.*?{re.escape(end)}")
+    if len(found.findall(text)) != 1:
+        raise ValueError(f"the page needs one {begin} … {end}")
+    written = WRITTEN.replace("do not edit", f"do not edit until `end {name}`")
+    return found.sub(lambda _: f"{begin}\n{written}\n\n{content.strip()}\n\n{end}", text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the pages that changed, or with `--check` name them and return 1."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Write the generated pages of docs/.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a page is not current")
+    args = parser.parse_args(argv)
+    stale = {p: text for p, text in rendered().items() if not p.exists() or p.read_text("utf-8") != text}
+    for path, text in stale.items():
+        if args.check:
+            say(f"not current: docs/{path.relative_to(DOCS)}; run {COMMAND}")
+        else:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, "utf-8")
+            say(f"written: docs/{path.relative_to(DOCS)}")
+    return Exit.FAIL if args.check and stale else Exit.PASS
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""The site of docs/: builds without a warning, loads nothing from elsewhere, and its commands exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+LOADS = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "use": "href"}
+"""Attributes whose address a browser asks for by itself."""
+
+
+def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
+    return subprocess.run([sys.executable, "-m", *command], cwd=cwd, env=environ, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built from a copy, so that nothing is written into the checkout."""
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copytree(DOCS, folder / "docs")
+    shutil.copy(ROOT / "zensical.toml", folder)
+    done = run("zensical", "build", "--strict", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == "No issues found\n"
+    return folder / "build" / "site"
+
+
+class Asked(HTMLParser):
+    """Collects the addresses that a browser asks for when it shows a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        if tag in LOADS and not (tag == "link" and named.get("rel") in ("canonical", "prev", "next")):
+            self.addresses.append(named.get(LOADS[tag]) or "")
+
+
+def test_the_pages_load_nothing_from_other_hosts(site: Path) -> None:
+    """Fonts, scripts, styles and pictures lie beside the pages."""
+    pages = list(site.rglob("*.html"))
+    assert len(pages) >= len(PAGES)
+    for page in pages:
+        asked = Asked()
+        asked.feed(page.read_text("utf-8"))
+        assert asked.addresses
+        assert [one for one in asked.addresses if re.match(r"(https?:)?//", one)] == [], page
+    for style in site.rglob("*.css"):
+        assert re.findall(r"(?:url\(|@import )['\"]?(?:https?:)?//[^)]*", style.read_text("utf-8")) == [], style
+
+
+def test_light_and_dark(site: Path) -> None:
+    text = (site / "index.html").read_text("utf-8")
+    assert {'data-md-color-scheme="default"', 'data-md-color-scheme="slate"'} <= set(
+        re.findall(r'data-md-color-scheme="\w+"', text)
+    )
+
+
+def in_navigation(entry: object) -> Iterator[str]:
+    if isinstance(entry, str):
+        yield entry
+    elif isinstance(entry, dict):
+        for inner in entry.values():
+            yield from in_navigation(inner)
+    elif isinstance(entry, list):
+        for inner in entry:
+            yield from in_navigation(inner)
+
+
+def test_the_navigation_names_each_page_once() -> None:
+    named = list(in_navigation(tomllib.loads((ROOT / "zensical.toml").read_text("utf-8"))["project"]["nav"]))
+    assert sorted(named) == sorted(path.relative_to(DOCS).as_posix() for path in PAGES)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda path: path.stem)
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    """Strict mode reports pages and anchors, but neither pictures nor other files."""
+    text = re.sub(r"(?s)```.*?```|`[^`\n]+`", "", page.read_text("utf-8"))
+    inside = ROOT if page.parent == ROOT else DOCS
+    for address in re.findall(r"\]\(([^)#\s]+)", text):
+        if not re.match(r"[a-z]+:", address):
+            path = (page.parent / address).resolve()
+            assert path.exists(), address
+            assert path.is_relative_to(inside), f"{address}: it is not on the site"
+
+
+def sections(page: Path) -> dict[str, set[str]]:
+    """Return the long options that the page of options names, by verb."""
+    parts = re.split(r"(?m)^#{2,3} (?:earwitness )?(\w+.*)$", page.read_text("utf-8"))
+    found = {name: set(re.findall(r"--[a-z][\w-]*", text)) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+    found["run"] = found.pop("Options of a run") | found.pop("Earwitness") | found.pop("Locust")
+    return found
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda path: path.stem)
+def test_each_command_exists(page: Path) -> None:
+    """Every `earwitness VERB --option` in code is one of the page of options."""
+    known = sections(DOCS / "reference" / "options.md")
+    text = page.read_text("utf-8")
+    code = "\n".join(re.findall(r"(?s)```.*?```|`[^`\n]+`", text)).replace("`", "\n")
+    for verb, rest in re.findall(r"(?m)\bearwitness ([a-z]+)\b([^\n#;|]*)", code):
+        assert verb in known, f"earwitness {verb}"
+        assert set(re.findall(r"(?<=\s)--[a-z][\w-]*", rest)) - {"--help"} <= known[verb], f"earwitness {verb}{rest}"
+
+
+def test_the_story_of_the_page_is_one(tmp_path: Path) -> None:
+    """Locust loads it, which runs its `story(…)`."""
+    page = (DOCS / "your-first-story.md").read_text("utf-8")
+    (tmp_path / "lunch.py").write_text(re.findall(r"(?s)```python\n(.*?)```", page)[0])
+    done = run("earwitness.harness.cli", "run", "lunch.py", "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_picture_is_drawn_from_the_history_beside_it(tmp_path: Path) -> None:
+    history = DOCS / "pictures" / "counterexample.jsonl"
+    made = run("earwitness.harness.cli", "import", str(history), "-o", "runs/latest", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    told = ("--only", "I5b", "--witness", "1", "--svg", "drawn.svg")
+    run("earwitness.harness.cli", "check", "runs/latest", *told, cwd=tmp_path)
+    drawn, kept = (tmp_path / "drawn.svg").read_text("utf-8"), history.with_suffix(".svg").read_text("utf-8")
+    program = r">[^<>]*earwitness check "  # as it is installed here
+    assert re.sub(program, ">earwitness check ", drawn) == kept
