@@ -7,7 +7,7 @@ open, try and close as they promise (I40). What nobody can judge meanwhile is no
 
 from locust import task
 
-from earwitness import Visitor, story
+from earwitness import ChatUser, Visiting, story
 
 SMALL, LARGE = 0, 1
 
@@ -19,8 +19,10 @@ story(
 )
 
 
-class Member(Visitor):
+class Member(ChatUser):
     """Chats, and now and then asks for something with the token; some ask with one of nobody's."""
+
+    visiting = Visiting()
 
     @task(10)
     def chat_with_a_few(self):
@@ -32,12 +34,12 @@ class Member(Visitor):
 
     @task(3)
     def show_that_i_am_in(self):
-        self.show_token()
+        self.visiting.show_token()
 
     @task(3)
     def somebody_wants_to_log_in(self):
-        self.begin_login()
+        self.visiting.begin_login()
 
     @task(1)
     def somebody_pretends_to_be_me(self):
-        self.show_forgery()
+        self.visiting.show_forgery()

@@ -9,7 +9,7 @@ still the same person's (I15, I32); messages are stored (I5a) and heard (I5b) on
 
 from locust import task
 
-from earwitness import Asking, Reading, Returning, story
+from earwitness import Asking, ChatUser, Reading, Returning, Tokens, Unusual, story
 
 SMALL, MIDDLE = 0, 1
 
@@ -21,8 +21,14 @@ story(
 )
 
 
-class Person(Asking, Reading, Returning):
+class Person(ChatUser):
     """Chats, asks, reads, leaves and comes back."""
+
+    asking = Asking()
+    reading = Reading()
+    tokens = Tokens()
+    returning = Returning()
+    unusual = Unusual()
 
     @task(8)
     def chat_with_a_few(self):
@@ -34,15 +40,15 @@ class Person(Asking, Reading, Returning):
 
     @task(2)
     def ask_the_agent(self):
-        self.ask(self.rooms[SMALL])
+        self.asking.ask(self.rooms[SMALL])
 
     @task(1)
     def ask_two_things_at_once(self):
-        self.ask(self.rooms[SMALL], count=2)
+        self.asking.ask(self.rooms[SMALL], count=2)
 
     @task(2)
     def ask_in_two_rooms_at_once(self):
-        self.ask_in_all_rooms(self.rooms)
+        self.asking.ask_in_all_rooms(self.rooms)
 
     @task(1)
     def ask_again_who_i_am(self):
@@ -50,17 +56,17 @@ class Person(Asking, Reading, Returning):
 
     @task(1)
     def say_something_by_http_too(self):
-        self.say_by_http(self.rooms[SMALL])
+        self.unusual.say_by_http(self.rooms[SMALL])
 
     @task(2)
     def look_back(self):
-        self.read(self.rng.choice(self.rooms))
+        self.reading.read(self.rng.choice(self.rooms))
 
     @task(1)
     def keep_the_login(self):
-        self.refresh()
+        self.tokens.refresh()
 
     @task(2)
     def come_back_another_time(self):
-        self.leave_and_return()
-        self.read(self.rooms[SMALL])
+        self.returning.leave_and_return()
+        self.reading.read(self.rooms[SMALL])

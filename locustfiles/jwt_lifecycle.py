@@ -10,7 +10,7 @@ or reordered (I1, I5a, I5b, I6).
 
 from locust import task
 
-from earwitness import Attacker, story
+from earwitness import Attacks, ChatUser, Leaving, Tokens, story
 
 SMALL, MIDDLE = 0, 1
 
@@ -24,15 +24,17 @@ story(
 )
 
 
-class Holder(Attacker):
+class Holder(ChatUser):
     """Chats, presents tokens, and now and then does what nobody should."""
 
-    ttl_s = 4.0
+    tokens = Tokens(ttl_s=4.0)
+    leaving = Leaving()
+    attacks = Attacks()
 
     def on_start(self):
         super().on_start()
         if self.ready and self.number == 0:
-            self.rotate_keys_in_time(ROTATION_S)
+            self.tokens.rotate_keys_in_time(ROTATION_S)
 
     @task(8)
     def chat(self):
@@ -40,30 +42,31 @@ class Holder(Attacker):
 
     @task(2)
     def show_the_token(self):
-        self.present()
+        self.tokens.present()
 
     @task(2)
     def show_it_everywhere(self):
-        self.present_everywhere()
+        self.tokens.present_everywhere()
 
     @task(4)
     def show_an_old_token(self):
-        self.present_expired()
+        self.tokens.present_expired()
 
     @task(2)
     def forge_tokens(self):
-        self.forge()
+        self.attacks.forge()
 
     @task(4)
     def leave_and_return(self):
-        self.log_out()
+        self.leaving.log_out()
 
     @task(6)
     def use_something_twice(self):
-        act = (self.refresh_at_once, self.reuse_refresh_token, self.reuse_ticket)
-        self.rng.choice((*act, self.reuse_login, self.reuse_code, self.finish_anothers_login))()
+        own = self.attacks
+        act = (own.refresh_at_once, own.reuse_refresh_token, own.reuse_ticket)
+        self.rng.choice((*act, own.reuse_login, own.reuse_code, own.finish_anothers_login))()
 
     @task(1)
     def rotate(self):
         if self.number == 0:
-            self.rotate_keys()
+            self.tokens.rotate_keys()

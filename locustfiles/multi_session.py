@@ -10,7 +10,7 @@ nobody else (I12), from whom they are (I15).
 
 from locust import task
 
-from earwitness import Device, story
+from earwitness import ChatUser, Cutting, Devices, story
 
 TABS, LEAVE_S, AWAY_S = 5, 4.0, 13.0
 
@@ -23,34 +23,37 @@ story(
 )
 
 
-class Tab(Device):
+class Tab(ChatUser):
     """One of five of a person. Every second person goes away for a while."""
+
+    cutting = Cutting()
+    devices = Devices()
 
     def on_start(self):
         super().on_start()
         if self.ready and self.person.number % 2:
-            self.go_home(after_s=LEAVE_S, away_s=AWAY_S)
+            self.devices.go_home(after_s=LEAVE_S, away_s=AWAY_S)
 
     @task(8)
     def talk(self):
-        self.say(self.rooms[self.tab])
+        self.say(self.rooms[self.devices.tab])
 
     @task(4)
     def read(self):
-        self.mark_read(self.rng.choice(self.rooms), behind=self.rng.choice((0, 0, 2)))
+        self.devices.mark_read(self.rng.choice(self.rooms), behind=self.rng.choice((0, 0, 2)))
 
     @task(4)
     def write_it_better(self):
-        self.edit(self.rng.choice(self.rooms), careful=self.rng.random() < 0.3)
+        self.devices.edit(self.rng.choice(self.rooms), careful=self.rng.random() < 0.3)
 
     @task(3)
     def look_at_what_was_edited(self):
-        self.look_at_edits(self.rng.choice(self.rooms))
+        self.devices.look_at_edits(self.rng.choice(self.rooms))
 
     @task(2)
     def look_at_what_was_read(self):
-        self.look_at_marks()
+        self.devices.look_at_marks()
 
     @task(1)
     def close_the_tab_for_a_moment(self):
-        self.cut(away_s=self.rng.uniform(0.2, 2.0))
+        self.cutting.cut(away_s=self.rng.uniform(0.2, 2.0))

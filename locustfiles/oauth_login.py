@@ -7,15 +7,16 @@ for who they are (I15).
 
 from locust import task
 
-from earwitness import Racer, story
+from earwitness import Attacks, ChatUser, Racing, story
 
 story(__file__, judged_by="I5a I5b I12 I15 I33 I41 I42".split(), rooms=(5, 10))
 
 
-class Newcomer(Racer):
+class Newcomer(ChatUser):
     """Logs in on three devices at once, chats, logs in again; some try what nobody should."""
 
-    devices = 3
+    attacks = Attacks()
+    racing = Racing(devices=3)
 
     @task(6)
     def chat(self):
@@ -23,16 +24,16 @@ class Newcomer(Racer):
 
     @task(2)
     def log_in_again(self):
-        self.log_in_on_all_devices()
+        self.racing.log_in_on_all_devices()
 
     @task(2)
     def go_back_in_the_browser(self):
-        self.reuse_login()
+        self.attacks.reuse_login()
 
     @task(1)
     def carry_an_old_code(self):
-        self.reuse_code()
+        self.attacks.reuse_code()
 
     @task(1)
     def follow_a_strangers_link(self):
-        self.finish_anothers_login()
+        self.attacks.finish_anothers_login()

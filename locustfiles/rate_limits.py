@@ -8,7 +8,7 @@ is lost (I1, I5a, I5b) and nobody is starved (I26); how the others fared is in t
 
 from locust import task
 
-from earwitness import ChatUser, Flooder, story
+from earwitness import ChatUser, Flooding, story
 
 BUDGET = {"rate_per_s": 20, "rate_burst": 1000}
 CALM_S, SMALL, MIDDLE = 5.0, 0, 1
@@ -27,34 +27,37 @@ class Member(ChatUser):
         self.say(self.rooms[self.rng.choice((SMALL, MIDDLE))])
 
 
-class Abuser(Flooder):
+class Abuser(ChatUser):
     """Pours until the socket is closed, tries other addresses, comes back and pours again."""
 
+    flooding = Flooding()
     fixed_count = 2
 
     @task
     def abuse(self):
-        self.wait_until(CALM_S + 3)
-        self.flood(self.rooms[SMALL], count=1300)
-        self.ask_in_disguise()
+        self.flooding.wait_until(CALM_S + 3)
+        self.flooding.flood(self.rooms[SMALL], count=1300)
+        self.flooding.ask_in_disguise()
 
 
-class Patient(Flooder):
+class Patient(ChatUser):
+    flooding = Flooding()
     fixed_count = 2
 
     @task
     def use_it_up_and_come_back_when_told(self):
-        self.wait_until(CALM_S)
+        self.flooding.wait_until(CALM_S)
         if not self.session.refused:
-            self.flood(self.rooms[SMALL], count=1100)
-        self.come_back_when_told()
+            self.flooding.flood(self.rooms[SMALL], count=1100)
+        self.flooding.come_back_when_told()
 
 
-class Burster(Flooder):
+class Burster(ChatUser):
+    flooding = Flooding()
     fixed_count = 1
     think_s = (50.0, 55.0)  # until the budget is whole again
 
     @task
     def burst_within_the_budget(self):
-        self.wait_until(CALM_S + 5)
+        self.flooding.wait_until(CALM_S + 5)
         self.burst(self.rooms[SMALL], count=1000, within_s=1.0)

@@ -8,7 +8,7 @@ are untouched (I5a, I5b).
 
 from locust import task
 
-from earwitness import AccountUser, Removing, story
+from earwitness import Accounts, ChatUser, Removing, story
 
 DEVICES, FORGETTING_S, OUT_S = 2, 9.0, 3.0
 
@@ -28,24 +28,27 @@ story(
 )
 
 
-class Person(AccountUser, Removing):
+class Person(ChatUser):
     """Chats on two devices, takes another name, looks whether it has arrived; is put out or banned, and comes back."""
+
+    accounts = Accounts()
+    removing = Removing()
 
     @task(8)
     def chat(self):
         """Whoever was put out of a conversation does not talk, but takes another name."""
         if self.session.outside:
-            self.rename()
+            self.accounts.rename()
         else:
             self.say()
 
     @task(2)
     def take_another_name(self):
-        self.rename()
+        self.accounts.rename()
 
     @task(4)
     def look_whether_it_arrived(self):
-        self.look_at_the_copy()
+        self.accounts.look_at_the_copy()
 
     @task(1)
     def ask_again_who_i_am(self):
@@ -53,13 +56,13 @@ class Person(AccountUser, Removing):
 
     @task(1)
     def be_banned_for_a_while(self):
-        self.be_banned()
+        self.accounts.be_banned()
 
     @task(1)
     def put_somebody_out_for_a_while(self):
         """Only the first member of a conversation does: two who put out each other could not take anybody in."""
         room = self.rooms[0]
         first, *others = room.members
-        if first is self.person and others and self.put_out(room, self.rng.choice(others)):
+        if first is self.person and others and self.removing.put_out(room, self.rng.choice(others)):
             self.part.over.wait(OUT_S)  # meanwhile whoever was put out takes another name
-            self.take_in(room)
+            self.removing.take_in(room)

@@ -12,7 +12,7 @@ too, and some go by HTTP between two by socket.
 
 from locust import task
 
-from earwitness import ChatUser, story
+from earwitness import ChatUser, Unusual, story
 
 SMALL, MIDDLE, LARGE = 0, 1, 2
 
@@ -32,17 +32,19 @@ story(
 class Member(ChatUser):
     """Chats: mostly in small company, sometimes before everybody."""
 
+    unusual = Unusual()
+
     def on_start(self):
         super().on_start()
-        unusual = (self.number_messages_like_everybody_else, self.tell_a_long_story, self.say_something_by_http_too)
-        first = self.number % len(unusual)
-        self.unusual = [*unusual[first:], *unusual[:first]]
+        once = (self.number_messages_like_everybody_else, self.tell_a_long_story, self.say_something_by_http_too)
+        first = self.number % len(once)
+        self.once = [*once[first:], *once[:first]]
 
     @task(12)
     def chat_with_a_few(self):
         """What is unusual comes first: everybody does each once, so that a short run has it too."""
-        if self.unusual:
-            self.unusual.pop(0)()
+        if self.once:
+            self.once.pop(0)()
         else:
             self.say(self.rooms[SMALL])
 
@@ -60,15 +62,15 @@ class Member(ChatUser):
 
     @task(1)
     def tell_a_long_story(self):
-        self.say_long(self.rooms[SMALL])
+        self.unusual.say_long(self.rooms[SMALL])
 
     @task(1)
     def number_messages_like_everybody_else(self):
-        self.say_by_shared_id(self.rooms[SMALL])
+        self.unusual.say_by_shared_id(self.rooms[SMALL])
 
     @task(1)
     def say_something_by_http_too(self):
-        self.say_by_http(self.rooms[MIDDLE])
+        self.unusual.say_by_http(self.rooms[MIDDLE])
 
 
 class Burster(ChatUser):

@@ -11,7 +11,7 @@ everybody (I5b), in order (I1, I2), by nobody else (I12); nothing else is heard 
 
 from locust import task
 
-from earwitness import Cutting, story
+from earwitness import ChatUser, Cutting, story
 
 SMALL, MIDDLE = 0, 1
 
@@ -23,8 +23,10 @@ story(
 )
 
 
-class Traveller(Cutting):
+class Traveller(ChatUser):
     """Chats on a bad network."""
+
+    cutting = Cutting()
 
     @task(10)
     def chat_with_a_few(self):
@@ -36,12 +38,12 @@ class Traveller(Cutting):
 
     @task(2)
     def lose_the_network_in_mid_send(self):
-        self.say_quickly(self.rooms[SMALL], count=3, cut=True)
+        self.cutting.say_quickly(self.rooms[SMALL], count=3, cut=True)
 
     @task(2)
     def lose_it_before_many(self):
-        self.say_quickly(self.rooms[MIDDLE], count=3, cut=True)
+        self.cutting.say_quickly(self.rooms[MIDDLE], count=3, cut=True)
 
     @task(2)
     def lose_the_network(self):
-        self.cut()
+        self.cutting.cut()

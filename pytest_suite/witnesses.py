@@ -28,6 +28,7 @@ from earwitness.harness.planning.plan import Plan
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.meta import process_meta
+from earwitness.harness.record.named import write_record
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.report.judging import judge_run
 from pytest_suite.factory import eventually
@@ -134,7 +135,7 @@ class Witnesses:
              author: int = NOBODY) -> None:  # fmt: skip
         """A record outside any connection."""
         now = time.monotonic_ns()
-        self.journal.write(now, int(kind), flags, 0, 0, client, 0, NOBODY, author, counter, NONE, aux, 0, 0)
+        write_record(self.journal, now, kind, flags=flags, client=client, author=author, counter=counter, aux=aux)
 
     @contextlib.contextmanager
     def fault(self, name: str) -> Any:

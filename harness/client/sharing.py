@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 from earwitness.checks.history.record import NONE, Place, State
 from earwitness.harness.client.body import decode_fields
 from earwitness.harness.client.events import EDITED, MARKED, PRESENCE, WELCOME, Heard
-from earwitness.harness.client.statements import Writes, digest_of, write_presence, write_seen
+from earwitness.harness.client.statements import digest_of, write_presence, write_seen
+from earwitness.harness.record.named import Writes
 
 
 class SharedJournal(Writes, Protocol):

@@ -7,24 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
 from zlib import crc32
 
 from earwitness.checks.history.record import NOBODY, NONE, Artefact, Flag, Kind, Place, State, Way
 from earwitness.harness.client.exchange import Exchange
 from earwitness.harness.described import whole_number
+from earwitness.harness.record.named import Writes, write_record
 
 WAIT_MAX_S: Final = 10**9
 """A platform's `Retry-After` beyond thirty years is taken for none."""
-
-
-class Writes(Protocol):
-    """Where records go: `harness.record.journal.Journal`."""
-
-    def write(
-        self, t: int, kind: int, flags: int, attempt: int, proc: int, client: int, conn: int, conv: int, author: int,
-        counter: int, seq: int, aux: int, size: int, digest: int, /,
-    ) -> int: ...  # fmt: skip
 
 
 Name = tuple[int, int]
@@ -54,9 +46,9 @@ def write_token(
     digest: int = 0, forged: int = 0, flags: int = 0,
 ) -> int:  # fmt: skip
     """An artefact that was issued, or forged (`forged`: how, from 1). flags: on which clock it rests, see TOKEN."""
-    return journal.write(
-        time.monotonic_ns(), Kind.TOKEN, flags, kind, forged, client, 0, NOBODY, NOBODY, number, deadline_ns,
-        belongs_to, 0, digest,
+    return write_record(
+        journal, time.monotonic_ns(), Kind.TOKEN, flags=flags, attempt=kind, proc=forged, client=client,
+        counter=number, seq=deadline_ns, aux=belongs_to, digest=digest,
     )  # fmt: skip
 
 
@@ -67,9 +59,9 @@ def write_request(
 ) -> int:  # fmt: skip
     """One request and its answer. `bits`: SPOOFED, CONTROL; `status`: of HTTP or of the refused socket's close."""
     flags = outcome(status) | (int(Flag.TIMEOUT) if timeout else 0)
-    return journal.write(
-        received_ns, Kind.REQUEST, flags, place, int(way) | bits, client, conn, NOBODY, name[0], name[1], sent_ns,
-        retry_after_ms, status, remaining,
+    return write_record(
+        journal, received_ns, Kind.REQUEST, flags=flags, attempt=place, proc=int(way) | bits, client=client, conn=conn,
+        author=name[0], counter=name[1], seq=sent_ns, aux=retry_after_ms, size=status, digest=remaining,
     )  # fmt: skip
 
 
@@ -96,9 +88,9 @@ def write_revoke(
     journal: Writes, client: int, place: Place, *, sent_ns: int, received_ns: int, status: int, name: Name
 ) -> int:
     """A logout (`name`: the artefact) or a ban (number 0: all that its owner's user holds)."""
-    return journal.write(
-        received_ns, Kind.REVOKE, outcome(status), place, 0, client, 0, NOBODY, name[0], name[1], sent_ns, NONE, status,
-        0,
+    return write_record(
+        journal, received_ns, Kind.REVOKE, flags=outcome(status), attempt=place, client=client, author=name[0],
+        counter=name[1], seq=sent_ns, size=status,
     )  # fmt: skip
 
 
@@ -108,9 +100,9 @@ def write_change(
 ) -> int:  # fmt: skip
     """A change of shared state, as WRITE. `of`: whose (a client); `what`: the message's counter, or a version; `base`:
     the version that an edit was of, if it said so."""
-    return journal.write(
-        received_ns, Kind.WRITE, outcome(status), place, state, client, base, conv, of, what, sent_ns, value, status,
-        digest,
+    return write_record(
+        journal, received_ns, Kind.WRITE, flags=outcome(status), attempt=place, proc=state, client=client, conn=base,
+        conv=conv, author=of, counter=what, seq=sent_ns, aux=value, size=status, digest=digest,
     )  # fmt: skip
 
 
@@ -118,16 +110,17 @@ def write_presence(
     journal: Writes, client: int, conn: int, *, told_ns: int, conv: int, about: int, online: bool
 ) -> int:
     """Whom a device is shown as online or offline. `about`: a client, or an interned user id of the platform."""
-    return journal.write(
-        told_ns, Kind.PRESENCE, 0, 0, 0, client, conn, conv, about, int(online), NONE, NONE, 0, 0
-    )  # fmt: skip
+    return write_record(
+        journal, told_ns, Kind.PRESENCE, client=client, conn=conn, conv=conv, author=about, counter=int(online)
+    )
 
 
 def write_seen(
     journal: Writes, client: int, place: Place, state: State, *, asked_ns: int, seen_ns: int, of: int, digest: int,
     value: int = NONE, what: int = 0, conv: int = NOBODY, conn: int = 0,
 ) -> int:  # fmt: skip
-    """Shared state as somebody was shown it. `asked_ns` NONE: it was pushed, on `conn`."""
-    return journal.write(
-        seen_ns, Kind.SEEN, 0, place, state, client, conn, conv, of, what, asked_ns, value, 0, digest
+    """Write down shared state as a device was shown it. `asked_ns` NONE: it was pushed, on `conn`."""
+    return write_record(
+        journal, seen_ns, Kind.SEEN, attempt=place, proc=state, client=client, conn=conn, conv=conv, author=of,
+        counter=what, seq=asked_ns, aux=value, digest=digest,
     )  # fmt: skip

@@ -84,11 +84,11 @@ def methods() -> str:
 
 
 def _behaviours() -> Iterator[type]:
-    """Yield the classes of `harness.load.behaviours` that are users, by name."""
+    """Yield the behaviours of `harness.load.behaviours`, by name."""
     found = {}
     for module in pkgutil.iter_modules(behaviours.__path__):
         for name, kind in vars(importlib.import_module(f"{behaviours.__name__}.{module.name}")).items():
-            if inspect.isclass(kind) and issubclass(kind, load.ChatUser) and "behaviours" in kind.__module__:
+            if inspect.isclass(kind) and issubclass(kind, load.Behaviour) and "behaviours" in kind.__module__:
                 found[name] = kind
     return (found[name] for name in sorted(found))
 

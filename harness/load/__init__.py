@@ -1,32 +1,40 @@
-"""Locust users whose every frame is recorded, and the life of a run from start to verdict."""
+"""Locust users whose every frame is recorded, what they can do, and the Locust hooks of a run."""
 
-from earwitness.harness.load.behaviours.accounts import AccountUser
+from earwitness.harness.load.behaviour import Behaviour
+from earwitness.harness.load.behaviours.accounts import Accounts
 from earwitness.harness.load.behaviours.asking import Asking
-from earwitness.harness.load.behaviours.attacks import Attacker
+from earwitness.harness.load.behaviours.attacks import Attacks
 from earwitness.harness.load.behaviours.cutting import Cutting
-from earwitness.harness.load.behaviours.devices import Device
-from earwitness.harness.load.behaviours.flooding import Flooder
-from earwitness.harness.load.behaviours.racing import Racer
+from earwitness.harness.load.behaviours.devices import Devices
+from earwitness.harness.load.behaviours.flooding import Flooding
+from earwitness.harness.load.behaviours.leaving import Leaving
+from earwitness.harness.load.behaviours.racing import Racing
 from earwitness.harness.load.behaviours.reading import Reading
 from earwitness.harness.load.behaviours.removing import Removing
 from earwitness.harness.load.behaviours.returning import Returning
-from earwitness.harness.load.behaviours.visitors import Visitor
+from earwitness.harness.load.behaviours.tokens import Tokens
+from earwitness.harness.load.behaviours.unusual import Unusual
+from earwitness.harness.load.behaviours.visiting import Visiting
 from earwitness.harness.load.story import Story, story
 from earwitness.harness.load.users import ChatUser
 
 __all__ = [
-    "AccountUser",
+    "Accounts",
     "Asking",
-    "Attacker",
+    "Attacks",
+    "Behaviour",
     "ChatUser",
     "Cutting",
-    "Device",
-    "Flooder",
-    "Racer",
+    "Devices",
+    "Flooding",
+    "Leaving",
+    "Racing",
     "Reading",
     "Removing",
     "Returning",
     "Story",
-    "Visitor",
+    "Tokens",
+    "Unusual",
+    "Visiting",
     "story",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from earwitness.harness.load.pacing import Paced
+    from earwitness.harness.load.users import ChatUser
 
 
 class Attained:
@@ -30,10 +30,10 @@ class Attained:
         """Note how many users of other classes run now."""
         self.others = max(self.others, count)
 
-    def add_actions(self, users: Iterable[Paced], now_ns: int) -> None:
+    def add_actions(self, users: Iterable[ChatUser], now_ns: int) -> None:
         """Add what was planned until now, and what of it was started, of users who act no more."""
         for user in users:
-            planned, started = user.actions(now_ns)
+            planned, started = user.pace.actions(now_ns)
             self._actions_planned += planned
             self._actions_started += started
 

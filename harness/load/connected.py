@@ -3,39 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import Any
 
 import gevent
 from gevent.event import Event
 from gevent.lock import RLock
+from locust import User
 from locust.exception import LocustError
 
-from earwitness.harness.client.events import Handshake
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.client.gevent_shell import Connection, Refused
 from earwitness.harness.client.http_gevent import run_flow_gevent
 from earwitness.harness.client.http_sender import Poster
 from earwitness.harness.client.session import ChatSession
+from earwitness.harness.client.try_connect import OPENED
 from earwitness.harness.dialects.protocol import Credentials, Room
-from earwitness.harness.load.behaviours.recording import Recording
+from earwitness.harness.load.account import Account
+from earwitness.harness.load.behaviour import Behaviour
 from earwitness.harness.load.soundness import OURS
 from earwitness.harness.load.worker import Part
 
 ANSWER_S = 10.0
 """So long a user waits for an answer, or longer where the contract gives the platform longer (I43)."""
 LONGER_S = 2.0
-HOLDS_S = 5.0
-"""Credentials that end sooner are not begun with."""
 UNAUTHORIZED, TOO_MANY = 401, 429
 RECONNECT_TRIES = 8
 
 
-class Connected(Recording):
-    """Part of `ChatUser`: `connect` once; it reconnects by itself while `ready`, and resends what nobody answered."""
+class ConnectedUser(User):
+    """User with a connection: `connect` once; it reconnects by itself while `ready`, and resends what was not answered.
 
-    environment: Any
+    behaviours  what the user does beside chatting, see `harness.load.behaviour`
+    account     how it logs in and shows its credentials
+    """
+
+    abstract = True
+
     part: Part
     number: int
     rooms: tuple[Room, ...]
@@ -43,20 +49,24 @@ class Connected(Recording):
     ready = False
 
     def __init__(self, environment: Any) -> None:
-        super().__init__(environment)  # type: ignore[call-arg]
+        super().__init__(environment)
         self.session: Any = None
         self.credentials: Credentials | None = None
-        self._connection: Connection | None = None
-        self._poster: Poster | None = None
+        self.connection: Connection | None = None
+        self.poster: Poster | None = None
+        self.behaviours: list[Behaviour] = []
+        self.account: Account
         self._answered = Event()
         self._reconnecting: gevent.Greenlet | None = None
-        self._unauthorized = False
-        self._renewing = RLock()
-        self._never_again: set[str] = set()  # ids of messages that must not be sent again, because a retry is longer
+        self.unauthorized = False
+        self.renewing = RLock()
+        self.never_resend: set[str] = set()  # ids of messages of which a retry would be longer than permitted
+        self._under_way = 0
 
     @property
     def online(self) -> bool:
-        return self._connection is not None and self._connection.open_now
+        """Whether the socket is open."""
+        return self.connection is not None and self.connection.open_now
 
     @property
     def answer_s(self) -> float:
@@ -64,7 +74,25 @@ class Connected(Recording):
         return max(ANSWER_S, self.part.target.contract.answer_bound_s + LONGER_S)
 
     def connect(self) -> None:
-        """Open the socket; from the second time on resume where the last one ended, if the platform promises it."""
+        """Open the socket; from the second time on resume where the last one ended, if the platform promises it.
+
+        Raises Refused, FlowError or OSError.
+        """
+        for behaviour in self.behaviours:
+            behaviour.before_connect()
+        try:
+            self._open()
+        except Refused as refused:
+            self.account.opened(refused.status or refused.code)
+            raise
+        except OSError:
+            self.account.opened(0)
+            raise
+        self.account.opened(OPENED)
+        for behaviour in self.behaviours:
+            behaviour.after_connect()
+
+    def _open(self) -> None:
         target = self.part.target
         resume = None
         if self.session is None:
@@ -73,79 +101,67 @@ class Connected(Recording):
         elif target.contract.resume:
             resume = self.session.resume_points()
         self.session.asked = dict(resume or {})
-        handshake = self._handshake(resume)
-        connection = Connection(self.session, handshake, timeout_s=ANSWER_S)
+        connection = Connection(self.session, self.account.handshake(resume), timeout_s=ANSWER_S)
         connection.open()
-        self._connection = connection
+        self.connection = connection
         self.part.attained.connected.add(self.number)
-        for frame in target.rooms_on_connect(self._credentials(), tuple(dict.fromkeys(self.rooms))):
+        for frame in target.rooms_on_connect(self.own_credentials(), tuple(dict.fromkeys(self.rooms))):
             connection.send(frame)
 
     def _new_session(self) -> ChatSession:
         target = self.part.target
         if getattr(target, "sends_by_http", False):
             post: Any = target.post  # type: ignore[attr-defined]
-            self._poster = Poster(lambda *letter: self._flow(post(self._credentials(), *letter)))
+            self.poster = Poster(lambda *letter: self.flow(post(self.own_credentials(), *letter)))
         session = self.part.session(
-            self._credentials,
+            self.own_credentials,
             client=self.number,
             tag=self.part.plan.tag,
             hear=self.part.hear,
-            encode=target.encode if self._poster is None else self._poster.encode,
+            encode=target.encode if self.poster is None else self.poster.encode,
             rooms=self.part.plan.numbers,
             tally=self.part.tally,
             echo=target.contract.echo,
             ack_by_echo=not target.contract.acknowledges and target.contract.echo,
-            by_http=self._poster is not None,
+            by_http=self.poster is not None,
             strangers=self._strangers(),
             agents=getattr(target, "agents", ()),
         )
-        if self._poster is not None:
-            self._poster.session = session
+        if self.poster is not None:
+            self.poster.session = session
         return session
 
     def _listen(self) -> None:
-        """Hooks of a new session, or of one that is taken over."""
+        """Set hooks of a new session, or of one that is taken over."""
         self.session.on_answer, self.session.on_closed = self._answered.set, self._lost
-
-    def _hold_credentials(self) -> None:
-        """Log in anew if the credentials have ended, or soon will, as people do in a long run. Raises FlowError."""
-        with self._renewing:
-            ends = self._credentials().expires_at
-            if self._unauthorized or (ends is not None and ends - time.time() < HOLDS_S):
-                with self._recording():
-                    self._log_in()
-                self._unauthorized = False
-
-    def _log_in(self) -> None:
-        raise NotImplementedError
-
-    def _valid_credentials(self) -> Credentials:
-        """Such as will hold for a while. Raises FlowError."""
-        self._hold_credentials()
-        return self._credentials()
-
-    def _handshake(self, resume: Mapping[str, int] | None) -> Handshake:
-        return self.part.target.handshake(self._valid_credentials(), resume)
+        for behaviour in self.behaviours:
+            behaviour.listen()
 
     @property
     def busy(self) -> bool:
-        """A reconnection, or something else that will be recorded, is under way: whoever ends a run waits for it, or
-        calls it off."""
-        return self._under_way > 0 or (self._reconnecting is not None and not self._reconnecting.dead)
+        """Whether a reconnection, or something else that will be recorded, is under way.
+
+        The end of a run waits for it, or cancels it.
+        """
+        reconnecting = self._reconnecting is not None and not self._reconnecting.dead
+        return self._under_way > 0 or reconnecting or any(behaviour.busy for behaviour in self.behaviours)
 
     def stay_away(self) -> None:
-        """Call off what is under way, as if it had never begun."""
+        """Cancel what is under way, as if it had never begun."""
         if self._reconnecting is not None:
             self._reconnecting.kill()
+        for behaviour in self.behaviours:
+            behaviour.stay_away()
 
     def disconnect(self) -> None:
-        if self._poster is not None:
-            self._poster.close()
-        self._hang_up()
+        """Close the socket, and the HTTP sender where messages go by HTTP."""
+        if self.poster is not None:
+            self.poster.close()
+        self.hang_up()
 
-    def _hang_up(self) -> None:
-        connection, self._connection = self._connection, None
+    def hang_up(self) -> None:
+        """Close the socket, if there is one."""
+        connection, self.connection = self.connection, None
         if connection is not None:
             connection.close()
 
@@ -155,8 +171,8 @@ class Connected(Recording):
         if not self.part.draining and self.ready:
             self._reconnection()
 
-    def _back_online(self) -> bool:
-        """Wait until reconnected, or until that was given up."""
+    def come_back(self) -> bool:
+        """Wait until reconnected, or until that was given up; return whether the user is online."""
         self._reconnection().join()
         return self.online
 
@@ -167,18 +183,21 @@ class Connected(Recording):
         return self._reconnecting
 
     def _reconnect(self) -> None:
-        """With growing pauses; the pause is the reconnecting client's back-off, drawn from the seed."""
+        """Connect with growing pauses: the back-off of a reconnecting client, drawn from the seed."""
+        for behaviour in self.behaviours:
+            behaviour.before_reconnect()
         pause_s = 0.05
         for _ in range(RECONNECT_TRIES):
-            self._be_away()
+            for behaviour in self.behaviours:
+                behaviour.be_away()
             if self.online or self.part.draining:
                 return
             try:
                 if self._came_back():
                     return
             except (Refused, FlowError, OSError) as error:
-                self._unauthorized = unauthorized(error)
-                self._failed("WS", "reconnect", error)
+                self.unauthorized = unauthorized(error)
+                self.failed("WS", "reconnect", error)
                 gevent.sleep(pause_s * self.rng.uniform(0.5, 1.5))
                 pause_s = min(2.0, pause_s * 2)
 
@@ -189,29 +208,28 @@ class Connected(Recording):
             self._resend()
         return self.online
 
-    def _be_away(self) -> None:
-        """Before each try: wait for as long as the user does not want to be there."""
-
     def _resend(self) -> None:
         if self.part.target.contract.idempotent:
             for message_id in self.session.unanswered():
-                if message_id in self._never_again:
+                if message_id in self.never_resend:
                     continue
-                if self._poster is not None:
-                    self._poster.again(message_id)
+                if self.poster is not None:
+                    self.poster.again(message_id)
                 else:
-                    self._send(self.session.retry(time.monotonic_ns(), message_id))
+                    self.send(self.session.retry(time.monotonic_ns(), message_id))
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _send(self, frame: str | bytes, *, soon: bool = False) -> None:
-        connection = self._connection
+    def send(self, frame: str | bytes, *, soon: bool = False) -> None:
+        """Send a frame on the open socket, or drop it; `soon`: together with others of this turn of the loop."""
+        connection = self.connection
         if connection is None:
             return
         send: Callable[[str | bytes], None] = connection.send_soon if soon else connection.send
         send(frame)
 
-    def _await_answers(self, most: int, timeout_s: float = 0.0) -> None:
+    def await_answers(self, most: int, timeout_s: float = 0.0) -> None:
+        """Wait until at most so many messages are not answered; `timeout_s`: at least `answer_s`."""
         timeout_s = max(timeout_s, self.answer_s)
         end = time.monotonic() + timeout_s
         while self.session.pending > most and self.online:
@@ -223,12 +241,31 @@ class Connected(Recording):
             if self.session.pending > most:
                 self._answered.wait(left)
 
-    def _credentials(self) -> Credentials:
+    def own_credentials(self) -> Credentials:
+        """Return the present credentials, whether they still hold or not."""
         assert self.credentials is not None
         return self.credentials
 
-    def _flow(self, flow: Any) -> Any:
+    def flow(self, flow: Any) -> Any:
+        """Run an HTTP flow and return its result; each request is in Locust's statistics. Raises FlowError."""
         return run_flow_gevent(flow, pool=self.part.http, on_request=self._requested)
+
+    def quietly(self, flow: Any) -> Any:
+        """Run an HTTP flow whose refusal was asked for: it is no failure in Locust's statistics. Raises FlowError."""
+
+        def requested(name: str, method: str, ms: float, status: int, length: int, error: Exception | None) -> None:
+            self._requested(name, method, ms, min(status, 399), length, error)
+
+        return run_flow_gevent(flow, pool=self.part.http, on_request=requested)
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Mark that something is under way that will be recorded: the end of the run waits for it."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
     def _requested(self, name: str, method: str, ms: float, status: int, length: int, error: Exception | None) -> None:
         if error is None and status >= 400:
@@ -243,7 +280,8 @@ class Connected(Recording):
             response=None,
         )
 
-    def _failed(self, kind: str, name: str, error: Exception) -> None:
+    def failed(self, kind: str, name: str, error: Exception) -> None:
+        """Count a failure in Locust's statistics."""
         self.environment.events.request.fire(
             request_type=kind, name=name, response_time=None, response_length=0, exception=error, context=OURS
         )

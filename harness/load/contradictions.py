@@ -7,7 +7,6 @@ from types import FunctionType
 from typing import Any
 
 from earwitness.harness.errors import SettingsError
-from earwitness.harness.load.pacing import Paced
 from earwitness.harness.load.story import Story
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.planning.arrivals import Arrivals
@@ -28,7 +27,7 @@ def refuse_contradictions(options: Any, classes: Iterable[type]) -> None:
     arrivals = Arrivals.parse(options.arrivals)
     ours = [kind for kind in classes if issubclass(kind, ChatUser)]
     if arrivals is not None:
-        paced = [kind.__name__ for kind in ours if kind.wait_time is not Paced.wait_time]
+        paced = [kind.__name__ for kind in ours if kind.wait_time is not ChatUser.wait_time]
         if paced:
             names = ", ".join(paced)
             raise SettingsError(

@@ -8,7 +8,6 @@ from random import Random
 from typing import Any
 
 import gevent
-from locust import User
 from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_STOPPING
 
@@ -16,24 +15,36 @@ from earwitness.checks.history.record import NOBODY, NONE, Kind, Place
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.client.gevent_shell import Refused
 from earwitness.harness.dialects.protocol import Credentials, Room
-from earwitness.harness.load.behaviours.saying import Saying
-from earwitness.harness.load.connected import may_pass, unauthorized
-from earwitness.harness.load.pacing import Paced
+from earwitness.harness.load.account import Account
+from earwitness.harness.load.behaviour import bound
+from earwitness.harness.load.connected import ConnectedUser, may_pass, unauthorized
+from earwitness.harness.load.pacing import Pace
+from earwitness.harness.load.wallet import Wallet
 from earwitness.harness.load.worker import CROWD_WAIT_S, Part
 
 BURST_SLICE_S = 0.01
 
 
-class ChatUser(Paced, Saying, User):
-    """Subclass it in a locustfile. In tasks: `say`, `burst`, `probe`, `ask_who_i_am`, and those of
-    `harness.load.behaviours.saying`; `rooms` are this user's, in the story's order.
+CARRIED = ("person", "rooms", "rng", "credentials", "session", "poster")
+"""What another user object takes over when it continues as the same person, after a shape has stopped this one."""
 
-    carried  what another user object takes over who goes on as the same person, after a shape has stopped this one
+
+class ChatUser(ConnectedUser):
+    """User of a chat platform: subclass it in a locustfile.
+
+    In tasks: `say`, `burst`, `probe`, `ask_who_i_am`, and the methods of behaviours that the class declares as its
+    attributes (`harness.load.behaviour`).
+
+    rooms    conversations of this user, in the story's order
+    number   the user's number in the run
+    think_s  bounds of the pause after an action, in seconds, drawn from the user's own `rng`
+    pace     when it acts
+    wallet   its credentials by number, as the record names them
     """
 
     abstract = True
     tasks: list[Any]
-    carried: tuple[str, ...] = ("person", "rooms", "rng", "credentials", "session", "_poster")
+    think_s: tuple[float, float] = (0.5, 2.0)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -51,8 +62,17 @@ class ChatUser(Paced, Saying, User):
             self.number, self._before = self.part.take_place(type(self))
         self.rooms: tuple[Room, ...] = ()
         self.ready = False
+        self.pace = Pace()
+        self.wallet = Wallet(self.part.journal, self.number)
+        self.account = Account(self)
+        bound(self)
+
+    def wait_time(self) -> float:
+        """Return the seconds until the next action; Locust calls it."""
+        return self.pace.wait_s(self.rng, self.think_s)
 
     def on_start(self) -> None:
+        """Log in, open the rooms and connect; a story that replaces this method calls it first."""
         if not self._late:
             try:
                 self.ready = self._start() if self._before is None else self._go_on_as(self._before)
@@ -64,15 +84,15 @@ class ChatUser(Paced, Saying, User):
         arrivals = self.part.arrivals
         if arrivals is not None:
             begin_ns = self.part.arrivals_begin_ns()
-            self.begin_arrivals(arrivals, self.number, self.part.crowd, begin_ns)
+            self.pace.begin_arrivals(arrivals, self.number, self.part.crowd, begin_ns, self.rng)
 
     def on_stop(self) -> None:
         """A shape may stop users before the end; at the end the part does what is to be done."""
         if self.ready and not self.part.draining:
             self.ready = False
             self.stay_away()
-            self._await_answers(0)
-            self._hang_up()
+            self.await_answers(0)
+            self.hang_up()
             self.part.left(self)
 
     def _start(self) -> bool:
@@ -86,11 +106,11 @@ class ChatUser(Paced, Saying, User):
         self.rng: Random = plan.rng(self.number)
         self.part.users.append(self)
         try:
-            self._log_in()
+            self.account.log_in()
             for room in dict.fromkeys(self.rooms):
-                self._flow(self.part.target.open_room(self._valid_credentials(), room))
+                self.flow(self.part.target.open_room(self.account.valid(), room))
         except (FlowError, OSError) as error:
-            self._failed("START", "user could not start", error)
+            self.failed("START", "user could not start", error)
             return False
         return self._first_online()
 
@@ -99,57 +119,60 @@ class ChatUser(Paced, Saying, User):
         try:
             self.connect()
         except (FlowError, Refused, OSError) as error:
-            self._failed("START", "user could not start", error)
-            self._unauthorized = unauthorized(error)
-            return may_pass(error) and self._back_online()
+            self.failed("START", "user could not start", error)
+            self.unauthorized = unauthorized(error)
+            return may_pass(error) and self.come_back()
         return True
 
     def _go_on_as(self, before: ChatUser) -> bool:
         """Take the place of one whom a shape has stopped: the same person with the same credentials and counters."""
-        for name in self.carried:
-            setattr(self, name, getattr(before, name))
+        for name in CARRIED:
+            vars(self)[name] = vars(before)[name]
+        self.wallet = before.wallet
+        for mine, old in zip(self.behaviours, before.behaviours, strict=True):
+            vars(mine).update({name: vars(old)[name] for name in mine.carried})
         self.part.users[self.part.users.index(before)] = self
         self._listen()
         self.ready = True
-        return self._back_online()
+        return self.come_back()
 
     # -- what a story can do --------------------------------------------------------------------------------------
 
     def say(self, room: Room | None = None) -> None:
         """Say one numbered message in `room` (one of the user's own by chance) and wait for its answer; with arrivals
         that are planned, do not wait."""
-        self._go_on_or_stop()
-        if not self.online and not self._back_online():
+        self.begin_action()
+        if not self.online and not self.come_back():
             self.part.unsaid += 1
             return
-        self._say(room or self.rng.choice(self.rooms), self.planned_ns)
-        if self.open:
+        self._say(room or self.rng.choice(self.rooms), self.pace.planned_ns)
+        if self.pace.open:
             self.session.timeouts(time.monotonic_ns(), int(self.answer_s * 1e9))
         else:
-            self._await_answers(0)
+            self.await_answers(0)
 
     def burst(self, room: Room, count: int, within_s: float = 1.0) -> None:
         """Say `count` messages evenly within `within_s`, then wait for all answers; waits for the crowd first. By HTTP
         each waits for the answer to the one before, and they take as long as that takes."""
         self.part.everyone_here.wait(CROWD_WAIT_S)
-        self._go_on_or_stop()
-        if not self.online and not self._back_online():
+        self.begin_action()
+        if not self.online and not self.come_back():
             self.part.unsaid += count
             return
         first = self.session.counter + 1
-        sent = self._pour(room, count, within_s)
+        sent = self.pour(room, count, within_s)
         self.part.environment.earwitness.table(
             "bursts", {"client": self.number, "first": first, "count": sent, "room": room.number}
         )
-        self._await_answers(0, timeout_s=30.0)
+        self.await_answers(0, timeout_s=30.0)
 
     def probe(self) -> None:
         """One cheap authenticated request: is the platform still responsive beside the load?"""
-        self._go_on_or_stop()
+        self.begin_action()
         begin = time.monotonic_ns()
         status = 0
         try:
-            status = self._flow(self.part.target.probe(self._credentials()))
+            status = self.flow(self.part.target.probe(self.own_credentials()))
         except FlowError as error:
             status = error.status
         name = self.part.journal.intern("probe")
@@ -157,21 +180,16 @@ class ChatUser(Paced, Saying, User):
 
     def ask_who_i_am(self) -> None:
         """Ask every service again, in mid-run, who this is: a shared connection or cache may mix users up."""
-        self._go_on_or_stop()
-        with self._recording():
-            places = self._ask_who_i_am(self._valid_credentials())
+        self.begin_action()
+        with self.recording():
+            places = self._ask_who_i_am(self.account.valid())
         if Place.FRONTEND in places:
             self.part.occurred["frontend-identity"] += 1
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _log_in(self) -> None:
-        begin_ns = time.monotonic_ns()
-        self.credentials = self._flow(self.part.target.login(self.person))
-        self._logged_in(self.credentials, begin_ns)
-
-    def _logged_in(self, credentials: Credentials, begin_ns: int) -> None:
-        """Write down a login, and who each place says that this is."""
+    def logged_in(self, credentials: Credentials, begin_ns: int) -> None:
+        """Record a login that began at `begin_ns`, and who each place says that this is. Raises FlowError."""
         spent_us = (time.monotonic_ns() - begin_ns) // 1000
         journal = self.part.journal
         journal.identity(self.number, credentials.user_id)
@@ -180,7 +198,7 @@ class ChatUser(Paced, Saying, User):
 
     def _ask_who_i_am(self, credentials: Credentials) -> set[int]:
         """Record who each place says that this is; return the places that said it."""
-        statements = self._flow(self.part.target.identity(credentials))
+        statements = self.flow(self.part.target.identity(credentials))
         for statement in statements:
             said = NONE if statement.user_id is None else self.part.journal.intern(statement.user_id)
             self.part.note(Kind.IDENTITY, self.number, counter=int(Place(statement.place)), aux=said)
@@ -189,12 +207,12 @@ class ChatUser(Paced, Saying, User):
     def _say(self, room: Room, planned_ns: int | None = None, *, soon: bool = False) -> None:
         session = self.session
         payload = self.part.plan.payload(self.number, session.counter + 1)
-        if self._poster is not None:
-            self._poster.say(room.label, payload, planned_ns)
+        if self.poster is not None:
+            self.poster.say(room.label, payload, planned_ns)
         else:
-            self._send(session.send(time.monotonic_ns(), room.label, payload, planned_ns), soon=soon)
+            self.send(session.send(time.monotonic_ns(), room.label, payload, planned_ns), soon=soon)
 
-    def _pour(self, room: Room, count: int, within_s: float) -> int:
+    def pour(self, room: Room, count: int, within_s: float) -> int:
         """Say `count` messages evenly within `within_s`, or fewer if the connection ends; returns how many."""
         first = self.session.counter + 1
         begin = time.monotonic()
@@ -209,9 +227,10 @@ class ChatUser(Paced, Saying, User):
             gevent.sleep(BURST_SLICE_S)
         return sent
 
-    def _go_on_or_stop(self) -> None:
+    def begin_action(self) -> None:
+        """Renew the credentials if need be. Raises StopUser if the run is over, FlowError if there are none."""
         self._stop_if_over()
-        self._hold_credentials()
+        self.account.hold()
         self._stop_if_over()  # that may have taken its time
 
     def _stop_if_over(self) -> None:
@@ -231,7 +250,7 @@ def _forgiving(task: Any) -> Any:
         try:
             task(user)
         except FlowError as error:
-            user._failed("TASK", task.__name__, error)
+            user.failed("TASK", task.__name__, error)
 
     act.forgiving = True  # type: ignore[attr-defined]
     return act

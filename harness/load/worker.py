@@ -32,6 +32,7 @@ from earwitness.harness.record.frames import FrameStore
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.latencies import FOOTER_KEY
 from earwitness.harness.record.meta import process_meta
+from earwitness.harness.record.named import write_record
 from earwitness.harness.report.opportunities import FOOTER_KEY as OPPORTUNITIES
 from earwitness.harness.run.sampler import SelfSampler
 
@@ -182,12 +183,12 @@ class Part:
     def phase(self, phase: Phase, flags: int = 0) -> None:
         """Record that a phase of the run begins."""
         now = time.monotonic_ns()
-        self.journal.write(now, Kind.PHASE, flags, 0, 0, NOBODY, 0, NOBODY, NOBODY, int(phase), NONE, NONE, 0, 0)
+        write_record(self.journal, now, Kind.PHASE, flags=flags, counter=int(phase))
 
     def _clock_stepped(self, from_ns: int, to_ns: int, by_ns: int) -> None:
         """Record that the wall clock was stepped: what tokens say of their times is doubtful then (H3)."""
         step = int(Phase.CLOCK_STEP)
-        self.journal.write(to_ns, Kind.PHASE, 0, 0, 0, NOBODY, 0, NOBODY, NOBODY, step, from_ns, by_ns, 0, 0)
+        write_record(self.journal, to_ns, Kind.PHASE, counter=step, seq=from_ns, aux=by_ns)
 
     def note(
         self, kind: Kind, client: int, *, conv: int = NOBODY, author: int = NOBODY, counter: int = 0, seq: int = NONE,
@@ -195,7 +196,10 @@ class Part:
     ) -> None:  # fmt: skip
         """A record outside any connection: a login, a probe, an identity, a history read."""
         now = time.monotonic_ns()
-        self.journal.write(now, kind, flags, 0, 0, client, 0, conv, author, counter, seq, aux, 0, digest)
+        write_record(
+            self.journal, now, kind, flags=flags, client=client, conv=conv, author=author, counter=counter, seq=seq,
+            aux=aux, digest=digest,
+        )  # fmt: skip
 
     # -- the end --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from locust import task
 
-from earwitness import Asking, Cutting, Reading, Removing, story
+from earwitness import Asking, ChatUser, Cutting, Reading, Removing, story
 from earwitness.harness.platform.launch import offered
 
 # Not by I25: in a run of a few seconds no user is connected for as long as the platform may take to deliver.
@@ -24,12 +24,16 @@ story(
 )
 
 
-class Rough(Cutting, Reading, Removing, Asking):
+class Rough(ChatUser):
     """User of the rough story.
 
     A third of the users never send a message again; the others do after reconnecting.
     """
 
+    cutting = Cutting()
+    reading = Reading()
+    removing = Removing()
+    asking = Asking()
     think_s = (0.02, 0.2)
     restarted = False
 
@@ -47,12 +51,12 @@ class Rough(Cutting, Reading, Removing, Asking):
     @task(6)
     def talk_quickly(self) -> None:
         """Send four messages before their answers arrive."""
-        self.say_quickly(self.rooms[SMALL], 4)
+        self.cutting.say_quickly(self.rooms[SMALL], 4)
 
     @task(2)
     def talk_and_lose_the_connection(self) -> None:
         """Send two messages and cut the connection."""
-        self.say_quickly(self.rooms[SMALL], 2, cut=True)
+        self.cutting.say_quickly(self.rooms[SMALL], 2, cut=True)
 
     @task(1)
     def knock(self) -> None:
@@ -64,12 +68,12 @@ class Rough(Cutting, Reading, Removing, Asking):
     @task(3)
     def look_what_is_there(self) -> None:
         """Read the history of a conversation."""
-        self.read(self.rng.choice(self.rooms))
+        self.reading.read(self.rng.choice(self.rooms))
 
     @task(1)
     def ask_the_agent(self) -> None:
         """Ask the agent two questions at once."""
-        self.ask(self.rooms[SMALL], 2)
+        self.asking.ask(self.rooms[SMALL], 2)
 
     @task(2)
     def put_somebody_out(self) -> None:
@@ -80,9 +84,9 @@ class Rough(Cutting, Reading, Removing, Asking):
         room = self.rooms[SMALL]
         first, *others = room.members
         if first is self.person and others:
-            self.put_out(room, self.rng.choice(others))
-            self.say_quickly(room, 2)
-            self.take_in(room)
+            self.removing.put_out(room, self.rng.choice(others))
+            self.cutting.say_quickly(room, 2)
+            self.removing.take_in(room)
 
     def restart_a_backend(self) -> None:
         """Restart a backend, gracefully or by SIGKILL.

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from earwitness.harness.client.events import Heard
 from earwitness.harness.dialects.protocol import Room
-from earwitness.harness.load.users import ChatUser
+from earwitness.harness.load.behaviour import Behaviour
 from earwitness.harness.load.worker import CROWD_WAIT_S
 
 
-class Asking(ChatUser):
-    """A user who asks the agent; for I24. The end of the test waits for the answers that are being told. Needs a target
-    with `harness.dialects.capabilities.AsksAgents`; else a question is said as an ordinary message."""
+class Asking(Behaviour):
+    """Questions to the agent; for I24. The end of the run waits for the answers that are being streamed.
 
-    abstract = True
+    On a target without `harness.dialects.capabilities.AsksAgents` a question is sent as an ordinary message.
+    """
 
-    def __init__(self, environment: Any) -> None:
-        super().__init__(environment)
+    def begin(self) -> None:
+        """Nothing was asked yet."""
         self._runs: dict[str, str] = {}  # run → label of its room: begun and not ended on this connection
 
     def ask(self, room: Room, count: int = 1) -> None:
@@ -35,33 +34,34 @@ class Asking(ChatUser):
 
     def _ask(self, rooms: Sequence[Room]) -> int:
         """Ask a question in each room; return how many were accepted, 0 if the agent cannot be asked here."""
-        self._go_on_or_stop()
-        if not self.online and not self._back_online():
+        self.user.begin_action()
+        if not self.user.online and not self.user.come_back():
             return 0
         put = getattr(self.part.target, "encode_question", None)
-        before = self.session.acked
+        before = self.user.session.acked
         for room in rooms:
-            payload = self.part.plan.payload(self.number, self.session.counter + 1)
-            self._send(self.session.send(time.monotonic_ns(), room.label, payload, encode=put))
+            payload = self.part.plan.payload(self.user.number, self.user.session.counter + 1)
+            self.user.send(self.user.session.send(time.monotonic_ns(), room.label, payload, encode=put))
             asking = self.part.asking.setdefault(room.label, set())
-            asking.add(self.number)
+            asking.add(self.user.number)
             self.part.occurred["agent-two-people"] += put is not None and len(asking) > 1
-        self._await_answers(0)
+        self.user.await_answers(0)
         for room in rooms:
-            self.part.asking[room.label].discard(self.number)
-        return self.session.acked - before if put is not None else 0
+            self.part.asking[room.label].discard(self.user.number)
+        return self.user.session.acked - before if put is not None else 0
 
-    def connect(self) -> None:
+    def before_connect(self) -> None:
+        """Forget the answers that the connection before did not hear to their end."""
         self._runs.clear()
-        super().connect()
 
-    def _listen(self) -> None:
-        super()._listen()
-        self.session.on_agent, self.session.on_left = self._told, self._parted
+    def listen(self) -> None:
+        """Follow the answers of agents."""
+        self.user.session.on_agent, self.user.session.on_left = self._told, self._parted
 
     @property
     def busy(self) -> bool:
-        return super().busy or (self.online and bool(self._runs))
+        """Whether an answer is being streamed."""
+        return self.user.online and bool(self._runs)
 
     def _told(self, heard: Heard) -> None:
         """Inside the io callback."""

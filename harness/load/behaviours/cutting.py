@@ -5,42 +5,49 @@ from __future__ import annotations
 import time
 
 from earwitness.harness.dialects.protocol import Room
-from earwitness.harness.load.users import ChatUser
+from earwitness.harness.load.behaviour import Behaviour
 
 
-class Cutting(ChatUser):
-    """A user whose connection is lost now and then, also with messages on their way."""
+class Cutting(Behaviour):
+    """Connections that are lost now and then, also with messages on their way. In tasks: `cut`, `say_quickly`.
 
-    abstract = True
-    away_s: tuple[float, float] = (0.0, 0.6)
-    _back_at = 0.0
+    away_s  bounds of how long the user stays away, in seconds, drawn from the user's own `rng`
+    """
+
+    def __init__(self, *, away_s: tuple[float, float] = (0.0, 0.6)) -> None:
+        self.away_s = away_s
+
+    def begin(self) -> None:
+        """Nothing was cut yet."""
+        self._back_at = 0.0
 
     def cut(self, away_s: float | None = None) -> None:
         """As a lost network would; back after a while in which others go on talking (`away_s` of the class, or so
         many seconds), or not at all if the run ends before. Who is away already stays away for so long at least."""
-        if self._connection is not None and not self.part.draining:
-            away_s = self.rng.uniform(*self.away_s) if away_s is None else away_s
+        if self.user.connection is not None and not self.part.draining:
+            away_s = self.user.rng.uniform(*self.away_s) if away_s is None else away_s
             self._back_at = max(self._back_at, time.monotonic() + away_s)
-            self._connection.abort()
+            self.user.connection.abort()
 
     def say_quickly(self, room: Room, count: int, *, cut: bool = False) -> None:
         """Several messages on their way at once; with `cut` the connection ends before their answers."""
-        self._go_on_or_stop()
-        if not self.online and not self._back_online():
+        self.user.begin_action()
+        if not self.user.online and not self.user.come_back():
             return
         for _ in range(count):
-            payload = self.part.plan.payload(self.number, self.session.counter + 1)
-            self._send(self.session.send(time.monotonic_ns(), room.label, payload))
+            payload = self.part.plan.payload(self.user.number, self.user.session.counter + 1)
+            self.user.send(self.user.session.send(time.monotonic_ns(), room.label, payload))
         if cut:
-            self.part.occurred["cut-in-mid-send"] += self.session.pending > 0
+            self.part.occurred["cut-in-mid-send"] += self.user.session.pending > 0
             self.cut()
-        self._await_answers(0)
+        self.user.await_answers(0)
 
-    def _be_away(self) -> None:
+    def be_away(self) -> None:
+        """Wait until the time for which the connection is lost is over, or the run is."""
         while (left_s := self._back_at - time.monotonic()) > 0 and not self.part.over.wait(left_s):
             pass  # it may have become longer meanwhile
 
-    def connect(self) -> None:
-        super().connect()
-        if self._connection is not None and time.monotonic() < self._back_at:
-            self._connection.abort()  # cut while it was being opened
+    def after_connect(self) -> None:
+        """Cut again what was cut while it was being opened."""
+        if self.user.connection is not None and time.monotonic() < self._back_at:
+            self.user.connection.abort()  # cut while it was being opened

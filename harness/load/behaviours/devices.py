@@ -18,6 +18,7 @@ from earwitness.harness.client.sharing import Shown
 from earwitness.harness.client.statements import digest_of, write_change
 from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.dialects.sharing import Sharing, sharing_of
+from earwitness.harness.load.behaviour import Behaviour, the
 from earwitness.harness.load.behaviours.cutting import Cutting
 from earwitness.harness.load.worker import CROWD_WAIT_S
 
@@ -28,23 +29,26 @@ LOOK_BACK = 3
 LATE_S = 0.2
 
 
-class Device(Cutting):
-    """In tasks beside those of Cutting: `mark_read`, `edit`, `look_at_edits`, `look_at_marks`; for I18, I22 and, as
-    every device watches who is online, I27. Needs `story(…, devices=N)`, and a target that offers
-    `harness.dialects.sharing.Sharing`: on another one devices only chat, and these checks are not exercised.
+class Devices(Behaviour):
+    """One of several devices of a person; for I18, I22 and, as every device watches who is online, I27.
+
+    In tasks: `mark_read`, `edit`, `look_at_edits`, `look_at_marks`, `go_home`. Needs `story(…, devices=N)`, and a
+    target that offers `harness.dialects.sharing.Sharing`: on another one devices only chat, and these checks are not
+    exercised.
 
     tab  number of this device among its person's, from 0
     """
 
-    abstract = True
-    carried = (*Cutting.carried, "shown", "_own")
+    needs = (Cutting,)
+    carried = ("shown", "_own")
 
-    def __init__(self, environment: Any) -> None:
-        super().__init__(environment)
+    def begin(self) -> None:
+        """Nothing was shown yet."""
+        self.cutting = the(Cutting, self.user.behaviours)
         self._sharing: Sharing | None = sharing_of(self.part.target)
         plan = self.part.plan
-        self.tab = self.number % plan.devices
-        self.shown = Shown(self.part.journal, self.number, plan.tag, plan.numbers)
+        self.tab = self.user.number % plan.devices
+        self.shown = Shown(self.part.journal, self.user.number, plan.tag, plan.numbers)
         self._own: dict[str, tuple[int, int, int]] = {}  # by room the person's newest message: seq, author, counter
         self._drafts: dict[str, tuple[tuple[int, int, int], int]] = {}  # by room: the message, and its version
         self._behind: dict[str, gevent.Greenlet] = {}  # rooms whose edits are being asked for
@@ -56,14 +60,14 @@ class Device(Cutting):
 
     def mark_read(self, room: Room, behind: int = 0) -> None:
         """Say that all that was heard there is read, but for the last `behind` messages."""
-        self._go_on_or_stop()
-        seq = self.session.resume_points().get(room.label, 0) - behind
+        self.user.begin_action()
+        seq = self.user.session.resume_points().get(room.label, 0) - behind
         if self._sharing is None or seq <= 0:
             return
         mark, asked = self._changed(
-            self._sharing.mark_read(self._credentials(), room, seq),
+            self._sharing.mark_read(self.user.own_credentials(), room, seq),
             lambda _: seq,
-            state=State.READ_MARK, of=self.number, conv=room.number, digest=digest_of(seq),
+            state=State.READ_MARK, of=self.user.number, conv=room.number, digest=digest_of(seq),
         )  # fmt: skip
         if mark is not None and asked is not None:
             self.shown.answered_marks({room.label: mark}, asked.sent_ns, asked.received_ns)
@@ -71,15 +75,15 @@ class Device(Cutting):
     def edit(self, room: Room, *, careful: bool = False) -> None:
         """Give the person's newest message there another text. `careful`: what was the newest message at the careful
         edit before this one, unless another device has edited it since."""
-        self._go_on_or_stop()
+        self.user.begin_action()
         if self._sharing is None or room.label not in self._own:
             return
         (seq, author, counter), version = self._draft(room.label) if careful else (self._own[room.label], None)
         self._edits += 1
-        payload = f"edit {self._edits} of tab {self.number}"
+        payload = f"edit {self._edits} of tab {self.user.number}"
         text, digest = encode(self.part.plan.tag, author, room.number, counter, 0, 1, payload)
         self._changed(
-            self._sharing.edit(self._credentials(), room, seq, text, version),
+            self._sharing.edit(self.user.own_credentials(), room, seq, text, version),
             lambda edit: edit.version if edit else NONE,
             state=State.EDIT, of=author, what=counter, conv=room.number, digest=digest,
             base=version or 0,
@@ -95,14 +99,14 @@ class Device(Cutting):
 
     def look_at_edits(self, room: Room) -> None:
         """Ask for the newest edits."""
-        self._go_on_or_stop()
+        self.user.begin_action()
         self._ask_for_edits(room, max(0, self.shown.edits.get(room.label, 0) - LOOK_BACK))
 
     def look_at_marks(self) -> None:
         """Ask how far everything is read."""
-        self._go_on_or_stop()
+        self.user.begin_action()
         if self._sharing is not None:
-            marks, asked = self._asked(self._sharing.marks(self._credentials()))
+            marks, asked = self._asked(self._sharing.marks(self.user.own_credentials()))
             if marks is not None and asked is not None:
                 self.shown.answered_marks(marks, asked.sent_ns, asked.received_ns)
 
@@ -112,41 +116,41 @@ class Device(Cutting):
         def go() -> None:
             self.part.everyone_here.wait(CROWD_WAIT_S)
             if not self.part.over.wait(after_s):
-                self.cut(away_s)
+                self.cutting.cut(away_s)
 
         gevent.spawn(go)
 
     # -- what is shown --------------------------------------------------------------------------------------------
 
-    def connect(self) -> None:
-        super().connect()
+    def after_connect(self) -> None:
+        """Watch who is online in each room."""
         if self._sharing is not None:
-            for room in dict.fromkeys(self.rooms):
-                self._send(self._sharing.watch(room.label))
+            for room in dict.fromkeys(self.user.rooms):
+                self.user.send(self._sharing.watch(room.label))
 
-    def _listen(self) -> None:
-        super()._listen()
-        self.session.on_rare, self.session.on_message = self._pushed, self._heard
+    def listen(self) -> None:
+        """Follow shared state and messages."""
+        self.user.session.on_rare, self.user.session.on_message = self._pushed, self._heard
 
     def _pushed(self, now_ns: int, event: Heard) -> None:
         """Inside the io callback."""
-        self.shown.hear(now_ns, event, self.session.conn)
+        self.shown.hear(now_ns, event, self.user.session.conn)
         if event[0] == JOINED and self._sharing is not None:
             label = event[1] or ""
-            self._behind[label] = gevent.spawn(self._catch_up, label, self.session.conn)
+            self._behind[label] = gevent.spawn(self._catch_up, label, self.user.session.conn)
 
     def _heard(self, event: Heard) -> None:
         """Inside the io callback, for each message."""
         _, label, text, seq, sender, _, _ = event
-        if label is not None and sender == self._credentials().user_id and (text or "").startswith(PREFIX):
+        if label is not None and sender == self.user.own_credentials().user_id and (text or "").startswith(PREFIX):
             body = decode_fields(text or "")
             if body is not None and seq > self._own.get(label, (0, 0, 0))[0]:
                 self._own[label] = (seq, body[1], body[3])
 
     def _catch_up(self, label: str, conn: int) -> None:
         """Ask for the edits that this connection was not told of, until they are there or it has ended."""
-        room = next((room for room in self.rooms if room.label == label), None)
-        while room is not None and self.session.connected_now and self.session.conn == conn:
+        room = next((room for room in self.user.rooms if room.label == label), None)
+        while room is not None and self.user.session.connected_now and self.user.session.conn == conn:
             if self._ask_for_edits(room, self.shown.edits.get(label, 0)):
                 return
             gevent.sleep(AGAIN_S)
@@ -154,7 +158,7 @@ class Device(Cutting):
     def _ask_for_edits(self, room: Room, after: int) -> bool:
         if self._sharing is None:
             return False
-        edits, asked = self._asked(self._sharing.edits_after(self._credentials(), room, after))
+        edits, asked = self._asked(self._sharing.edits_after(self.user.own_credentials(), room, after))
         if edits is None or asked is None:
             return False
         self.shown.answered_edits(room.label, edits, asked.sent_ns, asked.received_ns)
@@ -167,11 +171,11 @@ class Device(Cutting):
         was not."""
         seen: list[Exchange] = []
         result = None
-        with self._recording():
+        with self.user.recording():
             try:
-                result = self._quietly(observed(flow, seen.append))
+                result = self.user.quietly(observed(flow, seen.append))
             except FlowError as error:
-                self._failed("STATE", "shared state", error)
+                self.user.failed("STATE", "shared state", error)
         return result, replace(seen[0], received_ns=seen[-1].received_ns) if seen else None
 
     def _changed(
@@ -182,8 +186,8 @@ class Device(Cutting):
 
         def tell() -> None:
             write_change(
-                self.part.journal, self.number, Place.BACKEND, state, sent_ns=sent_ns, received_ns=time.monotonic_ns(),
-                status=asked.status if asked else 0, value=value_of(result), **change,
+                self.part.journal, self.user.number, Place.BACKEND, state, sent_ns=sent_ns,
+                received_ns=time.monotonic_ns(), status=asked.status if asked else 0, value=value_of(result), **change,
             )  # fmt: skip
 
         self._untold.append(tell)
@@ -201,18 +205,19 @@ class Device(Cutting):
 
     @property
     def busy(self) -> bool:
-        """Until what was changed must show everywhere."""
+        """Whether a change is so new that it need not show everywhere yet, or edits are being asked for."""
         catching_up = any(not greenlet.dead for greenlet in self._behind.values())
-        return super().busy or catching_up or time.monotonic() < self._settled_at
+        return catching_up or time.monotonic() < self._settled_at
 
     def stay_away(self) -> None:
-        """Who could not learn what was missed does not stand for what the person's devices show in the end. A change
-        whose answer nobody waits for any more is on record as one that may have been made."""
-        super().stay_away()
+        """Disconnect a device that could not catch up, so that the convergence check (I22) excludes it.
+
+        A change that is not answered yet is recorded as one that may have been made.
+        """
         untold, self._untold = self._untold, []
         for tell in untold:
             tell()
         catching_up = [greenlet for greenlet in self._behind.values() if not greenlet.dead]
         gevent.killall(catching_up)
         if catching_up:
-            self._hang_up()
+            self.user.hang_up()

@@ -13,7 +13,8 @@ from earwitness.harness.client.exchange import Exchange
 from earwitness.harness.client.flow import Flow
 from earwitness.harness.client.statements import NOTHING, Name, stated_budget
 from earwitness.harness.dialects.protocol import Room
-from earwitness.harness.load.behaviours.tokens import TokenUser
+from earwitness.harness.load.behaviour import Behaviour, the
+from earwitness.harness.load.behaviours.tokens import Tokens
 from earwitness.harness.load.worker import CROWD_WAIT_S
 
 Door: TypeAlias = tuple[Place, Way, Name, Callable[[], Flow[Any]]]
@@ -23,16 +24,19 @@ MARGIN_S = 0.2
 LIMITED = 429
 
 
-class Flooder(TokenUser):
-    """In tasks beside those of TokenUser: `wait_until`, `flood`, `ask`, `ask_in_disguise`, `come_back_when_told`.
+class Flooding(Behaviour):
+    """Use beyond a budget. In tasks: `wait_until`, `flood`, `ask`, `ask_in_disguise`, `come_back_when_told`.
 
-    The run's figures tell what the others felt of it: before the first flood, and from then on.
+    The run's figures show the effect on other users: before the first flood, and from then on.
     """
 
-    abstract = True
-    # A ticket is sold for a token's budget: who has none left could not even come back.
-    socket_ways = (Way.HEADER, Way.SUBPROTOCOL, Way.QUERY)
-    _calm_ns = 0
+    needs = (Tokens,)
+
+    def begin(self) -> None:
+        """Open sockets without tickets: one costs a part of the token's budget, so nobody without one came back."""
+        self.tokens = the(Tokens, self.user.behaviours)
+        self.tokens.socket_ways = tuple(way for way in self.tokens.socket_ways if way != Way.TICKET)
+        self._calm_ns = 0
 
     def wait_until(self, after_s: float) -> None:
         """Wait until everybody has been here for so long; later calls return at once."""
@@ -41,21 +45,21 @@ class Flooder(TokenUser):
         left_s = after_s - (time.monotonic_ns() - self._calm_ns) / 1e9
         if left_s > 0:
             self.part.over.wait(left_s)
-        self._go_on_or_stop()
+        self.user.begin_action()
 
     def flood(self, room: Room, count: int, within_s: float = 1.0) -> None:
         """Pour messages in a room whatever is answered, until the platform closes the socket."""
-        self._go_on_or_stop()
-        if not self.online and not self._back_online():
+        self.user.begin_action()
+        if not self.user.online and not self.user.come_back():
             return
-        row = {"client": self.number, "calm_ns": self._calm_ns, "t_ns": time.monotonic_ns()}
+        row = {"client": self.user.number, "calm_ns": self._calm_ns, "t_ns": time.monotonic_ns()}
         self.part.environment.earwitness.table("floods", row)
-        self._pour(room, count, within_s)
+        self.user.pour(room, count, within_s)
 
     def ask(self, count: int = 1, *, address: str = "") -> list[Exchange]:
         """So many cheap requests at each service at once, with the own token. `address`: where from they claim to
         be."""
-        self._go_on_or_stop()
+        self.user.begin_action()
         asking = [gevent.spawn(self._ask, door, address) for door in self._doors() for _ in range(count)]
         gevent.joinall(asking, raise_error=True)
         return [greenlet.value for greenlet in asking]
@@ -63,13 +67,13 @@ class Flooder(TokenUser):
     def ask_in_disguise(self, count: int = AT_ONCE, addresses: int = 5) -> None:
         """The same from one address after another."""
         for _ in range(addresses):
-            self.ask(count, address="10.{}.{}.{}".format(*(self.rng.randrange(256) for _ in range(3))))
+            self.ask(count, address="10.{}.{}.{}".format(*(self.user.rng.randrange(256) for _ in range(3))))
 
     def come_back_when_told(self) -> bool:
         """Ask until that is refused, do nothing for as long as the answers say, and ask once more. False: it was not
         refused, or not told when to come back."""
         # A message whose answer never comes may be charged at any time: there would be no telling what is left.
-        self._await_answers(0)
+        self.user.await_answers(0)
         for _ in range(TRIES):
             answers = self.ask(AT_ONCE)
             refused = [exchange for exchange in answers if exchange.status == LIMITED]
@@ -88,9 +92,9 @@ class Flooder(TokenUser):
     # -- helpers ------------------------------------------------------------------------------------------------------
 
     def _doors(self) -> list[Door]:
-        if self._tokens is None:
-            return [(Place.BACKEND, Way.HEADER, NOTHING, lambda: self.part.target.probe(self._credentials()))]
-        held, tokens = self.now.access, self._tokens
+        if not self.tokens.able:
+            return [(Place.BACKEND, Way.HEADER, NOTHING, lambda: self.part.target.probe(self.user.own_credentials()))]
+        held, tokens = self.tokens.now.access, self.tokens.ability
         return [
             (place, way, held.name, lambda place=place: tokens.present(held.secret, place))  # type: ignore[misc]
             for place, way in tokens.places
@@ -100,4 +104,4 @@ class Flooder(TokenUser):
     def _ask(self, door: Door, address: str) -> Exchange:
         place, way, name, flow = door
         claim = {"x-forwarded-for": address} if address else None
-        return self.exchanged(flow(), place, way, name, SPOOFED if claim else 0, claim)[1]
+        return self.tokens.exchanged(flow(), place, way, name, SPOOFED if claim else 0, claim)[1]

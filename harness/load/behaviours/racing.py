@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import gevent
 
 from earwitness.checks.history.record import Kind, Place
 from earwitness.harness.client.flow import FlowError
-from earwitness.harness.load.behaviours.attacks import Attacker
+from earwitness.harness.load.behaviour import Behaviour, the
+from earwitness.harness.load.behaviours.tokens import Tokens
 
 
-class Racer(Attacker):
-    """In tasks beside those of Attacker: `log_in_on_all_devices`.
+class Racing(Behaviour):
+    """Logins of several devices at once. In tasks: `log_in_on_all_devices`.
 
-    devices  how many log in at once; one of them goes on as the user
+    devices  how many log in at once; the user continues with one of their logins
     """
 
-    abstract = True
-    devices: int = 3
+    needs = (Tokens,)
+
+    def __init__(self, *, devices: int = 3) -> None:
+        self.devices = devices
+
+    def begin(self) -> None:
+        """From now on each login, the first one too, is a race."""
+        self.tokens = the(Tokens, self.user.behaviours)
+        self.tokens.enter = self._enter
+
+    def _enter(self) -> Callable[[], None]:
+        named = self._race()
+        return lambda: self._tell(named)
 
     def log_in_on_all_devices(self) -> None:
         """Logins of a person whom the platform knows by now."""
-        self._go_on_or_stop()
-        with self._turn:
+        self.user.begin_action()
+        with self.tokens.turn:
             self._tell(self._race())
-
-    def _log_in(self) -> None:
-        if self._tokens is None:
-            super()._log_in()
-            return
-        begin_ns = time.monotonic_ns()
-        named = self._race()
-        self._logged_in(self.now.credentials, begin_ns)
-        self._tell(named)  # not before: who this user is had not been said
 
     def _race(self) -> list[str]:
         """All devices at once; whom auth named in their logins. The user goes by the one that was answered last.
@@ -48,14 +52,14 @@ class Racer(Attacker):
     def _one_device(self) -> str | None:
         begin_ns = time.monotonic_ns()
         try:
-            self._log_in_again()
+            self.tokens.log_in_again()
         except FlowError as error:
-            self._failed("LOGIN", "a device's login", error)
+            self.user.failed("LOGIN", "a device's login", error)
             return None
-        self.part.note(Kind.LOGIN, self.number, counter=200, aux=(time.monotonic_ns() - begin_ns) // 1000)
-        return self._credentials().user_id
+        self.part.note(Kind.LOGIN, self.user.number, counter=200, aux=(time.monotonic_ns() - begin_ns) // 1000)
+        return self.user.own_credentials().user_id
 
     def _tell(self, named: list[str]) -> None:
         for user_id in named:
             said = self.part.journal.intern(user_id)
-            self.part.note(Kind.IDENTITY, self.number, counter=int(Place.AUTH), aux=said)
+            self.part.note(Kind.IDENTITY, self.user.number, counter=int(Place.AUTH), aux=said)

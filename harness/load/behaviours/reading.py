@@ -11,37 +11,41 @@ from earwitness.checks.history.record import FOREIGN, NOBODY, NONE, Flag, Kind, 
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.dialects.capabilities import HistoryPart
 from earwitness.harness.dialects.protocol import Room
-from earwitness.harness.load.users import ChatUser
+from earwitness.harness.load.behaviour import Behaviour
 
 OVERLAP = 5
 """A read begins so many numbers before what its reader knows: a history that lags behind that must show."""
 
 
-class Reading(ChatUser):
-    """A user who looks into histories; for I16 and I17. The target must be able to read one from a number on
-    (`harness.dialects.capabilities.ReadsHistoryAfter`), else nothing is read, and these checks are not exercised."""
+class Reading(Behaviour):
+    """Reads of histories; for I16 and I17. In tasks: `read`.
 
-    abstract = True
+    On a target without `harness.dialects.capabilities.ReadsHistoryAfter` nothing is read, and these checks are not
+    exercised.
+    """
 
     def read(self, room: Room) -> None:
         """Read the newest part of a room's history to its end, and write down how far it went. A refusal or no answer
         leaves no record."""
-        self._go_on_or_stop()
+        self.user.begin_action()
         history_after: Any = getattr(self.part.target, "history_after", None)
-        if history_after is None or self.session is None:
+        if history_after is None or self.user.session is None:
             return
-        known = max(self._known(points, room) for points in (self.session.resume_points(), self.session.acked_points()))
+        known = max(
+            self._known(points, room)
+            for points in (self.user.session.resume_points(), self.user.session.acked_points())
+        )
         after = max(0, known - OVERLAP)
         asked_ns = time.monotonic_ns()
         try:
-            part: HistoryPart = self._flow(history_after(self._credentials(), room, after))
+            part: HistoryPart = self.user.flow(history_after(self.user.own_credentials(), room, after))
         except FlowError:
             return
         took_us = -(-(time.monotonic_ns() - asked_ns) // 1000)
         numbers = [row.seq for row in part.rows]
         self.part.note(
             Kind.READ,
-            self.number,
+            self.user.number,
             conv=room.number,
             counter=len(numbers),
             seq=max(numbers, default=after or NONE),

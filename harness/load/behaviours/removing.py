@@ -8,25 +8,29 @@ from typing import Any
 from earwitness.checks.history.record import Kind
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.dialects.protocol import Person, Room
-from earwitness.harness.load.users import ChatUser
+from earwitness.harness.load.behaviour import Behaviour
 
 
-class Removing(ChatUser):
-    """A user who may remove others; for I13. The target must be able to
-    (`harness.dialects.capabilities.RemovesMembers`), else nobody is removed, and that check is not exercised."""
+class Removing(Behaviour):
+    """Removals of members; for I13. In tasks: `put_out`, `take_in`.
 
-    abstract = True
-    _removed_from: Room | None = None
+    On a target without `harness.dialects.capabilities.RemovesMembers` nobody is removed, and that check is not
+    exercised.
+    """
+
+    def begin(self) -> None:
+        """Nobody was removed yet."""
+        self._removed_from: Room | None = None
 
     def put_out(self, room: Room, person: Person) -> bool:
         """Remove a member; True if the platform has confirmed it, which is written down for each of their devices.
         False: it was refused (to those who are no members themselves), or nobody knows."""
-        self._go_on_or_stop()
+        self.user.begin_action()
         remove: Any = getattr(self.part.target, "remove_member", None)
         if remove is None:
             return False
         try:
-            self._flow(remove(self._credentials(), room, person))
+            self.user.flow(remove(self.user.own_credentials(), room, person))
         except FlowError:
             return False
         for client in self._devices.get(person.number, ()):
@@ -37,9 +41,9 @@ class Removing(ChatUser):
     def take_in(self, room: Room) -> None:
         """Invite everybody who belongs there again."""
         try:
-            self._flow(self.part.target.open_room(self._credentials(), room))
+            self.user.flow(self.part.target.open_room(self.user.own_credentials(), room))
         except FlowError as error:
-            self._failed("PUT", "invite again", error)
+            self.user.failed("PUT", "invite again", error)
             return
         if self._removed_from is room:
             self._removed_from = None

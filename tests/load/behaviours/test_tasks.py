@@ -25,7 +25,7 @@ class Person(Base):
 
 person = object.__new__(Person)
 person.number, person.part = 7, SimpleNamespace(attained=SimpleNamespace(acted=set()))
-person._failed = lambda *told: print("failed", *told)
+person.failed = lambda *told: print("failed", *told)
 assert sorted(task.__name__ for task in Person.tasks) == ["asks"] * 3 + ["errs"]
 for act in dict.fromkeys(Person.tasks):
     try:
@@ -46,23 +46,27 @@ def test_a_request_that_fails_is_a_failed_task() -> None:
 
 RACE = """
 from types import SimpleNamespace
-from earwitness.checks.history.record import Kind
-from earwitness import Racer
+from earwitness import ChatUser, Racing, Tokens
+from earwitness.harness.load.behaviour import bound
 
 told = []
 
-class Person(Racer):
-    def _log_in_again(self):
+class Quick(Tokens):
+    def log_in_again(self, ttl_s=None):
         self.login = SimpleNamespace(credentials=SimpleNamespace(user_id="an id"))
-        self.credentials = self.login.credentials
+        self.user.credentials = self.login.credentials
+
+class Person(ChatUser):
+    tokens = Quick()
+    racing = Racing()
 
 journal = SimpleNamespace(intern=lambda name: name, identity=lambda *said: told.append("the identity"))
+target = SimpleNamespace(identity=lambda _: (), tokens=object())
 person = object.__new__(Person)
-person.part = SimpleNamespace(
-    journal=journal, note=lambda kind, *_, **said: told.append(kind.name), target=SimpleNamespace(identity=lambda _: ())
-)
-person._tokens, person.number, person._flow = True, 0, lambda flow: flow
-person._log_in()
+person.part = SimpleNamespace(journal=journal, note=lambda kind, *_, **said: told.append(kind.name), target=target)
+person.number, person.flow = 0, lambda flow: flow
+bound(person)
+person.account.log_in()
 print(*told, sep="\\n")
 """
 
@@ -82,15 +86,17 @@ import gevent
 from earwitness.checks.history.record import FOREIGN, NOBODY, Flag, Kind, State
 from earwitness.harness.client.body import encode
 from earwitness.harness.client.flow import HttpRequest, HttpResponse
-from earwitness.harness.client.sharing import Edit, Shown
-from earwitness import Device
+from earwitness.harness.client.sharing import Edit
+from earwitness import ChatUser, Devices
+from earwitness.harness.load.behaviour import bound
 
 written = []
 
-class Silent(Device):
+class Silent(ChatUser):
     abstract = True
+    devices = Devices()
 
-    def _quietly(self, flow):
+    def quietly(self, flow):
         request = next(flow)
         try:
             while True:
@@ -105,12 +111,14 @@ class Journal:
     def write(self, *slots):
         written.append(slots)
 
-device = object.__new__(Silent)
-device.number, device._reconnecting, device._behind, device._under_way, device._untold = 0, None, {}, 0, []
-device.credentials = object()
+user = object.__new__(Silent)
+user.number, user._reconnecting, user._under_way, user.behaviours = 0, None, 0, []
+user.credentials = object()
 contract = SimpleNamespace(shared_state_s=1.0)
-device.part = SimpleNamespace(journal=Journal(), target=SimpleNamespace(contract=contract))
-device.shown = Shown(Journal(), 0, "tag", {"room": 0})
+plan = SimpleNamespace(devices=1, tag="tag", numbers={"room": 0})
+user.part = SimpleNamespace(journal=Journal(), target=SimpleNamespace(contract=contract), plan=plan)
+bound(user)
+device = user.devices
 room = SimpleNamespace(label="room", number=0)
 """
 
@@ -143,7 +151,7 @@ def hanging():
 change = gevent.spawn(device._changed, hanging(), lambda _: -1, state=State.EDIT, of=0, what=1, conv=0, digest=7)
 gevent.sleep(0.05)
 assert not written
-device.stay_away()
+user.stay_away()
 (told,) = written
 print(Kind(told[1]).name, told[2] & (Flag.ACCEPTED | Flag.REFUSED), told[13])
 change.kill()
@@ -156,7 +164,7 @@ HOME = (
     DEVICE
     + """
 from gevent.event import Event
-from earwitness.harness.load.connected import Connected
+from earwitness.harness.load.connected import ConnectedUser
 
 opened, resent = [], []
 
@@ -166,24 +174,25 @@ class Socket:
     def abort(self):
         if self.open_now:
             self.open_now = False
-            device._lost()
+            user._lost()
 
 def opening(user):
     gevent.sleep(0.2)
-    user._connection = Socket()
+    user.connection = Socket()
     opened.append(user)
 
-Connected.connect = opening
-device.part = SimpleNamespace(over=Event(), draining=False)
-device._answered, device._sharing, device.ready, device._connection = Event(), None, True, Socket()
-device._resend = lambda: resent.append(device.online)
-device.cut(0.05)
+ConnectedUser._open = opening
+user.account = SimpleNamespace(opened=lambda status: None)
+user.part.over, user.part.draining, user.rooms = Event(), False, ()
+user._answered, user.ready, user.connection = Event(), True, Socket()
+user._resend = lambda: resent.append(user.online)
+user.devices.cutting.cut(0.05)
 gevent.sleep(0.1)
-device.cut(1.0)
+user.devices.cutting.cut(1.0)
 gevent.sleep(0.4)
-print(device.online, len(opened), resent)
+print(user.online, len(opened), resent)
 gevent.sleep(1.5)
-print(device.online, len(opened), resent)
+print(user.online, len(opened), resent)
 """
 )
 
@@ -214,26 +223,28 @@ from types import SimpleNamespace
 import gevent
 from gevent.lock import RLock
 from earwitness import ChatUser
+from earwitness.harness.load.account import Account
 
 said = []
+
+class Slow(Account):
+    def log_in(self):
+        gevent.sleep(0.2)
 
 class Person(ChatUser):
     abstract = True
     online = True
 
-    def _log_in(self):
-        gevent.sleep(0.2)
-
     def _say(self, *what, **how):
         said.append(what)
 
-    def _await_answers(self, *most, **how):
+    def await_answers(self, *most, **how):
         pass
 
 person = object.__new__(Person)
-person._renewing, person._unauthorized, person._under_way, person._reconnecting = RLock(), False, 0, None
-person.credentials, person.ready = SimpleNamespace(expires_at=time.time()), True
-person.part = SimpleNamespace(draining=False)
+person.renewing, person.unauthorized, person._under_way, person._reconnecting = RLock(), False, 0, None
+person.credentials, person.ready, person.behaviours = SimpleNamespace(expires_at=time.time()), True, []
+person.part, person.account = SimpleNamespace(draining=False), Slow(person)
 task = gevent.spawn(person.say, "a room")
 gevent.sleep(0.1)
 person.part.draining = True
@@ -260,8 +271,8 @@ class Person(ChatUser):
 for trouble in (Refused("", status=503), Refused("", code=1013), Refused("", status=429), Refused("", status=401),
                 FlowError("refresh", "tokens"), ConnectionResetError(), Refused("", status=403)):
     person = object.__new__(Person)
-    person.trouble, person._failed, person._back_online = trouble, lambda *_: print("told", end=" "), lambda: True
-    print(person._first_online(), person._unauthorized)
+    person.trouble, person.failed, person.come_back = trouble, lambda *_: print("told", end=" "), lambda: True
+    print(person._first_online(), person.unauthorized)
 """
 
 
@@ -275,26 +286,34 @@ def test_the_first_socket_is_tried_again_like_every_later_one() -> None:
 
 
 PATIENCE = """
-from contextlib import nullcontext
 from types import SimpleNamespace
-from earwitness import Flooder
+from earwitness import ChatUser, Flooding, Tokens
+from earwitness.harness.load.behaviour import bound
 from earwitness.harness.load.behaviours import flooding
 
-class Person(Flooder):
+class Asked(Flooding):
     def ask(self, *_):
         granted, refused = SimpleNamespace(status=200), SimpleNamespace(status=429, headers={"retry-after": "1"})
         return [granted] * 40 + [refused] * 5
-    def _fresh(self):
+
+class Held(Tokens):
+    def fresh(self):
         return SimpleNamespace(credentials="a token that holds")
+
+class Person(ChatUser):
+    tokens = Held()
+    flooding = Asked()
 
 flooding.gevent = SimpleNamespace(sleep=print)
 person = object.__new__(Person)
-person._await_answers = lambda _: None
+person.await_answers = lambda _: None
 for per_s in (20.0, None):
-    person.part = SimpleNamespace(target=SimpleNamespace(contract=SimpleNamespace(rate_per_s=per_s)))
-    print(person.come_back_when_told())
-person._tokens, person._turn, person.credentials = True, nullcontext(), "one that has ended"
-print(person._valid_credentials())
+    contract = SimpleNamespace(rate_per_s=per_s)
+    person.part = SimpleNamespace(target=SimpleNamespace(contract=contract, tokens=object()))
+    bound(person)
+    print(person.flooding.come_back_when_told())
+person.credentials = "one that has ended"
+print(person.account.valid())
 """
 
 

@@ -18,7 +18,7 @@ class Talker(ChatUser):
         self.say()
         if self.number % 5 == 1 and not self.lost and self.session.counter > 10:
             self.lost = True
-            self._connection.abort()
+            self.connection.abort()
 
     def connect(self):
         if self.lost:

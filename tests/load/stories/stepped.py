@@ -11,7 +11,7 @@ import gevent
 from locust import events, task
 from locust.exception import StopUser
 
-from earwitness import Attacker, story
+from earwitness import Attacks, ChatUser, Tokens, story
 from earwitness.harness.client.flow import FlowError
 
 story(__file__, judged_by=("I5b", "I29", "I31", "I35"), rooms=(5,))
@@ -30,9 +30,11 @@ def step(by_s):
     time.time, time.time_ns = lambda: NOW() + by_s, lambda: NOW_NS() + int(by_s * 1e9)
 
 
-class Forger(Attacker):
+class Forger(ChatUser):
     """Presents each forgery beside a control."""
 
+    tokens = Tokens()
+    attacks = Attacks()
     think_s = (0.2, 0.5)
 
     def on_start(self):
@@ -54,8 +56,8 @@ class Forger(Attacker):
 
     @task(2)
     def show_it_everywhere(self):
-        self.present_everywhere()
+        self.tokens.present_everywhere()
 
     @task
     def forge_all(self):
-        self.forge(count=len(self.tokens.forgeries(self._signing_key())))
+        self.attacks.forge(count=len(self.tokens.ability.forgeries(self.attacks.signing_key())))

@@ -6,10 +6,11 @@ import time
 from dataclasses import dataclass, field, replace
 
 from earwitness.checks.history.record import NONE, Artefact, Flag
-from earwitness.harness.client.statements import Name, Writes, digest_of, write_token
+from earwitness.harness.client.statements import Name, digest_of, write_token
 from earwitness.harness.client.wall_clock import SECOND, deadline_of
 from earwitness.harness.dialects.protocol import Credentials
 from earwitness.harness.dialects.tokens import BegunLogin
+from earwitness.harness.record.named import Writes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from earwitness.harness.client.body import overhead
 from earwitness.harness.client.events import Heard
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.dialects.protocol import Room
-from earwitness.harness.load.connected import Connected
+from earwitness.harness.load.behaviour import Behaviour
 from earwitness.harness.planning.plan import LONG_BYTES
 
 UNSTATED_BYTES = 4000
@@ -21,36 +21,32 @@ RETRIED_BYTES = 16
 EXACT, BLANK, KINDS = 0, 1, 4
 
 
-class Saying(Connected):
-    """Part of `ChatUser`. In tasks: `say_long`, `say_by_shared_id`, `say_by_http`."""
+class Unusual(Behaviour):
+    """Unusual messages. In tasks: `say_long`, `say_by_shared_id`, `say_by_http`."""
 
-    _shared = 0
-
-    def _go_on_or_stop(self) -> None:
-        raise NotImplementedError
-
-    def say(self, room: Room | None = None) -> None:
-        raise NotImplementedError
+    def begin(self) -> None:
+        """Nothing was sent yet."""
+        self._shared = 0
 
     def say_long(self, room: Room) -> None:
         """Say a message of a length from a long tail that ends at the platform's limit; some are exactly as long as
         that, some begin and end with blanks."""
         if not self._ready_to_say():
             return
-        session, plan = self.session, self.part.plan
+        session, plan = self.user.session, self.part.plan
         stated = self.part.target.contract.message_bytes_max
         most = stated or UNSTATED_BYTES
         kind = next(self.part.turns) % KINDS
         counter = session.counter + 1
-        around = overhead(plan.tag, self.number, room.number, counter, session.proc, 1)
+        around = overhead(plan.tag, self.user.number, room.number, counter, session.proc, 1)
         size = most - around
         exact = kind == EXACT and stated is not None
         if not exact:
             size -= RETRIED_BYTES
-            size = min(size, int(LONG_BYTES * math.exp(self.rng.random() * math.log(max(1.0, size / LONG_BYTES)))))
-        payload = plan.long_payload(self.number, counter, size, blank_ends=kind == BLANK)
+            size = min(size, int(LONG_BYTES * math.exp(self.user.rng.random() * math.log(max(1.0, size / LONG_BYTES)))))
+        payload = plan.long_payload(self.user.number, counter, size, blank_ends=kind == BLANK)
         if exact:
-            self._never_again.add(f"{plan.tag}-{self.number}-{counter}")
+            self.user.never_resend.add(f"{plan.tag}-{self.user.number}-{counter}")
         if self._acknowledged(lambda: self._put(room, payload)):
             self.part.occurred["long-tail"] += 1
             self.part.occurred["size-limit"] += exact
@@ -59,31 +55,31 @@ class Saying(Connected):
     def say_by_shared_id(self, room: Room) -> None:
         """Say a message under a client id that others use in the same room too, where ids need only be unique for each
         sender (`harness.dialects.capabilities.ScopesIds`); elsewhere say an ordinary one."""
-        if self._poster is not None or not getattr(self.part.target, "ids_by_sender", False):
-            self.say(room)
+        if self.user.poster is not None or not getattr(self.part.target, "ids_by_sender", False):
+            self.user.say(room)
             return
         if not self._ready_to_say():
             return
         self._shared += 1
         message_id = f"{self.part.plan.tag}-shared-{self._shared}"
-        payload = self.part.plan.payload(self.number, self.session.counter + 1)
+        payload = self.part.plan.payload(self.user.number, self.user.session.counter + 1)
         if self._acknowledged(lambda: self._put(room, payload, message_id=message_id)):
             users = self.part.shared_ids.setdefault((room.label, message_id), set())
-            users.add(self.number)
+            users.add(self.user.number)
             self.part.occurred["shared-id"] += len(users) == 2
 
     def say_by_http(self, room: Room) -> None:
         """Say a message as a request beside the socket, between two that go by socket, each when the one before is
         answered; on a target that cannot do both (`harness.dialects.capabilities.PostsBeside`) say only the first."""
-        self._go_on_or_stop()
+        self.user.begin_action()
         post: Any = getattr(self.part.target, "post_beside", None)
-        if self._poster is not None or post is None:
-            self.say(room)
+        if self.user.poster is not None or post is None:
+            self.user.say(room)
             return
-        plan, session = self.part.plan, self.session
+        plan, session = self.part.plan, self.user.session
 
         def by_socket() -> None:
-            self._put(room, plan.payload(self.number, session.counter + 1))
+            self._put(room, plan.payload(self.user.number, session.counter + 1))
 
         # Without an answer to the one before, nobody promised which of the two comes first.
         steps = (by_socket, lambda: self._post(room, post), by_socket)
@@ -94,26 +90,26 @@ class Saying(Connected):
 
     def _ready_to_say(self) -> bool:
         """Come back online if need be; False if that failed, which counts as a message that was not said."""
-        self._go_on_or_stop()
-        if self.online or self._back_online():
+        self.user.begin_action()
+        if self.user.online or self.user.come_back():
             return True
         self.part.unsaid += 1
         return False
 
     def _put(self, room: Room, payload: str, message_id: str = "") -> None:
         """Send the next message to the room, by whatever way the target has."""
-        if self._poster is not None:
-            self._poster.say(room.label, payload, None)
+        if self.user.poster is not None:
+            self.user.poster.say(room.label, payload, None)
         else:
-            self._send(self.session.send(time.monotonic_ns(), room.label, payload, message_id=message_id))
+            self.user.send(self.user.session.send(time.monotonic_ns(), room.label, payload, message_id=message_id))
 
     def _acknowledged(self, say: Callable[[], None]) -> bool:
         """Whether what `say` says, and all that was said before, is acknowledged on the connection that is open now."""
-        session = self.session
+        session = self.user.session
         conn, before = session.conn, session.acked + session.pending
         say()
-        self._await_answers(0)
-        return bool(self.online and session.conn == conn and not session.pending and session.acked > before)
+        self.user.await_answers(0)
+        return bool(self.user.online and session.conn == conn and not session.pending and session.acked > before)
 
     def _post(self, room: Room, post: Any) -> None:
         """The next message as a request; its answer is recorded, whatever becomes of the socket meanwhile."""
@@ -123,17 +119,17 @@ class Saying(Connected):
             letter.extend((label, message_id, text))
             return text
 
-        with self._recording():
-            credentials = self._valid_credentials()
-            payload = self.part.plan.payload(self.number, self.session.counter + 1)
-            self.session.send(time.monotonic_ns(), room.label, payload, encode=keep, posted=True)
+        with self.user.recording():
+            credentials = self.user.account.valid()
+            payload = self.part.plan.payload(self.user.number, self.user.session.counter + 1)
+            self.user.session.send(time.monotonic_ns(), room.label, payload, encode=keep, posted=True)
             answers: Sequence[Heard] | None
             try:
-                answers = self._flow(post(credentials, *letter))
+                answers = self.user.flow(post(credentials, *letter))
             except FlowError:
                 answers = None
             now_ns = time.monotonic_ns()
             if answers is None:
-                self.session.abandon(now_ns, letter[1])
+                self.user.session.abandon(now_ns, letter[1])
             else:
-                self.session.answered(now_ns, answers)
+                self.user.session.answered(now_ns, answers)

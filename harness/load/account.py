@@ -1,0 +1,51 @@
+"""How a user logs in and shows its credentials: plainly, as the target says. `behaviours.tokens` records each step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from earwitness.harness.client.events import Handshake
+from earwitness.harness.dialects.protocol import Credentials
+
+if TYPE_CHECKING:
+    from earwitness.harness.load.users import ChatUser
+
+HOLDS_S = 5.0
+"""Credentials that end sooner are renewed before an action."""
+
+
+class Account:
+    """The plain way: a login when there are no credentials, or when they end soon."""
+
+    def __init__(self, user: ChatUser) -> None:
+        self.user = user
+
+    def log_in(self) -> None:
+        """Log in and record it. Raises FlowError."""
+        user, begin_ns = self.user, time.monotonic_ns()
+        user.credentials = user.flow(user.part.target.login(user.person))
+        user.logged_in(user.credentials, begin_ns)
+
+    def hold(self) -> None:
+        """Log in anew if the credentials have ended, or soon will, as people do in a long run. Raises FlowError."""
+        user = self.user
+        with user.renewing:
+            ends = user.own_credentials().expires_at
+            if user.unauthorized or (ends is not None and ends - time.time() < HOLDS_S):
+                with user.recording():
+                    self.log_in()
+                user.unauthorized = False
+
+    def valid(self) -> Credentials:
+        """Return credentials that will hold for a while. Raises FlowError."""
+        self.hold()
+        return self.user.own_credentials()
+
+    def handshake(self, resume: Mapping[str, int] | None) -> Handshake:
+        """Return how the socket is opened, with credentials that hold. Raises FlowError."""
+        return self.user.part.target.handshake(self.valid(), resume)
+
+    def opened(self, status: int) -> None:
+        """Take note of what became of the last handshake: OPENED, an HTTP status, a close code, or 0: no answer."""

@@ -1,0 +1,130 @@
+"""Behaviours: what users do beside chatting, as objects that a user has.
+
+A user class declares them as class attributes, and each user gets copies of its own:
+
+    class Traveller(ChatUser):
+        cutting = Cutting(away_s=(0.0, 2.0))
+
+        @task
+        def lose_the_network(self):
+            self.cutting.cut()
+
+Any behaviours work together. What one needs of another (`needs`) is added if the class does not declare it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
+
+from locust.exception import RescheduleTask
+
+if TYPE_CHECKING:
+    from earwitness.harness.load.users import ChatUser
+    from earwitness.harness.load.worker import Part
+
+Kind = TypeVar("Kind", bound="Behaviour")
+
+
+class Unable(RescheduleTask):
+    """The target has no such ability: the task is over, and the user goes on with the next one."""
+
+
+class Behaviour:
+    """Base of all behaviours. The user calls the hooks below, in the order in which its class declares behaviours.
+
+    user     whose behaviour it is; set by `bound`
+    needs    behaviours that this one uses
+    carried  attributes that another user object takes over when it continues as the same person
+    """
+
+    needs: ClassVar[tuple[type[Behaviour], ...]] = ()
+    carried: ClassVar[tuple[str, ...]] = ()
+    user: ChatUser
+
+    @property
+    def part(self) -> Part:
+        """This process's part of the run."""
+        return self.user.part
+
+    def bound(self, user: ChatUser) -> Self:
+        """Return a copy that belongs to one user."""
+        mine = copy.copy(self)
+        mine.user = user
+        mine.begin()
+        return mine
+
+    def begin(self) -> None:
+        """Set up what one user has; no platform has been spoken to yet."""
+
+    def before_connect(self) -> None:
+        """Act before a socket is opened. Raises FlowError if it cannot be."""
+
+    def after_connect(self) -> None:
+        """Act when a socket was opened and its rooms are being joined."""
+
+    def listen(self) -> None:
+        """Set hooks of the user's session, which is new or was taken over."""
+
+    def before_reconnect(self) -> None:
+        """Act once before a reconnection begins."""
+
+    def be_away(self) -> None:
+        """Wait before each try to connect for as long as the user does not want to be there."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way for which the end of the run waits."""
+        return False
+
+    def stay_away(self) -> None:
+        """Cancel what is under way, as if it had never begun."""
+
+
+def declared(kind: type) -> dict[str, Behaviour]:
+    """Return the behaviours that a user class declares, by attribute, those of its bases first."""
+    found: dict[str, Behaviour] = {}
+    for one in reversed(kind.__mro__):
+        for name, value in vars(one).items():
+            if isinstance(value, Behaviour):
+                found[name] = value
+    return found
+
+
+def bound(user: ChatUser) -> list[Behaviour]:
+    """Give a user its behaviours as attributes, and return them with those that they need, needed ones first."""
+    mine: list[Behaviour] = []
+    user.behaviours = mine
+    own = declared(type(user))
+    for name, one in _in_order(own.items()):
+        twin = one.bound(user)
+        mine.append(twin)
+        if name:
+            vars(user)[name] = twin
+    return mine
+
+
+def _in_order(own: Iterable[tuple[str, Behaviour]]) -> list[tuple[str, Behaviour]]:
+    """Return (attribute or "", behaviour): each behind those that it needs, each kind once."""
+    waiting, ordered = list(own), list[tuple[str, Behaviour]]()
+
+    def add(name: str, one: Behaviour) -> None:
+        for needed in one.needs:
+            if not any(isinstance(other, needed) for _, other in ordered):
+                own_one = next(((n, o) for n, o in waiting if isinstance(o, needed)), ("", needed()))
+                add(*own_one)
+        if all(other is not one for _, other in ordered):
+            ordered.append((name, one))
+
+    for name, one in waiting:
+        add(name, one)
+    return ordered
+
+
+def the(kind: type[Kind], behaviours: Iterable[Behaviour]) -> Kind:
+    """Return the behaviour of a kind. Raises LookupError if there is none: then it was not named in `needs`."""
+    for one in behaviours:
+        if isinstance(one, kind):
+            return one
+    raise LookupError(f"no {kind.__name__} among the behaviours of this user")
