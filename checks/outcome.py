@@ -32,7 +32,7 @@ def outcome_of_run(verdicts: Sequence[Verdict], judged_by: Collection[str] | Non
         return Outcome.UNKNOWN, "; ".join(reasons)
     held = [verdict for verdict in asked if not verdict.id.startswith("H")]
     if not held:
-        return Outcome.UNKNOWN, "the platform promises nothing of what the story is judged by"
+        return Outcome.UNKNOWN, "the platform promises none of the checks that the story is judged by"
     return Outcome.PASS, _sentence("held", held)
 
 

@@ -22,19 +22,19 @@ VERBS = {
     "stories": ("earwitness.harness.shipped", "list the stories that come with the tool, or copy them"),
     "up": ("earwitness.harness.platform.up", "start the whole platform in the foreground and print its endpoints"),
     "check": ("earwitness.harness.report.check", "judge a run directory again"),
-    "verify": ("earwitness.harness.record.verify", "say whether the evidence of a run is whole"),
-    "compare": ("earwitness.harness.report.compare", "say whether one run is slower than another, beyond noise"),
-    "probe": ("earwitness.harness.probe.command", "run two users against a target file and say what can be judged"),
+    "verify": ("earwitness.harness.record.verify", "verify that the evidence of a run is complete and unchanged"),
+    "compare": ("earwitness.harness.report.compare", "compare two runs: is one slower, beyond noise?"),
+    "probe": ("earwitness.harness.probe.command", "run two users against a target file and list what can be judged"),
     "defects": (
         "earwitness.harness.evidence.command",
-        "list the platform's defects; with --matrix show that they are found",
+        "list the defects of the reference platform; with --matrix show that they are detected",
     ),
     "export": ("earwitness.harness.record.exporter", "write a run's history as Parquet or JSON lines"),
     "clean": ("earwitness.harness.report.clean", "list and remove what runs left behind on disk"),
-    "import": ("earwitness.harness.record.importer", "make a run directory of a history recorded by any client"),
+    "import": ("earwitness.harness.record.importer", "create a run directory from a history recorded by any client"),
 }
 
-EPILOG = """exit codes: 0 PASS, 1 FAIL (a promise was broken), 2 could not run, 3 UNKNOWN (too little was seen),
+EPILOG = """exit codes: 0 PASS, 1 FAIL (a promise was broken), 2 could not run, 3 UNKNOWN (too little evidence),
 4 a threshold was missed, 130 or 143 interrupted. The main job: earwitness run ws_ordering --headless"""
 
 

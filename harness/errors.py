@@ -83,8 +83,8 @@ class ServiceDied(PlatformError):
 
     def __init__(self, service: str, status: str, last_words: str, whole_log: str) -> None:
         self.service, self.status, self.last_words = service, status, last_words
-        words = last_words.strip() or "(it said nothing)"
-        super().__init__(f"{service} ended with {status}. Its last words:\n{words}\n{whole_log}")
+        words = last_words.strip() or "(no output)"
+        super().__init__(f"{service} ended with {status}. Its last output:\n{words}\n{whole_log}")
 
 
 class Exceeded(Exception):

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--copy",
         type=Path,
         metavar="DIR",
-        help="copy the stories to DIR/locustfiles and the examples to DIR/examples; what is there already is kept",
+        help="copy the stories to DIR/locustfiles and the examples to DIR/examples; existing files are kept",
     )
 
 

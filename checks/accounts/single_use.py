@@ -141,13 +141,13 @@ def _authors(world: World, state: State) -> Iterator[int]:
 REFRESH = Described(
     id="I32",
     name="refresh-rotation",
-    title="Was every refresh token good for one refresh, for the same person, and its reuse punished?",
+    title="Was every refresh token good for one refresh by the same person, and its reuse punished?",
     fold=Refresh,
     when=lambda contract: contract.refresh_single_use,
 )
 SINGLE_USE = Described(
     id="I33",
     name="single-use",
-    title="Was every state, code and ticket used once, by whom it was made for?",
+    title="Was every state, code and ticket accepted once, and only from its owner?",
     fold=SingleUse,
 )

@@ -235,6 +235,6 @@ SYNC = Described(
 UNIQUE_ACCOUNT = Described(
     id="I42",
     name="unique-account",
-    title="Has everybody one account, although their first logins raced?",
+    title="Has every user one account, although first logins raced?",
     fold=UniqueAccount,
 )

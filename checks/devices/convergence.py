@@ -249,14 +249,14 @@ def _live(world: World, shared: Shared, wait_ns: int) -> dict[int, list[Device]]
 MONOTONIC_WRITES = Described(
     id="I18",
     name="monotonic-writes",
-    title="Was every accepted edit and read mark shown to whoever asked afterwards, unless a later one was?",
+    title="Did every later answer show each accepted edit and read mark, or a later one?",
     fold=MonotonicWrites,
     when=lambda contract: contract.shared_state_s is not None,
 )
 CONVERGENCE = Described(
     id="I22",
     name="convergence",
-    title="Did all devices show the same in the end, and nobody an old membership or permission?",
+    title="Did all devices show the same state in the end, and none an old membership or permission?",
     fold=Convergence,
     when=lambda contract: contract.shared_state_s is not None,
 )

@@ -198,7 +198,7 @@ def _user(world: World, client: int) -> int:
 PRESENCE = Described(
     id="I27",
     name="presence",
-    title="Was nobody shown as online who was gone, or as offline who was there?",
+    title="Was no user shown as online after leaving, or as offline while connected?",
     fold=Presence,
     when=lambda contract: contract.presence_s is not None,
 )

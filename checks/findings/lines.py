@@ -59,16 +59,16 @@ OUT, IN, HERE, THERE = Direction
 
 MANNERS: dict[Kind, Manner] = {
     Kind.INVOKE: Manner(OUT, "sends {message}{again} in {where}", "sends #{counter}{again}"),
-    Kind.OK: Manner(IN, "is told that {message}{again} is accepted{as_number}", "accepted {own}{as_n}"),
-    Kind.FAIL: Manner(IN, "is told that {message}{again} is refused{code}", "refused {own}{code}"),
-    Kind.INFO: Manner(HERE, "never learns what became of {message}{again}", "no answer to {own}"),
-    Kind.DELIVER: Manner(IN, "hears {message}{again} in {where}{as_number}", "{numbered}{message}"),
+    Kind.OK: Manner(IN, "receives that {message}{again} is accepted{as_number}", "accepted {own}{as_n}"),
+    Kind.FAIL: Manner(IN, "receives that {message}{again} is refused{code}", "refused {own}{code}"),
+    Kind.INFO: Manner(HERE, "gets no answer to {message}{again}", "no answer to {own}"),
+    Kind.DELIVER: Manner(IN, "receives {message}{again} in {where}{as_number}", "{numbered}{message}"),
     Kind.REPLAY: Manner(IN, "is replayed {message}{again} in {where}{as_number}", "replayed {numbered}{message}"),
     Kind.CONNECT: Manner(HERE, "connects{to_replica}", "connects{to_replica}"),
     Kind.DISCONNECT: Manner(HERE, "{ends} the connection, code {counter}{reason}", "{ends} the connection"),
     Kind.JOIN: Manner(IN, "joins {where}{at_number}{resuming}", "joins{at_number}{resuming}"),
     Kind.LEAVE: Manner(HERE, "leaves {where}", "leaves {where}"),
-    Kind.IDENTITY: Manner(IN, "is said to be {stated} by {place}", "{place}: “{stated}”"),
+    Kind.IDENTITY: Manner(IN, "is named {stated} by {place}", "{place}: “{stated}”"),
     Kind.STORED: Manner(THERE, "the final state of {where} has {message}{again}{as_number}", "has {numbered}{message}"),
     Kind.READ_END: Manner(THERE, "the final read of {where} is complete, {counter} rows{up_to}", "final read{up_to}"),
     Kind.PROBE: Manner(OUT, "asks whether the platform responds: {counter} after {spent_ms} ms", "probe: {counter}"),
@@ -84,9 +84,9 @@ MANNERS: dict[Kind, Manner] = {
     Kind.TOKEN: Manner(IN, "{gets} {artefact} {counter}{made_from}", "{gets} {artefact} {counter}"),
     Kind.WRITE: Manner(OUT, "changes the {whose}{value} at {place}: {outcome}", "changes {state}{value}: {outcome}"),
     Kind.SEEN: Manner(IN, "is shown the {whose}{value} by {place}", "{whose}{value}"),
-    Kind.PRESENCE: Manner(IN, "is told that {author} is {online}", "{author} is {online}"),
+    Kind.PRESENCE: Manner(IN, "is shown that {author} is {online}", "{author} is {online}"),
     Kind.CALL: Manner(THERE, "a service calls {name}: {outcome}{status}{breaker}", "calls {name}: {outcome}{breaker}"),
-    Kind.RUN: Manner(IN, "hears of the agent's run {name} in {where}: {event}", "agent: {event}"),
+    Kind.RUN: Manner(IN, "receives of the agent's run {name} in {where}: {event}", "agent: {event}"),
     Kind.READ: Manner(IN, "reads the history of {where}{up_to}", "reads history{up_to}"),
     Kind.KICK: Manner(IN, "loses the membership of {where}", "loses membership"),
 }
@@ -163,8 +163,8 @@ _SLOTS = ("kind", "flags", "attempt", "proc", "client", "conn", "conv", "author"
 
 def _resuming(behind: int, flags: int) -> str:
     if flags & Flag.REFUSED:
-        return f", refused to go on behind number {behind}" if behind != NONE else ", refused to go on"
-    return f", going on behind number {behind}" if behind != NONE else ""
+        return f", refused to resume behind number {behind}" if behind != NONE else ", refused to resume"
+    return f", resumed behind number {behind}" if behind != NONE else ""
 
 
 def _event(r: dict[str, int]) -> str:

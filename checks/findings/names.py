@@ -34,7 +34,7 @@ STATES: dict[int, str] = {
 PHASES: dict[int, str] = {
     Phase.LOAD: "the load begins",
     Phase.DRAIN: "sending has ended",
-    Phase.DRAINED: "all was waited for",
+    Phase.DRAINED: "the drain has ended",
     Phase.CLOCK_STEP: "the wall clock of the tester was stepped",
 }
 EVENTS = ("something", "start", "thinking", "tool started", "tool completed", "piece", "completion", "error")

@@ -19,11 +19,11 @@ LANES_MAX = 6
 """Largest number of lanes that a reader can follow: the platform's and those of five devices."""
 
 NEVER: dict[tuple[str, str], tuple[Direction, str]] = {
-    ("I4", "open"): (HERE, "never hears {range}"),
+    ("I4", "open"): (HERE, "never receives {range}"),
     ("I5a", "lost"): (THERE, "{message} is not there"),
-    ("I5b", "absent"): (HERE, "never hears {message}"),
-    ("I20", "skipped"): (HERE, "did not hear {range} before"),
-    ("I24", "endless"): (HERE, "never hears the end"),
+    ("I5b", "absent"): (HERE, "never receives {message}"),
+    ("I20", "skipped"): (HERE, "did not receive {range} before"),
+    ("I24", "endless"): (HERE, "never receives the end"),
 }
 """Findings about something that did not happen: the direction, which picks the lane, and the text of that step."""
 

@@ -366,20 +366,20 @@ class ConnectionScope(PerRecord):
 FAILED_NO_EFFECT = Described(
     id="I9",
     name="failed-no-effect",
-    title="Did what was refused have no effect?",
+    title="Did refused messages have no effect?",
     fold=FailedNoEffect,
 )
 SINGLE_COMPLETION = Described(
     id="I11",
     name="single-completion",
-    title="Was everything that was sent answered at most once?",
+    title="Was every attempt answered at most once?",
     fold=SingleCompletion,
     when=lambda contract: contract.acknowledges,
 )
 CONNECTION_SCOPE = Described(
     id="I14",
     name="connection-scope",
-    title="Did every answer come to the connection that asked, and news of accounts to their own?",
+    title="Did every answer come to the connection that asked, and account changes to their owner only?",
     fold=ConnectionScope,
     when=lambda contract: contract.acknowledges or contract.account_news_s is not None,
 )

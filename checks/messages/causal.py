@@ -91,7 +91,7 @@ def _finding(world: World, mid: int, seq: int, cause: int) -> Finding:
 CAUSAL_ORDER = Described(
     id="I3",
     name="causal-order",
-    title="Did every reply get a higher number than what its sender had heard?",
+    title="Did every reply get a higher number than the messages that its sender had received?",
     fold=CausalOrder,
     when=lambda contract: contract.total_order and contract.sequence != "none",
 )

@@ -168,7 +168,7 @@ class NoCreation(Folding):
 
     def _doubt(self, end: End, unsent: int) -> str:
         if unsent:
-            return f"{unsent} messages were heard whose author's journal lacks its end"
+            return f"{unsent} messages were received whose author's journal lacks its end"
         return "a journal lacks its end" if end.incomplete() or end.missing else ""
 
     def _authors_in_doubt(self, end: End) -> Array:
@@ -200,6 +200,6 @@ def _unsent(world: World, mid: int, unsent: bool) -> Finding:
 NO_CREATION = Described(
     id="I8",
     name="no-creation",
-    title="Was everything that was heard or stored really sent in this run?",
+    title="Was every message that was delivered or stored sent in this run?",
     fold=NoCreation,
 )

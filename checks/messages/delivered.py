@@ -272,7 +272,7 @@ def _absence(world: World, row: tuple[int, ...]) -> Finding:
 DELIVERED_CHECK = Described(
     id="I5b",
     name="delivered",
-    title="Did everyone who was there throughout hear every message?",
+    title="Did every member who was subscribed throughout receive every message?",
     fold=Delivered,
     when=lambda contract: contract.delivers,
 )

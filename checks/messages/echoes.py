@@ -54,7 +54,7 @@ class NoEcho(PerRecord):
 NO_ECHO = Described(
     id="I45",
     name="no-echo",
-    title="Did nobody hear the own message on the connection that sent it?",
+    title="Did no connection receive a message that it had sent itself?",
     fold=NoEcho,
     when=lambda contract: not contract.echo,
 )

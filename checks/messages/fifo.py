@@ -274,7 +274,7 @@ class Fifo(Folding):
 FIFO = Described(
     id="I1",
     name="per-sender-fifo",
-    title="Did everyone hear each sender's messages in the order in which they were sent?",
+    title="Did everyone receive each sender's messages in the order in which they were sent?",
     fold=Fifo,
     when=lambda contract: contract.ordered,
 )

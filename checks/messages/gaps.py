@@ -219,7 +219,7 @@ def _gap_finding(world: World, gap: Array) -> Finding:
 GAP_FREE = Described(
     id="I4",
     name="gap-free",
-    title="Did every connection hear each conversation's numbers without a hole?",
+    title="Did every connection receive each conversation's numbers without a gap?",
     fold=GapFree,
     when=lambda contract: contract.sequence == "contiguous",
 )

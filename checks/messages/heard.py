@@ -431,7 +431,7 @@ class Identity(PerRecord):
 NO_DUPLICATION = Described(
     id="I6",
     name="no-duplication",
-    title="Did everyone hear each message at most once?",
+    title="Did every device receive each message at most once?",
     fold=NoDuplication,
     when=lambda contract: contract.at_most_once != "no",
 )
@@ -445,7 +445,7 @@ INTEGRITY = Described(
 ISOLATION = Described(
     id="I12",
     name="isolation",
-    title="Did only members hear a conversation's messages?",
+    title="Did only members receive a conversation's messages?",
     fold=Isolation,
 )
 IDENTITY = Described(

@@ -264,7 +264,7 @@ def _missed(world: World, row: Array) -> Finding:
 LIVENESS_BOUND = Described(
     id="I25",
     name="liveness-bound",
-    title="Did everyone who was there hear each message in time?",
+    title="Did every subscribed member receive each message in time?",
     fold=LivenessBound,
     when=lambda contract: contract.delivery_bound_s is not None,
 )

@@ -207,14 +207,14 @@ class MonotonicReads(Reads):
 READ_YOUR_WRITES = Described(
     id="I16",
     name="read-your-writes",
-    title="Did every read show what its reader had been acknowledged?",
+    title="Did every read show the messages acknowledged to its reader before?",
     fold=ReadYourWrites,
     when=lambda contract: contract.history and contract.sequence != "none",
 )
 MONOTONIC_READS = Described(
     id="I17",
     name="monotonic-reads",
-    title="Did no read fall behind what its reader had seen?",
+    title="Did no read lack what its reader had already seen?",
     fold=MonotonicReads,
     when=lambda contract: contract.history and contract.sequence != "none",
 )

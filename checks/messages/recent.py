@@ -131,7 +131,7 @@ def _behind(reads: Array, before: Array, acked: Array, mids: Array) -> list[tupl
 RECENT_READS = Described(
     id="I44",
     name="recent-reads",
-    title="Did every read show what anybody had been acknowledged before?",
+    title="Did every read show all messages acknowledged before it?",
     fold=RecentReads,
     when=lambda contract: contract.recent_reads and contract.history and contract.sequence != "none",
 )

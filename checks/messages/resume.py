@@ -210,21 +210,21 @@ class WatermarkHonesty(Joining):
 SESSION_CONTINUITY = Described(
     id="I19",
     name="session-continuity",
-    title="Was everybody who asked to go on told whether that can be?",
+    title="Did every request to resume learn whether messages were missed?",
     fold=SessionContinuity,
     when=lambda contract: contract.resume and contract.sequence != "none" and contract.echo,
 )
 RESUME_WITHOUT_GAP = Described(
     id="I20",
     name="resume-without-gap",
-    title="Did every resumed conversation go on with the next number?",
+    title="Did every resumed conversation continue with the next number?",
     fold=ResumeWithoutGap,
     when=lambda contract: contract.resume and contract.sequence == "contiguous",
 )
 WATERMARK_HONESTY = Described(
     id="I21",
     name="watermark-honesty",
-    title="Did nothing that was said to be past come live?",
+    title="Did no message come live that the platform had stated as past?",
     fold=WatermarkHonesty,
     when=lambda contract: contract.sequence != "none",
 )

@@ -231,6 +231,6 @@ def _lowest_numbers(world: World) -> Array:
 REVOKED = Described(
     id="I13",
     name="isolation-after-revocation",
-    title="Did those who lost a membership hear nothing that was sent afterwards?",
+    title="Did removed members receive nothing that was sent afterwards?",
     fold=Revoked,
 )

@@ -346,6 +346,6 @@ def _finding(world: World, run: Array, broken: int) -> Finding:
 AGENT_STREAM = Described(
     id="I24",
     name="agent-stream",
-    title="Was every run of an agent told completely, once and in order?",
+    title="Was every agent run delivered completely, once and in order?",
     fold=AgentStream,
 )

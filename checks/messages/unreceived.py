@@ -259,9 +259,9 @@ class Unreceived(Folding):
             after = f"the drain ended after {self._duties.drained_after_s(end):.0f} s while messages still arrived"
             doubts.append(f"{totals[CUT]} deliveries had not come: {after}; raise --drain-s")
         if totals[UNREAD]:
-            doubts.append(f"{totals[UNREAD]} messages were to be had from the history only, and nobody read them there")
+            doubts.append(f"{totals[UNREAD]} messages were available from the history only, and were not read there")
         if totals[UNSURE]:
-            doubts.append(f"whether {totals[UNSURE]} messages stood in the pages that their devices read is not known")
+            doubts.append(f"whether {totals[UNSURE]} messages were in the pages that their devices read is not known")
         if self.contract.history and (number := unread(end.world)):
             doubts.append(f"whether {number} acknowledged messages are stored was not read")
         return doubts

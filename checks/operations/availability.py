@@ -298,7 +298,7 @@ def _finding(what: str, spell: Array) -> Finding:
 AVAILABILITY = Described(
     id="I28",
     name="deploy-availability",
-    title="Did everybody go on being served while services were replaced?",
+    title="Were all users served while services were replaced?",
     fold=Availability,
     when=lambda contract: contract.unavailable_s is not None,
 )

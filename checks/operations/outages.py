@@ -248,7 +248,7 @@ class _Sitting:
 OUTAGE = Described(
     id="I35",
     name="outage-behaviour",
-    title="Was no valid token refused, and was an outage of auth no more than that?",
+    title="Was no valid token refused, and did an outage of auth affect only new logins?",
     fold=OutageBehaviour,
     when=lambda contract: contract.outage_answer_s is not None,
 )

@@ -196,7 +196,7 @@ class Fairness(Folding):
         found = [starved[client] for client in sorted(starved)][:FINDINGS]
         facts_of_all = {"jain": round(jain(share), 4)} if len(share) else {}
         if starved and (excuse := self._excuse(end)):
-            why = f"{excuse}, and {len(starved)} devices were much worse off than others"
+            why = f"{excuse}, and {len(starved)} devices were served much worse than others"
             return self.conclude(examined=len(judged), unknown=why, facts=facts_of_all)
         return self.conclude(found, examined=len(judged), violations=len(starved), facts=facts_of_all)
 
@@ -207,7 +207,7 @@ class Fairness(Folding):
         if end.incomplete() or end.missing:
             return "a load process ended early, or its record is missing"
         if longest_lag_ns(end) > FLOOR_S * 1e9:
-            return f"a load process stood still for {longest_lag_ns(end) / 1e9:.1f} s"
+            return f"a load process stalled for {longest_lag_ns(end) / 1e9:.1f} s"
         return ""
 
 
@@ -270,7 +270,7 @@ def jain(shares: Array) -> float:
 FAIRNESS = Described(
     id="I26",
     name="fairness",
-    title="Was nobody with an equal load much worse off than the others?",
+    title="Was no device with an equal load served much worse than the others?",
     fold=Fairness,
     when=lambda contract: contract.fairness_factor is not None,
 )

@@ -86,7 +86,7 @@ def _in_disguise(charges: Array) -> int:
 KEY_INTEGRITY = Described(
     id="I39",
     name="rate-key-integrity",
-    title="Did nobody widen a budget by a disguise, and nobody pay for another?",
+    title="Did no disguise widen a budget, and was no user charged for another?",
     fold=KeyIntegrity,
     when=promises_budget,
 )

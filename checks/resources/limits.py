@@ -217,14 +217,14 @@ def promises_budget(contract: Contract) -> bool:
 NEVER_MORE = Described(
     id="I36",
     name="rate-never-more",
-    title="Was nobody granted more than the budget?",
+    title="Was no user granted more than the budget?",
     fold=NeverMore,
     when=promises_budget,
 )
 NEVER_LESS = Described(
     id="I37",
     name="rate-never-less",
-    title="Was nobody refused who had budget left?",
+    title="Was no user refused who had budget left?",
     fold=NeverLess,
     when=promises_budget,
 )

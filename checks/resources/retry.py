@@ -63,7 +63,7 @@ class RetryAfter(Budgeted):
             examined += len(asked) + returns
             came_back += returns
             stated += judged
-        silent = "nobody came back after the stated time" if examined and not came_back else ""
+        silent = "no user retried after the stated time" if examined and not came_back else ""
         return self.conclude(
             self.found(findings),
             examined=examined,
@@ -141,7 +141,7 @@ def _says_so(contract: Contract) -> bool:
 RETRY_AFTER = Described(
     id="I38",
     name="retry-after-truthful",
-    title="Was it true what refusals said about coming back?",
+    title="Did refusals state a true time to retry?",
     fold=RetryAfter,
     when=_says_so,
 )

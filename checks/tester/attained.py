@@ -40,7 +40,7 @@ class LoadAttained(Health):
         offered = end.facts.get("messages_offered")
         faults = [*_interruption(end), *self._users(end), *_actions(end), *_standstills(end)]
         if not lags and not offered:
-            faults.append("no journal tells its loop lag, and no offered load was stated")
+            faults.append("no journal states its loop lag, and no offered load was stated")
         facts = {
             "lag_p99_ms": max(lags) if lags else None,
             "offered": offered,
@@ -55,7 +55,7 @@ class LoadAttained(Health):
         counts = _counts(end)
         if planned and not counts:  # an imported history, or one of an older version
             if (came := self._came(end)) < least * planned:
-                yield f"{came} of {planned} users came on, fewer than {least:.0%}"
+                yield f"{came} of {planned} users connected, fewer than {least:.0%}"
             return
         chatting = counts.get("users", 0)
         started = chatting + counts.get("others", 0)
@@ -104,7 +104,7 @@ def _standstills(end: End) -> Iterator[str]:
         lag = (journal.footer or {}).get("lag_ms")
         longest = float(lag.get("max", 0.0)) if isinstance(lag, Mapping) else 0.0
         if longest > bound:
-            yield f"load process {journal.name} stood still for {longest / 1e3:.1f} s"
+            yield f"load process {journal.name} stalled for {longest / 1e3:.1f} s"
         if behind_ms(journal) > bound:
             late = f"was up to {behind_ms(journal) / 1e3:.1f} s behind in reading what came"
             yield f"load process {journal.name} {late}: answers may have waited for it"

@@ -184,7 +184,7 @@ class RecordComplete(Watching):
                 here.append(f"has {journal.records} records, of which {int(state[RECORDS])} were judged")
             frames, recorded = footer.get("frames_in"), footer.get("recorded_frames_in")
             if frames is not None and recorded is not None and frames != recorded:
-                here.append(f"heard {frames} frames and recorded {recorded}")
+                here.append(f"received {frames} frames and recorded {recorded}")
             faults += [f"journal {journal.name} {' and '.join(here)}"] if here else []
         faults += [f"journal number {n} was judged but never declared" for n in self.states if n >= len(end.journals)]
         return self.healthy(sum(int(state[RECORDS]) for state in self.states.values()), faults)
@@ -250,7 +250,7 @@ class Clock(Watching):
         bound = end.clock_bound_ns()
         hosts = {host_of(journal) for journal in end.journals}
         if bound is None or (None in hosts and len(end.journals) > 1):
-            stated = "do not all say which host they are from" if None in hosts else f"come from {len(hosts)} hosts"
+            stated = "do not all state their host" if None in hosts else f"come from {len(hosts)} hosts"
             faults.append(f"the journals {stated}, and their clocks were not compared")
         steps = _steps(end)
         faults += [f"the wall clock was stepped {said}" for said in steps[:SAID]]

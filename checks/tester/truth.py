@@ -13,7 +13,7 @@ from earwitness.checks.verdict import Verdict
 
 DOUBTS: Mapping[str, str] = {
     Origin.LATE: "the roster was stated after records had been written",
-    Origin.JOINED: "the members are those who joined, so nothing tells who should not have been there",
+    Origin.JOINED: "the members are those who joined, so nothing states who should not have been there",
 }
 """Sentences about origins of a roster that the tester cannot vouch for."""
 PLANNED = (Origin.PLAN, Origin.TARGET)
@@ -38,7 +38,7 @@ class RosterTruth(Health):
         """Implement `Fold.finish`: compare the roster with plan, journals and identities."""
         origin = end.facts.get("roster_origin")
         if origin is None:
-            return self.healthy(0, ["the run does not say where its roster comes from"])
+            return self.healthy(0, ["the run does not state where its roster comes from"])
         identities = tuple(end.facts.get("identities", ()))
         faults = [DOUBTS[origin]] if origin in DOUBTS else []
         if origin in PLANNED:
@@ -60,7 +60,7 @@ class RosterTruth(Health):
     def _against_journals(self, end: End, needed: bool) -> list[str]:
         stated = [(journal.name, journal.meta["roster"]) for journal in end.journals if "roster" in journal.meta]
         if needed and not stated:
-            return ["no journal says by which roster it was recorded"]
+            return ["no journal states by which roster it was recorded"]
         own = self.roster.digest() if stated else ""
         return [f"journal {name} was recorded by another roster than this one" for name, said in stated if said != own]
 
@@ -102,4 +102,4 @@ def _first_other(planned: Sequence[str], found: Sequence[str]) -> tuple[str, str
     return next(((own, other) for own, other in pairs if own != other), None)
 
 
-ROSTER_TRUTH = Described(id="H6", name="roster-truth", title="Is it the tester's word who is where?", fold=RosterTruth)
+ROSTER_TRUTH = Described(id="H6", name="roster-truth", title="Is the roster the tester's own?", fold=RosterTruth)

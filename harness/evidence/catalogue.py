@@ -21,7 +21,7 @@ def all_defects() -> list[Defect]:
     try:
         done = subprocess.run(command, capture_output=True, timeout=LIST_S, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        raise PlatformError(f"The list of defects cannot be had from the reference platform: {error}.") from error
+        raise PlatformError(f"The list of defects cannot be read from the reference platform: {error}.") from error
     return [Defect.from_dict(one) for one in json.loads(done.stdout)]
 
 

@@ -144,7 +144,7 @@ def _parse(line: str, path: Path, number: int) -> Result:
         lists = {name: tuple(data.get(name, ())) for name in ("failed", "silent")}
         return Result(**{**data, **lists})
     except (ValueError, TypeError, KeyError) as error:
-        raise RecordError(f"{path}, line {number} is no result: {error}. Remove the line to go on.") from error
+        raise RecordError(f"{path}, line {number} is no result: {error}. Remove the line to continue.") from error
 
 
 def cells_of(defects: Sequence[Defect], powers: Sequence[Power], seeds: int, healthy: int) -> list[Cell]:

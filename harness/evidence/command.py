@@ -18,7 +18,7 @@ from earwitness.harness.evidence.stages import ROUGH, staged, stories_of
 from earwitness.harness.platform.defect import Defect, Power
 from earwitness.harness.progress import say, show, show_json
 
-HELP = "list the defects of the reference platform; with --matrix show that they are found"
+HELP = "list the defects of the reference platform; with --matrix show that they are detected"
 WORK = Path("runs/matrix")
 EVIDENCE = Path("docs/evidence.md")
 ASIDE = "evidence.md"
@@ -37,20 +37,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=int, default=1, metavar="N",
         help="runs at a time, each with a platform of its own and about half a processor (default 1)",
     )  # fmt: skip
-    parser.add_argument("--budget", type=float, metavar="MIN", help="begin no run after so many minutes")
+    parser.add_argument("--budget", type=float, metavar="MIN", help="start no run after this many minutes")
     parser.add_argument(
-        "--power", choices=("high", "one", "both"), default="high", help="many firings a run, or about one"
+        "--power",
+        choices=("high", "one", "both"),
+        default="high",
+        help="how often a defect fires: many times a run, or about once",
     )
     parser.add_argument(
         "--work", type=Path, default=WORK, metavar="DIR",
-        help=f"where results are kept, so that the same command goes on after an interruption (default {WORK})",
+        help=f"folder for results, so that the same command continues after an interruption (default {WORK})",
     )  # fmt: skip
     parser.add_argument(
         "--evidence",
         type=Path,
         default=EVIDENCE,
         metavar="FILE",
-        help=f"the page to write, unless the one that is there shows more (default {EVIDENCE})",
+        help=f"the page to write, unless the existing one shows more (default {EVIDENCE})",
     )
 
 

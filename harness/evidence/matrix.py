@@ -211,7 +211,7 @@ def run_matrix(
             raise
     left = len(results.missing(cells))
     if left:
-        say(f"{left} of {len(cells)} runs were not made; the same command goes on with them")
+        say(f"{left} of {len(cells)} runs were not made; the same command continues with them")
     return left == 0
 
 

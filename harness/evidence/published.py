@@ -67,6 +67,6 @@ def publish(page: Path, text: str, aside: Path) -> str:
     aside.parent.mkdir(parents=True, exist_ok=True)
     write_whole(aside, text.encode())
     if foreign:
-        return f"{page} is left as it is: it is no page of evidence. What was found is in {aside}"
+        return f"{page} was not changed: it is no page of evidence. The results are in {aside}"
     some = ", ".join(fewer[:NAMED]) + (f" and {len(fewer) - NAMED} more" if len(fewer) > NAMED else "")
-    return f"{page} is left as it is: it shows more runs of {some}. What was found is in {aside}"
+    return f"{page} was not changed: it shows more runs of {some}. The results are in {aside}"

@@ -13,7 +13,7 @@ from earwitness.harness.errors import EarwitnessError, Exit, SettingsError
 from earwitness.harness.progress import say
 from earwitness.harness.shipped import STORIES, story_files
 
-HELP = "run a story: Locust with its options, and an exit code that says what the verdict says"
+HELP = "run a story: Locust with its options, with the verdict as the exit code"
 FOLDER = Path("locustfiles")
 """Stories of the working directory; they go before those that come with the tool."""
 USAGE = "earwitness run STORY [options]"

@@ -45,7 +45,7 @@ def _refuse_forgotten_super(kind: type, name: str) -> None:
         method = vars(owner).get(name)
         if isinstance(method, FunctionType) and name not in method.__code__.co_names:
             raise SettingsError(
-                f"{owner.__name__}.{name}", [f"it does not call super().{name}(), without which its users do nothing"]
+                f"{owner.__name__}.{name}", [f"it does not call super().{name}(), so its users do nothing"]
             )
 
 

@@ -227,7 +227,7 @@ class Conductor:
         if self._faults is not None:
             run.update(faults_without_effect=self._faults.end())
             self._faults = None
-        show("earwitness: waiting for what is still on its way ...")
+        show("earwitness: waiting for answers and deliveries in flight ...")
         if isinstance(self.life.runner, MasterRunner):
             self._drain_workers(deadline_s)
         elif self.life.part is not None:
@@ -286,7 +286,7 @@ class Conductor:
             self._reply_came.clear()
             self._reply_came.wait(0.2)
         for worker in self._missing(answer):
-            say(f"load process {worker} did not answer to {question}")
+            say(f"load process {worker} did not answer {question} in {timeout_s:.0f} s; its record may be incomplete")
         return self._replies[answer]
 
     def _missing(self, answer: str) -> set[str]:
@@ -302,7 +302,7 @@ class Conductor:
                 preexec_fn=dies_with_parent(),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            say("the final state could not be read in time")
+            say(f"the final state could not be read within {COLLECT_DEADLINE_S:.0f} s; unread rooms are not judged")
 
     def _verdict(self, run: RunDirectory) -> int:
         code = self._judge.verdict(run.path)

@@ -70,7 +70,7 @@ class MasterWatch:
 
     def _await_end(self) -> None:
         self._gone.wait()
-        say("the master has ended without a word, so this load process ends too.")
+        say("the master has died, so this load process ends too; judge what it recorded: earwitness check RUN")
         signal.setitimer(signal.ITIMER_REAL, END_S)
         self._end()
 

@@ -52,7 +52,7 @@ class Metrics:
         try:
             self._server.start()
         except OSError as error:
-            fault = f"nobody can listen on 127.0.0.1:{port}: {error.strerror}; name another port"
+            fault = f"cannot listen on 127.0.0.1:{port}: {error.strerror}; name another port"
             raise SettingsError("--metrics-port", [fault]) from error
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ def report_lag(life: Life) -> None:
 
 
 def _verdict(run: str, live: Mapping[str, Any]) -> Iterator[Metric]:
-    told = GaugeMetricFamily("earwitness_run", "The run that is told", labels=["run", "story", "seed", "state"])
+    told = GaugeMetricFamily("earwitness_run", "The run of these figures", labels=["run", "story", "seed", "state"])
     told.add_metric([run, live["story"], str(live["seed"]), live["state"]], 1)
     yield told
     yield GaugeMetricFamily(
@@ -120,7 +120,7 @@ def _verdict(run: str, live: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def _traffic(live: Mapping[str, Any]) -> Iterator[Metric]:
-    messages = CounterMetricFamily("earwitness_messages", "Messages by what became of them", labels=["event"])
+    messages = CounterMetricFamily("earwitness_messages", "Messages by outcome", labels=["event"])
     for event, count in live["messages"].items():
         messages.add_metric([event], count)
     yield messages
@@ -130,7 +130,7 @@ def _traffic(live: Mapping[str, Any]) -> Iterator[Metric]:
     yield CounterMetricFamily("earwitness_judge_cpu_seconds", "Processor time of the judge", live["judge_cpu_s"])
     fan_out = HistogramMetricFamily(
         "earwitness_fan_out_seconds",
-        "From a message's sending to its hearing, by size of the room; sent and heard by one process",
+        "From a message's sending to its receipt, by size of the room; sent and received by one process",
         labels=["room"],
     )
     for size, spread in live["fan_out"].items():

@@ -51,7 +51,7 @@ def add_arguments(parser: Any, **_: Any) -> None:
         env_var="EARWITNESS_RUNS",
         default="runs",
         metavar="DIR",
-        help="where run directories are made; runs/latest points at the newest",
+        help="folder for run directories; runs/latest points at the newest",
     )
     group.add_argument(
         "--drain-s",
@@ -59,7 +59,7 @@ def add_arguments(parser: Any, **_: Any) -> None:
         type=float,
         default=20.0,
         metavar="SECONDS",
-        help="how long the end of a run waits for answers and deliveries that are still on their way",
+        help="how long the end of a run waits for answers and deliveries that are still in flight",
     )
     group.add_argument(
         "--metrics-port",
@@ -67,15 +67,15 @@ def add_arguments(parser: Any, **_: Any) -> None:
         type=int,
         default=0,
         metavar="PORT",
-        help="answer Prometheus at http://127.0.0.1:PORT/metrics; the web UI does so at its own /metrics too",
+        help="serve Prometheus metrics at http://127.0.0.1:PORT/metrics; the web UI does so at its own /metrics too",
     )
     group.add_argument(
         "--web-names",
         env_var="EARWITNESS_WEB_NAMES",
         default="",
         metavar="NAME,…",
-        help="host names by which a proxy or another machine may ask the web UI, beside those of this machine; "
-        "requests with other names, and those of pages from elsewhere, are refused",
+        help="further host names by which a proxy or another machine may reach the web UI; "
+        "requests with other names, and from pages of other origins, are refused",
     )
     group.add_argument(
         "--threshold",
@@ -91,7 +91,7 @@ def add_arguments(parser: Any, **_: Any) -> None:
         env_var="EARWITNESS_SHAPE",
         default="",
         metavar="NAME[:VALUE]",
-        help="how many users there are over the time, up to -u within -t: "
+        help="number of users over the time, up to -u within -t: "
         + "; ".join(f"{name}: {form.text}" for name, form in FORMS.items()),
     )
     group.add_argument(
@@ -99,22 +99,22 @@ def add_arguments(parser: Any, **_: Any) -> None:
         env_var="EARWITNESS_ARRIVALS",
         default="",
         metavar='"[poisson ]RATE/s"',
-        help="open load: so many actions a second of all users together begin at planned times, evenly or as a Poisson "
-        "process, whatever became of the ones before; without it users pause after each action",
+        help="open load: actions of all users together begin at planned times at this rate, evenly or as a Poisson "
+        "process, whether or not earlier ones have ended; without it users pause after each action",
     )
     group.add_argument(
         "--faults",
         env_var="EARWITNESS_FAULTS",
         default="",
         metavar="KIND:WHERE@START[+DURATION][=VALUE],…",
-        help="what is to go wrong, or a file with one fault a line; times count from when everybody is there; e.g. "
-        "kill:auth@20s+5s,delay:edge@5s+5s=200ms. `none`: nothing, where the story has faults of its own",
+        help="faults to inject, or a file with one fault a line; times count from when all users are connected; e.g. "
+        "kill:auth@20s+5s,delay:edge@5s+5s=200ms. `none` removes the story's own faults",
     )
     group.add_argument(
         "--keep-frames",
         env_var="EARWITNESS_KEEP_FRAMES",
         action="store_true",
-        help="keep every raw frame beside the records, for the witness of a finding; at full load a "
+        help="keep every raw frame beside the records, for a finding in detail; at full load a "
         "quarter fewer messages per CPU-second, and their size on disk",
     )
     group.add_argument(
@@ -122,7 +122,7 @@ def add_arguments(parser: Any, **_: Any) -> None:
         env_var="EARWITNESS_DEFECT",
         default="",
         metavar="SERVICE=NAME:P,…",
-        help="start the reference platform with defects, to see them caught; e.g. backend=drop-push:0.001",
+        help="start the reference platform with planted defects, to see them detected; e.g. backend=drop-push:0.001",
     )
 
 

@@ -187,7 +187,7 @@ async def stopped(pid: int, timeout_s: float) -> None:
                     send(one, signal.SIGSTOP)
                 await asyncio.sleep(LOOK_S)
     except TimeoutError:
-        raise PlatformError(f"Process {pid} does not stand still {timeout_s:g} s after SIGSTOP.") from None
+        raise PlatformError(f"Process {pid} is not stopped {timeout_s:g} s after SIGSTOP.") from None
 
 
 def _stands(process: psutil.Process) -> bool:

@@ -151,7 +151,7 @@ class Nursery:
         self._ends.clear()
 
     def _gone(self, name: str, what: str = "has ended") -> PlatformError:
-        words = tail(self._log_path, LAST_LINES).strip() or "(it said nothing)"
+        words = tail(self._log_path, LAST_LINES).strip() or "(no output)"
         return PlatformError(f"{name} could not be started: the process that forks services {what}. {words}")
 
     def close(self) -> None:

@@ -188,7 +188,7 @@ def _await_ready(report: int, timeout_s: float, progress: Callable[[str], None])
         if "error" in event:
             raise PlatformError(event["error"])
         progress(event["say"])
-    raise PlatformError(f"The platform was not ready within {timeout_s:g} s, or its supervisor ended without a word.")
+    raise PlatformError(f"The platform was not ready within {timeout_s:g} s, or its supervisor died.")
 
 
 def _lines(fd: int, deadline: float) -> Iterator[bytes]:

@@ -162,8 +162,8 @@ class ServiceProcess:
     def _whole_log(self) -> str:
         """Return where the whole log will be when the platform has ended, or how to keep it the next time."""
         if self.log_path.is_relative_to(self._root) and not (self._root / KEPT).exists():
-            return "Its whole log goes with the platform. To keep it: earwitness up --keep, or --log-dir DIR."
-        return f"Its whole log: {self.log_path}"
+            return "Its log is deleted with the platform. To keep it: earwitness up --keep, or --log-dir DIR."
+        return f"Its full log: {self.log_path}"
 
     async def wait_ready(self) -> None:
         """Wait until all readiness probes succeed.
@@ -172,7 +172,7 @@ class ServiceProcess:
         """
         ended = self._ended
         assert ended is not None
-        waiting_for = ["it has not been asked yet"]
+        waiting_for = ["it was not probed yet"]
         probing: asyncio.Future[None] = asyncio.create_task(wait_ready(self.spec.ready, waiting_for))
         try:
             either: set[asyncio.Future[Any]] = {probing, ended}
@@ -180,10 +180,10 @@ class ServiceProcess:
             if ended.done():
                 raise self.death or self._died(ended.result())
             if not probing.done():
-                words = self.last_words().strip() or "(it said nothing)"
+                words = self.last_words().strip() or "(no output)"
                 raise PlatformError(
                     f"{self.spec.name} was not ready within {self.spec.ready_timeout_s:g} s: {waiting_for[0]}. "
-                    f"Its last words:\n{words}\n{self._whole_log()}"
+                    f"Its last output:\n{words}\n{self._whole_log()}"
                 )
             probing.result()
             self.state = READY
@@ -282,7 +282,7 @@ class ServiceProcess:
             either: set[asyncio.Future[Any]] = {said, ended}
             await asyncio.wait(either, timeout=self.spec.ready_timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if not said.done() or not said.result():
-                words = self.last_words().strip() or "(it said nothing)"
+                words = self.last_words().strip() or "(no output)"
                 raise PlatformError(f"The process that was to replace {self.spec.name} did not get ready: {words}")
         finally:
             loop.remove_reader(reading)

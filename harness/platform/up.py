@@ -50,15 +50,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--link", action="append", default=[], metavar="CALLER/CALLEE",
-        help="lead this way through a proxy, so that faults can disturb it (repeatable; `all`, or a service: "
-        "every way that leads to it)",
+        help="route this link through a proxy, so that faults can disturb it (repeatable; `all`, or a service: "
+        "every link that leads to it)",
     )  # fmt: skip
-    parser.add_argument("--postgres-user", choices=[str(mode) for mode in UserMode], default=str(UserMode.AUTO))
+    parser.add_argument(
+        "--postgres-user", choices=[str(mode) for mode in UserMode], default=str(UserMode.AUTO),
+        help="the user that Postgres runs as; as root itself it refuses to run (default auto)",
+    )  # fmt: skip
     parser.add_argument("--log-dir", type=Path, metavar="DIR", help="folder for the services' logs")
     parser.add_argument("--keep", action="store_true", help="keep the platform's directory at the end")
     parser.add_argument(
         "--state", type=Path, metavar="FILE",
-        help=f"where to write how the running platform is found (default {STATE_FILE}, unless it has an owner)",
+        help=f"state file by which others find the running platform (default {STATE_FILE}, unless it has an owner)",
     )  # fmt: skip
     parser.add_argument("--owner-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--owner-pid", type=int, help=argparse.SUPPRESS)

@@ -29,7 +29,7 @@ from earwitness.harness.probe.proposals import proposals
 from earwitness.harness.probe.rehearsal import Rehearsal, Voice, own_messages, own_rows, rehearse, unheard
 from earwitness.harness.progress import show
 
-HELP = "run two users against a target file and say what can be judged"
+HELP = "run two users against a target file and list what can be judged"
 TIMEOUT_S = 10.0
 RAW_CHARS = 160
 
@@ -89,7 +89,7 @@ def report(rehearsal: Rehearsal) -> Iterator[str]:
         yield f"  {ids:<12} {name:<46} {verdict}"
     yield from _not_in_contract(rehearsal)
     for note in (*(misfit.sentence for misfit in rehearsal.misfits()), *rehearsal.notes):
-        yield f"\nNot as the file says: {note}"
+        yield f"\nDiffers from the target file: {note}"
 
 
 def _not_in_contract(rehearsal: Rehearsal) -> Iterator[str]:
@@ -109,7 +109,7 @@ def _names(rehearsal: Rehearsal) -> str:
 
 def _who(voice: Voice) -> Iterator[str]:
     user_id = voice.credentials.user_id
-    said = [f"place {s.place} says {s.user_id}" for s in voice.statements if s.user_id != user_id]
+    said = [f"place {s.place} states {s.user_id}" for s in voice.statements if s.user_id != user_id]
     count = len(voice.statements)
     agree = f"asked at {count} place{'s'[: count != 1]}: the same" if count and not said else "; ".join(said)
     yield f"  {voice.person.name} logged in as {user_id}" + (f" ({agree})" if agree else "")
@@ -131,7 +131,7 @@ def _frames(rehearsal: Rehearsal) -> Iterator[str]:
             yield f"  {voice.person.name} got  {raw[:RAW_CHARS]}{' …' if len(raw) > RAW_CHARS else ''}"
             yield from (f"    = {words(heard)}" for heard in frame.heard)
             if not frame.heard:
-                yield "    = nothing of interest"
+                yield "    = ignored: no rule reads it"
     if not seen:
         yield "  none"
 
@@ -167,10 +167,10 @@ def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
     acked = all(voice.heard(ACK) for voice in rehearsal.voices)
     joined = all(voice.heard(JOINED) for voice in rehearsal.voices)
     stored = {row.text for row in own_rows(rehearsal)}
-    none = "" if messages else "no message was heard"
-    changed = none or (f"{missed} times a message was not heard as it was sent" if missed else "")
+    none = "" if messages else "no message was received"
+    changed = none or (f"{missed} times a message was not received as it was sent" if missed else "")
     unacked = "" if acked or not contract.acknowledges else "nothing was acknowledged"
-    unjoined = "" if joined else "nobody says when a room is joined (frames.joined or frames.welcome.rooms)"
+    unjoined = "" if joined else "no frame states when a room is joined (frames.joined or frames.welcome.rooms)"
     unread = "" if sent <= stored else f"{len(sent - stored)} of {len(sent)} messages are not in the history"
     unnumbered = none or ("" if numbered else "messages carry no number (frames.message.seq)")
     unnamed = none or ("" if named else f"senders are none of {', '.join(sorted(senders))} (login.user_id)")
@@ -183,14 +183,14 @@ def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
         ("I5b", "everything is delivered", contract.delivers, unjoined or changed or unacked),
         ("I6", "no duplicates", contract.at_most_once != "no", none),
         ("I7", "a retry takes effect once", contract.idempotent, none),
-        ("I8 I12", "nothing invented, nothing to strangers", True, none),
+        ("I8 I12", "no invented messages, none to strangers", True, none),
         ("I9", "what was refused has no effect", contract.acknowledges, none),
         ("I10", "texts arrive unchanged", contract.unchanged, changed),
-        ("I15", "senders are who they are", contract.names_sender, unnamed),
+        ("I15", "senders are the true ones", contract.names_sender, unnamed),
         ("I20", "resuming leaves no gap", contract.resume, none),
         ("I25", "delivered in time", contract.delivery_bound_s is not None, unjoined or changed),
         ("I18 I22", "devices show the same edits and marks", contract.shared_state_s is not None, UNSHARED),
-        ("I27", "who is shown as online is there", contract.presence_s is not None, UNSHARED),
+        ("I27", "presence is true", contract.presence_s is not None, UNSHARED),
         ("I41", "both user tables agree", contract.sync_bound_s is not None, _undatabased(len(target.databases))),
     ]
     return [

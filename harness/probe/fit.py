@@ -40,7 +40,7 @@ def fit(path: Path, step_s: float = STEP_S) -> dict[str, Any]:
     except Unfit as error:
         return {"fault": str(error), "notes": []}
     except TargetError as error:
-        return {"fault": "", "notes": [*notes, f"Before the load, two users tried to talk and could not. {error}"]}
+        return {"fault": "", "notes": [*notes, f"Before the load, two users could not exchange messages. {error}"]}
     found = rehearsal.misfits()
     fatal = [one.sentence for one in found if one.fatal]
     return {

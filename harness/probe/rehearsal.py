@@ -194,11 +194,12 @@ async def rehearse(
     people = room.members
     rehearsal = Rehearsal(target=target, room=room, tag=tag)
     async with http_client(target.network, timeout_s=timeout_s) as http:
-        await _ask(http, target.reachable(), f"{target.name} was asked for a sign of life")
+        await _ask(http, target.reachable(), f"{target.name} was asked whether it responds")
         for person in people:
             credentials = await _ask(http, target.login(person), f"{person.name} tried to log in")
             voice = Voice(person, credentials)
-            voice.statements = await _ask(http, target.identity(credentials), f"it was asked who {person.name} is")
+            asked = f"the services were asked who {person.name} is"
+            voice.statements = await _ask(http, target.identity(credentials), asked)
             await _ask(http, target.open_room(credentials, room), f"{person.name} tried to open the room {room.label}")
             rehearsal.voices.append(voice)
         await _talk(rehearsal, http, timeout_s, each)
@@ -226,7 +227,7 @@ async def _ask(http: httpx.AsyncClient, flow: Flow[T], doing: str) -> T:
     except httpx.RemoteProtocolError as error:
         raise TargetError(f"When {doing}, an answer came that cannot be read ({_words(error)}).") from error
     except httpx.HTTPError as error:
-        raise TargetError(f"When {doing}, nobody answered ({_words(error)}). Is the platform running?") from error
+        raise TargetError(f"When {doing}, there was no answer ({_words(error)}). Is the platform running?") from error
 
 
 def _words(error: Exception) -> str:
@@ -334,7 +335,7 @@ async def _enter(rehearsal: Rehearsal, voice: Voice, handshake: Handshake, timeo
     for frame in handshake.first_frames:
         await _send(voice, frame)
     if handshake.welcome and not await _until(voice, lambda: bool(voice.heard(WELCOME)), timeout_s):
-        sentence = f"{voice.person.name} heard no greeting within {timeout_s:.0f} s.{_heard_instead(voice)}"
+        sentence = f"{voice.person.name} received no greeting within {timeout_s:.0f} s.{_heard_instead(voice)}"
         raise (Unfit if voice.frames else TargetError)(sentence)
     for frame in target.rooms_on_connect(voice.credentials, [rehearsal.room]):
         await _send(voice, frame)
@@ -345,7 +346,8 @@ async def _enter(rehearsal: Rehearsal, voice: Voice, handshake: Handshake, timeo
             return any(heard[1] == label for heard in voice.heard(JOINED))
 
         if not await _until(voice, joined, timeout_s):
-            rehearsal.notes.append(f"{voice.person.name} was never told to be in {label}.{_heard_instead(voice)}")
+            missing = f"{voice.person.name} received no confirmation that it joined {label}."
+            rehearsal.notes.append(missing + _heard_instead(voice))
 
 
 def _heard_instead(voice: Voice) -> str:

@@ -53,7 +53,7 @@ def derived_roster(rows: Rows, members: Members) -> Roster:
         joined = {user_of[client] for client in rows.members.get(conv, ())}
         if conv in rows.spoken and conv not in rows.members and conv not in stated:
             name = labels.get(conv, conv)
-            raise RecordError(f"Nobody joined the conversation {name!r}: write 'join' rows, or a header 'roster'.")
+            raise RecordError(f"No client joined the conversation {name!r}: write 'join' rows, or a header 'roster'.")
         conversations.append(sorted(set(stated.get(conv, joined))))
     return Roster(
         user_of=user_of,

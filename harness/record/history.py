@@ -89,7 +89,7 @@ class History:
         Raises RecordError if `run.json` has no contract.
         """
         if not self.run.get("contract"):
-            raise RecordError(f"{self.path / 'run.json'} has no 'contract': nothing says what the platform promises.")
+            raise RecordError(f"{self.path / 'run.json'} has no 'contract': nothing states what the platform promises.")
         return Contract.from_dict(self.run["contract"])
 
     def batches(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:

@@ -27,7 +27,7 @@ from earwitness.harness.record.latencies import fault_of_latencies
 from earwitness.harness.record.rows import RowError, Rows
 from earwitness.harness.record.rundir import CHECKSUM, RUN_FILE, RunDirectory
 
-HELP = "make a run directory of a history recorded by any client"
+HELP = "create a run directory from a history recorded by any client"
 
 _HEADERS: Final = ("earwitness", "run", "roster", "journal")
 
@@ -35,7 +35,7 @@ _HEADERS: Final = ("earwitness", "run", "roster", "journal")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `earwitness import` to its parser."""
     parser.add_argument("file", type=Path, help="FILE.parquet or FILE.jsonl")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUNDIR", help="run directory to make")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUNDIR", help="run directory to create")
     parser.add_argument("--contract", type=Path, metavar="FILE", help="what the platform promises (contract.toml)")
 
 

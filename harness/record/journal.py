@@ -171,7 +171,7 @@ class Journal:
             return known
         self._check()
         if len(self._ids) >= self.names_max:
-            raise Exceeded(f"more than {self.names_max:,} names that nobody planned")
+            raise Exceeded(f"more than {self.names_max:,} unplanned names")
         number = FOREIGN + len(self._ids)
         self._line({"name": [number, text]})
         self._ids[text] = number

@@ -245,7 +245,7 @@ class Rows:
         elif "counter" in row:
             raise RowError("'counter' and 'message' both name the message: leave one of them out")
         if slots["author"] not in (NOBODY, sent.author):
-            raise RowError(f"message {name!r} is of another author than this row says")
+            raise RowError(f"message {name!r} is of another author than this row states")
         slots["author"], slots["counter"] = sent.author, sent.counter
         if slots["conv"] == NOBODY:
             slots["conv"] = sent.conv

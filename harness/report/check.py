@@ -22,12 +22,12 @@ from earwitness.harness.report.warm import compiling_is_said, warm_up
 
 HELP = "judge a run directory again"
 DESCRIPTION = """Judge what a run recorded: all checks, with the verdict written into its directory; with --only some of
-them, and with --witness one finding whole: the records that prove it, the promise that was broken, and a swim-lane
+them, and with --witness one finding in detail: the records that prove it, the promise that was broken, and a swim-lane
 (time downwards, one lane a device, one for the platform)."""
 EPILOG = """examples:
   earwitness check runs/latest                                        the verdict again, by today's checks
   earwitness check runs/latest --only I2,I4                           only these, and the record's own health
-  earwitness check runs/latest --only I2 --witness 1                  the first finding of I2, whole
+  earwitness check runs/latest --only I2 --witness 1                  the first finding of I2 in detail
   earwitness check runs/latest --only I2 --witness 1 --svg swap.svg   and as a picture"""
 
 
@@ -39,13 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", action="append", default=[], metavar="I2,I4", help="judge only these checks; nothing is written"
     )
-    parser.add_argument("--witness", type=int, metavar="N", help="tell the Nth finding of the one check in --only")
+    parser.add_argument(
+        "--witness", type=int, metavar="N", help="show the Nth finding of the check in --only in detail"
+    )
     parser.add_argument("--svg", type=Path, metavar="FILE", help="with --witness: draw its swim-lane into FILE")
     parser.add_argument("--json", action="store_true", help="print as in verdict.json instead of text")
     parser.add_argument(
         "--follow",
         action="store_true",
-        help="judge while the run goes on: say at once what breaks, and give the verdict when it has ended",
+        help="judge while the run is in progress: report each violation at once, and the verdict at the end",
     )
 
 
@@ -76,11 +78,11 @@ def _followed(run_dir: Path) -> dict[str, Any]:
 
 def _refuse_contradictions(args: argparse.Namespace, only: Sequence[Check]) -> None:
     if args.follow and only:
-        raise SettingsError("--follow", ["it judges by all checks; leave out --only until the run has ended"])
+        raise SettingsError("--follow", ["--follow judges by all checks; leave out --only until the run has ended"])
     if args.witness is not None and len(only) != 1:
-        raise SettingsError("--witness", ["say of which one check, e.g. --only I2 --witness 1"])
+        raise SettingsError("--witness", ["name one check, e.g. --only I2 --witness 1"])
     if args.svg is not None and args.witness is None:
-        raise SettingsError("--svg", ["say which finding is to be drawn, e.g. --only I2 --witness 1 --svg I2.svg"])
+        raise SettingsError("--svg", ["name the finding to draw, e.g. --only I2 --witness 1 --svg I2.svg"])
 
 
 def chosen(only: Sequence[str]) -> list[Check]:

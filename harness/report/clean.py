@@ -22,7 +22,7 @@ HELP = "list and remove what runs left behind on disk"
 DESCRIPTION = """List what runs left behind on this machine's disk, and remove it: directories of platforms whose owner
 is dead (those that were kept on purpose too), half-written imports and exports, drafts of files, state files of
 platforms that do not answer. Runs that were killed are listed, but they are evidence: only --unfinished removes them.
-What a living run, platform, import or export uses is never touched."""
+Files that a running run, platform, import or export uses are never touched."""
 EPILOG = """exit codes: 0 nothing is left (with --dry-run: it was listed), 2 something could not be removed
 example: earwitness clean --dry-run"""
 YOUNG_S = 60.0
@@ -45,11 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="list what would be removed, and change nothing")
     parser.add_argument("--unfinished", action="store_true", help="remove run directories of killed runs too")
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where run directories lie (default runs)"
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run directories (default runs)"
     )
     parser.add_argument(
         "--exports", type=Path, default=Path(), metavar="DIR",
-        help="where imports and exports were written (default: this folder)",
+        help="folder of imports and exports (default: this folder)",
     )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """
     for folder in (args.runs, args.exports):
         if folder.exists() and not folder.is_dir():
-            raise RecordError(f"{folder} is no folder; name the one where runs lie (--runs) or exports (--exports).")
+            raise RecordError(f"{folder} is no folder; name the folder of runs (--runs) or of exports (--exports).")
     removed, failed, freed = 0, 0, 0
     for left in found(args.runs, args.exports, unfinished=args.unfinished):
         size = size_of(left.path)

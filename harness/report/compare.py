@@ -35,10 +35,10 @@ Exit codes: 0 nothing is slower beyond the tolerance, 4 something is, 2 could no
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `earwitness compare`."""
     parser.epilog = EPILOG
-    parser.add_argument("a", metavar="A", type=Path, help="run directory of before")
-    parser.add_argument("b", metavar="B", type=Path, help="run directory of after")
+    parser.add_argument("a", metavar="A", type=Path, help="run directory before the change")
+    parser.add_argument("b", metavar="B", type=Path, help="run directory after the change")
     parser.add_argument(
-        "--tolerance", type=float, default=20.0, metavar="PERCENT", help="what may be slower, or more (default 20)"
+        "--tolerance", type=float, default=20.0, metavar="PERCENT", help="tolerated slowdown or growth (default 20)"
     )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     Raises RecordError for a path that is not a run directory, SettingsError for runs without a common figure.
     """
     if args.tolerance < 0:
-        raise SettingsError("--tolerance", [f"{args.tolerance:g} is less than nothing; write --tolerance 20"])
+        raise SettingsError("--tolerance", [f"{args.tolerance:g} is negative; write --tolerance 20"])
     before, after = open_history(args.a), open_history(args.b)
     rows = compare(series_of(before), series_of(after), args.tolerance / 100)
     if not rows:
@@ -83,7 +83,7 @@ def differences(a: History, b: History) -> list[str]:
     for history in (a, b):
         outcome = _outcome(history)
         if outcome != "PASS":
-            told.append(f"{history.path.name} was {outcome or 'never judged'}, so its figures are of something broken")
+            told.append(f"{history.path.name} was {outcome or 'never judged'}: its figures may be those of a defect")
     return told
 
 

@@ -81,7 +81,7 @@ class Following:
         self._follower.closed()  # reads run.json, as it is now
         self._judge(last=True)
         if self._follower.revised:
-            self._say("an account was not whose it seemed to be: the run is judged again as a whole")
+            self._say("an account belongs to another user than assumed so far: the whole run is judged again")
             self.live = LiveVerdict(self._history, self._say)
             for batch in self._history.batches():
                 self.live.judge.step(batch)
@@ -104,7 +104,7 @@ class Following:
                 write_whole(self._history.path / LIVE, json.dumps(document, default=str).encode())
             except RecordError as error:
                 self._publish = False
-                self._say(f"{error} No live verdict from here on.")
+                self._say(f"{error} The live verdict stops here; the final verdict follows.")
 
 
 def follow_by_hand(run_dir: Path) -> dict[str, Any]:

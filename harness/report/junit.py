@@ -40,10 +40,10 @@ def junit_xml(verdict: Mapping[str, Any]) -> bytes:
         if row["met"] is False:
             seen = f"{row['measured']} {row['unit']}"
             if row["measured"] is None:
-                seen = f"no end ({row['unanswered']} were never answered)"
+                seen = f"unbounded ({row['unanswered']} were never answered)"
             text = f"{seen} over the limit of {row['limit']} {row['unit']}"
             ET.SubElement(case, "failure", message=text)
         elif row["met"] is None:
-            ET.SubElement(case, "error", message="nothing was measured")
+            ET.SubElement(case, "error", message="not measured")
     ET.indent(suite)
     return bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))

@@ -80,7 +80,7 @@ class LiveVerdict:
         traffic = self._traffic
         sent, heard = traffic.count(Kind.INVOKE), traffic.count(Kind.DELIVER)
         broken = f"broken: {', '.join(sorted(self._broken))}" if self._broken else "nothing broken so far"
-        return f"{sent:,} sent, {heard:,} heard, {self.records:,} records judged; {broken}"
+        return f"{sent:,} sent, {heard:,} received, {self.records:,} records judged; {broken}"
 
     def _take(self, verdict: Verdict) -> None:
         """Store the findings that are new, and report the first of a check."""

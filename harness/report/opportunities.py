@@ -180,4 +180,4 @@ def line(opportunities: Mapping[str, Any]) -> str:
     missing = [row["id"] for row in opportunities.get("missing", ())]
     if not missing:
         return ""
-    return f"opportunities that did not occur, so nothing is said of them: {', '.join(missing)}"
+    return f"opportunities that did not occur, so not verified: {', '.join(missing)}"

@@ -50,7 +50,7 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
             ]
             for record in witness["records"]:
                 lines += record_lines({**record, "frame": None}, 0)
-            lines.append(f"    alone, with its swim-lane: {witness['command']}")
+            lines.append(f"    in detail, with its swim-lane: {witness['command']}")
     notes = [stopped_line(verdict["stopped"])] if verdict.get("stopped") else []
     lines += ["", *(f"Note: {note}" for note in (*notes, *verdict.get("warnings", ())))]
     lines += [f"{verdict['headline']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()]
@@ -72,7 +72,7 @@ def _missed_lines(row: Mapping[str, int]) -> list[str]:
     if row["missed"]:
         line += f" ({row['devices']:,} device{'s' if row['devices'] != 1 else ''})"
     if row["not_known"]:
-        line += f"; of {row['not_known']:,} more it is not known"
+        line += f"; {row['not_known']:,} more are not known"
     return [line]
 
 
@@ -81,7 +81,7 @@ def _load_line(verdict: Mapping[str, Any]) -> str:
     where = ", ".join(f"{name} {count}" for name, count in verdict["replicas"].items())
     return (
         f"{load['users']} users, {load['connections']} connections{f' ({where})' if where else ''}, "
-        f"{load['messages_sent']:,} sent, {load['messages_delivered']:,} heard"
+        f"{load['messages_sent']:,} sent, {load['messages_delivered']:,} received"
     )
 
 
@@ -99,9 +99,9 @@ def _check_line(check: Mapping[str, Any]) -> str:
 
 def _threshold_line(row: Mapping[str, Any]) -> str:
     mark = {True: "met    ", False: "MISSED ", None: "NO DATA"}[row["met"]]
-    seen = "nothing was measured" if row["measured"] is None else f"{row['measured']:g} {row['unit']}"
+    seen = "not measured" if row["measured"] is None else f"{row['measured']:g} {row['unit']}"
     if row.get("unanswered"):
-        seen = f"no end, {row['unanswered']:,} were never answered"
+        seen = f"unbounded, {row['unanswered']:,} were never answered"
     return f"{mark} {row['name']}: {seen}, at most {row['limit']:g} {row['unit']} ({row['samples']:,} samples)"
 
 
@@ -128,7 +128,7 @@ def _flood_lines(flood: Mapping[str, Any]) -> list[str]:
 
 def _felt(row: Mapping[str, Any], when: str) -> str:
     if not row["samples"]:
-        return f"nothing {when} it"
+        return f"no samples {when} it"
     return f"p50 {row['p50']} ms, p99 {row['p99']} ms {when} it ({row['samples']:,})"
 
 

@@ -22,10 +22,10 @@ SHARES = {"%": 1.0}
 UNITS = {"time": TIMES, "size": SIZES, "share": SHARES}
 
 METRICS: dict[str, tuple[str, str]] = {
-    "fan-out": ("time", "from a message's sending to its hearing by each member; of N: in rooms of N"),
+    "fan-out": ("time", "from a message's sending to its receipt by each member; of N: in rooms of N"),
     "ack": ("time", "from a message's sending to its acknowledgement; one that never came took longer than any"),
     "planned ack": ("time", "from when a message was to be sent to its acknowledgement; as ack"),
-    "probe": ("time", "the cheap request beside the load"),
+    "probe": ("time", "the cheap request sent during the load"),
     "login": ("time", "everything a user does to log in"),
     "connect": ("time", "the handshake of a socket"),
     "reconnect": ("time", "from the loss of a connection to the next one of the same device"),
@@ -84,11 +84,11 @@ def parse(text: str) -> Threshold:
     if unit not in UNITS[kind]:
         raise ValueError(f"{text!r}: {metric} is a {kind}; give it in {', '.join(UNITS[kind])}, not in {unit}")
     if kind == "time" and not statistic:
-        raise ValueError(f"{text!r}: {metric} is many times; say which, like {metric} p99 < {limit} {unit}")
+        raise ValueError(f"{text!r}: {metric} is many times; name one, like {metric} p99 < {limit} {unit}")
     if kind != "time" and statistic:
         raise ValueError(f"{text!r}: {metric} is one figure; leave {statistic} out")
     if bool(of) != (metric == "memory") and metric != "fan-out":
-        what = "say of which service, like memory of backend" if metric == "memory" else f"leave out of {of}"
+        what = "name a service, like memory of backend" if metric == "memory" else f"leave out of {of}"
         raise ValueError(f"{text!r}: {what}")
     if metric == "fan-out" and of and whole_number(of, 10**9) is None:
         raise ValueError(f"{text!r}: {of} is no room size; write fan-out of 100 p99, or fan-out p99 for all rooms")
@@ -135,7 +135,7 @@ def missed(rows: Iterable[Mapping[str, Any]]) -> str:
     over = [row["name"] for row in rows if row["met"] is False]
     unseen = [row["name"] for row in rows if row["met"] is None]
     told = [f"missed: {', '.join(over)}"] if over else []
-    return "; ".join([*told, *([f"nothing was measured of {', '.join(unseen)}"] if unseen else [])])
+    return "; ".join([*told, *([f"not measured: {', '.join(unseen)}"] if unseen else [])])
 
 
 def _judged(one: Threshold, measured: Measured) -> dict[str, Any]:

@@ -198,7 +198,7 @@ class Collector:
             async with self._turn:
                 statements = await run_flow_async(self.target.identity(credentials), self.http)
         except (FlowError, Unlisted, httpx.HTTPError) as error:
-            self.missing.append(f"nobody said who {credentials.person.name} is: {type(error).__name__}: {error}")
+            self.missing.append(f"no service stated who {credentials.person.name} is: {type(error).__name__}: {error}")
             return
         for statement in statements:
             self._states(client, Place(statement.place), statement.user_id)

@@ -45,7 +45,7 @@ class JudgeBeside:
             if first == "warm":
                 return tuple(names)
         self.close()
-        raise PlatformError("The judge's process did not come up; what it said stands above.")
+        raise PlatformError("The judge process did not start; its output is above.")
 
     def follow(self, run_dir: Path) -> None:
         """Let it judge what is recorded in `run_dir`, as soon as it is warm.
@@ -56,7 +56,7 @@ class JudgeBeside:
         try:
             self._say(f"follow {run_dir.resolve()}")
         except OSError as error:
-            raise PlatformError(f"The judge's process has ended: {error}. What it said stands above.") from error
+            raise PlatformError(f"The judge's process has ended: {error}. Its output is above.") from error
 
     def verdict(self, run_dir: Path) -> int:
         """Wait for the verdict's files, once the journals are closed, and return its exit code.

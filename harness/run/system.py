@@ -204,8 +204,8 @@ def _fitting(platform: Platform | None, wanted: Wanted, links: Sequence[str]) ->
     if missing:
         orders = " ".join(missing)
         say(
-            f"this run needs what the platform that is up does not have, so it starts its own; "
-            f"to use one that is up: earwitness up {orders}"
+            f"the running platform lacks what this run needs, so the run starts its own; "
+            f"to use a running one: earwitness up {orders}"
         )
         return None
     return platform

@@ -46,7 +46,7 @@ def test_more_than_is_taken_in(stage: Any, server: Any) -> None:
     connection = connect(stage, f"{server.url}/echo")
 
     def too_many(_: Any) -> None:
-        raise Exceeded("more than 3 names that nobody planned")
+        raise Exceeded("more than 3 unplanned names")
 
     stage.session.on_message = too_many
     say(stage, connection, "x")
@@ -54,7 +54,7 @@ def test_more_than_is_taken_in(stage: Any, server: Any) -> None:
     assert connection.error is None
     row = last(stage)
     assert (row["kind"], row["flags"]) == (Kind.DISCONNECT, Flag.OWN)
-    assert stage.journal.names["more than 3 names that nobody planned"] == row["author"]
+    assert stage.journal.names["more than 3 unplanned names"] == row["author"]
     assert (connection.transport.exceeded, connection.transport.failed) == (1, 0)
     assert connection.transport.frames_in == stage.session.frames_recorded
 

@@ -94,7 +94,7 @@ def test_a_signal_before_the_planned_end(
     run = going(*args)
     for number in signals:
         (os.killpg if group else os.kill)(run.process.pid, number)
-        run.until(lambda: "waiting for what is still on its way" in run.log.read_text())
+        run.until(lambda: "waiting for answers and deliveries in flight" in run.log.read_text())
     assert run.end() == code, run.log.read_text()
     verdict, name = run.verdict, signal.Signals(signals[0]).name
     assert verdict["headline"].startswith(f"UNKNOWN (interrupted by {name} after ")
@@ -135,4 +135,4 @@ def test_the_generator_stands_still(going: Callable[..., Goes]) -> None:
     os.kill(run.process.pid, INT)
     assert run.end() == 130, run.log.read_text()
     why = next(check["why"] for check in run.verdict["harness"] if check["id"] == "H4")
-    assert "load process load-0 stood still for 3." in why
+    assert "load process load-0 stalled for 3." in why

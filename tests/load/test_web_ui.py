@@ -264,7 +264,7 @@ def _look(url: str) -> None:
         page.goto(url)
         page.get_by_role("tab", name="Verdict").click()
         inside = page.frame_locator("iframe[title=Verdict]")
-        inside.locator("h1", has_text="FAIL, and the run goes on").wait_for()
+        inside.locator("h1", has_text="FAIL – run still in progress").wait_for()
         inside.locator("#newest p", has_text="I6 no-duplication").first.wait_for()
         page.get_by_role("tab", name="Statistics").click()
         page.locator("iframe").wait_for(state="detached")
@@ -311,7 +311,7 @@ def test_metrics_port_taken(
             capture_output=True, text=True, env=environment(), timeout=60, check=False,
         )  # fmt: skip
     assert done.returncode == 2
-    assert f"--metrics-port: nobody can listen on 127.0.0.1:{port}" in done.stderr
+    assert f"--metrics-port: cannot listen on 127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr
     assert "starting the platform" not in done.stderr
 

@@ -169,7 +169,7 @@ def test_a_fixed_port_that_is_taken_is_told_before_anything_starts(platform: Pla
 
 def test_a_service_that_cannot_start_is_told_with_its_last_words(temporary: Path) -> None:
     """A setting that a backend refuses ends it; the launcher hears why and nothing is left running."""
-    with pytest.raises(PlatformError, match=r"backend-1 ended with exit status 2\. Its last words:\n.*rate_per_s"):
+    with pytest.raises(PlatformError, match=r"backend-1 ended with exit status 2\. Its last output:\n.*rate_per_s"):
         launch(settings={"backend-1": {"rate_per_s": -1}})
     assert list(temporary.iterdir()) == []
 

@@ -73,7 +73,7 @@ async def test_a_directory_is_kept_only_when_asked(standins: Any, temporary: Pat
     if logs == "removed":
         assert "To keep it: earwitness up --keep" in told
     else:
-        assert "ouch" in Path(told.partition("Its whole log: ")[2]).read_text()
+        assert "ouch" in Path(told.partition("Its full log: ")[2]).read_text()
 
 
 async def test_a_slow_start_is_told_and_a_quick_one_is_not(

@@ -87,7 +87,7 @@ def test_a_wrong_path_is_named(other_chat: Any, tmp_path: Path, capsys: pytest.C
             "frames.joined.room",
         ),
         ('ack = { is = "ok", id = "ref"', 'ack = { is = "ok", id = "id"', "frames.ack.id"),
-        ('welcome = { is = "ready"', 'welcome = { is = "hello"', "heard no greeting"),
+        ('welcome = { is = "ready"', 'welcome = { is = "hello"', "received no greeting"),
         ('id = "handle"', 'id = "name"', "identity.id of place 'backend' finds no id"),
         ('sender = "by"', 'sender = "of"', "history.sender finds nothing right in any of 2 rows"),
         ('text = "body"', 'text = "txt"', "history.items, history.text"),
@@ -162,7 +162,7 @@ async def test_a_loss_is_seen(losing_chat: Any) -> None:
     """A delivery that never comes leaves completeness UNKNOWN instead of judged."""
     rehearsal = await rehearse(load_target(losing_chat.target_file), 1.0)
     verdicts = {ids: verdict for ids, _, verdict in judgeable(rehearsal)}
-    assert verdicts["I5b"] == "UNKNOWN: 1 times a message was not heard as it was sent"
+    assert verdicts["I5b"] == "UNKNOWN: 1 times a message was not received as it was sent"
     assert verdicts["I5a"] == "can be judged"
 
 
@@ -190,7 +190,7 @@ def test_nobody_answers(tmp_path: Path, other_chat: Any, capsys: pytest.CaptureF
     file.write_text(other_chat.target_file.read_text().replace(str(other_chat.port), "1"))
     assert main(["probe", str(file)]) == 2
     error = capsys.readouterr().err
-    assert "nobody answered" in error
+    assert "there was no answer" in error
     assert "Traceback" not in error
 
 
@@ -202,7 +202,7 @@ def test_nobody_answers(tmp_path: Path, other_chat: Any, capsys: pytest.CaptureF
         (
             'op = "hello"',
             'op = "hallo"',
-            "ann-0 heard no greeting within 2 s. No frame came at all. The platform closed the connection with 4001",
+            "ann-0 received no greeting within 2 s. No frame came at all. The platform closed the connection with 4001",
         ),
         ('"PUT"', '"POST"', "When ann-0 tried to open the room"),
         ("?skip={offset}", "s?skip={offset}", "When the history of the room was read"),

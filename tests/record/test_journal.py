@@ -282,7 +282,7 @@ def test_names_without_an_end(run: RunDirectory) -> None:
     journal.names_max = 2
     first = journal.intern("a")
     journal.intern("b")
-    with pytest.raises(Exceeded, match="more than 2 names that nobody planned"):
+    with pytest.raises(Exceeded, match="more than 2 unplanned names"):
         journal.intern("c")
     assert journal.intern("a") == first
     journal.close({})

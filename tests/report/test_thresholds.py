@@ -60,9 +60,9 @@ def test_what_is_understood(text: str, name: str, limit: float, unit: str) -> No
         ("fan-out p99 > 250 ms", "is no threshold"),
         ("fanout p99 < 250 ms", "there is no metric 'fanout' (did you mean fan-out?)"),
         ("ack p99 < 250 MB", "ack is a time; give it in us, ms, s, min, not in MB"),
-        ("ack < 250 ms", "ack is many times; say which, like ack p99 < 250 ms"),
+        ("ack < 250 ms", "ack is many times; name one, like ack p99 < 250 ms"),
         ("errors p99 < 1 %", "errors is one figure; leave p99 out"),
-        ("memory < 1 GB", "say of which service, like memory of backend"),
+        ("memory < 1 GB", "name a service, like memory of backend"),
         ("ack of backend p99 < 1 s", "leave out of backend"),
         ("fan-out of backend p99 < 1 s", "backend is no room size"),
         ("lag p95 < 1 s", "of lag there are only p50, p99 and max"),
@@ -133,7 +133,7 @@ def test_without_samples_nothing_is_met(tmp_path: Path) -> None:
     for text in texts:
         assert judged(text, seen) == (None, 0, None), text
     rows = judge_thresholds(parse_all("", texts[-1:]), seen)
-    assert missed(rows) == "nothing was measured of login p50"
+    assert missed(rows) == "not measured: login p50"
 
 
 def test_acknowledgements_of_all_processes(tmp_path: Path) -> None:

@@ -106,11 +106,11 @@ def test_the_verdict_has_the_whole_witness(verdict: dict[str, Any]) -> None:
     row = of(verdict, "I1")
     (witness,) = row["witnesses"]
     assert witness["sentence"] == (
-        "bob-1 heard #2 of ann-0 before #1 of ann-0 in r0-of-3, although ann-0 sent #1 first on the same connection"
+        "bob-1 received #2 of ann-0 before #1 of ann-0 in r0-of-3, although ann-0 sent #1 first on the same connection"
     )
     assert witness["promise"] == {
         "check": "I1",
-        "title": "Did everyone hear each sender's messages in the order in which they were sent?",
+        "title": "Did everyone receive each sender's messages in the order in which they were sent?",
         "contract": {"ordered": True},
     }
     assert witness["command"].endswith("check run --only I1 --witness 1")
@@ -135,7 +135,7 @@ def test_who_else_heard_it_stands_beside(verdict: dict[str, Any]) -> None:
         (False, "accepted #3 as 3", True),
         (False, "3 · #3 of ann-0", False),
         (False, "3 · #3 of ann-0", False),
-        (True, "never hears #3 of ann-0", True),
+        (True, "never receives #3 of ann-0", True),
     ]
 
 
@@ -159,17 +159,17 @@ def test_the_terminal_says_how_to_see_it_alone(
 def test_a_swim_lane_in_the_terminal(verdict: dict[str, Any]) -> None:
     """Time downwards, a lane a device and one for the platform; heavy arrows prove, a cross is what never came."""
     (witness,) = of(verdict, "I5b")["witnesses"]
-    assert swim_lines(witness, 100) == [
+    assert swim_lines(witness, 104) == [
         "                   ann-0         platform        cleo-2         bob-1",
         "   +0.000 ms         │              ●━━━━━━━━━━━━━▶│              │         joins at number 0",
         "   +5.000 ms         ●━━━━━━━━━━━━━▶│              │              │         sends #3",
         "   +6.000 ms         │◀━━━━━━━━━━━━━●              │              │         accepted #3 as 3",
         "   +9.000 ms         │◀─────────────○              │              │         3 · #3 of ann-0",
         "  +12.000 ms         │              ○────────────────────────────▶│         3 · #3 of ann-0",
-        "                     │              │              ✗              │         never hears #3 of ann-0",
+        "                     │              │              ✗              │         never receives #3 of ann-0",
     ]
     narrow = swim_lines(witness, 60)
-    assert max(map(len, narrow)) <= 14 + 4 * 11 + 2 + len("never hears #3 of ann-0")
+    assert max(map(len, narrow)) <= 14 + 4 * 11 + 2 + len("never receives #3 of ann-0")
 
 
 def test_only_some_checks(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,9 +193,9 @@ def test_only_some_checks(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["--only", "I1", "--witness", "0"], "I1 has no finding 0"),
         (["--only", "I6", "--witness", "1"], "--witness: I6 no-duplication has no finding here, it is PASS."),
         (["--only", "H1", "--witness", "1"], "H1 record-complete has no finding here"),
-        (["--witness", "1"], "--witness: say of which one check"),
-        (["--only", "I1,I4", "--witness", "1"], "--witness: say of which one check"),
-        (["--svg", "x.svg"], "--svg: say which finding"),
+        (["--witness", "1"], "--witness: name one check"),
+        (["--only", "I1,I4", "--witness", "1"], "--witness: name one check"),
+        (["--svg", "x.svg"], "--svg: name the finding"),
         (["--only", "I1", "--witness", "1", "--svg", "nowhere/x.svg"], "Cannot write nowhere/x.svg: No such file"),
     ],
 )
@@ -278,7 +278,7 @@ def test_junit_carries_sentence_and_command(verdict: dict[str, Any], run_dir: Pa
     failure = next(case for case in cases if case.get("name") == "I1 per-sender-fifo").find("failure")
     assert failure is not None
     assert failure.text is not None
-    assert "bob-1 heard #2 of ann-0 before #1" in failure.text
+    assert "bob-1 received #2 of ann-0 before #1" in failure.text
     assert "--only I1 --witness 1" in failure.text
 
 
@@ -304,7 +304,7 @@ def test_where_a_promise_stands(one: Any) -> None:
 def test_a_finding_about_numbers_finds_its_messages(verdict: dict[str, Any]) -> None:
     """A gap names no message: who sent and heard the missing numbers is found by their numbers."""
     witness = next(
-        w for w in of(verdict, "I4")["witnesses"] if "never heard" in w["sentence"] or "later" in w["sentence"]
+        w for w in of(verdict, "I4")["witnesses"] if "never received" in w["sentence"] or "later" in w["sentence"]
     )
     told = [step["label"] for step in witness["steps"]]
     assert "sends #1" in told
@@ -315,5 +315,5 @@ def test_the_witness_as_json(run_dir: Path, capsys: pytest.CaptureFixture[str]) 
     """--json prints the witness as verdict.json has it."""
     assert check(run_dir, "--only", "I1", "--witness", "1", "--json") == 1
     told = json.loads(capsys.readouterr().out)
-    assert told["sentence"].startswith("bob-1 heard")
+    assert told["sentence"].startswith("bob-1 received")
     assert told == of(judge_run(run_dir), "I1")["witnesses"][0]

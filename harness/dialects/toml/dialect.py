@@ -121,7 +121,7 @@ class GenericTarget:
             url = address(self._d.http, self._d.probe.url.render({}))
         response = yield HttpRequest("GET", url, name="reachable")
         if response.status >= 500:
-            raise FlowError(f"asking {self.name} for a sign of life", "no server error", response)
+            raise FlowError(f"asking {self.name} whether it responds", "no server error", response)
 
     def login(self, person: Person) -> Flow[Credentials]:
         """Implement `Target.login` by the table [login].

@@ -31,7 +31,7 @@ class CommandFault:
         """
         self._run("on", self.commands.on)
         if self.commands.check and self._status(self.commands.check) != 0:
-            raise TargetError(f"The fault {self.name} had no effect: its check says that it is not on.")
+            raise TargetError(f"The fault {self.name} had no effect: its check command reports that it is not on.")
 
     def lift(self, control: Any = None) -> None:
         """Switch the fault off.

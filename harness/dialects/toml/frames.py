@@ -114,7 +114,7 @@ def _read_rule(table: Table, name: str, has_kind: bool) -> Rule:
         values = ()
     has = read_path(table, "has", "message_id")
     if not values and has is None:
-        table.fault("is", "is missing: nothing tells this kind of frame from others", f'is = ["{name}"]')
+        table.fault("is", "is missing: nothing distinguishes this kind of frame from others", f'is = ["{name}"]')
     if values and not has_kind:
         table.fault("is", "needs the path frames.kind", 'kind = "type" in [frames]')
     items = read_path(table, "items", "messages")

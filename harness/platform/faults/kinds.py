@@ -64,7 +64,7 @@ class Kill:
         """Implement `Fault.apply`: the process must be gone after SIGKILL."""
         pid = _pid(control, self.service)
         control.kill(self.service)
-        _require(not psutil.pid_exists(pid), f"process {pid} of {self.service} lives on after SIGKILL")
+        _require(not psutil.pid_exists(pid), f"process {pid} of {self.service} still runs after SIGKILL")
 
     def lift(self, control: ControlClient) -> None:
         """Implement `Fault.lift`: start the service unless it runs already."""
@@ -251,7 +251,7 @@ def _answering(control: ControlClient, link: str) -> None:
 def _pid(control: ControlClient, service: str) -> int:
     pid = control.status()[service]["pid"]
     if pid is None:
-        raise NoEffect(f"{service} does not run, so nothing can be done to it.")
+        raise NoEffect(f"{service} does not run, so the fault cannot be injected.")
     return int(pid)
 
 

@@ -62,7 +62,7 @@ def test_outlives_its_token(history: Any) -> None:
     verdict = history.judge()["I34"]
     assert (verdict.outcome, verdict.violations, verdict.examined) == (Outcome.FAIL, 1, 1)
     told = history.tell(verdict)
-    assert "ann heard #1 of bob in room-1, which was said" in told.sentence
+    assert "ann received #1 of bob in room-1, which was sent" in told.sentence
     assert len(told.lines) == 4
 
 

@@ -44,7 +44,7 @@ def test_an_open_socket_is_told(news: Any) -> None:
     assert verdict.facts == {"news": 2}
     assert verdict.findings[0].records == ((0, 1), (0, 3))
     assert news.tell(verdict).sentence == (
-        "ann changed the profile, and an open connection of theirs was not told within 3 ms"
+        "ann changed the profile, and an open connection of theirs did not receive it within 3 ms"
     )
 
 

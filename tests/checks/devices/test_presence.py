@@ -174,7 +174,7 @@ def test_the_same_twice(history: Any) -> None:
     assert history.judge()["I27"].violations == 0
     told_of(history, ANN, BOB2, True)
     verdict = history.drained().judge()["I27"]
-    assert history.tell(verdict).sentence == "ann was told twice in a row that bob is online in room-1"
+    assert history.tell(verdict).sentence == "ann was shown twice in a row that bob is online in room-1"
 
 
 @pytest.mark.parametrize(

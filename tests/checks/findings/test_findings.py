@@ -57,7 +57,7 @@ def test_every_check_has_its_sentences() -> None:
         ("other name, is_active in the main database",
          "the main database has another name, is_active of ann than the auth database"),
         ("no row in the main database", "the main database has no row of ann"),
-        ("9f0c", "the main database took ann for somebody whom no login of this run explains"),
+        ("9f0c", "the main database took ann for a user whom no login of this run explains"),
     ],
 )  # fmt: skip
 def test_what_a_database_says_of_somebody(said: str, words: str) -> None:
@@ -79,8 +79,8 @@ def test_behind_the_frontend() -> None:
 @pytest.mark.parametrize(
     ("conn", "words"),
     [
-        (2, "bob on tab 1 heard #1 of ann in room-1 again, after it had been delivered there already"),
-        (7, "bob on tab 1 heard #1 of ann in room-1 again on a later connection, after it had been delivered to this"
+        (2, "bob on tab 1 received #1 of ann in room-1 again, after it had been delivered there already"),
+        (7, "bob on tab 1 received #1 of ann in room-1 again on a later connection, after it had been delivered to this"
             " device already"),
     ],
 )  # fmt: skip
@@ -183,10 +183,10 @@ def test_words_of_a_message_in_another_conversation(new_history: Callable[..., A
 @pytest.mark.parametrize(
     ("kind", "slots", "words"),
     [
-        (Kind.DELIVER, {}, "eve heard #1 of ann in room-1 without being a member"),
-        (Kind.REPLAY, {}, "eve heard #1 of ann in room-1 without being a member"),
+        (Kind.DELIVER, {}, "eve received #1 of ann in room-1 without being a member"),
+        (Kind.REPLAY, {}, "eve received #1 of ann in room-1 without being a member"),
         (Kind.DELIVER, {"conv": 1, "flags": int(Flag.MISROUTED)},
-         "eve heard #1 of ann of room-2 under the name of another conversation"),
+         "eve received #1 of ann of room-2 under the name of another conversation"),
         (Kind.RUN, {"author": FOREIGN, "attempt": 1},
          "eve was sent an agent's answer in room-1 without being a member"),
         (Kind.PRESENCE, {"counter": 1}, "eve was shown who is online in room-1 without being a member"),
@@ -299,13 +299,13 @@ def test_words_of_joining_again() -> None:
     """Behind which number a device asked to go on, and whether it may."""
     asked = {"conv": 0, "seq": 9, "aux": 4}
     assert line(told(Kind.JOIN, 1, **asked), ROSTER) == (
-        "ann (connection 1) joins conversation 0 at number 9, going on behind number 4"
+        "ann (connection 1) joins conversation 0 at number 9, resumed behind number 4"
     )
     assert label(told(Kind.JOIN, 1, **asked, flags=int(Flag.REFUSED)), ROSTER) == (
-        "joins at number 9, refused to go on behind number 4"
+        "joins at number 9, refused to resume behind number 4"
     )
     words = line(told(Kind.DELIVER, 1, conv=0, author=AGENT, flags=int(Flag.FOREIGN_RUN)), ROSTER)
-    assert words == "ann (connection 1) hears an agent's message in conversation 0 [not of this run]"
+    assert words == "ann (connection 1) receives an agent's message in conversation 0 [not of this run]"
 
 
 SENT = {"conv": 0, "author": 0, "counter": 16, "attempt": 1}
@@ -321,7 +321,7 @@ def test_a_scene_has_the_sender_left_of_the_platform() -> None:
         (0.0, 0, 1, "sends #16", True),
         (1.0, 1, 2, "joins at number 3", True),
         (2.0, 1, 3, "5 · #16 of ann", False),
-        (None, 2, 2, "never hears #16 of ann", True),
+        (None, 2, 2, "never receives #16 of ann", True),
     ]
 
 

@@ -44,7 +44,7 @@ def test_refused_and_yet(new_history: Callable[..., Any], effect: str | None) ->
     assert verdict.outcome is (Outcome.FAIL if effect else Outcome.PASS)
     if effect == "hear":
         telling = history.tell(verdict)
-        assert telling.sentence == "#1 of ann was refused, and was heard in room-1 all the same"
+        assert telling.sentence == "#1 of ann was refused, but was delivered in room-1"
         assert len(telling.lines) == 3
 
 

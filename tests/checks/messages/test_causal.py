@@ -14,7 +14,7 @@ ANN, BOB, BOB2, EVE = range(4)
 
 @pytest.mark.parametrize(("cause", "seq", "violations"), [(4, 5, 0), (4, 9, 0), (4, 4, 1), (4, 3, 1), (0, 0, 1)])
 def test_number_and_cause(new_history: Callable[..., Any], cause: int, seq: int, violations: int) -> None:
-    """A reply's number is above what its sender had heard, whoever tells the number."""
+    """A reply's number is above what its sender had received, whoever tells the number."""
     for tell in ("ack", "hear", "stored"):
         history = new_history().send(BOB, 1, aux=cause)
         if tell == "ack":
@@ -34,7 +34,7 @@ def test_a_reply_above_its_question_in_words(new_history: Callable[..., Any]) ->
     verdict = history.judge()["I3"]
     telling = history.tell(verdict)
     assert telling.sentence == (
-        "room-1 gave #1 of bob the number 6, although its sender had heard number 7 before sending it"
+        "room-1 gave #1 of bob the number 6, although its sender had received number 7 before sending it"
     )
     assert len(telling.lines) == 3
 

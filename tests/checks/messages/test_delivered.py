@@ -29,7 +29,7 @@ def test_a_silent_loss(healthy_history: Callable[..., Any]) -> None:
     verdict = history.judge()["I5b"]
     assert (verdict.outcome, verdict.examined, verdict.violations) == (Outcome.FAIL, 18, 1)
     assert history.tell(verdict).sentence == (
-        "bob on tab 2 was subscribed to room-1 from before #3 of ann was sent until the end, and never heard it"
+        "bob on tab 2 was subscribed to room-1 from before #3 of ann was sent until the end, and never received it"
     )
 
 

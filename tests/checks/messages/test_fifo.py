@@ -23,13 +23,14 @@ def test_swapped_for_one_listener(new_history: Callable[..., Any]) -> None:
     assert (verdict.outcome, verdict.violations) == (Outcome.FAIL, 1)
     telling = history.tell(verdict)
     assert telling.sentence == (
-        "bob on tab 1 heard #17 of ann before #16 of ann in room-1, although ann sent #16 first on the same connection"
+        "bob on tab 1 received #17 of ann before #16 of ann in room-1, although ann sent #16 first on the same"
+        " connection"
     )
     assert telling.lines == [
         "0:3  +0.000 ms  ann (connection 1) sends #16 of ann in room-1",
         "0:4  +1.000 ms  ann (connection 1) sends #17 of ann in room-1",
-        "0:5  +2.000 ms  bob on tab 1 (connection 2) hears #17 of ann in room-1 as number 2",
-        "0:6  +3.000 ms  bob on tab 1 (connection 2) hears #16 of ann in room-1 as number 1",
+        "0:5  +2.000 ms  bob on tab 1 (connection 2) receives #17 of ann in room-1 as number 2",
+        "0:6  +3.000 ms  bob on tab 1 (connection 2) receives #16 of ann in room-1 as number 1",
     ]
 
 

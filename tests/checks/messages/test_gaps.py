@@ -46,7 +46,7 @@ def test_words(new_history: Callable[..., Any]) -> None:
     """A loss says who, where and what is missing."""
     history = numbers(new_history().join(BOB), 1, 4)
     assert history.tell(history.judge()["I4"]).sentence == (
-        "bob on tab 1 never heard numbers 2 to 3 of room-1 on this connection: 2 missing after a jump"
+        "bob on tab 1 never received numbers 2 to 3 of room-1 on this connection: 2 missing after a jump"
     )
 
 

@@ -63,7 +63,8 @@ def test_changed_on_the_way(
     assert (verdict.violations, verdict.examined) == (violations, 3)
     if violations:
         assert (
-            history.tell(verdict).sentence == "#1 of ann was heard in room-1 with another content than it was sent with"
+            history.tell(verdict).sentence
+            == "#1 of ann was delivered in room-1 with another content than it was sent with"
         )
 
 
@@ -106,7 +107,7 @@ def test_heard_where_it_does_not_belong(
 def test_a_stranger_in_words(new_history: Callable[..., Any]) -> None:
     """The finding names the listener, the message and the room."""
     history = new_history().send(ANN, 1).hear(EVE, ANN, 1, 1)
-    assert history.tell(history.judge()["I12"]).sentence == "eve heard #1 of ann in room-1 without being a member"
+    assert history.tell(history.judge()["I12"]).sentence == "eve received #1 of ann in room-1 without being a member"
 
 
 @pytest.mark.parametrize(

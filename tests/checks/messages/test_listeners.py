@@ -50,8 +50,7 @@ def test_cut_off_for_one(new_history: Callable[..., Any]) -> None:
     verdict = history.drained().judge()["I24"]
     assert (verdict.violations, [f.what for f in verdict.findings]) == (1, ["cut-off"])
     assert history.tell(verdict).sentence == (
-        "bob on tab 1 was told that an agent's answer in room-1 is complete, without its last pieces, which others"
-        " received"
+        "bob on tab 1 received an agent's answer in room-1 as complete, without its last pieces, which others received"
     )
 
 
@@ -116,8 +115,7 @@ def test_another_answer_at_the_end(new_history: Callable[..., Any]) -> None:
     verdict = history.judge()["I24"]
     assert (verdict.violations, [f.what for f in verdict.findings]) == (1, ["restated"])
     assert history.tell(verdict).sentence == (
-        "bob on tab 1 was told at the end of an agent's answer in room-1 another answer than its pieces had made"
-        " together"
+        "bob on tab 1 received at the end of an agent's answer in room-1 another text than its pieces make together"
     )
 
 
@@ -147,5 +145,5 @@ def test_the_stored_answer(new_history: Callable[..., Any], kept: Callable[[Any]
     assert verdict.violations == violations
     if violations:
         assert history.tell(verdict).sentence == (
-            "bob on tab 1 heard an agent's answer in room-1 that the final state does not have as it was heard"
+            "bob on tab 1 received an agent's answer in room-1 that the final state does not have in that form"
         )

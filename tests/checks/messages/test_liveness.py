@@ -35,7 +35,7 @@ def test_bound(new_history: Callable[..., Any], at: int, violations: int, journa
     assert verdict.outcome is (Outcome.FAIL if violations else Outcome.PASS)
     if at == 121:
         assert history.tell(verdict).sentence == (
-            "#1 of ann was heard in room-1 101 ms after it was acknowledged, later than promised"
+            "#1 of ann was delivered in room-1 101 ms after it was acknowledged, later than promised"
         )
 
 

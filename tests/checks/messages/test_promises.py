@@ -43,7 +43,9 @@ def test_no_echo(new_history: Callable[..., Any], heard: Callable[[Any], Any], v
     assert (verdict.examined, verdict.violations, verdict.promised) == (1, violations, True)
     assert not heard(new_history().join(ANN).send(ANN, 1)).judge()["I45"].promised
     if violations:
-        assert history.tell(verdict).sentence == "ann heard its own #1 of ann in room-1 on the connection that sent it"
+        assert (
+            history.tell(verdict).sentence == "ann received its own #1 of ann in room-1 on the connection that sent it"
+        )
 
 
 def refused(history: Any, size: int, code: int = 413, attempt: int = 1) -> Any:
@@ -86,7 +88,7 @@ def test_accepted(new_history: Callable[..., Any], size: int, examined: int, vio
     verdict = history.judge()["I46"]
     assert (verdict.examined, verdict.violations) == (examined, violations)
     if violations:
-        assert "101 bytes long, was accepted in room-1; at most 100 are said to be" in history.tell(verdict).sentence
+        assert "101 bytes long, was accepted in room-1; at most 100 are promised" in history.tell(verdict).sentence
 
 
 def test_no_limit_is_stated(new_history: Callable[..., Any]) -> None:

@@ -69,7 +69,7 @@ def test_told_after_a_removal(
     assert verdict.violations == violations
     if violations:
         assert history.tell(verdict).sentence == (
-            "bob on tab 1 had lost the membership of room-1, and was then told of what goes on there"
+            "bob on tab 1 had lost the membership of room-1, and was then sent other events of it"
         )
 
 
@@ -142,4 +142,4 @@ def test_a_value_that_the_account_never_had(new_history: Callable[..., Any], sho
     assert verdict.violations == violations
     assert (verdict.outcome is Outcome.FAIL) == bool(violations)
     if violations:
-        assert history.tell(verdict).sentence == "bob on tab 1 was told that the own account shows what it never showed"
+        assert history.tell(verdict).sentence == "bob on tab 1 received a value of the own account that it never had"

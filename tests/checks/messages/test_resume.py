@@ -39,7 +39,7 @@ def test_repeated_history_is_this_checks_alone(new_history: Callable[..., Any]) 
     verdicts = history.judge()
     assert {id for id, v in verdicts.items() if v.outcome is Outcome.FAIL} == {"I20"}
     assert history.tell(verdicts["I20"]).sentence == (
-        "bob on tab 1 resumed room-1 and heard number 3 first, although the next one was number 4"
+        "bob on tab 1 resumed room-1 and received number 3 first, although the next one was number 4"
     )
 
 
@@ -87,7 +87,7 @@ def test_past_numbers_come_live(new_history: Callable[..., Any], flags: int) -> 
     history.hear(BOB, ANN, 3, 6).hear(BOB, ANN, 2, 5).hear(BOB, ANN, 1, 4)
     verdict = history.judge()["I21"]
     assert (verdict.examined, verdict.violations) == (3, 2)
-    assert history.tell(verdict).sentence == "bob on tab 1 joined room-1 at number 5 and then heard number 5 live"
+    assert history.tell(verdict).sentence == "bob on tab 1 joined room-1 at number 5 and then received number 5 live"
 
 
 def test_live_and_past_is_this_checks_alone(new_history: Callable[..., Any]) -> None:
@@ -129,7 +129,7 @@ def test_begun_anew_is_this_checks_alone(new_history: Callable[..., Any]) -> Non
     verdicts = history.judge()
     assert {id for id, v in verdicts.items() if v.outcome is Outcome.FAIL} == {"I19"}
     assert history.tell(verdicts["I19"]).sentence == (
-        "bob on tab 1 had asked to go on in room-1, was not told that this cannot be, and heard nothing of number 2"
+        "bob on tab 1 asked to resume room-1, was not refused, and received nothing of number 2"
     )
 
 

@@ -32,7 +32,7 @@ def test_the_time_of_sending_decides(new_history: Callable[..., Any], sent: int,
     if violations and not journal:
         telling = history.tell(verdict)
         assert telling.sentence == (
-            "bob on tab 1 had lost the membership of room-1, and then heard #1 of ann, which was sent afterwards"
+            "bob on tab 1 had lost the membership of room-1, and then received #1 of ann, which was sent afterwards"
         )
         assert len(telling.lines) == 3
 

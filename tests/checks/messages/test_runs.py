@@ -93,7 +93,7 @@ def test_who_is_owed_an_end(new_history: Callable[..., Any], end: str, violation
     verdict = history.judge()["I24"]
     assert verdict.violations == violations
     if end == "drained":
-        assert history.tell(verdict).sentence == "bob on tab 1 never heard the end of an agent's run in room-1"
+        assert history.tell(verdict).sentence == "bob on tab 1 never received the end of an agent's run in room-1"
 
 
 def test_a_run_that_began_earlier_owes_no_beginning(new_history: Callable[..., Any]) -> None:

@@ -37,8 +37,8 @@ def test_missed_between_two_connections(new_history: Callable[..., Any], own: bo
     assert (verdict.outcome, verdict.examined, verdict.violations) == (Outcome.FAIL, 2, 1)
     assert verdict.facts == {"devices": 1, "not_known": 0}
     assert history.tell(verdict).sentence == (
-        "bob on tab 1 belonged to room-1 from before #2 of ann was sent until the end, and never got it: neither"
-        " live, nor by a replay, nor by reading the history"
+        "bob on tab 1 belonged to room-1 from before #2 of ann was sent until the end, and never received it:"
+        " neither live, nor by a replay, nor by reading the history"
     )
     assert {id for id, v in verdicts.items() if v.outcome is Outcome.FAIL and v.promised} == {"I47"}
 
@@ -89,7 +89,7 @@ def test_a_page_that_may_have_shown_it(
     """Nobody knows which numbers it showed; that it has a hole is I17's."""
     verdict = read(away(new_history(**PROMISES | promises))).drained().judge()["I47"]
     assert verdict.outcome is Outcome.UNKNOWN
-    assert verdict.why == "whether 1 messages stood in the pages that their devices read is not known"
+    assert verdict.why == "whether 1 messages were in the pages that their devices read is not known"
 
 
 def test_a_message_without_a_number_and_a_read(new_history: Callable[..., Any]) -> None:
@@ -111,7 +111,7 @@ def test_told_to_read_the_history(new_history: Callable[..., Any], told: Callabl
     history.join(BOB, conn=2, head=1, flags=0 if left else int(Flag.REFUSED))
     verdict = history.drained().judge()["I47"]
     assert (verdict.outcome, verdict.violations) == (Outcome.UNKNOWN, 0)
-    assert verdict.why == "1 messages were to be had from the history only, and nobody read them there"
+    assert verdict.why == "1 messages were available from the history only, and were not read there"
     assert verdict.facts["not_known"] == 1
 
 

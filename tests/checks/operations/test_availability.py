@@ -68,7 +68,7 @@ def test_a_connection_that_ends_without_a_word(deployed: Callable[..., Any]) -> 
     history = away(deployed(), 12, 12.5, code=1006)
     assert findings(history) == ["cut"]
     assert history.tell(verdict(history)).sentence == (
-        "bob on tab 1 was cut off without a word (no close code) while a service was replaced"
+        "bob on tab 1 was disconnected without a close code while a service was replaced"
     )
     assert findings(away(deployed(kind=RESTART), 12, 12.5, code=1006)) == ["cut"]
     assert verdict(away(deployed(kind=KILL), 12, 12.5, code=1006)).examined == 0

@@ -173,7 +173,7 @@ def test_connections_during_an_outage(outage: Callable[..., Any], code: int, fou
 def test_what_a_finding_says(outage: Callable[..., Any]) -> None:
     """Who, what they were told, and the record."""
     history = ask(outage(), 35, 503)
-    assert history.tell(verdict(history)).sentence == "ann was answered 503, and nothing was wrong (any more)"
+    assert history.tell(verdict(history)).sentence == "ann was answered 503 while no fault was on (any more)"
 
 
 def test_nothing_to_judge(outage: Callable[..., Any]) -> None:

@@ -310,7 +310,7 @@ def test_the_last_bucket_holds_all_longer_waits() -> None:
     ("change", "why"),
     [
         ({"torn": True, "footer": None}, "a load process ended early, or its record is missing"),
-        ({"footer": {"lag_ms": {"p99": 1.0, "max": 501.0}}}, "a load process stood still for 0.5 s"),
+        ({"footer": {"lag_ms": {"p99": 1.0, "max": 501.0}}}, "a load process stalled for 0.5 s"),
     ],
     ids=["torn", "stood still"],
 )

@@ -165,7 +165,7 @@ def test_retry_after(
         assert verdict.outcome is (Outcome.PASS if status == 200 else Outcome.UNKNOWN)
     if (at, status) == (1020, 429):
         assert history.tell(verdict).sentence == (
-            "ann was refused, came back after the 1000 ms that the refusal had named, and was refused again"
+            "ann was refused, retried after the 1000 ms that the refusal had stated, and was refused again"
         )
         assert verdict.findings[0].records == ((0, 5), (0, 6))
 

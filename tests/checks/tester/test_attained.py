@@ -93,7 +93,7 @@ def test_the_generator_stood_still(attained: Callable[..., Verdict], longest: fl
     """A load process that did nothing for more than two seconds has not put the planned load on."""
     verdict = attained(lag_ms={"p99": 1.0, "max": longest})
     assert verdict.outcome is outcome
-    assert ("stood still for 2.0 s" in verdict.why) == (outcome is Outcome.UNKNOWN)
+    assert ("stalled for 2.0 s" in verdict.why) == (outcome is Outcome.UNKNOWN)
 
 
 def test_messages_that_were_to_be_sent(attained: Callable[..., Verdict]) -> None:
@@ -125,7 +125,7 @@ def test_a_record_without_counts(new_history: Callable[..., Any]) -> None:
     footer = {"lag_ms": {"p99": 1.0}}
     assert judged(footer, users_planned=2).outcome is Outcome.PASS
     assert judged(footer, users_planned=4, load_attained_min=0.5).outcome is Outcome.PASS
-    assert "2 of 100 users came on" in judged(footer, users_planned=100).why
+    assert "2 of 100 users connected" in judged(footer, users_planned=100).why
     assert judged({}).outcome is Outcome.UNKNOWN
 
 

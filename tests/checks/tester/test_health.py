@@ -25,7 +25,7 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("records", {"footer": {"records": 1}}, "its footer says 1"),
     ("gaps", {"gaps": 2}, "2 breaks"),
     ("fewer", {"records": 99}, "were judged"),
-    ("frames", {"footer": {"frames_in": 5, "recorded_frames_in": 4}}, "heard 5 frames and recorded 4"),
+    ("frames", {"footer": {"frames_in": 5, "recorded_frames_in": 4}}, "received 5 frames and recorded 4"),
 ]
 
 

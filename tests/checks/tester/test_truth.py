@@ -48,12 +48,12 @@ def test_a_roster_that_the_plan_gives_again(h6: Callable[..., Verdict]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"origin": None}, "does not say where"),
+        ({"origin": None}, "does not state where"),
         ({"origin": Origin.JOINED}, "those who joined"),
         ({"origin": Origin.LATE}, "after records had been written"),
         ({"origin": "the server"}, "no origin of a roster"),
         ({"roster_planned": None}, "cannot be made again"),
-        ({"meta": {}}, "no journal says by which roster"),
+        ({"meta": {}}, "no journal states by which roster"),
         ({"meta": {"roster": "0" * 64}}, "journal j0 was recorded by another roster"),
         ({"origin": Origin.STATED, "meta": {"roster": "0" * 64}}, "recorded by another roster"),
         ({"identities": [(ANN, "one"), (BOB2, "one")]}, "given to more than one user (ann and bob)"),

@@ -154,7 +154,7 @@ def test_bytes_never_raise(data: bytes) -> None:
     ("change", "sentence"),
     [
         ({"message": {"is": "msg"}}, "frames.message.text is missing"),
-        ({"message": {"text": "t"}}, "nothing tells this kind of frame from others"),
+        ({"message": {"text": "t"}}, "nothing distinguishes this kind of frame"),
         ({"mesage": {}}, "frames.mesage is not known here (did you mean message?)"),
         ({"split": "line"}, "frames.split = 'line' is none of none, lines, list"),
         ({"ack": {"is": "ok", "id": "a..b"}}, "frames.ack.id = 'a..b' is no path"),
