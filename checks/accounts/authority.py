@@ -245,4 +245,10 @@ LIVE_AUTHORITY = Described(
     title="Was nothing delivered on a connection whose token had ended?",
     fold=LiveAuthority,
     when=lambda contract: contract.sockets_end_with_token,
+    sentences={
+        "outlived": "{who} received {message} in {where}, which was sent {late} ms after the authority of the "
+        "connection had ended",
+        "accepted": "{message}, which was sent in {where} {late} ms after the authority of its connection had "
+        "ended, was accepted",
+    },
 )

@@ -59,4 +59,7 @@ FORGERY = Described(
     name="forgery",
     title="Was nothing accepted that the platform had not issued?",
     fold=Forgery,
+    sentences={
+        "accepted": "{place} accepted a forged {artefact} of {person}: {forgery}",
+    },
 )

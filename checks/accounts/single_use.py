@@ -144,10 +144,19 @@ REFRESH = Described(
     title="Was every refresh token good for one refresh by the same person, and its reuse punished?",
     fold=Refresh,
     when=lambda contract: contract.refresh_single_use,
+    sentences={
+        "twice": "{who} used one refresh token twice, and both times got new tokens",
+        "unpunished": "{person}'s session still works, although one of its refresh tokens had been used twice",
+        "changed": "{person}'s refreshed token names another user, or other permissions, than the one before",
+    },
 )
 SINGLE_USE = Described(
     id="I33",
     name="single-use",
     title="Was every state, code and ticket accepted once, and only from its owner?",
     fold=SingleUse,
+    sentences={
+        "twice": "{who} used one {artefact} twice, and both times it was accepted",
+        "elsewhere": "{person}'s browser finished a login that another browser had begun",
+    },
 )

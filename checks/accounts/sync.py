@@ -231,10 +231,22 @@ SYNC = Described(
     title="Did both databases end up with the same accounts, and did changes arrive within the bound?",
     fold=Sync,
     when=lambda contract: contract.sync_bound_s is not None,
+    sentences={
+        "missing": "{person} has an account, but the main database does not know it",
+        "orphan": "the main database has an account of {person} that the auth database does not know",
+        "differs": "the two databases differ about {person} ({state})",
+        "stale": "{place} showed an old {state} of {person}, {late} ms after it had been changed",
+        "untold": "{person} changed the profile, and an open connection of theirs did not receive it within {late} ms",
+        "never-had": "{who} received a value of the own account that it never had",
+    },
 )
 UNIQUE_ACCOUNT = Described(
     id="I42",
     name="unique-account",
     title="Has every user one account, although first logins raced?",
     fold=UniqueAccount,
+    sentences={
+        "accounts": "{person} has {rows} accounts",
+        "names": "{person} logged in twice and was two different people",
+    },
 )

@@ -90,6 +90,9 @@ DEADLINE = Described(
     name="deadline",
     title="Was nothing accepted after its deadline?",
     fold=Deadline,
+    sentences={
+        "late": "{place} accepted {person}'s {artefact} {late} ms after its deadline",
+    },
 )
 REVOCATION_BOUND = Described(
     id="I30",
@@ -97,4 +100,7 @@ REVOCATION_BOUND = Described(
     title="Was what had been revoked refused everywhere within the bound?",
     fold=RevocationBound,
     when=lambda contract: contract.revocation_bound_s is not None,
+    sentences={
+        "revoked": "{place} accepted {person}'s {artefact} {late} ms after it had been revoked",
+    },
 )

@@ -252,6 +252,15 @@ MONOTONIC_WRITES = Described(
     title="Did every later answer show each accepted edit and read mark, or a later one?",
     fold=MonotonicWrites,
     when=lambda contract: contract.shared_state_s is not None,
+    sentences={
+        "same-version": "{who} had an edit of {message} accepted as version {low}, which an edit of "
+        "{other_device} had been before",
+        "overwrote": "{who} had an edit of version {low} of {message} accepted, although version {high} had "
+        "replaced it",
+        "undone": "{place} showed {who} an old text of {message}, after a later one had been accepted",
+        "back": "{place} showed {who} that {where} is read up to number {low}, after number {high} had "
+        "been accepted from {stated}",
+    },
 )
 CONVERGENCE = Described(
     id="I22",
@@ -259,4 +268,15 @@ CONVERGENCE = Described(
     title="Did all devices show the same state in the end, and none an old membership or permission?",
     fold=Convergence,
     when=lambda contract: contract.shared_state_s is not None,
+    sentences={
+        "edit-missed": "{who} was never shown an edit of {message} that {other_device} shows",
+        "mark-missed": "{who} was never shown how far {where} is read; {other_device} shows it",
+        "edit-old": "all devices of {person} show an old text of {message}, after a later one had been accepted",
+        "mark-old": "all devices of {person} show {where} as read up to number {low}, after number {high} had "
+        "been accepted from {other_device}",
+        "standing-old": "{who} was shown an old {state} of {author} in {where}, longer after its change than promised",
+        "title-old": "{who} was shown an old name of {where}, longer after its change than promised",
+        "edit-differs": "{who} shows another text of {message} than {other_device}",
+        "mark-differs": "{who} shows {where} as read up to number {low}, {other_device} up to number {high}",
+    },
 )

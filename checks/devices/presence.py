@@ -201,4 +201,10 @@ PRESENCE = Described(
     title="Was no user shown as online after leaving, or as offline while connected?",
     fold=Presence,
     when=lambda contract: contract.presence_s is not None,
+    sentences={
+        "ghost": "{who} was shown {stated} as online in {where}, {late} ms after the last connection had ended",
+        "never": "{who} was shown {stated} as online in {where}, who had not been connected yet",
+        "flap": "{who} was shown {stated} as offline in {where}, who had been connected for {late} ms",
+        "repeated": "{who} was shown twice in a row that {stated} is {online} in {where}",
+    },
 )

@@ -134,6 +134,10 @@ class Check(Protocol):
     def title(self) -> str:
         """Return the question that the check answers, in plain words."""
 
+    @property
+    def sentences(self) -> Mapping[str, str]:
+        """Return the templates of sentences by kind of finding."""
+
     def promised(self, contract: Contract) -> bool:
         """Return whether the contract promises it, so that a violation is a FAIL and not an observation."""
 
@@ -143,13 +147,20 @@ class Check(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """Check made of its parts; `fold` is the class of its state, `when` says whether a contract promises it."""
+    """Check made of its parts.
+
+    fold       class of its state
+    when       whether a contract promises it
+    sentences  by kind of finding (`Finding.what`) the sentence about one, with facts in braces that
+               `checks.findings.sentences` replaces by names
+    """
 
     id: str
     name: str
     title: str
     fold: Callable[[Described, Roster, Contract], Fold]
     when: Callable[[Contract], bool] = lambda contract: True
+    sentences: Mapping[str, str] = field(default_factory=dict)
 
     def promised(self, contract: Contract) -> bool:
         """Implement `Check.promised` by `when`."""

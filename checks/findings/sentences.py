@@ -1,4 +1,4 @@
-"""Sentences for each kind of finding of each check."""
+"""Findings as sentences: the templates that the checks carry, filled with names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from earwitness.checks.catalogue import ALL
 from earwitness.checks.findings.lines import Lookup, NameOf, Told, line
 from earwitness.checks.findings.names import artefact, device, forgery, message, numbers, person, place, room, state
 from earwitness.checks.history.record import FOREIGN, NOBODY, Kind
@@ -21,194 +22,10 @@ class Telling:
     lines: list[str]
 
 
-SENTENCES: dict[tuple[str, str], str] = {
-    ("I1", "heard"): "{who} received {other} before {message} in {where}, although {author} sent #{counter} first on"
-    " the same connection",
-    ("I1", "numbered"): "{where} gave {message} the number {seq}, below number {other_seq} of {other}, although"
-    " {author} sent #{counter} later on the same connection",
-    ("I2", "number"): "number {seq} of {where} names two messages: {message} and {other}",
-    ("I2", "cycle"): "members received the messages of {where} in orders that contradict each other: some received"
-    " {message} before {other}, others after it",
-    ("I3", "below-cause"): "{where} gave {message} the number {seq}, although its sender had received number"
-    " {other_seq} before sending it",
-    ("I4", "open"): "{who} never received {range} of {where} on this connection: {left} missing after a jump",
-    ("I4", "reorder"): "{who} received {range} of {where} only after later numbers",
-    ("I5a", "lost"): "{message} was acknowledged, but the final state of {where} does not have it",
-    ("I5b", "absent"): "{who} was subscribed to {where} from before {message} was sent until the end, and never"
-    " received it",
-    ("I6", "repeated"): "{who} received {message} in {where} again, after it had been delivered there already",
-    (
-        "I6",
-        "repeated-later",
-    ): "{who} received {message} in {where} again on a later connection, after it had been delivered"
-    " to this device already",
-    ("I7", "numbers"): "{message} took effect twice in {where}: as number {seq} and as number {other_seq}",
-    ("I7", "rows"): "{message} is stored {rows} times in {where}",
-    ("I8", "foreign"): "{who} got a message in {where} that nobody had sent in this run",
-    ("I8", "unknown"): "{who} got a message in {where} of an author or counter that cannot be: {raw}",
-    ("I8", "nowhere"): "{who} got {message} in a conversation that this run does not have",
-    ("I8", "unsent"): "{message} appeared in {where}, but nobody sent it",
-    ("I8", "early"): "{message} was delivered in {where} {ms} ms before it was sent",
-    ("I8", "elsewhere"): "{message} appeared in another conversation than {where}, where it was sent",
-    ("I9", "heard"): "{message} was refused, but was delivered in {where}",
-    ("I9", "stored"): "{message} was refused, but is stored in {where}",
-    ("I10", "corrupt"): "{who} got a message whose content does not fit its own checksum",
-    ("I10", "corrupt-in-store"): "the final state of {where} has a message whose content does not fit its own checksum",
-    ("I10", "changed"): "{message} was delivered in {where} with another content than it was sent with",
-    ("I10", "changed-in-store"): "{message} is stored in {where} with another content than it was sent with",
-    ("I11", "again"): "{who} got a second answer to {message} in {where}, which had been answered already",
-    ("I11", "surplus"): "{who} got one answer more to {message} than it was sent",
-    ("I11", "others"): "{who} got an answer to {message}, which is not this device's",
-    ("I11", "unasked"): "{who} got an answer to {message}, which nobody sent",
-    (
-        "I43",
-        "unanswered",
-    ): "{message}, sent in {where}, was never answered, although its connection stayed open for more than {low} ms",
-    ("I43", "late"): "{message}, sent in {where}, was answered later than {low} ms after it was sent, although its"
-    " connection stayed open",
-    ("I45", "echo"): "{who} received its own {message} in {where} on the connection that sent it",
-    ("I46", "refused"): "{message}, {low} bytes long, was refused as too long in {where}; up to {high} are promised",
-    ("I46", "accepted"): "{message}, {low} bytes long, was accepted in {where}; at most {high} are promised",
-    ("I12", "stranger"): "{who} received {message} in {where} without being a member",
-    ("I12", "stranger-run"): "{who} was sent an agent's answer in {where} without being a member",
-    ("I12", "stranger-presence"): "{who} was shown who is online in {where} without being a member",
-    ("I12", "presence-of-stranger"): "{who} was shown in {where} whether {stated} is online, who is no member of it",
-    ("I12", "stranger-state"): "{who} was shown an edit, a read mark or the name of {where} without being a member",
-    ("I12", "misrouted"): "{who} received {message} of {where} under the name of another conversation",
-    ("I13", "kicked"): "{who} had lost the membership of {where}, and then received {message}, which was sent"
-    " afterwards",
-    ("I13", "told"): "{who} had lost the membership of {where}, and was then sent other events of it",
-    ("I14", "elsewhere"): "{who} got the answer to {message} in {where} on another connection than the one that sent"
-    " it",
-    ("I14", "account"): "{who} was sent what the account of {stated} shows",
-    ("I14", "other-device"): "{who} got the answer to {message} in {where}, which another device had sent",
-    ("I15", "sender"): "the platform named {stated} as the sender of {message} in {where}",
-    ("I15", "identity"): "{place} took {who} for {stated}",
-    ("I16", "behind"): "{who} read {where} up to number {seq} after number {other_seq}, an own message, had been"
-    " acknowledged",
-    ("I17", "behind"): "{who} read {where} up to number {seq} after having seen number {other_seq}",
-    ("I17", "hole"): "{who} read {where} from number {low} on, and numbers were missing between the {rows} messages"
-    " shown",
-    ("I17", "repeated"): "{who} read {where} from number {low} on, and the {rows} messages shown are more than there"
-    " are numbers",
-    ("I17", "order"): "{who} read {where} from number {low} on, and the {rows} messages shown do not follow each other",
-    ("I17", "digest"): "{who} read {where} from number {low} on, and the {rows} messages shown do not fit the digest"
-    " that the platform gave of them",
-    (
-        "I44",
-        "old",
-    ): "{who} read {where} up to number {seq}; number {other_seq}, {message}, had been acknowledged before",
-    ("I18", "same-version"): "{who} had an edit of {message} accepted as version {low}, which an edit of {other_device}"
-    " had been before",
-    (
-        "I18",
-        "overwrote",
-    ): "{who} had an edit of version {low} of {message} accepted, although version {high} had replaced it",
-    ("I18", "undone"): "{place} showed {who} an old text of {message}, after a later one had been accepted",
-    (
-        "I18",
-        "back",
-    ): "{place} showed {who} that {where} is read up to number {low}, after number {high} had been accepted"
-    " from {stated}",
-    ("I19", "forgotten"): "{who} asked to resume {where}, was not refused, and received nothing of {range}",
-    ("I20", "skipped"): "{who} resumed {where} as if nothing was missed, but received number {seq} first: {range} did"
-    " not come before it",
-    ("I20", "repeated"): "{who} resumed {where} and received number {seq} first, although the next one was"
-    " number {low}",
-    ("I21", "stale"): "{who} joined {where} at number {other_seq} and then received number {seq} live",
-    ("I22", "edit-missed"): "{who} was never shown an edit of {message} that {other_device} shows",
-    ("I22", "mark-missed"): "{who} was never shown how far {where} is read; {other_device} shows it",
-    ("I22", "edit-old"): "all devices of {person} show an old text of {message}, after a later one had been accepted",
-    ("I22", "mark-old"): "all devices of {person} show {where} as read up to number {low}, after number {high} had been"
-    " accepted from {other_device}",
-    ("I22", "standing-old"): "{who} was shown an old {state} of {author} in {where}, longer after its change than"
-    " promised",
-    ("I22", "title-old"): "{who} was shown an old name of {where}, longer after its change than promised",
-    ("I22", "edit-differs"): "{who} shows another text of {message} than {other_device}",
-    ("I22", "mark-differs"): "{who} shows {where} as read up to number {low}, {other_device} up to number {high}",
-    ("I24", "headless"): "{who} received an agent's run in {where} that never started",
-    ("I24", "restarted"): "{who} received the start of an agent's run in {where} twice",
-    ("I24", "chunks"): "{who} received a piece of an agent's answer in {where} that is not the next one",
-    ("I24", "tools"): "{who} received a tool of an agent's run in {where} as completed without its start, or"
-    " never as completed",
-    ("I24", "after-end"): "{who} received events of an agent's run in {where} after its end",
-    ("I24", "endless"): "{who} never received the end of an agent's run in {where}",
-    ("I24", "cut-off"): "{who} received an agent's answer in {where} as complete, without its last pieces, which"
-    " others received",
-    ("I24", "hole"): "{who} reconnected during an agent's answer in {where}, resumed as if nothing was missed, and"
-    " missed a part of it",
-    ("I24", "differs"): "{who} received an agent's answer in {where} with another content than others",
-    ("I24", "restated"): "{who} received at the end of an agent's answer in {where} another text than its pieces make"
-    " together",
-    ("I24", "stored-otherwise"): "{who} received an agent's answer in {where} that the final state does not have in"
-    " that form",
-    ("I25", "late"): "{message} was delivered in {where} {low} ms after it was acknowledged, later than promised",
-    (
-        "I25",
-        "missed",
-    ): "{who} was connected to {where} until after the deadline of {message}, and it did not come on"
-    " that connection in time",
-    ("I47", "missed"): "{who} belonged to {where} from before {message} was sent until the end, and never"
-    " received it: neither live, nor by a replay, nor by reading the history",
-    ("I26", "hears"): "{who} received messages up to {ms} ms after they were sent, where {usual_ms} ms are usual",
-    ("I26", "answered"): "{who} was answered after up to {ms} ms, where {usual_ms} ms are usual",
-    ("I26", "unanswered"): "{who} had {low} of {high} messages acknowledged, far fewer than others",
-    ("I27", "ghost"): "{who} was shown {stated} as online in {where}, {late} ms after the last connection had ended",
-    ("I27", "never"): "{who} was shown {stated} as online in {where}, who had not been connected yet",
-    ("I27", "flap"): "{who} was shown {stated} as offline in {where}, who had been connected for {late} ms",
-    ("I27", "repeated"): "{who} was shown twice in a row that {stated} is {online} in {where}",
-    ("I36", "more"): "{who} was granted {granted} requests and messages within {within_ms} ms; the budget allows"
-    " {allowed}",
-    ("I37", "less"): "{who} was refused for the budget with at least {left} left of it",
-    ("I38", "missing"): "{who} was refused for the budget without a time to retry",
-    ("I38", "longer"): "{who} was refused with {wait_ms} ms until a retry, longer than the budget can need",
-    ("I38", "broken"): "{who} was refused, retried after the {wait_ms} ms that the refusal had stated, and was refused"
-    " again",
-    ("I38", "overstated"): "{who} got an answer that states {left} left of the budget, more than possible",
-    ("I38", "understated"): "{who} got an answer that states {left} left of the budget, fewer than there must be",
-    ("I39", "widened"): "{who} was granted {granted} requests and messages within {within_ms} ms by other addresses"
-    " or tokens; the budget allows {allowed}",
-    ("I39", "charged"): "{who} was refused with at least {left} left of the budget, while others had used up theirs",
-    ("I28", "cut"): "{who} was disconnected without a close code while a service was replaced",
-    ("I28", "away"): "{who} was disconnected while a service was replaced, and did not reconnect in time"
-    " ({low} ms; 0: never)",
-    ("I28", "unserved"): "{who} waited {low} ms to be served while a service was replaced",
-    ("I28", "errors"): "{low} of {high} answers were errors while services were replaced",
-    ("I35", "rejected"): "{who} was refused ({high}) with a valid token, while no fault was on",
-    ("I35", "failing"): "{who} was answered {high} while no fault was on (any more)",
-    ("I35", "shut-out"): "{who} was answered {high} with a valid token while auth was away",
-    ("I35", "slow"): "{who} waited {low} ms for the refusal of a login ({high}) while auth was away",
-    ("I35", "unclear"): "{who} was answered {high} to a login while auth was away, not 503 with Retry-After",
-    ("I35", "believed"): "{who} was accepted ({high}) with a forged token while auth was away",
-    ("I35", "cut"): "the connection of {who} was closed ({high}) while auth was away",
-    ("I40", "called"): "a dependency was called although its breaker was open",
-    ("I40", "probes"): "more calls went to a dependency at once than a half-open breaker may let through",
-    ("I40", "stuck"): "a breaker still refused calls when it was time to try again",
-    ("I40", "refused"): "a breaker refused a call although it was closed",
-    ("I29", "late"): "{place} accepted {person}'s {artefact} {late} ms after its deadline",
-    ("I30", "revoked"): "{place} accepted {person}'s {artefact} {late} ms after it had been revoked",
-    ("I31", "accepted"): "{place} accepted a forged {artefact} of {person}: {forgery}",
-    ("I32", "twice"): "{who} used one refresh token twice, and both times got new tokens",
-    ("I32", "unpunished"): "{person}'s session still works, although one of its refresh tokens had been used twice",
-    ("I32", "changed"): "{person}'s refreshed token names another user, or other permissions, than the one before",
-    ("I33", "twice"): "{who} used one {artefact} twice, and both times it was accepted",
-    ("I33", "elsewhere"): "{person}'s browser finished a login that another browser had begun",
-    ("I34", "outlived"): "{who} received {message} in {where}, which was sent {late} ms after the authority of the"
-    " connection had ended",
-    (
-        "I34",
-        "accepted",
-    ): "{message}, which was sent in {where} {late} ms after the authority of its connection had ended, was accepted",
-    ("I41", "missing"): "{person} has an account, but the main database does not know it",
-    ("I41", "orphan"): "the main database has an account of {person} that the auth database does not know",
-    ("I41", "differs"): "the two databases differ about {person} ({state})",
-    ("I41", "stale"): "{place} showed an old {state} of {person}, {late} ms after it had been changed",
-    ("I41", "untold"): "{person} changed the profile, and an open connection of theirs did not receive it"
-    " within {late} ms",
-    ("I41", "never-had"): "{who} received a value of the own account that it never had",
-    ("I42", "accounts"): "{person} has {rows} accounts",
-    ("I42", "names"): "{person} logged in twice and was two different people",
+SENTENCES: Mapping[tuple[str, str], str] = {
+    (check.id, what): text for check in ALL for what, text in check.sentences.items()
 }
+"""By check and kind of finding; each check carries its own."""
 """Templates by (check, kind of finding).
 
 In braces may stand the names that `_words` lists, and the finding's facts.

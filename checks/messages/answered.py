@@ -189,4 +189,10 @@ ANSWERED = Described(
     title="Was every message answered that was sent on a connection that stayed open?",
     fold=Answered,
     when=lambda contract: contract.acknowledges,
+    sentences={
+        "unanswered": "{message}, sent in {where}, was never answered, although its connection stayed open for "
+        "more than {low} ms",
+        "late": "{message}, sent in {where}, was answered later than {low} ms after it was sent, although "
+        "its connection stayed open",
+    },
 )

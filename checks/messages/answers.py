@@ -368,6 +368,10 @@ FAILED_NO_EFFECT = Described(
     name="failed-no-effect",
     title="Did refused messages have no effect?",
     fold=FailedNoEffect,
+    sentences={
+        "heard": "{message} was refused, but was delivered in {where}",
+        "stored": "{message} was refused, but is stored in {where}",
+    },
 )
 SINGLE_COMPLETION = Described(
     id="I11",
@@ -375,6 +379,12 @@ SINGLE_COMPLETION = Described(
     title="Was every attempt answered at most once?",
     fold=SingleCompletion,
     when=lambda contract: contract.acknowledges,
+    sentences={
+        "again": "{who} got a second answer to {message} in {where}, which had been answered already",
+        "surplus": "{who} got one answer more to {message} than it was sent",
+        "others": "{who} got an answer to {message}, which is not this device's",
+        "unasked": "{who} got an answer to {message}, which nobody sent",
+    },
 )
 CONNECTION_SCOPE = Described(
     id="I14",
@@ -382,5 +392,10 @@ CONNECTION_SCOPE = Described(
     title="Did every answer come to the connection that asked, and account changes to their owner only?",
     fold=ConnectionScope,
     when=lambda contract: contract.acknowledges or contract.account_news_s is not None,
+    sentences={
+        "elsewhere": "{who} got the answer to {message} in {where} on another connection than the one that sent it",
+        "account": "{who} was sent what the account of {stated} shows",
+        "other-device": "{who} got the answer to {message} in {where}, which another device had sent",
+    },
 )
 assert REC2 < X < Y

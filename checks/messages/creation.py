@@ -202,4 +202,12 @@ NO_CREATION = Described(
     name="no-creation",
     title="Was every message that was delivered or stored sent in this run?",
     fold=NoCreation,
+    sentences={
+        "foreign": "{who} got a message in {where} that nobody had sent in this run",
+        "unknown": "{who} got a message in {where} of an author or counter that cannot be: {raw}",
+        "nowhere": "{who} got {message} in a conversation that this run does not have",
+        "unsent": "{message} appeared in {where}, but nobody sent it",
+        "early": "{message} was delivered in {where} {ms} ms before it was sent",
+        "elsewhere": "{message} appeared in another conversation than {where}, where it was sent",
+    },
 )

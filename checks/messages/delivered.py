@@ -275,4 +275,7 @@ DELIVERED_CHECK = Described(
     title="Did every member who was subscribed throughout receive every message?",
     fold=Delivered,
     when=lambda contract: contract.delivers,
+    sentences={
+        "absent": "{who} was subscribed to {where} from before {message} was sent until the end, and never received it",
+    },
 )

@@ -57,4 +57,7 @@ NO_ECHO = Described(
     title="Did no connection receive a message that it had sent itself?",
     fold=NoEcho,
     when=lambda contract: not contract.echo,
+    sentences={
+        "echo": "{who} received its own {message} in {where} on the connection that sent it",
+    },
 )

@@ -277,6 +277,12 @@ FIFO = Described(
     title="Did everyone receive each sender's messages in the order in which they were sent?",
     fold=Fifo,
     when=lambda contract: contract.ordered,
+    sentences={
+        "heard": "{who} received {other} before {message} in {where}, although {author} sent #{counter} "
+        "first on the same connection",
+        "numbered": "{where} gave {message} the number {seq}, below number {other_seq} of {other}, although "
+        "{author} sent #{counter} later on the same connection",
+    },
 )
 
 assert PAGE == 1 << PAGE_BITS

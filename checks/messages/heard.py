@@ -434,6 +434,11 @@ NO_DUPLICATION = Described(
     title="Did every device receive each message at most once?",
     fold=NoDuplication,
     when=lambda contract: contract.at_most_once != "no",
+    sentences={
+        "repeated": "{who} received {message} in {where} again, after it had been delivered there already",
+        "repeated-later": "{who} received {message} in {where} again on a later connection, after it had been "
+        "delivered to this device already",
+    },
 )
 INTEGRITY = Described(
     id="I10",
@@ -441,12 +446,26 @@ INTEGRITY = Described(
     title="Did every message arrive unchanged?",
     fold=Integrity,
     when=lambda contract: contract.unchanged,
+    sentences={
+        "corrupt": "{who} got a message whose content does not fit its own checksum",
+        "corrupt-in-store": "the final state of {where} has a message whose content does not fit its own checksum",
+        "changed": "{message} was delivered in {where} with another content than it was sent with",
+        "changed-in-store": "{message} is stored in {where} with another content than it was sent with",
+    },
 )
 ISOLATION = Described(
     id="I12",
     name="isolation",
     title="Did only members receive a conversation's messages?",
     fold=Isolation,
+    sentences={
+        "stranger": "{who} received {message} in {where} without being a member",
+        "stranger-run": "{who} was sent an agent's answer in {where} without being a member",
+        "stranger-presence": "{who} was shown who is online in {where} without being a member",
+        "presence-of-stranger": "{who} was shown in {where} whether {stated} is online, who is no member of it",
+        "stranger-state": "{who} was shown an edit, a read mark or the name of {where} without being a member",
+        "misrouted": "{who} received {message} of {where} under the name of another conversation",
+    },
 )
 IDENTITY = Described(
     id="I15",
@@ -454,4 +473,8 @@ IDENTITY = Described(
     title="Did the platform name the true sender everywhere?",
     fold=Identity,
     when=lambda contract: contract.names_sender,
+    sentences={
+        "sender": "the platform named {stated} as the sender of {message} in {where}",
+        "identity": "{place} took {who} for {stated}",
+    },
 )

@@ -196,4 +196,9 @@ TOTAL_ORDER = Described(
     title="Did all members see the messages of a conversation in one order?",
     fold=TotalOrder,
     when=lambda contract: contract.total_order,
+    sentences={
+        "number": "number {seq} of {where} names two messages: {message} and {other}",
+        "cycle": "members received the messages of {where} in orders that contradict each other: some "
+        "received {message} before {other}, others after it",
+    },
 )

@@ -210,6 +210,10 @@ READ_YOUR_WRITES = Described(
     title="Did every read show the messages acknowledged to its reader before?",
     fold=ReadYourWrites,
     when=lambda contract: contract.history and contract.sequence != "none",
+    sentences={
+        "behind": "{who} read {where} up to number {seq} after number {other_seq}, an own message, had been "
+        "acknowledged",
+    },
 )
 MONOTONIC_READS = Described(
     id="I17",
@@ -217,4 +221,13 @@ MONOTONIC_READS = Described(
     title="Did no read lack what its reader had already seen?",
     fold=MonotonicReads,
     when=lambda contract: contract.history and contract.sequence != "none",
+    sentences={
+        "behind": "{who} read {where} up to number {seq} after having seen number {other_seq}",
+        "hole": "{who} read {where} from number {low} on, and numbers were missing between the {rows} messages shown",
+        "repeated": "{who} read {where} from number {low} on, and the {rows} messages shown are more than "
+        "there are numbers",
+        "order": "{who} read {where} from number {low} on, and the {rows} messages shown do not follow each other",
+        "digest": "{who} read {where} from number {low} on, and the {rows} messages shown do not fit the "
+        "digest that the platform gave of them",
+    },
 )

@@ -134,4 +134,7 @@ RECENT_READS = Described(
     title="Did every read show all messages acknowledged before it?",
     fold=RecentReads,
     when=lambda contract: contract.recent_reads and contract.history and contract.sequence != "none",
+    sentences={
+        "old": "{who} read {where} up to number {seq}; number {other_seq}, {message}, had been acknowledged before",
+    },
 )

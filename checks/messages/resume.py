@@ -213,6 +213,9 @@ SESSION_CONTINUITY = Described(
     title="Did every request to resume learn whether messages were missed?",
     fold=SessionContinuity,
     when=lambda contract: contract.resume and contract.sequence != "none" and contract.echo,
+    sentences={
+        "forgotten": "{who} asked to resume {where}, was not refused, and received nothing of {range}",
+    },
 )
 RESUME_WITHOUT_GAP = Described(
     id="I20",
@@ -220,6 +223,11 @@ RESUME_WITHOUT_GAP = Described(
     title="Did every resumed conversation continue with the next number?",
     fold=ResumeWithoutGap,
     when=lambda contract: contract.resume and contract.sequence == "contiguous",
+    sentences={
+        "skipped": "{who} resumed {where} as if nothing was missed, but received number {seq} first: {range} "
+        "did not come before it",
+        "repeated": "{who} resumed {where} and received number {seq} first, although the next one was number {low}",
+    },
 )
 WATERMARK_HONESTY = Described(
     id="I21",
@@ -227,4 +235,7 @@ WATERMARK_HONESTY = Described(
     title="Did no message come live that the platform had stated as past?",
     fold=WatermarkHonesty,
     when=lambda contract: contract.sequence != "none",
+    sentences={
+        "stale": "{who} joined {where} at number {other_seq} and then received number {seq} live",
+    },
 )

@@ -233,4 +233,8 @@ REVOKED = Described(
     name="isolation-after-revocation",
     title="Did removed members receive nothing that was sent afterwards?",
     fold=Revoked,
+    sentences={
+        "kicked": "{who} had lost the membership of {where}, and then received {message}, which was sent afterwards",
+        "told": "{who} had lost the membership of {where}, and was then sent other events of it",
+    },
 )

@@ -348,4 +348,22 @@ AGENT_STREAM = Described(
     name="agent-stream",
     title="Was every agent run delivered completely, once and in order?",
     fold=AgentStream,
+    sentences={
+        "headless": "{who} received an agent's run in {where} that never started",
+        "restarted": "{who} received the start of an agent's run in {where} twice",
+        "chunks": "{who} received a piece of an agent's answer in {where} that is not the next one",
+        "tools": "{who} received a tool of an agent's run in {where} as completed without its start, or "
+        "never as completed",
+        "after-end": "{who} received events of an agent's run in {where} after its end",
+        "endless": "{who} never received the end of an agent's run in {where}",
+        "cut-off": "{who} received an agent's answer in {where} as complete, without its last pieces, which "
+        "others received",
+        "hole": "{who} reconnected during an agent's answer in {where}, resumed as if nothing was missed, "
+        "and missed a part of it",
+        "differs": "{who} received an agent's answer in {where} with another content than others",
+        "restated": "{who} received at the end of an agent's answer in {where} another text than its pieces "
+        "make together",
+        "stored-otherwise": "{who} received an agent's answer in {where} that the final state does not have in that "
+        "form",
+    },
 )

@@ -72,4 +72,8 @@ SIZE_LIMIT = Described(
     title="Is the longest body that is accepted as long as stated?",
     fold=SizeLimit,
     when=lambda contract: contract.message_bytes_max is not None,
+    sentences={
+        "refused": "{message}, {low} bytes long, was refused as too long in {where}; up to {high} are promised",
+        "accepted": "{message}, {low} bytes long, was accepted in {where}; at most {high} are promised",
+    },
 )

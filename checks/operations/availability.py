@@ -301,4 +301,11 @@ AVAILABILITY = Described(
     title="Were all users served while services were replaced?",
     fold=Availability,
     when=lambda contract: contract.unavailable_s is not None,
+    sentences={
+        "cut": "{who} was disconnected without a close code while a service was replaced",
+        "away": "{who} was disconnected while a service was replaced, and did not reconnect in time "
+        "({low} ms; 0: never)",
+        "unserved": "{who} waited {low} ms to be served while a service was replaced",
+        "errors": "{low} of {high} answers were errors while services were replaced",
+    },
 )

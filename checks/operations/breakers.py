@@ -239,4 +239,10 @@ BREAKERS = Described(
     title="Did circuit breakers open, try and close as promised?",
     fold=Breakers,
     when=lambda contract: contract.breaker_failures is not None,
+    sentences={
+        "called": "a dependency was called although its breaker was open",
+        "probes": "more calls went to a dependency at once than a half-open breaker may let through",
+        "stuck": "a breaker still refused calls when it was time to try again",
+        "refused": "a breaker refused a call although it was closed",
+    },
 )

@@ -251,4 +251,13 @@ OUTAGE = Described(
     title="Was no valid token refused, and did an outage of auth affect only new logins?",
     fold=OutageBehaviour,
     when=lambda contract: contract.outage_answer_s is not None,
+    sentences={
+        "rejected": "{who} was refused ({high}) with a valid token, while no fault was on",
+        "failing": "{who} was answered {high} while no fault was on (any more)",
+        "shut-out": "{who} was answered {high} with a valid token while auth was away",
+        "slow": "{who} waited {low} ms for the refusal of a login ({high}) while auth was away",
+        "unclear": "{who} was answered {high} to a login while auth was away, not 503 with Retry-After",
+        "believed": "{who} was accepted ({high}) with a forged token while auth was away",
+        "cut": "the connection of {who} was closed ({high}) while auth was away",
+    },
 )

@@ -273,4 +273,9 @@ FAIRNESS = Described(
     title="Was no device with an equal load served much worse than the others?",
     fold=Fairness,
     when=lambda contract: contract.fairness_factor is not None,
+    sentences={
+        "hears": "{who} received messages up to {ms} ms after they were sent, where {usual_ms} ms are usual",
+        "answered": "{who} was answered after up to {ms} ms, where {usual_ms} ms are usual",
+        "unanswered": "{who} had {low} of {high} messages acknowledged, far fewer than others",
+    },
 )

@@ -89,4 +89,9 @@ KEY_INTEGRITY = Described(
     title="Did no disguise widen a budget, and was no user charged for another?",
     fold=KeyIntegrity,
     when=promises_budget,
+    sentences={
+        "widened": "{who} was granted {granted} requests and messages within {within_ms} ms by other "
+        "addresses or tokens; the budget allows {allowed}",
+        "charged": "{who} was refused with at least {left} left of the budget, while others had used up theirs",
+    },
 )

@@ -220,6 +220,9 @@ NEVER_MORE = Described(
     title="Was no user granted more than the budget?",
     fold=NeverMore,
     when=promises_budget,
+    sentences={
+        "more": "{who} was granted {granted} requests and messages within {within_ms} ms; the budget allows {allowed}",
+    },
 )
 NEVER_LESS = Described(
     id="I37",
@@ -227,4 +230,7 @@ NEVER_LESS = Described(
     title="Was no user refused who had budget left?",
     fold=NeverLess,
     when=promises_budget,
+    sentences={
+        "less": "{who} was refused for the budget with at least {left} left of it",
+    },
 )

@@ -144,4 +144,12 @@ RETRY_AFTER = Described(
     title="Did refusals state a true time to retry?",
     fold=RetryAfter,
     when=_says_so,
+    sentences={
+        "missing": "{who} was refused for the budget without a time to retry",
+        "longer": "{who} was refused with {wait_ms} ms until a retry, longer than the budget can need",
+        "broken": "{who} was refused, retried after the {wait_ms} ms that the refusal had stated, and was "
+        "refused again",
+        "overstated": "{who} got an answer that states {left} left of the budget, more than possible",
+        "understated": "{who} got an answer that states {left} left of the budget, fewer than there must be",
+    },
 )

@@ -51,6 +51,7 @@ class Everything(ChatUser):
     def next_thing(self):
         room = self.rooms[0]
         things = (
+            self.put_somebody_out,  # first: the first member of the room does it at once
             lambda: self.tokens.present_everywhere(),
             lambda: self.reading.read(room),
             lambda: self.asking.ask(room),
@@ -66,7 +67,6 @@ class Everything(ChatUser):
             lambda: self.unusual.say_long(room),
             lambda: self.unusual.say_by_http(room),
             lambda: self.visiting.show_token(),
-            self.put_somebody_out,
         )
         things[self.turn % len(things)]()
         self.turn += 1
