@@ -28,6 +28,7 @@ WHOLE: Mapping[str, Callable[[], str]] = {
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "your-first-story.md": {"methods": pages_stories.methods},
     "guide/settings.md": {"defaults": pages_options.defaults, "variables": pages_options.variables},
+    "guide/targets.md": {"promises": pages_options.promises},
 }
 """Blocks between `<!-- begin NAME -->` and `<!-- end NAME -->` in pages that are written by hand."""
 

@@ -152,7 +152,7 @@ sequenze = "none"
         "login.by = 'passwort' is none of password, tokens, mint, function",
         "send.frame uses the unknown placeholder {txt} (known: id, label, room, text)",
         'frames.message.text is missing; for example text = "text"',
-        "unknown promise 'sequenze'",
+        "contract.sequenze is not known here (did you mean sequence?)",
     ):
         assert sentence in faults
 

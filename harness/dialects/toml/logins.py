@@ -9,20 +9,21 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any, Protocol
 
 import jwt
 
+from earwitness.checks.declared import TABLE
 from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpResponse
 from earwitness.harness.described import Table, from_json
 from earwitness.harness.dialects.protocol import Credentials, Person
-from earwitness.harness.dialects.toml.paths import Getter, compile_path, path_fault, text_or_none
+from earwitness.harness.dialects.toml.paths import PATH, Getter, compile_path, text_or_none
 from earwitness.harness.dialects.toml.requests import PERSON, RequestTemplate, checked, read_path, read_request
 from earwitness.harness.dialects.toml.template import Template
 
-WAYS = ("password", "tokens", "mint", "function")
 CSV_SEPARATORS = ",;\t"
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384")
 
@@ -57,8 +58,8 @@ class Claim:
         self._user_text: Template | None = None
         if "{" in text:
             self._user_text = checked(table, "user_id", text, PERSON, example='"{name}"')
-        elif fault := path_fault(text):
-            table.fault("user_id", f"= {text!r} {fault}", 'user_id = "user.id"')
+        elif fault := PATH.fault(text):
+            table.fault("user_id", fault, 'user_id = "user.id"')
         else:
             self._user_path = compile_path(text)
 
@@ -213,9 +214,8 @@ def read_login(table: Table, folder: Path) -> Login | None:
 
     `folder`: where relative file names and modules are looked for.
     """
-    way = table.choice("by", WAYS)
     readers = {"password": _password, "tokens": _tokens, "mint": _mint, "function": _function}
-    login = readers[way](table, folder)
+    login = table.either("by", {way: partial(reader, folder=folder) for way, reader in readers.items()})
     table.finish()
     return login
 
@@ -304,7 +304,7 @@ def _ragged(rows: Sequence[Mapping[str | None, Any]]) -> int:
 def _mint(table: Table, folder: Path) -> Login | None:
     algorithm = table.choice("algorithm", ALGORITHMS)
     key = table.secret("key", example="env:CHAT_TEST_KEY")
-    claims = table.value("claims", dict, "a table", '{ sub = "{name}" }', required=True) or {}
+    claims = table.value("claims", TABLE, example='{ sub = "{name}" }', required=True) or {}
     template = checked(table, "claims", claims, PERSON, example='{ sub = "{name}" }')
     ttl_s = table.number("ttl_s", 3600.0, example="3600", least=1.0) or 3600.0
     key_id = table.text("key_id", example="test-1")
