@@ -148,7 +148,7 @@ class Number:
     def schema(self) -> dict[str, Any]:
         """Implement `Kind.schema`."""
         bounds = {"minimum": self.least, "maximum": self.most}
-        told = {key: int(bound) for key, bound in bounds.items() if bound is not None}
+        told = {key: int(bound) if bound == int(bound) else bound for key, bound in bounds.items() if bound is not None}
         return {"type": "integer" if self.whole else "number", **told}
 
 

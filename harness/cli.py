@@ -25,6 +25,7 @@ VERBS = {
     "verify": ("earwitness.harness.record.verify", "say whether the evidence of a run is whole"),
     "compare": ("earwitness.harness.report.compare", "say whether one run is slower than another, beyond noise"),
     "probe": ("earwitness.harness.probe.command", "run two users against a target file and say what can be judged"),
+    "schema": ("earwitness.harness.dialects.schemas", "print the JSON schema of a target file or of the settings"),
     "defects": (
         "earwitness.harness.evidence.command",
         "list the platform's defects; with --matrix show that they are found",

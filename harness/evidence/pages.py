@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from earwitness.harness.dialects import schemas
 from earwitness.harness.errors import Exit
 from earwitness.harness.evidence import opportunities_page, pages_checks, pages_options, pages_stories
 from earwitness.harness.progress import say
@@ -25,6 +26,8 @@ WHOLE: Mapping[str, Callable[[], str]] = {
     "reference/stories.md": pages_stories.page,
 }
 """Pages that are generated from their first line to their last."""
+SCHEMAS: Mapping[str, str] = {"schema/target.schema.json": "target", "schema/earwitness.schema.json": "settings"}
+"""JSON schemas, which have no line that says how they were written."""
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "your-first-story.md": {"methods": pages_stories.methods},
     "guide/settings.md": {"defaults": pages_options.defaults, "variables": pages_options.variables},
@@ -36,6 +39,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
 def rendered(docs: Path = DOCS) -> dict[Path, str]:
     """Return what each page has to be, by its path."""
     pages = {docs / name: f"{WRITTEN}\n\n{make()}" for name, make in WHOLE.items()}
+    pages |= {docs / path: schemas.written(name) for path, name in SCHEMAS.items()}
     pages[docs / "opportunities.md"] = opportunities_page.page(opportunities_page.stories())
     for name, blocks in PARTS.items():
         text = (docs / name).read_text("utf-8")

@@ -166,7 +166,8 @@ def _unjudged(top: Table, description: Mapping[str, Any], frames: FrameRules | N
 
     It would be recorded and not judged, and no user would notice.
     """
-    given = top.data.get("contract") or {}
+    table = top.data.get("contract")
+    given = table if isinstance(table, dict) else {}
     mapped = {rule.name: rule.at for rule in frames.rules} if frames else {}
     described = {
         "sequence": ("frames.message.seq", "seq" in mapped.get("message", {}), "numbers of messages", '"contiguous"'),
