@@ -20,9 +20,9 @@ KEY: Final = "key"
 """Name under which the metadata of a dataclass's field hold its `Key`."""
 
 
-def closest(word: str, known: Iterable[str]) -> str:
-    """Return the known word closest to `word`, or "" if none is close."""
-    return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)), "")
+def closest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """Return the known word closest to `word`, or "" if none has this likeness (1: the same word)."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=likeness)), "")
 
 
 def near(word: str, known: Iterable[str]) -> str:

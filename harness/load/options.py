@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from earwitness.harness.described import Faults, Table, read_toml
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.load.command_line import check_when_parsed
 from earwitness.harness.planning.arrivals import FORMS
 from earwitness.harness.platform.faults import Planned, read_schedule
-from earwitness.harness.report.thresholds import METRICS, Threshold, merged, parse_all
+from earwitness.harness.report.thresholds import METRICS, merged, parse_all, read_given
 from earwitness.harness.settings import DEFAULT_FILE
-from earwitness.harness.settings import read_thresholds as read_thresholds_of
 
 if TYPE_CHECKING:
     from earwitness.harness.load.story import Story
@@ -152,39 +149,4 @@ def read_thresholds(options: Any, story: Story) -> list[str]:
     own = parse_all(f"the story {story.name}", story.thresholds)
     if options.target:
         own = [one for one in own if one.metric != "memory"]
-    sources = (
-        lambda: _thresholds_in("pyproject.toml", "tool", "earwitness"),
-        lambda: _thresholds_in(DEFAULT_FILE),
-        lambda: parse_all("--threshold", options.threshold or ()),
-    )
-    given, errors = [own], []
-    for source in sources:
-        try:
-            given.append(source())
-        except SettingsError as error:
-            errors.append(error)
-    if len(errors) > 1:
-        raise SettingsError("thresholds", [f"{one.where}: {fault}" for one in errors for fault in one.faults])
-    if errors:
-        raise errors[0]
-    return merged(*given)
-
-
-def _thresholds_in(name: str, *path: str) -> list[Threshold]:
-    """Return the thresholds of the table at `path` of a file, none if there is no file or no such table.
-
-    Raises SettingsError, also for keys that nobody reads.
-    """
-    if not Path(name).exists():
-        return []
-    faults = Faults(name)
-    table: Table | None = Table(read_toml(Path(name)), faults)
-    for step in path:
-        table = table.table(step, example="{}") if table else None
-    texts = read_thresholds_of(table) if table else []
-    if table:
-        if not path:
-            table.has("test_environment")  # read when the platform starts
-        table.finish()
-    faults.raise_any()
-    return parse_all(name, texts)
+    return merged(own, *read_given(options.threshold or ()))

@@ -29,7 +29,9 @@ OF_KEYS_AND_TYPES = re.compile(
     r"is empty|is neither a name"
 )
 """Faults that a schema can tell too. Others depend on several keys, on placeholders, or on what is outside the file."""
-OF_ADDRESSES = re.compile(r"urls\.(http|socket|hosts) = |\.query does not|login\.user_id = |login\.function = ")
+OF_ADDRESSES = re.compile(
+    r"urls\.(http|socket) = .* (names|is no address)|urls\.hosts = |\.query does not|login\.(user_id|function) = "
+)
 """Faults of values that the schema takes for any text."""
 
 
@@ -61,7 +63,8 @@ def mutated(inputs: list[dict[str, Any]], count: int) -> Iterator[dict[str, Any]
     rng = random.Random(20)
     while count:
         try:
-            data = tomllib.loads(as_toml(tree(rng, copy.deepcopy(rng.choice(inputs)))))
+            text = as_toml(tree(rng, copy.deepcopy(rng.choice(inputs))))
+            data = tomllib.loads(text.encode().decode())
         except (ValueError, RecursionError):  # no TOML at all
             continue
         count -= 1

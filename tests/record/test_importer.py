@@ -187,7 +187,7 @@ def connected(row: dict[str, Any]) -> list[Any]:
         ([{"run": []}], r"1: in the header 'run' the run is \[\]: expected an object\."),
         ([{"run": {"judged_by": "I1"}}], r"1: in the header 'run' 'judged_by' is 'I1': expected a list of ids"),
         ([{"run": {"judged_by": [1]}}], r"1: in the header 'run' 'judged_by' is 1: expected a text\."),
-        ([{"run": {"contract": {"swift": 1}}}], r"1: in the header 'run' 'contract' is not understood: swift is not known here"),
+        ([{"run": {"contract": {"swift": 1}}}], r"1: in the header 'run' 'contract' is not understood: swift is not"),
         ([{"roster": {"user_of": [[1]], "conversations": []}}], r"1: the header 'roster' is not understood"),
         ([{"roster": {"user_of": [0], "conversations": ["x"]}}], r"1: the header 'roster' is not understood"),
         ([{"journal": {"name": "j", "footer": {"lag_ms": 3}}}], r"1: in the header 'journal' 'footer\.lag_ms' is 3"),

@@ -21,7 +21,10 @@ KEYWORDS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "type": lambda wanted, value: TYPES[wanted](value),
     "enum": lambda wanted, value: any(type(one) is type(value) and one == value for one in wanted),
     "const": lambda wanted, value: type(wanted) is type(value) and wanted == value,
-    "pattern": lambda wanted, value: not isinstance(value, str) or re.search(wanted, value) is not None,
+    # in JavaScript and Rust `$` is the very end, in Python also before a last line break
+    "pattern": lambda wanted, value: (
+        not isinstance(value, str) or bool(re.search(re.sub(r"\$$", r"\\Z", wanted), value))
+    ),
     "minLength": lambda wanted, value: not isinstance(value, str) or len(value) >= wanted,
     "minimum": lambda wanted, value: not TYPES["number"](value) or value >= wanted,
     "maximum": lambda wanted, value: not TYPES["number"](value) or value <= wanted,

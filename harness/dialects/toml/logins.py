@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import jwt
 
-from earwitness.checks.declared import TABLE
+from earwitness.checks.declared import TABLE, closest
 from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpResponse
 from earwitness.harness.described import Table, from_json
 from earwitness.harness.dialects.protocol import Credentials, Person
@@ -24,6 +24,8 @@ from earwitness.harness.dialects.toml.paths import PATH, Getter, compile_path, t
 from earwitness.harness.dialects.toml.requests import PERSON, RequestTemplate, checked, read_path, read_request
 from earwitness.harness.dialects.toml.template import Template
 
+ACCOUNT = frozenset({"name", "email", "secret"})
+"""Columns of a file of accounts."""
 CSV_SEPARATORS = ",;\t"
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384")
 
@@ -274,6 +276,9 @@ def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[st
         problem = f"has neither a name nor an email in row {nameless}; a CSV file names its columns in its first line"
         table.fault(key, f"{problem} ({path})", "name,email,secret")
         return None
+    if plain == "name" and (mistyped := _mistyped(rows)):
+        table.fault(key, f"has a column {mistyped[0]}: did you mean {mistyped[1]}? ({path})", "name,email,secret")
+        return None
     if path.suffix.lower() == ".csv" and (ragged := _ragged(rows)):
         table.fault(key, f"has another number of fields than its header in row {ragged} ({path})", "name,email,secret")
         return None
@@ -294,6 +299,17 @@ def _looks_like_csv(lines: Sequence[str], plain: str) -> bool:
 def _nameless(rows: Sequence[Mapping[str | None, Any]]) -> int:
     """Return the first row, counted from 1, that has no name and no email; 0: none."""
     return next((n for n, row in enumerate(rows, 1) if not (row.get("name") or row.get("email"))), 0)
+
+
+def _mistyped(rows: Sequence[Mapping[str | None, Any]]) -> tuple[str, str] | None:
+    """Return a column that nobody reads and the missing one that it resembles, or None.
+
+    A file of accounts may have further columns: it often comes from elsewhere.
+    """
+    columns = {column for row in rows for column in row if isinstance(column, str)}
+    absent = sorted(ACCOUNT - columns)
+    found = ((column, closest(column.lower(), absent, 0.8)) for column in sorted(columns - ACCOUNT))
+    return next(((column, meant) for column, meant in found if meant), None)
 
 
 def _ragged(rows: Sequence[Mapping[str | None, Any]]) -> int:
