@@ -10,7 +10,7 @@ from earwitness.checks.declared import FLAG, TEXT, Fault, Key, Number, OneOf, fa
 
 MOST: Final = 1e12
 """Upper limit of any bound in a contract, in seconds, bytes or messages."""
-SECONDS: Final = Number(most=MOST, unit="s")
+SECONDS: Final = Number(most=MOST, unit="seconds")
 COUNT: Final = Number(whole=True, most=MOST)
 RATIO: Final = Number(most=MOST)
 
@@ -135,7 +135,7 @@ class Contract:
     )
     rate_per_s: float | None = key(
         None,
-        Number(most=MOST, unit="messages/s"),
+        Number(most=MOST, unit="messages per second"),
         "budget of a subject for messages and requests: a token bucket that refills so fast (I36, I37, I39)",
         example="20.0",
     )

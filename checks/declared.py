@@ -122,7 +122,7 @@ class Number:
     """Number within bounds. NaN counts as too large: every bound would be kept with it.
 
     whole  without fraction
-    unit   what it counts, in words, like "s"
+    unit   what it counts, in words, like "seconds"
     """
 
     whole: bool = False

@@ -46,13 +46,13 @@ DATABASE: Final = Text(
     problem="is no database name (a-z, 0-9 and _, at most 63, none of Postgres's own)",
 )
 REDIS: Final = Text(
-    words="a name, or an address",
+    words="a name or an address",
     pattern=r"[A-Za-z0-9_.:-]{1,64}|redis://[^/\s]+(/\d*)?",
     problem="is neither a name (letters, digits, _ . -) nor a redis:// address",
     hidden=True,  # it may be an address with a password
 )
 API_URL: Final = Text(
-    words="`dynamic_backend_url`, or an address",
+    words="`dynamic_backend_url` or an address",
     pattern=r"|dynamic|dynamic_backend_url|https?://[^/\s][\s\S]*",
     problem="is no http address",
 )

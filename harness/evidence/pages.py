@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from earwitness.harness.dialects import schemas
 from earwitness.harness.errors import Exit
 from earwitness.harness.evidence import opportunities_page, pages_checks, pages_options, pages_stories
 from earwitness.harness.progress import say
@@ -39,14 +39,15 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
 def rendered(docs: Path = DOCS) -> dict[Path, str]:
     """Return what each page has to be, by its path."""
     pages = {docs / name: f"{WRITTEN}\n\n{make()}" for name, make in WHOLE.items()}
-    pages |= {docs / path: schemas.written(name) for path, name in SCHEMAS.items()}
     pages[docs / "opportunities.md"] = opportunities_page.page(opportunities_page.stories())
     for name, blocks in PARTS.items():
         text = (docs / name).read_text("utf-8")
         for block, make in blocks.items():
             text = replace_block(text, block, make())
         pages[docs / name] = text
-    return pages
+    # imported after Locust, whose gevent wants to patch ssl before anybody imports it
+    written = importlib.import_module("earwitness.harness.dialects.schemas").written
+    return pages | {docs / path: written(name) for path, name in SCHEMAS.items()}
 
 
 def replace_block(text: str, name: str, content: str) -> str:

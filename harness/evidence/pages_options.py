@@ -165,7 +165,7 @@ def promises() -> str:
 
 def _values(one: Key) -> str:
     unit = getattr(one.kind, "unit", "")
-    return f"{one.kind.words}, {unit}" if unit else one.kind.words
+    return f"{one.kind.words} of {unit}" if unit else one.kind.words
 
 
 def _code(default: str) -> str:

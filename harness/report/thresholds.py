@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ def read_given(options: Iterable[str]) -> list[list[Threshold]]:
 
     Raises SettingsError that names the faults of all three at once.
     """
-    sources = (
+    sources: tuple[Callable[[], list[Threshold]], ...] = (
         lambda: _in_file("pyproject.toml", "tool", "earwitness"),
         lambda: _in_file(DEFAULT_FILE),
         lambda: parse_all("--threshold", options),
