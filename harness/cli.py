@@ -25,6 +25,7 @@ VERBS = {
     "verify": ("earwitness.harness.record.verify", "verify that the evidence of a run is complete and unchanged"),
     "compare": ("earwitness.harness.report.compare", "compare two runs: is one slower, beyond noise?"),
     "probe": ("earwitness.harness.probe.command", "run two users against a target file and list what can be judged"),
+    "schema": ("earwitness.harness.dialects.schemas", "print the JSON schema of a target file or of the settings"),
     "defects": (
         "earwitness.harness.evidence.command",
         "list the defects of the reference platform; with --matrix show that they are detected",

@@ -6,28 +6,33 @@ example, so that a user does not have to fix a file one restart at a time.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from earwitness.checks.declared import (
+    FLAG,
+    TABLE,
+    TEXT,
+    Fault,
+    Key,
+    Kind,
+    Many,
+    Number,
+    OneOf,
+    Text,
+    closest,
+    near,
+    unknown,
+)
 from earwitness.harness.errors import SettingsError
 
-NUMBER_MOST = 1e15
-"""Upper bound of any number in a file; a larger one is taken for a mistake."""
+__all__ = ["Faults", "Table", "first_sentence", "from_json", "near", "read_toml", "whole_number"]
 
-
-def _beyond(value: float, least: float) -> str:
-    """Return in words what is wrong with a number, "" if nothing is.
-
-    NaN counts as too large.
-    """
-    if value < least:
-        return f"is below {least}"
-    return "" if value <= NUMBER_MOST else f"is above {NUMBER_MOST:g}"
+T = TypeVar("T")
 
 
 class Faults:
@@ -39,7 +44,11 @@ class Faults:
 
     def add(self, key: str, problem: str, example: str) -> None:
         """Note that `key` has a `problem`, with a valid example of it."""
-        self.found.append(f"{key} {problem}; for example {example}")
+        self.take(Fault(key, problem, example))
+
+    def take(self, fault: Fault, path: str = "") -> None:
+        """Note a fault of a table; `path` is that of the table."""
+        self.found.append(fault.sentence(path))
 
     def raise_any(self) -> None:
         """Raise SettingsError with all faults, if there are any."""
@@ -47,19 +56,13 @@ class Faults:
             raise SettingsError(self.where, self.found)
 
 
-def near(word: str, known: Iterable[str]) -> str:
-    """Return ' (did you mean X?)' for the known word closest to `word`, else the list of known words, or ""."""
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if close:
-        return f" (did you mean {close[0]}?)"
-    return f" (known: {', '.join(names)})" if names else ""
-
-
 class Table:
     """TOML table that is read key by key; a read returns the value or, after noting a fault, the default.
 
-    `finish` notes every key that was not read. Nested tables are `Table`s of the same `Faults`.
+    `finish` notes every key that was not read. Nested tables are `Table`s of the same `Faults`. The reads are also the
+    declaration of the table: `harness.dialects.schemas` calls the same readers with a `Sketch`, which notes what is
+    read, and makes the JSON schema of it. A reader therefore reads every key whatever the others say, by the methods
+    of this class; where one key decides which others there are, it calls `either`.
     """
 
     def __init__(self, data: Mapping[str, Any], faults: Faults, path: str = "") -> None:
@@ -81,27 +84,35 @@ class Table:
         self.known.add(name)
         return name in self.data
 
-    def value(self, name: str, kinds: type | tuple[type, ...], words: str, example: str, required: bool = False) -> Any:
-        """Return the value if it is of one of `kinds`, else note a fault and return None.
+    def read(self, name: str, key: Key, required: bool = False) -> Any:
+        """Return the value of a key if it is of its kind, else note a fault and return None.
 
-        `words` say what was expected. A missing key is a fault only if `required`.
+        A missing key is a fault only if `required`.
         """
         if not self.has(name):
             if required:
-                self.fault(name, "is missing", f"{name} = {example}")
+                self.fault(name, "is missing", key.line(name))
             return None
         value = self.data[name]
-        wanted = kinds if isinstance(kinds, tuple) else (kinds,)
-        if isinstance(value, wanted) and not (isinstance(value, bool) and bool not in wanted):
-            return value
-        self.fault(name, f"= {value!r} is not {words}", f"{name} = {example}")
-        return None
+        if problem := key.kind.fault(value):
+            self.fault(name, problem, key.line(name))
+            return None
+        return key.convert(value)
+
+    def value(self, name: str, kind: Kind, *, example: str, required: bool = False) -> Any:
+        """Return the value of a key if it is of `kind`, else note a fault and return None."""
+        return self.read(name, Key(kind=kind, example=example), required)
+
+    def fields(self, keys: Mapping[str, Key]) -> dict[str, Any]:
+        """Return the values of a table whose keys are declared, without those that are missing or have faults."""
+        given = {name: self.read(name, key) for name, key in keys.items()}
+        self.finish()
+        return {name: value for name, value in given.items() if value is not None}
 
     def text(self, name: str, default: str = "", *, example: str, required: bool = False) -> str:
         """Return a text; an empty one is a fault if `required`."""
-        value = self.value(name, str, "text", f'"{example}"', required)
-        if value == "" and required:
-            self.fault(name, "is empty", f'{name} = "{example}"')
+        kind = Text(empty=False) if required else TEXT
+        value = self.value(name, kind, example=f'"{example}"', required=required)
         return default if value is None else str(value)
 
     def secret(self, name: str, *, example: str) -> str:
@@ -129,65 +140,69 @@ class Table:
 
     def choice(self, name: str, choices: Sequence[str], default: str | None = None) -> str:
         """Return one of `choices`; without `default` the key is required."""
-        value = self.value(name, str, "text", f'"{choices[0]}"', default is None)
-        if value is not None and value not in choices:
-            self.fault(name, f"= {value!r} is none of {', '.join(choices)}", f'{name} = "{choices[0]}"')
-            value = None
+        kind = OneOf(tuple(choices))
+        value = self.value(name, kind, example=kind.example, required=default is None)
         return (choices[0] if default is None else default) if value is None else str(value)
+
+    def either(self, name: str, ways: Mapping[str, Callable[[Table], T]]) -> T | None:
+        """Return what the reader under the value of `name` makes of this table; the key is required.
+
+        A mistyped value counts as the closest one. If there is none, nobody knows which keys there should be: the
+        only fault is that of `name`, and None is returned.
+        """
+        kind = OneOf(tuple(ways))
+        way = self.value(name, kind, example=kind.example, required=True)
+        if way is None and isinstance(meant := self.data.get(name), str):
+            way = closest(meant, ways)
+        if not way:
+            self.known.update(self.data)
+            return None
+        return ways[way](self)
 
     def flag(self, name: str, default: bool = False) -> bool:
         """Return a boolean, or `default` if the key is missing or not a boolean."""
-        value = self.value(name, bool, "true or false", "true")
+        value = self.value(name, FLAG, example="true")
         return default if value is None else bool(value)
 
     def number(self, name: str, default: float | None = None, *, example: str, least: float = 0.0) -> float | None:
         """Return a number of at least `least`, or `default` after noting a fault."""
-        value = self.value(name, (int, float), "a number", example)
-        if value is None:
-            return default
-        if wrong := _beyond(value, least):
-            self.fault(name, f"= {value} {wrong}", f"{name} = {example}")
-            return default
-        return float(value)
+        value = self.value(name, Number(least=least), example=example)
+        return default if value is None else float(value)
 
     def whole(self, name: str, default: int | None = None, *, example: str, least: int = 0) -> int | None:
         """Return a whole number of at least `least`, or `default` after noting a fault."""
-        value = self.value(name, int, "a whole number", example)
-        if value is not None and (wrong := _beyond(value, least)):
-            self.fault(name, f"= {value} {wrong}", f"{name} = {example}")
-            value = None
+        value = self.value(name, Number(whole=True, least=least), example=example)
         return default if value is None else int(value)
 
     def texts(self, name: str, default: Sequence[str] = (), *, example: str) -> tuple[str, ...]:
         """Return a list of texts; a single text counts as a list of one."""
-        value = self.value(name, (str, list), "a list of texts", example)
-        if value is None:
-            return tuple(default)
-        items = [value] if isinstance(value, str) else value
-        if not all(isinstance(item, str) for item in items):
-            self.fault(name, f"= {value!r} is not a list of texts", f"{name} = {example}")
-            return tuple(default)
-        return tuple(items)
+        value = self.value(name, TEXTS, example=example)
+        return tuple(default if value is None else [value] if isinstance(value, str) else value)
+
+    def names(self) -> Iterator[str]:
+        """Yield the keys of a table in which each key may have any name."""
+        yield from self.data
 
     def table(self, name: str, *, example: str, required: bool = False) -> Table | None:
         """Return a nested table, or None if the key is missing or not a table."""
-        value = self.value(name, dict, "a table", example, required)
+        value = self.value(name, TABLE, example=example, required=required)
         return None if value is None else Table(value, self.faults, self.key(name))
 
     def tables(self, name: str, *, example: str) -> list[Table]:
         """Return a list of tables; a single table counts as a list of one."""
-        value = self.value(name, (dict, list), "a list of tables", example)
+        value = self.value(name, TABLES, example=example)
         items = [value] if isinstance(value, dict) else value or []
-        if not all(isinstance(item, dict) for item in items):
-            self.fault(name, f"= {value!r} is not a list of tables", f"{name} = {example}")
-            return []
         return [Table(item, self.faults, f"{self.key(name)}[{k}]") for k, item in enumerate(items)]
 
     def finish(self) -> None:
         """Note as a fault every key of the table that was not read."""
         for name in self.data:
             if name not in self.known:
-                self.faults.found.append(f"{self.key(name)} is not known here{near(name, self.known)}")
+                self.faults.take(unknown(name, self.known), self.path)
+
+
+TEXTS = Many(item=TEXT, words="a list of texts", example='["…"]', single=True)
+TABLES = Many(item=TABLE, words="a list of tables", example="[{}]", single=True)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

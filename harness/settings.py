@@ -3,17 +3,73 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from earwitness.harness.described import Faults, Table, near, read_toml, whole_number
+from earwitness.checks.declared import FLAG, TEXT, AnyOf, Fault, Many, Number, OneOf, Text, key, keys_of, near
+from earwitness.harness.described import Faults, Table, read_toml, whole_number
 
 DEFAULT_FILE = "earwitness.toml"
 ENV_PREFIX = "EARWITNESS_"
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+def _any_case(words: tuple[str, ...]) -> str:
+    """Return a pattern of these words in small or capital letters; a JSON schema has no flag for it."""
+    return "|".join("".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in word) for word in words)
+
+
+def _port_of(value: Any) -> int | None:
+    return None if value == "dynamic" else int(value)
+
+
+def _mode_of(value: Any) -> bool:
+    return value if isinstance(value, bool) else value.strip().lower() in TRUE
+
+
+def _address_of(value: str) -> str | None:
+    return None if value in ("", "dynamic", "dynamic_backend_url") else value
+
+
+_PORTS = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+PORT: Final = AnyOf(
+    kinds=(OneOf(("dynamic",)), Number(whole=True, least=1, most=65535), Text(pattern=rf"\s*0*({_PORTS})\s*")),
+    words="`dynamic` or a number from 1 to 65535",
+    example='"dynamic"',
+    problem="is neither dynamic nor a port from 1 to 65535",
+)
+DATABASE: Final = Text(
+    words="a-z, 0-9 and _, at most 63",
+    pattern=r"(?!(?:postgres|template[01])$)[a-z_][a-z0-9_]{0,62}",
+    problem="is no database name (a-z, 0-9 and _, at most 63, none of Postgres's own)",
+)
+REDIS: Final = Text(
+    words="a name or an address",
+    pattern=r"[A-Za-z0-9_.:-]{1,64}|redis://[^/\s]+(/\d*)?",
+    problem="is neither a name (letters, digits, _ . -) nor a redis:// address",
+    hidden=True,  # it may be an address with a password
+)
+API_URL: Final = Text(
+    words="`dynamic_backend_url` or an address",
+    pattern=r"|dynamic|dynamic_backend_url|https?://[^/\s][\s\S]*",
+    problem="is no http address",
+)
+MODE: Final = AnyOf(
+    kinds=(FLAG, Text(pattern=rf"\s*({_any_case(TRUE + FALSE)})\s*")),
+    words="`true` or `false`",
+    example="true",
+    problem="is neither true nor false",
+)
+
+
+def _port(meaning: str, example: str) -> Any:
+    return key(None, PORT, meaning, example=example, default='"dynamic"', convert=_port_of)
+
+
+def _mode(meaning: str) -> Any:
+    return key(True, MODE, meaning, convert=_mode_of)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +79,9 @@ class AuthServiceSettings:
     `port` None is dynamic: a free port is chosen without a race.
     """
 
-    port: int | None = None
-    database: str = "test_auth_db"
-    test_mode: bool = True
+    port: int | None = _port("port of the service on 127.0.0.1", "7001")
+    database: str = key("test_auth_db", DATABASE, "name of the service's database")
+    test_mode: bool = _mode("logins may ask for short-lived tokens, and the pages for administrators are open")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +92,15 @@ class BackendSettings:
     that is used instead.
     """
 
-    port: int | None = None
-    database: str = "test_main_db"
-    redis: str = "test_redis"
-    test_mode: bool = True
+    port: int | None = _port("port of the edge in front of the replicas, on 127.0.0.1", "7002")
+    database: str = key("test_main_db", DATABASE, "name of the backends' database")
+    redis: str = key(
+        "test_redis",
+        REDIS,
+        "client name in the environment's own Valkey, or the address of a server that is used instead",
+        example='"redis://127.0.0.1:6379/0"',
+    )
+    test_mode: bool = _mode("handed to every replica, where nothing depends on it yet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +110,16 @@ class FrontendSettings:
     `api_url` None is dynamic: the address of the edge in front of the backends.
     """
 
-    port: int | None = None
-    api_url: str | None = None
-    test_mode: bool = True
+    port: int | None = _port("port of the service on 127.0.0.1", "7003")
+    api_url: str | None = key(
+        None,
+        API_URL,
+        "address that the frontend takes for the backend, instead of the edge",
+        example='"http://127.0.0.1:8000"',
+        default='"dynamic_backend_url"',
+        convert=_address_of,
+    )
+    test_mode: bool = _mode("the page says that it is a test environment")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,17 +131,10 @@ class Settings:
     frontend: FrontendSettings = field(default_factory=FrontendSettings)
 
 
-_DATABASE = re.compile(r"(?!(?:postgres|template[01])$)[a-z_][a-z0-9_]{0,62}")
-_REDIS = re.compile(r"[A-Za-z0-9_.:-]{1,64}|redis://[^/\s]+(/\d*)?")
-_SERVICES: dict[str, tuple[str, ...]] = {
-    "auth_service": ("port", "database", "test_mode"),
-    "backend": ("port", "database", "redis", "test_mode"),
-    "frontend": ("port", "api_url", "test_mode"),
-}
-_DEFAULTS: dict[str, Any] = {
-    "auth_service.database": AuthServiceSettings().database,
-    "backend.database": BackendSettings().database,
-    "backend.redis": BackendSettings().redis,
+SERVICES: Final[Mapping[str, type]] = {
+    "auth_service": AuthServiceSettings,
+    "backend": BackendSettings,
+    "frontend": FrontendSettings,
 }
 
 
@@ -90,20 +151,9 @@ def load_settings(path: Path | str | None = None, environ: Mapping[str, str] = o
     if path is not None or chosen.exists():
         data = read_toml(chosen)
     faults = Faults(f"{where} and {ENV_PREFIX}* variables")
-    whole = Table(data, faults)
-    environment = whole.table("test_environment", example="{}")
-    whole.has("thresholds")  # read by a run, not here
-    whole.finish()
-    values: dict[str, dict[str, Any]] = {}
-    for service, keys in _SERVICES.items():
-        table = environment.table(service, example='{ port = "dynamic" }') if environment else None
-        values[service] = {key: _setting(service, key, table, environ, faults) for key in keys}
-        if table:
-            table.finish()
-    if environment:
-        environment.finish()
+    values = read_environment(Table(data, faults), environ)
     _unknown_variables(environ, faults)
-    _clashes(values, faults)
+    _clashes({name: {**_defaults(name), **given} for name, given in values.items()}, faults)
     faults.raise_any()
     return Settings(
         auth_service=AuthServiceSettings(**values["auth_service"]),
@@ -112,82 +162,69 @@ def load_settings(path: Path | str | None = None, environ: Mapping[str, str] = o
     )
 
 
+def read_environment(top: Table, environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return what a file and the variables say of each service; faults are noted, also those of other tables."""
+    environment = top.table("test_environment", example="{}")
+    read_thresholds(top)  # for a run; their words are read by `harness.report.thresholds`
+    top.finish()
+    values = {}
+    for service, settings in SERVICES.items():
+        table = environment.table(service, example='{ port = "dynamic" }') if environment else None
+        values[service] = table.fields(keys_of(settings)) if table else {}
+        values[service] |= _variables(service, settings, environ, top.faults)
+    if environment:
+        environment.finish()
+    return values
+
+
+def read_thresholds(table: Table) -> list[str]:
+    """Return the key `thresholds` of earwitness.toml or of `[tool.earwitness]`; faults are noted."""
+    found: list[str] | None = table.value("thresholds", THRESHOLDS, example=THRESHOLDS.example)
+    return found or []
+
+
+THRESHOLDS: Final = Many(item=TEXT, words="a list of texts", example='["fan-out p99 < 250 ms"]')
+
+
+def _defaults(service: str) -> dict[str, Any]:
+    return asdict(SERVICES[service]())
+
+
 def how_to_set(service: str, key: str, value: str, environ: Mapping[str, str] = os.environ) -> str:
     """Return what the user has to write to change a setting, in the place that decides it now."""
-    variable = _variable(service, key)
+    variable = variable_of(service, key)
     if environ.get(variable, "") != "":
         return f"{variable}={value}"
     return f"{key} = {value} under [test_environment.{service}] in {DEFAULT_FILE}"
 
 
-def _variable(service: str, key: str) -> str:
+def variable_of(service: str, key: str) -> str:
+    """Return the name of the environment variable of a setting."""
     return f"{ENV_PREFIX}{service}_{key}".upper()
 
 
-def _setting(service: str, key: str, table: Table | None, environ: Mapping[str, str], faults: Faults) -> Any:
-    variable = _variable(service, key)
-    raw: Any = None
-    name = f"test_environment.{service}.{key}"
-    if table is not None and table.has(key):
-        raw = table.data[key]
-    if environ.get(variable, "") != "":
-        raw, name = environ[variable], variable
-    default = _DEFAULTS.get(f"{service}.{key}")
-    if key == "port":
-        return _port(raw, name, faults)
-    if key == "test_mode":
-        return _mode(raw, name, faults)
-    if raw is None:
-        return default
-    if key == "database":
-        if isinstance(raw, str) and _DATABASE.fullmatch(raw):
-            return raw
-        problem = f"= {raw!r} is no database name (a-z, 0-9 and _, at most 63, none of Postgres's own)"
-        faults.add(name, problem, f"{name} = {default}")
-        return default
-    if not isinstance(raw, str):
-        faults.add(name, f"= {raw!r} is not text", f"{name} = {'dynamic_backend_url' if key == 'api_url' else default}")
-        return default
-    if key == "api_url":
-        if raw in ("", "dynamic", "dynamic_backend_url"):
-            return None
-        if not re.match(r"https?://[^/\s]+", raw):
-            faults.add(name, f"= {raw!r} is no http address", f"{name} = http://127.0.0.1:8000")
-        return raw
-    if not _REDIS.fullmatch(raw):  # not quoted: it may be an address with a password
-        faults.add(name, "is neither a name (letters, digits, _ . -) nor a redis:// address", f"{name} = {default}")
-        return default
-    return raw
-
-
-def _port(raw: Any, name: str, faults: Faults) -> int | None:
-    if raw is None or raw == "dynamic":
-        return None
-    if isinstance(raw, str):
-        number = whole_number(raw.strip(), 10**9)
-        raw = raw if number is None else number
-    if isinstance(raw, int) and not isinstance(raw, bool) and 1 <= raw <= 65535:
-        return raw
-    faults.add(name, f"= {raw!r} is neither dynamic nor a port from 1 to 65535", f"{name} = dynamic")
-    return None
-
-
-def _mode(raw: Any, name: str, faults: Faults) -> bool:
-    if raw is None or isinstance(raw, bool):
-        return raw is None or raw
-    if isinstance(raw, str) and raw.strip().lower() in TRUE + FALSE:
-        return raw.strip().lower() in TRUE
-    faults.add(name, f"= {raw!r} is neither true nor false", f"{name} = true")
-    return True
+def _variables(service: str, settings: type, environ: Mapping[str, str], faults: Faults) -> dict[str, Any]:
+    """Return what the variables of a service say; an empty variable counts as unset. Faults are noted."""
+    values = {}
+    for name, one in keys_of(settings).items():
+        variable = variable_of(service, name)
+        text = environ.get(variable, "")
+        number = whole_number(text.strip(), 10**9) if one.kind is PORT else None
+        if problem := text and one.kind.fault(text if number is None else number):
+            shown = (one.example or one.default).strip('"')
+            faults.add(variable, problem, f"{variable}={shown}")
+        elif text:
+            values[name] = one.convert(text)
+    return values
 
 
 def _unknown_variables(environ: Mapping[str, str], faults: Faults) -> None:
     """Note unknown variables of our services as faults, as a mistyped one would otherwise have no effect."""
-    known = {_variable(service, key) for service, keys in _SERVICES.items() for key in keys}
-    prefixes = tuple(f"{ENV_PREFIX}{service}_".upper() for service in _SERVICES)
+    known = {variable_of(service, name) for service, settings in SERVICES.items() for name in keys_of(settings)}
+    prefixes = tuple(f"{ENV_PREFIX}{service}_".upper() for service in SERVICES)
     for name in environ:
         if name.startswith(prefixes) and name not in known:
-            faults.found.append(f"{name} is not known{near(name, known)}")
+            faults.take(Fault(name, f"is not known{near(name, known)}"))
 
 
 def _clashes(values: Mapping[str, Mapping[str, Any]], faults: Faults) -> None:

@@ -157,3 +157,25 @@ def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
 def test_a_table_of_another_kind(write: Callable[[str], Path]) -> None:
     """`test_environment = 5` is said, not a traceback."""
     assert "test_environment = 5 is not a table" in faults_of(write("test_environment = 5\n"))[0]
+
+
+def test_lines_that_would_do(write: Callable[[str], Path]) -> None:
+    """Each example is read without a fault: as TOML in the file, as a variable in the environment."""
+    path = write(
+        '[test_environment.auth_service]\nport = 0\ntest_mode = 3\n[test_environment.frontend]\napi_url = "x"\n'
+    )
+    examples = [fault.partition("; for example ")[2] for fault in faults_of(path)]
+    assert len(examples) == 3
+    table = dict(zip(("auth_service", "frontend"), (examples[:2], examples[2:]), strict=True))
+    text = "\n".join(f"[test_environment.{name}]\n" + "\n".join(lines) for name, lines in table.items())
+    assert load_settings(write(text), {}).frontend.api_url == "http://127.0.0.1:8000"
+    [fault] = faults_of(None, EARWITNESS_BACKEND_PORT="x")
+    variable, _, value = fault.partition("; for example ")[2].partition("=")
+    assert load_settings(write(""), {variable: value}).backend.port == 7002
+
+
+@pytest.mark.parametrize("given", ["5", '"errors < 1 %"', "[1]"])
+def test_thresholds_have_their_type(write: Callable[[str], Path], given: str) -> None:
+    """The platform's start and the run's read one declaration."""
+    [fault] = faults_of(write(f"thresholds = {given}\n"))
+    assert "is not a list of texts; for example thresholds = [" in fault

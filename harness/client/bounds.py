@@ -8,10 +8,15 @@ One process speaks to one target, so the bounds belong to the process: `use` set
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
 
+from earwitness.checks.declared import Number, key, keys_of
 from earwitness.harness.described import Table
+
+
+def _most(unit: str = "") -> Number:
+    return Number(whole=True, least=1, unit=unit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,25 +24,16 @@ class Bounds:
     """Bounds of a process.
 
     The defaults are far above what a platform needs, and far below what hurts.
-
-    body_mb        of an HTTP answer
-    head_kb        of its status line and headers
-    answer_s       for a whole answer, however slowly it arrives
-    fragments      of one WebSocket message (`urls.frame_bytes_max` bounds its bytes)
-    unsent_mb      that wait because the server does not read
-    names          outside the plan (users, rooms, reasons), in one process
-    history_pages  of one read of a conversation
-    history_rows   of one read of a conversation
     """
 
-    body_mb: int = 64
-    head_kb: int = 1024
-    answer_s: int = 20
-    fragments: int = 10_000
-    unsent_mb: int = 32
-    names: int = 100_000
-    history_pages: int = 5_000
-    history_rows: int = 1_000_000
+    body_mb: int = key(64, _most("MiB"), "body of an HTTP answer")
+    head_kb: int = key(1024, _most("KiB"), "status line and headers of an HTTP answer")
+    answer_s: int = key(20, _most("seconds"), "time for a whole HTTP answer, however slowly it arrives")
+    fragments: int = key(10_000, _most(), "fragments of one WebSocket message (urls.frame_bytes_max bounds its bytes)")
+    unsent_mb: int = key(32, _most("MiB"), "what waits to be sent because the server does not read")
+    names: int = key(100_000, _most(), "names outside the plan (users, rooms, reasons), in one process")
+    history_pages: int = key(5_000, _most(), "pages of one read of a conversation")
+    history_rows: int = key(1_000_000, _most(), "rows of one read of a conversation")
 
     @property
     def body_bytes(self) -> int:
@@ -69,9 +65,4 @@ def read_bounds(top: Table) -> Bounds:
     table = top.table("bounds", example="{ body_mb = 64 }")
     if table is None:
         return DEFAULTS
-    given = {
-        field.name: table.whole(field.name, example=str(getattr(DEFAULTS, field.name)), least=1)
-        for field in fields(Bounds)
-    }
-    table.finish()
-    return Bounds(**{name: value for name, value in given.items() if value is not None})
+    return Bounds(**table.fields(keys_of(Bounds)))

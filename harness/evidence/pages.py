@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -25,9 +26,12 @@ WHOLE: Mapping[str, Callable[[], str]] = {
     "reference/stories.md": pages_stories.page,
 }
 """Pages that are generated from their first line to their last."""
+SCHEMAS: Mapping[str, str] = {"schema/target.schema.json": "target", "schema/earwitness.schema.json": "settings"}
+"""JSON schemas, which have no line that says how they were written."""
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "your-first-story.md": {"methods": pages_stories.methods},
     "guide/settings.md": {"defaults": pages_options.defaults, "variables": pages_options.variables},
+    "guide/targets.md": {"promises": pages_options.promises},
 }
 """Blocks between `<!-- begin NAME -->` and `<!-- end NAME -->` in pages that are written by hand."""
 
@@ -41,7 +45,9 @@ def rendered(docs: Path = DOCS) -> dict[Path, str]:
         for block, make in blocks.items():
             text = replace_block(text, block, make())
         pages[docs / name] = text
-    return pages
+    # imported after Locust, whose gevent wants to patch ssl before anybody imports it
+    written = importlib.import_module("earwitness.harness.dialects.schemas").written
+    return pages | {docs / path: written(name) for path, name in SCHEMAS.items()}
 
 
 def replace_block(text: str, name: str, content: str) -> str:

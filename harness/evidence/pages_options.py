@@ -7,25 +7,17 @@ import importlib
 import inspect
 import textwrap
 from collections.abc import Iterable
-from dataclasses import fields
 from typing import Any
 
+from earwitness.checks.contract import KEYS as PROMISES
+from earwitness.checks.declared import Key, keys_of
 from earwitness.harness.load.command import ABOUT, EXAMPLES, USAGE
 from earwitness.harness.load.options import LOAD
-from earwitness.harness.settings import DEFAULT_FILE, ENV_PREFIX, Settings
+from earwitness.harness.settings import DEFAULT_FILE, SERVICES, variable_of
 
 LOCUSTS = "https://docs.locust.io/en/stable/configuration.html"
 OURS = "Earwitness"
 """Title of our group in Locust's parser."""
-WORDS = {
-    "port": ('"dynamic"', "`dynamic` or a number from 1 to 65535, like `{port}`"),
-    "database": ('"{default}"', "a-z, 0-9 and _, at most 63, like `{default}`"),
-    "redis": ('"{default}"', "a name, or an address like `redis://127.0.0.1:6379/0`"),
-    "api_url": ('"dynamic_backend_url"', "`dynamic_backend_url`, or an address like `http://127.0.0.1:8000`"),
-    "test_mode": ("true", "`true` or `false`"),
-}
-"""Each kind of setting: its default as TOML, and in words what it may be; the last code of the words is an example."""
-PORTS = {"auth_service": 7001, "backend": 7002, "frontend": 7003}
 
 
 def page() -> str:
@@ -135,28 +127,46 @@ def _help(one: argparse.Action) -> str:
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 
-def _settings() -> list[tuple[str, str, Any]]:
-    """Return (service, key, default) of each setting."""
-    services = [(one.name, getattr(Settings(), one.name)) for one in fields(Settings)]
-    return [(name, key.name, getattr(of, key.name)) for name, of in services for key in fields(of)]
+def _settings() -> list[tuple[str, str, Key]]:
+    """Return (service, name, declaration) of each setting."""
+    return [(service, name, one) for service, table in SERVICES.items() for name, one in keys_of(table).items()]
 
 
 def defaults() -> str:
     """Return the settings file that says what holds without one, as TOML."""
     lines = ["```toml", f"# {DEFAULT_FILE}: these are the defaults"]
     service = ""
-    for name, key, default in _settings():
+    for name, key, declared in _settings():
         if name != service:
             lines += ["", f"[test_environment.{name}]"] if service else [f"[test_environment.{name}]"]
             service = name
-        lines.append(f"{key} = {WORDS[key][0].format(default=default)}")
+        lines.append(f"{key} = {declared.default}")
     return "\n".join([*lines, "```"])
 
 
 def variables() -> str:
     """Return the table of environment variables."""
     rows = []
-    for name, key, default in _settings():
-        words = WORDS[key][1].format(default=default, port=PORTS[name])
-        rows.append(f"| `{f'{ENV_PREFIX}{name}_{key}'.upper()}` | `{name}.{key}` | {words} |")
+    for name, key, declared in _settings():
+        example = (declared.example or declared.default).strip('"')
+        like = f", like `{example}`" if example not in declared.kind.words else ""
+        rows.append(f"| `{variable_of(name, key)}` | `{name}.{key}` | {declared.kind.words}{like} |")
     return "\n".join(["| variable | setting | values |", "|---|---|---|", *rows])
+
+
+# -- promises ---------------------------------------------------------------------------------------------------------
+
+
+def promises() -> str:
+    """Return the table of the keys of a contract."""
+    rows = [f"| `{name}` | {_values(one)} | {_code(one.default)} | {one.meaning} |" for name, one in PROMISES.items()]
+    return "\n".join(["| key | value | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def _values(one: Key) -> str:
+    unit = getattr(one.kind, "unit", "")
+    return f"{one.kind.words} of {unit}" if unit else one.kind.words
+
+
+def _code(default: str) -> str:
+    return f"`{default}`" if default else "not promised"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from earwitness.harness.described import near, read_toml
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.load.command_line import check_when_parsed
 from earwitness.harness.planning.arrivals import FORMS
 from earwitness.harness.platform.faults import Planned, read_schedule
-from earwitness.harness.report.thresholds import EXAMPLE, METRICS, Threshold, merged, parse_all
+from earwitness.harness.report.thresholds import METRICS, merged, parse_all, read_given
 from earwitness.harness.settings import DEFAULT_FILE
 
 if TYPE_CHECKING:
@@ -152,19 +149,4 @@ def read_thresholds(options: Any, story: Story) -> list[str]:
     own = parse_all(f"the story {story.name}", story.thresholds)
     if options.target:
         own = [one for one in own if one.metric != "memory"]
-    project = _thresholds_in("pyproject.toml", lambda data: data.get("tool", {}).get("earwitness", {}), ("thresholds",))
-    local = _thresholds_in(DEFAULT_FILE, lambda data: data, ("thresholds", "test_environment"))
-    return merged(own, project, local, parse_all("--threshold", options.threshold or ()))
-
-
-def _thresholds_in(name: str, table: Callable[[dict[str, Any]], Any], keys: Sequence[str]) -> list[Threshold]:
-    """The thresholds of a file that may have these keys, or of none. Raises SettingsError, also for other keys."""
-    path = Path(name)
-    data = table(read_toml(path)) if path.exists() else {}
-    unknown = [key for key in data if key not in keys] if isinstance(data, dict) else []
-    if unknown:
-        raise SettingsError(name, [f"{key} is not known here{near(key, keys)}" for key in unknown])
-    given = data.get("thresholds", [])
-    if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
-        raise SettingsError(name, [f'thresholds is no list of texts; write thresholds = ["{EXAMPLE}"]'])
-    return parse_all(name, given)
+    return merged(own, *read_given(options.threshold or ()))

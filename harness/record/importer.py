@@ -108,7 +108,8 @@ def read_contract(path: Path) -> Contract:
     try:
         return Contract.from_dict(promises)
     except ContractError as error:
-        raise SettingsError(str(path), [str(error)]) from None
+        table = "contract" if "contract" in data else ""
+        raise SettingsError(str(path), [fault.sentence(table) for fault in error.faults]) from None
 
 
 class _Import:

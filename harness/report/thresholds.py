@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from earwitness.harness.described import near, whole_number
+from earwitness.harness.described import Faults, Table, near, read_toml, whole_number
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.report.measures import Measured
+from earwitness.harness.settings import DEFAULT_FILE, read_thresholds
 
 TIMES = {"us": 1e-3, "ms": 1.0, "s": 1e3, "min": 6e4}
 SIZES = {"kB": 1e-3, "MB": 1.0, "GB": 1e3}
@@ -113,6 +115,54 @@ def parse_all(where: str, texts: Iterable[str]) -> list[Threshold]:
     if faults:
         raise SettingsError(where, faults)
     return parsed
+
+
+def read_given(options: Iterable[str]) -> list[list[Threshold]]:
+    """Return the thresholds of pyproject.toml and earwitness.toml in the working directory, and those of the options.
+
+    Raises SettingsError that names the faults of all three at once.
+    """
+    sources: tuple[Callable[[], list[Threshold]], ...] = (
+        lambda: _in_file("pyproject.toml", "tool", "earwitness"),
+        lambda: _in_file(DEFAULT_FILE),
+        lambda: parse_all("--threshold", options),
+    )
+    given, errors = [], []
+    for source in sources:
+        try:
+            given.append(source())
+        except SettingsError as error:
+            errors.append(error)
+    if len(errors) > 1:
+        raise SettingsError("thresholds", [f"{one.where}: {fault}" for one in errors for fault in one.faults])
+    if errors:
+        raise errors[0]
+    return given
+
+
+def _in_file(name: str, *path: str) -> list[Threshold]:
+    """Return the thresholds of the table at `path` of a file, none if there is no file or no such table.
+
+    Raises SettingsError, also for keys that nobody reads.
+    """
+    if not Path(name).exists():
+        return []
+    faults = Faults(name)
+    table: Table | None = Table(read_toml(Path(name)), faults)
+    for step in path:
+        table = table.table(step, example="{}") if table else None
+    texts = read_thresholds(table) if table else []
+    if table:
+        if not path:
+            table.has("test_environment")  # read when the platform starts
+        table.finish()
+    for text in texts:
+        try:
+            parse(text)
+        except ValueError as error:
+            faults.found.append(str(error))
+    faults.raise_any()
+    return [parse(text) for text in texts]
 
 
 def merged(*sources: Iterable[Threshold]) -> list[str]:

@@ -152,7 +152,7 @@ sequenze = "none"
         "login.by = 'passwort' is none of password, tokens, mint, function",
         "send.frame uses the unknown placeholder {txt} (known: id, label, room, text)",
         'frames.message.text is missing; for example text = "text"',
-        "unknown promise 'sequenze'",
+        "contract.sequenze is not known here (did you mean sequence?)",
     ):
         assert sentence in faults
 
@@ -277,3 +277,37 @@ def test_open_target(write: Callable[[str], Path]) -> None:
     with pytest.raises(SettingsError) as caught:
         open_target({"kind": "reference", "endpoints": {}, "options": {"via": "pigeon"}})
     assert len(caught.value.faults) == 4
+
+
+def test_a_mistyped_login_is_one_fault_with_its_way_out(write: Callable[[str], Path]) -> None:
+    """The other keys are read as those of the closest way; without one nobody knows what they should be."""
+    login = '[login]\nby = "WAY"\nfile = "tokens.txt"\ncolour = "red"\n'
+    text = SMALL[: SMALL.index("[login]")] + login + SMALL[SMALL.index("[send]") :]
+    faults = [fault for fault in faults_of(write(text.replace("WAY", "tokns"))) if "cannot be read" not in fault]
+    assert [fault.partition(" ")[0] for fault in faults] == ["login.by", "login.colour"]
+    assert "(did you mean tokens?)" in faults[0]
+    [fault] = faults_of(write(text.replace("WAY", "xyz")))
+    assert fault.startswith("login.by = 'xyz' is none of password, tokens, mint, function; for example")
+
+
+def test_faults_of_promises_are_told_like_all_others(write: Callable[[str], Path]) -> None:
+    """Each with its key and a line that would do, in the order of the file's keys."""
+    promises = 'history = false\nordered = 1\ndelivery_bound_s = -1\nsequence = "contigous"\nname = 3'
+    assert faults_of(write(SMALL.replace("history = false", promises))) == [
+        'contract.name = 3 is not text; for example name = "unnamed"',
+        "contract.ordered = 1 is not true or false; for example ordered = true",
+        "contract.sequence = 'contigous' is none of contiguous, increasing, none (did you mean contiguous?); "
+        'for example sequence = "none"',
+        "contract.delivery_bound_s = -1 is below 0; for example delivery_bound_s = 5.0",
+    ]
+    assert "contract = 5 is not a table" in faults_of(write("contract = 5\n" + SMALL[: SMALL.index("[contract]")]))[0]
+
+
+def test_a_mistyped_column_of_accounts(write: Callable[[str], Path], tmp_path: Path) -> None:
+    """It is refused where a column is missing that it resembles; other columns are none of our business."""
+    (tmp_path / "people.csv").write_text("name,Secret,team\nann,word,red\n")
+    [fault] = faults_of(write('accounts = "people.csv"\n' + SMALL))
+    assert fault.startswith("accounts has a column Secret: did you mean secret?")
+    assert "word" not in fault
+    (tmp_path / "people.csv").write_text("email,username,secret\na@x.example,ann,word\n")
+    assert load_target(write('accounts = "people.csv"\n' + SMALL)).people()[0].email == "a@x.example"

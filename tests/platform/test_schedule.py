@@ -46,7 +46,8 @@ def test_every_example_is_understood() -> None:
     [
         ("kill:auth", "neither a fault like kill:auth@20s"),
         ("kill@5s", "does not say where: kill:auth@20s"),
-        ("murder:auth@5s", "is of no known kind; there are kill, pause, restart"),
+        ("murder:auth@5s", "is of no known kind (known: "),
+        ("kil:auth@5s", "is of no known kind (did you mean kill?); write it like kill:auth@20s+10s"),
         ("kill:auth@5", "has '5' where a time is needed"),
         ("kill:auth@5s=3", "has a value, but this kind takes none"),
         ("delay:edge@5s", "needs a value: delay:edge@20s+10s=200ms~50ms"),

@@ -230,7 +230,7 @@ def delete_roster(run: RunDirectory) -> None:
         (delete_all, r"has no journals: nothing was recorded\.$"),
         (delete_description, r"is no run directory: it has no run\.json\.$"),
         (spoil_description, r"run\.json is damaged, it is no JSON"),
-        (spoil_contract, r"In .*run\.json 'contract' is not understood: unknown promise 'swift'"),
+        (spoil_contract, r"In .*run\.json 'contract' is not understood: swift is not known here"),
         (spoil_roster, r"roster\.json is damaged"),
         (delete_roster, r"it has no roster\.json\.$"),
     ],

@@ -187,7 +187,7 @@ def connected(row: dict[str, Any]) -> list[Any]:
         ([{"run": []}], r"1: in the header 'run' the run is \[\]: expected an object\."),
         ([{"run": {"judged_by": "I1"}}], r"1: in the header 'run' 'judged_by' is 'I1': expected a list of ids"),
         ([{"run": {"judged_by": [1]}}], r"1: in the header 'run' 'judged_by' is 1: expected a text\."),
-        ([{"run": {"contract": {"swift": 1}}}], r"1: in the header 'run' 'contract' is not understood: unknown p"),
+        ([{"run": {"contract": {"swift": 1}}}], r"1: in the header 'run' 'contract' is not understood: swift is not"),
         ([{"roster": {"user_of": [[1]], "conversations": []}}], r"1: the header 'roster' is not understood"),
         ([{"roster": {"user_of": [0], "conversations": ["x"]}}], r"1: the header 'roster' is not understood"),
         ([{"journal": {"name": "j", "footer": {"lag_ms": 3}}}], r"1: in the header 'journal' 'footer\.lag_ms' is 3"),
@@ -250,7 +250,7 @@ def test_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "is not empty: a run needs a directory of its own.",
         "out.csv: give the file the ending .parquet or .jsonl.",
         "absent.jsonl: No such file or directory.",
-        "unknown promise 'orderd'",
+        "orderd is not known here (did you mean ordered?)",
     ):
         assert sentence in said
     assert not (tmp_path / "r2").exists()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+from earwitness.checks.declared import Text
 from earwitness.checks.history.record import Place
 from earwitness.harness.client.network import ANY, FRAME_MAX, SECURE, Network, host_of, hosts_of, is_loopback, proxy_of
 from earwitness.harness.described import Table
@@ -17,6 +18,8 @@ from earwitness.harness.dialects.toml.requests import RequestTemplate, address_f
 from earwitness.harness.errors import TargetError
 
 DATABASE = "postgres"
+HTTP = Text(pattern=r"(https?://[^/\s][\s\S]*)?", problem="is no http address")
+SOCKET = Text(pattern=r"wss?://[^/\s][\s\S]*", problem="is no ws address", empty=False)
 KEPT_HOSTS = 5
 """Most hosts that a sentence names; a file may have many."""
 
@@ -48,12 +51,8 @@ def read_urls(top: Table) -> Urls:
     table = top.table("urls", example='{ http = "http://127.0.0.1:8000" }', required=True)
     if table is None:
         return Urls()
-    http = table.text("http", example="http://127.0.0.1:8000")
-    socket = table.text("socket", example="ws://127.0.0.1:8000/ws", required=True)
-    if http and not re.match(r"https?://[^/\s]+", http):
-        table.fault("http", f"= {http!r} is no http address", 'http = "http://127.0.0.1:8000"')
-    if socket and not re.match(r"wss?://[^/\s]+", socket):
-        table.fault("socket", f"= {socket!r} is no ws address", 'socket = "ws://127.0.0.1:8000/ws"')
+    http = table.value("http", HTTP, example='"http://127.0.0.1:8000"') or ""
+    socket = table.value("socket", SOCKET, example='"ws://127.0.0.1:8000/ws"', required=True) or ""
     for key, url in (("http", http), ("socket", socket)):
         if url and (problem := address_fault(url)):
             table.fault(key, f"= {url!r} {problem}", f'{key} = "{"http" if key == "http" else "ws"}://127.0.0.1:8000"')

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earwitness.checks.contract import Contract, ContractError
+from earwitness.checks.contract import KEYS, Contract
 from earwitness.checks.history.record import Place
 from earwitness.harness.client.bounds import Bounds, read_bounds
 from earwitness.harness.client.network import Network
@@ -78,8 +78,15 @@ def read_description(path: Path) -> Description:
 
     Raises SettingsError, which names every fault of the file at once.
     """
-    faults = Faults(str(path))
-    top = Table(read_toml(path), faults)
+    return read_tables(Table(read_toml(path), Faults(str(path))), path)
+
+
+def read_tables(top: Table, path: Path) -> Description:
+    """Return the description in the tables of a target file.
+
+    Raises SettingsError, which names every fault of the file at once.
+    """
+    faults = top.faults
     socket, http_presentation = read_presentations(top)
     accounts = read_accounts(top, path.parent)
     login_table = top.table("login", example='{ by = "password" }', required=True)
@@ -126,11 +133,7 @@ def read_description(path: Path) -> Description:
 
 def _contract(top: Table, path: Path) -> Contract:
     table = top.table("contract", example='{ sequence = "none" }', required=True)
-    try:
-        return Contract.from_dict({"name": path.stem, **(table.data if table else {})})
-    except ContractError as error:
-        top.fault("contract", f"is not understood: {error}", '[contract] sequence = "contiguous"')
-        return Contract()
+    return Contract(**{"name": path.stem, **(table.fields(KEYS) if table else {})})
 
 
 def _consistency(
@@ -163,7 +166,8 @@ def _unjudged(top: Table, description: Mapping[str, Any], frames: FrameRules | N
 
     It would be recorded and not judged, and no user would notice.
     """
-    given = top.data.get("contract") or {}
+    table = top.data.get("contract")
+    given = table if isinstance(table, dict) else {}
     mapped = {rule.name: rule.at for rule in frames.rules} if frames else {}
     described = {
         "sequence": ("frames.message.seq", "seq" in mapped.get("message", {}), "numbers of messages", '"contiguous"'),

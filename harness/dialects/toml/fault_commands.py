@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from earwitness.harness.described import near
 from earwitness.harness.dialects.protocol import FaultCommands
 from earwitness.harness.errors import SettingsError, TargetError
 
@@ -63,8 +64,12 @@ def command_faults(
 
     Raises SettingsError for names that the file does not have.
     """
-    has = f"it has {', '.join(sorted(known))}" if known else "its file has no [faults.NAME]"
-    missing = [f"{name} is not available on this target, {target}: {has}" for name in names if name not in known]
+    lacks = "" if known else ": its file has no [faults.NAME]"
+    missing = [
+        f"{name} is not available on this target, {target}{near(name, known)}{lacks}"
+        for name in names
+        if name not in known
+    ]
     if missing:
         raise SettingsError(where, missing)
     return [CommandFault(name, known[name]) for name in names]

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from earwitness.checks.declared import TEXT, AnyOf, Many, Number
 from earwitness.harness.client.events import ACK, JOINED, LEFT, MESSAGE, NACK, OTHER, REPLAYED, WELCOME, Heard
 from earwitness.harness.described import Table
 from earwitness.harness.dialects.toml.paths import Getter, seq_or_none, text_or_none
@@ -33,6 +34,15 @@ PATHS = {
 }
 NEEDED = {"message": ("text",), "replayed": ("text",), "ack": ("id",), "nack": ("id",), "joined": ("room",)}
 
+VALUES = Many(
+    item=AnyOf(
+        kinds=(TEXT, Number(whole=True, least=None, most=None)), words="a text or a number", example='"message"'
+    ),
+    words="a text, a whole number or a list of them",
+    example='["message"]',
+    single=True,
+)
+"""Values of the kind that a rule recognises."""
 _ABSENT: Getter = lambda value: None  # noqa: E731
 
 
@@ -107,21 +117,19 @@ def read_frame_rules(table: Table) -> FrameRules:
 
 
 def _read_rule(table: Table, name: str, has_kind: bool) -> Rule:
-    is_ = table.value("is", (str, int, list), "a value of the kind or a list of them", f'["{name}"]')
+    is_ = table.value("is", VALUES, example=f'["{name}"]')
     values = () if is_ is None else tuple(is_) if isinstance(is_, list) else (is_,)
-    if not all(isinstance(value, (str, int)) for value in values):
-        table.fault("is", f"= {is_!r} is no list of texts or numbers", f'is = ["{name}"]')
-        values = ()
     has = read_path(table, "has", "message_id")
-    if not values and has is None:
+    if not values and has is None and (is_ is not None or not {"is", "has"} & set(table.data)):
         table.fault("is", "is missing: nothing distinguishes this kind of frame from others", f'is = ["{name}"]')
     if values and not has_kind:
         table.fault("is", "needs the path frames.kind", 'kind = "type" in [frames]')
     items = read_path(table, "items", "messages")
-    at = {key: getter for key in PATHS[name] if (getter := read_path(table, key, f"message.{key}")) is not None}
-    for key in NEEDED.get(name, ()):
-        if key not in table.data:
-            table.fault(key, "is missing", f'{key} = "{key}"')
+    needed = NEEDED.get(name, ())
+    paths_at = {
+        key: read_path(table, key, key if key in needed else f"message.{key}", key in needed) for key in PATHS[name]
+    }
+    at = {key: getter for key, getter in paths_at.items() if getter is not None}
     paths = {key: str(table.data[key]) for key in (*at, "items", "has") if key in table.data}
     table.finish()
     return Rule(name=name, values=values, has=has, items=items, at=at, paths=paths)

@@ -108,9 +108,8 @@ def read_history(table: Table) -> HistoryRules:
     request = read_request(table, "history", known, url="/rooms/{room}/messages?after={after}")
     if paging != "none" and not {paging} <= request.url.names | (request.body.names if request.body else set()):
         table.fault("url", f"does not contain {{{paging}}}", f'url = "/rooms/{{room}}/messages?{paging}={{{paging}}}"')
-    at = {key: getter for key in ("text", "seq", "sender", "id", "room") if (getter := read_path(table, key, key))}
-    if "text" not in table.data:
-        table.fault("text", "is missing", 'text = "text"')
+    paths = {key: read_path(table, key, key, required=key == "text") for key in ("text", "seq", "sender", "id", "room")}
+    at = {key: getter for key, getter in paths.items() if getter is not None}
     rules = HistoryRules(
         request=request,
         paging=paging,

@@ -9,20 +9,23 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any, Protocol
 
 import jwt
 
+from earwitness.checks.declared import TABLE, closest
 from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpResponse
 from earwitness.harness.described import Table, from_json
 from earwitness.harness.dialects.protocol import Credentials, Person
-from earwitness.harness.dialects.toml.paths import Getter, compile_path, path_fault, text_or_none
+from earwitness.harness.dialects.toml.paths import PATH, Getter, compile_path, text_or_none
 from earwitness.harness.dialects.toml.requests import PERSON, RequestTemplate, checked, read_path, read_request
 from earwitness.harness.dialects.toml.template import Template
 
-WAYS = ("password", "tokens", "mint", "function")
+ACCOUNT = frozenset({"name", "email", "secret"})
+"""Columns of a file of accounts."""
 CSV_SEPARATORS = ",;\t"
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384")
 
@@ -57,8 +60,8 @@ class Claim:
         self._user_text: Template | None = None
         if "{" in text:
             self._user_text = checked(table, "user_id", text, PERSON, example='"{name}"')
-        elif fault := path_fault(text):
-            table.fault("user_id", f"= {text!r} {fault}", 'user_id = "user.id"')
+        elif fault := PATH.fault(text):
+            table.fault("user_id", fault, 'user_id = "user.id"')
         else:
             self._user_path = compile_path(text)
 
@@ -213,9 +216,8 @@ def read_login(table: Table, folder: Path) -> Login | None:
 
     `folder`: where relative file names and modules are looked for.
     """
-    way = table.choice("by", WAYS)
     readers = {"password": _password, "tokens": _tokens, "mint": _mint, "function": _function}
-    login = readers[way](table, folder)
+    login = table.either("by", {way: partial(reader, folder=folder) for way, reader in readers.items()})
     table.finish()
     return login
 
@@ -274,6 +276,9 @@ def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[st
         problem = f"has neither a name nor an email in row {nameless}; a CSV file names its columns in its first line"
         table.fault(key, f"{problem} ({path})", "name,email,secret")
         return None
+    if plain == "name" and (mistyped := _mistyped(rows)):
+        table.fault(key, f"has a column {mistyped[0]}: did you mean {mistyped[1]}? ({path})", "name,email,secret")
+        return None
     if path.suffix.lower() == ".csv" and (ragged := _ragged(rows)):
         table.fault(key, f"has another number of fields than its header in row {ragged} ({path})", "name,email,secret")
         return None
@@ -296,6 +301,17 @@ def _nameless(rows: Sequence[Mapping[str | None, Any]]) -> int:
     return next((n for n, row in enumerate(rows, 1) if not (row.get("name") or row.get("email"))), 0)
 
 
+def _mistyped(rows: Sequence[Mapping[str | None, Any]]) -> tuple[str, str] | None:
+    """Return a column that nobody reads and the missing one that it resembles, or None.
+
+    A file of accounts may have further columns: it often comes from elsewhere.
+    """
+    columns = {column for row in rows for column in row if isinstance(column, str)}
+    absent = sorted(ACCOUNT - columns)
+    found = ((column, closest(column.lower(), absent, 0.8)) for column in sorted(columns - ACCOUNT))
+    return next(((column, meant) for column, meant in found if meant), None)
+
+
 def _ragged(rows: Sequence[Mapping[str | None, Any]]) -> int:
     """Return the first row, counted from 1, with more or fewer fields than the header of its CSV file; 0: none."""
     return next((n for n, row in enumerate(rows, 1) if None in row or None in row.values()), 0)
@@ -304,7 +320,7 @@ def _ragged(rows: Sequence[Mapping[str | None, Any]]) -> int:
 def _mint(table: Table, folder: Path) -> Login | None:
     algorithm = table.choice("algorithm", ALGORITHMS)
     key = table.secret("key", example="env:CHAT_TEST_KEY")
-    claims = table.value("claims", dict, "a table", '{ sub = "{name}" }', required=True) or {}
+    claims = table.value("claims", TABLE, example='{ sub = "{name}" }', required=True) or {}
     template = checked(table, "claims", claims, PERSON, example='{ sub = "{name}" }')
     ttl_s = table.number("ttl_s", 3600.0, example="3600", least=1.0) or 3600.0
     key_id = table.text("key_id", example="test-1")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
+
+from earwitness.checks.declared import Text
 
 Getter: TypeAlias = Callable[[Any], Any]
 
-_STEP = re.compile(r"[^.\s]+")
-
-
-def path_fault(text: str) -> str | None:
-    """Return what is wrong with a path, or None."""
-    if text == ".":
-        return None
-    if not text or not all(_STEP.fullmatch(step) for step in text.split(".")):
-        return "is no path (keys and positions with dots between them)"
-    return None
+PATH: Final = Text(
+    words="a path",
+    pattern=r"\.|[^.\s]+(\.[^.\s]+)*",
+    problem="is no path (keys and positions with dots between them)",
+)
 
 
 def compile_path(text: str) -> Getter:

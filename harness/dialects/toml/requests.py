@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
+from earwitness.checks.declared import TABLE, TEXT, AnyOf, Many, Number, Open
 from earwitness.harness.client.flow import HttpRequest
 from earwitness.harness.described import Table
-from earwitness.harness.dialects.toml.paths import Getter, compile_path, path_fault
+from earwitness.harness.dialects.toml.paths import PATH, Getter, compile_path
 from earwitness.harness.dialects.toml.template import Template
 
 PERSON = frozenset({"number", "name", "email", "secret"})
@@ -18,6 +19,17 @@ LOGGED_IN = PERSON | {"token", "user_id"}
 ROOM = frozenset({"label", "room", "members.number", "members.name", "members.email"})
 MEMBER = frozenset({"member.number", "member.name", "member.email"})
 BRACES = "{}:."
+LIST = Open(list, "a list", "[]")
+BODY = AnyOf(kinds=(TEXT, TABLE, LIST), words="text or a table", example="{}")
+FRAMES = Many(
+    item=AnyOf(kinds=(TEXT, TABLE), words="a frame", example="{}"),
+    words="a list of frames, each text or a table",
+    example="[{}]",
+    single=True,
+)
+STATUSES = Many(
+    item=Number(whole=True, least=100, most=599), words="a list of HTTP statuses", example="[200]", single=True
+)
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")
@@ -95,7 +107,7 @@ def read_template(
     table: Table, name: str, known: Collection[str], *, example: str, quoting: str = "", required: bool = False
 ) -> Template | None:
     """Return a template from free text, or from a table as JSON; None if the key is absent. Faults are noted."""
-    value = table.value(name, (str, dict, list), "text or a table", example, required)
+    value = table.value(name, BODY, example=example, required=required)
     return None if value is None else checked(table, name, value, known, quoting=quoting, example=example)
 
 
@@ -114,7 +126,7 @@ def read_texts(table: Table, name: str, known: Collection[str], *, example: str)
     """Return a table of texts with placeholders, such as headers; faults are noted."""
     inner = table.table(name, example=example)
     templates = {}
-    for key in inner.data if inner else ():
+    for key in inner.names() if inner else ():
         assert inner is not None
         text = inner.text(key, example="{token}")
         if text.startswith(("env:", "file:")):
@@ -138,26 +150,15 @@ def read_headers(table: Table, name: str, known: Collection[str], *, example: st
 
 def read_frames(table: Table, name: str, known: Collection[str], *, example: str) -> tuple[Template, ...]:
     """Return a list of frames, each free text or a table; a single one counts as a list of one. Faults are noted."""
-    value = table.value(name, (str, dict, list), "a list of frames", example)
+    value = table.value(name, FRAMES, example=example)
     items = [] if value is None else value if isinstance(value, list) else [value]
-    frames = []
-    for k, item in enumerate(items):
-        if isinstance(item, (str, dict)):
-            frames.append(checked(table, f"{name}[{k}]", item, known, example=example))
-        else:
-            table.fault(f"{name}[{k}]", f"= {item!r} is neither text nor a table", f"{name} = {example}")
-    return tuple(frames)
+    return tuple(checked(table, f"{name}[{k}]", item, known, example=example) for k, item in enumerate(items))
 
 
-def read_path(table: Table, name: str, example: str) -> Getter | None:
+def read_path(table: Table, name: str, example: str, required: bool = False) -> Getter | None:
     """Return a getter for the path under `name`, or None; faults are noted."""
-    text = table.text(name, example=example)
-    if name not in table.data:
-        return None
-    if fault := path_fault(text):
-        table.fault(name, f"= {text!r} {fault}", f'{name} = "{example}"')
-        return None
-    return compile_path(text)
+    text = table.value(name, PATH, example=f'"{example}"', required=required)
+    return None if text is None else compile_path(text)
 
 
 def read_request(table: Table, name: str, known: Collection[str], *, url: str = "/login") -> RequestTemplate:
@@ -173,10 +174,8 @@ def read_request(table: Table, name: str, known: Collection[str], *, url: str = 
         table.fault("url", problem, f'url = "{url}"')
     body, content_type = _read_body(table, known)
     method = table.text("method", "GET" if body is None else "POST", example="POST").upper()
-    accept = table.value("accept", (int, list), "a list of HTTP statuses", "[200, 201]")
+    accept = table.value("accept", STATUSES, example="[200, 201]")
     accepted = accept if isinstance(accept, list) else [200, 201, 202, 204] if accept is None else [accept]
-    if not all(type(status) is int and 100 <= status <= 599 for status in accepted):
-        table.fault("accept", f"= {accepted!r} are no HTTP statuses", "accept = [200, 201]")
     return RequestTemplate(
         name=name,
         method=method,
@@ -191,15 +190,15 @@ def read_request(table: Table, name: str, known: Collection[str], *, url: str = 
 
 
 def _read_body(table: Table, known: Collection[str]) -> tuple[Template | None, str]:
+    body = read_template(table, "body", known, example='{ user = "{email}" }')
+    form = table.table("form", example='{ user = "{email}" }')
+    raw = read_template(table, "raw", known, example='"{token}"')
     given = [key for key in ("body", "form", "raw") if table.has(key)]
     if len(given) > 1:
         table.fault(" and ".join(given), "exclude each other", 'body = { user = "{email}" }')
     if "form" in given:
-        form = table.table("form", example='{ user = "{email}" }')
         # braces stay: they are the placeholders, whose values are quoted when they are filled in
         pairs = [f"{quote(key)}={quote(str(value), safe=BRACES)}" for key, value in (form.data if form else {}).items()]
         template = checked(table, "form", "&".join(pairs), known, quoting="url", example='{ user = "{email}" }')
         return template, "application/x-www-form-urlencoded"
-    if "raw" in given:
-        return read_template(table, "raw", known, example='"{token}"'), "text/plain"
-    return read_template(table, "body", known, example='{ user = "{email}" }'), "application/json"
+    return (raw, "text/plain") if "raw" in given else (body, "application/json")

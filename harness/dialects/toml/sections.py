@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from earwitness.checks.declared import AnyOf, Many, Number, OneOf
 from earwitness.checks.history.record import Place
 from earwitness.harness.described import Table
 from earwitness.harness.dialects.protocol import DatabaseQuery, FaultCommands
@@ -29,6 +30,13 @@ from earwitness.harness.dialects.toml.template import Template
 
 PLACES = {"auth": Place.AUTH, "backend": Place.BACKEND, "frontend": Place.FRONTEND}
 SEND = frozenset({"label", "room", "id", "text"})
+USER_NUMBERS = Many(item=Number(whole=True), words="a list of user numbers", example="[0, 1]")
+MEMBERS = AnyOf(
+    kinds=(OneOf(("all",)), USER_NUMBERS),
+    words='"all" or a list of user numbers',
+    example='"all"',
+    problem='is neither "all" nor a list of user numbers',
+)
 DATABASE_PLACES = {"auth": Place.AUTH_DATABASE, "main": Place.MAIN_DATABASE}
 
 
@@ -133,11 +141,7 @@ def read_rooms(top: Table) -> Rooms:
     existing = []
     for inner in table.tables("existing", example='[{ label = "general", members = [0, 1] }]'):
         label = inner.text("label", example="general", required=True)
-        members = inner.value("members", (list, str), 'a list of user numbers or "all"', "[0, 1]")
-        if isinstance(members, list) and not all(type(n) is int and n >= 0 for n in members):
-            inner.fault("members", f"= {members!r} is no list of user numbers", "members = [0, 1]")
-        elif isinstance(members, str) and members != "all":
-            inner.fault("members", f'= {members!r} is neither "all" nor a list', 'members = "all"')
+        members = inner.value("members", MEMBERS, example="[0, 1]")
         existing.append(ExistingRoom(label=label, members=tuple(members) if isinstance(members, list) else None))
         inner.finish()
     requests = [
@@ -168,7 +172,7 @@ def read_send(top: Table) -> Send:
     frame = read_template(table, "frame", SEND, example='{ type = "send", room = "{room}", text = "{text}" }')
     inner = table.table("request", example='{ url = "/rooms/{room}/messages", body = { text = "{text}" } }')
     request = finished_request(inner, "send", "/rooms/{room}/messages", LOGGED_IN | SEND) if inner else None
-    if (frame is None) == (request is None) and not top.faults.found:
+    if len({"frame", "request"} & set(table.data)) != 1:
         table.fault("frame", "or request: exactly one of them is needed", 'frame = { text = "{text}" }')
     for template in (frame, request.body if request else None):
         if (
@@ -231,7 +235,7 @@ def read_fault_commands(top: Table) -> dict[str, FaultCommands]:
     """Return the commands of the tables [faults.NAME]; faults are noted."""
     table = top.table("faults", example='{ auth_down = { on = "systemctl stop auth" } }')
     commands = {}
-    for name in table.data if table else ():
+    for name in table.names() if table else ():
         assert table is not None
         inner = table.table(name, example='{ on = "…", off = "…", check = "…" }')
         if inner is not None:

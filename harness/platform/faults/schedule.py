@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from earwitness.harness.described import near
 from earwitness.harness.errors import SettingsError
 
 ALIASES = {"database": "postgres", "redis": "valkey"}
@@ -109,7 +110,7 @@ def _read(entry: str, named: bool) -> Planned:
             raise _Mistake("has a value, but a command of the target's file takes none")
         return Planned(text=entry, kind="", where=match["what"].strip(), start_s=start_s, duration_s=duration_s)
     if kind not in EXAMPLES:
-        raise _Mistake(f"is of no known kind; there are {', '.join(EXAMPLES)}")
+        raise _Mistake(f"is of no known kind{near(kind, EXAMPLES)}; write it like {EXAMPLES['kill']}")
     if not colon or not where:
         raise _Mistake(f"does not say where: {EXAMPLES[kind]}")
     if duration_s is not None and kind in OVER_AT_ONCE:

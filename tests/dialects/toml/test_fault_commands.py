@@ -50,4 +50,4 @@ def test_a_fault_without_command_is_not_available(tmp_path: Path) -> None:
     assert [fault.name for fault in command_faults(["auth_down"], known, "our chat")] == ["auth_down"]
     with pytest.raises(SettingsError) as caught:
         command_faults(["auth_down", "kill:auth"], known, "our chat")
-    assert "kill:auth is not available on this target, our chat: it has auth_down" in str(caught.value)
+    assert "kill:auth is not available on this target, our chat (known: auth_down)" in str(caught.value)

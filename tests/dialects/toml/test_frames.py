@@ -159,7 +159,7 @@ def test_bytes_never_raise(data: bytes) -> None:
         ({"split": "line"}, "frames.split = 'line' is none of none, lines, list"),
         ({"ack": {"is": "ok", "id": "a..b"}}, "frames.ack.id = 'a..b' is no path"),
         ({"ack": {"is": "ok", "id": "id", "sequence": "n"}}, "frames.ack.sequence is not known here"),
-        ({"nack": {"is": [{}], "id": "x"}}, "is no list of texts or numbers"),
+        ({"nack": {"is": [{}], "id": "x"}}, "frames.nack.is = [{}] is not a text, a whole number or a list of them"),
     ],
 )
 def test_faults(change: dict[str, Any], sentence: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earwitness.harness.dialects.toml.paths import compile_path, path_fault, seq_or_none, text_or_none
+from earwitness.harness.dialects.toml.paths import PATH, compile_path, seq_or_none, text_or_none
 from earwitness.harness.dialects.toml.template import Template
 
 
@@ -78,7 +78,7 @@ def test_paths(path: str, found: Any) -> None:
 @pytest.mark.parametrize("text", ["", "a..b", ".a", "a.", "a b", ".."])
 def test_path_faults(text: str) -> None:
     """What is no path is said when the file is read."""
-    assert path_fault(text) is not None
+    assert PATH.fault(text).endswith("is no path (keys and positions with dots between them)")
 
 
 def test_numbers_and_labels() -> None:

@@ -1,0 +1,301 @@
+"""Declared keys of tables: what a value must be, what is wrong with one that is not, and its JSON schema.
+
+A table that users write is declared once: each key with its kind, its meaning and an example. From the declaration come
+the reader (`harness.described.Table`, `Contract.from_dict`), the sentences about mistakes, the JSON schema for editors
+and the tables of the docs. No I/O: the contract is read by checks too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final, Protocol
+
+NUMBER_MOST: Final = 1e15
+"""Upper bound of any number in a file; a larger one is taken for a mistake."""
+KEY: Final = "key"
+"""Name under which the metadata of a dataclass's field hold its `Key`."""
+
+
+def closest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """Return the known word closest to `word`, or "" if none has this likeness (1: the same word)."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=likeness)), "")
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """Return ' (did you mean X?)' for the known word closest to `word`, else the list of known words, or ""."""
+    names = sorted(known)
+    if found := closest(word, names):
+        return f" (did you mean {found}?)"
+    return f" (known: {', '.join(names)})" if names else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Mistake in the value of one key, with a line that would do ("": there is none to show)."""
+
+    key: str
+    problem: str
+    example: str = ""
+
+    def sentence(self, path: str = "") -> str:
+        """Return the fault in words; `path` is that of the table, "" for the top of a file."""
+        name = f"{path}.{self.key}" if path else self.key
+        return f"{name} {self.problem}" + (f"; for example {self.example}" if self.example else "")
+
+
+class Kind(Protocol):
+    """Kind of value that a key may have."""
+
+    @property
+    def words(self) -> str:
+        """Return what is expected, in words."""
+        ...
+
+    @property
+    def example(self) -> str:
+        """Return a value that would do, as TOML writes it."""
+        ...
+
+    def fault(self, value: Any) -> str:
+        """Return what is wrong with a value, as it follows the name of its key; "" if nothing."""
+        ...
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema of the values."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """Text, of a given form.
+
+    pattern  regular expression of the whole text; "" for any text
+    problem  what a text of another form is, like "is no path"
+    hidden   never show the value: it may hold a secret
+    """
+
+    words: str = "text"
+    example: str = '"…"'
+    pattern: str = ""
+    problem: str = ""
+    empty: bool = True
+    hidden: bool = False
+
+    def fault(self, value: Any) -> str:
+        """Implement `Kind.fault`."""
+        if not isinstance(value, str):
+            return f"= {value!r} is not text"
+        if not value and not self.empty:
+            return "is empty"
+        if not self.pattern or re.fullmatch(self.pattern, value):
+            return ""
+        return self.problem if self.hidden else f"= {value!r} {self.problem}"
+
+    def schema(self) -> dict[str, Any]:
+        """Implement `Kind.schema`."""
+        form = {"pattern": f"^(?:{self.pattern})$"} if self.pattern else {}
+        return {"type": "string", **form, **({} if self.empty else {"minLength": 1})}
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Boolean."""
+
+    words: str = "true or false"
+    example: str = "true"
+
+    def fault(self, value: Any) -> str:
+        """Implement `Kind.fault`."""
+        return "" if isinstance(value, bool) else f"= {value!r} is not true or false"
+
+    def schema(self) -> dict[str, Any]:
+        """Implement `Kind.schema`."""
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number:
+    """Number within bounds. NaN counts as too large: every bound would be kept with it.
+
+    whole  without fraction
+    unit   what it counts, in words, like "seconds"
+    """
+
+    whole: bool = False
+    least: float | None = 0
+    most: float | None = NUMBER_MOST
+    unit: str = ""
+    example: str = "1"
+
+    @property
+    def words(self) -> str:
+        """Implement `Kind.words`."""
+        return "a whole number" if self.whole else "a number"
+
+    def fault(self, value: Any) -> str:
+        """Implement `Kind.fault`; a boolean is no number."""
+        kinds = int if self.whole else (int, float)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            return f"= {value!r} is not {self.words}"
+        if self.least is not None and value < self.least:
+            return f"= {value} is below {self.least:g}"
+        return "" if self.most is None or value <= self.most else f"= {value} is above {self.most:g}"
+
+    def schema(self) -> dict[str, Any]:
+        """Implement `Kind.schema`."""
+        bounds = {"minimum": self.least, "maximum": self.most}
+        told = {key: int(bound) if bound == int(bound) else bound for key, bound in bounds.items() if bound is not None}
+        return {"type": "integer" if self.whole else "number", **told}
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """One of a few texts."""
+
+    choices: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """Implement `Kind.words`."""
+        return f"one of {', '.join(self.choices)}"
+
+    @property
+    def example(self) -> str:
+        """Implement `Kind.example`."""
+        return f'"{self.choices[0]}"'
+
+    def fault(self, value: Any) -> str:
+        """Implement `Kind.fault`."""
+        if not isinstance(value, str):
+            return f"= {value!r} is not text"
+        if value in self.choices:
+            return ""
+        meant = f" (did you mean {found}?)" if (found := closest(value, self.choices)) else ""
+        return f"= {value!r} is none of {', '.join(self.choices)}{meant}"
+
+    def schema(self) -> dict[str, Any]:
+        """Implement `Kind.schema`."""
+        return {"enum": list(self.choices)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Many:
+    """List whose items are of one kind; with `single` an item by itself counts as a list of one."""
+
+    item: Kind
+    words: str
+    example: str
+    single: bool = False
+
+    def fault(self, value: Any) -> str:
+        """Implement `Kind.fault`."""
+        items = value if isinstance(value, list) else [value] if self.single else None
+        fits = items is not None and not any(self.item.fault(one) for one in items)
+        return "" if fits else f"= {value!r} is not {self.words}"
+
+    def schema(self) -> dict[str, Any]:
+        """Implement `Kind.schema`."""
+        item = self.item.schema()
+        listed = {"type": "array", "items": item}
+        return {"anyOf": [item, listed]} if self.single else listed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnyOf:
+    """Value of any of several kinds; `problem` says what another value is."""
+
+    kinds: tuple[Kind, ...]
+    words: str
+    example: str
+    problem: str = ""
+
+    def fault(self, value: Any) -> str:
+        """Implement `Kind.fault`."""
+        fits = any(not kind.fault(value) for kind in self.kinds)
+        return "" if fits else f"= {value!r} {self.problem or f'is not {self.words}'}"
+
+    def schema(self) -> dict[str, Any]:
+        """Implement `Kind.schema`."""
+        return {"anyOf": [kind.schema() for kind in self.kinds]}
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Table with any content, or a list with any content: what the tester passes on as it is."""
+
+    kind: type = dict
+    words: str = "a table"
+    example: str = "{}"
+
+    def fault(self, value: Any) -> str:
+        """Implement `Kind.fault`."""
+        return "" if isinstance(value, self.kind) else f"= {value!r} is not {self.words}"
+
+    def schema(self) -> dict[str, Any]:
+        """Implement `Kind.schema`."""
+        return {"type": "object" if self.kind is dict else "array"}
+
+
+FLAG, TEXT, TABLE = Flag(), Text(), Open()
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """Declaration of one key of a table.
+
+    example  a value that would do, as TOML writes it
+    default  the value that holds without the key, as TOML writes it; "" for none
+    convert  from a value without fault to the one that is used
+    """
+
+    kind: Kind
+    meaning: str = ""
+    example: str = ""
+    default: str = ""
+    convert: Callable[[Any], Any] = _as_it_is
+
+    def line(self, name: str) -> str:
+        """Return a line of TOML that would do."""
+        return f"{name} = {self.example or self.default or self.kind.example}"
+
+
+def key(default: Any, kind: Kind, meaning: str, /, **more: Any) -> Any:
+    """Return a field of a dataclass that declares its key of a table; `more` are further attributes of `Key`."""
+    return field(default=default, metadata={KEY: Key(kind=kind, meaning=meaning, **more)})
+
+
+def keys_of(table: type) -> dict[str, Key]:
+    """Return the declared keys of a dataclass by their names."""
+    declared = {one.name: (one.metadata[KEY], one.default) for one in fields(table) if KEY in one.metadata}
+    return {
+        name: one if one.default else replace(one, default=as_toml(value)) for name, (one, value) in declared.items()
+    }
+
+
+def as_toml(value: Any) -> str:
+    """Return a plain value as TOML writes it, "" for None."""
+    return "" if value is None else json.dumps(value)
+
+
+def unknown(name: str, known: Iterable[str]) -> Fault:
+    """Return the fault of a key that nothing reads."""
+    return Fault(name, f"is not known here{near(name, known)}")
+
+
+def faults_in(data: Mapping[str, Any], keys: Mapping[str, Key], absent: Sequence[str] = ()) -> list[Fault]:
+    """Return all faults of a table, in its order; the keys `absent` may be None."""
+    found = []
+    for name, value in data.items():
+        if name not in keys:
+            found.append(unknown(name, keys))
+        elif not (value is None and name in absent) and (problem := keys[name].kind.fault(value)):
+            found.append(Fault(name, problem, keys[name].line(name)))
+    return found

@@ -1,0 +1,147 @@
+"""`earwitness schema`: JSON schemas of `target.toml` and `earwitness.toml` for editors.
+
+The readers themselves are asked: they are called with a `Sketch`, which notes each read instead of finding a value. So
+a schema accepts the keys that the readers accept. It cannot hold what depends on several keys, on placeholders or on
+other files; the readers say that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from earwitness.checks.declared import Key
+from earwitness.harness.described import Faults, Table
+from earwitness.harness.dialects.toml.description import read_tables
+from earwitness.harness.errors import Exit, SettingsError
+from earwitness.harness.settings import read_environment
+
+T = TypeVar("T")
+ANY_NAME: Final = "*"
+"""Key that stands for every key of a table in which keys may have any name."""
+DRAFT: Final = "http://json-schema.org/draft-07/schema#"
+"""The draft that TOML editors know."""
+
+
+class Sketch(Table):
+    """Table without values, which notes what is read from it and makes a JSON schema of that."""
+
+    def __init__(self, faults: Faults, path: str = "") -> None:
+        super().__init__({}, faults, path)
+        self.properties: dict[str, Callable[[], dict[str, Any]]] = {}
+        self.required: list[str] = []
+        self.ways: list[dict[str, Any]] = []
+        self.closed = False
+
+    def read(self, name: str, key: Key, required: bool = False) -> Any:
+        """Note a key and return None."""
+
+        def schema() -> dict[str, Any]:
+            line = key.example if name == ANY_NAME else key.line(name)
+            told = {"description": f"{key.meaning}." if key.meaning else f"For example {line}"}
+            return {**told, **key.kind.schema()}
+
+        self._note(name, schema, required)
+        return None
+
+    def secret(self, name: str, *, example: str) -> str:
+        """Note a secret, which is never written out, and return ""."""
+        told = {"type": "string", "pattern": "^(env|file):", "description": f'For example {name} = "{example}"'}
+        self._note(name, lambda: told, True)
+        return ""
+
+    def either(self, name: str, ways: Mapping[str, Callable[[Table], T]]) -> T | None:
+        """Note all ways, each with its own keys, and return None."""
+        for way, reader in ways.items():
+            inner = Sketch(self.faults, self.path)
+            inner._note(name, lambda way=way: {"const": way}, True)  # type: ignore[misc]
+            reader(inner)
+            inner.finish()
+            self.ways.append(inner.schema())
+        return None
+
+    def names(self) -> Iterator[str]:
+        """Yield the one name that stands for all."""
+        yield ANY_NAME
+
+    def table(self, name: str, *, example: str, required: bool = False) -> Table:
+        """Note a nested table and return its sketch."""
+        inner = Sketch(self.faults, self.key(name))
+        self._note(name, inner.schema, required)
+        return inner
+
+    def tables(self, name: str, *, example: str) -> list[Table]:
+        """Note a list of tables and return the sketch of one."""
+        inner = Sketch(self.faults, self.key(name))
+        self._note(name, lambda: {"anyOf": [{"type": "array", "items": inner.schema()}, inner.schema()]}, False)
+        return [inner]
+
+    def finish(self) -> None:
+        """Note that the table may have no other keys."""
+        self.closed = True
+
+    def _note(self, name: str, schema: Callable[[], dict[str, Any]], required: bool) -> None:
+        self.known.add(name)
+        self.properties[name] = schema
+        if required and name not in self.required:
+            self.required.append(name)
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema of the table, after it was read."""
+        if self.ways:
+            return {"oneOf": self.ways}
+        properties = {name: make() for name, make in self.properties.items()}
+        others = properties.pop(ANY_NAME, None)
+        told: dict[str, Any] = {"type": "object", "properties": properties} if properties else {"type": "object"}
+        if self.required:
+            told["required"] = self.required
+        if others is not None:
+            told["additionalProperties"] = others
+        elif self.closed:
+            told["additionalProperties"] = False
+        return told
+
+
+def _sketched(title: str, read: Callable[[Sketch], object]) -> dict[str, Any]:
+    top = Sketch(Faults(title))
+    with suppress(SettingsError):  # an empty file lacks much; the readers say so after their last read
+        read(top)
+    return {"$schema": DRAFT, "title": title, **top.schema()}
+
+
+def target_schema() -> dict[str, Any]:
+    """Return the schema of a target file."""
+    return _sketched("Earwitness: target file", lambda top: read_tables(top, Path("target.toml")))
+
+
+def settings_schema() -> dict[str, Any]:
+    """Return the schema of earwitness.toml."""
+    return _sketched("Earwitness: earwitness.toml", lambda top: read_environment(top, {}))
+
+
+SCHEMAS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {"target": target_schema, "settings": settings_schema}
+
+
+def written(name: str) -> str:
+    """Return a schema as a text."""
+    return json.dumps(SCHEMAS[name](), indent=1, ensure_ascii=False) + "\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.description = (
+        "Print the JSON schema of a target file or of earwitness.toml. Editors with Taplo (Even Better TOML) check a "
+        "file against it if its first line is `#:schema ./target.schema.json`."
+    )
+    parser.add_argument("file", choices=tuple(SCHEMAS), help="target: target.toml; settings: earwitness.toml")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the schema."""
+    sys.stdout.write(written(args.file))
+    return Exit.PASS
