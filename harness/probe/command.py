@@ -95,7 +95,7 @@ def report(rehearsal: Rehearsal) -> Iterator[str]:
 def _not_in_contract(rehearsal: Rehearsal) -> Iterator[str]:
     proposed = list(proposals(rehearsal))
     mentioned = {promise.partition(" ")[0] for promise, _ in proposed}
-    described = [said for promise, said in rehearsal.target.unjudged.items() if promise not in mentioned]
+    described = [said for promise, said in rehearsal.target.parts.unjudged.items() if promise not in mentioned]
     if proposed or described:
         yield ""
         yield "Not judged, because [contract] does not promise it:"
@@ -191,7 +191,7 @@ def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
         ("I25", "delivered in time", contract.delivery_bound_s is not None, unjoined or changed),
         ("I18 I22", "devices show the same edits and marks", contract.shared_state_s is not None, UNSHARED),
         ("I27", "who is shown as online is there", contract.presence_s is not None, UNSHARED),
-        ("I41", "both user tables agree", contract.sync_bound_s is not None, _undatabased(len(target.databases))),
+        ("I41", "both user tables agree", contract.sync_bound_s is not None, _undatabased(len(target.parts.databases))),
     ]
     return [
         (ids, name, NOT_PROMISED if not promised else f"{UNKNOWN}: {doubt}" if doubt else JUDGED)

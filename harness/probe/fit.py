@@ -36,7 +36,7 @@ def fit(path: Path, step_s: float = STEP_S) -> dict[str, Any]:
         return {"fault": "", "notes": [*notes, f"The target file was not tried before the load. {error}"]}
     try:
         # The history of a room that existed before may be long.
-        rehearsal = asyncio.run(rehearse(target, step_s, each=1, history=not target.rooms_exist))
+        rehearsal = asyncio.run(rehearse(target, step_s, each=1, history=target.parts.has_rooms is None))
     except Unfit as error:
         return {"fault": str(error), "notes": []}
     except TargetError as error:

@@ -107,7 +107,7 @@ class UnderTest:
             found = {"fault": "", "notes": ["The target file could not be tried before the load."]}
         if found["fault"]:
             raise TargetError(f"{path} does not fit the platform: {found['fault']} Try: earwitness probe {path}")
-        self.warnings += [*getattr(self.target, "unjudged", {}).values(), *found["notes"]]
+        self.warnings += [*self.target.parts.unjudged.values(), *found["notes"]]
         for warning in self.warnings:
             say(f"{Path(path).name}: {warning}")
 
@@ -134,7 +134,7 @@ class UnderTest:
         if self._platform is not None:
             return list(faults_of(plan, self._platform.control.status(), self._platform.endpoints))
         names = [planned.where for planned in plan]
-        return list(command_faults(names, getattr(self.target, "faults", {}), self.target.name))
+        return list(command_faults(names, self.target.parts.faults, self.target.name))
 
     @property
     def control(self) -> ControlClient | None:

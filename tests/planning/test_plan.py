@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earwitness.harness.dialects.protocol import Person, Room
+from earwitness.harness.dialects.protocol import Parts, Person, Room
 from earwitness.harness.errors import TargetError
 from earwitness.harness.planning.plan import Plan, existing
 
@@ -63,11 +63,9 @@ class Settled:
     name = "settled"
 
     def __init__(self, accounts: int = 0, rooms: Sequence[tuple[str, Sequence[int] | None]] = ()) -> None:
-        self._accounts, self._rooms = accounts, rooms
-        self.rooms_exist = bool(rooms)
-
-    def people(self) -> tuple[Person, ...]:
-        return tuple(Person(number=n, name=f"p{n}", email=f"p{n}@x", secret="own") for n in range(self._accounts))
+        people = (Person(number=n, name=f"p{n}", email=f"p{n}@x", secret="own") for n in range(accounts))
+        self._rooms = rooms
+        self.parts = Parts(people=tuple(people), has_rooms=self if rooms else None)
 
     def existing_rooms(self, people: Sequence[Person]) -> tuple[Room, ...]:
         return tuple(

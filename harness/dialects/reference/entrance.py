@@ -17,7 +17,7 @@ from earwitness.harness.dialects.protocol import Credentials
 
 
 class ReferenceEntrance:
-    """Part of `ReferenceTarget` that implements `harness.dialects.entrance.Entrance`."""
+    """Part of `ReferenceTarget` that implements `harness.dialects.parts.Entrance`."""
 
     endpoints: Mapping[str, Any]
 

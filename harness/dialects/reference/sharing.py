@@ -18,7 +18,7 @@ REFUSED = (400, 403, 404, 409)
 
 
 class ReferenceSharing:
-    """`harness.dialects.sharing.Sharing` of the reference platform.
+    """`harness.dialects.parts.Sharing` of the reference platform.
 
     `url_of` returns the address of a conversation.
     """

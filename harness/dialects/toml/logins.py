@@ -30,10 +30,12 @@ ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES
 class Login(Protocol):
     """A way to get credentials.
 
-    `requests`: the HTTP requests that it makes, as far as the file names them.
+    requests  the HTTP requests that it makes, as far as the file names them
+    most      how many people it can log in; None: any number
     """
 
     requests: Sequence[RequestTemplate]
+    most: int | None
 
     def flow(self, person: Person, values: Mapping[str, Any], base: str) -> Flow[Credentials]:
         """Log a person in.
@@ -109,6 +111,8 @@ def _claims(token: str) -> dict[str, Any]:
 class PasswordLogin:
     """Login by requests as a browser makes them; the answer to the last one holds the token, or sets it as a cookie."""
 
+    most: int | None = None
+
     def __init__(self, requests: Sequence[RequestTemplate], claim: Claim, cookie: str) -> None:
         self.requests, self.claim, self.cookie = requests, claim, cookie
 
@@ -152,6 +156,7 @@ class TokenLogin:
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], claim: Claim) -> None:
         self.rows, self.claim = rows, claim
+        self.most: int | None = len(rows)
 
     def flow(self, person: Person, values: Mapping[str, Any], base: str) -> Flow[Credentials]:
         """Implement `Login.flow`: take the token of the person's row, without any request."""
@@ -169,6 +174,7 @@ class MintLogin:
     """Login by tokens that the tester signs with a test key of the platform."""
 
     requests: Sequence[RequestTemplate] = ()
+    most: int | None = None
 
     def __init__(self, algorithm: str, key: str, headers: dict[str, Any], claims: Template, ttl_s: float, claim: Claim):
         self.algorithm, self.key, self.headers = algorithm, key, headers
@@ -190,6 +196,7 @@ class FunctionLogin:
     """
 
     requests: Sequence[RequestTemplate] = ()
+    most: int | None = None
 
     def __init__(self, name: str, function: Callable[[Person], Any], claim: Claim) -> None:
         self.name, self.function, self.claim = name, function, claim
