@@ -79,8 +79,8 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         self._edge = str(endpoints["edge"]).rstrip("/")
         self._auth = str(endpoints["auth"]).rstrip("/")
         self._frontend = str(endpoints["frontend"]).rstrip("/")
-        parts = urlsplit(self._edge)
-        self._ws = urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path + "/ws", "", ""))
+        edge = urlsplit(self._edge)
+        self._ws = urlunsplit(("wss" if edge.scheme == "https" else "ws", edge.netloc, edge.path + "/ws", "", ""))
         self._json_labels: dict[str, str] = {}
         self.parts = Parts(
             tokens=ReferenceTokens(self),
