@@ -60,7 +60,7 @@ class Credentials:
         return tuple(sorted(text for text in texts if len(text) >= SECRET_MIN))
 
 
-def _secret_texts(value: Any, name: str = "") -> Iterator[str]:
+def _secret_texts(value: object, name: str = "") -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _secret_texts(inner, str(key).lower())

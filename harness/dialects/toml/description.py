@@ -55,7 +55,7 @@ class Description:
     socket: str
     addresses: tuple[Address, ...]
     network: Network
-    accounts: tuple[Mapping[str, Any], ...]
+    accounts: tuple[Mapping[str, object], ...]
     login: Login
     to_socket: Presentation
     to_http: Presentation

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import orjson
@@ -160,7 +159,7 @@ class GenericTarget:
         headers = self._shown(credentials, self._d.to_http)
         values = self._logged_in(credentials) | self._room_values(room)
 
-        def ask(page: Mapping[str, Any]) -> HttpRequest:
+        def ask(page: Mapping[str, object]) -> HttpRequest:
             return rules.request.fill(self._d.http, {**values, **page}, headers)
 
         rows = yield from hiding(rules.read(ask), credentials.secrets())
@@ -220,7 +219,7 @@ class GenericTarget:
             welcome=self._d.frames.welcomes,
         )
 
-    def _resume_frames(self, values: Mapping[str, Any], resume: Mapping[str, int]) -> list[str]:
+    def _resume_frames(self, values: Mapping[str, object], resume: Mapping[str, int]) -> list[str]:
         rules = self._d.resume
         if rules is None:
             return []
@@ -251,7 +250,7 @@ class GenericTarget:
 
     # -- helpers ------------------------------------------------------------------------------------------------
 
-    def _ask(self, request: RequestTemplate, credentials: Credentials, values: Mapping[str, Any]) -> Flow[Any]:
+    def _ask(self, request: RequestTemplate, credentials: Credentials, values: Mapping[str, object]) -> Flow[object]:
         """Return the JSON of an accepted answer, or None if it has none.
 
         Raises FlowError for a status that is not accepted.
@@ -272,19 +271,19 @@ class GenericTarget:
             headers["cookie"] = "; ".join(pairs)
         return headers
 
-    def _person(self, person: Person) -> dict[str, Any]:
+    def _person(self, person: Person) -> dict[str, object]:
         """Return the placeholders of a person: those of the account with the person's number, if there are accounts."""
         known = self._accounts[person.number] if person.number < len(self._accounts) else person
         return {"number": person.number, "name": known.name, "email": known.email, "secret": known.secret}
 
-    def _logged_in(self, credentials: Credentials) -> dict[str, Any]:
+    def _logged_in(self, credentials: Credentials) -> dict[str, object]:
         return self._person(credentials.person) | {"token": credentials.token, "user_id": credentials.user_id}
 
-    def _member(self, member: Person | None) -> dict[str, Any]:
+    def _member(self, member: Person | None) -> dict[str, object]:
         values = {} if member is None else self._person(member)
         return {f"member.{key}": values[key] for key in ("number", "name", "email") if key in values}
 
-    def _room_values(self, room: Room) -> dict[str, Any]:
+    def _room_values(self, room: Room) -> dict[str, object]:
         members = [self._person(member) for member in room.members]
         return {
             "label": room.label,
@@ -293,7 +292,7 @@ class GenericTarget:
         }
 
 
-def _account(number: int, row: Mapping[str, Any]) -> Person:
+def _account(number: int, row: Mapping[str, object]) -> Person:
     return Person(
         number=number,
         name=str(row.get("name") or row.get("email", "")),
@@ -302,7 +301,7 @@ def _account(number: int, row: Mapping[str, Any]) -> Person:
     )
 
 
-def _json(body: bytes) -> Any:
+def _json(body: bytes) -> object:
     try:
         return orjson.loads(body)
     except ValueError:
