@@ -6,7 +6,6 @@ import argparse
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from earwitness.harness.client.events import (
     ACK,
@@ -139,7 +138,7 @@ def _frames(rehearsal: Rehearsal) -> Iterator[str]:
 def words(heard: Heard) -> str:
     """Return one event in words, with every slot that has a value."""
     what, label, text, seq, sender, message_id, extra = heard
-    facts: dict[str, Any] = {"room": label, "sender": sender, "id": message_id}
+    facts: dict[str, object] = {"room": label, "sender": sender, "id": message_id}
     if seq >= 0:
         facts["number"] = seq
     if text is not None:

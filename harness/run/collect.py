@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 import httpx
@@ -95,7 +94,7 @@ class Collector:
             await asyncio.gather(*reads, self._databases())
             await asyncio.gather(*(self._identity(number) for number in sorted(self._logins)))
         finally:
-            tasks: list[asyncio.Task[Any]] = [progress, *self._logins.values()]
+            tasks: list[asyncio.Task[object]] = [progress, *self._logins.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -35,7 +35,7 @@ _loads = orjson.loads
 _dumps = orjson.dumps
 
 
-def reference_contract(**changes: Any) -> Contract:
+def reference_contract(**changes: object) -> Contract:
     """Return what the reference platform promises.
 
     `changes` replace single promises (e.g. a smaller rate).
@@ -60,11 +60,11 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
 
     def __init__(
         self,
-        endpoints: Mapping[str, Any],
+        endpoints: Mapping[str, object],
         *,
         via: Presentation = "header",
         audience: str | None = AUDIENCE,
-        promises: Mapping[str, Any] | None = None,
+        promises: Mapping[str, object] | None = None,
     ) -> None:
         faults = [f"endpoint {key!r} is missing" for key in ("edge", "auth", "frontend") if not endpoints.get(key)]
         if via not in get_args(Presentation):
@@ -264,7 +264,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
             extra={"refresh_token": answer.get("refresh_token"), "claims": claims},
         )
 
-    def _claim_faults(self, claims: Mapping[str, Any], user: Mapping[str, Any]) -> list[str]:
+    def _claim_faults(self, claims: Mapping[str, object], user: Mapping[str, object]) -> list[str]:
         audience = claims.get("aud")
         audiences = audience if isinstance(audience, list) else [audience]
         checks = {
@@ -280,7 +280,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         return [fault for fault, holds in checks.items() if not holds]
 
 
-def _databases(endpoints: Mapping[str, Any]) -> dict[Place, DatabaseQuery]:
+def _databases(endpoints: Mapping[str, object]) -> dict[Place, DatabaseQuery]:
     return {
         place: DatabaseQuery(
             dsn=str(endpoints[key]),

@@ -95,7 +95,7 @@ def bearer(credentials: Credentials) -> dict[str, str]:
     return {"authorization": f"Bearer {credentials.token}"}
 
 
-def page_digest(messages: Sequence[Mapping[str, Any]]) -> str:
+def page_digest(messages: Sequence[Mapping[str, object]]) -> str:
     """Return the SHA-256 (hex) of what a page shows of each message, one JSON line each.
 
     The platform states it as the page's digest.
@@ -107,7 +107,7 @@ def page_digest(messages: Sequence[Mapping[str, Any]]) -> str:
     return digest.hexdigest()
 
 
-def seq_of(value: Any) -> int:
+def seq_of(value: object) -> int:
     """Return a sequence number that fits into a record; -1 stands for none.
 
     Raises ValueError for anything else.

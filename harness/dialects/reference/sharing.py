@@ -104,7 +104,7 @@ def _json(credentials: Credentials) -> dict[str, str]:
     return {**bearer(credentials), "content-type": "application/json"}
 
 
-def _edit(row: Mapping[str, Any]) -> Edit:
+def _edit(row: Mapping[str, object]) -> Edit:
     return Edit(seq_of(row["n"]), seq_of(row["seq"]), seq_of(row["version"]), str(row["text"]))
 
 

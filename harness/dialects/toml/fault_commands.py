@@ -23,7 +23,7 @@ class CommandFault:
     commands: FaultCommands
     lasting: bool = True
 
-    def apply(self, control: object = None) -> None:
+    def apply(self) -> None:
         """Switch the fault on.
 
         Raises TargetError if the command fails, or if `check` says that nothing has changed.
@@ -32,7 +32,7 @@ class CommandFault:
         if self.commands.check and self._status(self.commands.check) != 0:
             raise TargetError(f"The fault {self.name} had no effect: its check says that it is not on.")
 
-    def lift(self, control: object = None) -> None:
+    def lift(self) -> None:
         """Switch the fault off.
 
         Raises TargetError if the command fails, or if `check` still says that it is on.
