@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from earwitness.harness.dialects.parts import HistoryPart
+from earwitness.harness.dialects.parts import AsksAgents, HistoryPart, PostsBeside, ReadsHistoryAfter, RemovesMembers
 
-__all__ = ["HistoryPart"]
+__all__ = ["AsksAgents", "HistoryPart", "PostsBeside", "ReadsHistoryAfter", "RemovesMembers"]
