@@ -34,8 +34,8 @@ def test_the_complete_example_is_a_target(tmp_path: Path) -> None:
     (tmp_path / "chat.toml").write_text(whole)
     target = load_target(tmp_path / "chat.toml")
     assert (target.name, target.max_users) == ("our chat", 200)
-    assert set(target.databases) == {Place.AUTH_DATABASE, Place.MAIN_DATABASE}
-    assert set(target.faults) == {"auth_down"}
+    assert set(target.parts.databases) == {Place.AUTH_DATABASE, Place.MAIN_DATABASE}
+    assert set(target.parts.faults) == {"auth_down"}
     person = Person(number=0, name="ann", email="ann@people.example")
     handshake = target.handshake(Credentials(person=person, user_id="u", token="T"), {"r": 4})
     assert handshake.headers["X-Api-Key"] == "value of CHAT_API_KEY"
@@ -60,8 +60,8 @@ def test_what_is_commented_out_works_too(tmp_path: Path) -> None:
     )
     (tmp_path / "chat.toml").write_text(whole)
     target = load_target(tmp_path / "chat.toml")
-    assert target.sends_by_http
-    assert [room.label for room in target.existing_rooms(target.people())] == ["general", "two of us"]
+    assert target.parts.sends_by_http is not None
+    assert [room.label for room in target.existing_rooms(target.parts.people)] == ["general", "two of us"]
     assert target.contract.rate_per_s == 20.0
 
 

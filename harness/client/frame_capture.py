@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from earwitness.harness.client.outbox import Encode, Sent
+from earwitness.harness.client.outbox import Encode, Record, Sent
 from earwitness.harness.client.session import ChatSession
 
 
@@ -32,6 +32,14 @@ class Secretive(Protocol):
         """Return every text of the credentials that no file of the run may contain."""
 
 
+class Counted(Record, Protocol):
+    """A session's journal that says how many records it has."""
+
+    @property
+    def records(self) -> int:
+        """Return the number of the last record."""
+
+
 class KeepingSession(ChatSession):
     """ChatSession that also stores every raw frame that it sends and receives.
 
@@ -40,7 +48,9 @@ class KeepingSession(ChatSession):
 
     __slots__ = ("_credentials", "_frames", "_held", "_records", "_secrets")
 
-    def __init__(self, *, frames: Keeper, credentials: Callable[[], Secretive], journal: Any, **settings: Any) -> None:
+    def __init__(
+        self, *, frames: Keeper, credentials: Callable[[], Secretive], journal: Counted, **settings: Any
+    ) -> None:
         super().__init__(journal=journal, **settings)
         self._frames, self._credentials, self._records = frames, credentials, journal
         self._held: Secretive | None = None

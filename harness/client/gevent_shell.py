@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic_ns
-from typing import Any
+from typing import Protocol
 
 import gevent
 import gevent.socket
@@ -30,6 +30,16 @@ from earwitness.harness.client.wire import Refused
 
 READ, WRITE = 1, 2
 RECV_BYTES = 65536
+
+
+class Watcher(Protocol):
+    """What gevent's loop calls when a socket can be read or written."""
+
+    def stop(self) -> None:
+        """Call nothing any more."""
+
+    def close(self) -> None:
+        """Give the watcher back to the loop."""
 
 
 class Connection(Link):
@@ -59,8 +69,8 @@ class Connection(Link):
         self.timeout_s = timeout_s
         self._sock: _socket.socket | None = None
         self._tls: Tls | None = None
-        self._reader: Any = None
-        self._writer: Any = None
+        self._reader: Watcher | None = None
+        self._writer: Watcher | None = None
         self._backlog = bytearray()
         self._behind_since = 0
         self._soon: list[str | bytes] = []
@@ -323,7 +333,7 @@ def open_tunnel(sock: gevent.socket.socket, tunnel: Tunnel) -> None:
         pass
 
 
-def _drop(watcher: Any) -> None:
+def _drop(watcher: Watcher) -> None:
     watcher.stop()
     watcher.close()
 

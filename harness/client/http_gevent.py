@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
@@ -105,7 +106,7 @@ class _Origin(ConnectionPool):
     instead.
     """
 
-    def __init__(self, url: str, tls: Any, **options: Any) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None, **options: Any) -> None:
         self._tls, self._proxy = tls, proxy_of(url)
         self.forwarder = None if tls else self._proxy
         self._url, self._host = url, place_of(url)[0]
@@ -113,7 +114,7 @@ class _Origin(ConnectionPool):
         peer = (self._proxy.host, self._proxy.port) if self._proxy else target
         super().__init__(*peer, *target, **options)
 
-    def _connect_socket(self, sock: gevent.socket.socket, address: Any) -> gevent.socket.socket:
+    def _connect_socket(self, sock: gevent.socket.socket, address: object) -> gevent.socket.socket:
         sock.connect(address)
         if self._tls is None:
             return sock

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 from earwitness.harness.errors import TargetError
@@ -105,7 +105,7 @@ class Network:
                 f'was sent there; if it belongs to the platform: [urls] hosts = ["{host}"].'
             )
 
-    def tls(self, create: Callable[..., Any] = ssl.create_default_context) -> Any:
+    def tls(self, create: Callable[..., ssl.SSLContext] = ssl.create_default_context) -> ssl.SSLContext:
         """Return a TLS context that verifies servers and shows the client certificate.
 
         `create`: gevent's function for sockets of gevent. Raises TargetError if a file cannot be used.
@@ -225,8 +225,12 @@ class Tunnel:
 
 @lru_cache(maxsize=8)
 def _context(
-    create: Callable[..., Any], ca_file: str | None, certificate: str | None, key: str | None, environment: str | None
-) -> Any:
+    create: Callable[..., ssl.SSLContext],
+    ca_file: str | None,
+    certificate: str | None,
+    key: str | None,
+    environment: str | None,
+) -> ssl.SSLContext:
     if environment and ca_file is None and not Path(environment).is_file():
         raise TargetError(f"SSL_CERT_FILE names {environment!r}, and there is no such file.")  # OpenSSL would be silent
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind
 from earwitness.harness.client.body import encode
@@ -255,8 +255,8 @@ class Speaker:
         if self.on_answer is not None:
             self.on_answer()
 
-    def _not_accepted(self, now_ns: int, message_id: str | None, extra: Any) -> None:
-        code, retry_after_s = extra
+    def _not_accepted(self, now_ns: int, message_id: str | None, answer: tuple[int, float | None]) -> None:
+        code, retry_after_s = answer
         if message_id is None and self._pending:
             message_id = next(iter(self._pending))
         sent = self._take(message_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
 from earwitness.checks.history.record import AGENT as AN_AGENT
@@ -113,7 +113,7 @@ class ChatSession(Speaker):
         self.heard_count = self.frames_recorded = self._own_heard = 0
         self.welcomed = False
         self.on_closed: Callable[[], None] | None = None
-        self.on_welcome: Callable[[Mapping[str, Any]], None] | None = None
+        self.on_welcome: Callable[[Mapping[str, object]], None] | None = None
         self.on_message: Callable[[Heard], None] | None = None
         self.on_agent: Callable[[Heard], None] | None = None
         self.on_left: Callable[[str], None] | None = None
@@ -304,7 +304,7 @@ class ChatSession(Speaker):
         if self.on_rare is not None and what != NACK:
             self.on_rare(now_ns, event)
 
-    def _joined(self, now_ns: int, label: str, conv: int, head: int, continued: Any) -> None:
+    def _joined(self, now_ns: int, label: str, conv: int, head: int, continued: object) -> None:
         self.outside.discard(label)
         asked = self.asked.pop(label, NONE)
         if continued is True:
@@ -324,7 +324,7 @@ class ChatSession(Speaker):
         if self.on_left is not None:
             self.on_left(label)
 
-    def _welcome(self, now_ns: int, info: Mapping[str, Any]) -> None:
+    def _welcome(self, now_ns: int, info: Mapping[str, object]) -> None:
         user = info.get("user")
         if user is not None:
             self._event(now_ns, Kind.IDENTITY, counter=int(Place.SOCKET), aux=self._intern(str(user)))

@@ -1,82 +1,13 @@
-"""Accounts: an optional capability of a target (`target.accounts`) to change and read the accounts of users."""
+"""Old way to `harness.dialects.parts`, until its last users are converted."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from earwitness.harness.dialects.parts import Accounts
+from earwitness.harness.dialects.protocol import Target
 
-from earwitness.checks.history.record import Place
-from earwitness.harness.client.flow import Flow, HttpRequest
-from earwitness.harness.dialects.protocol import Credentials
+__all__ = ["Accounts", "accounts_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """An account as one place shows it."""
-
-    user_id: str
-    email: str
-    name: str
-
-
-class Accounts(Protocol):
-    """Changing and reading an account.
-
-    Flows return None if the platform refused; the caller records the request, and the judge decides about it.
-    """
-
-    def rename(self, credentials: Credentials, name: str) -> Flow[Profile | None]:
-        """Change the name of the logged-in user; return the profile after it, or None if it was refused."""
-
-    def set_active(self, user_id: str, active: bool) -> Flow[int]:
-        """Close an account, or open it again, as an administrator; return the HTTP status."""
-        ...
-
-    def profile(self, credentials: Credentials, place: Place) -> Flow[Profile | None]:
-        """Return the profile that `place` (AUTH or BACKEND) shows, or None if it was refused."""
-        ...
-
-
-class ReferenceAccounts:
-    """`Accounts` of the reference platform.
-
-    `auth` and `edge` are base URLs.
-    """
-
-    def __init__(self, auth: str, edge: str) -> None:
-        self._auth = auth
-        self._urls = {Place.AUTH: f"{auth}/auth/me", Place.BACKEND: f"{edge}/api/me"}
-
-    def rename(self, credentials: Credentials, name: str) -> Flow[Profile | None]:
-        """Implement `Accounts.rename`: PATCH /auth/me."""
-        headers = {"authorization": f"Bearer {credentials.token}", "content-type": "application/json"}
-        body = f'{{"name":"{name}"}}'.encode()
-        response = yield HttpRequest("PATCH", self._urls[Place.AUTH], headers, body, "rename")
-        return _profile(response.json()) if response.status == 200 else None
-
-    def set_active(self, user_id: str, active: bool) -> Flow[int]:
-        """Implement `Accounts.set_active`: PATCH /auth/admin/users/{id}.
-
-        It presents no administrator's secret, so the platform must run in test mode.
-        """
-        url, body = f"{self._auth}/auth/admin/users/{user_id}", b'{"is_active":%s}' % (b"true" if active else b"false")
-        headers = {"content-type": "application/json"}
-        response = yield HttpRequest("PATCH", url, headers, body, "open an account" if active else "close an account")
-        return response.status
-
-    def profile(self, credentials: Credentials, place: Place) -> Flow[Profile | None]:
-        """Implement `Accounts.profile`: GET /auth/me at auth, /api/me at the edge."""
-        headers = {"authorization": f"Bearer {credentials.token}"}
-        response = yield HttpRequest("GET", self._urls[place], headers, b"", f"profile at {place.name.lower()}")
-        return _profile(response.json()) if response.status == 200 else None
-
-
-def _profile(answer: Any) -> Profile:
-    user = answer.get("user", answer)
-    return Profile(str(user["id"]), str(user["email"]), str(user["name"]))
-
-
-def accounts_of(target: Any) -> Accounts | None:
+def accounts_of(target: Target) -> Accounts | None:
     """Return the capability, or None if the target does not have it."""
-    found: Accounts | None = getattr(target, "accounts", None)
-    return found
+    return target.parts.accounts

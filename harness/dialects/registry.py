@@ -22,12 +22,12 @@ SECRETS_VARIABLE = "EARWITNESS_ENDPOINTS"
 """Environment variable (JSON) by which those endpoints reach the collector, since run.json must not contain them."""
 
 
-def without_secrets(endpoints: Mapping[str, Any]) -> dict[str, Any]:
+def without_secrets(endpoints: Mapping[str, object]) -> dict[str, object]:
     """Return the endpoints of a platform that may be written to a file."""
     return {key: value for key, value in endpoints.items() if key not in SECRET_ENDPOINTS}
 
 
-def secrets_environment(endpoints: Mapping[str, Any]) -> dict[str, str]:
+def secrets_environment(endpoints: Mapping[str, object]) -> dict[str, str]:
     """Return the other endpoints as environment of a process that needs them."""
     return {SECRETS_VARIABLE: json.dumps({key: endpoints[key] for key in SECRET_ENDPOINTS & set(endpoints)})}
 

@@ -1,4 +1,4 @@
-"""Tokens: an optional capability of a target (`target.tokens`) to present, refresh, revoke and forge tokens.
+"""Tokens: an optional capability of a target (`target.parts.tokens`) to present, refresh, revoke and forge tokens.
 
 Flows that return a status do not raise for a refusal: the caller records the request, and the judge decides about it.
 The client opens sockets; `handshake` says how.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from earwitness.checks.history.record import Place, Way
 from earwitness.harness.client.events import Handshake
 from earwitness.harness.client.flow import Browser, Flow
-from earwitness.harness.dialects.protocol import Credentials, Person
+from earwitness.harness.dialects.values import Credentials, Person
+
+if TYPE_CHECKING:
+    from earwitness.harness.dialects.protocol import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,6 @@ class Tokens(Protocol):
         ...
 
 
-def tokens_of(target: Any) -> Tokens | None:
-    """Return the capability, or None if the target does not have it."""
-    found: Tokens | None = getattr(target, "tokens", None)
-    return found
+def tokens_of(target: Target) -> Tokens | None:
+    """Return the capability, or None if the target does not have it: old way, until its last user is converted."""
+    return target.parts.tokens

@@ -6,7 +6,7 @@ coordination.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
@@ -217,7 +217,7 @@ def existing(plan: Plan, target: Target) -> Plan:
     Raises TargetError if they are too few.
     """
     wanted = plan
-    accounts: Sequence[Person] = getattr(target, "people", tuple)()
+    accounts, places = target.parts.people, target.parts.has_rooms
     if accounts:
         if len(accounts) < plan.users:
             raise TargetError(
@@ -226,10 +226,9 @@ def existing(plan: Plan, target: Target) -> Plan:
             )
         plan = replace(plan, reserve=min(plan.reserve, len(accounts) - plan.users))
         plan = replace(plan, people_given=tuple(replace(person, secret="") for person in accounts[: plan.capacity]))
-    if not getattr(target, "rooms_exist", False):
+    if places is None:
         return plan
-    find: Callable[[Sequence[Person]], Sequence[Room]] = target.existing_rooms  # type: ignore[attr-defined]
-    rooms = [room for room in find(plan.people) if room.members]
+    rooms = [room for room in places.existing_rooms(plan.people) if room.members]
     plan = replace(plan, rooms_given=tuple(replace(room, number=number) for number, room in enumerate(rooms)))
     inside = {person.number for room in rooms for person in room.members}
     outside = [number for number in range(plan.capacity) if number not in inside]

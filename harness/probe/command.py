@@ -6,7 +6,6 @@ import argparse
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from earwitness.harness.client.events import (
     ACK,
@@ -95,7 +94,7 @@ def report(rehearsal: Rehearsal) -> Iterator[str]:
 def _not_in_contract(rehearsal: Rehearsal) -> Iterator[str]:
     proposed = list(proposals(rehearsal))
     mentioned = {promise.partition(" ")[0] for promise, _ in proposed}
-    described = [said for promise, said in rehearsal.target.unjudged.items() if promise not in mentioned]
+    described = [said for promise, said in rehearsal.target.parts.unjudged.items() if promise not in mentioned]
     if proposed or described:
         yield ""
         yield "Not judged, because [contract] does not promise it:"
@@ -139,7 +138,7 @@ def _frames(rehearsal: Rehearsal) -> Iterator[str]:
 def words(heard: Heard) -> str:
     """Return one event in words, with every slot that has a value."""
     what, label, text, seq, sender, message_id, extra = heard
-    facts: dict[str, Any] = {"room": label, "sender": sender, "id": message_id}
+    facts: dict[str, object] = {"room": label, "sender": sender, "id": message_id}
     if seq >= 0:
         facts["number"] = seq
     if text is not None:
@@ -191,7 +190,7 @@ def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
         ("I25", "delivered in time", contract.delivery_bound_s is not None, unjoined or changed),
         ("I18 I22", "devices show the same edits and marks", contract.shared_state_s is not None, UNSHARED),
         ("I27", "presence is true", contract.presence_s is not None, UNSHARED),
-        ("I41", "both user tables agree", contract.sync_bound_s is not None, _undatabased(len(target.databases))),
+        ("I41", "both user tables agree", contract.sync_bound_s is not None, _undatabased(len(target.parts.databases))),
     ]
     return [
         (ids, name, NOT_PROMISED if not promised else f"{UNKNOWN}: {doubt}" if doubt else JUDGED)

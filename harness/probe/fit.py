@@ -12,7 +12,6 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from earwitness.harness.dialects.registry import load_target
 from earwitness.harness.dialects.toml.addresses import proxied
@@ -23,7 +22,7 @@ STEP_S = 5.0
 """Seconds for each step of the rehearsal; judging a slower answer is left to the load."""
 
 
-def fit(path: Path, step_s: float = STEP_S) -> dict[str, Any]:
+def fit(path: Path, step_s: float = STEP_S) -> dict[str, object]:
     """Let two users send one message each; return the object that `main` prints.
 
     Raises SettingsError for a file with faults.
@@ -36,7 +35,7 @@ def fit(path: Path, step_s: float = STEP_S) -> dict[str, Any]:
         return {"fault": "", "notes": [*notes, f"The target file was not tried before the load. {error}"]}
     try:
         # The history of a room that existed before may be long.
-        rehearsal = asyncio.run(rehearse(target, step_s, each=1, history=not target.rooms_exist))
+        rehearsal = asyncio.run(rehearse(target, step_s, each=1, history=target.parts.has_rooms is None))
     except Unfit as error:
         return {"fault": str(error), "notes": []}
     except TargetError as error:

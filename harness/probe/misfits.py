@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from earwitness.checks.contract import Contract
 from earwitness.harness.client.body import PREFIX
@@ -60,8 +59,8 @@ def misfits(rules: FrameRules, contract: Contract, frames: Sequence[str | bytes]
     values = [value for frame in frames for value in rules.values(frame)]
     if frames and not values:
         return [Misfit(f"none of {len(frames)} frames could be read as frames.{_unreadable(rules)}.", True)]
-    by_rule: dict[str, list[Any]] = {rule.name: [] for rule in rules.rules}
-    unlisted: dict[str, list[Any]] = {rule.name: [] for rule in rules.rules}
+    by_rule: dict[str, list[object]] = {rule.name: [] for rule in rules.rules}
+    unlisted: dict[str, list[object]] = {rule.name: [] for rule in rules.rules}
     unknown = []
     for value in values:
         rule = rules.rule_of(value)
@@ -88,7 +87,7 @@ def _unreadable(rules: FrameRules) -> str:
     return f"split = {rules.split!r}{prefix}: they are no such JSON"
 
 
-def _items(rule: Rule | None, value: Any) -> list[Any] | None:
+def _items(rule: Rule | None, value: object) -> list[object] | None:
     if rule is None or rule.items is None:
         return [value]
     found = rule.items(value)
@@ -99,7 +98,7 @@ def _items(rule: Rule | None, value: Any) -> list[Any] | None:
 
 
 def _unrecognised(
-    rules: FrameRules, contract: Contract, by_rule: Mapping[str, list[Any]], unknown: list[Any], sent: Sent
+    rules: FrameRules, contract: Contract, by_rule: Mapping[str, list[object]], unknown: list[object], sent: Sent
 ) -> Iterator[Misfit]:
     """Yield misfits of messages and answers whose frames are recognised by no rule, or by another one."""
     messages = next((rule for rule in rules.rules if rule.name == "message"), None)
@@ -129,7 +128,7 @@ def _told_apart(rules: FrameRules, rule: Rule) -> str:
     return " or ".join(ways)
 
 
-def _kinds(rules: FrameRules, values: list[Any]) -> str:
+def _kinds(rules: FrameRules, values: list[object]) -> str:
     """Return the kinds of these frames in words; their keys, if the path of the kind finds nothing."""
     kinds = sorted({repr(kind) for value in values if (kind := rules.kind(value)) is not None})
     frames = f"{len(values)} frame{'s'[: len(values) != 1]}"
@@ -141,7 +140,7 @@ def _kinds(rules: FrameRules, values: list[Any]) -> str:
 # -- paths ------------------------------------------------------------------------------------------------------------
 
 
-def _paths(rule: Rule, contract: Contract, frames: list[Any], sent: Sent) -> Iterator[Misfit]:
+def _paths(rule: Rule, contract: Contract, frames: list[object], sent: Sent) -> Iterator[Misfit]:
     """Yield the paths of a rule that found nothing, or nothing right, in any of its frames.
 
     Messages of others in the room, or of the platform itself, do not show whether a path is right. So a fault is fatal
@@ -159,7 +158,12 @@ def _paths(rule: Rule, contract: Contract, frames: list[Any], sent: Sent) -> Ite
         values = [value for frame in own if (value := _read(key, getter(frame))) is not None]
         if not values:
             yield _nothing_at(rule, key, own, key in fatal, wanted)
-        elif wanted and key in fatal and wanted.isdisjoint(values) and not any(map(sent.marks, values)):
+        elif (
+            wanted
+            and key in fatal
+            and wanted.isdisjoint(values)
+            and not any(isinstance(value, str) and sent.marks(value) for value in values)
+        ):
             # The platform may subscribe the user to other rooms than ours.
             yield from _wrong_at(rule, key, own, wanted, fatal=rule.name != "joined")
 
@@ -175,7 +179,7 @@ def _right(name: str, key: str, sent: Sent) -> frozenset[str]:
     return frozenset()
 
 
-def _read(key: str, value: Any) -> Any:
+def _read(key: str, value: object) -> object:
     """Return the value as the load reads it; None if the load would reject it."""
     if key == "text":
         return value if isinstance(value, str) else None
@@ -194,14 +198,16 @@ def _needed(name: str, contract: Contract) -> frozenset[str]:
     return frozenset({"room"}) if name == "joined" else frozenset()
 
 
-def _nothing_at(rule: Rule, key: str, frames: list[Any], fatal: bool, wanted: frozenset[str] = frozenset()) -> Misfit:
+def _nothing_at(
+    rule: Rule, key: str, frames: list[object], fatal: bool, wanted: frozenset[str] = frozenset()
+) -> Misfit:
     count = f"any of {len(frames)} frames" if len(frames) > 1 else "its frame"
     what = "no text" if key == "text" else "no list" if key == "items" else "no number" if key == "seq" else "nothing"
     there = f"{_there(rule.paths[key], frames)}{_stands(frames, wanted)}"
     return Misfit(f"frames.{rule.name}.{key} = {rule.paths[key]!r} finds {what} in {count}; {there}.", fatal)
 
 
-def _wrong_at(rule: Rule, key: str, frames: list[Any], wanted: frozenset[str], *, fatal: bool) -> Iterator[Misfit]:
+def _wrong_at(rule: Rule, key: str, frames: list[object], wanted: frozenset[str], *, fatal: bool) -> Iterator[Misfit]:
     what = {
         "text": "what was sent", "room": "the room that was spoken in", "sender": "one of the users who spoke",
         "id": "the id of what was sent",
@@ -215,7 +221,7 @@ def _wrong_at(rule: Rule, key: str, frames: list[Any], wanted: frozenset[str], *
     yield Misfit(f"frames.{rule.name}.{key} = {path!r} {said}.", fatal)
 
 
-def _stands(frames: list[Any], wanted: frozenset[str]) -> str:
+def _stands(frames: list[object], wanted: frozenset[str]) -> str:
     """Return where a right value is in the frames, as a hint; "" if nowhere."""
     for frame in frames:
         for path, leaf in _leaves(frame):
@@ -224,7 +230,7 @@ def _stands(frames: list[Any], wanted: frozenset[str]) -> str:
     return ""
 
 
-def _there(path: str, frames: list[Any]) -> str:
+def _there(path: str, frames: list[object]) -> str:
     """Return the keys at the deepest step of a path that still exists."""
     steps = path.split(".") if path != "." else []
     for depth in range(max(len(steps) - 1, 0), -1, -1):
@@ -237,14 +243,14 @@ def _there(path: str, frames: list[Any]) -> str:
     return "the frames are no objects"
 
 
-def _keys(values: list[Any]) -> str:
+def _keys(values: Sequence[object]) -> str:
     keys = list(dict.fromkeys(str(key) for value in values for key in (value if isinstance(value, dict) else ())))
     if not keys:
         return "positions of a list" if any(isinstance(value, list) for value in values) else "none"
     return ", ".join(keys[:KEYS_SHOWN]) + (", …" if len(keys) > KEYS_SHOWN else "")
 
 
-def _leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+def _leaves(value: object, path: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
     """Yield (path, text) of every text and whole number inside a JSON value."""
     if depth > DEPTH:
         return
@@ -258,5 +264,5 @@ def _leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, s
         yield path or ".", text
 
 
-def _has(value: Any, fits: Callable[[str], bool]) -> bool:
+def _has(value: object, fits: Callable[[str], bool]) -> bool:
     return any(fits(leaf) for _, leaf in _leaves(value))

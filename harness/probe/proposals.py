@@ -58,7 +58,7 @@ def _sequence(rehearsal: Rehearsal, heard: list[list[Heard]]) -> Iterator[tuple[
     if not numbers:
         return
     # Messages of others take numbers in a room that existed before.
-    wanted = "increasing" if rehearsal.target.rooms_exist else "contiguous"
+    wanted = "increasing" if rehearsal.target.parts.has_rooms else "contiguous"
     given = Counter(number for each in numbers.values() for number in each)
     often, times = given.most_common(1)[0]
     low, high = min(given), max(given)

@@ -170,12 +170,12 @@ def cast(target: GenericTarget, tag: str) -> Room:
     """
     if target.max_users is not None and target.max_users < 2:
         raise TargetError(f"{target.name}: a probe needs two users, but max_users is {target.max_users}.")
-    people = target.people() or tuple(_person(number, tag) for number in range(2))
+    people = target.parts.people or tuple(_person(number, tag) for number in range(2))
     if (most := target.logins) is not None and most < 2:
         raise TargetError(f"{target.name}: a probe needs two accounts, but the file of accounts has {most}.")
-    if not target.rooms_exist:
+    if (places := target.parts.has_rooms) is None:
         return Room(number=0, label=f"probe-{tag}", members=people[:2])
-    for room in target.existing_rooms(people):
+    for room in places.existing_rooms(people):
         if len(room.members) >= 2:
             return Room(number=room.number, label=room.label, members=room.members[:2])
     raise TargetError(f"{target.name}: a probe needs an existing room with two of the accounts among its members.")
@@ -363,12 +363,12 @@ async def _say(rehearsal: Rehearsal, voice: Voice, http: httpx.AsyncClient, coun
     number = rehearsal.room.number
     text, _ = encode(rehearsal.tag, person.number, number, counter, 1, 1, f"message {counter}{AWKWARD}")
     voice.sent[message_id] = text
-    if not target.sends_by_http:
+    if (by_http := target.parts.sends_by_http) is None:
         assert voice.socket is not None
         with contextlib.suppress(ConnectionClosed):  # `_listen` says how it ended
             await voice.socket.send(target.encode(label, message_id, text))
         return
-    heard = await _ask(http, target.post(voice.credentials, label, message_id, text), f"{person.name} sent a message")
+    heard = await _ask(http, by_http.post(voice.credentials, label, message_id, text), f"{person.name} sent a message")
     voice.frames.append(Frame(person, "(answer to the request)", tuple(heard), answer=True))
 
 
@@ -426,7 +426,7 @@ def own_messages(rehearsal: Rehearsal, voice: Voice) -> list[Heard]:
     """Return the messages that `voice` received, without those of others in a room that existed before."""
     mark = f"{PREFIX}{rehearsal.tag}:"
     heard = voice.heard(MESSAGE)
-    return [one for one in heard if mark in str(one[2])] if rehearsal.target.rooms_exist else heard
+    return [one for one in heard if mark in str(one[2])] if rehearsal.target.parts.has_rooms else heard
 
 
 def own_rows(rehearsal: Rehearsal) -> list[StoredRow]:

@@ -16,9 +16,8 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 import httpx
@@ -30,7 +29,7 @@ from earwitness.harness.client.flow import FlowError, Unbounded, run_flow_async
 from earwitness.harness.client.http_asyncio import http_client
 from earwitness.harness.client.network import Unlisted
 from earwitness.harness.client.statements import digest_of, write_seen
-from earwitness.harness.dialects.protocol import Credentials, DatabaseQuery, Person, Room, StoredRow, Target
+from earwitness.harness.dialects.protocol import Credentials, Person, Room, StoredRow, Target
 from earwitness.harness.dialects.registry import open_target
 from earwitness.harness.errors import EarwitnessError, Exit, RecordError, TargetError
 from earwitness.harness.progress import say, show
@@ -95,7 +94,7 @@ class Collector:
             await asyncio.gather(*reads, self._databases())
             await asyncio.gather(*(self._identity(number) for number in sorted(self._logins)))
         finally:
-            tasks: list[asyncio.Task[Any]] = [progress, *self._logins.values()]
+            tasks: list[asyncio.Task[object]] = [progress, *self._logins.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -109,7 +108,7 @@ class Collector:
             try:
                 credentials = await self._login(person)
                 async with self._turn:
-                    if getattr(self.target, "names_rooms", False):
+                    if self.target.parts.names_rooms:
                         await run_flow_async(self.target.open_room(credentials, room), self.http)
                     rows = await run_flow_async(self.target.history(credentials, room), self.http)
             except Unbounded as error:
@@ -142,7 +141,7 @@ class Collector:
 
     def _write_down(self, room: Room, person: Person, rows: Sequence[StoredRow]) -> None:
         client = self.client_of.get(person.number, NOBODY)
-        existing = bool(getattr(self.target, "rooms_exist", False))
+        existing = self.target.parts.has_rooms is not None
         last, count = NONE, 0
         for row in rows:
             body = decode(row.text)
@@ -167,7 +166,7 @@ class Collector:
                 flags |= int(Flag.MISROUTED)
         else:
             flags = int(Flag.CORRUPT if row.text.startswith(f"ew1:{self.tag}:") else Flag.FOREIGN_RUN)
-            if flags == Flag.FOREIGN_RUN and row.sender in getattr(self.target, "agents", ()):
+            if flags == Flag.FOREIGN_RUN and row.sender in self.target.parts.agents:
                 author, digest = AGENT, crc32(row.text.encode("utf-8", "surrogatepass"))
         sender = NONE if row.sender is None else self.journal.intern(row.sender)
         size = len(row.text) if row.text.isascii() else len(row.text.encode("utf-8", "surrogatepass"))
@@ -208,10 +207,10 @@ class Collector:
         self._write(Kind.IDENTITY, client=client, counter=int(place), aux=aux)
 
     async def _databases(self) -> None:
-        queries: Mapping[Place, DatabaseQuery] = getattr(self.target, "databases", {})
+        queries = self.target.parts.databases
         if not queries:
             return
-        accounts = {p.number: p for p in getattr(self.target, "people", tuple)()}
+        accounts = {p.number: p for p in self.target.parts.people}
         people = [accounts.get(person.number, person) for person in self.people]
         pattern = "%" if accounts else f"%{self.tag}%"
         try:

@@ -101,7 +101,7 @@ def place_name(place: Place) -> str:
     return place.name.lower().replace("_", " ")
 
 
-def as_json(row: Row) -> dict[str, Any]:
+def as_json(row: Row) -> dict[str, object]:
     """Return the values as JSON has them; others as text."""
     plain = (str, int, float, bool, type(None))
     return {key: value if isinstance(value, plain) else str(value) for key, value in row.items()}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import gevent
 from gevent.event import Event
@@ -13,7 +14,9 @@ from gevent.lock import BoundedSemaphore
 
 from earwitness.checks.history.record import NOBODY, NONE, FaultKind, Flag, Kind, Place
 from earwitness.harness.errors import EarwitnessError
+from earwitness.harness.platform.control import ControlClient
 from earwitness.harness.platform.faults import Planned
+from earwitness.harness.platform.faults.kinds import Fault
 from earwitness.harness.progress import say
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.meta import process_meta
@@ -46,19 +49,56 @@ def kind_of(planned: Planned) -> int:
     return int(FaultKind[planned.kind.upper().replace("-", "_")]) if planned.kind else 0
 
 
+class Switch(Protocol):
+    """A fault of whatever platform, as the schedule needs it."""
+
+    @property
+    def lasting(self) -> bool:
+        """Return True if the fault lasts until `lift`; False if it is over when `apply` returns."""
+
+    def apply(self) -> None:
+        """Inject the fault; raises EarwitnessError if it did not take effect."""
+
+    def lift(self) -> None:
+        """End the fault; raises EarwitnessError if that fails or the fault had shown no effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformFault:
+    """`Switch` of a fault of our own platform, whose supervisor `control` speaks to."""
+
+    fault: Fault
+    control: ControlClient
+
+    @property
+    def lasting(self) -> bool:
+        """Implement `Switch.lasting`."""
+        return self.fault.lasting
+
+    def apply(self) -> None:
+        """Implement `Switch.apply`."""
+        self.fault.apply(self.control)
+
+    def lift(self) -> None:
+        """Implement `Switch.lift`."""
+        self.fault.lift(self.control)
+
+
 class Faults:
     """Faults of one run.
 
     `failures`: a sentence for each fault that did not take effect or could not be ended.
     """
 
-    def __init__(self, run: RunDirectory, plan: Sequence[Planned], faults: Sequence[Any], control: Any) -> None:
+    def __init__(
+        self, run: RunDirectory, plan: Sequence[Planned], faults: Sequence[Switch], control: ControlClient | None
+    ) -> None:
         """Start one greenlet per fault; the schedule starts with `begin`.
 
-        `faults`: the object of each entry of the plan (`harness.platform.faults.kinds.Fault`, or a target's).
+        faults   the fault of each entry of the plan
+        control  where the services' logs are asked for; None for a platform that is not ours
         """
         self._journal = Journal.create(run.journals, JOURNAL, meta=process_meta())
-        self._control = control
         self._run_dir = run
         status = {} if control is None else control.status()
         self._calls = CallLog({name: Path(service["log"]) for name, service in status.items()})
@@ -85,7 +125,7 @@ class Faults:
         self._calls.write(self._run_dir)
         return self.failures
 
-    def _run(self, planned: Planned, fault: Any) -> None:
+    def _run(self, planned: Planned, fault: Switch) -> None:
         self._everyone.wait(PATIENCE_S)
         if self._ending.wait(planned.start_s):
             return  # the load ended first; H2 reports the fault as missing
@@ -96,10 +136,10 @@ class Faults:
             if not self._ending.is_set():
                 self._happen(planned, fault)
 
-    def _happen(self, planned: Planned, fault: Any) -> None:
+    def _happen(self, planned: Planned, fault: Switch) -> None:
         self._note(planned, on=True)
         try:
-            fault.apply(self._control)
+            fault.apply()
             self._tell(f"{planned.name} {'is on' if fault.lasting else 'is done'}")
             if fault.lasting:
                 self._ending.wait(planned.duration_s)
@@ -109,9 +149,9 @@ class Faults:
             self._lift(planned, fault)
         self._note(planned, on=False)
 
-    def _lift(self, planned: Planned, fault: Any) -> None:
+    def _lift(self, planned: Planned, fault: Switch) -> None:
         try:
-            fault.lift(self._control)
+            fault.lift()
             self._tell(f"{planned.name} is over")
         except EarwitnessError as error:
             self._failed(planned, error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import gevent
 from gevent import subprocess
@@ -27,7 +26,7 @@ class JudgeBeside:
 
     def __init__(self) -> None:
         self.used = False
-        self._process: Any = subprocess.Popen(
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "earwitness.harness.run.judge_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

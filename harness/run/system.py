@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from gevent import subprocess
 
@@ -28,6 +28,7 @@ from earwitness.harness.platform.launch import Platform, launch, offered
 from earwitness.harness.platform.links import matching
 from earwitness.harness.platform.parent_death import dies_with_parent
 from earwitness.harness.progress import say
+from earwitness.harness.run.faults import PlatformFault, Switch
 from earwitness.harness.settings import load_settings
 
 REACH_S = 10.0
@@ -38,6 +39,13 @@ PROMISED_BY = {"rate_per_s": "rate_per_s", "rate_burst": "rate_burst"}
 """Settings of the backend that are promises of the contract."""
 Wanted: TypeAlias = Mapping[str, Mapping[str, object]]
 """Settings that a story needs of our own platform, by service, like `{"backend": {"rate_per_s": 5}}`."""
+
+
+class Options(Protocol):
+    """The options that say what is tested: `--target`, `--defect`."""
+
+    target: str | None
+    defect: str
 
 
 class UnderTest:
@@ -54,7 +62,7 @@ class UnderTest:
         self._platform = platform
 
     @classmethod
-    def from_options(cls, options: Any, wanted: Wanted | None = None, links: Sequence[str] = ()) -> UnderTest:
+    def from_options(cls, options: Options, wanted: Wanted | None = None, links: Sequence[str] = ()) -> UnderTest:
         """Return the platform that the options name, or start one.
 
         `wanted`: settings without which the story has no point; `links`: links that are to be disturbed. A platform
@@ -107,7 +115,7 @@ class UnderTest:
             found = {"fault": "", "notes": ["The target file could not be tried before the load."]}
         if found["fault"]:
             raise TargetError(f"{path} does not fit the platform: {found['fault']} Try: earwitness probe {path}")
-        self.warnings += [*getattr(self.target, "unjudged", {}).values(), *found["notes"]]
+        self.warnings += [*self.target.parts.unjudged.values(), *found["notes"]]
         for warning in self.warnings:
             say(f"{Path(path).name}: {warning}")
 
@@ -126,22 +134,24 @@ class UnderTest:
         plan = Plan(seed=seed, tag=tag, users=people, sizes=sizes, devices=devices, reserve=reserve)
         return existing(plan, self.target)
 
-    def faults(self, plan: Sequence[Planned]) -> list[Any]:
+    def faults(self, plan: Sequence[Planned]) -> Sequence[Switch]:
         """Return the fault of each entry.
 
         Raises SettingsError for those that are not possible here.
         """
         if self._platform is not None:
-            return list(faults_of(plan, self._platform.control.status(), self._platform.endpoints))
+            control = self._platform.control
+            made = faults_of(plan, control.status(), self._platform.endpoints)
+            return [PlatformFault(fault, control) for fault in made]
         names = [planned.where for planned in plan]
-        return list(command_faults(names, getattr(self.target, "faults", {}), self.target.name))
+        return command_faults(names, self.target.parts.faults, self.target.name)
 
     @property
     def control(self) -> ControlClient | None:
         """Return the client of our own platform's control socket; None for another platform."""
         return None if self._platform is None else self._platform.control
 
-    def stats(self) -> list[dict[str, Any]]:
+    def stats(self) -> list[dict[str, object]]:
         """Return one row per service: service, pid, rss_mb, cpu_s, fds.
 
         [] for a platform whose processes are not ours.
@@ -163,7 +173,7 @@ class UnderTest:
         """Return variables that the collector needs in addition to the description: addresses with passwords."""
         return {} if self._platform is None else secrets_environment(self._platform.endpoints)
 
-    def secrets(self, judged_by: Sequence[str]) -> dict[str, Any]:
+    def secrets(self, judged_by: Sequence[str]) -> dict[str, dict[str, str]]:
         """Return secrets that load processes need and run.json must not contain.
 
         That is the signing key, where forgeries are judged and the platform is our own. Raises PlatformError.

@@ -58,7 +58,7 @@ def test_a_small_file(write: Callable[[str], Path]) -> None:
     target = load_target(write(SMALL))
     assert (target.name, target.allow_load, target.max_users) == ("chat", True, None)
     assert not target.contract.history
-    assert (target.says_joined, target.sends_by_http, target.rooms_exist) == (False, False, False)
+    assert (target.says_joined, target.parts.sends_by_http, target.parts.has_rooms) == (False, None, None)
 
 
 @pytest.mark.parametrize("header", ["email,password", "name,email,secret"])
@@ -67,7 +67,7 @@ def test_accounts_in_csv(write: Callable[[str], Path], tmp_path: Path, header: s
     columns = header.split(",")
     rows = [[f'"{column}, {n}"' for column in columns] for n in (1, 2)]
     (tmp_path / "people.csv").write_text("\n".join([header, *map(",".join, rows)]) + "\n", "utf-8-sig")
-    people = load_target(write('accounts = "people.csv"\n' + SMALL)).people()
+    people = load_target(write('accounts = "people.csv"\n' + SMALL)).parts.people
     assert [person.email for person in people] == ["email, 1", "email, 2"]
     assert [person.name for person in people] == [f"{columns[0]}, 1", f"{columns[0]}, 2"]
     assert [person.secret for person in people] == [f"{columns[-1]}, 1", f"{columns[-1]}, 2"]
@@ -258,7 +258,7 @@ def test_databases(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
         '[databases]\nauth = { dsn = "env:CHAT_AUTH_DSN", query = "select id, email from u where email like $1" }\n'
         'main = { dsn = "file:main.dsn", query = "with x as (select 1) select id, email from v" }\n[send]',
     )
-    databases = load_target(write(text)).databases
+    databases = load_target(write(text)).parts.databases
     assert databases[Place.AUTH_DATABASE].dsn == "postgres://u:pw@127.0.0.1/a"
     assert databases[Place.MAIN_DATABASE].dsn == "postgres://u:pw@127.0.0.1/m"
     assert "pw@" not in repr(databases)

@@ -59,10 +59,10 @@ def test_numbers_that_nothing_is_promised_of(
     file.write_text(text.replace('sequence = "none"', ""))
     assert main(["probe", str(file)]) == 0
     assert re.search(r'sequence = "contiguous" +6 messages had the numbers 0 to 5, each once', capsys.readouterr().out)
-    assert "does not mention sequence" in load_target(file).unjudged["sequence"]
+    assert "does not mention sequence" in load_target(file).parts.unjudged["sequence"]
     for said in ("none", "contiguous"):
         file.write_text(text.replace('sequence = "none"', f'sequence = "{said}"'))
-        assert not load_target(file).unjudged
+        assert not load_target(file).parts.unjudged
 
 
 def test_a_wrong_path_is_named(other_chat: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

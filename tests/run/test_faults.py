@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import gevent
 import pytest
@@ -25,10 +24,10 @@ class Script:
     def __init__(self, said: list[str], name: str, *, lasting: bool = True, fails: str = "") -> None:
         self.said, self.name, self.lasting, self.fails = said, name, lasting, fails
 
-    def apply(self, control: Any) -> None:
+    def apply(self) -> None:
         self._do("apply")
 
-    def lift(self, control: Any) -> None:
+    def lift(self) -> None:
         self._do("lift")
 
     def _do(self, what: str) -> None:
@@ -75,8 +74,8 @@ def test_what_is_over_by_itself_takes_turns(tmp_path: Path) -> None:
     said: list[str] = []
 
     class Slow(Script):
-        def apply(self, control: Any) -> None:
-            super().apply(control)
+        def apply(self) -> None:
+            super().apply()
             gevent.sleep(0.05)
             said.append(f"done {self.name}")
 

@@ -60,8 +60,8 @@ def _one(target: GenericTarget, person: Person, plan: Plan, rng: random.Random) 
     drive(target.open_room(credentials, room), rng)
     drive(target.probe(credentials), rng)
     drive(target.history(credentials, room), rng)
-    if target.sends_by_http:
-        drive(target.post(credentials, room.label, "id", "text"), rng)
+    if (http := target.parts.sends_by_http) is not None:
+        drive(http.post(credentials, room.label, "id", "text"), rng)
     else:
         target.encode(room.label, "id", 'a "text"')
     target.handshake(credentials, {room.label: 3})

@@ -17,8 +17,8 @@ from earwitness.checks.history.record import Place
 from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
 from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
 from earwitness.harness.client.network import Network, hosts_of
-from earwitness.harness.dialects.accounts import ReferenceAccounts
-from earwitness.harness.dialects.protocol import Credentials, DatabaseQuery, Person, Room, Statement
+from earwitness.harness.dialects.protocol import Credentials, DatabaseQuery, Parts, Person, Room, Statement
+from earwitness.harness.dialects.reference.accounts import ReferenceAccounts
 from earwitness.harness.dialects.reference.entrance import ReferenceEntrance
 from earwitness.harness.dialects.reference.rooms import SEQ_LIMIT, ReferenceRooms, answer_object, bearer, seq_of
 from earwitness.harness.dialects.reference.sharing import ReferenceSharing, greeted_marks, hear_sharing
@@ -28,12 +28,14 @@ from earwitness.harness.errors import SettingsError
 Presentation = Literal["header", "subprotocol", "query", "ticket"]
 AUDIENCE = "earwitness-chat"
 SUBPROTOCOL = "earwitness.v1"
+AGENTS = ("agent",)
+"""Sender ids of the platform's own agents."""
 
 _loads = orjson.loads
 _dumps = orjson.dumps
 
 
-def reference_contract(**changes: Any) -> Contract:
+def reference_contract(**changes: object) -> Contract:
     """Return what the reference platform promises.
 
     `changes` replace single promises (e.g. a smaller rate).
@@ -45,7 +47,7 @@ def reference_contract(**changes: Any) -> Contract:
 class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
     """The reference platform behind the endpoints that `earwitness up --json` prints.
 
-    endpoints  "edge", "auth" and "frontend" are base URLs; "auth_dsn" and "main_dsn", if given, are for `databases`.
+    endpoints  "edge", "auth" and "frontend" are base URLs; "auth_dsn" and "main_dsn", if given, are for databases.
     via        how a socket presents its token. With "ticket" every handshake needs fresh credentials:
                `credentials = yield from target.ticket(credentials)`.
     audience   expected `aud` of access tokens; None: only its presence is checked.
@@ -58,11 +60,11 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
 
     def __init__(
         self,
-        endpoints: Mapping[str, Any],
+        endpoints: Mapping[str, object],
         *,
         via: Presentation = "header",
         audience: str | None = AUDIENCE,
-        promises: Mapping[str, Any] | None = None,
+        promises: Mapping[str, object] | None = None,
     ) -> None:
         faults = [f"endpoint {key!r} is missing" for key in ("edge", "auth", "frontend") if not endpoints.get(key)]
         if via not in get_args(Presentation):
@@ -77,23 +79,22 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         self._edge = str(endpoints["edge"]).rstrip("/")
         self._auth = str(endpoints["auth"]).rstrip("/")
         self._frontend = str(endpoints["frontend"]).rstrip("/")
-        parts = urlsplit(self._edge)
-        self._ws = urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path + "/ws", "", ""))
+        edge = urlsplit(self._edge)
+        self._ws = urlunsplit(("wss" if edge.scheme == "https" else "ws", edge.netloc, edge.path + "/ws", "", ""))
         self._json_labels: dict[str, str] = {}
-        self.tokens = ReferenceTokens(self)
-        self.accounts = ReferenceAccounts(self._auth, self._edge)
-        self.sharing = ReferenceSharing(self._edge, self.conversation_url)
-        self.databases = {
-            place: DatabaseQuery(
-                dsn=str(endpoints[key]),
-                query=f"select id::text as id, email, name, is_active from {table} where email like $1",
-            )
-            for place, key, table in (
-                (Place.AUTH_DATABASE, "auth_dsn", "auth_users"),
-                (Place.MAIN_DATABASE, "main_dsn", "userbase"),
-            )
-            if endpoints.get(key)
-        }
+        self.parts = Parts(
+            tokens=ReferenceTokens(self),
+            accounts=ReferenceAccounts(self._auth, self._edge),
+            sharing=ReferenceSharing(self._edge, self.conversation_url),
+            entrance=self,
+            reads_history_after=self,
+            removes_members=self,
+            asks_agents=self,
+            posts_beside=self,
+            agents=AGENTS,
+            ids_by_sender=True,
+            databases=_databases(endpoints),
+        )
 
     # -- HTTP ---------------------------------------------------------------------------------------------------
 
@@ -263,7 +264,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
             extra={"refresh_token": answer.get("refresh_token"), "claims": claims},
         )
 
-    def _claim_faults(self, claims: Mapping[str, Any], user: Mapping[str, Any]) -> list[str]:
+    def _claim_faults(self, claims: Mapping[str, object], user: Mapping[str, object]) -> list[str]:
         audience = claims.get("aud")
         audiences = audience if isinstance(audience, list) else [audience]
         checks = {
@@ -277,6 +278,20 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
             f"exp {claims.get('exp')!r} is no time": isinstance(claims.get("exp"), (int, float)),
         }
         return [fault for fault, holds in checks.items() if not holds]
+
+
+def _databases(endpoints: Mapping[str, object]) -> dict[Place, DatabaseQuery]:
+    return {
+        place: DatabaseQuery(
+            dsn=str(endpoints[key]),
+            query=f"select id::text as id, email, name, is_active from {table} where email like $1",
+        )
+        for place, key, table in (
+            (Place.AUTH_DATABASE, "auth_dsn", "auth_users"),
+            (Place.MAIN_DATABASE, "main_dsn", "userbase"),
+        )
+        if endpoints.get(key)
+    }
 
 
 def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:

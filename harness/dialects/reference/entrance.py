@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,9 +16,9 @@ from earwitness.harness.dialects.protocol import Credentials
 
 
 class ReferenceEntrance:
-    """Part of `ReferenceTarget` that implements `harness.dialects.entrance.Entrance`."""
+    """Part of `ReferenceTarget` that implements `harness.dialects.parts.Entrance`."""
 
-    endpoints: Mapping[str, Any]
+    endpoints: Mapping[str, object]
 
     def begin_login(self) -> Flow[int]:
         """Implement `Entrance.begin_login`: GET the frontend's /auth/google."""
@@ -36,6 +35,6 @@ class ReferenceEntrance:
 
 
 @cache
-def _key() -> Any:
+def _key() -> ec.EllipticCurvePrivateKey:
     """Return a key that no platform knows, the same for the whole process."""
     return ec.generate_private_key(ec.SECP256R1())

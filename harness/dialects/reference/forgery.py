@@ -30,7 +30,7 @@ def b64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def part(value: Mapping[str, Any]) -> str:
+def part(value: Mapping[str, object]) -> str:
     """Return a header or payload of a JWT: compact JSON in base64url."""
     return b64(json.dumps(value, separators=(",", ":")).encode())
 
@@ -81,7 +81,7 @@ class Forger:
     key: ec.EllipticCurvePrivateKey | None = field(default=None, repr=False)
 
     @functools.cached_property
-    def claims(self) -> dict[str, Any]:
+    def claims(self) -> dict[str, object]:
         """Return the claims of the victim's token."""
         return dict(unpack(self.token.split(".")[1]))
 
@@ -89,7 +89,7 @@ class Forger:
         assert self.key is not None, "this forgery needs the platform's key"
         return self.key
 
-    def minted(self, *, without: str = "", header: Mapping[str, Any] | None = None, **changes: Any) -> str:
+    def minted(self, *, without: str = "", header: Mapping[str, object] | None = None, **changes: object) -> str:
         """Return a token signed with the platform's key: the victim's claims, newly issued, with changes."""
         claims = {**self.claims, "jti": uuid.uuid4().hex, "iat": time.time(), **changes}
         claims.pop(without, None)

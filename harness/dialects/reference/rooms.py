@@ -14,7 +14,7 @@ from earwitness.harness.client.events import ACK, NACK, Heard
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
 from earwitness.harness.client.statements import WAIT_MAX_S
 from earwitness.harness.described import whole_number
-from earwitness.harness.dialects.capabilities import HistoryPart
+from earwitness.harness.dialects.parts import HistoryPart
 from earwitness.harness.dialects.protocol import Credentials, Person, Room, StoredRow
 
 HISTORY_PAGE = 1000
@@ -22,10 +22,10 @@ SEQ_LIMIT = 1 << 62
 
 
 class ReferenceRooms:
-    """Half of `ReferenceTarget` that implements abilities of `harness.dialects.capabilities`."""
+    """Half of `ReferenceTarget` that implements parts of `harness.dialects.parts`."""
 
-    agents = ("agent",)
-    ids_by_sender = True
+    agents = ("agent",)  # old way to parts.agents
+    ids_by_sender = True  # old way to parts.ids_by_sender
     _edge: str
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
@@ -95,7 +95,7 @@ def bearer(credentials: Credentials) -> dict[str, str]:
     return {"authorization": f"Bearer {credentials.token}"}
 
 
-def page_digest(messages: Sequence[Mapping[str, Any]]) -> str:
+def page_digest(messages: Sequence[Mapping[str, object]]) -> str:
     """Return the SHA-256 (hex) of what a page shows of each message, one JSON line each.
 
     The platform states it as the page's digest.
@@ -107,7 +107,7 @@ def page_digest(messages: Sequence[Mapping[str, Any]]) -> str:
     return digest.hexdigest()
 
 
-def seq_of(value: Any) -> int:
+def seq_of(value: object) -> int:
     """Return a sequence number that fits into a record; -1 stands for none.
 
     Raises ValueError for anything else.

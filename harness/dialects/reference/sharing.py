@@ -18,7 +18,7 @@ REFUSED = (400, 403, 404, 409)
 
 
 class ReferenceSharing:
-    """`harness.dialects.sharing.Sharing` of the reference platform.
+    """`harness.dialects.parts.Sharing` of the reference platform.
 
     `url_of` returns the address of a conversation.
     """
@@ -104,7 +104,7 @@ def _json(credentials: Credentials) -> dict[str, str]:
     return {**bearer(credentials), "content-type": "application/json"}
 
 
-def _edit(row: Mapping[str, Any]) -> Edit:
+def _edit(row: Mapping[str, object]) -> Edit:
     return Edit(seq_of(row["n"]), seq_of(row["seq"]), seq_of(row["version"]), str(row["text"]))
 
 

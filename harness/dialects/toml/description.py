@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from earwitness.checks.contract import KEYS, Contract
 from earwitness.checks.history.record import Place
@@ -55,7 +54,7 @@ class Description:
     socket: str
     addresses: tuple[Address, ...]
     network: Network
-    accounts: tuple[Mapping[str, Any], ...]
+    accounts: tuple[Mapping[str, object], ...]
     login: Login
     to_socket: Presentation
     to_http: Presentation
@@ -97,37 +96,28 @@ def read_tables(top: Table, path: Path) -> Description:
     frames = read_frame_rules(frames_table) if frames_table else None
     probe_table = top.table("probe", example='{ url = "/me" }')
     urls = read_urls(top)
-    description: dict[str, Any] = {
-        "name": top.text("name", path.stem, example="our chat"),
-        "allow_load": top.flag("allow_load"),
-        "max_users": top.whole("max_users", example="100", least=1),
-        "http": urls.http,
-        "socket": urls.socket,
-        "accounts": accounts,
-        "to_socket": socket,
-        "to_http": http_presentation,
-        "rooms": read_rooms(top),
-        "send": read_send(top),
-        "resume": read_resume(top),
-        "identity": tuple(read_identity(inner) for inner in top.tables("identity", example='[{ place = "auth" }]')),
-        "probe": finished_request(probe_table, "probe", "/me") if probe_table else None,
-        "databases": read_databases(top),
-        "faults": read_fault_commands(top),
-        "contract": _contract(top, path),
-        "bounds": read_bounds(top),
-    }
-    _consistency(top, description["contract"], history, description["resume"], description["send"], frames)
-    description["unjudged"] = dict(_unjudged(top, description, frames))
+    name, allow_load = top.text("name", path.stem, example="our chat"), top.flag("allow_load")
+    max_users = top.whole("max_users", example="100", least=1)
+    rooms, send, resume = read_rooms(top), read_send(top), read_resume(top)
+    identity = tuple(read_identity(inner) for inner in top.tables("identity", example='[{ place = "auth" }]'))
+    probe = finished_request(probe_table, "probe", "/me") if probe_table else None
+    databases, commands = read_databases(top), read_fault_commands(top)
+    contract, limits = _contract(top, path), read_bounds(top)
+    _consistency(top, contract, history, resume, send, frames)
+    unjudged = dict(_unjudged(top, resume, databases, frames))
     top.finish()
     faults.raise_any()
     assert login is not None, "a login without faults"
     assert frames is not None, "frames without faults"
-    requests = [*login.requests, *description["rooms"].requests, *(one[1] for one in description["identity"])]
-    single = (description["send"].request, description["probe"], history.request if history else None)
-    addresses = all_addresses(urls, [*requests, *filter(None, single)], description["databases"])
+    requests = [*login.requests, *rooms.requests, *(one[1] for one in identity)]
+    single = (send.request, probe, history.request if history else None)
+    addresses = all_addresses(urls, [*requests, *filter(None, single)], databases)
     return Description(
-        login=login, history=history, frames=frames, addresses=addresses, network=network_of(urls, addresses),
-        **description,
+        name=name, allow_load=allow_load, max_users=max_users, http=urls.http, socket=urls.socket, addresses=addresses,
+        network=network_of(urls, addresses), accounts=accounts, login=login, to_socket=socket,
+        to_http=http_presentation, rooms=rooms, send=send, frames=frames, resume=resume, history=history,
+        identity=identity, probe=probe, databases=databases, faults=commands, contract=contract, unjudged=unjudged,
+        bounds=limits,
     )  # fmt: skip
 
 
@@ -161,7 +151,9 @@ def _consistency(
         top.fault("contract.names_sender", "is promised, but [frames.message] has no sender", "names_sender = false")
 
 
-def _unjudged(top: Table, description: Mapping[str, Any], frames: FrameRules | None) -> Iterator[tuple[str, str]]:
+def _unjudged(
+    top: Table, resume: Resume | None, databases: Mapping[Place, DatabaseQuery], frames: FrameRules | None
+) -> Iterator[tuple[str, str]]:
     """Yield (promise, sentence) for what the file describes and [contract] does not mention.
 
     It would be recorded and not judged, and no user would notice.
@@ -171,9 +163,9 @@ def _unjudged(top: Table, description: Mapping[str, Any], frames: FrameRules | N
     mapped = {rule.name: rule.at for rule in frames.rules} if frames else {}
     described = {
         "sequence": ("frames.message.seq", "seq" in mapped.get("message", {}), "numbers of messages", '"contiguous"'),
-        "resume": ("[resume]", description["resume"] is not None, "resuming", "true"),
+        "resume": ("[resume]", resume is not None, "resuming", "true"),
         "retry_after": ("frames.nack.retry_after", "retry_after" in mapped.get("nack", {}), "waits", "true"),
-        "sync_bound_s": ("[databases]", len(description["databases"]) == 2, "differences of the two tables", "10.0"),
+        "sync_bound_s": ("[databases]", len(databases) == 2, "differences of the two tables", "10.0"),
     }
     for promise, (where, there, what, value) in described.items():
         if there and promise not in given:

@@ -5,23 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import orjson
 
-from earwitness.checks.history.record import Place
 from earwitness.harness.client.events import ACK, NACK, Handshake, Heard
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, hiding
-from earwitness.harness.dialects.protocol import (
-    Credentials,
-    DatabaseQuery,
-    FaultCommands,
-    Person,
-    Room,
-    Statement,
-    StoredRow,
-)
+from earwitness.harness.dialects.protocol import Credentials, Parts, Person, Room, Statement, StoredRow
 from earwitness.harness.dialects.toml.description import Description
 from earwitness.harness.dialects.toml.frames import listener
 from earwitness.harness.dialects.toml.logins import shape
@@ -36,17 +26,11 @@ WAIT = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 class GenericTarget:
     """Any platform whose messages are JSON over one socket, or HTTP one way and a socket the other.
 
-    sends_by_http  messages are sent with `post` instead of a frame; its answer is the acknowledgement
     says_joined    the platform says when a room is subscribed; if not, completeness of deliveries is unknown
-    rooms_exist    the rooms existed before the run: other people's messages in them are no leftovers
-    names_rooms    the platform names rooms itself: each process learns the names by calling `open_room`
     logins         how many people the file can log in; None: any number
     frame_rules    how frames are read
     history_paths  the parts of a row of history that are read
-    unjudged       by promise: a sentence about what the file describes and [contract] does not mention
     addresses      all that a run could speak to
-    databases      read-only queries of users tables, by Place
-    faults         commands by the name of a fault
     """
 
     def __init__(self, description: Description) -> None:
@@ -59,42 +43,32 @@ class GenericTarget:
             self.contract = replace(self.contract, sequence="increasing")
         self.allow_load = description.allow_load
         self.max_users = description.max_users
-        self.sends_by_http = description.send.request is not None
+        self.sends_by_http = description.send.request is not None  # old way to parts.sends_by_http
         self.says_joined = description.frames.joins
-        self.rooms_exist = bool(description.rooms.existing)
-        self.names_rooms = description.rooms.room_id is not None
+        self.rooms_exist = bool(description.rooms.existing)  # old way to parts.has_rooms
         self.network = description.network
         self.addresses = description.addresses
-        self.databases: Mapping[Place, DatabaseQuery] = description.databases
-        self.faults: Mapping[str, FaultCommands] = description.faults
-        self._accounts = tuple(
-            {
-                "name": str(row.get("name") or row.get("email", "")),
-                "email": str(row.get("email", row.get("name", ""))),
-                "secret": str(row.get("secret", row.get("password", ""))),
-            }
-            for row in description.accounts
-        )
-        rows = getattr(description.login, "rows", None)
-        self.logins: int | None = min((len(some) for some in (self._accounts, rows) if some), default=None)
+        self._accounts = tuple(_account(number, row) for number, row in enumerate(description.accounts))
+        self.logins = min((most for most in (len(self._accounts), description.login.most) if most), default=None)
         self._room_of: dict[str, str] = {}
         self._label_of: dict[str, str] = {}
         self.frame_rules = description.frames
         self.history_paths = frozenset(description.history.at if description.history else ())
-        self.unjudged = description.unjudged
         self.hear = listener(description.frames, self._label_of)
-
-    # -- existing people and rooms --------------------------------------------------------------------------------
-
-    def people(self) -> tuple[Person, ...]:
-        """Return the existing accounts as user numbers 0, 1, …; () where the tester makes its own."""
-        return tuple(
-            Person(number=number, name=row["name"], email=row["email"], secret=row["secret"])
-            for number, row in enumerate(self._accounts)
+        self.parts = Parts(
+            sends_by_http=self if description.send.request is not None else None,
+            has_rooms=self if description.rooms.existing else None,
+            names_rooms=description.rooms.room_id is not None,
+            people=self._accounts,
+            databases=description.databases,
+            faults=description.faults,
+            unjudged=description.unjudged,
         )
 
+    # -- existing rooms -------------------------------------------------------------------------------------------
+
     def existing_rooms(self, people: Sequence[Person]) -> tuple[Room, ...]:
-        """Return the rooms that exist already, with the members among `people`; () where rooms are made."""
+        """Implement `HasRooms.existing_rooms`; () where rooms are made."""
         by_number = {person.number: person for person in people}
         rooms = []
         for number, room in enumerate(self._d.rooms.existing):
@@ -132,7 +106,7 @@ class GenericTarget:
             known = f"the file of accounts has {len(self._accounts)}"
             raise FlowError("login", f"an account for user {person.number}", detail=known)
         if self._accounts:  # the plan of a run is written to a file, so it has no secrets of accounts
-            person = self.people()[person.number]
+            person = self._accounts[person.number]
         values = self._person(person)
         credentials = yield from hiding(self._d.login.flow(person, values, self._d.http), [str(values["secret"])])
         return credentials
@@ -185,7 +159,7 @@ class GenericTarget:
         headers = self._shown(credentials, self._d.to_http)
         values = self._logged_in(credentials) | self._room_values(room)
 
-        def ask(page: Mapping[str, Any]) -> HttpRequest:
+        def ask(page: Mapping[str, object]) -> HttpRequest:
             return rules.request.fill(self._d.http, {**values, **page}, headers)
 
         rows = yield from hiding(rules.read(ask), credentials.secrets())
@@ -203,9 +177,9 @@ class GenericTarget:
         ]
 
     def post(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
-        """Send a message by HTTP (where `sends_by_http`); return the answer as ACK or NACK.
+        """Implement `SendsByHttp.post` by the table [send.request].
 
-        A status of 500 or more is neither: it raises FlowError, and the message's fate is unknown.
+        A status of 500 or more is neither ACK nor NACK: it raises FlowError, and the message's fate is unknown.
         """
         request, room = self._d.send.request, self._room_of.get(label, label)
         if request is None:
@@ -245,7 +219,7 @@ class GenericTarget:
             welcome=self._d.frames.welcomes,
         )
 
-    def _resume_frames(self, values: Mapping[str, Any], resume: Mapping[str, int]) -> list[str]:
+    def _resume_frames(self, values: Mapping[str, object], resume: Mapping[str, int]) -> list[str]:
         rules = self._d.resume
         if rules is None:
             return []
@@ -276,7 +250,7 @@ class GenericTarget:
 
     # -- helpers ------------------------------------------------------------------------------------------------
 
-    def _ask(self, request: RequestTemplate, credentials: Credentials, values: Mapping[str, Any]) -> Flow[Any]:
+    def _ask(self, request: RequestTemplate, credentials: Credentials, values: Mapping[str, object]) -> Flow[object]:
         """Return the JSON of an accepted answer, or None if it has none.
 
         Raises FlowError for a status that is not accepted.
@@ -297,21 +271,19 @@ class GenericTarget:
             headers["cookie"] = "; ".join(pairs)
         return headers
 
-    def _person(self, person: Person) -> dict[str, Any]:
+    def _person(self, person: Person) -> dict[str, object]:
         """Return the placeholders of a person: those of the account with the person's number, if there are accounts."""
-        known = {"name": person.name, "email": person.email, "secret": person.secret}
-        if person.number < len(self._accounts):
-            known = self._accounts[person.number]
-        return {"number": person.number, **known}
+        known = self._accounts[person.number] if person.number < len(self._accounts) else person
+        return {"number": person.number, "name": known.name, "email": known.email, "secret": known.secret}
 
-    def _logged_in(self, credentials: Credentials) -> dict[str, Any]:
+    def _logged_in(self, credentials: Credentials) -> dict[str, object]:
         return self._person(credentials.person) | {"token": credentials.token, "user_id": credentials.user_id}
 
-    def _member(self, member: Person | None) -> dict[str, Any]:
+    def _member(self, member: Person | None) -> dict[str, object]:
         values = {} if member is None else self._person(member)
         return {f"member.{key}": values[key] for key in ("number", "name", "email") if key in values}
 
-    def _room_values(self, room: Room) -> dict[str, Any]:
+    def _room_values(self, room: Room) -> dict[str, object]:
         members = [self._person(member) for member in room.members]
         return {
             "label": room.label,
@@ -320,7 +292,16 @@ class GenericTarget:
         }
 
 
-def _json(body: bytes) -> Any:
+def _account(number: int, row: Mapping[str, object]) -> Person:
+    return Person(
+        number=number,
+        name=str(row.get("name") or row.get("email", "")),
+        email=str(row.get("email", row.get("name", ""))),
+        secret=str(row.get("secret", row.get("password", ""))),
+    )
+
+
+def _json(body: bytes) -> object:
     try:
         return orjson.loads(body)
     except ValueError:

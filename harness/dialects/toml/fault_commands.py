@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from earwitness.harness.described import near
 from earwitness.harness.dialects.protocol import FaultCommands
@@ -25,7 +24,7 @@ class CommandFault:
     commands: FaultCommands
     lasting: bool = True
 
-    def apply(self, control: Any = None) -> None:
+    def apply(self) -> None:
         """Switch the fault on.
 
         Raises TargetError if the command fails, or if `check` says that nothing has changed.
@@ -34,7 +33,7 @@ class CommandFault:
         if self.commands.check and self._status(self.commands.check) != 0:
             raise TargetError(f"The fault {self.name} had no effect: its check command reports that it is not on.")
 
-    def lift(self, control: Any = None) -> None:
+    def lift(self) -> None:
         """Switch the fault off.
 
         Raises TargetError if the command fails, or if `check` still says that it is on.

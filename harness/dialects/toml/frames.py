@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
@@ -54,7 +53,7 @@ class Rule:
     """
 
     name: str
-    values: tuple[Any, ...]
+    values: tuple[object, ...]
     has: Getter | None
     items: Getter | None
     at: Mapping[str, Getter]
@@ -86,17 +85,17 @@ class FrameRules:
         """Return whether the platform says JOINED: by a frame of its own, or in the greeting."""
         return any(rule.name == "joined" or (rule.name == "welcome" and "rooms" in rule.at) for rule in self.rules)
 
-    def values(self, data: str | bytes) -> list[Any]:
+    def values(self, data: str | bytes) -> list[object]:
         """Return the JSON values of a frame; none of a frame that is not what the file says."""
         try:
             return _unpack(data, self.split, self.prefix)
         except (ValueError, UnicodeDecodeError):
             return []
 
-    def rule_of(self, frame: Any) -> Rule | None:
+    def rule_of(self, frame: object) -> Rule | None:
         """Return the rule that recognises a value, the one that `listener` applies."""
         kind = self.kind(frame)
-        by_kind = [rule for rule in self.rules if kind.__hash__ and kind in rule.values]
+        by_kind = [rule for rule in self.rules if kind.__hash__ is not None and kind in rule.values]
         by_presence = [rule for rule in self.rules if rule.has is not None and rule.has(frame) is not None]
         return by_kind[-1] if by_kind else by_presence[0] if by_presence else None
 
@@ -144,9 +143,9 @@ def listener(rules: FrameRules, label_of: Mapping[str, str]) -> Callable[[str | 
     by_presence = [(rule.has, _reader(rule, label_of)) for rule in rules.rules if rule.has is not None]
     kind_of = rules.kind
 
-    def one(frame: Any) -> list[Heard]:
+    def one(frame: object) -> list[Heard]:
         kind = kind_of(frame)
-        reader = by_kind.get(kind) if kind.__hash__ else None
+        reader = by_kind.get(kind) if kind.__hash__ is not None else None
         if reader is None:
             reader = next((read for has, read in by_presence if has(frame) is not None), None)
         return reader(frame) if reader is not None else [_other(frame)]
@@ -163,7 +162,7 @@ def listener(rules: FrameRules, label_of: Mapping[str, str]) -> Callable[[str | 
     return hear
 
 
-def _unpack(data: str | bytes, split: str, prefix: str) -> list[Any]:
+def _unpack(data: str | bytes, split: str, prefix: str) -> list[object]:
     if prefix:
         text = data.decode() if isinstance(data, bytes) else data
         if not text.startswith(prefix):
@@ -176,17 +175,17 @@ def _unpack(data: str | bytes, split: str, prefix: str) -> list[Any]:
     return value if split == "list" and type(value) is list else [value]
 
 
-def _other(what: Any) -> Heard:
+def _other(what: object) -> Heard:
     return (OTHER, None, None, -1, None, None, what)
 
 
-def _reader(rule: Rule, label_of: Mapping[str, str]) -> Callable[[Any], list[Heard]]:
+def _reader(rule: Rule, label_of: Mapping[str, str]) -> Callable[[object], list[Heard]]:
     make = {"nack": _nack, "welcome": _welcome, "joined": _joined}.get(rule.name, _plain)(rule, label_of)
     if rule.items is None:
         return make
     items = rule.items
 
-    def each(frame: Any) -> list[Heard]:
+    def each(frame: object) -> list[Heard]:
         found = items(frame)
         if type(found) is not list:
             return [_other(frame)]
@@ -195,7 +194,7 @@ def _reader(rule: Rule, label_of: Mapping[str, str]) -> Callable[[Any], list[Hea
     return each
 
 
-def _plain(rule: Rule, label_of: Mapping[str, str]) -> Callable[[Any], list[Heard]]:
+def _plain(rule: Rule, label_of: Mapping[str, str]) -> Callable[[object], list[Heard]]:
     """Return the reader of message, replayed, ack and left.
 
     It reads room, text, number, sender and id, as far as there are paths.
@@ -204,9 +203,10 @@ def _plain(rule: Rule, label_of: Mapping[str, str]) -> Callable[[Any], list[Hear
     room_at, text_at, id_at = (rule.at.get(key, _ABSENT) for key in ("room", "text", "id"))
     seq_at, sender_at = rule.at.get("seq", _ABSENT), rule.at.get("sender", _ABSENT)
 
-    def read(frame: Any) -> list[Heard]:
-        text = text_at(frame)
-        if needs_text and type(text) is not str:
+    def read(frame: object) -> list[Heard]:
+        found = text_at(frame)
+        text = found if type(found) is str else None
+        if needs_text and text is None:
             return [_other(frame)]
         room, seq = text_or_none(room_at(frame)), seq_or_none(seq_at(frame))
         label = label_of.get(room, room) if room is not None else None
@@ -216,11 +216,11 @@ def _plain(rule: Rule, label_of: Mapping[str, str]) -> Callable[[Any], list[Hear
     return read
 
 
-def _nack(rule: Rule, label_of: Mapping[str, str]) -> Callable[[Any], list[Heard]]:
+def _nack(rule: Rule, label_of: Mapping[str, str]) -> Callable[[object], list[Heard]]:
     room_at, id_at = rule.at.get("room", _ABSENT), rule.at.get("id", _ABSENT)
     code_at, retry_at = rule.at.get("code", _ABSENT), rule.at.get("retry_after", _ABSENT)
 
-    def read(frame: Any) -> list[Heard]:
+    def read(frame: object) -> list[Heard]:
         room, code, retry = text_or_none(room_at(frame)), seq_or_none(code_at(frame)), retry_at(frame)
         label = label_of.get(room, room) if room is not None else None
         wait_s = float(retry) if isinstance(retry, (int, float)) and not isinstance(retry, bool) else None
@@ -229,11 +229,11 @@ def _nack(rule: Rule, label_of: Mapping[str, str]) -> Callable[[Any], list[Heard
     return read
 
 
-def _welcome(rule: Rule, label_of: Mapping[str, str]) -> Callable[[Any], list[Heard]]:
+def _welcome(rule: Rule, label_of: Mapping[str, str]) -> Callable[[object], list[Heard]]:
     ways = {key: rule.at.get(key, _ABSENT) for key in ("user", "replica", "session")}
     rooms_at = rule.at.get("rooms", _ABSENT)
 
-    def read(frame: Any) -> list[Heard]:
+    def read(frame: object) -> list[Heard]:
         who = {key: text_or_none(getter(frame)) for key, getter in ways.items()}
         heard: list[Heard] = [(WELCOME, None, None, -1, who["user"], None, who)]
         rooms = rooms_at(frame)
@@ -249,11 +249,11 @@ def _welcome(rule: Rule, label_of: Mapping[str, str]) -> Callable[[Any], list[He
     return read
 
 
-def _joined(rule: Rule, label_of: Mapping[str, str]) -> Callable[[Any], list[Heard]]:
+def _joined(rule: Rule, label_of: Mapping[str, str]) -> Callable[[object], list[Heard]]:
     room_at, seq_at = rule.at.get("room", _ABSENT), rule.at.get("seq", _ABSENT)
     complete_at = rule.at.get("complete", _ABSENT)
 
-    def read(frame: Any) -> list[Heard]:
+    def read(frame: object) -> list[Heard]:
         room, seq, complete = text_or_none(room_at(frame)), seq_or_none(seq_at(frame)), complete_at(frame)
         if room is None:
             return [_other(frame)]

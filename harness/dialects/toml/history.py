@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
 
 from earwitness.harness.client.bounds import bounds
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, Unbounded
@@ -34,7 +33,7 @@ class HistoryRules:
     cursor: Getter
     at: Mapping[str, Getter]
 
-    def rows(self, page: Any) -> list[tuple[StoredRow, Any]] | None:
+    def rows(self, page: object) -> list[tuple[StoredRow, object]] | None:
         """Return the rows of a page with the cursor of each, as they come; None if it is no page."""
         items = self.items(page)
         if not isinstance(items, list):
@@ -55,18 +54,18 @@ class HistoryRules:
             rows.append((row, self.cursor(item)))
         return rows
 
-    def _of(self, item: Any, key: str) -> Any:
+    def _of(self, item: object, key: str) -> object:
         getter = self.at.get(key)
         return None if getter is None else getter(item)
 
-    def read(self, ask: Callable[[Mapping[str, Any]], HttpRequest]) -> Flow[list[StoredRow]]:
+    def read(self, ask: Callable[[Mapping[str, object]], HttpRequest]) -> Flow[list[StoredRow]]:
         """Return all rows, oldest first.
 
         `ask` makes the request for {after} and {offset}. Raises FlowError, and Unbounded for more pages or rows than
         the bounds allow.
         """
         rows: list[StoredRow] = []
-        after: Any = self.first
+        after: object = self.first
         most, known = bounds(), set[bytes]()
         for _ in range(most.history_pages):
             response: HttpResponse = yield ask({"after": after, "offset": len(rows)})
@@ -89,7 +88,7 @@ class HistoryRules:
             raise Unbounded("history", f"at most {most.history_pages:,} pages", detail="one more")
         return rows[::-1] if self.newest_first else rows
 
-    def _page(self, response: HttpResponse) -> list[tuple[StoredRow, Any]]:
+    def _page(self, response: HttpResponse) -> list[tuple[StoredRow, object]]:
         if response.status not in self.request.accept:
             raise FlowError("history", " or ".join(map(str, self.request.accept)), response)
         try:

@@ -33,12 +33,14 @@ ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES
 class Login(Protocol):
     """A way to get credentials.
 
-    `requests`: the HTTP requests that it makes, as far as the file names them.
+    requests  the HTTP requests that it makes, as far as the file names them
+    most      how many people it can log in; None: any number
     """
 
     requests: Sequence[RequestTemplate]
+    most: int | None
 
-    def flow(self, person: Person, values: Mapping[str, Any], base: str) -> Flow[Credentials]:
+    def flow(self, person: Person, values: Mapping[str, object], base: str) -> Flow[Credentials]:
         """Log a person in.
 
         values  placeholders of the person
@@ -65,7 +67,7 @@ class Claim:
         else:
             self._user_path = compile_path(text)
 
-    def credentials(self, person: Person, values: Mapping[str, Any], answer: Any, token: str) -> Credentials:
+    def credentials(self, person: Person, values: Mapping[str, object], answer: object, token: str) -> Credentials:
         """Return the credentials of a person from an answer and its token.
 
         Raises FlowError if there is no user id.
@@ -94,14 +96,14 @@ class Claim:
         )
 
 
-def shape(answer: Any) -> str:
+def shape(answer: object) -> str:
     """Return a description of an answer without its values: they may be secrets."""
     return (
         f"an object with {', '.join(map(str, answer)) or 'nothing'}" if isinstance(answer, dict) else repr(type(answer))
     )
 
 
-def _claims(token: str) -> dict[str, Any]:
+def _claims(token: str) -> dict[str, object]:
     """Return the claims of a JWT, not verified; {} for a token of another kind."""
     try:
         return jwt.decode(token, options={"verify_signature": False})
@@ -112,10 +114,12 @@ def _claims(token: str) -> dict[str, Any]:
 class PasswordLogin:
     """Login by requests as a browser makes them; the answer to the last one holds the token, or sets it as a cookie."""
 
+    most: int | None = None
+
     def __init__(self, requests: Sequence[RequestTemplate], claim: Claim, cookie: str) -> None:
         self.requests, self.claim, self.cookie = requests, claim, cookie
 
-    def flow(self, person: Person, values: Mapping[str, Any], base: str) -> Flow[Credentials]:
+    def flow(self, person: Person, values: Mapping[str, object], base: str) -> Flow[Credentials]:
         """Implement `Login.flow`: send all requests with one browser's cookies."""
         browser = Browser()
         response = HttpResponse(0, {}, b"")
@@ -153,10 +157,11 @@ class TokenLogin:
 
     requests: Sequence[RequestTemplate] = ()
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], claim: Claim) -> None:
+    def __init__(self, rows: Sequence[Mapping[str, object]], claim: Claim) -> None:
         self.rows, self.claim = rows, claim
+        self.most: int | None = len(rows)
 
-    def flow(self, person: Person, values: Mapping[str, Any], base: str) -> Flow[Credentials]:
+    def flow(self, person: Person, values: Mapping[str, object], base: str) -> Flow[Credentials]:
         """Implement `Login.flow`: take the token of the person's row, without any request."""
         if person.number >= len(self.rows):
             raise FlowError("login", f"a token for user {person.number}", detail=f"only {len(self.rows)} in the file")
@@ -172,12 +177,15 @@ class MintLogin:
     """Login by tokens that the tester signs with a test key of the platform."""
 
     requests: Sequence[RequestTemplate] = ()
+    most: int | None = None
 
-    def __init__(self, algorithm: str, key: str, headers: dict[str, Any], claims: Template, ttl_s: float, claim: Claim):
+    def __init__(
+        self, algorithm: str, key: str, headers: dict[str, object], claims: Template, ttl_s: float, claim: Claim
+    ):
         self.algorithm, self.key, self.headers = algorithm, key, headers
         self.claims, self.ttl_s, self.claim = claims, ttl_s, claim
 
-    def flow(self, person: Person, values: Mapping[str, Any], base: str) -> Flow[Credentials]:
+    def flow(self, person: Person, values: Mapping[str, object], base: str) -> Flow[Credentials]:
         """Implement `Login.flow`: sign a token that is issued now, without any request."""
         now = int(time.time())
         claims = {"iat": now, "exp": now + int(self.ttl_s), **json.loads(self.claims.render(values))}
@@ -193,11 +201,12 @@ class FunctionLogin:
     """
 
     requests: Sequence[RequestTemplate] = ()
+    most: int | None = None
 
-    def __init__(self, name: str, function: Callable[[Person], Any], claim: Claim) -> None:
+    def __init__(self, name: str, function: Callable[[Person], object], claim: Claim) -> None:
         self.name, self.function, self.claim = name, function, claim
 
-    def flow(self, person: Person, values: Mapping[str, Any], base: str) -> Flow[Credentials]:
+    def flow(self, person: Person, values: Mapping[str, object], base: str) -> Flow[Credentials]:
         """Implement `Login.flow`: call the function, and run the flow if it returns one."""
         answer = self.function(person)
         if inspect.isgenerator(answer):
@@ -241,7 +250,7 @@ def _tokens(table: Table, folder: Path) -> Login | None:
     return TokenLogin(rows, claim) if rows is not None else None
 
 
-def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[str, Any]] | None:
+def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[str, object]] | None:
     """Return the rows of a file, None after a fault.
 
     The file is a JSON list, a CSV file with a header (`*.csv`), or has one row a line. A line is a JSON object, or
@@ -296,12 +305,12 @@ def _looks_like_csv(lines: Sequence[str], plain: str) -> bool:
     return len(texts) > 1 and any(len(count) == 1 and count != {0} for count in counts)
 
 
-def _nameless(rows: Sequence[Mapping[str | None, Any]]) -> int:
+def _nameless(rows: Sequence[Mapping[str | None, object]]) -> int:
     """Return the first row, counted from 1, that has no name and no email; 0: none."""
     return next((n for n, row in enumerate(rows, 1) if not (row.get("name") or row.get("email"))), 0)
 
 
-def _mistyped(rows: Sequence[Mapping[str | None, Any]]) -> tuple[str, str] | None:
+def _mistyped(rows: Sequence[Mapping[str | None, object]]) -> tuple[str, str] | None:
     """Return a column that nobody reads and the missing one that it resembles, or None.
 
     A file of accounts may have further columns: it often comes from elsewhere.
@@ -312,7 +321,7 @@ def _mistyped(rows: Sequence[Mapping[str | None, Any]]) -> tuple[str, str] | Non
     return next(((column, meant) for column, meant in found if meant), None)
 
 
-def _ragged(rows: Sequence[Mapping[str | None, Any]]) -> int:
+def _ragged(rows: Sequence[Mapping[str | None, object]]) -> int:
     """Return the first row, counted from 1, with more or fewer fields than the header of its CSV file; 0: none."""
     return next((n for n, row in enumerate(rows, 1) if None in row or None in row.values()), 0)
 
@@ -349,7 +358,7 @@ def _function(table: Table, folder: Path) -> Login | None:
     return FunctionLogin(name, function, claim)
 
 
-def _module(name: str, folder: Path) -> Any:
+def _module(name: str, folder: Path) -> object:
     """Import a module; a file next to the target file takes precedence over an installed module of the same name."""
     path = folder / f"{name.replace('.', '/')}.py"
     if not path.is_file():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from earwitness.checks.declared import Text
 
-Getter: TypeAlias = Callable[[Any], Any]
+Getter: TypeAlias = Callable[[object], object]
 
 PATH: Final = Text(
     words="a path",
@@ -28,7 +28,7 @@ def compile_path(text: str) -> Getter:
         only = steps[0]
         return lambda value: value.get(only) if type(value) is dict else None
 
-    def get(value: Any) -> Any:
+    def get(value: object) -> object:
         for step in steps:
             if type(value) is dict:
                 value = value.get(step)
@@ -44,14 +44,14 @@ def compile_path(text: str) -> Getter:
     return get
 
 
-def text_or_none(value: Any) -> str | None:
+def text_or_none(value: object) -> str | None:
     """Return a label or id: a text as it is, a whole number as text, None for anything else."""
     if type(value) is str:
         return value
     return str(value) if type(value) is int else None
 
 
-def seq_or_none(value: Any) -> int | None:
+def seq_or_none(value: object) -> int | None:
     """Return a sequence number that a record can hold, from a number or from digits; else None."""
     if type(value) is str and len(value) < 20 and value.isascii() and value.isdigit():
         value = int(value)

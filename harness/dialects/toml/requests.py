@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from earwitness.checks.declared import TABLE, TEXT, AnyOf, Many, Number, Open
 from earwitness.harness.client.flow import HttpRequest
 from earwitness.harness.described import Table
 from earwitness.harness.dialects.toml.paths import PATH, Getter, compile_path
-from earwitness.harness.dialects.toml.template import Template
+from earwitness.harness.dialects.toml.template import Source, Template
 
 PERSON = frozenset({"number", "name", "email", "secret"})
 LOGGED_IN = PERSON | {"token", "user_id"}
@@ -55,7 +54,7 @@ class RequestTemplate:
     each_member: bool = False
     where: str = ""
 
-    def fill(self, base: str, values: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> HttpRequest:
+    def fill(self, base: str, values: Mapping[str, object], headers: Mapping[str, str] | None = None) -> HttpRequest:
         """Return the request with `values` in its placeholders.
 
         base     what relative addresses are relative to
@@ -112,7 +111,7 @@ def read_template(
 
 
 def checked(
-    table: Table, name: str, value: Any, known: Collection[str], *, example: str, quoting: str = ""
+    table: Table, name: str, value: Source, known: Collection[str], *, example: str, quoting: str = ""
 ) -> Template:
     """Return the template of `value`; note a fault if it uses unknown filters or placeholders."""
     template = Template(value, quoting=quoting)

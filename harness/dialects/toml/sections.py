@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from earwitness.checks.declared import AnyOf, Many, Number, OneOf
 from earwitness.checks.history.record import Place
@@ -129,7 +128,7 @@ def read_presentations(top: Table) -> tuple[Presentation, Presentation]:
     return shown, to_http
 
 
-def read_accounts(top: Table, folder: Path) -> tuple[Mapping[str, Any], ...]:
+def read_accounts(top: Table, folder: Path) -> tuple[Mapping[str, object], ...]:
     """Return the rows of the file of accounts, () if none is named; faults are noted."""
     file = top.text("accounts", example="accounts.json")
     return tuple(read_rows(top, "accounts", folder / file, "name") or ()) if file else ()

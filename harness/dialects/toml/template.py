@@ -11,21 +11,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TypeAlias
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 import orjson
 
+Source: TypeAlias = str | Mapping[str, object] | list[object]
+"""What a template is compiled from: free text, or a table of JSON."""
+
 _HOLE = re.compile(r"\{([a-z_][a-z0-9_.]*)(?::([a-z]+))?\}")
 _MARK = re.compile("\ue000([^\ue001]*)\ue001")
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-_FILTERS: dict[str, Callable[[Any], str]] = {
+_FILTERS: dict[str, Callable[[object], str]] = {
     "": str,
     "json": _json,
     "inner": lambda value: _json(str(value))[1:-1],
@@ -40,14 +43,14 @@ class Template:
     `names` are the placeholders that it uses.
     """
 
-    def __init__(self, source: str | Mapping[str, Any] | list[Any], *, quoting: str = "") -> None:
+    def __init__(self, source: Source, *, quoting: str = "") -> None:
         """Compile a template.
 
         `quoting`: filter of placeholders in free text that name none ("url" for addresses).
         """
         text = source if isinstance(source, str) else _marked_json(source)
         pattern = _HOLE if isinstance(source, str) else _MARK
-        self._parts: list[tuple[str, Callable[[Any], str]] | str] = []
+        self._parts: list[tuple[str, Callable[[object], str]] | str] = []
         self.names: set[str] = set()
         self.unknown_filters: set[str] = set()
         end = 0
@@ -72,7 +75,7 @@ class Template:
         first = self._parts[0]
         return first if isinstance(first, str) else ""
 
-    def render(self, values: Mapping[str, Any]) -> str:
+    def render(self, values: Mapping[str, object]) -> str:
         """Return the text with values in its placeholders.
 
         Raises KeyError for a placeholder without a value.
@@ -89,7 +92,7 @@ class Template:
         return None
 
 
-def _marked_json(value: Any) -> str:
+def _marked_json(value: object) -> str:
     """Return compact JSON of `value` with every placeholder between marks.
 
     The marks enclose NAME:json for whole values, NAME:inner inside a text.
@@ -101,7 +104,7 @@ def _marked_json(value: Any) -> str:
     )
 
 
-def _mark(value: Any) -> Any:
+def _mark(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _mark(item) for key, item in value.items()}
     if isinstance(value, list):

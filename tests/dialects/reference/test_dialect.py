@@ -281,9 +281,9 @@ def test_probe_gives_any_status(target: ReferenceTarget, credentials: Credential
 
 def test_databases_only_with_their_addresses() -> None:
     """Both users tables are looked at where the endpoints name them, and passwords do not show."""
-    assert ReferenceTarget(ENDPOINTS).databases == {}
+    assert ReferenceTarget(ENDPOINTS).parts.databases == {}
     dsns = {"auth_dsn": "postgres://u:pw@127.0.0.1/a", "main_dsn": "postgres://u:pw@127.0.0.1/m"}
-    databases = ReferenceTarget({**ENDPOINTS, **dsns}).databases
+    databases = ReferenceTarget({**ENDPOINTS, **dsns}).parts.databases
     assert set(databases) == {Place.AUTH_DATABASE, Place.MAIN_DATABASE}
     assert "pw@" not in repr(databases)
 
@@ -297,7 +297,8 @@ def test_endpoints_are_needed() -> None:
 
 def test_what_devices_share(target: ReferenceTarget, credentials: Credentials, room: Callable[..., Room]) -> None:
     """Marks and edits by their own requests; a refusal is None."""
-    sharing, where = target.sharing, target.conversation_url(room(0))
+    sharing, where = target.parts.sharing, target.conversation_url(room(0))
+    assert sharing is not None
     mark, (request,) = drive(sharing.mark_read(credentials, room(0), 4), {"conversation": "r", "seq": 6})
     assert (mark, request.method, request.url, request.body) == (6, "PUT", f"{where}/read", b'{"seq":4}')
     marks, _ = drive(sharing.marks(credentials), {"conversations": [{"key": "a", "read": 2}, {"key": "b", "read": 0}]})
@@ -316,10 +317,12 @@ def test_edits_come_in_pages(target: ReferenceTarget, credentials: Credentials, 
     """Up to the last one that there is; an answer that leads nowhere is told."""
     rows = [{"n": n, "seq": 1, "version": n + 1, "text": f"text {n}"} for n in range(3, 7)]
     pages = [{"edits": rows[:2], "last": 6}, {"edits": rows[2:], "last": 6}]
-    edits, requests = drive(target.sharing.edits_after(credentials, room(0), 2), *pages)
+    sharing = target.parts.sharing
+    assert sharing is not None
+    edits, requests = drive(sharing.edits_after(credentials, room(0), 2), *pages)
     assert [edit.number for edit in edits] == [3, 4, 5, 6]
     assert [parse_qs(urlsplit(request.url).query)["after"] for request in requests] == [["2"], ["4"]]
-    assert drive(target.sharing.edits_after(credentials, room(0), 6), {"edits": [], "last": 6})[0] == []
+    assert drive(sharing.edits_after(credentials, room(0), 6), {"edits": [], "last": 6})[0] == []
     for answer in ({"edits": rows[:1], "last": 9}, {"edits": [{"n": "x"}], "last": 9}, {"last": 9}):
         with pytest.raises(FlowError, match="reading edits"):
-            drive(target.sharing.edits_after(credentials, room(0), 3), answer)
+            drive(sharing.edits_after(credentials, room(0), 3), answer)

@@ -269,7 +269,7 @@ def test_existing_rooms_and_accounts(target: Callable[..., GenericTarget], tmp_p
     (tmp_path / "accounts.json").write_text('[{"name": "ann", "secret": "s"}, {"name": "bob"}, {"name": "eve"}]')
     rooms = '[rooms]\nexisting = [{ label = "general", members = "all" }, { label = "two", members = [0, 2, 9] }]\n'
     made = target(TOKENS, SEND, rooms, base='accounts = "accounts.json"\n' + BASE)
-    people = made.people()
+    people = made.parts.people
     assert [(p.number, p.name, p.secret) for p in people] == [(0, "ann", "s"), (1, "bob", ""), (2, "eve", "")]
     general, two = made.existing_rooms(people)
     assert [m.number for m in general.members] == [0, 1, 2]
@@ -309,7 +309,7 @@ def test_sending_by_http(target: Callable[..., GenericTarget], person: Callable[
     send += 'body = { id = "{id}", text = "{text}" }\n'
     made = target(TOKENS, send)
     credentials = logged_in(made, person(0))
-    assert made.sends_by_http
+    assert made.parts.sends_by_http is made
 
     def post(answer: Any) -> Any:
         return drive(made.post(credentials, "a b", "m1", "hi"), answer)

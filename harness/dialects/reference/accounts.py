@@ -1,0 +1,49 @@
+"""Accounts of the reference platform: changing and reading them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from earwitness.checks.history.record import Place
+from earwitness.harness.client.flow import Flow, HttpRequest
+from earwitness.harness.dialects.parts import Profile
+from earwitness.harness.dialects.protocol import Credentials
+
+
+class ReferenceAccounts:
+    """`harness.dialects.parts.Accounts` of the reference platform.
+
+    `auth` and `edge` are base URLs.
+    """
+
+    def __init__(self, auth: str, edge: str) -> None:
+        self._auth = auth
+        self._urls = {Place.AUTH: f"{auth}/auth/me", Place.BACKEND: f"{edge}/api/me"}
+
+    def rename(self, credentials: Credentials, name: str) -> Flow[Profile | None]:
+        """Implement `Accounts.rename`: PATCH /auth/me."""
+        headers = {"authorization": f"Bearer {credentials.token}", "content-type": "application/json"}
+        body = f'{{"name":"{name}"}}'.encode()
+        response = yield HttpRequest("PATCH", self._urls[Place.AUTH], headers, body, "rename")
+        return _profile(response.json()) if response.status == 200 else None
+
+    def set_active(self, user_id: str, active: bool) -> Flow[int]:
+        """Implement `Accounts.set_active`: PATCH /auth/admin/users/{id}.
+
+        It presents no administrator's secret, so the platform must run in test mode.
+        """
+        url, body = f"{self._auth}/auth/admin/users/{user_id}", b'{"is_active":%s}' % (b"true" if active else b"false")
+        headers = {"content-type": "application/json"}
+        response = yield HttpRequest("PATCH", url, headers, body, "open an account" if active else "close an account")
+        return response.status
+
+    def profile(self, credentials: Credentials, place: Place) -> Flow[Profile | None]:
+        """Implement `Accounts.profile`: GET /auth/me at auth, /api/me at the edge."""
+        headers = {"authorization": f"Bearer {credentials.token}"}
+        response = yield HttpRequest("GET", self._urls[place], headers, b"", f"profile at {place.name.lower()}")
+        return _profile(response.json()) if response.status == 200 else None
+
+
+def _profile(answer: Any) -> Profile:
+    user = answer.get("user", answer)
+    return Profile(str(user["id"]), str(user["email"]), str(user["name"]))

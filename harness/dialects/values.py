@@ -1,0 +1,116 @@
+"""What a dialect and its users hand to each other: people, rooms, credentials, rows of a final read, commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SECRET_MIN = 12
+"""Shortest text of the credentials that counts as a secret; a shorter one is a word or a number."""
+SECRET_NAMES = ("token", "ticket", "secret", "cookie", "password", "session", "jwt", "key")
+"""Words that mark the name of a secret in the answer to a login."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """A virtual user as planned.
+
+    `name` and `email` carry the run tag, if the plan made them.
+    """
+
+    number: int
+    name: str
+    email: str
+    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """A planned conversation.
+
+    `label` is the platform's name of it; `members` are persons of the plan.
+    """
+
+    number: int
+    label: str
+    members: tuple[Person, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """Result of a login.
+
+    `user_id` is the platform's own id of the person, as the *token* says it. `token` is presented to sockets and
+    requests; `extra` belongs to the dialect (refresh token, cookies, expiry).
+    """
+
+    person: Person
+    user_id: str
+    token: str = field(repr=False)
+    expires_at: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return every text of the credentials that no record may show.
+
+        These are tokens, tickets, cookies and the person's own secret, if they are at least SECRET_MIN characters long.
+        """
+        texts = {self.token, self.person.secret, *_secret_texts(self.extra)}
+        return tuple(sorted(text for text in texts if len(text) >= SECRET_MIN))
+
+
+def _secret_texts(value: object, name: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _secret_texts(inner, str(key).lower())
+    elif isinstance(value, str) and any(word in name for word in SECRET_NAMES):
+        yield value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRow:
+    """One message of a final read."""
+
+    text: str
+    seq: int = -1
+    sender: str | None = None
+    message_id: str | None = None
+    conversation: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """Identity of a logged-in person as one place states it.
+
+    place  a `checks.history.record.Place`
+    shape  describes the answer without its values
+    """
+
+    place: int
+    user_id: str | None
+    shape: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseQuery:
+    """A read-only query of a users table.
+
+    `$1` of `query` is a LIKE pattern of the run's e-mail addresses. The columns id and email are needed; others (name,
+    is_active, …) are compared where both tables have them.
+    """
+
+    dsn: str = field(repr=False)
+    query: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultCommands:
+    """Shell commands that switch a fault on and off.
+
+    `check` succeeds while the fault is on ("" if there is none).
+    """
+
+    on: str
+    off: str
+    check: str = ""
