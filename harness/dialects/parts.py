@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from earwitness.checks.history.record import Place
 from earwitness.harness.client.events import Heard
@@ -79,7 +79,6 @@ class Sharing(Protocol):
         ...
 
 
-@runtime_checkable
 class Entrance(Protocol):
     """Platform whose logins begin at a page of its own."""
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from earwitness.checks.history.record import Place, Way
 from earwitness.harness.client.events import Handshake
 from earwitness.harness.client.flow import Browser, Flow
 from earwitness.harness.dialects.values import Credentials, Person
-
-if TYPE_CHECKING:
-    from earwitness.harness.dialects.protocol import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +119,3 @@ class Tokens(Protocol):
     def control(self, credentials: Credentials, key: SigningKey) -> str:
         """Return a valid token made as the forgeries are, or the person's own token where none can be made."""
         ...
-
-
-def tokens_of(target: Target) -> Tokens | None:
-    """Return the capability, or None if the target does not have it: old way, until its last user is converted."""
-    return target.parts.tokens

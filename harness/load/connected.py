@@ -110,8 +110,9 @@ class ConnectedUser(User):
 
     def _new_session(self) -> ChatSession:
         target = self.part.target
-        if getattr(target, "sends_by_http", False):
-            post: Any = target.post  # type: ignore[attr-defined]
+        by_http = target.parts.sends_by_http
+        if by_http is not None:
+            post = by_http.post
             self.poster = Poster(lambda *letter: self.flow(post(self.own_credentials(), *letter)))
         session = self.part.session(
             self.own_credentials,
@@ -125,7 +126,7 @@ class ConnectedUser(User):
             ack_by_echo=not target.contract.acknowledges and target.contract.echo,
             by_http=self.poster is not None,
             strangers=self._strangers(),
-            agents=getattr(target, "agents", ()),
+            agents=target.parts.agents,
         )
         if self.poster is not None:
             self.poster.session = session
@@ -290,7 +291,7 @@ class ConnectedUser(User):
         """Where messages that are not of this run are nobody's fault: in rooms that were there before, and for
         accounts that were there before in rooms that are not the run's. Nowhere on what the run made itself."""
         target, mine = self.part.target, {room.label for room in self.part.plan.rooms}
-        if getattr(target, "rooms_exist", False):
+        if target.parts.has_rooms is not None:
             return lambda label: True
         if self.part.plan.people_given:
             return lambda label: label is not None and label not in mine

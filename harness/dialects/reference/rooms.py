@@ -24,8 +24,6 @@ SEQ_LIMIT = 1 << 62
 class ReferenceRooms:
     """Half of `ReferenceTarget` that implements parts of `harness.dialects.parts`."""
 
-    agents = ("agent",)  # old way to parts.agents
-    ids_by_sender = True  # old way to parts.ids_by_sender
     _edge: str
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:

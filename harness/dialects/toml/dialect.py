@@ -43,9 +43,7 @@ class GenericTarget:
             self.contract = replace(self.contract, sequence="increasing")
         self.allow_load = description.allow_load
         self.max_users = description.max_users
-        self.sends_by_http = description.send.request is not None  # old way to parts.sends_by_http
         self.says_joined = description.frames.joins
-        self.rooms_exist = bool(description.rooms.existing)  # old way to parts.has_rooms
         self.network = description.network
         self.addresses = description.addresses
         self._accounts = tuple(_account(number, row) for number, row in enumerate(description.accounts))

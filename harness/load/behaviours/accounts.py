@@ -11,8 +11,7 @@ from earwitness.checks.history.record import NONE, Place, State
 from earwitness.harness.client.exchange import Exchange, observed
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.client.statements import digest_of, write_change, write_seen
-from earwitness.harness.dialects.accounts import Accounts as Ability
-from earwitness.harness.dialects.accounts import accounts_of
+from earwitness.harness.dialects.parts import Accounts as Ability
 from earwitness.harness.load.behaviour import Behaviour, Unable, the
 from earwitness.harness.load.behaviours.leaving import LATER_S, Leaving
 from earwitness.harness.load.behaviours.tokens import Tokens
@@ -35,7 +34,7 @@ class Accounts(Behaviour):
     @property
     def ability(self) -> Ability:
         """What can be done with accounts here; where nothing can, send a message and end the task."""
-        found = accounts_of(self.part.target)
+        found = self.part.target.parts.accounts
         if found is None or not self.tokens.able:
             self.user.say()
             raise Unable

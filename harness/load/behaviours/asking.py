@@ -14,7 +14,7 @@ from earwitness.harness.load.worker import CROWD_WAIT_S
 class Asking(Behaviour):
     """Questions to the agent; for I24. The end of the run waits for the answers that are being streamed.
 
-    On a target without `harness.dialects.capabilities.AsksAgents` a question is sent as an ordinary message.
+    On a target without `harness.dialects.parts.AsksAgents` a question is sent as an ordinary message.
     """
 
     def begin(self) -> None:
@@ -37,7 +37,8 @@ class Asking(Behaviour):
         self.user.begin_action()
         if not self.user.online and not self.user.come_back():
             return 0
-        put = getattr(self.part.target, "encode_question", None)
+        asks = self.part.target.parts.asks_agents
+        put = asks.encode_question if asks is not None else None
         before = self.user.session.acked
         for room in rooms:
             payload = self.part.plan.payload(self.user.number, self.user.session.counter + 1)

@@ -16,8 +16,8 @@ from earwitness.harness.client.exchange import Exchange, observed
 from earwitness.harness.client.flow import Flow, FlowError
 from earwitness.harness.client.sharing import Shown
 from earwitness.harness.client.statements import digest_of, write_change
+from earwitness.harness.dialects.parts import Sharing
 from earwitness.harness.dialects.protocol import Room
-from earwitness.harness.dialects.sharing import Sharing, sharing_of
 from earwitness.harness.load.behaviour import Behaviour, the
 from earwitness.harness.load.behaviours.cutting import Cutting
 from earwitness.harness.load.worker import CROWD_WAIT_S
@@ -33,7 +33,7 @@ class Devices(Behaviour):
     """One of several devices of a person; for I18, I22 and, as every device watches who is online, I27.
 
     In tasks: `mark_read`, `edit`, `look_at_edits`, `look_at_marks`, `go_home`. Needs `story(…, devices=N)`, and a
-    target that offers `harness.dialects.sharing.Sharing`: on another one devices only chat, and these checks are not
+    target that offers `harness.dialects.parts.Sharing`: on another one devices only chat, and these checks are not
     exercised.
 
     tab  number of this device among its person's, from 0
@@ -45,7 +45,7 @@ class Devices(Behaviour):
     def begin(self) -> None:
         """Nothing was shown yet."""
         self.cutting = the(Cutting, self.user.behaviours)
-        self._sharing: Sharing | None = sharing_of(self.part.target)
+        self._sharing: Sharing | None = self.part.target.parts.sharing
         plan = self.part.plan
         self.tab = self.user.number % plan.devices
         self.shown = Shown(self.part.journal, self.user.number, plan.tag, plan.numbers)

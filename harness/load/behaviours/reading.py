@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 
 from earwitness.checks.history.record import FOREIGN, NOBODY, NONE, Flag, Kind, page_digest
 from earwitness.harness.client.flow import FlowError
-from earwitness.harness.dialects.capabilities import HistoryPart
+from earwitness.harness.dialects.parts import HistoryPart
 from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.load.behaviour import Behaviour
 
@@ -20,7 +19,7 @@ OVERLAP = 5
 class Reading(Behaviour):
     """Reads of histories; for I16 and I17. In tasks: `read`.
 
-    On a target without `harness.dialects.capabilities.ReadsHistoryAfter` nothing is read, and these checks are not
+    On a target without `harness.dialects.parts.ReadsHistoryAfter` nothing is read, and these checks are not
     exercised.
     """
 
@@ -28,8 +27,8 @@ class Reading(Behaviour):
         """Read the newest part of a room's history to its end, and write down how far it went. A refusal or no answer
         leaves no record."""
         self.user.begin_action()
-        history_after: Any = getattr(self.part.target, "history_after", None)
-        if history_after is None or self.user.session is None:
+        reads = self.part.target.parts.reads_history_after
+        if reads is None or self.user.session is None:
             return
         known = max(
             self._known(points, room)
@@ -38,7 +37,7 @@ class Reading(Behaviour):
         after = max(0, known - OVERLAP)
         asked_ns = time.monotonic_ns()
         try:
-            part: HistoryPart = self.user.flow(history_after(self.user.own_credentials(), room, after))
+            part: HistoryPart = self.user.flow(reads.history_after(self.user.own_credentials(), room, after))
         except FlowError:
             return
         took_us = -(-(time.monotonic_ns() - asked_ns) // 1000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 from earwitness.checks.history.record import Kind
 from earwitness.harness.client.flow import FlowError
@@ -14,7 +13,7 @@ from earwitness.harness.load.behaviour import Behaviour
 class Removing(Behaviour):
     """Removals of members; for I13. In tasks: `put_out`, `take_in`.
 
-    On a target without `harness.dialects.capabilities.RemovesMembers` nobody is removed, and that check is not
+    On a target without `harness.dialects.parts.RemovesMembers` nobody is removed, and that check is not
     exercised.
     """
 
@@ -26,11 +25,11 @@ class Removing(Behaviour):
         """Remove a member; True if the platform has confirmed it, which is written down for each of their devices.
         False: it was refused (to those who are no members themselves), or nobody knows."""
         self.user.begin_action()
-        remove: Any = getattr(self.part.target, "remove_member", None)
-        if remove is None:
+        removes = self.part.target.parts.removes_members
+        if removes is None:
             return False
         try:
-            self.user.flow(remove(self.user.own_credentials(), room, person))
+            self.user.flow(removes.remove_member(self.user.own_credentials(), room, person))
         except FlowError:
             return False
         for client in self._devices.get(person.number, ()):

@@ -19,7 +19,6 @@ from earwitness.harness.client.statements import Name, write_exchange, write_req
 from earwitness.harness.client.try_connect import OPENED, knock
 from earwitness.harness.dialects.protocol import Credentials
 from earwitness.harness.dialects.tokens import Tokens as Ability
-from earwitness.harness.dialects.tokens import tokens_of
 from earwitness.harness.load.account import Account
 from earwitness.harness.load.behaviour import Behaviour, Unable
 from earwitness.harness.load.wallet import Begun, Held, Login
@@ -55,7 +54,7 @@ class Tokens(Behaviour, Account):
         self.turn = RLock()
         self.enter: Callable[[], Callable[[], None]] = self._enter
         self.show_valid: Callable[[Login], list[int]] = self._show_valid
-        self._ability = tokens_of(self.part.target)
+        self._ability = self.part.target.parts.tokens
         self._shown: tuple[Held, Way, int] | None = None
         if self._ability is not None:
             self.user.account = self

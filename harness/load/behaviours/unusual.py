@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from earwitness.harness.client.body import overhead
 from earwitness.harness.client.events import Heard
 from earwitness.harness.client.flow import FlowError
+from earwitness.harness.dialects.parts import PostsBeside
 from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.load.behaviour import Behaviour
 from earwitness.harness.planning.plan import LONG_BYTES
@@ -54,8 +54,8 @@ class Unusual(Behaviour):
 
     def say_by_shared_id(self, room: Room) -> None:
         """Say a message under a client id that others use in the same room too, where ids need only be unique for each
-        sender (`harness.dialects.capabilities.ScopesIds`); elsewhere say an ordinary one."""
-        if self.user.poster is not None or not getattr(self.part.target, "ids_by_sender", False):
+        sender (`harness.dialects.parts.Parts.ids_by_sender`); elsewhere say an ordinary one."""
+        if self.user.poster is not None or not self.part.target.parts.ids_by_sender:
             self.user.say(room)
             return
         if not self._ready_to_say():
@@ -70,10 +70,10 @@ class Unusual(Behaviour):
 
     def say_by_http(self, room: Room) -> None:
         """Say a message as a request beside the socket, between two that go by socket, each when the one before is
-        answered; on a target that cannot do both (`harness.dialects.capabilities.PostsBeside`) say only the first."""
+        answered; on a target that cannot do both (`harness.dialects.parts.PostsBeside`) say only the first."""
         self.user.begin_action()
-        post: Any = getattr(self.part.target, "post_beside", None)
-        if self.user.poster is not None or post is None:
+        beside = self.part.target.parts.posts_beside
+        if self.user.poster is not None or beside is None:
             self.user.say(room)
             return
         plan, session = self.part.plan, self.user.session
@@ -82,7 +82,7 @@ class Unusual(Behaviour):
             self._put(room, plan.payload(self.user.number, session.counter + 1))
 
         # Without an answer to the one before, nobody promised which of the two comes first.
-        steps = (by_socket, lambda: self._post(room, post), by_socket)
+        steps = (by_socket, lambda: self._post(room, beside), by_socket)
         if all(self._ready_to_say() and self._acknowledged(step) for step in steps):
             self.part.occurred["rest-and-socket"] += 1
 
@@ -111,7 +111,7 @@ class Unusual(Behaviour):
         self.user.await_answers(0)
         return bool(self.user.online and session.conn == conn and not session.pending and session.acked > before)
 
-    def _post(self, room: Room, post: Any) -> None:
+    def _post(self, room: Room, beside: PostsBeside) -> None:
         """The next message as a request; its answer is recorded, whatever becomes of the socket meanwhile."""
         letter: list[str] = []
 
@@ -125,7 +125,7 @@ class Unusual(Behaviour):
             self.user.session.send(time.monotonic_ns(), room.label, payload, encode=keep, posted=True)
             answers: Sequence[Heard] | None
             try:
-                answers = self.user.flow(post(credentials, *letter))
+                answers = self.user.flow(beside.post_beside(credentials, *letter))
             except FlowError:
                 answers = None
             now_ns = time.monotonic_ns()

@@ -8,7 +8,6 @@ from earwitness.checks.history.record import CONTROL, Artefact, Place, Way
 from earwitness.harness.client.exchange import Exchange, observed
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.client.statements import NOTHING, Name, write_exchange
-from earwitness.harness.dialects.entrance import Entrance
 from earwitness.harness.dialects.reference.forgery import NUMBERS
 from earwitness.harness.load.behaviour import Behaviour
 from earwitness.harness.load.wallet import Held
@@ -27,9 +26,9 @@ class Visiting(Behaviour):
     def begin_login(self) -> None:
         """As somebody who is not logged in: the first step of a login."""
         self.user.begin_action()
-        target: Any = self.part.target
-        if isinstance(target, Entrance):
-            self._ask(target.begin_login(), Place.FRONTEND)
+        entrance = self.part.target.parts.entrance
+        if entrance is not None:
+            self._ask(entrance.begin_login(), Place.FRONTEND)
 
     def show_token(self, bits: int = 0) -> None:
         """One cheap request with the own token."""
@@ -42,9 +41,9 @@ class Visiting(Behaviour):
     def show_forgery(self) -> None:
         """The same with a token that nobody issued, and then with the own one, which must be accepted beside it."""
         self.user.begin_action()
-        target: Any = self.part.target
-        if isinstance(target, Entrance):
-            stranger = target.stranger(self.user.own_credentials())
+        entrance = self.part.target.parts.entrance
+        if entrance is not None:
+            stranger = entrance.stranger(self.user.own_credentials())
             forged = self.user.wallet.add(Artefact.ACCESS, stranger.token, forged=NUMBERS["foreign_key"])
             self._ask(self.part.target.probe(stranger), Place.BACKEND, Way.HEADER, forged.name)
             self.show_token(CONTROL)

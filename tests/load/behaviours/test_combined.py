@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import earwitness
 from earwitness import Behaviour, ChatUser
 from earwitness.harness.load.account import Account
+from earwitness.harness.dialects.parts import Parts
 from earwitness.harness.load.behaviour import bound
 
 kinds = sorted(
@@ -36,7 +37,7 @@ class Session:
 def made(*declared):
     person = object.__new__(type("Person", (ChatUser,), {kind.__name__.lower(): kind() for kind in declared}))
     plan = SimpleNamespace(devices=1, tag="tag", numbers={})
-    target = SimpleNamespace(tokens=SimpleNamespace(places=()), contract=SimpleNamespace())
+    target = SimpleNamespace(parts=Parts(tokens=SimpleNamespace(places=())), contract=SimpleNamespace())
     person.part = SimpleNamespace(target=target, plan=plan, journal=None, draining=False)
     person.number, person.session, person._reconnecting, person._under_way = 0, Session(), None, 0
     person.connection, person.unauthorized, person.account = None, False, Account(person)

@@ -47,6 +47,7 @@ def test_a_request_that_fails_is_a_failed_task() -> None:
 RACE = """
 from types import SimpleNamespace
 from earwitness import ChatUser, Racing, Tokens
+from earwitness.harness.dialects.parts import Parts
 from earwitness.harness.load.behaviour import bound
 
 told = []
@@ -61,7 +62,7 @@ class Person(ChatUser):
     racing = Racing()
 
 journal = SimpleNamespace(intern=lambda name: name, identity=lambda *said: told.append("the identity"))
-target = SimpleNamespace(identity=lambda _: (), tokens=object())
+target = SimpleNamespace(identity=lambda _: (), parts=Parts(tokens=object()))
 person = object.__new__(Person)
 person.part = SimpleNamespace(journal=journal, note=lambda kind, *_, **said: told.append(kind.name), target=target)
 person.number, person.flow = 0, lambda flow: flow
@@ -88,6 +89,7 @@ from earwitness.harness.client.body import encode
 from earwitness.harness.client.flow import HttpRequest, HttpResponse
 from earwitness.harness.client.sharing import Edit
 from earwitness import ChatUser, Devices
+from earwitness.harness.dialects.parts import Parts
 from earwitness.harness.load.behaviour import bound
 
 written = []
@@ -116,7 +118,7 @@ user.number, user._reconnecting, user._under_way, user.behaviours = 0, None, 0, 
 user.credentials = object()
 contract = SimpleNamespace(shared_state_s=1.0)
 plan = SimpleNamespace(devices=1, tag="tag", numbers={"room": 0})
-user.part = SimpleNamespace(journal=Journal(), target=SimpleNamespace(contract=contract), plan=plan)
+user.part = SimpleNamespace(journal=Journal(), target=SimpleNamespace(contract=contract, parts=Parts()), plan=plan)
 bound(user)
 device = user.devices
 room = SimpleNamespace(label="room", number=0)
@@ -288,6 +290,7 @@ def test_the_first_socket_is_tried_again_like_every_later_one() -> None:
 PATIENCE = """
 from types import SimpleNamespace
 from earwitness import ChatUser, Flooding, Tokens
+from earwitness.harness.dialects.parts import Parts
 from earwitness.harness.load.behaviour import bound
 from earwitness.harness.load.behaviours import flooding
 
@@ -309,7 +312,7 @@ person = object.__new__(Person)
 person.await_answers = lambda _: None
 for per_s in (20.0, None):
     contract = SimpleNamespace(rate_per_s=per_s)
-    person.part = SimpleNamespace(target=SimpleNamespace(contract=contract, tokens=object()))
+    person.part = SimpleNamespace(target=SimpleNamespace(contract=contract, parts=Parts(tokens=object())))
     bound(person)
     print(person.flooding.come_back_when_told())
 person.credentials = "one that has ended"
