@@ -14,7 +14,7 @@ from earwitness.checks.history.record import Kind
 from earwitness.checks.judge import Judge, Watcher
 from earwitness.checks.outcome import counts, outcome_of_run
 from earwitness.checks.own import OwnCheck
-from earwitness.checks.own_fold import NotRun, Own
+from earwitness.checks.own_fold import Own
 from earwitness.checks.tester.attained import interruption
 from earwitness.checks.verdict import Outcome, Verdict, upper_bound_95
 from earwitness.harness.errors import Exit, worse
@@ -84,7 +84,7 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         exit_code = worse(exit_code, EXIT_OF_SIGNAL[by])
     witnesses = Teller(history, judge.checks).witnesses(verdicts)
     told = [told_of(verdict, judged_by, witnesses[verdict.id]) for verdict in verdicts]
-    files = {check.id: {"file": check.file} for check in judge.checks if isinstance(check, Own | NotRun)}
+    files = {check.id: {"file": check.file} for check in judge.checks if isinstance(check, Own)}
     told = [{**row, **files.get(row["id"], {})} for row in told]
     return {
         "outcome": outcome.name,

@@ -72,7 +72,9 @@ def _checks_in(path: Path) -> list[OwnCheck]:
         with _import_surroundings(path.resolve().parent):
             spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise SettingsError(f"{path}:{error.lineno}", [f"{error.msg}; correct it and run it again"]) from error
+        raise SettingsError(
+            f"{error.filename or path}:{error.lineno}", [f"{error.msg}; correct it and run it again"]
+        ) from error
     except (Exception, SystemExit) as error:
         raise SettingsError(str(path), [f"it cannot be imported: {words_of(error, str(path.resolve()))}"]) from error
     found = list({id(one): one for one in vars(module).values() if isinstance(one, OwnCheck)}.values())

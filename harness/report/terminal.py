@@ -60,7 +60,7 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
 
 
 def _again(verdict: Mapping[str, Any]) -> str:
-    """Return the command that judges the run again, with the files of own checks."""
+    """Return the command that judges the run again, with the files of the own checks that the user let run."""
     files = dict.fromkeys(check["file"] for check in verdict["checks"] if "file" in check)
     return shlex.join(["earwitness", "check", verdict["run"], *(word for file in files for word in ("--check", file))])
 
