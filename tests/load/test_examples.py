@@ -64,11 +64,15 @@ def test_your_first_target(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(240)
 def test_your_own_check(tmp_path: Path) -> None:
-    """The page's check passes in the judge process, fails with the lower limit, and is not run without its file."""
+    """The page's check passes in the judge process, fails with the lower limit, and is not run without its file.
+
+    A story that names it is judged by it.
+    """
     said = run_page("your-own-check.md", tmp_path)
     assert re.search(r"PASS    U1  short-messages +\d[\d,]* examined", said), said
     assert re.search(r"U1 witness 1 of [\d,]+: \S+ received \d+ bytes", said), said
-    assert "broken: U1 short-messages" in said
     assert "U1 short-messages: not run" in said
+    assert said.count("broken: U1 short-messages") == 2, said
     run = json.loads((tmp_path / "runs" / "latest" / "run.json").read_text("utf-8"))
+    assert run["story"] == "own_story"
     assert [(one["name"], Path(one["file"]).name) for one in run["own_checks"]] == [("short-messages", "my_checks.py")]
