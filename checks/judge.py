@@ -89,6 +89,11 @@ class Judge:
         for check in self._checks:
             self._folds.append(self._tried(len(self._folds), partial(check.start, roster, contract)))
 
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Return the checks, in the order of the verdicts."""
+        return self._checks
+
     def step(self, batch: Batch) -> None:
         """Feed more records of one journal to all checks, in chunks of `CHUNK` records."""
         for start in range(0, len(batch.records), CHUNK):
@@ -117,7 +122,7 @@ class Judge:
         if own_roster(self._world.roster, end.journals):
             return verdicts
         other = "by a roster that is not the one of the recording (H6)"
-        return [_unproven(verdict, other) if verdict.id in BY_ROSTER else verdict for verdict in verdicts]
+        return [_unproven(v, other) if v.id in BY_ROSTER or v.own else v for v in verdicts]
 
     def _step(self, number: int, fold: Fold, view: View) -> None:
         self._tried(number, lambda: fold.step(view))

@@ -10,8 +10,8 @@ from earwitness.checks.verdict import Outcome, Verdict
 def outcome_of_run(verdicts: Sequence[Verdict], judged_by: Collection[str] | None) -> tuple[Outcome, str]:
     """Return the outcome of the run and one sentence that explains it.
 
-    These verdicts count: all H-checks, the checks that the story names in `judged_by` (by id or name), and any FAIL of
-    any other promised check.
+    These verdicts count: all H-checks, the user's own checks, the checks that the story names in `judged_by` (by id or
+    name), and any FAIL of any other promised check.
 
     - A FAIL of what was never promised is an observation, even if the story names the check: one story serves platforms
       with and without sequence numbers.
@@ -39,7 +39,7 @@ def outcome_of_run(verdicts: Sequence[Verdict], judged_by: Collection[str] | Non
 def counts(verdict: Verdict, judged_by: Collection[str] | None) -> bool:
     """Return whether the outcome of the run depends on this verdict even if it is not a FAIL."""
     named = exercised(verdict) if judged_by is None else verdict.id in judged_by or verdict.name in judged_by
-    return verdict.id.startswith("H") or (named and verdict.promised)
+    return verdict.id.startswith("H") or verdict.own or (named and verdict.promised)
 
 
 def exercised(verdict: Verdict) -> bool:

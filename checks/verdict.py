@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+OWN = "U"
+"""First letter of the ids of users' own checks; those of the tester's health have "H", the others "I"."""
+
 
 class Outcome(IntEnum):
     """Outcome of a check or a run; a higher value outranks a lower one."""
@@ -23,11 +26,13 @@ class Finding:
     records  (journal number, record index from 1) in the order of the text, two to six where possible.
     facts    small numbers by name (client, conv, author, counter, seq, …), which `checks.findings` turns into text.
     what     short key of the kind of violation inside the check, e.g. "gap", "reorder", "open".
+    sentence  the text of a user's own check; for the others `checks.findings.sentences` has a template.
     """
 
     what: str
     records: tuple[tuple[int, int], ...] = ()
     facts: Mapping[str, int] = field(default_factory=dict)
+    sentence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +54,11 @@ class Verdict:
     promised: bool = True
     why: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def own(self) -> bool:
+        """Return whether it is the verdict of a user's own check."""
+        return self.id.startswith(OWN)
 
 
 def conclude(

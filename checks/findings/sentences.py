@@ -33,11 +33,13 @@ In braces may stand the names that `_words` lists, and the finding's facts.
 
 
 def sentence(finding: Finding, verdict: Verdict, roster: Roster, said: str | None = None) -> str:
-    """Return one sentence with names instead of numbers.
+    """Return one sentence with names instead of numbers; a finding of a user's own check has one already.
 
-    Kinds of findings that have no template (those of users' own checks) get a general sentence. `said`: the text that
+    Kinds of findings that have no template get a general sentence. `said`: the text that
     the finding's last record states in place of a user, if that text names no user of the run.
     """
+    if finding.sentence:
+        return finding.sentence
     template = SENTENCES.get((verdict.id, finding.what))
     if (verdict.id, finding.what) == ("I15", "identity") and said:
         template, said = _of_row(said, template)

@@ -34,7 +34,7 @@ from earwitness.harness.progress import say, show
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.run.faults import JOURNALS, Faults
-from earwitness.harness.run.judge import JUDGE_DEADLINE_S, JudgeBeside
+from earwitness.harness.run.judge import JUDGE_DEADLINE_S, JudgeBeside, own_asked
 from earwitness.harness.run.sampler import Sampler
 from earwitness.harness.run.signals import Interruption
 from earwitness.harness.run.system import UnderTest
@@ -85,9 +85,11 @@ class Conductor:
         self._faults: Faults | None = None
         if options.metrics_port:
             self.metrics.serve(options.metrics_port)
+        self._own = own_asked(life.story.name, life.story.checks, options.check)
         with ExitStack() as started:
-            self._judge = JudgeBeside()  # loads its checks while the platform starts
+            self._judge = JudgeBeside(self._own)  # loads its checks while the platform starts
             started.callback(self._judge.close)
+            self._own_stated = self._judge.await_own()
             self.under_test = UnderTest.from_options(options, life.story.platform, links_needed(self._plan))
             started.callback(self.under_test.close)
             self.under_test.faults(self._plan)  # said now, before anything is begun, if one cannot be had
@@ -128,7 +130,7 @@ class Conductor:
             self._faults = Faults(run, self._plan, self.under_test.faults(self._plan), self.under_test.control)
         if self._judge.used:  # the run before was not judged to its end
             self._judge.close()
-            self._judge = JudgeBeside()
+            self._judge = JudgeBeside(self._own)
         self._judge.follow(run.path)
         self._sampler = Sampler(run.path / "tables" / "services.jsonl", self.under_test)
         show(f"earwitness: run {run.path} · seed {seed} · {wanted} users")
@@ -167,6 +169,7 @@ class Conductor:
             story=story.name,
             judged_by=list(story.judged_by),
             opportunities=list(story.opportunities),
+            own_checks=self._own_stated,
             thresholds=self.thresholds,
             process=os.getpid(),
             process_started=psutil.Process().create_time(),
@@ -308,7 +311,7 @@ class Conductor:
         code = self._judge.verdict(run.path)
         self._told.append((run.path / "verdict.txt").read_text())
         if not self.options.headless:
-            self._judge = JudgeBeside()  # for the next run
+            self._judge = JudgeBeside(self._own)  # for the next run
             self.tell()
         return code
 

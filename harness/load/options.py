@@ -84,6 +84,13 @@ def add_arguments(parser: Any, **_: Any) -> None:
         "pyproject.toml",
     )
     group.add_argument(
+        "--check",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="judge the run also by your own checks in this file; repeatable",
+    )
+    group.add_argument(
         "--shape",
         env_var="EARWITNESS_SHAPE",
         default="",

@@ -10,6 +10,7 @@ from typing import Any
 
 import locust
 
+from earwitness.checks.own import OwnCheck
 from earwitness.harness.errors import Exit
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.progress import say
@@ -27,6 +28,7 @@ class Story:
     thresholds   like "fan-out p99 < 250 ms" (`harness.report.thresholds`); options and files go before them
     faults       what goes wrong during the run, as --faults, which replaces it
     platform     settings by service that our own platform must be started with, else the story has no point
+    checks       own checks (`earwitness.check`) that judge the run too
     opportunities  ids of `harness.report.opportunities` that every run of it creates; the verdict names those missing
     """
 
@@ -38,6 +40,7 @@ class Story:
     faults: str = ""
     platform: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     opportunities: tuple[str, ...] = ()
+    checks: tuple[OwnCheck, ...] = ()
 
 
 def story(
@@ -50,6 +53,7 @@ def story(
     faults: str = "",
     platform: Mapping[str, Mapping[str, object]] | None = None,
     opportunities: Sequence[str] = (),
+    checks: Sequence[OwnCheck] = (),
 ) -> Story:
     """Call once in a locustfile as `story(__file__, judged_by=("I1", …))`: from then on its runs are judged."""
     from earwitness.harness.load.hooks import attach
@@ -63,6 +67,7 @@ def story(
         faults=faults,
         platform=dict(platform or {}),
         opportunities=tuple(opportunities),
+        checks=tuple(checks),
     )
     _told.append(told)
 

@@ -154,6 +154,7 @@ STORY: Final = Keys(
     {"errors": Listed(_COUNTED), "failed_requests": Listed(_COUNTED), "requests": WHOLE},
     ("errors", "failed_requests", "requests"),
 )
+_OWN_CHECK = Keys(dict.fromkeys(("name", "promise", "file"), TEXT), ("name", "promise", "file"))
 _CLAIM = Keys({"records": WHOLE, "blocks": WHOLE, "begin": TEXT, "end": TEXT}, ("records", "blocks", "begin", "end"))
 
 RUN: Final = Keys(
@@ -166,6 +167,7 @@ RUN: Final = Keys(
         "thresholds": TEXTS,
         "warnings": TEXTS,
         "opportunities": TEXTS,
+        "own_checks": Listed(_OWN_CHECK, "a list of checks"),
         "planned_faults": TEXTS,
         "faults_without_effect": TEXTS,
         "contract": Promises(),

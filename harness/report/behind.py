@@ -13,20 +13,23 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from earwitness.checks.catalogue import ALL
-from earwitness.checks.engine.fold import JournalInfo
+from earwitness.checks.engine.fold import Check, JournalInfo
 from earwitness.checks.judge import Judge, certain_alone
+from earwitness.checks.own_fold import Own
 from earwitness.checks.verdict import Finding, Outcome, Verdict
 from earwitness.harness.record.history import History
 
 WHY = "found also in sound blocks behind damage (H8)"
 
 
-def with_blocks_behind(history: History, verdicts: Sequence[Verdict], facts: Mapping[str, Any]) -> list[Verdict]:
-    """Return the verdicts, replaced by those of a second pass where only that found a violation."""
+def with_blocks_behind(
+    history: History, verdicts: Sequence[Verdict], facts: Mapping[str, Any], checks: Sequence[Check]
+) -> list[Verdict]:
+    """Return the verdicts of `checks`, replaced by those of a second pass where only that found a violation."""
     stretches = history.stretches
     passed = {verdict.id for verdict in verdicts if verdict.outcome is not Outcome.FAIL}
-    checks = [check for check in ALL if check.id in certain_alone(history.contract) & passed]
+    alone = certain_alone(history.contract) | {check.id for check in checks if _alone(check)}
+    checks = [check for check in checks if check.id in alone & passed]
     if not stretches or not checks:
         return list(verdicts)
     judge = Judge(history.roster, history.contract, checks)
@@ -37,6 +40,11 @@ def with_blocks_behind(history: History, verdicts: Sequence[Verdict], facts: Map
     again = {verdict.id: _told(verdict, owners) for verdict in judge.finish(infos, facts)}
     failed = {id for id, verdict in again.items() if verdict.outcome is Outcome.FAIL}
     return [again[verdict.id] if verdict.id in failed else verdict for verdict in verdicts]
+
+
+def _alone(check: Check) -> bool:
+    """Return whether it is an own check whose findings are proven by the records that they show."""
+    return isinstance(check, Own) and not check.definition.needs_all
 
 
 def _part(history: History, owner: int, records: int) -> JournalInfo:

@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from earwitness.checks.catalogue import ALL
 from earwitness.checks.engine.fold import Check
-from earwitness.harness.errors import SettingsError
+from earwitness.checks.own import OwnCheck
+from earwitness.harness.errors import RecordError, SettingsError
 from earwitness.harness.progress import say, show, show_json
-from earwitness.harness.record.rundir import write_whole
+from earwitness.harness.record.forms import fault_of_run
+from earwitness.harness.record.rundir import read_run, write_whole
 from earwitness.harness.report.follow import follow_by_hand
 from earwitness.harness.report.judging import judge_run, write_verdict
+from earwitness.harness.report.own_checks import all_checks, load
 from earwitness.harness.report.swim_svg import witness_svg
 from earwitness.harness.report.swim_text import witness_text
 from earwitness.harness.report.terminal import verdict_text
@@ -27,6 +29,7 @@ them, and with --witness one finding in detail: the records that prove it, the p
 EPILOG = """examples:
   earwitness check runs/latest                                        the verdict again, by today's checks
   earwitness check runs/latest --only I2,I4                           only these, and the record's own health
+  earwitness check runs/latest --check my_checks.py                   also by your own checks
   earwitness check runs/latest --only I2 --witness 1                  the first finding of I2 in detail
   earwitness check runs/latest --only I2 --witness 1 --svg swap.svg   and as a picture"""
 
@@ -38,6 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", type=Path, help="a run directory, e.g. runs/latest")
     parser.add_argument(
         "--only", action="append", default=[], metavar="I2,I4", help="judge only these checks; nothing is written"
+    )
+    parser.add_argument(
+        "--check",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="judge also by your own checks in this file, which is executed; repeatable. The own checks of the run "
+        "are not executed unless their file is named here; they are UNKNOWN then",
     )
     parser.add_argument(
         "--witness", type=int, metavar="N", help="show the Nth finding of the check in --only in detail"
@@ -56,11 +67,12 @@ def run(args: argparse.Namespace) -> int:
 
     With --only nothing is written, and the exit code is that of the chosen checks. Raises EarwitnessError.
     """
-    only = chosen(args.only)
+    own = load([(file, None) for file in args.check])
+    only = chosen(args.only, _checks_of(args.run, own))
     _refuse_contradictions(args, only)
     run_dir = args.run.resolve()
     with compiling_is_said(say):
-        verdict = _followed(run_dir) if args.follow else judge_run(run_dir, only=only)
+        verdict = _followed(run_dir, own) if args.follow else judge_run(run_dir, only=[c.id for c in only], own=own)
     if args.witness is not None:
         _tell(verdict, only[0], args)
         return int(verdict["exit_code"])
@@ -71,9 +83,18 @@ def run(args: argparse.Namespace) -> int:
     return int(verdict["exit_code"])
 
 
-def _followed(run_dir: Path) -> dict[str, Any]:
+def _followed(run_dir: Path, own: Sequence[OwnCheck]) -> dict[str, Any]:
     warm_up(say)
-    return follow_by_hand(run_dir)
+    return follow_by_hand(run_dir, own)
+
+
+def _checks_of(run_dir: Path, own: Sequence[OwnCheck]) -> Sequence[Check]:
+    """Return our checks and the own ones of a run; a run that cannot be read has none, and is refused later."""
+    try:
+        run, _ = read_run(run_dir)
+    except RecordError:
+        run = {}
+    return all_checks(run if not fault_of_run(run) else {}, own)
 
 
 def _refuse_contradictions(args: argparse.Namespace, only: Sequence[Check]) -> None:
@@ -85,19 +106,19 @@ def _refuse_contradictions(args: argparse.Namespace, only: Sequence[Check]) -> N
         raise SettingsError("--svg", ["name the finding to draw, e.g. --only I2 --witness 1 --svg I2.svg"])
 
 
-def chosen(only: Sequence[str]) -> list[Check]:
-    """Return the checks of a list of ids or names, in the order of the catalogue.
+def chosen(only: Sequence[str], checks: Sequence[Check]) -> list[Check]:
+    """Return the checks of a list of ids or names, in the order of `checks`.
 
     Raises SettingsError.
     """
     wanted = [word.strip().lower() for words in only for word in words.split(",") if word.strip()]
-    known = {key: check for check in ALL for key in (check.id.lower(), check.name)}
+    known = {key: check for check in checks for key in (check.id.lower(), check.name)}
     unknown = [word for word in wanted if word not in known]
     if unknown or (only and not wanted):
-        names = ", ".join(check.id for check in ALL)
+        names = ", ".join(check.id for check in checks)
         raise SettingsError("--only", [f"there is no check {word!r}" for word in unknown] + [f"there are {names}"])
     picked = [known[word] for word in wanted]
-    return [check for check in ALL if check in picked]
+    return [check for check in checks if check in picked]
 
 
 def _tell(verdict: Mapping[str, Any], check: Check, args: argparse.Namespace) -> None:

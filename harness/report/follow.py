@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
+from earwitness.checks.own import OwnCheck
 from earwitness.harness.errors import RecordError
 from earwitness.harness.progress import printable
 from earwitness.harness.record.evidence import KEY
@@ -35,16 +36,19 @@ class Following:
     Call `turn` every TURN_S, and `finish` when its journals are closed.
     """
 
-    def __init__(self, run_dir: Path, say: Callable[[str], None], *, publish: bool) -> None:
+    def __init__(
+        self, run_dir: Path, say: Callable[[str], None], *, publish: bool, own: Sequence[OwnCheck] = ()
+    ) -> None:
         """Prepare the judge of the run in `run_dir`.
 
-        `publish`: write live.json, as the run's own judge does; other readers must not.
+        `publish`: write live.json, as the run's own judge does; other readers must not. `own`: own checks that the user
+        allows to run.
         """
         self._follower = Follower(run_dir)
         self._history = self._follower.history
-        self._publish, self._say = publish, say
+        self._publish, self._say, self._own = publish, say, own
         self._shown, self._next_look = 0, 0.0
-        self.live = LiveVerdict(self._history, say)
+        self.live = LiveVerdict(self._history, say, own)
 
     def turn(self) -> dict[str, Any] | None:
         """Judge what was recorded meanwhile, and publish and return the verdict so far.
@@ -82,7 +86,7 @@ class Following:
         self._judge(last=True)
         if self._follower.revised:
             self._say("an account belongs to another user than assumed so far: the whole run is judged again")
-            self.live = LiveVerdict(self._history, self._say)
+            self.live = LiveVerdict(self._history, self._say, self._own)
             for batch in self._history.batches():
                 self.live.judge.step(batch)
         verdict = verdict_of(self._history, self.live.judge)
@@ -107,7 +111,7 @@ class Following:
                 self._say(f"{error} The live verdict stops here; the final verdict follows.")
 
 
-def follow_by_hand(run_dir: Path) -> dict[str, Any]:
+def follow_by_hand(run_dir: Path, own: Sequence[OwnCheck] = ()) -> dict[str, Any]:
     """Follow a run to its end, independently of its own judge, and return the verdict.
 
     Prints to stderr a line for each violation and the progress.
@@ -118,7 +122,7 @@ def follow_by_hand(run_dir: Path) -> dict[str, Any]:
     def say(line: str) -> None:
         print(f"{clear}earwitness: {printable(line)}", file=sys.stderr, flush=True)  # noqa: T201
 
-    following = Following(run_dir, say, publish=False)
+    following = Following(run_dir, say, publish=False, own=own)
     told, next_line = -1, 0.0
     while not following.over():
         following.turn()

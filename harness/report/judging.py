@@ -13,6 +13,8 @@ from earwitness.checks.engine.fold import Check
 from earwitness.checks.history.record import Kind
 from earwitness.checks.judge import Judge, Watcher
 from earwitness.checks.outcome import counts, outcome_of_run
+from earwitness.checks.own import OwnCheck
+from earwitness.checks.own_fold import Own
 from earwitness.checks.tester.attained import interruption
 from earwitness.checks.verdict import Outcome, Verdict, upper_bound_95
 from earwitness.harness.errors import Exit, worse
@@ -27,6 +29,7 @@ from earwitness.harness.report.facts import facts_of
 from earwitness.harness.report.flood import flood
 from earwitness.harness.report.junit import junit_xml
 from earwitness.harness.report.measures import Measured
+from earwitness.harness.report.own_checks import all_checks
 from earwitness.harness.report.swim_svg import witness_svg
 from earwitness.harness.report.thresholds import judge_thresholds, missed, parse_all
 from earwitness.harness.report.witnesses import Teller
@@ -35,18 +38,18 @@ EXIT_OF_SIGNAL = {"SIGINT": Exit.INTERRUPTED, "SIGTERM": Exit.TERMINATED}
 EXIT_OF = {Outcome.PASS: Exit.PASS, Outcome.FAIL: Exit.FAIL, Outcome.UNKNOWN: Exit.UNKNOWN}
 
 
-def judge_run(run_dir: Path, *, only: Sequence[Check] = ()) -> dict[str, Any]:
+def judge_run(run_dir: Path, *, only: Sequence[str] = (), own: Sequence[OwnCheck] = ()) -> dict[str, Any]:
     """Return the verdict of a run directory as the dictionary of verdict.json.
 
-    `only`: these checks instead of all, together with those of the record itself, without which no verdict can be
-    trusted; the run's outcome is then theirs. Raises RecordError.
+    `only`: ids of checks to judge by instead of all, together with those of the record itself, without which no verdict
+    can be trusted; the run's outcome is then theirs. `own`: own checks that the user allows to run. Raises RecordError.
     """
     history = open_history(run_dir)
-    if not only:
-        judge = judge_of(history)
-    else:
-        history.run["judged_by"] = [check.id for check in only if not check.id.startswith("H")]
-        judge = judge_of(history, [check for check in ALL if check.id.startswith("H") or check in only])
+    checks = all_checks(history.run, own)
+    if only:
+        history.run["judged_by"] = [id for id in only if not id.startswith("H")]
+        checks = tuple(check for check in checks if check.id.startswith("H") or check.id in only)
+    judge = judge_of(history, checks)
     done = 0
     with Progress(f"judging {os.path.relpath(run_dir)}", sum(view.count for view in history.journals)) as progress:
         for batch in history.batches():
@@ -66,7 +69,7 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
     run_dir, run = history.path, history.run
     judged_by = run.get("judged_by")
     facts = facts_of(history)
-    verdicts = with_blocks_behind(history, judge.finish(history.infos(), facts), facts)
+    verdicts = with_blocks_behind(history, judge.finish(history.infos(), facts), facts, judge.checks)
     outcome, why = outcome_of_run(verdicts, judged_by)
     views = [view.records for view in history.journals]
     measured = measure(history)
@@ -79,8 +82,10 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         exit_code, why = Exit.THRESHOLD, f"threshold: {over}"
     if by := (run.get("interrupted") or {}).get("by"):
         exit_code = worse(exit_code, EXIT_OF_SIGNAL[by])
-    witnesses = Teller(history).witnesses(verdicts)
+    witnesses = Teller(history, judge.checks).witnesses(verdicts)
     told = [told_of(verdict, judged_by, witnesses[verdict.id]) for verdict in verdicts]
+    files = {check.id: {"file": check.file} for check in judge.checks if isinstance(check, Own)}
+    told = [{**row, **files.get(row["id"], {})} for row in told]
     return {
         "outcome": outcome.name,
         "headline": headline(outcome, exit_code, run),

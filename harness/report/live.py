@@ -9,24 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from earwitness.checks import ALL
 from earwitness.checks.engine.tables import Array
 from earwitness.checks.engine.traffic import Traffic
 from earwitness.checks.history.record import Kind
 from earwitness.checks.judge import Judge
 from earwitness.checks.outcome import outcome_of_run
+from earwitness.checks.own import OwnCheck
 from earwitness.checks.verdict import Finding, Verdict
 from earwitness.harness.client.tally import BUCKETS, bucket_middle
 from earwitness.harness.record.history import History
 from earwitness.harness.report.judging import judge_of, row_of
 from earwitness.harness.report.live_file import LADDER_S
+from earwitness.harness.report.own_checks import all_checks
 from earwitness.harness.report.witnesses import in_lines, in_short
 
 MOST_FINDINGS = 20
 _MIDDLES_S = np.array([bucket_middle(bucket) for bucket in range(BUCKETS)]) / 1e9
 ROW = ("id", "name", "outcome", "counts", "promised", "examined", "violations", "why")
 """Keys of `row_of`, to be taken from a row of a final verdict."""
-TITLES = {check.id: check.title for check in ALL}
 
 
 class LiveVerdict:
@@ -35,10 +35,12 @@ class LiveVerdict:
     `say` gets one line for the first violation of each check.
     """
 
-    def __init__(self, history: History, say: Callable[[str], None]) -> None:
+    def __init__(self, history: History, say: Callable[[str], None], own: Sequence[OwnCheck] = ()) -> None:
+        """Prepare the judge of a run. `own`: own checks that the user allows to run."""
         self._history, self._say = history, say
         self._traffic = Traffic(history.roster, BUCKETS)
-        self.judge: Judge = judge_of(history, watchers=[self._traffic])
+        self.judge: Judge = judge_of(history, all_checks(history.run, own), [self._traffic])
+        self._titles = {check.id: check.title for check in self.judge.checks}
         self._findings: deque[dict[str, Any]] = deque(maxlen=MOST_FINDINGS)
         self._seen: set[tuple[Any, ...]] = set()
         self._broken: set[str] = set()
@@ -129,7 +131,7 @@ class LiveVerdict:
                 for size, counts in zip(traffic.sizes.tolist(), traffic.delays, strict=True)
                 if counts.any()
             },
-            "checks": [{"title": TITLES.get(row["id"], ""), **row} for row in rows],
+            "checks": [{"title": self._titles.get(row["id"], ""), **row} for row in rows],
             "findings": list(self._findings),
             "judge_cpu_s": round(time.process_time(), 3),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,8 +55,14 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
     notes = [stopped_line(verdict["stopped"])] if verdict.get("stopped") else []
     lines += ["", *(f"Note: {note}" for note in (*notes, *verdict.get("warnings", ())))]
     lines += [f"{verdict['headline']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()]
-    lines.append(f"judged from {verdict['records']:,} records; again: earwitness check {verdict['run']}")
+    lines.append(f"judged from {verdict['records']:,} records; again: {_again(verdict)}")
     return "\n".join(map(one_line, lines))
+
+
+def _again(verdict: Mapping[str, Any]) -> str:
+    """Return the command that judges the run again, with the files of the own checks that the user let run."""
+    files = dict.fromkeys(check["file"] for check in verdict["checks"] if "file" in check)
+    return shlex.join(["earwitness", "check", verdict["run"], *(word for file in files for word in ("--check", file))])
 
 
 def _platform_lines(checks: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -90,7 +97,7 @@ def _check_line(check: Mapping[str, Any]) -> str:
     line = f"{MARK[check['outcome']]} {check['id']:<4}{check['name']:<24}{check['examined']:>12,} examined"
     if check["violations"]:
         line += f", {check['violations']:,} violations"
-    elif check["upper_bound_95"] is not None and check["outcome"] == "PASS" and check["id"].startswith("I"):
+    elif check["upper_bound_95"] is not None and check["outcome"] == "PASS" and not check["id"].startswith("H"):
         line += f", violation rate < {check['upper_bound_95']:.1e} (95 %)"
     if check["why"] and check["outcome"] != "PASS":
         line += f": {check['why']}"

@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from earwitness.checks.catalogue import ALL
 from earwitness.checks.contract import Contract
 from earwitness.checks.engine.fold import Check
 from earwitness.checks.findings import Scene, Told, line, person, said_by, scene, sentence, tell
+from earwitness.checks.own_fold import Own
 from earwitness.checks.verdict import Finding, Verdict
 from earwitness.harness.record.columns import Columns
 from earwitness.harness.record.frames import frames_of
 from earwitness.harness.record.history import History
 from earwitness.harness.record.reading import first_clients
 from earwitness.harness.report.neighbours import Wanted, choose, gather, wanted_of
+from earwitness.harness.report.own_checks import OPTION
 
 MOST = 10
 """Most findings of each check that are described."""
@@ -33,9 +34,10 @@ DRAWN = 3
 class Teller:
     """Renderer of the findings of one history."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, checks: Sequence[Check]) -> None:
+        """Prepare for findings of these checks."""
         self._history, self._contract = history, history.contract
-        self._checks = {check.id: check for check in ALL}
+        self._checks = {check.id: check for check in checks}
         self._tag = tag_of(history)
         self._clients = first_clients(history.journals)
         self._users = np.array(history.roster.user_of, dtype=np.int64)
@@ -79,7 +81,7 @@ class Teller:
             "records": [self._row(told, first) for told in proven],
             "context": [self._row(told, first) for told in context],
             "promise": self._promise(verdict.id),
-            "command": command(self._history.path, verdict.id, n),
+            "command": command(self._history.path, self._checks[verdict.id], n),
             "svg": f"witnesses/{verdict.id}-{n}.svg" if n <= DRAWN else None,
             **self._lanes(drawn),
         }
@@ -157,8 +159,9 @@ def promise_words(told: Mapping[str, Any]) -> str:
     return f"{told['title']} (contract: {keys or 'always promised'})"
 
 
-def command(run_dir: Path, check: str, n: int) -> str:
+def command(run_dir: Path, check: Check, n: int) -> str:
     """Return the command that shows this finding alone, as it can be typed in the working directory."""
-    own = Path(sys.executable).with_name("earwitness")
-    program = "earwitness" if shutil.which("earwitness") or not own.exists() else os.path.relpath(own)
-    return shlex.join([program, "check", os.path.relpath(run_dir), "--only", check, "--witness", str(n)])
+    beside = Path(sys.executable).with_name("earwitness")
+    program = "earwitness" if shutil.which("earwitness") or not beside.exists() else os.path.relpath(beside)
+    own = [OPTION, check.file] if isinstance(check, Own) else []
+    return shlex.join([program, "check", os.path.relpath(run_dir), *own, "--only", check.id, "--witness", str(n)])

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import gevent
 from gevent import subprocess
 
-from earwitness.harness.errors import PlatformError
+from earwitness.checks.own import EXAMPLE, Asked, OwnCheck
+from earwitness.harness.errors import EarwitnessError, PlatformError, SettingsError
 from earwitness.harness.platform.parent_death import module_environment
 from earwitness.harness.record.rundir import read_json
 
 WARM_DEADLINE_S = 300.0
 """Seconds for the warm-up: on a new machine all checks are compiled, half a minute on an idle core."""
 JUDGE_DEADLINE_S = 600.0
+OWN_DEADLINE_S = 60.0
+"""Seconds for the files of own checks, whose imports take as long as they take."""
+
+
+def own_asked(story: str, checks: Sequence[OwnCheck], files: Sequence[str]) -> list[Asked]:
+    """Return what the judge is to load: the own checks of a story, then all checks of `files`.
+
+    Raises SettingsError if one of `checks` was not made by the decorator.
+    """
+    plain = [repr(one) for one in checks if not isinstance(one, OwnCheck)]
+    if plain:
+        raise SettingsError(
+            f"checks of the story {story}", [f"{one} is no check; put {EXAMPLE} above it" for one in plain]
+        )
+    named: dict[str, list[str]] = {}
+    for one in checks:
+        named.setdefault(one.file, []).append(one.name)
+    return [*named.items(), *((str(Path(file).absolute()), None) for file in files)]
 
 
 class JudgeBeside:
@@ -24,15 +46,36 @@ class JudgeBeside:
     It ends with us, when its standard input is closed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own: Sequence[Asked] = ()) -> None:
+        """Start the process. `own`: the own checks that it is to run."""
         self.used = False
+        self._own = bool(own)
+        words = [json.dumps(own)] if own else []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "earwitness.harness.run.judge_process"],
+            [sys.executable, "-m", "earwitness.harness.run.judge_process", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
             env={**os.environ, **module_environment(), "PYTHONUNBUFFERED": "1"},
         )
+
+    def await_own(self) -> list[dict[str, str]]:
+        """Wait until the own checks are loaded; return what `run.json` states of them. Call it before `await_warm`.
+
+        Raises EarwitnessError if one of their files cannot be used.
+        """
+        if not self._own:
+            return []
+        line = ""
+        with gevent.Timeout(OWN_DEADLINE_S, False):
+            line = self._process.stdout.readline().decode() or "{}"
+        answer: dict[str, Any] = json.loads(line or "{}")
+        if "own" in answer:
+            return list(answer["own"])
+        self.close()
+        ended = "The judge's process ended while it loaded your checks; what it said stands above."
+        late = f"Your checks were not loaded within {OWN_DEADLINE_S:g} s; import less in their files."
+        raise EarwitnessError(answer.get("refused") or (ended if line else late))
 
     def await_warm(self) -> tuple[str, ...]:
         """Wait until all checks are loaded; return their ids and names.

@@ -1,6 +1,9 @@
 """Judge process: judges a run during the load, and is warm before the run begins.
 
-    python -m earwitness.harness.run.judge_process
+    python -m earwitness.harness.run.judge_process [OWN]
+
+OWN is a JSON list of own checks to run: [file, names, or null for all]. If it is given, the first line of standard
+output is a JSON object: {"own": …} with what `run.json` states of them, or {"refused": SENTENCE}.
 
 Orders come on standard input: `follow DIR` once, and later `judge`, when all journals are closed. If the input ends
 without one, the process ends. On standard output it writes one line when it is warm: `warm`, then the ids and names of
@@ -10,6 +13,7 @@ all checks. The exit code is the verdict's.
 from __future__ import annotations
 
 import gc
+import json
 import os
 import select
 import sys
@@ -17,9 +21,11 @@ import time
 from pathlib import Path
 
 from earwitness.checks import ALL
+from earwitness.checks.own import OwnCheck
 from earwitness.harness.errors import EarwitnessError, Exit
 from earwitness.harness.progress import say
 from earwitness.harness.report.follow import TURN_S, Following
+from earwitness.harness.report.own_checks import load, own_checks, stated
 from earwitness.harness.report.warm import warm_up
 
 NICENESS = 10
@@ -36,14 +42,33 @@ def main() -> int:
         return error.exit_code
 
 
+def _own() -> list[OwnCheck]:
+    """Load the own checks that this process was given, and report them or what is wrong with them."""
+    if len(sys.argv) < 2:
+        return []
+    try:
+        own = load(json.loads(sys.argv[1]))
+    except EarwitnessError as error:
+        _answer(json.dumps({"refused": str(error)}))
+        raise SystemExit(error.exit_code) from None  # the load process says the sentence
+    _answer(json.dumps({"own": stated(own)}))
+    return own
+
+
+def _answer(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 (for a program)
+
+
 def _work() -> int:
+    own = _own()
     warm_up(say)
     gc.freeze()  # the compiled loops stay: collecting through them once costs as much as ten turns
-    print("warm", *(name for check in ALL for name in (check.id, check.name)), flush=True)  # noqa: T201 (for a program)
+    checks = (*ALL, *own_checks({}, own))
+    _answer(" ".join(["warm", *(name for check in checks for name in (check.id, check.name))]))
     order = sys.stdin.readline().split(maxsplit=1)
     if len(order) != 2 or order[0] != "follow":
         return Exit.CANNOT_RUN
-    following = Following(Path(order[1].strip()), say, publish=True)
+    following = Following(Path(order[1].strip()), say, publish=True, own=own)
     due = time.monotonic()
     while not _told_within(due - time.monotonic()):
         following.turn()

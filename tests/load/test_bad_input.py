@@ -224,3 +224,24 @@ def test_check_of_no_run(tmp_path: Path, command: Callable[..., list[str]]) -> N
     )
     assert done.returncode == 2
     assert "no run directory" in sentence(done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "--check: there is no file"),
+        ("def f(:\n", "mine.py:1: invalid syntax"),
+        ("import not_here\n", "it cannot be imported: ModuleNotFoundError: No module named 'not_here' (mine.py:1)"),
+        ("x = 1\n", "it has no check; put @check("),
+    ],
+)
+def test_own_checks_that_cannot_be(locust: Callable[..., Any], tmp_path: Path, text: str | None, words: str) -> None:
+    """A file of own checks that cannot be used is refused before anything is started."""
+    file = tmp_path / "mine.py"
+    if text is not None:
+        file.write_text(text)
+    run = locust(*FEW, "--check", str(file))
+    assert run.code == 2, run.out
+    assert words in sentence(run.out)
+    assert "starting the platform" not in run.out
+    assert not (run.runs / "latest").exists()

@@ -1,0 +1,215 @@
+"""Users' own checks as the judge runs them: a fold that keeps the records and calls the function at the end."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.fold import FINDINGS, PENDING, End
+from earwitness.checks.engine.tables import Array
+from earwitness.checks.engine.world import View, World
+from earwitness.checks.own import Found, History, OwnCheck, history_of, places_of
+from earwitness.checks.roster import Roster
+from earwitness.checks.verdict import OWN, Finding, Verdict, conclude
+
+SHARED = "records for own checks"
+PART_MISSING = "a part of the record is missing (H1)"
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """An own check as the judge sees it, with the id that it has in this run; implements `Check`."""
+
+    id: str
+    definition: OwnCheck
+
+    @property
+    def name(self) -> str:
+        """Return the name that the user gave."""
+        return self.definition.name
+
+    @property
+    def title(self) -> str:
+        """Return the user's promise."""
+        return self.definition.promise
+
+    @property
+    def file(self) -> str:
+        """Return the file that defines it."""
+        return self.definition.file
+
+    @property
+    def sentences(self) -> Mapping[str, str]:
+        """Return no templates: the user's check words its findings itself."""
+        return {}
+
+    def promised(self, contract: Contract) -> bool:
+        """Return True: the user states the promise with the check."""
+        return True
+
+    def start(self, roster: Roster, contract: Contract) -> OwnFold:
+        """Implement `Check.start`."""
+        return OwnFold(self, roster, contract)
+
+
+@dataclass(frozen=True, slots=True)
+class NotRun:
+    """An own check whose file nobody named: its code is not run, and its verdict is UNKNOWN; implements `Check`."""
+
+    id: str
+    name: str
+    title: str
+    file: str
+
+    @property
+    def sentences(self) -> Mapping[str, str]:
+        """Return no templates: the user's check words its findings itself."""
+        return {}
+
+    def promised(self, contract: Contract) -> bool:
+        """Return True, as for `Own`."""
+        return True
+
+    def start(self, roster: Roster, contract: Contract) -> NotRun:
+        """Return itself: it has no state."""
+        return self
+
+    def step(self, view: View) -> None:
+        """No-op: it reads nothing."""
+
+    def peek(self, world: World) -> Verdict:
+        """Return the verdict, which does not depend on the records."""
+        return self._verdict()
+
+    def finish(self, end: End) -> Verdict:
+        """Return the verdict, which does not depend on the records."""
+        return self._verdict()
+
+    def _verdict(self) -> Verdict:
+        why = f"not run: a run's directory does not execute code by itself; name the file: --check {self.file}"
+        return conclude(self.id, self.name, examined=0, violations=0, unknown=why)
+
+
+@dataclass(slots=True)
+class Kept:
+    """All records that were judged, and the history of them; shared by the own checks of one judging."""
+
+    chunks: list[tuple[int, Array]] = field(default_factory=list)
+    last: View | None = None
+    made: History | None = None
+
+    def keep(self, view: View) -> None:
+        """Store the records of a chunk, once for all own checks.
+
+        Batches are arrays that the receiver may keep (`harness.record.history`), so nothing is copied.
+        """
+        if view is not self.last:
+            self.last, self.made = view, None
+            self.chunks.append((view.journal, view.records))
+
+    def history(self, end: End, contract: Contract) -> History:
+        """Return the history of all records kept."""
+        if self.made is None:
+            self.made = history_of(
+                self.chunks,
+                end.world.roster,
+                contract,
+                journals=tuple(journal.name for journal in end.journals),
+                complete=not end.partial,
+                clock_bound_ns=end.clock_bound_ns(),
+            )
+        return self.made
+
+
+class OwnFold:
+    """State of one own check.
+
+    Its function sees the whole history, so it runs once, at the end. Nobody can know whether its findings rest on a
+    record or on the absence of one. Unless the check says that they rest on records (`needs_all=False`), nothing
+    is concluded from a history of which a part is missing.
+    """
+
+    def __init__(self, check: Own, roster: Roster, contract: Contract) -> None:
+        self.check, self.contract = check, contract
+        self.kept = Kept()
+
+    def step(self, view: View) -> None:
+        """Implement `Fold.step`: store the records."""
+        self.kept = kept_of(view.world)
+        self.kept.keep(view)
+
+    def peek(self, world: World) -> Verdict:
+        """Implement `Fold.peek`: the function runs at the end."""
+        return self._conclude(unknown=PENDING)
+
+    def finish(self, end: End) -> Verdict:
+        """Implement `Fold.finish`: call the function; UNKNOWN with the first line of the error if it raises."""
+        try:
+            with redirect_stdout(sys.stderr):  # the verdict may be printed there, for a program
+                examined, violations, findings = self._examine(self.kept.history(end, self.contract))
+        except (Exception, SystemExit) as error:
+            return self._conclude(unknown=f"the check itself failed: {words_of(error, self.check.file)}")
+        if end.partial and self.check.definition.needs_all:
+            doubt = f"{PART_MISSING}, and with it perhaps what explains {violations:,} findings"
+            return self._conclude(examined, unknown=doubt if violations else PART_MISSING)
+        return self._conclude(examined, violations, findings)
+
+    def _examine(self, history: History) -> tuple[int, int, list[Finding]]:
+        """Return how many opportunities were examined, the number of violations, and the first of them."""
+        violations, findings = 0, list[Finding]()
+
+        def take(found: Found) -> None:
+            nonlocal violations
+            sentence, places = places_of(found)
+            violations += 1
+            if violations <= FINDINGS:
+                findings.append(Finding(what="found", records=places, sentence=sentence))
+
+        examined = self.check.definition.examine(history, take)
+        return examined, violations, findings
+
+    def _conclude(
+        self, examined: int = 0, violations: int = 0, findings: list[Finding] | None = None, unknown: str = ""
+    ) -> Verdict:
+        return conclude(
+            self.check.id,
+            self.check.name,
+            examined=examined,
+            violations=violations,
+            findings=findings or (),
+            unknown=unknown,
+        )
+
+
+def kept_of(world: World) -> Kept:
+    """Return the records that the own checks of one judging share."""
+    kept = world.shared.setdefault(SHARED, Kept())
+    assert isinstance(kept, Kept)
+    return kept
+
+
+def words_of(error: BaseException, file: str) -> str:
+    """Return the kind of an error, the first line of its text, and the last line of `file` that led to it."""
+    text = str(error).strip().partition("\n")[0]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    where = f" ({file.rpartition('/')[2]}:{lines[-1]})" if lines else ""
+    return f"{type(error).__name__}{f': {text}' if text else ''}{where}"
+
+
+def with_ids(stated: list[tuple[str, str, str]], given: list[OwnCheck]) -> list[Own | NotRun]:
+    """Return the own checks of a run with their ids U1, U2, …, in the order of the run.
+
+    stated  (name, promise, file) of the checks that the run was made with
+    given   checks that may run: those of these names run, the others of `stated` do not; further ones come last
+    """
+    by_name = {one.name: one for one in given}
+    known = {name for name, _, _ in stated}
+    rows = [*stated, *((one.name, one.promise, one.file) for one in given if one.name not in known)]
+    return [
+        Own(f"{OWN}{n}", by_name[name]) if name in by_name else NotRun(f"{OWN}{n}", name, promise, file)
+        for n, (name, promise, file) in enumerate(rows, start=1)
+    ]
