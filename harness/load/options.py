@@ -201,8 +201,8 @@ def read_thresholds(options: Any, standing: Sequence[Threshold]) -> list[str]:
 
     Raises SettingsError.
     """
-    texts = [text for text in str(options.threshold or "").split(SEPARATOR) if text.strip()]
-    return merged(standing, parse_all("--threshold", texts))
+    texts = (text.strip() for text in str(options.threshold or "").split(SEPARATOR))
+    return merged(standing, parse_all("--threshold", filter(None, texts)))
 
 
 def _thresholds_in(name: str, table: Callable[[dict[str, Any]], Any], keys: Sequence[str]) -> list[Threshold]:
