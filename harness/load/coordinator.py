@@ -7,7 +7,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,16 +112,7 @@ class Conductor:
         )  # fmt: skip
         self.run = run = RunDirectory.create(Path(self.options.runs), story.name, seed)
         self._finishing = None
-        assignment = {
-            "run_dir": str(run.path.resolve()),
-            "plan": plan.to_dict(),
-            "target": self.under_test.description,
-            "arrivals": settings.values.arrivals,
-            "grows": foreseen.grows,
-            "secrets": self.under_test.secrets(story.judged_by),
-            "keep_frames": settings.keep_frames,
-            "indexes": {worker: index for index, worker in enumerate(workers)},
-        }
+        assignment = self._assignment(run, plan, workers, foreseen)
         self._write_down(run, plan, workers, assignment, foreseen)
         self.runs.append(run.path.resolve())
         if settings.faults:
@@ -139,6 +130,19 @@ class Conductor:
                 runner.send_message("earwitness-begin", assignment, worker)
         else:
             self.life.begin_part(assignment, 0, 1, self._alone_and_here)
+
+    def _assignment(self, run: RunDirectory, plan: Plan, workers: Sequence[str], foreseen: Foreseen) -> dict[str, Any]:
+        """Return what every load process needs for its part of the run."""
+        return {
+            "run_dir": str(run.path.resolve()),
+            "plan": plan.to_dict(),
+            "target": self.under_test.description,
+            "arrivals": self._settings.values.arrivals,
+            "grows": foreseen.grows,
+            "secrets": self.under_test.secrets(self.life.story.judged_by),
+            "keep_frames": self._settings.keep_frames,
+            "indexes": {worker: index for index, worker in enumerate(workers)},
+        }
 
     def _foreseen(self) -> Foreseen:
         """How many users there will be at most, and for how long. Raises SettingsError for a shape that hides it."""
