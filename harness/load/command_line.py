@@ -50,7 +50,7 @@ def check_when_parsed(parser: Any) -> None:
 
 def settle(options: Any) -> None:
     """Choose a port of their own for a master and its forked workers; raise SettingsError for what cannot work."""
-    _refuse_impossible(options)
+    refuse_impossible(options)
     known = {kind.__name__ for kind in _concrete(User)}
     unknown = [name for name in options.user_classes if name not in known]
     if unknown and known:
@@ -66,7 +66,7 @@ def settle(options: Any) -> None:
         _refuse_taken(options.web_host, options.web_port, "--web-port")
 
 
-def _refuse_impossible(options: Any) -> None:
+def refuse_impossible(options: Any) -> None:
     """Raise SettingsError for every number that would only come up after the platform has started, or never end."""
     given: tuple[tuple[str, float | None, float, float], ...] = (
         ("--users", options.num_users, 1, USERS_MOST),

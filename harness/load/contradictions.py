@@ -49,13 +49,11 @@ def _refuse_forgotten_super(kind: type, name: str) -> None:
             )
 
 
-def refuse_late_faults(plan: Sequence[Planned], options: Any) -> None:
-    """Raise SettingsError for faults that would begin after the planned end of the run."""
-    if not options.run_time or not (options.headless or options.autostart):
-        return
-    late = [planned.text for planned in plan if planned.start_s >= float(options.run_time)]
+def refuse_late_faults(plan: Sequence[Planned], seconds: float | None) -> None:
+    """Raise SettingsError for faults that would begin after the planned end of the run (None: it has none)."""
+    late = [planned.text for planned in plan if seconds is not None and planned.start_s >= seconds]
     if late:
-        raise SettingsError("--faults", [f"{text} begins after the run of {options.run_time} s (-t)" for text in late])
+        raise SettingsError("--faults", [f"{text} begins after the run of {seconds:g} s (-t)" for text in late])
 
 
 def refuse_unknown_checks(story: Story, known: Collection[str]) -> None:

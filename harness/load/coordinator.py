@@ -7,7 +7,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +18,10 @@ from gevent.event import Event
 from locust.runners import MasterRunner
 
 from earwitness.harness.errors import Exit, worse
-from earwitness.harness.load.contradictions import (
-    refuse_contradictions,
-    refuse_late_faults,
-    refuse_unknown_checks,
-    refuse_unknown_opportunities,
-)
+from earwitness.harness.load.contradictions import refuse_unknown_checks, refuse_unknown_opportunities
 from earwitness.harness.load.metrics import Metrics
-from earwitness.harness.load.options import read_faults, read_thresholds, seed_of
-from earwitness.harness.load.shapes import Foreseen, foreseen_of, shape_of
+from earwitness.harness.load.run_settings import RunOptions
+from earwitness.harness.load.shapes import Foreseen, foreseen_of
 from earwitness.harness.planning.plan import Plan
 from earwitness.harness.platform.faults.orders import links_needed
 from earwitness.harness.platform.parent_death import dies_with_parent
@@ -56,17 +51,10 @@ class Conductor:
     def __init__(self, life: Life, options: Any) -> None:
         self.life = life
         self.options = options
-        self.seed_given = seed_of(options)
-        self.thresholds = read_thresholds(options, life.story)
-        self.shape = shape_of(options)
-        if self.shape is not None:
-            life.environment.shape_class = self.shape
-        elif life.environment.shape_class is not None:
-            foreseen_of(life.environment.shape_class)  # a shape that cannot be foreseen is refused now
-        refuse_contradictions(options, life.environment.user_classes)
+        self.run_options = RunOptions(life.environment, life.story)
+        self._settings = self.run_options.own
         refuse_unknown_opportunities(life.story)
         self.interruption: Interruption | None = None
-        self.form_run_time_s: float | None = None
         self._begun = 0.0
         self.worst: int | None = None
         self.run: RunDirectory | None = None
@@ -80,8 +68,6 @@ class Conductor:
         self._finishing: Event | None = None
         self._told: list[str] = []
         RunDirectory.check_root(Path(options.runs))
-        self._plan = read_faults(options, life.story)
-        refuse_late_faults(self._plan, options)
         self._faults: Faults | None = None
         if options.metrics_port:
             self.metrics.serve(options.metrics_port)
@@ -90,19 +76,33 @@ class Conductor:
             self._judge = JudgeBeside(self._own)  # loads its checks while the platform starts
             started.callback(self._judge.close)
             self._own_stated = self._judge.await_own()
-            self.under_test = UnderTest.from_options(options, life.story.platform, links_needed(self._plan))
+            self.under_test = UnderTest.from_options(options, life.story.platform, links_needed(self._settings.faults))
             started.callback(self.under_test.close)
-            self.under_test.faults(self._plan)  # said now, before anything is begun, if one cannot be had
+            self.under_test.faults(self._settings.faults)  # said now, before anything is begun, if one cannot be had
             refuse_unknown_checks(life.story, self._judge.await_warm())
             started.pop_all()
 
     # -- begin ------------------------------------------------------------------------------------------------------
 
+    def prepare(self, form: Mapping[str, str]) -> bool:
+        """Check a form of the web UI; if no run is in progress, let the next run take its values and return True.
+
+        Raises EarwitnessError for a value that is not possible, or that would change the run in progress.
+        """
+        if self.run is not None:
+            self.run_options.refuse_changes(form)
+            return False
+        settings = self.run_options.of_form(form)
+        self.under_test.faults(settings.faults)
+        self.run_options.await_form(settings)
+        return True
+
     def begin(self) -> None:
         """Make the run directory and give every load process its part. Called in Locust's `test_start`."""
         runner, story = self.life.runner, self.life.story
         self._begun = time.monotonic()
-        seed = self.seed_given if self.seed_given is not None else secrets.randbelow(1 << 32)
+        self._settings = settings = self.run_options.next()
+        seed = settings.seed if settings.seed is not None else secrets.randbelow(1 << 32)
         workers = self._workers()
         foreseen = self._foreseen()
         wanted = foreseen.users
@@ -114,20 +114,12 @@ class Conductor:
         )  # fmt: skip
         self.run = run = RunDirectory.create(Path(self.options.runs), story.name, seed)
         self._finishing = None
-        assignment = {
-            "run_dir": str(run.path.resolve()),
-            "plan": plan.to_dict(),
-            "target": self.under_test.description,
-            "arrivals": self.options.arrivals,
-            "grows": foreseen.grows,
-            "secrets": self.under_test.secrets(story.judged_by),
-            "keep_frames": bool(self.options.keep_frames),
-            "indexes": {worker: index for index, worker in enumerate(workers)},
-        }
+        assignment = self._assignment(run, plan, workers, foreseen)
         self._write_down(run, plan, workers, assignment, foreseen)
         self.runs.append(run.path.resolve())
-        if self._plan:
-            self._faults = Faults(run, self._plan, self.under_test.faults(self._plan), self.under_test.control)
+        if settings.faults:
+            faults = self.under_test.faults(settings.faults)
+            self._faults = Faults(run, settings.faults, faults, self.under_test.control)
         if self._judge.used:  # the run before was not judged to its end
             self._judge.close()
             self._judge = JudgeBeside(self._own)
@@ -141,16 +133,27 @@ class Conductor:
         else:
             self.life.begin_part(assignment, 0, 1, self._alone_and_here)
 
+    def _assignment(self, run: RunDirectory, plan: Plan, workers: Sequence[str], foreseen: Foreseen) -> dict[str, Any]:
+        """Return what every load process needs for its part of the run."""
+        return {
+            "run_dir": str(run.path.resolve()),
+            "plan": plan.to_dict(),
+            "target": self.under_test.description,
+            "arrivals": self._settings.values.arrivals,
+            "grows": foreseen.grows,
+            "secrets": self.under_test.secrets(self.life.story.judged_by),
+            "keep_frames": self._settings.keep_frames,
+            "indexes": {worker: index for index, worker in enumerate(workers)},
+        }
+
     def _foreseen(self) -> Foreseen:
         """How many users there will be at most, and for how long. Raises SettingsError for a shape that hides it."""
-        environment = self.life.environment
-        if self.shape is not None:
-            return Foreseen(self.shape.peak, float(self.options.run_time), grows=True)
-        if environment.shape_class is not None:
-            return foreseen_of(environment.shape_class)
-        timed = self.options.headless or self.options.autostart
-        seconds = self.options.run_time if timed else self.form_run_time_s
-        return Foreseen(int(self.life.runner.target_user_count), None if not seconds else float(seconds))
+        settings, shape = self._settings, self.life.environment.shape_class
+        if settings.shape is not None:
+            return Foreseen(settings.shape.peak, settings.seconds, grows=True)
+        if shape is not None:
+            return foreseen_of(shape)
+        return Foreseen(int(self.life.runner.target_user_count), settings.seconds)
 
     def _workers(self) -> list[str]:
         runner = self.life.runner
@@ -162,7 +165,7 @@ class Conductor:
     def _write_down(
         self, run: RunDirectory, plan: Plan, workers: list[str], assignment: Mapping[str, Any], foreseen: Foreseen
     ) -> None:
-        story = self.life.story
+        story, settings = self.life.story, self._settings
         run.update(
             seed=plan.seed,
             tag=plan.tag,
@@ -170,20 +173,20 @@ class Conductor:
             judged_by=list(story.judged_by),
             opportunities=list(story.opportunities),
             own_checks=self._own_stated,
-            thresholds=self.thresholds,
+            thresholds=settings.thresholds,
             process=os.getpid(),
             process_started=psutil.Process().create_time(),
             planned={"users": foreseen.users, "seconds": foreseen.seconds}
-            | {name: getattr(self.options, name, None) for name in ("spawn_rate", "shape", "arrivals")},
+            | {name: getattr(settings.values, name) for name in ("spawn_rate", "shape", "arrivals")},
             plan=plan.to_dict(),
             target=self.under_test.description,
             contract=self.under_test.target.contract.to_dict(),
             options={"keep_frames": assignment["keep_frames"]},
             warnings=self.under_test.warnings,
             journals=[f"load-{index}" for index in range(len(workers))]
-            + (list(JOURNALS) if self._plan else [])
+            + (list(JOURNALS) if settings.faults else [])
             + ["collector"],
-            planned_faults=[planned.text for planned in self._plan],
+            planned_faults=[planned.text for planned in settings.faults],
             state="running",
         )
         run.write_roster(plan.roster(), plan.origin)

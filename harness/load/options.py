@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.load.command_line import check_when_parsed
 from earwitness.harness.planning.arrivals import FORMS
 from earwitness.harness.platform.faults import Planned, read_schedule
-from earwitness.harness.report.thresholds import METRICS, merged, parse_all, read_given
+from earwitness.harness.platform.faults.schedule import EXAMPLES
+from earwitness.harness.report.thresholds import METRICS, Threshold, merged, parse_all, read_given
 from earwitness.harness.settings import DEFAULT_FILE
 
 if TYPE_CHECKING:
@@ -17,6 +20,19 @@ if TYPE_CHECKING:
 
 LOAD: Final[dict[str, Any]] = {"num_users": 100, "spawn_rate": 50.0, "run_time": "30s", "only_summary": True}
 """Defaults in place of Locust's (one user, without an end): in any directory, and under every file and option."""
+
+FORM_OPTIONS: Final = ("seed", "faults", "arrivals", "shape", "threshold", "keep_frames")
+"""Options that the web UI's form shows and may set for a run. None of them may name a file, a host or a command."""
+SEPARATOR: Final = ";"
+"""Between thresholds in one text, which is how the form sends them; no threshold contains it."""
+
+
+class _Joined(argparse._AppendAction):
+    """Action of a repeatable option whose value is one text: Locust's form cannot hold a list."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, f"{before}{SEPARATOR} {values}" if before else values)
 
 
 def add_arguments(parser: Any, **_: Any) -> None:
@@ -76,10 +92,11 @@ def add_arguments(parser: Any, **_: Any) -> None:
     )
     group.add_argument(
         "--threshold",
-        action="append",
-        default=[],
+        action=_Joined,
+        default="",
         metavar='"METRIC [of WHAT] [p99] < LIMIT UNIT"',
-        help='exit code 4 unless it is met; repeatable, e.g. "fan-out p99 < 250 ms", "errors < 1 %%"; '
+        help="exit code 4 unless it is met; repeatable, or several in one text with ; between them, e.g. "
+        '"fan-out p99 < 250 ms; errors < 1 %%"; '
         f"metrics: {', '.join(METRICS)}. Also `thresholds = [...]` in {DEFAULT_FILE} or [tool.earwitness] of "
         "pyproject.toml",
     )
@@ -128,6 +145,15 @@ def add_arguments(parser: Any, **_: Any) -> None:
         metavar="SERVICE=NAME:P,…",
         help="start the reference platform with planted defects, to see them detected; e.g. backend=drop-push:0.001",
     )
+    _show_in_form(group)
+
+
+def _show_in_form(group: Any) -> None:
+    """Let Locust's form show FORM_OPTIONS. Its parser takes these marks as arguments, a group of options does not."""
+    for action in group._group_actions:
+        if action.dest in FORM_OPTIONS:
+            action.include_in_web_ui = True
+            action.is_secret = action.is_required = action.is_multiple = False
 
 
 def seed_of(options: Any) -> int | None:
@@ -150,10 +176,38 @@ def read_faults(options: Any, story: Story) -> tuple[Planned, ...]:
     return () if text in ("", "none") else read_schedule(text, named=bool(options.target))
 
 
-def read_thresholds(options: Any, story: Story) -> list[str]:
-    """The story's, then pyproject.toml's, then earwitness.toml's, then the options': on the same figure the later one
-    wins. What a story says of our own platform's memory is left out for another platform. Raises SettingsError."""
+def faults_in_form(options: Any, story: Story) -> tuple[Planned, ...]:
+    """Return the faults of a form, as `read_faults`, but never from a file.
+
+    Raises SettingsError.
+    """
+    text = str(options.faults).strip()
+    if text not in ("", "none") and "@" not in text:  # `read_schedule` takes such a text for the path of a file
+        fault = f"{text!r} is no fault like {EXAMPLES['kill']}; a file can be named only when the process starts"
+        raise SettingsError("--faults", [fault])
+    return read_faults(options, story)
+
+
+def standing_thresholds(options: Any, story: Story) -> list[Threshold]:
+    """Return the thresholds beside the option: the story's, then pyproject.toml's, then earwitness.toml's.
+
+    What a story says of our own platform's memory is left out for another platform. Raises SettingsError.
+    """
     own = parse_all(f"the story {story.name}", story.thresholds)
     if options.target:
         own = [one for one in own if one.metric != "memory"]
-    return merged(own, *read_given(options.threshold or ()))
+    project, local, _ = read_given(_texts(options))
+    return [*own, *project, *local]
+
+
+def read_thresholds(options: Any, standing: Sequence[Threshold]) -> list[str]:
+    """Return the standing thresholds and then those of the option; on the same figure the later one wins.
+
+    Raises SettingsError.
+    """
+    return merged(standing, parse_all("--threshold", _texts(options)))
+
+
+def _texts(options: Any) -> list[str]:
+    """Return the thresholds of the option, which are one text."""
+    return [text for text in map(str.strip, str(options.threshold or "").split(SEPARATOR)) if text]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, abort, jsonify, request, send_from_directory
-from locust.util.timespan import parse_timespan
+from flask import Blueprint, Response, abort, g, jsonify, request, send_from_directory
+from flask_login import current_user
 
-from earwitness.harness.errors import TargetError
+from earwitness.harness.errors import EarwitnessError
 from earwitness.harness.report.live_file import read_live
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
         *web_ui.template_args.get("extended_tabs", ()),
         {"title": "Verdict", "key": "verdict"},
     ]
+    _show_values(web_ui, conductor)
     pages = Blueprint("earwitness", __name__, url_prefix=base_path)
 
     def verdict() -> Response:
@@ -57,21 +58,25 @@ def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
         pages.add_url_rule(rule, view.__name__, web_ui.auth_required_if_enabled(view))
 
     @pages.before_app_request
-    def refuse_too_many() -> Response | None:
-        """The form, or whoever posts it, asks for more users than the target's owner allows: nothing is changed."""
-        if request.endpoint != "locust.swarm" or (users := _whole(request.form.get("user_count", ""))) is None:
+    def read_form() -> Response | None:
+        """Check a form before Locust reads it: a wrong value, or too many users, changes nothing and starts nothing."""
+        if request.endpoint != "locust.swarm" or _is_stranger(web_ui):
             return None
         try:
-            conductor.under_test.allow(users)
-        except TargetError as error:
+            users = _whole(request.form.get("user_count", ""))
+            if users is not None:
+                conductor.under_test.allow(users)
+            g.awaits_run = conductor.prepare(request.form)
+        except EarwitnessError as error:
             return jsonify({"success": False, "message": str(error), "host": ""})
         return None
 
-    @pages.before_app_request
-    def note_run_time() -> None:
-        """The form's run time limits the run that it starts; Locust keeps it nowhere apart from its own options."""
-        if request.endpoint == "locust.swarm" and conductor.run is None:
-            conductor.form_run_time_s = _seconds(request.form.get("run_time", ""))
+    @pages.after_app_request
+    def forget_refused_form(response: Response) -> Response:
+        """Locust has its own reasons to refuse a form: a later run must not take that form's values."""
+        if g.get("awaits_run") and not (response.get_json(silent=True) or {}).get("success"):
+            conductor.run_options.forget_form()
+        return response
 
     @pages.after_app_request
     def with_tab(response: Response) -> Response:
@@ -90,12 +95,25 @@ def _whole(text: str) -> int | None:
         return None
 
 
-def _seconds(text: str) -> float | None:
-    """The planned time of a form; None if there is none, or one that Locust will refuse."""
-    try:
-        return float(parse_timespan(text)) if text else None
-    except ValueError:
-        return None
+def _is_stranger(web_ui: Any) -> bool:
+    """Return whether a login is needed (--web-login) and missing; Locust answers such a request itself."""
+    return bool(web_ui.web_login) and not current_user.is_authenticated
+
+
+def _show_values(web_ui: Any, conductor: Conductor) -> None:
+    """Let the page show the values of the run in progress, which the form may send back, else the process's.
+
+    Locust itself shows those of the command line always.
+    """
+    update = web_ui.update_template_args
+
+    def update_template_args() -> None:
+        update()
+        shown = conductor.run_options.shown(running=conductor.run is not None)
+        for name, value in shown.items():
+            web_ui.template_args["extra_options"][name]["default_value"] = value
+
+    web_ui.update_template_args = update_template_args
 
 
 def _told(run: Path) -> dict[str, Any]:

@@ -17,8 +17,13 @@ from urllib.parse import urlsplit
 from flask import Response, jsonify, request
 from locust.argument_parser import default_args_dict, get_parser
 
-FORM: Final = frozenset({"user_count", "spawn_rate", "run_time", "user_classes", "shape_class", "profile"})
-"""Fields of Locust's form that say how much load there is. All its other options are fixed when the process starts."""
+from earwitness.harness.load.options import FORM_OPTIONS
+
+LOAD_FIELDS: Final = frozenset({"user_count", "spawn_rate", "run_time", "user_classes", "shape_class", "profile"})
+"""Fields of Locust's form that say how much load there is."""
+FORM: Final = LOAD_FIELDS | frozenset(FORM_OPTIONS)
+"""Fields that the form may change; `RunOptions` checks the values of ours. All other options of Locust and of ours are
+fixed when the process starts."""
 USER_FORM: Final = frozenset({"user_class_name", "tasks", "weight", "fixed_count"})
 """Keys that Locust's editor of user classes may change."""
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})

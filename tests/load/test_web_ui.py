@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from earwitness.checks.history.record import Kind
 from earwitness.harness.record.history import open_history
 
+ROOT = Path(__file__).resolve().parents[2]
 PLAIN = """
 from locust import events, task
 from earwitness import ChatUser, story
@@ -43,6 +45,32 @@ class Plain(ChatUser):
 
 
 story(__file__, judged_by=("I1",))
+"""
+
+FORGOTTEN = """
+from argparse import Namespace
+from types import SimpleNamespace
+from earwitness.harness.load.run_settings import RunOptions
+from earwitness.harness.load.story import Story
+
+options = Namespace(
+    seed="5", faults="", arrivals="", shape="", threshold="", keep_frames=False, target="", run_time=30, num_users=4,
+    spawn_rate=4.0, headless=False, autostart=False, class_picker=False, drain_s=1.0, metrics_port=0, web_port=1,
+    master_port=1, master_bind_port=1,
+)
+environment = SimpleNamespace(parsed_options=options, user_classes=[], shape_class=None, web_ui=None)
+settings = RunOptions(environment, Story(name="s", judged_by=(), room_sizes=(2,)))
+form = {"seed": "42", "shape": "ramp", "run_time": "7s", "user_count": "3"}
+settings.await_form(settings.of_form(form))
+options.seed, options.run_time = "42", 7  # as Locust does
+run = settings.next()
+assert (environment.shape_class.peak, run.seed, run.seconds) == (3, 42, 7.0), run
+settings.await_form(settings.of_form(form))
+options.seed, options.run_time = "42", 7
+settings.forget_form()
+assert (environment.shape_class, options.seed, options.run_time) == (None, "5", 30), options
+run = settings.next()
+assert (run.seed, run.seconds, run.shape) == (5, None, None), run
 """
 
 
@@ -116,8 +144,8 @@ def test_foreign_pages_and_fixed_options_are_refused(
     port: int,
     tmp_path: Path,
 ) -> None:
-    """A foreign Host or Origin gets 403 from Locust's routes and from ours; the form changes how much load there is
-    and nothing else: no option that names a file, a host or a command."""
+    """A foreign Host or Origin gets 403 from Locust's routes and from ours; the form changes no option that names a
+    file, a host or a command."""
     (plain := tmp_path / "plain.py").write_text(PLAIN)
     arguments = command("--web-names", "load.example.test", story=str(plain))
     own, load = f"http://127.0.0.1:{port}", {"user_count": "1", "spawn_rate": "1"}
@@ -139,7 +167,7 @@ def test_foreign_pages_and_fixed_options_are_refused(
                         {"Host": "Load.example.test", "Origin": "https://load.example.test"}):  # fmt: skip
             assert ui.post("/stats/reset", headers=headers).status_code == 200, headers
         for field in ("html_file", "json_file", "csv_prefix", "logfile", "tls_key", "locustfile", "host", "master_host",
-                      "config_users", "runs", "target", "faults", "defect", "metrics_port", "threshold"):  # fmt: skip
+                      "config_users", "runs", "target", "defect", "metrics_port", "drain_s", "web_names"):  # fmt: skip
             answer = ui.post("/swarm", data={**load, field: "written"}).json()
             assert (answer["success"], answer["message"].partition(":")[0]) == (False, field)
         for settings in ({"host": "http://evil.example"}, {"wait_time": 1}, {"start": None}):
@@ -151,6 +179,136 @@ def test_foreign_pages_and_fixed_options_are_refused(
         answer = ui.post("/swarm", data={**unchanged, "user_count": "many"}, headers={"Origin": own}).json()
         assert answer["message"].startswith("Invalid user_count value")  # Locust's word: it was asked
     assert _runs(runs) == set()
+
+
+WRONG = {
+    "seed": ("lucky", "'lucky' is no whole number; give one like --seed 42"),
+    "arrivals": ("often", "'often' is no rate; write 50/s"),
+    "shape": ("stairs", "there is no shape 'stairs'"),
+    "faults": ("kill:nobody@1s", "there is no service nobody"),
+    "threshold": ("errors < 1 %; ack < 5 ms", "'ack < 5 ms': ack is many times"),
+    "keep_frames": ("maybe", "'maybe' is neither true nor false"),
+    "run_time": ("1s", "pause:auth@1s+1s begins after the run of 1 s"),
+    "user_count": ("0", "--users 0 is not possible"),
+    "spawn_rate": ("0", "--spawn-rate 0 is not possible"),
+}
+"""Values of the form that cannot be, and words of the sentence for each."""
+
+
+def test_the_form_sets_our_options(
+    command: Callable[..., list[str]],
+    runs: Path,
+    platform: Any,
+    environment: Callable[..., dict[str, str]],
+    port: int,
+    tmp_path: Path,
+) -> None:
+    """A wrong value starts nothing; a run uses and records the form's values; the next one has the process's again."""
+    own = ("--seed", "5", "--threshold", "errors < 60 %", "--threshold", "ack p50 < 9 s")
+    arguments = command(*own, story="tests/load/stories/talking.py")
+    load = {"user_count": "4", "spawn_rate": "4", "run_time": "60s"}
+    given = {
+        "seed": "42", "faults": "pause:auth@1s+1s", "arrivals": "poisson 20/s", "shape": "spike:0.5",
+        "threshold": "fan-out p99 < 9 s; errors < 50 %", "keep_frames": "true",
+    }  # fmt: skip
+    with web_ui(arguments, environment(platform), port, tmp_path / "locust.log", 3) as ui:
+        before = {"seed": "5", "faults": "", "arrivals": "", "shape": "", "keep_frames": False}
+        assert _shown(ui) == {**before, "threshold": "errors < 60 %; ack p50 < 9 s"}
+        _refuse_wrong_values(ui, {**load, **given})
+        assert (ui.get("/stats/requests").json()["state"], _runs(runs)) == ("ready", set())
+        assert ui.post("/swarm", data={**load, **given}).json()["success"] is True
+        _until(lambda: _live(ui, lambda told: told["messages"]["heard"] > 0), 60)
+        assert _shown(ui) == {**given, "keep_frames": True}
+        refused = ui.post("/swarm", data={**load, **given, "seed": "43"}).json()
+        assert refused["message"].partition(";")[0] == "seed: fixed while a run is in progress"
+        assert ui.post("/swarm", data={**load, **given}).json()["success"] is True
+        (first,) = _runs(runs)
+        _until(lambda: _recorded(first, Kind.FAULT) == 2, 30)  # on and off
+        assert ui.post("/stop").json()["success"] is True
+        _until(lambda: _live(ui, lambda told: told["state"] == "finished"), 60)
+        assert ui.post("/swarm", data={"user_count": "4", "spawn_rate": "4"}).json()["success"] is True
+        _until(lambda: _live(ui, lambda told: told["state"] == "running" and told["messages"]["heard"] > 0), 60)
+        ui.post("/stop")
+    (second,) = _runs(runs) - {first}
+    assert _used(first) == {
+        "seed": 42, "planned_faults": ["pause:auth@1s+1s"], "options": {"keep_frames": True},
+        "thresholds": ["fan-out p99 < 9 s", "errors < 50 %"], "users": 4, "seconds": 60.0, "spawn_rate": 4.0,
+        "shape": "spike:0.5", "arrivals": "poisson 20/s",
+    }  # fmt: skip
+    assert [(run / "journals" / "load-0.frames").exists() for run in (first, second)] == [True, False]
+    assert _used(second) == {
+        "seed": 5, "planned_faults": [], "options": {"keep_frames": False},
+        "thresholds": ["errors < 60 %", "ack p50 < 9 s"], "users": 4, "seconds": None, "spawn_rate": 4.0,
+        "shape": "", "arrivals": "",
+    }  # fmt: skip
+
+
+def test_faults_of_the_form_are_names(
+    command: Callable[..., list[str]],
+    runs: Path,
+    environment: Callable[..., dict[str, str]],
+    other_chat: Callable[..., Path],
+    port: int,
+    tmp_path: Path,
+) -> None:
+    """Faults of another platform are those that its target file names; a path is refused, also of a valid schedule."""
+    target, schedule = other_chat(), tmp_path / "faults.txt"
+    schedule.write_text("slow@0.1s+1s\n")
+    target.write_text(target.read_text() + '\n[faults.slow]\non = "true"\noff = "true"\n')
+    arguments = command("--target", str(target), "--faults", str(schedule), story="tests/load/stories/talking.py")
+    load = {"user_count": "2", "spawn_rate": "2", "run_time": "60s"}
+    with web_ui(arguments, environment(), port, tmp_path / "locust.log", 3) as ui:
+        copy = tmp_path / "copy.txt"
+        copy.write_text(schedule.read_text())
+        for text, sentence in (
+            (str(copy), "a file can be named only when the process starts"),
+            (f" {copy} ", "a file can be named only when the process starts"),
+            (f"{copy}@1s", "is not available on this target, other chat: it has slow"),
+            ("rm -rf ~@1s", "is not available on this target, other chat: it has slow"),
+        ):
+            answer = ui.post("/swarm", data={**load, "faults": text}).json()
+            assert (answer["success"], sentence in answer["message"]) == (False, True), answer
+        assert _runs(runs) == set()
+        planned = []
+        for text in (str(schedule), "slow@0.2s+1s", None):
+            done = _runs(runs)
+            sent = load if text is None else {**load, "faults": text}
+            assert ui.post("/swarm", data=sent).json()["success"] is True
+            _until(lambda done=done: _runs(runs) - done, 10)
+            _until(lambda: _live(ui, lambda told: told["state"] == "running" and told["messages"]["heard"] > 0), 60)
+            planned.append(*(_used(run)["planned_faults"] for run in _runs(runs) - done))
+            ui.post("/stop")
+        assert planned == [["slow@0.1s+1s"], ["slow@0.2s+1s"], ["slow@0.1s+1s"]]
+
+
+def test_a_form_that_locust_refuses_is_forgotten() -> None:
+    """A run that no form has started has the settings of the process, shape included."""
+    command = [sys.executable, "-c", FORGOTTEN]  # Locust patches the standard library of whoever imports it
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def _refuse_wrong_values(ui: httpx.Client, form: dict[str, str]) -> None:
+    """Send the form with one wrong value at a time."""
+    for field, (value, sentence) in WRONG.items():
+        answer = ui.post("/swarm", data={**form, field: value}).json()
+        assert (answer["success"], sentence in answer["message"]) == (False, True), answer
+
+
+def _shown(ui: httpx.Client) -> dict[str, Any]:
+    """Our options in the page's form, with their values."""
+    found = re.search(r"window\.templateArgs = (\{.*\})", ui.get("/").text)
+    assert found is not None
+    shown: dict[str, Any] = json.loads(found[1])["extra_options"]
+    return {name: option["default_value"] for name, option in shown.items()}
+
+
+def _used(run: Path) -> dict[str, Any]:
+    """What run.json says of the settings of a run."""
+    described = json.loads((run / "run.json").read_text())
+    return {name: described[name] for name in ("seed", "planned_faults", "options", "thresholds")} | described[
+        "planned"
+    ]
 
 
 @pytest.mark.parametrize(
