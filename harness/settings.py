@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -65,16 +65,23 @@ class Settings:
 
 _DATABASE = re.compile(r"(?!(?:postgres|template[01])$)[a-z_][a-z0-9_]{0,62}")
 _REDIS = re.compile(r"[A-Za-z0-9_.:-]{1,64}|redis://[^/\s]+(/\d*)?")
-_SERVICES: dict[str, tuple[str, ...]] = {
-    "auth_service": ("port", "database", "test_mode"),
-    "backend": ("port", "database", "redis", "test_mode"),
-    "frontend": ("port", "api_url", "test_mode"),
+WORDS = {
+    "port": ('"dynamic"', "`dynamic` or a number from 1 to 65535, like `{port}`"),
+    "database": ('"{default}"', "a-z, 0-9 and _, at most 63, like `{default}`"),
+    "redis": ('"{default}"', "a name, or an address like `redis://127.0.0.1:6379/0`"),
+    "api_url": ('"dynamic_backend_url"', "`dynamic_backend_url`, or an address like `http://127.0.0.1:8000`"),
+    "test_mode": ("true", "`true` or `false`"),
 }
-_DEFAULTS: dict[str, Any] = {
-    "auth_service.database": AuthServiceSettings().database,
-    "backend.database": BackendSettings().database,
-    "backend.redis": BackendSettings().redis,
+"""Each key: its default as TOML, and in words what it may be; the last code of the words is an example."""
+PORTS = {"auth_service": 7001, "backend": 7002, "frontend": 7003}
+"""Example of a port for each service."""
+_SERVICES: dict[str, dict[str, Any]] = {
+    one.name: {
+        key.name: getattr(getattr(Settings(), one.name), key.name) for key in fields(getattr(Settings(), one.name))
+    }
+    for one in fields(Settings)
 }
+"""Each service: its keys and their defaults, as its class above says."""
 
 
 def load_settings(path: Path | str | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -132,7 +139,7 @@ def _setting(service: str, key: str, table: Table | None, environ: Mapping[str, 
         raw = table.data[key]
     if environ.get(variable, "") != "":
         raw, name = environ[variable], variable
-    default = _DEFAULTS.get(f"{service}.{key}")
+    default = _SERVICES[service][key]
     if key == "port":
         return _port(raw, name, faults)
     if key == "test_mode":

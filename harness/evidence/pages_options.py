@@ -12,20 +12,11 @@ from typing import Any
 
 from earwitness.harness.load.command import ABOUT, EXAMPLES, USAGE
 from earwitness.harness.load.options import LOAD
-from earwitness.harness.settings import DEFAULT_FILE, ENV_PREFIX, Settings
+from earwitness.harness.settings import DEFAULT_FILE, ENV_PREFIX, PORTS, WORDS, Settings
 
 LOCUSTS = "https://docs.locust.io/en/stable/configuration.html"
 OURS = "Earwitness"
 """Title of our group in Locust's parser."""
-WORDS = {
-    "port": ('"dynamic"', "`dynamic` or a number from 1 to 65535, like `{port}`"),
-    "database": ('"{default}"', "a-z, 0-9 and _, at most 63, like `{default}`"),
-    "redis": ('"{default}"', "a name, or an address like `redis://127.0.0.1:6379/0`"),
-    "api_url": ('"dynamic_backend_url"', "`dynamic_backend_url`, or an address like `http://127.0.0.1:8000`"),
-    "test_mode": ("true", "`true` or `false`"),
-}
-"""Each kind of setting: its default as TOML, and in words what it may be; the last code of the words is an example."""
-PORTS = {"auth_service": 7001, "backend": 7002, "frontend": 7003}
 
 
 def page() -> str:
