@@ -18,7 +18,7 @@ test: setup ## lint, types, import contracts and every test
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: setup ## what to run before a commit: all of `test` that starts no processes, and the docs; about a minute
+check: setup ## what to run before a commit: lint, types, contracts, docs, and the quick tests
 	@$(MAKE) --no-print-directory -j2 lint types contracts site quick
 
 suite: setup ## the ten functional scenarios on the real platform
@@ -49,8 +49,8 @@ types: setup ## mypy --strict
 contracts: setup ## the rules of who imports whom
 	@$(BIN)/lint-imports
 
-quick: setup ## the tests that start no processes
-	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not processes and not campaign" $(ARGS)
+quick: setup ## the tests that start no processes and are not slow
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not processes and not slow and not campaign" $(ARGS)
 
 site: setup ## build docs/ into build/site as it is; a warning is an error
 	@$(BIN)/zensical build --strict --clean

@@ -1,4 +1,4 @@
-"""Makes `tests/support` importable, and marks the tests that start processes.
+"""Makes `tests/support` importable, and marks the tests that start processes or take long.
 
 `tests/support`: the oracle and the simulator are shared by tests of several folders.
 
@@ -8,6 +8,9 @@ longest ones, so they come first: what begins last must not take minutes while t
 The mark `processes` is set here and nowhere else. A test has it if its folder is one of ROOMS_OF_PROCESSES, or if it,
 one of its fixtures, or a function of `tests/` that these call, names what starts a process. What starts one by way of
 the product cannot be seen like that: such a test fails with a sentence until STARTING names its function or fixture.
+
+The mark `slow` is that of SLOW, the files of generated histories: six files take two thirds of the processor time of
+all tests without processes. `make check` leaves out both marks, `make test` neither.
 
 Whoever is started in the background of a script inherits a SIGINT that is ignored, and so would the processes that
 our tests interrupt.
@@ -35,6 +38,16 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 LONGEST = TESTS / "load"
 ROOMS_OF_PROCESSES = ("load", "reference", "platform", "evidence", "probe")
+SLOW = frozenset(
+    {
+        "checks/test_against_oracle.py",
+        "checks/test_faults_against_oracle.py",
+        "checks/test_planes_against_oracle.py",
+        "checks/test_simulator.py",
+        "checks/test_foreign_corpora.py",
+        "report/test_follow.py",
+    }
+)
 STARTING = frozenset({"subprocess", "Popen", "fork", "create_subprocess_exec", "multiprocessing", "executable"})
 """Names in the code of what starts a process."""
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec")
@@ -52,6 +65,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _starts_processes(item):
             item.add_marker(pytest.mark.processes)
+        if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).as_posix() in SLOW:
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: LONGEST not in item.path.parents)
 
 
