@@ -18,6 +18,7 @@ our tests interrupt.
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
 from collections.abc import Iterator
@@ -48,7 +49,10 @@ SLOW = frozenset(
         "report/test_follow.py",
     }
 )
-STARTING = frozenset({"subprocess", "Popen", "fork", "create_subprocess_exec", "multiprocessing", "executable"})
+STARTING = frozenset(
+    {"subprocess", "Popen", "fork", "create_subprocess_exec", "multiprocessing", "executable"}
+    | {"launch", "CommandFault", "command_faults"}  # of the product
+)
 """Names in the code of what starts a process."""
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec")
 """Audit events of a process that starts another one."""
@@ -104,6 +108,7 @@ def _leads_to_a_start(function: FunctionType) -> bool:
     waiting: list[Any] = [function]
     while waiting:
         one = waiting.pop()
+        one = inspect.unwrap(one) if isinstance(one, FunctionType) else one  # a context manager, for one
         if not _of_tests(one) or one in seen:
             continue
         seen.add(one)
