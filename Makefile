@@ -7,7 +7,7 @@ ARGS ?=
 # Some images set it for everybody. Without bytecode each of our processes would compile a thousand files at its start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: load test suite setup up check lint types docs bench campaign lock clean help
+.PHONY: load test check suite setup up lint types contracts quick site docs bench campaign lock clean help
 
 load: setup ## start the whole platform, run 100 users, print the verdict
 	@$(BIN)/locust -f locustfiles/ws_ordering.py --headless $(ARGS)
@@ -17,6 +17,9 @@ test: setup ## lint, types, import contracts and every test
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+check: setup ## what to run before a commit: lint, types, contracts, docs, and the quick tests
+	@$(MAKE) --no-print-directory -j2 lint types contracts site quick
 
 suite: setup ## the ten functional scenarios on the real platform
 	@$(BIN)/pytest pytest_suite -m critical --real-services $(ARGS)
@@ -37,11 +40,20 @@ $(READY): requirements.lock requirements-uv.lock pyproject.toml
 up: setup ## start the platform in the foreground and print its endpoints
 	@$(BIN)/earwitness up
 
-lint: setup
+lint: setup ## ruff: rules, docstrings, format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-types: setup
+types: setup ## mypy --strict
 	@$(BIN)/mypy
+
+contracts: setup ## the rules of who imports whom
+	@$(BIN)/lint-imports
+
+quick: setup ## the tests that start no processes and are not slow
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not processes and not slow and not campaign" $(ARGS)
+
+site: setup ## build docs/ into build/site as it is; a warning is an error
+	@$(BIN)/zensical build --strict --clean
 
 docs: setup ## write the generated pages and build docs/ into build/site; a warning is an error
 	@$(BIN)/python -m earwitness.harness.evidence.pages

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 
@@ -33,7 +33,9 @@ VERBS = {
     "export": ("earwitness.harness.record.exporter", "write a run's history as Parquet or JSON lines"),
     "clean": ("earwitness.harness.report.clean", "list and remove what runs left behind on disk"),
     "import": ("earwitness.harness.record.importer", "create a run directory from a history recorded by any client"),
+    "completion": ("earwitness.harness.completion", "print a script that completes commands in bash, zsh or fish"),
 }
+"""Each verb: its module, and what it does."""
 
 EPILOG = """exit codes: 0 PASS, 1 FAIL (a promise was broken), 2 could not run, 3 UNKNOWN (too little evidence),
 4 a threshold was missed, 130 or 143 interrupted. The main job: earwitness run ws_ordering --headless"""
@@ -48,23 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == [RUN]:
         return int(importlib.import_module(VERBS[RUN][0]).main(arguments[1:]))
-    parser = argparse.ArgumentParser(
-        prog="earwitness", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--version", action="version", version=f"earwitness {version('earwitness')}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     wanted = next((a for a in arguments if a in VERBS), None)
-    module = None
-    for name, (path, text) in VERBS.items():
-        sub = verbs.add_parser(name, help=text, description=text)
-        if name == wanted:  # the other verbs need not be imported
-            module = importlib.import_module(path)
-            module.add_arguments(sub)
-    args = parser.parse_args(arguments)
-    assert module is not None
+    args = parser_of([wanted] if wanted else []).parse_args(arguments)
     try:
         with _ended_like_an_interrupt():
-            return int(module.run(args))
+            return int(importlib.import_module(VERBS[args.verb][0]).run(args))
     except (BrokenPipeError, KeyboardInterrupt) as end:
         return Exit.CANNOT_RUN if isinstance(end, BrokenPipeError) else Exit.INTERRUPTED
     except EarwitnessError as error:
@@ -74,6 +64,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         say("this is a defect of earwitness; please report it with the lines above.")
         return Exit.CANNOT_RUN
+
+
+def parser_of(wanted: Collection[str]) -> argparse.ArgumentParser:
+    """Return the parser of the command, with the options of the wanted verbs; the others need not be imported.
+
+    Options of `run` are Locust's and not among them.
+    """
+    parser = argparse.ArgumentParser(
+        prog="earwitness", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"earwitness {version('earwitness')}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, (path, text) in VERBS.items():
+        sub = verbs.add_parser(name, help=text, description=text)
+        if name in wanted and name != RUN:
+            importlib.import_module(path).add_arguments(sub)
+    return parser
 
 
 @contextmanager

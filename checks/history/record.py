@@ -102,8 +102,10 @@ class Kind(IntEnum):
 
 
 class Flag(IntFlag):
-    """Bits of `flags`. CORRUPT: the body's own digest does not fit, its identity cannot be trusted; READ, RUN: see
-    there."""
+    """Bits of `flags`.
+
+    CORRUPT: the body's own digest does not fit, its identity cannot be trusted; READ, RUN: see there.
+    """
 
     CORRUPT = 1
     MISROUTED = 2  # DELIVER, STORED: the envelope names another conversation than the body

@@ -28,7 +28,7 @@ REFUSALS = (1008, 4400, 4401, 4403, 4404, 4429)
 
 
 def outcome(status: int) -> int:
-    """ACCEPTED, REFUSED or neither, from an HTTP status, or a close code of a socket that was not let in."""
+    """Return ACCEPTED, REFUSED or 0 (neither) for an HTTP status, or for the close code of a refused socket."""
     if 100 <= status < 400:
         return int(Flag.ACCEPTED)
     if (400 <= status < 500 and status != 408) or status in REFUSALS:
@@ -37,7 +37,7 @@ def outcome(status: int) -> int:
 
 
 def digest_of(*values: object) -> int:
-    """CRC-32 of values in their order, as TOKEN, WRITE and SEEN compare them."""
+    """Return the CRC-32 of values in their order, as TOKEN, WRITE and SEEN compare them."""
     return crc32("\x1f".join(map(str, values)).encode("utf-8", "surrogatepass"))
 
 
@@ -45,7 +45,10 @@ def write_token(
     journal: Writes, kind: Artefact, client: int, number: int, *, deadline_ns: int = NONE, belongs_to: int = NONE,
     digest: int = 0, forged: int = 0, flags: int = 0,
 ) -> int:  # fmt: skip
-    """An artefact that was issued, or forged (`forged`: how, from 1). flags: on which clock it rests, see TOKEN."""
+    """Record an artefact that was issued, or forged.
+
+    `forged`: how, from 1; `flags`: on which clock it rests, see TOKEN.
+    """
     return write_record(
         journal, time.monotonic_ns(), Kind.TOKEN, flags=flags, attempt=kind, proc=forged, client=client,
         counter=number, seq=deadline_ns, aux=belongs_to, digest=digest,
@@ -57,7 +60,10 @@ def write_request(
     name: Name = NOTHING, bits: int = 0, conn: int = 0, timeout: bool = False, retry_after_ms: int = NONE,
     remaining: int = NOBODY,
 ) -> int:  # fmt: skip
-    """One request and its answer. `bits`: SPOOFED, CONTROL; `status`: of HTTP or of the refused socket's close."""
+    """Record a request and its answer.
+
+    `bits`: SPOOFED, CONTROL; `status`: of HTTP or of the refused socket's close.
+    """
     flags = outcome(status) | (int(Flag.TIMEOUT) if timeout else 0)
     return write_record(
         journal, received_ns, Kind.REQUEST, flags=flags, attempt=place, proc=int(way) | bits, client=client, conn=conn,
@@ -69,7 +75,7 @@ def write_exchange(
     journal: Writes, client: int, place: Place, exchange: Exchange, *, way: Way | int = 0, name: Name = NOTHING,
     bits: int = 0,
 ) -> int:  # fmt: skip
-    """An HTTP request as `harness.client.exchange.observed` tells it, with what its answer says of a budget."""
+    """Record an HTTP request that `harness.client.exchange.observed` saw, with the budget that its answer states."""
     retry_after_ms, remaining = stated_budget(exchange.headers)
     return write_request(
         journal, client, place, sent_ns=exchange.sent_ns, received_ns=exchange.received_ns, status=exchange.status,
@@ -78,7 +84,10 @@ def write_exchange(
 
 
 def stated_budget(headers: Mapping[str, str]) -> tuple[int, int]:
-    """(Retry-After in ms or NONE, remaining requests or NOBODY); what cannot be read was not stated."""
+    """Return (Retry-After in ms or NONE, remaining requests or NOBODY).
+
+    A header that cannot be read counts as absent.
+    """
     wait, remaining = headers.get("retry-after", ""), headers.get("x-ratelimit-remaining", "")
     wait_s, left = whole_number(wait, WAIT_MAX_S), whole_number(remaining, NOBODY)
     return NONE if wait_s is None else wait_s * 1000, NOBODY if left is None else left
@@ -87,7 +96,7 @@ def stated_budget(headers: Mapping[str, str]) -> tuple[int, int]:
 def write_revoke(
     journal: Writes, client: int, place: Place, *, sent_ns: int, received_ns: int, status: int, name: Name
 ) -> int:
-    """A logout (`name`: the artefact) or a ban (number 0: all that its owner's user holds)."""
+    """Record a logout (`name`: the artefact) or a ban (number 0: all artefacts of the owner's user)."""
     return write_record(
         journal, received_ns, Kind.REVOKE, flags=outcome(status), attempt=place, client=client, author=name[0],
         counter=name[1], seq=sent_ns, size=status,
@@ -98,8 +107,11 @@ def write_change(
     journal: Writes, client: int, place: Place, state: State, *, sent_ns: int, received_ns: int, status: int,
     of: int, digest: int, value: int = NONE, what: int = 0, conv: int = NOBODY, base: int = 0,
 ) -> int:  # fmt: skip
-    """A change of shared state, as WRITE. `of`: whose (a client); `what`: the message's counter, or a version; `base`:
-    the version that an edit was of, if it said so."""
+    """Record a change of shared state, as WRITE.
+
+    `of`: its owner (a client); `what`: the message's counter, or a version; `base`: the version that an edit changes,
+    if the edit names it.
+    """
     return write_record(
         journal, received_ns, Kind.WRITE, flags=outcome(status), attempt=place, proc=state, client=client, conn=base,
         conv=conv, author=of, counter=what, seq=sent_ns, aux=value, size=status, digest=digest,
@@ -109,7 +121,10 @@ def write_change(
 def write_presence(
     journal: Writes, client: int, conn: int, *, told_ns: int, conv: int, about: int, online: bool
 ) -> int:
-    """Whom a device is shown as online or offline. `about`: a client, or an interned user id of the platform."""
+    """Record that a device was shown a user as online or offline.
+
+    `about`: a client, or an interned user id of the platform.
+    """
     return write_record(
         journal, told_ns, Kind.PRESENCE, client=client, conn=conn, conv=conv, author=about, counter=int(online)
     )

@@ -37,7 +37,7 @@ def chosen(defects: Sequence[Defect], only: Iterable[str]) -> list[Defect]:
 
 
 def listing_text(defects: Sequence[Defect]) -> str:
-    """A paragraph for each: what a user would say, where it is, who must catch it."""
+    """Return a paragraph for each defect: what a user would say, its service, the checks that must catch it."""
     lines = []
     for one in defects:
         facts = [

@@ -48,8 +48,11 @@ class Columns:
     def __init__(
         self, records: np.ndarray, journal: str, names: Mapping[int, str], clients: Mapping[str, int], users: np.ndarray
     ) -> None:
-        """`records` with ids as they were written; `names` of their journal; `clients`: platform user id → client of
-        the whole run; `users`: user number of each client."""
+        """Fill the columns from records whose ids are as they were written.
+
+        `names` are those of the journal; `clients`: platform user id → client of the whole run; `users`: user number
+        of each client.
+        """
         self.count = len(records)
         self._values: dict[str, np.ndarray] = {}
         self._there: dict[str, np.ndarray] = {}

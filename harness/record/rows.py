@@ -82,6 +82,10 @@ class Names:
     numbered: bool = False
 
     def number(self, value: Any) -> int:
+        """Return the number of a name, or the number itself.
+
+        Raises RowError if the history mixes the two.
+        """
         if isinstance(value, str):
             if self.numbered:
                 raise RowError(f"{self.what} {value!r} is a name, but earlier rows give numbers: use one of the two")
@@ -225,7 +229,7 @@ class Rows:
                 slots["size"], slots["digest"] = slots["size"] or sent.size, slots["digest"] or sent.digest
 
     def _fill_edit(self, slots: dict[str, int], row: Mapping[str, Any], kind: Kind) -> None:
-        """An edit names its message as the message's own rows do; its `version` is that of the message then."""
+        """Fill in the message and the version of an edit, which names its message as the message's own rows do."""
         if "text" in row:
             slots["digest"] = _digest(row)
         if "message" not in row:
@@ -310,7 +314,7 @@ class Rows:
 
 
 def _fill_run(slots: dict[str, int], row: Mapping[str, Any]) -> None:
-    """The run's name is the same in all journals; a chunk's text stands for its size and digest."""
+    """Fill in the run, whose name is the same in all journals, and size and digest of a chunk from its text."""
     if "run" in row and slots["aux"] == NONE:
         slots["aux"] = crc32(_text(row, "run").encode("utf-8", "surrogatepass"))
     if "text" in row:

@@ -79,7 +79,7 @@ class AsyncUser:
         self.connection = connection
 
     def _lost(self) -> None:
-        """Called by the session as soon as a connection is over."""
+        """Begin to come back; the session calls it as soon as a connection is over."""
         connection = self.connection
         if self.crowd.leaving or connection is None:
             return

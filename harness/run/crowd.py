@@ -122,7 +122,8 @@ class Crowd:
 
     async def go_on(self, messages: int) -> None:
         """Wait, while they talk, until everybody has said so many messages more. However quickly a fault is over, the
-        crowd has met it."""
+        crowd has met it.
+        """
         goals = {user: user.session.counter + messages for user in self.users}
 
         end = time.monotonic() + GO_ON_S

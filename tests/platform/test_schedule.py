@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from earwitness.checks.history.record import FaultKind
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.platform.faults.kinds import Cut, Disturb, Kill, Replace, Restart, Skew, Wipe
 from earwitness.harness.platform.faults.orders import faults_of, links_needed
@@ -34,6 +35,10 @@ def test_a_file(tmp_path: Path) -> None:
     path.write_text("# an evening\n\nkill:database@5s+2s   # away\npause:redis@9s\nbandwidth:edge@1s=64kB\n")
     found = [(p.name, p.amount) for p in read_schedule(str(path))]
     assert found == [("bandwidth edge", 64000.0), ("kill postgres", 0.0), ("pause valkey", 0.0)]
+
+
+def test_every_kind_has_its_number_in_records() -> None:
+    assert {kind.upper().replace("-", "_") for kind in EXAMPLES} == set(FaultKind.__members__)
 
 
 def test_every_example_is_understood() -> None:
