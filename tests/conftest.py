@@ -108,7 +108,7 @@ def _leads_to_a_start(function: FunctionType) -> bool:
     waiting: list[Any] = [function]
     while waiting:
         one = waiting.pop()
-        one = inspect.unwrap(one) if isinstance(one, FunctionType) else one  # a context manager, for one
+        one = inspect.unwrap(one) if callable(one) else one  # a context manager, a cached function
         if not _of_tests(one) or one in seen:
             continue
         seen.add(one)

@@ -121,8 +121,9 @@ class Crowd:
         await self.everybody(lambda w: w.say_many(w.rooms[0], 1))
 
     async def go_on(self, messages: int) -> None:
-        """Wait, while they talk, until everybody has said so many messages more. However quickly a fault is over, the
-        crowd has met it.
+        """Wait, while they talk, until each user has sent so many messages more.
+
+        However quickly a fault is over, the users have met it then. Raises CrowdError after `GO_ON_S`.
         """
         goals = {user: user.session.counter + messages for user in self.users}
 
@@ -138,13 +139,13 @@ class Crowd:
 
     def note(self, kind: Kind, client: int = NOBODY, *, flags: int = 0, counter: int = 0, aux: int = NONE,
              author: int = NOBODY) -> None:  # fmt: skip
-        """A record outside any connection."""
+        """Record something outside any connection."""
         now = time.monotonic_ns()
         write_record(self.journal, now, kind, flags=flags, client=client, author=author, counter=counter, aux=aux)
 
     @contextlib.contextmanager
     def fault(self, name: str) -> Any:
-        """The time of a fault, on record: the judge refuses a verdict about faults that met no traffic."""
+        """Record the time of a fault: the judge refuses a verdict about faults that met no traffic."""
         author = self.journal.intern(name)
         self.note(Kind.FAULT, flags=int(Flag.OWN), author=author)
         try:
@@ -153,11 +154,11 @@ class Crowd:
             self.note(Kind.FAULT, author=author)
 
     def check(self, id: str) -> dict[str, Any]:
-        """What one check says."""
+        """Return what the verdict states of one check."""
         return next(c for c in self.verdict["checks"] + self.verdict["harness"] if c["id"] == id)
 
     def assert_passed(self, **examined: int) -> None:
-        """The whole verdict is PASS, and each named check has looked at as many opportunities as that at least."""
+        """Assert that the whole verdict is PASS and that each named check examined so many opportunities at least."""
         told = [(c["id"], c["outcome"], c["why"], c["witnesses"][:2]) for c in self._all() if c["outcome"] != "PASS"]
         assert self.verdict["outcome"] == "PASS", f"{self.verdict['why']}: {told}"
         for id, least in examined.items():
@@ -205,7 +206,7 @@ class Crowd:
         self.directory.update(state="drained")
 
     async def _judge(self) -> None:
-        """The final reads in a process of their own, as in a load run; then all checks."""
+        """Read the final state in a process of its own, as a load run does; then judge."""
         environment = {**os.environ, **self._environment}
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "earwitness.harness.run.collect",

@@ -17,8 +17,9 @@ from earwitness.harness.load.account import Account
 from earwitness.harness.dialects.parts import Parts
 from earwitness.harness.load.behaviour import bound
 
+OTHERS = ("Behaviour", "ChatUser", "History", "Story", "check", "story")
 kinds = sorted(
-    (getattr(earwitness, name) for name in {*earwitness.__all__} - {"Behaviour", "ChatUser", "Story", "story"}),
+    (getattr(earwitness, name) for name in {*earwitness.__all__} - set(OTHERS)),
     key=lambda kind: kind.__name__,
 )
 assert all(issubclass(kind, Behaviour) for kind in kinds)
