@@ -15,7 +15,8 @@ from earwitness.harness.load.behaviours.returning import Returning
 from earwitness.harness.load.behaviours.tokens import Tokens
 from earwitness.harness.load.behaviours.unusual import Unusual
 from earwitness.harness.load.behaviours.visiting import Visiting
-from earwitness.harness.load.story import Story, story
+from earwitness.harness.load.declaration import Story
+from earwitness.harness.load.story import story
 from earwitness.harness.load.users import ChatUser
 
 __all__ = [

@@ -7,7 +7,7 @@ from types import FunctionType
 from typing import Any
 
 from earwitness.harness.errors import SettingsError
-from earwitness.harness.load.story import Story
+from earwitness.harness.load.declaration import Story
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.planning.arrivals import Arrivals
 from earwitness.harness.platform.faults import Planned

@@ -22,11 +22,11 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from earwitness.harness.errors import EarwitnessError, Exit
 from earwitness.harness.load.coordinator import Conductor
+from earwitness.harness.load.declaration import Story
 from earwitness.harness.load.master_watch import MasterWatch
 from earwitness.harness.load.metrics import report_lag
 from earwitness.harness.load.shapes import limited_to
 from earwitness.harness.load.soundness import Soundness
-from earwitness.harness.load.story import Story
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.load.web import extend
 from earwitness.harness.load.web_guard import guard

@@ -15,7 +15,7 @@ from earwitness.harness.report.thresholds import METRICS, Threshold, merged, par
 from earwitness.harness.settings import DEFAULT_FILE
 
 if TYPE_CHECKING:
-    from earwitness.harness.load.story import Story
+    from earwitness.harness.load.declaration import Story
 
 
 LOAD: Final[dict[str, Any]] = {"num_users": 100, "spawn_rate": 50.0, "run_time": "30s", "only_summary": True}

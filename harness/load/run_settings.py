@@ -17,6 +17,7 @@ from locust.util.timespan import parse_timespan
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.load.command_line import refuse_impossible
 from earwitness.harness.load.contradictions import refuse_contradictions, refuse_late_faults
+from earwitness.harness.load.declaration import Story
 from earwitness.harness.load.options import (
     FORM_OPTIONS,
     faults_in_form,
@@ -26,7 +27,6 @@ from earwitness.harness.load.options import (
     standing_thresholds,
 )
 from earwitness.harness.load.shapes import ScaledShape, foreseen_of, shape_of
-from earwitness.harness.load.story import Story
 from earwitness.harness.platform.faults import Planned
 
 SWITCH = {"true": True, "false": False}

@@ -1,10 +1,9 @@
-"""A story: what a locustfile promises to exercise, and the one call that ties it to Locust's events."""
+"""`story(…)`: the call by which a locustfile declares what it exercises, and that ties it to Locust's events."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +11,14 @@ import locust
 
 from earwitness.checks.own import OwnCheck
 from earwitness.harness.errors import Exit
+from earwitness.harness.load.declaration import Story
+from earwitness.harness.load.hooks import attach
+from earwitness.harness.load.options import add_arguments
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.progress import say
 
 events: Any = locust.events
 _told: list[Story] = []
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
-    """`judged_by` names the checks that the run must exercise; rooms and limits are the story's own numbers.
-
-    devices      sockets of each person; Locust's users are these
-    room_sizes   every user is a member of one room of each of these sizes
-    thresholds   like "fan-out p99 < 250 ms" (`harness.report.thresholds`); options and files go before them
-    faults       what goes wrong during the run, as --faults, which replaces it
-    platform     settings by service that our own platform must be started with, else the story has no point
-    checks       own checks (`earwitness.check`) that judge the run too
-    opportunities  ids of `harness.report.opportunities` that every run of it creates; the verdict names those missing
-    """
-
-    name: str
-    judged_by: tuple[str, ...]
-    room_sizes: tuple[int, ...]
-    devices: int = 1
-    thresholds: tuple[str, ...] = ()
-    faults: str = ""
-    platform: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    opportunities: tuple[str, ...] = ()
-    checks: tuple[OwnCheck, ...] = ()
 
 
 def story(
@@ -56,8 +34,6 @@ def story(
     checks: Sequence[OwnCheck] = (),
 ) -> Story:
     """Call once in a locustfile as `story(__file__, judged_by=("I1", …))`: from then on its runs are judged."""
-    from earwitness.harness.load.hooks import attach
-
     told = Story(
         name=Path(file).stem,
         judged_by=tuple(judged_by),
@@ -81,8 +57,6 @@ def story(
 def _add_options(parser: Any) -> None:
     """Listener of Locust's `init_command_line_parser`. Without a story too: else Locust refuses the options before
     anybody can say what is missing."""
-    from earwitness.harness.load.options import add_arguments
-
     add_arguments(parser)
 
 

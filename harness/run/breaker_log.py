@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from earwitness.checks.history.record import NOBODY, Flag, Kind
+from earwitness.checks.history.record import Flag, Kind
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.meta import process_meta
+from earwitness.harness.record.named import write_record
 from earwitness.harness.record.rundir import RunDirectory
 
 JOURNAL = "calls"
@@ -38,9 +39,9 @@ class CallLog:
         for name, call in calls:
             author = journal.intern(f"{name}/{call['dependency']}")
             flags, state = int(Flag.ACCEPTED) if call["answered"] else 0, _STATES.get(call["state"], 0)
-            journal.write(
-                call["ended_ns"], Kind.CALL, flags, 0, 0, NOBODY, 0, NOBODY, author, state, call["begun_ns"],
-                int(call["called"]), 0, 0,
+            write_record(
+                journal, call["ended_ns"], Kind.CALL, flags=flags, author=author, counter=state, seq=call["begun_ns"],
+                aux=int(call["called"]),
             )  # fmt: skip
         journal.close({})
         return len(calls)

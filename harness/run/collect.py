@@ -35,6 +35,7 @@ from earwitness.harness.errors import EarwitnessError, Exit, RecordError, Target
 from earwitness.harness.progress import say, show
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.meta import process_meta
+from earwitness.harness.record.named import write_record
 from earwitness.harness.record.rundir import RunDirectory, read_json
 from earwitness.harness.record.sidecar import Sidecar
 from earwitness.harness.run.databases import Row, UserTables, as_json, differing, place_name, read_tables
@@ -170,15 +171,17 @@ class Collector:
                 author, digest = AGENT, crc32(row.text.encode("utf-8", "surrogatepass"))
         sender = NONE if row.sender is None else self.journal.intern(row.sender)
         size = len(row.text) if row.text.isascii() else len(row.text.encode("utf-8", "surrogatepass"))
-        self.journal.write(
-            time.monotonic_ns(), Kind.STORED, flags, attempt, proc, client, 0, conv, author, counter, row.seq, sender,
-            size, digest,
+        write_record(
+            self.journal, time.monotonic_ns(), Kind.STORED, flags=flags, attempt=attempt, proc=proc, client=client,
+            conv=conv, author=author, counter=counter, seq=row.seq, aux=sender, size=size, digest=digest,
         )  # fmt: skip
 
     def _write(
         self, kind: Kind, *, client: int, conv: int = NOBODY, counter: int = 0, seq: int = NONE, aux: int = NONE
     ) -> None:
-        self.journal.write(time.monotonic_ns(), kind, 0, 0, 0, client, 0, conv, NOBODY, counter, seq, aux, 0, 0)
+        write_record(
+            self.journal, time.monotonic_ns(), kind, client=client, conv=conv, counter=counter, seq=seq, aux=aux
+        )
 
     # -- identities -----------------------------------------------------------------------------------------------
 

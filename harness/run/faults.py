@@ -12,7 +12,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from earwitness.checks.history.record import NOBODY, NONE, FaultKind, Flag, Kind, Place
+from earwitness.checks.history.record import FaultKind, Flag, Kind, Place
 from earwitness.harness.errors import EarwitnessError
 from earwitness.harness.platform.control import ControlClient
 from earwitness.harness.platform.faults import Planned
@@ -20,6 +20,7 @@ from earwitness.harness.platform.faults.kinds import Fault
 from earwitness.harness.progress import say
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.meta import process_meta
+from earwitness.harness.record.named import write_record
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.run import breaker_log as calls
 from earwitness.harness.run.breaker_log import CallLog
@@ -158,9 +159,9 @@ class Faults:
 
     def _note(self, planned: Planned, *, on: bool) -> None:
         name = self._journal.intern(planned.name)
-        self._journal.write(
-            time.monotonic_ns(), Kind.FAULT, int(Flag.OWN) if on else 0, place_of(planned.where), 0, NOBODY, 0, NOBODY,
-            name, kind_of(planned), NONE, NONE, 0, 0,
+        write_record(
+            self._journal, time.monotonic_ns(), Kind.FAULT, flags=int(Flag.OWN) if on else 0,
+            attempt=place_of(planned.where), author=name, counter=kind_of(planned),
         )  # fmt: skip
 
     def _failed(self, planned: Planned, error: Exception) -> None:

@@ -51,7 +51,7 @@ FORGOTTEN = """
 from argparse import Namespace
 from types import SimpleNamespace
 from earwitness.harness.load.run_settings import RunOptions
-from earwitness.harness.load.story import Story
+from earwitness.harness.load.declaration import Story
 
 options = Namespace(
     seed="5", faults="", arrivals="", shape="", threshold="", keep_frames=False, target="", run_time=30, num_users=4,
