@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import gevent
+from gevent.event import Event
 import pytest
 
 from earwitness.checks.history.record import FaultKind, Flag, Place
@@ -73,17 +74,25 @@ def test_what_is_over_by_itself_takes_turns(tmp_path: Path) -> None:
     run = RunDirectory.at(tmp_path / "run")
     said: list[str] = []
 
+    second_begun, release = Event(), Event()
+
     class Slow(Script):
         def apply(self) -> None:
             super().apply()
-            gevent.sleep(0.05)
+            if self.name == "b":
+                second_begun.set()
+                release.wait(5)
             said.append(f"done {self.name}")
 
     plan = read_schedule("replace:a@1ms,replace:b@2ms,replace:c@3ms")
     faults = Faults(run, plan, [Slow(said, name, lasting=False) for name in "abc"], None)
     faults.begin()
-    gevent.sleep(0.08)
-    faults.end()
+    assert second_begun.wait(5)
+    ending = gevent.spawn(faults.end)
+    gevent.sleep(0)  # the end has begun, while the second replacement is under way
+    release.set()
+    ending.join(5)
+    assert ending.successful()
     assert said == ["apply a", "done a", "apply b", "done b"]
 
 
