@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import gevent
-from gevent.event import Event
 import pytest
+from gevent.event import Event
 
 from earwitness.checks.history.record import FaultKind, Flag, Place
 from earwitness.harness.errors import PlatformError
