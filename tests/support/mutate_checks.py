@@ -58,7 +58,7 @@ TESTS = {
     "I37": "limits budget wall_clock", "I38": "limits budget wall_clock", "I39": "limits budget wall_clock",
     "I40": "breakers", "I41": "sync news pushed", "I43": "answered", "I44": "reads", "I45": "promises",
     "I46": "promises", "I47": "unreceived",
-    "I42": "sync", "H3": "health wall_clock", "H6": "truth",
+    "I42": "sync", "H3": "health wall_clock", "H4": "attained", "H6": "truth", "H7": "soundness",
 }  # fmt: skip
 """Check → the files of its literal histories; those of the record itself are in test_health."""
 
