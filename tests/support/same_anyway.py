@@ -78,7 +78,7 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         '(messages["conv"] >= 0)': UNSENT,
     },
     "checks/devices/states.py": {
-        "Patience.due: if begin <= due and end > t:": "a fault that ended at the change gives the bound that it has anyway",
+        "Patience.due: if begin <= due and end > t:": "after a fault that ended then, the change has its own bound",
     },
     "checks/devices/convergence.py": {
         "_shown: if before is None or (look.value, look.rec) >= (before.value, before.rec):": ONCE,
