@@ -71,7 +71,7 @@ def test_what_may_still_be_shown(new_history: Callable[..., Any], more: Callable
 
 @pytest.mark.parametrize(("late_ns", "violations"), [(0, 0), (1, 1)])
 def test_a_fault_at_the_last_moment(new_history: Callable[..., Any], late_ns: int, violations: int) -> None:
-    """A fault that begins when the change is due, 4 ms after it, may have hindered it; a nanosecond later it did not."""
+    """A fault that begins 4 ms after the change, when it is due, may have hindered it; a later one has not."""
     history = removed(new_history(shared_state_s=0.004))
     history.add(Kind.FAULT, flags=int(Flag.OWN), t=14 * MS + late_ns)
     assert shown(history, 1).judge()["I22"].violations == violations

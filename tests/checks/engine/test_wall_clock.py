@@ -274,10 +274,18 @@ def test_an_error_is_no_refusal(history: Any) -> None:
         (-HOUR, 20.0, 0, UNKNOWN),
         (HOUR, 20.0, 0, FAIL),
         (-2.0, 12.5, 0, UNKNOWN),
+        (-2.0, 13.0, 0, UNKNOWN),
         (-2.0, 13.5, 0, FAIL),
         (HOUR, 20.0, OWN, UNKNOWN),
     ],
-    ids=["lasts longer", "lasts less", "by two seconds", "not by three", "a deadline by our clock"],
+    ids=[
+        "lasts longer",
+        "lasts less",
+        "by two seconds",
+        "to the last moment",
+        "not by three",
+        "a deadline by our clock",
+    ],
 )
 def test_accepted_after_the_deadline(
     history: Any, by: float, asked: float, flags: int, expected: tuple[Outcome, int]
