@@ -6,10 +6,15 @@ SOONER = "what waits is looked through a little sooner"
 ONCE = "no record is looked at twice"
 IN_TIME = "what was just in time is sorted out afterwards"
 EQUAL = "an equal value is the same value"
+NOTHING = "a step of zero adds nothing to the sum"
 
 SAME_ANYWAY: dict[str, dict[str, str]] = {
     "checks/tester/health.py": {
         "own_order: if sent == 0 or sent >> REC_BITS != journal or sent >= rec:": "an answer is no sending",
+    },
+    "checks/engine/wall_clock.py": {
+        "WallClock.forward: return sum(step.by for step in self._between(start, end) if step.by >= 0)": NOTHING,
+        "WallClock.backward: return -sum(step.by for step in self._between(start, end) if step.by <= 0)": NOTHING,
     },
     "checks/messages/fifo.py": {
         "stream_block: if block + size >= limit:": ROOM,
@@ -71,6 +76,9 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         ),
         'LiveAuthority.look: said = (messages["flags"] & INVOKED >= 0) & (messages["flags"] & (ACKED | HEARD) > 0) & '
         '(messages["conv"] >= 0)': UNSENT,
+    },
+    "checks/devices/states.py": {
+        "Patience.due: if begin <= due and end > t:": "after a fault that ended then, the change has its own bound",
     },
     "checks/devices/convergence.py": {
         "_shown: if before is None or (look.value, look.rec) >= (before.value, before.rec):": ONCE,

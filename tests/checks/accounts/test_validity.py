@@ -63,7 +63,8 @@ def test_within_the_leeway(history: Any) -> None:
     token(history, ANN, 1, lasts_ms=2)
     pause(history, 3)
     ask(history, ANN, 1)
-    assert history.judge()["I29"].examined == 0
+    verdict = history.judge()["I29"]
+    assert (verdict.examined, verdict.why) == (0, "nothing was examined")
     token(history, ANN, 2, lasts_ms=2)
     pause(history, 4)
     ask(history, ANN, 2)

@@ -197,6 +197,15 @@ def test_who_is_no_member_any_more_is_not_compared(history: Any, kind: Kind) -> 
     assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 1)
 
 
+def test_a_stranger_who_is_no_member_any_more(history: Any) -> None:
+    """Someone with the number above the roster's last was put out: the devices of the others are compared as ever."""
+    both_there(history)
+    history.add(Kind.KICK, len(history.roster.user_of), conv=0)
+    pause(history, 5)
+    verdict = history.drained().judge()["I22"]
+    assert (verdict.outcome, verdict.examined) == (Outcome.PASS, 2)
+
+
 @pytest.mark.parametrize("way", ["lost", "late", "no end"])
 def test_who_is_not_there_at_the_end_is_not_compared(history: Any, way: str) -> None:
     """A device that lost its connection, or came just before the end; a run whose end is not on record."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from presented import MS, now
 from shared import edit, read_up_to, shown_mark, shown_text
 
 from earwitness.checks import Batch, Outcome
@@ -68,6 +69,24 @@ def test_an_edit_of_unknown_outcome(history: Any, status: int, outcome: Outcome)
     edit(history, BOB, NEW)
     shown_text(history, ANN, OLD, asked_ms=0)
     assert history.judge()["I18"].outcome == outcome
+
+
+@pytest.mark.parametrize(("later_ns", "violations"), [(0, 1), (1, 0)])
+def test_a_text_at_the_moment_in_which_its_edit_is_sent(history: Any, later_ns: int, violations: int) -> None:
+    """Shown when its edit is only being sent, it is another one's; shown a nanosecond later it may be this one's."""
+    edit(history, BOB, NEW)
+    shown_text(history, ANN, OLD, asked_ms=0, t=now(history) + MS + later_ns)
+    edit(history, BOB2, OLD)
+    assert history.judge()["I18"].violations == violations
+
+
+@pytest.mark.parametrize(("whose", "examined"), [(EVE, 1), (EVE + 1, 0)])
+def test_marks_of_the_roster_alone(history: Any, whose: int, examined: int) -> None:
+    """The last device of the roster has a user; one with the number above it has none, and is not judged."""
+    read_up_to(history, whose, 9)
+    shown_mark(history, whose, 9, asked_ms=0)
+    verdict = history.judge()["I18"]
+    assert (verdict.examined, verdict.why) == (examined, "" if examined else "nothing was examined")
 
 
 def test_the_asking_counts_not_the_answer(history: Any) -> None:

@@ -69,6 +69,14 @@ def test_what_may_still_be_shown(new_history: Callable[..., Any], more: Callable
     assert shown(history, 1).judge()["I22"].violations == violations
 
 
+@pytest.mark.parametrize(("late_ns", "violations"), [(0, 0), (1, 1)])
+def test_a_fault_at_the_last_moment(new_history: Callable[..., Any], late_ns: int, violations: int) -> None:
+    """A fault that begins 4 ms after the change, when it is due, may have hindered it; a later one has not."""
+    history = removed(new_history(shared_state_s=0.004))
+    history.add(Kind.FAULT, flags=int(Flag.OWN), t=14 * MS + late_ns)
+    assert shown(history, 1).judge()["I22"].violations == violations
+
+
 def test_permissions_are_compared_by_content(new_history: Callable[..., Any]) -> None:
     """They are no numbers: the digest of what they say counts. Told in words."""
     history = new_history(shared_state_s=0.004)

@@ -43,7 +43,7 @@ def token(history: Any, at: float, number: int, ends: float | None = None, kind:
     """`ends`: its deadline in seconds."""
     deadline = -1 if ends is None else round(ends * S)
     known = {"counter": number, "attempt": int(kind), "seq": deadline, "aux": of, "t": round(at * S)}
-    return history.add(Kind.TOKEN, ANN, **known, **slots)
+    return history.add(Kind.TOKEN, ANN, **{**known, **slots})
 
 
 def ask(history: Any, at: float, number: int, status: int = 200, *, control: bool = False, **slots: int) -> Any:
@@ -159,6 +159,24 @@ def test_the_clock_of_another_process(history: Any) -> None:
     assert history.judge()["I31"].why == "1 findings rest on the wall clock, which was stepped (H3)"
 
 
+@pytest.mark.parametrize(
+    ("made_ns", "answered_ns", "expected"),
+    [(0, 10 * S, UNKNOWN), (1, 10 * S, FAIL), (-S, -S // 10, UNKNOWN), (-S, -S // 10 - 1, FAIL)],
+    ids=["made as it was noticed", "made after it", "answered as it began", "answered before it"],
+)
+def test_the_first_and_the_last_moment_of_a_step(
+    history: Any, made_ns: int, answered_ns: int, expected: tuple[Outcome, int]
+) -> None:
+    """I31: a step of another process's clock, from 4.9 s to 5 s, both included. Times are counted from 5 s.
+
+    A forgery counts as made a second before its record, as an answer may be under way for so long.
+    """
+    step(history, 5, HOUR, journal=1)
+    made = 5 * S + made_ns
+    token(history, 0, 1, proc=26, flags=OWN, t=made + S)
+    assert outcome(ask(history, 0, 1, seq=made, t=5 * S + answered_ns), "I31") == expected
+
+
 def test_a_step_between_making_and_presenting(history: Any) -> None:
     """I31: the platform's clock may have been set back until the forgery was not of the future any more."""
     token(history, 2, 2, ends=900, flags=AGREED)
@@ -256,10 +274,18 @@ def test_an_error_is_no_refusal(history: Any) -> None:
         (-HOUR, 20.0, 0, UNKNOWN),
         (HOUR, 20.0, 0, FAIL),
         (-2.0, 12.5, 0, UNKNOWN),
+        (-2.0, 13.0, 0, UNKNOWN),
         (-2.0, 13.5, 0, FAIL),
         (HOUR, 20.0, OWN, UNKNOWN),
     ],
-    ids=["lasts longer", "lasts less", "by two seconds", "not by three", "a deadline by our clock"],
+    ids=[
+        "lasts longer",
+        "lasts less",
+        "by two seconds",
+        "to the last moment",
+        "not by three",
+        "a deadline by our clock",
+    ],
 )
 def test_accepted_after_the_deadline(
     history: Any, by: float, asked: float, flags: int, expected: tuple[Outcome, int]

@@ -322,3 +322,10 @@ def test_what_the_tester_did_starves_nobody(change: dict[str, Any], why: str) ->
     found = fold(run, checks=[FAIRNESS])["I26"]
     assert (found.outcome, found.violations) == (Outcome.UNKNOWN, 0)
     assert found.why.startswith(why)
+
+
+def test_who_stood_still_for_as_long_as_nobody_notices() -> None:
+    """A load process that stood still for exactly half a second excuses nothing."""
+    run = heard_by((100, 4000, 0, 0)).run()
+    run.infos[0] = replace(run.infos[0], footer={"lag_ms": {"p99": 1.0, "max": 500.0}})
+    assert fold(run, checks=[FAIRNESS])["I26"].outcome is Outcome.FAIL

@@ -143,6 +143,7 @@ def test_evidence_whole(healthy_history: Callable[..., Any]) -> None:
     assert (verdict.outcome, verdict.examined) == (Outcome.UNKNOWN, info.records - 2)
     assert verdict.why == "load-0.ewj, block 3 is cut off; x; 2 records of journal j0 are not sealed"
     assert "; 2 faults more" in judged(history, [info], damage=[str(n) for n in range(10)])["H8"].why
+    assert judged(history, [info], damage=list("abcdefgh"))["H8"].why == "a; b; c; d; e; f; g; h"
 
 
 def test_nothing_fails_by_a_damaged_roster(new_history: Callable[..., Any]) -> None:

@@ -65,3 +65,4 @@ def test_the_most_frequent_are_named_first(sound: Callable[..., Verdict]) -> Non
     why = sound({**SOUND, "errors": rows}).why
     assert why.startswith("15 errors in the story: task 5: KeyError (5 times); task 4")
     assert why.endswith("; and 2 others")
+    assert sound({**SOUND, "errors": rows[:3]}).why.endswith("; task 1: KeyError (1 time)")
