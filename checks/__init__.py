@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from earwitness.checks.contract import Contract, ContractError
     from earwitness.checks.engine.fold import Check, End, Fold, JournalInfo
     from earwitness.checks.engine.world import View, World
-    from earwitness.checks.findings import Telling, tell
+    from earwitness.checks.findings.sentences import Telling, tell
     from earwitness.checks.history.record import RECORD, Flag, Kind, Phase, Place
     from earwitness.checks.judge import Batch, Judge
     from earwitness.checks.outcome import exercised, outcome_of_run
@@ -84,7 +84,7 @@ _WHERE = {
     "Record": "earwitness.checks.own",
     "Records": "earwitness.checks.own",
     "Roster": "earwitness.checks.roster",
-    "Telling": "earwitness.checks.findings",
+    "Telling": "earwitness.checks.findings.sentences",
     "Verdict": "earwitness.checks.verdict",
     "View": "earwitness.checks.engine.world",
     "World": "earwitness.checks.engine.world",
@@ -92,7 +92,7 @@ _WHERE = {
     "conclude": "earwitness.checks.verdict",
     "exercised": "earwitness.checks.outcome",
     "outcome_of_run": "earwitness.checks.outcome",
-    "tell": "earwitness.checks.findings",
+    "tell": "earwitness.checks.findings.sentences",
     "upper_bound_95": "earwitness.checks.verdict",
 }
 

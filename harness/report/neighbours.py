@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from earwitness.checks.findings import Told
-from earwitness.checks.findings.lines import MESSAGE_KINDS
+from earwitness.checks.findings.lines import MESSAGE_KINDS, Told
 from earwitness.checks.history.record import FOREIGN, Flag, Kind
 from earwitness.checks.verdict import Finding
 from earwitness.harness.record.history import History

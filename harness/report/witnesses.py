@@ -15,7 +15,10 @@ import numpy as np
 
 from earwitness.checks.contract import Contract
 from earwitness.checks.engine.fold import Check
-from earwitness.checks.findings import Scene, Told, line, person, said_by, scene, sentence, tell
+from earwitness.checks.findings.lines import Told, line
+from earwitness.checks.findings.names import person
+from earwitness.checks.findings.scene import Scene, scene
+from earwitness.checks.findings.sentences import said_by, sentence, tell
 from earwitness.checks.own_fold import Own
 from earwitness.checks.verdict import Finding, Verdict
 from earwitness.harness.record.columns import Columns

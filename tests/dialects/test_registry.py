@@ -310,4 +310,4 @@ def test_a_mistyped_column_of_accounts(write: Callable[[str], Path], tmp_path: P
     assert fault.startswith("accounts has a column Secret: did you mean secret?")
     assert "word" not in fault
     (tmp_path / "people.csv").write_text("email,username,secret\na@x.example,ann,word\n")
-    assert load_target(write('accounts = "people.csv"\n' + SMALL)).people()[0].email == "a@x.example"
+    assert load_target(write('accounts = "people.csv"\n' + SMALL)).parts.people[0].email == "a@x.example"

@@ -263,8 +263,8 @@ def test_faults_of_the_form_are_names(
         for text, sentence in (
             (str(copy), "a file can be named only when the process starts"),
             (f" {copy} ", "a file can be named only when the process starts"),
-            (f"{copy}@1s", "is not available on this target, other chat: it has slow"),
-            ("rm -rf ~@1s", "is not available on this target, other chat: it has slow"),
+            (f"{copy}@1s", "is not available on this target, other chat (known: slow)"),
+            ("rm -rf ~@1s", "is not available on this target, other chat (known: slow)"),
         ):
             answer = ui.post("/swarm", data={**load, "faults": text}).json()
             assert (answer["success"], sentence in answer["message"]) == (False, True), answer

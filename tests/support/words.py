@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from earwitness.checks.catalogue import ALL
-from earwitness.checks.findings import Told, scene, tell
-from earwitness.checks.findings.sentences import SENTENCES
+from earwitness.checks.findings.lines import Told
+from earwitness.checks.findings.scene import scene
+from earwitness.checks.findings.sentences import SENTENCES, tell
 from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Verdict
 

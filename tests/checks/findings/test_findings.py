@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from earwitness.checks import ALL, Finding, Kind, Outcome, Roster, Verdict, tell
-from earwitness.checks.findings import Told, device, line, scene, sentence
-from earwitness.checks.findings.lines import MANNERS, label
-from earwitness.checks.findings.scene import LANES_MAX, NEVER, PLATFORM
-from earwitness.checks.findings.sentences import SENTENCES
+from earwitness.checks.findings.lines import MANNERS, Told, label, line
+from earwitness.checks.findings.names import device
+from earwitness.checks.findings.scene import LANES_MAX, NEVER, PLATFORM, scene
+from earwitness.checks.findings.sentences import SENTENCES, sentence
 from earwitness.checks.history.record import AGENT, FOREIGN, NOBODY, NONE, Artefact, Flag, Place, State, empty
 from earwitness.harness.report.neighbours import choose
 
