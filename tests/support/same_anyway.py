@@ -11,6 +11,20 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
     "checks/tester/health.py": {
         "own_order: if sent == 0 or sent >> REC_BITS != journal or sent >= rec:": "an answer is no sending",
     },
+    "checks/messages/answered.py": {
+        'Answered.finish: good = int(self._waits["good"][self._waits["home"] >= 0].sum())': (
+            "where nothing was sent, no answer is counted"
+        ),
+        'Answered._unanswered: rows = rows[(self._waits["home"][rows["mid"]] >= 0) & ~np.isin(rows["mid"], named)]': (
+            "what waits or came late has a home"
+        ),
+    },
+    "checks/messages/pages.py": {
+        "fault_of: return HOLE if rows <= wanted else REPEATED": "as many rows as wanted are sorted out above",
+    },
+    "checks/messages/runs.py": {
+        "_disagreement: if len(contents) >= 1:": "one content differs from no other",
+    },
     "checks/messages/fifo.py": {
         "stream_block: if block + size >= limit:": ROOM,
         'fifo_step: if r["counter"] <= e["counter"]:': "what comes again on a connection is skipped above",
@@ -22,7 +36,7 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         "TotalOrder.step: while 2 * (int(self._used[0]) + n) >= len(self._keys):": ROOM,
     },
     "checks/messages/delivered.py": {
-        "Delivered._effective: return result & ((flags & INVOKED) >= 0)": UNSENT,
+        "_effective: return result & ((flags & INVOKED) >= 0)": UNSENT,
     },
     "checks/messages/revoked.py": {
         'Revoked.finish: mids = np.flatnonzero((messages["conv"] == conv) & '
@@ -41,6 +55,8 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         'recent_step: row["t"] = r["t"] - (1000 * r["aux"] if r["aux"] >= 0 else 0)': "no time is none either way",
     },
     "checks/messages/liveness.py": {
+        'LivenessBound._deadlines: deadlines = np.where((acked > 0) & ((messages["flags"] & INVOKED) >= 0), '
+        "acked - 1 + bound + lag_ns, 0)": UNSENT,
         "LivenessBound.step: if self._used[0] >= self._settle_at:": SOONER,
         'heard_at: if t > h["t"] or (t == h["t"] and rec >= h["rec"]):': ONCE,
         'LivenessBound._late: judged &= (messages["flags"] & INVOKED) >= 0': UNSENT,

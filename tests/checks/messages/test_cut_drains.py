@@ -71,6 +71,15 @@ def test_a_hole_below_what_came(new_history: Callable[..., Any]) -> None:
     assert history.judge()["I5b"].violations == 1
 
 
+def test_the_first_subscription_of_all(new_history: Callable[..., Any]) -> None:
+    """Ann has the first row of all tables; her connection was still receiving as well."""
+    history = new_history(history=False).join(ANN, t=S).join(BOB, t=S)
+    for n in (1, 2):
+        history.send(BOB, n, t=2 * S + n).ack(BOB, n, n, t=3 * S + n).hear(BOB, BOB, n, n, t=4 * S + n)
+    verdict = drained(history.hear(ANN, BOB, 1, 1, t=int(29.9 * S)), True).judge()["I5b"]
+    assert (verdict.outcome, verdict.violations) == (Outcome.UNKNOWN, 0)
+
+
 def test_a_promised_bound_that_has_passed(new_history: Callable[..., Any]) -> None:
     """With a bound the absence is a violation (I25), however the run ended."""
     assert slow(new_history(history=False, delivery_bound_s=5.0)).judge()["I25"].outcome is Outcome.FAIL

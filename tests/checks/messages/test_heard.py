@@ -83,6 +83,14 @@ def test_corrupt_bodies_count_and_stand_for_nothing(new_history: Callable[..., A
     assert verdicts["I12"].examined == verdicts["I6"].examined == verdicts["I8"].examined == 0
 
 
+@pytest.mark.parametrize(("kind", "what"), [(Kind.DELIVER, "corrupt"), (Kind.STORED, "corrupt-in-store")])
+def test_where_a_body_was_corrupt(new_history: Callable[..., Any], kind: Kind, what: str) -> None:
+    """The finding tells whether a device received it or the final state has it."""
+    history = new_history().send(ANN, 1).hear(BOB, ANN, 1, 1, flags=int(Flag.CORRUPT))
+    history.told[-1][1]["kind"] = int(kind)
+    assert [finding.what for finding in history.judge()["I10"].findings] == [what]
+
+
 @pytest.mark.parametrize(
     ("client", "conv", "flags", "what"),
     [
@@ -135,3 +143,40 @@ def test_who_is_not_in_the_roster(new_history: Callable[..., Any]) -> None:
     verdicts = history.judge()
     assert (verdicts["I12"].examined, verdicts["I15"].examined) == (1, 0)
     assert verdicts["I15"].why == "nothing was examined"
+
+
+def strange(new_history: Callable[..., Any], *identities: tuple[int, str], torn: bool = True) -> Any:
+    """Messages of Bob (twice) and of Ann name ids that no login on record explains; `identities`: known logins."""
+    history = new_history().send(BOB, 1).hear(ANN, BOB, 1, 1, aux=-2).send(ANN, 1).hear(BOB, ANN, 1, 2, aux=-2)
+    history.send(BOB, 2).hear(ANN, BOB, 2, 3, aux=-2).add(Kind.IDENTITY, EVE, aux=EVE, counter=int(Place.AUTH))
+    history.facts["identities"] = identities
+    history.torn = {0} if torn else set()
+    return history.judge()["I15"]
+
+
+def test_an_id_that_a_missing_part_may_explain(new_history: Callable[..., Any]) -> None:
+    """Only of Bob the platform's id is on record: what names him is wrong. Ann's login may be in the lost part."""
+    verdict = strange(new_history, (BOB, "b"), (EVE, "e"))
+    assert (verdict.outcome, verdict.examined, verdict.violations) == (Outcome.FAIL, 4, 2)
+    assert [(finding.what, finding.records[-1]) for finding in verdict.findings] == [("sender", (0, 2))]
+    assert verdict.why.endswith("; a part of the record is missing")
+
+
+@pytest.mark.parametrize(
+    ("identities", "torn", "violations"),
+    [
+        ((), True, 0),
+        (((ANN, "a"), (BOB, "b"), (BOB2, "another")), True, 0),
+        (((ANN, "a"), (BOB, "b"), (BOB2, "b")), True, 3),
+        (((BOB, "b"), (4, "x")), True, 2),
+        ((), False, 3),
+    ],
+    ids=["none known", "two ids of one user", "all known", "and a client that is not in the roster", "nothing missing"],
+)
+def test_whose_id_is_on_record(
+    new_history: Callable[..., Any], identities: tuple[tuple[int, str], ...], torn: bool, violations: int
+) -> None:
+    """If a user has two ids, the unexplained one may be a further one of the same user."""
+    verdict = strange(new_history, *identities, torn=torn)
+    assert verdict.violations == violations
+    assert verdict.outcome is (Outcome.FAIL if violations else Outcome.UNKNOWN)

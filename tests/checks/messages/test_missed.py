@@ -37,6 +37,13 @@ def test_the_bound_must_have_passed(new_history: Callable[..., Any], end: int, v
     assert open_until(new_history(delivery_bound_s=0.1), end).judge()["I25"].violations == violations
 
 
+@pytest.mark.parametrize(("end_ns", "violations"), [(120 * MS, 0), (120 * MS + 1, 1)])
+def test_the_first_moment_after_the_bound(new_history: Callable[..., Any], end_ns: int, violations: int) -> None:
+    """A nanosecond after the deadline the message had been missed."""
+    history = open_until(new_history(delivery_bound_s=0.1), None).cut(BOB, t=end_ns)
+    assert history.judge()["I25"].violations == violations
+
+
 @pytest.mark.parametrize(("at", "violations"), [(120, 0), (600, 1)])
 def test_resumed_too_late(new_history: Callable[..., Any], at: int, violations: int) -> None:
     """It comes after a reconnection: in time is good, after the deadline it had been missed."""
