@@ -19,10 +19,10 @@ from earwitness.checks.engine.fold import Check
 ROOT = Path(__file__).resolve().parents[2]
 
 FLIPPED = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "=="}
-WORDS = ("find", "describe", "peek", "absence", "reason", "sentence", "refill", "reserve")
+WORDS = ("find", "describe", "peek", "_absence", "reason", "sentence", "refill", "reserve")
 """Parts of names of functions that decide nothing: they word a finding, look early, or make room."""
 
-PARTS = ("messages/pages", "devices/standing", "engine/wall_clock", "devices/states")
+PARTS = ("messages/pages", "messages/missed", "devices/standing", "engine/wall_clock", "devices/states")
 """Files whose functions belong to the few checks that import them."""
 
 

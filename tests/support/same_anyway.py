@@ -22,6 +22,14 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
     "checks/messages/pages.py": {
         "fault_of: return HOLE if rows <= wanted else REPEATED": "as many rows as wanted are sorted out above",
     },
+    "checks/messages/unreceived.py": {
+        'misses_step: receiving = duty["cut"] <= NEVER and latest[sub, 0] > duty["cut"] - RECEIVING_NS': (
+            "nothing is received shortly before the end of time"
+        ),
+        'Unreceived._belonging: return duties, np.where(stays["told"] >= 0, stays["told"] - 1 + bound, -1)': (
+            "without a told time it is the bound - 1, and no duty begins before the bound"
+        ),
+    },
     "checks/messages/runs.py": {
         "_disagreement: if len(contents) >= 1:": "one content differs from no other",
     },

@@ -44,6 +44,12 @@ def test_the_first_moment_after_the_bound(new_history: Callable[..., Any], end_n
     assert history.judge()["I25"].violations == violations
 
 
+def test_never_acknowledged(new_history: Callable[..., Any]) -> None:
+    """Without an acknowledgement there is no deadline."""
+    history = new_history(delivery_bound_s=0.1).join(BOB, t=MS).send(ANN, 1, t=10 * MS).cut(BOB, t=500 * MS)
+    assert history.judge()["I25"].examined == 0
+
+
 @pytest.mark.parametrize(("at", "violations"), [(120, 0), (600, 1)])
 def test_resumed_too_late(new_history: Callable[..., Any], at: int, violations: int) -> None:
     """It comes after a reconnection: in time is good, after the deadline it had been missed."""
