@@ -6,6 +6,7 @@ SOONER = "what waits is looked through a little sooner"
 ONCE = "no record is looked at twice"
 IN_TIME = "what was just in time is sorted out afterwards"
 EQUAL = "an equal value is the same value"
+END_OF_TIME = "nothing is received shortly before the end of time"
 
 SAME_ANYWAY: dict[str, dict[str, str]] = {
     "checks/tester/health.py": {
@@ -23,9 +24,9 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         "fault_of: return HOLE if rows <= wanted else REPEATED": "as many rows as wanted are sorted out above",
     },
     "checks/messages/unreceived.py": {
-        'misses_step: receiving = duty["cut"] <= NEVER and latest[sub, 0] > duty["cut"] - RECEIVING_NS': (
-            "nothing is received shortly before the end of time"
-        ),
+        'misses_step: receiving = duty["cut"] <= NEVER and latest[sub, 0] > duty["cut"] - RECEIVING_NS': END_OF_TIME,
+        'stays_step: if stay["since"] == 0 or r["t"] + 1 <= stay["since"]:': EQUAL,
+        'stays_step: if stay["since"] == 0 or r["t"] + 0 < stay["since"]:': EQUAL,
         'Unreceived._belonging: return duties, np.where(stays["told"] >= 0, stays["told"] - 1 + bound, -1)': (
             "without a told time it is the bound - 1, and no duty begins before the bound"
         ),
@@ -44,6 +45,7 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         "TotalOrder.step: while 2 * (int(self._used[0]) + n) >= len(self._keys):": ROOM,
     },
     "checks/messages/delivered.py": {
+        'absences: receiving = duty["cut"] <= NEVER and latest[sub, 0] > duty["cut"] - RECEIVING_NS': END_OF_TIME,
         "_effective: return result & ((flags & INVOKED) >= 0)": UNSENT,
     },
     "checks/messages/revoked.py": {
@@ -61,6 +63,11 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
     "checks/messages/recent.py": {
         'recent_step: if a["t"] == 0 or t < a["t"] or (t == a["t"] and r["seq"] <= a["seq"]):': EQUAL,
         'recent_step: row["t"] = r["t"] - (1000 * r["aux"] if r["aux"] >= 0 else 0)': "no time is none either way",
+    },
+    "checks/messages/missed.py": {
+        "missed_step: if end < begin:": "nothing was sent after the joining and due before the same moment",
+        'resumed_step: if not 1 << np.int64(r["kind"]) & LISTENED or mids[i] < 0 or slots[i] <= 0 or '
+        "seen[i] & HEARD_BEFORE:": "slot 0 is the first one of its subscription",
     },
     "checks/messages/liveness.py": {
         'LivenessBound._deadlines: deadlines = np.where((acked > 0) & ((messages["flags"] & INVOKED) >= 0), '

@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from earwitness.checks import Batch, Flag, Kind, Outcome, Phase
-from earwitness.checks.engine.world import World
+from earwitness.checks import Flag, Kind, Outcome, Phase
 from earwitness.checks.history.record import NOBODY
-from earwitness.checks.judge import judge
 from earwitness.checks.messages.delivered import RECEIVING_NS
 from earwitness.checks.messages.unreceived import MISSES_NOTHING
 
@@ -128,21 +126,13 @@ def test_one_of_many_messages(new_history: Callable[..., Any], missing: list[int
     assert [finding.facts["seq"] for finding in verdict.findings] == missing
 
 
-def test_more_misses_than_are_kept(new_history: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With room for two all four are counted."""
-    made = World.__init__
-
-    def narrow(world: World, roster: Any) -> None:
-        made(world, roster)
-        world.out = world.out[:2]
-
-    monkeypatch.setattr(World, "__init__", narrow)
+@pytest.mark.usefixtures("room_for_two")
+def test_more_misses_than_are_kept(new_history: Callable[..., Any]) -> None:
+    """All four are counted."""
     history = new_history(**PROMISES).join(BOB)
     for n in range(1, 5):
         history.send(ANN, n).ack(ANN, n, n)
-    history.drained()
-    batches = [Batch(journal, records) for journal, records in history.arrays().items()]
-    (verdict,) = judge(history.roster, history.contract, batches, history.infos(), checks=[MISSES_NOTHING])
+    verdict = history.drained().judge_only(MISSES_NOTHING)
     assert (verdict.outcome, verdict.violations, len(verdict.findings)) == (Outcome.FAIL, 4, 2)
 
 
