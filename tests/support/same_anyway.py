@@ -56,6 +56,9 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         'scope: same = by_device and conn <= conns[i] and w.conns[conn]["client"] == w.conns[conns[i]]["client"]': (
             "the same connection is in order anyway"
         ),
+        'ConnectionScope.peek: later = own and self._by_device and min(asked) <= stray["conn"]': (
+            "the same connection is in order anyway"
+        ),
     },
     "checks/messages/reads.py": {
         'reads_step: took = 1000 * r["aux"] if r["aux"] >= 0 else 0': "no time is none either way",
