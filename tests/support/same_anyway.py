@@ -14,7 +14,7 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
     },
     "checks/messages/answered.py": {
         'Answered.finish: good = int(self._waits["good"][self._waits["home"] >= 0].sum())': (
-            "where nothing was sent, no answer is counted"
+            "what no journal names has no answers"
         ),
         'Answered._unanswered: rows = rows[(self._waits["home"][rows["mid"]] >= 0) & ~np.isin(rows["mid"], named)]': (
             "what waits or came late has a home"
@@ -68,7 +68,6 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         'recent_step: row["t"] = r["t"] - (1000 * r["aux"] if r["aux"] >= 0 else 0)': "no time is none either way",
     },
     "checks/messages/missed.py": {
-        "missed_step: if end < begin:": "nothing was sent after the joining and due before the same moment",
         'resumed_step: if not 1 << np.int64(r["kind"]) & LISTENED or mids[i] < 0 or slots[i] <= 0 or '
         "seen[i] & HEARD_BEFORE:": "slot 0 is the first one of its subscription",
     },

@@ -84,6 +84,14 @@ def test_sent_when_it_joined(new_history: Callable[..., Any]) -> None:
         assert history.judge()["I25"].violations == later_ns
 
 
+def test_joined_and_cut_at_one_moment(new_history: Callable[..., Any]) -> None:
+    """Such a connection owes nothing, also if clocks that differ put the acknowledgement before the sending."""
+    history = new_history(delivery_bound_s=0.1).ack(ANN, 1, 1, t=5 * MS).send(ANN, 1, t=300 * MS)
+    for later_ns in (0, 200 * MS):
+        history.join(BOB, t=200 * MS).cut(BOB, t=200 * MS + later_ns)
+        assert history.judge()["I25"].examined == (1 if later_ns else 0)
+
+
 def test_the_author_owes_nothing_to_itself(new_history: Callable[..., Any]) -> None:
     """Nor does the first subscription of all."""
     history = new_history(delivery_bound_s=0.1).join(ANN, t=MS).send(ANN, 1, t=10 * MS).ack(ANN, 1, 1, t=20 * MS)
