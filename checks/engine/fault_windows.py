@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from earwitness.checks.engine.tables import Array
-from earwitness.checks.engine.world import View
 from earwitness.checks.history.kinds import K_FAULT
 from earwitness.checks.history.record import Flag
+
+if TYPE_CHECKING:  # load processes read thresholds, and must not load the compiler behind the tables
+    from earwitness.checks.engine.tables import Array
+    from earwitness.checks.engine.world import View
 
 NEVER = int(np.iinfo(np.int64).max)
 OWN = int(Flag.OWN)

@@ -251,8 +251,8 @@ def scope(
         mid = np.int64(mids[i])
         if 1 << kind & ANSWERS and r["conn"] == 0:
             # By HTTP the answer belongs to its request, so only the device is compared, not the connection.
-            # Answers without a conversation are strays, which `peek` judges.
-            if w.messages[mid]["flags"] & INVOKED and r["conv"] < len(w.conv_next):
+            # Answers without a conversation have no `mid`; they are strays, which `peek` judges.
+            if w.messages[mid]["flags"] & INVOKED:
                 totals[0] += 1
                 if r["client"] != r["author"]:
                     note(out[totals[1]], OTHERS, journal, r, mid, attempt, -1)

@@ -287,7 +287,7 @@ class AgentStream(Folding):
     def _stored_otherwise(self, world: World, runs: Array, broken: Array) -> list[int]:
         """Return the runs whose whole answer the final state lacks, in conversations of which it has answers."""
         read = world.read_completely()
-        told = (broken == FINE) & (runs["ended"] == 2) & (runs["answer"] > 0) & (runs["conv"] < len(read))
+        told = (broken == FINE) & (runs["ended"] == 2) & (runs["answer"] > 0)
         kept = {conv for conv, _ in self._stored if conv < len(read) and read[conv]}
         return [
             int(k) for k in np.flatnonzero(told)

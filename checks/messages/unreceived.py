@@ -237,8 +237,7 @@ class Unreceived(Folding):
         stays = self._stays if len(self._stays) else np.zeros(world.members, STAY)
         start = stays["since"] - 1
         kicks, _ = world.kept.of(Kind.KICK)
-        joined = self._duties.periods[: world.slots]["joined_t"].copy()
-        joined[self._duties.periods[: world.slots]["state"] == 0] = -1
+        joined = self._duties.periods[: world.slots]["joined_t"]  # 0: never, which is after no loss
         for kick in kicks[kicks["client"] < len(w.user_of)]:
             same = (w.sub_conv == int(kick["conv"])) & (w.user_of[w.sub_client] == w.user_of[int(kick["client"])])
             for sub in np.flatnonzero(same & (start <= int(kick["t"]))):

@@ -11,6 +11,8 @@ import pytest
 from words import assert_told
 
 from earwitness.checks import Batch, Contract, Finding, Flag, JournalInfo, Kind, Phase, Roster, Telling, Verdict, tell
+from earwitness.checks.engine.fold import Check
+from earwitness.checks.engine.world import World
 from earwitness.checks.history.record import empty
 from earwitness.checks.judge import judge
 
@@ -117,6 +119,11 @@ class History:
         assert_told(verdicts, self.roster, lambda journal, index: arrays[journal][index - 1])
         return {verdict.id: verdict for verdict in verdicts}
 
+    def judge_only(self, check: Check) -> Verdict:
+        batches = [Batch(journal, records) for journal, records in self.arrays().items()]
+        (verdict,) = judge(self.roster, self.contract, batches, self.infos(), self.facts, [check])
+        return verdict
+
     def tell(self, verdict: Verdict, finding: Finding | None = None) -> Telling:
         arrays = self.arrays()
 
@@ -158,3 +165,15 @@ def new_history() -> Callable[..., History]:
 def healthy_history() -> Callable[..., History]:
     """`healthy(contract=…, messages=…)`."""
     return healthy
+
+
+@pytest.fixture
+def room_for_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled loops may write two rows of violations, and must count all."""
+    made = World.__init__
+
+    def narrow(world: World, roster: Roster) -> None:
+        made(world, roster)
+        world.out = world.out[:2]
+
+    monkeypatch.setattr(World, "__init__", narrow)

@@ -48,7 +48,7 @@ from same_anyway import SAME_ANYWAY  # noqa: E402
 from earwitness.checks import catalogue, judge  # noqa: E402
 
 TESTS = {
-    "I1": "fifo", "I2": "order", "I3": "causal", "I4": "gaps", "I5a": "stored", "I5b": "delivered",
+    "I1": "fifo", "I2": "order", "I3": "causal", "I4": "gaps", "I5a": "stored", "I5b": "delivered cut_drains",
     "I6": "heard", "I7": "stored", "I8": "creation", "I9": "answers", "I10": "heard", "I11": "answers",
     "I12": "heard pushed listeners", "I13": "revoked pushed", "I14": "answers pushed", "I15": "heard",
     "I16": "reads", "I17": "reads", "I18": "shared_writes", "I19": "resume", "I20": "resume", "I21": "resume",

@@ -7,6 +7,7 @@ ONCE = "no record is looked at twice"
 IN_TIME = "what was just in time is sorted out afterwards"
 EQUAL = "an equal value is the same value"
 NOTHING = "a step of zero adds nothing to the sum"
+END_OF_TIME = "nothing is received shortly before the end of time"
 
 SAME_ANYWAY: dict[str, dict[str, str]] = {
     "checks/tester/health.py": {
@@ -15,6 +16,28 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
     "checks/engine/wall_clock.py": {
         "WallClock.forward: return sum(step.by for step in self._between(start, end) if step.by >= 0)": NOTHING,
         "WallClock.backward: return -sum(step.by for step in self._between(start, end) if step.by <= 0)": NOTHING,
+    },
+    "checks/messages/answered.py": {
+        'Answered.finish: good = int(self._waits["good"][self._waits["home"] >= 0].sum())': (
+            "what no journal names has no answers"
+        ),
+        'Answered._unanswered: rows = rows[(self._waits["home"][rows["mid"]] >= 0) & ~np.isin(rows["mid"], named)]': (
+            "what waits or came late has a home"
+        ),
+    },
+    "checks/messages/pages.py": {
+        "fault_of: return HOLE if rows <= wanted else REPEATED": "as many rows as wanted are sorted out above",
+    },
+    "checks/messages/unreceived.py": {
+        'misses_step: receiving = duty["cut"] <= NEVER and latest[sub, 0] > duty["cut"] - RECEIVING_NS': END_OF_TIME,
+        'stays_step: if stay["since"] == 0 or r["t"] + 1 <= stay["since"]:': EQUAL,
+        'stays_step: if stay["since"] == 0 or r["t"] + 0 < stay["since"]:': EQUAL,
+        'Unreceived._belonging: return duties, np.where(stays["told"] >= 0, stays["told"] - 1 + bound, -1)': (
+            "without a told time it is the bound - 1, and no duty begins before the bound"
+        ),
+    },
+    "checks/messages/runs.py": {
+        "_disagreement: if len(contents) >= 1:": "one content differs from no other",
     },
     "checks/messages/fifo.py": {
         "stream_block: if block + size >= limit:": ROOM,
@@ -27,7 +50,8 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         "TotalOrder.step: while 2 * (int(self._used[0]) + n) >= len(self._keys):": ROOM,
     },
     "checks/messages/delivered.py": {
-        "Delivered._effective: return result & ((flags & INVOKED) >= 0)": UNSENT,
+        'absences: receiving = duty["cut"] <= NEVER and latest[sub, 0] > duty["cut"] - RECEIVING_NS': END_OF_TIME,
+        "_effective: return result & ((flags & INVOKED) >= 0)": UNSENT,
     },
     "checks/messages/revoked.py": {
         'Revoked.finish: mids = np.flatnonzero((messages["conv"] == conv) & '
@@ -35,6 +59,9 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
     },
     "checks/messages/answers.py": {
         'scope: same = by_device and conn <= conns[i] and w.conns[conn]["client"] == w.conns[conns[i]]["client"]': (
+            "the same connection is in order anyway"
+        ),
+        'ConnectionScope.peek: later = own and self._by_device and min(asked) <= stray["conn"]': (
             "the same connection is in order anyway"
         ),
     },
@@ -45,7 +72,13 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
         'recent_step: if a["t"] == 0 or t < a["t"] or (t == a["t"] and r["seq"] <= a["seq"]):': EQUAL,
         'recent_step: row["t"] = r["t"] - (1000 * r["aux"] if r["aux"] >= 0 else 0)': "no time is none either way",
     },
+    "checks/messages/missed.py": {
+        'resumed_step: if not 1 << np.int64(r["kind"]) & LISTENED or mids[i] < 0 or slots[i] <= 0 or '
+        "seen[i] & HEARD_BEFORE:": "slot 0 is the first one of its subscription",
+    },
     "checks/messages/liveness.py": {
+        'LivenessBound._deadlines: deadlines = np.where((acked > 0) & ((messages["flags"] & INVOKED) >= 0), '
+        "acked - 1 + bound + lag_ns, 0)": UNSENT,
         "LivenessBound.step: if self._used[0] >= self._settle_at:": SOONER,
         'heard_at: if t > h["t"] or (t == h["t"] and rec >= h["rec"]):': ONCE,
         'LivenessBound._late: judged &= (messages["flags"] & INVOKED) >= 0': UNSENT,

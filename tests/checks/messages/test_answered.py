@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,6 +85,32 @@ def test_the_retry_waits_after_a_cut(new_history: Callable[..., Any]) -> None:
     history.add(Kind.INFO, ANN, conn=1, conv=0, author=ANN, counter=1, attempt=1, t=20 * MS).cut(ANN, t=21 * MS)
     history.join(ANN, conn=7, t=30 * MS).send(ANN, 1, attempt=2, conn=7, t=40 * MS).drained(t=500 * MS)
     assert history.judge()["I43"].violations == 1
+
+
+@pytest.mark.parametrize(("joined_ns", "violations"), [(10 * MS, 1), (10 * MS + 1, 0)])
+def test_joined_at_the_moment_of_the_sending(new_history: Callable[..., Any], joined_ns: int, violations: int) -> None:
+    """The connection belonged to the conversation; a nanosecond later it did not yet."""
+    history = new_history(answer_bound_s=0.1).join(ANN, t=joined_ns).send(ANN, 1, t=10 * MS).drained(t=500 * MS)
+    assert history.judge()["I43"].violations == violations
+
+
+@pytest.mark.parametrize(("at_ns", "violations"), [(310 * MS, 0), (310 * MS + 1, 1)])
+def test_the_tester_stood_still(new_history: Callable[..., Any], at_ns: int, violations: int) -> None:
+    """It may have recorded the answer 200 ms later than it came; what is later than that was late."""
+    history = asked(new_history(answer_bound_s=0.1), 0).ack(ANN, 1, 1, t=at_ns).drained(t=500 * MS)
+    infos = history.infos
+    lag = {"p99": 1.0, "max": 200.0}
+    history.infos = lambda: [replace(info, footer={**info.footer, "lag_ms": lag}) for info in infos()]
+    assert history.judge()["I43"].violations == violations
+
+
+@pytest.mark.parametrize("drained", [False, True])
+def test_closed_by_the_tester_itself(new_history: Callable[..., Any], drained: bool) -> None:
+    """When the run is drained the tester closes connections: that is no cut, and the message was not answered."""
+    history = asked(new_history(answer_bound_s=0.1), 500 if drained else 0)
+    history.add(Kind.INFO, ANN, conn=1, conv=0, author=ANN, counter=1, attempt=1, t=501 * MS)
+    history.cut(ANN, own=drained, t=502 * MS)
+    assert history.judge()["I43"].violations == drained
 
 
 def test_drained_too_soon(new_history: Callable[..., Any]) -> None:

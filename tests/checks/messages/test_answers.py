@@ -174,6 +174,13 @@ def test_answer_to_another_device(new_history: Callable[..., Any], kind: Kind, j
     )
 
 
+def test_answer_on_the_first_connection_of_all(new_history: Callable[..., Any]) -> None:
+    """Ann has two; what she sends on the second is answered on the first, without saying which attempt it is for."""
+    history = new_history().join(ANN, conn=9).join(ANN).send(ANN, 1)
+    verdict = stray(history, ANN, ANN, 1, conn=9).judge()["I14"]
+    assert (verdict.examined, [finding.what for finding in verdict.findings]) == (1, ["elsewhere"])
+
+
 def test_answers_by_request(new_history: Callable[..., Any]) -> None:
     """On no connection: in scope at the device that asked, whatever its socket did in the meantime."""
     history = new_history().send(ANN, 1).ack(ANN, 1, 1, conn=0).send(BOB, 1)

@@ -41,7 +41,11 @@ def test_a_slow_platform_loses_nothing(new_history: Callable[..., Any]) -> None:
     )
 
 
-@pytest.mark.parametrize(("cut", "bob"), [(False, 29.9), (True, 27.9)], ids=["not cut", "silent among busy ones"])
+@pytest.mark.parametrize(
+    ("cut", "bob"),
+    [(False, 29.9), (True, 27.9), (True, 28.0)],
+    ids=["not cut", "silent among busy ones", "for 2 s"],
+)
 def test_what_is_lost_all_the_same(new_history: Callable[..., Any], cut: bool, bob: float) -> None:
     """A drain that was not cut, and a connection that had been silent for two seconds, excuse nothing."""
     assert slow(new_history(history=False), cut=cut, bob=bob).judge()["I5b"].violations == 2
@@ -69,6 +73,29 @@ def test_a_hole_below_what_came(new_history: Callable[..., Any]) -> None:
     """A message with a lower number than the latest delivery is not on its way any more."""
     history = slow(new_history(history=False)).hear(BOB, ANN, 3, 3, t=int(29.95 * S))
     assert history.judge()["I5b"].violations == 1
+
+
+def test_its_number_came_with_a_corrupt_body(new_history: Callable[..., Any]) -> None:
+    """Then it is not on its way any more; number 3 may be."""
+    history = slow(new_history(history=False)).hear(BOB, ANN, 2, 2, t=int(29.95 * S), flags=int(Flag.CORRUPT))
+    assert history.judge()["I5b"].violations == 1
+
+
+def test_number_0_below_what_came(new_history: Callable[..., Any]) -> None:
+    """Number 0 is a number like all others."""
+    history = new_history(history=False).join(BOB, t=S)
+    for n in (1, 2):
+        history.send(ANN, n, t=2 * S + n).ack(ANN, n, n - 1, t=3 * S + n)
+    assert drained(history.hear(BOB, ANN, 2, 1, t=int(29.9 * S)), True).judge()["I5b"].violations == 1
+
+
+def test_the_first_subscription_of_all(new_history: Callable[..., Any]) -> None:
+    """Ann has the first row of all tables; her connection was still receiving as well."""
+    history = new_history(history=False).join(ANN, t=S).join(BOB, t=S)
+    for n in (1, 2):
+        history.send(BOB, n, t=2 * S + n).ack(BOB, n, n, t=3 * S + n).hear(BOB, BOB, n, n, t=4 * S + n)
+    verdict = drained(history.hear(ANN, BOB, 1, 1, t=int(29.9 * S)), True).judge()["I5b"]
+    assert (verdict.outcome, verdict.violations) == (Outcome.UNKNOWN, 0)
 
 
 def test_a_promised_bound_that_has_passed(new_history: Callable[..., Any]) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from earwitness.checks import Contract, Flag, Kind, Outcome, Phase
+from earwitness.checks.messages.delivered import DELIVERED_CHECK
 
 ANN, BOB, BOB2, EVE = range(4)
+MS = 1_000_000
 CONTINUED = int(Flag.CONTINUED)
 
 
@@ -43,7 +45,8 @@ def test_only_what_took_effect(healthy_history: Callable[..., Any]) -> None:
     """A message that nobody stored need not be heard; without history the acknowledgement decides, without either
     that somebody heard it."""
     no_history = {"sequence": "contiguous", "history": False}
-    for promises, lost in (({}, 0), (no_history, 1), ({**no_history, "acknowledges": False}, 1)):
+    numbered = {"sequence": "contiguous"}
+    for promises, lost in (({}, 0), (numbered, 0), (no_history, 1), ({**no_history, "acknowledges": False}, 1)):
         history = without(healthy_history(Contract(**promises)), BOB, 2)
         history.told = [(j, r) for j, r in history.told if r["kind"] != Kind.STORED]
         assert history.judge()["I5b"].violations == lost
@@ -110,6 +113,19 @@ def test_stored_and_nobody_was_told(new_history: Callable[..., Any], later: str,
     assert history.judge()["I5b"].violations == lost
 
 
+def test_a_higher_number_that_was_not_acknowledged(new_history: Callable[..., Any]) -> None:
+    """It says nothing: all three may have been stored when the others had gone."""
+    history = new_history(history=True).join(ANN).join(BOB).send(ANN, 1).send(ANN, 2).send(ANN, 3)
+    history.drained().stored(ANN, 1, 1).stored(ANN, 2, 2).stored(ANN, 3, 3).read()
+    assert history.judge()["I5b"].examined == 0
+
+
+def test_what_was_not_read_at_the_end(new_history: Callable[..., Any]) -> None:
+    """Of two of three messages that were acknowledged nobody knows whether they are stored."""
+    history = new_history().join(BOB).send(ANN, 1).ack(ANN, 1, 1).send(ANN, 2).ack(ANN, 2, 2).send(ANN, 3).drained()
+    assert history.judge()["I5b"].why == "whether 2 acknowledged messages are stored was not read"
+
+
 @pytest.mark.parametrize(("heard", "lost"), [(False, 0), (True, 1)])
 def test_without_numbers_it_counts_when_anybody_heard_it(
     new_history: Callable[..., Any], heard: bool, lost: int
@@ -141,9 +157,33 @@ def test_a_resumed_period_goes_on(new_history: Callable[..., Any], resume: bool,
 
 
 def test_sent_before_joining(new_history: Callable[..., Any]) -> None:
-    """Only what was sent after joining must be heard."""
+    """Only what was sent after joining must be heard, not what was sent at that moment."""
     history = new_history(history=False, echo=False).send(ANN, 1).join(BOB).ack(ANN, 1, 1).drained()
     assert history.judge()["I5b"].examined == 0
+    for later_ns in (0, 1):
+        history = new_history(history=False).join(BOB, t=MS).send(ANN, 1, t=MS + later_ns).ack(ANN, 1, 1).drained()
+        assert history.judge()["I5b"].violations == later_ns
+
+
+@pytest.mark.parametrize("missing", [[1], [65], [256], [257], [256, 257]])
+def test_one_of_many_messages(new_history: Callable[..., Any], missing: list[int]) -> None:
+    """More messages than one page of bits holds."""
+    history = new_history(history=False).join(BOB)
+    for n in range(1, 258):
+        history.send(ANN, n).ack(ANN, n, n)
+        if n not in missing:
+            history.hear(BOB, ANN, n, n)
+    assert [finding.facts["seq"] for finding in history.drained().judge()["I5b"].findings] == missing
+
+
+@pytest.mark.usefixtures("room_for_two")
+def test_more_losses_than_are_kept(new_history: Callable[..., Any]) -> None:
+    """All four are counted."""
+    history = new_history(history=False).join(BOB)
+    for n in range(1, 5):
+        history.send(ANN, n).ack(ANN, n, n)
+    verdict = history.drained().judge_only(DELIVERED_CHECK)
+    assert (verdict.outcome, verdict.violations, len(verdict.findings)) == (Outcome.FAIL, 4, 2)
 
 
 def test_the_sender_itself(new_history: Callable[..., Any]) -> None:
@@ -151,6 +191,12 @@ def test_the_sender_itself(new_history: Callable[..., Any]) -> None:
     for echo, lost in ((True, 2), (False, 1)):
         history = new_history(history=False, echo=echo).join(BOB).join(BOB2).send(BOB, 1).ack(BOB, 1, 1).drained()
         assert history.judge()["I5b"].violations == lost
+
+
+def test_the_first_member_is_a_sender_too(new_history: Callable[..., Any]) -> None:
+    """Ann has the first row of all tables; without echo she need not hear herself."""
+    history = new_history(history=False, echo=False).join(ANN).send(ANN, 1).ack(ANN, 1, 1).drained()
+    assert history.judge()["I5b"].examined == 0
 
 
 def test_a_run_that_was_cut_short(healthy_history: Callable[..., Any]) -> None:

@@ -48,7 +48,7 @@ def test_replay_two_devices_and_retries_are_no_duplication(new_history: Callable
 
 
 @pytest.mark.parametrize("first", ["sent", "heard"])
-@pytest.mark.parametrize(("slots", "violations"), [({"digest": 5}, 2), ({"size": 9}, 2), ({}, 0)])
+@pytest.mark.parametrize(("slots", "violations"), [({"digest": 5}, 2), ({"size": 9}, 2), ({"size": 0}, 2), ({}, 0)])
 def test_changed_on_the_way(
     new_history: Callable[..., Any], first: str, slots: dict[str, int], violations: int
 ) -> None:
@@ -76,12 +76,26 @@ def test_retries_have_another_size(new_history: Callable[..., Any]) -> None:
     assert history.judge()["I10"].outcome is Outcome.PASS
 
 
+def test_what_nobody_sent_is_not_compared(new_history: Callable[..., Any]) -> None:
+    """Nobody knows which of two contents is the right one; that it was not sent is I8's."""
+    history = new_history().join(BOB).join(BOB2).hear(BOB, ANN, 1, 1).hear(BOB2, ANN, 1, 1, digest=5)
+    assert history.judge()["I10"].violations == 0
+
+
 def test_corrupt_bodies_count_and_stand_for_nothing(new_history: Callable[..., Any]) -> None:
     """A body that does not fit its own checksum is a violation of I10 and is not the message that it claims to be."""
     history = new_history().join(BOB).send(ANN, 1).hear(BOB, ANN, 1, 1, flags=int(Flag.CORRUPT), conv=OTHER)
     verdicts = history.judge()
     assert verdicts["I10"].violations == 1
     assert verdicts["I12"].examined == verdicts["I6"].examined == verdicts["I8"].examined == 0
+
+
+@pytest.mark.parametrize(("kind", "what"), [(Kind.DELIVER, "corrupt"), (Kind.STORED, "corrupt-in-store")])
+def test_where_a_body_was_corrupt(new_history: Callable[..., Any], kind: Kind, what: str) -> None:
+    """The finding tells whether a device received it or the final state has it."""
+    history = new_history().send(ANN, 1).hear(BOB, ANN, 1, 1, flags=int(Flag.CORRUPT))
+    history.told[-1][1]["kind"] = int(kind)
+    assert [finding.what for finding in history.judge()["I10"].findings] == [what]
 
 
 @pytest.mark.parametrize(
@@ -136,3 +150,40 @@ def test_who_is_not_in_the_roster(new_history: Callable[..., Any]) -> None:
     verdicts = history.judge()
     assert (verdicts["I12"].examined, verdicts["I15"].examined) == (1, 0)
     assert verdicts["I15"].why == "nothing was examined"
+
+
+def strange(new_history: Callable[..., Any], *identities: tuple[int, str], torn: bool = True) -> Any:
+    """Messages of Bob (twice) and of Ann name ids that no login on record explains; `identities`: known logins."""
+    history = new_history().send(BOB, 1).hear(ANN, BOB, 1, 1, aux=-2).send(ANN, 1).hear(BOB, ANN, 1, 2, aux=-2)
+    history.send(BOB, 2).hear(ANN, BOB, 2, 3, aux=-2).add(Kind.IDENTITY, EVE, aux=EVE, counter=int(Place.AUTH))
+    history.facts["identities"] = identities
+    history.torn = {0} if torn else set()
+    return history.judge()["I15"]
+
+
+def test_an_id_that_a_missing_part_may_explain(new_history: Callable[..., Any]) -> None:
+    """Only of Bob the platform's id is on record: what names him is wrong. Ann's login may be in the lost part."""
+    verdict = strange(new_history, (BOB, "b"), (EVE, "e"))
+    assert (verdict.outcome, verdict.examined, verdict.violations) == (Outcome.FAIL, 4, 2)
+    assert [(finding.what, finding.records[-1]) for finding in verdict.findings] == [("sender", (0, 2))]
+    assert verdict.why.endswith("; a part of the record is missing")
+
+
+@pytest.mark.parametrize(
+    ("identities", "torn", "violations"),
+    [
+        ((), True, 0),
+        (((ANN, "a"), (BOB, "b"), (BOB2, "another")), True, 0),
+        (((ANN, "a"), (BOB, "b"), (BOB2, "b")), True, 3),
+        (((BOB, "b"), (4, "x")), True, 2),
+        ((), False, 3),
+    ],
+    ids=["none known", "two ids of one user", "all known", "and a client that is not in the roster", "nothing missing"],
+)
+def test_whose_id_is_on_record(
+    new_history: Callable[..., Any], identities: tuple[tuple[int, str], ...], torn: bool, violations: int
+) -> None:
+    """If a user has two ids, the unexplained one may be a further one of the same user."""
+    verdict = strange(new_history, *identities, torn=torn)
+    assert verdict.violations == violations
+    assert verdict.outcome is (Outcome.FAIL if violations else Outcome.UNKNOWN)

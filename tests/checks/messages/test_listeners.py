@@ -54,11 +54,40 @@ def test_cut_off_for_one(new_history: Callable[..., Any]) -> None:
     )
 
 
+def test_cut_off_before_the_first_piece(new_history: Callable[..., Any]) -> None:
+    """Bob is told the beginning and the end, and nothing of what lies between."""
+    history = tell(tell(listeners(new_history()), ANN, [0, 1, 2]), BOB, [])
+    assert [f.what for f in history.drained().judge()["I24"].findings] == ["cut-off"]
+
+
 def test_another_content(new_history: Callable[..., Any]) -> None:
     """A piece of another answer, for one of three."""
     history = tell(tell(listeners(new_history()), ANN, [0, 1]), BOB, [0, 1])
     verdict = tell(history, BOB2, [0, 1], shift=9).drained().judge()["I24"]
     assert [f.what for f in verdict.findings] == ["differs"]
+
+
+def test_pieces_without_a_digest(new_history: Callable[..., Any]) -> None:
+    """Their content is not known, so it is not compared."""
+    history = tell(tell(listeners(new_history()), ANN, [0]), BOB, [0], shift=-1000)
+    assert history.drained().judge()["I24"].violations == 0
+
+
+def test_all_pieces_and_no_beginning(new_history: Callable[..., Any]) -> None:
+    """Contents are compared among those who were told the beginning."""
+    history = tell(tell(listeners(new_history()), ANN, [0, 1]), BOB, [0, 1], start=False, shift=9)
+    assert history.drained().judge()["I24"].violations == 0
+
+
+@pytest.mark.parametrize(
+    ("ann", "bob", "violations"),
+    [(77, 77, 1), (0, 0, 1), (77, 78, 0), (RUN, -1, 0), (-1, -1, 0)],
+    ids=["one name", "a name may be 0", "two names", "the number of the other's name", "no names"],
+)
+def test_which_runs_are_the_same(new_history: Callable[..., Any], ann: int, bob: int, violations: int) -> None:
+    """In several journals a run is known by its name; a number is one journal's own."""
+    history = tell(listeners(new_history()), ANN, [0, 1, 2], aux=ann, journal=1)
+    assert tell(history, BOB, [0], aux=bob).drained().judge()["I24"].violations == violations
 
 
 @pytest.mark.parametrize(
@@ -84,6 +113,13 @@ def test_across_a_reconnection(
     tell(history, BOB, list(range(first, 7)), start=False, conn=9)
     verdict = history.drained().judge()["I24"]
     assert [f.what for f in verdict.findings] == ["hole"] * violations
+
+
+def test_nothing_came_before_the_reconnection(new_history: Callable[..., Any]) -> None:
+    """Only the beginning did: the first piece comes next, and the second one after it."""
+    history = tell(new_history(resume=True, resume_answers=True).send(ANN, 1).join(BOB), BOB, [], end=False).cut(BOB)
+    history.join(BOB, conn=9, flags=CONTINUED)
+    assert tell(history, BOB, [0, 1, 2], start=False, conn=9).drained().judge()["I24"].violations == 0
 
 
 def test_what_is_not_compared(new_history: Callable[..., Any]) -> None:
@@ -135,15 +171,26 @@ def keep(history: Any, *answers: int, conv: int = 0, read: bool = True) -> Any:
         (lambda h: keep(h), 0),
         (lambda h: keep(keep(h, 4, conv=1)), 0),
         (lambda h: setattr(h, "torn", {0}) or keep(h, 4), 0),
+        (lambda h: keep(h, 0), 0),
+        (lambda h: keep(keep(h, 4, conv=2)), 0),
     ],
-    ids=["it is there", "another one", "not read to the end", "none at all", "elsewhere", "torn"],
-)
+    ids=[
+        "it is there", "another one", "not read to the end", "none at all", "elsewhere", "torn", "without a digest",
+        "outside the roster",
+    ],
+)  # fmt: skip
 def test_the_stored_answer(new_history: Callable[..., Any], kept: Callable[[Any], Any], violations: int) -> None:
     """Where the final state has answers of agents, it has this one as it was heard."""
     history = kept(tell(listeners(new_history()), BOB, [0, 1], answer=5).drained())
     verdict = history.judge()["I24"]
-    assert verdict.violations == violations
+    assert (verdict.outcome, verdict.violations) == (Outcome.FAIL if violations else Outcome.PASS, violations)
     if violations:
         assert history.tell(verdict).sentence == (
             "bob on tab 1 received an agent's answer in room-1 that the final state does not have in that form"
         )
+
+
+def test_an_answer_that_was_not_recorded(new_history: Callable[..., Any]) -> None:
+    """Without a digest of the whole answer it is not compared with the final state."""
+    history = keep(tell(listeners(new_history()), BOB, [0, 1]).drained(), 4)
+    assert history.judge()["I24"].violations == 0

@@ -37,6 +37,19 @@ def test_the_bound_must_have_passed(new_history: Callable[..., Any], end: int, v
     assert open_until(new_history(delivery_bound_s=0.1), end).judge()["I25"].violations == violations
 
 
+@pytest.mark.parametrize(("end_ns", "violations"), [(120 * MS, 0), (120 * MS + 1, 1)])
+def test_the_first_moment_after_the_bound(new_history: Callable[..., Any], end_ns: int, violations: int) -> None:
+    """A nanosecond after the deadline the message had been missed."""
+    history = open_until(new_history(delivery_bound_s=0.1), None).cut(BOB, t=end_ns)
+    assert history.judge()["I25"].violations == violations
+
+
+def test_never_acknowledged(new_history: Callable[..., Any]) -> None:
+    """Without an acknowledgement there is no deadline."""
+    history = new_history(delivery_bound_s=0.1).join(BOB, t=MS).send(ANN, 1, t=10 * MS).cut(BOB, t=500 * MS)
+    assert history.judge()["I25"].examined == 0
+
+
 @pytest.mark.parametrize(("at", "violations"), [(120, 0), (600, 1)])
 def test_resumed_too_late(new_history: Callable[..., Any], at: int, violations: int) -> None:
     """It comes after a reconnection: in time is good, after the deadline it had been missed."""
@@ -61,6 +74,79 @@ def test_resumed_too_late(new_history: Callable[..., Any], at: int, violations: 
 def test_what_excuses(new_history: Callable[..., Any], excused: Callable[[Any], Any]) -> None:
     """Nothing was missed, or nobody could have owed it."""
     assert excused(open_until(new_history(delivery_bound_s=0.1))).judge()["I25"].violations == 0
+
+
+def test_sent_when_it_joined(new_history: Callable[..., Any]) -> None:
+    """What was sent at the moment of the joining is not owed; a nanosecond later it is."""
+    for later_ns in (0, 1):
+        history = new_history(delivery_bound_s=0.1).join(BOB, t=10 * MS).send(ANN, 1, t=10 * MS + later_ns)
+        history.ack(ANN, 1, 1, t=20 * MS).cut(BOB, t=500 * MS)
+        assert history.judge()["I25"].violations == later_ns
+
+
+def test_joined_and_cut_at_one_moment(new_history: Callable[..., Any]) -> None:
+    """Such a connection owes nothing, also if clocks that differ put the acknowledgement before the sending."""
+    history = new_history(delivery_bound_s=0.1).ack(ANN, 1, 1, t=5 * MS).send(ANN, 1, t=300 * MS)
+    for later_ns in (0, 200 * MS):
+        history.join(BOB, t=200 * MS).cut(BOB, t=200 * MS + later_ns)
+        assert history.judge()["I25"].examined == (1 if later_ns else 0)
+
+
+def test_the_author_owes_nothing_to_itself(new_history: Callable[..., Any]) -> None:
+    """Nor does the first subscription of all."""
+    history = new_history(delivery_bound_s=0.1).join(ANN, t=MS).send(ANN, 1, t=10 * MS).ack(ANN, 1, 1, t=20 * MS)
+    assert history.cut(ANN, t=500 * MS).judge()["I25"].examined == 0
+
+
+def test_replayed_on_the_same_connection(new_history: Callable[..., Any]) -> None:
+    """It came, though not live."""
+    history = open_until(new_history(delivery_bound_s=0.1)).replay(BOB, ANN, 1, 1, t=60 * MS)
+    assert (history.judge()["I25"].examined, history.judge()["I25"].violations) == (1, 0)
+
+
+def test_more_misses_than_are_shown(new_history: Callable[..., Any]) -> None:
+    """Nine are counted, eight are shown."""
+    history = new_history(delivery_bound_s=0.1).join(BOB, t=MS)
+    for n in range(1, 10):
+        history.send(ANN, n, t=10 * MS).ack(ANN, n, n, t=20 * MS)
+    verdict = history.cut(BOB, t=500 * MS).judge()["I25"]
+    assert (verdict.violations, len(verdict.findings)) == (9, 8)
+
+
+def test_one_of_many_was_replayed(new_history: Callable[..., Any]) -> None:
+    """Of 65 messages only the last one came."""
+    history = new_history(delivery_bound_s=0.1).join(BOB, t=MS)
+    for n in range(1, 66):
+        history.send(ANN, n, t=10 * MS).ack(ANN, n, n, t=20 * MS)
+    history.replay(BOB, ANN, 65, 65, t=60 * MS).cut(BOB, t=500 * MS)
+    assert history.judge()["I25"].violations == 64
+
+
+@pytest.mark.parametrize("others", [0, 64])
+def test_late_on_a_later_connection(new_history: Callable[..., Any], others: int) -> None:
+    """It came on the connection that owed it: late, and not missed there as well. Others came on an earlier one."""
+    history = new_history(delivery_bound_s=0.1).join(BOB, t=MS)
+    for n in range(1, others + 1):
+        history.send(ANN, n, t=2 * MS).ack(ANN, n, n, t=2 * MS).hear(BOB, ANN, n, n, t=3 * MS)
+    history.cut(BOB, t=4 * MS).join(BOB, conn=9, t=5 * MS).send(ANN, others + 1, t=10 * MS)
+    history.ack(ANN, others + 1, others + 1, t=20 * MS).hear(BOB, ANN, others + 1, others + 1, conn=9, t=600 * MS)
+    verdict = history.cut(BOB, conn=9, t=700 * MS).judge()["I25"]
+    assert [finding.what for finding in verdict.findings] == ["late"]
+
+
+def test_late_on_two_connections_at_once(new_history: Callable[..., Any]) -> None:
+    """It came on both, on the first one last: missed on neither."""
+    history = new_history(delivery_bound_s=0.1).join(BOB, t=MS).join(BOB, conn=9, t=2 * MS)
+    history.send(ANN, 1, t=10 * MS).ack(ANN, 1, 1, t=20 * MS).hear(BOB, ANN, 1, 1, conn=9, t=600 * MS)
+    history.hear(BOB, ANN, 1, 1, t=601 * MS).cut(BOB, t=700 * MS).cut(BOB, conn=9, t=700 * MS)
+    assert [finding.what for finding in history.judge()["I25"].findings] == ["late"]
+
+
+def test_one_was_resumed_too_late_and_one_never(new_history: Callable[..., Any]) -> None:
+    """Both had been missed."""
+    history = open_until(new_history(delivery_bound_s=0.1), None).send(ANN, 2, t=10 * MS).ack(ANN, 2, 2, t=20 * MS)
+    history.cut(BOB, t=300 * MS).join(BOB, conn=9, t=590 * MS, flags=int(Flag.CONTINUED))
+    assert history.hear(BOB, ANN, 1, 1, conn=9, t=600 * MS).judge()["I25"].violations == 2
 
 
 def test_what_is_not_known(new_history: Callable[..., Any]) -> None:

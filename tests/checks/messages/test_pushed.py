@@ -19,7 +19,7 @@ def pushed(history: Any, kind: Kind, client: int, t: int = 30, **slots: int) -> 
     return history.add(kind, client, **{"conn": client + 1, "conv": 0, "t": t * MS, **slots})
 
 
-@pytest.mark.parametrize(("about", "violations"), [(ANN, 0), (BOB2, 0), (EVE, 1), (FOREIGN + 3, 0)])
+@pytest.mark.parametrize(("about", "violations"), [(ANN, 0), (BOB2, 0), (EVE, 1), (4, 0), (FOREIGN + 3, 0)])
 def test_who_is_shown_as_online(new_history: Callable[..., Any], about: int, violations: int) -> None:
     """In a conversation only its members are; of somebody whom no login explains nothing is said."""
     history = pushed(new_history(), Kind.PRESENCE, BOB, author=about, counter=1)
@@ -29,6 +29,13 @@ def test_who_is_shown_as_online(new_history: Callable[..., Any], about: int, vio
         assert history.tell(verdict).sentence == (
             "bob on tab 1 was shown in room-1 whether eve is online, who is no member of it"
         )
+
+
+@pytest.mark.parametrize(("client", "conv"), [(4, 0), (BOB, 2)], ids=["device", "conversation"])
+def test_a_push_outside_the_roster(new_history: Callable[..., Any], client: int, conv: int) -> None:
+    """Of the first number after all that there are nobody knows who belongs where."""
+    verdict = pushed(new_history(), Kind.RUN, client, conv=conv, **RUN).judge()["I12"]
+    assert (verdict.examined, verdict.why) == (0, "nothing was examined")
 
 
 @pytest.mark.parametrize(("client", "violations"), [(BOB, 0), (EVE, 1)])
@@ -90,6 +97,20 @@ def test_what_may_still_be_told(
     assert pushed(more(kicked(new_history, **promises)), Kind.RUN, BOB, **RUN).judge()["I13"].violations == 0
 
 
+def test_taken_in_again_at_the_moment_of_the_push(new_history: Callable[..., Any]) -> None:
+    """The device was a member again; a nanosecond later it was not yet."""
+    for later_ns, violations in ((0, 0), (1, 1)):
+        history = kicked(new_history).join(BOB, t=30 * MS + later_ns)
+        assert pushed(history, Kind.RUN, BOB, 30, **RUN).judge()["I13"].violations == violations
+
+
+def test_what_the_device_itself_reads(new_history: Callable[..., Any]) -> None:
+    """Without a connection it was no push: the device had asked by HTTP."""
+    read = {"proc": int(State.TITLE), "digest": 7, "seq": 20 * MS, "conn": 0}
+    verdict = pushed(kicked(new_history), Kind.SEEN, BOB, **read).judge()["I13"]
+    assert (verdict.examined, verdict.violations) == (0, 0)
+
+
 def profile(history: Any, client: int, of: int, digest: int = 7, **slots: int) -> Any:
     about = {"author": of, "proc": int(State.PROFILE), "attempt": int(Place.SOCKET), "digest": digest, "seq": NONE}
     return history.add(Kind.SEEN, client, **{"conn": client + 1, **about, **slots})
@@ -104,8 +125,10 @@ def profile(history: Any, client: int, of: int, digest: int = 7, **slots: int) -
         (BOB, ANN, {"conn": 0, "seq": 5}, 0, 0),
         (BOB, ANN, {"proc": int(State.EDIT), "counter": 1}, 0, 0),
         (BOB, FOREIGN + 1, {}, 0, 0),
+        (BOB, 4, {}, 0, 0),
+        (4, BOB, {}, 0, 0),
     ],
-    ids=["own", "own on another tab", "another's", "asked for", "an edit", "unknown"],
+    ids=["own", "own on another tab", "another's", "asked for", "an edit", "unknown", "no user", "no device"],
 )
 def test_news_of_an_account(
     new_history: Callable[..., Any], client: int, of: int, slots: dict[str, int], examined: int, violations: int
@@ -114,6 +137,7 @@ def test_news_of_an_account(
     history = profile(new_history(), client, of, **slots)
     verdict = history.judge()["I14"]
     assert (verdict.examined, verdict.violations) == (examined, violations)
+    assert verdict.why == ("" if examined else "nothing was examined")
     if violations:
         assert history.tell(verdict).sentence == "bob on tab 1 was sent what the account of ann shows"
 

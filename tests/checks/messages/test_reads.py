@@ -12,6 +12,7 @@ import pytest
 
 from earwitness.checks import Kind, Outcome
 from earwitness.checks.history.record import page_digest
+from earwitness.checks.messages.pages import WIDEST
 
 ANN, BOB, BOB2, EVE = range(4)
 MS = 1_000_000
@@ -120,6 +121,13 @@ def test_steps_are_told_apart_while_there_is_room(new_history: Callable[..., Any
         history.send(ANN, n, t=MS).ack(ANN, n, n, t=n * MS)
     read(history, ANN, 16, t=17 * MS, aux=120_000).send(ANN, 17).ack(ANN, 17, 17, t=20 * MS)
     assert read(history, ANN, 15, t=25 * MS, aux=7_000).judge()["I16"].violations == 1
+
+
+@pytest.mark.parametrize(("rows", "violations"), [(WIDEST, 1), (WIDEST + 1, 0)])
+def test_the_widest_page(new_history: Callable[..., Any], rows: int, violations: int) -> None:
+    """The order of a million rows is still compared, that of more is not; nobody shows so many at once."""
+    verdict = read(new_history(), BOB, rows, author=0, counter=rows, digest=5).judge()["I17"]
+    assert (verdict.examined, verdict.violations) == (1, violations)
 
 
 def page(history: Any, shown: list[int], after: int | None = 0, **slots: int) -> Any:

@@ -9,9 +9,11 @@ import pytest
 
 from earwitness.checks import Flag, Kind, Outcome, Phase
 from earwitness.checks.history.record import NOBODY
+from earwitness.checks.messages.delivered import RECEIVING_NS
+from earwitness.checks.messages.unreceived import MISSES_NOTHING
 
 ANN, BOB, BOB2, EVE = range(4)
-ROOM = 0
+ROOM, OTHER = range(2)
 MS = 1_000_000
 PROMISES = {"misses_nothing": True, "history": False, "resume": False}
 
@@ -74,6 +76,66 @@ def test_a_read_that_did_not_show_it(new_history: Callable[..., Any], read: Call
     assert read(away(new_history(**PROMISES))).drained().judge()["I47"].outcome is Outcome.FAIL
 
 
+def test_the_page_behind_it(new_history: Callable[..., Any]) -> None:
+    """The device reads from behind number 2, and gets number 3 only."""
+    history = page(away(new_history(**PROMISES)).send(ANN, 3).ack(ANN, 3, 3), 2, 3, 1)
+    verdict = history.drained().judge()["I47"]
+    assert (verdict.violations, verdict.findings[0].facts["seq"]) == (1, 2)
+
+
+def test_many_reads(new_history: Callable[..., Any]) -> None:
+    """More than there was room for at first, and none of them shows it."""
+    history = away(new_history(**PROMISES))
+    for _ in range(65):
+        page(history, 0, 1, 1)
+    assert history.drained().judge()["I47"].violations == 1
+
+
+@pytest.mark.parametrize(
+    ("client", "conv", "author"), [(ANN, ROOM, BOB), (EVE, OTHER, ANN)], ids=["first subscription", "last subscription"]
+)
+@pytest.mark.parametrize("shown", [False, True])
+def test_the_ends_of_the_roster(
+    new_history: Callable[..., Any], client: int, conv: int, author: int, shown: bool
+) -> None:
+    """They owe and read like all others."""
+    history = new_history(**PROMISES).join(client, conv).cut(client).send(author, 1, conv).ack(author, 1, 1, conv)
+    history.join(client, conv, head=1, conn=7)
+    if shown:
+        history.add(Kind.READ, client, conv=conv, author=0, seq=1, counter=1)
+    assert history.drained().judge()["I47"].violations == (0 if shown else 1)
+
+
+def test_a_message_with_the_number_0(new_history: Callable[..., Any]) -> None:
+    """A page that begins at number 0 shows it; nothing is on its way below a number that came."""
+    history = new_history(**PROMISES).join(ANN).join(BOB).cut(BOB).send(ANN, 1).ack(ANN, 1, 0).join(BOB, conn=7)
+    assert page(history, 0, 0, 1).drained().judge()["I47"].outcome is Outcome.PASS
+    history = new_history(**PROMISES).join(ANN).join(BOB).send(ANN, 1).ack(ANN, 1, 0).send(ANN, 2).ack(ANN, 2, 1)
+    assert cut_off(history.hear(BOB, ANN, 2, 1)).judge()["I47"].violations == 1
+
+
+@pytest.mark.parametrize("missing", [[1], [256], [257], [256, 257]])
+def test_one_of_many_messages(new_history: Callable[..., Any], missing: list[int]) -> None:
+    """More messages than one page of bits holds."""
+    history = new_history(**PROMISES).join(BOB)
+    for n in range(1, 258):
+        history.send(ANN, n).ack(ANN, n, n)
+        if n not in missing:
+            history.hear(BOB, ANN, n, n)
+    verdict = history.drained().judge()["I47"]
+    assert [finding.facts["seq"] for finding in verdict.findings] == missing
+
+
+@pytest.mark.usefixtures("room_for_two")
+def test_more_misses_than_are_kept(new_history: Callable[..., Any]) -> None:
+    """All four are counted."""
+    history = new_history(**PROMISES).join(BOB)
+    for n in range(1, 5):
+        history.send(ANN, n).ack(ANN, n, n)
+    verdict = history.drained().judge_only(MISSES_NOTHING)
+    assert (verdict.outcome, verdict.violations, len(verdict.findings)) == (Outcome.FAIL, 4, 2)
+
+
 @pytest.mark.parametrize(
     ("read", "promises"),
     [
@@ -93,10 +155,9 @@ def test_a_page_that_may_have_shown_it(
 
 
 def test_a_message_without_a_number_and_a_read(new_history: Callable[..., Any]) -> None:
-    """A read after the sending may have shown it; one before cannot."""
-    for read_before, outcome in ((False, Outcome.UNKNOWN), (True, Outcome.FAIL)):
+    """A read after the sending may have shown it; one before, or at the same moment, cannot."""
+    for at, outcome in ((7, Outcome.UNKNOWN), (6, Outcome.FAIL), (4, Outcome.FAIL)):
         history = new_history(**PROMISES, sequence="none").join(ANN).join(BOB, t=2 * MS)
-        at = 4 if read_before else 7
         page(history, 0, 5, 5, t=at * MS).cut(BOB, t=5 * MS).send(ANN, 1, t=6 * MS).ack(ANN, 1, t=7 * MS)
         verdict = history.join(BOB, conn=7, head=-1, t=8 * MS).drained().judge()["I47"]
         assert verdict.outcome is outcome
@@ -113,6 +174,15 @@ def test_told_to_read_the_history(new_history: Callable[..., Any], told: Callabl
     assert (verdict.outcome, verdict.violations) == (Outcome.UNKNOWN, 0)
     assert verdict.why == "1 messages were available from the history only, and were not read there"
     assert verdict.facts["not_known"] == 1
+
+
+@pytest.mark.parametrize(("later_ns", "outcome"), [(0, Outcome.UNKNOWN), (1, Outcome.FAIL)])
+def test_sent_when_it_was_told_to_read(new_history: Callable[..., Any], later_ns: int, outcome: Outcome) -> None:
+    """What was sent at that moment stands in the history; what was sent a nanosecond later is owed."""
+    history = new_history(**PROMISES).join(BOB).cut(BOB).join(BOB, conn=7, flags=int(Flag.REFUSED), t=20 * MS)
+    history.send(ANN, 1, t=20 * MS + later_ns).ack(ANN, 1, 1, t=21 * MS).drained(t=30 * MS)
+    verdict = history.judge()["I47"]
+    assert (verdict.outcome, verdict.examined) == (outcome, 1)
 
 
 def test_told_that_nothing_was_missed(new_history: Callable[..., Any]) -> None:
@@ -138,13 +208,29 @@ def test_sent_after_it_was_told_to_read(new_history: Callable[..., Any]) -> None
         lambda h: h.join(ANN).join(BOB).send(ANN, 1),
         lambda h: h.join(ANN).join(BOB).add(Kind.KICK, BOB, conv=0).send(ANN, 1).ack(ANN, 1, 1).join(BOB, conn=7),
         lambda h: h.join(ANN).send(ANN, 1).ack(ANN, 1, 1),
+        lambda h: h.join(BOB, t=5 * MS).send(ANN, 1, t=5 * MS).ack(ANN, 1, 1),
+        lambda h: h.join(BOB, t=2 * MS).add(Kind.KICK, BOB, conv=0, t=2 * MS).send(ANN, 1).ack(ANN, 1, 1),
     ],
-    ids=["sent before it joined", "never back", "no effect", "no member meanwhile", "its author"],
-)
+    ids=[
+        "sent before it joined", "never back", "no effect", "no member meanwhile", "its author",
+        "sent when it joined", "joined when it lost the membership",
+    ],
+)  # fmt: skip
 def test_what_is_not_owed(new_history: Callable[..., Any], otherwise: Callable[[Any], Any]) -> None:
     """Not a member all the time, not there at the end, or nothing to get."""
     verdict = otherwise(new_history(**PROMISES)).drained().judge()["I47"]
     assert (verdict.examined, verdict.violations) == (0, 0)
+
+
+def test_sent_just_after_the_joining(new_history: Callable[..., Any]) -> None:
+    """A nanosecond after it a message is owed."""
+    history = new_history(**PROMISES).join(BOB, t=5 * MS).send(ANN, 1, t=5 * MS + 1).ack(ANN, 1, 1, t=6 * MS)
+    assert history.drained(t=9 * MS).judge()["I47"].violations == 1
+
+
+def test_a_loss_outside_the_roster(new_history: Callable[..., Any]) -> None:
+    """The first device after all that there are lost a membership: nothing changes for the others."""
+    assert away(new_history(**PROMISES)).add(Kind.KICK, 4, conv=0).drained().judge()["I47"].violations == 1
 
 
 def test_member_again(new_history: Callable[..., Any]) -> None:
@@ -163,6 +249,25 @@ def test_only_what_is_stored_counts_where_a_history_is_promised(new_history: Cal
     assert lost.judge()["I47"].outcome is Outcome.PASS
     unread = away(new_history(misses_nothing=True)).drained().judge()["I47"]
     assert unread.why == "whether 2 acknowledged messages are stored was not read"
+
+
+def cut_off(history: Any, at: int = 22 * MS) -> Any:
+    """The deadline of the drain passes at `at` ns while messages still arrive."""
+    history.add(Kind.PHASE, counter=int(Phase.DRAIN), t=21 * MS)
+    return history.add(Kind.PHASE, counter=int(Phase.DRAINED), flags=int(Flag.TIMEOUT), t=at)
+
+
+@pytest.mark.parametrize(("silent_ns", "outcome"), [(RECEIVING_NS - 1, Outcome.UNKNOWN), (RECEIVING_NS, Outcome.FAIL)])
+def test_how_long_it_may_be_silent(new_history: Callable[..., Any], silent_ns: int, outcome: Outcome) -> None:
+    """A connection that received nothing for two seconds was not receiving any more."""
+    history = away(new_history(**PROMISES)).hear(BOB, ANN, 1, 1, conn=7, t=20 * MS)
+    assert cut_off(history, 20 * MS + silent_ns).judge()["I47"].outcome is outcome
+
+
+def test_its_number_came_with_a_corrupt_body(new_history: Callable[..., Any]) -> None:
+    """Then it is not on its way any more."""
+    history = away(new_history(**PROMISES)).hear(BOB, ANN, 2, 2, conn=7, t=20 * MS, flags=int(Flag.CORRUPT))
+    assert cut_off(history).judge()["I47"].violations == 1
 
 
 def test_our_own_deadline(new_history: Callable[..., Any]) -> None:
