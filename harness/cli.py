@@ -22,6 +22,7 @@ VERBS = {
     "stories": ("earwitness.harness.shipped", "list the stories that come with the tool, or copy them"),
     "up": ("earwitness.harness.platform.up", "start the whole platform in the foreground and print its endpoints"),
     "check": ("earwitness.harness.report.check", "judge a run directory again"),
+    "report": ("earwitness.harness.report.page.command", "write report.html of a run again"),
     "verify": ("earwitness.harness.record.verify", "verify that the evidence of a run is complete and unchanged"),
     "compare": ("earwitness.harness.report.compare", "compare two runs: is one slower, beyond noise?"),
     "probe": ("earwitness.harness.probe.command", "run two users against a target file and list what can be judged"),

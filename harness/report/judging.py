@@ -18,7 +18,7 @@ from earwitness.checks.own_fold import Own
 from earwitness.checks.tester.attained import interruption
 from earwitness.checks.verdict import Outcome, Verdict, upper_bound_95
 from earwitness.harness.errors import Exit, worse
-from earwitness.harness.progress import Progress
+from earwitness.harness.progress import Progress, say
 from earwitness.harness.record.history import History, open_history
 from earwitness.harness.record.rundir import write_whole
 from earwitness.harness.report import figures, opportunities
@@ -30,6 +30,7 @@ from earwitness.harness.report.flood import flood
 from earwitness.harness.report.junit import junit_xml
 from earwitness.harness.report.measures import Measured
 from earwitness.harness.report.own_checks import all_checks
+from earwitness.harness.report.page.command import write_report
 from earwitness.harness.report.swim_svg import witness_svg
 from earwitness.harness.report.thresholds import judge_thresholds, missed, parse_all
 from earwitness.harness.report.witnesses import Teller
@@ -167,7 +168,7 @@ def told_of(
 
 
 def write_verdict(run_dir: Path, verdict: Mapping[str, Any], text: str) -> None:
-    """Write verdict.txt, junit.xml, verdict.json and the pictures of findings, each whole or not at all.
+    """Write verdict.txt, junit.xml, verdict.json, report.html and the pictures of findings, each whole or not at all.
 
     Surrogates, which UTF-8 cannot encode, are escaped as in JSON.
     """
@@ -179,6 +180,10 @@ def write_verdict(run_dir: Path, verdict: Mapping[str, Any], text: str) -> None:
     }
     for name, data in files.items():
         write_whole(run_dir / name, data)
+    try:
+        write_report(open_history(run_dir), verdict)
+    except Exception as error:  # a page must not cost the verdict, which is written
+        say(f"report.html could not be written ({type(error).__name__}: {error}); try: earwitness report {run_dir}")
 
 
 def _draw(run_dir: Path, verdict: Mapping[str, Any]) -> None:

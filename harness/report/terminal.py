@@ -56,6 +56,7 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
     lines += ["", *(f"Note: {note}" for note in (*notes, *verdict.get("warnings", ())))]
     lines += [f"{verdict['headline']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()]
     lines.append(f"judged from {verdict['records']:,} records; again: {_again(verdict)}")
+    lines.append(f"report: {verdict['run']}/report.html")
     return "\n".join(map(one_line, lines))
 
 
