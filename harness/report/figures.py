@@ -32,6 +32,12 @@ def load_figures(views: Iterable[Records]) -> dict[str, int]:
     return {"users": len(users), "connections": connections, "messages_sent": sent, "messages_delivered": delivered}
 
 
+def span_s(views: Iterable[Records]) -> float:
+    """Return the seconds from the first record to the last one; 0 without records."""
+    times = [(int(records["t"].min()), int(records["t"].max())) for records in views if len(records)]
+    return round((max(b for _, b in times) - min(a for a, _ in times)) / 1e9, 3) if times else 0.0
+
+
 def missed_live(verdicts: Iterable[Verdict]) -> dict[str, int]:
     """Return the deliveries that devices of continuous members missed: missed, owed, devices, not_known.
 

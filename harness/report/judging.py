@@ -95,6 +95,8 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         "story": run.get("story", "imported"),
         "seed": run.get("seed"),
         "run": os.path.relpath(run_dir),
+        "created": run.get("created"),
+        "seconds": figures.span_s(views),
         "target": (run.get("target") or {}).get("kind", "imported"),
         "checks": [t for t in told if not t["id"].startswith("H")],
         "harness": [t for t in told if t["id"].startswith("H")],

@@ -1,4 +1,7 @@
-"""Verdict as JUnit XML: one test case per check; FAIL is a failure, UNKNOWN an error (silence never passes)."""
+"""Verdict as JUnit XML: one test case per check.
+
+FAIL is a failure, UNKNOWN an error (silence never passes); a check that examined nothing and does not count is skipped.
+"""
 
 from __future__ import annotations
 
@@ -7,43 +10,64 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from earwitness.harness.progress import printable
+from earwitness.harness.report.swim_text import witness_text
+
+Row = Mapping[str, Any]
+PROPERTIES = ("story", "seed", "run", "target", "records", "why")
+COLUMNS = 110
+"""Width in characters of a swim-lane in `system-out`."""
 
 
-def junit_xml(verdict: Mapping[str, Any]) -> bytes:
-    """Return the verdict as a JUnit XML document.
-
-    Only checks that count for the outcome are included, and all thresholds.
-    """
-    cases = [*verdict["harness"], *verdict["checks"]]
-    counted = [c for c in cases if c["counts"]]
+def junit_xml(verdict: Row) -> bytes:
+    """Return the verdict as a JUnit XML document: checks that count or were not exercised, and all thresholds."""
+    checks = [check for check in (*verdict["harness"], *verdict["checks"]) if check["counts"] or not check["examined"]]
+    thresholds = verdict["thresholds"]
+    counted = [check for check in checks if check["counts"]]
     suite = ET.Element(
         "testsuite",
         name=f"earwitness {verdict['story']}",
-        tests=str(len(counted) + len(verdict["thresholds"])),
-        failures=str(
-            sum(c["outcome"] == "FAIL" for c in counted) + sum(t["met"] is False for t in verdict["thresholds"])
-        ),
-        errors=str(
-            sum(c["outcome"] == "UNKNOWN" for c in counted) + sum(t["met"] is None for t in verdict["thresholds"])
-        ),
+        tests=str(len(checks) + len(thresholds)),
+        failures=str(sum(c["outcome"] == "FAIL" for c in counted) + sum(t["met"] is False for t in thresholds)),
+        errors=str(sum(c["outcome"] == "UNKNOWN" for c in counted) + sum(t["met"] is None for t in thresholds)),
+        skipped=str(len(checks) - len(counted)),
+        time=f"{verdict.get('seconds') or 0:.1f}",
     )
-    for check in counted:
-        case = ET.SubElement(suite, "testcase", classname="earwitness", name=f"{check['id']} {check['name']}")
-        found = "\n".join(f"{w['sentence']}\n    {w['command']}" for w in check["witnesses"])
-        words, why = printable(found or check["why"]), printable(check["why"])  # XML 1.0 has no control characters
-        if check["outcome"] == "FAIL":
-            ET.SubElement(case, "failure", message=f"{check['violations']} violations").text = words
-        elif check["outcome"] == "UNKNOWN":
-            ET.SubElement(case, "error", message="unknown").text = why
-    for row in verdict["thresholds"]:
-        case = ET.SubElement(suite, "testcase", classname="earwitness.thresholds", name=row["name"])
-        if row["met"] is False:
-            seen = f"{row['measured']} {row['unit']}"
-            if row["measured"] is None:
-                seen = f"unbounded ({row['unanswered']} were never answered)"
-            text = f"{seen} over the limit of {row['limit']} {row['unit']}"
-            ET.SubElement(case, "failure", message=text)
-        elif row["met"] is None:
-            ET.SubElement(case, "error", message="not measured")
+    if verdict.get("created"):
+        suite.set("timestamp", str(verdict["created"]))
+    properties = ET.SubElement(suite, "properties")
+    for name in PROPERTIES:
+        ET.SubElement(properties, "property", name=name, value=printable(str(verdict[name])))
+    for check in checks:
+        _check(suite, check)
+    for row in thresholds:
+        _threshold(suite, row)
     ET.indent(suite)
     return bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))
+
+
+def _check(suite: ET.Element, check: Row) -> None:
+    case = ET.SubElement(suite, "testcase", classname="earwitness", name=f"{check['id']} {check['name']}")
+    witnesses = check["witnesses"]
+    # XML 1.0 has no control characters.
+    found = printable("\n".join(f"{w['sentence']}\n    {w['command']}" for w in witnesses) or check["why"])
+    if not check["counts"]:
+        ET.SubElement(case, "skipped", message="not exercised")
+    elif check["outcome"] == "FAIL":
+        first = printable(witnesses[0]["sentence"]) if witnesses else check["why"]
+        ET.SubElement(case, "failure", message=f"{check['violations']:,} violations: {first}").text = found
+    elif check["outcome"] == "UNKNOWN":
+        ET.SubElement(case, "error", message=f"unknown: {printable(check['why'])}").text = printable(check["why"])
+    if check["counts"] and witnesses:
+        drawn = witness_text(witnesses[0], check, COLUMNS)
+        ET.SubElement(case, "system-out").text = "\n".join(map(printable, drawn.split("\n")))
+
+
+def _threshold(suite: ET.Element, row: Row) -> None:
+    case = ET.SubElement(suite, "testcase", classname="earwitness.thresholds", name=row["name"])
+    if row["met"] is False:
+        seen = f"{row['measured']} {row['unit']}"
+        if row["measured"] is None:
+            seen = f"unbounded ({row['unanswered']} were never answered)"
+        ET.SubElement(case, "failure", message=f"{seen} over the limit of {row['limit']} {row['unit']}")
+    elif row["met"] is None:
+        ET.SubElement(case, "error", message="not measured")

@@ -280,6 +280,22 @@ def test_junit_carries_sentence_and_command(verdict: dict[str, Any], run_dir: Pa
     assert failure.text is not None
     assert "bob-1 received #2 of ann-0 before #1" in failure.text
     assert "--only I1 --witness 1" in failure.text
+    assert "violations: bob-1 received #2 of ann-0 before #1" in str(failure.get("message"))
+
+
+def test_junit_says_what_was_not_exercised_and_how_to_repeat_the_run(verdict: dict[str, Any], run_dir: Path) -> None:
+    """Checks that examined nothing and do not count are skipped; the seed is a property; a swim-lane is the output."""
+    suite = ET.parse(run_dir / "junit.xml").getroot()
+    cases = {case.get("name"): case for case in suite.iter("testcase")}
+    idle = [f"{c['id']} {c['name']}" for c in verdict["checks"] if not c["counts"] and not c["examined"]]
+    assert idle
+    assert [cases[name].find("skipped") is not None for name in idle] == [True] * len(idle)
+    assert suite.get("skipped") == str(len(idle))
+    assert suite.get("tests") == str(len(cases))
+    named = {one.get("name"): one.get("value") for one in suite.iter("property")}
+    assert named["seed"] == str(verdict["seed"])
+    output = cases["I1 per-sender-fifo"].findtext("system-out") or ""
+    assert "finding 1 of" in output
 
 
 def test_a_run_without_frames_has_none(run_dir: Path) -> None:
