@@ -27,7 +27,8 @@ from earwitness.harness.platform.faults.orders import links_needed
 from earwitness.harness.platform.parent_death import dies_with_parent
 from earwitness.harness.progress import say, show
 from earwitness.harness.record.evidence import conclude
-from earwitness.harness.record.rundir import RunDirectory
+from earwitness.harness.record.rundir import RunDirectory, read_json
+from earwitness.harness.report.github import tell_github
 from earwitness.harness.run.faults import JOURNALS, Faults
 from earwitness.harness.run.judge import JUDGE_DEADLINE_S, JudgeBeside, own_asked
 from earwitness.harness.run.sampler import Sampler
@@ -66,7 +67,7 @@ class Conductor:
         self._here: dict[str, int] = {}
         self._reply_came = Event()
         self._finishing: Event | None = None
-        self._told: list[str] = []
+        self._told: list[tuple[str, Mapping[str, Any]]] = []
         RunDirectory.check_root(Path(options.runs))
         self._faults: Faults | None = None
         if options.metrics_port:
@@ -312,7 +313,7 @@ class Conductor:
 
     def _verdict(self, run: RunDirectory) -> int:
         code = self._judge.verdict(run.path)
-        self._told.append((run.path / "verdict.txt").read_text())
+        self._told.append(((run.path / "verdict.txt").read_text(), read_json(run.path / "verdict.json")))
         if not self.options.headless:
             self._judge = JudgeBeside(self._own)  # for the next run
             self.tell()
@@ -320,8 +321,9 @@ class Conductor:
 
     def tell(self) -> None:
         """Print the verdicts that were not printed yet: without a web UI after Locust's own tables, as last words."""
-        for text in self._told:
+        for text, verdict in self._told:
             show(text)
+            tell_github(verdict)
         self._told.clear()
 
     def _note(self, code: int) -> None:

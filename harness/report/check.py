@@ -15,6 +15,7 @@ from earwitness.harness.progress import say, show, show_json
 from earwitness.harness.record.forms import fault_of_run
 from earwitness.harness.record.rundir import read_run, write_whole
 from earwitness.harness.report.follow import follow_by_hand
+from earwitness.harness.report.github import tell_github
 from earwitness.harness.report.judging import judge_run, write_verdict
 from earwitness.harness.report.own_checks import all_checks, load
 from earwitness.harness.report.swim_svg import witness_svg
@@ -80,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     if not only and not args.follow:  # following has written it already
         write_verdict(run_dir, verdict, text)
     show_json(verdict) if args.json else show(text)
+    if not only and not args.json:
+        tell_github(verdict)
     return int(verdict["exit_code"])
 
 
