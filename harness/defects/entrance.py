@@ -112,8 +112,8 @@ class PlainPkce:
 class OneNonce:
     """Defect that uses the nonce of the first login for all later logins.
 
-    The nonce of an id token is not checked at all then, as no login could succeed otherwise. Opportunity: one login
-    after the first. Manifest at once.
+    A process with this defect does not check nonces at all, because the check would refuse a login with a replaced
+    nonce. Opportunity: one login after the first. Manifest at once.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:

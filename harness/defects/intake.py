@@ -63,8 +63,8 @@ class Intake:
 class SwapAtIngest(Intake):
     """Defect that holds a message back until the next one of the same sender and conversation has overtaken it.
 
-    A message without a successor is submitted after SWAP_WAIT_S seconds. The line of ground truth is written when a
-    message is overtaken.
+    A message without a successor is submitted after SWAP_WAIT_S seconds. Opportunity: one message that overtakes none.
+    The line of ground truth is written when the message is overtaken.
 
     Manifest when both messages came from one socket and both are new. A retry of a stored message changes no order, and
     only one socket promises an order.
@@ -122,10 +122,10 @@ class SwapAtIngest(Intake):
     one=0.001,
 )
 class AckBeforeWrite(Intake):
-    """Defect that acknowledges a message and never stores it.
+    """Defect that acknowledges a message and never stores it, as if the write failed after the ack.
 
-    The ack has the sequence number NO_NUMBER, as a message gets its number only when it is stored. Only messages of
-    members count. Manifest at once if the sender's socket is open.
+    The ack has the sequence number NO_NUMBER, as a message gets its number only when it is stored. Opportunity: one
+    message of a member. Manifest at once if the sender's socket is open.
     """
 
     def take(self, item: Item) -> None:
@@ -148,9 +148,10 @@ class AckBeforeWrite(Intake):
     one=0.001,
 )
 class SenderFromFrame(Intake):
-    """Defect that takes the sender from the client's frame, which names another member connected to this replica.
+    """Defect that stores a message under another member's name, as if the client's frame named the sender.
 
-    Only messages of members count, and only if another member is connected here. Manifest when the message is stored.
+    Opportunity: one message. It fires only for a message of a member, and only if another member is connected to this
+    replica. Manifest when the message is stored.
     """
 
     def take(self, item: Item) -> None:
@@ -268,7 +269,7 @@ class ReplyByUser(Relay):
 
 
 class Silent:
-    """Answer that nobody waits for (`commit.Answer`)."""
+    """Answer of a message whose sender expects none (`commit.Answer`)."""
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
         """Implement `Answer.stored`: no-op."""
@@ -300,7 +301,7 @@ class RefusedYetDone(Relay):
 
 
 class Answered(Intake):
-    """Intake that wraps the answer of each message with `around`."""
+    """Intake that wraps the answer of each message: `around` returns the new answer for the old one."""
 
     def __init__(self, backend: Backend, chance: Chance, around: Callable[[Answer], Answer]) -> None:
         super().__init__(backend, chance)

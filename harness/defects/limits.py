@@ -1,7 +1,7 @@
 """Defects of the request budget.
 
-Beside each wrong decision the right one is requested. So a defect knows when a request was admitted beyond the budget,
-or refused within it.
+For each wrong decision the healthy limiter is asked too. So a defect knows when a request was admitted beyond the
+budget, or refused within it.
 """
 
 from __future__ import annotations
@@ -258,7 +258,7 @@ class WrongUser(Mistaken):
         return decided
 
     def differs(self, subject: str, beyond: int) -> None:
-        """Write the manifest line of the last firing that concerns this user."""
+        """Implement `Mistaken.differs`: write the manifest line of the last firing that concerns this user."""
         firing = self._unseen.pop(subject, None)
         if firing is not None:
             self.chance.manifest(firing, user=subject, beyond=beyond)

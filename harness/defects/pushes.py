@@ -39,8 +39,9 @@ Subscription: TypeAlias = tuple[int, Listener]
 class DropPush(PerListener):
     """Defect that does not push a message to one listener.
 
-    Manifest when a later message of the conversation is pushed, or when the client closes the connection normally. A
-    client that was cut off resumes after the last message that it has received, so it loses nothing.
+    Opportunity: one message for one listener. Manifest when a later message of the conversation is pushed to an open
+    socket, or when the client closes the connection normally. A client that was cut off resumes after the last message
+    that it has received, so it loses nothing.
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
@@ -94,7 +95,8 @@ class DropPush(PerListener):
 class LateSubscription(DropPush):
     """Defect that loses the first message after a subscription, between history and live messages.
 
-    Opportunity: one subscription that gets a message. Manifest as for DropPush.
+    Opportunity: one subscription that gets a message. Manifest when a later message of the conversation is pushed to an
+    open socket, or when the client closes the connection normally.
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
@@ -167,8 +169,8 @@ class QueueBehindBookmark(PerListener):
 class DeadSubscription(PerListener):
     """Defect that pushes no more messages of one conversation to a listener until it connects anew.
 
-    Manifest if the client stays to the end and closes its connection normally. A client that reconnects gets the missed
-    messages.
+    Opportunity: one message for one listener. Manifest if the client stays to the end and closes its connection
+    normally. A client that reconnects gets the missed messages.
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
@@ -259,7 +261,7 @@ class SilentSocket(PerListener):
 class DuplicatePush(PerListener):
     """Defect that pushes a message twice to one listener.
 
-    Manifest at once if the listener's socket is open.
+    Opportunity: one message for one listener. Manifest at once if the listener's socket is open.
     """
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
@@ -283,8 +285,9 @@ class DuplicatePush(PerListener):
 class SwapPushes(PerListener):
     """Defect that pushes two messages in the wrong order to one listener.
 
-    A single message is kept until the next one has overtaken it, for SWAP_WAIT_S seconds at most. Manifest at once if
-    the listener's socket is open.
+    A single message is kept until the next one has overtaken it, for SWAP_WAIT_S seconds at most. Opportunity: one
+    message for one listener. It fires when a message is overtaken, and is manifest at once if the listener's socket is
+    open.
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
@@ -334,8 +337,8 @@ class SwapPushes(PerListener):
 class DamagePush(PerListener):
     """Defect that pushes a damaged text to one listener.
 
-    The text is HTML-escaped twice if that changes it, else its end is cut off (the first CUT_AT of it remains).
-    Manifest at once if the listener's socket is open.
+    The text is HTML-escaped twice if that changes it, else its end is cut off (the share CUT_AT remains). Opportunity:
+    one message for one listener. Manifest at once if the listener's socket is open.
     """
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
@@ -362,7 +365,7 @@ class DamagePush(PerListener):
 class GhostPush(PerListener):
     """Defect that pushes a greeting that no user has sent, after a message and under its sequence number.
 
-    Manifest at once if the listener's socket is open.
+    Opportunity: one message for one listener. Manifest at once if the listener's socket is open.
     """
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:

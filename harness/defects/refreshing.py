@@ -80,7 +80,8 @@ class RefreshTwice:
 class ReuseUnpunished:
     """Defect that refuses a reused refresh token, but does not revoke its session.
 
-    Opportunity: one reuse. Manifest when this process accepts a token of that session afterwards.
+    Opportunity: one refresh token that comes a second time. Manifest when this process accepts a token of that session
+    afterwards.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:

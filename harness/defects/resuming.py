@@ -54,7 +54,8 @@ class Replay:
 class ResumeGap(Replay):
     """Defect that starts the replay one message too late: `>` where `>=` was meant.
 
-    Manifest at once if other messages follow the one that was left out.
+    Opportunity: one read of the missed messages of a conversation. Manifest at once if other messages follow the one
+    that was left out.
     """
 
     async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
@@ -78,7 +79,8 @@ class ResumeGap(Replay):
 class ResumeRepeat(Replay):
     """Defect that starts the replay one message too early, so the client gets the last known message again.
 
-    Manifest at once. A replay from the first message of a conversation on is not changed.
+    Opportunity: one read of the missed messages of a conversation. It fires, manifest at once, if there is a message
+    before them.
     """
 
     async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
@@ -102,9 +104,10 @@ class ResumeRepeat(Replay):
     also=("ws_reconnect",),
 )
 class ResumeWindow(Replay):
-    """Defect that replays only the newest half of the missed messages, although `joined` said that all follow.
+    """Defect that replays only the newest half of the missed messages, although `joined` said `complete`.
 
-    It is as if the buffer of old messages had been overwritten. Manifest at once.
+    It is as if the buffer of old messages had been overwritten. Opportunity: one read of the missed messages of a
+    conversation. It fires, manifest at once, if there are at least two.
     """
 
     async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
@@ -219,7 +222,7 @@ class AlternatingHistory(LaggingHistory):
     needs="histories that are read",
 )
 class LateHistory(LaggingHistory):
-    """Defect that reads history from a database replica that is LATE behind, so it lacks younger messages.
+    """Defect that reads history from a database replica that lags by LATE, so it lacks younger messages.
 
     Opportunity: one page that is not full and has such a message. Manifest at once.
     """

@@ -23,7 +23,10 @@ BEHIND = 2
 
 
 class Storing:
-    """Base of the defects that replace `Steps.append`, the one step of a batch."""
+    """Base of the defects that replace `Steps.append`, the one step of a batch.
+
+    A batch is given as parallel sequences: conversation ids, senders, client ids and texts.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self.chance, self.pool = chance, backend.pool
@@ -33,7 +36,7 @@ class Storing:
     async def append(
         self, ids: Sequence[int], senders: Sequence[str], client_ids: Sequence[str], texts: Sequence[str]
     ) -> Result:
-        """Implement `Steps.append`: store a batch, given as parallel sequences, and return its time and results."""
+        """Implement `Steps.append`: store a batch, and return its time and one result for each message."""
         return await self._append(ids, senders, client_ids, texts)
 
     async def key_of(self, conversation_id: int) -> str:

@@ -67,7 +67,7 @@ class Rule:
 class AnyAudience(Rule):
     """Defect that accepts a token that was issued for another service.
 
-    Opportunity and manifest as for Rule.
+    Opportunity: one token with another audience. Manifest when the request is answered with success.
     """
 
     name = "check_audience"
@@ -88,7 +88,7 @@ class AnyAudience(Rule):
 class RefreshAsAccess(Rule):
     """Defect that ignores the type of a token: a refresh token is accepted as an access token until it expires.
 
-    Opportunity and manifest as for Rule.
+    Opportunity: one token that is no access token. Manifest when the request is answered with success.
     """
 
     name = "check_type"
