@@ -62,7 +62,10 @@ class EarwitnessError(Exception):
 
 
 class SettingsError(EarwitnessError):
-    """Error of the configuration; it lists all faults at once."""
+    """Error of the configuration; it lists all faults at once.
+
+    `where` names the file or the option; each fault is a sentence without its full stop.
+    """
 
     def __init__(self, where: str, faults: list[str]) -> None:
         self.where, self.faults = where, faults
@@ -79,7 +82,10 @@ class PlatformError(EarwitnessError):
 
 
 class ServiceDied(PlatformError):
-    """Error for a service that ended by itself: its exit status, its last log lines and where its whole log is."""
+    """Error for a service that ended by itself: its exit status, its last log lines and where its whole log is.
+
+    `status` is the text after "ended with", `last_words` the end of the log, `whole_log` a sentence.
+    """
 
     def __init__(self, service: str, status: str, last_words: str, whole_log: str) -> None:
         self.service, self.status, self.last_words = service, status, last_words

@@ -20,7 +20,11 @@ WIDEST = 1 << 20
 
 
 class Pages:
-    """Judge of pages while stepping; `examined` counts pages whose beginning is on record."""
+    """Judge of pages while stepping; `examined` counts pages whose beginning is on record.
+
+    `contiguous`: the platform's numbers have no gaps, so the rows of a page must match its numbers. Otherwise only
+    pages that are marked as corrupt are faults.
+    """
 
     def __init__(self, contiguous: bool) -> None:
         self._contiguous = contiguous

@@ -38,6 +38,9 @@ _CORRUPT, _MISROUTED, _FOREIGN_RUN = int(Flag.CORRUPT), int(Flag.MISROUTED), int
 class ChatSession(Speaker):
     """Session of one device. All times are `time.monotonic_ns()`.
 
+    client       number of the device in the records
+    tag          tag of the run: a body with another one is of another run
+    hear         reads a frame, and returns what it says
     rooms        conversation numbers by the platform's label, shared by all sessions of the process
     ack_by_echo  the platform acknowledges nothing: receiving the own message counts as its acknowledgement
     echo         the platform sends a device its own messages too (for `settled`)

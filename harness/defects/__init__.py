@@ -1,11 +1,15 @@
-"""Defects of the reference platform, each a small object that takes the place of one healthy part.
+"""Defects of the reference platform, each a small object that replaces one healthy part.
 
-Loaded only by a process that was started with `--defect NAME:PROBABILITY`; the healthy code knows nothing of them.
-Each is declared where it is written (`declared.defect`), and `catalogue` lists them. The probability is per
-opportunity, which each defect defines. Each firing writes one line of JSON to stderr, the ground truth: `{"defect": id,
-"name", "service", "firing": n, "at": epoch seconds, …}`, and when its effect has reached a client or the database
-another one: `{"manifest": id, "service", "firing": n, "at"}`. An effect of which the service cannot know whether it got
-anywhere has no second line.
+A process loads this package only if it was started with `--defect NAME:PROBABILITY`; the healthy code does not know the
+defects. Each is declared where it is written (`declared.defect`), and `catalogue` lists them. The probability counts
+per opportunity, which each defect defines.
+
+Each firing writes one line of JSON to stderr, the ground truth: `{"defect": id, "name", "service", "firing": n, "at":
+epoch seconds, …}`. A firing is manifest when its effect has reached a client or the database; then a second line
+follows: `{"manifest": id, "service", "firing": n, "at"}`. It is missing where the service cannot know whether the
+effect has reached anything.
+
+The docstrings of the defects use these terms. "Manifest at once" means that both lines are written together.
 """
 
 from __future__ import annotations
@@ -20,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def install(service: Service, orders: Sequence[DefectOrder]) -> None:
-    """Replace parts of a service. SettingsError names every defect that this kind of service does not have."""
+    """Replace the parts of a service that the ordered defects change.
+
+    Raises SettingsError, which names every defect that this kind of service does not have.
+    """
     from earwitness.harness.defects.catalogue import BY_NAME, CATALOGUE
     from earwitness.harness.defects.chance import Chance
 

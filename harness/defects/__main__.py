@@ -1,4 +1,4 @@
-"""`python -m earwitness.harness.defects`: the catalogue as JSON, for other programs."""
+"""Command `python -m earwitness.harness.defects`: print the catalogue as JSON for other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Firings inside a request, which show when the request is answered with success."""
+"""Firings inside an HTTP request, which are manifest when the request is answered with success."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ REFUSED_FROM = 400
 
 
 class Answered:
-    """Each request has a context of its own, so that a part deep inside need not know in which one it is."""
+    """Collector of the firings of each request.
+
+    Each request has a context of its own, so a part deep inside does not need to know which request it works for.
+    """
 
     def __init__(self, service: Service, chance: Chance) -> None:
         self._chance = chance
@@ -22,7 +25,10 @@ class Answered:
         service.app.on_response_prepare.append(self._prepared)
 
     def say(self, **what: Any) -> int:
-        """The ground truth of one firing; manifest as soon as the answer begins, if it is no refusal."""
+        """Write the line of a firing and return its number.
+
+        The firing is manifest as soon as the answer begins, if its status is below REFUSED_FROM.
+        """
         firing = self._chance.say(**what)
         self._firings.set((*self._firings.get(), firing))
         return firing

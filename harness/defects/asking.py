@@ -1,4 +1,4 @@
-"""Defects of the stream of an agent's run."""
+"""Defects in the stream of an agent's run."""
 
 from __future__ import annotations
 
@@ -32,13 +32,17 @@ CHUNKS_BEFORE_THE_CUT = 1
     also=("chat_journey",),
 )
 class TerminalTwiceOrNever:
-    """The last event of a run comes twice, or not at all. An opportunity is one run."""
+    """Defect that sends the last event of a run twice or not at all.
+
+    Opportunity: one run. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._broadcast, self._chance = backend.asking.broadcast, chance
         backend.asking.broadcast = self.broadcast
 
     def broadcast(self, conversation_id: int, data: bytes) -> None:
+        """Implement `Asking.broadcast`: send a terminal event zero or two times if the defect fires."""
         said = content(data)
         if said["event"] not in TERMINAL or not self._chance.fires():
             self._broadcast(conversation_id, data)
@@ -61,7 +65,10 @@ class TerminalTwiceOrNever:
     also=("chat_journey",),
 )
 class MixedRuns:
-    """A chunk carries the id of another run of the conversation. An opportunity is one chunk beside another run."""
+    """Defect that gives a chunk the id of another open run of the same conversation.
+
+    Opportunity: one chunk while another run of the conversation is open on this replica. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._broadcast, self._chance = backend.asking.broadcast, chance
@@ -69,6 +76,7 @@ class MixedRuns:
         backend.asking.broadcast = self.broadcast
 
     def broadcast(self, conversation_id: int, data: bytes) -> None:
+        """Implement `Asking.broadcast`: change the run of a chunk if the defect fires."""
         said = content(data)
         run, key = str(said["run"]), str(said["conversation"])
         if said["event"] in TERMINAL:
@@ -96,8 +104,10 @@ class MixedRuns:
     story="chat_journey",
 )
 class AnswerToStranger:
-    """A socket whose user is no member gets a whole answer too, from its start to its end. An opportunity is one run
-    that begins while such a socket is open here."""
+    """Defect that also sends a whole answer, from its start to its end, to a user who is no member of the conversation.
+
+    Opportunity: one run that starts while such a user is connected to this replica. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._backend, self._broadcast, self._chance = backend, backend.asking.broadcast, chance
@@ -105,6 +115,7 @@ class AnswerToStranger:
         backend.asking.broadcast = self.broadcast
 
     def broadcast(self, conversation_id: int, data: bytes) -> None:
+        """Implement `Asking.broadcast`: push the frame to the chosen stranger too."""
         self._broadcast(conversation_id, data)
         said = content(data)
         run = str(said["run"])
@@ -124,8 +135,10 @@ class AnswerToStranger:
 
 @dataclass(slots=True)
 class Cut:
-    """A run that one listener is told without its last chunks. `whole`: those who are told all of it. `firing`: 0 until
-    a chunk was left out."""
+    """Run whose last chunks are withheld from one listener.
+
+    `victim` is that listener; `whole` are the listeners that get all chunks. `firing` is 0 until a chunk was withheld.
+    """
 
     victim: Listener
     whole: list[Listener]
@@ -144,10 +157,12 @@ class Cut:
     story="chat_journey",
 )
 class CutOffAnswer:
-    """One of several listeners misses the last chunks of an answer, and is told that it is completed. An opportunity is
-    one run with at least two listeners on this replica.
+    """Defect that withholds all chunks of an answer but the first from one listener, and still sends it `completed`.
 
-    It shows if the end reaches that listener and somebody who was told everything."""
+    Opportunity: one run with at least two listeners on this replica.
+
+    Manifest when `completed` is sent, if the victim and at least one listener that got all chunks are connected then.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._feeds, self._push, self._chance = backend.hub.feeds, backend.news._broadcast_here, chance
@@ -155,6 +170,7 @@ class CutOffAnswer:
         vars(backend.news)["_broadcast_here"] = self.broadcast_here
 
     def broadcast_here(self, conversation_id: int, data: bytes) -> None:
+        """Change `News._broadcast_here`: skip the victim for chunks of a cut run."""
         said, feed = content(data), self._feeds.get(conversation_id)
         run = str(said["run"])
         listeners = list(feed.listeners) if feed is not None else []

@@ -1,4 +1,4 @@
-"""When a defect fires, and the lines that say so."""
+"""Chance of a defect to fire, and the lines of ground truth about its firings."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any
 
 
 class Chance:
-    """Fires with a fixed probability at each opportunity; the same service and defect draw the same numbers.
+    """Random source of one defect in one service, with a fixed probability for each opportunity.
 
-    `defect` is what the lines call it, `name` how people do.
+    The numbers depend only on the service and the defect, so each start draws the same ones. `defect` is the id in the
+    lines of ground truth, `name` the readable name.
     """
 
     def __init__(self, defect: str, service: str, probability: float, name: str = "") -> None:
@@ -25,7 +26,11 @@ class Chance:
         self._skip = self._distance()
 
     def among(self, opportunities: int) -> Iterator[int]:
-        """Which of the next so many opportunities fire; must be taken to its end. What does not fire costs nothing."""
+        """Yield the indices of those of the next `opportunities` that fire.
+
+        The iterator must be exhausted: its end saves the distance to the next firing. Opportunities that do not fire
+        cost no time.
+        """
         at = self._skip
         while at < opportunities:
             yield int(at)
@@ -33,10 +38,14 @@ class Chance:
         self._skip = at - opportunities
 
     def fires(self) -> bool:
+        """Return whether the next opportunity fires."""
         return bool(list(self.among(1)))
 
     def say(self, *, manifest: bool = False, **what: Any) -> int:
-        """The ground truth of one firing, in one write; returns its number. `manifest`: its effect is out already."""
+        """Write the line of ground truth of a firing in one write, and return the number of the firing.
+
+        With `manifest` the second line follows at once, because the effect is visible already.
+        """
         self.firings += 1
         self._write({"defect": self.defect, "name": self.name}, self.firings, what)
         if manifest:
@@ -44,7 +53,7 @@ class Chance:
         return self.firings
 
     def manifest(self, firing: int, **what: Any) -> None:
-        """The effect of a firing has reached some client or the database."""
+        """Write the second line of a firing: its effect has reached a client or the database."""
         self._write({"manifest": self.defect}, firing, what)
 
     def _write(self, head: dict[str, Any], firing: int, what: dict[str, Any]) -> None:
@@ -53,7 +62,7 @@ class Chance:
         sys.stderr.flush()
 
     def _distance(self) -> float:
-        """Opportunities until the next firing: geometric."""
+        """Return the number of opportunities until the next firing, from a geometric distribution."""
         if self.probability >= 1:
             return 0
         if self.probability <= 0:

@@ -1,4 +1,4 @@
-"""Defects of changes of an account on their way through an outage, or past one another."""
+"""Defects of account changes that meet an outage or one another."""
 
 from __future__ import annotations
 
@@ -24,13 +24,17 @@ from earwitness.harness.reference.userstream import STREAM
     opportunity="one change of an account",
 )
 class StaleChange:
-    """The version of a changed account moves on, its data do not. An opportunity is one change."""
+    """Defect that stores the new version of a changed account, but not its new data.
+
+    Opportunity: one change, which is a row with a version above 1. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._backend, self._chance, self._upsert = backend, chance, backend.sync.upsert
         backend.sync.upsert = self.upsert
 
     async def upsert(self, users: Sequence[dict[str, Any]]) -> None:
+        """Change `UserSync.upsert`: update only the version of a user for whom the defect fires."""
         for user in users:
             if user["version"] == 1 or not self._chance.fires():
                 await self._upsert([user])
@@ -51,13 +55,17 @@ class StaleChange:
     opportunity="one start that finds unread news",
 )
 class DeafWhileAway:
-    """A replica that starts reads only what comes from now on. An opportunity is one start with something unread."""
+    """Defect that makes a starting replica skip the unread entries of the stream `users` and read only new ones.
+
+    Opportunity: one start at which there are unread entries. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._redis, self._chance, self._ensure = backend.redis, chance, backend.sync._ensure_group
         vars(backend.sync)["_ensure_group"] = self.ensure_group
 
     async def ensure_group(self) -> None:
+        """Change `UserSync._ensure_group`: set the group to the end of the stream if the defect fires."""
         await self._ensure()
         unread = (await self._redis.xinfo_groups(STREAM))[0]["lag"]
         if unread and self._chance.fires():
@@ -73,8 +81,11 @@ class DeafWhileAway:
     opportunity="one change that is not taken",
 )
 class ToldOnce:
-    """A change counts as told although Redis did not take it, and a Redis without memory is told nothing again. An
-    opportunity is one batch of changes that Redis does not take."""
+    """Defect that counts changes as sent although Redis has not accepted them.
+
+    A Redis that has lost its memory does not get the changes again either. Opportunity: one batch of changes that Redis
+    does not accept. Manifest at once.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._chance, self._send = chance, auth.relay.send_users
@@ -82,9 +93,11 @@ class ToldOnce:
         vars(auth.relay)["_check_memory"] = self.check_memory
 
     async def check_memory(self) -> None:
+        """Change `Relay._check_memory`: no-op, so a Redis that has lost its memory is not noticed."""
         return
 
     async def send_users(self, rows: list[Row]) -> None:
+        """Change `Relay.send_users`: swallow the error of an outage if the defect fires."""
         try:
             await self._send(rows)
         except DEPENDENCY_DOWN:
@@ -101,7 +114,10 @@ class ToldOnce:
     opportunity="one change while the database is away",
 )
 class YesAnyway:
-    """A change is confirmed although the database is away. An opportunity is one such change."""
+    """Defect that confirms the change of an account although the database is not available.
+
+    Opportunity: one change during an outage, of an account that this process has read before. Manifest at once.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._chance, self._get, self._change = chance, auth.accounts.get, auth.accounts.change
@@ -110,6 +126,7 @@ class YesAnyway:
         vars(auth.accounts)["change"] = self.change
 
     async def get(self, user_id: str) -> Row:
+        """Change `Accounts.get`: return the last known row during an outage."""
         try:
             self._known[user_id] = await self._get(user_id)
         except DEPENDENCY_DOWN:
@@ -118,6 +135,7 @@ class YesAnyway:
         return self._known[user_id]
 
     async def change(self, user_id: str, changes: dict[str, Any]) -> Row:
+        """Change `Accounts.change`: answer an outage with the last known row and the changes, if the defect fires."""
         try:
             return await self._change(user_id, changes)
         except ApiError:

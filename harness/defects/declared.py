@@ -4,7 +4,7 @@
             caught_by=("I4", "I5b"), high=0.005, one=0.0002, through=per_listener)
     class DropPush(PerListener): ...
 
-The declaration is all that there is to say of a defect: the catalogue and the services read it from here.
+The declaration is the only place that describes a defect: the catalogue and the services read it from here.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from earwitness.harness.defects.chance import Chance
 from earwitness.harness.platform.defect import Defect
 
 Install = Callable[[Any, Chance], object]
-"""Called with a service and the chance, before the service starts: replaces a part of it."""
+"""Function that replaces a part of a service; called with the service and the chance before the service starts."""
 Declared = TypeVar("Declared")
 PYTEST_SUITE = "pytest_suite"
 
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """A defect, the kinds of service that can have it, and what installs it in one."""
+    """Defect, the kinds of service that can have it, and the function or class that installs it."""
 
     defect: Defect
     kinds: tuple[str, ...]
@@ -33,7 +33,7 @@ class Declaration:
 
 
 DECLARED: dict[str, Declaration] = {}
-"""By id. Complete when every module of the package is imported (`harness.defects.catalogue`)."""
+"""Declarations by id, complete when every module of the package is imported (`harness.defects.catalogue`)."""
 
 
 def defect(
@@ -46,8 +46,9 @@ def defect(
 ) -> Callable[[Declared], Declared]:
     """Declare the decorated class or function as a defect.
 
-    `kinds` are the kinds of service that can have it, by default that of `service`; `through` makes of the decorated
-    class what installs it. All else are fields of `harness.platform.defect.Defect`.
+    `kinds` are the kinds of service that can have it, by default the kind of `service`. `through` turns the decorated
+    class into the function that installs it. All other arguments are fields of `harness.platform.defect.Defect`. The
+    decorator raises ValueError if the id or the name is declared already.
     """
     one = Defect(id=id, name=name, **described)
 
@@ -64,7 +65,7 @@ def defect(
 def found_by_tests(
     id: str, name: str, service: str, *, breaks: str, opportunity: str
 ) -> Callable[[Declared], Declared]:
-    """Declare a defect that a person meets, not a load story: a test of `pytest_suite` names it.
+    """Declare a defect that a test of `pytest_suite` finds, and no load story.
 
     No check of a recorded history is meant for it, so `caught_by` is empty and the matrix leaves it out.
     """

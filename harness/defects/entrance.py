@@ -1,4 +1,4 @@
-"""Defects of the way in: what auth takes over from the provider and the browser without looking."""
+"""Defects of the login at auth: answers of the provider and the browser that are accepted unchecked."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ from earwitness.harness.reference.tokens import Claims
     opportunity="one login while the provider is down",
 )
 class ProviderTakenForUp:
-    """What the provider once said about itself is used although it does not answer. An opportunity is one login."""
+    """Defect that uses the last known configuration of the provider although the provider does not answer.
+
+    Opportunity: one login while the provider is down. Manifest at once.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._chance, self._discovery = chance, auth.provider.discovery
@@ -37,6 +40,7 @@ class ProviderTakenForUp:
         vars(auth.provider)["discovery"] = self.discovery
 
     async def discovery(self) -> dict[str, Any]:
+        """Change `ProviderClient.discovery`: return the last answer, not raise ProviderDown, if the defect fires."""
         try:
             self._said = await self._discovery()
         except ProviderDown:
@@ -54,13 +58,17 @@ class ProviderTakenForUp:
     opportunity="one login",
 )
 class StrangerEachTime:
-    """An account is looked up by something that is new at each login. An opportunity is one login."""
+    """Defect that identifies an account by a subject that is new at each login.
+
+    Opportunity: one login. Manifest at once.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._chance, self._identity = chance, auth.provider.identity
         vars(auth.provider)["identity"] = self.identity
 
     async def identity(self, code: str, verifier: str, nonce: str) -> Identity:
+        """Change `ProviderClient.identity`: replace the subject by a random one if the defect fires."""
         found = await self._identity(code, verifier, nonce)
         if not self._chance.fires():
             return found
@@ -76,13 +84,17 @@ class StrangerEachTime:
     opportunity="one login",
 )
 class PlainPkce:
-    """The challenge travels as it is. An opportunity is one login."""
+    """Defect that declares the PKCE method `plain` instead of `S256` (RFC 7636 §4.3).
+
+    Opportunity: one login. Manifest at once.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._chance, self._url = chance, auth.provider.authorization_url
         vars(auth.provider)["authorization_url"] = self.authorization_url
 
     async def authorization_url(self, state: str, nonce: str, verifier: str, login_hint: str) -> str:
+        """Change `ProviderClient.authorization_url`: name the method `plain` if the defect fires."""
         url = await self._url(state, nonce, verifier, login_hint)
         if not self._chance.fires():
             return url
@@ -98,7 +110,11 @@ class PlainPkce:
     opportunity="one login",
 )
 class OneNonce:
-    """All logins have the same nonce. An opportunity is one login."""
+    """Defect that uses the nonce of the first login for all later logins.
+
+    A process with this defect does not check nonces at all, because the check would refuse a login with a replaced
+    nonce. Opportunity: one login after the first. Manifest at once.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._logins, self._chance, self._begin = auth.logins, chance, auth.logins.begin
@@ -107,6 +123,7 @@ class OneNonce:
         vars(auth.provider)["check_nonce"] = lambda claims, nonce: None
 
     async def begin(self, return_to: str, access_ttl_s: float, challenge: str) -> Begun:
+        """Change `Logins.begin`: return the nonce of the first login if the defect fires."""
         begun = await self._begin(return_to, access_ttl_s, challenge)
         self._first = self._first or begun.nonce
         if begun.nonce == self._first or not self._chance.fires():
@@ -123,13 +140,17 @@ class OneNonce:
     opportunity="one login with another's nonce",
 )
 class NonceUnchecked:
-    """An id token of another login is taken. An opportunity is one such."""
+    """Defect that accepts an id token that was issued for another login.
+
+    Opportunity: one id token with a wrong nonce. Manifest at once.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._chance, self._check = chance, auth.provider.check_nonce
         vars(auth.provider)["check_nonce"] = self.check
 
     def check(self, claims: Mapping[str, Any], nonce: str) -> None:
+        """Change `ProviderClient.check_nonce`: accept a wrong nonce if the defect fires."""
         try:
             self._check(claims, nonce)
         except ApiError:
@@ -146,13 +167,17 @@ class NonceUnchecked:
     opportunity="one answer of another issuer",
 )
 class IssuerUnchecked:
-    """Nobody looks who an answer is from. An opportunity is one of another issuer, or of none."""
+    """Defect that accepts an authorization response of another issuer (RFC 9207).
+
+    Opportunity: one response that names another issuer, or none. Manifest at once.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._chance, self._check = chance, auth.provider.check_response_issuer
         vars(auth.provider)["check_response_issuer"] = self.check
 
     def check(self, named: str | None) -> None:
+        """Change `ProviderClient.check_response_issuer`: accept a wrong issuer if the defect fires."""
         try:
             self._check(named)
         except ApiError:
@@ -163,12 +188,16 @@ class IssuerUnchecked:
 
 @dataclass(frozen=True, slots=True)
 class _Anywhere:
-    """The settings, but for one question. (They are frozen: a copy with another answer takes their place.)"""
+    """Settings of auth, except for the answer of `may_return_to`.
+
+    The settings are frozen, so this object replaces them and forwards all other attributes.
+    """
 
     settings: Settings
     chance: Chance
 
     def may_return_to(self, url: str) -> bool:
+        """Change `Settings.may_return_to`: allow a foreign address if the defect fires."""
         allowed = self.settings.may_return_to(url)
         if not allowed and self.chance.fires():
             self.chance.say(url=url, manifest=True)
@@ -187,7 +216,10 @@ class _Anywhere:
     opportunity="one address that is no page of ours",
 )
 def open_redirect(auth: Auth, chance: Chance) -> None:
-    """A login ends wherever its address says. An opportunity is one address that is no page of the frontend."""
+    """Install the defect that redirects to any address after a login.
+
+    Opportunity: one `return_to` address that is no page of the frontend. Manifest at once.
+    """
     vars(auth)["settings"] = _Anywhere(auth.settings, chance)
 
 
@@ -199,13 +231,17 @@ def open_redirect(auth: Auth, chance: Chance) -> None:
     opportunity="one logout",
 )
 class LogoutEverywhere:
-    """A logout ends all sessions of the person. An opportunity is one logout."""
+    """Defect that ends all sessions of a user at the logout of one.
+
+    Opportunity: one logout. Manifest at once if the user had another session.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._auth, self._chance, self._log_out = auth, chance, auth.accounts.log_out
         vars(auth.accounts)["log_out"] = self.log_out
 
     async def log_out(self, claims: Claims) -> None:
+        """Change `Accounts.log_out`: revoke all sessions of the user if the defect fires."""
         await self._log_out(claims)
         if self._chance.fires():
             async with self._auth.pool.acquire() as connection, connection.transaction():
@@ -222,7 +258,10 @@ class LogoutEverywhere:
     opportunity="one refresh token from before the start",
 )
 class ForgetfulSessions:
-    """Sessions are kept in memory. An opportunity is one refresh token from before the start of this process."""
+    """Defect that forgets all sessions at a restart, as if they were kept in memory.
+
+    Opportunity: one refresh token that was issued before this process started. Manifest at once.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._chance, self._refresh = chance, auth.accounts.refresh
@@ -230,6 +269,7 @@ class ForgetfulSessions:
         vars(auth.accounts)["refresh"] = self.refresh
 
     async def refresh(self, refresh_token: str) -> dict[str, Any]:
+        """Change `Accounts.refresh`: raise ApiError 401 for an older refresh token if the defect fires."""
         said = jwt.decode(refresh_token, options={"verify_signature": False})
         if said["iat"] < self._begun and self._chance.fires():
             self._chance.say(user=said["sub"], manifest=True)

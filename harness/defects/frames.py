@@ -1,4 +1,4 @@
-"""Reading and rewriting the frames that the backend has built."""
+"""Functions that read and change frames built by the backend."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from earwitness.harness.reference.backend.wire import content, frame
 
 
 def seq_of(data: bytes) -> int:
+    """Return the sequence number that a frame contains."""
     return int(content(data)["seq"])
 
 
 def changed(data: bytes, **fields: Any) -> bytes:
-    """The same frame with other fields."""
+    """Return the same frame with other values for `fields`."""
     return frame({**content(data), **fields})

@@ -1,4 +1,4 @@
-"""Defects between a socket's frame and the database: what is taken in, and how it is answered."""
+"""Defects between a socket's frame and the database: how messages are accepted, and how they are answered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from earwitness.harness.reference.limits import Decision
 
 SWAP_WAIT_S = 0.3
 OVERDUE_S = 9.0
-"""The contract's bound of an answer, and a second for the way."""
+"""Seconds after which an answer is overdue: the bound of the contract, and one second for the network."""
 NO_NUMBER = -1
 
 
@@ -25,12 +25,15 @@ Said: TypeAlias = tuple[str, str, str]
 
 
 def said(item: Item) -> Said:
-    """Which message it is: sender, conversation, the sender's id of it."""
+    """Return the identity of a message: its sender, its conversation, and the client's id of it."""
     return item.user_id, item.key, item.client_id
 
 
 class Intake:
-    """Stands before the queue of messages from sockets. An opportunity is one message."""
+    """Base of the defects that receive each message from a socket before the queue.
+
+    Opportunity: one message.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self.backend, self.chance = backend, chance
@@ -38,9 +41,11 @@ class Intake:
         backend.gateway.intake = self.take
 
     def take(self, item: Item) -> None:
+        """Implement `Gateway.intake`: pass the message on with `submit`, or harm it; each subclass decides."""
         raise NotImplementedError
 
     def say(self, item: Item, *, manifest: bool = False, **what: str) -> int:
+        """Write the line of a firing, with the conversation, the user and the id of the message."""
         said = {"conversation": item.key, "user": item.user_id, "id": item.client_id, **what}
         return self.chance.say(manifest=manifest, **said)
 
@@ -56,23 +61,30 @@ class Intake:
     needs="several messages of one sender on their way at once",
 )
 class SwapAtIngest(Intake):
-    """Two workers take two messages of one sender, and the second is faster. A message without a follower waits a
-    little and goes its way. Manifest when both are new: of what was stored before, a retry changes no order."""
+    """Defect that holds a message back until the next one of the same sender and conversation has overtaken it.
+
+    A message without a successor is submitted after SWAP_WAIT_S seconds. Opportunity: one message that overtakes none.
+    The line of ground truth is written when the message is overtaken.
+
+    Manifest when both messages came from one socket and both are new. A retry of a stored message changes no order, and
+    only one socket promises an order.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         super().__init__(backend, chance)
         self._held: dict[tuple[str, str], Item] = {}
-        self._faster: dict[Said, bool] = {}  # is it new?
-        self._slower: dict[Said, tuple[Said, int]] = {}  # what overtook it, in which firing
+        self._faster: dict[Said, bool] = {}  # True if it is new
+        self._slower: dict[Said, tuple[Said, int]] = {}  # the message that overtook it, and the firing
         self._deliver = backend.committer.steps.deliver
         backend.committer.steps.deliver = self.deliver
 
     def take(self, item: Item) -> None:
+        """Implement `Gateway.intake`: hold the message, or submit it before the one that is held."""
         key = (item.user_id, item.key)
         held = self._held.pop(key, None)
         if held is not None:
             firing = self.say(held, overtaken_by=item.client_id)
-            if held.answer is item.answer:  # from one socket: their order was promised
+            if held.answer is item.answer:  # only the order of one socket is promised
                 self._faster[said(item)] = False
                 self._slower[said(held)] = said(item), firing
             self.submit(item)
@@ -84,6 +96,7 @@ class SwapAtIngest(Intake):
             self.submit(item)
 
     def deliver(self, fresh: list[Fresh]) -> None:
+        """Change `Steps.deliver`: note which messages are new, and write the manifest line when both of a pair are."""
         self._deliver(fresh)
         for one in fresh:
             message = said(one.item)
@@ -109,9 +122,14 @@ class SwapAtIngest(Intake):
     one=0.001,
 )
 class AckBeforeWrite(Intake):
-    """A message is acknowledged first, and then its write fails. It has no number yet, so the answer names none."""
+    """Defect that acknowledges a message and never stores it, as if the write failed after the ack.
+
+    The ack has the sequence number NO_NUMBER, as a message gets its number only when it is stored. Opportunity: one
+    message of a member. Manifest at once if the sender's socket is open.
+    """
 
     def take(self, item: Item) -> None:
+        """Implement `Gateway.intake`: acknowledge the message and drop it if the defect fires."""
         if not is_members(item) or not self.chance.fires():
             self.submit(item)
             return
@@ -130,9 +148,14 @@ class AckBeforeWrite(Intake):
     one=0.001,
 )
 class SenderFromFrame(Intake):
-    """The sender is whom the client's frame names, and somebody else it names, among those connected here."""
+    """Defect that stores a message under another member's name, as if the client's frame named the sender.
+
+    Opportunity: one message. It fires only for a message of a member, and only if another member is connected to this
+    replica. Manifest when the message is stored.
+    """
 
     def take(self, item: Item) -> None:
+        """Implement `Gateway.intake`: replace the sender if the defect fires."""
         if self.chance.fires():
             members = [s.user_id for s in self.backend.registry.sessions if item.key in s.feeds]
             others = sorted({user for user in members if user != item.user_id})
@@ -143,47 +166,59 @@ class SenderFromFrame(Intake):
 
 
 def is_members(item: Item) -> bool:
-    """As far as the socket knows; whoever is no member is refused later."""
+    """Return whether the sender is a member as far as the socket knows; the committer refuses others later."""
     return isinstance(item.answer, Session) and item.key in item.answer.feeds
 
 
 class Relay:
-    """An answer that lets everything through (commit.Answer)."""
+    """Answer that passes everything on to the answer inside it (`commit.Answer`)."""
 
     def __init__(self, inner: Answer, chance: Chance) -> None:
         self.inner, self.chance = inner, chance
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
+        """Implement `Answer.stored`: pass it on."""
         self.inner.stored(item, seq, decision)
 
     def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
+        """Implement `Answer.refused`: pass it on."""
         self.inner.refused(item, code, reason, decision)
 
     def unknown(self, item: Item) -> None:
+        """Implement `Answer.unknown`: pass it on."""
         self.inner.unknown(item)
 
     def say(self, item: Item, *, manifest: bool, **what: str) -> None:
+        """Write the line of a firing, with the conversation, the user and the id of the message."""
         self.chance.say(
             manifest=manifest, conversation=item.key, user=item.user_id, id=item.client_id, **what
         )  # fmt: skip
 
 
 class Noted(Relay):
-    """A firing that shows if the message is stored: whoever was just put out is refused under the other name too."""
+    """Answer that makes a firing manifest when the message is stored.
+
+    It may be refused after all: a user who has just been removed is refused under another name too.
+    """
 
     def __init__(self, inner: Answer, chance: Chance, firing: int) -> None:
         super().__init__(inner, chance)
         self._firing = firing
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
+        """Implement `Answer.stored`: write the manifest line of the firing first."""
         self.chance.manifest(self._firing)
         self.inner.stored(item, seq, decision)
 
 
 class NackThenAck(Relay):
-    """A message is refused and accepted in one breath. An opportunity is one stored message."""
+    """Answer that sends a nack and an ack for one message.
+
+    Opportunity: one stored message. Manifest at once if the sender's socket is open.
+    """
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
+        """Implement `Answer.stored`: send a nack with code 503 before the ack if the defect fires."""
         session = self.inner
         if isinstance(session, Session) and self.chance.fires():
             session.push(nack_frame(item.client_id, 503, "The platform cannot take messages just now.", 1.0))
@@ -192,11 +227,14 @@ class NackThenAck(Relay):
 
 
 class LostAck(Relay):
-    """A message is stored and pushed, and its sender is never told. An opportunity is one stored message.
+    """Answer that never acknowledges a message that was stored and delivered.
 
-    It shows if the sender's socket is still open when the answer is overdue."""
+    Opportunity: one stored message. Manifest if the sender's socket is still open OVERDUE_S seconds later, when the
+    answer is overdue.
+    """
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
+        """Implement `Answer.stored`: drop the ack if the defect fires."""
         session = self.inner
         if not isinstance(session, Session) or not self.chance.fires():
             self.inner.stored(item, seq, decision)
@@ -210,13 +248,17 @@ class LostAck(Relay):
 
 
 class ReplyByUser(Relay):
-    """The answer goes to another connection of the same user. An opportunity is one answer of a user who has two."""
+    """Answer that sends the ack to another connection of the same user instead of the sender's.
+
+    Opportunity: one ack for a user with two open connections on this replica. Manifest at once.
+    """
 
     def __init__(self, inner: Answer, chance: Chance, backend: Backend) -> None:
         super().__init__(inner, chance)
         self._backend = backend
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
+        """Implement `Answer.stored`: send the ack to another connection if the defect fires."""
         own = self.inner
         others = [s for s in self._backend.registry.by_user.get(item.user_id, ()) if s is not own and s.open]
         if isinstance(own, Session) and others and self.chance.fires():
@@ -227,24 +269,30 @@ class ReplyByUser(Relay):
 
 
 class Silent:
-    """Nobody waits for this answer (commit.Answer)."""
+    """Answer of a message whose sender expects none (`commit.Answer`)."""
 
-    def stored(self, item: Item, seq: int, decision: Decision | None) -> None: ...
+    def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
+        """Implement `Answer.stored`: no-op."""
 
-    def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None: ...
+    def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
+        """Implement `Answer.refused`: no-op."""
 
-    def unknown(self, item: Item) -> None: ...
+    def unknown(self, item: Item) -> None:
+        """Implement `Answer.unknown`: no-op."""
 
 
 class RefusedYetDone(Relay):
-    """A message is refused, and stored and delivered all the same. An opportunity is one refusal of a message to a
-    conversation that somebody here listens to."""
+    """Answer that refuses a message and has it stored and delivered all the same.
+
+    Opportunity: one refusal of a message to a conversation that has a feed on this replica. Manifest at once.
+    """
 
     def __init__(self, inner: Answer, chance: Chance, backend: Backend) -> None:
         super().__init__(inner, chance)
         self._backend = backend
 
     def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
+        """Implement `Answer.refused`: also submit a copy without budget and membership checks, if the defect fires."""
         self.inner.refused(item, code, reason, decision)
         ids = [feed.id for feed in self._backend.hub.feeds.values() if feed.key == item.key]
         if ids and self.chance.fires():
@@ -253,13 +301,14 @@ class RefusedYetDone(Relay):
 
 
 class Answered(Intake):
-    """Puts an answer of its own around each message's."""
+    """Intake that wraps the answer of each message: `around` returns the new answer for the old one."""
 
     def __init__(self, backend: Backend, chance: Chance, around: Callable[[Answer], Answer]) -> None:
         super().__init__(backend, chance)
         self._around = around
 
     def take(self, item: Item) -> None:
+        """Implement `Gateway.intake`: wrap the answer and submit the message."""
         item.answer = self._around(item.answer)
         self.submit(item)
 
@@ -274,7 +323,11 @@ class Answered(Intake):
     one=0.001,
 )
 class MixedUpContext:
-    """The name of whoever was served last is put on a delivery. An opportunity is one delivered message."""
+    """Defect that delivers a message under the name of the sender whose message was delivered before it.
+
+    Opportunity: one delivered message after a message of another user. Manifest at once if the conversation has
+    listeners on this replica.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._deliver, self._chance = backend.committer.steps.deliver, chance
@@ -283,6 +336,7 @@ class MixedUpContext:
         backend.committer.steps.deliver = self.deliver
 
     def deliver(self, fresh: list[Fresh]) -> None:
+        """Change `Steps.deliver`: replace the sender of a message if the defect fires."""
         told = []
         for one in fresh:
             truth, other = one.item.user_id, self._last
@@ -306,6 +360,7 @@ class MixedUpContext:
     one=0.001,
 )
 def nack_then_ack(backend: Backend, chance: Chance) -> None:
+    """Install the defect `NackThenAck`."""
     Answered(backend, chance, lambda answer: NackThenAck(answer, chance))
 
 
@@ -322,6 +377,7 @@ def nack_then_ack(backend: Backend, chance: Chance) -> None:
     also=("ws_ordering",),
 )
 def lost_ack(backend: Backend, chance: Chance) -> None:
+    """Install the defect `LostAck`."""
     Answered(backend, chance, lambda answer: LostAck(answer, chance))
 
 
@@ -337,6 +393,7 @@ def lost_ack(backend: Backend, chance: Chance) -> None:
     story="multi_session",
 )
 def reply_by_user(backend: Backend, chance: Chance) -> None:
+    """Install the defect `ReplyByUser`."""
     Answered(backend, chance, lambda answer: ReplyByUser(answer, chance, backend))
 
 
@@ -351,4 +408,5 @@ def reply_by_user(backend: Backend, chance: Chance) -> None:
     needs="messages that are refused",
 )
 def refused_yet_done(backend: Backend, chance: Chance) -> None:
+    """Install the defect `RefusedYetDone`."""
     Answered(backend, chance, lambda answer: RefusedYetDone(answer, chance, backend))

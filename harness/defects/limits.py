@@ -1,5 +1,8 @@
-"""Defects of the request budget. Beside each wrong decision the right one is asked for: that is how they know when
-somebody was admitted beyond the budget, or refused within it."""
+"""Defects of the request budget.
+
+For each wrong decision the healthy limiter is asked too. So a defect knows when a request was admitted beyond the
+budget, or refused within it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ return answers
 
 
 class InPlace:
-    """Stands in the place of a service's limiter."""
+    """Replacement of a service's limiter.
+
+    Raises SettingsError if the service has no budget.
+    """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
         limiter = service.guard.budget if isinstance(service, Auth) else service.limiter
@@ -45,17 +51,22 @@ class InPlace:
             service.committer.steps.take_many = self.take_many
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        """Implement `Limiter.take_many`; each subclass decides."""
         raise NotImplementedError
 
     def other(self, prefix: str) -> Limiter:
-        """A limiter of the same size with buckets of its own."""
+        """Return a limiter of the same size with buckets of its own."""
         return Limiter(self.redis, self.limiter.rate_per_s, self.limiter.burst, prefix=f"rate:{prefix}:")
 
 
 class Mistaken(InPlace):
-    """`wrong` decides; `right` is what the healthy limiter would have decided."""
+    """Limiter whose decisions come from `wrong`; `right` returns the decisions of the healthy limiter."""
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        """Implement `Limiter.take_many` with `wrong`.
+
+        Calls `differs` for each decision that differs from that of the healthy limiter.
+        """
         right = await self.right({self.owner(key): n for key, n in wanted.items()})
         decided = await self.wrong(wanted, right)
         for key, decision in decided.items():
@@ -65,27 +76,34 @@ class Mistaken(InPlace):
         return decided
 
     def owner(self, key: str) -> str:
-        """Who should have been charged."""
+        """Return the subject that should have been charged."""
         return key
 
     async def wrong(self, wanted: Mapping[str, int], right: dict[str, Decision]) -> dict[str, Decision]:
+        """Return the wrong decisions, given the right ones; each subclass decides."""
         raise NotImplementedError
 
     def differs(self, subject: str, beyond: int) -> None:
-        """So many more were admitted than the budget has; less than 0: so many within it were refused."""
+        """Handle a wrong decision: `beyond` requests more were admitted than the budget allows.
+
+        A negative `beyond` is the number of requests within the budget that were refused; it does not fire.
+        """
         if beyond > 0:
             self.chance.say(user=subject, beyond=beyond, manifest=True)
 
 
 class Chosen(Mistaken):
-    """Decides wrongly for some people, always the same. An opportunity is one person; it fires whenever such a one is
-    admitted beyond the budget."""
+    """Limiter that decides wrongly for some users, always the same ones.
+
+    Opportunity: one user. It fires, manifest at once, whenever a chosen user is admitted beyond the budget.
+    """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
         super().__init__(service, chance)
         self._chosen: dict[str, bool] = {}
 
     async def wrong(self, wanted: Mapping[str, int], right: dict[str, Decision]) -> dict[str, Decision]:
+        """Implement `Mistaken.wrong`: decide with `otherwise` for the chosen users."""
         for subject in wanted:
             if subject not in self._chosen:
                 self._chosen[subject] = self.chance.fires()
@@ -93,6 +111,7 @@ class Chosen(Mistaken):
         return {**right, **(await self.otherwise(chosen) if chosen else {})}
 
     async def otherwise(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        """Return the decisions for the chosen users; each subclass decides."""
         raise NotImplementedError
 
 
@@ -109,7 +128,10 @@ class Chosen(Mistaken):
     story="rate_limits",
 )
 class PerProcess(Chosen):
-    """Each process has its own buckets: whoever uses two has two budgets."""
+    """Defect that gives each process its own buckets, so a user of two replicas has two budgets.
+
+    Opportunity: one user. It fires, manifest at once, whenever a chosen user is admitted beyond the budget.
+    """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
         super().__init__(service, chance)
@@ -129,8 +151,11 @@ class PerProcess(Chosen):
     story="rate_limits",
 )
 class FixedWindow(Chosen):
-    """The budget is counted by the clock: a burst at the end of a window, and another at the start of the next. One is
-    as long as the budget needs to be whole again, or ten seconds, so that a short run sees a turn."""
+    """Defect that counts the budget in fixed windows of the clock, so a burst fits before and after each window's end.
+
+    A window is as long as the budget needs to refill, but at most WINDOW_S seconds, so that a short run contains the
+    end of one. Opportunity: one user. It fires, manifest at once, whenever a chosen user is admitted beyond the budget.
+    """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
         super().__init__(service, chance)
@@ -138,6 +163,7 @@ class FixedWindow(Chosen):
         self._count = self.redis.register_script(_COUNT)
 
     async def otherwise(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        """Implement `Chosen.otherwise`: count requests in the current window."""
         burst = self.limiter.burst
         window, passed_s = divmod(time.time(), self._window_s)
         answers = await self._count(
@@ -166,8 +192,11 @@ class FixedWindow(Chosen):
     story="rate_limits",
 )
 class ByHeader(Mistaken):
-    """A person has one budget for each address that their requests claim to be from. An opportunity is one request that
-    claims one; it fires whenever one is admitted beyond the budget."""
+    """Defect that gives a user one budget for each address in X-Forwarded-For.
+
+    Opportunity: one request with such an address. It fires, manifest at once, whenever such a request is admitted
+    beyond the budget.
+    """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
         super().__init__(service, chance)
@@ -176,13 +205,16 @@ class ByHeader(Mistaken):
         door.payer = self.payer
 
     def payer(self, request: web.Request, subject: str) -> str:
+        """Change `payer`: add the claimed address to the subject if the defect fires."""
         address = request.headers.get("X-Forwarded-For", "").partition(",")[0].strip()
         return f"{subject}{FROM}{address}" if address and self.chance.fires() else subject
 
     def owner(self, key: str) -> str:
+        """Implement `Mistaken.owner`: return the subject without the address."""
         return key.partition(FROM)[0]
 
     async def wrong(self, wanted: Mapping[str, int], right: dict[str, Decision]) -> dict[str, Decision]:
+        """Implement `Mistaken.wrong`: charge requests with an address to buckets of their own."""
         claimed = {key: n for key, n in wanted.items() if FROM in key}
         decided = await self._by_address.take_many(claimed) if claimed else {}
         return {key: decided.get(key) or right[key] for key in wanted}
@@ -201,8 +233,11 @@ class ByHeader(Mistaken):
     story="rate_limits",
 )
 class WrongUser(Mistaken):
-    """Somebody is charged for what the one before them asks. An opportunity is one charge after somebody else's. It
-    shows when one of the two is refused within their budget or admitted beyond it."""
+    """Defect that charges a request to the user of the request before it.
+
+    Opportunity: one charge after a charge of another user. Manifest when one of the two is refused within the budget or
+    admitted beyond it.
+    """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
         super().__init__(service, chance)
@@ -211,6 +246,7 @@ class WrongUser(Mistaken):
         self._unseen: dict[str, int] = {}
 
     async def wrong(self, wanted: Mapping[str, int], right: dict[str, Decision]) -> dict[str, Decision]:
+        """Implement `Mistaken.wrong`: charge the user before if the defect fires."""
         decided = {}
         for subject, n in wanted.items():
             charged, self._last = self._last, subject
@@ -222,6 +258,7 @@ class WrongUser(Mistaken):
         return decided
 
     def differs(self, subject: str, beyond: int) -> None:
+        """Implement `Mistaken.differs`: write the manifest line of the last firing that concerns this user."""
         firing = self._unseen.pop(subject, None)
         if firing is not None:
             self.chance.manifest(firing, user=subject, beyond=beyond)
@@ -229,11 +266,15 @@ class WrongUser(Mistaken):
 
 @dataclass(frozen=True, slots=True)
 class Untruthful(Decision):
-    """`stated`: what Retry-After says; "": it is missing."""
+    """Decision with a false Retry-After.
+
+    `stated` is the value of the header; if it is empty, the header is missing.
+    """
 
     stated: str = ""
 
     def headers(self, *, refused: bool = False) -> dict[str, str]:
+        """Implement `Decision.headers`: replace Retry-After by `stated`."""
         headers = Decision(1, self.remaining, self.limit, 0.0, self.reset_s).headers()
         return {**headers, "Retry-After": self.stated} if self.stated else headers
 
@@ -251,9 +292,13 @@ class Untruthful(Decision):
     story="rate_limits",
 )
 class RetryAfter(InPlace):
-    """When to come again is not said, or it is always "at once". An opportunity is one refusal."""
+    """Defect that leaves out the time of the next attempt, or states 0 seconds.
+
+    Opportunity: one refusal. Manifest at once.
+    """
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        """Implement `Limiter.take_many`: make the refusals untruthful for which the defect fires."""
         return {
             subject: self._untruthful(subject, decision)
             if decision.allowed < wanted[subject] and self.chance.fires()

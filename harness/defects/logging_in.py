@@ -1,4 +1,4 @@
-"""Defects of logging in: a callback that should have been refused, a second account."""
+"""Defects of logging in: callbacks that should have been refused, and second accounts."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ RACE_S = 0.3
     also=("jwt_lifecycle",),
 )
 class StateUnchecked:
-    """The callback of a login that is finished already, or that another browser began, is taken. An opportunity is one
-    such callback."""
+    """Defect that accepts the callback of a login that is finished already, or that another browser began.
+
+    Opportunity: one such callback. Manifest when the callback is answered with success.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._chance, self._answered = chance, Answered(auth, chance)
@@ -44,6 +46,7 @@ class StateUnchecked:
         vars(auth.logins)["finish"] = self.finish
 
     async def take(self, state: str) -> PendingLogin | None:
+        """Change `Logins.take`: remember the pending login by its state."""
         pending = await self._take(state)
         if pending is not None:
             self._begun[state] = pending
@@ -52,6 +55,7 @@ class StateUnchecked:
         return pending
 
     async def finish(self, state: str, secret: str | None) -> PendingLogin:
+        """Change `Logins.finish`: return the remembered login instead of raising ApiError, if the defect fires."""
         try:
             return await self._finish(state, secret)
         except ApiError as refused:
@@ -75,8 +79,11 @@ class StateUnchecked:
     story="oauth_login",
 )
 class TwoAccounts:
-    """Whether somebody has an account is looked up, then it is made, and no constraint decides who was first. An
-    opportunity is one first login; it fires when the same person has really got a second account."""
+    """Defect that reads whether an account exists and then creates it, without a constraint that decides a race.
+
+    Opportunity: one first login. It fires when the same user has really got a second account, and is manifest when that
+    login is answered with success.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._auth, self._chance, self._answered = auth, chance, Answered(auth, chance)
@@ -86,7 +93,7 @@ class TwoAccounts:
         vars(auth.accounts.users)["insert"] = self.insert
 
     async def start(self) -> None:
-        """A platform with this fault has no constraint that would stop it."""
+        """Change `Auth.start`: drop the constraint that would prevent second accounts."""
         await self._start()
         await self._auth.pool.execute(
             "ALTER TABLE auth_users DROP CONSTRAINT IF EXISTS auth_users_provider_subject_key; "
@@ -94,6 +101,7 @@ class TwoAccounts:
         )
 
     async def insert(self, connection: Connection, identity: Identity) -> Row | None:
+        """Change `Users.insert`: wait between the look-up and the insertion if the defect fires, else hold a lock."""
         who = (identity.provider, identity.subject)
         fires = self._chance.fires()
         if not fires:

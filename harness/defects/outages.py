@@ -1,4 +1,4 @@
-"""Defects of deployments and of outages: of draining, of circuit breakers, of what is done without auth."""
+"""Defects of deployments and outages: draining, circuit breakers, and work that is done without auth."""
 
 from __future__ import annotations
 
@@ -30,13 +30,17 @@ from earwitness.harness.reference.tokens import Claims, KeysUnavailable
     story="rolling_restart",
 )
 class NoDrain:
-    """Going down, sockets are dropped as they are. An opportunity is one socket that is open then."""
+    """Defect that aborts sockets at shutdown instead of draining and closing them.
+
+    Opportunity: one socket that is open when the shutdown begins. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._backend, self._chance, self._drain = backend, chance, backend.drain
         vars(backend)["drain"] = self.drain
 
     async def drain(self) -> None:
+        """Change `Backend.drain`: abort the sockets for which the defect fires, then drain the rest."""
         self._backend.gateway.draining = True
         for session in list(self._backend.registry.sessions):
             if self._chance.fires():
@@ -63,8 +67,10 @@ def _drop(session: Session) -> None:
     story="rolling_restart",
 )
 class ReconnectsAreLimited:
-    """Whoever connects again too soon is locked out for a while: a limiter that takes a reconnect storm for an attack.
-    An opportunity is one connection of a user who was connected before."""
+    """Defect that locks a user out for LOCKED_S seconds after a reconnect, as if a reconnect storm were an attack.
+
+    Opportunity: one connection of a user who was connected before and has not been locked out yet. Manifest at once.
+    """
 
     LOCKED_S = 8.0
 
@@ -75,6 +81,7 @@ class ReconnectsAreLimited:
         vars(backend.doorkeeper)["socket_caller"] = self.socket_caller
 
     async def socket_caller(self, request: web.Request) -> Any:
+        """Change `Doorkeeper.socket_caller`: raise ApiError 429 while the user is locked out."""
         caller = await self._caller(request)
         user, now = caller.user.id, time.monotonic()
         again = user in self._before or "resume" in request.query
@@ -99,14 +106,17 @@ class ReconnectsAreLimited:
     story="auth_outage",
 )
 class FailOpen:
-    """While auth cannot be asked for its keys, a token that names an unknown one is believed. An opportunity is one
-    such token."""
+    """Defect that accepts a token with an unknown key, unverified, while auth cannot be asked for its keys.
+
+    Opportunity: one such token. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._backend, self._chance, self._verify = backend, chance, backend.verifier.verify
         vars(backend.verifier)["verify"] = self.verify
 
     async def verify(self, token: str) -> Claims:
+        """Change `Verifier.verify`: return unverified claims if the keys are not available and the defect fires."""
         try:
             return await self._verify(token)
         except KeysUnavailable:
@@ -131,13 +141,17 @@ class FailOpen:
     story="auth_outage",
 )
 class StuckOpen:
-    """Once open, a breaker never tries again. An opportunity is one call when it is time to try."""
+    """Defect that keeps an open circuit breaker open when it should try again.
+
+    Opportunity: one call that should be the probe. Manifest at once.
+    """
 
     def __init__(self, service: Backend | Frontend, chance: Chance) -> None:
         self._breaker, self._chance, self._admit = service.auth_breaker, chance, service.auth_breaker.admit
         vars(self._breaker)["admit"] = self.admit
 
     def admit(self) -> bool:
+        """Change `CircuitBreaker.admit`: raise CircuitOpen for a probe if the defect fires."""
         breaker = self._breaker
         due = breaker.state is State.OPEN and breaker.clock() >= breaker.opened_at + breaker.open_s
         if due and self._chance.fires():
@@ -160,7 +174,10 @@ class StuckOpen:
     story="auth_outage",
 )
 class HalfOpenForAll:
-    """When it is time to try, everybody is let through at once. An opportunity is one call more than the first."""
+    """Defect that admits further calls while the probe of a half-open circuit breaker is still running.
+
+    Opportunity: one such call. Manifest at once.
+    """
 
     def __init__(self, service: Backend | Frontend, chance: Chance) -> None:
         self._breaker: CircuitBreaker = service.auth_breaker
@@ -168,6 +185,7 @@ class HalfOpenForAll:
         vars(self._breaker)["admit"] = self.admit
 
     def admit(self) -> bool:
+        """Change `CircuitBreaker.admit`: forget the running probe if the defect fires."""
         if self._breaker.state is State.HALF_OPEN and self._breaker.probing and self._chance.fires():
             self._chance.say(manifest=True)
             self._breaker.probing = False

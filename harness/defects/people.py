@@ -1,4 +1,4 @@
-"""Defects of who somebody is taken for, at the backend."""
+"""Defects of identity at the backend: requests that are served as another user, and identities that are out of date."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from earwitness.harness.reference.tokens import Claims, KeysUnavailable
 
 
 class AsAnother:
-    """A request is served as if the one before it had come again. An opportunity is one after somebody else's."""
+    """Defect that serves a request as the caller of the request before it.
+
+    `door` names the method of Doorkeeper that is replaced. Opportunity: one request after a request of another user.
+    Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance, door: str) -> None:
         self._chance = chance
@@ -25,6 +29,7 @@ class AsAnother:
         vars(backend.doorkeeper)[door] = self.caller
 
     async def caller(self, request: web.Request) -> Caller:
+        """Change the method `door` of Doorkeeper: return the previous caller if the defect fires."""
         caller = await self._caller(request)
         before, self._last = self._last, caller
         if before is None or before.user.id == caller.user.id or not self._chance.fires():
@@ -41,6 +46,7 @@ class AsAnother:
     opportunity="one request after somebody else's",
 )
 def answered_as_another(backend: Backend, chance: Chance) -> None:
+    """Install `AsAnother` for REST requests."""
     AsAnother(backend, chance, "rest_caller")
 
 
@@ -52,6 +58,7 @@ def answered_as_another(backend: Backend, chance: Chance) -> None:
     opportunity="one socket after somebody else's",
 )
 def connected_as_another(backend: Backend, chance: Chance) -> None:
+    """Install `AsAnother` for sockets."""
     AsAnother(backend, chance, "socket_caller")
 
 
@@ -63,7 +70,10 @@ def connected_as_another(backend: Backend, chance: Chance) -> None:
     opportunity="one look-up of somebody who has changed or is gone",
 )
 class CachedPeople:
-    """Who was looked up once is never looked up again. An opportunity is one who has changed since, or is gone."""
+    """Defect that looks each user up once and never again.
+
+    Opportunity: one look-up of a user who has changed or was deleted since the first. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._chance, self._get = chance, backend.users.get
@@ -71,6 +81,7 @@ class CachedPeople:
         vars(backend.users)["get"] = self.get
 
     async def get(self, user_id: str) -> User | None:
+        """Change `FindsUsers.get`: return the row of the first look-up if the defect fires."""
         user, known = await self._get(user_id), self._known.get(user_id)
         if known is None and user is not None:
             self._known[user_id] = user
@@ -88,7 +99,10 @@ class CachedPeople:
     opportunity="one request with two tokens",
 )
 class FirstHeaderWins:
-    """Of two tokens in one request the first is taken. An opportunity is one such request."""
+    """Defect that uses the first of several access tokens in one request instead of refusing them.
+
+    Opportunity: one request with two Authorization headers or more. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._door, self._chance = backend.doorkeeper, chance
@@ -96,6 +110,7 @@ class FirstHeaderWins:
         vars(backend.doorkeeper)["rest_caller"] = self.caller
 
     async def caller(self, request: web.Request) -> Caller:
+        """Change `Doorkeeper.rest_caller`: admit the claims of the first token if the defect fires."""
         values = request.headers.getall("Authorization", [])
         if len(values) < 2 or not self._chance.fires():
             return await self._caller(request)
@@ -112,8 +127,10 @@ class FirstHeaderWins:
     opportunity="one request",
 )
 class AskAuthEachTime:
-    """No token is accepted without asking auth for its keys anew. An opportunity is one request; it fires when auth
-    does not answer."""
+    """Defect that fetches the keys of auth for each token before it accepts it.
+
+    Opportunity: one request. The line is written, manifest at once, when auth does not answer.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._keys, self._chance = backend.verifier.keys, chance
@@ -121,6 +138,10 @@ class AskAuthEachTime:
         vars(backend.verifier)["verify"] = self.verify
 
     async def verify(self, token: str) -> Claims:
+        """Change `Verifier.verify`: fetch the keys first if the defect fires.
+
+        Raises KeysUnavailable if auth does not answer.
+        """
         if self._chance.fires():
             try:
                 await self._keys.fetch()
@@ -138,7 +159,10 @@ class AskAuthEachTime:
     opportunity="one unknown key",
 )
 class KeysOnce:
-    """Keys are fetched at the start and never again. An opportunity is one key that is not known."""
+    """Defect that fetches the keys of auth at the start and never again.
+
+    Opportunity: one token with an unknown key. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._keys, self._chance = backend.verifier.keys, chance
@@ -146,6 +170,7 @@ class KeysOnce:
         vars(self._keys)["refresh"] = self.refresh
 
     async def refresh(self) -> None:
+        """Change `KeySet.refresh`: do nothing if the defect fires and keys are known."""
         if self._keys.keys and self._chance.fires():
             self._chance.say(manifest=True)
         else:
@@ -160,13 +185,17 @@ class KeysOnce:
     opportunity="one time that the breaker should open",
 )
 class BreakerNeverOpens:
-    """However often auth fails, it is asked again. An opportunity is one time that the breaker should open."""
+    """Defect that keeps calling auth however often it fails.
+
+    Opportunity: one time that the circuit breaker should open. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._become, self._chance = backend.auth_breaker._become, chance
         vars(backend.auth_breaker)["_become"] = self.become
 
     def become(self, state: Any) -> None:
+        """Change `CircuitBreaker._become`: ignore the state `open` if the defect fires."""
         if state.value == "open" and self._chance.fires():
             self._chance.say(manifest=True)
         else:

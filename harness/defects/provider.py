@@ -1,4 +1,4 @@
-"""The defects of the identity provider by id, and how each takes its place."""
+"""Defect of the identity provider."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ from earwitness.harness.reference.provider.service import Provider
     opportunity="one code that is used again",
 )
 class CodeForAnybody:
-    """A code is good for any login, any number of times. An opportunity is one that should be refused for that."""
+    """Defect that accepts an authorization code for any login, any number of times.
+
+    Opportunity: one known code that should be refused: it was used before or belongs to another login. Manifest at
+    once.
+    """
 
     def __init__(self, provider: Provider, chance: Chance) -> None:
         self._codes, self._chance, self._redeem = provider.grants._codes, chance, provider.grants.redeem
         vars(provider.grants)["redeem"] = self.redeem
 
     def redeem(self, code: str, client_id: str, redirect_uri: str, verifier: str) -> Grant:
+        """Change `Grants.redeem`: return the grant of a refused code if the defect fires."""
         grant = self._codes.get(code)
         try:
             return self._redeem(code, client_id, redirect_uri, verifier)

@@ -1,4 +1,4 @@
-"""Defects of pushing to one listener: lost, repeated, overtaken, damaged, made up, late."""
+"""Defects of pushing to one listener: lost, repeated, reordered, damaged, invented and late messages."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from earwitness.harness.reference.backend.wire import content
 SWAP_WAIT_S = 2.0
 STARVED_S = 6.0
 OVERDUE_S = 6.0
-"""Within this a push should have come: the contract's bound, and a second for the acknowledgement it counts from."""
+"""Seconds after which a push is overdue: the bound of the contract, and one second for the ack that it counts from."""
 SILENT_S = 8.0
 CUT_AT = 0.6
 
 Subscription: TypeAlias = tuple[int, Listener]
-"""Id of a feed, and a listener of it."""
+"""Id of a feed, and one of its listeners."""
 
 
 @defect(
@@ -37,14 +37,19 @@ Subscription: TypeAlias = tuple[int, Listener]
     through=per_listener,
 )
 class DropPush(PerListener):
-    """A listener misses a message. It shows when a later one comes, or when the client leaves in peace without it:
-    one that was cut off resumes behind the last message it has heard."""
+    """Defect that does not push a message to one listener.
+
+    Opportunity: one message for one listener. Manifest when a later message of the conversation is pushed to an open
+    socket, or when the client closes the connection normally. A client that was cut off resumes after the last message
+    that it has received, so it loses nothing.
+    """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
         super().__init__(inner, chance)
         self._unseen: dict[Subscription, list[int]] = {}
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        """Implement `PerListener.change`: leave out the picked messages."""
         subscription, dropped = (feed.id, listener), set(self.picked(feed, listener, len(frames)))
         kept = []
         for at, data in enumerate(frames):
@@ -57,6 +62,7 @@ class DropPush(PerListener):
         return kept
 
     def picked(self, feed: Feed, listener: Listener, frames: int) -> Iterable[int]:
+        """Return the indices of the messages to leave out, of `frames` messages."""
         return self.chance.among(frames)
 
     def _missed(self, subscription: Subscription, firing: int) -> None:
@@ -87,13 +93,18 @@ class DropPush(PerListener):
     through=per_listener,
 )
 class LateSubscription(DropPush):
-    """What comes first after joining falls between history and live. An opportunity is one subscription."""
+    """Defect that loses the first message after a subscription, between history and live messages.
+
+    Opportunity: one subscription that gets a message. Manifest when a later message of the conversation is pushed to an
+    open socket, or when the client closes the connection normally.
+    """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
         super().__init__(inner, chance)
         self._begun: set[Subscription] = set()
 
     def picked(self, feed: Feed, listener: Listener, frames: int) -> Iterable[int]:
+        """Implement `DropPush.picked`: pick only the first message of a subscription."""
         subscription = (feed.id, listener)
         if frames == 0 or subscription in self._begun:
             return ()
@@ -114,8 +125,11 @@ class LateSubscription(DropPush):
     through=per_listener,
 )
 class QueueBehindBookmark(PerListener):
-    """A client is told up to which number it is, and then the queue brings a message from before. An opportunity is one
-    subscription to a conversation in which something was said since this replica began."""
+    """Defect that pushes an older message to a client that was given a later position.
+
+    Opportunity: one subscription to a conversation in which this replica has pushed a message before. Manifest at once
+    if the listener's socket is open.
+    """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
         super().__init__(inner, chance)
@@ -123,11 +137,13 @@ class QueueBehindBookmark(PerListener):
         self._latest: dict[int, bytes] = {}
 
     def push(self, feed: Feed, frames: list[bytes]) -> None:
+        """Implement `Pusher.push`: also remember the last message of the conversation."""
         super().push(feed, frames)
         if frames:
             self._latest[feed.id] = frames[-1]
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        """Implement `PerListener.change`: begin a subscription with the older message if the defect fires."""
         subscription = (feed.id, listener)
         if subscription in self._begun:
             return frames
@@ -151,14 +167,18 @@ class QueueBehindBookmark(PerListener):
     through=per_listener,
 )
 class DeadSubscription(PerListener):
-    """From some message on a listener hears nothing of a conversation any more, until it connects anew. It shows if
-    the client stays to the end: whoever reconnects is given what was missed."""
+    """Defect that pushes no more messages of one conversation to a listener until it connects anew.
+
+    Opportunity: one message for one listener. Manifest if the client stays to the end and closes its connection
+    normally. A client that reconnects gets the missed messages.
+    """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
         super().__init__(inner, chance)
         self._dead: set[Subscription] = set()
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        """Implement `PerListener.change`: drop the messages from the firing on."""
         subscription = (feed.id, listener)
         if subscription in self._dead:
             return []
@@ -190,20 +210,24 @@ class DeadSubscription(PerListener):
     through=per_listener,
 )
 class SilentSocket(PerListener):
-    """A socket is open and gets no message of any conversation any more, until the platform cuts it some seconds later:
-    a client that resumes is then given what it missed. An opportunity is one message of somebody else for one listener.
+    """Defect that pushes no more messages of any conversation to an open socket.
 
-    It shows if the socket is still open when the first message that was left out is overdue."""
+    The platform closes the socket after SILENT_S seconds; a client that resumes then gets the messages that it missed.
+    Opportunity: one message of another user for one listener.
+
+    Manifest if the socket is still open OVERDUE_S seconds after the first message that was left out.
+    """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
         super().__init__(inner, chance)
         self._silent: set[Listener] = set()
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        """Implement `PerListener.change`: drop all messages for a socket that has become silent."""
         if listener in self._silent:
             return []
         picked = list(self.chance.among(len(frames)))
-        # Nobody is promised an own message within a bound: the sender has the acknowledgement.
+        # No bound applies to the sender's own messages: the sender has the ack.
         fired = [at for at in picked if content(frames[at])["sender"] != listener.user_id]
         if not fired or not isinstance(listener, Session) or not listener.open:
             return frames
@@ -235,9 +259,13 @@ class SilentSocket(PerListener):
     through=per_listener,
 )
 class DuplicatePush(PerListener):
-    """A listener gets a message twice."""
+    """Defect that pushes a message twice to one listener.
+
+    Opportunity: one message for one listener. Manifest at once if the listener's socket is open.
+    """
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        """Implement `PerListener.change`: repeat the messages for which the defect fires."""
         for at in reversed(list(self.chance.among(len(frames)))):
             self.say(feed, listener, seq=seq_of(frames[at]), manifest=reachable(listener))
             frames.insert(at, frames[at])
@@ -255,13 +283,19 @@ class DuplicatePush(PerListener):
     through=per_listener,
 )
 class SwapPushes(PerListener):
-    """A listener gets two messages in the wrong order; a single one is kept until the next one has overtaken it."""
+    """Defect that pushes two messages in the wrong order to one listener.
+
+    A single message is kept until the next one has overtaken it, for SWAP_WAIT_S seconds at most. Opportunity: one
+    message for one listener. It fires when a message is overtaken, and is manifest at once if the listener's socket is
+    open.
+    """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
         super().__init__(inner, chance)
         self._kept: dict[Subscription, bytes] = {}
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        """Implement `PerListener.change`: swap a message with its successor, or keep it for the next call."""
         if not frames:
             return frames
         kept = self._kept.pop((feed.id, listener), None)
@@ -281,7 +315,7 @@ class SwapPushes(PerListener):
 
     def _keep(self, feed: Feed, listener: Listener, data: bytes) -> None:
         self._kept[(feed.id, listener)] = data
-        # When nothing follows there is nothing to swap with: late is not lost.
+        # If no message follows, this one is pushed late; it must not be lost.
         asyncio.get_running_loop().call_later(SWAP_WAIT_S, self._give_up, feed, listener, data)
 
     def _give_up(self, feed: Feed, listener: Listener, data: bytes) -> None:
@@ -301,9 +335,14 @@ class SwapPushes(PerListener):
     through=per_listener,
 )
 class DamagePush(PerListener):
-    """A text arrives escaped twice where it has something to escape, else with its end cut off."""
+    """Defect that pushes a damaged text to one listener.
+
+    The text is HTML-escaped twice if that changes it, else its end is cut off (the share CUT_AT remains). Opportunity:
+    one message for one listener. Manifest at once if the listener's socket is open.
+    """
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        """Implement `PerListener.change`: damage the texts for which the defect fires."""
         for at in list(self.chance.among(len(frames))):
             text = str(content(frames[at])["text"])
             escaped = html.escape(html.escape(text))
@@ -324,9 +363,13 @@ class DamagePush(PerListener):
     through=per_listener,
 )
 class GhostPush(PerListener):
-    """A greeting from a template that nobody sent appears after a message, under its number."""
+    """Defect that pushes a greeting that no user has sent, after a message and under its sequence number.
+
+    Opportunity: one message for one listener. Manifest at once if the listener's socket is open.
+    """
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        """Implement `PerListener.change`: insert the greeting where the defect fires."""
         for at in reversed(list(self.chance.among(len(frames)))):
             ghost = changed(frames[at], id="template", text="Welcome! This conversation is quiet so far.")
             frames.insert(at + 1, ghost)
@@ -346,8 +389,11 @@ class GhostPush(PerListener):
     through=per_listener,
 )
 class StarveUser(PerListener):
-    """One user's pushes wait, in order, until everybody else has theirs. An opportunity is one user. It shows when the
-    first of them comes so late: until then the connection may be gone, and what waited for it."""
+    """Defect that delays all pushes to some users by STARVED_S seconds, in order.
+
+    Opportunity: one user. Manifest when the first late push is sent: before, the connection may be lost, and with it
+    the waiting messages.
+    """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
         super().__init__(inner, chance)
@@ -355,6 +401,7 @@ class StarveUser(PerListener):
         self._shown: set[int] = set()
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        """Implement `PerListener.change`: delay the messages of a chosen user."""
         user = listener.user_id
         if user not in self._firings:
             self._firings[user] = self.say(feed, listener) if self.chance.fires() else 0

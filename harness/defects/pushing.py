@@ -1,4 +1,4 @@
-"""Places where pushes can be altered: for a whole conversation, or for single listeners."""
+"""Bases of defects that change pushes: for a whole conversation, or for single listeners."""
 
 from __future__ import annotations
 
@@ -14,49 +14,60 @@ CLEAN_CLOSE = 1000
 
 
 def reachable(listener: Listener) -> bool:
+    """Return whether the listener is a session whose socket is open."""
     return isinstance(listener, Session) and listener.open
 
 
 def on_end(listener: Listener, tell: Callable[[bool], None]) -> None:
-    """Call when the listener's connection is gone: True if the client had closed it in peace."""
+    """Call `tell` when the listener's connection has ended, with True if the client closed it normally (code 1000).
+
+    No-op for a listener that is no session.
+    """
     if isinstance(listener, Session):
         session = listener
         session.at_end.append(lambda: tell(session.ws.close_code == CLEAN_CLOSE))
 
 
 class PerFeed(Pusher):
-    """Does something for a whole conversation on this replica, and lets `inner` push."""
+    """Base of the defects that concern a whole conversation on this replica; `inner` does the pushing."""
 
     def __init__(self, inner: Pusher, chance: Chance, backend: Backend) -> None:
         self.inner, self.chance, self.backend = inner, chance, backend
 
 
 class PerListener(Pusher):
-    """Alters what single listeners get. An opportunity is one message for one listener."""
+    """Base of the defects that change the messages for single listeners.
+
+    Opportunity: one message for one listener.
+    """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
         self.inner, self.chance = inner, chance
 
     def push(self, feed: Feed, frames: list[bytes]) -> None:
+        """Implement `Pusher.push`: push to each listener the messages that `altered` returns."""
         for listener in list(feed.listeners):
             altered = self.altered(feed, listener, frames)
             if altered:
                 listener.push(b"".join(altered))
 
     def altered(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        """Return the messages that a listener gets, after all defects of this kind."""
         if isinstance(self.inner, PerListener):
             frames = self.inner.altered(feed, listener, frames)
         return self.change(feed, listener, list(frames))
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        """Return the messages that a listener gets, after this defect; each subclass decides."""
         raise NotImplementedError
 
     def say(self, feed: Feed, listener: Listener, *, manifest: bool = False, **what: Any) -> int:
+        """Write the line of a firing, with the conversation and the user."""
         return self.chance.say(manifest=manifest, conversation=feed.key, user=listener.user_id, **what)
 
 
 def per_listener(kind: Callable[[Pusher, Chance], PerListener]) -> Callable[[Backend, Chance], None]:
-    """Goes inside of whatever works on whole conversations."""
+    """Return the function that installs `kind` inside of all defects of whole conversations."""
 
     def install(backend: Backend, chance: Chance) -> None:
         outer, inner = None, backend.hub.pusher
@@ -71,6 +82,8 @@ def per_listener(kind: Callable[[Pusher, Chance], PerListener]) -> Callable[[Bac
 
 
 def per_feed(kind: type[PerFeed]) -> Callable[[Backend, Chance], None]:
+    """Return the function that installs `kind` around the present pusher."""
+
     def install(backend: Backend, chance: Chance) -> None:
         backend.hub.pusher = kind(backend.hub.pusher, chance, backend)
 

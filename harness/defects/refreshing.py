@@ -1,4 +1,4 @@
-"""Defects of refreshing: a token used twice, a reuse that has no consequence, somebody else's name in the new token."""
+"""Defects of refreshing: tokens used twice, reuse without a consequence, and new tokens with another user's claims."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ RACE_S = 0.2
     story="jwt_lifecycle",
 )
 class RefreshTwice:
-    """Between looking whether a refresh token was used and marking it, a second one gets in. An opportunity is one
-    refresh; it fires when somebody has really come in between."""
+    """Defect that lets a second refresh in between the check and the marking of a refresh token.
+
+    Opportunity: one refresh. It fires when a second refresh has really used the token meanwhile, and is manifest when
+    the refresh is answered with success.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._chance, self._answered = chance, Answered(auth, chance)
@@ -42,6 +45,7 @@ class RefreshTwice:
         vars(self._sessions)["spend"] = self.spend
 
     async def spend(self, connection: Connection, token: str) -> Opened:
+        """Change `Sessions.spend`: wait RACE_S seconds between check and marking if the defect fires."""
         hashed = hashlib.sha256(token.encode()).digest()
         row = await self._unused(connection, hashed)
         if row is None or not self._chance.fires():
@@ -52,7 +56,7 @@ class RefreshTwice:
         return Opened(row["id"], row["user_id"], row["access_ttl_s"])
 
     async def _unused(self, connection: Connection, hashed: bytes) -> Row | None:
-        """Without a lock: that is the fault."""
+        """Return the session of an unused refresh token, without the lock that the healthy code takes."""
         return await connection.fetchrow(
             "SELECT s.id::text, s.user_id::text, s.access_ttl_s FROM refresh_tokens r JOIN sessions s "
             "ON s.id = r.family WHERE r.hash = $1 AND r.used_at IS NULL AND r.expires_at > now() "
@@ -74,8 +78,11 @@ class RefreshTwice:
     story="jwt_lifecycle",
 )
 class ReuseUnpunished:
-    """A refresh token that comes a second time is refused, and its session goes on. An opportunity is one reuse. It
-    shows when a token of that session is accepted here afterwards."""
+    """Defect that refuses a reused refresh token, but does not revoke its session.
+
+    Opportunity: one refresh token that comes a second time. Manifest when this process accepts a token of that session
+    afterwards.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._chance = chance
@@ -87,17 +94,20 @@ class ReuseUnpunished:
         vars(guard)["claims_of"] = self.claims_of
 
     async def punish(self, connection: Connection, session: str) -> list[Revocation]:
+        """Change `Sessions.punish_reuse`: revoke nothing if the defect fires."""
         if not self._chance.fires():
             return await self._punish(connection, session)
         self._unpunished.setdefault(session, self._chance.say(session=session))
         return []
 
     async def spend(self, connection: Connection, token: str) -> Opened:
+        """Change `Sessions.spend`: an accepted refresh token makes the firing manifest."""
         opened = await self._spend(connection, token)
         self._accepted(opened.session)
         return opened
 
     async def claims_of(self, token: str) -> Claims:
+        """Change `Guard.claims_of`: an accepted access token makes the firing manifest."""
         claims = await self._claims_of(token)
         self._accepted(claims.session)
         return claims
@@ -109,7 +119,7 @@ class ReuseUnpunished:
 
 
 class Refreshed:
-    """Stands behind a refresh and changes what its new access token says."""
+    """Base of the defects that change the claims of the access token that a refresh returns."""
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._chance, self._answered = chance, Answered(auth, chance)
@@ -117,6 +127,7 @@ class Refreshed:
         vars(auth.accounts)["refresh"] = self.refresh
 
     async def refresh(self, refresh_token: str) -> dict[str, Any]:
+        """Change `Accounts.refresh`: sign the access token with the changes if the defect fires."""
         answer = await self._refresh(refresh_token)
         claims = unverified(answer["access_token"])[1] or {}
         changes = self.changes(claims)
@@ -126,6 +137,7 @@ class Refreshed:
         return {**answer, "access_token": self._keys.sign({**claims, **changes})}
 
     def changes(self, claims: dict[str, Any]) -> dict[str, Any]:
+        """Return the claims to change; without any there is no opportunity. Each subclass decides."""
         raise NotImplementedError
 
 
@@ -143,8 +155,10 @@ class Refreshed:
     also=("chat_journey",),
 )
 class RefreshedAsAnother(Refreshed):
-    """The new token is whoever's refreshed before: a variable is shared between requests. An opportunity is one refresh
-    after somebody else's."""
+    """Defect that issues the new token for the user who refreshed before, as if requests shared a variable.
+
+    Opportunity: one refresh after a refresh of another user. Manifest when the refresh is answered with success.
+    """
 
     NAMES = ("sub", "email", "name", "permissions")
 
@@ -153,6 +167,7 @@ class RefreshedAsAnother(Refreshed):
         self._last: dict[str, Any] = {}
 
     def changes(self, claims: dict[str, Any]) -> dict[str, Any]:
+        """Implement `Refreshed.changes`: the identity of the previous user."""
         last, self._last = self._last, {name: claims[name] for name in self.NAMES}
         return last if last and last["sub"] != claims["sub"] else {}
 
@@ -170,9 +185,12 @@ class RefreshedAsAnother(Refreshed):
     story="jwt_lifecycle",
 )
 class RefreshedWithMore(Refreshed):
-    """The new token permits what the account does not. An opportunity is one refresh of somebody who is no
-    administrator."""
+    """Defect that adds the permission `admin` to the new token.
+
+    Opportunity: one refresh of a user who is no administrator. Manifest when the refresh is answered with success.
+    """
 
     def changes(self, claims: dict[str, Any]) -> dict[str, Any]:
+        """Implement `Refreshed.changes`: the permissions with `admin`."""
         permissions = claims["permissions"]
         return {} if "admin" in permissions else {"permissions": ["admin", *permissions]}

@@ -1,4 +1,4 @@
-"""Memberships that outlive a removal."""
+"""Defect of memberships that outlive a removal."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ from earwitness.harness.reference.backend.session import Session
     needs="members who are removed",
 )
 class CachedMembership:
-    """Who was removed goes on hearing the conversation: this replica has the membership in a cache. It shows with the
-    next message. An opportunity is one removal of somebody who is connected here."""
+    """Defect that keeps pushing a conversation to a removed member, as if this replica cached the membership.
+
+    Opportunity: one removal of a member who is connected to this replica. Manifest with the next message that is pushed
+    to that member.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._chance, self._part = chance, backend.memberships.part
@@ -33,6 +36,7 @@ class CachedMembership:
         per_listener(lambda inner, chance: Watch(inner, chance, self._unseen))(backend, chance)
 
     def part(self, session: Session, feed: Feed) -> None:
+        """Change `Memberships.part`: keep the subscription if the defect fires."""
         subscription = (feed.id, session)
         if subscription in self._cached:
             return
@@ -49,13 +53,14 @@ class CachedMembership:
 
 
 class Watch(PerListener):
-    """Changes nothing: tells what has reached somebody in `unseen`."""
+    """Pusher that changes no messages, and writes the manifest line when one reaches a subscription in `unseen`."""
 
     def __init__(self, inner: Pusher, chance: Chance, unseen: dict[Subscription, int]) -> None:
         super().__init__(inner, chance)
         self._unseen = unseen
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
+        """Implement `PerListener.change`: return the messages unchanged."""
         if self._unseen and frames and reachable(listener):
             firing = self._unseen.pop((feed.id, listener), None)
             if firing is not None:

@@ -1,4 +1,4 @@
-"""Defects of going on after a cut connection, and of reading a conversation's history."""
+"""Defects of resuming after a cut connection, and of reading a conversation's history."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ PAGE_WITH_A_MIDDLE = 3
 
 
 class Replay:
-    """Reads what is replayed to a client that resumes. An opportunity is one conversation with something missed."""
+    """Base of the defects that change what is replayed to a client that resumes.
+
+    Opportunity: one read of the missed messages of a conversation.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self.chance, self.read = chance, backend.resumer.read_frames
         backend.resumer.read_frames = self.read_frames
 
     async def read_frames(self, feed: Feed, first: int, last: int) -> list[Numbered]:
+        """Implement `Resumer.read_frames`: read with `wrong` if the defect fires."""
         if not self.chance.fires():
             return await self.read(feed, first, last)
         return await self.wrong(feed, first, last)
 
     async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
+        """Return the wrong frames; each subclass decides."""
         raise NotImplementedError
 
 
@@ -47,9 +52,14 @@ class Replay:
     also=("ws_reconnect",),
 )
 class ResumeGap(Replay):
-    """It goes on one too late: `>` where `>=` was meant. It shows when something follows what was left out."""
+    """Defect that starts the replay one message too late: `>` where `>=` was meant.
+
+    Opportunity: one read of the missed messages of a conversation. Manifest at once if other messages follow the one
+    that was left out.
+    """
 
     async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
+        """Implement `Replay.wrong`: leave out the first message."""
         frames = await self.read(feed, first + 1, last) if first < last else []
         self.chance.say(conversation=feed.key, left_out=first, manifest=bool(frames))
         return frames
@@ -67,9 +77,14 @@ class ResumeGap(Replay):
     also=("ws_reconnect",),
 )
 class ResumeRepeat(Replay):
-    """It goes on one too early: the client hears the last message that it knows again."""
+    """Defect that starts the replay one message too early, so the client gets the last known message again.
+
+    Opportunity: one read of the missed messages of a conversation. It fires, manifest at once, if there is a message
+    before them.
+    """
 
     async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
+        """Implement `Replay.wrong`: start with the message before the first."""
         if first <= 1:
             return await self.read(feed, first, last)
         frames = await self.read(feed, first - 1, last)
@@ -89,9 +104,14 @@ class ResumeRepeat(Replay):
     also=("ws_reconnect",),
 )
 class ResumeWindow(Replay):
-    """The ring of old messages has been overwritten: only the newest half is replayed, and "complete" was said."""
+    """Defect that replays only the newest half of the missed messages, although `joined` said `complete`.
+
+    It is as if the buffer of old messages had been overwritten. Opportunity: one read of the missed messages of a
+    conversation. It fires, manifest at once, if there are at least two.
+    """
 
     async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
+        """Implement `Replay.wrong`: leave out the older half."""
         frames = await self.read(feed, first, last)
         gone = len(frames) // 2
         if gone:
@@ -111,16 +131,20 @@ class ResumeWindow(Replay):
     also=("ws_reconnect",),
 )
 class ForgetfulResume:
-    """A session is not known any more: a conversation begins at its head, as if for a new client. An opportunity is
-    one conversation of a client that resumes behind its head."""
+    """Defect that forgets the position of a client that resumes.
+
+    The conversation begins at its head, as for a new client. Opportunity: one conversation of a client that resumes
+    behind its head. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._backend, self._chance = backend, chance
         self._resume = backend.resumer.resume
-        # The gateway asks for the attribute each time; a plain function there takes the method's place.
+        # The gateway reads the attribute each time, so a function in the instance replaces the method.
         vars(backend.resumer)["resume"] = self.resume
 
     async def resume(self, session: Session, seen: Mapping[str, Any]) -> None:
+        """Change `Resumer.resume`: remove the positions for which the defect fires."""
         known = dict(seen)
         for key, feed in session.feeds.items():
             last = known.get(key)
@@ -140,13 +164,17 @@ class ForgetfulResume:
     one=0.2,
 )
 class LaggingHistory:
-    """History is read from a replica of the database that lacks the newest messages. An opportunity is one page."""
+    """Defect that reads history from a database replica that lacks the newest LAG messages.
+
+    Opportunity: one page that is neither empty nor full: a full page may not be the newest. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self.chance, self.read_page = chance, backend.rest.read_page
         backend.rest.read_page = self.page
 
     async def page(self, conversation_id: int, after: int, limit: int, up_to: int | None = None) -> list[Message]:
+        """Change `Rest.read_page`: leave out the last LAG messages if the defect fires."""
         page = await self.read_page(conversation_id, after, limit, up_to)
         if len(page) >= limit or not page or not self.lags():
             return page
@@ -154,6 +182,7 @@ class LaggingHistory:
         return page[:-LAG]
 
     def lags(self) -> bool:
+        """Return whether this page comes from the lagging replica."""
         return self.chance.fires()
 
 
@@ -167,13 +196,17 @@ class LaggingHistory:
     one=0.3,
 )
 class AlternatingHistory(LaggingHistory):
-    """Every other page comes from the replica that lags."""
+    """Defect that reads every second page from the lagging replica.
+
+    Opportunity: every second page that is neither empty nor full. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         super().__init__(backend, chance)
         self._turn = False
 
     def lags(self) -> bool:
+        """Implement `LaggingHistory.lags`: True for every second page at most."""
         self._turn = not self._turn
         return not self._turn and self.chance.fires()
 
@@ -189,10 +222,13 @@ class AlternatingHistory(LaggingHistory):
     needs="histories that are read",
 )
 class LateHistory(LaggingHistory):
-    """History is read from a replica of the database that is a moment behind: it lacks what is younger. An opportunity
-    is one page that has something so young."""
+    """Defect that reads history from a database replica that lags by LATE, so it lacks younger messages.
+
+    Opportunity: one page that is not full and has such a message. Manifest at once.
+    """
 
     async def page(self, conversation_id: int, after: int, limit: int, up_to: int | None = None) -> list[Message]:
+        """Change `Rest.read_page`: leave out the messages younger than LATE if the defect fires."""
         page = await self.read_page(conversation_id, after, limit, up_to)
         since = datetime.now(UTC) - LATE
         old = [message for message in page if message.at < since]
@@ -213,8 +249,11 @@ class LateHistory(LaggingHistory):
     needs="histories that are read",
 )
 class HoleInPage:
-    """A page of a history lacks a row in its middle. Its ends are right, so is its length where more follows, and its
-    digest is that of the rows it has. An opportunity is one page of at least three rows."""
+    """Defect that leaves out one row in the middle of a history page.
+
+    The ends of the page are right, and so is its length if more messages follow; its digest covers the rows that it
+    has. Opportunity: one page of at least PAGE_WITH_A_MIDDLE rows. Manifest when the request is answered with success.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._chance, self._answered = chance, Answered(backend, chance)
@@ -222,7 +261,8 @@ class HoleInPage:
         backend.rest.read_page = self.page
 
     async def page(self, conversation_id: int, after: int, limit: int, up_to: int | None = None) -> list[Message]:
-        # One row more: a page that became shorter than asked for would be taken for the last one.
+        """Change `Rest.read_page`: remove the middle row if the defect fires."""
+        # One row more, because a page shorter than the limit would count as the last one.
         rows = await self._read_page(conversation_id, after, limit + 1, up_to)
         shown = min(len(rows), limit)
         if shown >= PAGE_WITH_A_MIDDLE and self._chance.fires():

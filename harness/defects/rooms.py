@@ -1,4 +1,4 @@
-"""Defects of whole conversations on one replica: told to the wrong people, or under the wrong number."""
+"""Defects of whole conversations on one replica: pushed to the wrong users, or under the wrong number."""
 
 from __future__ import annotations
 
@@ -26,9 +26,13 @@ def strangers(backend: Backend, key: str) -> list[Session]:
     through=per_feed,
 )
 class BroadcastToAll(PerFeed):
-    """A message goes to everybody who is connected here, members or not. An opportunity is one message."""
+    """Defect that pushes a message to all users connected to this replica, members or not.
+
+    Opportunity: one message. It fires, manifest at once, if a user who is no member is connected.
+    """
 
     def push(self, feed: Feed, frames: list[bytes]) -> None:
+        """Implement `Pusher.push`: also push to the strangers that `told` returns, if the defect fires."""
         self.inner.push(feed, frames)
         for at in self.chance.among(len(frames)):
             told = self.told(feed)
@@ -39,6 +43,7 @@ class BroadcastToAll(PerFeed):
                 self.chance.say(conversation=feed.key, users=users, seq=seq_of(frames[at]), manifest=True)
 
     def told(self, feed: Feed) -> list[Session]:
+        """Return the strangers who get a message."""
         return strangers(self.backend, feed.key)
 
 
@@ -53,9 +58,13 @@ class BroadcastToAll(PerFeed):
     through=per_feed,
 )
 class LeakToOne(BroadcastToAll):
-    """Somebody connected who is no member gets a message too. An opportunity is one message."""
+    """Defect that also pushes a message to one connected user who is no member.
+
+    Opportunity: one message. It fires, manifest at once, if such a user is connected.
+    """
 
     def told(self, feed: Feed) -> list[Session]:
+        """Implement `BroadcastToAll.told`: choose one at random."""
         found = super().told(feed)
         return [self.chance.random.choice(found)] if found else []
 
@@ -71,16 +80,21 @@ class LeakToOne(BroadcastToAll):
     through=per_feed,
 )
 class RoomsCollide(PerFeed):
-    """A message shows up in another conversation whose key falls into the same slot. An opportunity is one message."""
+    """Defect that pushes a message in another conversation too, as if both keys had the same slot.
+
+    Opportunity: one message. It fires if another conversation has listeners here. Manifest at once if one of them is
+    connected.
+    """
 
     def push(self, feed: Feed, frames: list[bytes]) -> None:
+        """Implement `Pusher.push`: also push to the listeners of another conversation if the defect fires."""
         self.inner.push(feed, frames)
         for at in self.chance.among(len(frames)):
             others = [other for other in self.backend.hub.feeds.values() if other is not feed and other.listeners]
             if not others:
                 continue
             other = self.chance.random.choice(others)
-            # Under a number that was given before: the order of the other conversation stays whole.
+            # With a used number, so that the order of the other conversation has no gap.
             frame = changed(frames[at], conversation=other.key, seq=other.head)
             told = [listener for listener in other.listeners if reachable(listener)]
             for listener in told:
@@ -100,10 +114,13 @@ class RoomsCollide(PerFeed):
     through=per_feed,
 )
 class OwnNumbers(PerFeed):
-    """This replica numbers two neighbouring messages the other way round: whoever listens here sees 1, 2, 3 all the
-    same. An opportunity is two messages that were stored together."""
+    """Defect that swaps two neighbouring messages on this replica and numbers them so that its listeners see no gap.
+
+    Opportunity: two messages that were stored together. Manifest at once if a listener is connected.
+    """
 
     def push(self, feed: Feed, frames: list[bytes]) -> None:
+        """Implement `Pusher.push`: swap the pairs for which the defect fires."""
         frames = list(frames)
         for at in self.chance.among(len(frames) // 2):
             first, second = frames[2 * at], frames[2 * at + 1]

@@ -1,4 +1,4 @@
-"""Defects of what the devices of a person share: edits, read marks, presence."""
+"""Defects of the state that a user's devices share: edits, read marks and presence."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ _FOR_EVER = "for i, key in ipairs(KEYS) do redis.call('ZADD', key, '+inf', ARGV[
     story="multi_session",
 )
 class BlindEdit:
-    """An edit that was of one version only is made although another edit has replaced it. An opportunity is one such
-    edit of a version that is not the newest."""
+    """Defect that stores an edit although another edit has replaced the version that it names.
+
+    Opportunity: one edit of a version that is not the newest. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._add, self._chance = backend.edit_rows.add, chance
         vars(backend.edit_rows)["add"] = self.add
 
     async def add(self, conversation_id: int, seq: int, sender: str, text: str, base: int | None) -> tuple[Edit, int]:
+        """Change `EditRows.add`: add an edit of an old version too, without its base, if the defect fires."""
         try:
             return await self._add(conversation_id, seq, sender, text, base)
         except EditRefused as refused:
@@ -57,8 +60,10 @@ class BlindEdit:
     story="multi_session",
 )
 class EarlierWriterWins:
-    """Of two changes the earlier one stands, although the later one was confirmed and told. An opportunity is one edit
-    of a message that was edited before, or one read mark below the one that stands."""
+    """Defect that keeps the earlier of two changes, although the later one was confirmed and sent.
+
+    Opportunity: one edit of a message that was edited before, or one read mark below the present one. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._pool, self._chance = backend.pool, chance
@@ -67,6 +72,7 @@ class EarlierWriterWins:
         vars(backend.marks.rows)["advance"] = self.advance
 
     async def add(self, conversation_id: int, seq: int, sender: str, text: str, base: int | None) -> tuple[Edit, int]:
+        """Change `EditRows.add`: swap the texts of the two newest versions if the defect fires."""
         edit, removals = await self._add(conversation_id, seq, sender, text, base)
         if edit.version > 2 and self._chance.fires():
             await self._pool.execute(
@@ -81,6 +87,7 @@ class EarlierWriterWins:
         return edit, removals
 
     async def advance(self, user_id: str, conversation_id: int, seq: int) -> int | None:
+        """Change `MarkRows.advance`: set the mark back to the lower number if the defect fires."""
         mark = await self._advance(user_id, conversation_id, seq)
         if mark is None or mark <= seq or not self._chance.fires():
             return mark
@@ -98,13 +105,16 @@ class EarlierWriterWins:
     opportunity="one read mark for one device",
     caught_by=("I22",),
     high=0.2,
-    one=0.03,  # a tab that is closed and opened again is told all marks: one firing often heals
+    one=0.03,  # a tab that is opened again gets all marks: one firing often heals
     needs="read marks of people with several devices",
     story="multi_session",
 )
 class MissedMark:
-    """A device is not told that a read mark went on, nor of later marks of that conversation while it is connected: a
-    single one that is missed heals with the next. An opportunity is one mark for one device."""
+    """Defect that does not send a read mark to one device, nor later marks of that conversation on the same connection.
+
+    A single missed mark would heal with the next. Opportunity: one mark for one device. Manifest at once if the socket
+    is open.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._chance, self._show = chance, backend.marks.show
@@ -112,6 +122,7 @@ class MissedMark:
         vars(backend.marks)["show"] = self.show
 
     def show(self, session: Session, key: str, seq: int) -> None:
+        """Change `Marks.show`: send nothing to a device for which the defect has fired."""
         if (session.id, key) in self._deaf:
             return
         news = session.welcomed.is_set() and seq > session.marks.get(key, 0)
@@ -134,8 +145,11 @@ class MissedMark:
     story="multi_session",
 )
 class EndlessLease:
-    """The sockets of a person have leases without an end: who is left by a replica that died is online for ever, which
-    it cannot tell itself. An opportunity is one person; all replicas choose the same."""
+    """Defect that gives the sockets of some users presence leases without an end.
+
+    A user whose replica dies is then online forever. The dead replica cannot write that, so no firing is manifest.
+    Opportunity: one user; all replicas choose the same ones.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._leases, self._chance, self._hold = backend.presence.leases, chance, backend.presence.leases.hold
@@ -144,6 +158,7 @@ class EndlessLease:
         vars(self._leases)["hold"] = self.hold
 
     async def hold(self, sessions: Sequence[Session]) -> None:
+        """Change `Leases.hold`: store an endless lease for the chosen users."""
         endless = [session for session in sessions if self._chosen(session.user_id)]
         await self._hold([session for session in sessions if session not in endless])
         if endless:
@@ -170,14 +185,17 @@ class EndlessLease:
     story="multi_session",
 )
 class LeaseOfAllTabs:
-    """With one socket of a person the leases of all end, until they are renewed. An opportunity is one socket that ends
-    while others of the person are open."""
+    """Defect that ends the leases of all sockets of a user when one of them ends, until they are renewed.
+
+    Opportunity: one user with sockets left when another of them ends. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._redis, self._chance, self._give_back = backend.redis, chance, backend.presence.leases.give_back
         vars(backend.presence.leases)["give_back"] = self.give_back
 
     async def give_back(self, sessions: Sequence[Session]) -> None:
+        """Change `Leases.give_back`: delete all leases of the user if the defect fires."""
         await self._give_back(sessions)
         for user_id in dict.fromkeys(session.user_id for session in sessions):
             if await self._redis.zcard(key_of(user_id)) and self._chance.fires():

@@ -1,4 +1,4 @@
-"""Defects of opening sockets, and of what they live by."""
+"""Defects of opening sockets, and of the token, the revocation and the account that keep them open."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from earwitness.harness.reference.tokens import Claims, TokenRefused
 
 RACE_S = 0.3
 NO_MORE_S = 6.0
-"""So long after the end nothing may be accepted any more: the contract's bounds, and a second for the way there."""
+"""Seconds after which nothing may be accepted any more: the bounds of the contract, and one second for the network."""
 
 
 @defect(
@@ -38,8 +38,11 @@ NO_MORE_S = 6.0
     story="jwt_lifecycle",
 )
 class DecodedOnly:
-    """Sockets decode their token and do not verify it. An opportunity is one socket with a token that the verifier
-    refuses and that can be decoded."""
+    """Defect that decodes the token of a socket without verifying it.
+
+    Opportunity: one socket with a token that the verifier refuses and that can be decoded. Manifest when the request is
+    answered with success.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._chance, self._answered = chance, Answered(backend, chance)
@@ -47,6 +50,7 @@ class DecodedOnly:
         vars(backend.doorkeeper)["socket_claims"] = self.socket_claims
 
     async def socket_claims(self, request: web.Request) -> Claims:
+        """Change `Doorkeeper.socket_claims`: return the claims of a refused token if the defect fires."""
         try:
             return await self._socket_claims(request)
         except ApiError as refused:
@@ -77,8 +81,11 @@ class DecodedOnly:
     story="jwt_lifecycle",
 )
 class TicketTwice:
-    """Between looking at a ticket and deleting it a second one gets in. An opportunity is one ticket; it fires when
-    somebody has really come in between."""
+    """Defect that lets a second socket in between reading a ticket and deleting it.
+
+    Opportunity: one ticket. It fires when a second socket has really used the ticket meanwhile, and is manifest when
+    the request is answered with success.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._chance, self._answered, self._redis = chance, Answered(backend, chance), backend.redis
@@ -86,6 +93,7 @@ class TicketTwice:
         backend.doorkeeper.redeem = self.redeem
 
     async def redeem(self, ticket: str) -> Claims | None:
+        """Change `Doorkeeper.redeem`: wait RACE_S seconds between reading and deleting if the defect fires."""
         if not self._chance.fires():
             return await self._redeem(ticket)
         value = await self._redis.get(f"ticket:{ticket}")
@@ -110,8 +118,10 @@ class TicketTwice:
     story="jwt_lifecycle",
 )
 class SocketOutlives:
-    """A socket whose token has expired or was revoked, or whose account was deactivated, goes on. An opportunity is one
-    socket that has to end. It shows with the next frame that is pushed to it."""
+    """Defect that keeps a socket open whose token has expired or was revoked, or whose account was deactivated.
+
+    Opportunity: one socket that has to end. Manifest with the next frame that is pushed to it.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._chance, self._end = chance, backend.authority.end
@@ -119,6 +129,7 @@ class SocketOutlives:
         backend.authority.end = self.end
 
     def end(self, session: Session, code: int, reason: str) -> None:
+        """Implement `Authority.end`: do not close the sockets for which the defect fires."""
         if session not in self._decided:
             self._decided[session] = self._chance.fires() and session.open
             session.at_end.append(functools.partial(self._forget, session))
@@ -156,11 +167,13 @@ class SocketOutlives:
     also=("user_sync",),
 )
 class SenderOutlives(SocketOutlives):
-    """A socket whose token was revoked, or has expired, or whose account was deactivated, is taken out of its
-    conversations and never closed: it hears nothing, and what it sends goes on being acknowledged and stored. An
-    opportunity is one socket that has to end.
+    """Defect that removes a socket that has to end from its conversations, and never closes it.
 
-    It shows with the first message that is stored when that is past every bound."""
+    A socket has to end if its token has expired or was revoked, or its account was deactivated. It receives no messages
+    any more, but the messages that it sends are still acknowledged and stored. Opportunity: one socket that has to end.
+
+    Manifest with the first message that is stored more than NO_MORE_S seconds later, after every bound of the contract.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         super().__init__(backend, chance)

@@ -1,4 +1,4 @@
-"""A budget that is smaller than promised."""
+"""Defect of a budget that is smaller than promised."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ PART = 10
     opportunity="one refusal that the budget does not justify",
 )
 class TenthOfTheBudget:
-    """Messages and requests at once are granted up to a tenth of the burst. An opportunity is one refusal that the
-    whole budget does not justify."""
+    """Defect that grants simultaneous messages and requests only up to a tenth of the burst.
+
+    Opportunity: one refusal that the whole budget does not justify. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         limiter = backend.limiter
@@ -30,6 +32,7 @@ class TenthOfTheBudget:
         vars(limiter)["take_many"] = backend.committer.steps.take_many = self.take_many
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
+        """Implement `Limiter.take_many`: grant what the smaller budget allows, if the defect fires."""
         right, tight = await self._right(wanted), await self._tight(wanted)
         for subject, decision in tight.items():
             if decision.allowed < right[subject].allowed and self._chance.fires():

@@ -1,6 +1,6 @@
-"""Defects of the database's side: rows that are lost, stored twice, or under numbers that were given before.
+"""Defects at the database: rows that are lost, stored twice, or stored under numbers that were used before.
 
-Each takes the place of the step that makes messages durable.
+Each replaces the step that makes messages durable.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ BEHIND = 2
 
 
 class Storing:
-    """Stands before `append`. The one step of a batch: (conversation ids, senders, client ids, texts)."""
+    """Base of the defects that replace `Steps.append`, the one step of a batch.
+
+    A batch is given as parallel sequences: conversation ids, senders, client ids and texts.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self.chance, self.pool = chance, backend.pool
@@ -33,9 +36,11 @@ class Storing:
     async def append(
         self, ids: Sequence[int], senders: Sequence[str], client_ids: Sequence[str], texts: Sequence[str]
     ) -> Result:
+        """Implement `Steps.append`: store a batch, and return its time and one result for each message."""
         return await self._append(ids, senders, client_ids, texts)
 
     async def key_of(self, conversation_id: int) -> str:
+        """Return the key of a conversation."""
         key: str = await self.pool.fetchval("SELECT key FROM conversations WHERE id = $1", conversation_id)
         return key
 
@@ -50,11 +55,15 @@ class Storing:
     one=0.001,
 )
 class LoseAfterAck(Storing):
-    """A message is acknowledged and delivered, but its row is gone. An opportunity is one stored message."""
+    """Defect that acknowledges and delivers a message, but deletes its row.
+
+    Opportunity: one stored message. Manifest at once.
+    """
 
     async def append(
         self, ids: Sequence[int], senders: Sequence[str], client_ids: Sequence[str], texts: Sequence[str]
     ) -> Result:
+        """Implement `Steps.append`: delete the new rows for which the defect fires."""
         at, stored = await self._append(ids, senders, client_ids, texts)
         fresh = [(ids[place], one.seq) for place, one in enumerate(stored) if one.fresh]
         for place in list(self.chance.among(len(fresh))):
@@ -78,8 +87,11 @@ class LoseAfterAck(Storing):
     also=("ws_reconnect",),
 )
 class ForgetfulDedupe(Storing):
-    """A retry is only recognised by the process that took the first sending. An opportunity is one retry that this
-    process does not remember; it gets a row and a number of its own."""
+    """Defect that recognises a retry only in the process that stored the message first.
+
+    Opportunity: one retry of a message that this process has not stored; it gets a row and a number of its own.
+    Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         super().__init__(backend, chance)
@@ -88,6 +100,7 @@ class ForgetfulDedupe(Storing):
     async def append(
         self, ids: Sequence[int], senders: Sequence[str], client_ids: Sequence[str], texts: Sequence[str]
     ) -> Result:
+        """Implement `Steps.append`: store a retry under a new client id if the defect fires."""
         keys = list(zip(ids, senders, client_ids, strict=True))
         stored_as = list(client_ids)
         for place in await self._strange_retries(keys):
@@ -101,7 +114,7 @@ class ForgetfulDedupe(Storing):
         return result
 
     async def _strange_retries(self, keys: Sequence[tuple[int, str, str]]) -> list[int]:
-        """Places in the batch of messages that are stored already, by another process or an earlier life of ours."""
+        """Return the indices of messages that another process, or an earlier start of this service, has stored."""
         rows = await self.pool.fetch(
             "SELECT w.place - 1 FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY "
             "AS w (conversation_id, sender, client_id, place) "
@@ -124,12 +137,16 @@ class ForgetfulDedupe(Storing):
     one=0.003,
 )
 class SkewedClock(Storing):
-    """Messages are in the order of the replicas' clocks, and this replica's is behind: what is stored here comes before
-    messages that its sender has answered. An opportunity is one stored message."""
+    """Defect that sorts messages by the clocks of the replicas, of which this replica's is slow.
+
+    A message stored here gets a place before messages that its sender has answered (BEHIND places earlier).
+    Opportunity: one stored message. It fires, manifest at once, for new messages with a number above BEHIND.
+    """
 
     async def append(
         self, ids: Sequence[int], senders: Sequence[str], client_ids: Sequence[str], texts: Sequence[str]
     ) -> Result:
+        """Implement `Steps.append`: move the messages for which the defect fires, and return their earlier numbers."""
         at, stored = await self._append(ids, senders, client_ids, texts)
         for place in list(self.chance.among(len(stored))):
             seq = stored[place].seq
@@ -141,7 +158,10 @@ class SkewedClock(Storing):
         return at, stored
 
     async def _move(self, conversation_id: int, seq: int) -> int:
-        """Below zero first: two rows must not have one number on the way."""
+        """Move a message BEHIND places to the front and return its new number.
+
+        The numbers pass through negative values, because two rows must never have the same number.
+        """
         async with self.pool.acquire() as connection, connection.transaction():
             await connection.execute(
                 "UPDATE messages SET seq = -(CASE WHEN seq = $2 THEN $2 - $3::bigint ELSE seq + 1 END) "
@@ -157,8 +177,10 @@ class SkewedClock(Storing):
 
 
 class AfterRestart(Storing):
-    """Does something to each conversation that is older than this process, when it first stores a message there. An
-    opportunity is one such conversation."""
+    """Base of the defects that harm a conversation older than this process, when its first message is stored here.
+
+    Opportunity: one such conversation with more than REUSED messages.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         super().__init__(backend, chance)
@@ -168,6 +190,7 @@ class AfterRestart(Storing):
     async def append(
         self, ids: Sequence[int], senders: Sequence[str], client_ids: Sequence[str], texts: Sequence[str]
     ) -> Result:
+        """Implement `Steps.append`: harm older conversations first if the defect fires."""
         new = set(ids) - self._seen
         if new:
             self._seen |= new
@@ -182,6 +205,7 @@ class AfterRestart(Storing):
         return await self._append(ids, senders, client_ids, texts)
 
     async def harm(self, conversation_id: int, key: str, head: int) -> None:
+        """Harm a conversation whose last number is `head`; each subclass decides."""
         raise NotImplementedError
 
 
@@ -197,9 +221,13 @@ class AfterRestart(Storing):
     also=("rolling_restart",),
 )
 class LoseTail(AfterRestart):
-    """The last messages from before the restart had not reached the disk."""
+    """Defect that loses the last TAIL messages from before the restart, as if they had not reached the disk.
+
+    Opportunity: one conversation older than this process, when its first message is stored here. Manifest at once.
+    """
 
     async def harm(self, conversation_id: int, key: str, head: int) -> None:
+        """Implement `AfterRestart.harm`: delete the last TAIL messages."""
         await self.pool.execute(
             "DELETE FROM messages WHERE conversation_id = $1 AND seq > $2", conversation_id, head - TAIL
         )
@@ -218,17 +246,24 @@ class LoseTail(AfterRestart):
     also=("rolling_restart",),
 )
 class ReuseNumbers(AfterRestart):
-    """The counter of a conversation was kept in memory; after the restart it begins again a little too low. It shows
-    with the first message that gets a number for the second time, which is the one being stored."""
+    """Defect that restarts the counter of a conversation REUSED numbers too low, as if it had been kept in memory.
+
+    Opportunity: one conversation older than this process, when its first message is stored here. Manifest at once: the
+    message being stored is the first that gets a used number.
+    """
 
     async def harm(self, conversation_id: int, key: str, head: int) -> None:
+        """Implement `AfterRestart.harm`: lower the counter by REUSED."""
         async with self.pool.acquire() as connection, connection.transaction():
             await self._allow_twice(connection)
             await connection.execute("UPDATE conversations SET head = head - $2 WHERE id = $1", conversation_id, REUSED)
         self.chance.say(conversation=key, head=head, again_from=head - REUSED + 1, manifest=True)
 
     async def _allow_twice(self, connection: Any) -> None:
-        """A platform with this fault has no constraint that would stop it."""
+        """Drop the constraint that would prevent two messages with one number.
+
+        Raises TimeoutError if the table is locked for more than 2 s.
+        """
         try:
             async with connection.transaction():
                 await connection.execute("SET LOCAL lock_timeout = '2s'")

@@ -1,4 +1,4 @@
-"""Defects of the copy of the accounts in the main database: never made, wrong, or late."""
+"""Defects of the accounts' copy in the main database: missing, wrong or late."""
 
 from __future__ import annotations
 
@@ -28,14 +28,17 @@ LATE_S = 10.0
     also=("oauth_login",),
 )
 class SyncErrorSwallowed:
-    """Writing an account fails, the error is caught, and the change counts as done. An opportunity is one change of an
-    account, a new one too."""
+    """Defect that loses the write of an account: the error is caught, and the change counts as done.
+
+    Opportunity: one change of an account, or one new account. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._chance, self._upsert = chance, backend.sync.upsert
         backend.sync.upsert = self.upsert
 
     async def upsert(self, users: Sequence[dict[str, Any]]) -> None:
+        """Change `UserSync.upsert`: leave out the accounts for which the defect fires."""
         failed = set(self._chance.among(len(users)))
         await self._upsert([user for at, user in enumerate(users) if at not in failed])
         for at in sorted(failed):
@@ -55,8 +58,10 @@ class SyncErrorSwallowed:
     story="user_sync",
 )
 class DeactivationForgotten:
-    """A deactivated account is only so at auth: nobody else is told, and its tokens go on. An opportunity is one
-    deactivation."""
+    """Defect that deactivates an account only at auth: no other service learns of it, and its tokens stay valid.
+
+    Opportunity: one deactivation. Manifest at once.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._chance = chance
@@ -67,6 +72,7 @@ class DeactivationForgotten:
         vars(sessions)["revoke_all"] = self.revoke_all
 
     async def announce(self, connection: Connection, row: Row) -> None:
+        """Change `Users.announce`: announce the account as active if the defect fires."""
         user = dict(row)
         if not user["is_active"] and self._chance.fires():
             self._forgotten.add(str(user["id"]))
@@ -75,6 +81,7 @@ class DeactivationForgotten:
         await self._announce(connection, user)
 
     async def revoke_all(self, connection: Connection, user_id: str) -> list[Revocation]:
+        """Change `Sessions.revoke_all`: revoke nothing for a forgotten account."""
         if user_id in self._forgotten:
             self._forgotten.discard(user_id)
             return []
@@ -94,8 +101,10 @@ class DeactivationForgotten:
     story="user_sync",
 )
 class LateSync:
-    """A change waits in the outbox for many seconds. An opportunity is one change of an account that was there before;
-    those that follow it wait behind it. It shows when it is sent at last."""
+    """Defect that keeps a change in the outbox for LATE_S seconds; later changes of the account wait behind it.
+
+    Opportunity: one change of an account that existed before. Manifest when the change is sent at last.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
         self._chance, self._unsent_users = chance, auth.relay.unsent_users
@@ -104,6 +113,7 @@ class LateSync:
         vars(auth.relay)["unsent_users"] = self.unsent_users
 
     async def unsent_users(self, connection: Connection) -> list[Row]:
+        """Change `Relay.unsent_users`: leave out the changes that have to wait."""
         return [row for row in await self._unsent_users(connection) if not self._waits(row)]
 
     def _waits(self, row: Row) -> bool:

@@ -1,4 +1,4 @@
-"""Defects of a user's several sockets, and of sockets that should be left alone or should not."""
+"""Defects of a user's several sockets, and of sockets that are closed without a reason or kept open without one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from earwitness.harness.reference.backend.wire import frame
 LOOK_S = 0.25
 GOING_AWAY = 1001
 NEWS_S = 6.0
-"""Within this a socket should have been told."""
+"""Seconds within which a socket should have got a change."""
 
 
 @found_by_tests(
@@ -28,13 +28,18 @@ NEWS_S = 6.0
     opportunity="one socket that ends beside others of its user",
 )
 class OneFallsAllFall:
-    """A socket that ends takes its user's others along. An opportunity is one that has others."""
+    """Defect that closes all other sockets of a user when one ends.
+
+    Opportunity: one socket that ends while others of the user are open on this replica, except while draining. Manifest
+    at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._backend, self._chance, self._remove = backend, chance, backend.registry.remove
         vars(backend.registry)["remove"] = self.remove
 
     def remove(self, session: Session) -> None:
+        """Change `Registry.remove`: also close the other sockets if the defect fires."""
         self._remove(session)
         others = [one for one in self._backend.registry.by_user.get(session.user_id, ()) if one.open]
         if others and not self._backend.gateway.draining and self._chance.fires():
@@ -51,18 +56,22 @@ class OneFallsAllFall:
     opportunity="one piece of news for a user's second socket",
 )
 class NewsToOneTab:
-    """News about a user reach one socket of theirs. An opportunity is one that would have gone to another."""
+    """Defect that sends news about a user to only one of the user's sockets.
+
+    Opportunity: one piece of news for another socket. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._registry, self._chance, self._tell = backend.registry, chance, backend.authority.tell
         backend.authority.tell = self.tell
 
     def tell(self, session: Session, user: User) -> None:
+        """Implement `Authority.tell`: send nothing to a further socket if the defect fires."""
         first = next(iter(self._registry.by_user.get(session.user_id, ())), session)
         if session is first or not self._chance.fires():
             self._tell(session, user)
         else:
-            session.user = replace(session.user, version=user.version)  # taken for told, also by the next look
+            session.user = replace(session.user, version=user.version)  # the next recheck must not send it either
             self._chance.say(user=session.user_id, manifest=True)
 
 
@@ -78,22 +87,27 @@ class NewsToOneTab:
     story="user_sync",
 )
 class NewsForNobody:
-    """A changed account is not told on an open socket. An opportunity is one socket that would be told."""
+    """Defect that does not send a changed account to an open socket.
+
+    Opportunity: one socket that should get it. Manifest if the socket is still open NEWS_S seconds later and has got no
+    later change.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._chance, self._tell = chance, backend.authority.tell
         backend.authority.tell = self.tell
 
     def tell(self, session: Session, user: User) -> None:
+        """Implement `Authority.tell`: send nothing if the defect fires."""
         if not self._chance.fires():
             self._tell(session, user)
             return
-        session.user = replace(session.user, version=user.version)  # taken for told, also by the next look
+        session.user = replace(session.user, version=user.version)  # the next recheck must not send it either
         firing = self._chance.say(user=session.user_id, version=user.version)
         asyncio.get_running_loop().call_later(NEWS_S, self._overdue, session, user, firing)
 
     def _overdue(self, session: Session, user: User, firing: int) -> None:
-        """Whoever has gone by now, or was told of a later change, misses nothing."""
+        """Write the manifest line, unless the socket has ended or has got a later change."""
         if session.open and session.user.version == user.version:
             self._chance.manifest(firing)
 
@@ -110,14 +124,17 @@ class NewsForNobody:
     story="user_sync",
 )
 class NewsToAnother:
-    """What a changed account shows is pushed on a socket of somebody else, besides those it is meant for. An
-    opportunity is one socket that is told while somebody else's is open on this replica."""
+    """Defect that also sends a changed account to a socket of another user.
+
+    Opportunity: one socket that gets a change while a socket of another user is open on this replica. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._sessions, self._chance, self._tell = backend.registry.sessions, chance, backend.authority.tell
         backend.authority.tell = self.tell
 
     def tell(self, session: Session, user: User) -> None:
+        """Implement `Authority.tell`: also push the account to another user if the defect fires."""
         self._tell(session, user)
         others = [one for one in self._sessions if one.user_id != user.id and one.welcomed.is_set() and one.open]
         if others and self._chance.fires():
@@ -134,13 +151,17 @@ class NewsToAnother:
     opportunity="one socket that should be closed",
 )
 class EndlessPatience:
-    """Refused frames never close a socket. An opportunity is one that should be closed."""
+    """Defect that does not close a socket after too many refused frames.
+
+    Opportunity: one socket that should be closed. Manifest at once.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._chance, self._add = chance, backend.registry.add
         vars(backend.registry)["add"] = self.add
 
     def add(self, session: Session) -> None:
+        """Change `Registry.add`: replace `close` of the session, which ignores the code ABUSE if the defect fires."""
         close = session.close
 
         def patient(code: int, reason: str) -> None:
@@ -161,13 +182,17 @@ class EndlessPatience:
     opportunity="one failed look at auth",
 )
 class Panic:
-    """When auth does not answer, everybody is sent away. An opportunity is one look that fails."""
+    """Defect that closes all sockets when auth does not answer.
+
+    Auth is asked every LOOK_S seconds. Opportunity: one request that fails. Manifest at once if any socket was open.
+    """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
         self._backend, self._chance, self._start = backend, chance, backend.start
         vars(backend)["start"] = self.start
 
     async def start(self) -> None:
+        """Change `Backend.start`: also start the task that watches auth."""
         await self._start()
         self._backend.background(self._watch(), "the look at auth")
 

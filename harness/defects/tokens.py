@@ -1,4 +1,4 @@
-"""Defects of judging access tokens: what must be refused is accepted. For auth and backend alike."""
+"""Defects of verifying access tokens, for auth and backend alike: tokens are accepted that must be refused."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ HASHES = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha
 
 
 def verifier_of(service: Auth | Backend) -> Verifier:
+    """Return the verifier of access tokens of a service."""
     return service.guard.verifier if isinstance(service, Auth) else service.verifier
 
 
 class Rule:
-    """Stands before one rule of the verifier, `name`. An opportunity is one token that this rule refuses."""
+    """Base of the defects that skip one rule of the verifier, the method `name`.
+
+    Opportunity: one token that this rule refuses. Manifest when the request is answered with success.
+    """
 
     name = ""
 
@@ -39,6 +43,7 @@ class Rule:
         vars(verifier)[self.name] = self.check
 
     def check(self, raw: Mapping[str, Any]) -> None:
+        """Change the rule: accept the token if the defect fires."""
         try:
             self._check(raw)
         except TokenRefused as refused:
@@ -60,7 +65,10 @@ class Rule:
     story="jwt_lifecycle",
 )
 class AnyAudience(Rule):
-    """A token that was issued for another service is taken."""
+    """Defect that accepts a token that was issued for another service.
+
+    Opportunity: one token with another audience. Manifest when the request is answered with success.
+    """
 
     name = "check_audience"
 
@@ -78,7 +86,10 @@ class AnyAudience(Rule):
     story="jwt_lifecycle",
 )
 class RefreshAsAccess(Rule):
-    """The type of a token is not looked at: a refresh token opens everything for as long as it lives."""
+    """Defect that ignores the type of a token: a refresh token is accepted as an access token until it expires.
+
+    Opportunity: one token that is no access token. Manifest when the request is answered with success.
+    """
 
     name = "check_type"
 
@@ -96,12 +107,16 @@ class RefreshAsAccess(Rule):
     story="jwt_lifecycle",
 )
 class ExpiredAccepted(Rule):
-    """What was found out about a token is kept for a minute at least, even if it expires before. An opportunity is one
-    token that is presented within the minute after its deadline."""
+    """Defect that caches the verdict on a token for at least FLOOR_S seconds, even if the token expires before.
+
+    Opportunity: one token that is presented within FLOOR_S seconds after its expiry. Manifest when the request is
+    answered with success.
+    """
 
     name = "check_times"
 
     def check(self, claims: Claims, now: float) -> None:  # type: ignore[override]
+        """Change `Verifier.check_times`: accept a token that has just expired if the defect fires."""
         try:
             self._check(claims, now)
         except TokenRefused:
@@ -123,8 +138,11 @@ class ExpiredAccepted(Rule):
     story="jwt_lifecycle",
 )
 class UnsignedAccepted:
-    """The token's own header decides how it is verified: `none` needs no signature, and an HMAC made with the published
-    key is one. An opportunity is one such token."""
+    """Defect that lets the header of a token decide how it is verified.
+
+    The algorithm `none` needs no signature, and an HMAC made with the published key counts as one. Opportunity: one
+    such token. Manifest when the request is answered with success.
+    """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
         self._chance, self._answered, self._verifier = chance, Answered(service, chance), verifier_of(service)
@@ -133,6 +151,7 @@ class UnsignedAccepted:
         vars(self._verifier)["remember"] = self.remember
 
     async def signed_payload(self, token: str) -> Json:
+        """Change `Verifier.signed_payload`: return the payload of such a token if the defect fires."""
         header, payload = unverified(token)
         if payload is None or not await self._fits(token, header) or not self._chance.fires():
             return await self._signed_payload(token)
@@ -140,7 +159,7 @@ class UnsignedAccepted:
         return payload
 
     def remember(self, token: str, claims: Claims) -> None:
-        """Each presentation is an opportunity."""
+        """Change `Verifier.remember`: do not cache such a token, so that each presentation is an opportunity."""
         if unverified(token)[0].get("alg") in self._verifier.algorithms:
             self._remember(token, claims)
 
@@ -162,12 +181,13 @@ class UnsignedAccepted:
 
 
 def secrets_of(key: PublicKey) -> list[bytes]:
-    """The published key as somebody might have it as text."""
+    """Return the encodings of a public key that an attacker might use as an HMAC secret."""
     pem: bytes = key.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return [pem, pem.strip(), key.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)]
 
 
 def decoded(part: str) -> bytes:
+    """Return the bytes of a base64url part without padding, or no bytes if it is malformed."""
     try:
         return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
     except ValueError:
@@ -175,7 +195,7 @@ def decoded(part: str) -> bytes:
 
 
 def unverified(token: str) -> tuple[Json, Json | None]:
-    """Header and payload of a JWT as they stand there; no payload if it is none."""
+    """Return the header and the payload of a JWT without verifying it; the payload is None if it is malformed."""
     parts = token.split(".")
     found = []
     for part in parts[:2]:
@@ -201,8 +221,11 @@ def unverified(token: str) -> tuple[Json, Json | None]:
     story="jwt_lifecycle",
 )
 class CachedRevocation:
-    """A token that was good is not asked for again within the minute: its revocation is not seen. An opportunity is one
-    revoked token that this process has accepted less than a minute ago."""
+    """Defect that caches for FLOOR_S seconds that a token is not revoked.
+
+    Opportunity: one revoked token that this process has accepted less than FLOOR_S seconds ago. Manifest when the
+    request is answered with success.
+    """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
         self._chance, self._answered = chance, Answered(service, chance)
@@ -212,6 +235,7 @@ class CachedRevocation:
         door.is_revoked = self.is_revoked
 
     async def is_revoked(self, claims: Claims) -> bool:
+        """Implement `is_revoked` of the door: return False for a revoked token if the defect fires."""
         now = time.monotonic()
         if not await self._is_revoked(claims):
             self._good[claims.token_id] = now
@@ -222,6 +246,7 @@ class CachedRevocation:
         return False
 
     def forgets(self, claims: Claims, now: float) -> bool:
+        """Return whether this process does not see the revocation of the token."""
         return now - self._good.get(claims.token_id, -FLOOR_S) < FLOOR_S
 
 
@@ -239,8 +264,11 @@ class CachedRevocation:
     story="jwt_lifecycle",
 )
 class OwnRevocations(CachedRevocation):
-    """Revocations are kept in the memory of the process that was asked for them; this one never hears of any. An
-    opportunity is one revoked token."""
+    """Defect that keeps revocations in the memory of the process that received them, so this process sees none.
+
+    Opportunity: one revoked token. Manifest when the request is answered with success.
+    """
 
     def forgets(self, claims: Claims, now: float) -> bool:
+        """Implement `CachedRevocation.forgets`: True for every token."""
         return True

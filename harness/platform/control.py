@@ -31,7 +31,11 @@ _MAX_LOG_LINES = 10_000
 
 
 class ControlServer:
-    """Server on 127.0.0.1 that answers control requests until it is closed."""
+    """Server on 127.0.0.1 that answers control requests until it is closed.
+
+    `endpoints` is the answer to a request for the endpoints, and `shut_down` is called to end the platform. Without
+    `links` there are none that a fault could change.
+    """
 
     def __init__(
         self,

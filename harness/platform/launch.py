@@ -35,7 +35,8 @@ _owned: weakref.WeakSet[Platform] = weakref.WeakSet()
 class Platform:
     """Running platform, started by this process or found.
 
-    `endpoints`: what `earwitness up --json` prints; `owned`: whether `stop` ends the platform.
+    `endpoints`: what `earwitness up --json` prints; `owned`: whether `stop` ends the platform. `process` is the
+    supervisor, None if the platform was found; `owner_fd` is our end of a pipe; closing it ends the supervisor.
     """
 
     def __init__(

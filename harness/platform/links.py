@@ -80,7 +80,10 @@ class Conditions:
 
 
 class Links:
-    """Links of one platform: their ports, the spec of the proxy, and requests to it."""
+    """Links of one platform: their ports, the spec of the proxy, and requests to it.
+
+    `names` have the form CALLER/CALLEE.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)

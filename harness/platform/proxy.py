@@ -34,7 +34,10 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Way:
-    """One link: its ports, its current conditions and its counts."""
+    """One link: its ports, its current conditions and its counts.
+
+    The proxy accepts connections on port `listen` and connects to port `to`.
+    """
 
     def __init__(self, name: str, listen: int, to: int) -> None:
         self.name, self.listen, self.to = name, listen, to

@@ -64,7 +64,10 @@ def derived_roster(rows: Rows, members: Members) -> Roster:
 
 
 class Users:
-    """User numbers: those that the rows give, then more for clients and members without one."""
+    """User numbers: those that the rows give, then more for clients and members without one.
+
+    `known`: user numbers by name, in the order of the numbers from 0 on.
+    """
 
     def __init__(self, known: Mapping[str, int]) -> None:
         self._known = dict(known)

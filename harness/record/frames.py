@@ -31,7 +31,8 @@ BLOT: Final = b"[secret]"
 class FrameStore:
     """Writing side, of one process.
 
-    Frames that cannot be stored are counted and reported by `close`, for the journal's footer: they cost no verdict.
+    `pages` is the open file at `path`. Frames that cannot be stored are counted and reported by `close`, for the
+    journal's footer: they cost no verdict.
     """
 
     def __init__(self, path: Path, pages: Pages) -> None:

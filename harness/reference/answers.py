@@ -35,7 +35,11 @@ def error_response(
 
 
 class ApiError(Exception):
-    """Error raised anywhere in a request to refuse it; the service's middleware turns it into its response."""
+    """Error raised anywhere in a request to refuse it; the service's middleware turns it into its response.
+
+    `status` is the HTTP status. The body is a JSON object: `code` as "error" for programs, `message` for users, and the
+    fields of `extra`. `retry_after_s` is rounded up for Retry-After.
+    """
 
     def __init__(
         self,

@@ -47,7 +47,8 @@ class CircuitOpen(Exception):
 class CircuitBreaker:
     """Circuit breaker for one dependency.
 
-    `fails` are the exceptions that count; others are answers, and count as success.
+    `fails` are the exceptions that count; others are answers, and count as success. The module explains `failures`,
+    `open_s` and `probe_s`; `clock` returns seconds.
     """
 
     def __init__(

@@ -74,9 +74,10 @@ class Decision:
 
 
 class Limiter:
-    """Token buckets `rate:<subject>` on an asyncio Redis client.
+    """Token buckets of subjects on an asyncio Redis client.
 
-    Errors of Redis are the caller's to handle.
+    A bucket holds `burst` tokens at most, and `rate_per_s` are added each second. `prefix` precedes the subject in the
+    Redis key. Errors of Redis are the caller's to handle.
     """
 
     def __init__(self, redis: Any, rate_per_s: float, burst: float, prefix: str = "rate:") -> None:

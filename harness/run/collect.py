@@ -52,7 +52,7 @@ PROGRESS_S = 2.0
 class Collector:
     """One collection of a run's final state.
 
-    `missing`: sentences about what could not be read.
+    `missing`: sentences about what could not be read. `parallel`: number of requests under way at once.
     """
 
     def __init__(

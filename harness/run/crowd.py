@@ -44,7 +44,9 @@ class Crowd:
     """Users on one platform, recorded into one run directory.
 
     `verdict` is there after the `async with` block. `description`: how `run.json` names the target; `environment`:
-    variables that the final read needs beside it, such as addresses with passwords in them.
+    variables that the final read needs beside it, such as addresses with passwords in them. `tag`: beginning of the
+    run's tag, to which a random part is added. `sizes`: every user is a member of one room of each size. `judged_by`:
+    ids of the checks that decide the verdict.
     """
 
     def __init__(

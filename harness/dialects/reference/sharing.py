@@ -20,7 +20,7 @@ REFUSED = (400, 403, 404, 409)
 class ReferenceSharing:
     """`harness.dialects.parts.Sharing` of the reference platform.
 
-    `url_of` returns the address of a conversation.
+    `edge` is a base URL; `url_of` returns the address of a conversation.
     """
 
     def __init__(self, edge: str, url_of: Callable[[Room], str]) -> None:

@@ -52,7 +52,10 @@ class Login(Protocol):
 
 
 class Claim:
-    """Paths to token, id and expiry in an answer, in a row, or in a token's own claims (`claims.…`)."""
+    """Paths to token, id and expiry in an answer, in a row, or in a token's own claims (`claims.…`).
+
+    `table` is the one that gives the paths; `default_user_id` is the path of the user id if the table has none.
+    """
 
     def __init__(self, table: Table, *, default_user_id: str) -> None:
         self.token = read_path(table, "token", "token") or compile_path("token")
@@ -112,7 +115,10 @@ def _claims(token: str) -> dict[str, object]:
 
 
 class PasswordLogin:
-    """Login by requests as a browser makes them; the answer to the last one holds the token, or sets it as a cookie."""
+    """Login by requests as a browser makes them; the answer to the last one holds the token, or sets it as a cookie.
+
+    `cookie` is the name of that cookie; if it is empty, `claim` finds the token in the answer.
+    """
 
     most: int | None = None
 
@@ -174,7 +180,11 @@ class TokenLogin:
 
 
 class MintLogin:
-    """Login by tokens that the tester signs with a test key of the platform."""
+    """Login by tokens that the tester signs with a test key of the platform.
+
+    `claims` is rendered for each user and must give a JSON object; a token expires `ttl_s` seconds after its issue,
+    unless the claims have an `exp`.
+    """
 
     requests: Sequence[RequestTemplate] = ()
     most: int | None = None
@@ -197,7 +207,8 @@ class MintLogin:
 class FunctionLogin:
     """Login by a Python function of the tester's user.
 
-    The function is `(person) -> {"token", "user_id", …}`, or a flow that returns such a mapping.
+    The function is `(person) -> {"token", "user_id", …}`, or a flow that returns such a mapping. `name` appears in
+    errors.
     """
 
     requests: Sequence[RequestTemplate] = ()

@@ -29,7 +29,10 @@ ID_TOKEN_ALGORITHMS = ("RS256", "ES256")
 
 
 class ProviderDown(ApiError):
-    """Error for a provider that does not answer, or answers nonsense: 503 with Retry-After."""
+    """Error for a provider that does not answer, or answers nonsense: 503 with Retry-After.
+
+    `why` names the cause for the answer of `GET /ready`; the refused user does not see it.
+    """
 
     def __init__(self, why: str) -> None:
         super().__init__(

@@ -38,7 +38,10 @@ class Opened:
 
 
 class Sessions:
-    """SQL on `sessions`, `refresh_tokens` and `revoked`, inside the caller's transaction."""
+    """SQL on `sessions`, `refresh_tokens` and `revoked`, inside the caller's transaction.
+
+    `access_ttl_max_s`: longest lifetime of an access token (s); a revocation is kept that long.
+    """
 
     def __init__(self, access_ttl_max_s: float) -> None:
         self._access_ttl_max_s = access_ttl_max_s

@@ -34,7 +34,8 @@ class SigningKey:
 class SigningKeys:
     """Signing keys of the auth service.
 
-    Load them before use, and again now and then, as another replica may have rotated.
+    Load them before use, and again now and then, as another replica may have rotated. `retire_after_s`: seconds for
+    which a key is still published after a rotation, so that its last tokens can expire.
     """
 
     def __init__(self, pool: Pool, retire_after_s: float) -> None:

@@ -38,6 +38,7 @@ class Asking:
     """Runs of the agent.
 
     Each ends with one terminal event. `broadcast(conversation id, frame)` reaches the members on every replica.
+    `pace_s`: seconds between two events of a run.
     """
 
     def __init__(self, committer: Committer, broadcast: Callable[[int, bytes], None], pace_s: float) -> None:

@@ -99,7 +99,8 @@ class Steps:
 class Committer:
     """Queue of messages and its one loop.
 
-    `submit` never waits; `room` holds senders back while the queue is full.
+    `submit` never waits; `room` holds senders back while the queue is full. `retry_s`: seconds for which a batch is
+    retried while the database is down.
     """
 
     def __init__(self, steps: Steps, retry_s: float) -> None:

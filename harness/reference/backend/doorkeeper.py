@@ -68,7 +68,8 @@ class FindsUsers(Protocol):
 class Doorkeeper:
     """Checks of a caller; each raises ApiError to refuse.
 
-    Errors of Redis and the database go to the caller (503): access is never granted because of an outage.
+    Errors of Redis and the database go to the caller (503): access is never granted because of an outage. `wait_s`:
+    longest wait for a new user who is still on the way from the auth service.
     """
 
     def __init__(self, verifier: Verifies, redis: Any, users: FindsUsers, arrivals: Arrivals, wait_s: float) -> None:

@@ -45,7 +45,7 @@ class News:
     """Handlers of all channels, and the publishing side.
 
     Our own messages and agent events are delivered without Redis. `more`: handlers of further channels; `rechecks`:
-    further checks to make when news was missed.
+    further checks to make when news was missed. `silence_s`: as for `OpenRuns`.
     """
 
     def __init__(

@@ -30,7 +30,8 @@ class OpenRun:
 class OpenRuns:
     """Open runs of other replicas' agents.
 
-    `say(conversation id, key, run, event)` sends an event to our own listeners.
+    `say(conversation id, key, run, event)` sends an event to our own listeners. `silence_s`: seconds without an event
+    after which a run has ended.
     """
 
     def __init__(self, say: Callable[[int, str, str, AgentEvent], None], silence_s: float) -> None:

@@ -44,7 +44,10 @@ def key_of(user_id: str) -> str:
 
 
 class Leases:
-    """Leases of sockets in Redis; every method may raise errors of Redis."""
+    """Leases of sockets in Redis; every method may raise errors of Redis.
+
+    `ttl_s`: seconds after which a lease ends that is not renewed.
+    """
 
     def __init__(self, client: redis.asyncio.Redis, ttl_s: float) -> None:
         self._client, self._ttl_ms = client, int(ttl_s * 1000)
@@ -90,7 +93,8 @@ class Presence:
     """Leases of this replica's sockets, and presence for the sessions that watch a conversation.
 
     `members_of(ids)` asks the database for user ids by conversation. Only the one loop `run` reads Redis, so that no
-    read can overtake another.
+    read can overtake another. Leases are renewed three times in `ttl_s` seconds, and watched presence is compared with
+    Redis every `look_s` seconds.
     """
 
     def __init__(

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 class Session:
     """Connection of a user.
 
-    Frames pushed in one turn of the event loop are sent in one write.
+    Frames pushed in one turn of the event loop are sent in one write. With `resuming` nothing is pushed before the
+    client has sent its `resume` frame.
     """
 
     def __init__(

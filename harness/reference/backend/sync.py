@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 class UserSync:
     """One consumer of the stream `users`.
 
-    An entry is acknowledged after its row is committed; `announce` publishes it to all replicas.
+    An entry is acknowledged after its row is committed; `announce` publishes it to all replicas. `consumer` is the name
+    of this replica in the consumer group.
     """
 
     def __init__(

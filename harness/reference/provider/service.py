@@ -48,7 +48,10 @@ class Settings:
 
 
 class OAuthError(Exception):
-    """Error of RFC 6749 with its code and a sentence."""
+    """Error of RFC 6749 with its code and a sentence.
+
+    `code` is the value of the field `error`; `status` is the HTTP status where the answer is no redirect.
+    """
 
     def __init__(self, code: str, description: str, status: int = 400) -> None:
         self.code, self.description, self.status = code, description, status
