@@ -78,7 +78,7 @@ class TestCompleteOAuthChatJourney:
 
     @pytest.mark.fails_with("Z31", "Z59")
     async def test_new_user_oauth_to_chat(self, platform: UnderTest, people: Factory, databases: Databases) -> None:
-        """A new person gets from the provider's page to a streamed answer and a stored history; each step is checked."""
+        """A new person gets from the provider's page to a streamed answer and a stored history; every step works."""
         email = people.email("traveller")
         assert await databases.account(email) == []
         user = await log_in_by_the_page(people, email)

@@ -76,7 +76,7 @@ class TestRateLimitingUnified:
 
     @pytest.mark.fails_with("Z54")
     async def test_api_rate_limits_cross_service(self, limited: Factory) -> None:
-        """Requests to all services and a socket share one budget: together they get what it grants, no more, no less."""
+        """Requests to all services and a socket share one budget: together they get exactly what it grants."""
         user = await limited.log_in()
         key = await limited.conversation(user)
         socket = await limited.connect(user)
