@@ -29,7 +29,7 @@ story(
 
 
 class Person(ChatUser):
-    """User on two devices who chats, takes another name, reads whether it has arrived, is removed or banned, and returns."""
+    """User on two devices who chats, takes a new name, reads whether it arrived, is removed or banned, and returns."""
 
     accounts = Accounts()
     removing = Removing()
