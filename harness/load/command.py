@@ -31,7 +31,7 @@ EXAMPLES = """examples:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a story and return its exit code. A mistake of the user is one sentence and exit code 2."""
+    """Run a story and return its exit code. A user's mistake is reported in one sentence, with exit code 2."""
     try:
         if not arguments:
             print(f"usage: {USAGE}\n\n{ABOUT}\n\n{EXAMPLES}", file=sys.stderr)  # noqa: T201 (no words of others)

@@ -89,9 +89,9 @@ def foreseen_of(shape: LoadTestShape) -> Foreseen:
 
 
 def limited_to(most: int, name: str) -> type[UsersDispatcher]:
-    """Return a dispatcher class that never runs more than `most` users, whatever asks for more.
+    """Return a dispatcher class that never runs more than `most` users.
 
-    More can be asked for by the web UI, by a key pressed in the terminal, or by a shape that exceeds its forecast. A
+    More may be requested by the web UI, by a key pressed in the terminal, or by a shape that exceeds its forecast. A
     run that begins with more users is refused earlier (`allow`).
     """
 
