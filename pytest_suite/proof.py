@@ -105,7 +105,7 @@ class Proof:
         return sum(GroundTruth(logs).count(id, "")[0] for logs in folder.iterdir() if logs.is_dir())
 
     def write(self, evidence: Path) -> None:
-        """Write the table to `evidence`, or beside the findings if the published table shows more rows."""
+        """Write the table to `evidence`, or into the folder of the findings if the published table shows more rows."""
         _say(publish(evidence, table(self.rows, self.findings, self.catalogue), self._work / "suite-evidence.md"))
 
     def exit_code(self) -> int:

@@ -124,7 +124,7 @@ class TestAuthServiceRecovery:
         await asyncio.to_thread(platform.control.kill, "auth")
         for base in platform.replicas.values():
             for name, token in tokens.items():
-                # Auth cannot be asked whether it has a key that nobody knows: that is no yes.
+                # Auth cannot be asked about an unknown key: without its answer the token must not be accepted.
                 expected = (503,) if name == "unknown_kid" else (401,)
                 answer = await survivors.get(f"{base}/api/me", token)
                 assert answer.status_code in expected, f"{name}: {answer.status_code}"

@@ -85,7 +85,7 @@ class TestRateLimitingUnified:
         asked: list[Asked] = []
 
         async def use(place: str, url: str) -> None:
-            # However fast the others are: nobody can be granted so many.
+            # More requests than the budget can grant, however fast the others are.
             for _ in range(2 * RATE_BURST):
                 asked.append((await ask(limited.http, place, url, user.token))[0])
                 if sum(not a.granted for a in asked if a.place == place) >= REFUSALS:

@@ -22,7 +22,7 @@ JUDGED_BY = ("I1", "I2", "I4", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I1
 SERVICE_RESTART, LOST = 1012, 1006
 PACE_S = 0.1
 AFTER_A_FAULT = 5
-"""Messages of everybody, on the connections that they have then."""
+"""Messages that each user sends on the connection open then."""
 RECOVERY_S = 10.0
 BACK_S = 5.0
 """Seconds from the loss of a socket until the person is served again on another replica."""

@@ -132,7 +132,7 @@ class TestWebSocketAuthMultiService:
 
     @pytest.mark.fails_with("Z14")
     async def test_message_routing_respects_authentication(self, people: Factory, databases: Databases) -> None:
-        """A person who is no member is refused clearly; their messages reach nobody, and they receive none."""
+        """A person who is no member is refused clearly; their messages reach no member, and they receive none."""
         ann, bob, eve = await people.log_in_many(3)
         key, own = await people.conversation(ann, bob), await people.conversation(eve)
         mine, theirs, hers = [await people.connect(user) for user in (ann, bob, eve)]

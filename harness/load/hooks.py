@@ -1,7 +1,7 @@
 """Locust hooks of a run, in whichever role this process has.
 
-conductor  the only process, or the master: platform or target, run directory, end, verdict, exit code
-part       every process with users (the only process, or a worker): journal and sessions
+`Conductor`  coordinator, in the only process or the master: platform or target, run directory, end, verdict, exit code
+`Part`       in every process with users (the only process, or a worker): journal and sessions
 
 No chat message travels through Locust's own channel. It carries the assignment, the notice that all users have started,
 and the two steps of the end.
