@@ -175,7 +175,7 @@ class TestCompleteOAuthChatJourney:
     async def test_a_person_of_a_full_database_returns(
         self, request: pytest.FixtureRequest, platform: UnderTest, people: Factory, databases: Databases
     ) -> None:
-        """A person with a history from before this run finds it, and so does the neighbour; neither finds another's."""
+        """A person with a history from before this run finds it, and gets no access to the conversation of others."""
         if not platform.volume:
             pytest.fail("This test needs rows from before this run: --volume N with N of at least 20.", pytrace=False)
         seed = request.config.option.seed
