@@ -1,8 +1,9 @@
 """The auth service dies, hangs, is slow and fails, while people chat.
 
-Promised: whoever is in stays in. Sessions and tokens go on, no message is touched (I1, I5a, I5b, I12); new logins are
-refused at once with 503 and Retry-After, and afterwards everything is served again by itself (I35). Circuit breakers
-open, try and close as they promise (I40). What nobody can judge meanwhile is not believed (I31).
+Promised: all who are logged in stay logged in. Sessions and tokens continue, and no message is affected (I1, I5a, I5b,
+I12). New logins are refused at once with 503 and Retry-After, and afterwards all requests are served again without
+intervention (I35). Circuit breakers open, try and close as they promise (I40). A token that no service can judge
+meanwhile is not accepted (I31).
 """
 
 from locust import task
@@ -20,7 +21,7 @@ story(
 
 
 class Member(ChatUser):
-    """Chats, and now and then asks for something with the token; some ask with one of nobody's."""
+    """User who chats, and now and then shows the own token or begins a login; some requests carry a forged token."""
 
     visiting = Visiting()
 

@@ -1,8 +1,8 @@
 """A steady mix of people, to compare one state of a platform with another: `earwitness compare A B`.
 
-Most talk, some in larger company, some only look whether the platform answers. Nothing else happens: no burst, no
-fault. What is said is judged as ever (I1, I2, I5a, I5b, I6, I12). For a load that does not give way to a slow platform:
-`--arrivals 100/s`.
+Most users chat, some in larger rooms, and some only check whether the platform answers. There is no burst and no fault.
+Messages are judged as in other stories (I1, I2, I5a, I5b, I6, I12). For a load that does not slow down with a slow
+platform: `--arrivals 100/s`.
 """
 
 from locust import task
@@ -15,6 +15,8 @@ story(__file__, judged_by="I1 I2 I5a I5b I6 I12 I43".split(), rooms=(5, 20))
 
 
 class Talker(ChatUser):
+    """User who chats in a small room."""
+
     weight = 7
 
     @task
@@ -23,6 +25,8 @@ class Talker(ChatUser):
 
 
 class Speaker(ChatUser):
+    """User who chats in a middle room."""
+
     weight = 2
 
     @task
@@ -31,6 +35,8 @@ class Speaker(ChatUser):
 
 
 class Looker(ChatUser):
+    """User who only checks whether the platform answers."""
+
     weight = 1
 
     @task

@@ -1,10 +1,10 @@
 """The whole journey of new and returning users: login, room, message, streamed answer, logout, and back again.
 
-Everybody arrives as somebody new, is the same person in both databases (I15), opens rooms, chats, asks the agent,
-reads. Again and again people log out, stay away, and come back: to the one account that they have (I42), as the same
-person, to conversations that go on where they were (I20) and that show what they had written (I16). Promised besides:
-an answer of the agent is told once, in order, to its end, and two at once do not mix (I24); a refreshed token is
-still the same person's (I15, I32); messages are stored (I5a) and heard (I5b) once (I6), by nobody else (I12).
+All users arrive as new people, are the same person in both databases (I15), open rooms, chat, ask the agent and read.
+Again and again they log out, stay away, and come back: to the one account that they have (I42), as the same person, to
+conversations that continue where they were (I20) and show what they had written (I16). Also promised: an answer of the
+agent arrives once, in order and complete, and two at once do not mix (I24). A refreshed token belongs to the same
+person (I15, I32). Messages are stored (I5a) and received (I5b) once (I6), by members only (I12).
 """
 
 from locust import task
@@ -22,7 +22,7 @@ story(
 
 
 class Person(ChatUser):
-    """Chats, asks, reads, leaves and comes back."""
+    """User who chats, asks the agent, reads histories, leaves and comes back."""
 
     asking = Asking()
     reading = Reading()

@@ -1,11 +1,11 @@
-"""The life of a token, under load: presented everywhere, expired, refreshed, revoked, forged.
+"""The lifetime of a token, under load: presented everywhere, expired, refreshed, revoked, forged.
 
-Everybody chats with access tokens that live some seconds; sockets come and go with them. Promised: after its deadline
-a token is accepted nowhere (I29), nor is what was revoked, after the bound (I30), nor what was never issued (I31),
-while valid controls beside it are. A refresh token is good for one refresh, also when two come at once; its reuse ends
-the session (I32). States, codes and tickets work once (I33). Nothing is heard on a socket whose token has ended (I34).
-A new signing key drops nobody: it comes once in every run, and later by chance. Meanwhile no message is lost, repeated
-or reordered (I1, I5a, I5b, I6).
+All users chat with access tokens that live for some seconds; sockets come and go with them. Promised: no service
+accepts a token after its deadline (I29), a revoked one after the bound (I30), or one that was never issued (I31), while
+valid controls are accepted. A refresh token is good for one refresh, also when two come at once; its reuse ends the
+session (I32). States, codes and tickets work once (I33). No message is received on a socket whose token has ended
+(I34). A new signing key disconnects no user: it comes once in every run, and later at random. Meanwhile no message is
+lost, repeated or reordered (I1, I5a, I5b, I6).
 """
 
 from locust import task
@@ -25,7 +25,7 @@ story(
 
 
 class Holder(ChatUser):
-    """Chats, presents tokens, and now and then does what nobody should."""
+    """User who chats and presents tokens, and now and then abuses them."""
 
     tokens = Tokens(ttl_s=4.0)
     leaving = Leaving()

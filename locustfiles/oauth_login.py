@@ -1,8 +1,8 @@
 """Logins, under load: a hundred people at once, each on several devices that race for the first login.
 
-Promised: the callback of a login works once, for the browser that began it, and so does its code (I33); everybody ends
-up with one account, although their devices raced (I42), and it is the same in both databases (I41); everybody is taken
-for who they are (I15).
+Promised: the callback of a login works once, for the browser that began it, and so does its code (I33). Every person
+ends up with one account, although their devices raced (I42), and it is the same in both databases (I41). No person is
+taken for another one (I15).
 """
 
 from locust import task
@@ -13,7 +13,7 @@ story(__file__, judged_by="I5a I5b I12 I15 I33 I41 I42".split(), rooms=(5, 10))
 
 
 class Newcomer(ChatUser):
-    """Logs in on three devices at once, chats, logs in again; some try what nobody should."""
+    """User who logs in on three devices at once, chats, and logs in again; some abuse a login."""
 
     attacks = Attacks()
     racing = Racing(devices=3)

@@ -1,9 +1,9 @@
 """Abuse among well-behaved people: floods, spoofed addresses, Retry-After obeyed and not, a burst that is permitted.
 
-Everybody has a budget of 1,000 at once and 20 a second, over all services and connections. Promised: nobody gets more
-(I36); nobody is refused who has budget left, so no neighbour, nor who says 1,000 messages in a second (I37); a refusal
-says truthfully when to come back (I38); other addresses, connections and tokens widen nothing (I39). Meanwhile nothing
-is lost (I1, I5a, I5b) and nobody is starved (I26); how the others fared is in the figures.
+Every user has a budget of 1,000 at once and 20 a second, over all services and connections. Promised: no user gets more
+(I36). No user with budget left is refused, so neither neighbours nor a user who sends 1,000 messages in a second (I37).
+A refusal states truthfully when to come back (I38). Other addresses, connections and tokens widen nothing (I39).
+Meanwhile no message is lost (I1, I5a, I5b) and no user is starved (I26); the figures show the effect on other users.
 """
 
 from locust import task
@@ -22,13 +22,15 @@ story(
 
 
 class Member(ChatUser):
+    """User who chats within the budget."""
+
     @task
     def chat(self):
         self.say(self.rooms[self.rng.choice((SMALL, MIDDLE))])
 
 
 class Abuser(ChatUser):
-    """Pours until the socket is closed, tries other addresses, comes back and pours again."""
+    """User who floods until the socket is closed, tries other addresses, comes back and floods again."""
 
     flooding = Flooding()
     fixed_count = 2
@@ -41,6 +43,8 @@ class Abuser(ChatUser):
 
 
 class Patient(ChatUser):
+    """User who uses up the budget and comes back when the refusals say."""
+
     flooding = Flooding()
     fixed_count = 2
 
@@ -53,6 +57,8 @@ class Patient(ChatUser):
 
 
 class Burster(ChatUser):
+    """User who sends 1,000 messages in a second, which the budget allows, each time when it is whole again."""
+
     flooding = Flooding()
     fixed_count = 1
     think_s = (50.0, 55.0)  # until the budget is whole again

@@ -1,8 +1,8 @@
-"""Everything is replaced once, service by service, while people chat; at last the stores restart.
+"""Every service is replaced once, one after the other, while people chat; at last the stores restart.
 
-Promised: a new process takes over before the old one goes. Connections are closed with a code that says why, everybody
-is back and served within the contract's bounds, and hardly an answer is an error (I28). Nothing that was acknowledged
-is lost (I5a), no number is given twice (I2), nothing is missed (I4, I5b, I20) or done twice (I6, I7).
+Promised: a new process takes over before the old one ends. Connections are closed with a code that states the reason,
+all users are back and served within the contract's bounds, and hardly an answer is an error (I28). No acknowledged
+message is lost (I5a), no number is given twice (I2), no message is missed (I4, I5b, I20) or repeated (I6, I7).
 """
 
 from locust import task
@@ -21,7 +21,7 @@ story(
 
 
 class Member(ChatUser):
-    """Chats, and looks whether the platform still answers."""
+    """User who chats, and checks whether the platform still answers."""
 
     @task(10)
     def chat_with_a_few(self):

@@ -1,8 +1,9 @@
-"""The same load for a long time, `-t 20m` or longer: does anything creep?
+"""The same load for a long time, `-t 20m` or longer, to find what grows slowly.
 
-A steady mix: most talk, some in larger company, some look whether the platform answers. What is said is judged as ever
-(I1, I2, I4, I5a, I5b, I6, I12), and memory stays below its limits. From two minutes on the figures tell the drift of
-memory and waiting times: their slope an hour, with its interval, after a fifth of the time for warming up.
+A steady mix: most users chat, some in larger rooms, some check whether the platform answers. Messages are judged as in
+other stories (I1, I2, I4, I5a, I5b, I6, I12), and memory stays below its limits. From two minutes on the figures show
+the drift of memory and waiting times: their slope per hour, with its interval, after a fifth of the time for warming
+up.
 """
 
 from locust import task
@@ -20,6 +21,8 @@ story(
 
 
 class Talker(ChatUser):
+    """User who chats, mostly in a small room."""
+
     weight = 9
     think_s = (1.0, 3.0)
 
@@ -33,6 +36,8 @@ class Talker(ChatUser):
 
 
 class Looker(ChatUser):
+    """User who only checks whether the platform answers."""
+
     weight = 1
     think_s = (1.0, 3.0)
 

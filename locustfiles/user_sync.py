@@ -1,9 +1,9 @@
-"""Accounts, under load: people sign up, rename themselves, are banned and come back, and look at what is shown.
+"""Accounts, under load: people sign up, rename themselves, are banned and come back, and read what is shown.
 
-Promised: a change at auth shows at the backend within the bound of the sync; in the end both databases have the same
-accounts with the same data, none of them alone (I41), also when Redis has lost its file meanwhile, or (`--faults`) a
-database or the backend was away. A ban takes all that was held on all devices (I30), live sockets too (I34). Messages
-are untouched (I5a, I5b).
+Promised: a change at auth shows at the backend within the bound of the sync. In the end both databases have the same
+accounts with the same data, and no account is in one of them only (I41), also when Redis has lost its file meanwhile,
+or (`--faults`) a database or the backend was away. A ban ends all tokens on all devices (I30), and live sockets too
+(I34). Messages are not affected (I5a, I5b).
 """
 
 from locust import task
@@ -29,14 +29,14 @@ story(
 
 
 class Person(ChatUser):
-    """Chats on two devices, takes another name, looks whether it has arrived; is put out or banned, and comes back."""
+    """User on two devices who chats, takes a new name, reads whether it arrived, is removed or banned, and returns."""
 
     accounts = Accounts()
     removing = Removing()
 
     @task(8)
     def chat(self):
-        """Whoever was put out of a conversation does not talk, but takes another name."""
+        """Chat; a user who was removed from a conversation changes their name instead."""
         if self.session.outside:
             self.accounts.rename()
         else:
@@ -60,9 +60,12 @@ class Person(ChatUser):
 
     @task(1)
     def put_somebody_out_for_a_while(self):
-        """Only the first member of a conversation does: two who put out each other could not take anybody in."""
+        """Remove a member for a while, as the first member of a conversation.
+
+        Other members do not: two who removed each other could not invite anybody again.
+        """
         room = self.rooms[0]
         first, *others = room.members
         if first is self.person and others and self.removing.put_out(room, self.rng.choice(others)):
-            self.part.over.wait(OUT_S)  # meanwhile whoever was put out takes another name
+            self.part.over.wait(OUT_S)  # meanwhile the removed member changes their name
             self.removing.take_in(room)

@@ -1,13 +1,13 @@
 """Order under concurrent load: the main job.
 
-Everybody is in a small, a middle and a large room and chats in all of them, numbered messages over one socket each.
-Meanwhile one user says 1,000 messages within one second. Promised: each sender's messages arrive in order (I1), all
-members of a room see one order (I2) in which an answer follows what it answers (I3), without gaps (I4); what was
-acknowledged, once (I11) and to whom it was said (I14), is stored (I5a) and heard by every member (I5b),
-once (I6), with one number (I7); nothing is heard that nobody said (I8), nothing is changed (I10), nobody hears a room
-that is not theirs (I12), everybody is who they are (I15). The platform stays responsive and within its memory.
-Some messages are as long as the platform allows, some begin and end with blanks, some have a client id that others use
-too, and some go by HTTP between two by socket.
+Every user is in a small, a middle and a large room and chats in all of them, with numbered messages over one socket.
+Meanwhile one user sends 1,000 messages within one second. Promised: each sender's messages arrive in order (I1). All
+members of a room see one order (I2) in which a reply follows the message that it answers (I3), without gaps (I4). A
+message is acknowledged once (I11), to its sender (I14); then it is stored (I5a) and received by every member (I5b),
+once (I6), with one number (I7). No message is received that no user sent (I8), none is changed (I10), no user receives
+messages of a room that is not theirs (I12), and all senders are who they claim to be (I15). The platform stays
+responsive and within its memory. Some messages are as long as the platform allows, some begin and end with blanks, some
+have a client id that others use too, and some go by HTTP between two by socket.
 """
 
 from locust import task
@@ -30,7 +30,7 @@ story(
 
 
 class Member(ChatUser):
-    """Chats: mostly in small company, sometimes before everybody."""
+    """User who chats: mostly in a small room, sometimes in the large one."""
 
     unusual = Unusual()
 
@@ -42,7 +42,10 @@ class Member(ChatUser):
 
     @task(12)
     def chat_with_a_few(self):
-        """What is unusual comes first: everybody does each once, so that a short run has it too."""
+        """Chat in a small room.
+
+        Unusual messages come first: every user sends each kind once, so that a short run has them too.
+        """
         if self.once:
             self.once.pop(0)()
         else:
@@ -74,7 +77,7 @@ class Member(ChatUser):
 
 
 class Burster(ChatUser):
-    """One user who pours out 1,000 messages within a second once everybody is here, then chats like others."""
+    """One user who sends 1,000 messages within a second once all users have started, then chats like the others."""
 
     fixed_count = 1
     burst_done = False

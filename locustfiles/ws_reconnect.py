@@ -1,12 +1,12 @@
-"""Connections that break, again and again, also with messages on their way; back with the same token.
+"""Connections that break, again and again, also with messages in flight; users come back with the same token.
 
-Everybody's socket is cut now and then: between messages, and in mid-send, several messages deep. Whoever comes back
-shows the token of before, asks for what they missed, and sends again what was never answered. Promised: a
-conversation goes on behind the last number that was heard (I20), and all of it comes, unless the platform says that it
-cannot go on from there (I19); nothing that was said to be past comes as new (I21), there is no gap (I4) and nothing
-comes twice (I6). A message that was sent twice is there once (I7); what was acknowledged is stored (I5a) and heard by
-everybody (I5b), in order (I1, I2), by nobody else (I12); nothing else is heard (I8), and everybody is who they are
-(I15).
+Every user's socket is cut now and then: between messages, and while several messages are in flight. A user who comes
+back shows the earlier token, asks for missed messages, and resends what was never answered. Promised: a conversation
+continues after the last number that was received (I20), and all of it arrives, unless the platform states that it
+cannot continue from there (I19). No message that was stated to be past comes as new (I21), there is no gap (I4) and no
+message comes twice (I6). A message that was sent twice exists once (I7). What was acknowledged is stored (I5a) and
+received by every member (I5b), in order (I1, I2), by members only (I12). No other message is received (I8), and all
+senders are who they claim to be (I15).
 """
 
 from locust import task
@@ -24,7 +24,7 @@ story(
 
 
 class Traveller(ChatUser):
-    """Chats on a bad network."""
+    """User who chats on a network that breaks."""
 
     cutting = Cutting()
 

@@ -1,1 +1,1 @@
-"""The ten scenarios, functional, with real services: docs/guide/pytest.md."""
+"""The ten functional scenarios against real services; docs/guide/pytest.md describes them."""

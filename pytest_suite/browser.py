@@ -1,4 +1,4 @@
-"""The frontend's page as a person has it: a real Chromium without a window, driven by Playwright.
+"""The frontend's page as a person sees it: a real Chromium without a window, driven by Playwright.
 
 Playwright brings no browser along here: the machine's own Chromium is used, and never one downloaded.
 """
@@ -26,12 +26,12 @@ ONLINE = "#status[data-state=online]"
 
 
 def program() -> str | None:
-    """The machine's Chromium."""
+    """Return the path of the machine's Chromium, or None."""
     return next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
 def missing() -> str:
-    """ "" if a browser can be driven here, else what is not there and the command that brings it."""
+    """Return what is missing to drive a browser here, with the command that installs it; "" if nothing is."""
     if importlib.util.find_spec("playwright") is None:
         return "Playwright is not installed. Install it with: pip install 'earwitness[browser]'"
     if program() is None:
@@ -41,10 +41,10 @@ def missing() -> str:
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """A browser process; ended with the block."""
+    """Start a browser process; it ends with the block."""
     from playwright.async_api import async_playwright
 
-    # As root Chromium has no sandbox to offer.
+    # Chromium's sandbox does not work as root.
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=program(), args=[*ARGUMENTS, *sandbox])
@@ -55,7 +55,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 class Visitor:
-    """One person at one browser: their tabs share cookies and storage with each other and with nobody else.
+    """One person at one browser. Their tabs share cookies and storage with each other, and with no other visitor.
 
     `complaints` are the errors of the page: what its scripts threw and what the console reported.
     """
@@ -66,14 +66,14 @@ class Visitor:
         context.set_default_timeout(PATIENCE_MS)
 
     async def blank(self) -> Page:
-        """A new tab with nothing in it."""
+        """Open an empty tab."""
         page = await self.context.new_page()
         page.on("pageerror", lambda error: self.complaints.append(f"thrown: {error}"))
         page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
         return page
 
     async def log_in(self, email: str) -> Page:
-        """Through the welcome page and the provider's page, as a person does it; the tab that ends up logged in."""
+        """Log in through the welcome page and the provider's page, as a person does; return the tab."""
         page = await self.blank()
         await page.goto(self.frontend)
         await page.click("#login")
@@ -83,7 +83,7 @@ class Visitor:
         return page
 
     async def tab(self, key: str) -> Page:
-        """A new tab at a conversation."""
+        """Open a new tab at a conversation."""
         page = await self.blank()
         await page.goto(f"{self.frontend}/#{key}")
         await page.wait_for_selector(ONLINE, state="attached")
@@ -95,7 +95,7 @@ class Visitor:
 async def visitor(
     browser: Browser, frontend: str, pictures: Path, size: tuple[int, int] = DESKTOP, **context: Any
 ) -> AsyncIterator[Visitor]:
-    """Somebody at a browser of their own. If the block fails, a picture of every tab is kept in `pictures`."""
+    """Give a person a browser context of their own. If the block fails, `pictures` gets a picture of every tab."""
     width, height = size
     made = await browser.new_context(viewport={"width": width, "height": height}, **context)
     try:
@@ -119,12 +119,15 @@ async def say(page: Page, text: str, *, ask: bool = False) -> None:
 
 
 async def texts(page: Page) -> list[str]:
-    """The stored messages that a tab shows, from top to bottom."""
+    """Return the stored messages that a tab shows, from top to bottom."""
     return await page.locator("#messages li[data-seq] .text").all_text_contents()
 
 
 async def shows(page: Page, wanted: Callable[[list[str]], bool] | list[str]) -> list[str]:
-    """The messages of a tab, once they are these (or satisfy this); what they are when the time is up otherwise."""
+    """Return the messages of a tab once they are `wanted` or satisfy it, else those it shows when the time is up.
+
+    The caller compares them. The time is `PATIENCE_MS`.
+    """
     holds = wanted if callable(wanted) else (lambda found: found == wanted)
     last = await texts(page)
     for _ in range(PATIENCE_MS // 100):
@@ -136,5 +139,5 @@ async def shows(page: Page, wanted: Callable[[list[str]], bool] | list[str]) -> 
 
 
 def unread(key: str) -> str:
-    """Where the list marks a conversation as unread."""
+    """Return the selector of the mark that the list shows at an unread conversation."""
     return f'nav a[data-key="{key}"] .unread'

@@ -1,4 +1,4 @@
-"""A person's WebSocket, by the `websockets` library: every frame is kept in its order, waiting is always bounded."""
+"""WebSocket of a person, by the `websockets` library: every frame is kept in order, and every wait has a limit."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ WAYS: tuple[Way, ...] = get_args(Way)
 SUBPROTOCOL = "earwitness.v1"
 DEADLINE_S = 20.0
 HTTP_REFUSALS = 4000
-"""A refusal before the upgrade, 401, stands for the close code 4401: only some clients can see the status."""
+"""Added to the HTTP status of a refusal before the upgrade: 401 counts as close code 4401, because only some clients
+can see the status."""
 
 
 class Refused(Exception):
-    """The platform did not take the socket: `code` is the close code, or 4000 + the HTTP status."""
+    """Refusal of a socket by the platform: `code` is the close code, or 4000 + the HTTP status."""
 
     def __init__(self, code: int, why: str) -> None:
         self.code = code
@@ -31,7 +32,7 @@ class Refused(Exception):
 
 
 class Socket:
-    """An open WebSocket. `code` is None until it is closed, 1006 where the end came without a close frame."""
+    """Open WebSocket. `code` is None until it is closed, 1006 if it ended without a close frame."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
@@ -52,7 +53,10 @@ class Socket:
             self._news.set()
 
     async def until(self, done: Callable[[], Any], what: str, timeout_s: float = DEADLINE_S) -> Any:
-        """Wait until `done()`, which is asked after everything heard; the test fails if that does not come."""
+        """Wait until `done()` is true and return its value; it is evaluated after every frame.
+
+        The test fails after `timeout_s`.
+        """
         try:
             async with asyncio.timeout(timeout_s):
                 while not done():
@@ -63,38 +67,42 @@ class Socket:
         return done()
 
     def all(self, kind: str, conversation: str | None = None) -> list[dict[str, Any]]:
+        """Return all received frames of a type, of one conversation if given."""
         return [f for f in self.frames if f["type"] == kind and conversation in (None, f.get("conversation"))]
 
     def texts(self, conversation: str | None = None) -> list[str]:
+        """Return the texts of the received messages, in order."""
         return [f["text"] for f in self.all("message", conversation)]
 
     def seqs(self, conversation: str) -> list[int]:
+        """Return the sequence numbers of a conversation's received messages, in order."""
         return [f["seq"] for f in self.all("message", conversation)]
 
     async def hear(self, n: int, kind: str = "message", conversation: str | None = None) -> list[dict[str, Any]]:
-        """All frames of a kind, once there are n."""
+        """Wait for `n` frames of a type and return all of them. The test fails if the socket ends first."""
         await self.until(lambda: len(self.all(kind, conversation)) >= n or self.code, f"{n} × {kind}")
         found = self.all(kind, conversation)
         assert len(found) >= n, f"expected {n} × {kind}, heard {len(found)} and then the end ({self.code})"
         return found
 
     async def closed(self, timeout_s: float = DEADLINE_S) -> int:
-        """The close code, once the socket has ended."""
+        """Wait until the socket has ended; return its close code."""
         await self.until(lambda: self.code is not None, "the end of the socket", timeout_s)
         assert self.code is not None
         return self.code
 
     async def send(self, conversation: str, text: str, message_id: str | None = None, **more: Any) -> str:
-        """Send a message; returns its id."""
+        """Send a message; return its id."""
         message_id = message_id or uuid.uuid4().hex
         await self.say(type="send", conversation=conversation, id=message_id, text=text, **more)
         return message_id
 
     async def say(self, **frame: Any) -> None:
+        """Send a frame with these fields."""
         await self.connection.send(json.dumps(frame))
 
     async def answer(self, message_id: str) -> dict[str, Any]:
-        """The ack or nack of a message."""
+        """Wait for the ack or nack of a message and return it."""
 
         def answered() -> list[dict[str, Any]]:
             return [f for f in self.frames if f["type"] in ("ack", "nack") and f.get("id") == message_id]
@@ -103,22 +111,26 @@ class Socket:
         return found[0]
 
     async def tell(self, conversation: str, text: str, **more: Any) -> int:
-        """Send a message and wait until it is acknowledged; returns its sequence number."""
+        """Send a message and wait until it is acknowledged; return its sequence number."""
         answer = await self.answer(await self.send(conversation, text, **more))
         assert answer["type"] == "ack", f"expected an ack, got {answer}"
         return int(answer["seq"])
 
     async def fence(self) -> None:
-        """Everything that the server had sent this socket before has been heard: frames of one socket keep order."""
+        """Wait until everything that the server sent to this socket before has been received.
+
+        It pings and awaits the pong: the frames of one socket keep their order.
+        """
         token = uuid.uuid4().hex
         await self.say(type="ping", id=token)
         await self.until(lambda: any(f.get("id") == token for f in self.all("pong")), "a pong")
 
     def abort(self) -> None:
-        """Drop the connection without a word, as a lost network does."""
+        """Drop the connection without a close frame, as a lost network does."""
         self.connection.transport.abort()
 
     async def end(self) -> None:
+        """Close the socket and wait until it has ended."""
         await self.connection.close()
         await self._reader
 
@@ -126,7 +138,10 @@ class Socket:
 async def open_socket(
     url: str, token: str = "", *, way: Way = "header", resume: Mapping[str, int] | None = None, headers: Any = None
 ) -> Socket:
-    """A socket that was welcomed; Refused otherwise. `token` is a ticket where the way is "ticket"."""
+    """Open a socket and wait until it is welcomed. Raises Refused.
+
+    `token` is a ticket if the way is "ticket"; `resume`: the last sequence number received, by conversation.
+    """
     query, sent = {}, dict(headers or {})
     protocols: list[Subprotocol] | None = None
     if way == "header" and token:
@@ -161,7 +176,7 @@ async def open_socket(
 
 
 async def verdict_on(url: str, token: str, way: Way = "header", headers: Any = None) -> int:
-    """0 if a socket is opened with this token (and closed again), else the code of the refusal."""
+    """Return 0 if a socket is opened with this token (it is closed again), else the code of the refusal."""
     try:
         socket = await open_socket(url, token, way=way, headers=headers)
     except Refused as refused:

@@ -39,6 +39,7 @@ OURS = pytest.StashKey[Platform]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the suite."""
     group = parser.getgroup("earwitness", "earwitness: tests against real services")
     group.addoption("--real-services", action="store_true", help="start the reference platform, or use a running one")
     group.addoption("--target", type=Path, metavar="FILE", help="endpoints of a platform that runs (TOML or JSON)")
@@ -58,6 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Refuse options that contradict each other or select no platform. Raises UsageError."""
     if config.option.collectonly or config.option.help or getattr(config.option, "markers", False):
         return
     if not config.option.real_services and config.option.target is None:
@@ -69,7 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """The controller of the session owns the platform; workers of xdist are told where it is."""
+    """Find or start the platform, in the controller of the session; workers of xdist receive its endpoints."""
     config = session.config
     if hasattr(config, "workerinput"):
         config.stash[PLATFORM] = UnderTest.from_controller(config.workerinput["earwitness"])
@@ -93,12 +95,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Of xdist: what a worker is told before it starts."""
+    """Send an xdist worker the endpoints of the platform before it starts."""
     node.workerinput["earwitness"] = node.config.stash[PLATFORM].to_worker()
 
 
 def starter(config: pytest.Config, word: str) -> Callable[..., Platform]:
-    """Starts a platform as the options of this session ask."""
+    """Return a function that starts a platform as the options of this session ask."""
     logs = config.option.logs / word if config.option.logs is not None else None
     defects: dict[str, list[str]] = {}
     for order in config.option.defect:
@@ -109,7 +111,7 @@ def starter(config: pytest.Config, word: str) -> Callable[..., Platform]:
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """Services write down what of them was run when they end, and `--cov` reads it when the tests are done."""
+    """Stop the platform before `--cov` reads its data: services write their coverage when they end."""
     try:
         return (yield)
     finally:
@@ -117,7 +119,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Nothing is left running, however the session ends."""
+    """Stop the platform that this session started, however the session ends."""
     ours = config.stash.get(OURS, None)
     if ours is not None:
         ours.stop()
@@ -125,13 +127,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def trusted() -> ssl.SSLContext:
-    """Made once: reading the system's certificates takes longer than most tests."""
+    """Return a TLS context, made once: reading the system's certificates takes longer than most tests."""
     return ssl.create_default_context()
 
 
 @pytest.fixture(scope="session")
 def reachable(request: pytest.FixtureRequest) -> str:
-    """ "" if edge and auth give real answers, else the sentence with which every test ends."""
+    """Return "" if edge and auth give real answers, else the sentence with which every test fails."""
     platform = request.config.stash[PLATFORM]
     try:
         with httpx.Client(timeout=ANSWER_S, trust_env=False) as client:
@@ -146,7 +148,7 @@ def reachable(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def platform(request: pytest.FixtureRequest, reachable: str) -> UnderTest:
-    """The session's platform, healthy. Tests that break something take `breakable` instead."""
+    """Return the session's platform, healthy. Tests that break something take `breakable` instead."""
     if reachable:
         pytest.fail(reachable, pytrace=False)
     return request.config.stash[PLATFORM]
@@ -154,7 +156,7 @@ def platform(request: pytest.FixtureRequest, reachable: str) -> UnderTest:
 
 @pytest.fixture(scope="session")
 def own_platforms() -> Iterator[dict[str, Platform]]:
-    """Platforms that single tests needed for themselves, by a word; ended with the process."""
+    """Return the platforms that single tests needed for themselves, by a word; they end with the process."""
     started: dict[str, Platform] = {}
     yield started
     for one in started.values():
@@ -165,9 +167,9 @@ def own_platforms() -> Iterator[dict[str, Platform]]:
 def breakable(
     request: pytest.FixtureRequest, platform: UnderTest, own_platforms: dict[str, Platform]
 ) -> Iterator[UnderTest]:
-    """A platform that nobody else uses meanwhile: the session's, or under xdist one of this process.
+    """Return a platform that no other test uses meanwhile: the session's, or under xdist one of this process.
 
-    Healthy again afterwards, whatever the test did.
+    It is healthy again afterwards, whatever the test did.
     """
     mine = platform
     if hasattr(request.config, "workerinput"):
@@ -181,7 +183,7 @@ def breakable(
 
 @pytest.fixture(scope="session")
 def limited_platform(request: pytest.FixtureRequest, own_platforms: dict[str, Platform]) -> UnderTest:
-    """A platform with small budgets, the same on all services, so that a test can use one up and see it come back."""
+    """Return a platform with the same small budgets on all services: a test can use one up and see it come back."""
     if not request.config.option.real_services:
         pytest.fail("This test starts a platform with small budgets of its own: give --real-services.", pytrace=False)
     budget: dict[str, object] = {"rate_per_s": RATE_PER_S, "rate_burst": RATE_BURST}
@@ -194,7 +196,7 @@ def limited_platform(request: pytest.FixtureRequest, own_platforms: dict[str, Pl
 async def limited(
     request: pytest.FixtureRequest, limited_platform: UnderTest, http: httpx.AsyncClient
 ) -> AsyncIterator[Factory]:
-    """People on the platform with small budgets."""
+    """Return a factory of people on the platform with small budgets."""
     factory = Factory(limited_platform, http, request.config.option.seed, request.node.name)
     yield factory
     await factory.close()
@@ -202,6 +204,7 @@ async def limited(
 
 @pytest.fixture
 async def http(trusted: ssl.SSLContext) -> AsyncIterator[httpx.AsyncClient]:
+    """Return an HTTP client that keeps its connections open during one test."""
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
     async with httpx.AsyncClient(timeout=ANSWER_S, verify=trusted, trust_env=False, limits=limits) as client:
         yield client
@@ -211,7 +214,7 @@ async def http(trusted: ssl.SSLContext) -> AsyncIterator[httpx.AsyncClient]:
 async def people(
     request: pytest.FixtureRequest, platform: UnderTest, http: httpx.AsyncClient
 ) -> AsyncIterator[Factory]:
-    """People, logins, conversations and sockets on the session's platform."""
+    """Return a factory of people, logins, conversations and sockets on the session's platform."""
     factory = Factory(platform, http, request.config.option.seed, request.node.name)
     yield factory
     await factory.close()
@@ -221,7 +224,7 @@ async def people(
 async def survivors(
     request: pytest.FixtureRequest, breakable: UnderTest, http: httpx.AsyncClient
 ) -> AsyncIterator[Factory]:
-    """The same on the platform that the test breaks."""
+    """Return the same kind of factory as `people`, on the platform that the test breaks."""
     factory = Factory(breakable, http, request.config.option.seed, request.node.name)
     yield factory
     await factory.close()
@@ -234,7 +237,7 @@ async def _databases(platform: UnderTest) -> Databases:
 
 @pytest.fixture
 async def databases(platform: UnderTest) -> AsyncIterator[Databases]:
-    """The two databases of the session's platform."""
+    """Return connections to the two databases of the session's platform."""
     both = await _databases(platform)
     yield both
     await both.close()
@@ -242,7 +245,7 @@ async def databases(platform: UnderTest) -> AsyncIterator[Databases]:
 
 @pytest.fixture
 async def chrome(request: pytest.FixtureRequest, platform: UnderTest) -> AsyncIterator[Any]:
-    """A real Chromium. Where there is none the test is not run, or fails with --need-browser."""
+    """Return a real Chromium. Without one the test is reported as not run, or fails with --need-browser."""
     missing = browser.missing()
     if missing and request.config.option.need_browser:
         pytest.fail(missing, pytrace=False)
@@ -254,11 +257,11 @@ async def chrome(request: pytest.FixtureRequest, platform: UnderTest) -> AsyncIt
 
 @pytest.fixture
 def pictures(request: pytest.FixtureRequest) -> Path:
-    """Where a failed test of the browser keeps its pictures."""
+    """Return the folder in which a failed test of the browser keeps its pictures."""
     return PICTURES / re.sub(r"[^\w-]+", "-", request.node.name)
 
 
 @pytest.fixture
 async def forger(platform: UnderTest, databases: Databases, people: Factory) -> Forger:
-    """Tokens valid, expired and forged, some of them signed with the platform's own key."""
+    """Return a maker of valid, expired and forged tokens, some of them signed with the platform's own key."""
     return await make_forger(databases, people)

@@ -1,4 +1,4 @@
-"""The load's own users in a test: `harness.run.crowd` on the platform of the session."""
+"""Users of the load side in a functional test: `harness.run.crowd` on the platform of the session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""People, their logins and conversations: deterministic from the seed, apart from each other by tag and test."""
+"""People, their logins and conversations: deterministic by the seed, kept apart from each other by tag and test."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from pytest_suite.under_test import UnderTest
 
 DOMAIN = "people.example"
 AT_ONCE = 16
-"""Logins under way at once."""
+"""Most logins in progress at once."""
 
 
 @dataclass(frozen=True)
 class User:
-    """Somebody who has logged in. `claims` are read from the access token without judging it."""
+    """Person who has logged in. `claims` are read from the access token without verifying it."""
 
     id: str
     email: str
@@ -38,11 +38,12 @@ class User:
 
     @property
     def bearer(self) -> dict[str, str]:
+        """Return the Authorization header with this user's token."""
         return bearer(self.token)
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> User:
-        """From the answer of a login, an exchange or a refresh."""
+        """Return the user of an answer to a login, an exchange or a refresh."""
         token = answer["access_token"]
         claims = jwt.decode(token, options={"verify_signature": False})
         user = answer.get("user") or {"id": claims["sub"], "email": claims["email"], "name": claims["name"]}
@@ -50,11 +51,15 @@ class User:
 
 
 def bearer(token: str) -> dict[str, str]:
+    """Return the Authorization header with a token."""
     return {"Authorization": f"Bearer {token}"}
 
 
 class Factory:
-    """Makes what one test needs. Names carry the run's tag and the test's own word, so no two tests share anything."""
+    """Maker of everything that one test needs.
+
+    Names carry the run's tag and the test's own word, so no two tests share anything.
+    """
 
     def __init__(self, platform: UnderTest, http: httpx.AsyncClient, seed: int, test: str) -> None:
         self.platform, self.http = platform, http
@@ -65,21 +70,24 @@ class Factory:
         self._turn = asyncio.Semaphore(AT_ONCE)
 
     def fresh(self, what: str = "thing") -> str:
-        """A name that nobody else has."""
+        """Return a name that no other test has."""
         self._made += 1
         return f"{what}-{self._made}-{self.random.getrandbits(24):06x}-{self.word}-{self.platform.tag}"
 
     def email(self, name: str = "ann") -> str:
-        """An identity that the provider knows and the platform has never seen."""
+        """Return an address that the provider knows and the platform has never seen."""
         self._made += 1
         return f"{name}{self._made}-{self.random.getrandbits(32):08x}.{self.platform.tag}@{DOMAIN}"
 
     async def visit(self, browser: Browser, url: str) -> HttpResponse:
-        """One request of a browser, redirects not followed."""
+        """Send one request of a browser, without following redirects."""
         return await run_flow_async(browser.request("GET", url), self.http)
 
     async def log_in(self, email: str | None = None, *, ttl_s: float | None = None) -> User:
-        """Through the provider, as a browser does it: a new account for an address that is new."""
+        """Log in through the provider, as a browser does; an address that is new gets a new account.
+
+        `ttl_s`: lifetime of the access token in seconds.
+        """
         hint = email or self.email()
         query = {"login_hint": hint} | ({"ttl": str(ttl_s)} if ttl_s is not None else {})
         async with self._turn:
@@ -92,29 +100,33 @@ class Factory:
         return user
 
     async def log_in_many(self, n: int, name: str = "user") -> list[User]:
+        """Log in `n` new people, at most `AT_ONCE` at the same time."""
         return list(await asyncio.gather(*(self.log_in(self.email(name)) for _ in range(n))))
 
     async def get(self, url: str, token: str, **more: Any) -> httpx.Response:
+        """Send a GET request with a token."""
         return await self.http.get(url, headers=bearer(token), **more)
 
     async def conversation(self, *members: User, key: str | None = None) -> str:
-        """A new conversation of these people, made by the first."""
+        """Make a conversation of these people by its first member; return its key."""
         key = key or self.fresh("talk")
         answer = await self.put(members[0], key, members)
         assert answer.status_code == 201, f"making a conversation: expected 201 of the backend, got {answer.text}"
         return key
 
     async def put(self, user: User, key: str, members: Sequence[User]) -> httpx.Response:
+        """Send the request that makes a conversation or changes its members; return the answer."""
         body = {"members": [m.email for m in members], "title": key}
         url = f"{self.platform.edge}/api/conversations/{quote(key)}"
         return await self.http.put(url, json=body, headers=user.bearer)
 
     async def post(self, user: User, key: str, text: str, message_id: str | None = None) -> httpx.Response:
+        """Send a message over REST; return the answer."""
         url = f"{self.platform.edge}/api/conversations/{quote(key)}/messages"
         return await self.http.post(url, json={"id": message_id or self.fresh("m"), "text": text}, headers=user.bearer)
 
     async def history(self, user: User, key: str, base: str | None = None) -> list[dict[str, Any]]:
-        """All messages of a conversation, by as many pages as it takes."""
+        """Return all messages of a conversation, in as many pages as necessary. `base`: one replica, not the edge."""
         found: list[dict[str, Any]] = []
         while True:
             after = found[-1]["seq"] if found else 0
@@ -127,49 +139,52 @@ class Factory:
             found += page
 
     async def ticket(self, user: User) -> str:
+        """Buy a ticket for one socket."""
         answer = await self.http.post(f"{self.platform.auth}/auth/ticket", headers=user.bearer)
         assert answer.status_code == 200, f"a ticket: expected 200 of auth, got {answer.text}"
         return str(answer.json()["ticket"])
 
     async def credential(self, user: User, way: Way) -> str:
-        """What is presented that way: the token, or a ticket bought with it."""
+        """Return what is presented that way: the token, or a ticket bought with it."""
         return await self.ticket(user) if way == "ticket" else user.token
 
     async def connect(
         self, user: User, *, way: Way = "header", resume: Mapping[str, int] | None = None, base: str | None = None
     ) -> Socket:
-        """An open socket of a user, closed after the test. `base`: one replica instead of the edge."""
+        """Open a socket of a user; it is closed after the test. `base`: one replica instead of the edge."""
         credential = await self.credential(user, way)
         socket = await open_socket(base or self.platform.edge, credential, way=way, resume=resume)
         self.sockets.append(socket)
         return socket
 
     async def close(self) -> None:
+        """Close all sockets that the test has opened."""
         await asyncio.gather(*(socket.end() for socket in self.sockets))
         self.sockets.clear()
 
 
 class Databases:
-    """Both databases, seen from outside the services."""
+    """Connections to both databases, which bypass the services."""
 
     def __init__(self, auth: asyncpg.Connection, main: asyncpg.Connection) -> None:
         self.auth, self.main = auth, main
 
     async def account(self, email: str) -> list[dict[str, Any]]:
-        """Rows of auth_users with this address."""
+        """Return the rows of auth_users with this address."""
         return [dict(row) for row in await self.auth.fetch("SELECT * FROM auth_users WHERE email = $1", email)]
 
     async def copy(self, email: str) -> list[dict[str, Any]]:
-        """Rows of userbase with this address."""
+        """Return the rows of userbase with this address."""
         return [dict(row) for row in await self.main.fetch("SELECT * FROM userbase WHERE email = $1", email)]
 
     async def close(self) -> None:
+        """Close both connections."""
         await self.auth.close()
         await self.main.close()
 
 
 async def make_forger(databases: Databases, people: Factory) -> Forger:
-    """Forgeries of a new person's tokens, with the key by which the platform signs now."""
+    """Return a maker of forged tokens for a new person, with the key by which the platform signs now."""
     row = await databases.auth.fetchrow(
         "SELECT kid, private_pem FROM signing_keys WHERE retires_at IS NULL ORDER BY created_at DESC LIMIT 1"
     )
@@ -180,7 +195,10 @@ async def make_forger(databases: Databases, people: Factory) -> Forger:
 
 
 async def eventually(what: str, ask: Any, timeout_s: float, pause_s: float = 0.05) -> Any:
-    """Ask until the answer is true; the test fails if it is not within `timeout_s`. For what nobody announces."""
+    """Ask until the answer is true, and return it; the test fails after `timeout_s`.
+
+    For changes that no service announces.
+    """
     deadline = asyncio.get_running_loop().time() + timeout_s
     while True:
         answer = await ask()

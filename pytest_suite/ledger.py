@@ -1,4 +1,4 @@
-"""`--ledger FILE`: one line of JSON for the end of every test, written as it comes."""
+"""`--ledger FILE`: one line of JSON for the outcome of every test, written as soon as it is known."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ _ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
 
 
 class Ledger:
-    """A plugin. `outcome` is passed, failed, error (before or after the test itself) or skipped."""
+    """Plugin of pytest that writes the ledger.
+
+    `outcome` is passed, failed, error (before or after the test itself) or skipped.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Append the line of a test: of its call, or of a set-up or clean-up that did not pass."""
         if report.when != "call" and report.passed:
             return
         outcome = "error" if report.failed and report.when != "call" else report.outcome
@@ -29,7 +33,7 @@ class Ledger:
 
 
 def said(report: pytest.TestReport) -> str:
-    """The first line of what a test that did not pass has said, without addresses and tokens."""
+    """Return the first line of the message of a test that did not pass, without addresses and tokens; else ""."""
     if report.passed:
         return ""
     crash = getattr(report.longrepr, "reprcrash", None)

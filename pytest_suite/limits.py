@@ -1,4 +1,4 @@
-"""Small budgets, and what may be granted within them whatever the network does."""
+"""Small budgets, and how much may be granted within them whatever the network does."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 RATE_PER_S, RATE_BURST = 2, 40
-"""Refilled so slowly that a test sees an empty budget stay empty from one request to the next."""
+"""Budget that refills so slowly that a test sees it stay empty from one request to the next."""
 ABUSE_NACKS = 1200
-"""Refused frames within ten seconds after which a socket is closed: more than one burst of a thousand."""
+"""Number of refused frames within ten seconds after which a socket is closed: more than a burst of a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request of a subject: when it was sent, when its answer came (seconds, one clock), what the answer was."""
+    """Request of one user: when it was sent, when its answer came (seconds of one clock), and what the answer was."""
 
     sent: float
     answered: float
@@ -22,10 +22,10 @@ class Asked:
 
 
 def most_overspent(asked: Sequence[Asked], rate_per_s: float = RATE_PER_S, burst: float = RATE_BURST) -> float:
-    """By how many requests a token bucket was exceeded in the worst of all time spans; not positive: it never was.
+    """Return by how many requests a token bucket was exceeded in the worst of all time spans; if not positive, in none.
 
-    Everything granted that was both sent and answered within a span must fit into burst + rate × length. Nothing is
-    assumed about when inside its own span a request was counted.
+    Everything granted that was both sent and answered within a span must fit into burst + rate × length. No assumption
+    is made about when, between its sending and its answer, a request was counted.
     """
     granted = [a for a in asked if a.granted]
     worst = -burst

@@ -1,4 +1,4 @@
-"""Which defect turns which test red: the marker `fails_with` on every critical test, and what it names.
+"""The defect that turns each test red: the marker `fails_with` of every critical test, and what it names.
 
 @pytest.mark.fails_with("Z49")                       # the service and probability 1 as the catalogue's entry has it
 @pytest.mark.fails_with("Z1:0.01", "backend=Z55")    # another probability; another service; two runs
@@ -20,12 +20,12 @@ HERE = Path(__file__).resolve().parent
 MARKER = "fails_with"
 AWAITED = {f"Z{n}": "backend" for n in (*range(39, 52), *range(54, 63))}
 AWAITED |= dict.fromkeys(("Z46", "Z47", "Z48", "Z48b", "Z49", "Z60", "Z61", "Z62"), "auth") | {"Z41": "backend-2"}
-"""Defects of auth, limits and sync: a test may name one before the catalogue has it. Its rows are then left alone."""
+"""Defects of auth, limits and sync that a test may name before the catalogue has them. Their rows are then skipped."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Order:
-    """One defect of one service, as `--defect` takes it."""
+    """One defect of one service, in the form that `--defect` takes."""
 
     service: str
     id: str
@@ -36,7 +36,7 @@ class Order:
 
     @classmethod
     def of(cls, text: str, catalogue: Mapping[str, Defect]) -> Order:
-        """From a marker's word. ValueError in one sentence if there is no such defect."""
+        """Return the order that a marker names. Raises ValueError with one sentence if there is no such defect."""
         service, _, named = text.rpartition("=")
         id, _, chance = named.partition(":")
         if id not in catalogue and id in AWAITED:
@@ -47,19 +47,20 @@ class Order:
 
 
 class Collected:
-    """A plugin of pytest that keeps what was collected: cases by test, in the order of the files."""
+    """Plugin of pytest that keeps what was collected: cases by test, in the order of the files."""
 
     def __init__(self) -> None:
         self.tests: dict[tuple[str, str], list[pytest.Function]] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Keep the collected cases."""
         for item in session.items:
             assert isinstance(item, pytest.Function)
             self.tests.setdefault((item.path.name, item.originalname), []).append(item)
 
 
 def collect() -> dict[tuple[str, str], list[pytest.Function]]:
-    """All tests of the suite by (file, name), nothing started."""
+    """Return all tests of the suite by (file, name), without starting anything."""
     collected = Collected()
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
@@ -70,14 +71,14 @@ def collect() -> dict[tuple[str, str], list[pytest.Function]]:
 
 
 def orders_of(item: pytest.Function, catalogue: Mapping[str, Defect]) -> Iterator[Order]:
-    """What must turn this test red. ValueError for a defect that does not exist."""
+    """Yield the defects that must turn this test red. Raises ValueError for a defect that does not exist."""
     for marker in item.iter_markers(MARKER):
         for text in marker.args:
             yield Order.of(text, catalogue)
 
 
 def faults(tests: Mapping[tuple[str, str], Sequence[pytest.Function]], catalogue: Mapping[str, Defect]) -> list[str]:
-    """A sentence for each critical test without a defect that exists."""
+    """Return a sentence for each critical test that names no existing defect."""
     found = []
     for (file, name), (item, *_) in tests.items():
         try:

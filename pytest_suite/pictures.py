@@ -1,4 +1,4 @@
-"""`python -m pytest_suite.pictures DIR`: what the frontend looks like, light and dark, on a desktop and on a phone."""
+"""`python -m pytest_suite.pictures DIR`: pictures of the frontend, light and dark, on a desktop and on a phone."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ TALK = (
 )
 QUESTION = "How many messages were lost during the restart, and which check would have told us so?"
 PACE_S = 0.3
-"""Of the agent's pieces: slow enough for a picture of an answer that is being written."""
+"""Seconds between the pieces of the agent's answer: slow enough for a picture of an answer in progress."""
 TITLES = ("Release of the week", "Incident review", "Lunch on Thursday", "Customer Ärger & Söhne", "On call")
 
 
 async def furnish(people: Factory, email: str) -> tuple[list[str], User]:
-    """Five conversations of the person who will look at them; a colleague who can write to them."""
+    """Make five conversations of the person in the pictures.
+
+    Returns their keys, and a colleague who can write to them.
+    """
     me, carla, david = [await people.log_in(name) for name in (email, people.email("carla"), people.email("david"))]
     everybody = (me, carla, david)
     keys = []
@@ -47,7 +50,7 @@ async def furnish(people: Factory, email: str) -> tuple[list[str], User]:
 
 
 async def take(chrome: Browser, people: Factory, folder: Path, size: tuple[int, int], look: Any) -> list[str]:
-    """The pictures of one size and one colour scheme; returns the page's errors."""
+    """Take the pictures of one size and one colour scheme; return the page's errors."""
     name = f"{'phone' if size == b.PHONE else 'desktop'}-{look}"
     email = people.email("ann")
     keys, carla = await furnish(people, email)
@@ -90,6 +93,7 @@ async def take(chrome: Browser, people: Factory, folder: Path, size: tuple[int, 
 
 
 async def main(folder: Path) -> None:
+    """Start a platform with a slow agent, take all pictures, and print the errors of the page."""
     folder.mkdir(parents=True, exist_ok=True)
     with launch(settings={"backend": {"agent_pace_s": PACE_S}}) as platform:
         async with httpx.AsyncClient(timeout=30, trust_env=False) as http, b.chromium() as chrome:

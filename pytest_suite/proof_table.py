@@ -1,4 +1,4 @@
-"""What the sessions of `proof` have found, and the page that tells it."""
+"""Findings of the sessions of `proof`, and the page that shows them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Test = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A test and a defect that must turn it red."""
+    """Test and a defect that must turn it red."""
 
     file: str
     name: str
@@ -26,7 +26,7 @@ class Row:
 
 
 class Findings:
-    """The ends of all cases by defect and test, one line of JSON each in a file."""
+    """Outcomes of all cases by defect and test, one line of JSON each in a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,6 +41,7 @@ class Findings:
         self.fired[line["order"]] = max(self.fired.get(line["order"], 0), line["fired"])
 
     def add(self, order: str, lines: Iterable[Mapping[str, Any]], fired: int) -> None:
+        """Store the outcomes of one session. `fired`: how often its defect fired."""
         with open(self._path, "a", encoding="utf-8") as file:
             for line in lines:
                 whole = {"order": order, "fired": fired, **line}
@@ -48,13 +49,15 @@ class Findings:
                 file.write(json.dumps(whole) + "\n")
 
     def has(self, order: str, test: Test) -> bool:
+        """Return whether the test was run with this defect."""
         return test in self._by_order.get(order, {})
 
     def of(self, order: str, test: Test) -> list[dict[str, Any]]:
+        """Return the outcomes of all cases of a test with this defect."""
         return list(self._by_order.get(order, {}).get(test, {}).values())
 
     def state(self, row: Row) -> str:
-        """ "red": the defect fired and the test itself failed; "not red", "not run"."""
+        """Return "red" if the defect fired and the test itself failed, else "not red" or "not run"."""
         ends = self.of(str(row.order), (row.file, row.name))
         if not ends or all(end["outcome"] == "skipped" for end in ends):
             return "not run"
@@ -62,7 +65,7 @@ class Findings:
         return "red" if red else "not red"
 
     def others(self, order: str, own: Iterable[Test]) -> list[Test]:
-        """Tests that have not named the defect and noticed it."""
+        """Return the tests that noticed the defect but do not name it."""
         known = set(own)
         found = self._by_order.get(order, {})
         return [
@@ -71,14 +74,16 @@ class Findings:
         ]  # fmt: skip
 
     def count(self, rows: Sequence[Row]) -> Counter[str]:
+        """Return how many rows are in each state."""
         return Counter(self.state(row) for row in rows)
 
     def told(self, order: str) -> str:
+        """Return the number of cases of each outcome with this defect, as a phrase."""
         ends = Counter(end["outcome"] for cases in self._by_order.get(order, {}).values() for end in cases.values())
         return ", ".join(f"{n} {outcome}" for outcome, n in ends.items()) or "nothing"
 
     def forget(self, rows: Sequence[Row]) -> None:
-        """What was not red is to be run again."""
+        """Forget the findings of rows that are not red, so that they are run again."""
         for row in rows:
             if self.state(row) != "red":
                 self._by_order.get(str(row.order), {}).pop((row.file, row.name), None)
@@ -87,14 +92,14 @@ class Findings:
 
 
 def split(nodeid: str) -> tuple[Test, str]:
-    """((file, function), case) of `test_file.py::TestClass::test_function[case]`."""
+    """Return ((file, function), case) of `test_file.py::TestClass::test_function[case]`."""
     place, _, case = nodeid.partition("[")
     file, *_, name = place.split("::")
     return (file, name), case.removesuffix("]")
 
 
 def table(rows: Sequence[Row], findings: Findings, catalogue: Mapping[str, Defect]) -> str:
-    """The whole page as Markdown."""
+    """Return the whole page as Markdown."""
     states = findings.count(rows)
     lines = [
         "# Each functional test can fail",

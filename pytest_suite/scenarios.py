@@ -13,7 +13,7 @@ STORIES = HERE.parent / "locustfiles"
 
 
 def stories() -> Iterator[tuple[str, str]]:
-    """(file, first sentence) of each locustfile."""
+    """Yield (file, first sentence) of each locustfile."""
     for path in sorted(STORIES.glob("*.py")):
         told = ast.get_docstring(ast.parse(path.read_text("utf-8")))
         if told:
@@ -21,11 +21,12 @@ def stories() -> Iterator[tuple[str, str]]:
 
 
 def first_line(text: str | None) -> str:
+    """Return the first line of a docstring, "" without one."""
     return (text or "").strip().splitlines()[0] if text else ""
 
 
 def page() -> str:
-    """The whole page as Markdown."""
+    """Return the whole page as Markdown."""
     tests, load = collect(), list(stories())
     cases = sum(len(items) for items in tests.values())
     lines = [

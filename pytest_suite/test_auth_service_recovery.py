@@ -1,4 +1,4 @@
-"""Scenario 6: Auth dies or hangs under live sessions. Who is in stays in, nobody else gets in, and it passes."""
+"""Scenario 6: Auth dies or hangs during live sessions. They continue, nobody else gets in, and Auth recovers."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ pytestmark = [
 ]  # fmt: skip
 
 FAST_S = 1.0
-"""A refusal that is quicker than this is no wait."""
+"""Seconds within which a refusal counts as immediate."""
 RECOVERY_S = 15.0
 PATH = ["closed to open", "open to half-open", "half-open to closed"]
 
 
 async def timed(work: Awaitable[httpx.Response]) -> tuple[float, httpx.Response]:
+    """Await an answer; return the seconds that it took, and the answer."""
     begin = time.monotonic()
     answer = await work
     return time.monotonic() - begin, answer
 
 
 async def forger_of(people: Factory) -> Forger:
-    """Made while auth is up: it logs people in."""
+    """Return a maker of forged tokens. It must be made while auth is up, because it logs people in."""
     platform = people.platform
     databases = Databases(
         await asyncpg.connect(platform.need("auth_dsn")), await asyncpg.connect(platform.need("main_dsn"))
@@ -48,12 +49,13 @@ async def forger_of(people: Factory) -> Forger:
 
 
 def transitions(people: Factory, service: str, before: int) -> list[str]:
-    """What a service's breaker went through since its log had `before` lines about it."""
+    """Return the transitions of a service's breaker in its log, without the first `before` ones."""
     log = people.platform.control.logs(service, 10_000)
     return re.findall(r"circuit breaker of auth: (\S+ to \S+)", log)[before:]
 
 
 async def new_login(people: Factory) -> bool:
+    """Return whether a new person can log in."""
     answer = await people.http.get(
         f"{people.platform.frontend}/auth/google", params={"login_hint": people.email()}, follow_redirects=True
     )
@@ -61,16 +63,20 @@ async def new_login(people: Factory) -> bool:
 
 
 async def known_everywhere(platform: UnderTest, token: str) -> None:
-    """Every replica has judged a token of the present key: another test may have rotated it, and without auth nobody
-    could learn of it."""
+    """Let every replica judge a token of the current key.
+
+    Another test may have rotated the key, and without auth no replica could learn the new one.
+    """
     for base in platform.replicas.values():
         assert await verdict_on(base, token) == 0
 
 
 class TestAuthServiceRecovery:
+    """Behaviour of the platform while auth, or the identity provider, is down."""
+
     @pytest.mark.fails_with("S1")
     async def test_cached_token_during_auth_outage(self, survivors: Factory) -> None:
-        """Auth is killed: sockets, tokens, new connections and resumption go on; logins are refused at once."""
+        """Auth is killed: sockets, tokens, new connections and resumption continue; logins are refused at once."""
         platform, http = survivors.platform, survivors.http
         ann, bob = await survivors.log_in_many(2)
         key = await survivors.conversation(ann, bob)
@@ -109,7 +115,7 @@ class TestAuthServiceRecovery:
 
     @pytest.mark.fails_with("Z52")
     async def test_never_fail_open(self, survivors: Factory) -> None:
-        """While Auth is away every forgery is still refused, by REST and by socket, and controls are accepted."""
+        """While Auth is away, every forgery is still refused by REST and by socket, and controls are accepted."""
         platform = survivors.platform
         forger = await forger_of(survivors)
         tokens = {name: forge(forger) for name, forge in FORGERIES.items()}
@@ -118,7 +124,7 @@ class TestAuthServiceRecovery:
         await asyncio.to_thread(platform.control.kill, "auth")
         for base in platform.replicas.values():
             for name, token in tokens.items():
-                # Auth cannot be asked whether it has a key that nobody knows: that is no yes.
+                # Auth cannot be asked about an unknown key: without its answer the token must not be accepted.
                 expected = (503,) if name == "unknown_kid" else (401,)
                 answer = await survivors.get(f"{base}/api/me", token)
                 assert answer.status_code in expected, f"{name}: {answer.status_code}"
@@ -129,7 +135,7 @@ class TestAuthServiceRecovery:
 
     @pytest.mark.fails_with("Z41")
     async def test_revocations_outlive_auth(self, survivors: Factory) -> None:
-        """Who has logged out before the outage stays out during it, on every replica."""
+        """A person who logged out before the outage stays logged out during it, on every replica."""
         platform = survivors.platform
         ann, control = await survivors.log_in_many(2)
         await known_everywhere(platform, ann.token)
@@ -152,7 +158,7 @@ class TestAuthServiceRecovery:
         key = await survivors.conversation(ann)
 
         def stranger() -> dict[str, str]:
-            """A token of a key that Backend can only judge after asking Auth."""
+            """Return a header with a token of a key that Backend can only judge after asking Auth."""
             return bearer(forger.minted(header={"kid": uuid.uuid4().hex}))
 
         degraded: dict[str, Callable[[], Awaitable[httpx.Response]]] = {
@@ -200,7 +206,7 @@ class TestAuthServiceRecovery:
 
     @pytest.mark.fails_with("S3")
     async def test_the_provider_is_down(self, survivors: Factory) -> None:
-        """Without the identity provider nobody new gets in, and is told so at once; everybody else goes on."""
+        """Without the identity provider new logins are refused at once with a clear answer; all sessions continue."""
         platform = survivors.platform
         ann = await survivors.log_in()
         await asyncio.to_thread(platform.control.kill, "provider")
@@ -221,7 +227,7 @@ class TestAuthServiceRecovery:
 
     @pytest.mark.fails_with("S4")
     async def test_no_cascade_under_load(self, survivors: Factory, tmp_path: Path) -> None:
-        """Auth dies, hangs and comes back while people chat: nobody is cut, no message is touched."""
+        """Auth dies, hangs and comes back while people chat: no socket is closed, no message is affected."""
         platform = survivors.platform
         crowd = crowd_on(
             platform, survivors.http, tmp_path, users=12, sizes=(4, 12),

@@ -23,7 +23,7 @@ QUESTION = "What is the answer to life, the universe and everything, and why do 
 
 
 async def log_in_by_the_page(people: Factory, email: str) -> User:
-    """As the frontend's page does it: back to the page with a one-time code, exchanged with a verifier."""
+    """Log in as the frontend's page does: by a one-time code in its address, exchanged together with a verifier."""
     frontend, browser = people.platform.frontend, Browser()
     verifier = secrets.token_urlsafe(48)
     digest = hashlib.sha256(verifier.encode()).digest()
@@ -44,7 +44,7 @@ async def log_in_by_the_page(people: Factory, email: str) -> User:
 
 
 async def ended(socket: Socket, key: str, runs: int = 1) -> None:
-    """Until so many runs of the agent have come to an end, whichever."""
+    """Wait until `runs` runs of the agent have ended, whichever."""
 
     def ends() -> bool:
         return sum(f["event"] in ("completed", "error") for f in socket.all("agent", key)) >= runs
@@ -53,7 +53,7 @@ async def ended(socket: Socket, key: str, runs: int = 1) -> None:
 
 
 async def ask(socket: Socket, key: str, question: str) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
-    """(number of the question, all events of the run, the answer as a message)."""
+    """Ask the agent; return (number of the question, all events of the run, the answer as a message)."""
     seq = await socket.tell(key, question, ask=True)
     await ended(socket, key)
     await socket.until(lambda: seq + 1 in socket.seqs(key), "the answer as a message")
@@ -62,7 +62,7 @@ async def ask(socket: Socket, key: str, question: str) -> tuple[int, list[dict[s
 
 
 def assert_whole_run(events: list[dict[str, Any]], answer: str) -> None:
-    """One run: begun once, chunks without gap, one end, and the stream is the answer."""
+    """Assert that the events are one run: begun once, chunks without gap, one end, and together the answer."""
     assert len({f["run"] for f in events}) == 1
     names = [f["event"] for f in events]
     chunks = [f for f in events if f["event"] == "chunk"]
@@ -74,9 +74,11 @@ def assert_whole_run(events: list[dict[str, Any]], answer: str) -> None:
 
 
 class TestCompleteOAuthChatJourney:
+    """Journeys of new and of returning people."""
+
     @pytest.mark.fails_with("Z31", "Z59")
     async def test_new_user_oauth_to_chat(self, platform: UnderTest, people: Factory, databases: Databases) -> None:
-        """Provider, page, callback, both databases, token, ticket, socket, message, streamed answer, stored history."""
+        """A new person gets from the provider's page to a streamed answer and a stored history; every step works."""
         email = people.email("traveller")
         assert await databases.account(email) == []
         user = await log_in_by_the_page(people, email)
@@ -111,7 +113,7 @@ class TestCompleteOAuthChatJourney:
 
     @pytest.mark.fails_with("Z32")
     async def test_runs_of_two_people_do_not_mix(self, people: Factory) -> None:
-        """Two who ask at once get each the answer to their own question, in two conversations and in one."""
+        """Two people who ask at once each get the answer to their own question, in two conversations and in one."""
         users = await people.log_in_many(2)
         keys = [await people.conversation(user) for user in users]
         base = next(iter(people.platform.replicas.values()))
@@ -141,7 +143,7 @@ class TestCompleteOAuthChatJourney:
 
     @pytest.mark.fails_with("S5")
     async def test_returning_user_oauth_flow(self, platform: UnderTest, people: Factory, databases: Databases) -> None:
-        """Who comes back has one account, their earlier conversations, and goes on where they were."""
+        """A person who comes back has one account and the earlier conversations, and continues where they were."""
         email = people.email("returner")
         first = await people.log_in(email)
         key = await people.conversation(first)
@@ -173,7 +175,7 @@ class TestCompleteOAuthChatJourney:
     async def test_a_person_of_a_full_database_returns(
         self, request: pytest.FixtureRequest, platform: UnderTest, people: Factory, databases: Databases
     ) -> None:
-        """A person with a history from before this run finds it; so does the neighbour, and nobody else's."""
+        """A person with a history from before this run finds it, and gets no access to the conversation of others."""
         if not platform.volume:
             pytest.fail("This test needs rows from before this run: --volume N with N of at least 20.", pytrace=False)
         seed = request.config.option.seed

@@ -1,4 +1,4 @@
-"""Scenario 7: auth_users and userbase say the same about everybody, also after an outage of anything between them."""
+"""Scenario 7: auth_users and userbase agree about every person, also after an outage of anything between them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLUMNS = ("email", "name", "is_active", "permissions", "provider", "subject", "
 
 
 async def in_step(databases: Databases, emails: list[str]) -> bool:
-    """Both tables hold exactly one row of each, with the same id and equal data."""
+    """Return whether both tables hold exactly one row of each person, with the same id and equal data."""
     for email in emails:
         account, copy = await databases.account(email), await databases.copy(email)
         if len(account) != 1 or len(copy) != 1 or str(account[0]["id"]) != str(copy[0]["id"]):
@@ -36,7 +36,7 @@ async def in_step(databases: Databases, emails: list[str]) -> bool:
 
 
 async def no_orphans(databases: Databases, tag: str) -> bool:
-    """Of all people of the run none is on one side only."""
+    """Return whether none of the run's people is in one table only."""
     pattern = f"%.{tag}@%"
     auth = {str(r["id"]) for r in await databases.auth.fetch("SELECT id FROM auth_users WHERE email LIKE $1", pattern)}
     main = {str(r["id"]) for r in await databases.main.fetch("SELECT id FROM userbase WHERE email LIKE $1", pattern)}
@@ -44,17 +44,20 @@ async def no_orphans(databases: Databases, tag: str) -> bool:
 
 
 async def rename(people: Factory, user: User, name: str) -> int:
-    """The status of changing one's own name at auth."""
+    """Change the user's own name at auth; return the status."""
     answer = await people.http.patch(f"{people.platform.auth}/auth/me", json={"name": name}, headers=user.bearer)
     return answer.status_code
 
 
 async def administrate(people: Factory, user: User, **changes: Any) -> None:
+    """Change a user as an administrator; the change must succeed."""
     answer = await people.http.patch(f"{people.platform.auth}/auth/admin/users/{user.id}", json=changes)
     assert answer.status_code == 200, f"changing a user: expected 200 of auth, got {answer.text}"
 
 
 class TestDatabaseUserSync:
+    """Synchronisation of the two tables while all services run."""
+
     @pytest.mark.fails_with("Z59")
     async def test_oauth_user_sync_to_databases(self, people: Factory, databases: Databases) -> None:
         """Twenty first logins at once: each person is in both tables within the bound, once, with equal data."""
@@ -68,7 +71,7 @@ class TestDatabaseUserSync:
 
     @pytest.mark.fails_with("Z59")
     async def test_no_orphans(self, people: Factory, databases: Databases) -> None:
-        """Of this run's people none is in one table only."""
+        """None of this run's people is in one table only."""
         await people.log_in_many(5)
 
         await eventually("the same people in both tables", lambda: no_orphans(databases, people.platform.tag), SYNC_S)
@@ -96,7 +99,7 @@ class TestDatabaseUserSync:
 
     @pytest.mark.fails_with("S6")
     async def test_the_last_of_many_updates_stands(self, people: Factory, databases: Databases) -> None:
-        """Thirty changes of one person in a row arrive as the last one: nothing is overtaken on the way."""
+        """Of thirty changes of one person in a row the last one stands: none overtakes another on the way."""
         ann = await people.log_in()
         for n in range(30):
             assert await rename(people, ann, f"name {n}") == 200
@@ -106,7 +109,7 @@ class TestDatabaseUserSync:
 
     @pytest.mark.fails_with("Z62")
     async def test_permissions_propagate(self, people: Factory, databases: Databases) -> None:
-        """Rights changed by an administrator are in both tables, and in the next token."""
+        """Permissions that an administrator has changed are in both tables, and in the next token."""
         ann = await people.log_in()
         await administrate(people, ann, permissions=["chat", "export"])
         await eventually("the rights in userbase", lambda: in_step(databases, [ann.email]), SYNC_S)
@@ -115,7 +118,7 @@ class TestDatabaseUserSync:
 
     @pytest.mark.fails_with("Z60")
     async def test_deactivation_propagates(self, platform: UnderTest, people: Factory, databases: Databases) -> None:
-        """A deactivated person's sockets close, tokens are refused, logins are refused, both tables say so."""
+        """A deactivated person's sockets close, tokens and logins are refused, and both tables show it."""
         ann, control = await people.log_in_many(2)
         key = await people.conversation(ann, control)
         sockets = [await people.connect(ann, base=base) for base in platform.replicas.values()]
@@ -143,10 +146,10 @@ class TestDatabaseUserSync:
 
 
 class TestSyncThroughOutages:
-    """Who is away when somebody is created or changed hears of it later; nothing is lost, nothing is done by hand."""
+    """Synchronisation through outages: a service that was away catches up; nothing is lost or repaired by hand."""
 
     async def _changed_meanwhile(self, people: Factory, service: str, *, kill: bool = False) -> None:
-        """Somebody new, somebody renamed, somebody deactivated, while a service is down; then it comes back."""
+        """Create, rename and deactivate people while a service is down, then start it again."""
         platform = people.platform
         renamed, deactivated = await people.log_in_many(2)
         control = platform.control
@@ -172,7 +175,7 @@ class TestSyncThroughOutages:
 
     @pytest.mark.fails_with("S7")
     async def test_all_backends_were_down(self, survivors: Factory) -> None:
-        """Nobody reads the news while they are told: it is read later."""
+        """Changes that are published while no backend runs are applied later."""
         platform = survivors.platform
         first, second = list(platform.replicas)
         await asyncio.to_thread(platform.control.stop, second)
@@ -180,7 +183,7 @@ class TestSyncThroughOutages:
 
     @pytest.mark.fails_with("S8")
     async def test_redis_was_down(self, survivors: Factory) -> None:
-        """The way between the services is cut, with the memory of it: what was committed is told again."""
+        """Redis between the services dies and loses its data: committed changes are published again."""
         platform = survivors.platform
         renamed, promoted = await survivors.log_in_many(2)
         await asyncio.to_thread(platform.control.kill, "valkey")

@@ -30,7 +30,10 @@ Place = Callable[[str], Coroutine[Any, Any, int]]
 
 
 def places(platform: UnderTest, http: httpx.AsyncClient) -> dict[str, Place]:
-    """Where a token is read: each answers its HTTP status (a socket 101), or the code of the refusal, for a token."""
+    """Return the places that read tokens: each takes a token and returns the status of its answer.
+
+    A socket that opens counts as 200, a refusal of one as the close code minus 4000.
+    """
 
     def rest(url: str) -> Place:
         async def ask(token: str) -> int:
@@ -53,19 +56,23 @@ def places(platform: UnderTest, http: httpx.AsyncClient) -> dict[str, Place]:
 
 
 async def asked(where: dict[str, Place], token: str) -> dict[str, int]:
-    """The status of each place for a token, all asked at once."""
+    """Return the status of each place for a token; all are asked at once."""
     return dict(zip(where, await asyncio.gather(*(ask(token) for ask in where.values())), strict=True))
 
 
 def everywhere(where: dict[str, Place], status: int) -> dict[str, int]:
+    """Return the same status for each place, to compare with `asked`."""
     return dict.fromkeys(where, status)
 
 
 async def refresh(people: Factory, token: str) -> httpx.Response:
+    """Send a refresh token to auth; return the answer."""
     return await people.http.post(f"{people.platform.auth}/auth/refresh", json={"refresh_token": token})
 
 
 class TestJWTCrossServiceValidation:
+    """Validity of tokens at every place that reads them."""
+
     @pytest.mark.fails_with("S10")
     async def test_jwt_accepted_all_services(self, platform: UnderTest, people: Factory) -> None:
         """Ten people at once: each place takes each token for its own person, also when all ask at the same time."""
@@ -88,7 +95,7 @@ class TestJWTCrossServiceValidation:
     async def test_a_forged_token_is_refused_everywhere(
         self, platform: UnderTest, people: Factory, forger: Forger, forgery: str
     ) -> None:
-        """Every forgery is answered with 401 at every place, beside a control that every place accepts."""
+        """Every forgery is answered with 401 at every place; a control is accepted by every place."""
         where = places(platform, people.http)
         assert await asked(where, FORGERIES[forgery](forger)) == everywhere(where, 401)
         assert await asked(where, forger.control()) == everywhere(where, 200)
@@ -111,7 +118,7 @@ class TestJWTCrossServiceValidation:
 
     @pytest.mark.fails_with("Z39")
     async def test_a_refused_expired_token_says_so(self, platform: UnderTest, people: Factory, forger: Forger) -> None:
-        """A client can tell that it must refresh: 401 with the code `expired`, and the challenge of RFC 6750."""
+        """A client learns that it must refresh: 401 with the code `expired`, and the challenge of RFC 6750."""
         for url in (f"{platform.auth}/auth/me", f"{platform.edge}/api/me", f"{platform.frontend}/api/me"):
             answer = await people.get(url, forger.expired())
             assert (answer.status_code, answer.json().get("error")) == (401, "expired"), url
@@ -119,7 +126,7 @@ class TestJWTCrossServiceValidation:
 
     @pytest.mark.fails_with("Z51")
     async def test_a_socket_does_not_outlive_its_token(self, people: Factory) -> None:
-        """A socket closes with 4401 at its token's deadline; before it, it serves; refreshed, the person goes on."""
+        """A socket works until its token's deadline, then closes with 4401; after a refresh the person continues."""
         ann, control = await people.log_in(ttl_s=SHORT_S), await people.log_in()
         key = await people.conversation(ann, control)
         mine, theirs = await people.connect(ann), await people.connect(control)
@@ -137,7 +144,7 @@ class TestJWTCrossServiceValidation:
 
     @pytest.mark.fails_with("Z48b")
     async def test_refresh_keeps_the_person(self, platform: UnderTest, people: Factory, databases: Databases) -> None:
-        """New tokens, same person, same rights, same session; the new token works everywhere."""
+        """A refresh gives new tokens of the same person, permissions and session; they work everywhere."""
         ann = await people.log_in()
         answer = await refresh(people, ann.refresh_token)
         assert answer.status_code == 200, answer.text
@@ -154,7 +161,7 @@ class TestJWTCrossServiceValidation:
 
     @pytest.mark.fails_with("Z47")
     async def test_a_reused_refresh_token_revokes_its_family(self, platform: UnderTest, people: Factory) -> None:
-        """The thief and the owner both lose the session, at every place and on live sockets; other sessions stay."""
+        """Thief and owner both lose the session, at every place and on live sockets; other sessions stay."""
         first = await people.log_in()
         other_device = await people.log_in(first.email)
         second = User.of((await refresh(people, first.refresh_token)).json())
@@ -174,7 +181,7 @@ class TestJWTCrossServiceValidation:
 
     @pytest.mark.fails_with("Z46")
     async def test_concurrent_refreshes_never_both_win(self, people: Factory, databases: Databases) -> None:
-        """Of several refreshes with one token at once at most one succeeds, every time."""
+        """Of several refreshes with one token at once, at most one succeeds, every time."""
         users = await people.log_in_many(6)
         for user in users:
             answers = await asyncio.gather(*(refresh(people, user.refresh_token) for _ in range(4)))
@@ -203,7 +210,7 @@ class TestJWTCrossServiceValidation:
 
     @pytest.mark.fails_with("S12")
     async def test_key_rotation_drops_nobody(self, platform: UnderTest, people: Factory) -> None:
-        """Tokens and sockets from before a rotation go on, tokens from after it work at once, at every place."""
+        """Tokens and sockets from before a rotation continue, tokens from after it work at once, at every place."""
         ann = await people.log_in()
         key = await people.conversation(ann)
         socket = await people.connect(ann)

@@ -1,4 +1,4 @@
-"""Scenario 10: one person in several tabs and on several devices: each on its own, and all of one mind."""
+"""Scenario 10: one person in several tabs and on several devices, each independent, all with the same state."""
 
 from __future__ import annotations
 
@@ -25,22 +25,24 @@ QUESTION = "How many tabs does it take to lose a message, and which of them woul
 
 
 async def rename(people: Factory, user: User, name: str) -> int:
-    """The version that auth gives the change."""
+    """Change the user's name at auth; return the version that auth gives the change."""
     answer = await people.http.patch(f"{people.platform.auth}/auth/me", json={"name": name}, headers=user.bearer)
     assert answer.status_code == 200, answer.text
     return int(answer.json()["version"])
 
 
 def shown_name(socket: Socket) -> str:
-    """What this tab shows: what it was greeted with, or the last news."""
+    """Return the name that this tab shows: from its greeting, or from the latest event."""
     news = socket.all("user")
     return str(news[-1]["user"]["name"] if news else socket.frames[0]["name"])
 
 
 class TestMultiSessionManagement:
+    """Tabs and devices of one person, by WebSocket."""
+
     @pytest.mark.fails_with("Z17")
     async def test_multi_tab_websocket_isolation(self, platform: UnderTest, people: Factory) -> None:
-        """Five tabs, five conversations: answers come to the tab that asked, messages to all tabs and members."""
+        """Five tabs, five conversations: answers reach only the tab that asked, messages reach all tabs and members."""
         me, *partners = await people.log_in_many(1 + TABS)
         keys = [await people.conversation(me, partner) for partner in partners]
         bases = [*platform.replicas.values()]
@@ -73,7 +75,7 @@ class TestMultiSessionManagement:
 
     @pytest.mark.fails_with("S13")
     async def test_a_tab_falls_alone(self, people: Factory) -> None:
-        """A tab that is closed, one that is cut and one that misbehaves leave the others and their state alone."""
+        """A tab that is closed, one that is cut and one that misbehaves do not affect the others and their state."""
         me, partner = await people.log_in_many(2)
         key = await people.conversation(me, partner)
         tabs = [await people.connect(me) for _ in range(TABS)]
@@ -113,7 +115,7 @@ class TestMultiSessionManagement:
 
     @pytest.mark.fails_with("Z5")
     async def test_multi_device_sync(self, platform: UnderTest, people: Factory) -> None:
-        """Desktop and phone, two logins: what is done on one appears on the other, in one order, also after a pause."""
+        """Desktop and phone, two logins: changes on one appear on the other, in one order, also after a pause."""
         desktop = await people.log_in()
         phone, partner = await people.log_in(desktop.email), await people.log_in()
         assert (phone.id, phone.claims["sid"] != desktop.claims["sid"]) == (desktop.id, True)
@@ -143,7 +145,7 @@ class TestMultiSessionManagement:
 
     @pytest.mark.fails_with("Z9")
     async def test_one_message_sent_by_two_devices_is_one(self, people: Factory) -> None:
-        """A message that desktop and phone both send (a synced outbox) is stored and heard once, with one number."""
+        """A message that desktop and phone both send (a synced outbox) is stored and received once, with one number."""
         desktop = await people.log_in()
         phone = await people.log_in(desktop.email)
         key = await people.conversation(desktop)
@@ -166,7 +168,7 @@ class TestMultiSessionManagement:
     async def test_conflicting_edits_end_the_same_everywhere(
         self, platform: UnderTest, people: Factory, databases: Databases
     ) -> None:
-        """Desktop and phone rename the person at once, again and again: the one that auth took last stands."""
+        """Desktop and phone rename the person at once, again and again: the change that auth accepted last stands."""
         desktop = await people.log_in()
         phone = await people.log_in(desktop.email)
         sockets = [
@@ -199,7 +201,7 @@ class TestMultiSessionManagement:
 
     @pytest.mark.fails_with("S15")
     async def test_a_logout_on_one_device_leaves_the_other(self, platform: UnderTest, people: Factory) -> None:
-        """Logging out on the desktop closes its tabs; the phone's session and socket stay."""
+        """A logout on the desktop closes its tabs; the phone's session and socket stay."""
         desktop = await people.log_in()
         phone = await people.log_in(desktop.email)
         key = await people.conversation(desktop)
@@ -238,13 +240,13 @@ class TestMultiSessionManagement:
 
 @pytest.mark.timeout(240)
 class TestInARealBrowser:
-    """The same story on the frontend's page, in Chromium."""
+    """The same on the frontend's page, in Chromium."""
 
     @pytest.mark.fails_with("Z15")
     async def test_five_tabs_in_a_real_browser(
         self, platform: UnderTest, people: Factory, chrome: Browser, pictures: Path
     ) -> None:
-        """Logged in at the provider's page, five tabs: each shows its own conversation, all are one person."""
+        """After a login at the provider's page, five tabs each show their own conversation, all of one person."""
         email = people.email("tabs")
         phone, *partners = [await people.log_in(email), *await people.log_in_many(TABS + 1)]
         keys = [await people.conversation(partner, phone) for partner in partners]
@@ -287,7 +289,7 @@ class TestInARealBrowser:
     async def test_a_browser_that_loses_its_connection(
         self, platform: UnderTest, people: Factory, chrome: Browser, pictures: Path
     ) -> None:
-        """The page says that it is cut off, comes back by itself, and has what was said meanwhile, once, in order."""
+        """The page shows that it is offline, reconnects by itself, and has the missed messages once and in order."""
         email = people.email("cut")
         me, partner = await people.log_in(email), await people.log_in()
         key = await people.conversation(partner, me)

@@ -1,4 +1,4 @@
-"""Scenario 1: login by authorization code and PKCE at a real OpenID provider, and what becomes of forged callbacks."""
+"""Scenario 1: login by authorization code and PKCE at a real OpenID provider, and the fate of forged callbacks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEVICES = 8
 
 @dataclass
 class Login:
-    """One login of one browser, step by step, so that each step can be tampered with."""
+    """Login of one browser, step by step, so that each step can be tampered with."""
 
     people: Factory
     email: str
@@ -35,6 +35,7 @@ class Login:
 
     @classmethod
     async def begin(cls, people: Factory, email: str | None = None, browser: Browser | None = None) -> Login:
+        """Send the first request of a login; auth redirects to the provider."""
         email, browser = email or people.email("oauth"), browser or Browser()
         url = f"{people.platform.auth}/auth/google?{urlencode({'login_hint': email})}"
         begun = await people.visit(browser, url)
@@ -43,11 +44,11 @@ class Login:
 
     @property
     def asked(self) -> dict[str, str]:
-        """The authorization request, as auth sends it to the provider."""
+        """Return the parameters of the authorization request that auth sends to the provider."""
         return {k: v[0] for k, v in parse_qs(urlsplit(self.begun.headers["location"]).query).items()}
 
     async def consent(self, **changes: str) -> str:
-        """The provider's way back: the address of the callback. `changes` replace parameters of the request."""
+        """Confirm at the provider; return the address of the callback. `changes` replace parameters of the request."""
         parts = urlsplit(self.begun.headers["location"])
         url = urlunsplit(parts._replace(query=urlencode({**self.asked, **changes})))
         answer = await self.people.visit(self.browser, url)
@@ -57,7 +58,7 @@ class Login:
         return answer.headers["location"]
 
     async def refusal(self) -> str:
-        """The same when the person says no on the provider's page."""
+        """Deny at the provider's page; return the address of the callback."""
         form = urlencode({**self.asked, "decision": "deny"}).encode()
         parts = urlsplit(self.begun.headers["location"])
         url = urlunsplit(parts._replace(query=""))
@@ -67,68 +68,76 @@ class Login:
         return answer.headers["location"]
 
     async def call_back(self, url: str, browser: Browser | None = None) -> HttpResponse:
+        """Visit the callback, in this login's browser or another one."""
         return await self.people.visit(browser or self.browser, url)
 
 
 def changed(url: str, **changes: str | None) -> str:
-    """The address with other parameters; None takes one away."""
+    """Return the address with other parameters; None removes one."""
     parts = urlsplit(url)
     query = {k: v for k, v in {**dict(parse_qsl(parts.query)), **changes}.items() if v is not None}
     return urlunsplit(parts._replace(query=urlencode(query)))
 
 
 async def wrong_state(login: Login) -> HttpResponse:
+    """Call back with a state that auth never issued."""
     return await login.call_back(changed(await login.consent(), state="a-state-that-nobody-gave"))
 
 
 async def no_state(login: Login) -> HttpResponse:
+    """Call back without a state."""
     return await login.call_back(changed(await login.consent(), state=None))
 
 
 async def other_browser(login: Login) -> HttpResponse:
-    """Login CSRF: somebody else's finished callback is opened in this browser."""
+    """Open the finished callback in a browser that did not begin the login (login CSRF)."""
     return await login.call_back(await login.consent(), Browser())
 
 
 async def wrong_nonce(login: Login) -> HttpResponse:
-    """The provider's id token is for another login."""
+    """Call back with a code whose id token is for another login."""
     return await login.call_back(await login.consent(nonce="a-nonce-of-another-login"))
 
 
 async def no_nonce(login: Login) -> HttpResponse:
+    """Call back with a code whose id token has an empty nonce."""
     return await login.call_back(await login.consent(nonce=""))
 
 
 async def foreign_issuer(login: Login) -> HttpResponse:
+    """Call back with the name of another issuer."""
     return await login.call_back(changed(await login.consent(), iss="https://provider.example"))
 
 
 async def no_issuer(login: Login) -> HttpResponse:
-    """The provider promises to name itself: an answer that does not is from somebody else."""
+    """Call back without the issuer: the provider promises to name itself, so the answer is not from it."""
     return await login.call_back(changed(await login.consent(), iss=None))
 
 
 async def denied(login: Login) -> HttpResponse:
+    """Call back after the person has denied the login."""
     return await login.call_back(await login.refusal())
 
 
 async def made_up_code(login: Login) -> HttpResponse:
+    """Call back with a code that the provider never issued."""
     return await login.call_back(changed(await login.consent(), code="a-code-that-the-provider-never-gave"))
 
 
 async def no_code(login: Login) -> HttpResponse:
+    """Call back without a code."""
     return await login.call_back(changed(await login.consent(), code=None))
 
 
 async def stolen_code(login: Login) -> HttpResponse:
-    """A code of the victim put into the callback of an attacker's own login: PKCE must notice."""
+    """Call back with a victim's code in the attacker's own login: PKCE must notice."""
     attacker = await Login.begin(login.people, browser=login.browser)
     code = parse_qs(urlsplit(await login.consent()).query)["code"][0]
     return await attacker.call_back(changed(await attacker.consent(), code=code))
 
 
 async def weaker_challenge(login: Login) -> HttpResponse:
-    """The code is bound to a challenge that is not auth's."""
+    """Call back with a code that is bound to a challenge other than auth's."""
     return await login.call_back(await login.consent(code_challenge="A" * 43))
 
 
@@ -149,13 +158,15 @@ FORGED_CALLBACKS = {
 
 
 async def who(http: httpx.AsyncClient, url: str, token: str) -> str:
-    """The user id that a place gives for a token."""
+    """Return the user id that a place states for a token."""
     answer = await http.get(url, headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 200, f"{url}: expected 200 for a valid token, got {answer.status_code} {answer.text}"
     return str(answer.json()["id"])
 
 
 class TestOAuthEndpointValidationReal:
+    """Logins at the real endpoints, correct and forged."""
+
     @pytest.mark.fails_with("S16")
     async def test_oauth_google_endpoint_real_services(self, platform: UnderTest, people: Factory) -> None:
         """A login gives a token that Auth, Backend, Frontend and WebSocket take for the same person."""
@@ -196,7 +207,7 @@ class TestOAuthEndpointValidationReal:
     async def test_oauth_callback_user_creation(
         self, platform: UnderTest, people: Factory, databases: Databases
     ) -> None:
-        """The callback makes one account, in both databases the same, and a token that says who it is."""
+        """The callback creates one account, the same in both databases, and a token that names it."""
         email = people.email("new")
         assert await databases.account(email) == await databases.copy(email) == []
         user = await people.log_in(email)
@@ -223,7 +234,7 @@ class TestOAuthEndpointValidationReal:
     @pytest.mark.parametrize("forge", FORGED_CALLBACKS, ids=lambda forge: forge.__name__)
     @pytest.mark.fails_with("Z49", "S18", "S19")
     async def test_a_forged_callback_creates_nothing(self, people: Factory, databases: Databases, forge: Any) -> None:
-        """A callback that is not the end of this very login is refused clearly, and leaves no account behind."""
+        """A callback that is not the end of this very login is refused clearly, and creates no account."""
         login = await Login.begin(people)
         answer = await forge(login)
         said = answer.json()
@@ -238,7 +249,7 @@ class TestOAuthEndpointValidationReal:
 
     @pytest.mark.fails_with("Z49")
     async def test_a_callback_works_once(self, people: Factory, databases: Databases) -> None:
-        """Of many calls of one callback at once one succeeds; a replay opens no second session."""
+        """Of many calls of one callback at once, one succeeds; a replay opens no second session."""
         login = await Login.begin(people)
         url = await login.consent()
         answers = await asyncio.gather(*(login.call_back(url) for _ in range(5)))
@@ -250,7 +261,7 @@ class TestOAuthEndpointValidationReal:
 
     @pytest.mark.fails_with("S20")
     async def test_a_code_works_once(self, people: Factory) -> None:
-        """A code that was redeemed is refused in a login of its own state, nonce and challenge."""
+        """A code that was redeemed is refused in a login with its own state, nonce and challenge."""
         login = await Login.begin(people)
         url = await login.consent()
         assert (await login.call_back(url)).status == 200

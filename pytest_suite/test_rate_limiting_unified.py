@@ -1,4 +1,4 @@
-"""Scenario 8: one budget per person over Auth, Backend and WebSocket, truthful answers, and peace for all others."""
+"""Scenario 8: one budget per person over Auth, Backend and WebSocket, truthful answers, and no effect on others."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ REFILL_S = 1 / RATE_PER_S
 FLOOD_S = 3.0
 REFUSALS = 5
 SLACK_S = 0.3
-"""For this machine: between the end of a wait and the request that is sent after it."""
+"""Seconds allowed between the end of a wait and the request that is sent after it."""
 
 
 def places(people: Factory) -> dict[str, str]:
-    """Where one person's requests are counted."""
+    """Return the URLs where one person's requests are counted."""
     platform = people.platform
     found = {"auth": f"{platform.auth}/auth/me", "backend": f"{platform.edge}/api/me"}
     found |= {name: f"{url}/api/me" for name, url in platform.replicas.items()}
@@ -37,7 +37,7 @@ def places(people: Factory) -> dict[str, str]:
 async def ask(
     http: httpx.AsyncClient, place: str, url: str, token: str, **headers: str
 ) -> tuple[Asked, httpx.Response]:
-    """One request, which must be granted or refused with 429, nothing else."""
+    """Send one request, which must be granted or refused with 429, nothing else."""
     sent = time.monotonic()
     answer = await http.get(url, headers={**bearer(token), **headers})
     assert answer.status_code in (200, 429), f"{place}: expected 200 or 429, got {answer.status_code} {answer.text}"
@@ -45,7 +45,7 @@ async def ask(
 
 
 async def pour(socket: Socket, key: str, count: int, place: str = "socket") -> list[Asked]:
-    """Messages as fast as they can be written, and what became of each."""
+    """Send messages as fast as possible; return the outcome of each."""
     sent: dict[str, float] = {}
     begin = len(socket.frames)
     for n in range(count):
@@ -64,7 +64,7 @@ async def pour(socket: Socket, key: str, count: int, place: str = "socket") -> l
 
 
 async def drained(people: Factory, user: User) -> list[Asked]:
-    """Use up a person's budget at auth."""
+    """Use up a person's budget at auth; return its requests."""
     url = places(people)["auth"]
     answers = await asyncio.gather(*(ask(people.http, "auth", url, user.token) for _ in range(RATE_BURST + 10)))
     assert any(not asked.granted for asked, _ in answers)
@@ -72,9 +72,11 @@ async def drained(people: Factory, user: User) -> list[Asked]:
 
 
 class TestRateLimitingUnified:
+    """Budgets at every place where requests are counted."""
+
     @pytest.mark.fails_with("Z54")
     async def test_api_rate_limits_cross_service(self, limited: Factory) -> None:
-        """Requests over all services and a socket are one budget: together never more than it grants, and not less."""
+        """Requests to all services and a socket share one budget: together they get exactly what it grants."""
         user = await limited.log_in()
         key = await limited.conversation(user)
         socket = await limited.connect(user)
@@ -83,7 +85,7 @@ class TestRateLimitingUnified:
         asked: list[Asked] = []
 
         async def use(place: str, url: str) -> None:
-            # However fast the others are: nobody can be granted so many.
+            # More requests than the budget can grant, however fast the others are.
             for _ in range(2 * RATE_BURST):
                 asked.append((await ask(limited.http, place, url, user.token))[0])
                 if sum(not a.granted for a in asked if a.place == place) >= REFUSALS:
@@ -125,7 +127,7 @@ class TestRateLimitingUnified:
 
     @pytest.mark.fails_with("Z58")
     async def test_rate_limit_headers_are_true(self, limited: Factory) -> None:
-        """Limit, Remaining and Reset say what is so, at every place; Retry-After is long enough and not too long."""
+        """Limit, Remaining and Reset are true at every place; Retry-After is long enough and not too long."""
         user = await limited.log_in()
         for number, (place, url) in enumerate(places(limited).items()):
             before = time.monotonic()
@@ -148,7 +150,7 @@ class TestRateLimitingUnified:
         assert again.granted, "refused although Retry-After had passed"
 
     async def _refused(self, people: Factory, place: str, url: str, user: User) -> httpx.Response:
-        """The first refusal of a place; a single request may meet the token that has just come back."""
+        """Return the first refusal of a place; a single request may meet a token that was refilled just before."""
         for _ in range(3):
             asked, answer = await ask(people.http, place, url, user.token)
             if not asked.granted:
@@ -157,7 +159,7 @@ class TestRateLimitingUnified:
 
     @pytest.mark.fails_with("backend=Z55")
     async def test_a_budget_cannot_be_widened(self, limited: Factory) -> None:
-        """Other client addresses, new connections, new tokens and a second device all spend the same budget."""
+        """Other client addresses, new connections, new tokens and a second device all use the same budget."""
         user = await limited.log_in()
         asked = await drained(limited, user)
         device = await limited.log_in(user.email)
@@ -178,7 +180,7 @@ class TestRateLimitingUnified:
 
     @pytest.mark.fails_with("Z57")
     async def test_neighbours_are_not_charged(self, limited: Factory) -> None:
-        """While one person has used up a budget and goes on, another's is whole, from the same address."""
+        """While one person has used up a budget and continues, another's is whole, from the same address."""
         abuser, neighbour = await limited.log_in_many(2)
         await drained(limited, abuser)
         for number, (place, url) in enumerate(places(limited).items()):
@@ -190,7 +192,7 @@ class TestRateLimitingUnified:
 
     @pytest.mark.fails_with("Z11")
     async def test_a_burst_beyond_the_budget(self, limited: Factory) -> None:
-        """Of 1,000 messages at once the budget's worth is stored and heard in order; the rest has no effect."""
+        """Of 1,000 messages at once the budget's worth is stored and received in order; the rest has no effect."""
         ann, bob = await limited.log_in_many(2)
         key = await limited.conversation(ann, bob)
         mine, theirs = await limited.connect(ann), await limited.connect(bob)
@@ -219,7 +221,7 @@ class TestRateLimitingUnified:
 
     @pytest.mark.fails_with("S23")
     async def test_an_abusers_socket_is_closed(self, limited: Factory) -> None:
-        """Who goes on and on after refusals is closed with 4429; the others in the conversation stay."""
+        """The socket of a person who continues after many refusals is closed with 4429; the other members stay."""
         abuser, bob = await limited.log_in_many(2)
         key = await limited.conversation(abuser, bob)
         socket, control = await limited.connect(abuser), await limited.connect(bob)
@@ -236,7 +238,7 @@ class TestRateLimitingUnified:
     @pytest.mark.timeout(180)
     @pytest.mark.fails_with("Z57")
     async def test_ddos_protection(self, limited: Factory, tmp_path: Path) -> None:
-        """Under a flood of requests, messages and forged tokens well-behaved people keep order, answers and speed."""
+        """Under a flood of requests, messages and forged tokens, other people keep order, answers and speed."""
         abusers = await limited.log_in_many(3, "abuser")
         keys = [await limited.conversation(user) for user in abusers]
         flood, begin = Flood(limited), time.monotonic()
@@ -270,7 +272,7 @@ class TestRateLimitingUnified:
 
 
 class Flood:
-    """A few people who know no measure. `statuses` counts the answers, `granted` and `refused` the messages."""
+    """Load of a few abusive users. `statuses` counts the HTTP answers, `granted` and `refused` the messages."""
 
     def __init__(self, people: Factory) -> None:
         self.people, self.over = people, False
@@ -278,6 +280,7 @@ class Flood:
         self.granted = self.refused = 0
 
     def work(self, users: list[User], keys: list[str]) -> list[Coroutine[Any, Any, None]]:
+        """Return coroutines that send requests, forged tokens and messages until `over` is set."""
         urls = [places(self.people)[place] for place in ("auth", "backend", "frontend")]
         requests = [self._ask(url, user.token) for url in urls for user in users]
         forged = [self._ask(url, f"{users[0].token[:-8]}{n:08d}") for n, url in enumerate(urls)]

@@ -22,14 +22,14 @@ JUDGED_BY = ("I1", "I2", "I4", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I1
 SERVICE_RESTART, LOST = 1012, 1006
 PACE_S = 0.1
 AFTER_A_FAULT = 5
-"""Messages of everybody, on the connections that they have then."""
+"""Messages that each user sends on the connection open then."""
 RECOVERY_S = 10.0
 BACK_S = 5.0
-"""From the loss of a socket until the person is served again on another replica."""
+"""Seconds from the loss of a socket until the person is served again on another replica."""
 
 
 class Visitors:
-    """Requests through the load balancer and logins, one after the other, while services come and go."""
+    """Requests through the load balancer, one after the other, while services stop and start."""
 
     def __init__(self, people: Factory, user: User) -> None:
         self.people, self.user = people, user
@@ -39,6 +39,7 @@ class Visitors:
         self.unexpected = ""
 
     async def run(self) -> None:
+        """Send requests until `over` is set; keep their statuses, the longest time, and an unexpected answer."""
         url = f"{self.people.platform.edge}/api/me"
         while not self.over:
             begin = time.monotonic()
@@ -51,7 +52,10 @@ class Visitors:
 
 
 async def resumed(people: Factory, socket: Socket, user: User, key: str) -> Socket:
-    """The user's next connection, from what the last one had heard; it may take a few attempts, as for any client."""
+    """Return the user's next connection, resumed after the last message received.
+
+    It may take a few attempts, as for any client.
+    """
 
     async def attempt() -> Socket | None:
         try:
@@ -66,6 +70,8 @@ async def resumed(people: Factory, socket: Socket, user: User, key: str) -> Sock
 
 
 class TestSessionPersistenceRestart:
+    """Restarts of single services, of all in turn, and of all at once."""
+
     @pytest.mark.parametrize(("graceful", "code"), [(True, SERVICE_RESTART), (False, LOST)], ids=["restart", "kill"])
     @pytest.mark.fails_with("Z23")
     async def test_session_survives_backend_restart(self, survivors: Factory, graceful: bool, code: int) -> None:
@@ -100,7 +106,7 @@ class TestSessionPersistenceRestart:
 
     @pytest.mark.fails_with("Z7")
     async def test_messages_in_flight_are_never_lost(self, survivors: Factory, tmp_path: Path) -> None:
-        """Both replicas die one after the other under load; who was cut resumes and retries; the judge: PASS."""
+        """Both replicas die one after the other under load; cut clients resume and retry; the judge returns PASS."""
         platform = survivors.platform
         crowd = crowd_on(platform, survivors.http, tmp_path, users=12, sizes=(4, 12), judged_by=JUDGED_BY)
         async with crowd, crowd.talking(PACE_S):
@@ -174,7 +180,7 @@ class TestSessionPersistenceRestart:
 
     @pytest.mark.fails_with("Z30")
     async def test_everything_restarts_at_once(self, survivors: Factory) -> None:
-        """A power cut of the whole platform: what was acknowledged is there, numbers go on, nobody is left behind."""
+        """After a power cut of the whole platform, acknowledged messages exist, numbers continue, clients return."""
         platform = survivors.platform
         ann, bob = await survivors.log_in_many(2)
         key = await survivors.conversation(ann, bob)

@@ -1,4 +1,4 @@
-"""Scenario 2: who may open a WebSocket, by which way, and as whom they are heard."""
+"""Scenario 2: which tokens open a WebSocket, in which ways, and as whose socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNAUTHORIZED, FORBIDDEN = 4401, 4403
 
 
 async def opened(people: Factory, user: User, way: Way) -> int:
-    """0 if the user gets in by this way, else the code of the refusal; a ticket that is not sold counts too."""
+    """Return 0 if a socket opens in this way, else the code of the refusal, also of a refused ticket."""
     if way != "ticket":
         return await verdict_on(people.platform.edge, user.token, way)
     sold = await people.http.post(f"{people.platform.auth}/auth/ticket", headers=user.bearer)
@@ -29,10 +29,12 @@ async def opened(people: Factory, user: User, way: Way) -> int:
 
 
 class TestWebSocketAuthMultiService:
+    """Authentication of sockets, and of the messages on them."""
+
     @pytest.mark.parametrize("way", WAYS)
     @pytest.mark.fails_with("S11")
     async def test_websocket_jwt_auth_real_services(self, people: Factory, databases: Databases, way: Way) -> None:
-        """A token of Auth opens a socket at Backend; what is said there is the token's person's, in the row too."""
+        """A token of Auth opens a socket at Backend; its messages carry the token's person, in the stored row too."""
         ann, bob = await people.log_in_many(2)
         key = await people.conversation(ann, bob)
         mine, theirs = await people.connect(ann, way=way), await people.connect(bob)
@@ -54,7 +56,7 @@ class TestWebSocketAuthMultiService:
     @pytest.mark.parametrize("way", WAYS)
     @pytest.mark.fails_with("S25")
     async def test_the_database_is_looked_up(self, people: Factory, databases: Databases, way: Way) -> None:
-        """A valid token of somebody who is deactivated in the database opens nothing; reactivated, it does again."""
+        """A valid token of a person who is deactivated in the database opens no socket; after reactivation it does."""
         ann, control = await people.log_in_many(2)
         assert await opened(people, ann, way) == 0
         setting = "UPDATE userbase SET is_active = $2 WHERE id = $1::text::uuid"
@@ -66,7 +68,7 @@ class TestWebSocketAuthMultiService:
 
     @pytest.mark.fails_with("S25")
     async def test_a_person_without_a_row_is_nobody(self, people: Factory, databases: Databases) -> None:
-        """A valid token whose person the main database does not have is refused, not taken at its word."""
+        """A valid token is refused if the main database does not have its person."""
         # Without the run's tag: the check for orphans, which goes by it, must not find this one.
         ann = await people.log_in(people.email("ghost").replace(f".{people.platform.tag}@", "@"))
         bases = people.platform.replicas.values()
@@ -77,7 +79,7 @@ class TestWebSocketAuthMultiService:
     @pytest.mark.parametrize("forgery", FORGERIES)
     @pytest.mark.fails_with("Z42", "Z43", "Z44", "Z45")
     async def test_a_forged_token_opens_no_socket(self, platform: UnderTest, forger: Forger, forgery: str) -> None:
-        """Every forgery is refused with 4401 by every way a token can be presented, beside a control that is not."""
+        """Every forgery is refused with 4401, in every way to present a token; a control is accepted."""
         token = FORGERIES[forgery](forger)
         control = forger.control()
         found = {way: await verdict_on(platform.edge, token, way) for way in TOKEN_WAYS}
@@ -86,7 +88,7 @@ class TestWebSocketAuthMultiService:
 
     @pytest.mark.fails_with("S26")
     async def test_no_token_and_two_tokens(self, platform: UnderTest, people: Factory) -> None:
-        """Neither nobody nor two people at once get in."""
+        """A request without a token is refused, and so is one with tokens of two people."""
         ann, bob = await people.log_in_many(2)
         assert await verdict_on(platform.edge, "") == UNAUTHORIZED
         for way in ("subprotocol", "query", "ticket"):
@@ -118,7 +120,7 @@ class TestWebSocketAuthMultiService:
 
     @pytest.mark.fails_with("auth=Z43")
     async def test_tickets_do_not_launder(self, platform: UnderTest, people: Factory, forger: Forger) -> None:
-        """No ticket is sold for a token that would be refused itself."""
+        """No ticket is sold for a token that would itself be refused."""
         buy = f"{platform.auth}/auth/ticket"
 
         async def sold(token: str) -> int:
@@ -130,7 +132,7 @@ class TestWebSocketAuthMultiService:
 
     @pytest.mark.fails_with("Z14")
     async def test_message_routing_respects_authentication(self, people: Factory, databases: Databases) -> None:
-        """Who is no member is told so, is heard by nobody, and hears nothing."""
+        """A person who is no member is refused clearly; their messages reach no member, and they receive none."""
         ann, bob, eve = await people.log_in_many(3)
         key, own = await people.conversation(ann, bob), await people.conversation(eve)
         mine, theirs, hers = [await people.connect(user) for user in (ann, bob, eve)]
@@ -152,7 +154,7 @@ class TestWebSocketAuthMultiService:
 
     @pytest.mark.fails_with("Z24", "Z25")
     async def test_websocket_reconnect_with_valid_token(self, platform: UnderTest, people: Factory) -> None:
-        """A connection that is lost is resumed with the same token on any replica: no gap, no repeat, same person."""
+        """A lost connection is resumed with the same token on any replica: no gap, no repeat, same person."""
         ann, bob = await people.log_in_many(2)
         key, quiet = await people.conversation(ann, bob), await people.conversation(ann, bob)
         mine, theirs = await people.connect(ann), await people.connect(bob)
@@ -186,7 +188,7 @@ class TestWebSocketAuthMultiService:
 
     @pytest.mark.fails_with("Z19")
     async def test_a_frame_cannot_name_another_sender(self, people: Factory) -> None:
-        """Two people on one replica who speak at once are never taken for each other."""
+        """Two people on one replica who send at once are never taken for each other."""
         users = await people.log_in_many(6)
         key = await people.conversation(*users)
         base = next(iter(people.platform.replicas.values()))

@@ -26,12 +26,12 @@ BURST, BURST_S = 1000, 1.0
 MEMORY_MB = {"auth": 300.0, "backend": 400.0, "frontend": 200.0}
 """Resident memory that a service of a kind may reach."""
 PROBE_S = 2.0
-"""The slowest answer that still counts as responsive, on two cores that the load generator shares."""
+"""Longest time of an answer that counts as responsive, in seconds, on two cores that the load generator shares."""
 PROBE_PAUSE_S, WEIGH_PAUSE_S = 0.05, 0.5
 
 
 class Probe:
-    """A REST client beside the load: how long it waits, and how much memory the services take meanwhile."""
+    """REST client during the load: it measures how long answers take, and how much memory the services use."""
 
     def __init__(self, platform: UnderTest, http: httpx.AsyncClient, token: str) -> None:
         self.platform, self.http = platform, http
@@ -40,6 +40,7 @@ class Probe:
         self.peak_mb: dict[str, float] = {}
 
     async def run(self) -> None:
+        """Send requests until cancelled; keep the status and duration of each."""
         url = f"{self.platform.edge}/api/me"
         while True:
             begin = time.monotonic()
@@ -48,6 +49,7 @@ class Probe:
             await asyncio.sleep(PROBE_PAUSE_S)
 
     async def weigh(self) -> None:
+        """Read the memory of the services until cancelled; keep the peak of each kind of service, in MB."""
         while True:
             stats: dict[str, dict[str, Any]] = await asyncio.to_thread(self.platform.control.stats)
             for name, row in stats.items():
@@ -56,6 +58,7 @@ class Probe:
             await asyncio.sleep(WEIGH_PAUSE_S)
 
     def assert_well(self, least: int) -> None:
+        """Assert that at least `least` requests were made, all answered in time with 200, and memory within limits."""
         assert len(self.answers) >= least, f"only {len(self.answers)} probes were made"
         assert {status for status, _ in self.answers} == {200}
         assert max(took for _, took in self.answers) < PROBE_S
@@ -65,6 +68,7 @@ class Probe:
 
 @contextlib.asynccontextmanager
 async def probing(platform: UnderTest, people: Factory) -> AsyncIterator[Probe]:
+    """Run a probe during the block, which fails if the probe ended by an error."""
     user = await people.log_in()
     probe = Probe(platform, people.http, user.token)
     tasks = [asyncio.create_task(probe.run()), asyncio.create_task(probe.weigh())]
@@ -78,11 +82,13 @@ async def probing(platform: UnderTest, people: Factory) -> AsyncIterator[Probe]:
 
 
 class TestWebSocketConcurrentOrdering:
+    """Messages of many users at once."""
+
     @pytest.mark.fails_with("Z1:0.005")
     async def test_100_concurrent_websocket_ordering(
         self, request: pytest.FixtureRequest, platform: UnderTest, people: Factory, tmp_path: Path
     ) -> None:
-        """100 users on 100 sockets send numbered messages at once, in rooms small, middle and large: PASS."""
+        """100 users on 100 sockets send numbered messages at once, in small, middle and large rooms: PASS."""
         seed = request.config.option.seed
         crowd = crowd_on(platform, people.http, tmp_path, users=USERS, sizes=SIZES, judged_by=JUDGED_BY, seed=seed)
         async with crowd, probing(platform, people) as probe:
@@ -125,7 +131,7 @@ class TestWebSocketConcurrentOrdering:
     async def test_two_bursts_cross(
         self, request: pytest.FixtureRequest, platform: UnderTest, people: Factory, tmp_path: Path
     ) -> None:
-        """Two users pour into one room over different replicas: everybody sees one order, each author's own kept."""
+        """Two users flood one room over different replicas: all members see one order, each author's own is kept."""
         seed = request.config.option.seed
         crowd = crowd_on(platform, people.http, tmp_path, users=6, sizes=(6, 3), judged_by=JUDGED_BY, seed=seed)
         async with crowd:

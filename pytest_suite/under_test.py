@@ -1,4 +1,4 @@
-"""The platform that the suite speaks to: started for the session, found running, or named by `--target FILE`."""
+"""Platform that the suite tests: started for the session, found running, or named by `--target FILE`."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ READY = "ready"
 
 
 class UnderTest:
-    """Endpoints as `earwitness up --json` prints them; what a target does not name makes the test that needs it fail.
+    """Endpoints as `earwitness up --json` prints them; a test that needs one which the target does not name fails.
 
-    tag     part of every name that the suite makes up: several sessions can use one platform
+    tag     part of every name that the suite makes up, because several sessions can use one platform
     volume  how many rows were seeded
     """
 
@@ -37,42 +37,51 @@ class UnderTest:
         self.endpoints, self.where, self.tag, self.volume = dict(endpoints), where, tag, volume
 
     def need(self, key: str) -> Any:
-        """An endpoint, or the end of the test with one sentence."""
+        """Return an endpoint, or fail the test with one sentence."""
         value = self.endpoints.get(key)
         if not value:
             pytest.fail(f"This test needs the platform's {key!r}, which {self.where} does not name.", pytrace=False)
         return value
 
     def url(self, service: str) -> str:
+        """Return the URL of a service, without a slash at its end."""
         return str(self.need(service)).rstrip("/")
 
     @property
     def edge(self) -> str:
+        """Return the URL of the load balancer."""
         return self.url("edge")
 
     @property
     def auth(self) -> str:
+        """Return the URL of the auth service."""
         return self.url("auth")
 
     @property
     def frontend(self) -> str:
+        """Return the URL of the frontend."""
         return self.url("frontend")
 
     @property
     def provider(self) -> str:
+        """Return the URL of the identity provider."""
         return self.url("provider")
 
     @property
     def replicas(self) -> dict[str, str]:
-        """Addresses of the single backends by name; the edge alone where a target does not name them."""
+        """Return the URLs of the single backends by name; only the edge if the target does not name them."""
         return dict(self.endpoints.get("backends") or {"edge": self.edge})
 
     @property
     def control(self) -> ControlClient:
+        """Return a client of the platform's control service."""
         return ControlClient(self.need("control"))
 
     def settle(self) -> None:
-        """After a fault: start what does not run, resume what is paused; each start returns when it is ready."""
+        """Repair the platform after a fault: start services that do not run, and resume those that are paused.
+
+        Each start returns when the service is ready.
+        """
         for name, state in self.control.status().items():
             if state["state"] == "paused":
                 self.control.resume(name)
@@ -80,24 +89,27 @@ class UnderTest:
                 self.control.start(name)
 
     def to_worker(self) -> str:
+        """Return the text from which an xdist worker makes its own object."""
         return json.dumps({"endpoints": self.endpoints, "where": self.where, "tag": self.tag, "volume": self.volume})
 
     @classmethod
     def from_controller(cls, text: str) -> UnderTest:
+        """Return the platform that the controller of xdist describes."""
         data = json.loads(text)
         return cls(data["endpoints"], where=data["where"], tag=data["tag"], volume=data["volume"])
 
 
 def new_tag() -> str:
+    """Return a random tag of six hexadecimal digits."""
     return secrets.token_hex(3)
 
 
 def find(
     target: Path | None, keep: bool, start: Callable[[], Platform], anew: bool = False
 ) -> tuple[UnderTest, Platform | None]:
-    """The platform of a session, and the process to end after it if it is ours. EarwitnessError, UsageError.
+    """Return the platform of a session, and its process if this session has to end it.
 
-    `anew`: none that runs already will do.
+    `anew`: do not use a platform that runs already. Raises EarwitnessError or UsageError.
     """
     if target is not None:
         return UnderTest(read_target(target), where=str(target), tag=new_tag()), None
@@ -111,7 +123,10 @@ def find(
 
 
 def read_target(path: Path) -> dict[str, Any]:
-    """Endpoints of a file: the state file of `earwitness up`, or TOML with a table `[endpoints]`. UsageError."""
+    """Read endpoints from a file: the state file of `earwitness up`, or TOML with a table `[endpoints]`.
+
+    Raises UsageError.
+    """
     try:
         text = path.read_text("utf-8")
         data = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
@@ -130,7 +145,10 @@ def read_target(path: Path) -> dict[str, Any]:
 
 
 def start_and_keep() -> dict[str, Any]:
-    """`earwitness up` as a process of its own, which outlives this session and offers itself to the next one."""
+    """Run `earwitness up` as a process that outlives this session, so that the next session can use it.
+
+    Raises PlatformError if it does not start.
+    """
     environment = {key: value for key, value in os.environ.items() if key != "EARWITNESS_PLATFORM"}
     process = subprocess.Popen(
         [sys.executable, "-m", "earwitness.harness.cli", "up", "--json"],
@@ -149,5 +167,5 @@ def start_and_keep() -> dict[str, Any]:
             process.terminate()
         raise PlatformError("The platform that was to be kept did not start; `earwitness up` says why.")
     print(f"earwitness: the platform is kept, later sessions use it; end it with: kill {process.pid}", file=sys.stderr)
-    process.returncode = 0  # it is nobody's child from here on: no warning that it still runs
+    process.returncode = 0  # the process outlives this session: no warning that it still runs
     return dict(json.loads(line))

@@ -1,7 +1,7 @@
-"""Users with a history, straight into both databases: an empty database hides what a full one shows.
+"""Users with a history, written directly into both databases: an empty database hides what a full one shows.
 
-The same rows for the same seed and number; a platform that has them already is left as it is. A seeded person can log
-in: the provider gives an address the same subject always, and it is the one that is written here.
+The same seed and number give the same rows; a platform that has them already is not changed. A seeded person can log
+in: the provider always gives an address the same subject, and that one is written here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pytest_suite.under_test import UnderTest
 DOMAIN = "seeded.example"
 PROVIDER = "google"
 MESSAGES_EACH = 8
-"""Of ten rows two are the person's (one in each database) and eight their messages."""
+"""Messages of each person: of ten rows, two are the person's (one in each database) and eight are messages."""
 ROWS_EACH = MESSAGES_EACH + 2
 CONVERSATION_OF = 2
 NAMESPACE = uuid.UUID("6f1c5a1e-6a1d-4d6c-9a53-0f9b1f1f2a10")
@@ -29,24 +29,30 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def seeded_email(number: int, seed: int) -> str:
+    """Return the address of a seeded person."""
     return f"person-{number:06d}.s{seed}@{DOMAIN}"
 
 
 def seeded_id(number: int, seed: int) -> str:
+    """Return the user id of a seeded person, a UUID derived from the address."""
     return str(uuid.uuid5(NAMESPACE, seeded_email(number, seed)))
 
 
 def seeded_key(number: int, seed: int) -> str:
-    """The conversation of a seeded person and the neighbour."""
+    """Return the key of the conversation of a seeded person and their neighbour."""
     return f"seeded-{seed}-{number // CONVERSATION_OF:06d}"
 
 
 def seeded_people(rows: int) -> int:
+    """Return how many people make about `rows` rows; a multiple of the size of a conversation."""
     return max(CONVERSATION_OF, rows // ROWS_EACH // CONVERSATION_OF * CONVERSATION_OF)
 
 
 async def seed_rows(platform: UnderTest, rows: int, seed: int) -> int:
-    """Make sure that about `rows` rows are there; returns how many."""
+    """Make sure that about `rows` rows exist; return their exact number.
+
+    Raises UsageError if the platform does not name its databases.
+    """
     for key in ("auth_dsn", "main_dsn"):
         if not platform.endpoints.get(key):
             raise pytest.UsageError(f"--volume {rows} needs {key}, which {platform.where} does not name.")
@@ -95,12 +101,12 @@ async def _seed_main(main: asyncpg.Connection, people: int, seed: int) -> None:
 
 
 async def _there(database: asyncpg.Connection, table: str, seed: int) -> int:
-    """How many seeded people an earlier session has left: they are numbered without a gap."""
+    """Return how many seeded people an earlier session has left: they are numbered without a gap."""
     return int(await database.fetchval(f"SELECT count(*) FROM {table} WHERE email LIKE $1", f"%.s{seed}@{DOMAIN}"))
 
 
 async def _seed_history(main: asyncpg.Connection, start: int, ids: list[int], seed: int) -> None:
-    """Each pair of neighbours has one conversation, in which they took turns."""
+    """Write one conversation for each pair of neighbours, in which they took turns."""
     rng = random.Random(f"history:{seed}")
     words = "the quick brown fox jumps over the lazy dog".split()
     count = MESSAGES_EACH * CONVERSATION_OF
@@ -126,5 +132,5 @@ async def _seed_history(main: asyncpg.Connection, start: int, ids: list[int], se
 
 
 def _subject(email: str) -> str:
-    """As the provider names the person with this address."""
+    """Return the subject that the provider gives to the person with this address."""
     return hashlib.sha256(email.encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Locust users whose every frame is recorded, what they can do, and the Locust hooks of a run."""
+"""Locust users that record every frame, their behaviours, and the Locust hooks of a run."""
 
 from earwitness.harness.load.behaviour import Behaviour
 from earwitness.harness.load.behaviours.accounts import Accounts

@@ -1,4 +1,4 @@
-"""How a user logs in and shows its credentials: plainly, as the target says. `behaviours.tokens` records each step."""
+"""Login and credentials of a user, as the target describes them. `behaviours.tokens` records each step instead."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from earwitness.harness.load.users import ChatUser
 
 HOLDS_S = 5.0
-"""Credentials that end sooner are renewed before an action."""
+"""Credentials that expire within this time, in seconds, are renewed before an action."""
 
 
 class Account:
-    """The plain way: a login when there are no credentials, or when they end soon."""
+    """Plain account: logs in when there are no credentials, or when they expire soon."""
 
     def __init__(self, user: ChatUser) -> None:
         self.user = user
@@ -29,7 +29,7 @@ class Account:
         user.logged_in(user.credentials, begin_ns)
 
     def hold(self) -> None:
-        """Log in anew if the credentials have ended, or soon will, as people do in a long run. Raises FlowError."""
+        """Log in again if the credentials have expired or soon will, as people do in a long run. Raises FlowError."""
         user = self.user
         with user.renewing:
             ends = user.own_credentials().expires_at
@@ -39,13 +39,16 @@ class Account:
                 user.unauthorized = False
 
     def valid(self) -> Credentials:
-        """Return credentials that will hold for a while. Raises FlowError."""
+        """Return credentials that will stay valid for a while. Raises FlowError."""
         self.hold()
         return self.user.own_credentials()
 
     def handshake(self, resume: Mapping[str, int] | None) -> Handshake:
-        """Return how the socket is opened, with credentials that hold. Raises FlowError."""
+        """Return the handshake that opens the socket with valid credentials. Raises FlowError."""
         return self.user.part.target.handshake(self.valid(), resume)
 
     def opened(self, status: int) -> None:
-        """Take note of what became of the last handshake: OPENED, an HTTP status, a close code, or 0: no answer."""
+        """Note the outcome of the last handshake; a plain account ignores it.
+
+        `status`: OPENED, an HTTP status, a close code, or 0 if there was no answer.
+        """

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 
 
 class Attained:
-    """Counts of one process and one run, by user number: a shape may stop a user and another object go on as the same.
+    """Counts of one process and one run.
 
-    others  most users of classes that are not ours (HttpUser) that ran at a time
-    beyond_plan  users that Locust started beyond those that the run had planned
+    They are kept by user number: a shape may stop a user, and another object may continue as the same one.
+
+    others  highest number of users of other classes (HttpUser) that ran at a time
+    beyond_plan  users that Locust started in addition to those that the run had planned
     """
 
     def __init__(self) -> None:
@@ -31,7 +33,7 @@ class Attained:
         self.others = max(self.others, count)
 
     def add_actions(self, users: Iterable[ChatUser], now_ns: int) -> None:
-        """Add what was planned until now, and what of it was started, of users who act no more."""
+        """Add the planned and the started actions, up to `now_ns`, of users that no longer act."""
         for user in users:
             planned, started = user.pace.actions(now_ns)
             self._actions_planned += planned
@@ -43,7 +45,7 @@ class Attained:
             self._left_s = time.monotonic() - self._begin
 
     def summary(self, users: int) -> dict[str, Any]:
-        """Return the counts for the journal's footer. `users`: how many of ours were started within the plan."""
+        """Return the counts for the journal's footer. `users`: how many users of the plan were started here."""
         counts = {
             "users": users,
             "others": self.others,

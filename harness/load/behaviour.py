@@ -1,4 +1,4 @@
-"""Behaviours: what users do beside chatting, as objects that a user has.
+"""Behaviours: what users do besides chatting, as objects that a user has.
 
 A user class declares them as class attributes, and each user gets copies of its own:
 
@@ -9,7 +9,7 @@ A user class declares them as class attributes, and each user gets copies of its
         def lose_the_network(self):
             self.cutting.cut()
 
-Any behaviours work together. What one needs of another (`needs`) is added if the class does not declare it.
+Any behaviours work together. Behaviours that one needs (`needs`) are added if the class does not declare them.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ Kind = TypeVar("Kind", bound="Behaviour")
 
 
 class Unable(RescheduleTask):
-    """The target has no such ability: the task is over, and the user goes on with the next one."""
+    """Raised if the target lacks an ability: the task ends, and the user continues with the next one."""
 
 
 class Behaviour:
-    """Base of all behaviours. The user calls the hooks below, in the order in which its class declares behaviours.
+    """Base class of all behaviours.
 
-    user     whose behaviour it is; set by `bound`
+    The user calls the hooks below, in the order in which its class declares behaviours.
+
+    user     owner of the behaviour; set by `bound`
     needs    behaviours that this one uses
     carried  attributes that another user object takes over when it continues as the same person
     """
@@ -45,24 +47,24 @@ class Behaviour:
 
     @property
     def part(self) -> Part:
-        """This process's part of the run."""
+        """Return the state of this load process in the current run."""
         return self.user.part
 
     def bound(self, user: ChatUser) -> Self:
-        """Return a copy that belongs to one user."""
+        """Return a copy of this behaviour that belongs to `user`."""
         mine = copy.copy(self)
         mine.user = user
         mine.begin()
         return mine
 
     def begin(self) -> None:
-        """Set up what one user has; no platform has been spoken to yet."""
+        """Set up the state of one user. Nothing has been sent to the platform yet."""
 
     def before_connect(self) -> None:
-        """Act before a socket is opened. Raises FlowError if it cannot be."""
+        """Act before a socket is opened. Raises FlowError if it cannot be opened."""
 
     def after_connect(self) -> None:
-        """Act when a socket was opened and its rooms are being joined."""
+        """Act after a socket was opened, while its rooms are being joined."""
 
     def listen(self) -> None:
         """Set hooks of the user's session, which is new or was taken over."""
@@ -71,19 +73,19 @@ class Behaviour:
         """Act once before a reconnection begins."""
 
     def be_away(self) -> None:
-        """Wait before each try to connect for as long as the user does not want to be there."""
+        """Wait before each try to connect, for as long as the user is to stay offline."""
 
     @property
     def busy(self) -> bool:
-        """Whether something is under way for which the end of the run waits."""
+        """Return whether the end of the run has to wait for something in progress."""
         return False
 
     def stay_away(self) -> None:
-        """Cancel what is under way, as if it had never begun."""
+        """Cancel what is in progress, as if it had never begun."""
 
 
 def declared(kind: type) -> dict[str, Behaviour]:
-    """Return the behaviours that a user class declares, by attribute, those of its bases first."""
+    """Return the behaviours that a user class declares, by attribute name, those of its bases first."""
     found: dict[str, Behaviour] = {}
     for one in reversed(kind.__mro__):
         for name, value in vars(one).items():
@@ -93,7 +95,7 @@ def declared(kind: type) -> dict[str, Behaviour]:
 
 
 def bound(user: ChatUser) -> list[Behaviour]:
-    """Give a user its behaviours as attributes, and return them with those that they need, needed ones first."""
+    """Give a user its behaviours as attributes; return them with those that they need, needed ones first."""
     mine: list[Behaviour] = []
     user.behaviours = mine
     own = declared(type(user))
@@ -106,7 +108,7 @@ def bound(user: ChatUser) -> list[Behaviour]:
 
 
 def _in_order(own: Iterable[tuple[str, Behaviour]]) -> list[tuple[str, Behaviour]]:
-    """Return (attribute or "", behaviour): each behind those that it needs, each kind once."""
+    """Return (attribute or "", behaviour) pairs: each after those that it needs, each kind once."""
     waiting, ordered = list(own), list[tuple[str, Behaviour]]()
 
     def add(name: str, one: Behaviour) -> None:

@@ -1,4 +1,4 @@
-"""`earwitness run STORY [Locust's options]`: Locust, with every exit code ours."""
+"""`earwitness run STORY [Locust's options]`: Locust, with the exit codes of Earwitness."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from earwitness.harness.shipped import STORIES, story_files
 
 HELP = "run a story: Locust with its options, with the verdict as the exit code"
 FOLDER = Path("locustfiles")
-"""Stories of the working directory; they go before those that come with the tool."""
+"""Stories of the working directory; they take precedence over those that come with the tool."""
 USAGE = "earwitness run STORY [options]"
 ABOUT = """STORY is a locustfile, or the name of a story; `earwitness stories` lists those that come with the tool.
 Without --headless it opens Locust's web UI. All options of Locust and of Earwitness follow.
@@ -31,7 +31,7 @@ EXAMPLES = """examples:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a story and return its exit code. A mistake is one sentence and exit code 2."""
+    """Run a story and return its exit code. A user's mistake is reported in one sentence, with exit code 2."""
     try:
         if not arguments:
             print(f"usage: {USAGE}\n\n{ABOUT}\n\n{EXAMPLES}", file=sys.stderr)  # noqa: T201 (no words of others)
@@ -51,7 +51,8 @@ def main(arguments: Sequence[str]) -> int:
 def find_story(name: str) -> Path:
     """Return the file of a story: a path, or the name of one in locustfiles/ or of one that comes with the tool.
 
-    Raises SettingsError."""
+    Raises SettingsError.
+    """
     if name.startswith("-"):
         raise SettingsError("earwitness run", [f"the story comes before {name}: earwitness run ws_ordering {name}"])
     for path in (Path(name), FOLDER / f"{name}.py", STORIES / f"{name}.py"):
@@ -62,7 +63,7 @@ def find_story(name: str) -> Path:
 
 
 def refuse_broken(story: Path) -> None:
-    """Raise SettingsError for a file that is no Python; Locust exits with 1 for it."""
+    """Raise SettingsError for a file that is not valid Python; Locust exits with 1 for it."""
     try:
         compile(story.read_bytes(), str(story), "exec")
     except (SyntaxError, ValueError) as error:
@@ -94,7 +95,7 @@ def _locust(story: Path, options: Sequence[str]) -> int:
 
 
 def _code(code: Any, environments: Sequence[Any]) -> int:
-    """Return our exit code. Locust exits with 1 for many mistakes; only a verdict may."""
+    """Return our exit code. Locust exits with 1 for many mistakes; here only a verdict may."""
     judged = bool(environments) and environments[-1].process_exit_code == code
     if code is None or code == Exit.PASS or (isinstance(code, int) and (judged or code > 1)):
         return int(code or 0)
@@ -109,7 +110,7 @@ def _help(story: Path | None) -> int:
         from locust.util.load_locustfile import load_locustfile
 
         load_locustfile(str(story))
-    parser = argument_parser.get_parser()  # tells the listener in `story`, which adds ours
+    parser = argument_parser.get_parser()  # calls the listener in `story`, which adds ours
     parser.usage, parser.description, parser.epilog = USAGE, ABOUT, EXAMPLES
     parser._action_groups.sort(key=lambda group: group.title != "Earwitness")  # ours first; the order is stable
     parser.print_help()

@@ -1,4 +1,4 @@
-"""What Locust's command line is checked for as soon as it is read, before any process is forked or started."""
+"""Checks of Locust's command line as soon as it is read, before any process is forked or started."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from earwitness.harness.progress import say, write_anything
 DEFAULT_MASTER_PORT: Final = 5557
 LOOPBACK: Final = "127.0.0.1"
 USERS_MOST: Final = 1_000_000
-"""Each has a name, a plan and a greenlet; a machine has memory for some tenth of them."""
+"""Most users of a run. Each has a name, a plan and a greenlet; a machine has memory for about a tenth of them."""
 DRAIN_MOST_S: Final = 86_400.0
 PORT_MOST: Final = 65_535
 _checked: list[bool] = []
@@ -49,7 +49,7 @@ def check_when_parsed(parser: Any) -> None:
 
 
 def settle(options: Any) -> None:
-    """Choose a port of their own for a master and its forked workers; raise SettingsError for what cannot work."""
+    """Choose a separate port for a master and its forked workers; raise SettingsError for options that cannot work."""
     refuse_impossible(options)
     known = {kind.__name__ for kind in _concrete(User)}
     unknown = [name for name in options.user_classes if name not in known]
@@ -67,7 +67,7 @@ def settle(options: Any) -> None:
 
 
 def refuse_impossible(options: Any) -> None:
-    """Raise SettingsError for every number that would only come up after the platform has started, or never end."""
+    """Raise SettingsError for numbers that would fail only after the platform has started, or never let a run end."""
     given: tuple[tuple[str, float | None, float, float], ...] = (
         ("--users", options.num_users, 1, USERS_MOST),
         ("--spawn-rate", options.spawn_rate, 0.001, USERS_MOST),
@@ -87,8 +87,10 @@ def refuse_impossible(options: Any) -> None:
 
 
 def _meet(options: Any) -> bool:
-    """Let a master and the workers that are forked from it meet; return whether the user has named the port. Locust's
-    default is one port for all masters of a machine: workers of two runs would join each other's master."""
+    """Choose the port on which a master and its forked workers meet; return whether the user has named it.
+
+    Locust's default is one port for all masters of a machine: workers of two runs would join each other's master.
+    """
     ports = {options.master_port, options.master_bind_port} - {DEFAULT_MASTER_PORT}
     if len(ports) > 1:
         fault = f"{options.master_bind_port} is not the port of its forked workers, --master-port {options.master_port}"
@@ -114,8 +116,10 @@ def _free_port() -> int:
 
 
 def _refuse_taken(host: str, port: int, option: str) -> None:
-    """Raise SettingsError if the port cannot be listened on. Locust itself would say so after the platform has started,
-    with a traceback and exit code 0 or 1."""
+    """Raise SettingsError if the port cannot be listened on.
+
+    Locust itself would report that after the platform has started, with a traceback and exit code 0 or 1.
+    """
     address = "" if host == "*" else host
     try:
         # Not gevent's socket: that one is closed only when its loop turns next, and Locust would find the port taken.

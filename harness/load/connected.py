@@ -1,4 +1,4 @@
-"""The connection of a virtual user: its session over all sockets, reconnecting, resending; requests beside it."""
+"""Connection of a virtual user: one session over all its sockets, reconnecting, resending, and HTTP requests."""
 
 from __future__ import annotations
 
@@ -27,16 +27,18 @@ from earwitness.harness.load.soundness import OURS
 from earwitness.harness.load.worker import Part
 
 ANSWER_S = 10.0
-"""So long a user waits for an answer, or longer where the contract gives the platform longer (I43)."""
+"""Seconds that a user waits for an answer; it waits longer where the contract gives the platform longer (I43)."""
 LONGER_S = 2.0
 UNAUTHORIZED, TOO_MANY = 401, 429
 RECONNECT_TRIES = 8
 
 
 class ConnectedUser(User):
-    """User with a connection: `connect` once; it reconnects by itself while `ready`, and resends what was not answered.
+    """User that reconnects by itself while `ready` is set, and resends messages that were not answered.
 
-    behaviours  what the user does beside chatting, see `harness.load.behaviour`
+    Call `connect` once.
+
+    behaviours  what the user does besides chatting, see `harness.load.behaviour`
     account     how it logs in and shows its credentials
     """
 
@@ -60,21 +62,24 @@ class ConnectedUser(User):
         self._reconnecting: gevent.Greenlet | None = None
         self.unauthorized = False
         self.renewing = RLock()
-        self.never_resend: set[str] = set()  # ids of messages of which a retry would be longer than permitted
+        self.never_resend: set[str] = set()  # ids of messages whose retry would be longer than permitted
         self._under_way = 0
 
     @property
     def online(self) -> bool:
-        """Whether the socket is open."""
+        """Return whether the socket is open."""
         return self.connection is not None and self.connection.open_now
 
     @property
     def answer_s(self) -> float:
-        """Longer than the platform may take, so that what is given up was surely too late."""
+        """Return how long the user waits for an answer, in seconds.
+
+        It is longer than the contract allows the platform, so an answer that the user gives up on was surely too late.
+        """
         return max(ANSWER_S, self.part.target.contract.answer_bound_s + LONGER_S)
 
     def connect(self) -> None:
-        """Open the socket; from the second time on resume where the last one ended, if the platform promises it.
+        """Open the socket; later calls resume where the last socket ended, if the platform promises it.
 
         Raises Refused, FlowError or OSError.
         """
@@ -133,14 +138,14 @@ class ConnectedUser(User):
         return session
 
     def _listen(self) -> None:
-        """Set hooks of a new session, or of one that is taken over."""
+        """Set the hooks of the session, which is new or was taken over."""
         self.session.on_answer, self.session.on_closed = self._answered.set, self._lost
         for behaviour in self.behaviours:
             behaviour.listen()
 
     @property
     def busy(self) -> bool:
-        """Whether a reconnection, or something else that will be recorded, is under way.
+        """Return whether a reconnection, or another step that will be recorded, is in progress.
 
         The end of a run waits for it, or cancels it.
         """
@@ -148,7 +153,7 @@ class ConnectedUser(User):
         return self._under_way > 0 or reconnecting or any(behaviour.busy for behaviour in self.behaviours)
 
     def stay_away(self) -> None:
-        """Cancel what is under way, as if it had never begun."""
+        """Cancel what is in progress, as if it had never begun."""
         if self._reconnecting is not None:
             self._reconnecting.kill()
         for behaviour in self.behaviours:
@@ -167,24 +172,27 @@ class ConnectedUser(User):
             connection.close()
 
     def _lost(self) -> None:
-        """Called inside the io callback when the socket ended: hand over, never block."""
+        """Start a reconnection after the socket ended. Called inside the I/O callback, so it must not block."""
         self._answered.set()
         if not self.part.draining and self.ready:
             self._reconnection()
 
     def come_back(self) -> bool:
-        """Wait until reconnected, or until that was given up; return whether the user is online."""
+        """Wait until the user has reconnected or given up; return whether it is online.
+
+        Starts a reconnection if none is in progress.
+        """
         self._reconnection().join()
         return self.online
 
     def _reconnection(self) -> gevent.Greenlet:
-        """The reconnecting that is under way, or a new one: never two at once."""
+        """Return the reconnection in progress, or start one: there are never two at once."""
         if self._reconnecting is None or self._reconnecting.dead:
             self._reconnecting = gevent.spawn(self._reconnect)
         return self._reconnecting
 
     def _reconnect(self) -> None:
-        """Connect with growing pauses: the back-off of a reconnecting client, drawn from the seed."""
+        """Try to connect `RECONNECT_TRIES` times with growing pauses: a client's back-off, drawn from the seed."""
         for behaviour in self.behaviours:
             behaviour.before_reconnect()
         pause_s = 0.05
@@ -203,7 +211,7 @@ class ConnectedUser(User):
                 pause_s = min(2.0, pause_s * 2)
 
     def _came_back(self) -> bool:
-        """False: the connection was cut as soon as it was open."""
+        """Connect and resend; return False if the connection was cut as soon as it was open."""
         self.connect()
         if self.online:
             self._resend()
@@ -222,7 +230,10 @@ class ConnectedUser(User):
     # -- helpers ------------------------------------------------------------------------------------------------------
 
     def send(self, frame: str | bytes, *, soon: bool = False) -> None:
-        """Send a frame on the open socket, or drop it; `soon`: together with others of this turn of the loop."""
+        """Send a frame on the open socket; drop it if there is none.
+
+        `soon`: send it together with other frames of this turn of the event loop.
+        """
         connection = self.connection
         if connection is None:
             return
@@ -230,7 +241,10 @@ class ConnectedUser(User):
         send(frame)
 
     def await_answers(self, most: int, timeout_s: float = 0.0) -> None:
-        """Wait until at most so many messages are not answered; `timeout_s`: at least `answer_s`."""
+        """Wait until at most `most` messages are unanswered, or the connection has ended.
+
+        `timeout_s`: seconds, at least `answer_s`. Messages that are still unanswered then are recorded as timed out.
+        """
         timeout_s = max(timeout_s, self.answer_s)
         end = time.monotonic() + timeout_s
         while self.session.pending > most and self.online:
@@ -243,16 +257,16 @@ class ConnectedUser(User):
                 self._answered.wait(left)
 
     def own_credentials(self) -> Credentials:
-        """Return the present credentials, whether they still hold or not."""
+        """Return the current credentials, whether they are still valid or not."""
         assert self.credentials is not None
         return self.credentials
 
     def flow(self, flow: Any) -> Any:
-        """Run an HTTP flow and return its result; each request is in Locust's statistics. Raises FlowError."""
+        """Run an HTTP flow and return its result; each request appears in Locust's statistics. Raises FlowError."""
         return run_flow_gevent(flow, pool=self.part.http, on_request=self._requested)
 
     def quietly(self, flow: Any) -> Any:
-        """Run an HTTP flow whose refusal was asked for: it is no failure in Locust's statistics. Raises FlowError."""
+        """Run an HTTP flow that may be refused: Locust does not count a refusal as a failure. Raises FlowError."""
 
         def requested(name: str, method: str, ms: float, status: int, length: int, error: Exception | None) -> None:
             self._requested(name, method, ms, min(status, 399), length, error)
@@ -261,7 +275,7 @@ class ConnectedUser(User):
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Mark that something is under way that will be recorded: the end of the run waits for it."""
+        """Mark that an action which will be recorded is in progress: the end of the run waits for it."""
         self._under_way += 1
         try:
             yield
@@ -288,8 +302,11 @@ class ConnectedUser(User):
         )
 
     def _strangers(self) -> Callable[[str | None], bool] | None:
-        """Where messages that are not of this run are nobody's fault: in rooms that were there before, and for
-        accounts that were there before in rooms that are not the run's. Nowhere on what the run made itself."""
+        """Return a predicate of the rooms in which messages from outside the run are allowed; None if there are none.
+
+        They are allowed in rooms that existed before the run. For accounts that existed before it, they are allowed in
+        rooms that are not the run's. They are never allowed where the run made both itself.
+        """
         target, mine = self.part.target, {room.label for room in self.part.plan.rooms}
         if target.parts.has_rooms is not None:
             return lambda label: True
@@ -299,10 +316,13 @@ class ConnectedUser(User):
 
 
 def unauthorized(error: Exception) -> bool:
-    """The platform does not know our token, or not any more."""
+    """Return whether the platform refused the socket with 401: it does not know the token, or no longer does."""
     return isinstance(error, Refused) and error.status == UNAUTHORIZED
 
 
 def may_pass(error: Exception) -> bool:
-    """A client tries again after this; the other refusals of a socket are the platform's last word."""
+    """Return whether a client tries again after this error.
+
+    A socket that is refused with another 4xx status than 401 and 429 is refused for good.
+    """
     return not (isinstance(error, Refused) and 400 <= error.status < 500) or error.status in (UNAUTHORIZED, TOO_MANY)

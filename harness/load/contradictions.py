@@ -1,4 +1,4 @@
-"""Options and stories that cannot mean what they say: refused before anything is started."""
+"""Options and stories that contradict themselves: they are refused before anything is started."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from earwitness.harness.platform.faults import Planned
 from earwitness.harness.report.opportunities import BY_ID
 
 MUST_CALL = ("on_start", "on_stop")
-"""Methods of ChatUser that do something: one that replaces them has to call them."""
+"""Methods of ChatUser that a replacement has to call."""
 
 
 def refuse_contradictions(options: Any, classes: Iterable[type]) -> None:

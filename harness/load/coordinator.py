@@ -1,4 +1,4 @@
-"""The conductor of runs: platform or target, run directory, the end in order, the verdict, the exit code."""
+"""Coordinator of runs: platform or target, run directory, the steps of the end, verdict, exit code."""
 
 from __future__ import annotations
 
@@ -41,13 +41,16 @@ if TYPE_CHECKING:
 
 COLLECT_DEADLINE_S = 120.0
 EARLY_S = 1.0
-"""A run that ends so long before its planned time has ended on time."""
+"""A run that ends up to this many seconds before its planned time has ended on time."""
 WEB_RESERVE = 100
-"""Users that the web UI may add to a run, at least; as many again as the run begins with, if those are more."""
+"""Fewest users that the web UI may add to a run; if the run begins with more users, it may add as many again."""
 
 
 class Conductor:
-    """One for the life of the process; `begin` and `finish` once a run. The platform stays up between runs."""
+    """Coordinator of all runs of this process. The platform stays up between runs.
+
+    Call `begin` and `finish` once for each run.
+    """
 
     def __init__(self, life: Life, options: Any) -> None:
         self.life = life
@@ -79,14 +82,14 @@ class Conductor:
             self._own_stated = self._judge.await_own()
             self.under_test = UnderTest.from_options(options, life.story.platform, links_needed(self._settings.faults))
             started.callback(self.under_test.close)
-            self.under_test.faults(self._settings.faults)  # said now, before anything is begun, if one cannot be had
+            self.under_test.faults(self._settings.faults)  # refuses an impossible fault before anything has begun
             refuse_unknown_checks(life.story, self._judge.await_warm())
             started.pop_all()
 
     # -- begin ------------------------------------------------------------------------------------------------------
 
     def prepare(self, form: Mapping[str, str]) -> bool:
-        """Check a form of the web UI; if no run is in progress, let the next run take its values and return True.
+        """Check a form of the web UI; if no run is in progress, keep its values for the next run and return True.
 
         Raises EarwitnessError for a value that is not possible, or that would change the run in progress.
         """
@@ -99,7 +102,7 @@ class Conductor:
         return True
 
     def begin(self) -> None:
-        """Make the run directory and give every load process its part. Called in Locust's `test_start`."""
+        """Make the run directory and send every load process its assignment. Called in Locust's `test_start`."""
         runner, story = self.life.runner, self.life.story
         self._begun = time.monotonic()
         self._settings = settings = self.run_options.next()
@@ -135,7 +138,7 @@ class Conductor:
             self.life.begin_part(assignment, 0, 1, self._alone_and_here)
 
     def _assignment(self, run: RunDirectory, plan: Plan, workers: Sequence[str], foreseen: Foreseen) -> dict[str, Any]:
-        """Return what every load process needs for its part of the run."""
+        """Return what every load process needs for its share of the run."""
         return {
             "run_dir": str(run.path.resolve()),
             "plan": plan.to_dict(),
@@ -148,7 +151,10 @@ class Conductor:
         }
 
     def _foreseen(self) -> Foreseen:
-        """How many users there will be at most, and for how long. Raises SettingsError for a shape that hides it."""
+        """Return the highest number of users and the duration of the run.
+
+        Raises SettingsError for a shape that cannot be foreseen.
+        """
         settings, shape = self._settings, self.life.environment.shape_class
         if settings.shape is not None:
             return Foreseen(settings.shape.peak, settings.seconds, grows=True)
@@ -200,7 +206,10 @@ class Conductor:
             self._faults.begin()
 
     def part_is_here(self, worker: str, users: int) -> None:
-        """A worker's users have all started, so many; when all workers said so, everybody is told."""
+        """Note that all users of a worker have started, `users` of them.
+
+        When all workers have reported that, inform them all, and begin the faults.
+        """
         self._here[worker] = users
         if self._here.keys() >= self._expected:
             for each in self._expected:
@@ -211,11 +220,12 @@ class Conductor:
     # -- the end ----------------------------------------------------------------------------------------------------
 
     def heard_back(self, step: str, worker: str, data: Mapping[str, Any]) -> None:
+        """Store a worker's reply to a step of the end."""
         self._replies.setdefault(step, {})[worker] = data
         self._reply_came.set()
 
     def finish(self) -> None:
-        """Drain, collect, judge; once a run, whoever calls first does it and others wait for it."""
+        """Drain, collect and judge the run. Further calls wait until the first one is done."""
         if self.run is None:
             return
         if self._finishing is not None:
@@ -252,11 +262,11 @@ class Conductor:
 
     @property
     def interrupted_by(self) -> signal.Signals | None:
-        """The signal that ends this process, if one came."""
+        """Return the signal that ends this process, or None."""
         return None if self.interruption is None else self.interruption.first
 
     def _note_interruption(self, run: RunDirectory) -> None:
-        """Write down that the run ends before its planned time; that is said in the verdict (H4)."""
+        """Record that the run ends before its planned time; the verdict reports that (H4)."""
         planned, passed = run.run["planned"]["seconds"], time.monotonic() - self._begun
         if planned is None or passed + EARLY_S >= planned:
             return
@@ -266,7 +276,10 @@ class Conductor:
             self._note(128 + number)
 
     def _story_errors(self) -> dict[str, Any]:
-        """What went wrong in the story's listeners here; a process with users has written it into its journal."""
+        """Return the errors of the story's listeners in a master.
+
+        A process with users writes them into its journal instead.
+        """
         if not isinstance(self.life.runner, MasterRunner):
             return {}
         return {"story_errors": self.life.soundness.summary()}
@@ -282,8 +295,10 @@ class Conductor:
         )
 
     def _ask(self, question: str, answer: str, data: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Send to every load process of the run and wait for their answers; a worker that is gone never answers,
-        its torn journal says so to the judge."""
+        """Send a message to every load process of the run and return their answers; wait `timeout_s` seconds at most.
+
+        A worker that is gone never answers; the judge learns that from its torn journal.
+        """
         self._replies[answer] = {}
         runner = self.life.runner
         for worker in self._expected & set(runner.clients):
@@ -320,7 +335,10 @@ class Conductor:
         return code
 
     def tell(self) -> None:
-        """Print the verdicts that were not printed yet: without a web UI after Locust's own tables, as last words."""
+        """Print the verdicts that were not printed yet.
+
+        Without a web UI they are the last output, after Locust's own tables.
+        """
         for text, verdict in self._told:
             show(text)
             tell_github(verdict)
@@ -330,13 +348,16 @@ class Conductor:
         self.worst = code if self.worst is None else worse(code, self.worst)
 
     def exit_code(self) -> int:
-        """The worst run's. Without any run: a web UI that was only opened is well, a headless process could not run."""
+        """Return the exit code of the worst run.
+
+        Without a run: PASS if only the web UI was opened, CANNOT_RUN if headless.
+        """
         if self.worst is None:
             return Exit.CANNOT_RUN if self.options.headless else Exit.PASS
         return self.worst
 
     def close(self) -> None:
-        """Stop what we started."""
+        """Stop the judge, the metrics server and the platform, as far as this process started them."""
         self._judge.close()
         self.metrics.close()
         self.under_test.close()

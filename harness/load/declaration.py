@@ -10,14 +10,14 @@ from earwitness.checks.own import OwnCheck
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """What `story` was called with.
+    """Arguments of the call of `story`.
 
     judged_by    checks that the run must exercise
-    devices      sockets of each person; Locust's users are these
+    devices      clients of each person; each is one of Locust's users
     room_sizes   every user is a member of one room of each of these sizes
-    thresholds   like "fan-out p99 < 250 ms" (`harness.report.thresholds`); options and files go before them
-    faults       what goes wrong during the run, as --faults, which replaces it
-    platform     settings by service that our own platform must be started with, else the story has no point
+    thresholds   limits like "fan-out p99 < 250 ms" (`harness.report.thresholds`); options and files override them
+    faults       faults of every run, written as for --faults, which replaces them
+    platform     settings by service that the story needs the reference platform to be started with
     checks       own checks (`earwitness.check`) that judge the run too
     opportunities  ids of `harness.report.opportunities` that every run of it creates; the verdict names those missing
     """

@@ -1,8 +1,10 @@
-"""The life of a run, tied to Locust's events, in whichever role this process has.
+"""Locust hooks of a run, in whichever role this process has.
 
-conductor  the only process, or the master: platform or target, run directory, end, verdict, exit code
-part       every process with users (the only process, or a worker): journal and sessions
-Nothing about messages travels through Locust's own channel: only the assignment, and the two steps of the end.
+`Conductor`  coordinator, in the only process or the master: platform or target, run directory, end, verdict, exit code
+`Part`       in every process with users (the only process, or a worker): journal and sessions
+
+No chat message travels through Locust's own channel. It carries the assignment, the notice that all users have started,
+and the two steps of the end.
 """
 
 from __future__ import annotations
@@ -36,11 +38,11 @@ from earwitness.harness.run.signals import SIGNALS, Interruption
 
 events: Any = locust.events
 MASTER_LEADS_S = 3.0
-"""How long a worker that got SIGTERM waits for its master to end the run."""
+"""Seconds that a worker waits after a SIGTERM for its master to end the run."""
 LEAVE_S = 10.0
-"""How long a worker that leaves alone waits for the answers of its users."""
+"""Seconds that a worker which leaves before the others waits for answers to its users."""
 ORPHANED_S = 0.5
-"""The same for a worker whose master is dead: its platform has gone with the master, or nobody will judge the run."""
+"""The same for a worker whose master is dead: its platform died with the master, or no process will judge the run."""
 
 BEGIN, HERE, EVERYONE, DRAIN, ACKED, SETTLE, DRAINED = (
     f"earwitness-{step}" for step in ("begin", "here", "everyone", "drain", "acked", "settle", "drained")
@@ -48,9 +50,10 @@ BEGIN, HERE, EVERYONE, DRAIN, ACKED, SETTLE, DRAINED = (
 
 
 class Life:
-    """Hangs on `environment.earwitness`; `part` is this process's share of the current run, if it has users.
+    """Locust hooks of one process, reachable as `environment.earwitness`.
 
-    latest_part  the same also after its end: Locust may still be starting users then
+    part  state of this process in the current run; None between runs, and in a process without users
+    latest_part  the same, but kept after its end: Locust may still be starting users then
     """
 
     def __init__(self, environment: Any, told: Story) -> None:
@@ -68,31 +71,39 @@ class Life:
     def begin_part(
         self, assignment: Mapping[str, Any], index: int, count: int, on_all_here: Callable[[Part], None]
     ) -> None:
+        """Create the state of this process for a run that begins.
+
+        `index` of `count`: this process among the load processes; `on_all_here`: called once, when all its users have
+        started.
+        """
         self.run_dir = Path(assignment["run_dir"])
         self.part = self.latest_part = Part(self.environment, assignment, index, count, on_all_here, self.soundness)
 
     def table(self, name: str, row: Mapping[str, Any]) -> None:
-        """Append a row to a side table of the run; one write a row, so that processes do not mix lines."""
+        """Append a row to a side table of the run, in one write, so that lines of several processes do not mix."""
         assert self.run_dir is not None
         with open(self.run_dir / "tables" / f"{name}.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(dict(row)) + "\n")
 
     def see_others(self) -> None:
-        """Count the users of classes that are not ours; Locust's own statistics are about them."""
+        """Count the users of other classes; they appear only in Locust's own statistics."""
         if self.part is not None:
             counts, classes = self.runner.user_classes_count, self.runner.user_classes_by_name
             others = (count for name, count in counts.items() if not issubclass(classes[name], ChatUser))
             self.part.attained.see_others(sum(others))
 
     def end_part(self) -> None:
-        """Close the part, or wait until another greenlet has."""
+        """Close the state of the current run, or wait until another greenlet has closed it."""
         self.part = None
         if self.latest_part is not None:
             self.latest_part.close()
 
 
 def attach(environment: Any, told: Story) -> None:
-    """Listener of Locust's `init`: take the role that this process has. Faults end with a sentence and exit 2."""
+    """Take the role that this process has, as a listener of Locust's `init`.
+
+    An EarwitnessError is printed in one sentence and ends the process with the error's exit code.
+    """
     show_logs()
     life = Life(environment, told)
     environment.earwitness = life
@@ -153,7 +164,7 @@ def _attach_worker(life: Life) -> None:
 
 
 def _abandon(life: Life) -> None:
-    """End a worker whose master is dead: its journal says that it left."""
+    """End a worker whose master is dead; its journal records that it left."""
     if life.part is not None:
         life.part.leave(ORPHANED_S)
         life.end_part()
@@ -161,17 +172,18 @@ def _abandon(life: Life) -> None:
 
 
 class _Leaving:
-    """Signals of a worker.
+    """Signal handlers of a worker.
 
-    The master leads the end of a run: a Ctrl-C or a SIGTERM that reaches the whole process group must not cut our users
-    off. A SIGTERM that came to this worker alone ends it, and its journal says so."""
+    The master leads the end of a run: a Ctrl-C or a SIGTERM that reaches the whole process group must not cut off
+    users. A SIGTERM that was sent to this worker alone ends it, and its journal records that.
+    """
 
     def __init__(self, life: Life) -> None:
         self._life = life
         self._before = {int(number): signal.getsignal(number) for number in SIGNALS}
 
     def install(self) -> None:
-        """Take the signals over; again when a run begins, because Locust installs its handlers after `init`."""
+        """Take over the signals; again when a run begins, because Locust installs its handlers after `init`."""
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._came)
@@ -179,7 +191,7 @@ class _Leaving:
     def _came(self, number: int, frame: Any) -> None:
         part, before = self._life.latest_part, self._before[number]
         if part is not None and (number == signal.SIGINT or not part.ended):
-            # A part that is being closed is on its way out; between runs the master, which got a SIGINT too, leads.
+            # A `Part` that is being closed ends by itself; between runs the master leads, which got the SIGINT too.
             if number == signal.SIGTERM:
                 gevent.spawn(self._leave, part)
         elif callable(before):
@@ -188,7 +200,7 @@ class _Leaving:
             sys.exit(128 + number)
 
     def _leave(self, part: Part) -> None:
-        """Give the master time to end the run; if it does not, this process was meant alone."""
+        """Wait for the master to end the run; if it does not, leave: the signal was meant for this process alone."""
         if part.over.wait(MASTER_LEADS_S):
             return
         part.leave(LEAVE_S)
@@ -198,14 +210,14 @@ class _Leaving:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """A signal meanwhile is a sentence and its exit code: Locust itself has no answer to it before users run."""
+    """Turn a signal meanwhile into a message and an exit code: Locust itself does not handle it before users run."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def on_interrupt(number: int, frame: Any) -> None:
         say("interrupted before the run began.")
         sys.exit(128 + number)
 
-    # nohup, or a shell's background job, meant that a signal is to be ignored
+    # under nohup, or in a shell's background job, an ignored signal must stay ignored
     taken = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     for number in taken:
         signal.signal(number, on_interrupt)
@@ -245,7 +257,7 @@ def _attach_conductor(life: Life) -> None:
             conductor.worst = error.exit_code
             if environment.parsed_options.headless:
                 gevent.spawn(runner.quit)
-            # Not an Exception, which Locust would log and go on from: no user may be spawned into a run that is not.
+            # Not an Exception, which Locust would log and ignore: no user may be spawned without a run.
             raise gevent.GreenletExit from error
 
     def on_quitting(**_: Any) -> None:
@@ -263,7 +275,7 @@ def _attach_conductor(life: Life) -> None:
 
 
 def _end_all(conductor: Conductor, environment: Any) -> None:
-    """End this process in order after a signal: with a verdict if a run is on, with a sentence if none has begun."""
+    """End this process in order after a signal: with a verdict during a run, with a message if none has begun."""
     if conductor.run is None and not conductor.runs and environment.parsed_options.headless:
         say("interrupted before the run began.")
         conductor.close()
@@ -276,7 +288,7 @@ def _end_all(conductor: Conductor, environment: Any) -> None:
 
 
 def _finish(conductor: Conductor) -> None:
-    # Locust swallows what a listener raises; a run that could not be finished must not look like a good one.
+    # Locust swallows what a listener raises; a run that could not be finished must not look successful.
     try:
         conductor.finish()
     except EarwitnessError as error:

@@ -1,10 +1,11 @@
-"""Watch of a worker over its master: without one it closes its journal and ends, within five seconds.
+"""Watch of a worker over its master: without a master it closes its journal and ends, within five seconds.
 
 Locust's own worker notices after 60 s without a heartbeat, and loads the platform until then. Two signs are quicker:
 
 parent  a worker that Locust forked (`--processes`) has another parent as soon as the process that forked it is dead
 connection  the kernel closes a dead process's sockets, so ZeroMQ reports the disconnection at once; a connection that
-            comes back within `RETURN_S` was only broken. A master's host that vanishes says nothing: that takes 60 s
+            comes back within `RETURN_S` was only broken. If the master's whole host vanishes, nothing is reported, and
+            it takes the 60 s
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from earwitness.harness.progress import say
 LOOK_S: Final = 0.25
 RETURN_S: Final = 1.5
 END_S: Final = 3.0
-"""An end that takes longer, because a user of the story does not let go, is cut off: its journal is then torn."""
+"""Seconds after which an end is cut off, if a user of the story does not stop: the journal is then torn."""
 WATCHED: Final = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | zmq.Event.MONITOR_STOPPED
 LOADED_BY: Final = os.getpid()
 """The process that imported this module: in a worker that Locust forked, its parent."""
@@ -34,8 +35,10 @@ _early: list[gevent.Greenlet] = []
 
 
 def tie_forks() -> None:
-    """Let what this process forks from now on end with it, also before a `MasterWatch` is made there: a worker that
-    Locust has forked waits up to five minutes for the first word of its master."""
+    """Make processes that are forked from now on end with this one, also before they make a `MasterWatch`.
+
+    A worker that Locust has forked waits up to five minutes for the first message of its master.
+    """
     os.register_at_fork(after_in_child=lambda: _early.append(gevent.spawn(_end_with_parent)))
 
 
@@ -50,7 +53,7 @@ def _await_parents_end() -> None:
 
 
 class MasterWatch:
-    """Calls `end` once, in a greenlet of its own, when the master is gone; `end` has to end this process.
+    """Watch that calls `end` once, in a greenlet of its own, when the master is gone; `end` has to end this process.
 
     runner  Locust's worker runner, which replaces its `client` when it resets the connection
     """
@@ -65,7 +68,7 @@ class MasterWatch:
             self._watchers.append(gevent.spawn(self._watch_parent))
 
     def close(self) -> None:
-        """Stop watching: this process is ending already."""
+        """Stop watching, because this process is ending already."""
         gevent.killall([watcher for watcher in self._watchers if watcher is not gevent.getcurrent()], block=False)
 
     def _await_end(self) -> None:
@@ -88,7 +91,7 @@ class MasterWatch:
 
 
 def _lost_for_good(monitor: Any) -> bool:
-    """Wait until a lost connection does not come back (True), or until Locust has closed it (False)."""
+    """Wait until a lost connection has stayed away for `RETURN_S` (True), or until Locust has closed it (False)."""
     deadline: float | None = None
     while monitor.poll(None if deadline is None else max(0, int((deadline - time.monotonic()) * 1e3))):
         event = zmq.Event(parse_monitor_message(monitor.recv_multipart())["event"])

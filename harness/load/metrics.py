@@ -1,6 +1,6 @@
 """`/metrics` for Prometheus: the live verdict, the traffic that the judge has counted, the load's own delays.
 
-Nothing is counted here: the judge's `live.json` and Locust's statistics are read when somebody asks.
+Nothing is counted here: each scrape reads the judge's `live.json` and Locust's statistics.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LAG = "earwitness-lag-ms"
 
 
 class Metrics:
-    """One for the life of the process; `conductor.runs[-1]` is the run that is told."""
+    """Prometheus collector of this process; it reports the latest run, `conductor.runs[-1]`."""
 
     def __init__(self, conductor: Conductor) -> None:
         self._conductor = conductor
@@ -41,12 +41,15 @@ class Metrics:
         events.worker_report.add_listener(self._heard_lag)
 
     def exposition(self, accept: str) -> tuple[bytes, int, dict[str, str]]:
-        """Body, status and headers of the answer to a scrape."""
+        """Return body, status and headers of the answer to a scrape."""
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), 200, {"Content-Type": content_type}
 
     def serve(self, port: int) -> None:
-        """Answer on 127.0.0.1:port too, for runs without web UI. Raises SettingsError if the port is taken."""
+        """Serve the metrics on 127.0.0.1:port too, for runs without a web UI.
+
+        Raises SettingsError if the port is taken.
+        """
         app = Names().wsgi(make_wsgi_app(self.registry))
         self._server = pywsgi.WSGIServer(("127.0.0.1", port), app, log=None)
         try:
@@ -56,11 +59,12 @@ class Metrics:
             raise SettingsError("--metrics-port", [fault]) from error
 
     def close(self) -> None:
+        """Stop the server of `serve`, if it was started."""
         if self._server is not None:
             self._server.stop()
 
     def collect(self) -> Iterator[Metric]:
-        """What a scrape is answered with."""
+        """Implement `Collector.collect` of prometheus_client: yield the metrics of one scrape."""
         runs, life = self._conductor.runs, self._conductor.life
         yield GaugeMetricFamily("earwitness_users", "Virtual users of Locust", life.runner.user_count)
         yield self._loop_lag(life)
@@ -90,7 +94,7 @@ class Metrics:
 
 
 def report_lag(life: Life) -> None:
-    """In a worker: send the loop lag with Locust's own reports."""
+    """Send the lag of a worker's event loop with Locust's own reports."""
     assert isinstance(life.runner, WorkerRunner)
 
     def report(client_id: str, data: dict[str, Any], **_: Any) -> None:
@@ -140,7 +144,7 @@ def _traffic(live: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def _acknowledged(entry: Any) -> Metric:
-    """Locust's statistics of a whole process, or on the master of all of them."""
+    """Return the latencies of acknowledgements from Locust's statistics; on the master, those of all processes."""
     times = sorted(entry.response_times.items())
     within = [sum(count for ms, count in times if ms <= bound * 1e3) for bound in LADDER_S]
     family = HistogramMetricFamily("earwitness_acknowledged_seconds", "From a message's sending to its answer")

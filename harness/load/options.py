@@ -1,4 +1,4 @@
-"""Our options beside Locust's own, in `locust --help` and in environment variables."""
+"""Options of Earwitness in addition to Locust's own, in `locust --help` and in environment variables."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 LOAD: Final[dict[str, Any]] = {"num_users": 100, "spawn_rate": 50.0, "run_time": "30s", "only_summary": True}
-"""Defaults in place of Locust's (one user, without an end): in any directory, and under every file and option."""
+"""Defaults that replace Locust's (one user, no end) in any directory; every file and option overrides them."""
 
 FORM_OPTIONS: Final = ("seed", "faults", "arrivals", "shape", "threshold", "keep_frames")
 """Options that the web UI's form shows and may set for a run. None of them may name a file, a host or a command."""
 SEPARATOR: Final = ";"
-"""Between thresholds in one text, which is how the form sends them; no threshold contains it."""
+"""Separator of thresholds in one text, which is how the form sends them; no threshold contains it."""
 
 
 class _Joined(argparse._AppendAction):
@@ -36,8 +36,8 @@ class _Joined(argparse._AppendAction):
 
 
 def add_arguments(parser: Any, **_: Any) -> None:
-    """Add our options and defaults to Locust's parser; listener of its `init_command_line_parser`."""
-    # Locust binds its web UI and its master to every interface unless told; a tester must not open the machine.
+    """Add our options and defaults to Locust's parser, as a listener of its `init_command_line_parser`."""
+    # By default Locust binds its web UI and its master to every interface; a tester must not open the machine.
     parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1", **LOAD)
     check_when_parsed(parser)
     group = parser.add_argument_group(
@@ -149,7 +149,10 @@ def add_arguments(parser: Any, **_: Any) -> None:
 
 
 def _show_in_form(group: Any) -> None:
-    """Let Locust's form show FORM_OPTIONS. Its parser takes these marks as arguments, a group of options does not."""
+    """Let Locust's form show FORM_OPTIONS.
+
+    Its parser takes these marks as arguments, but a group of options does not.
+    """
     for action in group._group_actions:
         if action.dest in FORM_OPTIONS:
             action.include_in_web_ui = True
@@ -157,7 +160,7 @@ def _show_in_form(group: Any) -> None:
 
 
 def seed_of(options: Any) -> int | None:
-    """The seed given, or None. Raises SettingsError."""
+    """Return the seed of the option, or None. Raises SettingsError."""
     text = str(getattr(options, "seed", "") or "").strip()
     if not text:
         return None
@@ -171,13 +174,13 @@ def seed_of(options: Any) -> int | None:
 
 
 def read_faults(options: Any, story: Story) -> tuple[Planned, ...]:
-    """The schedule given, else the story's own. Raises SettingsError."""
+    """Return the schedule of the option, or else the story's own. Raises SettingsError."""
     text = str(getattr(options, "faults", "") or "").strip() or story.faults
     return () if text in ("", "none") else read_schedule(text, named=bool(options.target))
 
 
 def faults_in_form(options: Any, story: Story) -> tuple[Planned, ...]:
-    """Return the faults of a form, as `read_faults`, but never from a file.
+    """Return the faults of a form, like `read_faults`, but never from a file.
 
     Raises SettingsError.
     """
@@ -189,9 +192,10 @@ def faults_in_form(options: Any, story: Story) -> tuple[Planned, ...]:
 
 
 def standing_thresholds(options: Any, story: Story) -> list[Threshold]:
-    """Return the thresholds beside the option: the story's, then pyproject.toml's, then earwitness.toml's.
+    """Return the thresholds from outside the option: the story's, then pyproject.toml's, then earwitness.toml's.
 
-    What a story says of our own platform's memory is left out for another platform. Raises SettingsError.
+    A story's thresholds for memory apply to the reference platform and are left out for another one. Raises
+    SettingsError.
     """
     own = parse_all(f"the story {story.name}", story.thresholds)
     if options.target:
@@ -201,7 +205,7 @@ def standing_thresholds(options: Any, story: Story) -> list[Threshold]:
 
 
 def read_thresholds(options: Any, standing: Sequence[Threshold]) -> list[str]:
-    """Return the standing thresholds and then those of the option; on the same figure the later one wins.
+    """Return the standing thresholds followed by those of the option; for the same figure the later one applies.
 
     Raises SettingsError.
     """

@@ -1,4 +1,4 @@
-"""Pace of a user: closed, with a pause after each action, or open, at planned times whatever became of the last."""
+"""Pace of a user: closed, with a pause after each action, or open, at planned times regardless of earlier actions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from earwitness.harness.planning.arrivals import Arrivals
 class Pace:
     """Times at which one user acts.
 
-    planned_ns  when the present action was to begin (`time.monotonic_ns`), if that was planned
+    planned_ns  planned start of the current action in monotonic ns, None if it was not planned
     """
 
     def __init__(self) -> None:
@@ -25,13 +25,13 @@ class Pace:
 
     @property
     def open(self) -> bool:
-        """Whether the user acts at planned times and does not wait for answers."""
+        """Return whether the user acts at planned times and does not wait for answers."""
         return self._starts is not None
 
     def wait_s(self, rng: Random, think_s: tuple[float, float]) -> float:
         """Return the seconds until the next action; 0 if an open user is late: the schedule never shifts.
 
-        `think_s` bounds the pause of a closed user, which `rng` draws.
+        `think_s` bounds the pause of a closed user, which is drawn from `rng`.
         """
         if self._starts is None:
             return rng.uniform(*think_s)
@@ -40,7 +40,10 @@ class Pace:
         return max(0.0, (self.planned_ns - time.monotonic_ns()) / 1e9)
 
     def begin_arrivals(self, arrivals: Arrivals, number: int, users: int, begin_ns: int, rng: Random) -> None:
-        """Wait for the first planned start after now. `begin_ns`: where the plan begins."""
+        """Make the pace open, and wait for the first planned start after now.
+
+        `begin_ns`: start of the plan in monotonic ns.
+        """
         late_ns = time.monotonic_ns()
         planned = (begin_ns + int(at * 1e9) for at in arrivals.times_s(number, users, rng))
         self._starts = (at_ns for at_ns in planned if at_ns >= late_ns)
@@ -50,7 +53,7 @@ class Pace:
     def actions(self, now_ns: int) -> tuple[int, int]:
         """Return (planned, started): how many actions were to begin until `now_ns`, and how many did.
 
-        Call it once, when the user acts no more: it reads the plan on.
+        Call it once, when the user no longer acts: it consumes the plan.
         """
         if self._starts is None or self.planned_ns is None:
             return 0, 0

@@ -30,19 +30,19 @@ from earwitness.harness.load.shapes import ScaledShape, foreseen_of, shape_of
 from earwitness.harness.platform.faults import Planned
 
 SWITCH = {"true": True, "false": False}
-"""How the form sends a checkbox."""
+"""Values that the form sends for a checkbox."""
 
 DEFAULT_SHAPE = "Default"
-"""What the field for shape classes says without one (Locust's --class-picker)."""
+"""Value of the field for shape classes if none is picked (Locust's --class-picker)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """Settings of one run, checked.
+    """Checked settings of one run.
 
     values   the options as text, as the command line or the form gave them
     seed     None: to be chosen when the run begins
-    seconds  planned time; None: the run goes on until it is stopped, or as long as the story's own shape says
+    seconds  planned time; None: the run lasts until it is stopped, or as long as the story's own shape says
     """
 
     values: Namespace
@@ -59,9 +59,9 @@ class RunSettings:
 
 
 class RunOptions:
-    """Source of the settings of each run; one for the life of the process.
+    """Source of the settings of each run; one per process.
 
-    own      settings of the process, for every run that no form has started
+    own      settings of the process, for every run that was not started by a form
     present  settings of the latest run
     """
 
@@ -89,7 +89,7 @@ class RunOptions:
 
     @property
     def _picks_shapes(self) -> bool:
-        """Whether Locust's form has a field of its own for the shape (--class-picker)."""
+        """Return whether Locust's form has a field of its own for the shape (--class-picker)."""
         return self._environment.web_ui is not None and bool(self._options.class_picker)
 
     def of_form(self, form: Mapping[str, str]) -> RunSettings:
@@ -141,7 +141,7 @@ class RunOptions:
         self._use_shape(self.own)
 
     def next(self) -> RunSettings:
-        """Return the settings of the run that begins: the form's if one has started it, else the process's."""
+        """Return the settings of the run that begins: those of its form, or else those of the process."""
         self.present, self._from_form = self._from_form or self.own, None
         self._use_shape(self.present)
         return self.present
@@ -156,7 +156,7 @@ class RunOptions:
             )
 
     def shown(self, running: bool) -> dict[str, Any]:
-        """Return what the page is to show as value of each option: those of the present run, or of the process."""
+        """Return the value that the page shows for each option: of the run in progress, or else of the process."""
         values = vars((self.present if running else self.own).values)
         return {name: values[name] for name in FORM_OPTIONS}
 

@@ -1,4 +1,4 @@
-"""How many users there are over the time of a run: `--shape`, for any story, and the most that a target allows."""
+"""Number of users over the time of a run: `--shape`, for any story, and the maximum that a target allows."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from earwitness.harness.progress import say
 
 
 class ScaledShape(LoadTestShape):
-    """A shape scaled to `-u` users at most and `-t` of time, as Locust's options say them when a run begins."""
+    """Shape scaled to at most `-u` users and to `-t` of time, as Locust's options state them when a run begins."""
 
-    abstract = True  # not one that Locust would find in a locustfile
+    abstract = True  # so that Locust does not take it for a shape of the locustfile
     use_common_options = True
 
     def __init__(self, shape: Shape, options: Any) -> None:
@@ -25,17 +25,21 @@ class ScaledShape(LoadTestShape):
 
     @property
     def peak(self) -> int:
+        """Return the highest number of users (`-u`)."""
         return int(self._options.num_users)
 
     def tick(self) -> tuple[int, float] | None:
-        """For Locust, once a second: users and how many may come or go a second; None: the end."""
+        """Implement `LoadTestShape.tick`: return (users, how many start or stop per second), or None at the end."""
         passed_s: float = self.get_run_time()  # type: ignore[no-untyped-call]
         users = self._shape.users_at(passed_s, self.peak, float(self._options.run_time))
         return None if users is None else (users, float(self._options.spawn_rate))
 
 
 def shape_of(options: Any) -> ScaledShape | None:
-    """The shape that `--shape` asks for. SettingsError."""
+    """Return the shape that `--shape` asks for, or None.
+
+    Raises SettingsError if it is wrong, or if the number of users or the time is missing.
+    """
     shape = Shape.parse(options.shape)
     if shape is not None and not (options.run_time and options.num_users):
         raise SettingsError("--shape", ["a shape needs a number of users and a time: -u 100 -t 60s"])
@@ -43,12 +47,15 @@ def shape_of(options: Any) -> ScaledShape | None:
 
 
 FORESEEN_S = 24 * 3600
-"""A shape that goes on for longer is looked at so far."""
+"""Seconds of a shape that are evaluated ahead; the rest of a longer shape is not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """Users of a run at most, and how long it is to be (None: until somebody stops it). grows: a shape decides."""
+    """Highest number of users of a run, and its planned seconds (None: until it is stopped).
+
+    grows  whether a shape decides the number of users
+    """
 
     users: int
     seconds: float | None
@@ -56,9 +63,11 @@ class Foreseen:
 
 
 def foreseen_of(shape: LoadTestShape) -> Foreseen:
-    """Ask a LoadTestShape of the locustfile for every second ahead, as Locust will ask it once a second.
+    """Evaluate a LoadTestShape of the locustfile for every second ahead, as Locust does once a second.
 
-    The plan needs its highest number of users before the first one starts. Raises SettingsError if `tick` fails."""
+    The plan needs its highest number of users before the first one starts. Raises SettingsError if `tick` fails, or if
+    it never starts a user.
+    """
     try:
         ahead: Any = type(shape)()
         ahead.runner = shape.runner
@@ -80,8 +89,11 @@ def foreseen_of(shape: LoadTestShape) -> Foreseen:
 
 
 def limited_to(most: int, name: str) -> type[UsersDispatcher]:
-    """Make a dispatcher that never has more than `most` users, whoever raises their number: the web UI, a key pressed
-    in the terminal, a shape that exceeds what it foretold. A run that begins with more is refused before (`allow`)."""
+    """Return a dispatcher class that never runs more than `most` users.
+
+    More may be requested by the web UI, by a key pressed in the terminal, or by a shape that exceeds its forecast. A
+    run that begins with more users is refused earlier (`allow`).
+    """
 
     class Limited(UsersDispatcher):
         def new_dispatch(

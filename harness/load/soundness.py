@@ -1,6 +1,6 @@
-"""Errors of the story itself (H7): what the user's own code raised, and which of its own requests failed.
+"""Errors of the story itself (H7): exceptions that the user's own code raised, and its own requests that failed.
 
-Locust swallows most of them: it logs an exception of a task and goes on, and `EventHook.fire` logs what a listener
+Locust swallows most of them: it logs an exception of a task and continues, and `EventHook.fire` logs what a listener
 raised. A run whose tasks crash has not sent the load that its verdict would be about. So each process counts them, by
 place and first line, and writes the counts into its journal's footer.
 """
@@ -25,7 +25,7 @@ from earwitness.harness.shipped import STORIES
 OURS: Final[dict[str, Any]] = {"earwitness": True}
 """`context` of a request event that this tester fires itself; compared by identity."""
 KINDS_KEPT = 50
-"""Different errors that are kept by name; of later ones only the number is known."""
+"""Number of different errors that are kept by name; the others are only counted."""
 LINE_CHARACTERS = 200
 EXPECTED = (GreenletExit, StopUser, InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, SystemExit)
 """Exceptions by which Locust and gevent steer a task: no error of the story."""
@@ -33,11 +33,14 @@ HARNESS = Path(__file__).resolve().parents[1]
 SHIPPED = STORIES.resolve()
 LOCUST = Path(locust.__file__).resolve().parent
 LOGGED = ("Uncaught exception in event handler", "Uncaught exception in on_stop")
-"""How Locust begins to log an exception that it tells in no other way."""
+"""Beginnings of Locust's log lines about exceptions that it reports in no other way."""
 
 
 class Soundness:
-    """Counts the story's own errors in one process. `attach` once; `begin` at the start of each run."""
+    """Counter of the story's own errors in one process.
+
+    Call `attach` once, and `begin` at the start of each run.
+    """
 
     def __init__(self) -> None:
         self._errors: Counter[tuple[str, str]] = Counter()
@@ -47,7 +50,7 @@ class Soundness:
         self._lock = threading.Lock()  # log records may come from any thread
 
     def attach(self, environment: Any) -> None:
-        """Listen to everything by which an error of the story can show itself in this process."""
+        """Listen to everything through which an error of the story can show in this process."""
         environment.events.user_error.add_listener(self._on_user_error)
         environment.events.request.add_listener(self._on_request)
         logging.getLogger().addHandler(_Logged(self))
@@ -78,7 +81,7 @@ class Soundness:
             }
 
     def raised(self, error: BaseException, tb: TracebackType | None) -> None:
-        """Count an exception. One exception that shows itself in two ways is one error."""
+        """Count an exception. An exception that is reported in two ways counts once."""
         if isinstance(error, EXPECTED) or error is self._last:
             return
         self._last = error
@@ -104,7 +107,7 @@ class Soundness:
 
 
 class _Logged(logging.Handler):
-    """Counts what Locust only logs."""
+    """Log handler that counts errors which Locust only logs."""
 
     def __init__(self, soundness: Soundness) -> None:
         super().__init__(logging.ERROR)
@@ -138,7 +141,7 @@ def _library(filename: str) -> bool:
     if not Path(filename).is_absolute():  # compiled code, or text that was executed
         return True
     path = Path(filename).resolve()
-    if path.is_relative_to(SHIPPED):  # an installed story lies in site-packages, and is a story all the same
+    if path.is_relative_to(SHIPPED):  # an installed story lies in site-packages, but it is the user's code
         return False
     return path.is_relative_to(HARNESS) or path.is_relative_to(LOCUST) or "site-packages" in path.parts
 

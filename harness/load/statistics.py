@@ -1,4 +1,4 @@
-"""Message statistics reach Locust in aggregates once a second: its `fire` costs ten times a message's own work."""
+"""Message statistics for Locust, in aggregates once a second: its `fire` costs ten times a message's own work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAG_PERIOD_S = 0.02
 
 
 class Publisher:
-    """Merges a process's tally into Locust's statistics, where console, CSV, web UI and master read it."""
+    """Publisher of a process's tally in Locust's statistics, where console, CSV, web UI and master read it."""
 
     def __init__(self, environment: Any, tally: Tally) -> None:
         self._stats = environment.stats
@@ -36,6 +36,7 @@ class Publisher:
             self.publish()
 
     def publish(self) -> None:
+        """Merge what was counted since the last call into Locust's statistics."""
         summaries, counts = self._tally.drain()
         for name, summary in summaries.items():
             if name in self._kept:
@@ -70,7 +71,7 @@ class Publisher:
         entry.last_request_timestamp = now
 
     def close(self) -> dict[str, str]:
-        """Publishes the rest; returns the acknowledgements of the whole run as histograms for the journal's footer."""
+        """Publish the rest; return the latencies of all acknowledgements as histograms for the journal's footer."""
         self._greenlet.kill()
         self.publish()
         return {
@@ -80,7 +81,7 @@ class Publisher:
 
 
 class LoopLag:
-    """How late the event loop wakes a sleeper: what the load generator itself adds to any latency."""
+    """Lag of the event loop: how late it wakes a sleeper, which the load generator itself adds to any latency."""
 
     def __init__(self) -> None:
         self._histogram = Histogram()
@@ -101,11 +102,11 @@ class LoopLag:
         self._all.merge(self._last)
 
     def lately(self) -> dict[str, float]:
-        """p50, p99 and maximum in milliseconds of the last second."""
+        """Return p50, p99 and maximum of the last second, in milliseconds."""
         return _in_ms(self._last)
 
     def close(self) -> dict[str, float]:
-        """The same over the run."""
+        """Stop measuring; return p50, p99 and maximum of the whole run, in milliseconds."""
         self._greenlet.kill()
         self._take()
         return _in_ms(self._all)
@@ -120,7 +121,10 @@ def _in_ms(lag: Summary) -> dict[str, float]:
 
 
 def _rounded_ms(ns: int) -> float | int:
-    """Two digits below 10 ms, so that Locust's percentiles lose their floor of 1 ms; Locust's own rounding above."""
+    """Return milliseconds with two digits below 10 ms, and in Locust's own rounding above.
+
+    So Locust's percentiles are not limited to 1 ms and more.
+    """
     ms = ns / 1e6
     if ms < 1:
         return round(ms, 2)

@@ -1,4 +1,4 @@
-"""`story(…)`: the call by which a locustfile declares what it exercises, and that ties it to Locust's events."""
+"""`story(…)`: the call by which a locustfile declares what it exercises, and which connects it to Locust's events."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ def story(
     opportunities: Sequence[str] = (),
     checks: Sequence[OwnCheck] = (),
 ) -> Story:
-    """Call once in a locustfile as `story(__file__, judged_by=("I1", …))`: from then on its runs are judged."""
+    """Declare what the locustfile exercises, so that its runs are judged.
+
+    Call it once in a locustfile, as `story(__file__, judged_by=("I1", …))`. `harness.load.declaration.Story` describes
+    the arguments; `rooms` are its `room_sizes`.
+    """
     told = Story(
         name=Path(file).stem,
         judged_by=tuple(judged_by),
@@ -55,13 +59,18 @@ def story(
 
 
 def _add_options(parser: Any) -> None:
-    """Listener of Locust's `init_command_line_parser`. Without a story too: else Locust refuses the options before
-    anybody can say what is missing."""
+    """Add our options, as a listener of Locust's `init_command_line_parser`.
+
+    They are added without a story too: otherwise Locust refuses them before the missing story can be reported.
+    """
     add_arguments(parser)
 
 
 def _refuse_without_story(environment: Any, **_: Any) -> None:
-    """Listener of Locust's `init`: a ChatUser without a story would be recorded nowhere and judged by nothing."""
+    """Exit if there is a ChatUser but no story: it would be neither recorded nor judged.
+
+    Listener of Locust's `init`.
+    """
     ours = [kind.__name__ for kind in environment.user_classes if issubclass(kind, ChatUser)]
     if ours and not _told:
         example = 'story(__file__, judged_by=["I1", "I5b"])'

@@ -1,4 +1,4 @@
-"""The virtual user of a chat platform: logs in, opens rooms, connects, says and hears; every frame is recorded."""
+"""Virtual user of a chat platform: logs in, opens rooms, connects, sends and receives; every frame is recorded."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ BURST_SLICE_S = 0.01
 
 
 CARRIED = ("person", "rooms", "rng", "credentials", "session", "poster")
-"""What another user object takes over when it continues as the same person, after a shape has stopped this one."""
+"""Attributes that another user object takes over when it continues as a person whom a shape has stopped."""
 
 
 class ChatUser(ConnectedUser):
-    """User of a chat platform: subclass it in a locustfile.
+    """Base class of the virtual users of a chat platform; a locustfile subclasses it.
 
     In tasks: `say`, `burst`, `probe`, `ask_who_i_am`, and the methods of behaviours that the class declares as its
     attributes (`harness.load.behaviour`).
@@ -38,7 +38,7 @@ class ChatUser(ConnectedUser):
     rooms    conversations of this user, in the story's order
     number   the user's number in the run
     think_s  bounds of the pause after an action, in seconds, drawn from the user's own `rng`
-    pace     when it acts
+    pace     times at which it acts
     wallet   its credentials by number, as the record names them
     """
 
@@ -48,13 +48,13 @@ class ChatUser(ConnectedUser):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        forgiving = {task: _forgiving(task) for task in cls.tasks}  # a heavy one is there more than once
+        forgiving = {task: _forgiving(task) for task in cls.tasks}  # a weighted task is listed several times
         cls.tasks = [forgiving[task] for task in cls.tasks]
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
         self.part: Part = environment.earwitness.latest_part
-        # A run that is ending takes nobody in, although Locust may still be starting users.
+        # A run that is ending accepts no users, although Locust may still be starting some.
         self._late = self.part.draining
         self._before: ChatUser | None = None
         self.number = NOBODY
@@ -68,11 +68,11 @@ class ChatUser(ConnectedUser):
         bound(self)
 
     def wait_time(self) -> float:
-        """Return the seconds until the next action; Locust calls it."""
+        """Return the seconds until the next action. Locust calls it."""
         return self.pace.wait_s(self.rng, self.think_s)
 
     def on_start(self) -> None:
-        """Log in, open the rooms and connect; a story that replaces this method calls it first."""
+        """Log in, open the rooms and connect. A story that replaces this method must call it first."""
         if not self._late:
             try:
                 self.ready = self._start() if self._before is None else self._go_on_as(self._before)
@@ -87,7 +87,10 @@ class ChatUser(ConnectedUser):
             self.pace.begin_arrivals(arrivals, self.number, self.part.crowd, begin_ns, self.rng)
 
     def on_stop(self) -> None:
-        """A shape may stop users before the end; at the end the part does what is to be done."""
+        """Disconnect a user that a shape stops before the end of the run.
+
+        At the end of the run it does nothing: `harness.load.worker.Part` then closes all connections.
+        """
         if self.ready and not self.part.draining:
             self.ready = False
             self.stay_away()
@@ -96,7 +99,10 @@ class ChatUser(ConnectedUser):
             self.part.left(self)
 
     def _start(self) -> bool:
-        """Log in, open the rooms, connect. False: it is not this user's run, or it failed and Locust knows why."""
+        """Log in, open the rooms and connect; return whether that succeeded.
+
+        False if the plan has no user of this number, or if a step failed, which Locust's statistics then show.
+        """
         plan = self.part.plan
         if self.number >= plan.clients:
             self.part.attained.beyond_plan += 1
@@ -115,7 +121,7 @@ class ChatUser(ConnectedUser):
         return self._first_online()
 
     def _first_online(self) -> bool:
-        """The first socket has as many tries as every later one, unless it is refused for good."""
+        """Open the first socket with as many tries as every later one, unless the platform refuses it for good."""
         try:
             self.connect()
         except (FlowError, Refused, OSError) as error:
@@ -125,7 +131,7 @@ class ChatUser(ConnectedUser):
         return True
 
     def _go_on_as(self, before: ChatUser) -> bool:
-        """Take the place of one whom a shape has stopped: the same person with the same credentials and counters."""
+        """Continue as a user that a shape has stopped: the same person, credentials and counters."""
         for name in CARRIED:
             vars(self)[name] = vars(before)[name]
         self.wallet = before.wallet
@@ -139,8 +145,11 @@ class ChatUser(ConnectedUser):
     # -- what a story can do --------------------------------------------------------------------------------------
 
     def say(self, room: Room | None = None) -> None:
-        """Say one numbered message in `room` (one of the user's own by chance) and wait for its answer; with arrivals
-        that are planned, do not wait."""
+        """Send one numbered message and wait for its answer.
+
+        `room`: one of the user's own rooms at random if None. With planned arrivals the user does not wait for the
+        answer. If the user is offline and cannot reconnect, the message is counted as unsent.
+        """
         self.begin_action()
         if not self.online and not self.come_back():
             self.part.unsaid += 1
@@ -152,8 +161,11 @@ class ChatUser(ConnectedUser):
             self.await_answers(0)
 
     def burst(self, room: Room, count: int, within_s: float = 1.0) -> None:
-        """Say `count` messages evenly within `within_s`, then wait for all answers; waits for the crowd first. By HTTP
-        each waits for the answer to the one before, and they take as long as that takes."""
+        """Send `count` messages evenly within `within_s` seconds, then wait for all answers.
+
+        First it waits until all users have started. Over HTTP each message waits for the answer to the one before, so
+        the burst lasts as long as that takes.
+        """
         self.part.everyone_here.wait(CROWD_WAIT_S)
         self.begin_action()
         if not self.online and not self.come_back():
@@ -167,7 +179,10 @@ class ChatUser(ConnectedUser):
         self.await_answers(0, timeout_s=30.0)
 
     def probe(self) -> None:
-        """One cheap authenticated request: is the platform still responsive beside the load?"""
+        """Send one cheap authenticated request, and record its status and duration.
+
+        It shows whether the platform still responds under the load.
+        """
         self.begin_action()
         begin = time.monotonic_ns()
         status = 0
@@ -179,7 +194,7 @@ class ChatUser(ConnectedUser):
         self.part.note(Kind.PROBE, self.number, author=name, counter=status, aux=(time.monotonic_ns() - begin) // 1000)
 
     def ask_who_i_am(self) -> None:
-        """Ask every service again, in mid-run, who this is: a shared connection or cache may mix users up."""
+        """Ask every service for the user's identity during the run: a shared connection or cache may mix users up."""
         self.begin_action()
         with self.recording():
             places = self._ask_who_i_am(self.account.valid())
@@ -189,7 +204,10 @@ class ChatUser(ConnectedUser):
     # -- helpers ------------------------------------------------------------------------------------------------------
 
     def logged_in(self, credentials: Credentials, begin_ns: int) -> None:
-        """Record a login that began at `begin_ns`, and who each place says that this is. Raises FlowError."""
+        """Record a login that began at `begin_ns` (monotonic ns), and the identity that each service states.
+
+        Raises FlowError.
+        """
         spent_us = (time.monotonic_ns() - begin_ns) // 1000
         journal = self.part.journal
         journal.identity(self.number, credentials.user_id)
@@ -197,7 +215,7 @@ class ChatUser(ConnectedUser):
         self._ask_who_i_am(credentials)
 
     def _ask_who_i_am(self, credentials: Credentials) -> set[int]:
-        """Record who each place says that this is; return the places that said it."""
+        """Record the identity that each service states; return the numbers (`Place`) of those services."""
         statements = self.flow(self.part.target.identity(credentials))
         for statement in statements:
             said = NONE if statement.user_id is None else self.part.journal.intern(statement.user_id)
@@ -213,7 +231,10 @@ class ChatUser(ConnectedUser):
             self.send(session.send(time.monotonic_ns(), room.label, payload, planned_ns), soon=soon)
 
     def pour(self, room: Room, count: int, within_s: float) -> int:
-        """Say `count` messages evenly within `within_s`, or fewer if the connection ends; returns how many."""
+        """Send up to `count` messages evenly within `within_s` seconds; return how many were sent.
+
+        Fewer are sent if the connection ends or the run is ending.
+        """
         first = self.session.counter + 1
         begin = time.monotonic()
         sent = 0
@@ -228,10 +249,13 @@ class ChatUser(ConnectedUser):
         return sent
 
     def begin_action(self) -> None:
-        """Renew the credentials if need be. Raises StopUser if the run is over, FlowError if there are none."""
+        """Prepare an action: renew the credentials if necessary.
+
+        Raises StopUser if the run is over or the user is not ready, FlowError if no credentials could be obtained.
+        """
         self._stop_if_over()
         self.account.hold()
-        self._stop_if_over()  # that may have taken its time
+        self._stop_if_over()  # renewing may have taken long
 
     def _stop_if_over(self) -> None:
         if self.part.draining or not self.ready:
@@ -239,8 +263,10 @@ class ChatUser(ConnectedUser):
 
 
 def _forgiving(task: Any) -> Any:
-    """A task that was refused what it asked for has failed, as requests fail in an outage; it is no error of the story,
-    for which Locust would print a traceback."""
+    """Wrap a task so that a FlowError counts as a failure of the task.
+
+    Requests fail in an outage. That is no error of the story, for which Locust would print a traceback.
+    """
     if isinstance(task, type) or hasattr(task, "forgiving"):
         return task
 

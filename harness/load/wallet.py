@@ -1,4 +1,7 @@
-"""The artefacts that one client holds: each is told once by number, and its secret never leaves this process."""
+"""Tokens and other artefacts that one client holds.
+
+Each is recorded once by number; its secret never leaves this process.
+"""
 
 from __future__ import annotations
 
@@ -15,33 +18,39 @@ from earwitness.harness.record.named import Writes
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One artefact. deadline_ns: `time.monotonic_ns()` until which it holds, NONE if nobody knows."""
+    """One artefact of a client.
+
+    deadline_ns  `time.monotonic_ns()` until which it is valid, NONE if unknown
+    """
 
     name: Name
     secret: str = field(repr=False)
     deadline_ns: int = NONE
 
     def left_s(self) -> float:
-        """How long it still holds; for ever if nobody knows."""
+        """Return the seconds for which it stays valid: infinity if unknown, negative after the deadline."""
         return float("inf") if self.deadline_ns == NONE else (self.deadline_ns - time.monotonic_ns()) / SECOND
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a login or a refresh gave, as artefacts. `refresh` is None where the platform gives none."""
+    """Result of a login or a refresh, as artefacts. `refresh` is None where the platform issues none."""
 
     credentials: Credentials
     access: Held
     refresh: Held | None
 
     def over(self) -> Login:
-        """As its owner sees it after the end of its session: it has to be begun anew."""
+        """Return this login as its owner sees it after its session ended: its access token is no longer valid.
+
+        The next action that needs a token then has to begin a new session.
+        """
         return replace(self, access=replace(self.access, deadline_ns=0))
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A login up to its callback, and what that will carry as artefacts."""
+    """Login up to its callback, with the state and the code that the callback will carry."""
 
     login: BegunLogin
     state: Held
@@ -49,7 +58,7 @@ class Begun:
 
 
 class Wallet:
-    """All artefacts of a client, numbered from 1."""
+    """Artefacts of one client, numbered from 1."""
 
     def __init__(self, journal: Writes, client: int) -> None:
         self._journal, self._client = journal, client
@@ -59,7 +68,10 @@ class Wallet:
         self, kind: Artefact, secret: str, *, deadline_ns: int = NONE, belongs_to: Held | None = None, digest: int = 0,
         forged: int = 0, flags: int = 0,
     ) -> Held:  # fmt: skip
-        """flags: on which clock the artefact rests, see TOKEN."""
+        """Record a new artefact and return it.
+
+        `flags`: on which clock its deadline rests, see TOKEN.
+        """
         self._count += 1
         write_token(
             self._journal, kind, self._client, self._count, deadline_ns=deadline_ns, digest=digest, forged=forged,
@@ -68,7 +80,10 @@ class Wallet:
         return Held((self._client, self._count), secret, deadline_ns)
 
     def add_login(self, credentials: Credentials, sent_ns: int, before: Login | None = None) -> Login:
-        """`sent_ns`: when it was asked for; `before`: what was refreshed."""
+        """Record the tokens of a login or a refresh, and return them.
+
+        `sent_ns`: monotonic ns of the request; `before`: the login that was refreshed.
+        """
         claims = credentials.extra.get("claims") or {}
         person = digest_of(credentials.user_id, claims.get("email"), sorted(claims.get("permissions") or ()))
         refresh = None

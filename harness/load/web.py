@@ -1,4 +1,4 @@
-"""The tab "Verdict" of Locust's web UI: the live verdict, the findings in words, the runs before."""
+"""The tab "Verdict" of Locust's web UI: the live verdict, the findings in words, earlier runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCRIPT = b'<script src="./verdict/tab.js"></script></body>'
 
 
 def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
-    """Add our tab and pages by Locust's own extension points, behind its login where there is one."""
+    """Add our tab and pages through Locust's own extension points, behind its login where there is one."""
     web_ui.template_args["extended_tabs"] = [
         *web_ui.template_args.get("extended_tabs", ()),
         {"title": "Verdict", "key": "verdict"},
@@ -73,7 +73,7 @@ def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
 
     @pages.after_app_request
     def forget_refused_form(response: Response) -> Response:
-        """Locust has its own reasons to refuse a form: a later run must not take that form's values."""
+        """Forget a form that Locust has refused for reasons of its own: a later run must not take its values."""
         if g.get("awaits_run") and not (response.get_json(silent=True) or {}).get("success"):
             conductor.run_options.forget_form()
         return response
@@ -88,7 +88,7 @@ def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
 
 
 def _whole(text: str) -> int | None:
-    """The number of users of a form; None for one that Locust will refuse."""
+    """Return the number of users of a form; None for one that Locust will refuse."""
     try:
         return int(text)
     except ValueError:
@@ -101,9 +101,9 @@ def _is_stranger(web_ui: Any) -> bool:
 
 
 def _show_values(web_ui: Any, conductor: Conductor) -> None:
-    """Let the page show the values of the run in progress, which the form may send back, else the process's.
+    """Show the values of the run in progress on the page, or else those of the process; the form may send them back.
 
-    Locust itself shows those of the command line always.
+    Locust itself always shows those of the command line.
     """
     update = web_ui.update_template_args
 

@@ -1,7 +1,7 @@
-"""Guard of the web UI: by which names it may be asked, from which pages, and what its form may change.
+"""Guard of the web UI: the names under which it may be called, from which pages, and what its form may change.
 
 Locust's web UI trusts every request: any page in a browser on this machine could start load, read results, and set each
-option of the command line, those that name files and hosts too (its `/swarm` takes every option as a form field, its
+option of the command line, also those that name files and hosts (its `/swarm` takes every option as a form field, its
 `/user` every attribute of a user class).
 """
 
@@ -20,7 +20,7 @@ from locust.argument_parser import default_args_dict, get_parser
 from earwitness.harness.load.options import FORM_OPTIONS
 
 LOAD_FIELDS: Final = frozenset({"user_count", "spawn_rate", "run_time", "user_classes", "shape_class", "profile"})
-"""Fields of Locust's form that say how much load there is."""
+"""Fields of Locust's form that set the amount of load."""
 FORM: Final = LOAD_FIELDS | frozenset(FORM_OPTIONS)
 """Fields that the form may change; `RunOptions` checks the values of ours. All other options of Locust and of ours are
 fixed when the process starts."""
@@ -31,10 +31,12 @@ EVERY_ADDRESS: Final = frozenset({"", "*", "0.0.0.0", "::"})
 
 
 class Names:
-    """Host names by which a server of this process may be asked, against pages that rebind a name of theirs to us.
+    """Host names under which a server of this process may be called.
 
-    bound  the address on which the server listens; on every address it may be asked by each number, which no page can
-           rebind, and by this machine's name
+    They protect it against pages that rebind a name of theirs to this machine.
+
+    bound  the address on which the server listens. If that is every address, it may be called by any IP address, which
+           no page can rebind, and by this machine's name
     given  names that the user has stated, e.g. those of a proxy
     """
 
@@ -46,24 +48,24 @@ class Names:
 
     @classmethod
     def of_options(cls, options: Any) -> Names:
-        """Return the names of the web UI of this command line."""
+        """Return the names of the web UI that these options describe."""
         shown = _host_of("//" + (options.web_host_display_name or "").rpartition("//")[2])
         return cls(options.web_host or "", [shown, *(name.strip() for name in options.web_names.split(","))])
 
     def know(self, host: str) -> bool:
-        """Return whether a `Host` header names us; the port may be that of a forwarded connection."""
+        """Return whether a `Host` header names this server; its port may be that of a forwarded connection."""
         name = _host_of(f"//{host}")
         return name in self._known or (self._every_address and _is_address(name))
 
     def allow(self, origin: str, host: str) -> bool:
-        """Return whether a page of `origin` may ask: our own, or one of a name that the user has stated."""
+        """Return whether a page of `origin` may send requests: our own, or one of a name that the user has stated."""
         if _host_of(origin) in self._given:
             return True
         scheme, separator, rest = origin.partition("://")
         return bool(separator) and scheme in ("http", "https") and rest.lower() == host.lower()
 
     def wsgi(self, app: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `app` such that it answers 403 to requests with a foreign `Host` or `Origin`."""
+        """Return `app` wrapped so that requests with a foreign `Host` or `Origin` are answered with 403."""
 
         def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
             refusal = self.refusal(environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN"))
@@ -75,7 +77,7 @@ class Names:
         return guarded
 
     def refusal(self, host: str, origin: str | None) -> str:
-        """Return why a request is refused, or ""."""
+        """Return the reason why a request is refused, or "" if it is not."""
         if not self.know(host):
             name = _host_of(f"//{host}") or "an empty Host"
             return f"This server is not known as {name}. Ask it as 127.0.0.1, or start it with --web-names {name}."
@@ -86,7 +88,7 @@ class Names:
 
 
 def guard(web_ui: Any, options: Any) -> None:
-    """Refuse requests of foreign pages, and forms that change what is fixed. Call it before any route is added."""
+    """Refuse requests of foreign pages, and forms that change fixed options. Call it before any route is added."""
     names = Names.of_options(options)
     own = _story_options()
 
@@ -127,7 +129,7 @@ def _changed(environment: Any) -> Iterator[str]:
 
 
 def _texts(value: Any) -> list[list[str]]:
-    """Return how the form may send a value that it does not change."""
+    """Return the texts by which the form may send a value that it does not change."""
     if value is None:
         return [[""]]
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""A load process's part of one run: its journal, its users' sessions, and its own end."""
+"""State of one load process in one run: its journal, its users' sessions, and its own end."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from earwitness.harness.load.users import ChatUser
 
 QUIET_S = 2.0
-"""Without sequence numbers the end of deliveries is known only by silence: this long with nothing received."""
+"""Seconds without a frame that count as the end of deliveries where messages have no sequence numbers."""
 STALL_S = 0.5
-"""A turn of a waiting loop that took longer is time in which this process did not run."""
+"""A turn of a waiting loop that takes more seconds than this is time in which this process did not run."""
 
 POLL_S = 0.02
 CROWD_WAIT_S = 60.0
@@ -51,18 +51,18 @@ CLOSE_S = 60.0
 
 
 class Part:
-    """Made at the start of each run in every process that generates load; forgotten when the run is over.
+    """State of one process that generates load: made at the start of each run, discarded at its end.
 
-    assignment  what the conductor decided, the same for every process: run directory, plan, target, limits, secrets
-    over  the end has begun: nothing new is said; who pauses for long waits for it instead
-    on_all_here  called once, when all users of this process were spawned and have finished starting, well or not
-    story  counts of the story's own errors in this process, for the footer
+    assignment  decisions of the coordinator, the same for every process: run directory, plan, target, limits, secrets
+    over  set when the end has begun: no new message is sent, and long pauses are cut short
+    on_all_here  called once, when all users of this process were spawned and have started or failed to
+    story  counter of the story's own errors in this process, for the footer
     occurred  how often each opportunity (`harness.report.opportunities`) occurred here, for the footer
     http  connections for requests, shared by all users of this process
     asking  users of this process with an open question to the agent, by room label
-    turns  numbers by which the users of this process take turns at what only some of them need to do
-    shared_ids  users of this process who had a message acknowledged, by room label and client id that several use
-    crowd  users of all processes that share the planned arrivals; known when everybody is here
+    turns  numbers by which users of this process take turns at actions that only some of them need to take
+    shared_ids  users of this process with an acknowledged message, by room label and a client id that several users use
+    crowd  users of all processes that share the planned arrivals; known when all have started
     index, count  this process among the load processes: user numbers are index, index + count, index + 2 count…
     """
 
@@ -107,7 +107,7 @@ class Part:
         self._last_frame_at = 0.0
         self._transport_before = TRANSPORT.snapshot()
         TRANSPORT.behind_ns = 0
-        # Before its first record this process says by which roster it records: the one that it planned itself (H6).
+        # The meta line precedes the first record. It names the roster that this process planned itself (H6).
         meta = process_meta(index=index, roster=self.plan.roster().digest())
         journals, name = self.run_dir / "journals", f"load-{index}"
         self.journal = Journal.create(journals, name, meta=meta)
@@ -121,10 +121,14 @@ class Part:
 
     @property
     def draining(self) -> bool:
+        """Return whether the end of the run has begun."""
         return bool(self.over.is_set())
 
     def take_place(self, kind: type) -> tuple[int, ChatUser | None]:
-        """(the next user number of this process, None); or, where one of that class has left, theirs and who it was."""
+        """Return (the next user number of this process, None), or (its number, a user to continue as).
+
+        The second form applies if a shape has stopped a user of the same class.
+        """
         for user in self._left:
             if type(user) is kind:
                 self._left.remove(user)
@@ -134,34 +138,40 @@ class Part:
         return number, None
 
     def left(self, user: ChatUser) -> None:
-        """Locust has stopped a user while the run goes on; another of its class may go on as the same person."""
+        """Note that Locust stopped a user during the run; another of its class may continue as the same person."""
         self._left.append(user)
         self.attained.add_actions([user], time.monotonic_ns())
 
     @property
     def users_started(self) -> int:
-        """How many users of the plan Locust has started here."""
+        """Return how many users of the plan Locust has started in this process."""
         return self._taken - self.attained.beyond_plan
 
     def all_here(self, crowd: int) -> None:
-        """Everybody has started, `crowd` users in all processes. A shape plans its arrivals for all who will come."""
+        """Note that all users have started, `crowd` of them in all processes.
+
+        With a shape the arrivals are planned for all users of the plan instead, because more will start.
+        """
         if not self._grows:
             self.crowd = max(1, crowd)
         self.everyone_here.set()
 
     def arrivals_begin_ns(self) -> int:
-        """Wait until everybody is here; that moment, the same for all users of this process."""
+        """Wait until all users have started; return that moment in monotonic ns.
+
+        It is the same for all users of this process.
+        """
         self.everyone_here.wait(CROWD_WAIT_S)
         self._begin_ns = self._begin_ns or time.monotonic_ns()
         return self._begin_ns
 
     def spawned(self) -> None:
-        """Locust has made all users there will be; some may still be logging in."""
+        """Note that Locust has made all its users; some may still be logging in."""
         self._spawned = True
         self._tell_if_all_here()
 
     def started(self) -> None:
-        """A user has finished starting."""
+        """Note that one user has finished starting, successfully or not."""
         self._started += 1
         self._tell_if_all_here()
 
@@ -171,11 +181,11 @@ class Part:
             tell(self)
 
     def lag_ms(self) -> dict[str, float]:
-        """Loop lag of the last second."""
+        """Return the lag of the event loop in the last second: p50, p99 and maximum in milliseconds."""
         return self._lag.lately()
 
     def session(self, credentials: Callable[[], Credentials], **settings: Any) -> ChatSession:
-        """A device that records into this process's journal and, if frames are kept, keeps them beside it."""
+        """Return a session of one device that records into this process's journal, with raw frames if they are kept."""
         if self.frames is None:
             return ChatSession(journal=self.journal, **settings)
         return KeepingSession(journal=self.journal, frames=self.frames, credentials=credentials, **settings)
@@ -186,7 +196,7 @@ class Part:
         write_record(self.journal, now, Kind.PHASE, flags=flags, counter=int(phase))
 
     def _clock_stepped(self, from_ns: int, to_ns: int, by_ns: int) -> None:
-        """Record that the wall clock was stepped: what tokens say of their times is doubtful then (H3)."""
+        """Record that the wall clock was stepped: the times that tokens state are doubtful then (H3)."""
         step = int(Phase.CLOCK_STEP)
         write_record(self.journal, to_ns, Kind.PHASE, counter=step, seq=from_ns, aux=by_ns)
 
@@ -194,7 +204,7 @@ class Part:
         self, kind: Kind, client: int, *, conv: int = NOBODY, author: int = NOBODY, counter: int = 0, seq: int = NONE,
         aux: int = NONE, digest: int = 0, flags: int = 0,
     ) -> None:  # fmt: skip
-        """A record outside any connection: a login, a probe, an identity, a history read."""
+        """Record an event outside any connection: a login, a probe, an identity, a history read."""
         now = time.monotonic_ns()
         write_record(
             self.journal, now, kind, flags=flags, client=client, conv=conv, author=author, counter=counter, seq=seq,
@@ -204,15 +214,20 @@ class Part:
     # -- the end --------------------------------------------------------------------------------------------------
 
     def drain(self, deadline_s: float) -> dict[str, int]:
-        """Stop sending and wait until nothing of anybody is on its way. Returns the highest
-        acknowledged sequence number of each room, by label: what all its members must yet hear."""
+        """Stop sending and wait until all answers have come and no user is busy, for `deadline_s` seconds at most.
+
+        Returns the highest acknowledged sequence number of each room, by label: all its members must still receive the
+        messages up to that number.
+        """
         self.phase(Phase.DRAIN)
         return self._stop_sending(deadline_s)
 
     def leave(self, deadline_s: float) -> None:
-        """End this process before the run ends: stop sending, await own answers, and close.
+        """End this process before the run ends: stop sending, await the answers to its own messages, and close.
 
-        Others still send to its users: it records no DRAIN and no DRAINED, for nothing was waited for to its end."""
+        Other processes still send to its users, and nothing waits for those messages. So it records neither DRAIN nor
+        DRAINED.
+        """
         self._stop_sending(deadline_s)
         self.close()
 
@@ -222,7 +237,7 @@ class Part:
         self.attained.add_actions(acting, time.monotonic_ns())
         end = time.monotonic() + deadline_s
         self._wait(lambda: not any(user.session.pending or user.busy for user in self._talking()), end)
-        # An echo tells the number that an acknowledgement did not; one that was lost must not cost the whole deadline.
+        # An echo has the number that an acknowledgement lacks; a lost echo must not cost the whole deadline.
         self._wait(lambda: not any(user.online and user.session.awaits_echo for user in self._talking()), end, QUIET_S)
         heads: dict[str, int] = {}
         for user in self._talking():
@@ -231,9 +246,10 @@ class Part:
         return heads
 
     def settle(self, heads: Mapping[str, int], deadline_s: float) -> None:
-        """Wait until every open session has received its rooms up to `heads` (or, without numbers, until silence).
+        """Wait until every open session has received its rooms up to `heads`; without sequence numbers, until silence.
 
-        If the deadline passes while messages still arrive, the record says so: the verdict is then not about those."""
+        If `deadline_s` passes while messages still arrive, the record says so, and the verdict excludes those messages.
+        """
         self._settled = True
         end = time.monotonic() + deadline_s
 
@@ -251,9 +267,10 @@ class Part:
         self._cut_short = not in_time and time.monotonic() - self._last_frame_at < QUIET_S
 
     def _wait(self, done: Callable[[], bool], end: float, quiet_s: float | None = None) -> bool:
-        """Wait until `done`, or nothing came for `quiet_s`. False: neither was so when the deadline passed.
+        """Wait until `done()`, or until nothing was received for `quiet_s`; return False if `end` came first.
 
-        While this process stood still it could not read either: that time does not count."""
+        Time in which this process stood still does not count, because it could not read either.
+        """
         frames, self._last_frame_at = self._frames(), time.monotonic()
         before = self._last_frame_at
         while not done():
@@ -270,11 +287,13 @@ class Part:
         return True
 
     def close(self) -> None:
-        """DRAINED, close the sockets, write the footer. Idempotent.
+        """Record DRAINED, close the sockets and write the footer. Idempotent.
 
-        Without `settle` before it this process leaves a run that goes on, or whose master is gone: no DRAINED."""
+        DRAINED is recorded only after `settle`. Without it this process leaves a run that continues, or its master is
+        gone.
+        """
         if self._closed:
-            self._footer_written.wait(CLOSE_S)  # by another greenlet: whoever closes may end the process next
+            self._footer_written.wait(CLOSE_S)  # another greenlet closes; the caller may end the process next
             return
         self._closed = True
         try:
@@ -284,7 +303,7 @@ class Part:
 
     @property
     def ended(self) -> bool:
-        """The footer is written: nothing of this part can be lost any more."""
+        """Return whether the footer is written: no record of this process can be lost any more."""
         written: bool = self._footer_written.is_set()
         return written
 
@@ -292,7 +311,7 @@ class Part:
         if not self._settled:
             self.attained.leave()
         self.over.set()
-        # A connection that opened after DRAINED would promise to have heard everything, and be closed before it has.
+        # A connection that opened after DRAINED would claim to have received everything, but be closed before it has.
         gevent.joinall([gevent.spawn(user.stay_away) for user in self.users], timeout=10)
         self._stop_users()
         if self._settled:
@@ -314,7 +333,7 @@ class Part:
         self.journal.close(footer)
 
     def _stop_users(self) -> None:
-        """End all of Locust's users here, as Locust would after the verdict: what their on_stop raises counts (H7)."""
+        """Stop all of Locust's users here, as Locust would after the verdict: errors in their on_stop count (H7)."""
         group = self.environment.runner.user_greenlets
         users = [greenlet for greenlet in group if greenlet is not gevent.getcurrent()]
         gevent.killall(users, timeout=STOP_S)

@@ -1,7 +1,7 @@
-"""Tokens, requests, revocations, changes and looks that make no sense together: any behaviour, in small numbers.
+"""Random tokens, requests, revocations, changes and reads that make no sense together, in small numbers.
 
-What a recorder guarantees stays true: times ascend in a journal, what is answered was sent before, a client lives in
-one journal, an artefact is told once.
+The guarantees of a recorder stay true: times ascend in a journal, an answered request was sent before, a client lives
+in one journal, an artefact is recorded once.
 """
 
 from __future__ import annotations

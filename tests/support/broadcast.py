@@ -1,8 +1,9 @@
 """A second, foreign simulator: total-order broadcast over a log, ten kinds of fault, and an oracle of its own.
 
 It shares nothing with `simulator` and the other oracles: no clock, no clients, no sockets. People hand messages in, a
-log orders them, each subscriber walks along the log. What happens is a trace of small tuples. The oracle knows the
-trace only, in its own words (properties of a broadcast, as textbooks have them); `records` says the same to our checks.
+log orders them, and each subscriber reads along the log. A run is a trace of small tuples. The oracle knows only the
+trace, in terms of its own (properties of a broadcast, as textbooks have them); `records` translates the trace for our
+checks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`make campaign NAME`: trials too many for every `make test`, each seeded, so that each can be repeated.
+"""`make campaign NAME`: more trials than fit into every `make test`, each seeded, so that each can be repeated.
 
 A campaign is a script of this folder or a command of ours; its exit code is 0 if nothing was wrong. `make test` runs a
 small sample of the same trials.

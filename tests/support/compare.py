@@ -1,4 +1,4 @@
-"""The folds and the oracle on one history, and where they differ."""
+"""Comparison of the folds and the oracle on one history."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Damages copies of run directories, and compares the verdict with that of the whole run.
+"""Damage to copies of run directories, and a comparison of their verdicts with that of the undamaged run.
 
     python tests/support/damage.py [--copies 3000] [--seed 0] [--run RUN …]
 
-Without --run, runs of the simulated platform are taken: some that pass, some that fail. Prints a table; each copy that
-changed a verdict from PASS to FAIL or back, that ended in a traceback, or that was judged for longer than a whole run
-may take, is named by its seed (exit status 1; also where fewer than 90 % of the provable failures stayed).
+Without --run, runs of the simulated platform are taken: some that pass, some that fail. Prints a table. It names by its
+seed each copy that changed a verdict from PASS to FAIL or back, that ended in a traceback, or that was judged for
+longer than an undamaged run may take. The exit status is 1 in these cases, and if fewer than 90 % of the provable
+failures stayed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Edits, read marks and presence that make no sense together, in small numbers: as `auth_soup`, for devices."""
+"""Random edits, read marks and presence that make no sense together: like `auth_soup`, for devices."""
 
 from __future__ import annotations
 

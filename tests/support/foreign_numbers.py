@@ -1,4 +1,4 @@
-"""`python tests/support/foreign_numbers.py [SEEDS]`: how far our checks agree with the oracles of the foreign corpora.
+"""`python tests/support/foreign_numbers.py [SEEDS]`: how often our checks agree with the oracles of foreign corpora.
 
 Writes the numbers into `docs/foreign-corpora.md`, below its first heading of numbers.
 """

@@ -1,9 +1,11 @@
-"""Inputs with one to three mistakes: a sentence and exit code 2, or a run that is judged; never a traceback or a hang.
+"""Inputs with one to three mistakes: each must give a message and exit code 2, or a run that is judged.
+
+A traceback or a hang is wrong.
 
     python tests/support/fuzz.py [--inputs N] [--seed S] [--kind KIND]
 
-Each input is drawn by its seed. A worker tries them in one process that may take a gigabyte more than it starts with;
-whoever takes longer than the deadline is killed, and that input is wrong.
+Each input is drawn by its seed. A worker tries them in one process that may take a gigabyte more than it starts with. A
+worker that takes longer than the deadline is killed, and that input counts as wrong.
 """
 
 from __future__ import annotations

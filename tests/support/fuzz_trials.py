@@ -1,4 +1,4 @@
-"""One input of each kind, drawn by a seed, and what came of it."""
+"""One input of each kind, drawn by a seed, and its outcome."""
 
 from __future__ import annotations
 

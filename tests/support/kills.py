@@ -1,12 +1,18 @@
-"""Kills a process of a run with SIGKILL, at a random moment in mid-run, and looks at what is left.
+"""Kills of a process of a run with SIGKILL, at a random moment of the run, and a check of what remains.
 
     python tests/support/kills.py [--kills 20] [--seed 0] [--users 10] [--seconds 10]
 
 The victims take turns: load (a run of one process), worker and master (of three), judge, supervisor of the platform.
-Prints a table with a line for each kill: its moment ("too late": the load was over), the verdict (of the run itself or,
-if that died, of `earwitness check`), complete records at the moment of the kill and of these those that were lost,
-processes that still ran some seconds after the end, and temporary directories that were left. Exit status 1 if a record
-was lost, a verdict was FAIL, something was left, a run did not end, or somebody printed a traceback.
+Prints a table with a line for each kill:
+
+- its moment ("too late": the load was over)
+- the verdict of the run itself or, if that died, of `earwitness check`
+- complete records at the moment of the kill, and how many of them were lost
+- processes that still ran some seconds after the end
+- temporary directories that were left
+
+The exit status is 1 if a record was lost, a verdict was FAIL, something was left, a run did not end, or a process
+printed a traceback.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""A rate-limited platform in a few lines: people ask through a network that delays and loses, a limiter decides.
+"""A rate-limited platform in a few lines: people send requests through a network that delays and loses them.
 
-`simulate(seed, limiter)` gives the history as the harness would record it. Ann and Bob are abusers (Bob in disguises),
-Cleo, of whom nothing is lost, comes back when she was told to, the others are modest. Times are nanoseconds.
+`simulate(seed, limiter)` returns the history as the harness would record it. Ann and Bob are abusers (Bob under false
+addresses). Cleo, whose requests are never lost, comes back when the answers say. The others are modest. Times are
+nanoseconds.
 """
 
 from __future__ import annotations

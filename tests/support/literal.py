@@ -1,4 +1,4 @@
-"""Histories written out by hand: one line a record."""
+"""Histories written by hand: one line for each record."""
 
 from __future__ import annotations
 

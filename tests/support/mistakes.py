@@ -1,4 +1,4 @@
-"""Small mistakes in the checks: a comparison is flipped, a reset is dropped, a one is left out, a check is away."""
+"""Small mistakes in the checks: a flipped comparison, a missing reset, a missing 1, a missing check."""
 
 from __future__ import annotations
 

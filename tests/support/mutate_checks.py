@@ -1,13 +1,13 @@
-"""Takes every check away, and makes every small mistake in every check: each must turn a test red.
+"""Mutation of the checks: without any one of them, or with any small mistake in one, a test must turn red.
 
     python tests/support/mutate_checks.py [--only I4 …] [--parallel 2]
 
 A mistake is made in a process forked from one in which all tests were just green, in the functions that the check's
-fold uses (`mistakes.py`); no file is changed. Loops run as plain Python, so nothing is compiled. What the tests of the
-oracle generate, and what the oracle says of it, is remembered from the green run, and there and at the gate only the
-checks with the mistake judge. Mistakes that change nothing are listed with their reasons in `same_anyway.py`.
+fold uses (`mistakes.py`); no file is changed. Loops run as plain Python, so nothing is compiled. The histories that the
+tests of the oracle generate, and the oracle's verdicts on them, are kept from the green run. There and at the gate only
+the checks with the mistake judge. Mistakes that change nothing are listed with their reasons in `same_anyway.py`.
 
-The exit status is 0 if tests notice all others, 1 if not or if the list is wrong, 2 if tests are red as they are.
+The exit status is 0 if tests notice all others, 1 if not or if the list is wrong, 2 if tests are red without a mistake.
 """
 
 from __future__ import annotations

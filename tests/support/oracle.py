@@ -1,7 +1,7 @@
 """The checks again, slow and obvious: whole history at once, dicts and sorted lists, nothing clever.
 
-Written from the definitions alone, to be compared with the compiled folds of `checks`. It shares only the
-vocabulary (record, roster, contract) with them. Words as in `oracle_history`.
+Written from the definitions alone, to be compared with the compiled folds of `checks`. It shares only the vocabulary
+(record, roster, contract) with them. `oracle_history` defines its terms.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The oracle's part for accounts in several places (I41, I42), slow and obvious. Words as in `oracle_history`."""
+"""The oracle for accounts in several places (I41, I42), slow and obvious. `oracle_history` defines its terms."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""The oracle's part for tokens and requests (I29–I34), slow and obvious. Words as in
-`oracle_history`; an artefact is (owner, number)."""
+"""The oracle for tokens and requests (I29–I34), slow and obvious.
+
+`oracle_history` defines its terms; an artefact is (owner, number).
+"""
 
 from __future__ import annotations
 

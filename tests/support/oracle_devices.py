@@ -1,5 +1,7 @@
-"""The oracle's part for what devices share and for presence (I18, I22, I27), slow and obvious: moments are tried one by
-one. Words as in `oracle_history`."""
+"""The oracle for the shared state of devices and for presence (I18, I22, I27), slow and obvious.
+
+Moments are tried one by one. `oracle_history` defines its terms.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""I28, I35 and I40 again, slow and obvious: each sentence of the definition as one look at all records."""
+"""The oracle for I28, I35 and I40, slow and obvious: one pass over all records for each sentence of the definition."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The second set of checks, slow and obvious: causes, answers, resuming, lateness, agent runs, reads, revocation.
-
-As `oracle`: written from the definitions alone, sharing only the vocabulary with the folds.
-"""
+"""The oracle for causes, answers, resuming, lateness, agent runs, reads and revocation, slow and obvious."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Histories of which a part is missing: a journal, the end of one, what follows a damaged record, an account's names.
+"""Histories with a missing part: a journal, the end of one, the records after a damaged one, an account's names.
 
-The relation that every check must keep: what fails without the part fails with it, so a FAIL never rests on what is
-missing.
+The relation that every check must keep: a check that fails without the part fails with it. So a FAIL never rests on
+what is missing.
 """
 
 from __future__ import annotations

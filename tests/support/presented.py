@@ -1,4 +1,4 @@
-"""Records of the auth and sync planes for literal histories: one call a record, at the history's own next time."""
+"""Records of the auth and sync planes for literal histories: one call for each, at the history's own next time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes that change no verdict, by file and by what they make of the line, with the reason."""
+"""Mistakes that change no verdict, by file and by the changed line, with the reason."""
 
 UNSENT = "what nobody sent was sent at 0, before everything"
 ROOM = "room is made a little sooner"

@@ -1,4 +1,4 @@
-"""Records of edits, read marks and presence for literal histories, at the history's own next time."""
+"""Records of edits, read marks and presence for literal histories, each at the history's own next time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The witnesses of a simulated run: clients that send, hear and write down, and their journals."""
+"""Clients of a simulated run, which send, receive and record, and their journals."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """A small correct chat platform as a discrete-event simulation; no sockets, no threads, time is a number.
 
-Two replicas share one store. A client's frames and the platform's frames travel on a `Link` that keeps their
-order and delays each; a cut link loses what is under way. A replica commits messages one connection at a
-time, acknowledges, and tells every replica; each replica pushes to its own links, by position in the log
-(`hold_back`) or just as it hears of them. Every seam that a defect may replace is one method.
+Two replicas share one store. A client's frames and the platform's frames travel on a `Link` that keeps their order and
+delays each; a cut link loses what is in flight. A replica commits messages one connection at a time, acknowledges, and
+notifies every replica. Each replica pushes to its own links, by position in the log (`hold_back`) or in the order of
+the notifications. Every seam that a defect may replace is one method.
 """
 
 from __future__ import annotations

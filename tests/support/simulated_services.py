@@ -1,4 +1,4 @@
-"""What the simulated platform does besides messages: runs of an agent, reads of history, members put out.
+"""Services of the simulated platform besides messages: runs of an agent, reads of history, removals of members.
 
 As in `simulated_platform`, every seam that a defect may replace is one method.
 """

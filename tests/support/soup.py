@@ -1,9 +1,9 @@
-"""Records that are valid one by one and make no sense together: any behaviour, legal or not, in small numbers.
+"""Random records that are valid one by one and make no sense together: any behaviour, legal or not, in small numbers.
 
-Numbers are drawn from tiny ranges, so that repeats, gaps, reorderings and collisions are the rule. What stays
-true is what a recorder itself guarantees: times ascend in a journal, connections open and close, a client lives
-in one journal and counts its messages, a message has one conversation and its attempts ascend, an answer to an attempt
-comes at most once (strays as often as they like), phases come in order.
+Numbers are drawn from tiny ranges, so that repeats, gaps, reorderings and collisions are the rule. The guarantees of a
+recorder stay true: times ascend in a journal, connections open and close, a client lives in one journal and counts its
+messages, a message has one conversation and its attempts ascend, an answer to an attempt comes at most once (strays any
+number of times), phases come in order.
 """
 
 from __future__ import annotations

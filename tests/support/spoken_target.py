@@ -1,4 +1,4 @@
-"""A target file that was accepted is spoken through: every flow with answers, every frame heard, nothing sent."""
+"""Trial of a target file that was accepted: every flow runs with answers, every frame is decoded, nothing is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Somebody else's chat as a process, and people to talk in it."""
+"""A foreign chat platform as a process, and people to chat on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every finding that any test makes is told: whatever a check finds has words, and no fact of them is missing."""
+"""Rendering of every finding that any test makes: each must have a sentence, and none of its facts may be missing."""
 
 from __future__ import annotations
 

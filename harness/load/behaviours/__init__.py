@@ -1,1 +1,1 @@
-"""Behaviours of users beside chatting: tokens, devices, floods, leaving, asking, reading and more."""
+"""Behaviours of users besides chatting: tokens, devices, floods, leaving, asking, reading and more."""

@@ -1,4 +1,4 @@
-"""A user whose account changes, and who looks at what the services show of it; both are recorded."""
+"""Changes of a user's account, and reads of what the services show of it; both are recorded."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ from earwitness.harness.load.behaviours.leaving import LATER_S, Leaving
 from earwitness.harness.load.behaviours.tokens import Tokens
 
 AGAIN_S = 0.2
-"""Pause of a client that asks again."""
+"""Pause in seconds before a client repeats a request."""
 
 
 class Accounts(Behaviour):
-    """Changes of the own account. In tasks: `rename`, `be_banned`, `look_at_the_copy`."""
+    """Changes of the user's own account. In tasks: `rename`, `be_banned`, `look_at_the_copy`."""
 
     needs = (Tokens, Leaving)
 
     def begin(self) -> None:
-        """Find what it needs; the name is still the first one."""
+        """Find the behaviours that this one needs; the account still has its first name."""
         self.tokens = the(Tokens, self.user.behaviours)
         self.leaving = the(Leaving, self.user.behaviours)
         self.renamed = 0
 
     @property
     def ability(self) -> Ability:
-        """What can be done with accounts here; where nothing can, send a message and end the task."""
+        """Return the target's operations on accounts.
+
+        On a target without them the user sends a message instead, and the task ends (`Unable`).
+        """
         found = self.part.target.parts.accounts
         if found is None or not self.tokens.able:
             self.user.say()
@@ -41,7 +44,7 @@ class Accounts(Behaviour):
         return found
 
     def rename(self) -> None:
-        """Give oneself a new name at auth."""
+        """Change the user's name at the auth service."""
         self.user.begin_action()
         accounts = self.ability
         with self.tokens.turn:
@@ -60,8 +63,10 @@ class Accounts(Behaviour):
             self.part.occurred["rename-after-removal"] += outside and status == 200
 
     def be_banned(self) -> None:
-        """An administrator closes the account: whatever was held is tried after the bound. Then it is opened again. Of
-        a person's devices only the first asks for it; the others lose their sockets and tokens too."""
+        """Disable the account as an administrator, try its tokens after the revocation bound, then enable it again.
+
+        Of a person's devices only the first does so. The others send a message, and lose their sockets and tokens too.
+        """
         self.user.begin_action()
         if self.user.number % self.part.plan.devices:
             self.user.say()
@@ -81,14 +86,14 @@ class Accounts(Behaviour):
             self._await_admission(accounts)
 
     def before_connect(self) -> None:
-        """Log in first if the token was refused, because the account was closed meanwhile."""
+        """Log in first if the token was refused because the account was disabled meanwhile."""
         if self.user.unauthorized and self.tokens.able:
             with self.tokens.turn:
                 self.tokens.log_in()
             self.user.unauthorized = False
 
     def look_at_the_copy(self) -> None:
-        """What the backend shows of the own account."""
+        """Read what the backend shows of the user's own account."""
         self.user.begin_action()
         accounts = self.ability
         with self.tokens.turn:
@@ -96,7 +101,10 @@ class Accounts(Behaviour):
             self._look(accounts)
 
     def _set_active(self, accounts: Ability, active: bool) -> bool:
-        """Whether it was confirmed. StopUser when the run is ending: the account then stays as it is."""
+        """Enable or disable the account; return whether that was confirmed.
+
+        Raises StopUser when the run is ending: the account then stays as it is.
+        """
         self.user.begin_action()
         status = 0
 
@@ -112,14 +120,16 @@ class Accounts(Behaviour):
         return status == 200
 
     def _await_admission(self, accounts: Ability) -> None:
-        """Until the backend has heard that the account is open, or for as long as that may take."""
+        """Wait until the backend serves the account again, but no longer than the contract's `sync_bound_s`."""
         end = time.monotonic() + (self.part.target.contract.sync_bound_s or 0.0)
         while not self._look(accounts) and time.monotonic() < end:
             gevent.sleep(AGAIN_S)
 
     def _look(self, accounts: Ability) -> bool:
-        """What the backend shows of the own account; whether it serves us. What it shows is open: a refusal may have
-        other reasons."""
+        """Read what the backend shows of the own account; return whether it served the request.
+
+        A served request shows that the account is active. A refusal is not recorded, because it may have other reasons.
+        """
         self.user.begin_action()
         seen: list[Exchange] = []
         profile = None

@@ -1,4 +1,4 @@
-"""Questions to the platform's agent, whose answers come as a stream of events."""
+"""Questions to the platform's agent, whose answers arrive as a stream of events."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from earwitness.harness.load.worker import CROWD_WAIT_S
 
 
 class Asking(Behaviour):
-    """Questions to the agent; for I24. The end of the run waits for the answers that are being streamed.
+    """Questions to the agent; for I24. The end of the run waits for answers that are being streamed.
 
     On a target without `harness.dialects.parts.AsksAgents` a question is sent as an ordinary message.
     """
 
     def begin(self) -> None:
-        """Nothing was asked yet."""
-        self._runs: dict[str, str] = {}  # run → label of its room: begun and not ended on this connection
+        """Start with no answer in progress."""
+        self._runs: dict[str, str] = {}  # run → label of its room, for runs in progress on this connection
 
     def ask(self, room: Room, count: int = 1) -> None:
-        """Ask so many questions at once, and wait until they are accepted; the answers come meanwhile."""
+        """Send `count` questions at once and wait until they are accepted; the answers arrive later."""
         self._ask([room] * count)
 
     def ask_in_all_rooms(self, rooms: Sequence[Room]) -> None:
-        """Ask one question in each of these rooms at once, the first time together with all others who do; wait until
-        they are accepted."""
+        """Send one question to each of these rooms at once, and wait until they are accepted.
+
+        Waits first until all users have started, so that at the beginning all of them ask at the same time.
+        """
         self.part.everyone_here.wait(CROWD_WAIT_S)
         if self._ask(list(dict.fromkeys(rooms))) > 1:
             self.part.occurred["agent-two-rooms"] += 1
 
     def _ask(self, rooms: Sequence[Room]) -> int:
-        """Ask a question in each room; return how many were accepted, 0 if the agent cannot be asked here."""
+        """Send a question to each room; return how many were accepted, 0 if the target has no agent."""
         self.user.begin_action()
         if not self.user.online and not self.user.come_back():
             return 0
@@ -52,20 +54,20 @@ class Asking(Behaviour):
         return self.user.session.acked - before if put is not None else 0
 
     def before_connect(self) -> None:
-        """Forget the answers that the connection before did not hear to their end."""
+        """Forget answers whose end the previous connection did not receive."""
         self._runs.clear()
 
     def listen(self) -> None:
-        """Follow the answers of agents."""
+        """Follow the events of the agent's answers."""
         self.user.session.on_agent, self.user.session.on_left = self._told, self._parted
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is being streamed."""
+        """Return whether an answer is being streamed."""
         return self.user.online and bool(self._runs)
 
     def _told(self, heard: Heard) -> None:
-        """Inside the io callback."""
+        """Note an event of an answer. Called inside the I/O callback, so it must not block."""
         run, event, _ = heard[6]
         if event in ("completed", "error"):
             self._runs.pop(run, None)

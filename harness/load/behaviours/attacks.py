@@ -1,4 +1,4 @@
-"""What people do with tokens who mean no good, each beside something that must succeed."""
+"""Abuse of tokens, in each case together with a request that must succeed."""
 
 from __future__ import annotations
 
@@ -20,19 +20,25 @@ from earwitness.harness.load.wallet import Held, Login
 
 
 class Attacks(Behaviour):
-    """Abuse of tokens. In tasks: `forge`, `refresh_at_once`, `reuse_refresh_token`, `reuse_ticket`, `reuse_login`,
-    `reuse_code`, `finish_anothers_login`."""
+    """Abuse of tokens.
+
+    In tasks: `forge`, `refresh_at_once`, `reuse_refresh_token`, `reuse_ticket`, `reuse_login`, `reuse_code`,
+    `finish_anothers_login`.
+    """
 
     needs = (Tokens, Leaving)
 
     def begin(self) -> None:
-        """From now on a token that must be accepted is shown as the control of a forgery."""
+        """Make every token that must be accepted the control of a forgery."""
         self.tokens = the(Tokens, self.user.behaviours)
         self.leaving = the(Leaving, self.user.behaviours)
         self.tokens.show_valid = self.show_as_control
 
     def forge(self, count: int = 3) -> None:
-        """Present some forgeries and then a valid control at one place in one way."""
+        """Present `count` forgeries and then a valid control at one random place in one way.
+
+        No-op if this process has no other user, whose id some forgeries need.
+        """
         self.user.begin_action()
         key = self.signing_key()
         with self.tokens.turn:
@@ -49,15 +55,15 @@ class Attacks(Behaviour):
         self.tokens.show(control, place, way, control=True)
 
     def _forged(self, name: str, login: Login, other: Credentials, key: SigningKey) -> Held:
-        """A forgery of this name, recorded."""
+        """Make and record a forgery of this name."""
         secret = self.tokens.ability.forge(name, login.credentials, other.user_id, key)
         flags = Flag.OWN if name in TIMED else 0
         return self.user.wallet.add(Artefact.ACCESS, secret, forged=NUMBERS[name], flags=flags)
 
     def show_as_control(self, login: Login) -> list[int]:
-        """Show a token that must be accepted everywhere, each time as the control of a forgery; return the statuses.
+        """Show a token that must be accepted at every place, each time as the control of a forgery.
 
-        A place that refuses it cannot pass I31.
+        Returns the statuses. A place that refuses it cannot pass I31.
         """
         key, other, statuses = self.signing_key(), self._somebody_else(), []
         for place, way in self.tokens.ability.places:
@@ -68,8 +74,10 @@ class Attacks(Behaviour):
         return statuses
 
     def refresh_at_once(self, count: int = 2) -> None:
-        """Several refreshes with one token at the same time, as two tabs do it; at most one may succeed. The session
-        may be over then, so the device logs in again."""
+        """Send `count` refreshes with one token at the same time, as two tabs do; at most one may succeed.
+
+        The session may be over then, so the device logs in again.
+        """
         self.user.begin_action()
         with self.tokens.turn:
             old = self.tokens.now
@@ -80,7 +88,7 @@ class Attacks(Behaviour):
         self.leaving.try_later(old)
 
     def reuse_refresh_token(self) -> None:
-        """A thief refreshes with a token that its owner has used already: the whole session must end."""
+        """Refresh with a token that its owner has used already, as a thief does: the whole session must end."""
         self.user.begin_action()
         with self.tokens.turn:
             old = self.tokens.now
@@ -92,7 +100,7 @@ class Attacks(Behaviour):
         self.leaving.try_later(stolen)
 
     def reuse_ticket(self, count: int = 2) -> None:
-        """Several sockets with one ticket at the same time."""
+        """Open `count` sockets with one ticket at the same time."""
         self.user.begin_action()
         with self.tokens.turn:
             login = self.tokens.fresh()
@@ -100,13 +108,13 @@ class Attacks(Behaviour):
         self._all(count, lambda: self.tokens.show(ticket, Place.SOCKET, Way.TICKET))
 
     def reuse_login(self, count: int = 2) -> None:
-        """Visit the callback of one login several times at the same time, with the browser that began it."""
+        """Visit the callback of one login `count` times at the same time, with the browser that began it."""
         self.user.begin_action()
         begun = self.tokens.begun()
         self._all(count, lambda: self.tokens.callback(begun))
 
     def reuse_code(self) -> None:
-        """Carry the code of a login that is over to the callback of a new one."""
+        """Present the code of a finished login at the callback of a new one."""
         self.user.begin_action()
         over = self.tokens.begun()
         self.tokens.callback(over)
@@ -116,8 +124,10 @@ class Attacks(Behaviour):
         )
 
     def finish_anothers_login(self) -> None:
-        """Visit the callback of a neighbour's login with the own browser: who does that would be logged in as the
-        neighbour, or have somebody logged in as oneself."""
+        """Visit the callback of another user's login with a browser that did not begin it.
+
+        If it succeeded, an attacker could log in as another user, or log another user in as the attacker.
+        """
         self.user.begin_action()
         others = [
             behaviour
@@ -132,7 +142,10 @@ class Attacks(Behaviour):
     # -- helpers ------------------------------------------------------------------------------------------------------
 
     def _present_refresh(self, login: Login) -> None:
-        """A refresh whose tokens nobody will use; they are told, because they belong to the session."""
+        """Refresh with the token of `login`, and record the new tokens, which no client will use.
+
+        They are recorded because they belong to the session.
+        """
         assert login.refresh is not None
         flow, sent_ns = self.tokens.ability.refresh(login.credentials), time.monotonic_ns()
         credentials, _ = self.tokens.recorded(flow, Place.AUTH, Way.BODY, login.refresh)
@@ -140,21 +153,21 @@ class Attacks(Behaviour):
             self.user.wallet.add_login(credentials, sent_ns, login)
 
     def _somebody_else(self) -> Credentials | None:
-        """The credentials of another user of this process, None if there is none."""
+        """Return the credentials of another user of this process, or None if there is none."""
         others = [
             user.credentials for user in self.part.users if user is not self.user and user.credentials is not None
         ]
         return self.user.rng.choice(others) if others else None
 
     def signing_key(self) -> SigningKey:
-        """With its private half on a platform of our own."""
+        """Return the platform's signing key; on the reference platform, with its private half."""
         given = self.part.secrets.get("signing_key")
         key: SigningKey = SigningKey(**given) if given else self.user.flow(self.tokens.ability.signing_key())
         return key
 
     @staticmethod
     def _all(count: int, act: Callable[[], object]) -> None:
-        """The same at the same time; the end of the run ends it for all."""
+        """Run `act` `count` times at the same time; the end of the run ends all of them."""
 
         def one() -> None:
             try:

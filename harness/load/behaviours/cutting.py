@@ -1,4 +1,4 @@
-"""Connections that break, as they do in trains and lifts."""
+"""Connections that break, as in trains and lifts."""
 
 from __future__ import annotations
 
@@ -9,28 +9,34 @@ from earwitness.harness.load.behaviour import Behaviour
 
 
 class Cutting(Behaviour):
-    """Connections that are lost now and then, also with messages on their way. In tasks: `cut`, `say_quickly`.
+    """Connections that are lost now and then, also with messages in flight. In tasks: `cut`, `say_quickly`.
 
-    away_s  bounds of how long the user stays away, in seconds, drawn from the user's own `rng`
+    away_s  bounds of how long the user stays offline, in seconds, drawn from the user's own `rng`
     """
 
     def __init__(self, *, away_s: tuple[float, float] = (0.0, 0.6)) -> None:
         self.away_s = away_s
 
     def begin(self) -> None:
-        """Nothing was cut yet."""
+        """Start without a cut."""
         self._back_at = 0.0
 
     def cut(self, away_s: float | None = None) -> None:
-        """As a lost network would; back after a while in which others go on talking (`away_s` of the class, or so
-        many seconds), or not at all if the run ends before. Who is away already stays away for so long at least."""
+        """Abort the connection as a lost network does, and stay offline for a while in which others continue to send.
+
+        `away_s`: seconds; None draws them from the bounds of the class. A user that is offline already stays so for at
+        least that long. It does not come back if the run ends before.
+        """
         if self.user.connection is not None and not self.part.draining:
             away_s = self.user.rng.uniform(*self.away_s) if away_s is None else away_s
             self._back_at = max(self._back_at, time.monotonic() + away_s)
             self.user.connection.abort()
 
     def say_quickly(self, room: Room, count: int, *, cut: bool = False) -> None:
-        """Several messages on their way at once; with `cut` the connection ends before their answers."""
+        """Send `count` messages without waiting between them, then wait for their answers.
+
+        `cut`: end the connection before the answers arrive.
+        """
         self.user.begin_action()
         if not self.user.online and not self.user.come_back():
             return
@@ -43,11 +49,11 @@ class Cutting(Behaviour):
         self.user.await_answers(0)
 
     def be_away(self) -> None:
-        """Wait until the time for which the connection is lost is over, or the run is."""
+        """Wait until the time offline is over, or the run is."""
         while (left_s := self._back_at - time.monotonic()) > 0 and not self.part.over.wait(left_s):
-            pass  # it may have become longer meanwhile
+            pass  # a further cut may have extended the time meanwhile
 
     def after_connect(self) -> None:
-        """Cut again what was cut while it was being opened."""
+        """Abort the connection again if it was cut while it was being opened."""
         if self.user.connection is not None and time.monotonic() < self._back_at:
-            self.user.connection.abort()  # cut while it was being opened
+            self.user.connection.abort()

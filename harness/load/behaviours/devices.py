@@ -1,4 +1,4 @@
-"""One of several devices of a person: what is done on one must show on all of them."""
+"""One of several devices of a person: what changes on one must show on all of them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from earwitness.harness.load.behaviours.cutting import Cutting
 from earwitness.harness.load.worker import CROWD_WAIT_S
 
 AGAIN_S = 0.2
-"""Pause of a client that asks again."""
+"""Pause in seconds before a client repeats a request."""
 LOOK_BACK = 3
-"""Of the newest edits, so many are asked for again."""
+"""Number of the newest edits that are requested again."""
 LATE_S = 0.2
 
 
 class Devices(Behaviour):
-    """One of several devices of a person; for I18, I22 and, as every device watches who is online, I27.
+    """One of several devices of a person; for I18, I22 and, because every device watches presence, I27.
 
-    In tasks: `mark_read`, `edit`, `look_at_edits`, `look_at_marks`, `go_home`. Needs `story(…, devices=N)`, and a
-    target that offers `harness.dialects.parts.Sharing`: on another one devices only chat, and these checks are not
+    In tasks: `mark_read`, `edit`, `look_at_edits`, `look_at_marks`, `go_home`. It needs `story(…, devices=N)` and a
+    target that offers `harness.dialects.parts.Sharing`. On another target devices only chat, and these checks are not
     exercised.
 
     tab  number of this device among its person's, from 0
@@ -43,7 +43,7 @@ class Devices(Behaviour):
     carried = ("shown", "_own")
 
     def begin(self) -> None:
-        """Nothing was shown yet."""
+        """Start with nothing shown yet."""
         self.cutting = the(Cutting, self.user.behaviours)
         self._sharing: Sharing | None = self.part.target.parts.sharing
         plan = self.part.plan
@@ -51,15 +51,15 @@ class Devices(Behaviour):
         self.shown = Shown(self.part.journal, self.user.number, plan.tag, plan.numbers)
         self._own: dict[str, tuple[int, int, int]] = {}  # by room the person's newest message: seq, author, counter
         self._drafts: dict[str, tuple[tuple[int, int, int], int]] = {}  # by room: the message, and its version
-        self._behind: dict[str, gevent.Greenlet] = {}  # rooms whose edits are being asked for
-        self._untold: list[Callable[[], None]] = []  # writes down a change that is not answered yet
+        self._behind: dict[str, gevent.Greenlet] = {}  # rooms whose edits are being requested
+        self._untold: list[Callable[[], None]] = []  # each records a change that is not answered yet
         self._settled_at = 0.0
         self._edits = 0
 
     # -- what a story can do --------------------------------------------------------------------------------------
 
     def mark_read(self, room: Room, behind: int = 0) -> None:
-        """Say that all that was heard there is read, but for the last `behind` messages."""
+        """Mark everything received in the room as read, except for the last `behind` messages."""
         self.user.begin_action()
         seq = self.user.session.resume_points().get(room.label, 0) - behind
         if self._sharing is None or seq <= 0:
@@ -73,8 +73,11 @@ class Devices(Behaviour):
             self.shown.answered_marks({room.label: mark}, asked.sent_ns, asked.received_ns)
 
     def edit(self, room: Room, *, careful: bool = False) -> None:
-        """Give the person's newest message there another text. `careful`: what was the newest message at the careful
-        edit before this one, unless another device has edited it since."""
+        """Edit the person's newest message in the room.
+
+        `careful`: edit the message that was the newest one at the careful edit before this one, unless another device
+        has edited it since.
+        """
         self.user.begin_action()
         if self._sharing is None or room.label not in self._own:
             return
@@ -90,20 +93,22 @@ class Devices(Behaviour):
         )  # fmt: skip
 
     def _draft(self, label: str) -> tuple[tuple[int, int, int], int]:
-        """The message and the version of it that the person began to edit at the careful edit before; it has been on
-        the screen since, and another one takes its place."""
+        """Return the message and its version that the person began to edit at the careful edit before.
+
+        It has been on the screen since; the newest message now takes its place.
+        """
         message = self._own[label]
         opened = message, self.shown.versions.get(message[1:], 1)
         draft, self._drafts[label] = self._drafts.get(label, opened), opened
         return draft
 
     def look_at_edits(self, room: Room) -> None:
-        """Ask for the newest edits."""
+        """Request the newest edits of a room."""
         self.user.begin_action()
         self._ask_for_edits(room, max(0, self.shown.edits.get(room.label, 0) - LOOK_BACK))
 
     def look_at_marks(self) -> None:
-        """Ask how far everything is read."""
+        """Request the read marks of all rooms."""
         self.user.begin_action()
         if self._sharing is not None:
             marks, asked = self._asked(self._sharing.marks(self.user.own_credentials()))
@@ -111,7 +116,10 @@ class Devices(Behaviour):
                 self.shown.answered_marks(marks, asked.sent_ns, asked.received_ns)
 
     def go_home(self, after_s: float, away_s: float) -> None:
-        """Be away, so long after everybody was here: once, and with the other devices of the person if they do."""
+        """Schedule one time offline: `away_s` seconds, beginning `after_s` seconds after all users have started.
+
+        Other devices of the person that call this too are offline at the same time.
+        """
 
         def go() -> None:
             self.part.everyone_here.wait(CROWD_WAIT_S)
@@ -123,24 +131,24 @@ class Devices(Behaviour):
     # -- what is shown --------------------------------------------------------------------------------------------
 
     def after_connect(self) -> None:
-        """Watch who is online in each room."""
+        """Watch presence in each room."""
         if self._sharing is not None:
             for room in dict.fromkeys(self.user.rooms):
                 self.user.send(self._sharing.watch(room.label))
 
     def listen(self) -> None:
-        """Follow shared state and messages."""
+        """Follow shared state and messages of the session."""
         self.user.session.on_rare, self.user.session.on_message = self._pushed, self._heard
 
     def _pushed(self, now_ns: int, event: Heard) -> None:
-        """Inside the io callback."""
+        """Process an event of shared state. Called inside the I/O callback, so it must not block."""
         self.shown.hear(now_ns, event, self.user.session.conn)
         if event[0] == JOINED and self._sharing is not None:
             label = event[1] or ""
             self._behind[label] = gevent.spawn(self._catch_up, label, self.user.session.conn)
 
     def _heard(self, event: Heard) -> None:
-        """Inside the io callback, for each message."""
+        """Note the person's own newest message. Called inside the I/O callback, for each message."""
         _, label, text, seq, sender, _, _ = event
         if label is not None and sender == self.user.own_credentials().user_id and (text or "").startswith(PREFIX):
             body = decode_fields(text or "")
@@ -148,7 +156,7 @@ class Devices(Behaviour):
                 self._own[label] = (seq, body[1], body[3])
 
     def _catch_up(self, label: str, conn: int) -> None:
-        """Ask for the edits that this connection was not told of, until they are there or it has ended."""
+        """Request the edits that this connection missed, until they have come or the connection has ended."""
         room = next((room for room in self.user.rooms if room.label == label), None)
         while room is not None and self.user.session.connected_now and self.user.session.conn == conn:
             if self._ask_for_edits(room, self.shown.edits.get(label, 0)):
@@ -167,8 +175,10 @@ class Devices(Behaviour):
     # -- requests ---------------------------------------------------------------------------------------------------
 
     def _asked(self, flow: Flow[Any]) -> tuple[Any, Exchange | None]:
-        """What a question was answered with, and its first request with the time of the last answer; (None, …) if it
-        was not."""
+        """Run a request; return its result, and its first exchange with the time of the last answer.
+
+        The result is None if it was not answered, the exchange None if nothing was sent.
+        """
         seen: list[Exchange] = []
         result = None
         with self.user.recording():
@@ -181,7 +191,7 @@ class Devices(Behaviour):
     def _changed(
         self, flow: Flow[Any], value_of: Callable[[Any], int], *, state: State, **change: int
     ) -> tuple[Any, Exchange | None]:
-        """A change and its answer, on record whatever became of it."""
+        """Run a change and record it with its answer, whatever becomes of it."""
         sent_ns, result, asked = time.monotonic_ns(), None, None
 
         def tell() -> None:
@@ -205,7 +215,7 @@ class Devices(Behaviour):
 
     @property
     def busy(self) -> bool:
-        """Whether a change is so new that it need not show everywhere yet, or edits are being asked for."""
+        """Return whether a change may still be on its way to other devices, or edits are being requested."""
         catching_up = any(not greenlet.dead for greenlet in self._behind.values())
         return catching_up or time.monotonic() < self._settled_at
 

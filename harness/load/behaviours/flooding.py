@@ -1,4 +1,4 @@
-"""People who ask for more than their budget: by socket and by HTTP, in disguise, patiently or not."""
+"""Use beyond a budget: by socket and by HTTP, under false addresses, with and without regard to Retry-After."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from earwitness.harness.load.behaviours.tokens import Tokens
 from earwitness.harness.load.worker import CROWD_WAIT_S
 
 Door: TypeAlias = tuple[Place, Way, Name, Callable[[], Flow[Any]]]
-"""Where one can ask by HTTP, how, by which artefact, and the flow that does it."""
+"""Place and way of an HTTP request, the artefact that it presents, and the flow that sends it."""
 AT_ONCE, TRIES = 20, 10
 MARGIN_S = 0.2
 LIMITED = 429
@@ -33,13 +33,16 @@ class Flooding(Behaviour):
     needs = (Tokens,)
 
     def begin(self) -> None:
-        """Open sockets without tickets: one costs a part of the token's budget, so nobody without one came back."""
+        """Open sockets without tickets.
+
+        A ticket costs a part of the token's budget, so a user with an empty budget could not come back.
+        """
         self.tokens = the(Tokens, self.user.behaviours)
         self.tokens.socket_ways = tuple(way for way in self.tokens.socket_ways if way != Way.TICKET)
         self._calm_ns = 0
 
     def wait_until(self, after_s: float) -> None:
-        """Wait until everybody has been here for so long; later calls return at once."""
+        """Wait until `after_s` seconds have passed since all users had started; later calls return at once."""
         self.part.everyone_here.wait(CROWD_WAIT_S)
         self._calm_ns = self._calm_ns or time.monotonic_ns()
         left_s = after_s - (time.monotonic_ns() - self._calm_ns) / 1e9
@@ -48,7 +51,7 @@ class Flooding(Behaviour):
         self.user.begin_action()
 
     def flood(self, room: Room, count: int, within_s: float = 1.0) -> None:
-        """Pour messages in a room whatever is answered, until the platform closes the socket."""
+        """Send `count` messages to a room regardless of the answers, until the platform closes the socket."""
         self.user.begin_action()
         if not self.user.online and not self.user.come_back():
             return
@@ -57,22 +60,26 @@ class Flooding(Behaviour):
         self.user.pour(room, count, within_s)
 
     def ask(self, count: int = 1, *, address: str = "") -> list[Exchange]:
-        """So many cheap requests at each service at once, with the own token. `address`: where from they claim to
-        be."""
+        """Send `count` cheap requests to each service at once, with the user's own token; return their exchanges.
+
+        `address`: client address that the requests claim.
+        """
         self.user.begin_action()
         asking = [gevent.spawn(self._ask, door, address) for door in self._doors() for _ in range(count)]
         gevent.joinall(asking, raise_error=True)
         return [greenlet.value for greenlet in asking]
 
     def ask_in_disguise(self, count: int = AT_ONCE, addresses: int = 5) -> None:
-        """The same from one address after another."""
+        """Send `count` cheap requests to each service, under `addresses` random client addresses one after another."""
         for _ in range(addresses):
             self.ask(count, address="10.{}.{}.{}".format(*(self.user.rng.randrange(256) for _ in range(3))))
 
     def come_back_when_told(self) -> bool:
-        """Ask until that is refused, do nothing for as long as the answers say, and ask once more. False: it was not
-        refused, or not told when to come back."""
-        # A message whose answer never comes may be charged at any time: there would be no telling what is left.
+        """Send requests until some are refused, wait as long as the answers say, and send some once more.
+
+        Returns False if nothing was refused, or if a refusal does not state when to come back.
+        """
+        # A message whose answer never comes may be charged at any time: the remaining budget would be unknown.
         self.user.await_answers(0)
         for _ in range(TRIES):
             answers = self.ask(AT_ONCE)
@@ -82,7 +89,7 @@ class Flooding(Behaviour):
         waits_ms = [stated_budget(exchange.headers)[0] for exchange in refused]
         if not waits_ms or NONE in waits_ms:
             return False
-        # What was granted beside a refusal may have been charged after it, and what it took must come back first.
+        # Requests granted together with a refusal may be charged after it; their budget must come back first.
         per_s = self.part.target.contract.rate_per_s
         granted_s = (len(answers) - len(refused)) / per_s if per_s else 0.0
         gevent.sleep(max(waits_ms) / 1000 + granted_s + MARGIN_S)

@@ -1,4 +1,4 @@
-"""Ends of sessions, by a logout or a ban; what was held before is tried once more when it must be refused."""
+"""Ends of sessions, by a logout or a ban; earlier tokens are tried once more when they must be refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from earwitness.harness.load.wallet import Login
 
 LATER_S = 0.2
 HOLDS_S = 60.0
-"""A token that is to be revoked lives so long: it must not have expired when its revocation is tried."""
+"""Lifetime in seconds of a token that is to be revoked: it must not have expired when its revocation is tried."""
 
 
 class Leaving(Behaviour):
@@ -25,12 +25,15 @@ class Leaving(Behaviour):
     needs = (Tokens,)
 
     def begin(self) -> None:
-        """Find the tokens; nothing is to be tried later yet."""
+        """Find the user's tokens; no later try is scheduled yet."""
         self.tokens = the(Tokens, self.user.behaviours)
         self._errands: list[gevent.Greenlet] = []
 
     def log_out(self) -> None:
-        """A session that is shown everywhere and then ended; its tokens are tried again after the bound."""
+        """Begin a session, show it everywhere, log out, and log in again.
+
+        The tokens of the ended session are tried again after the revocation bound.
+        """
         self.user.begin_action()
         with self.tokens.turn:
             self.tokens.log_in_again(HOLDS_S)
@@ -41,9 +44,11 @@ class Leaving(Behaviour):
         self.try_later(old)
 
     def try_later(self, login: Login) -> None:
-        """Show what must be refused by then at all places, a little after the revocation bound, if the run still goes
-        on. Its end does not wait: in the meantime tokens and with them sockets would end, and nobody would be there to
-        hear the last messages."""
+        """Schedule a try of revoked tokens at all places, shortly after the revocation bound.
+
+        No-op if the contract states no bound, or if the run is ending then. The end of the run does not wait for it:
+        meanwhile tokens and with them sockets would expire, and no client would receive the last messages.
+        """
         bound_s = self.part.target.contract.revocation_bound_s
         if bound_s is not None:
             self._errands = [errand for errand in self._errands if not errand.dead]
@@ -54,6 +59,7 @@ class Leaving(Behaviour):
             self.try_everywhere(login)
 
     def try_everywhere(self, login: Login) -> None:
+        """Show the access token of a login at all places, and try to refresh with its refresh token."""
         with self.user.recording():
             for place, way in self.tokens.ability.places:
                 self.tokens.shown_at(login.access, place, way)
@@ -63,11 +69,11 @@ class Leaving(Behaviour):
                 )
 
     def stay_away(self) -> None:
-        """Give up what was to be tried later."""
+        """Cancel the scheduled tries."""
         gevent.killall(self._errands)
 
     def log_in_anew(self, ended: Login) -> None:
-        """After the end of a session; if nobody can log in now, whatever needs a token next tries again."""
+        """Log in after the end of a session; if that fails, the next action that needs a token tries again."""
         try:
             self.tokens.log_in_again()
         except FlowError as error:
@@ -75,7 +81,7 @@ class Leaving(Behaviour):
             self.user.failed("LOGIN", "log in anew", error)
 
     def revoke(self, login: Login) -> None:
-        """Log out, and say so whatever became of it."""
+        """Log out and record it, whatever becomes of it."""
 
         def saw(exchange: Exchange) -> None:
             self.revoked(exchange, login.access.name[1])
@@ -84,7 +90,7 @@ class Leaving(Behaviour):
             self.user.quietly(observed(self.tokens.ability.log_out(login.credentials), saw))
 
     def revoked(self, exchange: Exchange, number: int) -> None:
-        """The end of a session, or with 0 of all that the user holds."""
+        """Record the end of a session; `number` 0: of everything that the user holds."""
         write_revoke(
             self.part.journal, self.user.number, Place.AUTH, sent_ns=exchange.sent_ns, received_ns=exchange.received_ns,
             status=exchange.status, name=(self.user.number, number),

@@ -1,4 +1,4 @@
-"""A person whose devices log in at the same time, the first time too."""
+"""Logins of a person on several devices at the same time, including the first login."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Racing(Behaviour):
         self.devices = devices
 
     def begin(self) -> None:
-        """From now on each login, the first one too, is a race."""
+        """Make every login a race of devices, including the first one."""
         self.tokens = the(Tokens, self.user.behaviours)
         self.tokens.enter = self._enter
 
@@ -34,14 +34,16 @@ class Racing(Behaviour):
         return lambda: self._tell(named)
 
     def log_in_on_all_devices(self) -> None:
-        """Logins of a person whom the platform knows by now."""
+        """Log in on all devices at once, as a person whom the platform knows by now."""
         self.user.begin_action()
         with self.tokens.turn:
             self._tell(self._race())
 
     def _race(self) -> list[str]:
-        """All devices at once; whom auth named in their logins. The user goes by the one that was answered last.
-        FlowError if none was answered."""
+        """Log in on all devices at once; return the user ids that auth stated.
+
+        The user continues with the login that was answered last. Raises FlowError if none was answered.
+        """
         greenlets = [gevent.spawn(self._one_device) for _ in range(self.devices)]
         gevent.joinall(greenlets)
         named = [greenlet.value for greenlet in greenlets if greenlet.value is not None]

@@ -1,4 +1,4 @@
-"""Reading histories while the run goes on."""
+"""Reads of histories during the run."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.load.behaviour import Behaviour
 
 OVERLAP = 5
-"""A read begins so many numbers before what its reader knows: a history that lags behind that must show."""
+"""Sequence numbers by which a read begins before what its reader knows, so that a history that lags behind shows."""
 
 
 class Reading(Behaviour):
     """Reads of histories; for I16 and I17. In tasks: `read`.
 
-    On a target without `harness.dialects.parts.ReadsHistoryAfter` nothing is read, and these checks are not
-    exercised.
+    On a target without `harness.dialects.parts.ReadsHistoryAfter` nothing is read, and these checks are not exercised.
     """
 
     def read(self, room: Room) -> None:
-        """Read the newest part of a room's history to its end, and write down how far it went. A refusal or no answer
-        leaves no record."""
+        """Read the newest part of a room's history to its end, and record how far it went.
+
+        A refusal or a missing answer leaves no record.
+        """
         self.user.begin_action()
         reads = self.part.target.parts.reads_history_after
         if reads is None or self.user.session is None:

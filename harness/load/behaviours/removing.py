@@ -1,4 +1,4 @@
-"""Putting members out of conversations, and taking them in again."""
+"""Removals of members from conversations, and invitations that bring them back."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from earwitness.harness.load.behaviour import Behaviour
 class Removing(Behaviour):
     """Removals of members; for I13. In tasks: `put_out`, `take_in`.
 
-    On a target without `harness.dialects.parts.RemovesMembers` nobody is removed, and that check is not
-    exercised.
+    On a target without `harness.dialects.parts.RemovesMembers` no member is removed, and that check is not exercised.
     """
 
     def begin(self) -> None:
-        """Nobody was removed yet."""
+        """Start with no member removed."""
         self._removed_from: Room | None = None
 
     def put_out(self, room: Room, person: Person) -> bool:
-        """Remove a member; True if the platform has confirmed it, which is written down for each of their devices.
-        False: it was refused (to those who are no members themselves), or nobody knows."""
+        """Remove a member; return whether the platform confirmed it.
+
+        A confirmed removal is recorded for each of the member's devices. False if it was refused (as to a user that is
+        no member), if the answer is missing, or if the target cannot do it.
+        """
         self.user.begin_action()
         removes = self.part.target.parts.removes_members
         if removes is None:
@@ -38,7 +40,7 @@ class Removing(Behaviour):
         return True
 
     def take_in(self, room: Room) -> None:
-        """Invite everybody who belongs there again."""
+        """Invite all planned members of the room again."""
         try:
             self.user.flow(self.part.target.open_room(self.user.own_credentials(), room))
         except FlowError as error:
@@ -50,7 +52,7 @@ class Removing(Behaviour):
 
     @cached_property
     def _devices(self) -> dict[int, list[int]]:
-        """Client numbers by user."""
+        """Return the client numbers of each user number."""
         devices: dict[int, list[int]] = {}
         for client, user in enumerate(self.part.plan.roster().user_of):
             devices.setdefault(user, []).append(client)

@@ -1,4 +1,4 @@
-"""People who go away, log out, and come back another time."""
+"""Users who leave, log out, and come back later."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from earwitness.harness.load.wallet import Login
 class Returning(Behaviour):
     """Users who come back another time. In tasks: `leave_and_return`; for I42, and for I15 and I20 across logins.
 
-    On a target whose tokens cannot be handled users come back with the login of before.
+    On a target whose tokens cannot be handled, users come back with their earlier login.
 
     absent_s  bounds of how long they stay away, in seconds, drawn from the user's own `rng`
     """
@@ -24,24 +24,27 @@ class Returning(Behaviour):
         self.absent_s = absent_s
 
     def begin(self) -> None:
-        """Find what it needs; nobody has left yet."""
+        """Find the behaviours that this one needs; the user has not left yet."""
         self.tokens = the(Tokens, self.user.behaviours)
         self.leaving = the(Leaving, self.user.behaviours)
         self._goes = False
         self._logged_out: Login | None = None
 
     def leave_and_return(self) -> None:
-        """Drop the socket, log out, stay away while others talk; then log in as somebody who has an account already,
-        and go on in the conversations of before. The tokens of before are tried once more later."""
+        """Drop the socket, log out, stay away while others chat, then log in again.
+
+        The user returns to an existing account and to the same conversations. The earlier tokens are tried once more
+        later.
+        """
         self.user.begin_action()
         if self.user.connection is not None and self.user.online:
             self._goes = True
-            # At once: a closing handshake may last into the drain, and who is connected then is owed what follows.
+            # No closing handshake: it may last into the drain, and a connected device must receive what follows.
             self.user.connection.abort()
             self.user.come_back()
 
     def before_reconnect(self) -> None:
-        """Log out and stay away, if the socket was dropped for that."""
+        """Log out and stay away, if the socket was dropped by `leave_and_return`."""
         if self._goes:
             self._goes = False
             if self.tokens.able:
@@ -51,7 +54,7 @@ class Returning(Behaviour):
             gevent.sleep(self.user.rng.uniform(*self.absent_s))
 
     def before_connect(self) -> None:
-        """Log in first after a logout, again at the next try if that fails."""
+        """Log in first after a logout; if that fails, the next try to connect logs in again."""
         old = self._logged_out
         if old is not None:
             with self.tokens.turn:

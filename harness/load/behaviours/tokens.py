@@ -25,7 +25,7 @@ from earwitness.harness.load.wallet import Begun, Held, Login
 from earwitness.harness.load.worker import CROWD_WAIT_S
 
 KEPT = 4
-"""Logins of the past that a user still knows."""
+"""Number of past logins that a user keeps."""
 SOCKET_WAYS = (Way.HEADER, Way.SUBPROTOCOL, Way.QUERY, Way.TICKET)
 
 
@@ -33,10 +33,10 @@ class Tokens(Behaviour, Account):
     """Recorded credentials: the user logs in step by step, presents, refreshes and revokes tokens.
 
     In tasks: `present`, `present_everywhere`, `present_expired`, `refresh`, `rotate_keys`. On a target whose tokens
-    cannot be handled the user logs in as every other one, and these tasks only send a message.
+    cannot be handled the user logs in plainly (`harness.load.account`), and these tasks only send a message.
 
-    ttl_s        how long access tokens shall live, in seconds, if the platform can be asked for it
-    margin_s     a token that holds no longer than this is refreshed before it is used
+    ttl_s        lifetime of access tokens in seconds, if the platform can be asked for it
+    margin_s     a token that expires within this time, in seconds, is refreshed before it is used
     socket_ways  how tokens are shown when a socket is opened
     """
 
@@ -48,7 +48,7 @@ class Tokens(Behaviour, Account):
         self.ttl_s, self.margin_s, self.socket_ways = ttl_s, margin_s, tuple(socket_ways)
 
     def begin(self) -> None:
-        """Take the place of the plain account."""
+        """Replace the user's plain account."""
         self.login: Login | None = None
         self.past: list[Login] = []
         self.turn = RLock()
@@ -61,12 +61,15 @@ class Tokens(Behaviour, Account):
 
     @property
     def able(self) -> bool:
-        """Whether tokens can be handled on this target."""
+        """Return whether tokens can be handled on this target."""
         return self._ability is not None
 
     @property
     def ability(self) -> Ability:
-        """What can be done with tokens here; where nothing can, send a message and end the task."""
+        """Return the target's operations on tokens.
+
+        On a target without them the user sends a message instead, and the task ends (`Unable`).
+        """
         if self._ability is None:
             self.user.say()
             raise Unable
@@ -74,16 +77,19 @@ class Tokens(Behaviour, Account):
 
     @property
     def now(self) -> Login:
-        """The present login."""
+        """Return the current login."""
         if self.login is None:
-            assert self.ability  # else the task is over
+            assert self.ability  # without the ability the task ends here
         assert self.login is not None
         return self.login
 
     # -- what a story can do --------------------------------------------------------------------------------------
 
     def present(self, login: Login | None = None) -> int:
-        """Show an access token (the present one) at some place in some way; returns the status."""
+        """Show an access token at a random place in a random way; return the status.
+
+        `login`: the login whose token is shown; None shows the current one, refreshed if necessary.
+        """
         self.user.begin_action()
         place, way = self.user.rng.choice(self.ability.places)
         if login is None:
@@ -92,14 +98,14 @@ class Tokens(Behaviour, Account):
         return self.show(login.access, place, way)
 
     def present_everywhere(self) -> None:
-        """Show the present access token at all places, in each of their ways."""
+        """Show the current access token at all places, in each of their ways."""
         self.user.begin_action()
         with self.turn:
             login = self.fresh()
         self.show_everywhere(login)
 
     def present_expired(self) -> None:
-        """Show one of the last tokens at all places after its deadline and the leeway, if there is such a one."""
+        """Show past tokens at all places after their deadline and the leeway; no-op if the user has none."""
         self.user.begin_action()
         leeway_s = self.part.target.contract.token_leeway_s
         over = [login for login in self.past if login.access.left_s() < -leeway_s]
@@ -107,13 +113,13 @@ class Tokens(Behaviour, Account):
             self.show(self.user.rng.choice(over).access, place, way)
 
     def refresh(self) -> None:
-        """New tokens for the refresh token; the socket goes on with the old one until that ends."""
+        """Refresh the tokens; the socket continues with the old access token until that expires."""
         self.user.begin_action()
         with self.turn:
             self.renew()
 
     def rotate_keys(self) -> None:
-        """As an administrator: a new signing key. What was issued before is shown beside what is issued then."""
+        """Rotate the signing key as an administrator; show tokens from before and after the rotation."""
         self.user.begin_action()
         ability = self.ability
         with self.turn:
@@ -126,11 +132,14 @@ class Tokens(Behaviour, Account):
         self.part.occurred["rotation-old-tokens"] += all(shown)
 
     def _show_valid(self, login: Login) -> list[int]:
-        """Show an access token that must be accepted at all places, in each of their ways; the statuses."""
+        """Show an access token that must be accepted at all places, in each of their ways; return the statuses."""
         return [self.show(login.access, place, way) for place, way in self.ability.places]
 
     def rotate_keys_in_time(self, after_s: float) -> None:
-        """Do so once, so long after everybody was here: not left to chance, and early enough for a short run."""
+        """Schedule one `rotate_keys`, `after_s` seconds after all users have started.
+
+        So it is not left to chance, and comes early enough in a short run.
+        """
 
         def rotate() -> None:
             self.part.everyone_here.wait(CROWD_WAIT_S)
@@ -140,14 +149,15 @@ class Tokens(Behaviour, Account):
 
         gevent.spawn(rotate)
 
-    # -- requests that are told ------------------------------------------------------------------------------------
+    # -- requests that are recorded --------------------------------------------------------------------------------
 
     def show(self, held: Held, place: Place, way: Way, *, control: bool = False) -> int:
-        """Present an artefact once; the status, 0 if there was no answer. StopUser when the run is ending."""
+        """Present an artefact once; return the status, 0 without an answer. Raises StopUser when the run is ending."""
         self.user.begin_action()
         return self.shown_at(held, place, way, control=control)
 
     def shown_at(self, held: Held, place: Place, way: Way, *, control: bool = False) -> int:
+        """Present an artefact like `show`, but also when the run is ending."""
         bits = CONTROL if control else 0
         if place != Place.SOCKET:
             return self.recorded(self.ability.present(held.secret, place), place, way, held, bits)[1]
@@ -161,18 +171,22 @@ class Tokens(Behaviour, Account):
         return status
 
     def show_everywhere(self, login: Login) -> None:
+        """Show the access token of a login at all places, in each of their ways."""
         for place, way in self.ability.places:
             self.show(login.access, place, way)
 
     def recorded(self, flow: Any, place: Place, way: Way, held: Held, bits: int = 0) -> tuple[Any, int]:
-        """Run a flow of one request that presents an artefact, and record it: (its result or None, the status)."""
+        """Run and record a flow of one request that presents an artefact; return (its result or None, the status)."""
         result, exchange = self.exchanged(flow, place, way, held.name, bits)
         return result, exchange.status
 
     def exchanged(
         self, flow: Any, place: Place, way: Way, name: Name, bits: int = 0, headers: Mapping[str, str] | None = None
     ) -> tuple[Any, Exchange]:
-        """The same with all that was answered; `name` may be NOTHING, `headers` come on top."""
+        """Run and record a flow of one request; return (its result or None, the whole exchange).
+
+        `name`: the artefact that it presents, or NOTHING; `headers` are added to those of the flow.
+        """
         seen: list[Exchange] = []
 
         def saw(exchange: Exchange) -> None:
@@ -187,19 +201,22 @@ class Tokens(Behaviour, Account):
     # -- logins ------------------------------------------------------------------------------------------------------
 
     def log_in(self) -> None:
-        """Log in and record it, with each step. Raises FlowError."""
+        """Log in and record each step. Raises FlowError."""
         begin_ns = time.monotonic_ns()
         afterwards = self.enter()
         self.user.logged_in(self.now.credentials, begin_ns)
-        afterwards()  # not before: who this user is had not been recorded
+        afterwards()  # not earlier: the user's identity must be recorded first
 
     def _enter(self) -> Callable[[], None]:
-        """Log in, and return what is to be recorded once the record says who the user is."""
+        """Log in; return the function that records what must follow the user's identity."""
         self.log_in_again()
         return lambda: None
 
     def log_in_again(self, ttl_s: float | None = None) -> None:
-        """From nothing to credentials; state and code are told like every other artefact. Raises FlowError."""
+        """Log in from the beginning; state and code are recorded like every other artefact. Raises FlowError.
+
+        `ttl_s`: lifetime of the access token in seconds, None for the user's own `ttl_s`.
+        """
         begun = self.begun(ttl_s or self.ttl_s)
         sent_ns = time.monotonic_ns()
         credentials, status = self.callback(begun)
@@ -208,21 +225,21 @@ class Tokens(Behaviour, Account):
         self._take(self.user.wallet.add_login(credentials, sent_ns))
 
     def begun(self, ttl_s: float | None = None) -> Begun:
-        """A login up to its callback. Raises FlowError."""
+        """Begin a login, up to its callback. Raises FlowError."""
         login = self.user.flow(self.ability.begin_login(self.user.person, ttl_s))
         state = self.user.wallet.add(Artefact.STATE, login.state)
         return Begun(login, state, self.user.wallet.add(Artefact.CODE, login.code, belongs_to=state))
 
     def callback(self, begun: Begun, browser: Browser | None = None) -> tuple[Any, int]:
-        """Visit the callback: (the credentials or None, the status)."""
+        """Visit the callback of a login; return (the credentials or None, the status)."""
         flow = self.ability.finish_login(begun.login, self.user.person, browser)
         return self.recorded(flow, Place.AUTH, Way.QUERY, begun.state)
 
     def hold(self) -> None:
-        """No-op: these users look after their tokens themselves, and show some that have ended."""
+        """No-op: these users renew their tokens themselves, and show some that have expired."""
 
     def valid(self) -> Credentials:
-        """Return credentials that will hold for a while. Raises FlowError."""
+        """Return credentials that will stay valid for a while. Raises FlowError."""
         with self.turn:
             return self.fresh().credentials
 
@@ -232,7 +249,10 @@ class Tokens(Behaviour, Account):
         self.login, self.user.credentials = login, login.credentials
 
     def renew(self) -> int:
-        """Returns the status; the session is over if it was refused."""
+        """Refresh the tokens, or log in if there is no refresh token; return the status.
+
+        The session is over if the refresh was refused.
+        """
         old = self.now
         if old.refresh is None:
             self.log_in_again()
@@ -244,7 +264,10 @@ class Tokens(Behaviour, Account):
         return status
 
     def fresh(self) -> Login:
-        """The present login, refreshed or begun anew if its token will not hold much longer. Raises FlowError."""
+        """Return the current login, refreshed or begun anew if its token expires within `margin_s`.
+
+        Raises FlowError.
+        """
         if self.now.access.left_s() < self.margin_s:
             status = self.renew()
             if self.now.access.left_s() < self.margin_s:
@@ -256,7 +279,7 @@ class Tokens(Behaviour, Account):
     # -- sockets -----------------------------------------------------------------------------------------------------
 
     def opened(self, status: int) -> None:
-        """Record what became of a socket as one request."""
+        """Record the opening of a socket, or its refusal, as one request."""
         if self._shown is not None:
             (held, way, sent_ns), self._shown = self._shown, None
             user = self.user
@@ -266,7 +289,7 @@ class Tokens(Behaviour, Account):
             )  # fmt: skip
 
     def handshake(self, resume: Mapping[str, int] | None) -> Handshake:
-        """Return how the socket is opened: with a token that holds, shown in one of `socket_ways`. Raises FlowError."""
+        """Return the handshake of a socket with a valid token, shown in one of `socket_ways`. Raises FlowError."""
         self._shown = None
         with self.turn:
             login = self.fresh()
@@ -277,6 +300,6 @@ class Tokens(Behaviour, Account):
         return self.ability.handshake(held.secret, way, resume)
 
     def ticket(self, login: Login) -> Held:
-        """A ticket for one socket. Raises FlowError."""
+        """Buy a ticket for one socket. Raises FlowError."""
         credentials = self.user.flow(self.ability.ticket(login.credentials))
         return self.user.wallet.add(Artefact.TICKET, str(credentials.extra["ticket"]), belongs_to=login.access)

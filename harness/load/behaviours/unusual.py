@@ -1,4 +1,4 @@
-"""Ways of saying something that platforms get wrong: long messages, client ids of others, requests beside a socket."""
+"""Messages that platforms get wrong: long ones, client ids that others use too, HTTP requests along with a socket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from earwitness.harness.planning.plan import LONG_BYTES
 UNSTATED_BYTES = 4000
 """Longest body where the contract states no limit."""
 RETRIED_BYTES = 16
-"""A body whose retry may be longer (its attempt and connection have more digits) stays so far below the limit."""
+"""Margin in bytes below the limit: a retry may be longer, because its attempt and connection have more digits."""
 EXACT, BLANK, KINDS = 0, 1, 4
 
 
@@ -25,12 +25,14 @@ class Unusual(Behaviour):
     """Unusual messages. In tasks: `say_long`, `say_by_shared_id`, `say_by_http`."""
 
     def begin(self) -> None:
-        """Nothing was sent yet."""
+        """Start with no message sent."""
         self._shared = 0
 
     def say_long(self, room: Room) -> None:
-        """Say a message of a length from a long tail that ends at the platform's limit; some are exactly as long as
-        that, some begin and end with blanks."""
+        """Send a message whose length is drawn from a long tail that ends at the platform's limit.
+
+        Some are exactly as long as the limit, some begin and end with blanks.
+        """
         if not self._ready_to_say():
             return
         session, plan = self.user.session, self.part.plan
@@ -53,8 +55,11 @@ class Unusual(Behaviour):
             self.part.occurred["blank-ends"] += kind == BLANK
 
     def say_by_shared_id(self, room: Room) -> None:
-        """Say a message under a client id that others use in the same room too, where ids need only be unique for each
-        sender (`harness.dialects.parts.Parts.ids_by_sender`); elsewhere say an ordinary one."""
+        """Send a message under a client id that other users use in the same room too.
+
+        That requires ids that need only be unique for each sender (`harness.dialects.parts.Parts.ids_by_sender`);
+        elsewhere an ordinary message is sent.
+        """
         if self.user.poster is not None or not self.part.target.parts.ids_by_sender:
             self.user.say(room)
             return
@@ -69,8 +74,10 @@ class Unusual(Behaviour):
             self.part.occurred["shared-id"] += len(users) == 2
 
     def say_by_http(self, room: Room) -> None:
-        """Say a message as a request beside the socket, between two that go by socket, each when the one before is
-        answered; on a target that cannot do both (`harness.dialects.parts.PostsBeside`) say only the first."""
+        """Send a message by HTTP between two by socket, each when the one before is answered.
+
+        On a target that cannot do both (`harness.dialects.parts.PostsBeside`) one ordinary message is sent.
+        """
         self.user.begin_action()
         beside = self.part.target.parts.posts_beside
         if self.user.poster is not None or beside is None:
@@ -81,7 +88,7 @@ class Unusual(Behaviour):
         def by_socket() -> None:
             self._put(room, plan.payload(self.user.number, session.counter + 1))
 
-        # Without an answer to the one before, nobody promised which of the two comes first.
+        # While the message before is unanswered, no order of the two is promised.
         steps = (by_socket, lambda: self._post(room, beside), by_socket)
         if all(self._ready_to_say() and self._acknowledged(step) for step in steps):
             self.part.occurred["rest-and-socket"] += 1
@@ -89,7 +96,7 @@ class Unusual(Behaviour):
     # -- helpers ------------------------------------------------------------------------------------------------------
 
     def _ready_to_say(self) -> bool:
-        """Come back online if need be; False if that failed, which counts as a message that was not said."""
+        """Reconnect if necessary; return whether the user is online. If not, the message counts as unsent."""
         self.user.begin_action()
         if self.user.online or self.user.come_back():
             return True
@@ -97,14 +104,14 @@ class Unusual(Behaviour):
         return False
 
     def _put(self, room: Room, payload: str, message_id: str = "") -> None:
-        """Send the next message to the room, by whatever way the target has."""
+        """Send the next message to the room, over the transport that the target has."""
         if self.user.poster is not None:
             self.user.poster.say(room.label, payload, None)
         else:
             self.user.send(self.user.session.send(time.monotonic_ns(), room.label, payload, message_id=message_id))
 
     def _acknowledged(self, say: Callable[[], None]) -> bool:
-        """Whether what `say` says, and all that was said before, is acknowledged on the connection that is open now."""
+        """Call `say`; return whether its message and all earlier ones are acknowledged on the same connection."""
         session = self.user.session
         conn, before = session.conn, session.acked + session.pending
         say()
@@ -112,7 +119,7 @@ class Unusual(Behaviour):
         return bool(self.user.online and session.conn == conn and not session.pending and session.acked > before)
 
     def _post(self, room: Room, beside: PostsBeside) -> None:
-        """The next message as a request; its answer is recorded, whatever becomes of the socket meanwhile."""
+        """Send the next message as a request; its answer is recorded, whatever becomes of the socket meanwhile."""
         letter: list[str] = []
 
         def keep(label: str, message_id: str, text: str) -> str:

@@ -1,4 +1,4 @@
-"""Users who also try a platform's doors: the beginning of a login, a token that holds, one of nobody's key."""
+"""Single requests of users at a platform's entrances: the beginning of a login, a valid token, a forged one."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from earwitness.harness.load.wallet import Held
 
 
 class Visiting(Behaviour):
-    """Single requests beside the chat. In tasks: `begin_login`, `show_token`, `show_forgery`, each recorded.
+    """Single requests besides the chat. In tasks: `begin_login`, `show_token`, `show_forgery`, each recorded.
 
     On a target without an entrance only `show_token` does anything.
     """
 
     def begin(self) -> None:
-        """Nothing was shown yet."""
+        """Start with no token shown."""
         self._own: Held | None = None
 
     def begin_login(self) -> None:
-        """As somebody who is not logged in: the first step of a login."""
+        """Send the first step of a login, as a client that is not logged in."""
         self.user.begin_action()
         entrance = self.part.target.parts.entrance
         if entrance is not None:
             self._ask(entrance.begin_login(), Place.FRONTEND)
 
     def show_token(self, bits: int = 0) -> None:
-        """One cheap request with the own token."""
+        """Send one cheap request with the user's own token. `bits`: flags of its record."""
         self.user.begin_action()
         token = self.user.own_credentials().token
         if self._own is None or self._own.secret != token:
@@ -39,7 +39,7 @@ class Visiting(Behaviour):
         self._ask(self.part.target.probe(self.user.own_credentials()), Place.BACKEND, Way.HEADER, self._own.name, bits)
 
     def show_forgery(self) -> None:
-        """The same with a token that nobody issued, and then with the own one, which must be accepted beside it."""
+        """Send a cheap request with a token that nobody issued, then one with the own token, which must be accepted."""
         self.user.begin_action()
         entrance = self.part.target.parts.entrance
         if entrance is not None:
@@ -55,4 +55,4 @@ class Visiting(Behaviour):
         try:
             self.user.flow(observed(flow, saw))
         except FlowError:
-            return  # no answer: it is on record
+            return  # no answer, which is recorded
