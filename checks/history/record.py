@@ -70,7 +70,7 @@ NONE = -1
 
 
 class Kind(IntEnum):
-    """What a record says. Operations run INVOKE → OK | FAIL | INFO; everything else is an event."""
+    """Kind of a record. Operations run INVOKE → OK | FAIL | INFO; all other kinds are events."""
 
     INVOKE = 1
     OK = 2

@@ -16,7 +16,7 @@ from earwitness.checks.history.record import NOBODY, NONE, Artefact, FaultKind, 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What slots of a record mean in records of one kind.
+    """Meaning of one or more slots in records of one kind.
 
     names    slots of `RECORD`, separated by blanks, that have this meaning together
     meaning  what they say
@@ -34,7 +34,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class KindOf:
-    """What a record of one kind says, and its slots; those that are not named say nothing."""
+    """Meaning of a record of one kind, and its slots; a slot that is not named has no meaning there."""
 
     says: str
     slots: tuple[Slot, ...]
@@ -232,7 +232,7 @@ KINDS: Final[dict[Kind, KindOf]] = {
     Kind.RUN: KindOf(
         "An event of an agent's run was received.",
         (
-            Slot("conv", "where it is told"),
+            Slot("conv", "the conversation in which the event is shown"),
             Slot("author", "interned run id of an agent", column="run", type=str),
             Slot("counter", "chunk", column="chunk"),
             Slot(
@@ -388,7 +388,7 @@ COLUMN_OF: Final[Mapping[Kind, Mapping[str, str]]] = {
     kind: {slot: GENERIC[slot] for slot in GENERIC} | {slot.names: slot.column for slot in what.slots if slot.column}
     for kind, what in KINDS.items()
 }
-"""By kind: slot → column."""
+"""Readable column of each slot, by kind."""
 
 TYPE_OF: Final[Mapping[str, type[int] | type[str] | type[IntEnum]]] = {
     slot.column: slot.type for what in KINDS.values() for slot in what.slots if slot.column

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from earwitness.harness.defects.chance import Chance
 from earwitness.harness.defects.declared import defect
-from earwitness.harness.defects.frames import changed
-from earwitness.harness.defects.pushing import reachable
+from earwitness.harness.defects.pushing import changed, reachable
 from earwitness.harness.defects.rooms import strangers
 from earwitness.harness.reference.backend.app import Backend
 from earwitness.harness.reference.backend.feed import Listener

@@ -9,8 +9,7 @@ from typing import TypeAlias
 
 from earwitness.harness.defects.chance import Chance
 from earwitness.harness.defects.declared import defect
-from earwitness.harness.defects.frames import changed, seq_of
-from earwitness.harness.defects.pushing import PerListener, on_end, per_listener, reachable
+from earwitness.harness.defects.pushing import PerListener, changed, on_end, per_listener, reachable, seq_of
 from earwitness.harness.reference.backend.feed import Feed, Listener, Pusher
 from earwitness.harness.reference.backend.session import UNKNOWN_OUTCOME, Session
 from earwitness.harness.reference.backend.wire import content

@@ -9,6 +9,7 @@ from earwitness.harness.defects.chance import Chance
 from earwitness.harness.reference.backend.app import Backend
 from earwitness.harness.reference.backend.feed import Feed, Listener, Pusher
 from earwitness.harness.reference.backend.session import Session
+from earwitness.harness.reference.backend.wire import content, frame
 
 CLEAN_CLOSE = 1000
 
@@ -26,6 +27,16 @@ def on_end(listener: Listener, tell: Callable[[bool], None]) -> None:
     if isinstance(listener, Session):
         session = listener
         session.at_end.append(lambda: tell(session.ws.close_code == CLEAN_CLOSE))
+
+
+def seq_of(data: bytes) -> int:
+    """Return the sequence number that a frame contains."""
+    return int(content(data)["seq"])
+
+
+def changed(data: bytes, **fields: Any) -> bytes:
+    """Return the same frame with other values for `fields`."""
+    return frame({**content(data), **fields})
 
 
 class PerFeed(Pusher):

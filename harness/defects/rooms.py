@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from earwitness.harness.defects.declared import defect
-from earwitness.harness.defects.frames import changed, seq_of
-from earwitness.harness.defects.pushing import PerFeed, per_feed, reachable
+from earwitness.harness.defects.pushing import PerFeed, changed, per_feed, reachable, seq_of
 from earwitness.harness.reference.backend.app import Backend
 from earwitness.harness.reference.backend.feed import Feed
 from earwitness.harness.reference.backend.session import Session

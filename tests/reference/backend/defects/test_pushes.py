@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from earwitness.harness.defects.chance import Chance
-from earwitness.harness.defects.frames import changed, content, seq_of
 from earwitness.harness.defects.pushes import OVERDUE_S, SILENT_S, STARVED_S
-from earwitness.harness.reference.backend.wire import message_frame
+from earwitness.harness.defects.pushing import changed, seq_of
+from earwitness.harness.reference.backend.wire import content, message_frame
 
 
 @pytest.fixture
