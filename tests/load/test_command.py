@@ -136,3 +136,13 @@ def test_help_is_the_same_in_any_folder(arguments: list[str], tmp_path: Path) ->
     assert said.index("--faults KIND") < said.index("--spawn-rate")
     assert said.index("examples:") > said.index("--spawn-rate")
     assert "locust -f" not in said.partition("examples:")[2]
+
+
+def test_the_defaults_are_the_same_in_any_folder(tmp_path: Path) -> None:
+    """Not Locust's one user without an end, which would stop no run and reach no plan."""
+    code = (
+        "import earwitness.harness.load; from locust.argument_parser import get_parser; "
+        "found = get_parser().parse_args([]); print(found.num_users, found.spawn_rate, found.run_time)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["100", "50.0", "30"], done.stderr

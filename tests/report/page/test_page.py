@@ -62,8 +62,8 @@ def page_of(tmp_path: Path) -> Callable[..., str]:
     return make
 
 
-def chat(room: str, *, footer: object = None) -> list[dict[str, Any]]:
-    """Rows of a chat in which each message arrives."""
+def chat(room: str, *, footer: object = None, heard_by: tuple[str, ...] = ("ann", "bob")) -> list[dict[str, Any]]:
+    """Rows of a chat of ann and bob with one message of ann."""
     say = {"time_ns": 0, "client": "ann", "conversation": room}
     rows: list[dict[str, Any]] = [{"roster": {"members": {room: ["ann", "bob"]}}}]
     for client in ("ann", "bob"):
@@ -71,7 +71,7 @@ def chat(room: str, *, footer: object = None) -> list[dict[str, Any]]:
         rows.append({"time_ns": 2, "kind": "join", "client": client, "conversation": room, "seq": 0})
     rows.append({**say, "time_ns": 1_000_000, "kind": "invoke", "message": "m", "text": "hello"})
     rows.append({"time_ns": 2_000_000, "kind": "ok", "client": "ann", "message": "m", "seq": 1})
-    for client in ("ann", "bob"):
+    for client in heard_by:
         rows.append(
             {"time_ns": 3_000_000, "kind": "deliver", "client": client, "message": "m", "seq": 1, "text": "hello"}
         )
@@ -117,7 +117,9 @@ def test_a_torn_recording(page_of: Callable[..., str]) -> None:
 
 def test_words_of_others_are_text(page_of: Callable[..., str]) -> None:
     """A conversation's name is no markup, and drives no terminal."""
-    page = page_of(chat("<script>alert(1)</script>\x1b[2J", footer={"lag_ms": {"p99": 0.1}}))
+    name = "<script>alert(1)</script>\x1b[2J"
+    page = page_of(chat(name, footer={"lag_ms": {"p99": 0.1}}, heard_by=("ann", "bob", "bob")))
+    assert "&lt;script&gt;alert(1)" in page  # in the sentence of what bob received twice
     assert "<script" not in page
     assert "\x1b" not in page
 
