@@ -351,7 +351,9 @@ from earwitness.harness.evidence.matrix import RealBench
 work, sys.executable = Path(sys.argv[1]), sys.argv[2]
 bench = RealBench(work, "rough", None, 0.0, "none")
 bench._platform = SimpleNamespace(control=SimpleNamespace(address="nowhere"))
-threading.Thread(target=bench._locust, args=(Cell("healthy", "", 1),)).start()
+thread = threading.Thread(target=bench._locust, args=(Cell("healthy", "", 1),))
+thread.start()
+thread.join()  # since Python 3.12 no process can be started once the main thread has ended
 """
 
 

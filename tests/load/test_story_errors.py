@@ -26,7 +26,8 @@ KINDS = (
 )
 def test_a_crashing_story(locust: Callable[..., Any], platform: Any, processes: tuple[str, ...]) -> None:
     """Every kind of mistake is counted by its place; the run is UNKNOWN and its first line says so."""
-    run = locust("-u", "12", "-r", "12", "-t", "3s", *processes, story=CRASHING, platform=platform)
+    # Long enough for every user to reach its first task, also with a second of lag.
+    run = locust("-u", "12", "-r", "12", "-t", "6s", *processes, story=CRASHING, platform=platform)
     assert run.code == 3, run.out
     stories = [line["story"] for line in run.footers if "story" in line]
     assert len(stories) == (2 if processes else 1)
