@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import re
 import sys
 import time
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TextIO
 
 FIRST_S: Final = 2.0
 SCREEN_S: Final = 0.5
@@ -37,14 +39,44 @@ def one_line(text: str) -> str:
     return text.translate(_SHOWN)
 
 
-def say(sentence: str) -> None:
-    """Print a sentence for the user on stderr, with control characters escaped."""
-    print(f"earwitness: {printable(sentence)}", file=sys.stderr, flush=True)
+def say(sentence: str, *, over: bool = False) -> None:
+    """Print a sentence for the user on stderr, with control characters escaped.
+
+    `over`: on a terminal, so that the next sentence is printed over it: it is a line of progress.
+    """
+    start = "\r\033[K" if sys.stderr.isatty() else ""
+    print(f"{start}earwitness: {printable(sentence)}", end="" if over else "\n", file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:
     """Print text of one or many lines on stdout, with control characters escaped."""
     print(printable(text), flush=True)
+
+
+def show_verdict(text: str) -> None:
+    """Print a verdict's text on stdout; on a terminal with colours, unless the variable NO_COLOR is set."""
+    shown = printable(text)
+    print(painted(shown) if has_colors(sys.stdout) else shown, flush=True)
+
+
+def has_colors(stream: TextIO) -> bool:
+    """Return whether text for `stream` may have colours: a terminal that is not "dumb", and NO_COLOR is not set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def painted(text: str) -> str:
+    """Return a verdict's text with its outcomes and headings in colours. Escape what a platform sent before."""
+    return _PAINTED.sub(lambda found: f"\033[{_COLORS[found.group(1)]}m{found.group()}\033[0m", text)
+
+
+_COLORS: Final = {
+    **dict.fromkeys(("PASS", "Held", "met"), "32"),
+    **dict.fromkeys(("FAIL", "Broken"), "31"),
+    **dict.fromkeys(("UNKNOWN", "THRESHOLD MISSED", "MISSED", "NO DATA", "Not known", "Note:"), "33"),
+    **dict.fromkeys(("Not promised", "Not exercised", "The tester itself", "Figures"), "1"),
+}
+"""Words that begin a line of a verdict, and their colour as an ANSI code: green, red, yellow, bold."""
+_PAINTED: Final = re.compile(rf"^ *({'|'.join(sorted(_COLORS, key=len, reverse=True))})(?!\w).*$", re.MULTILINE)
 
 
 def show_json(value: Any) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 import time
 
 import pytest
 
 from earwitness.harness import progress
-from earwitness.harness.progress import Progress
+from earwitness.harness.progress import Progress, show_verdict
 
 
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, screen: bool, total: int) -> str:
@@ -89,3 +90,27 @@ def test_what_is_quick_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("judging x", 1) as judging:
         judging.at(1)
     assert capsys.readouterr().err == ""
+
+
+VERDICT = "\nFAIL  (exit code 1) broken: I1\n\nHeld (2)\n  MISSED  ack p99: 3 s\nheld: it is not a heading\n"
+
+
+def test_a_verdict_has_colours_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not in a pipe, not with NO_COLOR, not on a dumb terminal; what a platform sent stays escaped."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    show_verdict(VERDICT)
+    assert capsys.readouterr().out == VERDICT + "\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    show_verdict(f"{VERDICT}\x1b[31m")
+    shown = capsys.readouterr().out
+    assert "\n\033[31mFAIL  (exit code 1) broken: I1\033[0m\n" in shown
+    assert "\n\033[32mHeld (2)\033[0m\n\033[33m  MISSED  ack p99: 3 s\033[0m\nheld: it" in shown
+    assert "\\x1b[31m" in shown
+    for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        with monkeypatch.context() as changed:
+            changed.setenv(name, value)
+            show_verdict(VERDICT)
+        assert capsys.readouterr().out == VERDICT + "\n"

@@ -113,7 +113,7 @@ class RealBench:
         assert self._platform is not None
         stage = self._stage
         command = [sys.executable, "-m", "locust", "-f", str(self._story), "--headless", "-u", str(stage.users)]
-        command += ["-r", str(SPAWN_RATE), "-t", f"{stage.seconds}s", "--seed", str(cell.seed), "--only-summary"]
+        command += ["-r", str(SPAWN_RATE), "-t", f"{stage.seconds}s", "--seed", str(cell.seed)]
         command += ["--runs", str(self._runs), "--drain-s", "20"]
         environment = {**os.environ, **module_environment()}
         environment["EARWITNESS_PLATFORM"] = self._platform.control.address

@@ -21,11 +21,12 @@ from earwitness.harness.errors import Exit, worse
 from earwitness.harness.load.contradictions import refuse_unknown_checks, refuse_unknown_opportunities
 from earwitness.harness.load.metrics import Metrics
 from earwitness.harness.load.run_settings import RunOptions
+from earwitness.harness.load.screen import RunScreen
 from earwitness.harness.load.shapes import Foreseen, foreseen_of
 from earwitness.harness.planning.plan import Plan
 from earwitness.harness.platform.faults.orders import links_needed
 from earwitness.harness.platform.parent_death import dies_with_parent
-from earwitness.harness.progress import say, show
+from earwitness.harness.progress import say, show, show_verdict
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.rundir import RunDirectory, read_json
 from earwitness.harness.report.github import tell_github
@@ -70,7 +71,7 @@ class Conductor:
         self._here: dict[str, int] = {}
         self._reply_came = Event()
         self._finishing: Event | None = None
-        self._told: list[tuple[str, Mapping[str, Any]]] = []
+        self._screen: RunScreen | None = None
         RunDirectory.check_root(Path(options.runs))
         self._faults: Faults | None = None
         if options.metrics_port:
@@ -130,6 +131,10 @@ class Conductor:
         self._judge.follow(run.path)
         self._sampler = Sampler(run.path / "tables" / "services.jsonl", self.under_test)
         show(f"earwitness: run {run.path} · seed {seed} · {wanted} users")
+        self._screen = RunScreen(
+            run.path, foreseen.seconds, lambda: int(runner.user_count), lines=self.options.headless,
+            on_broken=self._stop_early if self.options.stop_on_fail else None,
+        )  # fmt: skip
         self._expected, self._here = set(workers), {}
         if isinstance(runner, MasterRunner):
             for worker in workers:
@@ -240,6 +245,8 @@ class Conductor:
 
     def _finish(self, run: RunDirectory) -> None:
         deadline_s = float(self.options.drain_s)
+        if self._screen is not None:
+            self._screen.close()
         self._note_interruption(run)
         if self._faults is not None:
             run.update(faults_without_effect=self._faults.end())
@@ -259,6 +266,16 @@ class Conductor:
         self._collect(run)
         conclude(run, state="collected", **self._story_errors())
         self._note(self._verdict(run))
+
+    def _stop_early(self) -> None:
+        """End the run at the first broken promise (--stop-on-fail)."""
+        if self.run is None or self._finishing is not None:
+            return
+        sentence = "stopped at the first broken promise (--stop-on-fail)"
+        say(sentence)
+        self.run.update(warnings=[*self.under_test.warnings, f"{sentence}: later ones were not looked for."])
+        runner = self.life.runner
+        runner.quit() if self.options.headless else runner.stop()
 
     @property
     def interrupted_by(self) -> signal.Signals | None:
@@ -328,21 +345,12 @@ class Conductor:
 
     def _verdict(self, run: RunDirectory) -> int:
         code = self._judge.verdict(run.path)
-        self._told.append(((run.path / "verdict.txt").read_text(), read_json(run.path / "verdict.json")))
         if not self.options.headless:
             self._judge = JudgeBeside(self._own)  # for the next run
-            self.tell()
+        # Before the platform is stopped, which takes some seconds.
+        show_verdict((run.path / "verdict.txt").read_text())
+        tell_github(read_json(run.path / "verdict.json"))
         return code
-
-    def tell(self) -> None:
-        """Print the verdicts that were not printed yet.
-
-        Without a web UI they are the last output, after Locust's own tables.
-        """
-        for text, verdict in self._told:
-            show(text)
-            tell_github(verdict)
-        self._told.clear()
 
     def _note(self, code: int) -> None:
         self.worst = code if self.worst is None else worse(code, self.worst)

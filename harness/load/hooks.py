@@ -27,6 +27,7 @@ from earwitness.harness.load.coordinator import Conductor
 from earwitness.harness.load.declaration import Story
 from earwitness.harness.load.master_watch import MasterWatch
 from earwitness.harness.load.metrics import report_lag
+from earwitness.harness.load.screen import tables_on_request
 from earwitness.harness.load.shapes import limited_to
 from earwitness.harness.load.soundness import Soundness
 from earwitness.harness.load.users import ChatUser
@@ -230,6 +231,7 @@ def _interruptible() -> Iterator[None]:
 
 def _attach_conductor(life: Life) -> None:
     environment, runner = life.environment, life.runner
+    tables_on_request(environment.parsed_options)
     try:
         with _interruptible():
             life.conductor = conductor = Conductor(life, environment.parsed_options)
@@ -271,7 +273,6 @@ def _attach_conductor(life: Life) -> None:
     events.test_start.add_listener(on_start)
     events.test_stopping.add_listener(lambda **_: _finish(conductor))
     events.quitting.add_listener(on_quitting)
-    events.quit.add_listener(lambda **_: conductor.tell())
 
 
 def _end_all(conductor: Conductor, environment: Any) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from earwitness.harness.load.declaration import Story
 
 
-LOAD: Final[dict[str, Any]] = {"num_users": 100, "spawn_rate": 50.0, "run_time": "30s", "only_summary": True}
+LOAD: Final[dict[str, Any]] = {"num_users": 100, "spawn_rate": 50.0, "run_time": "30s"}
 """Defaults that replace Locust's (one user, no end) in any directory; every file and option overrides them."""
 
 FORM_OPTIONS: Final = ("seed", "faults", "arrivals", "shape", "threshold", "keep_frames")
@@ -130,6 +130,12 @@ def add_arguments(parser: Any, **_: Any) -> None:
         metavar="KIND:WHERE@START[+DURATION][=VALUE],…",
         help="faults to inject, or a file with one fault a line; times count from when all users are connected; e.g. "
         "kill:auth@20s+5s,delay:edge@5s+5s=200ms. `none` removes the story's own faults",
+    )
+    group.add_argument(
+        "--stop-on-fail",
+        env_var="EARWITNESS_STOP_ON_FAIL",
+        action="store_true",
+        help="end the run at the first broken promise; what was recorded until then is judged",
     )
     group.add_argument(
         "--keep-frames",

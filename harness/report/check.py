@@ -11,7 +11,7 @@ from typing import Any
 from earwitness.checks.engine.fold import Check
 from earwitness.checks.own import OwnCheck
 from earwitness.harness.errors import RecordError, SettingsError
-from earwitness.harness.progress import say, show, show_json
+from earwitness.harness.progress import say, show, show_json, show_verdict
 from earwitness.harness.record.forms import fault_of_run
 from earwitness.harness.record.rundir import read_run, write_whole
 from earwitness.harness.report.follow import follow_by_hand
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     text = verdict_text(verdict)
     if not only and not args.follow:  # following has written it already
         write_verdict(run_dir, verdict, text)
-    show_json(verdict) if args.json else show(text)
+    show_json(verdict) if args.json else show_verdict(text)
     if not only and not args.json:
         tell_github(verdict)
     return int(verdict["exit_code"])

@@ -31,6 +31,7 @@ from earwitness.harness.report.junit import junit_xml
 from earwitness.harness.report.measures import Measured
 from earwitness.harness.report.own_checks import all_checks
 from earwitness.harness.report.page.command import write_report
+from earwitness.harness.report.page.timeline import axis_of, bands_of
 from earwitness.harness.report.swim_svg import witness_svg
 from earwitness.harness.report.thresholds import judge_thresholds, missed, parse_all
 from earwitness.harness.report.witnesses import Teller
@@ -111,10 +112,19 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         "to_first_message_s": figures.to_first_message_s(history.journals, run.get("process_started")),
         "bursts": figures.bursts(views, history.table("bursts")),
         "flood": flood(views, history.table("floods"), history.table("bursts")),
+        "faults": _faults(history, views),
         "drift": drift(views, [len(room) for room in history.roster.conversations], history.table("services")),
         "opportunities": opportunities.told(history),
         "records": sum(len(records) for records in views),
     }
+
+
+def _faults(history: History, views: Sequence[figures.Records]) -> list[dict[str, Any]]:
+    """Return the faults that were injected: name, begin and end in seconds since the first record."""
+    if (axis := axis_of(views)) is None:
+        return []
+    bands = [band for band in bands_of(history, axis) if band.name != "drain"]
+    return [{"name": b.name, "start_s": round(b.start_s, 3), "end_s": round(b.end_s, 3)} for b in bands]
 
 
 def headline(outcome: Outcome, exit_code: int, run: Mapping[str, Any]) -> str:

@@ -1,9 +1,13 @@
-"""Verdict as text: first the load generator's own health, then one line per check, then the counterexamples."""
+"""Verdict as text in 80 columns: the outcome first, then what is broken, not known and held, figures, counterexamples.
+
+`verdict.txt` is this text; on a terminal its outcomes and headings have colours (`harness.progress.show_verdict`).
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from earwitness.harness.progress import one_line
@@ -12,71 +16,176 @@ from earwitness.harness.report.endings import ending_line, stopped_line
 from earwitness.harness.report.swim_text import record_lines
 from earwitness.harness.report.witnesses import DRAWN
 
-MARK = {"PASS": "PASS   ", "FAIL": "FAIL   ", "UNKNOWN": "UNKNOWN"}
+WIDTH = 80
+TOGETHER = "\u00a0"
+"""Space within a name, where no line is broken; written as a plain space."""
+NAME = 28
+"""Columns of a check's name; the longest has 26 characters."""
+
+Row = Mapping[str, Any]
 
 
-def verdict_text(verdict: Mapping[str, Any]) -> str:
-    """Return the text of verdict.txt, which is also printed at the end of a run."""
-    lines = ["", verdict["headline"], f"── {verdict['story']} · seed {verdict['seed']} · {_load_line(verdict)}"]
-    lines += [_check_line(check) for check in verdict["harness"]]
-    lines.append("──")
-    lines += [_check_line(check) for check in verdict["checks"] if check["counts"] or check["examined"]]
-    silent = [c["id"] for c in verdict["checks"] if not c["counts"] and not c["examined"]]
-    if silent:
-        lines.append(f"not exercised: {', '.join(silent)}")
-    if missing := opportunities.line(verdict.get("opportunities", {})):
-        lines.append(missing)
-    for row in verdict["thresholds"]:
-        lines.append(_threshold_line(row))
-    for name, row in verdict["latency_ms"].items():
-        figures = ", ".join(f"{what} {row[what]} ms" for what in ("p50", "p99", "max") if what in row)
-        if figures:
-            lines.append(f"  {name}: {figures} ({row['samples']:,})")
-    if verdict["to_first_message_s"] is not None:
-        lines.append(f"  from the command to the first message: {verdict['to_first_message_s']} s")
-    lines += _missed_lines(verdict.get("missed_live") or {})
-    if ended := ending_line(verdict.get("endings", ())):
-        lines.append(f"  {ended}")
-    for burst in verdict["bursts"]:
-        lines.append(_burst_line(burst))
-    lines += _platform_lines(verdict["checks"])
-    lines += [_drift_line(row) for row in verdict.get("drift", ())]
-    if verdict.get("flood"):
-        lines += _flood_lines(verdict["flood"])
-    for check in verdict["checks"] + verdict["harness"]:
-        for witness in check["witnesses"][:DRAWN]:
-            lines += [
-                "",
-                f"{check['id']} witness {witness['number']} of {check['violations']:,}: {witness['sentence']}",
-            ]
-            for record in witness["records"]:
-                lines += record_lines({**record, "frame": None}, 0)
-            lines.append(f"    in detail, with its swim-lane: {witness['command']}")
+def verdict_text(verdict: Row) -> str:
+    """Return the text of verdict.txt, which is also printed at the end of a run.
+
+    Lines have at most 80 characters, but for commands and paths, which can be copied whole.
+    """
+    lines = ["", *_outcome_lines(verdict), "", *_load_lines(verdict), *_groups(verdict)]
+    if figures := list(_figure_lines(verdict)):
+        lines += ["", "Figures", *figures]
+    for check in (*verdict["checks"], *verdict["harness"]):
+        lines += _witness_lines(check)
     notes = [stopped_line(verdict["stopped"])] if verdict.get("stopped") else []
-    lines += ["", *(f"Note: {note}" for note in (*notes, *verdict.get("warnings", ())))]
-    lines += [f"{verdict['headline']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()]
-    lines.append(f"judged from {verdict['records']:,} records; again: {_again(verdict)}")
-    lines.append(f"report: {verdict['run']}/report.html")
+    notes += verdict.get("warnings", ())
+    lines += ["", *(line for note in notes for line in _filled(f"Note: {note}", "  "))]
+    # The end of a long text is what a terminal shows.
+    lines += ["", *_outcome_lines(verdict)] if notes else _outcome_lines(verdict)
+    lines += [f"judged from {verdict['records']:,} records; again: {_again(verdict)}"]
+    lines += [f"report: {verdict['run']}/report.html"]
     return "\n".join(map(one_line, lines))
 
 
-def _again(verdict: Mapping[str, Any]) -> str:
-    """Return the command that judges the run again, with the files of the own checks that the user let run."""
-    files = dict.fromkeys(check["file"] for check in verdict["checks"] if "file" in check)
-    return shlex.join(["earwitness", "check", verdict["run"], *(word for file in files for word in ("--check", file))])
+def three_digits(value: float) -> str:
+    """Return a number with three significant digits, or all of them before the decimal point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _platform_lines(checks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line with the number of messages of the platform itself: they are not judged, but keep their numbers."""
-    count = sum(check.get("facts", {}).get("of_the_platform", 0) for check in checks)
-    return [f"  {count:,} messages of the platform itself (of no user of this run) were received"] if count else []
+def _filled(text: str, indent: str = "", hang: str = "  ") -> list[str]:
+    """Return a sentence in lines of 80 columns; the second and later ones are indented by `hang` more."""
+    lines = textwrap.wrap(
+        one_line(text), WIDTH, initial_indent=indent, subsequent_indent=indent + hang,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return [line.replace(TOGETHER, " ") for line in lines]
 
 
-def _missed_lines(row: Mapping[str, int]) -> list[str]:
+def _outcome_lines(verdict: Row) -> list[str]:
+    return _filled(f"{verdict['headline']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip())
+
+
+def _load_lines(verdict: Row) -> list[str]:
+    """Return story, seed, duration, users, rates and faults."""
+    load, seconds = verdict["load"], verdict["seconds"]
+    seed = "" if verdict["seed"] is None else f" · seed {verdict['seed']}"
+    where = ", ".join(f"{name} {count}" for name, count in verdict["replicas"].items())
+    rates = [
+        f"{count:,} {word}" + (f" ({three_digits(count / seconds)}/s)" if seconds else "")
+        for count, word in ((load["messages_sent"], "sent"), (load["messages_delivered"], "received"))
+    ]
+    lines = [f"{verdict['story']}{seed} · {three_digits(seconds)} s"]
+    lines += _filled(
+        f"{load['users']:,} users, {load['connections']:,} connections{f' ({where})' if where else ''}, "
+        f"{', '.join(rates)}"
+    )
+    faults = [
+        f"{fault['name']} from {three_digits(fault['start_s'])} to {three_digits(fault['end_s'])} s"
+        for fault in verdict.get("faults") or ()
+    ]
+    return lines + (_filled(f"faults: {', '.join(faults)}") if faults else [])
+
+
+# -- checks --------------------------------------------------------------------------------------------------------
+
+
+def _groups(verdict: Row) -> list[str]:
+    """Return the checks in groups: broken, not known, held, seen but not promised, not exercised; then the tester's."""
+    checks = verdict["checks"]
+    seen = [check for check in checks if check["counts"] or check["examined"]]
+    promised = [check for check in seen if check["promised"]]
+    of = {outcome: [c for c in promised if c["outcome"] == outcome] for outcome in ("FAIL", "UNKNOWN", "PASS")}
+    lines = _group("Broken", of["FAIL"], _broken_line)
+    lines += _group("Not known", of["UNKNOWN"], _unknown_lines)
+    lines += _group("Held", of["PASS"], _held_line, "examined   violations, at 95 %")
+    lines += _group("Not promised, only observed", [c for c in seen if not c["promised"]], _observed_lines)
+    if silent := [c for c in checks if not (c["counts"] or c["examined"])]:
+        lines += ["", f"Not exercised ({len(silent)})", *_filled(_names(silent), "  ", "")]
+    if missing := opportunities.line(verdict.get("opportunities", {})):
+        lines += _filled(missing, "  ", "")
+    return [*lines, *_tester_lines(verdict["harness"])]
+
+
+def _group(title: str, checks: Sequence[Row], lines_of: Any, columns: str = "") -> list[str]:
+    if not checks:
+        return []
+    head = f"{title} ({len(checks)})"
+    head = f"{head:<{NAME + 9}}{columns}".rstrip()
+    return ["", head, *(line for check in checks for line in lines_of(check))]
+
+
+def _name(check: Row) -> str:
+    return f"  {check['id']:<4} {check['name']:<{NAME}}"
+
+
+def _names(checks: Iterable[Row]) -> str:
+    return ", ".join(f"{check['id']}{TOGETHER}{check['name']}" for check in checks)
+
+
+def _broken_line(check: Row) -> list[str]:
+    violations = f"{check['violations']:,} violation{'s' if check['violations'] != 1 else ''}"
+    return [f"{_name(check)}{violations} in {check['examined']:,} examined"]
+
+
+def _unknown_lines(check: Row) -> list[str]:
+    return [f"{_name(check)}{check['examined']:>8,} examined", *_filled(check["why"], "       ", "")]
+
+
+def _held_line(check: Row) -> list[str]:
+    bound = check["upper_bound_95"]
+    rate = "" if bound is None else f"   fewer than {three_digits(100 * bound)} %"
+    return [f"{_name(check)}{check['examined']:>10,}{rate}"]
+
+
+def _observed_lines(check: Row) -> list[str]:
+    what = f"{check['violations']:,} violations in " if check["violations"] else ""
+    why = _filled(check["why"], "       ", "") if check["outcome"] == "UNKNOWN" and check["why"] else []
+    return [f"{_name(check)}{what}{check['examined']:,} examined", *why]
+
+
+def _tester_lines(checks: Sequence[Row]) -> list[str]:
+    """Return the checks of the tester itself: the names of those that hold, and a line for each of the others."""
+    held = [check for check in checks if check["outcome"] == "PASS"]
+    lines = ["", f"The tester itself ({len(held)} of {len(checks)} hold)", *_filled(_names(held), "  ", "")]
+    for check in checks:
+        if check not in held:
+            count = f", {check['violations']:,} violations" if check["violations"] else ""
+            lines.append(f"{_name(check)}{check['outcome']}: {check['examined']:,} examined{count}")
+            lines += _filled(check["why"], "       ", "")
+    return lines
+
+
+# -- figures -------------------------------------------------------------------------------------------------------
+
+
+def _figure_lines(verdict: Row) -> Iterable[str]:
+    for row in verdict["thresholds"]:
+        yield from _filled(_threshold(row), "  ", "    ")
+    for name, row in verdict["latency_ms"].items():
+        figures = ", ".join(f"{what} {three_digits(row[what])} ms" for what in ("p50", "p99", "max") if what in row)
+        if figures:
+            yield from _filled(f"{name}: {figures} ({row['samples']:,})", "  ")
+    if (first_s := verdict["to_first_message_s"]) is not None:
+        yield f"  from the command to the first message: {three_digits(first_s)} s"
+    others = [*_missed(verdict.get("missed_live") or {}), ending_line(verdict.get("endings", ()))]
+    others += [_burst(burst) for burst in verdict["bursts"]]
+    others += [*_of_the_platform(verdict["checks"]), *(_drift(row) for row in verdict.get("drift", ()))]
+    others += _flood(verdict["flood"]) if verdict.get("flood") else []
+    for line in filter(None, others):
+        yield from _filled(line, "  ")
+
+
+def _threshold(row: Row) -> str:
+    mark = {True: "met    ", False: "MISSED ", None: "NO DATA"}[row["met"]]
+    seen = "not measured" if row["measured"] is None else f"{three_digits(row['measured'])} {row['unit']}"
+    if row.get("unanswered"):
+        seen = f"unbounded, {row['unanswered']:,} were never answered"
+    return f"{mark} {row['name']}: {seen}, at most {row['limit']:g} {row['unit']} ({row['samples']:,} samples)"
+
+
+def _missed(row: Mapping[str, int]) -> list[str]:
     """Return a line with the messages that never reached a device of a continuous member, however it asked for them."""
     if not row.get("owed"):
         return []
-    line = f"  missed live: {row['missed']:,} of {row['owed']:,} messages due to members' devices never came"
+    line = f"missed live: {row['missed']:,} of {row['owed']:,} messages due to members' devices never came"
     if row["missed"]:
         line += f" ({row['devices']:,} device{'s' if row['devices'] != 1 else ''})"
     if row["not_known"]:
@@ -84,65 +193,64 @@ def _missed_lines(row: Mapping[str, int]) -> list[str]:
     return [line]
 
 
-def _load_line(verdict: Mapping[str, Any]) -> str:
-    load = verdict["load"]
-    where = ", ".join(f"{name} {count}" for name, count in verdict["replicas"].items())
+def _of_the_platform(checks: Sequence[Row]) -> list[str]:
+    """Return a line with the number of messages of the platform itself: they are not judged, but keep their numbers."""
+    count = sum(check.get("facts", {}).get("of_the_platform", 0) for check in checks)
+    return [f"{count:,} messages of the platform itself (of no user of this run) were received"] if count else []
+
+
+def _burst(b: Row) -> str:
     return (
-        f"{load['users']} users, {load['connections']} connections{f' ({where})' if where else ''}, "
-        f"{load['messages_sent']:,} sent, {load['messages_delivered']:,} received"
-    )
-
-
-def _check_line(check: Mapping[str, Any]) -> str:
-    promise = "" if check["promised"] else "  (never promised: an observation)"
-    line = f"{MARK[check['outcome']]} {check['id']:<4}{check['name']:<24}{check['examined']:>12,} examined"
-    if check["violations"]:
-        line += f", {check['violations']:,} violations"
-    elif check["upper_bound_95"] is not None and check["outcome"] == "PASS" and not check["id"].startswith("H"):
-        line += f", violation rate < {check['upper_bound_95']:.1e} (95 %)"
-    if check["why"] and check["outcome"] != "PASS":
-        line += f": {check['why']}"
-    return line + promise
-
-
-def _threshold_line(row: Mapping[str, Any]) -> str:
-    mark = {True: "met    ", False: "MISSED ", None: "NO DATA"}[row["met"]]
-    seen = "not measured" if row["measured"] is None else f"{row['measured']:g} {row['unit']}"
-    if row.get("unanswered"):
-        seen = f"unbounded, {row['unanswered']:,} were never answered"
-    return f"{mark} {row['name']}: {seen}, at most {row['limit']:g} {row['unit']} ({row['samples']:,} samples)"
-
-
-def _burst_line(b: Mapping[str, Any]) -> str:
-    return (
-        f"  burst of {b['count']:,} by client {b['client']}: sent in {b['sent_s']} s, "
+        f"burst of {b['count']:,} by client {b['client']}: sent in {b['sent_s']} s, "
         f"acknowledged {b['acknowledged']:,} by {b['acknowledged_s']} s, "
         f"delivered {b['delivered']:,} to {b['hearers']} by {b['delivered_s']} s, stored {b['stored']:,}"
     )
 
 
-def _flood_lines(flood: Mapping[str, Any]) -> list[str]:
+def _flood(flood: Row) -> list[str]:
     closed = flood["closed"]
     lines = [
-        f"  flood by {flood['abusers']} users: {closed['abusers']} of their sockets were closed with 4429, "
+        f"flood by {flood['abusers']} users: {closed['abusers']} of their sockets were closed with 4429, "
         f"{closed['others']} of others"
     ]
     for name in ("fan-out", "ack"):
         parts = [_felt(flood[name][when], when) for when in ("before", "during")]
         ratio = flood[name]["p99_ratio"]
-        lines.append(f"  others' {name}: {', '.join(parts)}{f'; p99 is {ratio} times' if ratio else ''}")
+        lines.append(f"others' {name}: {', '.join(parts)}{f'; p99 is {ratio} times' if ratio else ''}")
     return lines
 
 
-def _felt(row: Mapping[str, Any], when: str) -> str:
+def _felt(row: Row, when: str) -> str:
     if not row["samples"]:
         return f"no samples {when} it"
-    return f"p50 {row['p50']} ms, p99 {row['p99']} ms {when} it ({row['samples']:,})"
+    return f"p50 {three_digits(row['p50'])} ms, p99 {three_digits(row['p99'])} ms {when} it ({row['samples']:,})"
 
 
-def _drift_line(row: Mapping[str, Any]) -> str:
+def _drift(row: Row) -> str:
     unit = f"{row['unit']}/h"
     return (
-        f"  drift of {row['name']}: {row['slope_per_hour']:+g} {unit} ({row['low']:+g} to {row['high']:+g}), "
-        f"{row['word']}: {row['change_percent']:+.1f} % of {row['level']:g} {row['unit']} in this run"
+        f"drift of {row['name']}: {row['slope_per_hour']:+.3g} {unit} ({row['low']:+.3g} to {row['high']:+.3g}), "
+        f"{row['word']}: {row['change_percent']:+.1f} % of {three_digits(row['level'])} {row['unit']} in this run"
     )
+
+
+# -- counterexamples -----------------------------------------------------------------------------------------------
+
+
+def _witness_lines(check: Row) -> list[str]:
+    """Return the first counterexamples of a check, each with its records and the command that shows more of it."""
+    lines: list[str] = []
+    for witness in check["witnesses"][:DRAWN]:
+        title = f"{check['id']} witness {witness['number']} of {check['violations']:,}: {witness['sentence']}"
+        lines += ["", *_filled(title)]
+        for record in witness["records"]:
+            for line in record_lines({**record, "frame": None}, 0):
+                lines += _filled(line.strip(), "  ", "    ")
+        lines.append(f"  in detail, with its swim-lane: {witness['command']}")
+    return lines
+
+
+def _again(verdict: Row) -> str:
+    """Return the command that judges the run again, with the files of the own checks that the user let run."""
+    files = dict.fromkeys(check["file"] for check in verdict["checks"] if "file" in check)
+    return shlex.join(["earwitness", "check", verdict["run"], *(word for file in files for word in ("--check", file))])
