@@ -25,8 +25,7 @@ class Telling:
 SENTENCES: Mapping[tuple[str, str], str] = {
     (check.id, what): text for check in ALL for what, text in check.sentences.items()
 }
-"""Templates of all checks, by id of the check and kind of finding."""
-"""Templates by (check, kind of finding).
+"""Templates of all checks, by (id of the check, kind of finding).
 
 In braces may stand the names that `_words` lists, and the finding's facts.
 """

@@ -1,4 +1,7 @@
-"""Abuse of tokens, in each case together with a request that must succeed."""
+"""Abuse of tokens, in each case together with a request that must succeed.
+
+The forged tokens themselves are made in `harness.dialects.reference.forgery`; check I31 judges what became of them.
+"""
 
 from __future__ import annotations
 
