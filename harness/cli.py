@@ -31,7 +31,7 @@ VERBS = {
         "earwitness.harness.evidence.command",
         "list the defects of the reference platform; with --matrix show that they are detected",
     ),
-    "export": ("earwitness.harness.record.exporter", "write a run's history as Parquet or JSON lines"),
+    "export": ("earwitness.harness.record.exporter", "write a run's history as Parquet or JSON lines, or as a trace"),
     "clean": ("earwitness.harness.report.clean", "list and remove what runs left behind on disk"),
     "import": ("earwitness.harness.record.importer", "create a run directory from a history recorded by any client"),
     "completion": ("earwitness.harness.completion", "print a script that completes commands in bash, zsh or fish"),

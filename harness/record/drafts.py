@@ -18,7 +18,7 @@ SUFFIX: Final = ".part"
 YOUNG_S: Final = 60.0
 """Age (s) below which a draft is left in place: its writer may not have locked it yet."""
 IMPORT: Final = "import"
-_DRAFT = re.compile(rf"\.(?:{IMPORT}|.+\.(?:parquet|jsonl))\.(?P<pid>\d+)\.part")
+_DRAFT = re.compile(rf"\.(?:{IMPORT}|.+\.(?:parquet|jsonl|json))\.(?P<pid>\d+)\.part")
 _IN_A_RUN = re.compile(r"\.[\w-]+\.(?:json|html|txt|xml|svg)\.(?P<pid>\d+)")
 """Names that `rundir.write_whole` writes to; such names are ours in a run directory only."""
 

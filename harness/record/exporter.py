@@ -1,4 +1,4 @@
-"""The command `earwitness export RUN -o FILE`: a run's history as Parquet or JSON lines (docs/history-schema.md)."""
+"""The verb `earwitness export`: a run's history as Parquet or JSON lines (docs/history-schema.md), or as a trace."""
 
 from __future__ import annotations
 
@@ -16,15 +16,24 @@ from earwitness.harness.progress import Progress, show
 from earwitness.harness.record.columns import COLUMNS, NUMBERS, SCHEMA, Columns
 from earwitness.harness.record.drafts import drafted
 from earwitness.harness.record.history import BATCH_RECORDS, History, open_history
+from earwitness.harness.record.perfetto import write_perfetto
 from earwitness.harness.record.reading import JournalView, first_clients
 
-HELP = "write a run's history as Parquet or JSON lines"
+HELP = "write a run's history as Parquet or JSON lines, or as a trace"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `earwitness export` to its parser."""
     parser.add_argument("run", type=Path, help="run directory, e.g. runs/latest")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="FILE.parquet or FILE.jsonl")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="FILE.parquet or FILE.jsonl; with --perfetto FILE.json"
+    )
+    parser.add_argument(
+        "--perfetto",
+        action="store_true",
+        help="write a trace for the Perfetto UI instead: a track for each connection, an arrow from each send to its "
+        "deliveries, and the faults",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,20 +41,24 @@ def run(args: argparse.Namespace) -> int:
 
     Raises RecordError as `export` does.
     """
-    count = export(args.run, args.output)
+    count = export(args.run, args.output, perfetto=args.perfetto)
     show(f"{count:,} records of {args.run} → {args.output}")
     return 0
 
 
-def export(run_dir: Path, output: Path) -> int:
+def export(run_dir: Path, output: Path, *, perfetto: bool = False) -> int:
     """Write the history of `run_dir` to `output`; return the number of records.
 
-    Raises RecordError for an unreadable or damaged run, an unknown ending or an unwritable output.
+    `perfetto`: as a trace, which cannot be imported again. Raises RecordError for an unreadable or damaged run, an
+    unknown ending or an unwritable output.
     """
     writers: dict[str, Callable[[History, Path], int]] = {".parquet": _write_parquet, ".jsonl": _write_lines}
+    if perfetto:
+        writers = {".json": lambda history, path: write_perfetto(history, path, batches(history))}
     writer = writers.get(output.suffix)
     if writer is None:
-        raise RecordError(f"{output}: give the file the ending .parquet or .jsonl.")
+        hint = ", or add --perfetto for a trace" if output.suffix == ".json" else ""
+        raise RecordError(f"{output}: give the file the ending {' or '.join(writers)}{hint}.")
     history = open_history(run_dir)
     damage = [*history.damage, *(fault for view in history.journals for fault in view.faults)]
     if damage:  # an import of the export would seal the rest of it as if it were whole
