@@ -23,6 +23,7 @@ from earwitness.harness.load.metrics import Metrics
 from earwitness.harness.load.run_settings import RunOptions
 from earwitness.harness.load.screen import RunScreen
 from earwitness.harness.load.shapes import Foreseen, foreseen_of
+from earwitness.harness.load.statistics import Violations
 from earwitness.harness.planning.plan import Plan
 from earwitness.harness.platform.faults.orders import links_needed
 from earwitness.harness.platform.parent_death import dies_with_parent
@@ -72,6 +73,7 @@ class Conductor:
         self._reply_came = Event()
         self._finishing: Event | None = None
         self._screen: RunScreen | None = None
+        self._violations = Violations(life.environment.stats)
         RunDirectory.check_root(Path(options.runs))
         self._faults: Faults | None = None
         if options.metrics_port:
@@ -131,8 +133,10 @@ class Conductor:
         self._judge.follow(run.path)
         self._sampler = Sampler(run.path / "tables" / "services.jsonl", self.under_test)
         show(f"earwitness: run {run.path} · seed {seed} · {wanted} users")
+        self._violations = Violations(self.life.environment.stats)
         self._screen = RunScreen(
             run.path, foreseen.seconds, lambda: int(runner.user_count), lines=self.options.headless,
+            on_live=lambda live: self._violations.count(live["checks"]),
             on_broken=self._stop_early if self.options.stop_on_fail else None,
         )  # fmt: skip
         self._expected, self._here = set(workers), {}
@@ -349,7 +353,9 @@ class Conductor:
             self._judge = JudgeBeside(self._own)  # for the next run
         # Before the platform is stopped, which takes some seconds.
         show_verdict((run.path / "verdict.txt").read_text())
-        tell_github(read_json(run.path / "verdict.json"))
+        verdict = read_json(run.path / "verdict.json")
+        self._violations.count(verdict["checks"])
+        tell_github(verdict)
         return code
 
     def _note(self, code: int) -> None:

@@ -46,15 +46,17 @@ class RunScreen:
         users: Callable[[], int],
         *,
         lines: bool,
+        on_live: Callable[[Mapping[str, Any]], None],
         on_broken: Callable[[], None] | None = None,
     ) -> None:
         """Begin to watch a run of `seconds`, None for one without a planned end.
 
-        `users`: returns the number of users now. `lines`: show the progress line. `on_broken`: called once when the
+        `users`: returns the number of users now. `lines`: show the progress line. `on_live`: called
+        each second with the live verdict. `on_broken`: called once when the
         live verdict is FAIL, in a greenlet of its own.
         """
         self._run_dir, self._seconds, self._users = run_dir, seconds, users
-        self._on_broken = on_broken
+        self._on_live, self._on_broken = on_live, on_broken
         self._screen = sys.stderr.isatty()
         self._begun = time.monotonic()
         self._next_line = self._begun + (SCREEN_S if self._screen else PIPE_S) if lines else float("inf")
@@ -70,6 +72,8 @@ class RunScreen:
         while True:
             gevent.sleep(SCREEN_S)
             live = read_live(self._run_dir) or {}
+            if live:
+                self._on_live(live)
             if self._on_broken is not None and live.get("outcome") == "FAIL":
                 gevent.spawn(self._on_broken)
                 self._on_broken = None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import gevent
+from locust.stats import StatsError
 
 from earwitness.harness.client.tally import (
     ACKNOWLEDGED,
@@ -19,6 +21,9 @@ from earwitness.harness.record.latencies import encoded
 
 PERIOD_S = 1.0
 LAG_PERIOD_S = 0.02
+CHECK: Final = "CHECK"
+"""Type of the requests as which Locust shows violations."""
+VIOLATION: Final = "violation; the verdict has the counterexamples"
 
 
 class Publisher:
@@ -134,3 +139,37 @@ def _rounded_ms(ns: int) -> float | int:
         return round(ms)
     digits = len(str(int(ms))) - 2
     return int(round(ms, -digits))
+
+
+class Violations:
+    """Violations of a run in Locust's statistics, as failures of their check: its header, charts and files show them.
+
+    Locust counts a failure as a request too, so both grow by the same number.
+    """
+
+    def __init__(self, stats: Any) -> None:
+        """Begin to count in `stats`, those of Locust in the process that leads the run."""
+        self._stats = stats
+        self._counted: dict[str, int] = {}
+
+    def count(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add the violations of promised checks that came since the last call; `rows` as in `live.json`."""
+        for row in rows:
+            fresh = row["violations"] - self._counted.get(row["id"], 0)
+            if row["promised"] and fresh > 0:
+                self._counted[row["id"]] = row["violations"]
+                self._add(f"{row['id']} {row['name']}", fresh)
+
+    def _add(self, name: str, count: int) -> None:
+        second = int(time.time())
+        for entry in (self._stats.get(name, CHECK), self._stats.total):
+            entry.num_requests += count
+            entry.num_none_requests += count  # without a response time
+            entry.num_failures += count
+            entry.num_reqs_per_sec[second] += count
+            entry.num_fail_per_sec[second] += count
+        error = self._stats.errors.setdefault(
+            StatsError.create_key(CHECK, name, VIOLATION), StatsError(CHECK, name, VIOLATION, first_seen=time.time())
+        )
+        error.occurrences += count
+        error.last_seen = time.time()

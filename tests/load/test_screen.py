@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,13 +58,21 @@ def test_a_line_of_progress(arguments: tuple[Any, ...], line: str) -> None:
     assert printed(f"print(ascii(progress_line(*{arguments!r})))") == [ascii(line)]
 
 
-def test_a_run_stops_at_the_first_broken_promise(locust: Callable[..., Any]) -> None:
-    """With --stop-on-fail it ends long before its time, is judged, and says why; its tables are not printed."""
-    run = locust("-u", "10", "-r", "10", "-t", "60s", "--stop-on-fail", "--defect", "backend=leak:0.2")
+def test_a_run_stops_at_the_first_broken_promise(locust: Callable[..., Any], tmp_path: Path) -> None:
+    """With --stop-on-fail it ends long before its time, is judged, and says why; its tables are not printed.
+
+    In Locust's own files the violations are failures of their check.
+    """
+    files = ("--csv", str(tmp_path / "it"))
+    run = locust("-u", "10", "-r", "10", "-t", "60s", *files, "--stop-on-fail", "--defect", "backend=leak:0.2")
     assert run.code == 1, run.out
     assert run.verdict["headline"].startswith("FAIL (stopped after ")
     assert run.described["interrupted"]["after_s"] < 30
     assert run.out.count("stopped at the first broken promise (--stop-on-fail)") == 2
     assert "Aggregated" not in run.out
+    rows = csv.DictReader((tmp_path / "it_stats.csv").read_text().splitlines())
+    failures = {row["Name"]: int(row["Failure Count"]) for row in rows if row["Type"] == "CHECK"}
+    broken = {check["id"]: check["violations"] for check in run.verdict["checks"] if check["promised"]}
+    assert failures["I12 isolation"] == broken["I12"] > 0
     assert run.out.index("FAIL (stopped after ") < run.out.index("report: ")
     assert run.left_behind == []
