@@ -31,6 +31,7 @@ from earwitness.harness.progress import say, show, show_verdict
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.rundir import RunDirectory, read_json
 from earwitness.harness.report.github import tell_github
+from earwitness.harness.report.live_file import read_reading
 from earwitness.harness.run.faults import JOURNALS, Faults
 from earwitness.harness.run.judge import JUDGE_DEADLINE_S, JudgeBeside, own_asked
 from earwitness.harness.run.sampler import Sampler
@@ -74,6 +75,7 @@ class Conductor:
         self._finishing: Event | None = None
         self._screen: RunScreen | None = None
         self._violations = Violations(life.environment.stats)
+        self.stage = ""
         RunDirectory.check_root(Path(options.runs))
         self._faults: Faults | None = None
         if options.metrics_port:
@@ -119,6 +121,7 @@ class Conductor:
             seed=seed, tag=secrets.token_hex(4), clients=clients, sizes=story.room_sizes, devices=story.devices,
             reserve=0 if self.options.headless else max(wanted, WEB_RESERVE),
         )  # fmt: skip
+        self.stage = ""
         self.run = run = RunDirectory.create(Path(self.options.runs), story.name, seed)
         self._finishing = None
         assignment = self._assignment(run, plan, workers, foreseen)
@@ -255,7 +258,7 @@ class Conductor:
         if self._faults is not None:
             run.update(faults_without_effect=self._faults.end())
             self._faults = None
-        show("earwitness: waiting for answers and deliveries in flight ...")
+        self._enter("waiting for answers and deliveries in flight")
         if isinstance(self.life.runner, MasterRunner):
             self._drain_workers(deadline_s)
         elif self.life.part is not None:
@@ -266,10 +269,38 @@ class Conductor:
             self._sampler.close()
         self.under_test.save_logs(run.path / "services")
         run.update(state="drained")
-        show("earwitness: reading the final state ...")
+        self._enter("reading the final state")
         self._collect(run)
         conclude(run, state="collected", **self._story_errors())
+        self._enter("judging")
         self._note(self._verdict(run))
+
+    def _enter(self, stage: str) -> None:
+        """Print the stage of the run's end that begins; the live page shows it too."""
+        self.stage = stage
+        show(f"earwitness: {stage} ...")
+
+    def progress(self) -> dict[str, Any]:
+        """Return how far the run in progress is, for the live page; {} between runs.
+
+        Keys: `stage`, "" during the load; `seconds` passed and `planned` (None without an end); `faults`, planned ones
+        with `name`, `start_s` and `end_s` since all users were connected; `done` of so many rooms read (`of`).
+        """
+        if self.run is None:
+            return {}
+        passed = time.monotonic() - self._begun
+        planned = self.run.run["planned"]["seconds"]
+        faults = [
+            {"name": fault.name, "start_s": fault.start_s, "end_s": fault.start_s + (fault.duration_s or 0.0)}
+            for fault in self._settings.faults
+        ]
+        return {
+            "stage": self.stage,
+            "seconds": round(passed, 1),
+            "planned": planned,
+            "faults": faults,
+            **read_reading(self.run.path),
+        }
 
     def _stop_early(self) -> None:
         """End the run at the first broken promise (--stop-on-fail)."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from earwitness.harness.load.coordinator import Conductor
 
 HERE = Path(__file__).parent
-SCRIPT = b'<script src="./verdict/tab.js"></script></body>'
+SCRIPT = b'<script src="./verdict/page.js"></script><script src="./verdict/tab.js"></script></body>'
 
 
 def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
@@ -34,9 +34,14 @@ def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
     def tab() -> Response:
         return send_from_directory(HERE, "verdict_tab.js")
 
+    def page() -> Response:
+        return send_from_directory(HERE, "verdict_page.js")
+
     def live() -> Response:
         runs = conductor.runs
-        return jsonify({"live": read_live(runs[-1]) if runs else None, "runs": [_told(run) for run in reversed(runs)]})
+        live = read_live(runs[-1]) if runs else None
+        told = [_told(run) for run in reversed(runs)]
+        return jsonify({"live": live, "runs": told, "progress": conductor.progress()})
 
     def of_run(name: str) -> Response:
         run = next((run for run in conductor.runs if run.name == name), None)
@@ -44,14 +49,29 @@ def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
             abort(404, f"There is no verdict of a run {name} of this process.")
         return Response((run / "verdict.txt").read_text(), mimetype="text/plain")
 
+    def of_report(name: str) -> Response:
+        return _file_of(name, "report.html")
+
+    def of_picture(name: str, picture: str) -> Response:
+        return _file_of(name, f"witnesses/{picture}")
+
+    def _file_of(name: str, file: str) -> Response:
+        run = next((run for run in conductor.runs if run.name == name), None)
+        if run is None:
+            abort(404, f"There is no run {name} of this process.")
+        return send_from_directory(run, file)
+
     def metrics() -> Response:
         return Response(*conductor.metrics.exposition(request.headers.get("Accept", "")))
 
     views: dict[str, Callable[..., Response]] = {
         "/verdict": verdict,
         "/verdict/tab.js": tab,
+        "/verdict/page.js": page,
         "/verdict/live": live,
         "/verdict/runs/<name>": of_run,
+        "/verdict/runs/<name>/report.html": of_report,
+        "/verdict/runs/<name>/witnesses/<picture>": of_picture,
         "/metrics": metrics,
     }
     for rule, view in views.items():
@@ -123,5 +143,5 @@ def _told(run: Path) -> dict[str, Any]:
         "run": run.name,
         "judged": judged,
         "outcome": live["outcome"] if judged else "",
-        "why": live["why"] if judged else "going on",
+        "why": live["why"] if judged else "in progress",
     }

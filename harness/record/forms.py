@@ -179,7 +179,7 @@ RUN: Final = Keys(
         "process": WHOLE,
         "process_started": NUMBER,
         "interrupted": Keys(
-            {"after_s": NUMBER, "of_s": NUMBER, "by": OneOf(("SIGINT", "SIGTERM"))}, ("after_s", "of_s")
+            {"after_s": NUMBER, "of_s": NUMBER, "by": OneOf(("SIGINT", "SIGTERM", ""))}, ("after_s", "of_s")
         ),
         "story_errors": STORY,
         "evidence": Keys({"journals": Every(_CLAIM, absent=True), "files": Every(TEXT)}),

@@ -70,7 +70,14 @@ class LiveVerdict:
         self._findings.clear()
         for row in told:
             self._findings += [
-                {"check": row["id"], "name": row["name"], **in_lines(witness)} for witness in row["witnesses"]
+                {
+                    "check": row["id"],
+                    "name": row["name"],
+                    **in_lines(witness),
+                    "picture": witness["svg"],
+                    "command": witness["command"],
+                }
+                for witness in row["witnesses"]
             ]
         return {
             **self._document("finished", verdict["outcome"], verdict["why"], rows),

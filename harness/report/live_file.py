@@ -9,6 +9,8 @@ from earwitness.harness.errors import RecordError
 from earwitness.harness.record.rundir import read_json
 
 LIVE: Final = "live.json"
+READING: Final = "reading.json"
+"""File in a run directory while the final state is read: `done` of so many rooms (`of`)."""
 LADDER_S: Final = tuple(step * 10.0**power for power in range(-4, 2) for step in (1, 2.5, 5))
 """Bounds in seconds of the published histogram of fan-out latencies: 0.1 ms to 50 s."""
 
@@ -19,3 +21,11 @@ def read_live(run_dir: Path) -> dict[str, Any] | None:
         return read_json(run_dir / LIVE)
     except RecordError:
         return None
+
+
+def read_reading(run_dir: Path) -> dict[str, Any]:
+    """Return how far the reading of the final state is: `done` of so many rooms (`of`); {} before and after it."""
+    try:
+        return read_json(run_dir / READING)
+    except RecordError:
+        return {}

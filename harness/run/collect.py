@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -36,8 +37,9 @@ from earwitness.harness.progress import say, show
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.meta import process_meta
 from earwitness.harness.record.named import write_record
-from earwitness.harness.record.rundir import RunDirectory, read_json
+from earwitness.harness.record.rundir import RunDirectory, read_json, write_whole
 from earwitness.harness.record.sidecar import Sidecar
+from earwitness.harness.report.live_file import READING
 from earwitness.harness.run.databases import Row, UserTables, as_json, differing, place_name, read_tables
 
 NAME = "collector"
@@ -47,6 +49,8 @@ READERS_TRIED = 20
 """Most members of a conversation that are tried, one after another: many may be banned when the run ends."""
 REQUEST_S = 20.0
 PROGRESS_S = 2.0
+PUBLISH_S = 0.5
+"""Seconds between states of the file that the live page reads."""
 
 
 class Collector:
@@ -268,9 +272,17 @@ class Collector:
             write_seen(self.journal, NOBODY, place, State.ACTIVE, **look, value=active, digest=digest_of(active))
 
     async def _progress(self) -> None:
-        while True:
-            await asyncio.sleep(PROGRESS_S)
-            show(f"  {self.said()}")
+        next_line = time.monotonic() + PROGRESS_S
+        try:
+            while True:
+                progress = {"done": self.rooms_read, "of": len(self.rooms_used)}
+                write_whole(self.directory.path / READING, json.dumps(progress).encode())
+                await asyncio.sleep(PUBLISH_S)
+                if time.monotonic() >= next_line:
+                    next_line += PROGRESS_S
+                    show(f"  {self.said()}")
+        finally:
+            (self.directory.path / READING).unlink(missing_ok=True)
 
     def said(self) -> str:
         """Return the progress in words."""

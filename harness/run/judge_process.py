@@ -56,7 +56,10 @@ def _own() -> list[OwnCheck]:
 
 
 def _answer(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 (for a program)
+    try:
+        print(line, flush=True)  # noqa: T201 (for a program)
+    except BrokenPipeError:
+        raise SystemExit(Exit.CANNOT_RUN) from None  # the load process has ended and needs no verdict
 
 
 def _work() -> int:

@@ -156,9 +156,15 @@ class Attacks(Behaviour):
             self.user.wallet.add_login(credentials, sent_ns, login)
 
     def _somebody_else(self) -> Credentials | None:
-        """Return the credentials of another user of this process, or None if there is none."""
+        """Return the credentials of another person of this process, or None if there is none.
+
+        Another device of the same person will not do: its token, "forged" for that person, would be the right one.
+        """
+        own = self.user.person.number
         others = [
-            user.credentials for user in self.part.users if user is not self.user and user.credentials is not None
+            user.credentials
+            for user in self.part.users
+            if user.credentials is not None and user.credentials.person.number != own
         ]
         return self.user.rng.choice(others) if others else None
 
