@@ -51,6 +51,7 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
+        """Refuse with `status`; `retry_after_s` is the wait in seconds for Retry-After, None without one."""
         self.status, self.code, self.message = status, code, message
         self.retry_after_s, self.headers, self.extra = retry_after_s, headers, extra
         super().__init__(f"{status} {code}: {message}")

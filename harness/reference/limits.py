@@ -81,6 +81,7 @@ class Limiter:
     """
 
     def __init__(self, redis: Any, rate_per_s: float, burst: float, prefix: str = "rate:") -> None:
+        """Register the script of the buckets; a burst is at least one token."""
         self.rate_per_s, self.burst = rate_per_s, max(1, int(burst))
         self._prefix = prefix
         self._script = redis.register_script(_TAKE)
@@ -118,6 +119,7 @@ class Unlimited(Limiter):
     """Limiter for a platform without budgets: everything is granted, and Redis is not used."""
 
     def __init__(self) -> None:
+        """Take no Redis: rate and burst are beyond every request."""
         self.rate_per_s, self.burst = math.inf, 1 << 31
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:

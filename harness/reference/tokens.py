@@ -43,6 +43,7 @@ class TokenRefused(Exception):
     """
 
     def __init__(self, code: str, message: str) -> None:
+        """Refuse with `code` for programs and `message` for users."""
         self.code, self.message = code, message
         super().__init__(message)
 
@@ -119,6 +120,7 @@ class KeySet:
     """
 
     def __init__(self, fetch: FetchKeys, *, max_age_s: float = 300.0, min_pause_s: float = 0.5) -> None:
+        """Start without keys; they are fetched when the first token needs one."""
         self.fetch, self.max_age_s, self.min_pause_s = fetch, max_age_s, min_pause_s
         self.keys: dict[str, PublicKey] = {}
         self.generation = 0
@@ -171,6 +173,7 @@ class Verifier:
     """
 
     def __init__(self, keys: KeySet, *, issuer: str, audience: str, leeway_s: float = LEEWAY_S) -> None:
+        """Verify signatures with `keys`; `leeway_s` is how far clocks may differ, in seconds."""
         self.keys, self.issuer, self.audience, self.leeway_s = keys, issuer, audience, leeway_s
         self.algorithms: tuple[str, ...] = ALGORITHMS
         self._signed: dict[str, Claims] = {}

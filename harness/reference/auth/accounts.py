@@ -38,6 +38,7 @@ class Accounts:
         keys: SigningKeys,
         changed: Callable[[], None],
     ) -> None:
+        """Make the SQL parts; tokens are signed by `keys` and live as long as `settings` permit."""
         self._settings, self._pool, self._redis, self._keys, self._changed = settings, pool, client, keys, changed
         self.users = Users()
         self.sessions = Sessions(settings.access_ttl_s)

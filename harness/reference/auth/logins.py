@@ -52,6 +52,7 @@ class Logins:
     """Store of pending logins in Redis."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
+        """Keep pending logins in the Redis of `client`, where they expire by themselves."""
         self._redis = client
 
     async def begin(self, return_to: str, access_ttl_s: float, challenge: str) -> Begun:

@@ -35,6 +35,7 @@ class ProviderDown(ApiError):
     """
 
     def __init__(self, why: str) -> None:
+        """Refuse with a sentence that does not reveal `why`."""
         super().__init__(
             503,
             "provider_unavailable",
@@ -53,6 +54,7 @@ class ProviderClient:
     def __init__(
         self, http: aiohttp.ClientSession, issuer: str, client_id: str, secret: str, redirect_uri: str
     ) -> None:
+        """Use the provider at the URL `issuer`; nothing is fetched before the first login."""
         self._http, self.issuer, self._redirect_uri = http, issuer, redirect_uri
         self._client_id, self._secret = client_id, secret
         self._found: dict[str, Any] = {}

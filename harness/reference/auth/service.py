@@ -44,6 +44,7 @@ class Auth(Service):
     """
 
     def __init__(self, settings: Settings) -> None:
+        """Make the parts and routes; no connection is opened before `start`."""
         super().__init__(settings.name)
         self.settings = settings
         self.pool = make_pool(settings.dsn)

@@ -39,6 +39,7 @@ class SigningKeys:
     """
 
     def __init__(self, pool: Pool, retire_after_s: float) -> None:
+        """Start without keys; `load` reads them from `pool`."""
         self._pool, self._retire_after_s = pool, retire_after_s
         self._keys: list[SigningKey] = []
 

@@ -56,6 +56,7 @@ class Backend(Service):
     """
 
     def __init__(self, settings: BackendSettings) -> None:
+        """Make the parts, connect them with each other and add the routes; no connection is opened before `start`."""
         super().__init__(settings.name)
         self.settings = settings
         self.pool = store.make_pool(settings.dsn)

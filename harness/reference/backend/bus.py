@@ -67,6 +67,7 @@ class Bus:
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
+        """Publish and subscribe by `client`; nothing is sent before `run`."""
         self._client = client
         self._pending: list[tuple[str, bytes]] = []
         self._wake = asyncio.Event()

@@ -36,6 +36,7 @@ class Arrivals:
     """Waiting list for users that the sync has not brought yet."""
 
     def __init__(self) -> None:
+        """Start with nobody waiting; events are grouped by user id."""
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     def arrived(self, user_id: str) -> None:
@@ -73,6 +74,7 @@ class Doorkeeper:
     """
 
     def __init__(self, verifier: Verifies, redis: Any, users: FindsUsers, arrivals: Arrivals, wait_s: float) -> None:
+        """Verify tokens by `verifier`; revocations and tickets are looked up in `redis`, and may be replaced."""
         self.verifier, self.users = verifier, users
         self._arrivals, self._wait_s = arrivals, wait_s
         self.is_revoked: Callable[[Claims], Awaitable[bool]] = functools.partial(is_revoked, redis)

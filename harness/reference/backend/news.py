@@ -51,6 +51,7 @@ class News:
     def __init__(
         self, bus: Bus, hub: Hub, registry: Registry, arrivals: Arrivals, authority: Authority, silence_s: float
     ) -> None:
+        """Draw a random origin, by which this replica recognises its own news; further parts are set later."""
         self.origin = secrets.token_hex(8)
         self._bus, self._hub, self._registry, self._arrivals = bus, hub, registry, arrivals
         self._authority = authority

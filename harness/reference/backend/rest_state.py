@@ -29,6 +29,7 @@ class StateRest:
     """
 
     def __init__(self, rest: Rest, marks: Marks, edits: Edits) -> None:
+        """Take the parts that change read marks and edits."""
         self._rest, self._marks, self._edits = rest, marks, edits
 
     def routes(self) -> list[web.RouteDef]:

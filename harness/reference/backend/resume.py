@@ -19,6 +19,7 @@ class Resumer:
     """
 
     def __init__(self, hub: Hub, read_frames: ReadFrames, settings: BackendSettings) -> None:
+        """Replay to feeds of `hub`; `read_frames` may be replaced."""
         self._hub, self._settings = hub, settings
         self.read_frames = read_frames
 

@@ -35,6 +35,7 @@ class Session:
     def __init__(
         self, ws: web.WebSocketResponse, user: User, claims: Claims, settings: BackendSettings, resuming: bool
     ) -> None:
+        """Take the accepted socket of `user`, who presented `claims`; requires a running event loop."""
         self.ws, self.user, self.claims = ws, user, claims
         self.user_id = user.id
         self.id = secrets.token_hex(8)

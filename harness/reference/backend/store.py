@@ -123,6 +123,7 @@ class Users:
     """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
+        """Query by `pool`: one short statement for each look-up."""
         self._pool = pool
 
     async def get(self, user_id: str) -> User | None:
@@ -157,6 +158,7 @@ class Rooms:
     """Conversations and their members."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
+        """Query by `pool`; a conversation and its first members are stored in one transaction."""
         self._pool = pool
 
     async def of_user(self, user: User) -> list[Conversation]:
@@ -289,6 +291,7 @@ class Messages:
     """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
+        """Query by `pool`, the only writer of the table of messages."""
         self._pool = pool
 
     async def append(

@@ -35,6 +35,7 @@ class UserSync:
     def __init__(
         self, client: redis.asyncio.Redis, users: Users, consumer: str, announce: Callable[[list[dict[str, Any]]], None]
     ) -> None:
+        """Read the stream by `client` as `consumer`; `upsert` stores rows and may be replaced."""
         self._client, self._consumer, self._announce = client, consumer, announce
         self.upsert: Callable[[Sequence[dict[str, Any]]], Awaitable[None]] = users.upsert
 
