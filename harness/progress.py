@@ -60,6 +60,7 @@ class ShownLog(logging.Formatter):
     """
 
     def __init__(self, inner: logging.Formatter) -> None:
+        """Format by `inner`, the handler's formatter until now."""
         super().__init__()
         self._inner = inner
 
@@ -115,8 +116,10 @@ class Progress:
         print(f"{start}earwitness: {self._what}: {share}", end=end, file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
+        """Return the progress; the first line appears with `at`."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Clear the line on a terminal, also after an error."""
         if self._shown and self._screen:
             print("\r\033[K", end="", file=sys.stderr, flush=True)

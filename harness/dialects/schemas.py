@@ -32,6 +32,7 @@ class Sketch(Table):
     """Table without values, which notes what is read from it and makes a JSON schema of that."""
 
     def __init__(self, faults: Faults, path: str = "") -> None:
+        """Start without properties; `path` is the place of the table in the file."""
         super().__init__({}, faults, path)
         self.properties: dict[str, Callable[[], dict[str, Any]]] = {}
         self.required: list[str] = []

@@ -20,6 +20,7 @@ class Attained:
     """
 
     def __init__(self) -> None:
+        """Start counting now; how long the process took part is measured from here."""
         self.connected: set[int] = set()
         self.acted: set[int] = set()
         self.others = 0

@@ -51,6 +51,7 @@ class ConnectedUser(User):
     ready = False
 
     def __init__(self, environment: Any) -> None:
+        """Start unconnected; Locust makes users itself and passes its environment."""
         super().__init__(environment)
         self.session: Any = None
         self.credentials: Credentials | None = None

@@ -53,6 +53,10 @@ class Conductor:
     """
 
     def __init__(self, life: Life, options: Any) -> None:
+        """Start judge and platform for the story of `life`, as the options say.
+
+        Raises EarwitnessError if a run is impossible.
+        """
         self.life = life
         self.options = options
         self.run_options = RunOptions(life.environment, life.story)

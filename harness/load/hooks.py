@@ -57,6 +57,7 @@ class Life:
     """
 
     def __init__(self, environment: Any, told: Story) -> None:
+        """Take Locust's `environment`, whose runner is there by now, and the story to run."""
         self.environment = environment
         self.story = told
         self.runner = environment.runner

@@ -20,6 +20,7 @@ class ScaledShape(LoadTestShape):
     use_common_options = True
 
     def __init__(self, shape: Shape, options: Any) -> None:
+        """Scale `shape`; `options` are read when a run begins, as the web UI changes them."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._shape, self._options = shape, options
 

@@ -43,6 +43,7 @@ class Soundness:
     """
 
     def __init__(self) -> None:
+        """Start without errors; log records may arrive from any thread."""
         self._errors: Counter[tuple[str, str]] = Counter()
         self._failed: Counter[tuple[str, str]] = Counter()
         self._requests = 0

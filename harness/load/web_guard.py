@@ -41,6 +41,7 @@ class Names:
     """
 
     def __init__(self, bound: str = "127.0.0.1", given: Iterable[str] = ()) -> None:
+        """Permit loopback, `given`, and the address `bound` or, if that is every address, this machine's name."""
         self._given = frozenset(name.lower() for name in given if name)
         self._every_address = bound in EVERY_ADDRESS
         own = {socket.gethostname().lower()} if self._every_address else {bound.lower()}

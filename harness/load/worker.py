@@ -75,6 +75,7 @@ class Part:
         on_all_here: Callable[[Part], None],
         story: Soundness,
     ) -> None:
+        """Open journal, target and HTTP pool, and start the greenlets that watch this process."""
         self.environment = environment
         self.story, self.attained = story, Attained()
         story.begin()

@@ -44,6 +44,7 @@ class ControlServer:
         shut_down: Callable[[], None],
         links: Links | None = None,
     ) -> None:
+        """Draw the token of the address; `start` opens the socket."""
         self._supervisor, self._endpoints, self._shut_down = supervisor, endpoints, shut_down
         self._links = links or Links(())
         self._token = secrets.token_urlsafe(24)
@@ -124,6 +125,7 @@ class ControlClient:
     """
 
     def __init__(self, address: str, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+        """Parse an address of `ControlServer`; nothing is sent. Raises PlatformError if it is none."""
         parts = urlsplit(address)
         try:
             port = parts.port
@@ -137,6 +139,7 @@ class ControlClient:
         self._token, self._port, self._timeout_s = parts.username, port, timeout_s
 
     def __repr__(self) -> str:
+        """Return the address without its token."""
         return f"ControlClient({SCHEME}://…@{HOST}:{self._port})"
 
     def ask(self, do: str, **arguments: Any) -> Any:

@@ -68,6 +68,7 @@ class Edge:
     """Load balancer of the platform."""
 
     def __init__(self, port: ReservedPort, backends: Sequence[ReservedPort]) -> None:
+        """Find the program and write its configuration for `backends`; the supervisor starts it."""
         self._port = port
         self._configuration = configuration([backend.url.removeprefix("http://") for backend in backends])
         self._program = find_program()

@@ -86,6 +86,7 @@ class Links:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
+        """Reserve a port for each link, and one for the proxy's own requests if there is any link."""
         self.names = tuple(names)
         self._ports = {name: ReservedPort(name) for name in names}
         self._control = ReservedPort(NAME) if names else None

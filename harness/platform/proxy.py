@@ -40,6 +40,7 @@ class Way:
     """
 
     def __init__(self, name: str, listen: int, to: int) -> None:
+        """Start with free conditions, and with random numbers that depend on the name only."""
         self.name, self.listen, self.to = name, listen, to
         self.conditions = FREE
         self.free = True
@@ -70,6 +71,7 @@ class Pair:
     """Connection from the caller, with the one to the callee that belongs to it."""
 
     def __init__(self, way: Way) -> None:
+        """Join two sides that exist before either connection does."""
         self.way = way
         self.passed = 0
         self.caller, self.callee = Side(self), Side(self)
@@ -129,6 +131,7 @@ class Side(asyncio.Protocol):
     other: Side
 
     def __init__(self, pair: Pair) -> None:
+        """Start unconnected, with nothing in transit."""
         self.pair = pair
         self.transport: asyncio.Transport | None = None
         self._queue: deque[tuple[float, bytes | None]] = deque()  # due, data; None: the end
@@ -265,6 +268,7 @@ class Control:
     """Server of control requests on the inherited socket."""
 
     def __init__(self, ways: dict[str, Way], token: str) -> None:
+        """Answer requests about `ways` that bear `token`."""
         self._ways, self._token = ways, token
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

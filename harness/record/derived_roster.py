@@ -70,6 +70,7 @@ class Users:
     """
 
     def __init__(self, known: Mapping[str, int]) -> None:
+        """Continue behind `known`; new names get the next numbers."""
         self._known = dict(known)
         self.names = list(known)
 

@@ -36,6 +36,7 @@ class FrameStore:
     """
 
     def __init__(self, path: Path, pages: Pages) -> None:
+        """Map the first pages; without room on the disk all frames are counted as lost."""
         self.path, self._pages = path, pages
         self._view = pages.map_next() or memoryview(b"")
         self._at = self._steps = 0
@@ -152,6 +153,7 @@ class Frames:
     """
 
     def __init__(self, path: Path) -> None:
+        """Refer to the file at `path`; it is opened for each look-up."""
         self.path = path
 
     def of(self, record: int) -> Frame | None:

@@ -106,6 +106,7 @@ class Journal:
     write: Write
 
     def __init__(self, path: Path, names_path: Path, data_fd: int, names_fd: int) -> None:
+        """Take the open files of both parts, and reserve the first pages of the data."""
         self.path, self.names_path = path, names_path
         self.name = path.name.removesuffix(DATA_SUFFIX)
         self._pid = os.getpid()
@@ -257,6 +258,7 @@ class Pages:
     """
 
     def __init__(self, path: Path, fd: int) -> None:
+        """Reserve disk space for the first steps. Raises RecordError if there is none."""
         self._path, self._fd = path, fd
         self._mapped = 0
         self._reserved = 0

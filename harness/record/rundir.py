@@ -44,6 +44,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path, run: dict[str, Any]) -> None:
+        """Take the content of `run.json` as it was read; the class methods make these objects."""
         self.path, self.run = path, run
 
     @classmethod

@@ -65,6 +65,7 @@ class Chain:
     """
 
     def __init__(self) -> None:
+        """Start the chain of an empty file."""
         self.last = _START
         self._next = _START
 

@@ -34,6 +34,7 @@ class Measured:
     def __init__(
         self, views: Sequence[Records], room_sizes: Sequence[int], footers: Sequence[Mapping[str, Any]], services: Path
     ) -> None:
+        """Take what a run recorded; each figure is computed when it is first read."""
         self._views, self._sizes, self._footers, self._services = views, room_sizes, footers, services
 
     def figure(self, metric: str, of: str = "", statistic: str = "") -> tuple[float | None, int]:

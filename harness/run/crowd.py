@@ -63,6 +63,7 @@ class Crowd:
         judged_by: tuple[str, ...],
         seed: int = 1,
     ) -> None:
+        """Plan users and rooms, and write `run.json` and the roster; nobody connects before the `async with` block."""
         self.target, self.http, self._environment = target, http, dict(environment)
         self.plan = Plan(seed=seed, tag=f"{tag}{os.urandom(3).hex()}", users=users, sizes=sizes)
         self.directory = RunDirectory.at(directory / "run")
@@ -87,6 +88,7 @@ class Crowd:
         self._lag = Histogram()
 
     async def __aenter__(self) -> Crowd:
+        """Open the journal, and connect all users at once."""
         meta = process_meta(index=0, roster=self.plan.roster().digest())
         self.journal = Journal.create(self.directory.journals, "load-0", meta=meta)
         self._watch = asyncio.create_task(self._watch_lag())
@@ -98,6 +100,7 @@ class Crowd:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Drain, close and judge; after an error in the block only close."""
         try:
             if kind is None:
                 await self._settle()

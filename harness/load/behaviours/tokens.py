@@ -45,6 +45,7 @@ class Tokens(Behaviour, Account):
     def __init__(
         self, *, ttl_s: float | None = None, margin_s: float = 1.0, socket_ways: Sequence[Way] = SOCKET_WAYS
     ) -> None:
+        """Set lifetime and margin in seconds; of `socket_ways` each handshake uses one."""
         self.ttl_s, self.margin_s, self.socket_ways = ttl_s, margin_s, tuple(socket_ways)
 
     def begin(self) -> None:
