@@ -66,7 +66,7 @@ class Table:
     of this class; where one key decides which others there are, it calls `either`.
     """
 
-    def __init__(self, data: Mapping[str, Any], faults: Faults, path: str = "") -> None:
+    def __init__(self, data: Mapping[str, object], faults: Faults, path: str = "") -> None:
         """Read from `data`, whose place in the file is `path`; faults are added to `faults`."""
         self.data = data
         self.faults = faults

@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 FIRST_S: Final = 2.0
 SCREEN_S: Final = 0.5
@@ -47,7 +47,7 @@ def show(text: str) -> None:
     print(printable(text), flush=True)
 
 
-def show_json(value: Any) -> None:
+def show_json(value: object) -> None:
     """Print JSON on stdout, readable and with every control character escaped as JSON does."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
     print(text.translate({code: f"\\u{code:04x}" for code in _SHOWN_IN_TEXT}), flush=True)
