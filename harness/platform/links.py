@@ -116,7 +116,7 @@ class Links:
             ready=(_Answers(self),),
         )
 
-    async def ask(self, do: str, **arguments: Any) -> Any:
+    async def ask(self, do: str, **arguments: object) -> Any:
         """Send one request to the proxy and return its result.
 
         Raises PlatformError with the proxy's own sentence, or if it does not answer within ANSWER_S.
@@ -140,7 +140,7 @@ class Links:
             raise PlatformError(str(answer["error"]))
         return answer["result"]
 
-    async def try_out(self, name: str) -> dict[str, Any]:
+    async def try_out(self, name: str) -> dict[str, object]:
         """Make a small exchange through a link as its caller would begin one: `{"seconds", "bytes"}` or `{"error"}`."""
         port = self.port(name)
         if port is None:

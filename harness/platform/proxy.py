@@ -61,7 +61,7 @@ class Way:
             pair.reset()
         return len(pairs)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, object]:
         """Return counts of connections and bytes, and the conditions."""
         counts = {"open": len(self.pairs), "opened": self.opened, "cut": self.cuts, "bytes": self.bytes}
         return {**counts, "conditions": asdict(self.conditions)}
@@ -282,7 +282,7 @@ class Control:
         finally:
             writer.close()
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    def _answer(self, line: bytes) -> dict[str, object]:
         try:
             request = json.loads(line)
             if not secrets.compare_digest(str(request.get("token")), self._token):
@@ -291,14 +291,15 @@ class Control:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             return {"error": f"The proxy does not understand this request: {error!r}."}
 
-    def _do(self, request: dict[str, Any]) -> Any:
+    def _do(self, request: dict[str, Any]) -> object:
         if request["do"] == "status":
             return {name: way.status() for name, way in self._ways.items()}
         way = self._ways[request["link"]]
         if request["do"] == "cut":
             return way.cut()
         if request["do"] == "set":
-            return way.set(Conditions(**request["conditions"]))
+            way.set(Conditions(**request["conditions"]))
+            return None
         raise ValueError(request["do"])
 
 
