@@ -106,7 +106,7 @@ class Accounts:
         async with self._pool.acquire() as connection:
             return active(await self.users.get(connection, user_id))
 
-    async def change(self, user_id: str, changes: dict[str, Any]) -> Row:
+    async def change(self, user_id: str, changes: dict[str, object]) -> Row:
         """Set name, permissions or is_active.
 
         A deactivation revokes all tokens of the user in the same commit. Raises ApiError 404 for an unknown user.

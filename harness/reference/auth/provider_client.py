@@ -160,12 +160,12 @@ class ProviderClient:
             raise _bad_id_token("It was issued in the future.")
         return claims
 
-    def check_nonce(self, claims: Mapping[str, Any], nonce: str) -> None:
+    def check_nonce(self, claims: Mapping[str, object], nonce: str) -> None:
         """Raise ApiError 401 unless the id token has the nonce of this login."""
         if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), nonce.encode()):
             raise _bad_id_token("Its nonce is not that of this login.")
 
-    async def _fetch_keys(self) -> dict[str, Any]:
+    async def _fetch_keys(self) -> Mapping[str, object]:
         return await self._json("GET", (await self.discovery())["jwks_uri"])
 
     async def _json(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import uuid
-from typing import Any
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 import aiohttp
@@ -270,7 +270,7 @@ def _refused_by_provider(pending: PendingLogin, error: str) -> web.Response:
     raise ApiError(401, "login_failed", "The identity provider refused the login.")
 
 
-def _redirect(url: str, query: dict[str, Any]) -> web.Response:
+def _redirect(url: str, query: Mapping[str, str]) -> web.Response:
     page, mark, fragment = url.partition("#")
     location = f"{page}{'&' if '?' in page else '?'}{urlencode(query)}{mark}{fragment}"
     return web.Response(status=302, headers={"Location": location, **_NO_STORE})

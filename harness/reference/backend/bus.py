@@ -130,7 +130,10 @@ class Bus:
             await asyncio.sleep(RETRY_PAUSE_S)
 
     async def _listen(
-        self, pubsub: Any, handlers: Mapping[str, Handler], resync: Callable[[], Awaitable[None]]
+        self,
+        pubsub: redis.asyncio.client.PubSub,
+        handlers: Mapping[str, Handler],
+        resync: Callable[[], Awaitable[None]],
     ) -> None:
         confirmed = 0
         asked = False

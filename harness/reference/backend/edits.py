@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import asyncpg
 import orjson
@@ -41,7 +41,7 @@ class Edit(NamedTuple):
     text: str
     at: datetime
 
-    def public(self) -> dict[str, Any]:
+    def public(self) -> dict[str, object]:
         """Return the edit in the form of the API."""
         return {"n": self.number, "seq": self.seq, "version": self.version, "text": self.text, "at": iso(self.at)}
 

@@ -72,7 +72,7 @@ class Leases:
         found: set[str] = set()
         for start in range(0, len(user_ids), AT_ONCE):
             some = user_ids[start : start + AT_ONCE]
-            counts: Any = await self._count(keys=[key_of(user) for user in some])
+            counts: list[int] = await self._count(keys=[key_of(user) for user in some])
             found |= {user for user, count in zip(some, counts, strict=True) if count}
         return found
 
@@ -194,7 +194,7 @@ class Presence:
     def _show(self, watched: Watched, now: set[str]) -> None:
         changes = dict.fromkeys(sorted(now - watched.shown), True) | dict.fromkeys(watched.shown - now, False)
         watched.shown = now
-        told: dict[str, Any] = {"type": "presence", "conversation": watched.key}
+        told: dict[str, object] = {"type": "presence", "conversation": watched.key}
         if changes:
             _push(watched.watchers, watched.key, frame({**told, "users": changes, "whole": False}))
         if watched.new:

@@ -208,7 +208,7 @@ def page_digest(page: Sequence[Message]) -> str:
     """Return the SHA-256 of a page of messages, in hexadecimal (see `Rest.history`)."""
     digest = hashlib.sha256()
     for message in page:
-        row: list[Any] = [message.seq, message.client_id, message.sender, message.text]
+        row: list[object] = [message.seq, message.client_id, message.sender, message.text]
         digest.update(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
     return digest.hexdigest()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
 from earwitness.harness.reference.answers import ApiError, json_response, read_json
@@ -85,7 +83,7 @@ def number(text: str, name: str) -> int:
     return whole(int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None, name)
 
 
-def whole(value: Any, name: str) -> int:
+def whole(value: object, name: str) -> int:
     """Return `value` if it is a whole number from 0 to below NUMBER_MAX.
 
     Raises ApiError 400.

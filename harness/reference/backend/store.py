@@ -33,7 +33,7 @@ class User:
         """Return the user in a row, or in news of one."""
         return cls(row["id"], row["email"], row["name"], row["is_active"], tuple(row["permissions"]), row["version"])
 
-    def public(self) -> dict[str, Any]:
+    def public(self) -> dict[str, object]:
         """Return the user in the form of the API."""
         return {"id": self.id, "email": self.email, "name": self.name, "permissions": list(self.permissions)}
 
@@ -139,7 +139,7 @@ class Users:
         )
         return {row["id"]: User.of(row) for row in rows}
 
-    async def upsert(self, users: Sequence[dict[str, Any]]) -> None:
+    async def upsert(self, users: Sequence[dict[str, object]]) -> None:
         """Store the newest version of each user; an older version than the stored one changes nothing."""
         await self._pool.executemany(
             """
@@ -273,7 +273,9 @@ class Rooms:
             )
             return number
 
-    async def _insert_members(self, connection: Any, conversation_id: int, emails: Sequence[str]) -> None:
+    async def _insert_members(
+        self, connection: asyncpg.Connection, conversation_id: int, emails: Sequence[str]
+    ) -> None:
         # Sorted, so that two overlapping invitations cannot deadlock.
         await connection.execute(
             "INSERT INTO members (conversation_id, email, since) "

@@ -188,7 +188,7 @@ class Provider(Service):
     def id_token(self, grant: Grant, access_token: str, *, with_nonce: bool) -> str:
         """Return a signed id token, valid for ID_TOKEN_TTL_S."""
         now = int(time.time())
-        claims: dict[str, Any] = {
+        claims: dict[str, object] = {
             "iss": self.settings.issuer,
             "aud": grant.client_id,
             "iat": now,
