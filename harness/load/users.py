@@ -46,7 +46,7 @@ class ChatUser(ConnectedUser):
     tasks: list[Any]
     think_s: tuple[float, float] = (0.5, 2.0)
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         """Wrap each task: it is noted that the user has acted, and a FlowError fails only that task."""
         super().__init_subclass__(**options)
         forgiving = {task: _forgiving(task) for task in cls.tasks}  # a weighted task is listed several times
