@@ -22,6 +22,7 @@ class ContractError(ValueError):
     """
 
     def __init__(self, faults: Sequence[Fault]) -> None:
+        """Join the sentences of all `faults` into the message."""
         self.faults = tuple(faults)
         super().__init__("; ".join(fault.sentence() for fault in faults))
 

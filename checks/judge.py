@@ -80,6 +80,7 @@ class Judge:
     def __init__(
         self, roster: Roster, contract: Contract, checks: Sequence[Check] = ALL, watchers: Sequence[Watcher] = ()
     ) -> None:
+        """Start each check; one that raises is UNKNOWN from here on, with its error as the reason."""
         self._world = World(roster)
         self._contract = contract
         self._checks = tuple(checks)

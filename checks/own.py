@@ -60,9 +60,11 @@ class Record:
     __slots__ = ("_at", "_rows")
 
     def __init__(self, rows: Records, at: int) -> None:
+        """Refer to row `at` of `rows`; nothing is copied."""
         self._rows, self._at = rows, at
 
     def __getitem__(self, column: str) -> int:
+        """Return the number in a column, -1 where the record says nothing."""
         return int(self._rows[column][self._at])
 
     @property
@@ -71,6 +73,7 @@ class Record:
         return self["journal"], self["index"]
 
     def __repr__(self) -> str:
+        """Return kind and place, as in `<deliver 0:12>`."""
         return f"<{Kind(self['kind']).name.lower()} {self.place[0]}:{self.place[1]}>"
 
 
@@ -83,13 +86,16 @@ class Records:
     """
 
     def __init__(self, rows: Array, journals: Array, kinds: frozenset[Kind], users: Array) -> None:
+        """Take rows with the journal of each; `kinds` decides which columns there are, `users` is by client."""
         self._rows, self._journals, self._kinds, self._users = rows, journals, kinds, users
         self._made: dict[str, Array] = {}
 
     def __len__(self) -> int:
+        """Return the number of records."""
         return len(self._rows)
 
     def __iter__(self) -> Iterator[Record]:
+        """Yield each record, in the order of their times."""
         return (Record(self, at) for at in range(len(self)))
 
     @overload
@@ -99,6 +105,7 @@ class Records:
     @overload
     def __getitem__(self, key: slice | Array | Sequence[int]) -> Records: ...
     def __getitem__(self, key: Any) -> Any:
+        """Return a column for its name, one record for an integer, else the chosen records."""
         if isinstance(key, str):
             if key not in self._made:
                 self._made[key] = self._column(key)
@@ -140,6 +147,7 @@ class Records:
         return values
 
     def __repr__(self) -> str:
+        """Return how many records of which kinds these are."""
         kinds = ", ".join(kind.name.lower() for kind in sorted(self._kinds)) if len(self._kinds) < len(Kind) else "all"
         return f"<{len(self):,} records of {kinds} kinds>"
 

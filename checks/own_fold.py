@@ -134,6 +134,7 @@ class OwnFold:
     """
 
     def __init__(self, check: Own, roster: Roster, contract: Contract) -> None:
+        """Start without records; the function of `check` sees all of them at the end."""
         self.check, self.contract = check, contract
         self.kept = Kept()
 

@@ -39,6 +39,7 @@ class Faults:
     """Faults of one file, collected to be raised together by `raise_any`."""
 
     def __init__(self, where: str) -> None:
+        """Start without faults; `where` names the file in the error."""
         self.where = where
         self.found: list[str] = []
 
@@ -65,7 +66,8 @@ class Table:
     of this class; where one key decides which others there are, it calls `either`.
     """
 
-    def __init__(self, data: Mapping[str, Any], faults: Faults, path: str = "") -> None:
+    def __init__(self, data: Mapping[str, object], faults: Faults, path: str = "") -> None:
+        """Read from `data`, whose place in the file is `path`; faults are added to `faults`."""
         self.data = data
         self.faults = faults
         self.path = path

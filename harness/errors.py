@@ -58,6 +58,7 @@ class EarwitnessError(Exception):
     exit_code: int = Exit.CANNOT_RUN
 
     def __str__(self) -> str:
+        """Return the message, with long quoted values shortened."""
         return brief(super().__str__())
 
 
@@ -68,6 +69,7 @@ class SettingsError(EarwitnessError):
     """
 
     def __init__(self, where: str, faults: list[str]) -> None:
+        """Join `faults` into one sentence behind `where`."""
         self.where, self.faults = where, faults
         # Quoted values may contain line breaks; a sentence must not.
         super().__init__(f"{where}: {'; '.join(faults)}.".replace("\n", "\\n"))
@@ -88,6 +90,7 @@ class ServiceDied(PlatformError):
     """
 
     def __init__(self, service: str, status: str, last_words: str, whole_log: str) -> None:
+        """Put the status, the last log lines and the place of the whole log into the message."""
         self.service, self.status, self.last_words = service, status, last_words
         words = last_words.strip() or "(no output)"
         super().__init__(f"{service} ended with {status}. Its last output:\n{words}\n{whole_log}")

@@ -10,7 +10,7 @@ import re
 import sys
 import time
 from types import TracebackType
-from typing import Any, Final, Self, TextIO
+from typing import Final, Self, TextIO
 
 FIRST_S: Final = 2.0
 SCREEN_S: Final = 0.5
@@ -79,7 +79,7 @@ _COLORS: Final = {
 _PAINTED: Final = re.compile(rf"^ *({'|'.join(sorted(_COLORS, key=len, reverse=True))})(?!\w).*$", re.MULTILINE)
 
 
-def show_json(value: Any) -> None:
+def show_json(value: object) -> None:
     """Print JSON on stdout, readable and with every control character escaped as JSON does."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
     print(text.translate({code: f"\\u{code:04x}" for code in _SHOWN_IN_TEXT}), flush=True)
@@ -92,6 +92,7 @@ class ShownLog(logging.Formatter):
     """
 
     def __init__(self, inner: logging.Formatter) -> None:
+        """Format by `inner`, the handler's formatter until now."""
         super().__init__()
         self._inner = inner
 
@@ -147,8 +148,10 @@ class Progress:
         print(f"{start}earwitness: {self._what}: {share}", end=end, file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
+        """Return the progress; the first line appears with `at`."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Clear the line on a terminal, also after an error."""
         if self._shown and self._screen:
             print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -21,11 +21,11 @@ def _any_case(words: tuple[str, ...]) -> str:
     return "|".join("".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in word) for word in words)
 
 
-def _port_of(value: Any) -> int | None:
+def _port_of(value: str | int) -> int | None:
     return None if value == "dynamic" else int(value)
 
 
-def _mode_of(value: Any) -> bool:
+def _mode_of(value: str | bool) -> bool:
     return value if isinstance(value, bool) else value.strip().lower() in TRUE
 
 

@@ -54,6 +54,8 @@ def last_delivered(records: Array, journal: Int, mids: Array, conns: Array, last
     """
     for i in range(len(records)):
         if records[i]["kind"] == K_DELIVER and mids[i] >= 0 and conns[i] >= 0:
+            # Records of one connection come in order, so the row that is left at the end is that of the latest
+            # delivery.
             row = last[conns[i]]
             row["mid"] = mids[i]
             row["rec"] = (np.int64(journal) << REC_BITS) | np.int64(records[i]["index"])
@@ -70,6 +72,7 @@ def sent_on(records: Array, mids: Array, conns: Array, sent: Array) -> None:
     """
     for i in range(len(records)):
         if records[i]["kind"] == K_INVOKE and mids[i] >= 0:
+            # -1 stays for good: it is neither 0 nor a connection + 1.
             conn = conns[i] + 1
             sent[mids[i]] = conn if sent[mids[i]] in (0, conn) else -1
 
@@ -89,10 +92,12 @@ def delivered_on(w: Tables, slot: Int, mids: Array, result: Array) -> None:
         number = pos >> SPAN_BITS
         word = (pos & (SPAN - 1)) >> 6
         bit = np.uint64(1) << np.uint64(pos & 63)
+        # The page of a subscription has three words for 64 positions; the second one is for its first slot.
         if first:
             page = heard(w, sub, number)
             result[k] = page >= 0 and w.sub_bits[page, 3 * word + 1] & bit != 0
         else:
+            # A later slot has pages of its own, with one word for 64 positions.
             page = find(w, TAG_SLOT_PAGE | (slot << 28) | number)
             result[k] = page >= 0 and w.slot_bits[page, word] & bit != 0
 
@@ -131,6 +136,7 @@ class LiveAuthority(Together):
     KEPT_ONLY = False
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start with empty tables by connection and by message; they grow with those of the world."""
         super().__init__(check, roster, contract)
         self._last = np.zeros(0, LAST)
         self._sent = np.zeros(0, np.int64)

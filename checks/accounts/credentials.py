@@ -118,6 +118,7 @@ class Credentials:
     """
 
     def __init__(self, kept: Kept, roster: Roster) -> None:
+        """Index the TOKEN, REQUEST and REVOKE records of `kept` by artefact, by family and by user."""
         self._user_of = roster.user_of
         self.tokens: dict[Name, Token] = {}
         self.members: defaultdict[Name, list[Token]] = defaultdict(list)
@@ -261,6 +262,7 @@ class Together(Folding):
     KEPT_ONLY = True
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without findings; `look` replaces all of these attributes each time."""
         super().__init__(check, roster, contract)
         self.doubts: list[str] = []
         self.found: list[Finding] = []

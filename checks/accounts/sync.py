@@ -38,6 +38,7 @@ class Accounts(Shared):
     """
 
     def __init__(self, world: World) -> None:
+        """Collect changes and looks of accounts, logins that succeeded, and sockets whose end is on record."""
         super().__init__(world, CONCERNED, lambda row, user: (user, row["proc"]))
         self.touched: dict[int, int] = {}
         for (user, _), changes in self.changes.items():

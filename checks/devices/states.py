@@ -62,6 +62,7 @@ class Shared:
     """
 
     def __init__(self, world: World, states: Collection[int], key_of: Callable[[dict[str, int], int], Key]) -> None:
+        """Read the WRITE and SEEN records whose kind of state is one of `states`."""
         self.user_of = [int(user) for user in world.roster.user_of]
         self.changes: defaultdict[Key, list[Change]] = defaultdict(list)
         self.looks: defaultdict[Key, list[Look]] = defaultdict(list)
@@ -136,6 +137,7 @@ class Patience:
     """Deadlines of changes: `bound_ns` after the change, or after the last fault that was on meanwhile."""
 
     def __init__(self, world: World, bound_ns: int) -> None:
+        """Collect the spans in which a fault was on; one without an end on record lasts until NEVER."""
         self._bound_ns = bound_ns
         self._faults: list[tuple[int, int]] = []
         on: dict[tuple[int, int], int] = {}

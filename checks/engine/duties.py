@@ -68,8 +68,10 @@ def keep_times(
         if kind == K_JOIN and slots[i] >= 0:
             p = periods[slots[i]]
             continued = r["flags"] & CONTINUED != 0
+            # Stated again while joined: the device has missed nothing since the JOIN that the row has.
             if p["state"] == 1 and continued:
                 continue
+            # Only the first JOIN of a slot can continue the slot before; after a LEAVE something may be missing.
             p["continued"] = 1 if continued and p["state"] == 0 else 0
             p["joined_t"] = r["t"]
             p["joined_rec"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
@@ -78,6 +80,7 @@ def keep_times(
             periods[slots[i]]["state"] = 2
             periods[slots[i]]["left_t"] = r["t"]
         elif kind == K_DISCONNECT and conns[i] >= 0:
+            # 2: closed by the tester, which keeps the duty if it was after DRAIN; 1: lost, or closed by the platform.
             ends[conns[i]]["t"] = r["t"]
             ends[conns[i]]["how"] = 2 if r["flags"] & OWN else 1
         elif kind == K_PHASE:
@@ -114,12 +117,15 @@ def chain(
         conn = slots[slot]["conn"]
         sub = slots[slot]["sub"]
         e = ends[conn]
+        # If all four hold, `start` stays: the platform says that nothing was missed since the slot before.
         if not (sub == sub_before and unbroken and p["continued"] and resume):
             start = p["joined_t"]
         sub_before = sub
+        # A slot that the device left, or whose connection never ended, cannot be continued by the next one.
         unbroken = p["state"] == 1 and e["how"] != 0
         drain = phases[conns[conn]["journal"], 0]
         drained = phases[conns[conn]["journal"], 1]
+        # Neither left nor disconnected: the slot holds its duty to the end of the record.
         until = NEVER
         held = True
         if p["state"] == 2:
@@ -142,6 +148,7 @@ class Duties:
     """Times kept while stepping, and the duties that follow from them."""
 
     def __init__(self) -> None:
+        """Start without periods; the tables grow with the slots, connections and journals on record."""
         self.periods: Array = np.zeros(1024, PERIOD)
         self.ends: Array = np.zeros(1024, CONN_END)
         self._phases: dict[int, Array] = {}

@@ -34,6 +34,7 @@ class FaultLog:
     """Collector of FAULT records, in any order of reading."""
 
     def __init__(self) -> None:
+        """Start without faults."""
         self._told: list[tuple[int, int, int, bool, int, int]] = []
 
     def step(self, view: View) -> None:

@@ -175,6 +175,7 @@ class Suspects:
     """Counter of violations that keeps the rows of the first few, ordered by record reference."""
 
     def __init__(self) -> None:
+        """Start without violations."""
         self.total = 0
         self.rows: list[tuple[int, ...]] = []
 
@@ -203,6 +204,7 @@ class Folding:
     """Base class of the folds here: concludes with the check's name and the contract's promise."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start with nothing examined; `check` names the findings, `contract` holds the promise."""
         self.check, self.roster, self.contract = check, roster, contract
         self.suspects = Suspects()
         self.examined = 0

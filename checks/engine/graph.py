@@ -27,6 +27,7 @@ def trim(source: Array, target: Array, starts: Array, alive: Array, degree: Arra
         if alive[node] and degree[node] == 0:
             queue[tail] = node
             tail += 1
+    # Nodes before `head` are removed; from there to `tail` wait those that no living node leads to.
     while head < tail:
         node = queue[head]
         head += 1
@@ -35,6 +36,8 @@ def trim(source: Array, target: Array, starts: Array, alive: Array, degree: Arra
             following = target[k]
             if alive[following]:
                 degree[following] -= 1
+                # Degrees only sink, so this step happens once for each node, and `queue` needs no more places than
+                # there are nodes.
                 if degree[following] == 0:
                     queue[tail] = following
                     tail += 1
@@ -51,6 +54,7 @@ def join(source: Array, target: Array, root: Array) -> None:
     """
     for k in range(len(source)):
         a, b = source[k], target[k]
+        # A root is the smallest node of its tree: each step descends, so the loop ends.
         while root[a] != a:
             root[a] = root[root[a]]
             a = root[a]
@@ -61,6 +65,7 @@ def join(source: Array, target: Array, root: Array) -> None:
             root[b] = a
         else:
             root[a] = b
+    # Flatten: afterwards two nodes are connected exactly if their entries are equal.
     for node in range(len(root)):
         top = node
         while root[top] != top:

@@ -43,9 +43,12 @@ def learn(w: Tables, mid: Int, r: Any, rec: Int) -> None:
     kind = np.int64(r["kind"])
     flags = np.int64(m["flags"])
     first = r["attempt"] <= 1
+    # A retry may overtake what was sent after the first attempt, so checks of order skip such messages.
     if not first:
         flags |= RETRIED
     if kind == K_INVOKE:
+        # The earliest sending counts, whichever was read first: a device may have sent the message on several
+        # connections.
         if not flags & INVOKED or r["t"] < m["invoke_t"]:
             m["invoke_t"] = r["t"]
             m["invoke_rec"] = rec
@@ -73,6 +76,7 @@ def learn(w: Tables, mid: Int, r: Any, rec: Int) -> None:
         flags |= HEARD
         if kind == K_DELIVER:
             flags |= DELIVERED
+            # The sending was not read yet; the body names the connection on which it was sent.
             if first and not flags & (INVOKED | SENT_ON):
                 m["proc"] = r["proc"]
                 flags |= SENT_ON
@@ -89,6 +93,7 @@ def learn_content(w: Tables, mid: Int, r: Any, rec: Int) -> None:
     """
     m = w.messages[mid]
     flags = np.int64(m["flags"])
+    # The record that is read first is the reference, whatever its kind; the end exchanges it if the sending differs.
     if not flags & DIGESTED:
         m["digest"] = r["digest"]
         m["first_rec"] = rec
@@ -114,6 +119,7 @@ def learn_sequence(w: Tables, mid: Int, r: Any, rec: Int) -> None:
     if m["seq"] < 0:
         m["seq"] = seq
         m["seq_rec"] = rec
+    # The first number stays: another one is evidence of a fault (I7) and replaces nothing.
     if m["seq"] != seq:
         m["flags"] |= RENUMBERED
         row = w.extra[w.used[USED_EXTRA]]
@@ -123,4 +129,5 @@ def learn_sequence(w: Tables, mid: Int, r: Any, rec: Int) -> None:
         row[3] = 1 if live else 0
         w.used[USED_EXTRA] += 1
     elif live:
+        # Only numbers stated live can be compared between messages; a replay may count anew.
         m["flags"] |= NUMBERED

@@ -43,6 +43,7 @@ class Kept:
     """
 
     def __init__(self) -> None:
+        """Start without records; `keep` adds those of each chunk."""
         self._records: list[Array] = [np.zeros(0, RECORD)]
         self._recs: list[Array] = [np.zeros(0, np.int64)]
         self._made: dict[str, Any] = {}

@@ -78,6 +78,7 @@ def slot_of(w: Tables, sub: Int, conn: Int) -> Int:
     s = w.subs[sub]
     if s["conn"] == conn:
         return np.int64(s["slot"])
+    # The device has reconnected, or records of two of its connections interleave.
     slot = find(w, TAG_SLOT | (sub << 28) | conn)
     if slot < 0:
         slot = np.int64(w.used[USED_SLOTS])
@@ -109,6 +110,7 @@ def message_of(w: Tables, author: Int, counter: Int, conv: Int, sending: bool) -
     if author >= len(w.user_of) or counter <= 0 or counter >= COUNTER_MAX or conv >= len(w.conv_next):
         return -1
     number = counter >> PAGE_BITS
+    # Compiled loops cannot enlarge a table: the caller does, and repeats the record.
     if number >= w.directory_room[author]:
         return NO_ROOM
     at = w.directory_base[author] + number
@@ -121,6 +123,7 @@ def message_of(w: Tables, author: Int, counter: Int, conv: Int, sending: bool) -
         w.directory[at] = page
         w.page_author[page] = author
         w.page_number[page] = number
+        # Mark the rows of a new page as empty, since 0 is a valid conversation and a valid number.
         for k in range(page * PAGE, (page + 1) * PAGE):
             w.messages[k]["conv"] = -1
             w.messages[k]["seq"] = -1
@@ -131,6 +134,7 @@ def message_of(w: Tables, author: Int, counter: Int, conv: Int, sending: bool) -
             m["flags"] |= DISPUTED
             if not sending:  # only the sender's record decides the conversation
                 return -1
+        # New here, or moved by its sender: the position indexes the bits of this conversation only.
         m["conv"] = conv
         m["pos"] = w.conv_next[conv]
         m["author_sub"] = subscription(w, author, conv)
@@ -148,6 +152,7 @@ def page_for(w: Tables, pages: Any, at: Int, key: Int, counter: Int, number: Int
     row = pages[at]
     if row["page_no"] == number:
         return np.int64(row["page"])
+    # A new span begins, or rarely one that was left is read again.
     page = find(w, key)
     if page < 0:
         page = np.int64(w.used[counter])
@@ -176,18 +181,21 @@ def mark(w: Tables, sub: Int, slot: Int, pos: Int, live: bool) -> Int:
     bit = np.uint64(1) << np.uint64(pos & 63)
     page = page_for(w, w.subs, sub, TAG_SUB_PAGE | (sub << 28) | number, USED_SUB_PAGES, number)
     bits = w.sub_bits[page]
+    # The answer is about earlier records, so each bit is read before it is set.
     again = HEARD_BEFORE if bits[3 * word] & bit else 0
     bits[3 * word] |= bit
     if not live:
         return again
     if (bits[3 * word + 1] | bits[3 * word + 2]) & bit:
         again |= AGAIN_ON_DEVICE
+    # On the first slot the subscription's page also answers whether this connection had the message before.
     if w.subs[sub]["first"] == slot:
         if bits[3 * word + 1] & bit:
             again |= AGAIN_HERE
         bits[3 * word + 1] |= bit
         return again
     bits[3 * word + 2] |= bit
+    # All later slots share the third word, so each needs a page of its own for the same question.
     page = page_for(w, w.slots, slot, TAG_SLOT_PAGE | (slot << 28) | number, USED_SLOT_PAGES, number)
     if w.slot_bits[page, word] & bit:
         again |= AGAIN_HERE
@@ -203,6 +211,7 @@ def connection_of(w: Tables, connections: Array, number: Int, journal: Int, clie
     """
     conn = np.int64(connections[number])
     if conn < 0:
+        # Numbers grow in the order of first records, so a device's later connection has a higher one (see I14).
         conn = np.int64(w.used[USED_CONNS])
         w.used[USED_CONNS] += 1
         connections[number] = conn
@@ -214,6 +223,7 @@ def connection_of(w: Tables, connections: Array, number: Int, journal: Int, clie
 @helper
 def keep_stray(w: Tables, r: Any, conn: Int, rec: Int) -> None:
     """Keep an OK or FAIL that names no attempt or no conversation, for the checks of answers."""
+    # There is room: `World` has reserved a row for each record of the chunk.
     s = w.strays[w.used[USED_STRAYS]]
     w.used[USED_STRAYS] += 1
     s["author"] = r["author"]
@@ -259,6 +269,7 @@ def resolve(
         mids[i] = subs[i] = slots[i] = conns[i] = -1
         seen[i] = 0
         if 0 < r["conn"] < CONN_MAX and kind != K_WRITE:
+            # The caller enlarges the array and repeats this record, for which no table was changed yet.
             if r["conn"] >= len(connections):
                 return i
             conns[i] = connection_of(w, connections, np.int64(r["conn"]), journal, client)
@@ -270,6 +281,7 @@ def resolve(
         if kind == K_READ_END and conv < len(w.reads):
             w.reads[conv] += 1
         listened = (1 << kind & LISTENED) != 0
+        # A body that is corrupt or of another run does not reliably name its message.
         if not 1 << kind & OF_MESSAGES or r["flags"] & UNTRUSTED:
             continue
         answer = (1 << kind & ANSWERS) != 0
@@ -290,6 +302,7 @@ def resolve(
                 mark(w, np.int64(subs[i]), np.int64(slots[i]), np.int64(w.messages[mid]["pos"]), False)
             continue
         mids[i] = mid
+        # `learn` sets this bit below, so it is read before.
         if answer and w.messages[mid]["answered"] & attempt_bit(np.int64(r["attempt"])):
             seen[i] = ANSWERED_AGAIN
         learn(w, mid, r, rec)

@@ -183,6 +183,7 @@ def place(keys: Array, key: Int) -> Int:
     mask = len(keys) - 1
     mixed = (key >> 28) * 40503 + (key & 0xFFFFFFF) * 34283  # no product overflows: plain Python must agree
     at = (mixed ^ (mixed >> 17)) & mask
+    # At least half of the places are empty (-1), so the walk ends also for a key that is missing.
     while keys[at] != -1 and keys[at] != key:
         at = (at + 1) & mask
     return at
@@ -216,6 +217,7 @@ def rehash(old_keys: Array, old_values: Array, keys: Array, values: Array) -> No
     """
     for i in range(len(old_keys)):
         if old_keys[i] != -1:
+            # Where a key belongs depends on the length of the table.
             at = place(keys, old_keys[i])
             keys[at] = old_keys[i]
             values[at] = old_values[i]
@@ -230,6 +232,7 @@ def subscription(w: Tables, client: Int, conv: Int) -> Int:
     """
     low = np.int64(w.client_base[client])
     high = np.int64(w.client_base[client + 1])
+    # Entries before `low` are below `conv`, those from `high` on are not.
     while low < high:
         middle = (low + high) >> 1
         if w.joined_conv[middle] < conv:
@@ -253,6 +256,7 @@ def heard(w: Tables, sub: Int, number: Int) -> Int:
 
     It reads only: a span in which the device received nothing has no page, and none is made.
     """
+    # The row caches the latest page, and most questions are about that one.
     if w.subs[sub]["page_no"] == number:
         return np.int64(w.subs[sub]["page"])
     return find(w, TAG_SUB_PAGE | (sub << 28) | number)

@@ -31,10 +31,12 @@ def watch_traffic(
         if r["kind"] != K_DELIVER or mids[i] < 0 or r["conv"] >= len(class_of):
             continue
         m = messages[mids[i]]
+        # Two journals may come from two hosts: a delay needs both times from one clock.
         if not m["flags"] & INVOKED or m["invoke_rec"] >> REC_BITS != journal:
             continue
         units = max(np.int64(0), np.int64(r["t"]) - m["invoke_t"]) >> 6
         shift = 0
+        # Long delays end with 128 to 255 units, which are the place within their octave.
         while units >> shift >= 256:
             shift += 1
         bucket = (shift << 7) + (units >> shift)
@@ -54,6 +56,7 @@ class Traffic:
     """
 
     def __init__(self, roster: Roster, buckets: int) -> None:
+        """Reserve a histogram of `buckets` delays for each size of conversation in `roster`."""
         members = np.array([len(members) for members in roster.conversations], np.int64)
         self.sizes, classes = np.unique(members, return_inverse=True)
         self._class_of = classes.astype(np.int64)

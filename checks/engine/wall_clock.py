@@ -39,6 +39,7 @@ class WallClock:
     """All steps on record, of all processes; without a step nothing is in doubt."""
 
     def __init__(self, kept: Kept) -> None:
+        """Read the steps of the wall clock from the PHASE records of `kept`."""
         phases, recs = kept.of(Kind.PHASE)
         self.steps = sorted(
             Step(int(row["seq"]), int(row["t"]), int(row["aux"]), int(rec) >> REC_BITS)

@@ -75,6 +75,7 @@ class World:
     """
 
     def __init__(self, roster: Roster) -> None:
+        """Make the tables; those of clients and conversations are final, the others grow."""
         self.roster = roster
         self.tables = _tables(roster)
         self.members = len(self.tables.sub_client)

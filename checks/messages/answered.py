@@ -75,17 +75,20 @@ def answers_step(
         if mids[i] < 0 or not 1 << kind & ASKING:
             continue
         wait = waits[mids[i]]
+        # Records of two journals have no order, so a message that both name is not judged.
         if wait["home"] != 0 and wait["home"] != journal + 1:
             wait["home"] = SEVERAL
             continue
         wait["home"] = journal + 1
         if kind == K_INVOKE:
+            # A sending that waits already stays: a retry gives the platform no more time.
             if wait["rec"] == 0 and slots[i] >= 0:
                 wait["mid"] = mids[i]
                 wait["t"] = r["t"]
                 wait["slot"] = slots[i]
                 wait["rec"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
         elif kind == K_INFO:
+            # The connection was cut, and no answer can come on it. A client that gave up (TIMEOUT) excuses nothing.
             if not r["flags"] & TIMEOUT and state[0] == 0:
                 wait["rec"] = 0
         else:
@@ -113,6 +116,7 @@ class Answered(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Take the bound from `contract.answer_bound_s`, in ns, and start without waits."""
         super().__init__(check, roster, contract)
         self._bound = int(contract.answer_bound_s * 1e9)
         self._waits = np.zeros(64, WAITS)

@@ -70,6 +70,7 @@ def refusals(records: Array, journal: Int, mids: Array, w: Tables, kept: Array, 
         kind = np.int64(records[i]["kind"])
         if mids[i] < 0 or used[0] == len(kept):
             continue
+        # Effects of messages that nobody refused prove nothing, and would fill the array.
         if kind == K_FAIL or (1 << kind & HEARD_OR_READ and w.messages[mids[i]]["refused"]):
             kept[used[0], 0] = mids[i]
             kept[used[0], 1] = kind
@@ -90,6 +91,7 @@ class FailedNoEffect(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Reserve REFUSALS_KEPT rows for the records that prove findings."""
         super().__init__(check, roster, contract)
         self._kept = np.zeros((REFUSALS_KEPT, 3), np.int64)
         self._used = np.zeros(1, np.int64)
@@ -147,6 +149,7 @@ def repeated_answers(records: Array, journal: Int, mids: Array, seen: Array, out
     """
     for i in range(len(records)):
         r = records[i]
+        # Attempt 0: the answer names none. Such answers are counted at the end, as they have no bit here.
         if not 1 << np.int64(r["kind"]) & ANSWERS or mids[i] < 0 or r["attempt"] == 0:
             continue
         totals[0] += 1
@@ -223,6 +226,7 @@ def sending_of(w: Tables, sent: Array, mid: Int, attempt: Int) -> Int:
     """
     if attempt <= 1:
         return np.int64(sent[mid])
+    # Retries are rare: an array with a place for each attempt of each message would be mostly empty.
     at = place(w.hash_keys, TAG_ATTEMPT | (mid << 8) | attempt)
     return np.int64(w.hash_values[at]) if w.hash_keys[at] != -1 else 0
 
@@ -273,6 +277,7 @@ def scope(
             if conn < 0 or w.conns[conn]["journal"] != journal:
                 continue
             totals[0] += 1
+            # A lower number is an earlier connection (see `connection_of`): the answer came on a later one.
             same = by_device and conn < conns[i] and w.conns[conn]["client"] == w.conns[conns[i]]["client"]
             if conn != conns[i] and not same:
                 note(out[totals[1]], ELSEWHERE, journal, r, mid, attempt, -1)
@@ -287,6 +292,7 @@ class ConnectionScope(PerRecord):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without sendings; `contract.at_most_once` decides whether a later connection may answer."""
         super().__init__(check, roster, contract)
         self._sent = np.zeros(1024, np.int32)
         self._by_device = contract.at_most_once == "device"

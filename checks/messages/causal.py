@@ -29,6 +29,7 @@ def causes_step(records: Array, mids: Array, causes: Array) -> None:
     """
     for i in range(len(records)):
         r = records[i]
+        # A retry may state numbers that its device received only after the first sending.
         if r["kind"] != K_INVOKE or mids[i] < 0 or r["attempt"] > 1:
             continue
         causes[mids[i]] = max(causes[mids[i]], r["aux"] + 1)
@@ -42,6 +43,7 @@ class CausalOrder(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without causes: 0 means that the sender had received no number before."""
         super().__init__(check, roster, contract)
         self._causes = np.zeros(1024, np.int64)
 

@@ -61,6 +61,7 @@ def ghosts(
     for i in range(len(records)):
         r = records[i]
         kind = r["kind"]
+        # This journal holds what the client sends: if it is torn, a sending that is missing proves nothing.
         if 1 << np.int64(kind) & SPEAKING:
             if r["client"] < clients:
                 here[r["client"]] = 1
@@ -68,6 +69,7 @@ def ghosts(
         if not 1 << np.int64(kind) & EFFECTS or r["flags"] & CORRUPT:
             continue
         foreign = r["flags"] & FOREIGN_RUN
+        # An answer of the platform's agent is sent by no user, so nothing of ours stands in its body.
         if foreign and r["author"] == AGENT:
             continue
         if foreign and r["author"] == NOBODY and r["counter"] == 0 and not 0 <= r["aux"] < clients:
@@ -75,6 +77,7 @@ def ghosts(
             continue
         totals[0] += 1
         if kind == K_DELIVER and mids[i] >= 0:
+            # The earliest over all journals: one effect before the sending is enough for a finding.
             first = earliest[mids[i]]
             if first["rec"] == 0 or r["t"] < first["t"]:
                 first["t"] = r["t"]
@@ -104,6 +107,7 @@ class NoCreation(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start with no sender and no delivery on record."""
         super().__init__(check, roster, contract)
         self._totals = np.zeros(3, np.int64)
         self._here: dict[int, Array] = {}

@@ -48,6 +48,7 @@ def latest_step(records: Array, subs: Array, latest: Array) -> None:
     for i in range(len(records)):
         r = records[i]
         if subs[i] >= 0 and 1 << np.int64(r["kind"]) & LISTENED:
+            # Maxima, so that the order in which journals are read does not matter.
             row = latest[subs[i]]
             row[0] = max(row[0], r["t"])
             row[1] = max(row[1], r["seq"])
@@ -98,6 +99,7 @@ def absences(
         begin = first[conv]
         for k in range(begin, first[conv + 1]):
             pos = k - begin
+            # Positions ascend by one from 0, so each page is looked up once, at its first position.
             if pos & (SPAN - 1) == 0:
                 page = heard_page(w, sub, pos >> SPAN_BITS)
             if due[k] <= duty["start"] or due[k] >= duty["end"] or (author[k] == client and not echo):
@@ -106,10 +108,12 @@ def absences(
             bit = np.uint64(1) << np.uint64(pos & 63)
             if page >= 0 and w.sub_bits[page, 3 * ((pos & (SPAN - 1)) >> 6)] & bit:
                 continue
+            # The end of this device's run is not on record: the delivery may be missing with it.
             if duty["doubt"]:
                 totals[2] += 1
                 continue
             seq = w.messages[mids[k]]["seq"]
+            # Our own deadline cut off a connection that was still receiving: higher numbers were on their way.
             if receiving and (seq < 0 or seq > latest[sub, 1]):
                 totals[3] += 1
                 continue
@@ -156,6 +160,7 @@ class Delivered(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without duties, and with nothing received by any subscription (-1)."""
         super().__init__(check, roster, contract)
         self._duties = Duties()
         self._latest = np.full((0, 2), -1, np.int64)

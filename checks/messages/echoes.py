@@ -25,6 +25,7 @@ def echoes(records: Array, journal: Int, mids: Array, subs: Array, out: Array, t
         r = records[i]
         if mids[i] < 0 or subs[i] < 0:
             continue
+        # Each sending is one opportunity; whether it came back shows in a later delivery.
         if r["kind"] == K_INVOKE:
             totals[0] += 1
         elif r["kind"] == K_DELIVER and r["client"] == r["author"] and r["proc"] == r["conn"] & 255:

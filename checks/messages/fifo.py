@@ -70,10 +70,12 @@ def stream_block(w: Tables, streams: Array, blocks: Array, limit: Int, author_su
     s = streams[author_sub]
     if s["proc"] == proc:
         return np.int64(s["block"])
+    # The author has reconnected, or a message of an earlier connection comes late.
     key = TAG_STREAM | (np.int64(author_sub) << 28) | proc
     block = find(w, key)
     if block < 0:
         block = blocks[0]
+        # Nothing was changed yet, so the caller may enlarge `entries` and repeat the record.
         if block + size > limit:
             return -1
         blocks[0] += size
@@ -112,6 +114,7 @@ def fifo_step(
         r = records[i]
         if r["kind"] != K_DELIVER or mids[i] < 0 or slots[i] < 0 or seen[i] & AGAIN_HERE:
             continue
+        # A retry may rightly overtake what was sent after the first attempt.
         if r["attempt"] > 1:
             continue
         author_sub = np.int64(w.messages[mids[i]]["author_sub"])
@@ -124,6 +127,7 @@ def fifo_step(
         if block < 0:
             return i
         e = entries[block + np.int64(w.slots[slots[i]]["sub"]) - base]
+        # Only deliveries on one connection are ordered; the first one on another slot begins anew.
         if e["slot"] == slots[i] + 1:
             blocks[1] += 1
             if r["counter"] < e["counter"]:
@@ -138,6 +142,7 @@ def fifo_step(
                 row[CONV] = conv
                 row[X] = row[Y] = -1
                 continue
+        # The highest counter on this slot so far: a lower one was reported above and does not get here.
         e["slot"] = slots[i] + 1
         e["mid"] = mids[i]
         e["counter"] = r["counter"]
@@ -163,9 +168,11 @@ def author_sequences(w: Tables, highest: Array, author: Int, out: Array, totals:
             continue
         for mid in range(page * PAGE, (page + 1) * PAGE):
             m = w.messages[mid]
+            # Without a certain number, or a certain connection of the sender, a message has no place in the order.
             if m["conv"] < 0 or m["seq"] < 0 or m["flags"] & UNORDERED or not m["flags"] & SENT_ON:
                 continue
             top = highest[m["conv"]]
+            # Only a row of this author and connection is a predecessor; any other is left from before, and replaced.
             if top[0] == author + 1 and top[1] == m["proc"]:
                 totals[0] += 1
                 if m["seq"] < w.messages[top[2]]["seq"]:
@@ -208,6 +215,7 @@ class Fifo(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without streams; entries are added when an author sends on a new connection."""
         super().__init__(check, roster, contract)
         self._streams = np.zeros(0, STREAM)
         self._entries = np.zeros(1024, ENTRY)

@@ -50,6 +50,7 @@ def fill(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int) -> None:
     to the newest gap, so the walk is short, and it ends at the first gap that begins at or below the number.
     """
     g = np.int64(states[slot]["newest"]) - 1
+    # Gaps of a slot descend, so only the first one that begins at or below the number can contain it.
     while g >= 0:
         gap = gaps[g]
         if gap["low"] <= seq:
@@ -77,6 +78,7 @@ def jump(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int, used: Array)
     gap["older"] = s["newest"]
     gap["before"] = s["rec"]
     gap["after"] = rec
+    # Index + 1: in a zeroed array 0 means none.
     s["newest"] = used[0]
 
 
@@ -105,6 +107,8 @@ def gaps_step(records: Array, journal: Int, slots: Array, seen: Array, states: A
         if 1 << np.int64(kind) & LISTENED:
             if seq < 0 or r["flags"] & MISROUTED:
                 continue
+            # No head was stated on JOIN: the first live number is the starting point, and history before it says
+            # nothing.
             if s["started"] == 0:
                 if kind == K_REPLAY:
                     continue
@@ -112,6 +116,7 @@ def gaps_step(records: Array, journal: Int, slots: Array, seen: Array, states: A
             else:
                 used[1] += 1
                 if seq <= s["last"]:
+                    # A number that came on this slot before fills nothing: its place in a gap is counted only once.
                     if not seen[i] & AGAIN_HERE:
                         fill(states, gaps, slot, seq, rec)
                     continue
@@ -120,6 +125,7 @@ def gaps_step(records: Array, journal: Int, slots: Array, seen: Array, states: A
             s["last"] = seq
             s["rec"] = rec
         elif kind == K_JOIN:
+            # A new starting point. Older gaps stay on record as they are; nothing fills them any more.
             s["started"] = 1 if seq >= 0 else 0
             s["continued"] = 1 if r["flags"] & CONTINUED else 0
             s["last"] = seq
@@ -142,6 +148,7 @@ class GapFree(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without gaps; they count only where `contract.sequence` promises contiguous numbers."""
         super().__init__(check, roster, contract)
         self._states = np.zeros(1024, STATE)
         self._gaps = np.zeros(1024, GAP)

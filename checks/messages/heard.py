@@ -65,6 +65,7 @@ def note(row: Array, what: Int, journal: Int, r: Array, mid: Int, x: Int, y: Int
     """
     row[WHAT] = what
     row[REC] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+    # Checks with a second record or message write it into the row afterwards.
     row[REC2] = 0
     row[CLIENT] = r["client"]
     row[MID] = mid
@@ -89,6 +90,7 @@ def repeats(
         if r["kind"] != K_DELIVER or mids[i] < 0 or slots[i] < 0:
             continue
         totals[0] += 1
+        # What is repeated on a connection is repeated on its device too; WHAT separates the two cases.
         if seen[i] & bit:
             note(out[totals[1]], 0 if seen[i] & AGAIN_HERE else 1, journal, r, mids[i], r["seq"], -1)
             totals[1] += 1
@@ -114,6 +116,7 @@ def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array
             continue
         if kind != K_INVOKE:
             totals[0] += 1
+            # The body's own checksum failed, so it names no message to compare with: a violation by itself.
             if r["flags"] & CORRUPT:
                 note(out[totals[1]], 0, journal, r, -1, -1, 2 if kind == K_STORED else -1)
                 totals[1] += 1
@@ -122,6 +125,7 @@ def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array
             continue
         m = w.messages[mids[i]]
         first = r["attempt"] <= 1
+        # Only counted: should the reference turn out to be wrong, exactly these are the violations.
         if m["digest"] == r["digest"] and (not first or m["size"] == r["size"]):
             if kind != K_INVOKE:
                 if first:
@@ -141,6 +145,7 @@ def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array
 @helper
 def shows_a_stranger(r: Any, w: Tables) -> bool:
     """Return whether a presence in a conversation is about a user of the run who does not belong to it."""
+    # An author beyond the roster is no user of the run, so the record is about nobody whom we know.
     unknown: bool = r["author"] >= len(w.user_of)
     return not unknown and subscription(w, np.int64(r["author"]), np.int64(r["conv"])) < 0
 
@@ -160,6 +165,7 @@ def strays(records: Array, journal: Int, mids: Array, subs: Array, w: Tables, ou
     for i in range(len(records)):
         r = records[i]
         kind = r["kind"]
+        # A push has no message: membership is all that can be wrong about it here.
         if 1 << np.int64(kind) & PUSHED and r["conn"] > 0 and r["conv"] < convs and r["client"] < clients:
             totals[0] += 1
             if subs[i] < 0:
@@ -172,6 +178,7 @@ def strays(records: Array, journal: Int, mids: Array, subs: Array, w: Tables, ou
         if not 1 << np.int64(kind) & LISTENED or r["flags"] & UNTRUSTED or r["client"] >= clients:
             continue
         totals[0] += 1
+        # MISROUTED: the device is a member here, but the body was sent to another conversation.
         if subs[i] < 0 or r["flags"] & MISROUTED:
             note(out[totals[1]], 0 if subs[i] < 0 else 1, journal, r, mids[i], r["author"], r["counter"])
             totals[1] += 1
@@ -198,9 +205,11 @@ def statements(records: Array, journal: Int, mids: Array, user_of: Array, out: A
         else:
             continue
         said = r["aux"]
+        # The platform states nobody, or the author is no client of this run, which is for I8.
         if said == -1 or truth >= len(user_of):
             continue
         totals[0] += 1
+        # Users are compared: any client number of the true user is right.
         if said < 0 or said >= len(user_of) or user_of[said] != user_of[truth]:
             what = (STATED if kind == K_IDENTITY else 0) | (UNEXPLAINED if said < 0 else 0)
             note(out[totals[1]], what, journal, r, mids[i], said, r["counter"])
@@ -212,6 +221,7 @@ class PerRecord(Folding):
     """Base class of checks whose violations are certain at once."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start with zero totals: examined, rows of violations, and one for the check's own use."""
         super().__init__(check, roster, contract)
         self.totals = np.zeros(3, np.int64)
 
@@ -242,6 +252,7 @@ class NoDuplication(PerRecord):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Take the scope from `contract.at_most_once`: the connection, or the device."""
         super().__init__(check, roster, contract)
         self._bit = AGAIN_ON_DEVICE if contract.at_most_once == "device" else AGAIN_HERE
         self._undecided: list[Array] = []
@@ -281,6 +292,7 @@ class Integrity(PerRecord):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without records that differ from the first one of their message."""
         super().__init__(check, roster, contract)
         self._changed = np.zeros((64, 5), np.int64)
 
@@ -365,6 +377,7 @@ class Identity(PerRecord):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Reserve for each user of `roster` a counter of unexplained ids, and the first record with one."""
         super().__init__(check, roster, contract)
         users = max(roster.user_of, default=-1) + 1
         self._unexplained = np.zeros(users, np.int64)

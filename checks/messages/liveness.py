@@ -63,6 +63,7 @@ def settle(waiting: Array, messages: Array, hearings: Array, used: Array) -> Non
         row = waiting[i]
         m = messages[row["mid"]]
         if not m["flags"] & INVOKED:
+            # `left` ≤ `i`: only rows that were already read are overwritten.
             waiting[left] = row
             left += 1
         elif row["since"] < m["invoke_t"] + 1:
@@ -110,9 +111,11 @@ def hearings_step(
             if h["earliest"] == 0 or joined < h["earliest"]:
                 h["earliest"] = joined
             rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+            # In time if the device was waiting at all: then sending and acknowledgement came after its joining.
             if t - joined <= bound:
                 continue
             m = messages[mids[i]]
+            # Whether the device had joined before the sending is not known until that is read.
             if not m["flags"] & INVOKED:
                 row = waiting[used[0]]
                 used[0] += 1
@@ -128,6 +131,7 @@ def hearings_step(
                 if h["acked"] == 0 or t < h["acked"]:
                     h["acked"] = t
         elif kind == K_JOIN:
+            # A JOIN that continues a subscription leaves its first time: the device was waiting all along.
             if slots[i] >= 0 and (since[slots[i]] == 0 or not r["flags"] & CONTINUED):
                 since[slots[i]] = t
         elif kind == K_LEAVE:
@@ -149,6 +153,7 @@ class LivenessBound(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Take the bound from `contract.delivery_bound_s`, in ns; None: there is nothing to judge."""
         super().__init__(check, roster, contract)
         bound_s = contract.delivery_bound_s
         self._bound = None if bound_s is None else int(bound_s * 1e9)

@@ -51,6 +51,7 @@ def resumed_step(
         r = records[i]
         if not 1 << np.int64(r["kind"]) & LISTENED or mids[i] < 0 or slots[i] < 0 or seen[i] & HEARD_BEFORE:
             continue
+        # Nothing was resumed on a device's first connection, so bits are enough there.
         if firsts[subs[i]]["first"] == slots[i]:
             continue
         row = kept[used[0]]
@@ -65,6 +66,7 @@ def resumed_step(
 def where_of(keys: Array, key: Int) -> Int:
     """Return the place of `key` in ascending `keys`, -1 if it is not there."""
     low, high = np.int64(0), np.int64(len(keys))
+    # Keys before `low` are smaller than `key`, those from `high` on are not.
     while low < high:
         middle = (low + high) >> 1
         if keys[middle] < key:
@@ -89,6 +91,7 @@ def came_on(w: Tables, slot: Int, sub: Int, pos: Int) -> Any:
     if w.subs[sub]["first"] == slot:
         page = heard(w, sub, number)
         return page >= 0 and w.sub_bits[page, 3 * word + 1] & bit != 0
+    # A later slot; without a page (-1) nothing of this span came on it.
     page = find(w, TAG_SLOT_PAGE | (slot << 28) | number)
     return page >= 0 and w.slot_bits[page, word] & bit != 0
 
@@ -117,9 +120,11 @@ def missed_step(
         conv, client = w.sub_conv[sub], w.sub_client[sub]
         for k in range(first[conv], first[conv + 1]):
             mid = mids[k]
+            # Owed only if sent after this slot joined, and due before it ended.
             if mid < 0 or deadlines[mid] == 0 or deadlines[mid] >= end or w.messages[mid]["invoke_t"] <= begin:
                 continue
             author = w.messages[mid]["author_sub"]
+            # The author's own device has the message; whether it gets an echo is not judged here.
             if author >= 0 and w.sub_client[author] == client:
                 continue
             owed[mid] = True
@@ -128,6 +133,7 @@ def missed_step(
                 continue
             at = where_of(keys, (sub << 32) | mid)
             rec: Any = np.int64(0)
+            # It came on a later connection: in time it excuses this slot, after the deadline it does not.
             if at >= 0:
                 if kept[at]["t"] <= deadlines[mid]:
                     continue
@@ -150,6 +156,7 @@ class Resumed:
     """First deliveries to devices on further connections, kept while stepping."""
 
     def __init__(self) -> None:
+        """Start without deliveries on further connections."""
         self._kept = np.zeros(256, RESUMED)
         self._used = np.zeros(1, np.int64)
 

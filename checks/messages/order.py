@@ -54,6 +54,7 @@ def order_step(
             used[2] += 1
         if r["kind"] != K_DELIVER or mids[i] < 0 or slots[i] < 0 or seen[i] & AGAIN_HERE:
             continue
+        # Contiguous numbers order a message already; a retry that takes effect anew has no place of its own.
         if (not all_deliveries and r["seq"] >= 0) or (r["attempt"] > 1 and not retries):
             continue
         previous = last[slots[i]]
@@ -62,6 +63,7 @@ def order_step(
             used[1] += 1
             key = (np.int64(previous["mid"]) << 32) | np.int64(mids[i])
             at = place(keys, key)
+            # Most members see the same neighbours, and only the first of them adds an edge.
             if keys[at] != key:
                 keys[at] = key
                 e = edges[used[0]]
@@ -70,6 +72,7 @@ def order_step(
                 e["after"] = mids[i]
                 e["before_rec"] = previous["rec"]
                 e["after_rec"] = rec
+        # The chain moves on also over a pair that is known already.
         previous["mid"] = mids[i]
         previous["rec"] = rec
 
@@ -83,6 +86,7 @@ def refill(old: Array, keys: Array) -> None:
     """
     for i in range(len(old)):
         if old[i] != -1:
+            # Where a key belongs depends on the length of the set.
             keys[place(keys, old[i])] = old[i]
 
 
@@ -95,6 +99,7 @@ class TotalOrder(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without edges; where numbers are contiguous, only deliveries without one need them."""
         super().__init__(check, roster, contract)
         self._numbered = contract.sequence != "none"
         self._all_deliveries = contract.sequence != "contiguous"  # where numbers are contiguous, I4 judges the order

@@ -27,6 +27,7 @@ class Pages:
     """
 
     def __init__(self, contiguous: bool) -> None:
+        """Start without pages."""
         self._contiguous = contiguous
         self.examined = 0
         self.suspects = Suspects()

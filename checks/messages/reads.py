@@ -39,8 +39,11 @@ def learn_number(told: Array, newest: Array, row: Int, t: Int, seq: Int, rec: In
     """
     steps = newest[row]
     last = told[row, (steps - 1) % STEPS]
+    # Numbers in the ring must ascend: `known_at` stops at the first step that is old enough.
     if steps > 0 and seq <= last["seq"]:
         return
+    # Else the step is overwritten: its old number seems known later than it was, which can hide a violation but not
+    # make one.
     if steps == 0 or t - last["begun"] > pace:
         newest[row] += 1
         last = told[row, steps % STEPS]
@@ -59,6 +62,7 @@ def known_at(told: Array, newest: Array, row: Int, t: Int) -> Int:
     """
     steps = newest[row]
     for back in range(1, STEPS + 1):
+        # The ring is not full yet, and no earlier number has been forgotten.
         if back > steps:
             break
         at = (steps - back) % STEPS
@@ -101,7 +105,9 @@ def reads_step(
         row = np.int64(rows[sub])
         if kind == K_READ and row >= 0:
             took = 1000 * r["aux"] if r["aux"] > 0 else 0
+            # A coarser pace is needed only where the ring has begun to forget.
             used[1] = max(used[1], took // (STEPS - 4) if newest[row] > STEPS else 0)
+            # Compare with what the device knew when it asked: what came meanwhile may be missing in the page.
             at = known_at(told, newest, row, r["t"] - took)
             if at >= 0:
                 totals[0] += 1
@@ -111,6 +117,7 @@ def reads_step(
                     totals[1] += 1
         if r["seq"] < 0:
             continue
+        # Only now, behind the comparison: a read must not be compared with itself.
         if pushes:
             telling = kind == K_READ or (kind == K_DELIVER and not r["flags"] & (MISROUTED | UNTRUSTED))
         else:
@@ -133,6 +140,7 @@ class Reads(PerRecord):
     pushes = False
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start with nothing known by any device; each journal gets rows and a pace of its own."""
         super().__init__(check, roster, contract)
         self._rows: dict[int, Array] = {}
         self._paces: dict[int, int] = {}
@@ -179,6 +187,7 @@ class MonotonicReads(Reads):
     pushes = True
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Also judge pages; their rows must match the numbers if these are contiguous."""
         super().__init__(check, roster, contract)
         self._pages = Pages(contract.sequence == "contiguous")
 

@@ -42,6 +42,7 @@ def recent_step(
         rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
         if kind == K_OK and mids[i] >= 0 and r["seq"] >= 0:
             a = acked[mids[i]]
+            # Time + 1, so that 0 means none. Ties go to the lower number, whatever the order of reading.
             t = r["t"] + 1
             if a["t"] == 0 or t < a["t"] or (t == a["t"] and r["seq"] < a["seq"]):
                 a["t"] = t
@@ -50,6 +51,7 @@ def recent_step(
         elif kind == K_READ and subs[i] >= 0:
             row = looked[used[0]]
             used[0] += 1
+            # The time of asking: only what was acknowledged before must be shown.
             row["t"] = r["t"] - (1000 * r["aux"] if r["aux"] > 0 else 0)
             row["seq"] = r["seq"]
             row["rec"] = rec
@@ -64,6 +66,7 @@ class RecentReads(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without acknowledgements and reads; they are compared at the end only."""
         super().__init__(check, roster, contract)
         self._acked = np.zeros(64, ACKED)
         self._looked = np.zeros(64, LOOKED)

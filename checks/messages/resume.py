@@ -55,6 +55,7 @@ def resumes(
         kind = np.int64(r["kind"])
         mark = marks[slots[i]]
         if kind == K_JOIN:
+            # Without CONTINUED or a number the platform claims nothing; an older claim ends all the same.
             continued = r["flags"] & CONTINUED and r["seq"] >= 0
             mark["rec"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"]) if continued else 0
             mark["seq"] = r["seq"]
@@ -63,9 +64,11 @@ def resumes(
         elif mark["rec"] and 1 << kind & LISTENED and r["seq"] >= 0 and not r["flags"] & MISROUTED:
             expected = mark["seq"] + 1
             again = r["seq"] < expected and seen[i] & HEARD_BEFORE
+            # History up to the head, which the device had not received: the number that decides is still to come.
             if r["seq"] < expected and not again:
                 continue
             totals[0] += 1
+            # Without echoes the numbers of own messages are missing rightly, so a skip proves nothing.
             if again or (r["seq"] > expected and echo):
                 what = REPEATED if again else SKIPPED
                 note(out[totals[1]], what, journal, r, mids[i], r["seq"], expected)
@@ -93,6 +96,7 @@ def stale(records: Array, journal: Int, mids: Array, slots: Array, marks: Array,
         elif r["kind"] == K_LEAVE:
             mark["rec"] = 0
         elif mark["rec"] and r["kind"] == K_DELIVER and r["seq"] >= 0 and not r["flags"] & (MISROUTED | UNTRUSTED):
+            # The platform has said on joining which number exists last: a live delivery comes behind it.
             totals[0] += 1
             if r["seq"] <= mark["seq"]:
                 note(out[totals[1]], 0, journal, r, mids[i], r["seq"], mark["seq"])
@@ -119,6 +123,7 @@ def forgotten(records: Array, journal: Int, mids: Array, slots: Array, marks: Ar
             mark["rec"] = 0
             if r["aux"] < 0:
                 continue
+            # Settled: continued, refused openly, or there was nothing to catch up on.
             if r["flags"] & (CONTINUED | REFUSED) or (r["seq"] >= 0 and r["seq"] <= r["aux"]):
                 totals[0] += 1
             elif r["seq"] >= 0:
@@ -129,6 +134,7 @@ def forgotten(records: Array, journal: Int, mids: Array, slots: Array, marks: Ar
             mark["rec"] = 0
         elif mark["rec"] and 1 << kind & LISTENED and r["seq"] >= 0 and not r["flags"] & MISROUTED:
             totals[0] += 1
+            # The first number decides: behind the head means that what was missed does not come.
             if r["seq"] > mark["seq"]:
                 note(out[totals[1]], 0, journal, r, mids[i], mark["seq"], mark["asked"])
                 out[totals[1], REC2] = mark["rec"]
@@ -140,6 +146,7 @@ class Joining(PerRecord):
     """Base class of the checks that keep a mark for each slot."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without marks; a record reference of 0 means that a slot has none."""
         super().__init__(check, roster, contract)
         self.marks = np.zeros(1024, MARK)
 

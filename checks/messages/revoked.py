@@ -37,6 +37,7 @@ def changes_step(records: Array, journal: Int, subs: Array, changes: Array, used
     for i in range(len(records)):
         kind = records[i]["kind"]
         if subs[i] >= 0 and kind in (K_JOIN, K_KICK):
+            # Not compared here: the KICK may stand in another journal than the member's JOIN.
             change = changes[used[0]]
             used[0] += 1
             change["sub"] = subs[i]
@@ -58,6 +59,7 @@ def delivered_later(
     """
     for i in range(len(records)):
         if records[i]["kind"] == K_DELIVER and mids[i] >= 0 and subs[i] >= 0 and lost[subs[i]] and used[1] < len(kept):
+            # These rows only illustrate findings, so a full array costs no verdict.
             row = kept[used[1]]
             used[1] += 1
             row["sub"] = subs[i]
@@ -78,6 +80,7 @@ def was_delivered(w: Tables, sub: Int, mids: Array, result: Array) -> None:
         page = heard(w, sub, pos >> SPAN_BITS)
         word = 3 * ((pos & (SPAN - 1)) >> 6)
         bit = np.uint64(1) << np.uint64(pos & 63)
+        # Words 1 and 2 are live deliveries, on the first slot and on later ones; word 0 counts replays too.
         result[k] = page >= 0 and (w.sub_bits[page, word + 1] | w.sub_bits[page, word + 2]) & bit != 0
 
 
@@ -93,6 +96,7 @@ def pushes_step(records: Array, journal: Int, subs: Array, pushed: Array, used: 
     for i in range(len(records)):
         r = records[i]
         if 1 << np.int64(r["kind"]) & PUSHED and subs[i] >= 0 and r["conn"] > 0:
+            # Whether the membership was lost by then is known only when all journals were read.
             row = pushed[used[0]]
             used[0] += 1
             row["sub"] = subs[i]
@@ -114,6 +118,7 @@ class Revoked(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without changes of membership, deliveries and pushes."""
         super().__init__(check, roster, contract)
         self._changes = np.zeros(1024, CHANGE)
         self._kept = np.zeros(KEPT, DELIVERY)

@@ -83,11 +83,13 @@ def broken_rule(run: Array, event: Int, chunk: Int) -> Int:
     tool open at the completion, can be found. A run without its beginning (`headless`) may complete tools that started
     before.
     """
+    # Tested first: behind the end every event is wrong, whatever it is.
     if run["ended"]:
         return AFTER
     if event == STARTED:
         return RESTARTED
     if event == CHUNK:
+        # -1: the beginning was missed, so the first chunk that comes may have any number.
         if run["chunk"] >= 0 and chunk != run["chunk"]:
             return CHUNKS
         if run["first_chunk"] < 0:
@@ -140,6 +142,7 @@ def runs_step(
             first_sent[r["conv"]] = min(first_sent[r["conv"]], r["t"])
         elif slots[i] >= 0 and r["kind"] == K_JOIN:
             continued[slots[i]] = 1 if r["flags"] & CONTINUED else 0
+            # A JOIN that continues leaves the first time: the device has received everything since.
             if joined[slots[i]] == 0 or not r["flags"] & CONTINUED:
                 joined[slots[i]] = r["t"] + 1
         elif slots[i] >= 0 and r["kind"] == K_LEAVE:
@@ -162,6 +165,8 @@ def runs_step(
             run["first"] = rec
             run["last"] = rec
             run["first_chunk"] = -1
+            # Devices are compared by the name of a run; without a common one it gets a name that only this journal can
+            # have.
             run["name"] = r["aux"] if r["aux"] >= 0 else (np.int64(journal) + 1 << 33) | np.int64(r["author"])
             run["whole"] = 1 if r["attempt"] == STARTED else 0
             if slots[i] >= 0:
@@ -173,6 +178,7 @@ def runs_step(
             run["headless"] = 1
             run["chunk"] = -1
         run = runs[places[at]]
+        # The device has left the conversation since: what still comes, or does not, is no fault.
         if run["slot"] >= 0 and run["parted"] != parted[run["slot"]]:
             continue
         if r["attempt"] == CHUNK and r["digest"] > 0:
@@ -196,6 +202,7 @@ def refilled(old_keys: Array, old_places: Array, keys: Array, places: Array) -> 
     """
     for i in range(len(old_keys)):
         if old_keys[i] != -1:
+            # Where a key belongs depends on the length of the table.
             at = place(keys, old_keys[i])
             keys[at] = old_keys[i]
             places[at] = old_places[i]
@@ -220,6 +227,7 @@ class AgentStream(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without runs; the hash table of runs is at most half full, and grows."""
         super().__init__(check, roster, contract)
         self._duties = Duties()
         self._joined, self._parted = np.zeros(1024, np.int64), np.zeros(1024, np.int32)

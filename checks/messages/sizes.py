@@ -25,6 +25,7 @@ class SizeLimit(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without messages that were refused as too long."""
         super().__init__(check, roster, contract)
         self._refused: dict[int, int] = {}
 

@@ -77,6 +77,7 @@ def stays_step(records: Array, subs: Array, stays: Array) -> None:
         elif r["kind"] == K_JOIN:
             if stay["since"] == 0 or r["t"] + 1 < stay["since"]:
                 stay["since"] = r["t"] + 1
+            # From here on the device knows that something is missing, and may be expected to read the history.
             if r["flags"] & REFUSED or (stay["left"] and not r["flags"] & CONTINUED):
                 stay["told"] = max(stay["told"], r["t"] + 1)
             stay["left"] = 0
@@ -110,6 +111,7 @@ def misses_step(
         begin = first[conv]
         for k in range(begin, first[conv + 1]):
             pos = k - begin
+            # Positions ascend by one from 0, so each page is looked up once, at its first position.
             if pos & (SPAN - 1) == 0:
                 page = heard(w, sub, pos >> SPAN_BITS)
             if due[k] <= duty["start"] or due[k] >= duty["end"] or author[k] == client:
@@ -120,6 +122,7 @@ def misses_step(
                 continue
             seq = w.messages[mids[k]]["seq"]
             sure, perhaps = False, False
+            # It came on no connection; a page of history that the device read may have shown it.
             for n in range(read_from[sub], read_from[sub + 1]):
                 read = reads[n]
                 if seq < 0:
@@ -129,6 +132,7 @@ def misses_step(
                     perhaps = True
             if sure:
                 continue
+            # Reasons for doubt come before the violation, and the first that applies counts alone.
             if duty["doubt"]:
                 totals[UNDRAINED] += 1
             elif receiving and (seq < 0 or seq > latest[sub, 1]):
@@ -167,6 +171,7 @@ class Unreceived(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without stays and reads; both tables grow while records are read."""
         super().__init__(check, roster, contract)
         self._duties = Duties()
         self._latest = np.full((0, 2), -1, np.int64)

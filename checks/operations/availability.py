@@ -75,6 +75,7 @@ def served(person: Array, client: Int, t: Int, rec: Int, bound: Int, spells: Arr
         used[0] += 1
         spell["what"] = UNSERVED
         spell["client"] = client
+        # Times of a PERSON are + 1, so that 0 means that nobody waits.
         spell["start"] = person["since"] - 1
         spell["end"] = t - 1
         spell["rec"] = person["rec"]
@@ -120,6 +121,7 @@ def availability_step(
                 person["first"] = t if person["first"] == 0 else min(person["first"], t)
                 person["last"] = max(person["last"], t)
                 person["asking"] = 1
+                # The wait begins with the first sending that was not served; further ones do not shorten it.
                 if person["since"] == 0:
                     person["since"] = t
                     person["rec"] = rec
@@ -129,6 +131,7 @@ def availability_step(
             elif kind == K_FAIL:
                 bad = 1 if r["aux"] >= SERVER_ERROR and r["aux"] < 1000 else 0
                 good = 1 - bad
+                # A refusal serves the user; after a server error the user still waits.
                 if r["aux"] >= REFUSAL and r["aux"] < SERVER_ERROR:
                     served(person, client, t, rec, bound, spells, used)
             elif kind == K_CONNECT:
@@ -136,6 +139,7 @@ def availability_step(
                     spells[person["row"] - 1]["end"] = r["t"]
                     spells[person["row"] - 1]["end_rec"] = rec
                     person["row"] = 0
+                # Nothing was asked while the connection was lost, so to be connected again is to be served.
                 if person["since"] > 0 and not person["asking"]:
                     served(person, client, t, rec, bound, spells, used)
             elif kind == K_DISCONNECT and not r["flags"] & OWN:
@@ -170,6 +174,7 @@ class Availability(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Take the longest permitted wait from `contract.unavailable_s`, in ns, and start without spells."""
         super().__init__(check, roster, contract)
         self._bound = _ns(contract.unavailable_s)
         self._people: dict[int, Array] = {}

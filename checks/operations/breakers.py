@@ -162,6 +162,7 @@ class Breakers(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without calls; they are kept by journal and breaker."""
         super().__init__(check, roster, contract)
         self._calls: dict[tuple[int, int], list[Call]] = defaultdict(list)
 

@@ -75,6 +75,7 @@ class OutageBehaviour(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without records; all of them are evaluated at the end."""
         super().__init__(check, roster, contract)
         self._kept: list[tuple[int, Array]] = []
         self._faults = FaultLog()

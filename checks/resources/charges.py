@@ -75,6 +75,7 @@ def charges_step(
         rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
         if kind == K_OK:
             if mids[i] >= 0:
+                # The minimum, so that it does not matter which of several answers is read first.
                 ack = acks[mids[i]]
                 if ack["t"] == 0 or r["t"] + 1 < ack["t"]:
                     ack["t"] = r["t"] + 1
@@ -88,6 +89,7 @@ def charges_step(
                 row["rec"] = rec
                 row["wait"] = np.int64(r["size"]) if r["size"] > 0 else NONE
         elif 1 << kind & OTHERS:
+            # Only the index: `Ledger.take` copies the whole records, whose slots mean different things.
             others[used[1]] = i
             used[1] += 1
 
@@ -96,6 +98,7 @@ class Ledger:
     """Charges of all users, one ledger for each judging: `ledger_of(view.world).take(view)`."""
 
     def __init__(self) -> None:
+        """Start without charges; `take` adds those of each chunk, once however many checks call it."""
         self._acks = np.zeros(64, ACK)
         self._refusals = np.zeros(64, REFUSAL)
         self._indexes = np.zeros(64, np.int64)

@@ -43,6 +43,7 @@ def bucket_of(ns: Int) -> Int:
     """
     units = np.int64(max(ns, 0)) >> (FINEST_BITS - 3)
     octave = 0
+    # Halve until the rest lies within one octave; how often that took is the octave.
     while units >= 2 * OCTAVE:
         units >>= 1
         octave += 1
@@ -54,6 +55,7 @@ def waited(counts: Array, worst: Array, client: Int, ns: Int, rec: Int, sent: In
     """Count a wait (ns) of a client, and keep its longest one; of equal ones the one with the lowest record."""
     counts[client, bucket_of(ns)] += 1
     w = worst[client]
+    # Ties go to the lowest record, so that the finding does not depend on the order of reading.
     if ns > w["ns"] or (ns == w["ns"] and rec < w["rec"]):
         w["ns"] = ns
         w["rec"] = rec
@@ -73,6 +75,7 @@ def settle(open_rows: Array, messages: Array, counts: Array, worst: Array, used:
         row = open_rows[i]
         m = messages[row["mid"]]
         if not m["flags"] & INVOKED:
+            # `left` ≤ `i`: only rows that were already read are overwritten.
             open_rows[left] = row
             left += 1
         elif row["since"] < m["invoke_t"] + 1:
@@ -105,6 +108,7 @@ def waiting_step(
             if mids[i] < 0 or slots[i] < 0 or since[slots[i]] == 0:
                 continue
             m = messages[mids[i]]
+            # The sending stands in a journal that is read later; until then the delivery may or may not be a wait.
             if not m["flags"] & INVOKED:
                 row = open_rows[used[0]]
                 used[0] += 1
@@ -120,6 +124,7 @@ def waiting_step(
                 m = messages[mids[i]]
                 waited(answered, worst_answered, client, r["t"] - m["invoke_t"], rec, m["invoke_rec"])
         elif kind == K_JOIN:
+            # A JOIN that continues a subscription leaves its first time: the device was waiting all along.
             if slots[i] >= 0 and (since[slots[i]] == 0 or not r["flags"] & CONTINUED):
                 since[slots[i]] = r["t"] + 1
         elif kind == K_LEAVE:
@@ -144,6 +149,7 @@ class Fairness(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Reserve two histograms of waits for each client, if the contract has a `fairness_factor`."""
         super().__init__(check, roster, contract)
         clients = len(roster.user_of)
         on = contract.fairness_factor is not None

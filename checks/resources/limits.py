@@ -25,6 +25,7 @@ class Budgeted(Folding):
     """Base class of the checks that read the ledger; `judge` gets the charges of all users at the end."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Take the budget from `contract`; `judge` is called with all charges at the end."""
         super().__init__(check, roster, contract)
         self.budget = Budget.of(contract)
         self.partial = False

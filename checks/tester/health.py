@@ -91,6 +91,7 @@ def watch(records: Array, state: Array) -> None:
         if index != state[INDEX] + 1:
             state[BREAKS] += 1
         state[INDEX] = index
+        # Compared with the maximum: each of many small steps back would stay within the tolerance.
         if t < state[LATEST] - CLOCK_TOLERANCE_NS:
             state[BACKWARD] += 1
         state[LATEST] = max(state[LATEST], t)
@@ -111,6 +112,7 @@ def own_order(records: Array, journal: Int, mids: Array, conns: Array, w: Tables
         r = records[i]
         if conns[i] >= 0:
             totals[0] += 1
+            # No tolerance: a connection has one writer, which stamps its records in order.
             if r["t"] < latest[conns[i]]:
                 totals[1] += 1
             latest[conns[i]] = max(latest[conns[i]], r["t"])
@@ -119,6 +121,7 @@ def own_order(records: Array, journal: Int, mids: Array, conns: Array, w: Tables
             totals[0] += 1
             sent = w.messages[mids[i]]["invoke_rec"]
             rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+            # References order the records of one journal only; a sending in another one is as none.
             if sent == 0 or sent >> REC_BITS != journal or sent > rec:
                 totals[2] += 1
 
@@ -137,6 +140,7 @@ def traffic(records: Array, span: Array, faults: Array, totals: Array) -> None:
             span[0] = min(span[0], r["t"])
             span[1] = max(span[1], r["t"])
         elif r["kind"] == K_FAULT and r["flags"] & OWN:
+            # OWN says that a fault was switched on; the record without it ends the fault.
             faults[totals[0]] = r["t"]
             totals[0] += 1
 
@@ -145,6 +149,7 @@ class Watching(Health):
     """Base class of the checks that watch each journal's indexes and times."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without journals; each gets its state with its first chunk."""
         super().__init__(check, roster, contract)
         self.states: dict[int, Array] = {}
 
@@ -202,6 +207,7 @@ class NotVacuous(Health):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without faults, and with the empty span from NEVER to -NEVER."""
         super().__init__(check, roster, contract)
         self._span = np.array([NEVER, -NEVER], np.int64)
         self._faults = np.zeros(64, np.int64)
@@ -306,6 +312,7 @@ class OwnOrder(Health):
     """State of H5: on each connection times do not go backward, and every answer comes after its sending."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
+        """Start without connections; their latest times are kept in a table that grows."""
         super().__init__(check, roster, contract)
         self._latest = np.zeros(0, np.int64)
         self._totals = np.zeros(3, np.int64)

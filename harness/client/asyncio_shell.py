@@ -31,6 +31,7 @@ class AsyncConnection(Link, asyncio.Protocol):
     def __init__(
         self, session: ChatSession, handshake: Handshake, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
     ) -> None:
+        """Prepare a connection of `session`; `open` makes it, within `timeout_s` seconds."""
         super().__init__(session, handshake, transport=transport)
         self.timeout_s = timeout_s
         self._socket: asyncio.Transport | None = None
@@ -66,10 +67,12 @@ class AsyncConnection(Link, asyncio.Protocol):
             raise
 
     async def __aenter__(self) -> AsyncConnection:
+        """Open the connection, as `open` does and with its errors."""
         await self.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """Close the connection; what the block raised is raised on."""
         await self.close()
 
     def send(self, frame: str | bytes) -> None:

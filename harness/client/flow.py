@@ -81,6 +81,7 @@ class FlowError(Exception):
     """
 
     def __init__(self, step: str, expected: str, response: HttpResponse | None = None, detail: str = "") -> None:
+        """Put step, expectation and answer into one line; of a body only the first 200 bytes are quoted."""
         self.step, self.expected, self.response = step, expected, response
         if response is not None:
             to = redirect_of(response.status, response.headers.get("location", ""))
@@ -138,6 +139,7 @@ class Browser:
     """Cookies of one virtual browser, kept per host as browsers do (ports share them)."""
 
     def __init__(self) -> None:
+        """Start without cookies."""
         self._cookies: dict[tuple[str, str, str], str] = {}
 
     def request(

@@ -51,6 +51,7 @@ class KeepingSession(ChatSession):
     def __init__(
         self, *, frames: Keeper, credentials: Callable[[], Secretive], journal: Counted, **settings: Any
     ) -> None:
+        """Store frames in `frames`; `settings` are those of ChatSession."""
         super().__init__(journal=journal, **settings)
         self._frames, self._credentials, self._records = frames, credentials, journal
         self._held: Secretive | None = None

@@ -65,6 +65,7 @@ class Connection(Link):
     def __init__(
         self, session: Hears, handshake: Handshake, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
     ) -> None:
+        """Prepare a connection of `session`; `open` makes it, within `timeout_s` seconds."""
         super().__init__(session, handshake, transport=transport)
         self.timeout_s = timeout_s
         self._sock: _socket.socket | None = None

@@ -56,6 +56,7 @@ class Pool:
     """
 
     def __init__(self, network: Network = ANY, *, timeout_s: float = 10.0, per_origin: int = 100) -> None:
+        """Start without connections; the first request to an origin opens one."""
         self._network = network
         self._timeout_s, self._per_origin = timeout_s, per_origin
         self._pools: dict[tuple[str, str, int], _Origin] = {}

@@ -25,6 +25,7 @@ class Poster:
     session: ChatSession
 
     def __init__(self, post: Callable[[str, str, str], Sequence[Heard]]) -> None:
+        """Start idle; messages wait until the request before them is answered."""
         self._post = post
         self._turn = BoundedSemaphore(1)
         self._letter = ("", "", "")

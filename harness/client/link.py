@@ -31,6 +31,7 @@ class Transport:
     __slots__ = (*COUNTS, "behind_ns")
 
     def __init__(self) -> None:
+        """Start all totals at zero."""
         self.bytes_in = self.bytes_out = self.frames_in = self.frames_out = 0
         self.opened = self.refused = self.failed = self.exceeded = self.behind_ns = 0
 
@@ -83,6 +84,7 @@ class Link:
     )
 
     def __init__(self, session: Hears, handshake: Handshake, *, transport: Transport = TRANSPORT) -> None:
+        """Prepare the upgrade by `handshake`; the frames of the socket are counted in `transport`."""
         self.session, self.handshake, self.transport = session, handshake, transport
         self.wire = Wire(handshake)
         self.open_now = False

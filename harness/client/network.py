@@ -50,6 +50,7 @@ class Proxy:
     login: str = field(default="", repr=False)
 
     def __str__(self) -> str:
+        """Return how an error names the proxy: without its login."""
         return f"the proxy {self.url} named by {self.variable}"
 
     @property
@@ -201,6 +202,7 @@ class Tunnel:
     """
 
     def __init__(self, proxy: Proxy, url: str) -> None:
+        """Make the CONNECT request for the host and port of `url`."""
         host, port = place_of(url)
         self._proxy = proxy
         self._received = b""

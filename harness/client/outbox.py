@@ -97,6 +97,7 @@ class Speaker:
         tally: Tally,
         by_http: bool = False,
     ) -> None:
+        """Start without messages; answers are counted and timed in `tally`."""
         self._by_http, self._abandoned = by_http, 0
         self.client, self.tag = client, tag
         self._journal, self._write, self._intern = journal, journal.write, journal.intern

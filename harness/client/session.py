@@ -102,6 +102,7 @@ class ChatSession(Speaker):
         strangers: Callable[[str | None], bool] | None = None,
         agents: Collection[str] = (),
     ) -> None:
+        """Start unconnected: numbers seen and callbacks are set while the session runs."""
         super().__init__(
             client=client, tag=tag, journal=journal, encode=encode, rooms=rooms, tally=tally, by_http=by_http
         )

@@ -45,6 +45,7 @@ class Shown:
     """
 
     def __init__(self, journal: SharedJournal, client: int, tag: str, rooms: Mapping[str, int]) -> None:
+        """Start with nothing shown; states are written to `journal` as those of device `client`."""
         self._journal, self._client, self._tag, self._rooms = journal, client, tag, rooms
         self.edits: dict[str, int] = {}
         self._beyond: dict[str, set[int]] = {}

@@ -19,6 +19,7 @@ class Streams:
     """The answers under way on one connection, by the platform's id of the agent's run."""
 
     def __init__(self) -> None:
+        """Start without answers, as each connection does."""
         self._open: dict[str, tuple[int, int, int]] = {}  # run → digest, bytes, number of the next piece
 
     def said(self, run: str, event: int, number: int, text: str) -> tuple[int, int, int]:

@@ -72,6 +72,7 @@ class Histogram:
     __slots__ = ("_buckets", "max_ns", "min_ns", "total_ns")
 
     def __init__(self) -> None:
+        """Start empty; the buckets are documented in the module."""
         self._buckets = [0] * BUCKETS
         self._clear()
 
@@ -117,6 +118,7 @@ class Tally:
     __slots__ = ("_counts", "_histograms")
 
     def __init__(self) -> None:
+        """Start without counts; a histogram is made when its name is first used."""
         self._counts: dict[str, int] = {}
         self._histograms: dict[str, Histogram] = {}
 

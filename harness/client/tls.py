@@ -18,6 +18,7 @@ class Tls:
     __slots__ = ("_incoming", "_object", "_outgoing", "ended")
 
     def __init__(self, server_name: str, network: Network) -> None:
+        """Begin a session as client, with the trust and certificates of `network`; nothing is sent yet."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = network.tls().wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
         self.ended = False

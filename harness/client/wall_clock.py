@@ -35,6 +35,7 @@ class WallClock:
     """
 
     def __init__(self, note: Callable[[int, int, int], None]) -> None:
+        """Compare the clocks now, and start the greenlet that compares them again until `close`."""
         self._note = note
         low, high = ahead_ns()
         self._ahead = (low + high) // 2

@@ -41,6 +41,7 @@ class Refused(ConnectionError):
     """
 
     def __init__(self, reason: str, *, status: int = 0, code: int = 0) -> None:
+        """Make one line of the platform's `reason`, behind the status or the close code."""
         reason = one_line(reason)
         self.reason, self.status, self.code = reason, status, code
         how = f"HTTP status {status}" if status else f"close code {code}"

@@ -20,6 +20,7 @@ class Answered:
     """
 
     def __init__(self, service: Service, chance: Chance) -> None:
+        """Wait for the beginning of each response of `service`; that of a success makes its firings manifest."""
         self._chance = chance
         self._firings: ContextVar[tuple[int, ...]] = ContextVar(f"firings of {chance.defect}", default=())
         service.app.on_response_prepare.append(self._prepared)

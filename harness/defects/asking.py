@@ -37,6 +37,7 @@ class TerminalTwiceOrNever:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Asking.broadcast`, which sends each event of a run."""
         self._broadcast, self._chance = backend.asking.broadcast, chance
         backend.asking.broadcast = self.broadcast
 
@@ -70,6 +71,7 @@ class MixedRuns:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Asking.broadcast`, and note by conversation which run is open."""
         self._broadcast, self._chance = backend.asking.broadcast, chance
         self._open: OrderedDict[str, str] = OrderedDict()
         backend.asking.broadcast = self.broadcast
@@ -109,6 +111,7 @@ class AnswerToStranger:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Asking.broadcast`, and note by run the session that also gets its events."""
         self._backend, self._broadcast, self._chance = backend, backend.asking.broadcast, chance
         self._told: dict[str, Session] = {}
         backend.asking.broadcast = self.broadcast
@@ -164,6 +167,7 @@ class CutOffAnswer:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `News._broadcast_here`, which pushes an event to the listeners of this replica."""
         self._feeds, self._push, self._chance = backend.hub.feeds, backend.news._broadcast_here, chance
         self._cuts: OrderedDict[str, Cut] = OrderedDict()
         vars(backend.news)["_broadcast_here"] = self.broadcast_here

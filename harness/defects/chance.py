@@ -19,6 +19,7 @@ class Chance:
     """
 
     def __init__(self, defect: str, service: str, probability: float, name: str = "") -> None:
+        """Seed the generator with service and defect, and draw how many opportunities pass before the first firing."""
         self.defect, self.service, self.probability = defect, service, probability
         self.name = name or defect
         self.random = random.Random(f"{service}:{defect}")

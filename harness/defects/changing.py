@@ -30,6 +30,7 @@ class StaleChange:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `UserSync.upsert`, which stores rows of accounts."""
         self._backend, self._chance, self._upsert = backend, chance, backend.sync.upsert
         backend.sync.upsert = self.upsert
 
@@ -61,6 +62,7 @@ class DeafWhileAway:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `UserSync._ensure_group`, which decides where the consumer group begins to read."""
         self._redis, self._chance, self._ensure = backend.redis, chance, backend.sync._ensure_group
         vars(backend.sync)["_ensure_group"] = self.ensure_group
 
@@ -88,6 +90,7 @@ class ToldOnce:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace the relay's sending of changes, and its check whether Redis lost its memory."""
         self._chance, self._send = chance, auth.relay.send_users
         vars(auth.relay)["send_users"] = self.send_users
         vars(auth.relay)["_check_memory"] = self.check_memory
@@ -120,6 +123,7 @@ class YesAnyway:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace `Accounts.get` to remember rows, and `Accounts.change` to confirm from memory."""
         self._chance, self._get, self._change = chance, auth.accounts.get, auth.accounts.change
         self._known: dict[str, Row] = {}
         vars(auth.accounts)["get"] = self.get

@@ -37,6 +37,7 @@ class ProviderTakenForUp:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace `ProviderClient.discovery`; an earlier answer of it is kept for an outage."""
         self._chance, self._discovery = chance, auth.provider.discovery
         self._said: dict[str, Any] = {}
         vars(auth.provider)["discovery"] = self.discovery
@@ -66,6 +67,7 @@ class StrangerEachTime:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace `ProviderClient.identity`, which reads the subject from an id token."""
         self._chance, self._identity = chance, auth.provider.identity
         vars(auth.provider)["identity"] = self.identity
 
@@ -92,6 +94,7 @@ class PlainPkce:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace `ProviderClient.authorization_url`, which carries the PKCE challenge and its method."""
         self._chance, self._url = chance, auth.provider.authorization_url
         vars(auth.provider)["authorization_url"] = self.authorization_url
 
@@ -119,6 +122,7 @@ class OneNonce:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace `Logins.begin`, which draws the nonce, and switch off the check of nonces."""
         self._logins, self._chance, self._begin = auth.logins, chance, auth.logins.begin
         self._first = ""
         vars(auth.logins)["begin"] = self.begin
@@ -148,6 +152,7 @@ class NonceUnchecked:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace `ProviderClient.check_nonce`."""
         self._chance, self._check = chance, auth.provider.check_nonce
         vars(auth.provider)["check_nonce"] = self.check
 
@@ -175,6 +180,7 @@ class IssuerUnchecked:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace `ProviderClient.check_response_issuer`."""
         self._chance, self._check = chance, auth.provider.check_response_issuer
         vars(auth.provider)["check_response_issuer"] = self.check
 
@@ -239,6 +245,7 @@ class LogoutEverywhere:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace `Accounts.log_out`, which ends one session."""
         self._auth, self._chance, self._log_out = auth, chance, auth.accounts.log_out
         vars(auth.accounts)["log_out"] = self.log_out
 
@@ -266,6 +273,7 @@ class ForgetfulSessions:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace `Accounts.refresh`, and note the time of this start: older sessions are unknown."""
         self._chance, self._refresh = chance, auth.accounts.refresh
         self._begun = time.time()
         vars(auth.accounts)["refresh"] = self.refresh
@@ -294,6 +302,7 @@ class CodeForAnybody:
     """
 
     def __init__(self, provider: Provider, chance: Chance) -> None:
+        """Replace `Grants.redeem`, which exchanges a code for its grant."""
         self._codes, self._chance, self._redeem = provider.grants._codes, chance, provider.grants.redeem
         vars(provider.grants)["redeem"] = self.redeem
 

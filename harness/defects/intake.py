@@ -36,6 +36,7 @@ class Intake:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Put `take` between the gateway and the queue; `submit` passes a message on."""
         self.backend, self.chance = backend, chance
         self.submit: Callable[[Item], None] = backend.gateway.intake
         backend.gateway.intake = self.take
@@ -71,6 +72,7 @@ class SwapAtIngest(Intake):
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Also replace the step `deliver` of a batch, which shows whether a swapped message was new."""
         super().__init__(backend, chance)
         self._held: dict[tuple[str, str], Item] = {}
         self._faster: dict[Said, bool] = {}  # True if it is new
@@ -174,6 +176,7 @@ class Relay:
     """Answer that passes everything on to the answer inside it (`commit.Answer`)."""
 
     def __init__(self, inner: Answer, chance: Chance) -> None:
+        """Wrap the answer `inner`."""
         self.inner, self.chance = inner, chance
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
@@ -202,6 +205,7 @@ class Noted(Relay):
     """
 
     def __init__(self, inner: Answer, chance: Chance, firing: int) -> None:
+        """Wrap `inner`; `firing` is the number of the line that becomes manifest."""
         super().__init__(inner, chance)
         self._firing = firing
 
@@ -254,6 +258,7 @@ class ReplyByUser(Relay):
     """
 
     def __init__(self, inner: Answer, chance: Chance, backend: Backend) -> None:
+        """Wrap `inner`; the other connections of the sender are looked up in `backend.registry`."""
         super().__init__(inner, chance)
         self._backend = backend
 
@@ -288,6 +293,7 @@ class RefusedYetDone(Relay):
     """
 
     def __init__(self, inner: Answer, chance: Chance, backend: Backend) -> None:
+        """Wrap `inner`; the refused message is submitted to the queue of `backend`."""
         super().__init__(inner, chance)
         self._backend = backend
 
@@ -304,6 +310,7 @@ class Answered(Intake):
     """Intake that wraps the answer of each message: `around` returns the new answer for the old one."""
 
     def __init__(self, backend: Backend, chance: Chance, around: Callable[[Answer], Answer]) -> None:
+        """Pass each message on with the answer that `around` makes of its own."""
         super().__init__(backend, chance)
         self._around = around
 
@@ -330,6 +337,7 @@ class MixedUpContext:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace the step `deliver` of a batch, and remember the sender of the message before."""
         self._deliver, self._chance = backend.committer.steps.deliver, chance
         self._backend = backend
         self._last = ""

@@ -41,6 +41,7 @@ class InPlace:
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
+        """Replace `take_many` of the service's limiter, and of the backend's committer, which has a copy of it."""
         limiter = service.guard.budget if isinstance(service, Auth) else service.limiter
         if limiter is None or isinstance(limiter, Unlimited):
             raise SettingsError("--defect", [f"{chance.name} needs a budget: give {service.name} a rate_per_s"])
@@ -99,6 +100,7 @@ class Chosen(Mistaken):
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
+        """Start without decisions; `chance` decides once for each user."""
         super().__init__(service, chance)
         self._chosen: dict[str, bool] = {}
 
@@ -134,6 +136,7 @@ class PerProcess(Chosen):
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
+        """Decide for chosen users by a limiter whose Redis keys bear the name of this process."""
         super().__init__(service, chance)
         self.otherwise = self.other(service.name).take_many  # type: ignore[method-assign]
 
@@ -158,6 +161,7 @@ class FixedWindow(Chosen):
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
+        """Set the length of a window (s) from the budget, and register the script that counts in one."""
         super().__init__(service, chance)
         self._window_s = min(self.limiter.burst / self.limiter.rate_per_s, WINDOW_S)
         self._count = self.redis.register_script(_COUNT)
@@ -199,6 +203,7 @@ class ByHeader(Mistaken):
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
+        """Replace `payer` of the service, which names whose budget a request is charged to."""
         super().__init__(service, chance)
         self._by_address = self.other("from")
         door = service.guard if isinstance(service, Auth) else service.rest
@@ -240,6 +245,7 @@ class WrongUser(Mistaken):
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
+        """Charge in buckets apart; note whose request came before, and the firings of which no effect has shown."""
         super().__init__(service, chance)
         self._charged = self.other("charged")
         self._last = ""

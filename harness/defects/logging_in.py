@@ -39,6 +39,7 @@ class StateUnchecked:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace `Logins.take` and `Logins.finish`, and keep logins that are finished."""
         self._chance, self._answered = chance, Answered(auth, chance)
         self._take, self._finish = auth.logins.take, auth.logins.finish
         self._begun: OrderedDict[str, PendingLogin] = OrderedDict()
@@ -86,6 +87,7 @@ class TwoAccounts:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace `Users.insert`, and `Auth.start` to remove the constraint on identities."""
         self._auth, self._chance, self._answered = auth, chance, Answered(auth, chance)
         self._start = auth.start
         self._made: set[tuple[str, str]] = set()

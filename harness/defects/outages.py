@@ -36,6 +36,7 @@ class NoDrain:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Backend.drain`, which closes sockets before the end."""
         self._backend, self._chance, self._drain = backend, chance, backend.drain
         vars(backend)["drain"] = self.drain
 
@@ -75,6 +76,7 @@ class ReconnectsAreLimited:
     LOCKED_S = 8.0
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Doorkeeper.socket_caller`; by user it notes who was here, and until when they are locked out."""
         self._chance, self._caller = chance, backend.doorkeeper.socket_caller
         self._before: set[str] = set()
         self._locked: dict[str, float] = {}
@@ -112,6 +114,7 @@ class FailOpen:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Verifier.verify`."""
         self._backend, self._chance, self._verify = backend, chance, backend.verifier.verify
         vars(backend.verifier)["verify"] = self.verify
 
@@ -147,6 +150,7 @@ class StuckOpen:
     """
 
     def __init__(self, service: Backend | Frontend, chance: Chance) -> None:
+        """Replace `CircuitBreaker.admit`, which admits a probe when `open_s` seconds have passed."""
         self._breaker, self._chance, self._admit = service.auth_breaker, chance, service.auth_breaker.admit
         vars(self._breaker)["admit"] = self.admit
 
@@ -180,6 +184,7 @@ class HalfOpenForAll:
     """
 
     def __init__(self, service: Backend | Frontend, chance: Chance) -> None:
+        """Replace `CircuitBreaker.admit`, which refuses calls beside the probe."""
         self._breaker: CircuitBreaker = service.auth_breaker
         self._chance, self._admit = chance, service.auth_breaker.admit
         vars(self._breaker)["admit"] = self.admit

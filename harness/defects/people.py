@@ -23,6 +23,7 @@ class AsAnother:
     """
 
     def __init__(self, backend: Backend, chance: Chance, door: str) -> None:
+        """Replace the method `door` of the doorkeeper, and remember the caller that it returned last."""
         self._chance = chance
         self._caller: Callable[[web.Request], Awaitable[Caller]] = getattr(backend.doorkeeper, door)
         self._last: Caller | None = None
@@ -76,6 +77,7 @@ class CachedPeople:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Users.get` by a look-up that remembers each user."""
         self._chance, self._get = chance, backend.users.get
         self._known: dict[str, User] = {}
         vars(backend.users)["get"] = self.get
@@ -105,6 +107,7 @@ class FirstHeaderWins:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Doorkeeper.rest_caller`."""
         self._door, self._chance = backend.doorkeeper, chance
         self._caller = backend.doorkeeper.rest_caller
         vars(backend.doorkeeper)["rest_caller"] = self.caller
@@ -133,6 +136,7 @@ class AskAuthEachTime:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Verifier.verify`."""
         self._keys, self._chance = backend.verifier.keys, chance
         self._verify = backend.verifier.verify
         vars(backend.verifier)["verify"] = self.verify
@@ -165,6 +169,7 @@ class KeysOnce:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `KeySet.refresh`, which fetches keys again for an unknown `kid`."""
         self._keys, self._chance = backend.verifier.keys, chance
         self._refresh = self._keys.refresh
         vars(self._keys)["refresh"] = self.refresh
@@ -191,6 +196,7 @@ class BreakerNeverOpens:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `CircuitBreaker._become`, which changes its state."""
         self._become, self._chance = backend.auth_breaker._become, chance
         vars(backend.auth_breaker)["_become"] = self.become
 

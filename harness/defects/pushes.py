@@ -44,6 +44,7 @@ class DropPush(PerListener):
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
+        """Push by `inner`; note by subscription the firings that no later message has made manifest."""
         super().__init__(inner, chance)
         self._unseen: dict[Subscription, list[int]] = {}
 
@@ -99,6 +100,7 @@ class LateSubscription(DropPush):
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
+        """Push by `inner`; note which subscriptions have got their first message."""
         super().__init__(inner, chance)
         self._begun: set[Subscription] = set()
 
@@ -131,6 +133,7 @@ class QueueBehindBookmark(PerListener):
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
+        """Push by `inner`; keep the latest message of each conversation for its next subscription."""
         super().__init__(inner, chance)
         self._begun: set[Subscription] = set()
         self._latest: dict[int, bytes] = {}
@@ -173,6 +176,7 @@ class DeadSubscription(PerListener):
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
+        """Push by `inner`; note the subscriptions that get no more messages."""
         super().__init__(inner, chance)
         self._dead: set[Subscription] = set()
 
@@ -218,6 +222,7 @@ class SilentSocket(PerListener):
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
+        """Push by `inner`; note the sockets that get no more messages."""
         super().__init__(inner, chance)
         self._silent: set[Listener] = set()
 
@@ -290,6 +295,7 @@ class SwapPushes(PerListener):
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
+        """Push by `inner`; keep by subscription the message that waits for the next one."""
         super().__init__(inner, chance)
         self._kept: dict[Subscription, bytes] = {}
 
@@ -395,6 +401,7 @@ class StarveUser(PerListener):
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
+        """Push by `inner`; note by user whether it is starved, and which firings are manifest."""
         super().__init__(inner, chance)
         self._firings: dict[str, int] = {}
         self._shown: set[int] = set()

@@ -43,6 +43,7 @@ class PerFeed(Pusher):
     """Base of the defects that concern a whole conversation on this replica; `inner` does the pushing."""
 
     def __init__(self, inner: Pusher, chance: Chance, backend: Backend) -> None:
+        """Wrap the pusher `inner` of the hub of `backend`."""
         self.inner, self.chance, self.backend = inner, chance, backend
 
 
@@ -53,6 +54,7 @@ class PerListener(Pusher):
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
+        """Wrap the pusher `inner`; it pushes whatever the defect does not change."""
         self.inner, self.chance = inner, chance
 
     def push(self, feed: Feed, frames: list[bytes]) -> None:

@@ -39,6 +39,7 @@ class RefreshTwice:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace `Sessions.spend`, which checks and marks a refresh token under one lock."""
         self._chance, self._answered = chance, Answered(auth, chance)
         self._sessions = auth.accounts.sessions
         self._spend = self._sessions.spend
@@ -85,6 +86,7 @@ class ReuseUnpunished:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace `Sessions.punish_reuse`; `spend` and `claims_of` show whether the session stays in use."""
         self._chance = chance
         sessions, guard = auth.accounts.sessions, auth.guard
         self._punish, self._spend, self._claims_of = sessions.punish_reuse, sessions.spend, guard.claims_of
@@ -122,6 +124,7 @@ class Refreshed:
     """Base of the defects that change the claims of the access token that a refresh returns."""
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace `Accounts.refresh`; its new access token is signed again with the keys of auth."""
         self._chance, self._answered = chance, Answered(auth, chance)
         self._keys, self._refresh = auth.keys, auth.accounts.refresh
         vars(auth.accounts)["refresh"] = self.refresh
@@ -163,6 +166,7 @@ class RefreshedAsAnother(Refreshed):
     NAMES = ("sub", "email", "name", "permissions")
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Also remember the claims of the user who refreshed before."""
         super().__init__(auth, chance)
         self._last: dict[str, Any] = {}
 

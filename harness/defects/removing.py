@@ -29,6 +29,7 @@ class CachedMembership:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Memberships.part`, and watch by a pusher whether a removed member gets a message."""
         self._chance, self._part = chance, backend.memberships.part
         self._cached: set[Subscription] = set()
         self._unseen: dict[Subscription, int] = {}
@@ -56,6 +57,7 @@ class Watch(PerListener):
     """Pusher that changes no messages, and writes the manifest line when one reaches a subscription in `unseen`."""
 
     def __init__(self, inner: Pusher, chance: Chance, unseen: dict[Subscription, int]) -> None:
+        """Push by `inner`; `unseen` has the firing of each subscription that should have ended."""
         super().__init__(inner, chance)
         self._unseen = unseen
 

@@ -26,6 +26,7 @@ class Replay:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Resumer.read_frames`, which reads the missed messages from the database."""
         self.chance, self.read = chance, backend.resumer.read_frames
         backend.resumer.read_frames = self.read_frames
 
@@ -138,6 +139,7 @@ class ForgetfulResume:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Resumer.resume`."""
         self._backend, self._chance = backend, chance
         self._resume = backend.resumer.resume
         # The gateway reads the attribute each time, so a function in the instance replaces the method.
@@ -170,6 +172,7 @@ class LaggingHistory:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Rest.read_page`."""
         self.chance, self.read_page = chance, backend.rest.read_page
         backend.rest.read_page = self.page
 
@@ -202,6 +205,7 @@ class AlternatingHistory(LaggingHistory):
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Begin with a page that is right."""
         super().__init__(backend, chance)
         self._turn = False
 
@@ -256,6 +260,7 @@ class HoleInPage:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Rest.read_page`; a firing becomes manifest with the answer of its request."""
         self._chance, self._answered = chance, Answered(backend, chance)
         self._read_page = backend.rest.read_page
         backend.rest.read_page = self.page

@@ -33,6 +33,7 @@ class BlindEdit:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `EditRows.add`, which compares the version that an edit names."""
         self._add, self._chance = backend.edit_rows.add, chance
         vars(backend.edit_rows)["add"] = self.add
 
@@ -66,6 +67,7 @@ class EarlierWriterWins:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `EditRows.add` and `MarkRows.advance`, where the later change wins."""
         self._pool, self._chance = backend.pool, chance
         self._add, self._advance = backend.edit_rows.add, backend.marks.rows.advance
         vars(backend.edit_rows)["add"] = self.add
@@ -117,6 +119,7 @@ class MissedMark:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Marks.show`, and note the connections and conversations that get no more marks."""
         self._chance, self._show = chance, backend.marks.show
         self._deaf: set[tuple[str, str]] = set()
         vars(backend.marks)["show"] = self.show
@@ -152,6 +155,7 @@ class EndlessLease:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Leases.hold`, and register a script that sets leases without an end."""
         self._leases, self._chance, self._hold = backend.presence.leases, chance, backend.presence.leases.hold
         self._for_ever = backend.redis.register_script(_FOR_EVER)
         self._known: set[str] = set()
@@ -191,6 +195,7 @@ class LeaseOfAllTabs:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Leases.give_back`."""
         self._redis, self._chance, self._give_back = backend.redis, chance, backend.presence.leases.give_back
         vars(backend.presence.leases)["give_back"] = self.give_back
 

@@ -45,6 +45,7 @@ class DecodedOnly:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Doorkeeper.socket_claims`, which verifies the token of a handshake."""
         self._chance, self._answered = chance, Answered(backend, chance)
         self._verifier, self._socket_claims = backend.verifier, backend.doorkeeper.socket_claims
         vars(backend.doorkeeper)["socket_claims"] = self.socket_claims
@@ -88,6 +89,7 @@ class TicketTwice:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Doorkeeper.redeem`, which reads and deletes a ticket in one command."""
         self._chance, self._answered, self._redis = chance, Answered(backend, chance), backend.redis
         self._redeem = backend.doorkeeper.redeem
         backend.doorkeeper.redeem = self.redeem
@@ -124,6 +126,7 @@ class SocketOutlives:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Authority.end`; `chance` decides once for each session."""
         self._chance, self._end = chance, backend.authority.end
         self._decided: dict[Session, bool] = {}
         backend.authority.end = self.end
@@ -176,6 +179,7 @@ class SenderOutlives(SocketOutlives):
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Keep the hub of the backend, from whose feeds a session is removed."""
         super().__init__(backend, chance)
         self._hub = backend.hub
 

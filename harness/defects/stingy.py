@@ -26,6 +26,7 @@ class TenthOfTheBudget:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `take_many` by that of a limiter with a smaller burst and keys of its own."""
         limiter = backend.limiter
         self._chance, self._right = chance, limiter.take_many
         self._tight = Limiter(backend.redis, limiter.rate_per_s, limiter.burst / PART, prefix="rate:tight:").take_many

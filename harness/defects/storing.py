@@ -29,6 +29,7 @@ class Storing:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace the step `append` of a batch, which stores messages."""
         self.chance, self.pool = chance, backend.pool
         self._append = backend.committer.steps.append
         backend.committer.steps.append = self.append
@@ -94,6 +95,7 @@ class ForgetfulDedupe(Storing):
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Start without known messages, as a process does that has just been started."""
         super().__init__(backend, chance)
         self._known: set[tuple[int, str, str]] = set()
 
@@ -183,6 +185,7 @@ class AfterRestart(Storing):
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Note the time of this start; conversations with older messages are harmed once."""
         super().__init__(backend, chance)
         self._begun = datetime.now(UTC)
         self._seen: set[int] = set()

@@ -34,6 +34,7 @@ class SyncErrorSwallowed:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `UserSync.upsert`, which stores rows of accounts."""
         self._chance, self._upsert = chance, backend.sync.upsert
         backend.sync.upsert = self.upsert
 
@@ -64,6 +65,7 @@ class DeactivationForgotten:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace what announces an account to other services, and what revokes its sessions."""
         self._chance = chance
         users, sessions = auth.accounts.users, auth.accounts.sessions
         self._announce, self._revoke_all = users.announce, sessions.revoke_all
@@ -107,6 +109,7 @@ class LateSync:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
+        """Replace the relay's look-up of unsent changes, and note by user since when a change is kept back."""
         self._chance, self._unsent_users = chance, auth.relay.unsent_users
         self._seen: set[int] = set()
         self._late: dict[str, tuple[float, int]] = {}

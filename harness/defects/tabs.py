@@ -35,6 +35,7 @@ class OneFallsAllFall:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Registry.remove`, which is called when a socket has ended."""
         self._backend, self._chance, self._remove = backend, chance, backend.registry.remove
         vars(backend.registry)["remove"] = self.remove
 
@@ -62,6 +63,7 @@ class NewsToOneTab:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Authority.tell`, which sends an account to one session."""
         self._registry, self._chance, self._tell = backend.registry, chance, backend.authority.tell
         backend.authority.tell = self.tell
 
@@ -94,6 +96,7 @@ class NewsForNobody:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Authority.tell`, which sends an account to one session."""
         self._chance, self._tell = chance, backend.authority.tell
         backend.authority.tell = self.tell
 
@@ -130,6 +133,7 @@ class NewsToAnother:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Authority.tell`; sessions of other users are found in the registry."""
         self._sessions, self._chance, self._tell = backend.registry.sessions, chance, backend.authority.tell
         backend.authority.tell = self.tell
 
@@ -157,6 +161,7 @@ class EndlessPatience:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Registry.add`, where each new session loses its limit of refusals."""
         self._chance, self._add = chance, backend.registry.add
         vars(backend.registry)["add"] = self.add
 
@@ -188,6 +193,7 @@ class Panic:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
+        """Replace `Backend.start`, which also begins to ask auth from then on."""
         self._backend, self._chance, self._start = backend, chance, backend.start
         vars(backend)["start"] = self.start
 

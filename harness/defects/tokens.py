@@ -37,6 +37,7 @@ class Rule:
     name = ""
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
+        """Replace the rule `name` of the service's verifier."""
         self._chance, self._answered = chance, Answered(service, chance)
         verifier = verifier_of(service)
         self._check: Callable[..., None] = getattr(verifier, self.name)
@@ -145,6 +146,7 @@ class UnsignedAccepted:
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
+        """Replace the verification of signatures, and the cache of verified ones, which must not learn these."""
         self._chance, self._answered, self._verifier = chance, Answered(service, chance), verifier_of(service)
         self._signed_payload, self._remember = self._verifier.signed_payload, self._verifier.remember
         vars(self._verifier)["signed_payload"] = self.signed_payload
@@ -228,6 +230,7 @@ class CachedRevocation:
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
+        """Replace the look-up of revocations, and note when a token was last found good."""
         self._chance, self._answered = chance, Answered(service, chance)
         door = service.guard if isinstance(service, Auth) else service.doorkeeper
         self._is_revoked = door.is_revoked

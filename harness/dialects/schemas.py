@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from earwitness.checks.declared import Key
 from earwitness.harness.described import Faults, Table
@@ -32,16 +32,17 @@ class Sketch(Table):
     """Table without values, which notes what is read from it and makes a JSON schema of that."""
 
     def __init__(self, faults: Faults, path: str = "") -> None:
+        """Start without properties; `path` is the place of the table in the file."""
         super().__init__({}, faults, path)
-        self.properties: dict[str, Callable[[], dict[str, Any]]] = {}
+        self.properties: dict[str, Callable[[], dict[str, object]]] = {}
         self.required: list[str] = []
-        self.ways: list[dict[str, Any]] = []
+        self.ways: list[dict[str, object]] = []
         self.closed = False
 
-    def read(self, name: str, key: Key, required: bool = False) -> Any:
+    def read(self, name: str, key: Key, required: bool = False) -> None:
         """Note a key and return None."""
 
-        def schema() -> dict[str, Any]:
+        def schema() -> dict[str, object]:
             line = key.example if name == ANY_NAME else key.line(name)
             told = {"description": f"{key.meaning}." if key.meaning else f"For example {line}"}
             return {**told, **key.kind.schema()}
@@ -51,7 +52,11 @@ class Sketch(Table):
 
     def secret(self, name: str, *, example: str) -> str:
         """Note a secret, which is never written out, and return ""."""
-        told = {"type": "string", "pattern": "^(env|file):", "description": f'For example {name} = "{example}"'}
+        told: dict[str, object] = {
+            "type": "string",
+            "pattern": "^(env|file):",
+            "description": f'For example {name} = "{example}"',
+        }
         self._note(name, lambda: told, True)
         return ""
 
@@ -85,19 +90,19 @@ class Sketch(Table):
         """Note that the table may have no other keys."""
         self.closed = True
 
-    def _note(self, name: str, schema: Callable[[], dict[str, Any]], required: bool) -> None:
+    def _note(self, name: str, schema: Callable[[], dict[str, object]], required: bool) -> None:
         self.known.add(name)
         self.properties[name] = schema
         if required and name not in self.required:
             self.required.append(name)
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> dict[str, object]:
         """Return the JSON schema of the table, after it was read."""
         if self.ways:
             return {"oneOf": self.ways}
         properties = {name: make() for name, make in self.properties.items()}
         others = properties.pop(ANY_NAME, None)
-        told: dict[str, Any] = {"type": "object", "properties": properties} if properties else {"type": "object"}
+        told: dict[str, object] = {"type": "object", "properties": properties} if properties else {"type": "object"}
         if self.required:
             told["required"] = self.required
         if others is not None:
@@ -107,24 +112,24 @@ class Sketch(Table):
         return told
 
 
-def _sketched(title: str, read: Callable[[Sketch], object]) -> dict[str, Any]:
+def _sketched(title: str, read: Callable[[Sketch], object]) -> dict[str, object]:
     top = Sketch(Faults(title))
     with suppress(SettingsError):  # an empty file lacks much; the readers say so after their last read
         read(top)
     return {"$schema": DRAFT, "title": title, **top.schema()}
 
 
-def target_schema() -> dict[str, Any]:
+def target_schema() -> dict[str, object]:
     """Return the schema of a target file."""
     return _sketched("Earwitness: target file", lambda top: read_tables(top, Path("target.toml")))
 
 
-def settings_schema() -> dict[str, Any]:
+def settings_schema() -> dict[str, object]:
     """Return the schema of earwitness.toml."""
     return _sketched("Earwitness: earwitness.toml", lambda top: read_environment(top, {}))
 
 
-SCHEMAS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {"target": target_schema, "settings": settings_schema}
+SCHEMAS: Final[Mapping[str, Callable[[], dict[str, object]]]] = {"target": target_schema, "settings": settings_schema}
 
 
 def written(name: str) -> str:

@@ -110,6 +110,7 @@ class Results:
     """Results of a work directory; a cell that was run again counts once, with its last result."""
 
     def __init__(self, work: Path) -> None:
+        """Make the directory `work` if needed, and read its results. Raises RecordError if it cannot be used."""
         self.path = work / "results.jsonl"
         self.by_cell: dict[Cell, Result] = {}
         try:

@@ -10,6 +10,7 @@ class GroundTruth:
     """Reader of the services' logs, from where they ended at `mark`."""
 
     def __init__(self, log_dir: Path) -> None:
+        """Read logs of `log_dir` from their beginnings, until `mark` is called."""
         self._log_dir = log_dir
         self._begin: dict[Path, int] = {}
 

@@ -49,6 +49,7 @@ class RealBench:
     """One platform with one defect (or none) for runs of one story, in its own folder of the work directory."""
 
     def __init__(self, work: Path, story: str, defect: Defect | None, probability: float, commit: str) -> None:
+        """Name the folders of this cell; the platform starts with the `with` block."""
         self._work, self._defect, self._probability, self._commit = work.resolve(), defect, probability, commit
         self._story, self._stage = file_of(story), stage_of(story)
         name = f"{defect.id}-{probability:g}" if defect else f"healthy-{story}"
@@ -59,6 +60,7 @@ class RealBench:
         self._platform: Platform | None = None
 
     def __enter__(self) -> RealBench:
+        """Start the platform with its defect, and with the settings that the story needs."""
         shutil.rmtree(self._logs, ignore_errors=True)
         defect = self._defect
         defects = {defect.service: [f"{defect.order}:{self._probability:g}"]} if defect else {}
@@ -69,6 +71,7 @@ class RealBench:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Stop the platform."""
         if self._platform is not None:
             self._platform.stop()
 

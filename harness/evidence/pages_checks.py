@@ -12,6 +12,7 @@ from typing import Any
 
 from earwitness.checks import ALL
 from earwitness.checks.contract import Contract
+from earwitness.checks.engine.fold import Check
 from earwitness.checks.findings.sentences import SENTENCES, sentence
 from earwitness.checks.history.record import Artefact, Place, State
 from earwitness.checks.roster import Roster
@@ -57,7 +58,7 @@ def page() -> str:
     return "\n\n".join([INTRO, table, *(_entry(check) for check in ALL)]) + "\n"
 
 
-def anchor(check: Any) -> str:
+def anchor(check: Check) -> str:
     """Return the anchor of a check on the page."""
     return f"{check.id.lower()}-{check.name}"
 
@@ -141,7 +142,7 @@ def _key(node: ast.AST) -> set[str]:
     return {node.attr} if named or held else set()
 
 
-def sentences(check: Any) -> list[tuple[str, str]]:
+def sentences(check: Check) -> list[tuple[str, str]]:
     """Return each kind of finding and how its sentence reads. Raises ValueError if an example needs other facts."""
     verdict = Verdict(id=check.id, name=check.name, outcome=Outcome.FAIL, examined=1)
     said = []

@@ -6,8 +6,7 @@ import argparse
 import importlib
 import inspect
 import textwrap
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from earwitness.checks.contract import KEYS as PROMISES
 from earwitness.checks.declared import Key, keys_of
@@ -64,7 +63,7 @@ def _runs() -> str:
     )
 
 
-def _table_of(verbs: Any) -> str:
+def _table_of(verbs: Mapping[str, tuple[str, str]]) -> str:
     rows = [f"| [`earwitness {name}`](#earwitness-{name}) | {text} |" for name, (_, text) in verbs.items()]
     return "\n".join(["| command | what it does |", "|---|---|", *rows]).replace("#earwitness-run", "#options-of-a-run")
 

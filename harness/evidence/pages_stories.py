@@ -93,10 +93,10 @@ def _behaviours() -> Iterator[type]:
     return (found[name] for name in sorted(found))
 
 
-def _own(kind: type, *, inherited: bool = False) -> list[tuple[str, Any]]:
+def _own(kind: type, *, inherited: bool = False) -> list[tuple[str, object]]:
     """Return the public methods and properties that our classes define, by name."""
     classes = [one for one in kind.__mro__ if one.__module__.startswith("earwitness.")] if inherited else [kind]
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for one in classes:
         for name, member in vars(one).items():
             if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
@@ -104,7 +104,7 @@ def _own(kind: type, *, inherited: bool = False) -> list[tuple[str, Any]]:
     return sorted(found.items())
 
 
-def _class(kind: type, members: list[tuple[str, Any]]) -> str:
+def _class(kind: type, members: list[tuple[str, object]]) -> str:
     base = next(one for one in kind.__mro__[1:] if one.__module__.startswith(("earwitness.", "locust.")))
     public = f"`from earwitness import {kind.__name__}`" if kind.__name__ in load.__all__ else f"`{kind.__module__}`"
     extends = f"; extends `{base.__name__}`" if issubclass(base, load.ChatUser) else ""
@@ -135,6 +135,6 @@ def _fields_as_list(text: str) -> str:
     return re.sub(r"(?m)^(\w+)  +", r"- `\1`: ", text)
 
 
-def _plain(annotation: Any) -> str:
+def _plain(annotation: object) -> str:
     """Return an annotation without quotes and without the names of modules."""
     return re.sub(r"\b(?:[A-Za-z_]\w*\.)+(\w+)", r"\1", str(annotation).replace("'", ""))

@@ -20,6 +20,7 @@ class Account:
     """Plain account: logs in when there are no credentials, or when they expire soon."""
 
     def __init__(self, user: ChatUser) -> None:
+        """Log in as `user`, with its own network and plan."""
         self.user = user
 
     def log_in(self) -> None:

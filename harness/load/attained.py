@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from earwitness.harness.load.users import ChatUser
@@ -20,6 +20,7 @@ class Attained:
     """
 
     def __init__(self) -> None:
+        """Start counting now; how long the process took part is measured from here."""
         self.connected: set[int] = set()
         self.acted: set[int] = set()
         self.others = 0
@@ -44,7 +45,7 @@ class Attained:
         if self._left_s is None:
             self._left_s = time.monotonic() - self._begin
 
-    def summary(self, users: int) -> dict[str, Any]:
+    def summary(self, users: int) -> Mapping[str, float]:
         """Return the counts for the journal's footer. `users`: how many users of the plan were started here."""
         counts = {
             "users": users,

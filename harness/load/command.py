@@ -6,12 +6,15 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earwitness.harness.described import near
 from earwitness.harness.errors import EarwitnessError, Exit, SettingsError
 from earwitness.harness.progress import say
 from earwitness.harness.shipped import STORIES, story_files
+
+if TYPE_CHECKING:
+    from locust.env import Environment
 
 HELP = "run a story: Locust with its options, with the verdict as the exit code"
 FOLDER = Path("locustfiles")
@@ -77,7 +80,7 @@ def _locust(story: Path, options: Sequence[str]) -> int:
     import locust
     from locust import main as locust_main
 
-    environments: list[Any] = []
+    environments: list[Environment] = []
     events: Any = locust.events
     events.init.add_listener(lambda environment, **_: environments.append(environment))
     run_locust: Any = locust_main.main
@@ -94,7 +97,7 @@ def _locust(story: Path, options: Sequence[str]) -> int:
     return Exit.PASS
 
 
-def _code(code: Any, environments: Sequence[Any]) -> int:
+def _code(code: str | int | None, environments: Sequence[Environment]) -> int:
     """Return our exit code. Locust exits with 1 for many mistakes; here only a verdict may."""
     judged = bool(environments) and environments[-1].process_exit_code == code
     if code is None or code == Exit.PASS or (isinstance(code, int) and (judged or code > 1)):

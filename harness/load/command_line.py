@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -30,9 +31,9 @@ def check_when_parsed(parser: Any) -> None:
     if _checked:  # Locust's web UI reads the options again for each page
         return
     write_anything()
-    parse: Callable[..., Any] = parser.parse_args
+    parse: Callable[..., Namespace] = parser.parse_args
 
-    def parse_args(*args: Any, **options: Any) -> Any:
+    def parse_args(*args: object, **options: object) -> Namespace:
         try:
             parsed = parse(*args, **options)
             _checked.append(True)
@@ -48,7 +49,7 @@ def check_when_parsed(parser: Any) -> None:
     parser.parse_args = parse_args
 
 
-def settle(options: Any) -> None:
+def settle(options: Namespace) -> None:
     """Choose a separate port for a master and its forked workers; raise SettingsError for options that cannot work."""
     refuse_impossible(options)
     known = {kind.__name__ for kind in _concrete(User)}
@@ -66,7 +67,7 @@ def settle(options: Any) -> None:
         _refuse_taken(options.web_host, options.web_port, "--web-port")
 
 
-def refuse_impossible(options: Any) -> None:
+def refuse_impossible(options: Namespace) -> None:
     """Raise SettingsError for numbers that would fail only after the platform has started, or never let a run end."""
     given: tuple[tuple[str, float | None, float, float], ...] = (
         ("--users", options.num_users, 1, USERS_MOST),
@@ -86,7 +87,7 @@ def refuse_impossible(options: Any) -> None:
         raise SettingsError("options", faults)
 
 
-def _meet(options: Any) -> bool:
+def _meet(options: Namespace) -> bool:
     """Choose the port on which a master and its forked workers meet; return whether the user has named it.
 
     Locust's default is one port for all masters of a machine: workers of two runs would join each other's master.

@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 from gevent.event import Event
 from gevent.lock import RLock
 from locust import User
+from locust.env import Environment
 from locust.exception import LocustError
 
-from earwitness.harness.client.flow import FlowError
+from earwitness.harness.client.flow import Flow, FlowError
 from earwitness.harness.client.gevent_shell import Connection, Refused
 from earwitness.harness.client.http_gevent import run_flow_gevent
 from earwitness.harness.client.http_sender import Poster
@@ -25,6 +26,8 @@ from earwitness.harness.load.account import Account
 from earwitness.harness.load.behaviour import Behaviour
 from earwitness.harness.load.soundness import OURS
 from earwitness.harness.load.worker import Part
+
+T = TypeVar("T")
 
 ANSWER_S = 10.0
 """Seconds that a user waits for an answer; it waits longer where the contract gives the platform longer (I43)."""
@@ -50,7 +53,8 @@ class ConnectedUser(User):
     rng: Random
     ready = False
 
-    def __init__(self, environment: Any) -> None:
+    def __init__(self, environment: Environment) -> None:
+        """Start unconnected; Locust makes users itself and passes its environment."""
         super().__init__(environment)
         self.session: Any = None
         self.credentials: Credentials | None = None
@@ -261,11 +265,11 @@ class ConnectedUser(User):
         assert self.credentials is not None
         return self.credentials
 
-    def flow(self, flow: Any) -> Any:
+    def flow(self, flow: Flow[T]) -> T:
         """Run an HTTP flow and return its result; each request appears in Locust's statistics. Raises FlowError."""
         return run_flow_gevent(flow, pool=self.part.http, on_request=self._requested)
 
-    def quietly(self, flow: Any) -> Any:
+    def quietly(self, flow: Flow[T]) -> T:
         """Run an HTTP flow that may be refused: Locust does not count a refusal as a failure. Raises FlowError."""
 
         def requested(name: str, method: str, ms: float, status: int, length: int, error: Exception | None) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Collection, Iterable, Sequence
 from types import FunctionType
-from typing import Any
 
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.load.declaration import Story
@@ -17,7 +17,7 @@ MUST_CALL = ("on_start", "on_stop")
 """Methods of ChatUser that a replacement has to call."""
 
 
-def refuse_contradictions(options: Any, classes: Iterable[type]) -> None:
+def refuse_contradictions(options: Namespace, classes: Iterable[type]) -> None:
     """Raise SettingsError for options that exclude each other, and for user classes that cannot work with them."""
     if options.target and options.defect:
         raise SettingsError(

@@ -7,6 +7,7 @@ import secrets
 import signal
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +25,7 @@ from earwitness.harness.load.run_settings import RunOptions
 from earwitness.harness.load.screen import RunScreen
 from earwitness.harness.load.shapes import Foreseen, foreseen_of
 from earwitness.harness.load.statistics import Violations
+from earwitness.harness.load.worker import Assignment
 from earwitness.harness.planning.plan import Plan
 from earwitness.harness.platform.faults.orders import links_needed
 from earwitness.harness.platform.parent_death import dies_with_parent
@@ -55,7 +57,11 @@ class Conductor:
     Call `begin` and `finish` once for each run.
     """
 
-    def __init__(self, life: Life, options: Any) -> None:
+    def __init__(self, life: Life, options: Namespace) -> None:
+        """Start judge and platform for the story of `life`, as the options say.
+
+        Raises EarwitnessError if a run is impossible.
+        """
         self.life = life
         self.options = options
         self.run_options = RunOptions(life.environment, life.story)
@@ -145,11 +151,11 @@ class Conductor:
         self._expected, self._here = set(workers), {}
         if isinstance(runner, MasterRunner):
             for worker in workers:
-                runner.send_message("earwitness-begin", assignment, worker)
+                runner.send_message("earwitness-begin", dict(assignment), worker)
         else:
             self.life.begin_part(assignment, 0, 1, self._alone_and_here)
 
-    def _assignment(self, run: RunDirectory, plan: Plan, workers: Sequence[str], foreseen: Foreseen) -> dict[str, Any]:
+    def _assignment(self, run: RunDirectory, plan: Plan, workers: Sequence[str], foreseen: Foreseen) -> Assignment:
         """Return what every load process needs for its share of the run."""
         return {
             "run_dir": str(run.path.resolve()),
@@ -182,7 +188,7 @@ class Conductor:
         return [node.id for node in clients.ready + clients.running + clients.spawning]
 
     def _write_down(
-        self, run: RunDirectory, plan: Plan, workers: list[str], assignment: Mapping[str, Any], foreseen: Foreseen
+        self, run: RunDirectory, plan: Plan, workers: list[str], assignment: Assignment, foreseen: Foreseen
     ) -> None:
         story, settings = self.life.story, self._settings
         run.update(
@@ -327,7 +333,7 @@ class Conductor:
         if number is not None:
             self._note(128 + number)
 
-    def _story_errors(self) -> dict[str, Any]:
+    def _story_errors(self) -> dict[str, object]:
         """Return the errors of the story's listeners in a master.
 
         A process with users writes them into its journal instead.
@@ -346,7 +352,7 @@ class Conductor:
             "earwitness-settle", "earwitness-drained", {"heads": heads, "deadline_s": deadline_s}, deadline_s + 20
         )
 
-    def _ask(self, question: str, answer: str, data: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    def _ask(self, question: str, answer: str, data: Mapping[str, object], timeout_s: float) -> dict[str, Any]:
         """Send a message to every load process of the run and return their answers; wait `timeout_s` seconds at most.
 
         A worker that is gone never answers; the judge learns that from its torn journal.

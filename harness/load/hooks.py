@@ -16,10 +16,12 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import gevent
 import locust
+from locust.rpc.protocol import Message
 from locust.runners import MasterRunner, WorkerRunner
 
 from earwitness.harness.errors import EarwitnessError, Exit
@@ -33,7 +35,7 @@ from earwitness.harness.load.soundness import Soundness
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.load.web import extend
 from earwitness.harness.load.web_guard import guard
-from earwitness.harness.load.worker import Part
+from earwitness.harness.load.worker import Assignment, Part
 from earwitness.harness.progress import say, show_logs
 from earwitness.harness.run.signals import SIGNALS, Interruption
 
@@ -58,6 +60,7 @@ class Life:
     """
 
     def __init__(self, environment: Any, told: Story) -> None:
+        """Take Locust's `environment`, whose runner is there by now, and the story to run."""
         self.environment = environment
         self.story = told
         self.runner = environment.runner
@@ -69,9 +72,7 @@ class Life:
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def begin_part(
-        self, assignment: Mapping[str, Any], index: int, count: int, on_all_here: Callable[[Part], None]
-    ) -> None:
+    def begin_part(self, assignment: Assignment, index: int, count: int, on_all_here: Callable[[Part], None]) -> None:
         """Create the state of this process for a run that begins.
 
         `index` of `count`: this process among the load processes; `on_all_here`: called once, when all its users have
@@ -80,7 +81,7 @@ class Life:
         self.run_dir = Path(assignment["run_dir"])
         self.part = self.latest_part = Part(self.environment, assignment, index, count, on_all_here, self.soundness)
 
-    def table(self, name: str, row: Mapping[str, Any]) -> None:
+    def table(self, name: str, row: Mapping[str, object]) -> None:
         """Append a row to a side table of the run, in one write, so that lines of several processes do not mix."""
         assert self.run_dir is not None
         with open(self.run_dir / "tables" / f"{name}.jsonl", "a", encoding="utf-8") as file:
@@ -110,7 +111,7 @@ def attach(environment: Any, told: Story) -> None:
     environment.earwitness = life
     life.soundness.attach(environment)
 
-    def on_spawned(**_: Any) -> None:
+    def on_spawned(**_: object) -> None:
         life.see_others()
         if life.part is not None:
             life.part.spawned()
@@ -125,7 +126,7 @@ def attach(environment: Any, told: Story) -> None:
 def _attach_worker(life: Life) -> None:
     runner = life.runner
 
-    def begin(environment: Any, msg: Any, **_: Any) -> None:
+    def begin(environment: object, msg: Message, **_: object) -> None:
         indexes = msg.data["indexes"]
         index = indexes[runner.client_id]
         life.begin_part(
@@ -133,16 +134,16 @@ def _attach_worker(life: Life) -> None:
         )
         leave.install()
 
-    def everyone(environment: Any, msg: Any, **_: Any) -> None:
+    def everyone(environment: object, msg: Message, **_: object) -> None:
         if life.part:
             life.part.all_here(msg.data["users"])
 
-    def drain(environment: Any, msg: Any, **_: Any) -> None:
+    def drain(environment: object, msg: Message, **_: object) -> None:
         life.see_others()
         heads = life.part.drain(msg.data["deadline_s"]) if life.part else {}
         runner.send_message(ACKED, {"heads": heads})
 
-    def settle(environment: Any, msg: Any, **_: Any) -> None:
+    def settle(environment: object, msg: Message, **_: object) -> None:
         if life.part:
             life.part.settle(msg.data["heads"], msg.data["deadline_s"])
         life.end_part()
@@ -156,7 +157,7 @@ def _attach_worker(life: Life) -> None:
     leave.install()
     watch = MasterWatch(runner, lambda: _abandon(life))
 
-    def on_quitting(**_: Any) -> None:
+    def on_quitting(**_: object) -> None:
         watch.close()
         life.end_part()
 
@@ -189,7 +190,7 @@ class _Leaving:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._came)
 
-    def _came(self, number: int, frame: Any) -> None:
+    def _came(self, number: int, frame: FrameType | None) -> None:
         part, before = self._life.latest_part, self._before[number]
         if part is not None and (number == signal.SIGINT or not part.ended):
             # A `Part` that is being closed ends by itself; between runs the master leads, which got the SIGINT too.
@@ -214,7 +215,7 @@ def _interruptible() -> Iterator[None]:
     """Turn a signal meanwhile into a message and an exit code: Locust itself does not handle it before users run."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
-    def on_interrupt(number: int, frame: Any) -> None:
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
         say("interrupted before the run began.")
         sys.exit(128 + number)
 
@@ -250,7 +251,7 @@ def _attach_conductor(life: Life) -> None:
     interruption.install()
     conductor.interruption = interruption
 
-    def on_start(**_: Any) -> None:
+    def on_start(**_: object) -> None:
         try:
             interruption.install()
             conductor.begin()
@@ -262,7 +263,7 @@ def _attach_conductor(life: Life) -> None:
             # Not an Exception, which Locust would log and ignore: no user may be spawned without a run.
             raise gevent.GreenletExit from error
 
-    def on_quitting(**_: Any) -> None:
+    def on_quitting(**_: object) -> None:
         _finish(conductor)
         conductor.close()
         environment.process_exit_code = conductor.exit_code()

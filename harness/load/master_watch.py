@@ -59,6 +59,7 @@ class MasterWatch:
     """
 
     def __init__(self, runner: Any, end: Callable[[], None]) -> None:
+        """Start watching the connection to the master, and its process if it is our parent."""
         self._runner = runner
         self._end = end
         self._gone = Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from earwitness.harness.load.declaration import Story
 
 
-LOAD: Final[dict[str, Any]] = {"num_users": 100, "spawn_rate": 50.0, "run_time": "30s"}
+LOAD: Final[dict[str, object]] = {"num_users": 100, "spawn_rate": 50.0, "run_time": "30s"}
 """Defaults that replace Locust's (one user, no end) in any directory; every file and option overrides them."""
 
 FORM_OPTIONS: Final = ("seed", "faults", "arrivals", "shape", "threshold", "keep_frames")
@@ -30,12 +31,18 @@ SEPARATOR: Final = ";"
 class _Joined(argparse._AppendAction):
     """Action of a repeatable option whose value is one text: Locust's form cannot hold a list."""
 
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
         before = getattr(namespace, self.dest)
         setattr(namespace, self.dest, f"{before}{SEPARATOR} {values}" if before else values)
 
 
-def add_arguments(parser: Any, **_: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser, **_: object) -> None:
     """Add our options and defaults to Locust's parser, as a listener of its `init_command_line_parser`."""
     # By default Locust binds its web UI and its master to every interface; a tester must not open the machine.
     parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1", **LOAD)
@@ -165,7 +172,7 @@ def _show_in_form(group: Any) -> None:
             action.is_secret = action.is_required = action.is_multiple = False
 
 
-def seed_of(options: Any) -> int | None:
+def seed_of(options: Namespace) -> int | None:
     """Return the seed of the option, or None. Raises SettingsError."""
     text = str(getattr(options, "seed", "") or "").strip()
     if not text:
@@ -179,13 +186,13 @@ def seed_of(options: Any) -> int | None:
     return seed
 
 
-def read_faults(options: Any, story: Story) -> tuple[Planned, ...]:
+def read_faults(options: Namespace, story: Story) -> tuple[Planned, ...]:
     """Return the schedule of the option, or else the story's own. Raises SettingsError."""
     text = str(getattr(options, "faults", "") or "").strip() or story.faults
     return () if text in ("", "none") else read_schedule(text, named=bool(options.target))
 
 
-def faults_in_form(options: Any, story: Story) -> tuple[Planned, ...]:
+def faults_in_form(options: Namespace, story: Story) -> tuple[Planned, ...]:
     """Return the faults of a form, like `read_faults`, but never from a file.
 
     Raises SettingsError.
@@ -197,7 +204,7 @@ def faults_in_form(options: Any, story: Story) -> tuple[Planned, ...]:
     return read_faults(options, story)
 
 
-def standing_thresholds(options: Any, story: Story) -> list[Threshold]:
+def standing_thresholds(options: Namespace, story: Story) -> list[Threshold]:
     """Return the thresholds from outside the option: the story's, then pyproject.toml's, then earwitness.toml's.
 
     A story's thresholds for memory apply to the reference platform and are left out for another one. Raises
@@ -210,7 +217,7 @@ def standing_thresholds(options: Any, story: Story) -> list[Threshold]:
     return [*own, *project, *local]
 
 
-def read_thresholds(options: Any, standing: Sequence[Threshold]) -> list[str]:
+def read_thresholds(options: Namespace, standing: Sequence[Threshold]) -> list[str]:
     """Return the standing thresholds followed by those of the option; for the same figure the later one applies.
 
     Raises SettingsError.
@@ -218,6 +225,6 @@ def read_thresholds(options: Any, standing: Sequence[Threshold]) -> list[str]:
     return merged(standing, parse_all("--threshold", _texts(options)))
 
 
-def _texts(options: Any) -> list[str]:
+def _texts(options: Namespace) -> list[str]:
     """Return the thresholds of the option, which are one text."""
     return [text for text in map(str.strip, str(options.threshold or "").split(SEPARATOR)) if text]

@@ -19,6 +19,7 @@ class Pace:
     """
 
     def __init__(self) -> None:
+        """Start unplanned: a user acts as soon as its task is called."""
         self._starts: Iterator[int] | None = None
         self._taken_starts = 0
         self.planned_ns: int | None = None

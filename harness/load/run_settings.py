@@ -155,7 +155,7 @@ class RunOptions:
                 ", ".join(changed), ["fixed while a run is in progress; stop it, then start one with other values"]
             )
 
-    def shown(self, running: bool) -> dict[str, Any]:
+    def shown(self, running: bool) -> dict[str, object]:
         """Return the value that the page shows for each option: of the run in progress, or else of the process."""
         values = vars((self.present if running else self.own).values)
         return {name: values[name] for name in FORM_OPTIONS}

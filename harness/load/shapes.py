@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,8 @@ class ScaledShape(LoadTestShape):
     abstract = True  # so that Locust does not take it for a shape of the locustfile
     use_common_options = True
 
-    def __init__(self, shape: Shape, options: Any) -> None:
+    def __init__(self, shape: Shape, options: Namespace) -> None:
+        """Scale `shape`; `options` are read when a run begins, as the web UI changes them."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._shape, self._options = shape, options
 
@@ -35,7 +37,7 @@ class ScaledShape(LoadTestShape):
         return None if users is None else (users, float(self._options.spawn_rate))
 
 
-def shape_of(options: Any) -> ScaledShape | None:
+def shape_of(options: Namespace) -> ScaledShape | None:
     """Return the shape that `--shape` asks for, or None.
 
     Raises SettingsError if it is wrong, or if the number of users or the time is missing.

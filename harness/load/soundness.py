@@ -22,7 +22,7 @@ from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImm
 
 from earwitness.harness.shipped import STORIES
 
-OURS: Final[dict[str, Any]] = {"earwitness": True}
+OURS: Final[dict[str, object]] = {"earwitness": True}
 """`context` of a request event that this tester fires itself; compared by identity."""
 KINDS_KEPT = 50
 """Number of different errors that are kept by name; the others are only counted."""
@@ -43,6 +43,7 @@ class Soundness:
     """
 
     def __init__(self) -> None:
+        """Start without errors; log records may arrive from any thread."""
         self._errors: Counter[tuple[str, str]] = Counter()
         self._failed: Counter[tuple[str, str]] = Counter()
         self._requests = 0
@@ -57,7 +58,7 @@ class Soundness:
         hub: Any = gevent.get_hub()
         original = hub.handle_error
 
-        def handle_error(context: Any, kind: Any, value: Any, tb: Any) -> None:
+        def handle_error(context: object, kind: object, value: object, tb: TracebackType | None) -> None:
             if isinstance(value, BaseException):
                 self.raised(value, value.__traceback__ or tb)  # gevent passes only its own frame on
             original(context, kind, value, tb)
@@ -71,7 +72,7 @@ class Soundness:
             self._failed.clear()
             self._requests, self._last = 0, None
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """Return the counts of this run for the footer: errors, own requests, and those that failed."""
         with self._lock:
             return {
@@ -92,11 +93,11 @@ class Soundness:
         with self._lock:
             self._errors[(where, line)] += 1
 
-    def _on_user_error(self, exception: BaseException, tb: TracebackType | None, **_: Any) -> None:
+    def _on_user_error(self, exception: BaseException, tb: TracebackType | None, **_: object) -> None:
         self.raised(exception, tb)
 
     def _on_request(
-        self, request_type: str, name: str, exception: BaseException | None = None, context: Any = None, **_: Any
+        self, request_type: str, name: str, exception: BaseException | None = None, context: object = None, **_: object
     ) -> None:
         if context is OURS:
             return
@@ -146,7 +147,7 @@ def _library(filename: str) -> bool:
     return path.is_relative_to(HARNESS) or path.is_relative_to(LOCUST) or "site-packages" in path.parts
 
 
-def _rows(counts: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
+def _rows(counts: Counter[tuple[str, str]]) -> list[dict[str, object]]:
     kept = counts.most_common(KINDS_KEPT)
     rows = [{"where": where, "error": line, "count": n} for (where, line), n in kept]
     rest = counts.total() - sum(n for _, n in kept)

@@ -30,6 +30,7 @@ class Publisher:
     """Publisher of a process's tally in Locust's statistics, where console, CSV, web UI and master read it."""
 
     def __init__(self, environment: Any, tally: Tally) -> None:
+        """Start the greenlet that copies `tally` into Locust's statistics until `close`."""
         self._stats = environment.stats
         self._tally = tally
         self._kept = {ACKNOWLEDGED: Summary(), ACKNOWLEDGED_FROM_PLAN: Summary()}
@@ -89,6 +90,7 @@ class LoopLag:
     """Lag of the event loop: how late it wakes a sleeper, which the load generator itself adds to any latency."""
 
     def __init__(self) -> None:
+        """Start the greenlet that measures the lag until `close`."""
         self._histogram = Histogram()
         self._last, self._all = Summary(), Summary()
         self._greenlet = gevent.spawn(self._run)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import locust
+from locust.env import Environment
 
 from earwitness.checks.own import OwnCheck
 from earwitness.harness.errors import Exit
@@ -51,14 +53,14 @@ def story(
     )
     _told.append(told)
 
-    def on_init(environment: Any, **_: Any) -> None:
+    def on_init(environment: Environment, **_: object) -> None:
         attach(environment, told)
 
     events.init.add_listener(on_init)
     return told
 
 
-def _add_options(parser: Any) -> None:
+def _add_options(parser: ArgumentParser) -> None:
     """Add our options, as a listener of Locust's `init_command_line_parser`.
 
     They are added without a story too: otherwise Locust refuses them before the missing story can be reported.
@@ -66,7 +68,7 @@ def _add_options(parser: Any) -> None:
     add_arguments(parser)
 
 
-def _refuse_without_story(environment: Any, **_: Any) -> None:
+def _refuse_without_story(environment: Environment, **_: object) -> None:
     """Exit if there is a ChatUser but no story: it would be neither recorded nor judged.
 
     Listener of Locust's `init`.

@@ -46,12 +46,14 @@ class ChatUser(ConnectedUser):
     tasks: list[Any]
     think_s: tuple[float, float] = (0.5, 2.0)
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
+        """Wrap each task: it is noted that the user has acted, and a FlowError fails only that task."""
         super().__init_subclass__(**options)
         forgiving = {task: _forgiving(task) for task in cls.tasks}  # a weighted task is listed several times
         cls.tasks = [forgiving[task] for task in cls.tasks]
 
     def __init__(self, environment: Any) -> None:
+        """Take a place in the run, that of a user who was stopped before if there is one."""
         super().__init__(environment)
         self.part: Part = environment.earwitness.latest_part
         # A run that is ending accepts no users, although Locust may still be starting some.

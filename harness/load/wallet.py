@@ -61,6 +61,7 @@ class Wallet:
     """Artefacts of one client, numbered from 1."""
 
     def __init__(self, journal: Writes, client: int) -> None:
+        """Start without artefacts; they are recorded in `journal` as those of `client`."""
         self._journal, self._client = journal, client
         self._count = 0
 

@@ -136,7 +136,7 @@ def _show_values(web_ui: Any, conductor: Conductor) -> None:
     web_ui.update_template_args = update_template_args
 
 
-def _told(run: Path) -> dict[str, Any]:
+def _told(run: Path) -> dict[str, object]:
     live = read_live(run) or {"state": "", "outcome": "", "why": ""}
     judged = live["state"] == "finished"
     return {

@@ -10,12 +10,15 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Response, jsonify, request
 from locust.argument_parser import default_args_dict, get_parser
+from locust.env import Environment
 
 from earwitness.harness.load.options import FORM_OPTIONS
 
@@ -41,13 +44,14 @@ class Names:
     """
 
     def __init__(self, bound: str = "127.0.0.1", given: Iterable[str] = ()) -> None:
+        """Permit loopback, `given`, and the address `bound` or, if that is every address, this machine's name."""
         self._given = frozenset(name.lower() for name in given if name)
         self._every_address = bound in EVERY_ADDRESS
         own = {socket.gethostname().lower()} if self._every_address else {bound.lower()}
         self._known = LOOPBACK | own | self._given
 
     @classmethod
-    def of_options(cls, options: Any) -> Names:
+    def of_options(cls, options: Namespace) -> Names:
         """Return the names of the web UI that these options describe."""
         shown = _host_of("//" + (options.web_host_display_name or "").rpartition("//")[2])
         return cls(options.web_host or "", [shown, *(name.strip() for name in options.web_names.split(","))])
@@ -64,10 +68,10 @@ class Names:
         scheme, separator, rest = origin.partition("://")
         return bool(separator) and scheme in ("http", "https") and rest.lower() == host.lower()
 
-    def wsgi(self, app: Callable[..., Any]) -> Callable[..., Any]:
+    def wsgi(self, app: WSGIApplication) -> WSGIApplication:
         """Return `app` wrapped so that requests with a foreign `Host` or `Origin` are answered with 403."""
 
-        def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             refusal = self.refusal(environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN"))
             if not refusal:
                 return app(environ, start_response)
@@ -87,7 +91,7 @@ class Names:
         return ""
 
 
-def guard(web_ui: Any, options: Any) -> None:
+def guard(web_ui: Any, options: Namespace) -> None:
     """Refuse requests of foreign pages, and forms that change fixed options. Call it before any route is added."""
     names = Names.of_options(options)
     own = _story_options()
@@ -115,7 +119,7 @@ def _story_options() -> frozenset[str]:
     return frozenset(get_parser().args_included_in_web_ui) - default_args_dict().keys()
 
 
-def _changed(environment: Any) -> Iterator[str]:
+def _changed(environment: Environment) -> Iterator[str]:
     """Yield the form's fields that Locust would write into its options, other than those of the load."""
     options = vars(environment.parsed_options)
     for field in request.form:
@@ -128,7 +132,7 @@ def _changed(environment: Any) -> Iterator[str]:
             yield field
 
 
-def _texts(value: Any) -> list[list[str]]:
+def _texts(value: object) -> list[list[str]]:
     """Return the texts by which the form may send a value that it does not change."""
     if value is None:
         return [[""]]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import count as count_on
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import gevent
 from gevent.event import Event
@@ -50,6 +50,26 @@ STOP_S = 10.0
 CLOSE_S = 60.0
 
 
+class Assignment(TypedDict):
+    """Decisions of the coordinator for one run, the same for every load process.
+
+    plan, target  as `Plan.to_dict` and `open_target` have them
+    arrivals      planned arrivals, "" for none
+    grows         whether a shape decides the number of users
+    secrets       values that a target needs and that no file may hold
+    indexes       number of each worker in the run
+    """
+
+    run_dir: str
+    plan: Mapping[str, object]
+    target: Mapping[str, object]
+    arrivals: NotRequired[str]
+    grows: NotRequired[bool]
+    secrets: NotRequired[Mapping[str, Any]]
+    keep_frames: NotRequired[bool]
+    indexes: NotRequired[Mapping[str, int]]
+
+
 class Part:
     """State of one process that generates load: made at the start of each run, discarded at its end.
 
@@ -69,12 +89,13 @@ class Part:
     def __init__(
         self,
         environment: Any,
-        assignment: Mapping[str, Any],
+        assignment: Assignment,
         index: int,
         count: int,
         on_all_here: Callable[[Part], None],
         story: Soundness,
     ) -> None:
+        """Open journal, target and HTTP pool, and start the greenlets that watch this process."""
         self.environment = environment
         self.story, self.attained = story, Attained()
         story.begin()

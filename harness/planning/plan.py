@@ -6,7 +6,7 @@ coordination.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
@@ -184,9 +184,9 @@ class Plan:
             },
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return what another process needs to make the same plan."""
-        made: dict[str, Any] = {"seed": self.seed, "tag": self.tag, "users": self.users, "sizes": list(self.sizes)}
+        made: dict[str, object] = {"seed": self.seed, "tag": self.tag, "users": self.users, "sizes": list(self.sizes)}
         made |= {"devices": self.devices, "reserve": self.reserve}
         if self.people_given:
             made["people"] = [[p.name, p.email] for p in self.people_given]
@@ -195,7 +195,7 @@ class Plan:
         return made
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Plan:
+    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
         """Return the plan of `to_dict`; given persons have no secrets in it."""
         people = tuple(
             Person(number=number, name=name, email=email) for number, (name, email) in enumerate(data.get("people", ()))

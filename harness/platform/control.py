@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from earwitness.harness.errors import EarwitnessError, PlatformError
 from earwitness.harness.platform.links import Links
 from earwitness.harness.platform.ports import HOST
+from earwitness.harness.platform.process import Status, Usage
 from earwitness.harness.platform.supervisor import Supervisor
 from earwitness.harness.progress import say, show
 
@@ -40,10 +41,11 @@ class ControlServer:
     def __init__(
         self,
         supervisor: Supervisor,
-        endpoints: dict[str, Any],
+        endpoints: Mapping[str, object],
         shut_down: Callable[[], None],
         links: Links | None = None,
     ) -> None:
+        """Draw the token of the address; `start` opens the socket."""
         self._supervisor, self._endpoints, self._shut_down = supervisor, endpoints, shut_down
         self._links = links or Links(())
         self._token = secrets.token_urlsafe(24)
@@ -70,7 +72,7 @@ class ControlServer:
         finally:
             writer.close()
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes) -> dict[str, object]:
         try:
             request = json.loads(line)
             if not isinstance(request, dict) or not secrets.compare_digest(str(request.get("token")), self._token):
@@ -83,9 +85,9 @@ class ControlServer:
         except (ValueError, TypeError, KeyError) as error:
             return {"error": f"The control socket does not understand this request: {error}."}
 
-    async def _do(self, request: dict[str, Any]) -> Any:
+    async def _do(self, request: dict[str, Any]) -> object:
         supervisor, verb, name = self._supervisor, request.get("do"), str(request.get("service"))
-        looks: dict[str, Callable[[], Any]] = {
+        looks: dict[str, Callable[[], object]] = {
             "endpoints": lambda: self._endpoints,
             "status": supervisor.status,
             "stats": supervisor.stats,
@@ -93,7 +95,7 @@ class ControlServer:
             "logs": lambda: supervisor.logs(name, min(int(request.get("lines", 100)), _MAX_LOG_LINES)),
             "shutdown": self._shut_down,
         }
-        acts: dict[str, Callable[[], Awaitable[Any]]] = {
+        acts: dict[str, Callable[[], Awaitable[object]]] = {
             "kill": lambda: supervisor.kill(name),
             "stop": lambda: supervisor.stop(name),
             "start": lambda: supervisor.start_again(name),
@@ -124,6 +126,7 @@ class ControlClient:
     """
 
     def __init__(self, address: str, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+        """Parse an address of `ControlServer`; nothing is sent. Raises PlatformError if it is none."""
         parts = urlsplit(address)
         try:
             port = parts.port
@@ -137,9 +140,10 @@ class ControlClient:
         self._token, self._port, self._timeout_s = parts.username, port, timeout_s
 
     def __repr__(self) -> str:
+        """Return the address without its token."""
         return f"ControlClient({SCHEME}://…@{HOST}:{self._port})"
 
-    def ask(self, do: str, **arguments: Any) -> Any:
+    def ask(self, do: str, **arguments: object) -> Any:
         """Send one request and return its result."""
         line = json.dumps({"token": self._token, "do": do, **arguments}).encode() + b"\n"
         try:
@@ -159,11 +163,11 @@ class ControlClient:
         """Return the endpoints that `earwitness up --json` printed."""
         return dict(self.ask("endpoints"))
 
-    def status(self) -> dict[str, dict[str, Any]]:
+    def status(self) -> dict[str, Status]:
         """Return by service: state (starting, ready, paused, stopped, killed, died), pid, starts, log, death."""
         return dict(self.ask("status"))
 
-    def stats(self) -> dict[str, dict[str, Any]]:
+    def stats(self) -> dict[str, Usage]:
         """Return by service, with its descendants: pid, processes, rss_bytes, cpu_s, fds."""
         return dict(self.ask("stats"))
 

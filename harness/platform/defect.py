@@ -44,7 +44,7 @@ class Defect:
         """Return the probability for each opportunity."""
         return self.high if power == "high" else self.one
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the fields as JSON has them."""
         return asdict(self)
 

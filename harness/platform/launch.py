@@ -42,6 +42,7 @@ class Platform:
     def __init__(
         self, endpoints: dict[str, Any], process: subprocess.Popen[bytes] | None = None, owner_fd: int | None = None
     ) -> None:
+        """Take the endpoints; a platform of ours is stopped at exit even without `stop`."""
         self.endpoints = endpoints
         self.control = ControlClient(endpoints["control"])
         self.owned = process is not None
@@ -80,9 +81,11 @@ class Platform:
             self._owner_fd = None
 
     def __enter__(self) -> Platform:
+        """Return the platform, which is running already."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Stop the platform, if it is ours."""
         self.stop()
 
 

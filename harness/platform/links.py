@@ -86,6 +86,7 @@ class Links:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
+        """Reserve a port for each link, and one for the proxy's own requests if there is any link."""
         self.names = tuple(names)
         self._ports = {name: ReservedPort(name) for name in names}
         self._control = ReservedPort(NAME) if names else None
@@ -115,7 +116,7 @@ class Links:
             ready=(_Answers(self),),
         )
 
-    async def ask(self, do: str, **arguments: Any) -> Any:
+    async def ask(self, do: str, **arguments: object) -> Any:
         """Send one request to the proxy and return its result.
 
         Raises PlatformError with the proxy's own sentence, or if it does not answer within ANSWER_S.
@@ -139,7 +140,7 @@ class Links:
             raise PlatformError(str(answer["error"]))
         return answer["result"]
 
-    async def try_out(self, name: str) -> dict[str, Any]:
+    async def try_out(self, name: str) -> dict[str, object]:
         """Make a small exchange through a link as its caller would begin one: `{"seconds", "bytes"}` or `{"error"}`."""
         port = self.port(name)
         if port is None:

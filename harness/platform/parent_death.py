@@ -50,6 +50,7 @@ class Warden:
     """Reaper process: waits for the supervisor's end, then kills what is left and removes the directory."""
 
     def __init__(self, directory: Path) -> None:
+        """Start the reaper; it acts when our end of its standard input is closed, by whatever death."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "earwitness.harness.platform.reaper", str(directory)],
             stdin=subprocess.PIPE,

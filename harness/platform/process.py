@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 import psutil
 
@@ -38,6 +38,28 @@ from earwitness.harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, TAK
 
 Started: TypeAlias = tuple[Child, "asyncio.Future[int]"]
 """A process, and the future of its return code."""
+
+
+class Status(TypedDict):
+    """State of a service (`starting`, `ready`, …), its pid, how often it was started, its log file and its death."""
+
+    state: str
+    pid: int | None
+    starts: int
+    log: str
+    death: str | None
+
+
+class Usage(TypedDict):
+    """Sums over a service and its descendants; `cpu_s` are seconds of user and system time."""
+
+    pid: int | None
+    processes: int
+    rss_bytes: int
+    cpu_s: float
+    fds: int
+
+
 STOPPED_WITHIN_S = 5.0
 STOPPED, STARTING, READY, PAUSED, KILLED, DIED = "stopped", "starting", "ready", "paused", "killed", "died"
 
@@ -327,17 +349,17 @@ class ServiceProcess:
         """Return the last lines that the service logged since its last start."""
         return tail(self.log_path, lines, self._log_start)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """Return `{"state", "pid", "starts", "log", "death"}`."""
         death = str(self.death) if self.death is not None else None
         return {"state": self.state, "pid": self.pid, "starts": self.starts, "log": str(self.log_path), "death": death}
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> Usage:
         """Return sums over the process and its descendants: `{"pid", "processes", "rss_bytes", "cpu_s", "fds"}`.
 
         Shared memory (Postgres's buffers, libraries) counts once: as the largest shared size of any of the processes.
         """
-        total: dict[str, Any] = {"pid": self.pid, "processes": 0, "rss_bytes": 0, "cpu_s": 0.0, "fds": 0}
+        total: Usage = {"pid": self.pid, "processes": 0, "rss_bytes": 0, "cpu_s": 0.0, "fds": 0}
         if self.pid is None:
             return total
         most_shared = 0

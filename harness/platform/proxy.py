@@ -40,6 +40,7 @@ class Way:
     """
 
     def __init__(self, name: str, listen: int, to: int) -> None:
+        """Start with free conditions, and with random numbers that depend on the name only."""
         self.name, self.listen, self.to = name, listen, to
         self.conditions = FREE
         self.free = True
@@ -60,7 +61,7 @@ class Way:
             pair.reset()
         return len(pairs)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, object]:
         """Return counts of connections and bytes, and the conditions."""
         counts = {"open": len(self.pairs), "opened": self.opened, "cut": self.cuts, "bytes": self.bytes}
         return {**counts, "conditions": asdict(self.conditions)}
@@ -70,6 +71,7 @@ class Pair:
     """Connection from the caller, with the one to the callee that belongs to it."""
 
     def __init__(self, way: Way) -> None:
+        """Join two sides that exist before either connection does."""
         self.way = way
         self.passed = 0
         self.caller, self.callee = Side(self), Side(self)
@@ -129,6 +131,7 @@ class Side(asyncio.Protocol):
     other: Side
 
     def __init__(self, pair: Pair) -> None:
+        """Start unconnected, with nothing in transit."""
         self.pair = pair
         self.transport: asyncio.Transport | None = None
         self._queue: deque[tuple[float, bytes | None]] = deque()  # due, data; None: the end
@@ -265,6 +268,7 @@ class Control:
     """Server of control requests on the inherited socket."""
 
     def __init__(self, ways: dict[str, Way], token: str) -> None:
+        """Answer requests about `ways` that bear `token`."""
         self._ways, self._token = ways, token
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -278,7 +282,7 @@ class Control:
         finally:
             writer.close()
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    def _answer(self, line: bytes) -> dict[str, object]:
         try:
             request = json.loads(line)
             if not secrets.compare_digest(str(request.get("token")), self._token):
@@ -287,14 +291,15 @@ class Control:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             return {"error": f"The proxy does not understand this request: {error!r}."}
 
-    def _do(self, request: dict[str, Any]) -> Any:
+    def _do(self, request: dict[str, Any]) -> object:
         if request["do"] == "status":
             return {name: way.status() for name, way in self._ways.items()}
         way = self._ways[request["link"]]
         if request["do"] == "cut":
             return way.cut()
         if request["do"] == "set":
-            return way.set(Conditions(**request["conditions"]))
+            way.set(Conditions(**request["conditions"]))
+            return None
         raise ValueError(request["do"])
 
 

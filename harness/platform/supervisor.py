@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from earwitness.harness.errors import PlatformError, ServiceDied
 from earwitness.harness.platform.children import tail
 from earwitness.harness.platform.clean_up import PlatformDirectory
 from earwitness.harness.platform.forking import Nursery
 from earwitness.harness.platform.parent_death import Warden
-from earwitness.harness.platform.process import ServiceProcess
+from earwitness.harness.platform.process import ServiceProcess, Status, Usage
 from earwitness.harness.platform.spec import ServiceSpec
 
 QUIET_S = 2.0
@@ -168,18 +167,18 @@ class Supervisor:
             service.resume()
 
     @contextlib.asynccontextmanager
-    async def _holding(self, name: str) -> Any:
+    async def _holding(self, name: str) -> AsyncIterator[ServiceProcess]:
         service = self.service(name)
         async with self._locks[name]:  # two callers must not restart the same service at once
             if self._ending:
                 raise PlatformError(f"The platform is going down; {name} is left as it is.")
             yield service
 
-    def status(self) -> dict[str, dict[str, Any]]:
+    def status(self) -> dict[str, Status]:
         """Return `ServiceProcess.status` of each service."""
         return {name: service.status() for name, service in self.services.items()}
 
-    def stats(self) -> dict[str, dict[str, Any]]:
+    def stats(self) -> dict[str, Usage]:
         """Return `ServiceProcess.stats` of each service: pid, processes, rss_bytes, cpu_s, fds."""
         return {name: service.stats() for name, service in self.services.items()}
 

@@ -9,7 +9,7 @@ import json
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ class _Report:
 
     fd: int | None
 
-    def send(self, event: dict[str, Any]) -> bool:
+    def send(self, event: Mapping[str, object]) -> bool:
         """Send an event; False if there is no owner, or no longer."""
         if self.fd is None:
             return False
@@ -207,7 +207,7 @@ async def _serve(
             remove_state(state, endpoints["control"])
 
 
-async def _unless(ending: asyncio.Event, starting: Any) -> bool:
+async def _unless(ending: asyncio.Event, starting: Awaitable[object]) -> bool:
     """Await `starting`; False (and it is cancelled) if the end comes first."""
     start = asyncio.ensure_future(starting)
     end = asyncio.create_task(ending.wait())

@@ -45,6 +45,7 @@ class Valkey:
     """One server of the platform: its address and its spec."""
 
     def __init__(self, port: ReservedPort, *, program: str | None = None) -> None:
+        """Find the program and draw a password; the supervisor starts the server."""
         self._port, self._program, self._password = port, find_program(program), secrets.token_urlsafe(24)
 
     @property

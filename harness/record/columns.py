@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class Columns:
         """(name, values, there) of the columns that say anything, in the schema's order."""
         return [(name, self._values[name], self._there[name]) for name in COLUMNS if name in self._values]
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """One dict a record, without what is absent."""
         columns = [(name, values.tolist(), there.tolist()) for name, values, there in self.present()]
         return [{name: values[i] for name, values, there in columns if there[i]} for i in range(self.count)]
@@ -122,7 +122,7 @@ class Columns:
         self._put("aux", where[foreign][~known], values[foreign][~known])
 
 
-def _objects(values: Sequence[Any]) -> np.ndarray:
+def _objects(values: Sequence[object]) -> np.ndarray:
     # Lists inside: numpy would make a matrix of them if it were asked for an array.
     array = np.empty(len(values), dtype=object)
     array[:] = values

@@ -6,7 +6,7 @@ It is derived from the rows of the history, and from the short roster if there i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from earwitness.checks.history.record import FOREIGN
 from earwitness.checks.roster import Roster
@@ -21,7 +21,7 @@ Members: TypeAlias = dict[str, list[str | int]]
 """Names or numbers of the users, by conversation."""
 
 
-def members_of(said: Any) -> Members:
+def members_of(said: object) -> Members:
     """Return the `members` of a header `roster`.
 
     Raises RowError if the header has another form.
@@ -70,6 +70,7 @@ class Users:
     """
 
     def __init__(self, known: Mapping[str, int]) -> None:
+        """Continue behind `known`; new names get the next numbers."""
         self._known = dict(known)
         self.names = list(known)
 

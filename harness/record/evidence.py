@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from earwitness.harness.errors import RecordError
 from earwitness.harness.record.frames import SUFFIX as FRAMES_SUFFIX
@@ -26,7 +26,16 @@ from earwitness.harness.record.sidecar import Sidecar
 KEY: Final = "evidence"
 
 
-def conclude(run: RunDirectory, **values: Any) -> None:
+class Claim(TypedDict):
+    """What `run.json` states of one journal: its size, and the chain of the side file's first and last line."""
+
+    records: int
+    blocks: int
+    begin: str
+    end: str
+
+
+def conclude(run: RunDirectory, **values: object) -> None:
     """Merge `values` into `run.json`, and the last hashes of all files.
 
     Call it when no process writes to the run any more. Raises RecordError if a file cannot be read or written.
@@ -43,7 +52,7 @@ def _others(path: Path) -> list[Path]:
     return [path / ROSTER_FILE, *sorted(tables), *sorted(frames)]
 
 
-def _claim(path: Path) -> dict[str, Any] | None:
+def _claim(path: Path) -> Claim | None:
     side = Sidecar(path)
     side.read()
     if side.footer is None:
@@ -80,7 +89,7 @@ def examine(views: Sequence[JournalView], run: Mapping[str, Any]) -> list[str]:
     return [f"journal {name} is missing" for name in names if name not in there]
 
 
-def _compare_end(view: JournalView, claim: Mapping[str, Any] | None) -> None:
+def _compare_end(view: JournalView, claim: Claim | None) -> None:
     """End a journal after its last seal if what should follow is damaged or missing.
 
     If it does not begin as `run.json` states, nothing of it counts.

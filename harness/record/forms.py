@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from earwitness.checks.contract import Contract, ContractError
 
@@ -19,7 +19,7 @@ WHOLE_MAX: Final = 2**63 - 1
 class Form(Protocol):
     """A form that a value must have."""
 
-    def fault(self, name: str, value: Any) -> str:
+    def fault(self, name: str, value: object) -> str:
         """Return in words what is wrong with a value that is called `name`, "" if nothing."""
 
 
@@ -30,7 +30,7 @@ class Plain:
     kind: type
     words: str
 
-    def fault(self, name: str, value: Any) -> str:
+    def fault(self, name: str, value: object) -> str:
         """Implement `Form.fault`: the value must be of the type `kind`; a bool is no int."""
         fits = isinstance(value, self.kind) and not (isinstance(value, bool) and self.kind is not bool)
         return "" if fits else f"{name!r} is {value!r}: expected {self.words}"
@@ -42,7 +42,7 @@ class Number:
 
     whole: bool = False
 
-    def fault(self, name: str, value: Any) -> str:
+    def fault(self, name: str, value: object) -> str:
         """Implement `Form.fault`: the value must be a number of at most `WHOLE_MAX`, without fraction if `whole`."""
         kinds = int if self.whole else (int, float)
         if isinstance(value, kinds) and not isinstance(value, bool) and abs(value) <= WHOLE_MAX:
@@ -56,7 +56,7 @@ class OneOf:
 
     texts: tuple[str, ...]
 
-    def fault(self, name: str, value: Any) -> str:
+    def fault(self, name: str, value: object) -> str:
         """Implement `Form.fault`: the value must be one of the texts."""
         fits = isinstance(value, str) and value in self.texts
         return "" if fits else f"{name!r} is {value!r}: expected one of {', '.join(self.texts)}"
@@ -69,7 +69,7 @@ class Listed:
     item: Form
     words: str = "a list"
 
-    def fault(self, name: str, value: Any) -> str:
+    def fault(self, name: str, value: object) -> str:
         """Implement `Form.fault`: report the first item that does not fit."""
         if not isinstance(value, list | tuple):
             return f"{name!r} is {value!r}: expected {self.words}"
@@ -87,7 +87,7 @@ class Every:
     words: str = "an object"
     absent: bool = False
 
-    def fault(self, name: str, value: Any) -> str:
+    def fault(self, name: str, value: object) -> str:
         """Implement `Form.fault`: report the first value that does not fit."""
         if not isinstance(value, Mapping):
             return f"{name!r} is {value!r}: expected {self.words}"
@@ -105,13 +105,13 @@ class Keys:
     keys: Mapping[str, Form]
     needed: tuple[str, ...] = ()
 
-    def fault(self, name: str, value: Any) -> str:
+    def fault(self, name: str, value: object) -> str:
         """Implement `Form.fault`: report the first key that is missing or does not fit."""
         if not isinstance(value, Mapping):
             return f"{name!r} is {value!r}: expected an object"
         return self.inside(value, f"{name}.")
 
-    def inside(self, value: Mapping[str, Any], prefix: str = "") -> str:
+    def inside(self, value: Mapping[str, object], prefix: str = "") -> str:
         """Return what is wrong with the keys of `value`, "" if nothing; names in the sentence begin with `prefix`."""
         for key in self.needed:
             if value.get(key) is None:
@@ -126,7 +126,7 @@ class Keys:
 class Either:
     """Form of a list of names, or of their number."""
 
-    def fault(self, name: str, value: Any) -> str:
+    def fault(self, name: str, value: object) -> str:
         """Implement `Form.fault`: the value must be a list of texts or a whole number."""
         form: Form = Listed(TEXT) if isinstance(value, list | tuple) else WHOLE
         return f"{name!r} is {value!r}: expected a list of names or a number" if form.fault(name, value) else ""
@@ -136,7 +136,7 @@ class Either:
 class Promises:
     """Form of a contract."""
 
-    def fault(self, name: str, value: Any) -> str:
+    def fault(self, name: str, value: object) -> str:
         """Implement `Form.fault`: the value must be what `Contract.from_dict` accepts."""
         if not isinstance(value, Mapping):
             return f"{name!r} is {value!r}: expected an object"
@@ -201,7 +201,7 @@ META: Final = Keys(
 JOURNAL: Final = Keys({"name": TEXT, "footer": FOOTER, "meta": META, "names": TEXTS}, ("name",))
 
 
-def fault_of_run(run: Any) -> str:
+def fault_of_run(run: object) -> str:
     """Return what is wrong with the content of a `run.json` in words, "" if a judge can read it."""
     if not isinstance(run, dict):
         return f"the run is {run!r}: expected an object"

@@ -14,7 +14,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import BinaryIO, Final, Self
 
 from earwitness.harness.errors import RecordError
 from earwitness.harness.record.journal import STEP_BYTES, Pages
@@ -36,6 +36,7 @@ class FrameStore:
     """
 
     def __init__(self, path: Path, pages: Pages) -> None:
+        """Map the first pages; without room on the disk all frames are counted as lost."""
         self.path, self._pages = path, pages
         self._view = pages.map_next() or memoryview(b"")
         self._at = self._steps = 0
@@ -120,7 +121,7 @@ class FrameStore:
         self._steps += 1
         return True
 
-    def close(self) -> dict[str, Any]:
+    def close(self) -> dict[str, object]:
         """Cut the file to its entries; return what the journal's footer says of it: kept, lost, why."""
         self._view = memoryview(b"")
         self._pages.close(self._steps * STEP_BYTES + self._at)
@@ -152,6 +153,7 @@ class Frames:
     """
 
     def __init__(self, path: Path) -> None:
+        """Refer to the file at `path`; it is opened for each look-up."""
         self.path = path
 
     def of(self, record: int) -> Frame | None:
@@ -165,7 +167,7 @@ class Frames:
         except OSError:
             return None
 
-    def _step_of(self, file: Any, size: int, record: int) -> int:
+    def _step_of(self, file: BinaryIO, size: int, record: int) -> int:
         low, high = 0, -(-size // STEP_BYTES) - 1
         while low < high:
             middle = (low + high + 1) // 2

@@ -157,6 +157,7 @@ class Follower:
     """
 
     def __init__(self, run_dir: Path | str, *, poll_s: float = 0.1, stop: Callable[[], bool] = lambda: False) -> None:
+        """Read what `run_dir` states now; journals are opened by the first sweep."""
         self.history = _describe(Path(run_dir))
         self._poll_s, self._stop = poll_s, stop
         self._done: dict[str, int] = {}

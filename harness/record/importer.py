@@ -76,7 +76,7 @@ def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> i
     return count
 
 
-def _read(file: Path, directory: RunDirectory, promises: dict[str, Any] | None) -> int:
+def _read(file: Path, directory: RunDirectory, promises: dict[str, object] | None) -> int:
     """Fill `directory` with the history in `file`; return the number of records.
 
     Raises RecordError.
@@ -126,7 +126,7 @@ class _Import:
         self._journals: dict[str, Journal] = {}
         self._footers: dict[str, dict[str, Any] | None] = {}
 
-    def take(self, row: Mapping[str, Any]) -> None:
+    def take(self, row: Mapping[str, object]) -> None:
         """Take one row or header.
 
         Raises RowError if it is not understood.
@@ -146,7 +146,7 @@ class _Import:
                 raise
             raise RowError(f"the header {header!r} is not understood ({error!r}); see docs/history-schema.md") from None
 
-    def finish(self, file: Path, contract: dict[str, Any] | None) -> None:
+    def finish(self, file: Path, contract: dict[str, object] | None) -> None:
         """Close the journals, write the roster and conclude the run.
 
         Raises RecordError if there are no records, or the roster lacks a client.
@@ -185,7 +185,7 @@ class _Import:
             raise RowError(f"the schema is version {version!r}, this earwitness reads version {SCHEMA}")
         self._rows.exact = True
 
-    def _take_run(self, run: Mapping[str, Any]) -> None:
+    def _take_run(self, run: Mapping[str, object]) -> None:
         if fault := fault_of_run(run):
             raise RowError(f"in the header 'run' {fault}")
         self._run = {key: value for key, value in run.items() if key not in (CHECKSUM, KEY)}  # of other files
@@ -207,7 +207,7 @@ class _Import:
             journal.identity(client, user_id)
         self._footers[journal.name] = said.get("footer")
 
-    def _journal(self, name: Any, meta: Mapping[str, Any] | None = None) -> Journal:
+    def _journal(self, name: object, meta: Mapping[str, object] | None = None) -> Journal:
         if not isinstance(name, str):
             raise RowError(f"'journal' is {name!r}: expected a name")
         if name not in self._journals:
@@ -215,7 +215,7 @@ class _Import:
         return self._journals[name]
 
 
-def _rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, object]]]:
     readers = {".parquet": _parquet_rows, ".jsonl": _line_rows}
     reader = readers.get(file.suffix)
     if reader is None:
@@ -226,7 +226,7 @@ def _rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, Any]]
         raise RecordError(f"Cannot read {file}: {error.strerror or first_sentence(error)}.") from error
 
 
-def _line_rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
+def _line_rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, object]]]:
     done = 0
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
@@ -244,7 +244,7 @@ def _line_rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, 
             yield where, row
 
 
-def _parquet_rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet_rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[str, object]]]:
     require_pyarrow()
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -267,7 +267,7 @@ def _parquet_rows(file: Path, progress: Progress) -> Iterator[tuple[str, dict[st
         raise RecordError(f"{file} is damaged: a text in it is not UTF-8 ({error.reason}).") from None
 
 
-def _parquet_headers(file: Path, metadata: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
+def _parquet_headers(file: Path, metadata: Mapping[bytes, bytes]) -> list[dict[str, object]]:
     try:
         headers = from_json(metadata.get(b"earwitness", b"[]"))
     except ValueError as error:

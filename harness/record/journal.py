@@ -31,7 +31,7 @@ import struct
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 from earwitness.checks.history.record import FOREIGN, RECORD_BYTES, RECORD_STRUCT
 from earwitness.harness.errors import Exceeded, RecordError
@@ -106,6 +106,7 @@ class Journal:
     write: Write
 
     def __init__(self, path: Path, names_path: Path, data_fd: int, names_fd: int) -> None:
+        """Take the open files of both parts, and reserve the first pages of the data."""
         self.path, self.names_path = path, names_path
         self.name = path.name.removesuffix(DATA_SUFFIX)
         self._pid = os.getpid()
@@ -122,7 +123,7 @@ class Journal:
         self.write, self._count, self._halt, self._checksum = _bind(self)
 
     @classmethod
-    def create(cls, directory: Path, name: str, *, meta: Mapping[str, Any]) -> Self:
+    def create(cls, directory: Path, name: str, *, meta: Mapping[str, object]) -> Self:
         """Start the journal `name` in `directory`, with room reserved for some 80,000 records.
 
         `directory` is a run's `journals/`, made if absent. Raises RecordError for a bad or used name, and if permission
@@ -189,7 +190,7 @@ class Journal:
         """Return a connection epoch that this journal has not used yet, counted from 1."""
         return next(self._connections)
 
-    def close(self, footer: Mapping[str, Any] | None) -> None:
+    def close(self, footer: Mapping[str, object] | None) -> None:
         """Cut the file to its records and write the footer; `records` and, if any, `lost` are added to it.
 
         With None there is no footer and the journal stays torn. A second call is a no-op.
@@ -222,7 +223,7 @@ class Journal:
             self._blocks, self._block_chain = self._blocks + len(blocks), self._chain.last
             self._unsealed.clear()
 
-    def _line(self, value: Mapping[str, Any]) -> None:
+    def _line(self, value: Mapping[str, object]) -> None:
         self._append(self._chain.line(value))
 
     def _append(self, data: bytes) -> None:
@@ -257,6 +258,7 @@ class Pages:
     """
 
     def __init__(self, path: Path, fd: int) -> None:
+        """Reserve disk space for the first steps. Raises RecordError if there is none."""
         self._path, self._fd = path, fd
         self._mapped = 0
         self._reserved = 0

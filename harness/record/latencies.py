@@ -16,7 +16,7 @@ LOWEST_US, HIGHEST_US, DIGITS = 1, 120_000_000, 2
 FOOTER_KEY = "latencies_us"
 
 
-def histogram() -> Any:
+def histogram() -> HdrHistogram:
     """Return an empty histogram."""
     return HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
 
@@ -41,9 +41,9 @@ def fault_of_latencies(footer: Mapping[str, Any]) -> str:
     return ""
 
 
-def read_latencies(footers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def read_latencies(footers: Iterable[Mapping[str, Any]]) -> dict[str, HdrHistogram]:
     """Return the sums of all footers' histograms, by name."""
-    found: dict[str, Any] = {}
+    found: dict[str, HdrHistogram] = {}
     for footer in footers:
         for name, text in (footer.get(FOOTER_KEY) or {}).items():
             found.setdefault(name, histogram()).decode_and_add(text)

@@ -7,12 +7,11 @@ import platform
 import socket
 import time
 from pathlib import Path
-from typing import Any
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def process_meta(**more: Any) -> dict[str, Any]:
+def process_meta(**more: object) -> dict[str, object]:
     """Return `meta` for `Journal.create`: host and boot (equal ones share one monotonic clock), process, Python."""
     return {
         "host": socket.gethostname(),

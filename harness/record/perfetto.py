@@ -96,21 +96,27 @@ def _slice(name: str, pid: int, tid: int, start_ns: int, end_ns: int, begin_ns: 
 def _events(columns: Columns, begin_ns: int, sends: Sends, numbers: Iterator[int]) -> Iterator[dict[str, Any]]:
     """Yield a mark for each record of a device, and an arrow for each delivery whose send is on record."""
     for row in columns.rows():
-        if (client := row.get("client", -1)) < 0:
+        if (client := _number(row, "client")) < 0:
             continue
-        pid, tid, ts = client + 1, row.get("connection", 0), _us(row["time_ns"], begin_ns)
-        name = WORDS.get(row["kind"], row["kind"])
-        counter = row.get("counter")
-        if counter is not None:
+        pid, tid = client + 1, max(0, _number(row, "connection"))
+        ts, kind = _us(_number(row, "time_ns"), begin_ns), str(row["kind"])
+        name, counter = WORDS.get(kind, kind), _number(row, "counter")
+        if counter >= 0:
             name = f"{name} #{counter}"
         args = {key: value for key, value in row.items() if key not in ("time_ns", "kind", "client")}
         yield {"ph": "X", "cat": "record", "name": name, "pid": pid, "tid": tid, "ts": ts, "dur": MARK_US, "args": args}
-        key = (row.get("author", -1), row.get("counter", -1), row.get("attempt", -1))
-        send = sends.get(key) if row["kind"] == "deliver" else None
+        key = (_number(row, "author"), counter, _number(row, "attempt"))
+        send = sends.get(key) if kind == "deliver" else None
         if send is not None:
             arrow = {"cat": "message", "name": "delivery", "id": next(numbers)}
             yield {**arrow, "ph": "s", "pid": send[0], "tid": send[1], "ts": send[2]}
             yield {**arrow, "ph": "f", "bp": "e", "pid": pid, "tid": tid, "ts": ts}
+
+
+def _number(row: Mapping[str, object], column: str) -> int:
+    """Return a whole number of a row, -1 for one that is not there."""
+    value = row.get(column)
+    return value if isinstance(value, int) else -1
 
 
 def _open_times(history: History, begin_ns: int) -> Iterator[dict[str, Any]]:

@@ -137,6 +137,7 @@ class DataFile:
     """
 
     def __init__(self, path: Path) -> None:
+        """Open the file and note its present size. Raises RecordError if it cannot be read."""
         try:
             self._file = path.open("rb", buffering=0)
         except OSError as error:
@@ -144,9 +145,11 @@ class DataFile:
         self.bytes = self._file.seek(0, 2)
 
     def __enter__(self) -> Self:
+        """Return the open file."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Close the file."""
         self._file.close()
 
     def read(self, start: int, count: int) -> np.ndarray:
@@ -333,6 +336,7 @@ class Remap:
     """
 
     def __init__(self, views: Sequence[JournalView]) -> None:
+        """Read the logins of all `views`: of several clients with one user id the first counts."""
         self.clients = first_clients(views)
         self.strangers: set[str] = set()
         self._names = [list(view.names.values()) for view in views]

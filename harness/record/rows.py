@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
 from earwitness.checks.history.record import CONN_MAX, NOBODY, NONE, RECORD, Flag, Kind, State
@@ -81,7 +81,7 @@ class Names:
     known: dict[str, int] = field(default_factory=dict)
     numbered: bool = False
 
-    def number(self, value: Any) -> int:
+    def number(self, value: object) -> int:
         """Return the number of a name, or the number itself.
 
         Raises RowError if the history mixes the two.
@@ -116,7 +116,7 @@ class Rows:
         self._big_counters: dict[tuple[int, int], int] = {}
         self._big_used: dict[int, int] = {}
 
-    def write(self, row: Mapping[str, Any], journal: Journal) -> None:
+    def write(self, row: Mapping[str, object], journal: Journal) -> None:
         """Append the record that `row` means to `journal`."""
         kind = _kind(row)
         _known_columns(row, kind, self.exact)
@@ -135,7 +135,7 @@ class Rows:
             *(slots[name] for name in SLOTS),
         )
 
-    def _derive(self, slots: dict[str, int], row: Mapping[str, Any], kind: Kind, journal: Journal) -> None:
+    def _derive(self, slots: dict[str, int], row: Mapping[str, object], kind: Kind, journal: Journal) -> None:
         client = slots["client"]
         if client == NOBODY and kind not in _CLIENTLESS:
             raise RowError(f"'client' is missing: expected who recorded this {kind.name.lower()}")
@@ -162,7 +162,7 @@ class Rows:
         if kind is Kind.JOIN:
             self.members.setdefault(slots["conv"], set()).add(client)
 
-    def _named_slots(self, row: Mapping[str, Any], kind: Kind, journal: Journal) -> dict[str, int]:
+    def _named_slots(self, row: Mapping[str, object], kind: Kind, journal: Journal) -> dict[str, int]:
         columns, found = _SLOT_OF[kind], dict[str, int]()
         for column, value in row.items():
             slot = columns.get(column)
@@ -176,7 +176,7 @@ class Rows:
             found["aux"] = journal.intern(_text(row, "sender_id"))
         return found
 
-    def _value(self, column: str, value: Any, slot: str, journal: Journal) -> int:
+    def _value(self, column: str, value: object, slot: str, journal: Journal) -> int:
         if column in ("client", "author"):
             number = self.clients.number(value)
         elif column == "conversation":
@@ -209,7 +209,7 @@ class Rows:
         else:
             raise RowError(f"a {kind.name.lower()} needs a 'connect' row of its client before it, or a 'connection'")
 
-    def _fill_message(self, slots: dict[str, int], row: Mapping[str, Any], kind: Kind) -> None:
+    def _fill_message(self, slots: dict[str, int], row: Mapping[str, object], kind: Kind) -> None:
         if "text" in row:
             data = _text(row, "text").encode("utf-8", "surrogatepass")
             slots["size"], slots["digest"] = len(data), crc32(data)
@@ -228,7 +228,7 @@ class Rows:
             if "text" not in row:
                 slots["size"], slots["digest"] = slots["size"] or sent.size, slots["digest"] or sent.digest
 
-    def _fill_edit(self, slots: dict[str, int], row: Mapping[str, Any], kind: Kind) -> None:
+    def _fill_edit(self, slots: dict[str, int], row: Mapping[str, object], kind: Kind) -> None:
         """Fill in the message and the version of an edit, which names its message as the message's own rows do."""
         if "text" in row:
             slots["digest"] = _digest(row)
@@ -254,7 +254,7 @@ class Rows:
         if slots["conv"] == NOBODY:
             slots["conv"] = sent.conv
 
-    def _fill_state(self, slots: dict[str, int], row: Mapping[str, Any]) -> None:
+    def _fill_state(self, slots: dict[str, int], row: Mapping[str, object]) -> None:
         """Shared state but edits: the digest of what it says."""
         if "message" in row:
             raise RowError("'message' stands in rows of the state edit only: expected 'author', 'value' or 'text'")
@@ -273,7 +273,7 @@ class Rows:
             self._big_counters[key] = _BIG_COUNTER + used
         slots["counter"] = self._big_counters[key]
 
-    def _fill_invoke(self, slots: dict[str, int], row: Mapping[str, Any]) -> None:
+    def _fill_invoke(self, slots: dict[str, int], row: Mapping[str, object]) -> None:
         if slots["conv"] == NOBODY:
             raise RowError("'conversation' is missing: expected where the message was sent")
         self.spoken.add(slots["conv"])
@@ -297,7 +297,7 @@ class Rows:
         if name is not None:
             self._by_name[name] = sent
 
-    def _sent(self, slots: dict[str, int], row: Mapping[str, Any], kind: Kind) -> Sent | None:
+    def _sent(self, slots: dict[str, int], row: Mapping[str, object], kind: Kind) -> Sent | None:
         if "message" in row:
             sent = self._by_name.get(name := _text(row, "message"))
             if sent is None and kind not in _HEARD:
@@ -313,7 +313,7 @@ class Rows:
         return self._by_number.get((slots["author"], slots["counter"]))
 
 
-def _fill_run(slots: dict[str, int], row: Mapping[str, Any]) -> None:
+def _fill_run(slots: dict[str, int], row: Mapping[str, object]) -> None:
     """Fill in the run, whose name is the same in all journals, and size and digest of a chunk from its text."""
     if "run" in row and slots["aux"] == NONE:
         slots["aux"] = crc32(_text(row, "run").encode("utf-8", "surrogatepass"))
@@ -321,14 +321,14 @@ def _fill_run(slots: dict[str, int], row: Mapping[str, Any]) -> None:
         slots["size"], slots["digest"] = len(_text(row, "text").encode("utf-8", "surrogatepass")), _digest(row)
 
 
-def _kind(row: Mapping[str, Any]) -> Kind:
+def _kind(row: Mapping[str, object]) -> Kind:
     said = row.get("kind")
     if not isinstance(said, str) or said not in KINDS:
         raise RowError(f"'kind' is {said!r}: choose one of {', '.join(KINDS)}")
     return KINDS[said]
 
 
-def _known_columns(row: Mapping[str, Any], kind: Kind, exact: bool) -> None:
+def _known_columns(row: Mapping[str, object], kind: Kind, exact: bool) -> None:
     """Refuse a column that says nothing in a row of this kind. RowError names it and those that would."""
     known = (_EXPORTED if exact else _PLAIN)[kind]
     for column in row:
@@ -337,11 +337,11 @@ def _known_columns(row: Mapping[str, Any], kind: Kind, exact: bool) -> None:
             raise RowError(f"{column!r} is no column of a row of kind {kind.name.lower()}, which may have: {possible}")
 
 
-def _digest(row: Mapping[str, Any]) -> int:
+def _digest(row: Mapping[str, object]) -> int:
     return crc32(_text(row, "text").encode("utf-8", "surrogatepass"))
 
 
-def _integer(row: Mapping[str, Any], column: str) -> int:
+def _integer(row: Mapping[str, object], column: str) -> int:
     value = row.get(column)
     if isinstance(value, bool) or not isinstance(value, int):
         said = f"is {value!r}" if column in row else "is missing"
@@ -355,14 +355,14 @@ def _within(column: str, number: int, low: int, high: int) -> int:
     return number
 
 
-def _text(row: Mapping[str, Any], column: str) -> str:
+def _text(row: Mapping[str, object], column: str) -> str:
     value = row[column]
     if not isinstance(value, str):
         raise RowError(f"{column!r} is {value!r}: expected text")
     return value
 
 
-def _flags(row: Mapping[str, Any]) -> int:
+def _flags(row: Mapping[str, object]) -> int:
     flags = row.get("flags", [])
     if not isinstance(flags, list) or not all(isinstance(f, str) and f in FLAG_BITS for f in flags):
         known = ", ".join(name for name in FLAG_BITS if not name.startswith("bit"))

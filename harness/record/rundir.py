@@ -44,6 +44,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path, run: dict[str, Any]) -> None:
+        """Take the content of `run.json` as it was read; the class methods make these objects."""
         self.path, self.run = path, run
 
     @classmethod
@@ -125,7 +126,7 @@ class RunDirectory:
         """Return the directory for `Journal.create`."""
         return self.path / "journals"
 
-    def update(self, **values: Any) -> None:
+    def update(self, **values: object) -> None:
         """Merge `values` into `run.json`, all or nothing."""
         self.run = {**self.run, **values}
         self.run.pop(CHECKSUM, None)
@@ -139,7 +140,7 @@ class RunDirectory:
         self._write(ROSTER_FILE, roster.to_dict())
         self.update(roster={"origin": origin, "sha256": roster.digest()})
 
-    def _write(self, name: str, value: Mapping[str, Any]) -> None:
+    def _write(self, name: str, value: Mapping[str, object]) -> None:
         """Write the file and its copy; the copy first, so that it is never the older one."""
         try:
             (self.path / SPARE).mkdir(exist_ok=True)  # an earlier version made none
@@ -148,7 +149,7 @@ class RunDirectory:
         write_json(self.path / SPARE / name, value)
         write_json(self.path / name, value)
 
-    def append(self, table: str, row: Mapping[str, Any]) -> None:
+    def append(self, table: str, row: Mapping[str, object]) -> None:
         """Add one line to `tables/TABLE.jsonl`; the kernel has it when this returns.
 
         Raises RecordError if it cannot be written.
@@ -187,7 +188,7 @@ class RunDirectory:
         return self.path / "tables" / f"{name}.jsonl"
 
 
-def checksum(run: Mapping[str, Any]) -> str:
+def checksum(run: Mapping[str, object]) -> str:
     """Return the SHA-256 of the content of a `run.json` without its checksum.
 
     Blanks and the order of keys do not matter.
@@ -230,7 +231,7 @@ def _spare_run(path: Path) -> dict[str, Any] | None:
     return run if run.get(CHECKSUM) == checksum(run) else None
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Replace `path` by `value` as indented JSON.
 
     Raises RecordError if it cannot be written.

@@ -65,10 +65,11 @@ class Chain:
     """
 
     def __init__(self) -> None:
+        """Start the chain of an empty file."""
         self.last = _START
         self._next = _START
 
-    def line(self, value: Mapping[str, Any]) -> bytes:
+    def line(self, value: Mapping[str, object]) -> bytes:
         """Return the line of `value`, which must not be empty. Call `commit` once it is written."""
         return self.chained(_ENCODE(value).encode())
 

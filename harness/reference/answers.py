@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 
-def json_response(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+def json_response(data: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return a response with the data as JSON; datetimes and UUIDs become text."""
     return web.Response(body=orjson.dumps(data), status=status, headers=headers, content_type="application/json")
 
@@ -22,7 +22,7 @@ def error_response(
     *,
     retry_after_s: float | None = None,
     headers: Mapping[str, str] | None = None,
-    extra: Mapping[str, Any] | None = None,
+    extra: Mapping[str, object] | None = None,
 ) -> web.Response:
     """Return an error response.
 
@@ -49,8 +49,9 @@ class ApiError(Exception):
         *,
         retry_after_s: float | None = None,
         headers: Mapping[str, str] | None = None,
-        extra: Mapping[str, Any] | None = None,
+        extra: Mapping[str, object] | None = None,
     ) -> None:
+        """Refuse with `status`; `retry_after_s` is the wait in seconds for Retry-After, None without one."""
         self.status, self.code, self.message = status, code, message
         self.retry_after_s, self.headers, self.extra = retry_after_s, headers, extra
         super().__init__(f"{status} {code}: {message}")
@@ -84,7 +85,7 @@ async def read_json(request: web.Request) -> dict[str, Any]:
     return data
 
 
-def text_field(data: Mapping[str, Any], name: str) -> str:
+def text_field(data: Mapping[str, object], name: str) -> str:
     """Return a field that must be a non-empty string.
 
     Raises ApiError 400 that names the field.

@@ -40,6 +40,7 @@ class CircuitOpen(Exception):
     """
 
     def __init__(self, name: str, retry_after_s: float) -> None:
+        """State the dependency `name` and the seconds until it is asked again."""
         self.retry_after_s = retry_after_s
         super().__init__(f"{name} has failed again and again; it is asked again in {retry_after_s:.1f} s.")
 
@@ -61,6 +62,7 @@ class CircuitBreaker:
         probe_s: float = PROBE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Start closed, with no failure counted."""
         self.name, self.fails, self.failures, self.open_s, self.clock = name, fails, failures, open_s, clock
         self.probe_s = probe_s
         self.state = State.CLOSED

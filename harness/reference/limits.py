@@ -10,9 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 _TAKE = """
 local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -80,7 +83,8 @@ class Limiter:
     Redis key. Errors of Redis are the caller's to handle.
     """
 
-    def __init__(self, redis: Any, rate_per_s: float, burst: float, prefix: str = "rate:") -> None:
+    def __init__(self, redis: Redis, rate_per_s: float, burst: float, prefix: str = "rate:") -> None:
+        """Register the script of the buckets; a burst is at least one token."""
         self.rate_per_s, self.burst = rate_per_s, max(1, int(burst))
         self._prefix = prefix
         self._script = redis.register_script(_TAKE)
@@ -118,6 +122,7 @@ class Unlimited(Limiter):
     """Limiter for a platform without budgets: everything is granted, and Redis is not used."""
 
     def __init__(self) -> None:
+        """Take no Redis: rate and burst are beyond every request."""
         self.rate_per_s, self.burst = math.inf, 1 << 31
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:

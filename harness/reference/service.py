@@ -102,6 +102,7 @@ class Service:
     """
 
     def __init__(self, name: str) -> None:
+        """Make the web application with the middleware for errors and the route `/ready`."""
         self.name = name
         self.log = logging.getLogger(name)
         self.started = False

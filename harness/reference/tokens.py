@@ -33,7 +33,7 @@ MAX_TOKEN_CHARS = 8192
 REQUIRED = ("iss", "aud", "sub", "exp", "iat", "jti")
 
 Json: TypeAlias = dict[str, Any]
-FetchKeys: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
+FetchKeys: TypeAlias = Callable[[], Awaitable[Mapping[str, object]]]
 
 
 class TokenRefused(Exception):
@@ -43,6 +43,7 @@ class TokenRefused(Exception):
     """
 
     def __init__(self, code: str, message: str) -> None:
+        """Refuse with `code` for programs and `message` for users."""
         self.code, self.message = code, message
         super().__init__(message)
 
@@ -119,6 +120,7 @@ class KeySet:
     """
 
     def __init__(self, fetch: FetchKeys, *, max_age_s: float = 300.0, min_pause_s: float = 0.5) -> None:
+        """Start without keys; they are fetched when the first token needs one."""
         self.fetch, self.max_age_s, self.min_pause_s = fetch, max_age_s, min_pause_s
         self.keys: dict[str, PublicKey] = {}
         self.generation = 0
@@ -171,6 +173,7 @@ class Verifier:
     """
 
     def __init__(self, keys: KeySet, *, issuer: str, audience: str, leeway_s: float = LEEWAY_S) -> None:
+        """Verify signatures with `keys`; `leeway_s` is how far clocks may differ, in seconds."""
         self.keys, self.issuer, self.audience, self.leeway_s = keys, issuer, audience, leeway_s
         self.algorithms: tuple[str, ...] = ALGORITHMS
         self._signed: dict[str, Claims] = {}
@@ -245,7 +248,7 @@ class Verifier:
         ):
             raise TokenRefused("bad_claim", "A claim of the token is not what it must be.")
 
-    def check_issuer(self, raw: Mapping[str, Any]) -> None:
+    def check_issuer(self, raw: Mapping[str, object]) -> None:
         """Raise TokenRefused unless `iss` is the issuer."""
         if raw["iss"] != self.issuer:
             raise TokenRefused("wrong_issuer", "The token was issued by somebody else.")
@@ -256,7 +259,7 @@ class Verifier:
         if self.audience not in ([audience] if isinstance(audience, str) else audience):
             raise TokenRefused("wrong_audience", "The token is meant for another audience.")
 
-    def check_type(self, raw: Mapping[str, Any]) -> None:
+    def check_type(self, raw: Mapping[str, object]) -> None:
         """Raise TokenRefused unless it is an access token (`typ`)."""
         if raw.get("typ") != "access":
             raise TokenRefused("wrong_type", "This is no access token.")
@@ -269,7 +272,7 @@ class Verifier:
             raise TokenRefused("not_yet_valid", "The token was issued in the future.")
 
 
-def _is_texts(value: Any) -> bool:
+def _is_texts(value: object) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
 
 
@@ -318,7 +321,7 @@ def _canonical(part: str) -> bytes:
     return raw
 
 
-def _no_repeats(pairs: list[tuple[str, Any]]) -> Json:
+def _no_repeats(pairs: list[tuple[str, object]]) -> Json:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a member is there twice")

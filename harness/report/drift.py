@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ RESAMPLES = 2000
 HOUR_NS = 3.6e12
 
 
-def drift(views: Sequence[Records], room_sizes: Sequence[int], services: Path) -> list[dict[str, Any]]:
+def drift(views: Sequence[Records], room_sizes: Sequence[int], services: Path) -> list[dict[str, object]]:
     """Return one row per series; [] for a run that is too short.
 
     A row has name, unit, level (median), slope_per_hour, low, high (95 %), change_percent (over the time examined),
@@ -40,7 +39,7 @@ def drift(views: Sequence[Records], room_sizes: Sequence[int], services: Path) -
     return [row for row in rows if row is not None]
 
 
-def _row(name: str, unit: str, series: Series, begin: int, end: int) -> dict[str, Any] | None:
+def _row(name: str, unit: str, series: Series, begin: int, end: int) -> dict[str, object] | None:
     hours, values = windows(series, begin, end)
     if len(values) < ENOUGH:
         return None

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from earwitness.checks.history.record import NOBODY, Flag, Kind, Phase
 from earwitness.harness.report.figures import Records
+
+
+class Ending(TypedDict):
+    """Connections with one ending: who ended them ("platform" or "earwitness"), close code and reason."""
+
+    by: str
+    code: int
+    reason: str
+    count: int
+
+
+class Stopped(TypedDict):
+    """Stop of a platform: seconds since the load began, seconds of silence, and what got no answer."""
+
+    at_s: float
+    silent_s: float
+    unanswered: int
+    ended: int
+
 
 NO_CLOSE, NORMAL, TOO_BIG = 1006, 1000, 1009
 LIMIT_KEY = "urls.frame_bytes_max"
@@ -25,7 +45,7 @@ _STATUS = {Kind.PROBE: "counter", Kind.LOGIN: "counter", Kind.REQUEST: "size", K
 """Field with a request's status, by kind of record; 0: no answer."""
 
 
-def endings(journals: Iterable[tuple[Records, Mapping[int, str]]]) -> list[dict[str, Any]]:
+def endings(journals: Iterable[tuple[Records, Mapping[int, str]]]) -> list[Ending]:
     """Count connections by who ended them, close code and reason, most frequent first.
 
     `journals`: records and names. `by` is "platform" or "earwitness".
@@ -44,12 +64,12 @@ def endings(journals: Iterable[tuple[Records, Mapping[int, str]]]) -> list[dict[
     ]
 
 
-def _unique(keys: Any) -> tuple[Any, Any]:
+def _unique(keys: npt.NDArray[np.int64]) -> tuple[list[list[int]], list[int]]:
     found, counts = np.unique(keys, axis=1, return_counts=True)
     return found.T.tolist(), counts.tolist()
 
 
-def ending_line(rows: Sequence[Mapping[str, Any]]) -> str:
+def ending_line(rows: Sequence[Ending]) -> str:
     """Return one line about the endings that matter; "" if there are none.
 
     Connections that users closed themselves are left out.
@@ -68,14 +88,14 @@ def ending_line(rows: Sequence[Mapping[str, Any]]) -> str:
     return line
 
 
-def _words(row: Mapping[str, Any]) -> str:
+def _words(row: Ending) -> str:
     if row["code"] == NO_CLOSE:
         return f"{row['count']:,} without a close frame ({NO_CLOSE})"
     reason = f" {row['reason']!r}" if row["reason"] else ""
     return f"{row['count']:,} with {row['code']}{reason}"
 
 
-def stopped(views: Sequence[Records]) -> dict[str, Any] | None:
+def stopped(views: Sequence[Records]) -> Stopped | None:
     """Return when the platform sent its last data during the load, if users asked for something later and got nothing.
 
     None if the platform answered to the end. Keys:
@@ -116,7 +136,7 @@ def stopped(views: Sequence[Records]) -> dict[str, Any] | None:
     }
 
 
-def stopped_line(found: Mapping[str, Any]) -> str:
+def stopped_line(found: Stopped) -> str:
     """Return one line about a platform that stopped answering."""
     facts = [f"{found['ended']:,} connections ended"] * bool(found["ended"])
     facts += [f"{found['unanswered']:,} messages and requests had no answer"] * bool(found["unanswered"])

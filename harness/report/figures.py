@@ -15,7 +15,8 @@ from earwitness.checks.verdict import Verdict
 from earwitness.harness.described import from_json
 from earwitness.harness.record.reading import JournalView
 
-Records = npt.NDArray[Any]
+Records = npt.NDArray[np.void]
+Milliseconds = npt.NDArray[np.float64]
 
 
 def load_figures(views: Iterable[Records]) -> dict[str, int]:
@@ -74,7 +75,7 @@ def replicas(views: Iterable[tuple[Records, dict[int, str]]]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def percentiles(parts: list[npt.NDArray[Any]]) -> dict[str, Any]:
+def percentiles(parts: list[Milliseconds]) -> dict[str, float]:
     """Return the number of samples and their p50, p99 and maximum."""
     values = np.concatenate(parts) if parts else np.empty(0)
     if not len(values):
@@ -88,13 +89,13 @@ def percentiles(parts: list[npt.NDArray[Any]]) -> dict[str, Any]:
     }
 
 
-def fan_out(views: list[Records], room_sizes: list[int]) -> dict[str, Any]:
+def fan_out(views: list[Records], room_sizes: list[int]) -> dict[str, dict[str, float]]:
     """Return the milliseconds from the sending of a message to its delivery to each member, by room size."""
     delay_ms, size = fan_out_ms(views, room_sizes)
     return {str(int(s)): percentiles([delay_ms[size == s]]) for s in np.unique(size)}
 
 
-def fan_out_ms(views: list[Records], room_sizes: list[int]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def fan_out_ms(views: list[Records], room_sizes: list[int]) -> tuple[Milliseconds, npt.NDArray[np.int64]]:
     """Return (milliseconds, size of the room) of each delivery; see `since_sending`."""
     delay_ms, heard, _ = since_sending(views, Kind.DELIVER)
     sizes = np.asarray(room_sizes)
@@ -102,7 +103,7 @@ def fan_out_ms(views: list[Records], room_sizes: list[int]) -> tuple[npt.NDArray
     return delay_ms[inside], sizes[heard["conv"][inside]]
 
 
-def since_sending(views: list[Records], kind: Kind) -> tuple[npt.NDArray[Any], Records, npt.NDArray[Any]]:
+def since_sending(views: list[Records], kind: Kind) -> tuple[Milliseconds, Records, npt.NDArray[np.int64]]:
     """Return the time since the first sending of its message, for each record of a kind.
 
     The result is (milliseconds, record, nanoseconds of that sending). All times are of one host's clock.
@@ -139,7 +140,7 @@ def bursts(views: list[Records], table: Path) -> list[dict[str, Any]]:
             continue
         begin = sent["t"].min()
 
-        def after(part: Records, begin: Any = begin) -> float | None:
+        def after(part: Records, begin: np.int64 = begin) -> float | None:
             return round(float(part["t"].max() - begin) / 1e9, 4) if len(part) else None
 
         lag_ms = _lag_after_send(sent, heard)
@@ -160,7 +161,7 @@ def bursts(views: list[Records], table: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _lag_after_send(sent: Records, heard: Records) -> dict[str, Any]:
+def _lag_after_send(sent: Records, heard: Records) -> dict[str, float]:
     if not len(heard):
         return {"samples": 0}
     first = int(sent["counter"].min())
@@ -196,7 +197,7 @@ def _joined(views: list[Records], kind: Kind, *, first_attempt: bool = False) ->
     return np.concatenate(parts) if parts else np.empty(0, RECORD)
 
 
-def message_keys(records: Records) -> npt.NDArray[Any]:
+def message_keys(records: Records) -> npt.NDArray[np.uint64]:
     """Return author and counter of each record as one number."""
-    keys: npt.NDArray[Any] = (records["author"].astype(np.uint64) << np.uint64(32)) | records["counter"]
+    keys: npt.NDArray[np.uint64] = (records["author"].astype(np.uint64) << np.uint64(32)) | records["counter"]
     return keys

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ ABUSE = 4429
 """Close code for too many requests."""
 
 
-def flood(views: Sequence[Records], floods: Path, bursts: Path) -> dict[str, Any] | None:
+def flood(views: Sequence[Records], floods: Path, bursts: Path) -> dict[str, object] | None:
     """Return the waiting times of users who neither flooded nor burst; None if no user flooded.
 
     Times are milliseconds of messages from and to those users, by when they were sent: `before`, while all users were
@@ -28,7 +27,7 @@ def flood(views: Sequence[Records], floods: Path, bursts: Path) -> dict[str, Any
     calm_ns, begin_ns = min(row["calm_ns"] for row in rows), min(row["t_ns"] for row in rows)
     abusers = sorted({row["client"] for row in rows})
     loud = [*abusers, *(row["client"] for row in read_table(bursts))]
-    found: dict[str, Any] = {"abusers": len(abusers), "floods": len(rows), "closed": _closed(views, abusers)}
+    found: dict[str, object] = {"abusers": len(abusers), "floods": len(rows), "closed": _closed(views, abusers)}
     for name, kind in (("fan-out", Kind.DELIVER), ("ack", Kind.OK)):
         waited_ms, heard, sent_ns = since_sending(list(views), kind)
         quiet = ~np.isin(heard["author"], loud) & ~np.isin(heard["client"], loud)

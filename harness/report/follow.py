@@ -98,7 +98,7 @@ class Following:
         for batch in self._follower.sweep(last=last):
             self.live.judge.step(batch)
 
-    def _tell(self, document: dict[str, Any]) -> None:
+    def _tell(self, document: Mapping[str, object]) -> None:
         """Write live.json.
 
         If it cannot be written (a full disk), only the live verdict is lost.

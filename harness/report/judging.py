@@ -34,7 +34,7 @@ from earwitness.harness.report.page.command import write_report
 from earwitness.harness.report.page.timeline import axis_of, bands_of
 from earwitness.harness.report.swim_svg import witness_svg
 from earwitness.harness.report.thresholds import judge_thresholds, missed, parse_all
-from earwitness.harness.report.witnesses import Teller
+from earwitness.harness.report.witnesses import Teller, Witness
 
 EXIT_OF_SIGNAL = {"SIGINT": Exit.INTERRUPTED, "SIGTERM": Exit.TERMINATED}
 EXIT_OF = {Outcome.PASS: Exit.PASS, Outcome.FAIL: Exit.FAIL, Outcome.UNKNOWN: Exit.UNKNOWN}
@@ -166,9 +166,7 @@ def row_of(verdict: Verdict, judged_by: Collection[str] | None) -> dict[str, Any
     }
 
 
-def told_of(
-    verdict: Verdict, judged_by: Collection[str] | None, witnesses: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
+def told_of(verdict: Verdict, judged_by: Collection[str] | None, witnesses: Sequence[Witness] = ()) -> dict[str, Any]:
     """Return the fields of one check in verdict.json."""
     return {
         **row_of(verdict, judged_by),

@@ -41,8 +41,8 @@ class LiveVerdict:
         self._traffic = Traffic(history.roster, BUCKETS)
         self.judge: Judge = judge_of(history, all_checks(history.run, own), [self._traffic])
         self._titles = {check.id: check.title for check in self.judge.checks}
-        self._findings: deque[dict[str, Any]] = deque(maxlen=MOST_FINDINGS)
-        self._seen: set[tuple[Any, ...]] = set()
+        self._findings: deque[dict[str, object]] = deque(maxlen=MOST_FINDINGS)
+        self._seen: set[tuple[object, ...]] = set()
         self._broken: set[str] = set()
 
     @property
@@ -144,7 +144,7 @@ class LiveVerdict:
         }
 
 
-def spread(counts: Array) -> dict[str, Any]:
+def spread(counts: Array) -> dict[str, object]:
     """Return the figures of a histogram in the buckets of `harness.client.tally`.
 
     They are samples, p50_ms, p99_ms, sum_s, and `within`: the number of samples up to each bound of LADDER_S.

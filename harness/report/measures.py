@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from hdrh.histogram import HdrHistogram
 
 from earwitness.checks.engine.fault_windows import FaultLog, Window
 from earwitness.checks.history.record import Flag, Kind, Phase
@@ -34,6 +35,7 @@ class Measured:
     def __init__(
         self, views: Sequence[Records], room_sizes: Sequence[int], footers: Sequence[Mapping[str, Any]], services: Path
     ) -> None:
+        """Take what a run recorded; each figure is computed when it is first read."""
         self._views, self._sizes, self._footers, self._services = views, room_sizes, footers, services
 
     def figure(self, metric: str, of: str = "", statistic: str = "") -> tuple[float | None, int]:
@@ -89,7 +91,7 @@ class Measured:
         }
         return known[metric]()
 
-    def latencies(self) -> dict[str, dict[str, Any]]:
+    def latencies(self) -> dict[str, dict[str, float]]:
         """Return the latency rows of the verdict: samples, p50, p99 and maximum of each metric with samples."""
         rooms = [str(int(size)) for size in np.unique(self._fan_out[1])]
         named = [("fan-out", size, f"fan-out, room of {size}") for size in rooms]
@@ -109,7 +111,7 @@ class Measured:
         return fan_out_ms(list(self._views), list(self._sizes))
 
     @cached_property
-    def acknowledged(self) -> dict[str, Any]:
+    def acknowledged(self) -> dict[str, HdrHistogram]:
         """Return hdrhistograms in microseconds, merged over all load processes."""
         return read_latencies(self._footers)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -108,8 +107,8 @@ def _pass(history: History, asked: Sequence[Wanted], answer: Sequence[Wanted]) -
 
 
 def _hits(
-    chunk: npt.NDArray[Any], messages: Keys, numbers: Keys, artefacts: Keys, others: npt.NDArray[np.bool_]
-) -> npt.NDArray[Any]:
+    chunk: npt.NDArray[np.void], messages: Keys, numbers: Keys, artefacts: Keys, others: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.intp]:
     """Return the indices of records that match; of the kinds in `others` all match."""
     kind = chunk["kind"]
     hit: npt.NDArray[np.bool_] = others[kind]
@@ -124,7 +123,7 @@ def _hits(
     return np.flatnonzero(hit)
 
 
-def _keys(high: npt.NDArray[Any], low: npt.NDArray[Any]) -> Keys:
+def _keys(high: npt.NDArray[np.integer], low: npt.NDArray[np.integer]) -> Keys:
     return (high.astype(np.uint64) << np.uint64(32)) | (low.astype(np.uint64) & np.uint64(0xFFFF_FFFF))
 
 

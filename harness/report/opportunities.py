@@ -165,7 +165,7 @@ def _bans_with_devices(history: History) -> int:
     )
 
 
-def told(history: History) -> dict[str, Any]:
+def told(history: History) -> dict[str, object]:
     """Return the opportunities for verdict.json: how often each occurred, and which ones of the story did not."""
     counts = occurred(history)
     wanted = [id for id in history.run.get(FOOTER_KEY) or () if id in BY_ID]

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 from earwitness.harness.progress import printable
 from earwitness.harness.report.swim_text import clock
-from earwitness.harness.report.witnesses import promise_words
+from earwitness.harness.report.witnesses import Step, Witness, promise_words
 
 TIME, LANE, ROW, TOP, MARGIN = 96, 190, 40, 34, 20
 LETTER = 7.4
@@ -50,13 +50,13 @@ text { font-family: system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-se
 """
 
 
-def witness_svg(witness: Mapping[str, Any], check: Mapping[str, Any]) -> bytes:
+def witness_svg(witness: Witness, check: Mapping[str, Any]) -> bytes:
     """Return the picture of a counterexample (`witness`) of verdict.json; `check` is its row there."""
     lanes: Sequence[str] = witness["lanes"]
     width = MARGIN * 2 + TIME + LANE * max(2, len(lanes))
     head = _head(witness, check, width)
     top = MARGIN + sum(height for _, _, height in head) + 12
-    steps: Sequence[Mapping[str, Any]] = witness["steps"]
+    steps: Sequence[Step] = witness["steps"]
     height = top + TOP + ROW * len(steps) + 74
     size = {"viewBox": f"0 0 {width} {height}", "width": str(width), "height": str(height)}
     svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, "role": "img"})
@@ -76,7 +76,7 @@ def witness_svg(witness: Mapping[str, Any], check: Mapping[str, Any]) -> bytes:
     return bytes(ET.tostring(svg, encoding="utf-8", xml_declaration=True))
 
 
-def _head(witness: Mapping[str, Any], check: Mapping[str, Any], width: int) -> list[tuple[str, str, int]]:
+def _head(witness: Witness, check: Mapping[str, Any], width: int) -> list[tuple[str, str, int]]:
     """Return the lines above the lanes: (text, class, height)."""
     letters = int((width - 2 * MARGIN) / TITLE_LETTER)
     told = [(line, "title", 21) for line in textwrap.wrap(printable(witness["sentence"]), letters)]
@@ -102,7 +102,7 @@ def _lanes(svg: ET.Element, lanes: Sequence[str], top: int, height: int) -> None
         _text(svg, x, top + 16, name, "name", "middle", room - 8)
 
 
-def _step(svg: ET.Element, step: Mapping[str, Any], y: float, lanes: int) -> None:
+def _step(svg: ET.Element, step: Step, y: float, lanes: int) -> None:
     start, end = _centre(step["from"]), _centre(step["to"])
     _text(svg, MARGIN + TIME - 12, y + 4, clock(step["at_ms"]), "time", "end")
     if step["at_ms"] is None:
@@ -126,7 +126,7 @@ def _step(svg: ET.Element, step: Mapping[str, Any], y: float, lanes: int) -> Non
     _label(svg, x, y - 7, step["label"], words, "middle", LANE - 24)
 
 
-def _beside(svg: ET.Element, step: Mapping[str, Any], x: float, y: float, lanes: int, kind: str) -> None:
+def _beside(svg: ET.Element, step: Step, x: float, y: float, lanes: int, kind: str) -> None:
     """Draw a text at a lane: right of it, over the following lanes; left of the last lane, where the card ends."""
     behind = lanes - 1 - step["from"]
     if behind:
@@ -141,7 +141,7 @@ def _label(svg: ET.Element, x: float, y: float, text: str, kind: str, anchor: st
     _text(svg, x, y, text, kind, anchor, room)
 
 
-def _legend(svg: ET.Element, steps: Sequence[Mapping[str, Any]], y: int) -> None:
+def _legend(svg: ET.Element, steps: Sequence[Step], y: int) -> None:
     x = float(MARGIN)
     for shown, kind, words in (
         (True, "proof", "proves it"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from earwitness.harness.progress import one_line
-from earwitness.harness.report.witnesses import promise_words
+from earwitness.harness.report.witnesses import Step, Witness, promise_words
 
 TIME = 14
 LANE_MIN, LANE_MAX = 11, 22
@@ -15,7 +15,7 @@ FRAME_MAX = 400
 """Characters of a raw frame that are shown; verdict.json has all of it."""
 
 
-def witness_text(witness: Mapping[str, Any], check: Mapping[str, Any], width: int) -> str:
+def witness_text(witness: Witness, check: Mapping[str, Any], width: int) -> str:
     """Return a finding in detail.
 
     `check` is its row of verdict.json; `width` of the terminal in characters.
@@ -59,7 +59,7 @@ def clock(at_ms: float | None) -> str:
     return f"{at_ms:+.3f} ms" if abs(at_ms) < 10_000 else f"{at_ms / 1000:+.3f} s"
 
 
-def swim_lines(witness: Mapping[str, Any], width: int) -> list[str]:
+def swim_lines(witness: Witness, width: int) -> list[str]:
     """Return the lanes side by side, one row per step, with its label at the right."""
     lanes: Sequence[str] = [one_line(name) for name in witness["lanes"]]
     widest = max(len(one_line(step["label"])) for step in witness["steps"]) if witness["steps"] else 0
@@ -73,7 +73,7 @@ def swim_lines(witness: Mapping[str, Any], width: int) -> list[str]:
     return rows
 
 
-def _row(step: Mapping[str, Any], lanes: int, lane: int) -> str:
+def _row(step: Step, lanes: int, lane: int) -> str:
     """Return one row: `│` per lane, and an arrow, heavy if it is proof.
 
     A step within one lane is ●, something that never came ✗.

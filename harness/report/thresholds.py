@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from earwitness.harness.described import Faults, Table, near, read_toml, whole_number
 from earwitness.harness.errors import SettingsError
@@ -173,7 +173,22 @@ def merged(*sources: Iterable[Threshold]) -> list[str]:
     return list(chosen.values())
 
 
-def judge_thresholds(wanted: Iterable[Threshold], measured: Measured) -> list[dict[str, Any]]:
+class Judged(TypedDict):
+    """Threshold with what was measured, in its unit.
+
+    `measured` and `met` are None without samples; `measured` is None too if answers never came: `unanswered` of them.
+    """
+
+    name: str
+    limit: float
+    unit: str
+    measured: float | None
+    samples: int
+    met: bool | None
+    unanswered: NotRequired[int]
+
+
+def judge_thresholds(wanted: Iterable[Threshold], measured: Measured) -> list[Judged]:
     """Return one row per threshold: name, limit, unit, measured, samples, met.
 
     `measured` and `met` are None if nothing was measured, which does not count as met. `unanswered`: number of answers
@@ -182,7 +197,7 @@ def judge_thresholds(wanted: Iterable[Threshold], measured: Measured) -> list[di
     return [_judged(one, measured) for one in wanted]
 
 
-def missed(rows: Iterable[Mapping[str, Any]]) -> str:
+def missed(rows: Iterable[Judged]) -> str:
     """Return one sentence if not every threshold was met, else ""."""
     over = [row["name"] for row in rows if row["met"] is False]
     unseen = [row["name"] for row in rows if row["met"] is None]
@@ -190,18 +205,20 @@ def missed(rows: Iterable[Mapping[str, Any]]) -> str:
     return "; ".join([*told, *([f"not measured: {', '.join(unseen)}"] if unseen else [])])
 
 
-def _judged(one: Threshold, measured: Measured) -> dict[str, Any]:
+def _judged(one: Threshold, measured: Measured) -> Judged:
     kind = METRICS[one.metric][0]
     value, samples = measured.figure(one.metric, one.of, one.statistic)
     value = None if value is None or not samples else round(value / UNITS[kind][one.unit], 3)
     met = None if value is None else value <= one.limit
     never = value is not None and math.isinf(value)
-    return {
+    row: Judged = {
         "name": one.name,
         "limit": one.limit,
         "unit": one.unit,
         "measured": None if never else value,
         "samples": samples,
         "met": met,
-        **({"unanswered": measured.unanswered} if never else {}),
     }
+    if never:
+        row["unanswered"] = measured.unanswered
+    return row

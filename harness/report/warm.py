@@ -72,12 +72,12 @@ class _Once(event.Listener):
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say: Callable[[str], None] | None = say
 
-    def on_start(self, event: Any) -> None:
+    def on_start(self, event: object) -> None:
         if self._say is not None:
             say, self._say = self._say, None
             say(COMPILING)
 
-    def on_end(self, event: Any) -> None:
+    def on_end(self, event: object) -> None:
         pass
 
 

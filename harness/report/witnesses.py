@@ -7,9 +7,9 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -34,6 +34,42 @@ DRAWN = 3
 """Most counterexamples of each failed check that are printed in the terminal and drawn."""
 
 
+Step = TypedDict("Step", {"at_ms": float | None, "from": int, "to": int, "label": str, "proof": bool})
+"""Arrow of a swim-lane, from one lane to another; `at_ms` is None for what never happened."""
+
+
+class Promise(TypedDict):
+    """Check that was broken, with the keys of the contract that it reads."""
+
+    check: str
+    title: str
+    contract: dict[str, object]
+
+
+class Lanes(TypedDict):
+    """Swim-lane of a finding: names of its lanes, and arrows in order of time."""
+
+    lanes: list[str]
+    steps: list[Step]
+
+
+class Witness(Lanes):
+    """Finding in detail, as verdict.json has it.
+
+    records, context  columns of each record that proves it, and of others about the same
+    svg               its drawing in the run directory, None for later findings
+    """
+
+    check: str
+    number: int
+    sentence: str
+    records: list[dict[str, object]]
+    context: list[dict[str, object]]
+    promise: Promise
+    command: str
+    svg: str | None
+
+
 class Teller:
     """Renderer of the findings of one history."""
 
@@ -45,7 +81,7 @@ class Teller:
         self._clients = first_clients(history.journals)
         self._users = np.array(history.roster.user_of, dtype=np.int64)
 
-    def witnesses(self, verdicts: Sequence[Verdict]) -> dict[str, list[dict[str, Any]]]:
+    def witnesses(self, verdicts: Sequence[Verdict]) -> dict[str, list[Witness]]:
         """Return the counterexamples by check id.
 
         One pass over the journals serves all findings.
@@ -55,7 +91,7 @@ class Teller:
         wanted = [wanted_of(finding, proof) for (_, _, finding), proof in zip(told, proofs, strict=True)]
         if wanted:
             gather(self._history, wanted)
-        result: dict[str, list[dict[str, Any]]] = {verdict.id: [] for verdict in verdicts}
+        result: dict[str, list[Witness]] = {verdict.id: [] for verdict in verdicts}
         for (verdict, n, finding), proof, one in zip(told, proofs, wanted, strict=True):
             result[verdict.id].append(self._witness(verdict, n, finding, proof, one))
         return result
@@ -68,9 +104,7 @@ class Teller:
                 found.append(Told(journal, index, record))
         return found
 
-    def _witness(
-        self, verdict: Verdict, n: int, finding: Finding, proof: Sequence[Told], wanted: Wanted
-    ) -> dict[str, Any]:
+    def _witness(self, verdict: Verdict, n: int, finding: Finding, proof: Sequence[Told], wanted: Wanted) -> Witness:
         proven, context = choose(finding, proof, wanted.found)
         roster = self._history.roster
         drawn = scene(verdict.id, finding, proven, context, roster, self._name_of)
@@ -89,7 +123,7 @@ class Teller:
             **self._lanes(drawn),
         }
 
-    def _row(self, told: Told, first: int) -> dict[str, Any]:
+    def _row(self, told: Told, first: int) -> dict[str, object]:
         view = self._history.journals[told.journal]
         columns = Columns(np.array([told.record]), view.name, view.names, self._clients, self._users)
         words = line(told, self._history.roster, self._name_of)
@@ -97,12 +131,12 @@ class Teller:
         frame = frames_of(view.path).of(told.index)
         return {**row, **columns.rows()[0], **({"frame": frame.text()} if frame else {})}
 
-    def _promise(self, id: str) -> dict[str, Any]:
+    def _promise(self, id: str) -> Promise:
         check = self._checks[id]
         return {"check": id, "title": check.title, "contract": promise(check, self._contract)}
 
-    def _lanes(self, drawn: Scene) -> dict[str, Any]:
-        steps = [
+    def _lanes(self, drawn: Scene) -> Lanes:
+        steps: list[Step] = [
             {"at_ms": step.at_ms, "from": step.start, "to": step.end, "label": self._short(step.label),
              "proof": step.proof}
             for step in drawn.steps
@@ -124,7 +158,7 @@ def tag_of(history: History) -> str:
     return f"{tag}-" if (tag := str(history.run.get("tag") or "")) else ""
 
 
-def in_short(finding: Finding, verdict: Verdict, history: History) -> dict[str, Any]:
+def in_short(finding: Finding, verdict: Verdict, history: History) -> dict[str, object]:
     """Return a finding while the run lasts: its sentence, and its own records as lines."""
 
     def lookup(journal: int, index: int) -> Any:
@@ -137,18 +171,18 @@ def in_short(finding: Finding, verdict: Verdict, history: History) -> dict[str, 
     return {"sentence": telling.sentence, "records": telling.lines}
 
 
-def in_lines(witness: Mapping[str, Any]) -> dict[str, Any]:
+def in_lines(witness: Witness) -> dict[str, object]:
     """Return a counterexample in the shape of `in_short`."""
     lines = [f"{r['journal']}:{r['index']}  {r['at_ms']:+.3f} ms  {r['words']}" for r in witness["records"]]
     return {"sentence": witness["sentence"], "records": lines}
 
 
-def promise(check: Check, contract: Contract) -> dict[str, Any]:
+def promise(check: Check, contract: Contract) -> dict[str, object]:
     """Return the contract's keys, with values, that decide whether the check is promised; {}: it always is."""
-    read: dict[str, Any] = {}
+    read: dict[str, object] = {}
 
     class Reading:
-        def __getattr__(self, key: str) -> Any:
+        def __getattr__(self, key: str) -> object:
             read[key] = getattr(contract, key)
             return read[key]
 
@@ -156,7 +190,7 @@ def promise(check: Check, contract: Contract) -> dict[str, Any]:
     return read
 
 
-def promise_words(told: Mapping[str, Any]) -> str:
+def promise_words(told: Promise) -> str:
     """Return the question of a counterexample's `promise`, and the contract's keys."""
     keys = ", ".join(f"{key} = {json.dumps(value)}" for key, value in told["contract"].items())
     return f"{told['title']} (contract: {keys or 'always promised'})"

@@ -33,6 +33,7 @@ class AsyncUser:
     """
 
     def __init__(self, crowd: Crowd, person: Person) -> None:
+        """Make the session of `person` with the rooms and the journal of `crowd`; `enter` logs in."""
         self.crowd, self.person, self.number = crowd, person, person.number
         self.rooms: tuple[Room, ...] = crowd.plan.rooms_of[person.number]
         self.credentials: Credentials

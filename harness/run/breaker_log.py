@@ -28,6 +28,7 @@ class CallLog:
     """
 
     def __init__(self, logs: Mapping[str, Path]) -> None:
+        """Note the present sizes of `logs`, so that earlier lines are skipped."""
         self._logs = dict(logs)
         self._begun = {name: path.stat().st_size if path.exists() else 0 for name, path in self._logs.items()}
 

@@ -62,6 +62,10 @@ class Collector:
     def __init__(
         self, directory: RunDirectory, target: Target, roster: Roster, journal: Journal, parallel: int
     ) -> None:
+        """Read from `directory` who connected, and choose the rooms to read.
+
+        At most `parallel` requests run at once.
+        """
         self.directory, self.target, self.journal = directory, target, journal
         self.tag = str(directory.run["tag"])
         self.people = tuple(Person(**row) for row in roster.extra["people"])

@@ -12,10 +12,10 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -31,6 +31,8 @@ from earwitness.harness.record.named import write_record
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.report.judging import judge_run
 from earwitness.harness.run.async_user import AsyncUser, CrowdError
+
+T = TypeVar("T")
 
 LOGINS_AT_ONCE = 16
 SETTLE_S = 30.0
@@ -55,7 +57,7 @@ class Crowd:
         http: httpx.AsyncClient,
         directory: Path,
         *,
-        description: Mapping[str, Any],
+        description: Mapping[str, object],
         environment: Mapping[str, str],
         tag: str,
         users: int,
@@ -63,6 +65,7 @@ class Crowd:
         judged_by: tuple[str, ...],
         seed: int = 1,
     ) -> None:
+        """Plan users and rooms, and write `run.json` and the roster; nobody connects before the `async with` block."""
         self.target, self.http, self._environment = target, http, dict(environment)
         self.plan = Plan(seed=seed, tag=f"{tag}{os.urandom(3).hex()}", users=users, sizes=sizes)
         self.directory = RunDirectory.at(directory / "run")
@@ -87,6 +90,7 @@ class Crowd:
         self._lag = Histogram()
 
     async def __aenter__(self) -> Crowd:
+        """Open the journal, and connect all users at once."""
         meta = process_meta(index=0, roster=self.plan.roster().digest())
         self.journal = Journal.create(self.directory.journals, "load-0", meta=meta)
         self._watch = asyncio.create_task(self._watch_lag())
@@ -98,6 +102,7 @@ class Crowd:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Drain, close and judge; after an error in the block only close."""
         try:
             if kind is None:
                 await self._settle()
@@ -135,7 +140,7 @@ class Crowd:
                 raise CrowdError(f"not everybody sent {messages} messages more within {GO_ON_S:g} s")
             await asyncio.sleep(POLL_S)
 
-    async def everybody(self, act: Callable[[AsyncUser], Awaitable[Any]]) -> list[Any]:
+    async def everybody(self, act: Callable[[AsyncUser], Awaitable[T]]) -> list[T]:
         """All at once."""
         return list(await asyncio.gather(*(act(user) for user in self.users)))
 
@@ -146,7 +151,7 @@ class Crowd:
         write_record(self.journal, now, kind, flags=flags, client=client, author=author, counter=counter, aux=aux)
 
     @contextlib.contextmanager
-    def fault(self, name: str) -> Any:
+    def fault(self, name: str) -> Iterator[None]:
         """Record the time of a fault: the judge refuses a verdict about faults that met no traffic."""
         author = self.journal.intern(name)
         self.note(Kind.FAULT, flags=int(Flag.OWN), author=author)

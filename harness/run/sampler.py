@@ -27,6 +27,7 @@ class SelfSampler:
     """
 
     def __init__(self, path: Path, name: str) -> None:
+        """Start sampling this process into the table at `path`."""
         self._path, self._name = path, name
         self._process = psutil.Process()
         self._greenlet = gevent.spawn(self._run)
@@ -62,6 +63,7 @@ class Sampler:
     """
 
     def __init__(self, path: Path, under_test: UnderTest) -> None:
+        """Start sampling the services of `under_test` into the table at `path`."""
         self._path = path
         self._under_test = under_test
         self._greenlet = gevent.spawn(self._run)

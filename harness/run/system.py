@@ -56,6 +56,7 @@ class UnderTest:
     """
 
     def __init__(self, description: dict[str, Any], platform: Platform | None = None) -> None:
+        """Open the target of `description`; `platform` is given if it has to be stopped at the end."""
         self.description = description
         self.target: Target = open_target(description)
         self.warnings: list[str] = []

@@ -17,6 +17,7 @@ class ReferenceAccounts:
     """
 
     def __init__(self, auth: str, edge: str) -> None:
+        """Send changes to `auth`; profiles are read there and behind `edge`."""
         self._auth = auth
         self._urls = {Place.AUTH: f"{auth}/auth/me", Place.BACKEND: f"{edge}/api/me"}
 

@@ -24,6 +24,7 @@ class ReferenceSharing:
     """
 
     def __init__(self, edge: str, url_of: Callable[[Room], str]) -> None:
+        """Use the REST API behind `edge`."""
         self._edge, self._url_of = edge, url_of
 
     def mark_read(self, credentials: Credentials, room: Room, seq: int) -> Flow[int | None]:

@@ -46,6 +46,7 @@ class ReferenceTokens:
     )
 
     def __init__(self, target: ReferenceTarget) -> None:
+        """Take the addresses of `target`: each place where a token is presented has its own."""
         self._target = target
         self._auth = str(target.endpoints["auth"]).rstrip("/")
         self._bases = {

@@ -34,6 +34,7 @@ class GenericTarget:
     """
 
     def __init__(self, description: Description) -> None:
+        """Derive the parts of the target from what the file describes; nothing is opened."""
         self._d = description
         self.name = description.name
         self.contract = description.contract

@@ -58,6 +58,7 @@ class Claim:
     """
 
     def __init__(self, table: Table, *, default_user_id: str) -> None:
+        """Read the keys `token`, `expires_in` and `user_id` of `table`; faults are noted there."""
         self.token = read_path(table, "token", "token") or compile_path("token")
         self.expires_in = read_path(table, "expires_in", "expires_in") or compile_path("expires_in")
         text = table.text("user_id", default_user_id, example="user.id")
@@ -123,6 +124,7 @@ class PasswordLogin:
     most: int | None = None
 
     def __init__(self, requests: Sequence[RequestTemplate], claim: Claim, cookie: str) -> None:
+        """Send `requests` one after the other for each login."""
         self.requests, self.claim, self.cookie = requests, claim, cookie
 
     def flow(self, person: Person, values: Mapping[str, object], base: str) -> Flow[Credentials]:
@@ -164,6 +166,7 @@ class TokenLogin:
     requests: Sequence[RequestTemplate] = ()
 
     def __init__(self, rows: Sequence[Mapping[str, object]], claim: Claim) -> None:
+        """Log in as many users as there are `rows`."""
         self.rows, self.claim = rows, claim
         self.most: int | None = len(rows)
 
@@ -192,6 +195,7 @@ class MintLogin:
     def __init__(
         self, algorithm: str, key: str, headers: dict[str, object], claims: Template, ttl_s: float, claim: Claim
     ):
+        """Sign with `key` by `algorithm`; `headers` are the JOSE header of each token."""
         self.algorithm, self.key, self.headers = algorithm, key, headers
         self.claims, self.ttl_s, self.claim = claims, ttl_s, claim
 
@@ -215,6 +219,7 @@ class FunctionLogin:
     most: int | None = None
 
     def __init__(self, name: str, function: Callable[[Person], object], claim: Claim) -> None:
+        """Call `function` for each login; `claim` finds the token in its result."""
         self.name, self.function, self.claim = name, function, claim
 
     def flow(self, person: Person, values: Mapping[str, object], base: str) -> Flow[Credentials]:

@@ -15,6 +15,7 @@ class Cutting(Behaviour):
     """
 
     def __init__(self, *, away_s: tuple[float, float] = (0.0, 0.6)) -> None:
+        """Set the bounds of a pause offline; (0, 0) reconnects at once."""
         self.away_s = away_s
 
     def begin(self) -> None:

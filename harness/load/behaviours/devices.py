@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 import gevent
 
@@ -21,6 +21,8 @@ from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.load.behaviour import Behaviour, the
 from earwitness.harness.load.behaviours.cutting import Cutting
 from earwitness.harness.load.worker import CROWD_WAIT_S
+
+T = TypeVar("T")
 
 AGAIN_S = 0.2
 """Pause in seconds before a client repeats a request."""
@@ -174,13 +176,13 @@ class Devices(Behaviour):
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
-    def _asked(self, flow: Flow[Any]) -> tuple[Any, Exchange | None]:
+    def _asked(self, flow: Flow[T]) -> tuple[T | None, Exchange | None]:
         """Run a request; return its result, and its first exchange with the time of the last answer.
 
         The result is None if it was not answered, the exchange None if nothing was sent.
         """
         seen: list[Exchange] = []
-        result = None
+        result: T | None = None
         with self.user.recording():
             try:
                 result = self.user.quietly(observed(flow, seen.append))
@@ -189,8 +191,8 @@ class Devices(Behaviour):
         return result, replace(seen[0], received_ns=seen[-1].received_ns) if seen else None
 
     def _changed(
-        self, flow: Flow[Any], value_of: Callable[[Any], int], *, state: State, **change: int
-    ) -> tuple[Any, Exchange | None]:
+        self, flow: Flow[T], value_of: Callable[[T | None], int], *, state: State, **change: int
+    ) -> tuple[T | None, Exchange | None]:
         """Run a change and record it with its answer, whatever becomes of it."""
         sent_ns, result, asked = time.monotonic_ns(), None, None
 

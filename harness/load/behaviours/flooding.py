@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import gevent
 
@@ -17,7 +17,7 @@ from earwitness.harness.load.behaviour import Behaviour, the
 from earwitness.harness.load.behaviours.tokens import Tokens
 from earwitness.harness.load.worker import CROWD_WAIT_S
 
-Door: TypeAlias = tuple[Place, Way, Name, Callable[[], Flow[Any]]]
+Door: TypeAlias = tuple[Place, Way, Name, Callable[[], Flow[object]]]
 """Place and way of an HTTP request, the artefact that it presents, and the flow that sends it."""
 AT_ONCE, TRIES = 20, 10
 MARGIN_S = 0.2

@@ -22,6 +22,7 @@ class Racing(Behaviour):
     needs = (Tokens,)
 
     def __init__(self, *, devices: int = 3) -> None:
+        """Set the number of devices that log in together."""
         self.devices = devices
 
     def begin(self) -> None:

@@ -21,6 +21,7 @@ class Returning(Behaviour):
     needs = (Tokens, Leaving)
 
     def __init__(self, *, absent_s: tuple[float, float] = (0.5, 2.0)) -> None:
+        """Set the bounds of an absence."""
         self.absent_s = absent_s
 
     def begin(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TypeVar
 
 import gevent
 from gevent.lock import RLock
@@ -14,7 +14,7 @@ from locust.exception import StopUser
 from earwitness.checks.history.record import CONTROL, Artefact, Place, Way
 from earwitness.harness.client.events import Handshake
 from earwitness.harness.client.exchange import Exchange, observed
-from earwitness.harness.client.flow import Browser, FlowError
+from earwitness.harness.client.flow import Browser, Flow, FlowError
 from earwitness.harness.client.statements import Name, write_exchange, write_request
 from earwitness.harness.client.try_connect import OPENED, knock
 from earwitness.harness.dialects.protocol import Credentials
@@ -23,6 +23,8 @@ from earwitness.harness.load.account import Account
 from earwitness.harness.load.behaviour import Behaviour, Unable
 from earwitness.harness.load.wallet import Begun, Held, Login
 from earwitness.harness.load.worker import CROWD_WAIT_S
+
+T = TypeVar("T")
 
 KEPT = 4
 """Number of past logins that a user keeps."""
@@ -45,6 +47,7 @@ class Tokens(Behaviour, Account):
     def __init__(
         self, *, ttl_s: float | None = None, margin_s: float = 1.0, socket_ways: Sequence[Way] = SOCKET_WAYS
     ) -> None:
+        """Set lifetime and margin in seconds; of `socket_ways` each handshake uses one."""
         self.ttl_s, self.margin_s, self.socket_ways = ttl_s, margin_s, tuple(socket_ways)
 
     def begin(self) -> None:
@@ -175,14 +178,14 @@ class Tokens(Behaviour, Account):
         for place, way in self.ability.places:
             self.show(login.access, place, way)
 
-    def recorded(self, flow: Any, place: Place, way: Way, held: Held, bits: int = 0) -> tuple[Any, int]:
+    def recorded(self, flow: Flow[T], place: Place, way: Way, held: Held, bits: int = 0) -> tuple[T | None, int]:
         """Run and record a flow of one request that presents an artefact; return (its result or None, the status)."""
         result, exchange = self.exchanged(flow, place, way, held.name, bits)
         return result, exchange.status
 
     def exchanged(
-        self, flow: Any, place: Place, way: Way, name: Name, bits: int = 0, headers: Mapping[str, str] | None = None
-    ) -> tuple[Any, Exchange]:
+        self, flow: Flow[T], place: Place, way: Way, name: Name, bits: int = 0, headers: Mapping[str, str] | None = None
+    ) -> tuple[T | None, Exchange]:
         """Run and record a flow of one request; return (its result or None, the whole exchange).
 
         `name`: the artefact that it presents, or NOTHING; `headers` are added to those of the flow.
@@ -193,7 +196,7 @@ class Tokens(Behaviour, Account):
             seen.append(exchange)
             write_exchange(self.part.journal, self.user.number, place, exchange, way=way, name=name, bits=bits)
 
-        result = None
+        result: T | None = None
         with self.user.recording(), suppress(FlowError):
             result = self.user.quietly(observed(flow, saw, headers))
         return result, seen[-1]
@@ -230,7 +233,7 @@ class Tokens(Behaviour, Account):
         state = self.user.wallet.add(Artefact.STATE, login.state)
         return Begun(login, state, self.user.wallet.add(Artefact.CODE, login.code, belongs_to=state))
 
-    def callback(self, begun: Begun, browser: Browser | None = None) -> tuple[Any, int]:
+    def callback(self, begun: Begun, browser: Browser | None = None) -> tuple[Credentials | None, int]:
         """Visit the callback of a login; return (the credentials or None, the status)."""
         flow = self.ability.finish_login(begun.login, self.user.person, browser)
         return self.recorded(flow, Place.AUTH, Way.QUERY, begun.state)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from earwitness.checks.history.record import CONTROL, Artefact, Place, Way
 from earwitness.harness.client.exchange import Exchange, observed
-from earwitness.harness.client.flow import FlowError
+from earwitness.harness.client.flow import Flow, FlowError
 from earwitness.harness.client.statements import NOTHING, Name, write_exchange
 from earwitness.harness.dialects.reference.forgery import NUMBERS
 from earwitness.harness.load.behaviour import Behaviour
@@ -48,7 +46,7 @@ class Visiting(Behaviour):
             self._ask(self.part.target.probe(stranger), Place.BACKEND, Way.HEADER, forged.name)
             self.show_token(CONTROL)
 
-    def _ask(self, flow: Any, place: Place, way: Way | int = 0, name: Name = NOTHING, bits: int = 0) -> None:
+    def _ask(self, flow: Flow[object], place: Place, way: Way | int = 0, name: Name = NOTHING, bits: int = 0) -> None:
         def saw(exchange: Exchange) -> None:
             write_exchange(self.part.journal, self.user.number, place, exchange, way=way, name=name, bits=bits)
 

@@ -38,6 +38,7 @@ class Accounts:
         keys: SigningKeys,
         changed: Callable[[], None],
     ) -> None:
+        """Make the SQL parts; tokens are signed by `keys` and live as long as `settings` permit."""
         self._settings, self._pool, self._redis, self._keys, self._changed = settings, pool, client, keys, changed
         self.users = Users()
         self.sessions = Sessions(settings.access_ttl_s)
@@ -105,7 +106,7 @@ class Accounts:
         async with self._pool.acquire() as connection:
             return active(await self.users.get(connection, user_id))
 
-    async def change(self, user_id: str, changes: dict[str, Any]) -> Row:
+    async def change(self, user_id: str, changes: dict[str, object]) -> Row:
         """Set name, permissions or is_active.
 
         A deactivation revokes all tokens of the user in the same commit. Raises ApiError 404 for an unknown user.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from earwitness.harness.reference.answers import ApiError
 
 NAME_CHARS_MAX = 100
 
 
-def own_changes(body: dict[str, Any]) -> dict[str, Any]:
+def own_changes(body: dict[str, object]) -> dict[str, object]:
     """Return the changes of a user's own account: the name.
 
     The e-mail address is the identity provider's.
@@ -19,7 +17,7 @@ def own_changes(body: dict[str, Any]) -> dict[str, Any]:
     return {"name": _name(body["name"])}
 
 
-def admin_changes(body: dict[str, Any]) -> dict[str, Any]:
+def admin_changes(body: dict[str, object]) -> dict[str, object]:
     """Return the changes of an administrator: one or more of name, is_active and permissions."""
     if not body or not set(body) <= {"name", "is_active", "permissions"}:
         raise ApiError(400, "invalid_request", "Give one or more of name, is_active, permissions, and nothing else.")
@@ -36,7 +34,7 @@ def admin_changes(body: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def _name(value: Any) -> str:
+def _name(value: object) -> str:
     name = value.strip() if isinstance(value, str) else ""
     if not name or len(name) > NAME_CHARS_MAX or not name.isprintable():
         raise ApiError(400, "invalid_request", f"name must be 1 to {NAME_CHARS_MAX} printable characters.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import asyncpg
 import orjson
@@ -12,9 +12,9 @@ _SCHEMA_LOCK = 0x6175_7468
 COMMAND_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
 
-Row: TypeAlias = Any
-Connection: TypeAlias = Any
-Pool: TypeAlias = Any
+Row: TypeAlias = asyncpg.Record
+Connection: TypeAlias = asyncpg.Connection
+Pool: TypeAlias = asyncpg.Pool
 
 
 def make_pool(dsn: str) -> Pool:

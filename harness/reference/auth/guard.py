@@ -25,6 +25,7 @@ class Guard:
     """Checks of a request: token, revocation, rate limit, administration."""
 
     def __init__(self, settings: Settings, client: redis.asyncio.Redis, verifier: Verifier) -> None:
+        """Make the two budgets, for requests and for logins; one whose rate is None in `settings` is switched off."""
         self._settings, self.verifier = settings, verifier
         self.is_revoked: Callable[[Claims], Awaitable[bool]] = functools.partial(is_revoked, client)
         self.payer = payer

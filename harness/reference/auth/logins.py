@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,6 +53,7 @@ class Logins:
     """Store of pending logins in Redis."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
+        """Keep pending logins in the Redis of `client`, where they expire by themselves."""
         self._redis = client
 
     async def begin(self, return_to: str, access_ttl_s: float, challenge: str) -> Begun:
@@ -85,7 +87,7 @@ class Logins:
         if secret is None or not hmac.compare_digest(_hash(secret), pending.browser):
             raise ApiError(403, "other_browser", "This login was begun in another browser.")
 
-    async def offer(self, value: dict[str, Any]) -> str:
+    async def offer(self, value: Mapping[str, object]) -> str:
         """Store a value for EXCHANGE_TTL_S and return the code with which the frontend collects the tokens."""
         code = secrets.token_urlsafe(32)
         await self._redis.set(f"exchange:{code}", orjson.dumps(value), ex=EXCHANGE_TTL_S)

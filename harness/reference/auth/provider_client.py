@@ -35,6 +35,7 @@ class ProviderDown(ApiError):
     """
 
     def __init__(self, why: str) -> None:
+        """Refuse with a sentence that does not reveal `why`."""
         super().__init__(
             503,
             "provider_unavailable",
@@ -53,6 +54,7 @@ class ProviderClient:
     def __init__(
         self, http: aiohttp.ClientSession, issuer: str, client_id: str, secret: str, redirect_uri: str
     ) -> None:
+        """Use the provider at the URL `issuer`; nothing is fetched before the first login."""
         self._http, self.issuer, self._redirect_uri = http, issuer, redirect_uri
         self._client_id, self._secret = client_id, secret
         self._found: dict[str, Any] = {}
@@ -158,12 +160,12 @@ class ProviderClient:
             raise _bad_id_token("It was issued in the future.")
         return claims
 
-    def check_nonce(self, claims: Mapping[str, Any], nonce: str) -> None:
+    def check_nonce(self, claims: Mapping[str, object], nonce: str) -> None:
         """Raise ApiError 401 unless the id token has the nonce of this login."""
         if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), nonce.encode()):
             raise _bad_id_token("Its nonce is not that of this login.")
 
-    async def _fetch_keys(self) -> dict[str, Any]:
+    async def _fetch_keys(self) -> Mapping[str, object]:
         return await self._json("GET", (await self.discovery())["jwks_uri"])
 
     async def _json(

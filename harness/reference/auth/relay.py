@@ -32,6 +32,7 @@ class Relay:
     """
 
     def __init__(self, pool: Pool, client: redis.asyncio.Redis, log: logging.Logger) -> None:
+        """Read committed changes from `pool` and publish them by `client`; the memory of Redis is unknown yet."""
         self._pool, self._redis, self._log = pool, client, log
         self._woken = asyncio.Event()
         self._run_id = ""

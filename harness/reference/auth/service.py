@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import uuid
-from typing import Any
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 import aiohttp
@@ -44,6 +44,7 @@ class Auth(Service):
     """
 
     def __init__(self, settings: Settings) -> None:
+        """Make the parts and routes; no connection is opened before `start`."""
         super().__init__(settings.name)
         self.settings = settings
         self.pool = make_pool(settings.dsn)
@@ -269,7 +270,7 @@ def _refused_by_provider(pending: PendingLogin, error: str) -> web.Response:
     raise ApiError(401, "login_failed", "The identity provider refused the login.")
 
 
-def _redirect(url: str, query: dict[str, Any]) -> web.Response:
+def _redirect(url: str, query: Mapping[str, str]) -> web.Response:
     page, mark, fragment = url.partition("#")
     location = f"{page}{'&' if '?' in page else '?'}{urlencode(query)}{mark}{fragment}"
     return web.Response(status=302, headers={"Location": location, **_NO_STORE})

@@ -24,6 +24,7 @@ class RefreshRefused(Exception):
     """
 
     def __init__(self, code: str, message: str, revocations: list[Revocation] | None = None) -> None:
+        """Refuse with `code` and `message`; `revocations` have still to be published."""
         self.code, self.message, self.revocations = code, message, revocations or []
         super().__init__(message)
 
@@ -44,6 +45,7 @@ class Sessions:
     """
 
     def __init__(self, access_ttl_max_s: float) -> None:
+        """Set how long a revocation has to be kept, in seconds."""
         self._access_ttl_max_s = access_ttl_max_s
 
     async def open(self, connection: Connection, user_id: str, access_ttl_s: float) -> Opened:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -28,7 +28,7 @@ class SigningKey:
 
     kid: str
     private: ec.EllipticCurvePrivateKey
-    jwk: dict[str, Any]
+    jwk: dict[str, str]
 
 
 class SigningKeys:
@@ -39,6 +39,7 @@ class SigningKeys:
     """
 
     def __init__(self, pool: Pool, retire_after_s: float) -> None:
+        """Start without keys; `load` reads them from `pool`."""
         self._pool, self._retire_after_s = pool, retire_after_s
         self._keys: list[SigningKey] = []
 
@@ -68,17 +69,17 @@ class SigningKeys:
             self._keys = await self._read(connection)
         return self._keys[0].kid
 
-    def sign(self, claims: dict[str, Any]) -> str:
+    def sign(self, claims: Mapping[str, object]) -> str:
         """Return a JWT with these claims, signed by the newest key."""
         key = self._keys[0]
         payload = json.dumps(claims, separators=(",", ":")).encode()
         return jwt.PyJWS().encode(payload, key.private, algorithm=ALGORITHM, headers={"kid": key.kid, "typ": "JWT"})
 
-    def jwks(self) -> dict[str, Any]:
+    def jwks(self) -> dict[str, object]:
         """Return the JWKS document of all keys that have not retired."""
         return {"keys": [key.jwk for key in self._keys]}
 
-    async def fetch(self) -> dict[str, Any]:
+    async def fetch(self) -> dict[str, object]:
         """Load the keys and return the JWKS document, for this service's own verifier."""
         await self.load()
         return self.jwks()
@@ -106,6 +107,6 @@ def _loaded(kid: str, pem: str) -> SigningKey:
     return SigningKey(kid, private, {**_jwk(private), "kid": kid, "alg": ALGORITHM, "use": "sig"})
 
 
-def _jwk(private: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
-    jwk: dict[str, Any] = json.loads(ECAlgorithm.to_jwk(private.public_key()))
+def _jwk(private: ec.EllipticCurvePrivateKey) -> dict[str, str]:
+    jwk: dict[str, str] = json.loads(ECAlgorithm.to_jwk(private.public_key()))
     return jwk

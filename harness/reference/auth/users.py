@@ -5,8 +5,6 @@ Every change writes the row and its outbox entry in the caller's transaction.
 
 from __future__ import annotations
 
-from typing import Any
-
 from earwitness.harness.reference.auth.database import Connection, Row
 from earwitness.harness.reference.auth.identity import Identity
 
@@ -73,7 +71,7 @@ class Users:
             identity.name,
         )
 
-    async def update(self, connection: Connection, user_id: str, changes: dict[str, Any]) -> Row | None:
+    async def update(self, connection: Connection, user_id: str, changes: dict[str, object]) -> Row | None:
         """Set some of name, is_active, permissions.
 
         Return None for an unknown user.
@@ -103,7 +101,7 @@ class Users:
         )
 
 
-def public(row: Row) -> dict[str, Any]:
+def public(row: Row) -> dict[str, object]:
     """Return a user in the form of the API."""
     names = ("email", "name", "is_active", "permissions", "version", "created_at", "updated_at")
     return {"id": str(row["id"]), **{name: row[name] for name in names}}

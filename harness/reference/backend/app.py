@@ -7,7 +7,6 @@ import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 import aiohttp
 import asyncpg
@@ -56,6 +55,7 @@ class Backend(Service):
     """
 
     def __init__(self, settings: BackendSettings) -> None:
+        """Make the parts, connect them with each other and add the routes; no connection is opened before `start`."""
         super().__init__(settings.name)
         self.settings = settings
         self.pool = store.make_pool(settings.dsn)
@@ -200,11 +200,11 @@ class Backend(Service):
             except SYNC_RETRY as error:
                 log.warning("%s: %r; again in %s s", getattr(work, "__qualname__", work), error, pause_s)
 
-    async def _fetch_keys(self) -> Mapping[str, Any]:
+    async def _fetch_keys(self) -> Mapping[str, object]:
         return await self.auth_breaker.call(self._ask_auth_for_keys)
 
-    async def _ask_auth_for_keys(self) -> Mapping[str, Any]:
+    async def _ask_auth_for_keys(self) -> Mapping[str, object]:
         async with self.http.get(f"{self.settings.auth_url}/.well-known/jwks.json") as response:
             response.raise_for_status()
-            document: Mapping[str, Any] = await response.json()
+            document: Mapping[str, object] = await response.json()
             return document

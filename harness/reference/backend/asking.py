@@ -19,6 +19,7 @@ class AgentReply:
     """Result of storing the answer, as a future of True or False (`commit.Answer`)."""
 
     def __init__(self) -> None:
+        """Make the future; requires a running event loop."""
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
@@ -42,6 +43,7 @@ class Asking:
     """
 
     def __init__(self, committer: Committer, broadcast: Callable[[int, bytes], None], pace_s: float) -> None:
+        """Store the answers of the agent by `committer`, and send the events of its runs by `broadcast`."""
         self._committer, self.broadcast, self._pace_s = committer, broadcast, pace_s
         self._runs: set[asyncio.Task[None]] = set()
 

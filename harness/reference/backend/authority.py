@@ -31,6 +31,7 @@ class Authority:
         revoked_among: Callable[[Sequence[Claims]], Awaitable[list[bool]]],
         accounts_among: Callable[[Iterable[str]], Awaitable[dict[str, User]]],
     ) -> None:
+        """Watch the sockets in `registry`; `end` and `tell` act on one session and may be replaced."""
         self._registry, self._revoked_among, self._accounts_among = registry, revoked_among, accounts_among
         self.end: Callable[[Session, int, str], None] = Session.close
         self.tell: Callable[[Session, User], None] = Session.learn

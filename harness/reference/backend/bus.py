@@ -67,6 +67,7 @@ class Bus:
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
+        """Publish and subscribe by `client`; nothing is sent before `run`."""
         self._client = client
         self._pending: list[tuple[str, bytes]] = []
         self._wake = asyncio.Event()
@@ -129,7 +130,10 @@ class Bus:
             await asyncio.sleep(RETRY_PAUSE_S)
 
     async def _listen(
-        self, pubsub: Any, handlers: Mapping[str, Handler], resync: Callable[[], Awaitable[None]]
+        self,
+        pubsub: redis.asyncio.client.PubSub,
+        handlers: Mapping[str, Handler],
+        resync: Callable[[], Awaitable[None]],
     ) -> None:
         confirmed = 0
         asked = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 TEXT_BYTES_MAX = 64 << 10
 ID_CHARS_MAX = 200
@@ -18,7 +18,7 @@ class Fault(NamedTuple):
     reason: str
 
 
-def message_fault(key: Any, client_id: Any, text: Any) -> Fault | None:
+def message_fault(key: object, client_id: object, text: object) -> Fault | None:
     """Return the fault of a message, or None.
 
     NUL is refused because the database cannot store it.

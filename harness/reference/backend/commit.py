@@ -104,6 +104,7 @@ class Committer:
     """
 
     def __init__(self, steps: Steps, retry_s: float) -> None:
+        """Start with an empty queue; batches are stored once the loop runs."""
         self.steps = steps
         self._retry_s = retry_s
         self._queue: list[Item] = []

@@ -8,9 +8,10 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from aiohttp import web
+from redis.asyncio import Redis
 
 from earwitness.harness.reference import clock, tickets
 from earwitness.harness.reference.answers import ApiError
@@ -36,6 +37,7 @@ class Arrivals:
     """Waiting list for users that the sync has not brought yet."""
 
     def __init__(self) -> None:
+        """Start with nobody waiting; events are grouped by user id."""
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     def arrived(self, user_id: str) -> None:
@@ -72,7 +74,8 @@ class Doorkeeper:
     longest wait for a new user who is still on the way from the auth service.
     """
 
-    def __init__(self, verifier: Verifies, redis: Any, users: FindsUsers, arrivals: Arrivals, wait_s: float) -> None:
+    def __init__(self, verifier: Verifies, redis: Redis, users: FindsUsers, arrivals: Arrivals, wait_s: float) -> None:
+        """Verify tokens by `verifier`; revocations and tickets are looked up in `redis`, and may be replaced."""
         self.verifier, self.users = verifier, users
         self._arrivals, self._wait_s = arrivals, wait_s
         self.is_revoked: Callable[[Claims], Awaitable[bool]] = functools.partial(is_revoked, redis)

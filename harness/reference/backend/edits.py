@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import asyncpg
 import orjson
@@ -41,7 +41,7 @@ class Edit(NamedTuple):
     text: str
     at: datetime
 
-    def public(self) -> dict[str, Any]:
+    def public(self) -> dict[str, object]:
         """Return the edit in the form of the API."""
         return {"n": self.number, "seq": self.seq, "version": self.version, "text": self.text, "at": iso(self.at)}
 
@@ -53,6 +53,7 @@ class EditRefused(Exception):
     """
 
     def __init__(self, code: int, version: int = 0) -> None:
+        """Refuse with an HTTP status, and with the present `version` where the edit was of an older one."""
         super().__init__(code)
         self.code, self.version = code, version
 
@@ -61,6 +62,7 @@ class EditRows:
     """SQL on the table `edits`."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
+        """Query by `pool`; `add` numbers and stores an edit in one transaction."""
         self._pool = pool
 
     async def add(self, conversation_id: int, seq: int, sender: str, text: str, base: int | None) -> tuple[Edit, int]:
@@ -131,6 +133,7 @@ class Edits:
     """
 
     def __init__(self, rows: EditRows, hub: Hub, verify: Callable[[Feed], Awaitable[None]], bus: Bus) -> None:
+        """Send edits from the rows to the feeds of `hub`; `bus` informs the other replicas."""
         self.rows, self._hub, self._verify, self._bus = rows, hub, verify, bus
         self._filling: dict[int, asyncio.Task[None]] = {}
 

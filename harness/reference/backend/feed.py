@@ -50,6 +50,7 @@ class Feed:
     )
 
     def __init__(self, conversation_id: int, key: str) -> None:
+        """Start without listeners and with an unknown head; `ready` is done when the head is known."""
         self.id, self.key = conversation_id, key
         self.next = 0
         self.target = 0

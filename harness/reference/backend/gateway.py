@@ -43,6 +43,7 @@ class Gateway:
         self, settings: BackendSettings, doorkeeper: Doorkeeper, rooms: Rooms, hub: Hub, committer: Committer,
         resumer: Resumer, registry: Registry, memberships: Memberships, authority: Authority,
     ) -> None:  # fmt: skip
+        """Take the parts that a socket needs; `intake` gets each message and may be replaced."""
         self._settings, self._doorkeeper, self._rooms, self._authority = settings, doorkeeper, rooms, authority
         self._hub, self._committer, self._registry, self._memberships = hub, committer, registry, memberships
         self.resumer = resumer

@@ -27,6 +27,7 @@ class Hub:
     """
 
     def __init__(self, read_heads: ReadHeads, read_frames: ReadFrames, verify: Verify, gap_wait_s: float) -> None:
+        """Start without feeds; requires a running event loop. `pusher` sends frames and may be replaced."""
         self.feeds: dict[int, Feed] = {}
         self.pusher = Pusher()
         self._read_heads, self._read_frames, self._verify = read_heads, read_frames, verify

@@ -25,6 +25,7 @@ class Invitations:
     """
 
     def __init__(self, rooms: Rooms, announce: Callable[[Conversation, Sequence[str]], None]) -> None:
+        """Start without known conversations; requests for one key wait for each other."""
         self._rooms, self._announce = rooms, announce
         self._known: OrderedDict[str, tuple[Conversation, Holders]] = OrderedDict()
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)

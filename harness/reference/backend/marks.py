@@ -27,6 +27,7 @@ class MarkRows:
     """SQL on the table `read_marks`."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
+        """Query by `pool`; a mark only grows."""
         self._pool = pool
 
     async def advance(self, user_id: str, conversation_id: int, seq: int) -> int | None:
@@ -59,6 +60,7 @@ class Marks:
     """Read marks, sent to their owner's devices on all replicas."""
 
     def __init__(self, rows: MarkRows, registry: Registry, bus: Bus) -> None:
+        """Send marks from the rows to the sessions of `registry`; `bus` informs the other replicas."""
         self.rows, self._registry, self._bus = rows, registry, bus
 
     async def advance(self, user_id: str, conversation_id: int, key: str, seq: int) -> int | None:

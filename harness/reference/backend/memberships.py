@@ -28,6 +28,7 @@ class Memberships:
         self, rooms: Rooms, registry: Registry, announce: Callable[[int, int], None],
         join: Callable[[Session, int, str, int], None],
     ) -> None:  # fmt: skip
+        """Take the parts but the hub, which is set later because it needs this object."""
         self._rooms, self._registry, self._announce, self._join = rooms, registry, announce, join
         self.hub: Hub | None = None
 

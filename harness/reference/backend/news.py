@@ -6,7 +6,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
 
 import orjson
 
@@ -51,6 +50,7 @@ class News:
     def __init__(
         self, bus: Bus, hub: Hub, registry: Registry, arrivals: Arrivals, authority: Authority, silence_s: float
     ) -> None:
+        """Draw a random origin, by which this replica recognises its own news; further parts are set later."""
         self.origin = secrets.token_hex(8)
         self._bus, self._hub, self._registry, self._arrivals = bus, hub, registry, arrivals
         self._authority = authority
@@ -142,7 +142,7 @@ class News:
         if self.memberships is not None:
             self._spawn(self.memberships.removed(*orjson.loads(payload)))
 
-    def users_changed(self, users: list[dict[str, Any]]) -> None:
+    def users_changed(self, users: list[dict[str, object]]) -> None:
         """Publish changed accounts."""
         if users:
             self._bus.publish(USERS, orjson.dumps(users))
@@ -161,7 +161,7 @@ class News:
         if self.gateway is not None:
             await self.gateway.rejoin_all()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[object, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)

@@ -35,6 +35,7 @@ class OpenRuns:
     """
 
     def __init__(self, say: Callable[[int, str, str, AgentEvent], None], silence_s: float) -> None:
+        """Start without runs; `say` gets the terminal event of a run that fell silent."""
         self._say, self._silence_s = say, silence_s
         self._open: dict[str, OpenRun] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()

@@ -50,6 +50,7 @@ class Leases:
     """
 
     def __init__(self, client: redis.asyncio.Redis, ttl_s: float) -> None:
+        """Register the scripts that renew leases and count those that are valid."""
         self._client, self._ttl_ms = client, int(ttl_s * 1000)
         self._hold, self._count = client.register_script(_HOLD), client.register_script(_COUNT)
 
@@ -71,7 +72,7 @@ class Leases:
         found: set[str] = set()
         for start in range(0, len(user_ids), AT_ONCE):
             some = user_ids[start : start + AT_ONCE]
-            counts: Any = await self._count(keys=[key_of(user) for user in some])
+            counts: list[int] = await self._count(keys=[key_of(user) for user in some])
             found |= {user for user, count in zip(some, counts, strict=True) if count}
         return found
 
@@ -83,6 +84,7 @@ class Watched:
     """
 
     def __init__(self, key: str) -> None:
+        """Start without watchers and with nobody shown, for the conversation `key`."""
         self.key = key
         self.watchers: dict[Session, None] = {}
         self.new: dict[Session, None] = {}
@@ -101,6 +103,7 @@ class Presence:
         self, leases: Leases, members_of: MembersOf, sessions: Callable[[], Iterable[Session]], bus: Bus, ttl_s: float,
         look_s: float,
     ) -> None:  # fmt: skip
+        """Take the leases and the sessions whose leases to renew; times are in seconds."""
         self.leases = leases
         self._members_of, self._sessions, self._bus = members_of, sessions, bus
         self._renew_s, self._look_s = ttl_s / 3, look_s
@@ -191,7 +194,7 @@ class Presence:
     def _show(self, watched: Watched, now: set[str]) -> None:
         changes = dict.fromkeys(sorted(now - watched.shown), True) | dict.fromkeys(watched.shown - now, False)
         watched.shown = now
-        told: dict[str, Any] = {"type": "presence", "conversation": watched.key}
+        told: dict[str, object] = {"type": "presence", "conversation": watched.key}
         if changes:
             _push(watched.watchers, watched.key, frame({**told, "users": changes, "whole": False}))
         if watched.new:

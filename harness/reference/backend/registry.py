@@ -11,6 +11,7 @@ class Registry:
     """Open sockets, including those that have no welcome frame yet."""
 
     def __init__(self) -> None:
+        """Start without sockets; dictionaries keep them in the order of opening."""
         self.sessions: dict[Session, None] = {}
         self.by_user: defaultdict[str, dict[Session, None]] = defaultdict(dict)
         self.by_email: defaultdict[str, dict[Session, None]] = defaultdict(dict)

@@ -34,6 +34,7 @@ class Reply:
     """Answer to one posted message (`commit.Answer`)."""
 
     def __init__(self) -> None:
+        """Make the future; requires a running event loop."""
         self.done: asyncio.Future[web.Response] = asyncio.get_running_loop().create_future()
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
@@ -73,6 +74,7 @@ class Rest:
         self, doorkeeper: Doorkeeper, limiter: Limiter, rooms: Rooms, messages: Messages, invitations: Invitations,
         committer: Committer, memberships: Memberships, edits: EditRows,
     ) -> None:  # fmt: skip
+        """Take the parts that requests need; `payer`, `read_page` and `edited` may be replaced."""
         self._doorkeeper, self.limiter, self._rooms = doorkeeper, limiter, rooms
         self.read_page, self._invitations, self._committer = messages.page, invitations, committer
         self._memberships, self.payer, self.edited = memberships, payer, edits.of_messages
@@ -206,7 +208,7 @@ def page_digest(page: Sequence[Message]) -> str:
     """Return the SHA-256 of a page of messages, in hexadecimal (see `Rest.history`)."""
     digest = hashlib.sha256()
     for message in page:
-        row: list[Any] = [message.seq, message.client_id, message.sender, message.text]
+        row: list[object] = [message.seq, message.client_id, message.sender, message.text]
         digest.update(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
     return digest.hexdigest()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
 from earwitness.harness.reference.answers import ApiError, json_response, read_json
@@ -29,6 +27,7 @@ class StateRest:
     """
 
     def __init__(self, rest: Rest, marks: Marks, edits: Edits) -> None:
+        """Take the parts that change read marks and edits."""
         self._rest, self._marks, self._edits = rest, marks, edits
 
     def routes(self) -> list[web.RouteDef]:
@@ -84,7 +83,7 @@ def number(text: str, name: str) -> int:
     return whole(int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None, name)
 
 
-def whole(value: Any, name: str) -> int:
+def whole(value: object, name: str) -> int:
     """Return `value` if it is a whole number from 0 to below NUMBER_MAX.
 
     Raises ApiError 400.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from earwitness.harness.reference.backend.feed import Feed, Numbered
 from earwitness.harness.reference.backend.hub import FILL_PAGE, Hub, ReadFrames
@@ -19,10 +18,11 @@ class Resumer:
     """
 
     def __init__(self, hub: Hub, read_frames: ReadFrames, settings: BackendSettings) -> None:
+        """Replay to feeds of `hub`; `read_frames` may be replaced."""
         self._hub, self._settings = hub, settings
         self.read_frames = read_frames
 
-    async def resume(self, session: Session, seen: Mapping[str, Any]) -> None:
+    async def resume(self, session: Session, seen: Mapping[str, object]) -> None:
         """Answer with a `joined` frame per conversation; those that the client does not name begin now."""
         if not session.resuming:
             session.refuse(None, 409, "Connect with ?resume=1 to resume, and do it once.")

@@ -7,7 +7,6 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -35,6 +34,7 @@ class Session:
     def __init__(
         self, ws: web.WebSocketResponse, user: User, claims: Claims, settings: BackendSettings, resuming: bool
     ) -> None:
+        """Take the accepted socket of `user`, who presented `claims`; requires a running event loop."""
         self.ws, self.user, self.claims = ws, user, claims
         self.user_id = user.id
         self.id = secrets.token_hex(8)
@@ -61,7 +61,7 @@ class Session:
 
         So nothing can be pushed before it, and nothing is missed after it.
         """
-        data: dict[str, Any] = {"type": "welcome", "user": self.user_id, "name": self.user.name, "replica": name}
+        data: dict[str, object] = {"type": "welcome", "user": self.user_id, "name": self.user.name, "replica": name}
         data |= {"session": self.id, "conversations": {key: feed.head for key, feed in self.feeds.items()}}
         data["read"] = self.marks
         if self.resuming:
@@ -148,7 +148,7 @@ class Session:
         """Implement `Answer.unknown`: close the connection, so that the client resumes and sends again."""
         self.close(UNKNOWN_OUTCOME, "the fate of a message is unknown: send it again")
 
-    def refuse(self, client_id: Any, code: int, reason: str, retry_after_s: float | None = None) -> None:
+    def refuse(self, client_id: object, code: int, reason: str, retry_after_s: float | None = None) -> None:
         """Send a nack; too many of them within the window end the connection."""
         self.push(nack_frame(client_id, code, reason, retry_after_s))
         now = self._loop.time()

@@ -33,7 +33,7 @@ class User:
         """Return the user in a row, or in news of one."""
         return cls(row["id"], row["email"], row["name"], row["is_active"], tuple(row["permissions"]), row["version"])
 
-    def public(self) -> dict[str, Any]:
+    def public(self) -> dict[str, object]:
         """Return the user in the form of the API."""
         return {"id": self.id, "email": self.email, "name": self.name, "permissions": list(self.permissions)}
 
@@ -123,6 +123,7 @@ class Users:
     """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
+        """Query by `pool`: one short statement for each look-up."""
         self._pool = pool
 
     async def get(self, user_id: str) -> User | None:
@@ -138,7 +139,7 @@ class Users:
         )
         return {row["id"]: User.of(row) for row in rows}
 
-    async def upsert(self, users: Sequence[dict[str, Any]]) -> None:
+    async def upsert(self, users: Sequence[dict[str, object]]) -> None:
         """Store the newest version of each user; an older version than the stored one changes nothing."""
         await self._pool.executemany(
             """
@@ -157,6 +158,7 @@ class Rooms:
     """Conversations and their members."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
+        """Query by `pool`; a conversation and its first members are stored in one transaction."""
         self._pool = pool
 
     async def of_user(self, user: User) -> list[Conversation]:
@@ -271,7 +273,9 @@ class Rooms:
             )
             return number
 
-    async def _insert_members(self, connection: Any, conversation_id: int, emails: Sequence[str]) -> None:
+    async def _insert_members(
+        self, connection: asyncpg.Connection, conversation_id: int, emails: Sequence[str]
+    ) -> None:
         # Sorted, so that two overlapping invitations cannot deadlock.
         await connection.execute(
             "INSERT INTO members (conversation_id, email, since) "
@@ -289,6 +293,7 @@ class Messages:
     """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
+        """Query by `pool`, the only writer of the table of messages."""
         self._pool = pool
 
     async def append(

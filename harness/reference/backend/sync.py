@@ -33,10 +33,15 @@ class UserSync:
     """
 
     def __init__(
-        self, client: redis.asyncio.Redis, users: Users, consumer: str, announce: Callable[[list[dict[str, Any]]], None]
+        self,
+        client: redis.asyncio.Redis,
+        users: Users,
+        consumer: str,
+        announce: Callable[[list[dict[str, object]]], None],
     ) -> None:
+        """Read the stream by `client` as `consumer`; `upsert` stores rows and may be replaced."""
         self._client, self._consumer, self._announce = client, consumer, announce
-        self.upsert: Callable[[Sequence[dict[str, Any]]], Awaitable[None]] = users.upsert
+        self.upsert: Callable[[Sequence[dict[str, object]]], Awaitable[None]] = users.upsert
 
     async def run(self) -> None:
         """Apply entries until cancelled; an outage of Redis or the database only delays it."""
@@ -64,7 +69,7 @@ class UserSync:
 
     async def _claim(self) -> None:
         """Take over entries that a replica took and did not acknowledge: it died, or lost its database."""
-        start: Any = "0-0"
+        start: str | bytes = "0-0"
         while True:
             answer = await self._client.xautoclaim(
                 STREAM, GROUP, self._consumer, CLAIM_IDLE_MS, start_id=start, count=READ_MAX
@@ -91,7 +96,7 @@ class UserSync:
         self._announce(users)
 
 
-def parse(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
+def parse(fields: Mapping[bytes, bytes]) -> dict[str, object]:
     """Return a row of `userbase` from a stream entry.
 
     Raises KeyError or ValueError if it is not one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -31,7 +32,7 @@ def content(data: bytes) -> dict[str, Any]:
     return said
 
 
-def frame(data: dict[str, Any]) -> bytes:
+def frame(data: Mapping[str, object]) -> bytes:
     """Return a JSON object as one text frame."""
     return text_frame(orjson.dumps(data))
 
@@ -48,9 +49,9 @@ def ack_frame(client_id: str, key: str, seq: int) -> bytes:
     return frame({"type": "ack", "id": client_id, "conversation": key, "seq": seq})
 
 
-def nack_frame(client_id: Any, code: int, reason: str, retry_after_s: float | None = None) -> bytes:
+def nack_frame(client_id: object, code: int, reason: str, retry_after_s: float | None = None) -> bytes:
     """Return the nack of a refused message; `retry_after_s` in seconds."""
-    data: dict[str, Any] = {"type": "nack", "id": client_id, "code": code, "reason": reason}
+    data: dict[str, object] = {"type": "nack", "id": client_id, "code": code, "reason": reason}
     if retry_after_s is not None:
         data["retry_after"] = round(retry_after_s, 3)
     return frame(data)

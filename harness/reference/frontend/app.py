@@ -59,6 +59,7 @@ class Frontend(Service):
     """
 
     def __init__(self, settings: FrontendSettings) -> None:
+        """Read the pages, and add their routes and those to backend and auth."""
         super().__init__(settings.name)
         self.settings = settings
         self.ws_url = websocket_url(settings.backend_url)

@@ -52,6 +52,7 @@ class Expiring(Generic[T]):
     """
 
     def __init__(self, ttl_s: float, now: Callable[[], float] = time.monotonic) -> None:
+        """Start empty; `now` returns seconds and never goes back."""
         self.ttl_s, self._now = ttl_s, now
         self._items: dict[str, tuple[float, T]] = {}
 
@@ -83,6 +84,7 @@ class Grants:
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        """Start without grants; `now` returns seconds and never goes back."""
         self._codes: Expiring[Grant] = Expiring(CODE_TTL_S, now)
         self._access: Expiring[Grant] = Expiring(ACCESS_TTL_S, now)
         self._refresh: Expiring[Grant] = Expiring(REFRESH_TTL_S, now)

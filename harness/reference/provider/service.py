@@ -54,6 +54,7 @@ class OAuthError(Exception):
     """
 
     def __init__(self, code: str, description: str, status: int = 400) -> None:
+        """Refuse with the `code` of RFC 6749 §5.2; `status` is used where no redirect is possible."""
         self.code, self.description, self.status = code, description, status
         super().__init__(description)
 
@@ -65,6 +66,7 @@ class Provider(Service):
     """
 
     def __init__(self, settings: Settings) -> None:
+        """Generate the signing key, so that each start has a key id of its own, and add the routes."""
         super().__init__(settings.name)
         self.settings = settings
         self.grants = Grants()
@@ -186,7 +188,7 @@ class Provider(Service):
     def id_token(self, grant: Grant, access_token: str, *, with_nonce: bool) -> str:
         """Return a signed id token, valid for ID_TOKEN_TTL_S."""
         now = int(time.time())
-        claims: dict[str, Any] = {
+        claims: dict[str, object] = {
             "iss": self.settings.issuer,
             "aud": grant.client_id,
             "iat": now,
