@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,8 @@ from earwitness.harness.report.witnesses import DRAWN
 WIDTH = 80
 TOGETHER = "\u00a0"
 """Space within a name, where no line is broken; written as a plain space."""
+NUMBERED = re.compile(r"(?<=\b[HI]\d) (?=[a-z])|(?<=\b[HI]\d[\dab]) (?=[a-z])")
+"""Space between the id of a check and its name."""
 NAME = 28
 """Columns of a check's name; the longest has 26 characters."""
 
@@ -60,7 +63,8 @@ def _filled(text: str, indent: str = "", hang: str = "  ") -> list[str]:
 
 
 def _outcome_lines(verdict: Row) -> list[str]:
-    return _filled(f"{verdict['headline']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip())
+    text = f"{verdict['headline']}  (exit code {verdict['exit_code']}) {verdict['why']}".rstrip()
+    return _filled(NUMBERED.sub(TOGETHER, text))
 
 
 def _load_lines(verdict: Row) -> list[str]:
