@@ -27,6 +27,7 @@ from earwitness.harness.platform.faults.orders import links_needed
 from earwitness.harness.platform.parent_death import dies_with_parent
 from earwitness.harness.progress import say, show
 from earwitness.harness.record.evidence import conclude
+from earwitness.harness.record.machine import machine, versions
 from earwitness.harness.record.rundir import RunDirectory, read_json
 from earwitness.harness.report.github import tell_github
 from earwitness.harness.run.faults import JOURNALS, Faults
@@ -181,6 +182,8 @@ class Conductor:
             opportunities=list(story.opportunities),
             own_checks=self._own_stated,
             thresholds=settings.thresholds,
+            machine=machine(),
+            versions=versions(story.file),
             process=os.getpid(),
             process_started=psutil.Process().create_time(),
             planned={"users": foreseen.users, "seconds": foreseen.seconds}
