@@ -38,10 +38,11 @@ MARGIN: Final = 5.0
 
 DESCRIPTION = """Compare two states of a platform by several runs of each: latencies, messages a second, errors, CPU for
 each message, memory. Options come before the runs."""
-EPILOG = f"""Each row: the mean over the runs before, after, their ratio with a 95 % interval over runs, and a claim.
-  slower, by more than 5 %    a regression (exit 4): seen, and beyond the margin by the whole interval or by ranks
-  slower; not shown: by more  seen, but perhaps or certainly within the margin
-  no difference seen; with these runs ≥ 6 % would have been    in four of five comparisons
+EPILOG = f"""Each row: the means over the runs before and after, and their ratio with a 95 % interval over runs.
+  worse, by more than 5 %                a regression (exit 4): seen, and shown to be beyond the margin
+  worse; not shown: by more than 5 %     seen, but perhaps or certainly within the margin
+  no difference seen; with these runs so much would have been
+                                         a change of that size is seen in four of five comparisons
 Errors are compared by their difference; their margin is {POINTS:g} percentage points. The unit is the run: messages of
 one run are not independent. With fewer than {RANKS_FROM} runs a side the rank test has no say; with one run a side
 nothing is claimed, as the spread between runs is unknown.

@@ -26,11 +26,13 @@ LEVEL: Final = 0.02
 
 Half of these differences are for the worse: a regression is claimed in one of a hundred at most.
 """
+LEVEL_OF_MARGIN: Final = 0.05
+"""The same for the claim that a difference is beyond the margin; half of it for the worse."""
 RANKS_FROM: Final = 7
 """Least runs a side from which the rank test can reach LEVEL in each of up to 34 rows."""
 FEWEST_RUNS: Final = 2
-MOST_RUNS: Final = 200
-"""Runs a side: more would make the drawn sets larger than 32 MB, and show nothing further."""
+MOST_RUNS: Final = 100
+"""Runs a side: more would make the drawn sets larger than 32 MB, and show little further."""
 POINTS: Final = 0.1
 """Margin of figures that are compared by their difference (errors), in percentage points."""
 FACTOR_MAX: Final = 100.0
@@ -46,10 +48,12 @@ class Row:
     before, after  means over runs
     change         ratio of the means, after / before; for `absolute` figures the difference
     low, high      its interval over runs
-    p, p_ranks     adjusted by Holm's method over all rows; p_ranks None: the rank test cannot decide here
+    p, p_ranks     of "no difference", by the interval and by ranks, adjusted by Holm's method over all rows; p_ranks
+                   None: the rank test cannot decide here
+    p_margin       of "as much worse as the margin allows", by the test that decides, adjusted likewise
     seen           a difference is claimed, by ranks if they decide, else by the interval
     worse          the change is in the bad direction
-    regression     seen, and beyond the margin in the bad direction: the whole interval is, or the rank test finds it so
+    regression     seen, and found to be beyond the margin in the bad direction
     seen_from      the smallest change (a share, or points) that would have been seen; None: none of any use
     """
 
@@ -64,6 +68,7 @@ class Row:
     high: float
     p: float
     p_ranks: float | None
+    p_margin: float
     seen: bool
     worse: bool
     regression: bool
@@ -108,11 +113,11 @@ def compare_sets(before: Sequence[Figures], after: Sequence[Figures], margin: fl
     shifts = [shift_of(a, b, ratio=not measure_of(name).absolute) for name, (a, b) in zip(names, columns, strict=True)]
     ps = holm([_p_of(shift, a, b) for shift, (a, b) in zip(shifts, columns, strict=True)])
     by_ranks = holm([rank_p(a, b) for a, b in columns]) if ranks else [None] * len(names)
-    rows = []
-    for name, (a, b), shift, p, p_ranks in zip(names, columns, shifts, ps, by_ranks, strict=True):
-        smallest = _seen_from(name, a, b, LEVEL / len(names), ranks=ranks)
-        rows.append(_row(name, (a, b), shift, (p, p_ranks), margin=margin, seen_from=smallest))
-    return rows
+    measured = [(measure_of(name), a, b) for name, (a, b) in zip(names, columns, strict=True)]
+    by_margin = holm([margin_p(*of, margin, ranks=ranks) for of in measured])
+    smallest = [_seen_from(*of, LEVEL / len(names), ranks=ranks) for of in measured]
+    every = zip(names, columns, shifts, zip(ps, by_ranks, by_margin, strict=True), smallest, strict=True)
+    return [_row(name, runs, shift, tests, seen_from=size) for name, runs, shift, tests, size in every]
 
 
 def _p_of(shift: Shift, a: Sequence[float], b: Sequence[float]) -> float:
@@ -125,47 +130,43 @@ def _row(
     name: str,
     runs: tuple[Sequence[float], Sequence[float]],
     shift: Shift,
-    ps: tuple[float, float | None],
+    ps: tuple[float, float | None, float],
     *,
-    margin: float,
     seen_from: float | None,
 ) -> Row:
-    measure, (p, p_ranks) = measure_of(name), ps
+    measure, (p, p_ranks, p_margin) = measure_of(name), ps
     low, high = shift.interval(CONFIDENCE)
     change = shift.estimate
     up = shift.estimate if p_ranks is None else ranks_higher(*runs)
     if not measure.absolute:
         low, high, change = (math.exp(max(-700.0, min(value, 700.0))) for value in (low, high, change))
     seen, worse = (p if p_ranks is None else p_ranks) <= LEVEL, (up < 0 if measure.more_is_better else up > 0)
-    far = beyond(measure, low, high, margin) or (p_ranks is not None and ranks_beyond(measure, *runs, margin))
     return Row(
         name=name, unit=measure.unit, absolute=measure.absolute, more_is_better=measure.more_is_better,
         before=sum(runs[0]) / len(runs[0]), after=sum(runs[1]) / len(runs[1]),
-        change=change, low=low, high=high, p=p, p_ranks=p_ranks,
-        seen=seen, worse=worse, regression=seen and worse and far, seen_from=seen_from,
+        change=change, low=low, high=high, p=p, p_ranks=p_ranks, p_margin=p_margin,
+        seen=seen, worse=worse, regression=seen and worse and p_margin <= LEVEL_OF_MARGIN, seen_from=seen_from,
     )  # fmt: skip
 
 
-def beyond(measure: Measure, low: float, high: float, margin: float) -> bool:
-    """Return whether a whole interval is beyond the margin in the bad direction; for points the margin is POINTS."""
-    if measure.absolute:
-        return low > POINTS
-    return high < 1 - margin if measure.more_is_better else low > 1 + margin
+def margin_p(measure: Measure, a: Sequence[float], b: Sequence[float], margin: float, *, ranks: bool) -> float:
+    """Return the two-sided p of "B is as much worse as the margin allows"; 1 where B is not worse than that.
 
-
-def ranks_beyond(measure: Measure, a: Sequence[float], b: Sequence[float], margin: float) -> bool:
-    """Return whether the runs B are worse than the runs A made worse by the margin, as the rank test finds."""
+    For figures that are compared by their difference the margin is POINTS.
+    """
     if measure.absolute:
         moved = [value + POINTS for value in a]
     else:
         moved = [value * (1 - margin if measure.more_is_better else 1 + margin) for value in a]
-    up = ranks_higher(moved, b)
-    return (up < 0 if measure.more_is_better else up > 0) and rank_p(moved, b) <= 1 - CONFIDENCE
+    shift = None if ranks else shift_of(moved, b, ratio=not measure.absolute)
+    up = ranks_higher(moved, b) if shift is None else shift.estimate
+    if not (up < 0 if measure.more_is_better else up > 0):
+        return 1.0
+    return rank_p(moved, b) if shift is None else _p_of(shift, moved, b)
 
 
-def _seen_from(name: str, a: Sequence[float], b: Sequence[float], level: float, *, ranks: bool) -> float | None:
+def _seen_from(measure: Measure, a: Sequence[float], b: Sequence[float], level: float, *, ranks: bool) -> float | None:
     """Return the smallest change for the worse that would have been seen: a share, or points."""
-    measure = measure_of(name)
     detectable = detectable_by_ranks if ranks else detectable_by_interval
     shift = detectable(a, b, level, ratio=not measure.absolute)
     if measure.absolute:

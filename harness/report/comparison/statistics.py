@@ -137,7 +137,8 @@ def _ways(doubled: tuple[int, ...], taken: int) -> Numbers:
     for number, rank in enumerate(doubled):
         for k in range(min(number + 1, taken), 0, -1):
             ways[k, rank:] += ways[k - 1, : ways.shape[1] - rank]
-    return ways[taken]
+    found: Numbers = ways[taken]
+    return found
 
 
 def _normal_p(doubled: npt.NDArray[np.int64], taken: int, total: int) -> float:
@@ -182,11 +183,14 @@ def detectable_by_interval(a: Sequence[float], b: Sequence[float], level: float,
     """Return the smallest shift that the interval shows in POWER of all pairs of sets with such runs.
 
     `level`: the p that counts as seen. For a ratio the shift is a logarithm. Runs are simulated as normal, with the
-    standard deviations of `a` and `b`; 0 without any spread.
+    standard deviations of `a` and `b`, which few runs know badly (`_spreads`); 0 without any spread.
     """
     sides = [np.asarray(values, dtype=float) for values in (a, b)]
     spreads = [_error(values, ratio=ratio) * math.sqrt(len(values)) for values in sides]
-    before, after = (_noise(len(v), side) * s for side, (v, s) in enumerate(zip(sides, spreads, strict=True)))
+    before, after = (
+        _noise(len(v), side) * _spreads(len(v), side) * s
+        for side, (v, s) in enumerate(zip(sides, spreads, strict=True))
+    )
     errors = [values.std(axis=1, ddof=1) / math.sqrt(values.shape[1]) for values in (before, after)]
     angles, bounds = _bounds(len(a), len(b), level)
     needed = np.hypot(*errors) * np.interp(np.arctan2(errors[1], errors[0]), angles, bounds)
@@ -197,8 +201,8 @@ def detectable_by_interval(a: Sequence[float], b: Sequence[float], level: float,
 def detectable_by_ranks(a: Sequence[float], b: Sequence[float], level: float, *, ratio: bool) -> float:
     """Return the smallest shift that the rank test shows in POWER of all pairs of sets with such runs.
 
-    Sets are drawn from the runs of each side, moved to a common median, so that outliers stay what they are. Infinite
-    if no data reach the level.
+    Sets are drawn from the runs of each side, moved to a common median, so that outliers stay what they are, and
+    spread as `_spreads` says. Infinite if no data reach the level.
     """
     wins = _wins_needed(len(a), len(b), level)
     if wins is None:
@@ -206,7 +210,8 @@ def detectable_by_ranks(a: Sequence[float], b: Sequence[float], level: float, *,
     sets = []
     for side, values in enumerate((a, b)):
         runs = np.log(values) if ratio else np.asarray(values, dtype=float)
-        sets.append((runs - np.median(runs))[_picks(len(runs), side)])
+        wider = math.sqrt(len(runs) / (len(runs) - 1)) * _spreads(len(runs), side)
+        sets.append((runs - np.median(runs))[_picks(len(runs), side)] * wider)
     # After a shift by d, B wins as many comparisons as differences A - B are below d.
     gaps = np.sort((sets[0][:, :, None] - sets[1][:, None, :]).reshape(PAIRS, -1), axis=1)
     return max(0.0, float(np.quantile(gaps[:, wins - 1], POWER)))
@@ -215,6 +220,13 @@ def detectable_by_ranks(a: Sequence[float], b: Sequence[float], level: float, *,
 @lru_cache(maxsize=8)
 def _noise(runs: int, side: int) -> Numbers:
     return np.random.default_rng((43, side, runs)).standard_normal((PAIRS, runs))
+
+
+@lru_cache(maxsize=8)
+def _spreads(runs: int, side: int) -> Numbers:
+    """Return the factor by which the true spread differs from that of so few runs, for each pair: often more than 1."""
+    drawn = np.random.default_rng((71, side, runs)).chisquare(runs - 1, (PAIRS, 1))
+    return np.sqrt((runs - 1) / drawn)
 
 
 @lru_cache(maxsize=8)

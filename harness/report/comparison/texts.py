@@ -6,50 +6,61 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from earwitness.harness.report.comparison.rows import CONFIDENCE, LEVEL, POINTS, RANKS_FROM, Row
+from earwitness.harness.report.comparison.rows import LEVEL, POINTS, RANKS_FROM, Row
 from earwitness.harness.report.comparison.within import CONFIDENCE as CONFIDENCE_WITHIN
 
-NOTHING: Final = "no difference seen"
 UNKNOWN_SPREAD: Final = "spread between runs unknown"
+POINTS_TOO: Final = f"errors: {POINTS:g} points"
 
 
 def table(rows: Sequence[Row], margin: float) -> str:
-    """Return the rows as text, claimed regressions first."""
-    ordered = sorted(rows, key=lambda row: (not row.regression, not (row.seen and row.worse), not row.seen))
-    head = f"{'':<22}{'before':>10}{'after':>10} {'':<4} {f'ratio ({CONFIDENCE:.0%} interval)':<24}"
-    return "\n".join([head.replace("%", " %").rstrip(), *(line(row, margin) for row in ordered)])
+    """Return the rows as text of 80 columns, in groups by what is claimed of them; regressions first."""
+    head = f"{'':<20}{'before':>9}{'after':>9} {'':<4} {'ratio (95 % interval)':<24}".rstrip()
+    parts = [head]
+    for title, members in groups(rows, margin):
+        parts += [f"{title}:", *(line(row) for row in members)] if members else []
+    return "\n".join(parts)
 
 
-def line(row: Row, margin: float) -> str:
-    """Return one row: name, both means, unit, ratio or difference with its interval, and what is claimed."""
+def groups(rows: Sequence[Row], margin: float) -> list[tuple[str, list[Row]]]:
+    """Return what can be claimed, each with its rows: in the worst order, and empty groups too."""
+    limit = f"by more than {margin:.3g} % ({POINTS_TOO})"
+    return [
+        (f"worse, {limit}", [row for row in rows if row.regression]),
+        (f"worse; not shown: {limit}", [row for row in rows if row.seen and row.worse and not row.regression]),
+        ("better", [row for row in rows if row.seen and not row.worse]),
+        ("no difference seen; with these runs so much would have been", [row for row in rows if not row.seen]),
+    ]
+
+
+def line(row: Row) -> str:
+    """Return one row: name, both means, unit, ratio or difference with its interval, and a word or the visible size."""
     if row.absolute:
         change = f"{row.change:+.2f} ({row.low:+.2f} to {row.high:+.2f})"
     else:
         change = f"{_ratio(row.change)} ({_ratio(row.low)} to {_ratio(row.high)})"
-    shown = f"{row.name:<22}{_digits(row.before):>10}{_digits(row.after):>10} {row.unit:<4} {change:<24}"
-    return f"{shown} {claim(row, margin)}"
+    shown = f"{row.name:<20}{_digits(row.before):>9}{_digits(row.after):>9} {row.unit:<4} {change:<24}"
+    return f"{shown} {word(row) if row.seen else visible(row)}"
 
 
-def claim(row: Row, margin: float) -> str:
-    """Return what the runs show of a figure: a change in its own words, or how large one would have been seen."""
-    if not row.seen:
-        return f"{NOTHING}; {_smallest(row)}"
-    better, worse = _words(row)
-    if not row.worse:
-        return better
-    limit = f"{POINTS:g} points" if row.absolute else f"{margin:.3g} %"
-    return f"{worse}, by more than {limit}" if row.regression else f"{worse}; not shown: by more than {limit}"
+def word(row: Row) -> str:
+    """Return the word for a difference that was seen."""
+    if row.more_is_better:
+        return "less" if row.worse else "more"
+    if row.unit in ("MB", "%") or row.name.startswith("CPU"):
+        return "more" if row.worse else "less"
+    return "slower" if row.worse else "faster"
 
 
-def _smallest(row: Row) -> str:
+def visible(row: Row) -> str:
     """Return from which size on a change would have been seen, rounded up to two digits."""
     if row.seen_from is None:
-        return "with these runs no change would have been"
+        return "none"
     if row.seen_from == 0:
-        return "all runs are equal"
+        return "any"
     if row.absolute:
-        return f"with these runs ≥ {_two_digits(row.seen_from)} points would have been"
-    return f"with these runs ≥ {_two_digits(row.seen_from * 100)} % would have been"
+        return f"≥ {_two_digits(row.seen_from)} points"
+    return f"≥ {_two_digits(row.seen_from * 100)} %"
 
 
 def _two_digits(value: float) -> str:
@@ -62,26 +73,19 @@ def _ratio(value: float) -> str:
     return f"{value:.2f}" if value < 100 else "> 100"
 
 
-def _words(row: Row) -> tuple[str, str]:
-    """Return the words for better and worse."""
-    if row.more_is_better:
-        return "more", "less"
-    return ("less", "more") if row.unit in ("MB", "%") or row.name.startswith("CPU") else ("faster", "slower")
-
-
 def _digits(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def method(rows: Sequence[Row], runs: tuple[int, int]) -> str:
     """Return how a claim was reached: by which tests, and how often a comparison of equals claims one."""
-    wrong = f"Of 100 comparisons of one state with itself, {LEVEL * 100:g} or fewer claim a difference."
+    wrong = f"Of 100 comparisons of a state with itself, {LEVEL * 100:g} or fewer claim a difference."
     over = f"Intervals are over runs. p is adjusted over {len(rows)} rows (Holm)."
     if rows and rows[0].p_ranks is not None:
-        return f"{over}\nThe rank test decides whether there is a difference, the interval how large. {wrong}"
+        return f"{over}\nThe rank test decides whether there is a difference, the interval how large.\n{wrong}"
     few = min(runs) < RANKS_FROM
     reason = f"fewer than {RANKS_FROM} runs a side" if few else "too few runs for so many rows"
-    return f"{over}\nNo claim by ranks: {reason}. The interval decides alone; it supposes that runs vary evenly."
+    return f"{over}\nNo claim by ranks: {reason}.\nThe interval decides alone; it supposes that runs vary evenly."
 
 
 def result(rows: Sequence[Row], margin: float) -> str:
