@@ -274,7 +274,8 @@ class Conductor:
         if planned is None or passed + EARLY_S >= planned:
             return
         number = self.interrupted_by
-        run.update(interrupted={"after_s": round(passed, 3), "of_s": planned, "by": number.name if number else ""})
+        by = {} if number is None else {"by": number.name}  # a run may also be stopped by the web UI
+        run.update(interrupted={"after_s": round(passed, 3), "of_s": planned, **by})
         if number is not None:
             self._note(128 + number)
 
