@@ -131,6 +131,15 @@ def test_only_what_all_runs_have_is_compared() -> None:
     assert comparable_names([{"ack p50": float("inf")}], [{"ack p50": 1.0}]) == ([], ["ack p50"])
 
 
+def test_what_is_not_seen_is_no_regression() -> None:
+    """Without a margin both tests are one; its p of 0.028 is enough for the margin, and not for the difference."""
+    rows = compare_sets([{"ack p50": x} for x in (1, 2, 3, 4, 5, 6, 9, 12.5)],
+                        [{"ack p50": x} for x in (7, 8, 11, 12, 13, 14, 5.5, 6.5)], 0.0)  # fmt: skip
+    assert LEVEL < rows[0].p_margin == rows[0].p_ranks <= 0.05
+    assert not rows[0].seen
+    assert not rows[0].regression
+
+
 @pytest.mark.parametrize(("ranks", "number"), [(True, 10), (False, 10), (False, 5)])
 def test_the_margin(ranks: bool, number: int) -> None:
     """What is just as much worse as the margin allows is not beyond it; what is better has p 1."""

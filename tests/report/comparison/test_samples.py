@@ -61,7 +61,7 @@ def test_a_sample_survives_json(run: Path) -> None:
 
 
 def test_runs_that_are_not_whole(tmp_path: Path) -> None:
-    early = measured_run(tmp_path / "early", 1, interrupted={"after_s": 3, "of_s": 12, "by": ""})
+    early = measured_run(tmp_path / "early", 1, interrupted={"after_s": 3, "of_s": 12})
     killed = measured_run(tmp_path / "killed", 2, state="running")
     damaged = measured_run(tmp_path / "damaged", 3)
     (damaged / "tables/services.jsonl").write_text("")
