@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,6 +64,18 @@ def test_runs_that_are_not_alike_end_it_after_one_round(command: str, capsys: py
     error = capsys.readouterr().err
     assert "story: name baseline and soak" in error
     assert "A 2" not in error
+
+
+def test_an_interrupted_comparison_ends_its_command(command: str, tmp_path: Path) -> None:
+    """SIGTERM to the comparison alone: the command ends before it, and the exit code says that it was interrupted."""
+    os.mkfifo(tmp_path / "fifo")
+    waits = f"{sys.executable} -c \"import signal; f = open('{tmp_path / 'fifo'}', 'w'); print(1, file=f, flush=True); signal.pause()\""  # noqa: E501
+    program = [sys.executable, "-m", "earwitness.harness.cli", "compare", "--rerun", waits, waits]
+    with subprocess.Popen(program, stderr=subprocess.PIPE) as comparison, (tmp_path / "fifo").open() as begun:
+        assert begun.readline() == "1\n"
+        comparison.terminate()
+        assert begun.read() == ""  # the other end is closed: the command is dead
+        assert comparison.wait(30) == 130
 
 
 @pytest.mark.parametrize(

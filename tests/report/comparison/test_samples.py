@@ -34,6 +34,17 @@ def test_the_tester_itself_is_no_row(run: Path) -> None:
     assert [name for name in sample_of(run).figures if name.endswith("load")] == []
 
 
+def test_many_sizes_of_rooms_are_one_row(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many rows as a hundred sizes have would hide what each of them shows."""
+    from earwitness.harness.report.comparison import samples
+
+    before = sample_of(run).figures
+    monkeypatch.setattr(samples, "SIZES_MOST", 0)
+    merged = sample_of(run).figures
+    assert merged["fan-out p50"] == before["fan-out of 5 p50"]
+    assert len(merged) == len(before)
+
+
 def test_short_latencies_are_left_out(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from earwitness.harness.report.comparison import samples
 
@@ -65,9 +76,10 @@ def test_runs_that_are_not_whole(tmp_path: Path) -> None:
     killed = measured_run(tmp_path / "killed", 2, state="running")
     damaged = measured_run(tmp_path / "damaged", 3)
     (damaged / "tables/services.jsonl").write_text("")
-    for path in (early, killed):
-        with pytest.raises(RecordError, match="interrupted"):
-            sample_of(path)
+    with pytest.raises(RecordError, match="early: the run was interrupted"):
+        sample_of(early)
+    with pytest.raises(RecordError, match="killed: the run has not come to its end: its state is 'running'"):
+        sample_of(killed)
     with pytest.raises(RecordError, match=r"services\.jsonl is missing or not what was written.*earwitness verify"):
         sample_of(damaged)
     with pytest.raises(RecordError, match="no run directory"):
