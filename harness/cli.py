@@ -17,6 +17,9 @@ from earwitness.harness.progress import say, write_anything
 
 RUN = "run"
 """Verb that passes its options on to Locust, so none of them is parsed here."""
+COMPARE = "compare"
+"""Verb whose runs stand on two sides of a `--`, which argparse would drop."""
+SIDES = "--"
 VERBS = {
     RUN: ("earwitness.harness.load.command", "run a story under load and judge it (Locust with all its options)"),
     "stories": ("earwitness.harness.shipped", "list the stories that come with the tool, or copy them"),
@@ -24,7 +27,14 @@ VERBS = {
     "check": ("earwitness.harness.report.check", "judge a run directory again"),
     "report": ("earwitness.harness.report.page.command", "write report.html of a run again"),
     "verify": ("earwitness.harness.record.verify", "verify that the evidence of a run is complete and unchanged"),
-    "compare": ("earwitness.harness.report.compare", "compare two runs: is one slower, beyond noise?"),
+    COMPARE: (
+        "earwitness.harness.report.comparison.command",
+        "compare runs of two states: is one slower, beyond what differs from run to run?",
+    ),
+    "baseline": (
+        "earwitness.harness.report.comparison.baselines",
+        "keep the figures of a set of runs, and compare new runs with them",
+    ),
     "probe": ("earwitness.harness.probe.command", "run two users against a target file and list what can be judged"),
     "schema": ("earwitness.harness.dialects.schemas", "print the JSON schema of a target file or of the settings"),
     "defects": (
@@ -52,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] == [RUN]:
         return int(importlib.import_module(VERBS[RUN][0]).main(arguments[1:]))
     wanted = next((a for a in arguments if a in VERBS), None)
+    if wanted == COMPARE:
+        arguments = _divided(arguments)
     args = parser_of([wanted] if wanted else []).parse_args(arguments)
     try:
         with _ended_like_an_interrupt():
@@ -82,6 +94,12 @@ def parser_of(wanted: Collection[str]) -> argparse.ArgumentParser:
         if name in wanted and name != RUN:
             importlib.import_module(path).add_arguments(sub)
     return parser
+
+
+def _divided(arguments: Sequence[str]) -> list[str]:
+    """Return the command line with the first `--` doubled: argparse drops one, and the other divides the sides."""
+    at = arguments.index(SIDES) if SIDES in arguments else len(arguments)
+    return [*arguments[:at], *([SIDES] if at < len(arguments) else []), *arguments[at:]]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A steady mix of people, to compare one state of a platform with another: `earwitness compare A B`.
+"""A steady mix of people, to compare one state of a platform with another: `earwitness compare A… -- B…`.
 
 Most users chat, some in larger rooms, and some only check whether the platform answers. There is no burst and no fault.
 Messages are judged as in other stories (I1, I2, I5a, I5b, I6, I12). For a load that does not slow down with a slow

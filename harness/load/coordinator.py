@@ -31,6 +31,7 @@ from earwitness.harness.platform.faults.orders import links_needed
 from earwitness.harness.platform.parent_death import dies_with_parent
 from earwitness.harness.progress import say, show, show_verdict
 from earwitness.harness.record.evidence import conclude
+from earwitness.harness.record.machine import machine, versions
 from earwitness.harness.record.rundir import RunDirectory, read_json
 from earwitness.harness.report.github import tell_github
 from earwitness.harness.report.live_file import read_reading
@@ -199,6 +200,8 @@ class Conductor:
             opportunities=list(story.opportunities),
             own_checks=self._own_stated,
             thresholds=settings.thresholds,
+            machine=machine(),
+            versions=versions(story.file),
             process=os.getpid(),
             process_started=psutil.Process().create_time(),
             planned={"users": foreseen.users, "seconds": foreseen.seconds}
@@ -329,7 +332,8 @@ class Conductor:
         if planned is None or passed + EARLY_S >= planned:
             return
         number = self.interrupted_by
-        run.update(interrupted={"after_s": round(passed, 3), "of_s": planned, "by": number.name if number else ""})
+        by = {} if number is None else {"by": number.name}  # a run may also be stopped by the web UI
+        run.update(interrupted={"after_s": round(passed, 3), "of_s": planned, **by})
         if number is not None:
             self._note(128 + number)
 

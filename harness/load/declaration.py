@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from earwitness.checks.own import OwnCheck
 
@@ -12,6 +13,7 @@ from earwitness.checks.own import OwnCheck
 class Story:
     """Arguments of the call of `story`.
 
+    file         the locustfile
     judged_by    checks that the run must exercise
     devices      clients of each person; each is one of Locust's users
     room_sizes   every user is a member of one room of each of these sizes
@@ -23,6 +25,7 @@ class Story:
     """
 
     name: str
+    file: Path | None = None
     judged_by: tuple[str, ...]
     room_sizes: tuple[int, ...]
     devices: int = 1

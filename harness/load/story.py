@@ -42,6 +42,7 @@ def story(
     """
     told = Story(
         name=Path(file).stem,
+        file=Path(file),
         judged_by=tuple(judged_by),
         room_sizes=tuple(rooms),
         devices=devices,

@@ -44,7 +44,7 @@ def memory_series(services: Path) -> dict[str, Series]:
     """Return the megabytes of each process; replicas are separate."""
     rows: dict[str, list[tuple[int, float]]] = {}
     for row in read_table(services):
-        if "service" in row and re.fullmatch(r"[\w-]+", row["service"]):
+        if row.keys() >= {"service", "t_ns", "rss_mb"} and re.fullmatch(r"[\w-]+", row["service"]):
             rows.setdefault(row["service"], []).append((row["t_ns"], row["rss_mb"]))
     columns = {name: np.asarray(values, dtype=float).T for name, values in rows.items()}
     return {f"memory of {name}": (t.astype(np.int64), mb) for name, (t, mb) in sorted(columns.items())}

@@ -26,6 +26,7 @@ from earwitness.harness.dialects.protocol import Target
 from earwitness.harness.planning.plan import Plan
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.journal import Journal
+from earwitness.harness.record.machine import machine, versions
 from earwitness.harness.record.meta import process_meta
 from earwitness.harness.record.named import write_record
 from earwitness.harness.record.rundir import RunDirectory
@@ -73,6 +74,8 @@ class Crowd:
             seed=seed,
             tag=self.plan.tag,
             story="pytest",
+            machine=machine(),
+            versions=versions(),
             judged_by=list(judged_by),
             planned={"users": users},
             target=dict(description),

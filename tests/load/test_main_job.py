@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from earwitness.harness.record.machine import machine, versions
+from earwitness.harness.shipped import STORIES
+
 SMALL = ("-u", "20", "-r", "20", "-t", "8s")
 
 
@@ -23,6 +26,8 @@ def test_a_healthy_platform_passes(locust: Callable[..., Any]) -> None:
     assert verdict["opportunities"]["missing"] == []
     longest = max(int(size) for size in run.values("INVOKE", "size"))
     assert longest == run.described["contract"]["message_bytes_max"]
+    assert run.described["machine"] == machine()
+    assert run.described["versions"] == versions(STORIES / "ws_ordering.py")
     (burst,) = verdict["bursts"]
     assert (burst["sent"], burst["acknowledged"], burst["stored"]) == (1000, 1000, 1000)
     assert burst["delivered"] == 1000 * burst["hearers"]

@@ -1,18 +1,17 @@
-"""The verb `earwitness compare A B`: report what is slower in B than in A by more than noise."""
+"""Interval within two runs: what a single run a side can show, drawn from the seconds of both.
+
+It does not hold what differs from run to run, so nothing is claimed by it; see `rows` for several runs a side.
+"""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from earwitness.harness.errors import Exit, RecordError, SettingsError
-from earwitness.harness.progress import show, show_json
-from earwitness.harness.record.history import History, open_history
-from earwitness.harness.record.rundir import read_json
+from earwitness.harness.record.history import History
+from earwitness.harness.report.comparison.samples import MEMORY
 from earwitness.harness.report.measures import Times
 from earwitness.harness.report.series import Series, latency_series, memory_series
 
@@ -22,45 +21,8 @@ ENOUGH = 10
 """Seconds with samples that each run must have for a row."""
 RESAMPLES = 1000
 FINEST, BINS_AN_OCTAVE = 1e-3, 256
-MEMORY = "memory"
 CONFIDENCE = 99.0
 """Confidence of each interval in per cent: higher than usual, because many rows are compared."""
-
-EPILOG = """Each row: the figure of A, of B, their ratio B/A with a 99 % interval, drawn from the seconds of both, and
-a word. slower: more than the tolerance, for certain (exit 4). noise: the interval holds 1. What differs from run to run
-(the machine's other work, a cold cache) is not in the interval: repeat a comparison that matters.
-Exit codes: 0 nothing is slower beyond the tolerance, 4 something is, 2 could not compare."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `earwitness compare`."""
-    parser.epilog = EPILOG
-    parser.add_argument("a", metavar="A", type=Path, help="run directory before the change")
-    parser.add_argument("b", metavar="B", type=Path, help="run directory after the change")
-    parser.add_argument(
-        "--tolerance", type=float, default=20.0, metavar="PERCENT", help="tolerated slowdown or growth (default 20)"
-    )
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Print one row per figure and return the exit code.
-
-    Raises RecordError for a path that is not a run directory, SettingsError for runs without a common figure.
-    """
-    if args.tolerance < 0:
-        raise SettingsError("--tolerance", [f"{args.tolerance:g} is negative; write --tolerance 20"])
-    before, after = open_history(args.a), open_history(args.b)
-    rows = compare(series_of(before), series_of(after), args.tolerance / 100)
-    if not rows:
-        raise SettingsError("compare", [f"the runs have no figure in common that lasted {ENOUGH} s in both"])
-    if args.json:
-        show_json({"differ": differences(before, after), "rows": rows})
-    else:
-        for what in differences(before, after):
-            show(f"not alike: {what}")
-        show("\n".join(_line(row) for row in rows))
-    return Exit.THRESHOLD if any(row["word"] == "slower" for row in rows) else Exit.PASS
 
 
 def series_of(history: History) -> dict[str, Series]:
@@ -73,28 +35,7 @@ def series_of(history: History) -> dict[str, Series]:
     return found | memory_series(history.table("services"))
 
 
-def differences(a: History, b: History) -> list[str]:
-    """Return in words what was not the same in both runs."""
-    told = []
-    for name, key in (("story", "story"), ("load", "planned"), ("faults", "planned_faults"), ("machine", "machine")):
-        one, other = a.run.get(key), b.run.get(key)
-        if one != other:
-            told.append(f"{name}: {one} and {other}")
-    for history in (a, b):
-        outcome = _outcome(history)
-        if outcome != "PASS":
-            told.append(f"{history.path.name} was {outcome or 'never judged'}: its figures may be those of a defect")
-    return told
-
-
-def _outcome(history: History) -> str | None:
-    try:
-        return str(read_json(history.path / "verdict.json")["outcome"])
-    except (RecordError, KeyError):
-        return None
-
-
-def compare(a: Mapping[str, Series], b: Mapping[str, Series], tolerance: float) -> list[dict[str, Any]]:
+def compare_pair(a: Mapping[str, Series], b: Mapping[str, Series], tolerance: float) -> list[dict[str, Any]]:
     """Return one row per quantile of each series that both have: name, a, b, ratio, low, high, samples, word."""
     rows = []
     for name in a:
@@ -160,14 +101,3 @@ def word(low: float, high: float, tolerance: float, *, steady: bool = False) -> 
     if low > 1:
         return "slower" if low > 1 + tolerance else "a little slower" if high <= 1 + tolerance else "perhaps slower"
     return "faster" if high < 1 / (1 + tolerance) else "a little faster"
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    what = (
-        row["word"].replace("slower", "more").replace("faster", "less")
-        if row["name"].startswith(MEMORY)
-        else row["word"]
-    )
-    samples: Sequence[int] = row["samples"]
-    ratio = "" if row["ratio"] is None else f" x {row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
-    return f"{row['name']:<28}{row['a']:>10g} → {row['b']:<10g}{ratio:<26}{what}  ({samples[0]:,} and {samples[1]:,})"

@@ -1,0 +1,176 @@
+"""Rows of a comparison over runs: each figure's means, ratio, interval and what can be claimed of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from earwitness.harness.report.comparison.samples import Measure, measure_of
+from earwitness.harness.report.comparison.statistics import (
+    Shift,
+    detectable_by_interval,
+    detectable_by_ranks,
+    holm,
+    least_rank_p,
+    rank_p,
+    ranks_higher,
+    shift_of,
+)
+
+CONFIDENCE: Final = 0.95
+"""Of the interval that is shown for each row."""
+LEVEL: Final = 0.02
+"""Share of whole comparisons of one state with itself in which any difference is claimed, at most.
+
+Half of these differences are for the worse: a regression is claimed in one of a hundred at most.
+"""
+LEVEL_OF_MARGIN: Final = 0.05
+"""The same for the claim that a difference is beyond the margin; half of it for the worse."""
+RANKS_FROM: Final = 7
+"""Least runs a side from which the rank test can reach LEVEL in each of up to 34 rows."""
+FEWEST_RUNS: Final = 2
+MOST_RUNS: Final = 100
+"""Runs a side: more would make the drawn sets larger than 32 MB, and show little further."""
+POINTS: Final = 0.1
+"""Margin of figures that are compared by their difference (errors), in percentage points."""
+FACTOR_MAX: Final = 100.0
+"""Changes from a factor of 100 on are not stated: so much is too much to measure anything."""
+
+Figures = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure of both sides.
+
+    before, after  means over runs
+    change         ratio of the means, after / before; for `absolute` figures the difference
+    low, high      its interval over runs
+    p, p_ranks     of "no difference", by the interval and by ranks, adjusted by Holm's method over all rows; p_ranks
+                   None: the rank test cannot decide here
+    p_margin       of "as much worse as the margin allows", by the test that decides, adjusted likewise
+    seen           a difference is claimed, by ranks if they decide, else by the interval
+    worse          the change is in the bad direction
+    regression     seen, and found to be beyond the margin in the bad direction
+    seen_from      the smallest change (a share, or points) that would have been seen; None: none of any use
+    """
+
+    name: str
+    unit: str
+    absolute: bool
+    more_is_better: bool
+    before: float
+    after: float
+    change: float
+    low: float
+    high: float
+    p: float
+    p_ranks: float | None
+    p_margin: float
+    seen: bool
+    worse: bool
+    regression: bool
+    seen_from: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON, numbers shortened to six digits."""
+        return {key: float(f"{v:.6g}") if isinstance(v, float) else v for key, v in asdict(self).items()}
+
+
+def comparable_names(before: Sequence[Figures], after: Sequence[Figures]) -> tuple[list[str], list[str]]:
+    """Return the figures that all runs have, in the order of the first run, and those that only some runs have.
+
+    A figure that is compared by its ratio, and is zero in a run, counts as one that the run does not have.
+    """
+    runs = [*before, *after]
+    names = list(dict.fromkeys(name for run in runs for name in run))
+    whole = [name for name in names if all(_usable(name, run) for run in runs)]
+    return whole, [name for name in names if name not in whole]
+
+
+def _usable(name: str, run: Figures) -> bool:
+    value = run.get(name)
+    return value is not None and math.isfinite(value) and (value > 0 or measure_of(name).absolute)
+
+
+def ranks_decide(runs_a: int, runs_b: int, rows: int) -> bool:
+    """Return whether the rank test has a say: enough runs, and rows not so many that no data could reach LEVEL."""
+    return min(runs_a, runs_b) >= RANKS_FROM and rows * least_rank_p(runs_a, runs_b) <= LEVEL
+
+
+def compare_sets(before: Sequence[Figures], after: Sequence[Figures], margin: float) -> list[Row]:
+    """Return one row for each figure that all runs have.
+
+    `margin`: share by which a ratio may become worse. Where there are runs enough, the rank test decides whether there
+    is a difference: it holds for any distribution, and one disturbed run does not hide what the others show. With fewer
+    runs the interval decides. Both are adjusted over all rows. Raises ValueError for fewer than FEWEST_RUNS runs.
+    """
+    names, _ = comparable_names(before, after)
+    ranks = ranks_decide(len(before), len(after), len(names))
+    columns = [([run[name] for run in before], [run[name] for run in after]) for name in names]
+    shifts = [shift_of(a, b, ratio=not measure_of(name).absolute) for name, (a, b) in zip(names, columns, strict=True)]
+    ps = holm([_p_of(shift, a, b) for shift, (a, b) in zip(shifts, columns, strict=True)])
+    by_ranks = holm([rank_p(a, b) for a, b in columns]) if ranks else [None] * len(names)
+    measured = [(measure_of(name), a, b) for name, (a, b) in zip(names, columns, strict=True)]
+    by_margin = holm([margin_p(*of, margin, ranks=ranks) for of in measured])
+    smallest = [_seen_from(*of, LEVEL / len(names), ranks=ranks) for of in measured]
+    every = zip(names, columns, shifts, zip(ps, by_ranks, by_margin, strict=True), smallest, strict=True)
+    return [_row(name, runs, shift, tests, seen_from=size) for name, runs, shift, tests, size in every]
+
+
+def _p_of(shift: Shift, a: Sequence[float], b: Sequence[float]) -> float:
+    """Return the p of a row; 1 where few runs show no spread at all: equal numbers of two runs prove none."""
+    flat = len(set(a)) == 1 and len(set(b)) == 1
+    return 1.0 if flat and (a[0] == b[0] or min(len(a), len(b)) < RANKS_FROM) else shift.p
+
+
+def _row(
+    name: str,
+    runs: tuple[Sequence[float], Sequence[float]],
+    shift: Shift,
+    ps: tuple[float, float | None, float],
+    *,
+    seen_from: float | None,
+) -> Row:
+    measure, (p, p_ranks, p_margin) = measure_of(name), ps
+    low, high = shift.interval(CONFIDENCE)
+    change = shift.estimate
+    up = shift.estimate if p_ranks is None else ranks_higher(*runs)
+    if not measure.absolute:
+        low, high, change = (math.exp(max(-700.0, min(value, 700.0))) for value in (low, high, change))
+    seen, worse = (p if p_ranks is None else p_ranks) <= LEVEL, (up < 0 if measure.more_is_better else up > 0)
+    return Row(
+        name=name, unit=measure.unit, absolute=measure.absolute, more_is_better=measure.more_is_better,
+        before=sum(runs[0]) / len(runs[0]), after=sum(runs[1]) / len(runs[1]),
+        change=change, low=low, high=high, p=p, p_ranks=p_ranks, p_margin=p_margin,
+        seen=seen, worse=worse, regression=seen and worse and p_margin <= LEVEL_OF_MARGIN, seen_from=seen_from,
+    )  # fmt: skip
+
+
+def margin_p(measure: Measure, a: Sequence[float], b: Sequence[float], margin: float, *, ranks: bool) -> float:
+    """Return the two-sided p of "B is as much worse as the margin allows"; 1 where B is not worse than that.
+
+    For figures that are compared by their difference the margin is POINTS.
+    """
+    if measure.absolute:
+        moved = [value + POINTS for value in a]
+    else:
+        moved = [value * (1 - margin if measure.more_is_better else 1 + margin) for value in a]
+    shift = None if ranks else shift_of(moved, b, ratio=not measure.absolute)
+    up = ranks_higher(moved, b) if shift is None else shift.estimate
+    if not (up < 0 if measure.more_is_better else up > 0):
+        return 1.0
+    return rank_p(moved, b) if shift is None else _p_of(shift, moved, b)
+
+
+def _seen_from(measure: Measure, a: Sequence[float], b: Sequence[float], level: float, *, ranks: bool) -> float | None:
+    """Return the smallest change for the worse that would have been seen: a share, or points."""
+    detectable = detectable_by_ranks if ranks else detectable_by_interval
+    shift = detectable(a, b, level, ratio=not measure.absolute)
+    if measure.absolute:
+        return shift if shift < 100 else None
+    if shift >= math.log(FACTOR_MAX):
+        return None
+    return 1 - math.exp(-shift) if measure.more_is_better else math.exp(shift) - 1

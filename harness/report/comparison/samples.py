@@ -1,0 +1,205 @@
+"""Figures of one run: one number each, so that runs are the samples. What is read of a run is dropped with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+
+from earwitness.checks.history.record import Kind
+from earwitness.harness.errors import RecordError
+from earwitness.harness.record.history import History, open_history
+from earwitness.harness.record.rundir import read_json
+from earwitness.harness.report.figures import read_table
+from earwitness.harness.report.judging import measure
+from earwitness.harness.report.measures import Measured
+from earwitness.harness.report.series import Series, latency_series, load_span_ns
+
+ENOUGH_S: Final = 10
+"""Seconds with samples that a latency needs: rare operations such as logins span too few."""
+SIZES_MOST: Final = 4
+"""Different sizes of rooms up to which each has rows of its own."""
+SECOND_NS: Final = 1_000_000_000
+FINISHED: Final = "collected"
+"""State of a run that came to its end."""
+ERRORS: Final = "errors"
+CPU: Final = "CPU of "
+MEMORY: Final = "memory of "
+SENT, DELIVERED = "messages sent", "messages delivered"
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What the figures of a name have in common.
+
+    more_is_better  a regression is a fall
+    absolute        compared by their difference, as they may be zero; else by their ratio
+    """
+
+    unit: str
+    more_is_better: bool = False
+    absolute: bool = False
+
+
+def measure_of(name: str) -> Measure:
+    """Return the measure of a figure by its name."""
+    if name == ERRORS:
+        return Measure("%", absolute=True)
+    if name in (SENT, DELIVERED):
+        return Measure("1/s", more_is_better=True)
+    if name.startswith(CPU):
+        return Measure("ms")
+    return Measure("MB" if name.startswith(MEMORY) else "ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One run as a sample.
+
+    run         its directory; its name is unique in practice
+    key         the checksum of `run.json`, which names the run however its directory is called
+    described   the parts of `run.json` by which runs are found comparable
+    outcome     of its verdict; None: never judged
+    figures     by name, in the units of `measure_of`
+    """
+
+    run: str
+    key: str
+    outcome: str | None
+    described: Mapping[str, Any]
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Return the sample of `to_dict`. Raises KeyError, TypeError or ValueError for other data."""
+        figures = {str(name): float(value) for name, value in data["figures"].items()}
+        outcome = None if data["outcome"] is None else str(data["outcome"])
+        return cls(str(data["run"]), str(data["key"]), outcome, dict(data["described"]), figures)
+
+
+DESCRIBED: Final = ("story", "created", "machine", "versions", "planned", "plan", "planned_faults", "contract")
+
+
+def sample_of(path: Path) -> Sample:
+    """Return the figures of a run directory, read to its end and dropped again.
+
+    Raises RecordError for a directory that is no run, a run that was interrupted, and damaged evidence.
+    """
+    history = finished(path)
+    return Sample(str(path), key_of(history), outcome_of(path), described(history.run), figures_of(history))
+
+
+def finished(path: Path) -> History:
+    """Return the history of a run that came to its end. Raises RecordError."""
+    history = open_history(path)
+    if history.damage:
+        raise RecordError(f"{path}: {history.damage[0]}. Leave the run out; earwitness verify {path} shows the damage.")
+    if (state := history.run.get("state")) != FINISHED:
+        raise RecordError(
+            f"{path}: the run has not come to its end: its state is {state!r}. Wait for it, or leave it out."
+        )
+    if history.run.get("interrupted"):
+        raise RecordError(f"{path}: the run was interrupted, so its load was another one. Leave it out, or repeat it.")
+    return history
+
+
+def key_of(history: History) -> str:
+    """Return what names the run: the checksum of its description, or the directory of a run that has none."""
+    return str(history.run.get("checksum") or history.path.resolve())
+
+
+def described(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of `run.json` by which runs are found comparable; without rosters, texts and addresses."""
+    plan = run.get("plan") or {}
+    return {
+        **{name: run.get(name) for name in DESCRIBED if name != "plan"},
+        "plan": {name: plan.get(name) for name in ("sizes", "devices", "users", "reserve")},
+        "processes": sum(str(name).startswith("load-") for name in _journals(run)),
+        "keep_frames": bool((run.get("options") or {}).get("keep_frames")),
+        "target": (run.get("target") or {}).get("kind", "imported"),
+    }
+
+
+def _journals(run: Mapping[str, Any]) -> list[Any]:
+    names = run.get("journals")
+    return names if isinstance(names, list) else []
+
+
+def outcome_of(path: Path) -> str | None:
+    """Return the outcome of a run's verdict, None if it was never judged."""
+    try:
+        return str(read_json(path / "verdict.json")["outcome"])
+    except (RecordError, KeyError):
+        return None
+
+
+def figures_of(history: History) -> dict[str, float]:
+    """Return all figures of a run: latencies, throughput, errors, CPU for each message, memory.
+
+    The tester's own use of resources is left out: it is not the platform's.
+    """
+    views = [view.records for view in history.journals]
+    sizes = [len(members) for members in history.roster.conversations]
+    # Each size of rooms has its own latency; with many sizes one for all, as many rows make each claim harder.
+    few = len(set(sizes)) <= SIZES_MOST
+    found = dict(_latencies(latency_series(views, sizes if few else [1] * len(sizes))))
+    if not few:
+        found = {name.replace("fan-out of 1 ", "fan-out "): value for name, value in found.items()}
+    begin, end = load_span_ns(views)
+    sent = _count(views, Kind.INVOKE, begin, end)
+    if end > begin and sent:
+        delivered = _count(views, Kind.DELIVER, begin, end)
+        found[SENT], found[DELIVERED] = (number / (end - begin) * SECOND_NS for number in (sent, delivered))
+        own = {str(name) for name in _journals(history.run)}
+        found |= cpu_ms(history.table("services"), own, (begin, end), sent)
+    return found | _whole_run(measure(history))
+
+
+def _count(views: list[np.ndarray], kind: Kind, begin: int, end: int) -> int:
+    return sum(int(((v["kind"] == kind) & (v["t"] >= begin) & (v["t"] <= end)).sum()) for v in views)
+
+
+def _latencies(series: Mapping[str, Series]) -> Iterator[tuple[str, float]]:
+    """Yield median and 99th percentile in ms of each latency that lasted ENOUGH_S."""
+    for name, (t, values) in series.items():
+        if len(np.unique(t // SECOND_NS)) >= ENOUGH_S:
+            for quantile in (50, 99):
+                yield f"{name} p{quantile}", float(np.percentile(values, quantile))
+
+
+def cpu_ms(table: Path, own: set[str], span_ns: tuple[int, int], messages: int) -> dict[str, float]:
+    """Return milliseconds of CPU for each message by kind of service; replicas of a kind are added.
+
+    `own`: processes of the tester, left out. Only samples within `span_ns` count. A service that restarts is a new
+    process, whose time begins anew.
+    """
+    seen: dict[tuple[str, Any], tuple[float, float]] = {}
+    for row in read_table(table):
+        if row.get("service") in own or not {"service", "cpu_s", "t_ns"} <= row.keys():
+            continue
+        if span_ns[0] <= row["t_ns"] <= span_ns[1]:
+            process, used_s = (str(row["service"]), row.get("pid")), float(row["cpu_s"])
+            seen[process] = seen.get(process, (used_s, used_s))[0], used_s
+    used: dict[str, float] = {}
+    for (service, _), (first, last) in seen.items():
+        kind = CPU + re.sub(r"-\d+$", "", service)
+        used[kind] = used.get(kind, 0.0) + max(0.0, last - first) * 1e3 / messages
+    return {kind: value for kind, value in used.items() if value > 0}
+
+
+def _whole_run(measured: Measured) -> dict[str, float]:
+    found = {
+        MEMORY + kind: value
+        for kind, (value, _) in measured.memory_mb.items()
+        if value is not None and kind not in ("load", "collector")
+    }
+    errors, _ = measured.figure(ERRORS)
+    return found if errors is None else {**found, ERRORS: errors}
