@@ -287,6 +287,8 @@ def _other_column(rng: random.Random, table: pa.Table) -> pa.Table:
             return table.set_column(number, name, column.cast(rng.choice(kinds), safe=False))
         return table.remove_column(number)
     values = column.to_pylist()
+    if not values:  # a mistake before has cut every row
+        return table
     place = rng.randrange(len(values))
     values[place] = mutations.odd(rng) if rng.random() < 0.5 else values[rng.randrange(len(values))]
     with contextlib.suppress(pa.ArrowException, OverflowError, TypeError, UnicodeError):
