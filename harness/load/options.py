@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LOAD: Final[dict[str, Any]] = {"num_users": 100, "spawn_rate": 50.0, "run_time": "30s", "only_summary": True}
 """Defaults that replace Locust's (one user, no end) in any directory; every file and option overrides them."""
 
+DRAIN_S: Final = 20.0
+"""Default of `--drain-s`, in seconds."""
 FORM_OPTIONS: Final = ("seed", "faults", "arrivals", "shape", "threshold", "keep_frames")
 """Options that the web UI's form shows and may set for a run. None of them may name a file, a host or a command."""
 SEPARATOR: Final = ";"
@@ -70,7 +72,7 @@ def add_arguments(parser: Any, **_: Any) -> None:
         "--drain-s",
         env_var="EARWITNESS_DRAIN_S",
         type=float,
-        default=20.0,
+        default=DRAIN_S,
         metavar="SECONDS",
         help="how long the end of a run waits for answers and deliveries that are still in flight",
     )
