@@ -14,7 +14,7 @@ from earwitness.checks.contract import Contract
 from earwitness.checks.engine.fold import Described
 from earwitness.harness.report.opportunities import ALL as OPPORTUNITIES
 from earwitness.harness.report.opportunities import BY_ID
-from earwitness.harness.report.page.words import MARKS, Row, paragraph, section, table, text
+from earwitness.harness.report.page.words import MARKS, Row, counted, paragraph, section, table, text
 from earwitness.harness.report.witnesses import promise
 from earwitness.harness.shipped import judged_by
 
@@ -52,7 +52,7 @@ def exercised(check: Row) -> bool:
 
 def _card(check: Row, contract: Contract) -> str:
     mark, bound = MARKS.get(check["outcome"], "unknown"), check["upper_bound_95"]
-    facts = [f"{check['examined']:,} examined", f"{check['violations']:,} violations"]
+    facts = [f"{check['examined']:,} examined", counted(check["violations"], "violation")]
     if check["violations"]:
         facts.append("an upper bound needs a run without violations")
     elif bound and check["outcome"] == "PASS" and not check["id"].startswith("H"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from earwitness.harness.report.page.words import TEXT_MOST, Row, paragraph, picture, section, text
+from earwitness.harness.report.page.words import TEXT_MOST, Row, counted, paragraph, picture, section, text
 from earwitness.harness.report.swim_svg import witness_svg
 from earwitness.harness.report.swim_text import clock
 from earwitness.harness.report.witnesses import promise_words
@@ -27,7 +27,7 @@ def counterexamples(checks: Sequence[Row]) -> str:
     parts, size = [], 0
     for check in failed:
         note = "" if check["promised"] else " (never promised: an observation)"
-        heading = f"{check['id']} {check['name']}: {check['violations']:,} violations{note}"
+        heading = f"{check['id']} {check['name']}: {counted(check['violations'], 'violation')}{note}"
         parts.append(f'<h3><a href="#check-{text(check["id"])}">{text(heading)}</a></h3>')
         promise = next((promise_words(witness["promise"]) for witness in check["witnesses"]), "")
         parts.append(paragraph(f"{broken(check)}: {promise}" if promise else "", "soft"))
@@ -77,7 +77,7 @@ def _article(check: Row, witness: Row, *, drawn: bool, brief: bool, first: bool)
     if brief:
         note = "Its records are left out here, because this page is full; the command below shows them."
         return head + paragraph(note) + command
-    return head + (_lanes(check, witness, id) if drawn and witness["steps"] else "") + _records(witness) + command
+    return head + (_lanes(check, witness) if drawn and witness["steps"] else "") + _records(witness) + command
 
 
 def broken(check: Row) -> str:
@@ -85,11 +85,10 @@ def broken(check: Row) -> str:
     return "Promise broken" if check["promised"] else "Never promised, an observation"
 
 
-def _lanes(check: Row, witness: Row, id: str) -> str:
+def _lanes(check: Row, witness: Row) -> str:
     """Return the picture below its legend: a box for each lane, which the style sheet lets hide it without a script."""
     boxes = "".join(
-        f'<input type="checkbox" checked class="h{n}" id="lane-{id}-{n}">'
-        f'<label for="lane-{id}-{n}">{text(name)}</label>'
+        f'<label><input type="checkbox" checked class="h{n}">{text(name)}</label>'
         for n, name in enumerate(witness["lanes"])
     )
     return f'<div class="lanes"><span>lanes:</span>{boxes}{picture(swim(witness, check), "swim-lane")}</div>'

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from earwitness.harness.report.page.words import Row, paragraph, section, table, text
+from earwitness.harness.report.page.words import Row, counted, paragraph, section, table, text
 from earwitness.harness.report.reach import WHERE
 
 ROOMS_MOST: Final = 60
@@ -114,7 +114,7 @@ def losses(verdict: Row) -> str:
 def _losses(title: str, found: Row) -> str:
     if not found["lost"]:
         return ""
-    sums = {"sender": f"all {found['of']:,} senders", **found, "lost": found["placed"]}
+    sums = {"sender": f"all ({counted(found['of'], 'sender')})", **found, "lost": found["placed"]}
     body = table(
         title,
         ("sender", "lost", *WHERE, "prefix | middle | end | whole"),

@@ -49,7 +49,7 @@ pre{background:var(--card);padding:.6rem;white-space:pre-wrap;overflow-wrap:anyw
 .sentence{font-weight:600;margin:.2rem 0}.first{color:var(--fail);font-weight:600;margin:0}.what{margin:.5rem 0 0}
 .records{margin:.2rem 0;padding-left:1.4rem}.records b{font-weight:600;font-variant-numeric:tabular-nums}
 .records .frame{border-left:3px solid var(--line)}
-.lanes>span{color:var(--soft);margin-right:.4rem}.lanes label{margin:0 .9rem 0 .3rem}
+.lanes>span{color:var(--soft);margin-right:.4rem}.lanes label{margin-right:.9rem;white-space:nowrap}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(27rem,100%),1fr));gap:.5rem}
 .card{background:var(--card);border-left:.3rem solid var(--unknown);padding:.5rem .9rem}
 .card p{margin:.1rem 0}.card h3{margin:0}.card.pass{border-color:var(--pass)}.card.fail{border-color:var(--fail)}
@@ -67,7 +67,7 @@ background:repeating-linear-gradient(90deg,var(--k) 0 .3em,#0000 .3em .45em)}
 @media (max-width:600px){body{font-size:15px}main{padding:0 .7rem 2rem}h1{font-size:1.6rem}
 dl{grid-template-columns:1fr;gap:0}dt{margin-top:.4rem}.plot{min-width:640px}.swim{max-width:none}
 .witness{padding:.5rem .6rem}.records{padding-left:1.1rem}}
-@media print{nav,.skip,.lanes>input,.lanes>label,.lanes>span{display:none}
+@media print{nav,.skip,.lanes>label,.lanes>span{display:none}
 html,body{font-size:11px}main{max-width:none}
 .card,.bar,figure,li,tr{break-inside:avoid}h2,h3,.sentence{break-after:avoid}.scroll{overflow:visible}
 .plot{min-width:0}.swim{max-width:75%}pre,code{font-size:10px}pre{border:1px solid var(--line)}
@@ -96,7 +96,7 @@ def _lines() -> str:
 
 def _hiding() -> str:
     """Return the rules by which the box of a lane hides it, with all steps that begin or end there."""
-    return "".join(f".h{n}:not(:checked)~figure .l{n}{{display:none}}" for n in range(LANES_MAX))
+    return "".join(f".lanes:has(.h{n}:not(:checked)) .l{n}{{display:none}}" for n in range(LANES_MAX))
 
 
 STYLE: Final = _PAGE.replace("DARK", DARK) + _scoped(PICTURE) + _lines() + _hiding()

@@ -47,7 +47,7 @@ class _Scale:
             exponents = range(round(math.log10(self.low)), round(math.log10(self.high)) + 1)
             self.levels = [10.0**n for n in exponents]
         else:
-            self.low, self.high = 0.0, highest
+            self.low, self.high = 0.0, highest * 1.05
             self.levels = _ticks(0.0, highest, 4)
 
     def x(self, seconds: float) -> float:

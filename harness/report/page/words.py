@@ -25,6 +25,11 @@ def lines(value: str, most: int = TEXT_MOST) -> str:
     return "\n".join(text(line, most) for line in value.split("\n"))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, whose plural has an s."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def section(id: str, title: str, body: str) -> str:
     """Return a section with a heading; its id is what links of the page name."""
     return f'<section id="{id}" aria-labelledby="{id}-h"><h2 id="{id}-h">{text(title)}</h2>{body}</section>'
