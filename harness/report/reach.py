@@ -33,6 +33,8 @@ from earwitness.harness.report.witnesses import tag_of
 Array = npt.NDArray[Any]
 PAIRS_MOST: Final = 2_000
 """Most pairs of sender and receiver whose losses are placed; those with the most losses come first."""
+ROWS_MOST: Final = 65_536
+"""Most missed deliveries that are placed; all are counted."""
 SENDERS_MOST: Final = 20
 WHERE: Final = ("prefix", "middle", "end", "whole")
 
@@ -101,7 +103,8 @@ class Reach:
                 {"size": int(size), "rooms": int((sizes == size).sum()), "owed": owed, "missed": lost,
                  "received": owed - lost - doubtful - cut, "not_known": doubtful + cut}
             )  # fmt: skip
-            missed.append(world.out[: min(lost, len(world.out)), [CONV, CLIENT, MID]].copy())
+            left = ROWS_MOST - sum(map(len, missed))
+            missed.append(world.out[: min(lost, left, len(world.out)), [CONV, CLIENT, MID]].copy())
         return rows, np.concatenate(missed), sum(row["missed"] for row in rows)
 
     def _told(self, places: _Places) -> dict[str, Any]:
@@ -152,6 +155,8 @@ def messages_of(found: tuple[Array, ...]) -> tuple[Array, Array, Array, Array]:
 
 def _deliveries(messages: tuple[Array, ...], duties: Array, world: World, missed: Array) -> Iterator[tuple[int, Array]]:
     """Yield (sender, which of the owed messages were missed, in order of sending) for pairs of sender and receiver."""
+    if not len(missed):
+        return
     first, mids, due, author = messages
     convs = np.repeat(np.arange(len(first) - 1), np.diff(first))
     order = np.lexsort((due, author, convs))
@@ -181,6 +186,8 @@ def _not_stored(world: World) -> Array:
 
 def _stored(world: World, lost: Array) -> Iterator[tuple[int, Array]]:
     """Yield (sender, which of its acknowledged messages are not stored, in order of sending) by conversation."""
+    if not len(lost):
+        return
     messages, tables = world.messages(), world.tables
     acked = np.flatnonzero((messages["flags"] & ACKED) > 0)
     own = messages["author_sub"]

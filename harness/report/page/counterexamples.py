@@ -77,7 +77,7 @@ def _article(check: Row, witness: Row, *, drawn: bool, brief: bool, first: bool)
     if brief:
         note = "Its records are left out here, because this page is full; the command below shows them."
         return head + paragraph(note) + command
-    return head + (_lanes(check, witness) if drawn and witness["steps"] else "") + _records(witness) + command
+    return head + (_lanes(check, witness, id) if drawn and witness["steps"] else "") + _records(witness) + command
 
 
 def broken(check: Row) -> str:
@@ -85,13 +85,13 @@ def broken(check: Row) -> str:
     return "Promise broken" if check["promised"] else "Never promised, an observation"
 
 
-def _lanes(check: Row, witness: Row) -> str:
+def _lanes(check: Row, witness: Row, id: str) -> str:
     """Return the picture below its legend: a box for each lane, which the style sheet lets hide it without a script."""
     boxes = "".join(
         f'<label><input type="checkbox" checked class="h{n}">{text(name)}</label>'
         for n, name in enumerate(witness["lanes"])
     )
-    return f'<div class="lanes"><span>lanes:</span>{boxes}{picture(swim(witness, check), "swim-lane")}</div>'
+    return f'<div class="lanes"><span>lanes:</span>{boxes}{picture(swim(witness, check), f"swim-lane of {id}")}</div>'
 
 
 def _records(witness: Row) -> str:
@@ -105,7 +105,7 @@ def _record(record: Row) -> str:
     frame = record.get("frame")
     if frame is None:
         return f"<li>{said}</li>"
-    return f'<li>{said}<pre class="frame" aria-label="raw frame">{text(pretty(frame), 3 * FRAME_MOST)}</pre></li>'
+    return f'<li>{said}<pre class="frame" title="raw frame">{text(pretty(frame), 3 * FRAME_MOST)}</pre></li>'
 
 
 def pretty(frame: str) -> str:

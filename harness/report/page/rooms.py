@@ -29,7 +29,7 @@ def rooms(verdict: Row) -> str:
     sizes = sorted({*latency, *by_size}, key=lambda size: (_share(by_size.get(size)), size))
     shown = sorted(sizes[:ROOMS_MOST])
     body = table(
-        "fan-out and reach by room size",
+        "by room size",
         ("members", "deliveries", *(f"{name} ms" for name in PERCENTILES), "owed", "received", "not known", "reach"),
         [_room(size, latency.get(size, {}), by_size.get(size)) for size in shown],
     )
