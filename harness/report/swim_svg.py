@@ -12,6 +12,8 @@ from earwitness.harness.report.swim_text import clock
 from earwitness.harness.report.witnesses import promise_words
 
 TIME, LANE, ROW, TOP, MARGIN = 96, 190, 40, 34, 20
+ALONE = 3
+"""Width of a picture with one lane, in lanes: its labels stand beside the lane and need the room."""
 LETTER = 7.4
 """Average width in px of a letter of the labels (12 px). Longer texts are cut, and are whole in the tooltip."""
 TITLE_LETTER = 9.2
@@ -59,7 +61,8 @@ def witness_svg(witness: Mapping[str, Any], check: Mapping[str, Any], *, styled:
     picture brings its style and its words along; a page that has both beside its pictures passes False.
     """
     lanes: Sequence[str] = witness["lanes"]
-    width = MARGIN * 2 + TIME + LANE * max(2, len(lanes))
+    columns = max(2, len(lanes)) if len(lanes) != 1 else ALONE
+    width = MARGIN * 2 + TIME + LANE * columns
     head = _head(witness, check, width) if styled else []
     top = MARGIN + sum(height for _, _, height in head) + (12 if styled else 0)
     steps: Sequence[Mapping[str, Any]] = witness["steps"]
@@ -80,7 +83,7 @@ def witness_svg(witness: Mapping[str, Any], check: Mapping[str, Any], *, styled:
         y += line
     _lanes(svg, lanes, top, ROW * len(steps))
     for number, step in enumerate(steps):
-        _step(svg, step, top + TOP + ROW * number + ROW * 0.7, len(lanes))
+        _step(svg, step, top + TOP + ROW * number + ROW * 0.7, columns)
     _legend(svg, steps, height - 18 - 20 * len(notes), notes)
     return bytes(ET.tostring(svg, encoding="utf-8", xml_declaration=True))
 

@@ -264,6 +264,18 @@ def test_a_picture_says_what_the_words_say(verdict: dict[str, Any]) -> None:
         assert max(map(len, title)) * TITLE_LETTER_PX <= width - 2 * MARGIN
 
 
+def test_a_picture_of_one_lane_has_room_for_its_labels(verdict: dict[str, Any]) -> None:
+    """What happened inside the platform is written beside its lane, in full and within the width."""
+    row = of(verdict, "I1")
+    words = "calls frontend/auth: refused, breaker open"
+    step = {"at_ms": 1.0, "from": 0, "to": 0, "label": words, "proof": True}
+    svg = witness_svg({**row["witnesses"][0], "lanes": ["platform"], "steps": [step]}, row)
+    assert words in words_of(svg)
+    place = next(e for e in ET.fromstring(svg).iter() if "".join(e.itertext()) == words and e.get("class") is None)
+    assert place.get("text-anchor") is None  # it begins at the lane, to the right
+    assert float(place.get("x", "")) + len(words) * 7.4 <= float(ET.fromstring(svg).get("width", ""))
+
+
 def test_frames_cannot_command_the_terminal(verdict: dict[str, Any]) -> None:
     """Control characters of a frame are shown, not obeyed."""
     row = of(verdict, "I1")

@@ -95,7 +95,8 @@ def _picture(verdict: Row, first: Row | None, axis: Axis | None, plots: Sequence
     drawn = next((plot for plot in plots if plot.drawn), None)
     if axis is None or drawn is None:
         return paragraph("There is no picture, because nothing was recorded that could be drawn.", "note")
-    return f"{paragraph(drawn.title, 'sentence')}{picture(plot_svg(drawn, axis.seconds, bands), 'first plot')}{legend(drawn)}"
+    plot = picture(plot_svg(drawn, axis.seconds, bands), "first plot")
+    return paragraph(drawn.title, "sentence") + plot + legend(drawn)
 
 
 def _load(axis: Axis, bands: Sequence[Band]) -> str:
