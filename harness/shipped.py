@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import shutil
+from functools import cache
 from pathlib import Path
 
 from earwitness.harness.errors import EarwitnessError, Exit
@@ -72,3 +73,19 @@ def _copied(source: Path, to: Path) -> list[Path]:
     except OSError as error:
         raise EarwitnessError(f"{to}: the files cannot be copied there: {error.strerror}.") from error
     return made
+
+
+@cache
+def judged_by() -> dict[str, tuple[str, ...]]:
+    """Return the ids of the checks that each story must exercise, by the name of the story, without importing any."""
+    return {path.stem: tuple(_judged_by(ast.parse(path.read_text("utf-8")))) for path in story_files()}
+
+
+def _judged_by(tree: ast.Module) -> list[str]:
+    """Return the words of `judged_by="I1 I2".split()` in a call of `story`, [] if there is none in this form."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "story":
+            given = next((keyword.value for keyword in node.keywords if keyword.arg == "judged_by"), None)
+            words = [part.value for part in ast.walk(given) if isinstance(part, ast.Constant)] if given else []
+            return [id for word in words for id in str(word).split()]
+    return []

@@ -52,6 +52,7 @@ SLOW = frozenset(
 STARTING = frozenset(
     {"subprocess", "Popen", "fork", "create_subprocess_exec", "multiprocessing", "executable"}
     | {"launch", "CommandFault", "command_faults"}  # of the product
+    | {"chromium"}  # of the suite
 )
 """Names in the code of what starts a process."""
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec")

@@ -209,7 +209,7 @@ class Conductor:
             plan=plan.to_dict(),
             target=self.under_test.description,
             contract=self.under_test.target.contract.to_dict(),
-            options={"keep_frames": assignment["keep_frames"]},
+            options={"keep_frames": assignment["keep_frames"], **settings.stated},
             warnings=self.under_test.warnings,
             journals=[f"load-{index}" for index in range(len(workers))]
             + (list(JOURNALS) if settings.faults else [])

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LOAD: Final[dict[str, object]] = {"num_users": 100, "spawn_rate": 50.0, "run_time": "30s"}
 """Defaults that replace Locust's (one user, no end) in any directory; every file and option overrides them."""
 
+DRAIN_S: Final = 20.0
+"""Default of `--drain-s`, in seconds."""
 FORM_OPTIONS: Final = ("seed", "faults", "arrivals", "shape", "threshold", "keep_frames")
 """Options that the web UI's form shows and may set for a run. None of them may name a file, a host or a command."""
 SEPARATOR: Final = ";"
@@ -77,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser, **_: object) -> None:
         "--drain-s",
         env_var="EARWITNESS_DRAIN_S",
         type=float,
-        default=20.0,
+        default=DRAIN_S,
         metavar="SECONDS",
         help="how long the end of a run waits for answers and deliveries that are still in flight",
     )

@@ -7,9 +7,11 @@ Locust reads the form.
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from locust.util.timespan import parse_timespan
@@ -19,6 +21,7 @@ from earwitness.harness.load.command_line import refuse_impossible
 from earwitness.harness.load.contradictions import refuse_contradictions, refuse_late_faults
 from earwitness.harness.load.declaration import Story
 from earwitness.harness.load.options import (
+    DRAIN_S,
     FORM_OPTIONS,
     faults_in_form,
     read_faults,
@@ -28,6 +31,7 @@ from earwitness.harness.load.options import (
 )
 from earwitness.harness.load.shapes import ScaledShape, foreseen_of, shape_of
 from earwitness.harness.platform.faults import Planned
+from earwitness.harness.shipped import STORIES
 
 SWITCH = {"true": True, "false": False}
 """Values that the form sends for a checkbox."""
@@ -56,6 +60,23 @@ class RunSettings:
     def keep_frames(self) -> bool:
         """Return whether raw frames are kept."""
         return bool(self.values.keep_frames)
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """Return the options that `run.json` holds nowhere else, so that a report can state the whole command.
+
+        No option holds a secret: `--target` is the path of a file, and `--defect` names planted defects.
+        """
+        given = vars(self.values)
+        stated = {name: given.get(name) for name in ("target", "defect", "check") if given.get(name)}
+        if given.get("drain_s") not in (None, DRAIN_S):
+            stated["drain_s"] = given["drain_s"]
+        if str(given.get("faults")).strip() == "none":
+            stated["faults"] = "none"
+        story = Path(str(given.get("locustfile") or ""))
+        if story.suffix == ".py" and story.absolute().parent not in (Path("locustfiles").absolute(), STORIES):
+            stated["story_file"] = os.path.relpath(story)
+        return stated
 
 
 class RunOptions:

@@ -34,6 +34,7 @@ class Publisher:
         self._stats = environment.stats
         self._tally = tally
         self._kept = {ACKNOWLEDGED: Summary(), ACKNOWLEDGED_FROM_PLAN: Summary()}
+        self._lately = Summary()
         self._greenlet = gevent.spawn(self._run)
 
     def _run(self) -> None:
@@ -47,11 +48,18 @@ class Publisher:
         for name, summary in summaries.items():
             if name in self._kept:
                 self._kept[name].merge(summary)
+            if name == ACKNOWLEDGED_FROM_PLAN:
+                self._lately.merge(summary)
             self._merge(self._stats.get(name, "WS"), summary)
             self._merge(self._stats.total, summary)
         for name, count in counts.items():
             self._count(self._stats.get(name, "WS"), count)
             self._count(self._stats.total, count)
+
+    def planned_ack(self) -> dict[str, dict[str, float]]:
+        """Return the latencies from the planned start that were published since the last call, {} without any."""
+        lately, self._lately = self._lately, Summary()
+        return {"planned_ack_ms": {"samples": lately.n, **_in_ms(lately)}} if lately.n else {}
 
     @staticmethod
     def _merge(entry: Any, summary: Summary) -> None:

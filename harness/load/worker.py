@@ -138,7 +138,8 @@ class Part:
         self._publisher = Publisher(environment, self.tally)
         self._lag = LoopLag()
         self._wall = WallClock(self._clock_stepped)
-        self._sampler = SelfSampler(self.run_dir / "tables" / "services.jsonl", self.journal.name)
+        samples = self.run_dir / "tables" / "services.jsonl"
+        self._sampler = SelfSampler(samples, self.journal.name, self._publisher.planned_ack)
 
     @property
     def draining(self) -> bool:

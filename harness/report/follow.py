@@ -89,7 +89,7 @@ class Following:
             self.live = LiveVerdict(self._history, self._say, self._own)
             for batch in self._history.batches():
                 self.live.judge.step(batch)
-        verdict = verdict_of(self._history, self.live.judge)
+        verdict = verdict_of(self._history, self.live.judge, self.live.reach)
         write_verdict(self._history.path, verdict, verdict_text(verdict))
         self._tell(self.live.last_look(verdict))
         return verdict

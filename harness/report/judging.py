@@ -32,6 +32,7 @@ from earwitness.harness.report.measures import Measured
 from earwitness.harness.report.own_checks import all_checks
 from earwitness.harness.report.page.command import write_report
 from earwitness.harness.report.page.timeline import axis_of, bands_of
+from earwitness.harness.report.reach import Reach
 from earwitness.harness.report.swim_svg import witness_svg
 from earwitness.harness.report.thresholds import judge_thresholds, missed, parse_all
 from earwitness.harness.report.witnesses import Teller, Witness
@@ -51,14 +52,15 @@ def judge_run(run_dir: Path, *, only: Sequence[str] = (), own: Sequence[OwnCheck
     if only:
         history.run["judged_by"] = [id for id in only if not id.startswith("H")]
         checks = tuple(check for check in checks if check.id.startswith("H") or check.id in only)
-    judge = judge_of(history, checks)
+    reach = Reach(history)
+    judge = judge_of(history, checks, [reach])
     done = 0
     with Progress(f"judging {os.path.relpath(run_dir)}", sum(view.count for view in history.journals)) as progress:
         for batch in history.batches():
             judge.step(batch)
             done += len(batch.records)
             progress.at(done)
-    return verdict_of(history, judge)
+    return verdict_of(history, judge, reach)
 
 
 def judge_of(history: History, checks: Sequence[Check] = ALL, watchers: Sequence[Watcher] = ()) -> Judge:
@@ -66,8 +68,8 @@ def judge_of(history: History, checks: Sequence[Check] = ALL, watchers: Sequence
     return Judge(history.roster, history.contract, checks, watchers)
 
 
-def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
-    """Return the verdict of a history whose records the judge has all seen, with the figures of the run."""
+def verdict_of(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
+    """Return the verdict of a history whose records judge and `reach` have all seen, with the figures of the run."""
     run_dir, run = history.path, history.run
     judged_by = run.get("judged_by")
     facts = facts_of(history)
@@ -105,6 +107,7 @@ def verdict_of(history: History, judge: Judge) -> dict[str, Any]:
         "warnings": warnings_of(history, views),
         "load": figures.load_figures(views),
         "missed_live": figures.missed_live(verdicts),
+        "reach": reach.found(history.infos(), facts),
         "endings": endings((view.records, view.names) for view in history.journals),
         "stopped": stopped(views),
         "replicas": figures.replicas((view.records, view.names) for view in history.journals),

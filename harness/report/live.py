@@ -21,6 +21,7 @@ from earwitness.harness.record.history import History
 from earwitness.harness.report.judging import judge_of, row_of
 from earwitness.harness.report.live_file import LADDER_S
 from earwitness.harness.report.own_checks import all_checks
+from earwitness.harness.report.reach import Reach
 from earwitness.harness.report.witnesses import in_lines, in_short
 
 MOST_FINDINGS = 20
@@ -39,7 +40,8 @@ class LiveVerdict:
         """Prepare the judge of a run. `own`: own checks that the user allows to run."""
         self._history, self._say = history, say
         self._traffic = Traffic(history.roster, BUCKETS)
-        self.judge: Judge = judge_of(history, all_checks(history.run, own), [self._traffic])
+        self.reach = Reach(history)
+        self.judge: Judge = judge_of(history, all_checks(history.run, own), [self._traffic, self.reach])
         self._titles = {check.id: check.title for check in self.judge.checks}
         self._findings: deque[dict[str, object]] = deque(maxlen=MOST_FINDINGS)
         self._seen: set[tuple[object, ...]] = set()

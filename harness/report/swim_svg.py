@@ -12,10 +12,14 @@ from earwitness.harness.report.swim_text import clock
 from earwitness.harness.report.witnesses import Step, Witness, promise_words
 
 TIME, LANE, ROW, TOP, MARGIN = 96, 190, 40, 34, 20
+ALONE = 3
+"""Width of a picture with one lane, in lanes: its labels stand beside the lane and need the room."""
 LETTER = 7.4
 """Average width in px of a letter of the labels (12 px). Longer texts are cut, and are whole in the tooltip."""
 TITLE_LETTER = 9.2
 """The same for the title (15 px, bold). Both are of DejaVu Sans, a wide face, so other fonts leave some room."""
+
+NOTE = "time runs downwards · “7 · #3 of ann” is Ann's third message, number 7 of its room"
 
 STYLE = """
 text { font-family: system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; font-size: 12px; fill: #1b1f24 }
@@ -50,18 +54,26 @@ text { font-family: system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-se
 """
 
 
-def witness_svg(witness: Witness, check: Mapping[str, Any]) -> bytes:
-    """Return the picture of a counterexample (`witness`) of verdict.json; `check` is its row there."""
+def witness_svg(witness: Witness, check: Mapping[str, Any], *, styled: bool = True) -> bytes:
+    """Return the picture of a counterexample (`witness`) of verdict.json; `check` is its row there.
+
+    Lane n and the steps that begin or end there have the class `ln`, so that a page can hide them. `styled`: the
+    picture brings its style and its words along; a page that has both beside its pictures passes False.
+    """
     lanes: Sequence[str] = witness["lanes"]
-    width = MARGIN * 2 + TIME + LANE * max(2, len(lanes))
-    head = _head(witness, check, width)
-    top = MARGIN + sum(height for _, _, height in head) + 12
+    columns = max(2, len(lanes)) if len(lanes) != 1 else ALONE
+    width = MARGIN * 2 + TIME + LANE * columns
+    head = _head(witness, check, width) if styled else []
+    top = MARGIN + sum(height for _, _, height in head) + (12 if styled else 0)
     steps: Sequence[Step] = witness["steps"]
-    height = top + TOP + ROW * len(steps) + 74
+    notes = textwrap.wrap(NOTE, int((width - 2 * MARGIN) / LETTER))
+    height = top + TOP + ROW * len(steps) + 54 + 20 * len(notes)
+    marked = {} if styled else {"class": "swim"}
     size = {"viewBox": f"0 0 {width} {height}", "width": str(width), "height": str(height)}
-    svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, "role": "img"})
+    svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, **marked, "role": "img"})
     ET.SubElement(svg, "title").text = printable(witness["sentence"])
-    ET.SubElement(svg, "style").text = STYLE
+    if styled:
+        ET.SubElement(svg, "style").text = STYLE
     ET.SubElement(
         svg, "rect", {"class": "card"}, x="0.5", y="0.5", width=str(width - 1), height=str(height - 1), rx="8"
     )
@@ -71,8 +83,8 @@ def witness_svg(witness: Witness, check: Mapping[str, Any]) -> bytes:
         y += line
     _lanes(svg, lanes, top, ROW * len(steps))
     for number, step in enumerate(steps):
-        _step(svg, step, top + TOP + ROW * number + ROW * 0.7, len(lanes))
-    _legend(svg, steps, height - 38)
+        _step(svg, step, top + TOP + ROW * number + ROW * 0.7, columns)
+    _legend(svg, steps, height - 18 - 20 * len(notes), notes)
     return bytes(ET.tostring(svg, encoding="utf-8", xml_declaration=True))
 
 
@@ -94,16 +106,19 @@ def _centre(lane: int) -> float:
 def _lanes(svg: ET.Element, lanes: Sequence[str], top: int, height: int) -> None:
     for number, name in enumerate(lanes):
         x = _centre(number)
-        _line(svg, "lane", x, top + 24, x, top + TOP + height + 12)
+        lane = ET.SubElement(svg, "g", {"class": f"l{number}"})
+        _line(lane, "lane", x, top + 24, x, top + TOP + height + 12)
         room = LANE - 24
         ET.SubElement(
-            svg, "rect", {"class": "head"}, x=f"{x - room / 2:g}", y=str(top), width=str(room), height="24", rx="5"
+            lane, "rect", {"class": "head"}, x=f"{x - room / 2:g}", y=str(top), width=str(room), height="24", rx="5"
         )
-        _text(svg, x, top + 16, name, "name", "middle", room - 8)
+        _text(lane, x, top + 16, name, "name", "middle", room - 8)
 
 
 def _step(svg: ET.Element, step: Step, y: float, lanes: int) -> None:
     start, end = _centre(step["from"]), _centre(step["to"])
+    touched = dict.fromkeys((step["from"], step["to"]))
+    svg = ET.SubElement(svg, "g", {"class": " ".join(f"l{lane}" for lane in touched)})
     _text(svg, MARGIN + TIME - 12, y + 4, clock(step["at_ms"]), "time", "end")
     if step["at_ms"] is None:
         for one in (-1, 1):
@@ -141,7 +156,7 @@ def _label(svg: ET.Element, x: float, y: float, text: str, kind: str, anchor: st
     _text(svg, x, y, text, kind, anchor, room)
 
 
-def _legend(svg: ET.Element, steps: Sequence[Step], y: int) -> None:
+def _legend(svg: ET.Element, steps: Sequence[Step], y: int, notes: Sequence[str]) -> None:
     x = float(MARGIN)
     for shown, kind, words in (
         (True, "proof", "proves it"),
@@ -152,9 +167,8 @@ def _legend(svg: ET.Element, steps: Sequence[Step], y: int) -> None:
             _line(svg, kind, x, y - 4, x + 26, y - 4)
             _text(svg, x + 32, y, words, "dim")
             x += 52 + len(words) * LETTER
-    _text(
-        svg, MARGIN, y + 20, "time runs downwards · “7 · #3 of ann” is Ann's third message, number 7 of its room", "dim"
-    )
+    for number, note in enumerate(notes, start=1):
+        _text(svg, MARGIN, y + 20 * number, note, "dim")
 
 
 def _line(svg: ET.Element, kind: str, x1: float, y1: float, x2: float, y2: float) -> None:

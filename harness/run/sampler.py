@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import gevent
@@ -26,9 +27,11 @@ class SelfSampler:
     Ends with `close`.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
-        """Start sampling this process into the table at `path`."""
-        self._path, self._name = path, name
+    def __init__(
+        self, path: Path, name: str, more: Callable[[], Mapping[str, object]] = lambda: MappingProxyType({})
+    ) -> None:
+        """Start sampling; `more` returns further columns of a row, such as the latencies since the last one."""
+        self._path, self._name, self._more = path, name, more
         self._process = psutil.Process()
         self._greenlet = gevent.spawn(self._run)
 
@@ -47,6 +50,7 @@ class SelfSampler:
             "rss_mb": round(memory / 1e6, 2),
             "cpu_s": round(times.user + times.system, 2),
             "fds": process.num_fds(),
+            **self._more(),
         }
         append(self._path, [row])
 

@@ -238,7 +238,7 @@ def test_a_picture_needs_nothing_else_and_obeys_nobody(verdict: dict[str, Any]) 
     witness = {**witness, "lanes": [evil, *witness["lanes"][1:]], "sentence": evil}
     svg = witness_svg(witness, row)
     tags = {element.tag.rpartition("}")[2] for element in ET.fromstring(svg).iter()}
-    assert tags <= {"svg", "title", "style", "rect", "text", "line", "circle", "polygon"}
+    assert tags <= {"svg", "title", "style", "rect", "text", "line", "circle", "polygon", "g"}
     assert b"<script" not in svg
     assert svg.count(b"http") == 1  # the namespace
     assert b"prefers-color-scheme: dark" in svg
@@ -262,6 +262,18 @@ def test_a_picture_says_what_the_words_say(verdict: dict[str, Any]) -> None:
         title = ["".join(e.itertext()) for e in ET.fromstring(svg).iter() if e.get("class") == "title"]
         assert " ".join(title) == witness["sentence"]
         assert max(map(len, title)) * TITLE_LETTER_PX <= width - 2 * MARGIN
+
+
+def test_a_picture_of_one_lane_has_room_for_its_labels(verdict: dict[str, Any]) -> None:
+    """What happened inside the platform is written beside its lane, in full and within the width."""
+    row = of(verdict, "I1")
+    words = "calls frontend/auth: refused, breaker open"
+    step = {"at_ms": 1.0, "from": 0, "to": 0, "label": words, "proof": True}
+    svg = witness_svg({**row["witnesses"][0], "lanes": ["platform"], "steps": [step]}, row)
+    assert words in words_of(svg)
+    place = next(e for e in ET.fromstring(svg).iter() if "".join(e.itertext()) == words and e.get("class") is None)
+    assert place.get("text-anchor") is None  # it begins at the lane, to the right
+    assert float(place.get("x", "")) + len(words) * 7.4 <= float(ET.fromstring(svg).get("width", ""))
 
 
 def test_frames_cannot_command_the_terminal(verdict: dict[str, Any]) -> None:

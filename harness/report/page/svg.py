@@ -10,10 +10,13 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from earwitness.harness.progress import printable
 from earwitness.harness.report.page.timeline import Band, Line, Plot
 
-WIDTH, HEIGHT = 860, 190
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 26
+WIDTH, HEIGHT = 860, 200
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 22, 26
+NAME_MOST, LETTER = 32, 6.2
+"""Longest name of a band in letters, and the width of a letter in px."""
 COLOURS = 8
 STEPS = (1, 2, 5, 10)
 
@@ -24,7 +27,7 @@ def plot_svg(plot: Plot, seconds: float, bands: Sequence[Band]) -> str:
     parts = [
         f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(plot.title, quote=True)}">'
     ]
-    parts += [_band(band, scale) for band in bands]
+    parts += _bands(bands, scale)
     parts += [_level(value, scale, plot.unit) for value in scale.levels]
     parts += [_second(at, scale) for at in _ticks(0.0, seconds, 8)]
     parts += [_line(line, number, scale, plot.unit) for number, line in enumerate(plot.lines)]
@@ -44,7 +47,7 @@ class _Scale:
             exponents = range(round(math.log10(self.low)), round(math.log10(self.high)) + 1)
             self.levels = [10.0**n for n in exponents]
         else:
-            self.low, self.high = 0.0, highest
+            self.low, self.high = 0.0, highest * 1.05
             self.levels = _ticks(0.0, highest, 4)
 
     def x(self, seconds: float) -> float:
@@ -66,15 +69,24 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
     return [round(n * step, 9) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def _band(band: Band, scale: _Scale) -> str:
-    x = scale.x(band.start_s)
-    width = max(2.0, scale.x(band.end_s) - x)
-    kind = "drain" if band.name == "drain" else "fault"
-    title = f"{band.name}: {band.start_s:.1f} s to {band.end_s:.1f} s"
-    return (
-        f'<rect class="{kind}" x="{x:.2f}" y="{TOP}" width="{width:.2f}" height="{HEIGHT - TOP - BOTTOM}">'
-        f"<title>{escape(title)}</title></rect>"
-    )
+def _bands(bands: Sequence[Band], scale: _Scale) -> list[str]:
+    """Return the shaded spans with their names above them; a name without room is only in the tooltip."""
+    parts, free = [], 0.0
+    for band in sorted(bands, key=lambda band: (band.start_s, band.name)):
+        x = scale.x(band.start_s)
+        width = max(2.0, scale.x(band.end_s) - x)
+        when = f"{band.start_s:.1f} s to {band.end_s:.1f} s" if band.kind != "error" else f"at {band.start_s:.2f} s"
+        parts.append(
+            f'<rect class="{band.kind}" x="{x:.2f}" y="{TOP}" width="{width:.2f}" height="{HEIGHT - TOP - BOTTOM}">'
+            f"<title>{escape(printable(f'{band.name}: {when}'))}</title></rect>"
+        )
+        name = printable(band.name)[:NAME_MOST]
+        room = len(name) * LETTER
+        left = min(x, WIDTH - RIGHT - room)
+        if left >= free:
+            parts.append(f'<text class="tick {band.kind}name" x="{left:.2f}" y="{TOP - 4}">{escape(name)}</text>')
+            free = left + room + LETTER
+    return parts
 
 
 def _level(value: float, scale: _Scale, unit: str) -> str:
@@ -82,7 +94,7 @@ def _level(value: float, scale: _Scale, unit: str) -> str:
     return (
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.2f}" y2="{y:.2f}"/>'
         f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.2f}" text-anchor="end">{value:g}</text>'
-        + (f'<text class="tick" x="2" y="{TOP + 2}">{escape(unit)}</text>' if value == scale.levels[-1] else "")
+        + (f'<text class="tick" x="2" y="{TOP - 8}">{escape(unit)}</text>' if value == scale.levels[-1] else "")
     )
 
 
@@ -98,7 +110,7 @@ def _line(line: Line, number: int, scale: _Scale, unit: str) -> str:
             pieces[-1].append(f"{scale.x(at):.2f},{scale.y(value):.2f}")
         elif pieces[-1]:
             pieces.append([])
-    colour = f"c{number % COLOURS}"
+    colour = _colour("c", number)
     drawn = [
         f'<polyline class="{colour}" points="{" ".join(piece)}"/>'
         if len(piece) > 1
@@ -111,10 +123,18 @@ def _line(line: Line, number: int, scale: _Scale, unit: str) -> str:
         return ""
     highest, at = max(known)
     title = f"{line.name}: at most {highest:g} {unit} at {at:g} s, last {known[-1][0]:g} {unit}".replace("  ", " ")
-    return f"<g><title>{escape(title)}</title>{''.join(drawn)}</g>"
+    return f"<g><title>{escape(printable(title))}</title>{''.join(drawn)}</g>"
+
+
+def _colour(letter: str, number: int) -> str:
+    """Return the classes of a line; after COLOURS lines the colours come again, dashed."""
+    return f"{letter}{number % COLOURS}" + (" dash" if number // COLOURS % 2 else "")
 
 
 def legend(plot: Plot) -> str:
     """Return the names of a plot's lines in their colours."""
-    names = [f'<span class="key k{n % COLOURS}">{escape(line.name)}</span>' for n, line in enumerate(plot.lines)]
+    names = [
+        f'<span class="key {_colour("k", n)}">{escape(printable(line.name))}</span>'
+        for n, line in enumerate(plot.lines)
+    ]
     return f'<p class="legend">{" ".join(names)}</p>'

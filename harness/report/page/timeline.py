@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from earwitness.checks.engine.fault_windows import FaultLog
-from earwitness.checks.history.record import Kind, Phase
+from earwitness.checks.history.record import Flag, Kind, Phase
 from earwitness.harness.record.history import History
 from earwitness.harness.report.figures import Records, read_table, since_sending
 from earwitness.harness.report.measures import Times, joined
 
+Sample: TypeAlias = Mapping[str, Any]
+"""Row of the table of resource samples, see `harness.run.sampler`."""
 BINS = 240
 """Most points of a line: more cannot be told apart on a screen."""
 PERCENTILES = (50.0, 99.0)
+SHORTEST_NS = 200_000_000
+"""Shortest time between two samples of processor time (ns): it is counted in steps of 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +36,28 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Lines that share an axis. `unit` of the values; `log`: the axis is logarithmic."""
+    """Lines that share an axis. `unit` of the values; `log`: the axis is logarithmic; `note`: about its lines."""
 
     title: str
     unit: str
     lines: tuple[Line, ...]
     log: bool = False
+    note: str = ""
+
+    @property
+    def drawn(self) -> bool:
+        """Return whether there is anything to draw."""
+        return any(math.isfinite(value) for line in self.lines for value in line.values)
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Span of time to shade: a fault, or the end of the load."""
+    """Span of time to shade; `kind`: "fault", "drain" (the end of the load), or "error", which is one moment."""
 
     name: str
     start_s: float
     end_s: float
+    kind: str = "fault"
 
 
 class Axis:
@@ -56,6 +68,10 @@ class Axis:
         self.seconds = max(0.1, (end_ns - begin_ns) / 1e9)
         self.width_s = max(0.1, math.ceil(self.seconds / BINS * 10) / 10)
         self.count = math.ceil(self.seconds / self.width_s)
+
+    def at_s(self, time_ns: int) -> float:
+        """Return the seconds from the first record to a time (ns)."""
+        return (time_ns - self.begin_ns) / 1e9
 
     def bins(self, times_ns: Times) -> Times:
         """Return the bin of each time (ns)."""
@@ -88,17 +104,17 @@ def axis_of(views: Sequence[Records]) -> Axis | None:
 
 
 def plots_of(history: History, axis: Axis) -> list[Plot]:
-    """Return the plots of a run; those without a point are left out."""
+    """Return the plots of a run in the order of the page; a plot may have nothing to draw (`Plot.drawn`)."""
     views = [view.records for view in history.journals]
-    plots = [
+    samples = _samples(history)
+    return [
         _throughput(views, axis),
-        _latency(views, axis, "Acknowledgement", Kind.OK),
+        _acknowledged(views, axis, samples),
         _latency(views, axis, "Fan-out: from a message's sending to its receipt", Kind.DELIVER),
         _connections(views, axis),
         _trouble(views, axis),
-        *_services(history, axis),
+        *_services(samples, axis),
     ]
-    return [plot for plot in plots if any(math.isfinite(v) and v for line in plot.lines for v in line.values)]
 
 
 def bands_of(history: History, axis: Axis) -> list[Band]:
@@ -111,13 +127,13 @@ def bands_of(history: History, axis: Axis) -> list[Band]:
         names = [view.names.get(int(number), "fault") for number in faults["author"]]
         for window, name in zip(log.windows(), dict.fromkeys(names), strict=False):
             end = min(window.end, axis.begin_ns + int(axis.seconds * 1e9))
-            bands.append(Band(name, (window.start - axis.begin_ns) / 1e9, (end - axis.begin_ns) / 1e9))
+            bands.append(Band(name, axis.at_s(window.start), axis.at_s(end)))
     drains = _times(
         [view.records for view in history.journals],
         lambda r: (r["kind"] == Kind.PHASE) & (r["counter"] == Phase.DRAIN),
     )
     if len(drains):
-        bands.append(Band("drain", (int(drains.min()) - axis.begin_ns) / 1e9, axis.seconds))
+        bands.append(Band("drain", axis.at_s(int(drains.min())), axis.seconds, "drain"))
     return bands
 
 
@@ -144,29 +160,88 @@ def _connections(views: Sequence[Records], axis: Axis) -> Plot:
     return Plot("Open connections", "", (Line("open", axis.middles(), tuple(float(n) for n in there)),))
 
 
+def _acknowledged(views: Sequence[Records], axis: Axis, samples: Mapping[str, Sequence[Sample]]) -> Plot:
+    """Return the latency of acknowledgements, from the real start by message and from the planned one by second."""
+    plot = _latency(views, axis, "Acknowledgement", Kind.OK)
+    planned = _planned(axis, samples)
+    if not planned.seconds:
+        note = (
+            "The latency from the planned start was not recorded over time; see the other latencies for the whole run."
+        )
+        return replace(plot, note=note)
+    note = "From the planned start: the slowest load process, by the second of the answer. Without planned arrivals it "
+    return replace(plot, lines=(*plot.lines, planned), note=note + "equals the latency from the real start.")
+
+
+def _planned(axis: Axis, samples: Mapping[str, Sequence[Sample]]) -> Line:
+    """Return the highest p99 from the planned start that any load process sampled in each bin."""
+    highest = np.full(axis.count, math.nan)
+    for row in (row for rows in samples.values() for row in rows):
+        found = row.get("planned_ack_ms")
+        if isinstance(found, Mapping) and isinstance(found.get("p99"), int | float):
+            at = int(axis.bins(np.array([row["t_ns"]]))[0])
+            highest[at] = np.fmax(highest[at], found["p99"])
+    known = np.flatnonzero(np.isfinite(highest))
+    middles = axis.middles()
+    return Line("p99 from the planned start", tuple(middles[at] for at in known), tuple(map(float, highest[known])))
+
+
 def _trouble(views: Sequence[Records], axis: Axis) -> Plot:
-    lines = (
-        axis.rate("refused", _times(views, lambda r: r["kind"] == Kind.FAIL)),
-        axis.rate("without an answer", _times(views, lambda r: r["kind"] == Kind.INFO)),
-    )
-    return Plot("Messages without success, a second", "1/s", lines)
+    """Return what went wrong by second: messages, connections, probes and requests."""
+    cut = int(Flag.OWN)
+    wrong: dict[str, Callable[[Records], Times]] = {
+        "messages refused": lambda r: r["kind"] == Kind.FAIL,
+        "messages without an answer": lambda r: r["kind"] == Kind.INFO,
+        "connections that the platform ended": lambda r: (r["kind"] == Kind.DISCONNECT) & (r["flags"] & cut == 0),
+        "probes not answered 200": lambda r: (r["kind"] == Kind.PROBE) & (r["counter"] != 200),
+        "requests without an answer": lambda r: (r["kind"] == Kind.REQUEST) & (r["size"] == 0),
+    }
+    lines = [axis.rate(name, _times(views, which)) for name, which in wrong.items()]
+    there = tuple(line for line in lines if any(line.values))
+    return Plot("Errors a second", "1/s", there, note="" if there else "There was no error, so nothing is drawn.")
 
 
-def _services(history: History, axis: Axis) -> list[Plot]:
-    """Return memory and processor time of services and load processes."""
-    rows: dict[str, list[Mapping[str, float]]] = {}
+def _samples(history: History) -> dict[str, list[Sample]]:
+    """Return the samples of each service and load process, in the order of the table."""
+    rows: dict[str, list[Sample]] = {}
     for row in read_table(history.table("services")):
-        if isinstance(row.get("service"), str) and all(key in row for key in ("t_ns", "rss_mb", "cpu_s")):
+        known = all(isinstance(row.get(key), int | float) for key in ("t_ns", "rss_mb", "cpu_s"))
+        if known and isinstance(row.get("service"), str):
             rows.setdefault(row["service"], []).append(row)
-    memory, cpu = [], []
-    for name, samples in sorted(rows.items()):
-        seconds = tuple(round((row["t_ns"] - axis.begin_ns) / 1e9, 2) for row in samples)
-        memory.append(Line(name, seconds, tuple(float(row["rss_mb"]) for row in samples)))
-        spent = pairwise(samples)
-        shares = [
-            100 * (b["cpu_s"] - a["cpu_s"]) / max(1e-9, (b["t_ns"] - a["t_ns"]) / 1e9)
-            for a, b in spent
-            if b["t_ns"] > a["t_ns"]
-        ]
-        cpu.append(Line(name, seconds[1 : 1 + len(shares)], tuple(round(max(0.0, share), 1) for share in shares)))
-    return [Plot("Processor, per cent of one", "%", tuple(cpu)), Plot("Memory", "MB", tuple(memory))]
+    return dict(sorted(rows.items()))
+
+
+def _services(samples: Mapping[str, Sequence[Sample]], axis: Axis) -> list[Plot]:
+    """Return processor time and memory of services and load processes."""
+    memory = [
+        Line(name, *_by_bin(axis, [(row["t_ns"], row["rss_mb"]) for row in rows])) for name, rows in samples.items()
+    ]
+    cpu = [Line(name, *_by_bin(axis, list(_shares(rows)))) for name, rows in samples.items()]
+    note = "" if samples else "Not recorded: an imported history and a platform of others have no such samples."
+    return [
+        Plot("Processor, per cent of one", "%", tuple(cpu), note=note),
+        Plot("Memory", "MB", tuple(memory), note=note),
+    ]
+
+
+def _shares(rows: Sequence[Sample]) -> Iterator[tuple[float, float]]:
+    """Yield (time in ns, per cent of one processor since the sample before); a service that restarted begins anew."""
+    for before, after in pairwise(rows):
+        if after["t_ns"] - before["t_ns"] > SHORTEST_NS and after["cpu_s"] >= before["cpu_s"]:
+            spent = 1e9 * (after["cpu_s"] - before["cpu_s"]) / (after["t_ns"] - before["t_ns"])
+            yield after["t_ns"], 100 * spent
+
+
+def _by_bin(axis: Axis, samples: Sequence[tuple[float, float]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return times (s) and the mean value of the samples of each bin, so that a long run has no more than BINS."""
+    if not samples:
+        return (), ()
+    times, values = np.array(samples, dtype=float).T
+    bins = axis.bins(times)
+    counts = np.bincount(bins, minlength=axis.count)
+    at = np.flatnonzero(counts)
+    if len(samples) <= BINS:  # each sample at its own time
+        return tuple(axis.at_s(int(t)) for t in times), tuple(round(float(value), 2) for value in values)
+    means = np.bincount(bins, weights=values, minlength=axis.count)[at] / counts[at]
+    middles = axis.middles()
+    return tuple(middles[n] for n in at), tuple(round(float(value), 2) for value in means)

@@ -1,0 +1,115 @@
+"""Counterexamples in `report.html`: sentence, swim-lane with a legend that hides lanes, records, frames, command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from earwitness.harness.report.page.words import TEXT_MOST, Row, counted, paragraph, picture, section, text
+from earwitness.harness.report.swim_svg import witness_svg
+from earwitness.harness.report.swim_text import clock
+from earwitness.harness.report.witnesses import Witness, promise_words
+
+DRAWN: Final = 3
+"""Most counterexamples of a check that are drawn; all that verdict.json has are listed."""
+FRAME_MOST: Final = 4_000
+"""Characters of a raw frame that are shown."""
+BRIEF_MOST: Final = 300
+"""Characters of a sentence and a command where the records are left out."""
+BYTES_MOST: Final = 1_500_000
+"""Size of all counterexamples: later ones are listed by their sentence and command alone."""
+
+
+def counterexamples(checks: Sequence[Row]) -> str:
+    """Return the section with the counterexamples of all failed checks, at most about BYTES_MOST long."""
+    failed = [check for check in checks if check["outcome"] == "FAIL"]
+    first = first_error(checks)
+    parts, size = [], 0
+    for check in failed:
+        note = "" if check["promised"] else " (never promised: an observation)"
+        heading = f"{check['id']} {check['name']}: {counted(check['violations'], 'violation')}{note}"
+        parts.append(f'<h3><a href="#check-{text(check["id"])}">{text(heading)}</a></h3>')
+        promise = next((promise_words(witness["promise"]) for witness in check["witnesses"]), "")
+        parts.append(paragraph(f"{broken(check)}: {promise}" if promise else "", "soft"))
+        for n, witness in enumerate(check["witnesses"]):
+            article = _article(check, witness, drawn=n < DRAWN, brief=size > BYTES_MOST, first=witness is first)
+            size += len(article)
+            parts.append(article)
+    body = "".join(parts) or paragraph("No check found a violation in this run, so there is no counterexample.")
+    return section("counterexamples", "Counterexamples", body)
+
+
+def first_error(checks: Sequence[Row]) -> Witness | None:
+    """Return the counterexample whose records end first, of checks that count, or else of all.
+
+    The records of an absence end with the message that did not come, so its moment is that of the message.
+    """
+    return min(
+        (witness for check in checks if check["outcome"] == "FAIL" for witness in check["witnesses"]),
+        key=lambda witness: (not _counts(checks, witness), proven_ns(witness) or 0),
+        default=None,
+    )
+
+
+def _counts(checks: Sequence[Row], witness: Witness) -> bool:
+    return any(check["id"] == witness["check"] and check["counts"] for check in checks)
+
+
+def proven_ns(witness: Witness) -> int | None:
+    """Return the time (ns) of the last record that proves a counterexample; None without records."""
+    times = (record.get("time_ns") for record in witness["records"])
+    return max((time for time in times if isinstance(time, int)), default=None)
+
+
+def swim(witness: Witness, check: Row) -> str:
+    """Return the swim-lane of a counterexample; its style is in the page's style sheet."""
+    return witness_svg(witness, check, styled=False).decode().partition("?>")[2].strip()
+
+
+def _article(check: Row, witness: Witness, *, drawn: bool, brief: bool, first: bool) -> str:
+    id = f"{text(check['id'])}-{int(witness['number'])}"
+    # The first error has an anchor of its own, because links by its number lead to the article too.
+    anchor = '<span id="first-error"></span><p class="first">The first error of this run.</p>' if first else ""
+    most = BRIEF_MOST if brief else TEXT_MOST
+    head = (
+        f'<article id="witness-{id}" class="witness">{anchor}<p class="sentence">{text(witness["sentence"], most)}</p>'
+    )
+    command = f"<p>see it again: <code>{text(witness.get('command', ''), most)}</code></p></article>"
+    if brief:
+        note = "Its records are left out here, because this page is full; the command below shows them."
+        return head + paragraph(note) + command
+    return head + (_lanes(check, witness, id) if drawn and witness["steps"] else "") + _records(witness) + command
+
+
+def broken(check: Row) -> str:
+    """Return what a violation of a check is: a broken promise, or an observation."""
+    return "Promise broken" if check["promised"] else "Never promised, an observation"
+
+
+def _lanes(check: Row, witness: Witness, id: str) -> str:
+    """Return the picture below its legend: a box for each lane, which the style sheet lets hide it without a script."""
+    boxes = "".join(
+        f'<label><input type="checkbox" checked class="h{n}">{text(name)}</label>'
+        for n, name in enumerate(witness["lanes"])
+    )
+    return f'<div class="lanes"><span>lanes:</span>{boxes}{picture(swim(witness, check), f"swim-lane of {id}")}</div>'
+
+
+def _records(witness: Witness) -> str:
+    rows = "".join(_record(record) for record in witness["records"])
+    return f'<p class="what">The records that prove it:</p><ol class="records">{rows}</ol>' if rows else ""
+
+
+def _record(record: Row) -> str:
+    place = f"{record['journal']}:{record['index']}"
+    said = f"<code>{text(place)}</code> <b>{text(clock(record['at_ms']))}</b> {text(record['words'])}"
+    frame = record.get("frame")
+    if frame is None:
+        return f"<li>{said}</li>"
+    return f'<li>{said}<pre class="frame" title="raw frame">{text(pretty(frame), 3 * FRAME_MOST)}</pre></li>'
+
+
+def pretty(frame: str) -> str:
+    """Return a raw frame as it was, cut after FRAME_MOST characters; its line breaks are written out."""
+    shown = frame[:FRAME_MOST].replace("\n", "\\n").replace("\r", "\\r")
+    return shown + (f" … {len(frame) - FRAME_MOST:,} more characters: verdict.json" if len(frame) > FRAME_MOST else "")

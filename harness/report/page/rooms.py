@@ -1,0 +1,171 @@
+"""Figures of `report.html`: fan-out and reach by room size, other latencies, thresholds, and where losses lie."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from earwitness.harness.report.page.words import Row, counted, paragraph, section, table, text
+from earwitness.harness.report.reach import WHERE
+
+ROOMS_MOST: Final = 60
+"""Most room sizes that are shown: those with the lowest reach come first if there are more."""
+MEANINGS: Final = (
+    ("prefix", "before the first message of that sender that came: typical of a subscription that begins too late"),
+    ("middle", "between messages that came: typical of a dropped message, or of a reconnection without a resume"),
+    ("end", "after the last one that came: typical of a connection or a service that died, or of a short drain"),
+    ("whole", "nothing of that sender came: typical of a route that was never there"),
+)
+"""Places of a loss within the messages that a device was owed of one sender."""
+PERCENTILES: Final = ("p50", "p99", "max")
+
+
+def rooms(verdict: Row) -> str:
+    """Return the section with fan-out latency and reach by room size."""
+    latency = {size: row for name, row in verdict["latency_ms"].items() if (size := _size_of(name)) is not None}
+    reach = verdict.get("reach")
+    by_size = {row["size"]: row for row in (reach or {}).get("rooms", ())}
+    sizes = sorted({*latency, *by_size}, key=lambda size: (_share(by_size.get(size)), size))
+    shown = sorted(sizes[:ROOMS_MOST])
+    body = table(
+        "by room size",
+        ("members", "deliveries", *(f"{name} ms" for name in PERCENTILES), "owed", "received", "not known", "reach"),
+        [_room(size, latency.get(size, {}), by_size.get(size)) for size in shown],
+    )
+    if not shown:
+        body = paragraph("No message was delivered or owed in this run, so there is no latency and no reach.")
+    if len(sizes) > len(shown):
+        body += paragraph(f"{len(sizes) - len(shown):,} more room sizes, all with a better reach, are left out.")
+    return section("rooms", "Fan-out and reach by room size", body + _note(reach) + _missed(verdict))
+
+
+def _size_of(name: str) -> int | None:
+    found = re.fullmatch(r"fan-out, room of (\d+)", name)
+    return int(found[1]) if found else None
+
+
+def _share(row: Row | None) -> float:
+    judged = row["received"] + row["missed"] if row else 0
+    return row["received"] / judged if row and judged else 2.0
+
+
+def _room(size: int, latency: Row, row: Row | None) -> tuple[str, ...]:
+    times = (f"{latency[name]:,g}" if name in latency else "–" for name in PERCENTILES)
+    samples = f"{latency['samples']:,}" if latency else "–"
+    if row is None:
+        return (f"{size:,}", samples, *times, "–", "–", "–", "not known")
+    counts = (f"{row[name]:,}" for name in ("owed", "received", "not_known"))
+    return (f"{size:,}", samples, *times, *counts, share_of(row))
+
+
+def share_of(row: Row) -> str:
+    """Return received ÷ owed in per cent, never rounded up to 100; what is not known is left out."""
+    judged = row["received"] + row["missed"]
+    if not judged:
+        return "nothing owed"
+    share = 100 * row["received"] / judged
+    return f"{share:.2f} %" if not row["missed"] else f"{min(share, 99.99):.2f} %"
+
+
+def _note(reach: Row | None) -> str:
+    if reach is None:
+        return paragraph(
+            "Reach is not known: the verdict is of an earlier version, or clocks of several hosts were not compared."
+        )
+    return paragraph(
+        "Reach is received ÷ owed. Owed is each message that took effect, to each device that was subscribed from "
+        "before its sending until the end (as in I5b). Not known: the record or the drain ended before.",
+        "soft",
+    )
+
+
+def _missed(verdict: Row) -> str:
+    missed = verdict.get("missed_live") or {}
+    if not missed.get("owed"):
+        return ""
+    return paragraph(
+        f"Of all {missed['owed']:,} messages due to devices of continuous members, however they asked for them, "
+        f"{missed['missed']:,} never came (I47)."
+    )
+
+
+def losses(verdict: Row) -> str:
+    """Return the section that states for each sender where in its messages losses lie."""
+    reach = verdict.get("reach")
+    if reach is None:
+        return section("losses", "Where losses lie", paragraph("Not known: the verdict has no reach of this run."))
+    body = _losses("Deliveries that were owed and never came", reach["deliveries"])
+    body += _losses("Acknowledged messages that the final state lacks", reach["stored"])
+    doubtful = sum(row["not_known"] for row in reach["rooms"])
+    if doubtful:
+        body += paragraph(f"Whether {doubtful:,} more deliveries came is not known, so their places are not either.")
+    if not sum(row["owed"] for row in reach["rooms"]):
+        body += paragraph("No device is known to have been subscribed until the end, so no delivery counts as owed.")
+    elif not reach["deliveries"]["lost"] and not reach["stored"]["lost"]:
+        body += paragraph("No delivery is known to be missing, and no acknowledged message is missing in the end.")
+    if reach["deliveries"]["lost"] or reach["stored"]["lost"]:
+        meanings = "".join(f"<dt>{text(name)}</dt><dd>{text(meaning)}</dd>" for name, meaning in MEANINGS)
+        few = "With only a few messages of a sender, a loss at the beginning or the end may be chance."
+        body += f"<dl>{meanings}</dl>{paragraph(few, 'soft')}"
+    return section("losses", "Where losses lie", body)
+
+
+def _losses(title: str, found: Row) -> str:
+    if not found["lost"]:
+        return ""
+    sums = {"sender": f"all ({counted(found['of'], 'sender')})", **found, "lost": found["placed"]}
+    body = table(
+        title,
+        ("sender", "lost", *WHERE, "prefix | middle | end | whole"),
+        [(row["sender"], f"{row['lost']:,}", *(f"{row[name]:,}" for name in WHERE), bar(row))
+         for row in (sums, *found["senders"])],
+        raw=frozenset({len(WHERE) + 2}),
+    )  # fmt: skip
+    parts = [f"{found['lost']:,} in all."]
+    if found["placed"] < found["lost"]:
+        parts.append(f"The places of {found['placed']:,} of them are shown.")
+    if found["of"] > len(found["senders"]):
+        parts.append(f"The {len(found['senders'])} senders with the most are listed.")
+    return f"<h3>{text(title)}</h3>{paragraph(' '.join(parts))}{body}"
+
+
+def bar(row: Row) -> str:
+    """Return a bar whose parts are as long as the shares of prefix, middle, end and whole."""
+    total, x, parts = max(1, sum(row[name] for name in WHERE)), 0.0, []
+    for n, name in enumerate(WHERE):
+        width = 160 * row[name] / total
+        if width:
+            title = f"<title>{name}: {row[name]:,}</title>"
+            parts.append(f'<rect class="f{n}" x="{x:.1f}" y="0" width="{width:.1f}" height="12">{title}</rect>')
+        x += width
+    words = ", ".join(f"{name} {row[name]:,}" for name in WHERE)
+    size = 'viewBox="0 0 160 12" width="160" height="12"'
+    return f'<svg class="bar" {size} role="img" aria-label="{words}">{"".join(parts)}</svg>'
+
+
+def figures(verdict: Row) -> str:
+    """Return the section with all other latencies, and the thresholds."""
+    others = {name: row for name, row in verdict["latency_ms"].items() if _size_of(name) is None and row.get("samples")}
+    rows = [_latency(name, row) for name, row in others.items()]
+    body = table("latencies", ("what", "samples", "p50 ms", "p99 ms", "max ms"), rows) if rows else ""
+    met = {True: "yes", False: "NO"}
+    thresholds: Sequence[Row] = verdict["thresholds"]
+    limits = [
+        (row["name"], _measured(row), f"{row['limit']:g} {row['unit']}", met.get(row["met"], "no data"))
+        for row in thresholds
+    ]
+    if limits:
+        body += table("thresholds", ("threshold", "measured", "limit", "met"), limits)
+    return section("figures", "Other latencies and thresholds", body or paragraph("None were measured or stated."))
+
+
+def _latency(name: str, row: Row) -> tuple[str, ...]:
+    never = f" ({row['unanswered']:,} were never answered)" if row.get("unanswered") else ""
+    return (name + never, f"{row['samples']:,}", *(f"{row[key]:,g}" if key in row else "–" for key in PERCENTILES))
+
+
+def _measured(row: Row) -> str:
+    if row.get("unanswered"):
+        return f"unbounded: {row['unanswered']:,} were never answered"
+    return "not measured" if row["measured"] is None else f"{row['measured']:g} {row['unit']}"

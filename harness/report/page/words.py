@@ -1,0 +1,61 @@
+"""Parts of `report.html` from text: everything that comes from outside is escaped and cut here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any, Final
+
+from earwitness.harness.progress import printable
+
+Row = Mapping[str, Any]
+TEXT_MOST: Final = 2_000
+"""Characters of one text that are shown. A platform may choose longer names, and a page of them must stay small."""
+MARKS: Final = {"PASS": "pass", "FAIL": "fail", "UNKNOWN": "unknown"}
+
+
+def text(value: object, most: int = TEXT_MOST) -> str:
+    """Return text for HTML: escaped, cut after `most` characters, and with control characters written out."""
+    whole = str(value)
+    return escape(printable(whole if len(whole) <= most else whole[:most] + " …"), quote=True)
+
+
+def lines(value: str, most: int = TEXT_MOST) -> str:
+    """Return text of several lines for HTML; each line is cut after `most` characters."""
+    return "\n".join(text(line, most) for line in value.split("\n"))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, whose plural has an s."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def section(id: str, title: str, body: str) -> str:
+    """Return a section with a heading; its id is what links of the page name."""
+    return f'<section id="{id}" aria-labelledby="{id}-h"><h2 id="{id}-h">{text(title)}</h2>{body}</section>'
+
+
+def paragraph(sentence: str, kind: str = "") -> str:
+    """Return a paragraph of text that is escaped here; "" without a sentence."""
+    mark = f' class="{kind}"' if kind else ""
+    return f"<p{mark}>{text(sentence)}</p>" if sentence else ""
+
+
+def table(
+    caption: str, head: Sequence[str], rows: Iterable[Sequence[object]], raw: frozenset[int] = frozenset()
+) -> str:
+    """Return a table in a box that scrolls; columns in `raw` hold HTML of ours and are not escaped."""
+    cells = "".join(
+        f"<tr>{''.join(f'<td>{cell if at in raw else text(cell)}</td>' for at, cell in enumerate(row))}</tr>"
+        for row in rows
+    )
+    names = "".join(f'<th scope="col">{text(name)}</th>' for name in head)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption)}"><table>'
+        f"<thead><tr>{names}</tr></thead><tbody>{cells}</tbody></table></div>"
+    )
+
+
+def picture(svg: str, label: str) -> str:
+    """Return a picture in a box that can be scrolled with the keyboard too."""
+    return f'<figure class="scroll" tabindex="0" role="region" aria-label="{text(label)}">{svg}</figure>'

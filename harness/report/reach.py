@@ -1,0 +1,217 @@
+"""Reach of a run: deliveries that were owed and came, by room size, and where in a sender's messages losses lie.
+
+What is owed is what I5b examines: each message that took effect, on each device that was subscribed from before its
+sending until the end. Its loop runs here once for each room size. A loss is placed within the messages that the device
+was owed of that sender: before the first one that came (prefix), after the last one (end), between (middle), or none of
+them came (whole). The same is done with acknowledged messages that the final read lacks (I5a).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from earwitness.checks.engine.duties import Duties
+from earwitness.checks.engine.fold import CLIENT, CONV, MID, End, JournalInfo
+from earwitness.checks.engine.tables import ACKED, STORED
+from earwitness.checks.engine.world import View, World
+from earwitness.checks.findings.names import device
+from earwitness.checks.messages.delivered import (
+    NEVER,
+    absences,
+    by_conversation,
+    latest_by_device,
+    latest_step,
+)
+from earwitness.harness.record.history import History
+from earwitness.harness.report.witnesses import tag_of
+
+Array = npt.NDArray[Any]
+PAIRS_MOST: Final = 2_000
+"""Most pairs of sender and receiver whose losses are placed; those with the most losses come first."""
+ROWS_MOST: Final = 65_536
+"""Most missed deliveries that are placed; all are counted."""
+SENDERS_MOST: Final = 20
+WHERE: Final = ("prefix", "middle", "end", "whole")
+
+
+class Reach:
+    """Watcher of a judge that keeps what I5b keeps, and compares it by room size at the end."""
+
+    def __init__(self, history: History) -> None:
+        """Prepare for the records of this history; `step` every chunk of it."""
+        self._history = history
+        self._duties = Duties()
+        self._latest: Array = np.full((0, 2), -1, np.int64)
+        self._world: World | None = None
+
+    def step(self, view: View) -> None:
+        """Implement `Watcher.step`: keep duties and the latest deliveries."""
+        self._world = view.world
+        self._duties.step(view)
+        if not len(self._latest):
+            self._latest = np.full((view.world.members, 2), -1, np.int64)
+        latest_step(view.records, view.sub, self._latest)
+
+    def found(self, journals: Sequence[JournalInfo], facts: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return `reach` of verdict.json; None if nothing was recorded, or clocks of several hosts were not compared.
+
+        rooms       by room size: rooms, owed, received, missed, not_known
+        deliveries  places of missed deliveries, see `_Places.told`
+        stored      the same of acknowledged messages that are not stored
+        """
+        if self._world is None or facts.get("roster_damaged"):
+            return None
+        end = End(self._world, tuple(journals), facts)
+        bound = end.clock_bound_ns()
+        if bound is None:
+            return None
+        contract = self._history.contract
+        messages = by_conversation(self._world, contract)
+        duties = self._duties.of(end, contract.resume, bound)
+        rooms, missed, total = self._by_size(self._world, messages, duties)
+        deliveries = _Places(total)
+        for author, lost in _deliveries(messages, duties, self._world, missed):
+            deliveries.add(author, lost)
+        stored = _Places(0)
+        if contract.history and contract.acknowledges:
+            lost_mids = _not_stored(self._world)
+            stored = _Places(len(lost_mids))
+            for author, lost in _stored(self._world, lost_mids):
+                stored.add(author, lost)
+        return {"rooms": rooms, "deliveries": self._told(deliveries), "stored": self._told(stored)}
+
+    def _by_size(
+        self, world: World, messages: tuple[Array, ...], duties: Array
+    ) -> tuple[list[dict[str, int]], Array, int]:
+        """Return a row for each room size, rows (conversation, client, message) of misses, and how many there are."""
+        sizes = np.array([len(members) for members in world.roster.conversations], np.int64)
+        of_sub = sizes[world.tables.sub_conv] if len(sizes) else np.zeros(0, np.int64)
+        latest = latest_by_device(self._latest, world.tables.sub_client)
+        rows, missed = [], [np.zeros((0, 3), np.int64)]
+        for size in np.unique(of_sub):
+            mine = duties.copy()
+            mine["held"][of_sub != size] = 0
+            totals = np.zeros(4, np.int64)
+            absences(world.tables, *messages_of(messages), mine, self._history.contract.echo, latest, world.out, totals)
+            owed, lost, doubtful, cut = map(int, totals)
+            rows.append(
+                {"size": int(size), "rooms": int((sizes == size).sum()), "owed": owed, "missed": lost,
+                 "received": owed - lost - doubtful - cut, "not_known": doubtful + cut}
+            )  # fmt: skip
+            left = ROWS_MOST - sum(map(len, missed))
+            missed.append(world.out[: min(lost, left, len(world.out)), [CONV, CLIENT, MID]].copy())
+        return rows, np.concatenate(missed), sum(row["missed"] for row in rows)
+
+    def _told(self, places: _Places) -> dict[str, Any]:
+        return places.told(self._history)
+
+
+@dataclass
+class _Places:
+    """Places of losses by sender (client number). `total`: all losses, of which some may not be placed."""
+
+    total: int
+    by_sender: dict[int, dict[str, int]] = field(default_factory=dict)
+
+    def add(self, author: int, lost: Array) -> None:
+        """Add the losses among messages of one sender to one receiver, in their order of sending."""
+        row = self.by_sender.setdefault(author, dict.fromkeys(WHERE, 0))
+        for where, count in placed(lost).items():
+            row[where] += count
+
+    def told(self, history: History) -> dict[str, Any]:
+        """Return the losses, how many are placed, their places, and the senders with the most."""
+        tag = tag_of(history)
+        rows = sorted(self.by_sender.items(), key=lambda item: (-sum(item[1].values()), item[0]))
+        sums = {where: sum(row[where] for _, row in rows) for where in WHERE}
+        senders = [
+            {"sender": device(history.roster, author).replace(tag, "") if tag else device(history.roster, author),
+             "lost": sum(row.values()), **row}
+            for author, row in rows[:SENDERS_MOST]
+        ]  # fmt: skip
+        return {"lost": self.total, "placed": sum(sums.values()), **sums, "of": len(rows), "senders": senders}
+
+
+def placed(lost: Array) -> dict[str, int]:
+    """Return how many losses lie before the first message that came, after the last one, between, or are all."""
+    count = int(lost.sum())
+    found = dict.fromkeys(WHERE, 0)
+    if count == len(lost):
+        return {**found, "whole": count}
+    prefix, end = int(np.argmin(lost)), int(np.argmin(lost[::-1]))
+    return {**found, "prefix": prefix, "end": end, "middle": count - prefix - end}
+
+
+def messages_of(found: tuple[Array, ...]) -> tuple[Array, Array, Array, Array]:
+    """Return the columns of `by_conversation` in the order in which `absences` takes them."""
+    first, mids, due, author = found
+    return first, due, author, mids
+
+
+def _deliveries(messages: tuple[Array, ...], duties: Array, world: World, missed: Array) -> Iterator[tuple[int, Array]]:
+    """Yield (sender, which of the owed messages were missed, in order of sending) for pairs of sender and receiver."""
+    if not len(missed):
+        return
+    first, mids, due, author = messages
+    convs = np.repeat(np.arange(len(first) - 1), np.diff(first))
+    order = np.lexsort((due, author, convs))
+    keys = _key(convs[order], author[order])
+    sender_of = np.full(world.mids, -1, np.int64)
+    sender_of[mids[mids >= 0]] = author[mids >= 0]
+    tables = world.tables
+    sub_of = {
+        pair: sub for sub, pair in enumerate(zip(tables.sub_conv.tolist(), tables.sub_client.tolist(), strict=True))
+    }
+    for (conv, client, sender), rows in _pairs(missed[:, 0], missed[:, 1], sender_of[missed[:, 2]]):
+        key = _key(np.array([conv]), np.array([sender]))[0]
+        begin, end = np.searchsorted(keys, key), np.searchsorted(keys, key, side="right")
+        at, duty = order[begin:end], duties[sub_of[conv, client]]
+        at = at[(due[at] > duty["start"]) & (due[at] < duty["end"]) & (due[at] < NEVER)]
+        yield sender, np.isin(mids[at], missed[rows, 2])
+
+
+def _not_stored(world: World) -> Array:
+    """Return the acknowledged messages that a complete final read lacks, as I5a counts them."""
+    messages = world.messages()
+    acked = np.flatnonzero((messages["flags"] & ACKED) > 0)
+    read = world.read_completely()[messages["conv"][acked]]
+    result: Array = acked[read & ((messages["flags"][acked] & STORED) == 0)]
+    return result
+
+
+def _stored(world: World, lost: Array) -> Iterator[tuple[int, Array]]:
+    """Yield (sender, which of its acknowledged messages are not stored, in order of sending) by conversation."""
+    if not len(lost):
+        return
+    messages, tables = world.messages(), world.tables
+    acked = np.flatnonzero((messages["flags"] & ACKED) > 0)
+    own = messages["author_sub"]
+    sender = np.where(own >= 0, tables.sub_client[np.maximum(own, 0)], -1)
+    acked = acked[np.lexsort((messages["invoke_t"][acked], sender[acked], messages["conv"][acked]))]
+    keys = _key(messages["conv"][acked].astype(np.int64), sender[acked])
+    for (conv, _, author), rows in _pairs(messages["conv"][lost].astype(np.int64), 0 * lost, sender[lost]):
+        key = _key(np.array([conv]), np.array([author]))[0]
+        at = acked[np.searchsorted(keys, key) : np.searchsorted(keys, key, side="right")]
+        yield author, np.isin(at, lost[rows])
+
+
+def _key(convs: Array, authors: Array) -> Array:
+    """Return conversation and author (-1 or more) as one number that sorts like the pair."""
+    result: Array = (convs.astype(np.int64) << 32) | (authors.astype(np.int64) + 1)
+    return result
+
+
+def _pairs(convs: Array, clients: Array, senders: Array) -> Iterator[tuple[tuple[int, int, int], Array]]:
+    """Yield ((conversation, client, sender), numbers of its rows), most rows first, at most PAIRS_MOST."""
+    rows = np.stack([convs, clients, senders], axis=1).astype(np.int64)
+    known, which, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+    by_pair = np.argsort(which.ravel(), kind="stable")
+    edges = np.concatenate([[0], np.cumsum(counts)])
+    for pair in np.argsort(-counts, kind="stable")[:PAIRS_MOST]:
+        conv, client, sender = map(int, known[pair])
+        yield (conv, client, sender), by_pair[edges[pair] : edges[pair + 1]]
