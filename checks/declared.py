@@ -42,8 +42,9 @@ class Fault:
     example: str = ""
 
     def sentence(self, path: str = "") -> str:
-        """Return the fault in words; `path` is that of the table, "" for the top of a file."""
+        """Return the fault in one line; `path` is that of the table, "" for the top of a file."""
         name = f"{path}.{self.key}" if path else self.key
+        name = name if name.isprintable() else ascii(name)
         return f"{name} {self.problem}" + (f"; for example {self.example}" if self.example else "")
 
 
