@@ -216,6 +216,10 @@ def spoil_contract(run: RunDirectory) -> None:
     run.update(contract={"swift": True})
 
 
+def break_a_key(run: RunDirectory) -> None:
+    run.update(contract={"x\r\ny": True})
+
+
 def spoil_roster(run: RunDirectory) -> None:
     (run.path / "roster.json").write_text('{"user_of": 3}')
 
@@ -230,6 +234,7 @@ def delete_roster(run: RunDirectory) -> None:
         (delete_all, r"has no journals: nothing was recorded\.$"),
         (delete_description, r"is no run directory: it has no run\.json\.$"),
         (spoil_description, r"run\.json is damaged, it is no JSON"),
+        (break_a_key, r"'contract' is not understood: 'x\\r\\ny' is not known here"),
         (spoil_contract, r"In .*run\.json 'contract' is not understood: swift is not known here"),
         (spoil_roster, r"roster\.json is damaged"),
         (delete_roster, r"it has no roster\.json\.$"),
