@@ -29,8 +29,10 @@ from earwitness.harness.progress import say, show
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.rundir import RunDirectory, read_json
 from earwitness.harness.report.github import tell_github
+from earwitness.harness.report.thresholds import parse_all
 from earwitness.harness.run.faults import JOURNALS, Faults
 from earwitness.harness.run.judge import JUDGE_DEADLINE_S, JudgeBeside, own_asked
+from earwitness.harness.run.metrics import RunMetrics
 from earwitness.harness.run.sampler import Sampler
 from earwitness.harness.run.signals import Interruption
 from earwitness.harness.run.system import UnderTest
@@ -63,7 +65,7 @@ class Conductor:
         self.worst: int | None = None
         self.run: RunDirectory | None = None
         self.runs: list[Path] = []
-        self.metrics = Metrics(self)
+        self.metrics = Metrics(life)
         self._sampler: Sampler | None = None
         self._replies: dict[str, dict[str, Any]] = {}
         self._expected: set[str] = set()
@@ -129,6 +131,7 @@ class Conductor:
             self._judge = JudgeBeside(self._own)
         self._judge.follow(run.path)
         self._sampler = Sampler(run.path / "tables" / "services.jsonl", self.under_test)
+        self.metrics.begin(self._run_metrics(run, seed, foreseen))
         show(f"earwitness: run {run.path} · seed {seed} · {wanted} users")
         self._expected, self._here = set(workers), {}
         if isinstance(runner, MasterRunner):
@@ -136,6 +139,19 @@ class Conductor:
                 runner.send_message("earwitness-begin", assignment, worker)
         else:
             self.life.begin_part(assignment, 0, 1, self._alone_and_here)
+
+    def _run_metrics(self, run: RunDirectory, seed: int, foreseen: Foreseen) -> RunMetrics:
+        story = self.life.story
+        return RunMetrics(
+            run.path.resolve(),
+            story=story.name,
+            seed=seed,
+            target=str(self.under_test.description["kind"]),
+            users=foreseen.users,
+            room_sizes=story.room_sizes,
+            thresholds=parse_all("run.json", self._settings.thresholds),
+            faults={} if self._faults is None else self._faults.counts,
+        )
 
     def _assignment(self, run: RunDirectory, plan: Plan, workers: Sequence[str], foreseen: Foreseen) -> dict[str, Any]:
         """Return what every load process needs for its share of the run."""
@@ -224,6 +240,12 @@ class Conductor:
         self._replies.setdefault(step, {})[worker] = data
         self._reply_came.set()
 
+    def part_is_drained(self, step: str, worker: str, figures: Mapping[str, Any]) -> None:
+        """Store a worker's last reply, with the last figures of its users (`metrics.part_figures`)."""
+        if figures:
+            self.metrics.take_part(worker, figures)
+        self.heard_back(step, worker, figures)
+
     def finish(self) -> None:
         """Drain, collect and judge the run. Further calls wait until the first one is done."""
         if self.run is None:
@@ -244,6 +266,7 @@ class Conductor:
         if self._faults is not None:
             run.update(faults_without_effect=self._faults.end())
             self._faults = None
+        self.metrics.enter("drain")
         show("earwitness: waiting for answers and deliveries in flight ...")
         if isinstance(self.life.runner, MasterRunner):
             self._drain_workers(deadline_s)
@@ -255,10 +278,13 @@ class Conductor:
             self._sampler.close()
         self.under_test.save_logs(run.path / "services")
         run.update(state="drained")
+        self.metrics.enter("collect")
         show("earwitness: reading the final state ...")
         self._collect(run)
+        self.metrics.enter("judge")
         conclude(run, state="collected", **self._story_errors())
         self._note(self._verdict(run))
+        self.metrics.enter("finished")
 
     @property
     def interrupted_by(self) -> signal.Signals | None:
@@ -344,6 +370,11 @@ class Conductor:
             tell_github(verdict)
         self._told.clear()
 
+    def last_words(self) -> None:
+        """Print the last verdicts, then let a scraper of the metrics see them too."""
+        self.tell()
+        self.metrics.close(lambda: self.interrupted_by is not None)
+
     def _note(self, code: int) -> None:
         self.worst = code if self.worst is None else worse(code, self.worst)
 
@@ -357,7 +388,6 @@ class Conductor:
         return self.worst
 
     def close(self) -> None:
-        """Stop the judge, the metrics server and the platform, as far as this process started them."""
+        """Stop the judge and the platform, as far as this process started them."""
         self._judge.close()
-        self.metrics.close()
         self.under_test.close()
