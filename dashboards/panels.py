@@ -10,6 +10,10 @@ from render import Dashboard, Panel
 
 RUN = '{run="$run"}'
 OF_RUN = 'and on (instance, job) earwitness_run_info{run="$run"}'
+VERSION = (
+    "last_over_time(earwitness_build_info[$__range])"
+    ' and on (instance, job) last_over_time(earwitness_run_info{run="$run"}[$__range])'
+)
 PROMISED = 'earwitness_check_violations_total{run="$run", promised="true"}'
 OBSERVED = 'earwitness_check_violations_total{run="$run", promised="false"}'
 SERVICE_PROCESSES = '{run="$run", process!~"load-.*"}'
@@ -150,7 +154,7 @@ SERVICES = Dashboard(
         Panel("Age of the verdict", "stat", "Time since the judge last published, which it does after new records.",
               ((f"time() - {last('earwitness_verdict_timestamp_seconds')}", "age"),), unit="s"),
         Panel("Version", "stat", "Of the tester.",
-              ((f"earwitness_build_info {OF_RUN}", "{{version}}"),), names=True),
+              ((VERSION, "{{version}}"),), names=True),
     ),
 )  # fmt: skip
 

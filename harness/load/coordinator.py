@@ -131,7 +131,7 @@ class Conductor:
             self._judge = JudgeBeside(self._own)
         self._judge.follow(run.path)
         self._sampler = Sampler(run.path / "tables" / "services.jsonl", self.under_test)
-        self.metrics.begin(self._run_metrics(run, seed, foreseen))
+        self.metrics.begin(self._run_metrics(run, plan, foreseen))
         show(f"earwitness: run {run.path} · seed {seed} · {wanted} users")
         self._expected, self._here = set(workers), {}
         if isinstance(runner, MasterRunner):
@@ -140,15 +140,14 @@ class Conductor:
         else:
             self.life.begin_part(assignment, 0, 1, self._alone_and_here)
 
-    def _run_metrics(self, run: RunDirectory, seed: int, foreseen: Foreseen) -> RunMetrics:
-        story = self.life.story
+    def _run_metrics(self, run: RunDirectory, plan: Plan, foreseen: Foreseen) -> RunMetrics:
         return RunMetrics(
             run.path.resolve(),
-            story=story.name,
-            seed=seed,
+            story=self.life.story.name,
+            seed=plan.seed,
             target=str(self.under_test.description["kind"]),
             users=foreseen.users,
-            room_sizes=story.room_sizes,
+            room_sizes=sorted({len(members) for members in plan.roster().conversations}),
             thresholds=parse_all("run.json", self._settings.thresholds),
             faults={} if self._faults is None else self._faults.counts,
         )

@@ -111,7 +111,7 @@ class RunMetrics:
     """What is known of one run. `metrics` yields its families, each labelled with the name of the run.
 
     users       planned number of users
-    room_sizes  of the story: their histograms exist from the start, so that no first increment is missed
+    room_sizes  of the plan: their histograms exist from the start, so that no first increment is missed
     thresholds  parsed, in the order of the verdict
     faults      counts by name of the fault, kept up to date by `harness.run.faults`
     """
