@@ -155,9 +155,9 @@ class Metrics:
 
 
 def part_figures(part: Part) -> dict[str, Any]:
-    """Return the figures of one load process: lag of its loop, None after its end, and actions (planned, started)."""
+    """Return the figures of one load process: name, lag of its loop (None after its end), planned and started actions."""
     lag = None if part.ended else part.lag_ms()
-    return {"lag_ms": lag, "actions": part.actions(time.monotonic_ns())}
+    return {"process": part.journal.name, "lag_ms": lag, "actions": part.actions(time.monotonic_ns())}
 
 
 def report_part(life: Life) -> None:
@@ -172,7 +172,7 @@ def report_part(life: Life) -> None:
 
 
 def _lags(parts: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[list[str], float]]:
-    for process, part in parts.items():
+    for part in parts.values():
         for statistic in ("p50", "p99", "max"):
             if part["lag_ms"] is not None:
-                yield [process, statistic], part["lag_ms"][statistic] / 1e3
+                yield [part["process"], statistic], part["lag_ms"][statistic] / 1e3
