@@ -155,7 +155,7 @@ class Metrics:
 
 
 def part_figures(part: Part) -> dict[str, Any]:
-    """Return the figures of one load process: name, lag of its loop (None after its end), planned and started actions."""
+    """Return the figures of a load process: name, lag of its loop (None after its end), actions planned and started."""
     lag = None if part.ended else part.lag_ms()
     return {"process": part.journal.name, "lag_ms": lag, "actions": part.actions(time.monotonic_ns())}
 

@@ -26,7 +26,11 @@ from earwitness.harness.record.history import open_history
 from earwitness.harness.report.live_file import LADDER_S
 
 ABOUT_THE_VERDICT = ("EarwitnessPromiseBroken", "EarwitnessRunUnknown", "EarwitnessThresholdMissed")
-THRESHOLDS = "fan-out p99 < 20 s; errors < 60 %; memory of backend < 4 GB"
+THRESHOLDS = (
+    "fan-out p99 < 20 s; probe p99 < 60 s; errors < 60 %; probe errors <= 100 %; "
+    "memory of backend < 4000 MB; memory of auth < 4000 MB; memory of frontend < 4000 MB"
+)
+"""Met in any case, those of the story too: that one is missed is not what is tested."""
 FAULT = "pause:auth@3s+4s"
 RATE_REL = 0.3
 """A rate is extrapolated beyond the first and the last scrape, by half an interval of two seconds each."""
@@ -102,7 +106,7 @@ def only(series: list[Series]) -> float:
 def same_bucket(found_s: float, wanted_ms: float) -> None:
     """A quantile of a histogram can be no more exact than its bounds."""
     bounds = [0.0, *LADDER_S, float("inf")]
-    slack = 1.02  # the judge's own buckets, and one sample more or less
+    slack = 1.1  # Locust rounds to two digits
     above = next(n for n, bound in enumerate(bounds) if wanted_ms / 1e3 <= bound)
     assert bounds[above - 1] / slack <= found_s <= bounds[above] * slack, (found_s, wanted_ms)
 
@@ -200,9 +204,8 @@ def highest_memory(shown: Shown, seen: Seen) -> None:
     found = by("process", shown["A"])
     assert found == pytest.approx(seen.peaks)
     (row,) = (row for row in seen.verdict["thresholds"] if row["name"] == "memory of backend")
-    factor = {"MB": 1e6, "GB": 1e9}[row["unit"]]
     backends = [value for name, value in found.items() if name.startswith("backend")]
-    assert max(backends) == pytest.approx(row["measured"] * factor, rel=0.01)
+    assert max(backends) == pytest.approx(row["measured"] * 1e6)
 
 
 def processor_time(shown: Shown, seen: Seen) -> None:
@@ -322,6 +325,7 @@ def test_panels_show_what_the_verdict_says(
         run = locust(*load, *unlike, "--metrics-port", str(target))
         assert run.code == (1 if planted else 0), run.out
         assert "waiting for a last scrape of the metrics" in run.out
+        prometheus.await_evaluation()
         seen = Seen(run.directory, time.time() - began)
         different = list(_differences(prometheus, seen))
         assert not different, "\n".join(different)
@@ -347,7 +351,7 @@ def _differences(prometheus: Prometheus, seen: Seen) -> Iterator[str]:
             continue
         try:
             COMPARED[key](shown, seen)
-        except (AssertionError, KeyError, ValueError, IndexError) as error:
+        except (AssertionError, KeyError, ValueError, IndexError, TypeError) as error:
             yield f"{key}: {type(error).__name__}: {error}"
 
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,22 @@ class Prometheus:
             shown[target["refId"]] = self.ask(query) if target["instant"] else self.ask_range(query, seconds)
         return shown
 
+    def await_evaluation(self) -> None:
+        """Wait until all rules were evaluated on what has been scraped by now."""
+        now, end = datetime.now(UTC), time.monotonic() + READY_S
+        while any(datetime.fromisoformat(group["lastEvaluation"]) <= now for group in self._data("rules")["groups"]):
+            assert time.monotonic() < end, "the rules are not evaluated"
+            time.sleep(0.1)
+
     def _get(self, what: str, **arguments: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._data(what, **arguments)["result"]
+        return found
+
+    def _data(self, what: str, **arguments: str) -> dict[str, Any]:
         answer = httpx.get(f"{self.url}/api/v1/{what}", params=arguments, timeout=30).json()
         assert answer["status"] == "success", (arguments, answer)
-        found: list[dict[str, Any]] = answer["data"]["result"]
-        return found
+        data: dict[str, Any] = answer["data"]
+        return data
 
 
 def filled(query: str, run: str) -> str:
@@ -93,19 +105,21 @@ def serving(program: str, folder: Path, port: int, target: int) -> Iterator[Prom
     with (folder / "prometheus.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        _await_ready(f"http://127.0.0.1:{port}", process, folder / "prometheus.log")
-        yield Prometheus(f"http://127.0.0.1:{port}")
+        prometheus = Prometheus(f"http://127.0.0.1:{port}")
+        _await_scrapes(prometheus, process, folder / "prometheus.log")
+        yield prometheus
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _await_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _await_scrapes(prometheus: Prometheus, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until it scrapes: it takes up its targets only five seconds after it is ready."""
     end = time.monotonic() + READY_S
     while True:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < end, "Prometheus is not ready"
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{url}/-/ready", timeout=5).status_code == 200:
+        with contextlib.suppress(httpx.TransportError, ValueError):
+            if prometheus.ask("up"):
                 return
         time.sleep(0.1)
