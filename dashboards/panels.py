@@ -42,8 +42,8 @@ def whole(q: str, metric: str, by: str = "") -> str:
 
 
 def share(unit: str) -> str:
-    """Return the query of each threshold's figure in relation to its limit."""
-    return f"{last(f'earwitness_threshold_measured_{unit}')} / {last(f'earwitness_threshold_limit_{unit}')}"
+    """Return the query of each threshold's figure in relation to its limit, for limits above 0."""
+    return f"{last(f'earwitness_threshold_measured_{unit}')} / ({last(f'earwitness_threshold_limit_{unit}')} > 0)"
 
 
 CORRECTNESS = Dashboard(
@@ -77,7 +77,7 @@ CORRECTNESS = Dashboard(
                (f"{last('earwitness_check_outcome')} == 1", "")), width=14),
         Panel("Thresholds", "table", "State of each threshold.",
               ((f"{last('earwitness_threshold_state')} == 1", ""),), width=10),
-        Panel("Thresholds: figure / limit", "bargauge", "Beyond 100 % a threshold is missed. Known after the verdict.",
+        Panel("Thresholds: figure / limit", "bargauge", "Missed beyond 100 %. Known at the end, for limits above 0.",
               ((share("seconds"), "{{threshold}}"), (share("bytes"), "{{threshold}}"),
                (share("ratio"), "{{threshold}}")), unit="percentunit", width=24),
     ),

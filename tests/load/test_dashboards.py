@@ -132,7 +132,8 @@ def thresholds(shown: Shown, seen: Seen) -> None:
 
 def headroom(shown: Shown, seen: Seen) -> None:
     found = {name: value for series in shown.values() for name, value in by("threshold", series).items()}
-    assert found == pytest.approx({row["name"]: row["measured"] / row["limit"] for row in seen.verdict["thresholds"]})
+    rows = [row for row in seen.verdict["thresholds"] if row["limit"]]
+    assert found == pytest.approx({row["name"]: row["measured"] / row["limit"] for row in rows})
     assert {len(series) > 0 for series in shown.values()} == {True}, "time, size and share each have one"
 
 
@@ -316,7 +317,8 @@ def test_each_panel_is_compared_or_says_why_not() -> None:
 def test_panels_show_what_the_verdict_says(
     planted: bool, locust: Callable[..., Any], scraping: Callable[..., Any], free_ports: tuple[int, int]
 ) -> None:
-    """The final numbers too: the process waits for a last scrape."""
+    """The final numbers too. Often a scrape sees them while the platform ends; that the process waits for one is what
+    `test_metrics.py` tests."""
     own, target = free_ports
     unlike = ("--defect", "backend=drop-push:0.02", "--faults", FAULT) if planted else ("--processes", "2")
     load = ("-u", "20", "-r", "20", "-t", "10s", "--arrivals", "60/s", "--seed", "7", "--threshold", THRESHOLDS)
@@ -324,7 +326,6 @@ def test_panels_show_what_the_verdict_says(
     with scraping(own, target) as prometheus:
         run = locust(*load, *unlike, "--metrics-port", str(target))
         assert run.code == (1 if planted else 0), run.out
-        assert "waiting for a last scrape of the metrics" in run.out
         prometheus.await_evaluation()
         seen = Seen(run.directory, time.time() - began)
         different = list(_differences(prometheus, seen))
