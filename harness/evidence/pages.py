@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from earwitness.harness.errors import Exit
-from earwitness.harness.evidence import opportunities_page, pages_checks, pages_options, pages_stories
+from earwitness.harness.evidence import opportunities_page, pages_checks, pages_metrics, pages_options, pages_stories
 from earwitness.harness.progress import say
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -22,6 +22,7 @@ WRITTEN = f"<!-- Written by `{COMMAND}`; do not edit. -->"
 
 WHOLE: Mapping[str, Callable[[], str]] = {
     "reference/checks.md": pages_checks.page,
+    "reference/metrics.md": pages_metrics.page,
     "reference/options.md": pages_options.page,
     "reference/stories.md": pages_stories.page,
 }

@@ -33,12 +33,15 @@ class Attained:
         """Note how many users of other classes run now."""
         self.others = max(self.others, count)
 
+    def actions(self, users: Iterable[ChatUser], now_ns: int) -> tuple[int, int]:
+        """Return (planned, started) actions up to `now_ns`: those of `users`, who still act, and those added before."""
+        counts = [user.pace.actions(now_ns) for user in users]
+        planned, started = (sum(count[n] for count in counts) for n in (0, 1))
+        return self._actions_planned + planned, self._actions_started + started
+
     def add_actions(self, users: Iterable[ChatUser], now_ns: int) -> None:
         """Add the planned and the started actions, up to `now_ns`, of users that no longer act."""
-        for user in users:
-            planned, started = user.pace.actions(now_ns)
-            self._actions_planned += planned
-            self._actions_started += started
+        self._actions_planned, self._actions_started = self.actions(users, now_ns)
 
     def leave(self) -> None:
         """Note that this process ends before the run does."""

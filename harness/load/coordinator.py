@@ -35,8 +35,10 @@ from earwitness.harness.record.machine import machine, versions
 from earwitness.harness.record.rundir import RunDirectory, read_json
 from earwitness.harness.report.github import tell_github
 from earwitness.harness.report.live_file import read_reading
+from earwitness.harness.report.thresholds import parse_all
 from earwitness.harness.run.faults import JOURNALS, Faults
 from earwitness.harness.run.judge import JUDGE_DEADLINE_S, JudgeBeside, own_asked
+from earwitness.harness.run.metrics import RunMetrics
 from earwitness.harness.run.sampler import Sampler
 from earwitness.harness.run.signals import Interruption
 from earwitness.harness.run.system import UnderTest
@@ -73,7 +75,7 @@ class Conductor:
         self.worst: int | None = None
         self.run: RunDirectory | None = None
         self.runs: list[Path] = []
-        self.metrics = Metrics(self)
+        self.metrics = Metrics(life)
         self._sampler: Sampler | None = None
         self._replies: dict[str, dict[str, Any]] = {}
         self._expected: set[str] = set()
@@ -142,6 +144,7 @@ class Conductor:
             self._judge = JudgeBeside(self._own)
         self._judge.follow(run.path)
         self._sampler = Sampler(run.path / "tables" / "services.jsonl", self.under_test)
+        self.metrics.begin(self._run_metrics(run, plan, foreseen))
         show(f"earwitness: run {run.path} · seed {seed} · {wanted} users")
         self._violations = Violations(self.life.environment.stats)
         self._screen = RunScreen(
@@ -155,6 +158,18 @@ class Conductor:
                 runner.send_message("earwitness-begin", dict(assignment), worker)
         else:
             self.life.begin_part(assignment, 0, 1, self._alone_and_here)
+
+    def _run_metrics(self, run: RunDirectory, plan: Plan, foreseen: Foreseen) -> RunMetrics:
+        return RunMetrics(
+            run.path.resolve(),
+            story=self.life.story.name,
+            seed=plan.seed,
+            target=str(self.under_test.description["kind"]),
+            users=foreseen.users,
+            room_sizes=sorted({len(members) for members in plan.roster().conversations}),
+            thresholds=parse_all("run.json", self._settings.thresholds),
+            faults={} if self._faults is None else self._faults.counts,
+        )
 
     def _assignment(self, run: RunDirectory, plan: Plan, workers: Sequence[str], foreseen: Foreseen) -> Assignment:
         """Return what every load process needs for its share of the run."""
@@ -245,6 +260,12 @@ class Conductor:
         self._replies.setdefault(step, {})[worker] = data
         self._reply_came.set()
 
+    def part_is_drained(self, step: str, worker: str, figures: Mapping[str, Any]) -> None:
+        """Store a worker's last reply, with the last figures of its users (`metrics.part_figures`)."""
+        if figures:
+            self.metrics.take_part(worker, figures)
+        self.heard_back(step, worker, figures)
+
     def finish(self) -> None:
         """Drain, collect and judge the run. Further calls wait until the first one is done."""
         if self.run is None:
@@ -267,7 +288,7 @@ class Conductor:
         if self._faults is not None:
             run.update(faults_without_effect=self._faults.end())
             self._faults = None
-        self._enter("waiting for answers and deliveries in flight")
+        self._enter("drain", "waiting for answers and deliveries in flight")
         if isinstance(self.life.runner, MasterRunner):
             self._drain_workers(deadline_s)
         elif self.life.part is not None:
@@ -278,16 +299,18 @@ class Conductor:
             self._sampler.close()
         self.under_test.save_logs(run.path / "services")
         run.update(state="drained")
-        self._enter("reading the final state")
+        self._enter("collect", "reading the final state")
         self._collect(run)
         conclude(run, state="collected", **self._story_errors())
-        self._enter("judging")
+        self._enter("judge", "judging")
         self._note(self._verdict(run))
+        self.metrics.enter("finished")
 
-    def _enter(self, stage: str) -> None:
-        """Print the stage of the run's end that begins; the live page shows it too."""
-        self.stage = stage
-        show(f"earwitness: {stage} ...")
+    def _enter(self, stage: str, words: str) -> None:
+        """Print the stage of the run's end that begins; the live page and the metrics show it too."""
+        self.stage = words
+        self.metrics.enter(stage)
+        show(f"earwitness: {words} ...")
 
     def progress(self) -> dict[str, Any]:
         """Return how far the run in progress is, for the live page; {} between runs.
@@ -399,6 +422,10 @@ class Conductor:
         tell_github(verdict)
         return code
 
+    def last_words(self) -> None:
+        """Let a scraper of the metrics see the final verdict too."""
+        self.metrics.close(lambda: self.interrupted_by is not None)
+
     def _note(self, code: int) -> None:
         self.worst = code if self.worst is None else worse(code, self.worst)
 
@@ -412,7 +439,6 @@ class Conductor:
         return self.worst
 
     def close(self) -> None:
-        """Stop the judge, the metrics server and the platform, as far as this process started them."""
+        """Stop the judge and the platform, as far as this process started them."""
         self._judge.close()
-        self.metrics.close()
         self.under_test.close()

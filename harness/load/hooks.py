@@ -28,7 +28,7 @@ from earwitness.harness.errors import EarwitnessError, Exit
 from earwitness.harness.load.coordinator import Conductor
 from earwitness.harness.load.declaration import Story
 from earwitness.harness.load.master_watch import MasterWatch
-from earwitness.harness.load.metrics import report_lag
+from earwitness.harness.load.metrics import part_figures, report_part
 from earwitness.harness.load.screen import tables_on_request
 from earwitness.harness.load.shapes import limited_to
 from earwitness.harness.load.soundness import Soundness
@@ -147,7 +147,7 @@ def _attach_worker(life: Life) -> None:
         if life.part:
             life.part.settle(msg.data["heads"], msg.data["deadline_s"])
         life.end_part()
-        runner.send_message(DRAINED, {})
+        runner.send_message(DRAINED, part_figures(life.latest_part) if life.latest_part else {})
 
     runner.register_message(BEGIN, begin)
     runner.register_message(EVERYONE, everyone)
@@ -162,7 +162,7 @@ def _attach_worker(life: Life) -> None:
         life.end_part()
 
     events.quitting.add_listener(on_quitting)
-    report_lag(life)
+    report_part(life)
 
 
 def _abandon(life: Life) -> None:
@@ -245,7 +245,7 @@ def _attach_conductor(life: Life) -> None:
     if isinstance(runner, MasterRunner):
         runner.register_message(HERE, lambda msg, **_: conductor.part_is_here(msg.node_id, msg.data["users"]))
         runner.register_message(ACKED, lambda msg, **_: conductor.heard_back(ACKED, msg.node_id, msg.data))
-        runner.register_message(DRAINED, lambda msg, **_: conductor.heard_back(DRAINED, msg.node_id, msg.data))
+        runner.register_message(DRAINED, lambda msg, **_: conductor.part_is_drained(DRAINED, msg.node_id, msg.data))
 
     interruption = Interruption(lambda: _end_all(conductor, environment))
     interruption.install()
@@ -274,6 +274,7 @@ def _attach_conductor(life: Life) -> None:
     events.test_start.add_listener(on_start)
     events.test_stopping.add_listener(lambda **_: _finish(conductor))
     events.quitting.add_listener(on_quitting)
+    events.quit.add_listener(lambda **_: conductor.last_words())
 
 
 def _end_all(conductor: Conductor, environment: Any) -> None:

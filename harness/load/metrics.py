@@ -1,44 +1,86 @@
 """`/metrics` for Prometheus: the live verdict, the traffic that the judge has counted, the load's own delays.
 
-Nothing is counted here: each scrape reads the judge's `live.json` and Locust's statistics.
+Nothing is counted here: each scrape reads the judge's `live.json`, Locust's statistics and what workers report. See
+`harness.run.metric_table` for the metrics and `harness.run.metrics` for where they come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
 
+import gevent
 import locust
 from gevent import pywsgi
 from locust.runners import WorkerRunner
 from prometheus_client import CollectorRegistry, make_wsgi_app
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 
-from earwitness.checks.verdict import Outcome
 from earwitness.harness.client.tally import ACKNOWLEDGED
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.load.web_guard import Names
-from earwitness.harness.report.live_file import LADDER_S, read_live
+from earwitness.harness.progress import show
+from earwitness.harness.report.live_file import read_live
+from earwitness.harness.run.metric_table import STAGES, gauge
+from earwitness.harness.run.metrics import RunMetrics, acknowledged
 
 if TYPE_CHECKING:
-    from earwitness.harness.load.coordinator import Conductor
     from earwitness.harness.load.hooks import Life
+    from earwitness.harness.load.worker import Part
 
 events: Any = locust.events
-LAG = "earwitness-lag-ms"
+REPORT: Final = "earwitness-part"
+"""Key of a worker's figures in the reports that Locust's workers send to the master every few seconds."""
+SCRAPES_KEPT: Final = 6
+"""Scrapes from whose distances the scraper's interval is estimated."""
+UNKNOWN_INTERVAL_S: Final = 15.0
+"""Interval that is assumed after a single scrape."""
+LAST_SCRAPE_MOST_S: Final = 30.0
+"""Longest wait in seconds for a last scrape."""
+POLL_S: Final = 0.05
 
 
 class Metrics:
-    """Prometheus collector of this process; it reports the latest run, `conductor.runs[-1]`."""
+    """Prometheus collector of this process; it reports the latest run."""
 
-    def __init__(self, conductor: Conductor) -> None:
-        self._conductor = conductor
-        self._lags: dict[str, Mapping[str, float]] = {}
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self._run: RunMetrics | None = None
+        self._parts: dict[str, Mapping[str, Any]] = {}
         self._server: Any = None
+        self._scrapes: deque[float] = deque(maxlen=SCRAPES_KEPT)
+        self._finished_at = 0.0
         self.registry = CollectorRegistry()
         self.registry.register(self)
-        events.worker_report.add_listener(self._heard_lag)
+        events.worker_report.add_listener(self._on_report)
+
+    # -- the run ------------------------------------------------------------------------------------------------------
+
+    def begin(self, run: RunMetrics) -> None:
+        """Report this run from now on."""
+        self._run = run
+        self._parts.clear()
+
+    def enter(self, stage: str) -> None:
+        """Note that the run enters a stage of STAGES."""
+        if self._run is not None:
+            self._run.stages.enter(stage)
+            if stage == STAGES[-1]:
+                self._finished_at = time.monotonic()
+
+    def take_part(self, worker: str, figures: Mapping[str, Any]) -> None:
+        """Take the figures of `part_figures` of a worker."""
+        self._parts[worker] = figures
+
+    def _on_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
+        if REPORT in data:
+            self.take_part(client_id, data[REPORT])
+
+    # -- the server ---------------------------------------------------------------------------------------------------
 
     def exposition(self, accept: str) -> tuple[bytes, int, dict[str, str]]:
         """Return body, status and headers of the answer to a scrape."""
@@ -58,100 +100,79 @@ class Metrics:
             fault = f"cannot listen on 127.0.0.1:{port}: {error.strerror}; name another port"
             raise SettingsError("--metrics-port", [fault]) from error
 
-    def close(self) -> None:
-        """Stop the server of `serve`, if it was started."""
-        if self._server is not None:
-            self._server.stop()
+    def close(self, interrupted: Callable[[], bool] = lambda: False) -> None:
+        """Stop the server of `serve`, if it was started, after a last scrape that sees the final verdict.
+
+        Waits only for a scraper that has come before, and at most LAST_SCRAPE_MOST_S seconds; not if `interrupted`
+        becomes true meanwhile.
+        """
+        if self._server is None:
+            return
+        wait_s = self._last_scrape_s()
+        if wait_s:
+            show(f"earwitness: waiting for a last scrape of the metrics, at most {wait_s:.0f} s ...")
+        before, end = interrupted(), time.monotonic() + wait_s
+        while self._scrape_missing() and time.monotonic() < end and interrupted() == before:
+            gevent.sleep(POLL_S)
+        self._server.stop()  # after requests that are being answered
+
+    def _scrape_missing(self) -> bool:
+        return not self._scrapes or self._scrapes[-1] <= self._finished_at
+
+    def _last_scrape_s(self) -> float:
+        """Return how many seconds to wait for the next scrape, one and a half intervals; 0 if none is expected."""
+        if not self._scrapes or not self._finished_at or not self._scrape_missing():
+            return 0.0
+        gaps = [after - before for before, after in zip(self._scrapes, list(self._scrapes)[1:], strict=False)]
+        interval_s = max(gaps, default=UNKNOWN_INTERVAL_S)
+        return min(1.5 * interval_s + 1.0, LAST_SCRAPE_MOST_S)
+
+    # -- a scrape -----------------------------------------------------------------------------------------------------
 
     def collect(self) -> Iterator[Metric]:
         """Implement `Collector.collect` of prometheus_client: yield the metrics of one scrape."""
-        runs, life = self._conductor.runs, self._conductor.life
-        yield GaugeMetricFamily("earwitness_users", "Virtual users of Locust", life.runner.user_count)
-        yield self._loop_lag(life)
-        entry = life.environment.stats.entries.get((ACKNOWLEDGED, "WS"))  # `get` would make one
-        if entry is not None:
-            yield _acknowledged(entry)
-        live = read_live(runs[-1]) if runs else None
-        if live is not None:
-            yield from _verdict(runs[-1].name, live)
-            yield from _traffic(live)
+        self._scrapes.append(time.monotonic())
+        run, runner = self._run, self._life.runner
+        parts = self._all_parts()
+        yield gauge("build_info", [([version("earwitness")], 1)])
+        yield gauge("users", [([], runner.user_count)])
+        yield gauge("loop_lag_seconds", _lags(parts))
+        if run is None:
+            return
+        entry = self._life.environment.stats.entries.get((ACKNOWLEDGED, "WS"))  # `get` would make one
+        times, total = ({}, 0.0) if entry is None else (entry.response_times, entry.total_response_time)
+        yield acknowledged(run.name, times, total)
+        planned, started = (sum(int(part["actions"][n]) for part in parts.values()) for n in (0, 1))
+        yield from run.metrics(read_live(run.path), (planned, started))
 
-    def _heard_lag(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
-        if LAG in data:
-            self._lags[client_id] = data[LAG]
-
-    def _loop_lag(self, life: Life) -> Metric:
-        family = GaugeMetricFamily(
-            "earwitness_loop_lag_seconds",
-            "How late each load process woke its sleepers in the last second",
-            labels=["process", "quantile"],
-        )
-        own = {} if life.part is None else {life.part.journal.name: life.part.lag_ms()}
-        for process, lag in {**self._lags, **own}.items():
-            for name, quantile in (("p50", "0.5"), ("p99", "0.99"), ("max", "1")):
-                family.add_metric([process, quantile], lag[name] / 1e3)
-        return family
+    def _all_parts(self) -> dict[str, Mapping[str, Any]]:
+        """Return the figures of all load processes of the run: workers, or this process."""
+        part = self._life.latest_part
+        if part is None or self._run is None or part.run_dir != self._run.path:  # none, or that of the run before
+            return dict(self._parts)
+        own = {part.journal.name: part_figures(part)}
+        return {**self._parts, **own}
 
 
-def report_lag(life: Life) -> None:
-    """Send the lag of a worker's event loop with Locust's own reports."""
+def part_figures(part: Part) -> dict[str, Any]:
+    """Return the figures of a load process: name, lag of its loop (None after its end), actions planned and started."""
+    lag = None if part.ended else part.lag_ms()
+    return {"process": part.journal.name, "lag_ms": lag, "actions": part.actions(time.monotonic_ns())}
+
+
+def report_part(life: Life) -> None:
+    """Send the figures of a worker with Locust's own reports."""
     assert isinstance(life.runner, WorkerRunner)
 
     def report(client_id: str, data: dict[str, Any], **_: Any) -> None:
         if life.part is not None:
-            data[LAG] = life.part.lag_ms()
+            data[REPORT] = part_figures(life.part)
 
     events.report_to_master.add_listener(report)
 
 
-def _verdict(run: str, live: Mapping[str, Any]) -> Iterator[Metric]:
-    told = GaugeMetricFamily("earwitness_run", "The run of these figures", labels=["run", "story", "seed", "state"])
-    told.add_metric([run, live["story"], str(live["seed"]), live["state"]], 1)
-    yield told
-    yield GaugeMetricFamily(
-        "earwitness_outcome", "The run's verdict so far: 0 PASS, 1 UNKNOWN, 2 FAIL", Outcome[live["outcome"]]
-    )
-    labels = ["check", "name", "promised"]
-    outcomes = GaugeMetricFamily("earwitness_check_outcome", "0 PASS, 1 UNKNOWN, 2 FAIL", labels=labels)
-    examined = CounterMetricFamily("earwitness_check_examined", "Opportunities for a violation seen", labels=labels)
-    violations = CounterMetricFamily("earwitness_check_violations", "Violations found", labels=labels)
-    for check in live["checks"]:
-        which = [check["id"], check["name"], str(check["promised"]).lower()]
-        outcomes.add_metric(which, Outcome[check["outcome"]])
-        examined.add_metric(which, check["examined"])
-        violations.add_metric(which, check["violations"])
-    yield from (outcomes, examined, violations)
-
-
-def _traffic(live: Mapping[str, Any]) -> Iterator[Metric]:
-    messages = CounterMetricFamily("earwitness_messages", "Messages by outcome", labels=["event"])
-    for event, count in live["messages"].items():
-        messages.add_metric([event], count)
-    yield messages
-    yield CounterMetricFamily("earwitness_connections_opened", "Connections opened", live["connections"]["opened"])
-    yield GaugeMetricFamily("earwitness_connections_open", "Connections open now", live["connections"]["open"])
-    yield CounterMetricFamily("earwitness_records_judged", "Records that the judge has read", live["records"])
-    yield CounterMetricFamily("earwitness_judge_cpu_seconds", "Processor time of the judge", live["judge_cpu_s"])
-    fan_out = HistogramMetricFamily(
-        "earwitness_fan_out_seconds",
-        "From a message's sending to its receipt, by size of the room; sent and received by one process",
-        labels=["room"],
-    )
-    for size, spread in live["fan_out"].items():
-        buckets = _buckets(zip(LADDER_S, spread["within"], strict=True), spread["samples"])
-        fan_out.add_metric([size], buckets, spread["sum_s"])
-    yield fan_out
-
-
-def _acknowledged(entry: Any) -> Metric:
-    """Return the latencies of acknowledgements from Locust's statistics; on the master, those of all processes."""
-    times = sorted(entry.response_times.items())
-    within = [sum(count for ms, count in times if ms <= bound * 1e3) for bound in LADDER_S]
-    family = HistogramMetricFamily("earwitness_acknowledged_seconds", "From a message's sending to its answer")
-    samples = sum(entry.response_times.values())
-    family.add_metric([], _buckets(zip(LADDER_S, within, strict=True), samples), entry.total_response_time / 1e3)
-    return family
-
-
-def _buckets(within: Iterable[tuple[float, int]], samples: int) -> list[tuple[str, float]]:
-    return [*((f"{bound:g}", count) for bound, count in within), ("+Inf", samples)]
+def _lags(parts: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[list[str], float]]:
+    for part in parts.values():
+        for statistic in ("p50", "p99", "max"):
+            if part["lag_ms"] is not None:
+                yield [part["process"], statistic], part["lag_ms"][statistic] / 1e3

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
+from collections import deque
 from collections.abc import Iterator
 from random import Random
 
@@ -21,6 +21,7 @@ class Pace:
     def __init__(self) -> None:
         """Start unplanned: a user acts as soon as its task is called."""
         self._starts: Iterator[int] | None = None
+        self._ahead: deque[int] = deque()  # starts that `actions` has read before their time
         self._taken_starts = 0
         self.planned_ns: int | None = None
 
@@ -36,7 +37,7 @@ class Pace:
         """
         if self._starts is None:
             return rng.uniform(*think_s)
-        self.planned_ns = next(self._starts)
+        self.planned_ns = self._ahead.popleft() if self._ahead else next(self._starts)
         self._taken_starts += 1
         return max(0.0, (self.planned_ns - time.monotonic_ns()) / 1e9)
 
@@ -48,18 +49,21 @@ class Pace:
         late_ns = time.monotonic_ns()
         planned = (begin_ns + int(at * 1e9) for at in arrivals.times_s(number, users, rng))
         self._starts = (at_ns for at_ns in planned if at_ns >= late_ns)
+        self._ahead.clear()
         self._taken_starts = 0
         gevent.sleep(self.wait_s(rng, (0.0, 0.0)))
 
     def actions(self, now_ns: int) -> tuple[int, int]:
         """Return (planned, started): how many actions were to begin until `now_ns`, and how many did.
 
-        Call it once, when the user no longer acts: it consumes the plan.
+        The plan itself stays as it is.
         """
         if self._starts is None or self.planned_ns is None:
             return 0, 0
         started = self._taken_starts - (1 if self.planned_ns > now_ns else 0)
-        overdue = 0
-        if self.planned_ns <= now_ns:
-            overdue = sum(1 for _ in itertools.takewhile(lambda at_ns: at_ns <= now_ns, self._starts))
+        if self.planned_ns > now_ns:
+            return started, started
+        while not self._ahead or self._ahead[-1] <= now_ns:
+            self._ahead.append(next(self._starts))
+        overdue = sum(1 for at_ns in self._ahead if at_ns <= now_ns)
         return started + overdue, started

@@ -202,6 +202,11 @@ class Part:
             tell, self._on_all_here = self._on_all_here, None
             tell(self)
 
+    def actions(self, now_ns: int) -> tuple[int, int]:
+        """Return (planned, started) actions of all users of this process up to `now_ns` in monotonic ns."""
+        acting = [] if self.draining else [user for user in self.users if user not in self._left]
+        return self.attained.actions(acting, now_ns)
+
     def lag_ms(self) -> dict[str, float]:
         """Return the lag of the event loop in the last second: p50, p99 and maximum in milliseconds."""
         return self._lag.lately()

@@ -47,7 +47,7 @@ class Following:
         self._follower = Follower(run_dir)
         self._history = self._follower.history
         self._publish, self._say, self._own = publish, say, own
-        self._shown, self._next_look = 0, 0.0
+        self._shown, self._next_look = -1, 0.0  # the first look comes before any record
         self.live = LiveVerdict(self._history, say, own)
 
     def turn(self) -> dict[str, Any] | None:

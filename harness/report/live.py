@@ -11,6 +11,7 @@ import numpy as np
 
 from earwitness.checks.engine.tables import Array
 from earwitness.checks.engine.traffic import Traffic
+from earwitness.checks.engine.world import View
 from earwitness.checks.history.record import Kind
 from earwitness.checks.judge import Judge
 from earwitness.checks.outcome import outcome_of_run
@@ -30,6 +31,19 @@ ROW = ("id", "name", "outcome", "counts", "promised", "examined", "violations", 
 """Keys of `row_of`, to be taken from a row of a final verdict."""
 
 
+class Devices:
+    """Watcher of all records that knows which devices had a connection (see `checks.judge.Watcher`)."""
+
+    def __init__(self) -> None:
+        self.connected: set[int] = set()
+
+    def step(self, view: View) -> None:
+        """Implement `Watcher.step`: note the devices that connected."""
+        connects = view.records["kind"] == Kind.CONNECT
+        if connects.any():
+            self.connected.update(view.records["client"][connects].tolist())
+
+
 class LiveVerdict:
     """Judge of one run with its live verdict: pass batches to `judge.step`, then call `look`.
 
@@ -39,9 +53,10 @@ class LiveVerdict:
     def __init__(self, history: History, say: Callable[[str], None], own: Sequence[OwnCheck] = ()) -> None:
         """Prepare the judge of a run. `own`: own checks that the user allows to run."""
         self._history, self._say = history, say
-        self._traffic = Traffic(history.roster, BUCKETS)
+        self._traffic, self._devices = Traffic(history.roster, BUCKETS), Devices()
         self.reach = Reach(history)
-        self.judge: Judge = judge_of(history, all_checks(history.run, own), [self._traffic, self.reach])
+        watchers = (self._traffic, self._devices, self.reach)
+        self.judge: Judge = judge_of(history, all_checks(history.run, own), watchers)
         self._titles = {check.id: check.title for check in self.judge.checks}
         self._findings: deque[dict[str, object]] = deque(maxlen=MOST_FINDINGS)
         self._seen: set[tuple[object, ...]] = set()
@@ -134,7 +149,11 @@ class LiveVerdict:
                 "unanswered": traffic.count(Kind.INFO),
                 "heard": traffic.count(Kind.DELIVER),
             },
-            "connections": {"opened": opened, "open": opened - traffic.count(Kind.DISCONNECT)},
+            "connections": {
+                "opened": opened,
+                "open": opened - traffic.count(Kind.DISCONNECT),
+                "again": opened - len(self._devices.connected),
+            },
             "fan_out": {
                 str(size): spread(counts)
                 for size, counts in zip(traffic.sizes.tolist(), traffic.delays, strict=True)

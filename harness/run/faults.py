@@ -85,10 +85,26 @@ class PlatformFault:
         self.fault.lift(self.control)
 
 
+@dataclass(slots=True)
+class FaultCount:
+    """Counts of all faults of one name in one run.
+
+    began_at_s  wall-clock time, in seconds, at which the latest of them began; 0: none has
+    """
+
+    kind: str
+    where: str
+    active: int = 0
+    injections: int = 0
+    failures: int = 0
+    began_at_s: float = 0.0
+
+
 class Faults:
     """Faults of one run.
 
-    `failures`: a sentence for each fault that did not take effect or could not be ended.
+    `failures`: a sentence for each fault that did not take effect or could not be ended. `counts`: by name, from the
+    start of the run.
     """
 
     def __init__(
@@ -107,6 +123,7 @@ class Faults:
         self._everyone = Event()
         self._turn = BoundedSemaphore()
         self.failures: list[str] = []
+        self.counts = {one.name: FaultCount(one.kind, one.where) for one in plan}
         self._greenlets = [gevent.spawn(self._run, one, fault) for one, fault in zip(plan, faults, strict=True)]
 
     def begin(self) -> None:
@@ -158,6 +175,10 @@ class Faults:
             self._failed(planned, error)
 
     def _note(self, planned: Planned, *, on: bool) -> None:
+        count = self.counts[planned.name]
+        count.active += 1 if on else -1
+        if on:
+            count.injections, count.began_at_s = count.injections + 1, time.time()
         name = self._journal.intern(planned.name)
         write_record(
             self._journal, time.monotonic_ns(), Kind.FAULT, flags=int(Flag.OWN) if on else 0,
@@ -166,6 +187,7 @@ class Faults:
 
     def _failed(self, planned: Planned, error: Exception) -> None:
         self.failures.append(f"{planned.text}: {error}")
+        self.counts[planned.name].failures += 1
         self._tell(f"{planned.text}: {error}")
 
     @staticmethod

@@ -133,6 +133,16 @@ def port() -> int:
 
 
 @pytest.fixture
+def free_ports() -> tuple[int, int]:
+    """Two different ports of 127.0.0.1 that nobody had a moment ago."""
+    first = free_port()
+    second = free_port()
+    while second == first:
+        second = free_port()
+    return first, second
+
+
+@pytest.fixture
 def family_of() -> Callable[[int], Family]:
     """Watch the descendants of a process from now on."""
     return Family

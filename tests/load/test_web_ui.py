@@ -390,27 +390,31 @@ def test_what_breaks_stands_in_the_tab(
         assert live["outcome"] == "FAIL"
         assert "again, after it had been delivered there already" in live["findings"][-1]["sentence"]
         assert "earwitness: I6 no-duplication is broken: " in (tmp_path / "locust.log").read_text()
-        _until(lambda: _metrics(ui).get(("earwitness_loop_lag_seconds", "load-0", "0.99")) is not None, 30)
+        _until(lambda: _metrics(ui).get(("earwitness_loop_lag_seconds", "load-0", "p99")) is not None, 30)
         ui.post("/stop")
         live = _until(lambda: _live(ui, lambda told: told["state"] == "finished"), 30)
         found = _metrics(ui)
         rows = {row["id"]: row for row in live["checks"]}
-        assert found["earwitness_outcome",] == 2
+        run = (runs / "latest").resolve().name
+        assert found["earwitness_outcome", "FAIL", run] == 1
+        assert found["earwitness_outcome", "PASS", run] == 0
         for id in ("H1", "I1", "I5a", "I6"):
-            labels = (id, rows[id]["name"], "true")
+            labels = (id, rows[id]["name"], "true", run)
             assert found["earwitness_check_examined_total", *labels] == rows[id]["examined"]
             assert found["earwitness_check_violations_total", *labels] == rows[id]["violations"]
         verdict = json.loads((runs / "latest" / "verdict.json").read_text())
         assert rows["I6"]["violations"] == next(c for c in verdict["checks"] if c["id"] == "I6")["violations"] > 0
-        assert found["earwitness_messages_total", "heard"] == verdict["load"]["messages_delivered"]
-        assert found["earwitness_messages_total", "sent"] == verdict["load"]["messages_sent"]
-        assert found["earwitness_connections_opened_total",] == 10
-        assert found["earwitness_acknowledged_seconds_count",] == found["earwitness_messages_total", "acknowledged"]
+        assert found["earwitness_messages_total", "heard", run] == verdict["load"]["messages_delivered"]
+        assert found["earwitness_messages_total", "sent", run] == verdict["load"]["messages_sent"]
+        assert found["earwitness_connections_opened_total", run] == 10
+        acknowledged = found["earwitness_messages_total", "acknowledged", run]
+        assert found["earwitness_acknowledged_seconds_count", run] == acknowledged
 
 
 def test_metrics_without_web_ui(
     command: Callable[..., list[str]],
     platform: Any,
+    runs: Path,
     environment: Callable[..., dict[str, str]],
     port: int,
     tmp_path: Path,
@@ -428,7 +432,8 @@ def test_metrics_without_web_ui(
             def complete() -> bool:
                 found = _metrics(client) if _answers(client) else {}
                 lags = {key[1] for key in found if key[0] == "earwitness_loop_lag_seconds"}
-                return len(lags) == 2 and found.get(("earwitness_messages_total", "heard"), 0) > 0
+                heard = [found.get(("earwitness_messages_total", "heard", run.name), 0) for run in _runs(runs)]
+                return lags == {"load-0", "load-1"} and sum(heard) > 0
 
             _until(complete, 90)
         assert process.wait(90) == 0, log.read_text()
@@ -453,7 +458,7 @@ def test_metrics_port_taken(
 
 
 def _metrics(client: httpx.Client) -> dict[tuple[str, ...], float]:
-    """Name and values of labels → value, as Prometheus' own parser reads them."""
+    """Name and values of labels, in the order of the labels' names → value, as Prometheus' own parser reads them."""
     text = client.get("/metrics").text
     return {
         (sample.name, *sample.labels.values()): sample.value

@@ -61,8 +61,12 @@ def test_a_fault_is_on_for_its_duration_and_at_most_until_the_end(tmp_path: Path
     gevent.sleep(0.2)
     assert said == ["apply auth", "lift auth", "apply backend-1"] or said[-1] == "lift auth"
     assert "lift backend-1" not in said
+    counts = {name: (count.active, count.injections, count.failures) for name, count in faults.counts.items()}
+    assert counts == {"kill auth": (0, 1, 0), "pause backend-1": (1, 1, 0), "kill edge": (0, 0, 0)}
+    assert faults.counts["kill auth"].began_at_s > 1e9 > faults.counts["kill edge"].began_at_s
     assert faults.end() == []
     assert sorted(said) == ["apply auth", "apply backend-1", "lift auth", "lift backend-1"]
+    assert [count.active for count in faults.counts.values()] == [0, 0, 0]
     told = recorded(run)
     assert ("kill auth", ON, FaultKind.KILL, Place.AUTH) in told
     assert ("pause backend-1", 0, FaultKind.PAUSE, Place.BACKEND) in told
@@ -108,6 +112,7 @@ def test_a_fault_without_effect_is_told(tmp_path: Path, fails: str, capsys: pyte
     assert said == ["apply auth", "lift auth"]
     assert "earwitness: fault kill:auth@1ms: auth would not" in capsys.readouterr().err
     assert [row[1] for row in recorded(run)] == [ON, 0]
+    assert faults.counts["kill auth"].failures == 1
 
 
 @pytest.mark.parametrize(
