@@ -12,14 +12,14 @@ from earwitness.checks.own import OwnCheck
 class Story:
     """Arguments of the call of `story`.
 
-    judged_by    checks that the run must exercise
-    devices      clients of each person; each is one of Locust's users
+    judged_by    ids or names of checks that the run must exercise; otherwise it is UNKNOWN
+    devices      devices of each person; each device is one of Locust's users
     room_sizes   every user is a member of one room of each of these sizes
     thresholds   limits like "fan-out p99 < 250 ms" (`harness.report.thresholds`); options and files override them
     faults       faults of every run, written as for --faults, which replaces them
     platform     settings by service that the story needs the reference platform to be started with
-    checks       own checks (`earwitness.check`) that judge the run too
-    opportunities  ids of `harness.report.opportunities` that every run of it creates; the verdict names those missing
+    checks       own checks (`earwitness.check`) that judge the run in addition
+    opportunities  ids of `harness.report.opportunities` that every run creates; the verdict names missing ones
     """
 
     name: str
