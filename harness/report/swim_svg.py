@@ -1,4 +1,4 @@
-"""Counterexample as a picture: one SVG without external parts, readable on white and on dark."""
+"""Counterexample as a picture: one SVG that loads nothing from elsewhere, readable on white and on dark."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ text { font-family: system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-se
 
 
 def witness_svg(witness: Witness, check: Mapping[str, Any]) -> bytes:
-    """Return the picture of a counterexample (`witness`) of verdict.json; `check` is its row there."""
+    """Return the SVG of a counterexample (`witness`) of verdict.json; `check` is the row of its check there."""
     lanes: Sequence[str] = witness["lanes"]
     width = MARGIN * 2 + TIME + LANE * max(2, len(lanes))
     head = _head(witness, check, width)
